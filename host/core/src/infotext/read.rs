@@ -1,0 +1,232 @@
+//! Reads infotext of any origin, as web UIs do: the last line holds fields when at least three are found in it;
+//! a line beginning with "Negative prompt:" starts the negative prompt; the rest is prompt.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+
+use super::{Infotext, quote};
+
+/// With fewer fields than this the last line is prompt.
+const FEWEST_FIELDS: usize = 3;
+
+const NEGATIVE: &str = "Negative prompt:";
+
+/// What a text without these fields means.
+const DEFAULTS: [(&str, &str); 21] = [
+    ("Clip skip", "1"),
+    ("Hires resize-1", "0"),
+    ("Hires resize-2", "0"),
+    ("Hires sampler", "Use same sampler"),
+    ("Hires schedule type", "Use same scheduler"),
+    ("Hires checkpoint", "Use same checkpoint"),
+    ("Hires prompt", ""),
+    ("Hires negative prompt", ""),
+    ("Mask mode", "Inpaint masked"),
+    ("Masked content", "original"),
+    ("Inpaint area", "Whole picture"),
+    ("Masked area padding", "32"),
+    ("RNG", "GPU"),
+    ("Schedule type", "Automatic"),
+    ("Schedule max sigma", "0"),
+    ("Schedule min sigma", "0"),
+    ("Schedule rho", "0"),
+    ("VAE Encoder", "Full"),
+    ("VAE Decoder", "Full"),
+    ("FP8 weight", "Disable"),
+    ("Refiner switch by sampling steps", "False"),
+];
+
+pub(super) fn parse(text: &str) -> Infotext {
+    let mut lines: Vec<&str> = text.trim().split('\n').collect();
+    let mut fields = lines.last().map_or_else(Vec::new, |line| fields(line));
+    if fields.len() < FEWEST_FIELDS {
+        fields = Vec::new();
+    } else {
+        lines.pop();
+    }
+    let mut infotext = Infotext { fields, ..Infotext::default() };
+    let mut in_negative = false;
+    for line in lines {
+        let mut line = line.trim();
+        if let Some(rest) = line.strip_prefix(NEGATIVE) {
+            in_negative = true;
+            line = rest.trim();
+        }
+        let target = if in_negative { &mut infotext.negative_prompt } else { &mut infotext.prompt };
+        if !target.is_empty() {
+            target.push('\n');
+        }
+        target.push_str(line);
+    }
+    infotext
+}
+
+/// Every `key: value` of a line; what is neither is passed over.
+fn fields(line: &str) -> Vec<(String, String)> {
+    let mut fields: Vec<(String, String)> = Vec::new();
+    // Texts come from anyone's pictures: a line of a hundred thousand keys must not cost their square.
+    let mut places: HashMap<&str, usize> = HashMap::new();
+    let mut rest = line;
+    while !rest.is_empty() {
+        let Some((key, after)) = key(rest) else {
+            rest = rest.split_once(',').map_or("", |(_, after)| after);
+            continue;
+        };
+        let (value, after) = value(after);
+        match places.entry(key) {
+            Entry::Occupied(place) => fields[*place.get()].1 = value,
+            Entry::Vacant(place) => {
+                place.insert(fields.len());
+                fields.push((key.to_owned(), value));
+            }
+        }
+        rest = after;
+    }
+    fields
+}
+
+/// The key before the first colon and what follows the colon; `None` when no key stands before the next comma.
+///
+/// A key is the longest run of key characters that reaches the colon and begins with a letter, digit or underscore.
+fn key(text: &str) -> Option<(&str, &str)> {
+    let colon = text.find([':', ','])?;
+    let (before, after) = (&text[..colon], text[colon..].strip_prefix(':')?);
+    let is_key = |c: char| is_word(c) || matches!(c, ' ' | '-' | '/');
+    let start = before.char_indices().rev().find(|(_, c)| !is_key(*c)).map_or(0, |(at, c)| at + c.len_utf8());
+    let key = before[start..].trim_start_matches(|c| !is_word(c));
+    (key.chars().count() >= 2).then_some((key, after))
+}
+
+fn is_word(c: char) -> bool {
+    c.is_alphanumeric() || c == '_'
+}
+
+/// A quoted value that ends at a comma or the line's end, or else everything up to the next comma.
+fn value(text: &str) -> (String, &str) {
+    let text = text.trim_start();
+    if let Some(end) = quoted_end(text) {
+        let after = &text[end..];
+        if after.is_empty() || after.starts_with(',') {
+            let value = quote::unquote(&text[..end]).unwrap_or_else(|| text[..end].to_owned());
+            return (value, after.strip_prefix(',').unwrap_or(""));
+        }
+    }
+    let (value, after) = text.split_once(',').unwrap_or((text, ""));
+    (value.to_owned(), after)
+}
+
+/// Where a quoted text at the start ends, behind its closing quote.
+fn quoted_end(text: &str) -> Option<usize> {
+    let mut characters = text.char_indices();
+    if characters.next()?.1 != '"' {
+        return None;
+    }
+    while let Some((at, c)) = characters.next() {
+        match c {
+            '\\' => drop(characters.next()),
+            '"' => return Some(at + 1),
+            _ => {}
+        }
+    }
+    None
+}
+
+pub(super) fn web_ui_parameters(infotext: &Infotext) -> Vec<(String, String)> {
+    let mut parameters = vec![
+        ("Prompt".to_owned(), infotext.prompt.clone()),
+        ("Negative prompt".to_owned(), infotext.negative_prompt.clone()),
+    ];
+    for (key, value) in &infotext.fields {
+        match size(value) {
+            Some((width, height)) => {
+                parameters.push((format!("{key}-1"), width.to_owned()));
+                parameters.push((format!("{key}-2"), height.to_owned()));
+            }
+            None => parameters.push((key.clone(), value.clone())),
+        }
+    }
+    for (key, value) in DEFAULTS {
+        if !parameters.iter().any(|(known, _)| known == key) {
+            parameters.push((key.to_owned(), value.to_owned()));
+        }
+    }
+    parameters
+}
+
+/// The two numbers of `512x768`.
+fn size(value: &str) -> Option<(&str, &str)> {
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    value.split_once('x').filter(|(width, height)| is_number(width) && is_number(height))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn get(parameters: &[(String, String)], key: &str) -> String {
+        parameters.iter().find(|(known, _)| known == key).map_or("-".into(), |(_, value)| value.clone())
+    }
+
+    #[test]
+    fn reads_a_text_of_another_program() {
+        let infotext = parse(
+            "a cat,  (red:1.2)\n second line \nNegative prompt: dog\nbird\n\
+             Steps: 30, Sampler: DPM++ 2M, Schedule type: Karras, CFG scale: 7.0, Seed: 12, Size: 512x768, \
+             Model hash: abc, Lora hashes: \"one: 11, two: 22\", Version: v1.10.1",
+        );
+        assert_eq!(infotext.prompt, "a cat,  (red:1.2)\nsecond line");
+        assert_eq!(infotext.negative_prompt, "dog\nbird");
+        assert_eq!(infotext.fields.len(), 9);
+        assert_eq!(infotext.get("Lora hashes"), Some("one: 11, two: 22"));
+        assert_eq!(infotext.get("Version"), Some("v1.10.1"));
+    }
+
+    #[test]
+    fn a_last_line_with_two_fields_is_prompt() {
+        let text = "a\nSteps: 3, Seed: 4";
+        assert_eq!(parse(text), Infotext { prompt: text.into(), ..Infotext::default() });
+        assert_eq!(parse("Steps: 3, Seed: 4, Model: x").prompt, "");
+    }
+
+    #[test]
+    fn passes_over_what_is_no_field() {
+        let infotext =
+            parse("p\nSteps: 3, Tiling, , x: 1, Seed: 4, !? Model: y, Note: \"open, Last: \"a\" b");
+        let want = [("Steps", "3"), ("Seed", "4"), ("Model", "y"), ("Note", "\"open"), ("Last", "\"a\" b")];
+        let got: Vec<_> = infotext.fields.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
+        assert_eq!(got, want);
+    }
+
+    #[test]
+    fn a_key_read_twice_keeps_its_place_and_takes_the_last_value() {
+        let infotext = parse("p\nSteps: 3, Seed: 4, Steps: 5, Model: y");
+        assert_eq!((infotext.fields.len(), infotext.fields[0].1.as_str()), (3, "5"));
+    }
+
+    #[test]
+    fn long_hostile_texts_take_linear_time() {
+        let start = std::time::Instant::now();
+        let keys: String = (0..200_000).map(|i| format!("key {i}: 1, ")).collect();
+        for text in [keys, "a".repeat(2_000_000), "a:\"".repeat(500_000), "\\\"a: ".repeat(300_000)] {
+            parse(&text);
+        }
+        assert!(start.elapsed() < std::time::Duration::from_secs(20), "{:?}", start.elapsed());
+    }
+
+    #[test]
+    fn hands_out_sizes_in_two_and_what_was_left_unsaid() {
+        let parameters = parse("p\nSteps: 3, Size: 512x768, RNG: NV").web_ui_parameters();
+        for (key, want) in [
+            ("Prompt", "p"),
+            ("Negative prompt", ""),
+            ("Size", "-"),
+            ("Size-1", "512"),
+            ("Size-2", "768"),
+            ("RNG", "NV"),
+            ("Clip skip", "1"),
+            ("Schedule type", "Automatic"),
+        ] {
+            assert_eq!(get(&parameters, key), want, "{key}");
+        }
+    }
+}

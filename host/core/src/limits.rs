@@ -1,0 +1,279 @@
+//! What a request may ask for. Checked where requests come in, all fields at once, so that a client mends them in one
+//! go. Fields go by their wire names. Knows nothing of where a request came from.
+
+use crate::request::GenerateRequest;
+use crate::sampler::Sampler;
+
+/// Side of the square of pixels that one element of the latent stands for.
+const SIZE_MULTIPLE: u32 = 8;
+const MIN_SIDE_PX: u32 = 64;
+/// Layers of CLIP's text encoder.
+const MAX_CLIP_SKIP: u32 = 12;
+const MAX_CHURN: f64 = 100.0;
+/// Above every noise level there is.
+const MAX_SIGMA: f64 = 1000.0;
+const MAX_CHURN_NOISE: f64 = 10.0;
+
+/// Upper bounds that an operator may set.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Limits {
+    pub max_side_px: u32,
+    pub max_pixels: u64,
+    pub max_steps: u32,
+    /// Pictures of one request, all batches together.
+    pub max_images: u32,
+    /// Each of the two prompts, in UTF-8.
+    pub max_prompt_bytes: usize,
+    pub max_cfg_scale: f64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_side_px: 2048,
+            max_pixels: 2048 * 2048,
+            max_steps: 150,
+            max_images: 16,
+            max_prompt_bytes: 16 * 1024,
+            max_cfg_scale: 100.0,
+        }
+    }
+}
+
+/// A field that cannot be served, and how to mend it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// The wire name.
+    pub field: &'static str,
+    /// A sentence that names the field and the remedy.
+    pub message: String,
+}
+
+impl Limits {
+    /// Every problem of a request, in the order of its fields; none when it can be served.
+    pub fn check(&self, request: &GenerateRequest) -> Vec<Problem> {
+        let mut problems = Problems(Vec::new());
+        problems.prompt("prompt", &request.prompt, self.max_prompt_bytes);
+        problems.prompt("negative_prompt", &request.negative_prompt, self.max_prompt_bytes);
+        self.check_size(request, &mut problems);
+        // DDIM has a UNet call less than steps.
+        let least_steps = if request.sampler == Sampler::Ddim { 2 } else { 1 };
+        problems.whole("steps", request.steps, least_steps, self.max_steps);
+        problems.number("cfg_scale", request.cfg_scale, self.max_cfg_scale);
+        problems.number("subseed_strength", request.variation.strength, 1.0);
+        if let Some((width, height)) = request.seed_resize_from {
+            problems.side("seed_resize_from_w", width, self.max_side_px);
+            problems.side("seed_resize_from_h", height, self.max_side_px);
+        }
+        self.check_count(request, &mut problems);
+        problems.whole("clip_skip", request.clip_skip, 1, MAX_CLIP_SKIP);
+        if let Some(eta) = request.eta {
+            problems.number("eta", eta, 1.0);
+        }
+        problems.number("s_churn", request.churn.amount, MAX_CHURN);
+        problems.number("s_tmin", request.churn.min_sigma, MAX_SIGMA);
+        if request.churn.max_sigma != f64::INFINITY {
+            problems.number("s_tmax", request.churn.max_sigma, MAX_SIGMA);
+        }
+        problems.number("s_noise", request.churn.noise, MAX_CHURN_NOISE);
+        problems.0
+    }
+
+    fn check_size(&self, request: &GenerateRequest, problems: &mut Problems) {
+        let (width, height) = (request.width, request.height);
+        let sides_fit = problems.side("width", width, self.max_side_px)
+            & problems.side("height", height, self.max_side_px);
+        if sides_fit && u64::from(width) * u64::from(height) > self.max_pixels {
+            let most = self.max_pixels;
+            problems.add(
+                "width",
+                format!(
+                    "{width} x {height} is over the {most} pixels of this server; make either side smaller"
+                ),
+            );
+        }
+    }
+
+    fn check_count(&self, request: &GenerateRequest, problems: &mut Problems) {
+        let (size, batches, most) = (request.batch_size, request.n_iter, self.max_images);
+        let each_fits =
+            problems.whole("batch_size", size, 1, most) & problems.whole("n_iter", batches, 1, most);
+        if each_fits && u64::from(size) * u64::from(batches) > u64::from(most) {
+            problems.add(
+                "n_iter",
+                format!("batch_size {size} times n_iter {batches} is over the {most} pictures of one request; send more requests"),
+            );
+        }
+    }
+}
+
+/// The problems found so far. Each check says whether the field was fine.
+struct Problems(Vec<Problem>);
+
+impl Problems {
+    fn add(&mut self, field: &'static str, message: String) {
+        self.0.push(Problem { field, message });
+    }
+
+    fn prompt(&mut self, field: &'static str, text: &str, most: usize) {
+        if text.len() > most {
+            self.add(field, format!("{field} has {} bytes; shorten it to {most}", text.len()));
+        }
+    }
+
+    fn side(&mut self, field: &'static str, px: u32, most: u32) -> bool {
+        if !px.is_multiple_of(SIZE_MULTIPLE) {
+            let below = (px / SIZE_MULTIPLE * SIZE_MULTIPLE).min(most).max(MIN_SIDE_PX);
+            self.add(field, format!("{field} must be a multiple of {SIZE_MULTIPLE}, not {px}; try {below}"));
+            return false;
+        }
+        self.whole(field, px, MIN_SIDE_PX, most)
+    }
+
+    fn whole(&mut self, field: &'static str, value: u32, least: u32, most: u32) -> bool {
+        let fits = (least..=most).contains(&value);
+        if !fits {
+            self.add(field, format!("{field} must be between {least} and {most}, not {value}"));
+        }
+        fits
+    }
+
+    /// From 0 up; NaN and the infinite are out of every range.
+    fn number(&mut self, field: &'static str, value: f64, most: f64) {
+        if !(0.0..=most).contains(&value) {
+            // Exponents keep a number of three hundred digits out of the sentence.
+            let shown = if value.abs() < 1e6 { value.to_string() } else { format!("{value:e}") };
+            self.add(field, format!("{field} must be a number between 0 and {most}, not {shown}"));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::fixture;
+    use crate::request::{Churn, Variation};
+    use crate::sampler::Plan;
+    use crate::schedule::{NoiseSchedule, Scheduler};
+
+    /// Changes the example and returns the problems as `field: message`.
+    fn problems(change: impl FnOnce(&mut GenerateRequest)) -> Vec<String> {
+        let mut request = fixture::request();
+        change(&mut request);
+        let found = Limits::default().check(&request);
+        assert!(
+            found
+                .iter()
+                .all(|problem| problem.message.contains(problem.field) || problem.message.contains("pixels")),
+            "{found:?}"
+        );
+        found.into_iter().map(|problem| format!("{}: {}", problem.field, problem.message)).collect()
+    }
+
+    fn fields(change: impl FnOnce(&mut GenerateRequest)) -> Vec<String> {
+        let name = |problem: &String| problem.split(':').next().unwrap().to_owned();
+        problems(change).iter().map(name).collect()
+    }
+
+    #[test]
+    fn accepts_the_example() {
+        assert_eq!(problems(|_| ()), Vec::<String>::new());
+    }
+
+    #[test]
+    fn refuses_a_width_that_is_not_a_multiple_of_eight() {
+        assert_eq!(problems(|r| r.width = 513), ["width: width must be a multiple of 8, not 513; try 512"]);
+        assert_eq!(problems(|r| r.width = 7), ["width: width must be a multiple of 8, not 7; try 64"]);
+    }
+
+    #[test]
+    fn refuses_sides_and_areas_out_of_bounds() {
+        assert_eq!(problems(|r| r.height = 0), ["height: height must be between 64 and 2048, not 0"]);
+        assert_eq!(fields(|r| r.height = 2056), ["height"]);
+        assert_eq!(fields(|r| r.width = u32::MAX - 7), ["width"]);
+        let limits = Limits { max_pixels: 512 * 512, ..Limits::default() };
+        let request = GenerateRequest { width: 520, ..fixture::request() };
+        let [problem] = &limits.check(&request)[..] else { panic!("one problem") };
+        assert_eq!(
+            (problem.field, problem.message.as_str()),
+            ("width", "520 x 512 is over the 262144 pixels of this server; make either side smaller")
+        );
+    }
+
+    #[test]
+    fn a_limit_below_the_smallest_picture_refuses_all_without_panic() {
+        let limits = Limits { max_side_px: 0, max_images: 0, ..Limits::default() };
+        let request = GenerateRequest { width: 65, ..fixture::request() };
+        let fields: Vec<_> = limits.check(&request).iter().map(|problem| problem.field).collect();
+        assert_eq!(fields, ["width", "height", "batch_size", "n_iter"]);
+    }
+
+    #[test]
+    fn names_every_problem_at_once() {
+        let got = fields(|r| {
+            r.prompt = "é".repeat(8193);
+            r.negative_prompt = "x".repeat(16385);
+            (r.width, r.height, r.steps) = (100, 8, 0);
+            r.cfg_scale = f64::NAN;
+            r.variation = Variation { subseed: 0, strength: 1.5 };
+            r.seed_resize_from = Some((4, 4096));
+            (r.batch_size, r.n_iter, r.clip_skip) = (0, 17, 13);
+            r.eta = Some(-0.1);
+            r.churn = Churn { amount: 1e9, min_sigma: f64::INFINITY, max_sigma: f64::NAN, noise: -1.0 };
+        });
+        assert_eq!(
+            got.join(" "),
+            "prompt negative_prompt width height steps cfg_scale subseed_strength seed_resize_from_w \
+             seed_resize_from_h batch_size n_iter clip_skip eta s_churn s_tmin s_tmax s_noise"
+        );
+    }
+
+    #[test]
+    fn numbers_beyond_all_use_are_named_shortly() {
+        for (value, shown) in
+            [(f64::NAN, "NaN"), (f64::NEG_INFINITY, "-inf"), (1e300, "1e300"), (-0.5, "-0.5")]
+        {
+            let want = format!("cfg_scale: cfg_scale must be a number between 0 and 100, not {shown}");
+            assert_eq!(problems(|r| r.cfg_scale = value), [want]);
+        }
+    }
+
+    #[test]
+    fn counts_pictures_without_overflowing() {
+        assert_eq!(fields(|r| (r.batch_size, r.n_iter) = (4, 5)), ["n_iter"]);
+        assert_eq!(fields(|r| (r.batch_size, r.n_iter) = (u32::MAX, u32::MAX)), ["batch_size", "n_iter"]);
+        assert!(fields(|r| (r.batch_size, r.n_iter) = (4, 4)).is_empty());
+    }
+
+    #[test]
+    fn one_step_of_ddim_would_draw_nothing() {
+        let ddim = |steps| fields(|r| (r.sampler, r.steps) = (Sampler::Ddim, steps));
+        assert_eq!((ddim(1), ddim(2)), (vec!["steps".to_owned()], vec![]));
+    }
+
+    #[test]
+    fn no_upper_churn_limit_is_fine() {
+        assert!(fields(|r| r.churn.max_sigma = f64::INFINITY).is_empty());
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_passes_has_a_plan(
+            sampler in prop::sample::select(Sampler::ALL.to_vec()),
+            scheduler in prop::sample::select(Scheduler::ALL.to_vec()),
+            steps in 0u32..160,
+            eta in prop::option::of(-0.5f64..1.5),
+            amount in prop_oneof![any::<f64>(), 0.0f64..50.0],
+            max_sigma in prop_oneof![any::<f64>(), Just(f64::INFINITY)],
+        ) {
+            let churn = Churn { amount, max_sigma, ..Churn::default() };
+            let request = GenerateRequest { sampler, scheduler, steps, eta, churn, ..fixture::request() };
+            let plan = Plan::new(&request, &NoiseSchedule::sd1());
+            if Limits::default().check(&request).is_empty() {
+                prop_assert!(plan.is_ok_and(|plan| plan.total_calls() > 0));
+            }
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! What a client asked for, after the wire's laxity is gone: every field typed, in range and explicit.
+
+use crate::sampler::Sampler;
+use crate::schedule::Scheduler;
+
+/// Text-to-image, for one or more pictures that differ in their seeds.
+#[derive(Debug, Clone, PartialEq)]
+pub struct GenerateRequest {
+    pub prompt: String,
+    pub negative_prompt: String,
+    /// The checkpoint as the client named it (title, file name, stem or hash); `None` is the server's default.
+    pub model: Option<String>,
+    /// Pixels; multiples of 8.
+    pub width: u32,
+    /// Pixels; multiples of 8.
+    pub height: u32,
+    pub steps: u32,
+    /// Classifier-free guidance scale; 1 leaves the negative prompt without effect.
+    pub cfg_scale: f64,
+    pub sampler: Sampler,
+    pub scheduler: Scheduler,
+    /// Seed of the first picture. Never "random": whoever accepts a request draws the seed first.
+    pub seed: u64,
+    pub variation: Variation,
+    /// Draw the noise at this size (width, height in pixels) and centre it in the picture's own.
+    pub seed_resize_from: Option<(u32, u32)>,
+    /// Pictures per batch.
+    pub batch_size: u32,
+    /// Batches; the request makes `batch_size * n_iter` pictures.
+    pub n_iter: u32,
+    /// 1 uses the text encoder's last layer, 2 the one before it, and so on.
+    pub clip_skip: u32,
+    pub emphasis: Emphasis,
+    pub noise_source: NoiseSource,
+    /// Ancestral noise amount; `None` is the sampler's own default (1 for Euler a, 0 for DDIM).
+    pub eta: Option<f64>,
+    pub churn: Churn,
+    /// ENSD: added to the seed of the generators after the first draw.
+    pub eta_noise_seed_delta: u64,
+}
+
+/// A second seed mixed into the first by spherical interpolation.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Variation {
+    pub subseed: u64,
+    /// 0 is the seed's own noise, 1 the subseed's.
+    pub strength: f64,
+}
+
+/// The stochastic part of Karras et al. 2022, algorithm 2 (Euler and Heun).
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Churn {
+    pub amount: f64,
+    /// Lowest and highest sigma at which noise is added; `max` is infinite for "no limit".
+    pub min_sigma: f64,
+    pub max_sigma: f64,
+    pub noise: f64,
+}
+
+impl Default for Churn {
+    fn default() -> Self {
+        Self { amount: 0.0, min_sigma: 0.0, max_sigma: f64::INFINITY, noise: 1.0 }
+    }
+}
+
+/// What attention weights in a prompt do to the encoded text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Emphasis {
+    /// The syntax is text like any other.
+    None,
+    /// The syntax is read and its weights dropped.
+    Ignore,
+    /// Vectors are multiplied by their weight, then scaled so that the chunk's mean is what it was.
+    #[default]
+    Original,
+    /// Vectors are multiplied by their weight.
+    NoNorm,
+}
+
+/// Where random numbers come from. Both are implemented here, so a seed draws the same picture on any device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum NoiseSource {
+    /// PyTorch's CPU generator (mt19937).
+    #[default]
+    Cpu,
+    /// CUDA's Philox generator, as web UIs emulate it.
+    Nv,
+}
+
+impl GenerateRequest {
+    /// How many pictures this request makes.
+    pub fn image_count(&self) -> u32 {
+        self.batch_size * self.n_iter
+    }
+
+    /// Seed and subseed of picture `index`: subseeds always count up, seeds only without a variation.
+    pub fn seeds_of(&self, index: u32) -> (u64, u64) {
+        let step = u64::from(index);
+        let seed = if self.variation.strength == 0.0 { self.seed.wrapping_add(step) } else { self.seed };
+        (seed, self.variation.subseed.wrapping_add(step))
+    }
+}

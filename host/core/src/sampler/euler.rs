@@ -1,0 +1,70 @@
+//! Euler: algorithm 2 of Karras et al. 2022 without its correction (k-diffusion's `sample_euler`). Its churn is
+//! shared with Heun.
+
+use super::Register::{Denoised, Noise, X};
+use super::{Assign, Call};
+use crate::request::Churn;
+use crate::schedule::NoiseSchedule;
+
+pub(super) fn calls(table: &NoiseSchedule, sigmas: &[f64], churn: &Churn) -> Vec<Call> {
+    let steps = sigmas.len() - 1;
+    let step = |(i, pair): (usize, &[f64])| {
+        let (sigma, before) = churned(pair[0], steps, churn);
+        // x + (x - denoised) / sigma * (next - sigma), with the terms gathered.
+        let keep = pair[1] / sigma;
+        let after = vec![Assign::new(X, [(keep, X), (1.0 - keep, Denoised)])];
+        Call { before, after, ..Call::at_sigma(table, sigma, i) }
+    };
+    sigmas.windows(2).enumerate().map(step).collect()
+}
+
+/// The level a step starts from once noise has been added back, and how to add it.
+///
+/// k-diffusion draws on every step and throws most draws away; here a step without churn draws nothing. The two
+/// differ only when `max_sigma` keeps the first steps from churning.
+pub(super) fn churned(sigma: f64, steps: usize, churn: &Churn) -> (f64, Vec<Assign>) {
+    let gamma = (churn.amount / steps as f64).min(std::f64::consts::SQRT_2 - 1.0);
+    if gamma <= 0.0 || !(churn.min_sigma..=churn.max_sigma).contains(&sigma) {
+        return (sigma, Vec::new());
+    }
+    let raised = sigma * (gamma + 1.0);
+    let added = churn.noise * (raised * raised - sigma * sigma).sqrt();
+    (raised, vec![Assign::new(X, [(1.0, X), (added, Noise)])])
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::fixture;
+    use crate::request::{Churn, GenerateRequest};
+    use crate::sampler::reference::agrees;
+    use crate::sampler::{Plan, Sampler};
+    use crate::schedule::{NoiseSchedule, Scheduler};
+
+    fn request(scheduler: Scheduler, churn: Churn) -> GenerateRequest {
+        GenerateRequest { sampler: Sampler::Euler, scheduler, steps: 6, churn, ..fixture::request() }
+    }
+
+    /// Values: `python host/core/tests/reference_tables.py samplers`.
+    #[test]
+    fn agrees_with_k_diffusion() {
+        let request = request(Scheduler::Uniform, Churn::default());
+        agrees(&request, [0.977349436462, 1.06616227471, 0.879185452661, 0.504357091317]);
+    }
+
+    /// Values: `python host/core/tests/reference_tables.py samplers`. The first raised level is above the table.
+    #[test]
+    fn agrees_with_k_diffusion_when_churned() {
+        let churn = Churn { amount: 3.0, min_sigma: 0.4, noise: 1.01, ..Churn::default() };
+        let request = request(Scheduler::Karras, churn);
+        agrees(&request, [0.521589498224, 0.413408557104, 0.345912990307, 0.350847017545]);
+    }
+
+    #[test]
+    fn draws_only_between_the_two_limits() {
+        let churn = Churn { amount: 3.0, min_sigma: 0.4, max_sigma: 3.0, noise: 1.0 };
+        let mut plan = Plan::new(&request(Scheduler::Karras, churn), &NoiseSchedule::sd1()).unwrap();
+        let draws: Vec<bool> =
+            std::iter::from_fn(|| plan.next_call()).map(|call| call.needs_noise()).collect();
+        assert_eq!(draws, [false, false, true, true, false, false]);
+    }
+}

@@ -1,0 +1,69 @@
+//! Euler a: an Euler step to below the next level, then fresh noise up to it (k-diffusion's
+//! `sample_euler_ancestral`). Noise is not scaled by `s_noise`, as in web UIs.
+
+use super::Register::{Denoised, Noise, X};
+use super::{Assign, Call};
+use crate::schedule::NoiseSchedule;
+
+pub(super) fn calls(table: &NoiseSchedule, sigmas: &[f64], eta: f64) -> Vec<Call> {
+    let step = |(i, pair): (usize, &[f64])| {
+        let (sigma, next) = (pair[0], pair[1]);
+        let (down, up) = split(sigma, next, eta);
+        let keep = down / sigma;
+        let after = vec![Assign::new(X, [(keep, X), (1.0 - keep, Denoised), (up, Noise)])];
+        Call { after, ..Call::at_sigma(table, sigma, i) }
+    };
+    sigmas.windows(2).enumerate().map(step).collect()
+}
+
+/// Parts a step into the level to go down to and the noise to add there; their squares sum to `next` squared.
+fn split(sigma: f64, next: f64, eta: f64) -> (f64, f64) {
+    let variance = next * next * (sigma * sigma - next * next) / (sigma * sigma);
+    let up = next.min(eta * variance.sqrt());
+    ((next * next - up * up).sqrt(), up)
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::fixture;
+    use crate::request::GenerateRequest;
+    use crate::sampler::reference::agrees;
+    use crate::sampler::{Plan, Sampler};
+    use crate::schedule::{NoiseSchedule, Scheduler};
+
+    fn request(scheduler: Scheduler, eta: Option<f64>) -> GenerateRequest {
+        GenerateRequest { sampler: Sampler::EulerA, scheduler, steps: 6, eta, ..fixture::request() }
+    }
+
+    /// Values: `python host/core/tests/reference_tables.py samplers`.
+    #[test]
+    fn agrees_with_k_diffusion() {
+        let request = request(Scheduler::Uniform, None);
+        agrees(&request, [0.464419228201, 0.383711195419, 0.356993076446, 0.396830820117]);
+    }
+
+    /// Values: `python host/core/tests/reference_tables.py samplers`.
+    #[test]
+    fn agrees_with_k_diffusion_at_a_smaller_eta() {
+        let request = request(Scheduler::Karras, Some(0.4));
+        agrees(&request, [0.853783973056, 0.886080345288, 0.729165166852, 0.456838098034]);
+    }
+
+    #[test]
+    fn draws_on_every_step_but_the_last() {
+        let mut plan = Plan::new(&request(Scheduler::Karras, None), &NoiseSchedule::sd1()).unwrap();
+        let draws: Vec<bool> =
+            std::iter::from_fn(|| plan.next_call()).map(|call| call.needs_noise()).collect();
+        assert_eq!(draws, [true, true, true, true, true, false]);
+    }
+
+    #[test]
+    fn without_eta_is_euler() {
+        let ancestral = request(Scheduler::Karras, Some(0.0));
+        let plain = GenerateRequest { sampler: Sampler::Euler, ..ancestral.clone() };
+        let run = |request| crate::sampler::reference::run(request, |x, _| x.tanh());
+        for (a, b) in run(&ancestral).iter().zip(run(&plain)) {
+            assert!((a - b).abs() < 1e-12, "{a} is not {b}");
+        }
+    }
+}

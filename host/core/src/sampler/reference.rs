@@ -1,0 +1,66 @@
+//! Runs a plan on four numbers with a closed-form network, so that its result can be compared with other
+//! implementations of the same sampler. Test builds only; `tests/reference_tables.py` is the other side.
+
+use std::collections::HashMap;
+
+use super::{Assign, Plan, Register};
+use crate::request::GenerateRequest;
+use crate::schedule::NoiseSchedule;
+
+const ELEMENTS: usize = 4;
+
+type Latent = [f64; ELEMENTS];
+
+/// Draw `k` of the noise both sides use; draw 0 is the start.
+fn draw(k: usize) -> Latent {
+    std::array::from_fn(|i| (1.0 + 2.3 * k as f64 + 0.7 * i as f64).sin())
+}
+
+/// The exact denoiser for data drawn from a normal of mean 0.5 and variance 0.64.
+fn gaussian(x: f64, sigma: f64) -> f64 {
+    (0.64 * x + 0.5 * sigma * sigma) / (0.64 + sigma * sigma)
+}
+
+/// Where the plan ends. `denoiser` takes x and sigma; it is reached only through the UNet's own input and output,
+/// so that `c_in`, `timestep`, `c_skip` and `c_out` are tested with the rest.
+pub(super) fn run(request: &GenerateRequest, denoiser: impl Fn(f64, f64) -> f64) -> Latent {
+    let table = NoiseSchedule::sd1();
+    let mut plan = Plan::new(request, &table).unwrap();
+    let mut registers = HashMap::from([(Register::X, draw(0).map(|x| x * plan.initial_scale()))]);
+    let mut draws = 0;
+    while let Some(call) = plan.next_call() {
+        if call.needs_noise() {
+            draws += 1;
+            registers.insert(Register::Noise, draw(draws));
+        }
+        call.before.iter().for_each(|assign| apply(assign, &mut registers));
+        let sigma = table.sigma_at(call.timestep);
+        let denoised = registers[&Register::X].map(|x| {
+            let noisy = x * call.c_in * (sigma * sigma + 1.0).sqrt();
+            let predicted_noise = (noisy - denoiser(noisy, sigma)) / sigma;
+            call.c_skip * x + call.c_out * predicted_noise
+        });
+        registers.insert(Register::Denoised, denoised);
+        call.after.iter().for_each(|assign| apply(assign, &mut registers));
+        registers.remove(&Register::Noise);
+        registers.remove(&Register::Denoised);
+    }
+    registers[&Register::X]
+}
+
+/// Panics when a term names a register that holds nothing at that moment.
+fn apply(assign: &Assign, registers: &mut HashMap<Register, Latent>) {
+    let sum =
+        |i| assign.terms.iter().map(|(coefficient, register)| coefficient * registers[register][i]).sum();
+    let value = std::array::from_fn(sum);
+    registers.insert(assign.target, value);
+}
+
+/// Runs the request on Gaussian data and compares with what another implementation printed.
+#[track_caller]
+pub(super) fn agrees(request: &GenerateRequest, want: Latent) {
+    let got = run(request, gaussian);
+    for (got_one, want_one) in got.iter().zip(want) {
+        assert!((got_one - want_one).abs() < 1e-9, "{got:?} is not {want:?}");
+    }
+}

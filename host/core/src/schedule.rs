@@ -1,0 +1,194 @@
+//! Noise levels: which sigmas a run of n steps visits. Called by sampler plans; lists served by the HTTP edge.
+//! Formulas and check tables: Karras et al. 2022, k-diffusion, and the published behaviour of web UIs.
+//! Knows nothing of what a sampler does at those levels.
+
+mod ddim;
+mod exponential;
+mod karras;
+mod normal;
+mod sgm_uniform;
+mod simple;
+mod table;
+mod uniform;
+
+pub use table::NoiseSchedule;
+
+/// How the noise levels of a run are spaced, in the order web UIs list them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Scheduler {
+    /// The sampler's own default.
+    Automatic,
+    Uniform,
+    Karras,
+    Exponential,
+    SgmUniform,
+    Simple,
+    Normal,
+    Ddim,
+}
+
+impl Scheduler {
+    pub const ALL: [Self; 8] = [
+        Self::Automatic,
+        Self::Uniform,
+        Self::Karras,
+        Self::Exponential,
+        Self::SgmUniform,
+        Self::Simple,
+        Self::Normal,
+        Self::Ddim,
+    ];
+
+    /// The id on the wire.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Automatic => "automatic",
+            Self::Uniform => "uniform",
+            Self::Karras => "karras",
+            Self::Exponential => "exponential",
+            Self::SgmUniform => "sgm_uniform",
+            Self::Simple => "simple",
+            Self::Normal => "normal",
+            Self::Ddim => "ddim",
+        }
+    }
+
+    /// The name people read, also in infotext.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Automatic => "Automatic",
+            Self::Uniform => "Uniform",
+            Self::Karras => "Karras",
+            Self::Exponential => "Exponential",
+            Self::SgmUniform => "SGM Uniform",
+            Self::Simple => "Simple",
+            Self::Normal => "Normal",
+            Self::Ddim => "DDIM",
+        }
+    }
+
+    /// Other names it answers to.
+    pub fn aliases(self) -> &'static [&'static str] {
+        match self {
+            Self::SgmUniform => &["SGMUniform"],
+            _ => &[],
+        }
+    }
+
+    /// The exponent of the spacing; -1 where there is none.
+    pub fn default_rho(self) -> f64 {
+        match self {
+            Self::Karras => karras::RHO,
+            _ => -1.0,
+        }
+    }
+
+    /// Whether the spacing depends on the model's table and not only on its ends.
+    pub fn need_inner_model(self) -> bool {
+        match self {
+            Self::Automatic | Self::Karras | Self::Exponential => false,
+            Self::Uniform | Self::SgmUniform | Self::Simple | Self::Normal | Self::Ddim => true,
+        }
+    }
+
+    /// By name, label or alias, in any case.
+    pub fn parse(text: &str) -> Option<Self> {
+        let text = text.trim();
+        Self::ALL.into_iter().find(|s| s.spellings().any(|name| name.eq_ignore_ascii_case(text)))
+    }
+
+    /// Every spelling [`Scheduler::parse`] accepts.
+    pub(crate) fn spellings(self) -> impl Iterator<Item = &'static str> {
+        [self.label(), self.name()].into_iter().chain(self.aliases().iter().copied())
+    }
+}
+
+/// The noise levels of a run, falling, ending in 0. [`Scheduler::Automatic`] must have been replaced by the
+/// sampler's default before; it counts as [`Scheduler::Uniform`] here.
+///
+/// Every spacing gives `steps + 1` values but [`Scheduler::Ddim`], which strides the table by whole timesteps and
+/// so may give more. No steps give no values.
+pub fn sigmas(scheduler: Scheduler, table: &NoiseSchedule, steps: u32) -> Vec<f64> {
+    let n = steps as usize;
+    if n == 0 {
+        return Vec::new();
+    }
+    let mut sigmas = match scheduler {
+        Scheduler::Automatic | Scheduler::Uniform => uniform::sigmas(table, n),
+        Scheduler::Karras => karras::sigmas(table, n),
+        Scheduler::Exponential => exponential::sigmas(table, n),
+        Scheduler::SgmUniform => sgm_uniform::sigmas(table, n),
+        Scheduler::Simple => simple::sigmas(table, n),
+        Scheduler::Normal => normal::sigmas(table, n),
+        Scheduler::Ddim => ddim::sigmas(table, n),
+    };
+    sigmas.push(0.0);
+    sigmas
+}
+
+/// `n` values from `first` to `last`, both included; only `first` when `n` is 1.
+fn linspace(first: f64, last: f64, n: usize) -> impl Iterator<Item = f64> {
+    let step = if n > 1 { (last - first) / (n - 1) as f64 } else { 0.0 };
+    (0..n).map(move |i| if i > 0 && i == n - 1 { last } else { first + i as f64 * step })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Compares with a printed table, `tolerance` relative.
+    #[track_caller]
+    pub(super) fn check(scheduler: Scheduler, steps: u32, want: &[f64], tolerance: f64) {
+        let got = sigmas(scheduler, &NoiseSchedule::sd1(), steps);
+        assert_eq!(got.len(), want.len(), "{got:?}");
+        for (got, want) in got.iter().zip(want) {
+            assert!((got - want).abs() <= tolerance * want.abs(), "{got} is not {want}");
+        }
+    }
+
+    #[test]
+    fn parses_names_labels_and_aliases_in_any_case() {
+        for scheduler in Scheduler::ALL {
+            for spelling in scheduler.spellings() {
+                assert_eq!(Scheduler::parse(&spelling.to_uppercase()), Some(scheduler));
+                assert_eq!(Scheduler::parse(&spelling.to_lowercase()), Some(scheduler));
+            }
+        }
+        assert_eq!(Scheduler::parse("SGMUniform"), Some(Scheduler::SgmUniform));
+        assert_eq!(Scheduler::parse("polyexponential"), None);
+        assert_eq!(Scheduler::parse(""), None);
+    }
+
+    #[test]
+    fn automatic_counts_as_uniform() {
+        let table = NoiseSchedule::sd1();
+        assert_eq!(sigmas(Scheduler::Automatic, &table, 7), sigmas(Scheduler::Uniform, &table, 7));
+    }
+
+    #[test]
+    fn one_step_starts_at_the_highest_level() {
+        let table = NoiseSchedule::sd1();
+        for scheduler in Scheduler::ALL.into_iter().filter(|s| *s != Scheduler::Ddim) {
+            let got = sigmas(scheduler, &table, 1);
+            assert!((got[0] - table.sigma_max()).abs() < 1e-9 && got[1..] == [0.0], "{scheduler:?}: {got:?}");
+        }
+        assert!(sigmas(Scheduler::Karras, &table, 0).is_empty());
+    }
+
+    proptest! {
+        #[test]
+        fn levels_fall_strictly_and_end_in_zero(steps in 1u32..=1000, which in 0..Scheduler::ALL.len()) {
+            let table = NoiseSchedule::sd1();
+            let scheduler = Scheduler::ALL[which];
+            let got = sigmas(scheduler, &table, steps);
+            prop_assert!(got.windows(2).all(|pair| pair[0] > pair[1]), "{scheduler:?}: {got:?}");
+            prop_assert_eq!(got.last(), Some(&0.0));
+            prop_assert!(got[0] <= table.sigma_max() * (1.0 + 1e-12));
+            if scheduler != Scheduler::Ddim {
+                prop_assert_eq!(got.len(), steps as usize + 1);
+            }
+        }
+    }
+}

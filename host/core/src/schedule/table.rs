@@ -1,0 +1,110 @@
+//! The noise table a model was trained with: 1000 levels, and the two-way map between levels and timesteps.
+//! Interpolation is linear in log sigma, as in k-diffusion's `DiscreteSchedule` without quantisation.
+
+/// Timesteps of the training process.
+const TIMESTEPS: usize = 1000;
+
+/// Noise levels by timestep, rising.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NoiseSchedule {
+    alphas_cumprod: Vec<f64>,
+    sigmas: Vec<f64>,
+    log_sigmas: Vec<f64>,
+}
+
+impl NoiseSchedule {
+    /// Stable Diffusion 1: betas linear in their square root from 0.00085 to 0.012.
+    ///
+    /// The cumulative product is taken in f64 and kept as f32, as checkpoints store it; all later arithmetic is
+    /// f64 on those f32 values.
+    pub fn sd1() -> Self {
+        let (first, last) = (0.00085_f64.sqrt(), 0.012_f64.sqrt());
+        let mut product = 1.0;
+        let alphas_cumprod: Vec<f64> = super::linspace(first, last, TIMESTEPS)
+            .map(|root| {
+                product *= 1.0 - root * root;
+                f64::from(product as f32)
+            })
+            .collect();
+        let sigmas: Vec<f64> = alphas_cumprod.iter().map(|a| ((1.0 - a) / a).sqrt()).collect();
+        let log_sigmas = sigmas.iter().map(|s| s.ln()).collect();
+        Self { alphas_cumprod, sigmas, log_sigmas }
+    }
+
+    /// Noise levels by timestep, rising.
+    pub fn sigmas(&self) -> &[f64] {
+        &self.sigmas
+    }
+
+    pub fn sigma_min(&self) -> f64 {
+        self.sigmas[0]
+    }
+
+    pub fn sigma_max(&self) -> f64 {
+        self.sigmas[self.sigmas.len() - 1]
+    }
+
+    /// The share of signal (not its root) left at timestep `i`; the last one's for any later `i`.
+    pub fn alpha_cumprod(&self, i: usize) -> f64 {
+        self.alphas_cumprod[i.min(self.alphas_cumprod.len() - 1)]
+    }
+
+    /// Noise level at a fractional timestep, which is first brought into 0..=999.
+    pub fn sigma_at(&self, t: f64) -> f64 {
+        let t = t.clamp(0.0, (self.log_sigmas.len() - 1) as f64);
+        let (low, high, weight) = (t.floor() as usize, t.ceil() as usize, t.fract());
+        ((1.0 - weight) * self.log_sigmas[low] + weight * self.log_sigmas[high]).exp()
+    }
+
+    /// The fractional timestep of a noise level: 0 for anything below the table, 999 for anything above.
+    pub fn timestep_of(&self, sigma: f64) -> f64 {
+        let log_sigma = sigma.ln();
+        let below = self.log_sigmas.partition_point(|level| *level <= log_sigma);
+        let low = below.saturating_sub(1).min(self.log_sigmas.len() - 2);
+        let (from, to) = (self.log_sigmas[low], self.log_sigmas[low + 1]);
+        low as f64 + ((log_sigma - from) / (to - from)).clamp(0.0, 1.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn has_the_published_ends_and_middle() {
+        let table = NoiseSchedule::sd1();
+        assert_eq!(table.sigmas().len(), 1000);
+        for (got, want) in [
+            (table.alpha_cumprod(0), 0.99915),
+            (table.alpha_cumprod(999), 0.0046600985),
+            (table.sigma_min(), 0.0291672),
+            (table.sigma_max(), 14.6146412),
+            (table.sigmas()[500], 1.61828),
+        ] {
+            assert!((got - want).abs() < want * 2e-5, "{got} is not {want}");
+        }
+    }
+
+    /// Values: `python host/core/tests/reference_tables.py schedules`.
+    #[test]
+    fn finds_fractional_timesteps_by_log_sigma() {
+        let table = NoiseSchedule::sd1();
+        for (sigma, t) in
+            [(0.02, 0.0), (0.5, 169.31476486), (3.0, 673.155450299), (14.0, 991.884415915), (20.0, 999.0)]
+        {
+            assert!((table.timestep_of(sigma) - t).abs() < 1e-7, "{sigma}: {}", table.timestep_of(sigma));
+        }
+        assert_eq!(table.timestep_of(0.0), 0.0);
+        assert_eq!(table.timestep_of(f64::INFINITY), 999.0);
+    }
+
+    proptest! {
+        #[test]
+        fn level_and_timestep_are_inverse(t in 0.0f64..=999.0) {
+            let table = NoiseSchedule::sd1();
+            prop_assert!((table.timestep_of(table.sigma_at(t)) - t).abs() < 1e-8);
+        }
+    }
+}

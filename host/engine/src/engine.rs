@@ -1,0 +1,425 @@
+//! The owner thread: the only place that touches the backend. Each turn it takes in new jobs, drops cancelled ones,
+//! forms one batch by [`policy::pick`], calls the backend once and publishes progress. A panic, a NaN or a failed
+//! allocation ends the jobs it happened to, never the thread.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, mpsc};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use gesso_core::pixels::Pixels;
+use gesso_core::schedule::NoiseSchedule;
+use tokio::sync::{oneshot, watch};
+
+use crate::backend::{Backend, BackendError, BackendFactory, Row};
+use crate::clock::Clock;
+use crate::job::{JobError, JobHandle, JobSpec, Phase, Progress, SubmitError};
+use crate::policy::{self, Candidate, Rules};
+
+mod running;
+
+use running::{Lane, RunningJob};
+
+/// How much the engine takes on, and how it shares.
+#[derive(Debug, Clone, Copy)]
+pub struct EngineSettings {
+    pub rules: Rules,
+    /// Jobs taken in at most, running ones included; one more is refused at once.
+    pub max_jobs: usize,
+    /// Pictures in flight at most, which bounds the latents and contexts in memory. A single larger job still runs.
+    pub max_images_in_flight: usize,
+    /// UNet calls between two previews of a job; 0 makes none.
+    pub preview_every: u32,
+}
+
+impl Default for EngineSettings {
+    fn default() -> Self {
+        Self { rules: Rules::default(), max_jobs: 64, max_images_in_flight: 32, preview_every: 4 }
+    }
+}
+
+/// Why no engine came up.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error("the device thread could not be started: {0}")]
+    Thread(#[from] std::io::Error),
+    #[error("the device could not be opened: {0}")]
+    Backend(#[from] BackendError),
+    #[error("the device thread ended while opening the device")]
+    Died,
+}
+
+/// Counters since the start, for metrics.
+#[derive(Debug, Clone, Default)]
+pub struct EngineStats {
+    /// What the backend calls itself.
+    pub device: String,
+    pub unet_calls: u64,
+    /// Rows over all calls; divided by `unet_calls` it is the mean batch.
+    pub rows: u64,
+    pub unet_time: Duration,
+    pub images: u64,
+    pub failed_jobs: u64,
+}
+
+/// The thread behind the handles. Dropping every handle lets it finish its jobs and end.
+#[derive(Debug)]
+pub struct Engine {
+    thread: JoinHandle<()>,
+}
+
+impl Engine {
+    /// Starts the owner thread and opens the device on it.
+    pub fn start<B: Backend + 'static>(
+        settings: EngineSettings,
+        clock: Arc<dyn Clock>,
+        factory: BackendFactory<B>,
+    ) -> Result<(Self, EngineHandle), StartError> {
+        let (commands, inbox) = mpsc::channel();
+        let (opened_tx, opened_rx) = mpsc::channel();
+        let stats = Arc::new(Mutex::new(EngineStats::default()));
+        let jobs = Arc::new(AtomicUsize::new(0));
+        let shared = stats.clone();
+        // The owner thread: libtorch work happens here and nowhere else.
+        let thread = std::thread::Builder::new().name("gesso-device".into()).spawn(move || {
+            match factory() {
+                Ok(backend) => {
+                    lock(&shared).device = backend.describe();
+                    if opened_tx.send(Ok(())).is_ok() {
+                        Owner::new(backend, settings, clock, shared).run(&inbox);
+                    }
+                }
+                // Nobody listens only when the starter is gone, and then nobody cares.
+                Err(error) => drop(opened_tx.send(Err(error))),
+            }
+        })?;
+        opened_rx.recv().map_err(|_| StartError::Died)??;
+        let handle = EngineHandle { commands, jobs, max_jobs: settings.max_jobs, stats };
+        Ok((Self { thread }, handle))
+    }
+
+    /// Waits for the thread to end; drop every [`EngineHandle`] first.
+    pub fn join(self) {
+        if self.thread.join().is_err() {
+            tracing::error!("the device thread panicked outside of any job");
+        }
+    }
+}
+
+/// A cheap clone that submits jobs.
+#[derive(Debug, Clone)]
+pub struct EngineHandle {
+    commands: mpsc::Sender<Incoming>,
+    jobs: Arc<AtomicUsize>,
+    max_jobs: usize,
+    stats: Arc<Mutex<EngineStats>>,
+}
+
+/// A job on its way to the owner thread.
+#[derive(Debug)]
+struct Incoming {
+    spec: JobSpec,
+    progress: watch::Sender<Progress>,
+    reply: oneshot::Sender<Result<Vec<Pixels>, JobError>>,
+    slot: Slot,
+}
+
+/// A place among the `max_jobs`; given back when dropped, wherever that happens.
+#[derive(Debug)]
+struct Slot(Arc<AtomicUsize>);
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+impl EngineHandle {
+    /// Queues a job, or refuses at once when `max_jobs` are in.
+    pub fn submit(&self, spec: JobSpec) -> Result<JobHandle, SubmitError> {
+        let taken = self.jobs.fetch_add(1, Ordering::AcqRel);
+        let slot = Slot(self.jobs.clone());
+        if taken >= self.max_jobs {
+            return Err(SubmitError::Overloaded { waiting: taken });
+        }
+        let (progress, progress_rx) = watch::channel(Progress::queued(&spec.request));
+        let (reply, reply_rx) = oneshot::channel();
+        let cancel = spec.cancel.clone();
+        self.commands.send(Incoming { spec, progress, reply, slot }).map_err(|_| SubmitError::ShutDown)?;
+        Ok(JobHandle { progress: progress_rx, reply: reply_rx, cancel })
+    }
+
+    /// Jobs queued or running.
+    pub fn jobs(&self) -> usize {
+        self.jobs.load(Ordering::Acquire)
+    }
+
+    pub fn stats(&self) -> EngineStats {
+        lock(&self.stats).clone()
+    }
+}
+
+/// Counters are plain numbers: a panic while they were held leaves them usable.
+fn lock(stats: &Mutex<EngineStats>) -> std::sync::MutexGuard<'_, EngineStats> {
+    stats.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+struct Owner<B: Backend> {
+    backend: B,
+    settings: EngineSettings,
+    clock: Arc<dyn Clock>,
+    stats: Arc<Mutex<EngineStats>>,
+    table: NoiseSchedule,
+    /// Not begun yet, in order of arrival.
+    waiting: Vec<(u64, Duration, Incoming)>,
+    running: Vec<RunningJob<B::Sample>>,
+    arrivals: u64,
+    /// Path of the model the last batch used.
+    resident: Option<std::path::PathBuf>,
+}
+
+impl<B: Backend> Owner<B> {
+    fn new(
+        backend: B,
+        settings: EngineSettings,
+        clock: Arc<dyn Clock>,
+        stats: Arc<Mutex<EngineStats>>,
+    ) -> Self {
+        Self {
+            backend,
+            settings,
+            clock,
+            stats,
+            table: NoiseSchedule::sd1(),
+            waiting: Vec::new(),
+            running: Vec::new(),
+            arrivals: 0,
+            resident: None,
+        }
+    }
+
+    fn run(mut self, inbox: &mpsc::Receiver<Incoming>) {
+        let mut open = true;
+        loop {
+            if self.waiting.is_empty() && self.running.is_empty() {
+                match inbox.recv() {
+                    Ok(incoming) if open => self.enqueue(incoming),
+                    _ => return,
+                }
+            }
+            loop {
+                match inbox.try_recv() {
+                    Ok(incoming) => self.enqueue(incoming),
+                    Err(mpsc::TryRecvError::Empty) => break,
+                    Err(mpsc::TryRecvError::Disconnected) => {
+                        open = false;
+                        break;
+                    }
+                }
+            }
+            self.turn();
+        }
+    }
+
+    fn enqueue(&mut self, incoming: Incoming) {
+        self.waiting.push((self.arrivals, self.clock.now(), incoming));
+        self.arrivals += 1;
+    }
+
+    fn turn(&mut self) {
+        self.drop_cancelled();
+        self.begin_next();
+        self.step();
+        self.retire();
+    }
+
+    fn drop_cancelled(&mut self) {
+        // A closed reply means that nobody waits for the pictures any more.
+        for (_, _, incoming) in
+            self.waiting.extract_if(.., |(_, _, job)| job.spec.cancel.is_cancelled() || job.reply.is_closed())
+        {
+            drop(incoming.reply.send(Err(JobError::Cancelled)));
+        }
+        for mut job in self.running.extract_if(.., |job| job.is_cancelled()) {
+            job.fail(JobError::Cancelled);
+            job.answer();
+        }
+    }
+
+    /// Begins the waiting job that has most right to it, while its pictures fit.
+    fn begin_next(&mut self) {
+        let now = self.clock.now();
+        let candidates: Vec<_> = self
+            .waiting
+            .iter()
+            .map(|(arrival, since, incoming)| Candidate {
+                key: *arrival,
+                priority: incoming.spec.priority,
+                waited: now.saturating_sub(*since),
+                arrival: *arrival,
+                resident: Some(&incoming.spec.model.path) == self.resident.as_ref(),
+            })
+            .collect();
+        let Some(&next) = policy::pick(&candidates, Rules { max_rows: 1, ..self.settings.rules }).first()
+        else {
+            return;
+        };
+        let in_flight: usize = self.running.iter().map(|job| job.lanes.len()).sum();
+        let images = self.waiting[next].2.spec.request.image_count() as usize;
+        if in_flight > 0 && in_flight + images > self.settings.max_images_in_flight {
+            return;
+        }
+        let (arrival, since, incoming) = self.waiting.remove(next);
+        incoming.progress.send_modify(|progress| progress.phase = Phase::Preparing);
+        let begun = guarded(|| RunningJob::begin(&mut self.backend, &self.table, &incoming.spec));
+        match begun {
+            Ok((lanes, calls_total)) => {
+                self.running.push(RunningJob::new(
+                    incoming,
+                    lanes,
+                    calls_total,
+                    arrival,
+                    since,
+                    self.clock.now(),
+                ));
+            }
+            Err(error) => {
+                lock(&self.stats).failed_jobs += 1;
+                // The caller may be gone; that is its own decision.
+                drop(incoming.reply.send(Err(error)));
+            }
+        }
+    }
+
+    /// One UNet call for the best batch.
+    fn step(&mut self) {
+        let now = self.clock.now();
+        let mut places = Vec::new();
+        let mut candidates = Vec::new();
+        for (job_index, job) in self.running.iter().enumerate() {
+            for (lane_index, lane) in job.lanes.iter().enumerate() {
+                places.push((job_index, lane_index));
+                candidates.push(Candidate {
+                    key: &lane.key,
+                    priority: job.spec.priority,
+                    waited: now.saturating_sub(lane.served),
+                    arrival: job.arrival,
+                    resident: Some(&lane.key.model.path) == self.resident.as_ref(),
+                });
+            }
+        }
+        let picked = policy::pick(&candidates, self.settings.rules);
+        if picked.is_empty() {
+            return;
+        }
+        let mut chosen = vec![false; places.len()];
+        for &index in &picked {
+            chosen[index] = true;
+        }
+        let mut lanes: Vec<(usize, &mut Lane<B::Sample>)> = self
+            .running
+            .iter_mut()
+            .enumerate()
+            .flat_map(|(job_index, job)| job.lanes.iter_mut().map(move |lane| (job_index, lane)))
+            .zip(&chosen)
+            .filter_map(|(lane, &chosen)| chosen.then_some(lane))
+            .collect();
+        self.resident = lanes.first().map(|(_, lane)| lane.key.model.path.clone());
+        let mut rows: Vec<Row<'_, B::Sample>> = lanes.iter_mut().map(|(_, lane)| lane.row()).collect();
+        let backend = &mut self.backend;
+        let outcome = guarded(|| backend.step(&mut rows).map_err(JobError::from));
+        drop(rows);
+
+        let after = self.clock.now();
+        let mut failures: Vec<(usize, JobError)> = Vec::new();
+        for (position, (job_index, lane)) in lanes.iter_mut().enumerate() {
+            let result = match &outcome {
+                Ok(results) => results.get(position).cloned().unwrap_or_else(|| {
+                    Err(BackendError::Device("the backend answered for fewer rows than it was given".into()))
+                }),
+                Err(error) => {
+                    failures.push((*job_index, error.clone()));
+                    continue;
+                }
+            };
+            match result {
+                Ok(()) => lane.advance(now),
+                Err(error) => failures.push((*job_index, error.into())),
+            }
+        }
+        let mut touched: Vec<usize> = lanes.iter().map(|(job_index, _)| *job_index).collect();
+        touched.dedup();
+        drop(lanes);
+        {
+            let mut stats = lock(&self.stats);
+            stats.unet_calls += 1;
+            stats.rows += picked.len() as u64;
+            stats.unet_time += after.saturating_sub(now);
+        }
+        for (job_index, error) in failures {
+            self.running[job_index].fail(error);
+        }
+        for job_index in touched {
+            self.publish(job_index, after);
+        }
+    }
+
+    fn publish(&mut self, job_index: usize, now: Duration) {
+        let job = &mut self.running[job_index];
+        if job.failed() {
+            return;
+        }
+        let due = self.settings.preview_every > 0 && job.preview_due(self.settings.preview_every);
+        let preview = due
+            .then(|| job.lanes.iter().find(|lane| !lane.is_done()))
+            .flatten()
+            // A failing preview is not worth a failed job.
+            .and_then(|lane| guarded(|| self.backend.preview(&lane.sample).map_err(JobError::from)).ok());
+        job.publish(now, preview);
+    }
+
+    /// Decodes finished pictures and answers jobs that are through or failed.
+    fn retire(&mut self) {
+        let mut index = 0;
+        while index < self.running.len() {
+            let job = &mut self.running[index];
+            while !job.failed() {
+                let Some(lane) = job.take_done_lane() else { break };
+                let image = lane.image;
+                let backend = &mut self.backend;
+                match guarded(|| backend.finish(lane.sample).map_err(JobError::from)) {
+                    Ok(pixels) => {
+                        job.store(image, pixels);
+                        lock(&self.stats).images += 1;
+                    }
+                    Err(error) => job.fail(error),
+                }
+            }
+            if job.failed() {
+                lock(&self.stats).failed_jobs += 1;
+            }
+            if job.failed() || job.lanes.is_empty() {
+                self.running.remove(index).answer();
+            } else {
+                index += 1;
+            }
+        }
+    }
+}
+
+/// Runs backend code so that a panic becomes an error of the jobs at hand.
+fn guarded<T>(work: impl FnOnce() -> Result<T, JobError>) -> Result<T, JobError> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
+        let text = panic
+            .downcast_ref::<&str>()
+            .map(ToString::to_string)
+            .or_else(|| panic.downcast_ref::<String>().cloned())
+            .unwrap_or_else(|| "no message".into());
+        tracing::error!(panic = %text, "the backend panicked");
+        Err(JobError::Panicked(text))
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,264 @@
+//! One call of a guest: admitted, given a fresh store with its budget, run on the plugins' own threads, ended in
+//! time, and its failure named. Used by hooks, HTTP extensions and the probe at load. Knows no worlds.
+
+use crate::error::{FailureKind, HookError};
+use crate::interfaces::{CallLog, CallState};
+use crate::limits::{CpuSpent, Metered, Spent};
+use crate::load::Loaded;
+use crate::settings::{Budget, CallContext};
+use crate::table::Shared;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+use tokio::runtime::Handle;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+use wasmtime::component::ResourceTableError;
+use wasmtime::{Engine, Store, Trap, UpdateDeadline};
+
+/// How often a waiting call looks at its cancel flag.
+const CANCEL_LOOK: Duration = Duration::from_millis(25);
+/// Bytes one guest-to-host call may carry in its arguments and lists.
+const HOSTCALL_BYTES: usize = 64 << 20;
+/// Calls that may wait for a slot, for each slot.
+const WAITING_PER_SLOT: usize = 16;
+
+/// Why the work inside a store ended without a result.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// From wasmtime: a trap, a spent budget, a value that does not lift.
+    Wasm(wasmtime::Error),
+    /// Named by the work itself.
+    Named(FailureKind, String),
+    Cancelled,
+}
+
+impl From<wasmtime::Error> for Failure {
+    fn from(error: wasmtime::Error) -> Self {
+        Self::Wasm(error)
+    }
+}
+
+/// Work of one call. The store is dropped when it ends, whatever the outcome: nothing survives in a guest.
+pub(crate) type Work<T> = Pin<Box<dyn Future<Output = Result<T, Failure>> + Send>>;
+
+#[derive(Debug, Clone, Copy, thiserror::Error)]
+#[error("the call was cancelled")]
+struct CancelledInGuest;
+
+pub(crate) struct Runner {
+    engine: Engine,
+    /// The plugins' own runtime: a guest that spins between epochs delays other guests, never the server's I/O.
+    threads: Handle,
+    budget: Budget,
+    slots: Arc<Semaphore>,
+    waiting: AtomicUsize,
+    most_waiting: usize,
+}
+
+impl Runner {
+    pub(crate) fn new(engine: Engine, threads: Handle, budget: Budget, slots: usize) -> Self {
+        Self {
+            engine,
+            threads,
+            budget,
+            slots: Arc::new(Semaphore::new(slots)),
+            waiting: AtomicUsize::new(0),
+            most_waiting: slots.saturating_mul(WAITING_PER_SLOT),
+        }
+    }
+
+    pub(crate) fn budget(&self) -> &Budget {
+        &self.budget
+    }
+
+    /// Ends every call that waits for a slot and admits no further one.
+    pub(crate) fn close(&self) {
+        self.slots.close();
+    }
+
+    /// Runs `work` in a fresh store.
+    ///
+    /// # Errors
+    /// `PluginFailed`, `Overloaded` or `Cancelled`.
+    pub(crate) async fn run<T: Send + 'static>(
+        &self,
+        shared: &Arc<Shared>,
+        loaded: &Loaded,
+        hook: &'static str,
+        context: &CallContext,
+        work: impl FnOnce(Store<CallState>) -> Work<T> + Send + 'static,
+    ) -> Result<T, HookError> {
+        let permits = self.admit(&loaded.slots, context).await?;
+        let spent = Arc::new(Spent::default());
+        let log = Arc::new(CallLog::new(shared.log.clone(), &context.request_id, &self.budget));
+        let state = CallState::new(
+            &self.budget,
+            loaded.capabilities.clone(),
+            context.clone(),
+            log.clone(),
+            spent.clone(),
+        );
+        let (engine, budget, account) = (self.engine.clone(), self.budget.cpu, spent.clone());
+        let task = self.threads.spawn(async move {
+            // Held until the guest has really ended, which may be after nobody waits for it any more.
+            let _permits = permits;
+            let task = work(limited_store(&engine, state, account.clone(), budget));
+            Metered { task, spent: account }.await
+        });
+        let outcome = self.wait(task, context).await;
+        let result = outcome.map_err(|failure| self.name(shared, hook, failure, &spent, &log));
+        shared.count(&result, &spent);
+        log.finish(None);
+        result
+    }
+
+    /// A slot of the plugin and one of the host, in this order, so that calls queued for a busy plugin hold nothing
+    /// others need.
+    async fn admit(
+        &self,
+        plugin: &Arc<Semaphore>,
+        context: &CallContext,
+    ) -> Result<(OwnedSemaphorePermit, OwnedSemaphorePermit), HookError> {
+        if self.waiting.fetch_add(1, Ordering::Relaxed) >= self.most_waiting {
+            self.waiting.fetch_sub(1, Ordering::Relaxed);
+            return Err(HookError::Overloaded);
+        }
+        let _waiting = CountDown(&self.waiting);
+        let permits = async {
+            let own = plugin.clone().acquire_owned().await;
+            let host = self.slots.clone().acquire_owned().await;
+            match (own, host) {
+                (Ok(own), Ok(host)) => Ok((own, host)),
+                _ => Err(HookError::Overloaded),
+            }
+        };
+        tokio::select! {
+            biased;
+            permits = permits => permits,
+            () = cancelled(context) => Err(HookError::Cancelled),
+            () = tokio::time::sleep(self.budget.wall) => Err(HookError::Overloaded),
+        }
+    }
+
+    /// Waits outside the plugins' runtime, whose timers a spinning guest could starve.
+    async fn wait<T>(
+        &self,
+        task: JoinHandle<Result<T, Failure>>,
+        context: &CallContext,
+    ) -> Result<T, Failure> {
+        let mut task = AbortOnDrop(task);
+        let deadline = Instant::now() + self.budget.wall;
+        tokio::select! {
+            biased;
+            joined = &mut task.0 => match joined {
+                Ok(result) => result,
+                Err(error) if error.is_cancelled() => Err(Failure::Cancelled),
+                Err(_) => Err(Failure::Named(FailureKind::Host, "the host failed on the guest's behalf".to_owned())),
+            },
+            () = cancelled(context) => Err(Failure::Cancelled),
+            () = tokio::time::sleep_until(deadline) => {
+                let text = format!("it gave no result within {:?}", self.budget.wall);
+                Err(Failure::Named(FailureKind::WallClock, text))
+            }
+        }
+    }
+
+    fn name(
+        &self,
+        shared: &Shared,
+        hook: &'static str,
+        failure: Failure,
+        spent: &Spent,
+        log: &CallLog,
+    ) -> HookError {
+        let (reason, message) = match failure {
+            Failure::Cancelled => return HookError::Cancelled,
+            Failure::Named(reason, message) => (reason, message),
+            Failure::Wasm(error) if error.is::<CancelledInGuest>() => return HookError::Cancelled,
+            Failure::Wasm(error) => {
+                let (reason, mut message) = classify(&error, spent, &self.budget);
+                if reason == FailureKind::Trap
+                    && let Some(panic) = log.panic_text()
+                {
+                    message = format!("{message}: {panic}");
+                }
+                // The whole trace is for the plugin's author.
+                log.finish(Some(&format!("{hook}: {error:#}")));
+                (reason, message)
+            }
+        };
+        HookError::PluginFailed { plugin: shared.id.clone(), hook, reason, message }
+    }
+}
+
+fn limited_store(engine: &Engine, state: CallState, spent: Arc<Spent>, cpu: Duration) -> Store<CallState> {
+    let mut store = Store::new(engine, state);
+    let handles = store.data().handles();
+    store.limiter(|state| &mut state.limiter);
+    store.set_hostcall_fuel(HOSTCALL_BYTES);
+    store.set_max_component_handles(handles);
+    store.set_epoch_deadline(1);
+    store.epoch_deadline_callback(move |store| {
+        if store.data().is_cancelled() {
+            return Err(CancelledInGuest.into());
+        }
+        spent.check_cpu(cpu)?;
+        Ok(UpdateDeadline::Yield(1))
+    });
+    store
+}
+
+/// Which rule a wasmtime error stands for, and a sentence.
+fn classify(error: &wasmtime::Error, spent: &Spent, budget: &Budget) -> (FailureKind, String) {
+    if spent.cpu_denied() || error.is::<CpuSpent>() {
+        return (FailureKind::Cpu, format!("it used up its {:?} of processor time", budget.cpu));
+    }
+    if spent.memory_denied() {
+        let text = format!("it asked for more than its {} MiB of memory", budget.memory_bytes >> 20);
+        return (FailureKind::Memory, text);
+    }
+    let cause = error.root_cause().to_string();
+    if matches!(error.downcast_ref(), Some(ResourceTableError::Full))
+        || cause.contains("handle") && cause.contains("limit")
+    {
+        return (FailureKind::Handles, format!("it held more than {} handles", budget.handles));
+    }
+    if let Some(exit) = error.downcast_ref::<wasmtime_wasi::I32Exit>() {
+        return (FailureKind::Trap, format!("it left with exit status {}", exit.0));
+    }
+    match error.downcast_ref::<Trap>() {
+        Some(Trap::StackOverflow) => (FailureKind::Trap, "it overflowed its stack".to_owned()),
+        // Compiled languages keep a stack in linear memory, which ends where memory does.
+        Some(Trap::MemoryOutOfBounds) => (
+            FailureKind::Trap,
+            "it reached outside of its memory, as code does that overflowed its stack".to_owned(),
+        ),
+        Some(trap) => (FailureKind::Trap, format!("it trapped ({trap})")),
+        None => (FailureKind::BadReturn, format!("what it passed to the host cannot be read ({cause})")),
+    }
+}
+
+async fn cancelled(context: &CallContext) {
+    while !context.cancelled.load(Ordering::Relaxed) {
+        tokio::time::sleep(CANCEL_LOOK).await;
+    }
+}
+
+struct AbortOnDrop<T>(JoinHandle<T>);
+
+impl<T> Drop for AbortOnDrop<T> {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+struct CountDown<'a>(&'a AtomicUsize);
+
+impl Drop for CountDown<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}

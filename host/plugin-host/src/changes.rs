@@ -1,0 +1,345 @@
+//! How the set of plugins changes: install, roll-back, removal, grants, and a folder that an admin edits by hand.
+//! Each is one method of the host's inner part under the lock of changes; the table is swapped last. Serves no call.
+
+use crate::compile::{private_folder, read_bounded, write_atomically};
+use crate::compile_worker::sha256_hex;
+use crate::error::InstallError;
+use crate::host::Inner;
+use crate::inspect::{Inspection, MAX_COMPONENT_BYTES};
+use crate::load::{self, LoadError, Loaded};
+use crate::manifest::is_id;
+use crate::registry::{Policy, Registry, VersionRef};
+use crate::settings::Grants;
+use crate::table::{Entry, Shared};
+use crate::watch::Watched;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// What only one change at a time may touch.
+pub(crate) struct Changes {
+    pub(crate) registry: Registry,
+    pub(crate) watched: Watched,
+    closed: bool,
+}
+
+impl Changes {
+    pub(crate) fn new(registry: Registry) -> Self {
+        Self { registry, watched: Watched::default(), closed: false }
+    }
+
+    pub(crate) fn close(&mut self) {
+        self.closed = true;
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed
+    }
+}
+
+/// Which older version may stand in when the file in the folder does not load.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum StandIn {
+    /// The one in memory goes on as it is.
+    Active,
+    /// What is in memory has lost its rights: only a fresh load of the kept version will do.
+    Kept,
+}
+
+impl Inner {
+    pub(crate) async fn install(&self, bytes: &[u8]) -> Result<String, InstallError> {
+        let inspection = load::inspect(bytes)
+            .map_err(|error| InstallError::Refused { id: None, reason: error.to_string() })?;
+        let id = inspection.manifest.id.clone();
+        let mut changes = self.open_changes().await?;
+        let outcome = self.load(&changes, &id, bytes, inspection).await;
+        let path = self.file_of(&id);
+        match outcome {
+            Ok(loaded) => {
+                store(&path, bytes)?;
+                changes.watched.note(&id, &path);
+                self.activate(&mut changes, &id, bytes, loaded)?;
+                Ok(id)
+            }
+            Err(LoadError::NeedsGrants(reason)) => {
+                store(&path, bytes)?;
+                changes.watched.note(&id, &path);
+                self.refuse(&mut changes, &id, bytes, &reason, StandIn::Active);
+                Err(InstallError::NeedsGrants { id, reason })
+            }
+            Err(LoadError::Refused(reason)) => {
+                // A plugin that was never there leaves no trace; one that is there shows what was tried.
+                if self.table.load().get(&id).is_some() {
+                    self.refuse(&mut changes, &id, bytes, &reason, StandIn::Active);
+                }
+                Err(InstallError::Refused { id: Some(id), reason })
+            }
+        }
+    }
+
+    pub(crate) async fn rollback(&self, id: &str) -> Result<(), InstallError> {
+        let mut changes = self.open_changes().await?;
+        if self.table.load().get(id).is_none() {
+            return Err(InstallError::NotFound { id: id.to_owned() });
+        }
+        let none = || InstallError::NoPrevious { id: id.to_owned() };
+        let previous = changes.registry.record_mut(id).previous.clone().ok_or_else(none)?;
+        let bytes = self.kept_version(id, &previous).ok_or_else(none)?;
+        let refused =
+            |error: LoadError| InstallError::Refused { id: Some(id.to_owned()), reason: error.to_string() };
+        let inspection = load::inspect(&bytes).map_err(refused)?;
+        let loaded = self.load(&changes, id, &bytes, inspection).await.map_err(refused)?;
+        let path = self.file_of(id);
+        store(&path, &bytes)?;
+        changes.watched.note(id, &path);
+        self.activate(&mut changes, id, &bytes, loaded)
+    }
+
+    pub(crate) async fn remove(&self, id: &str) -> Result<(), InstallError> {
+        let mut changes = self.open_changes().await?;
+        if self.table.load().get(id).is_none() {
+            return Err(InstallError::NotFound { id: id.to_owned() });
+        }
+        let path = self.file_of(id);
+        match std::fs::remove_file(&path) {
+            Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                return Err(InstallError::Storage { path, source });
+            }
+            _ => {}
+        }
+        changes.watched.forget(id);
+        changes.registry.forget(id);
+        self.save(&changes)?;
+        self.table.store(Arc::new(self.table.load().without(id)));
+        if is_id(id) {
+            let _ = std::fs::remove_dir_all(self.versions_of(id));
+        }
+        Ok(())
+    }
+
+    pub(crate) async fn set_grants(&self, id: &str, grants: Grants) -> Result<(), InstallError> {
+        let mut changes = self.open_changes().await?;
+        if self.table.load().get(id).is_none() {
+            return Err(InstallError::NotFound { id: id.to_owned() });
+        }
+        for (name, path) in &grants.folders {
+            self.loader.folders.open(path).map_err(|error| InstallError::Refused {
+                id: Some(id.to_owned()),
+                reason: format!("the folder `{name}` ({}) does not open: {error}", path.display()),
+            })?;
+        }
+        changes.registry.record_mut(id).grants = Some(grants);
+        self.save(&changes)?;
+        self.settle(&mut changes, id, StandIn::Kept).await;
+        Ok(())
+    }
+
+    pub(crate) async fn configure(&self, id: &str, policy: &Policy) -> Result<(), InstallError> {
+        let mut changes = self.open_changes().await?;
+        let Some(mut entry) = self.table.load().get(id).cloned() else {
+            return Err(InstallError::NotFound { id: id.to_owned() });
+        };
+        let record = changes.registry.record_mut(id);
+        record.enabled = policy.enabled.unwrap_or(record.enabled);
+        record.on_failure = policy.on_failure.unwrap_or(record.on_failure);
+        (entry.enabled, entry.on_failure) = (record.enabled, record.on_failure);
+        if let Some(position) = policy.position {
+            changes.registry.move_to(id, position);
+        }
+        self.save(&changes)?;
+        self.put(&changes, entry);
+        Ok(())
+    }
+
+    /// A file of the folder is new or changed.
+    pub(crate) async fn file_changed(&self, changes: &mut Changes, id: &str) {
+        self.settle(changes, id, StandIn::Active).await;
+    }
+
+    /// A file of the folder is gone: so is the plugin. Its grants stay stored, for the day it comes back.
+    pub(crate) fn file_gone(&self, id: &str) {
+        tracing::info!(plugin = id, "a plugin left the folder");
+        self.table.store(Arc::new(self.table.load().without(id)));
+    }
+
+    /// Makes the file in the folder the active version; where it does not load, the stand-in.
+    async fn settle(&self, changes: &mut Changes, id: &str, stand_in: StandIn) {
+        let (bytes, reason) = match self.load_file(changes, id).await {
+            Ok((bytes, loaded)) => match self.activate(changes, id, &bytes, loaded) {
+                Ok(()) => return,
+                Err(error) => (bytes, error.to_string()),
+            },
+            Err((bytes, reason)) => (bytes, reason),
+        };
+        tracing::warn!(plugin = id, reason, "a plugin was refused");
+        let active = self.table.load().get(id).is_some_and(|entry| entry.active.is_some());
+        if active && stand_in == StandIn::Active {
+            return self.refuse(changes, id, &bytes, &reason, stand_in);
+        }
+        self.refuse(changes, id, &bytes, &reason, StandIn::Kept);
+        if let Some(loaded) = self.load_kept(changes, id, &bytes).await
+            && let Some(mut entry) = self.table.load().get(id).cloned()
+        {
+            entry.active = Some(Arc::new(loaded));
+            self.put(changes, entry);
+        }
+    }
+
+    async fn load_file(&self, changes: &Changes, id: &str) -> Result<(Vec<u8>, Loaded), (Vec<u8>, String)> {
+        let bytes = match std::fs::File::open(self.file_of(id))
+            .and_then(|mut file| read_bounded(&mut file, MAX_COMPONENT_BYTES as u64))
+        {
+            Ok(bytes) => bytes,
+            Err(error) => return Err((Vec::new(), format!("its file cannot be read: {error}"))),
+        };
+        let inspection = match load::inspect(&bytes) {
+            Ok(inspection) => inspection,
+            Err(error) => return Err((bytes, error.to_string())),
+        };
+        if inspection.manifest.id != id {
+            let reason =
+                format!("its manifest says id {0}: rename the file to {0}.wasm", inspection.manifest.id);
+            return Err((bytes, reason));
+        }
+        match self.load(changes, id, &bytes, inspection).await {
+            Ok(loaded) => Ok((bytes, loaded)),
+            Err(error) => Err((bytes, error.to_string())),
+        }
+    }
+
+    /// The version that served last, where it is another one than `tried`.
+    async fn load_kept(&self, changes: &Changes, id: &str, tried: &[u8]) -> Option<Loaded> {
+        let current = changes.registry.plugins.get(id)?.current.clone()?;
+        if current.digest == sha256_hex(tried) {
+            return None;
+        }
+        let bytes = self.kept_version(id, &current)?;
+        let inspection = load::inspect(&bytes).ok()?;
+        self.load(changes, id, &bytes, inspection).await.ok()
+    }
+
+    async fn load(
+        &self,
+        changes: &Changes,
+        id: &str,
+        bytes: &[u8],
+        inspection: Inspection,
+    ) -> Result<Loaded, LoadError> {
+        let grants = self.grants_of(changes, id);
+        self.loader.load(&self.runner, &self.shared(id), bytes, inspection, &grants).await
+    }
+
+    /// The swap: stores the version as current, keeps its bytes for roll-back, and lets new calls go to it.
+    fn activate(
+        &self,
+        changes: &mut Changes,
+        id: &str,
+        bytes: &[u8],
+        loaded: Loaded,
+    ) -> Result<(), InstallError> {
+        let version = loaded.version.clone();
+        let folder = self.versions_of(id);
+        private_folder(&folder).map_err(|source| InstallError::Storage { path: folder.clone(), source })?;
+        store(&folder.join(format!("{}.wasm", version.digest)), bytes)?;
+        let record = changes.registry.record_mut(id);
+        if record.current.as_ref().is_none_or(|current| current.digest != version.digest) {
+            record.previous = record.current.replace(version.clone());
+        }
+        let kept: Vec<String> = [&record.current, &record.previous]
+            .into_iter()
+            .flatten()
+            .map(|kept| kept.digest.clone())
+            .collect();
+        self.save(changes)?;
+        let mut entry = self.entry(changes, id);
+        entry.active = Some(Arc::new(loaded));
+        entry.refused = None;
+        entry.refused_manifest = None;
+        self.put(changes, entry);
+        prune(&folder, &kept);
+        tracing::info!(plugin = id, version = version.version, digest = version.digest, "a plugin is active");
+        Ok(())
+    }
+
+    fn refuse(&self, changes: &mut Changes, id: &str, bytes: &[u8], reason: &str, stand_in: StandIn) {
+        changes.registry.record_mut(id);
+        let mut entry = self.entry(changes, id);
+        if stand_in == StandIn::Kept {
+            entry.active = None;
+        }
+        entry.refused = Some(reason.to_owned());
+        entry.refused_manifest = load::inspect(bytes).ok().map(|inspection| inspection.manifest);
+        self.put(changes, entry);
+    }
+
+    /// The entry of `id` with its switches as stored now.
+    fn entry(&self, changes: &Changes, id: &str) -> Entry {
+        let table = self.table.load();
+        let known = table.get(id);
+        let record = changes.registry.plugins.get(id).cloned().unwrap_or_default();
+        Entry {
+            id: id.to_owned(),
+            shared: known.map_or_else(|| Shared::new(id), |entry| entry.shared.clone()),
+            active: known.and_then(|entry| entry.active.clone()),
+            refused_manifest: known.and_then(|entry| entry.refused_manifest.clone()),
+            refused: known.and_then(|entry| entry.refused.clone()),
+            enabled: record.enabled,
+            on_failure: record.on_failure,
+            granted: self.grants_of(changes, id),
+            previous: record.previous,
+        }
+    }
+
+    fn put(&self, changes: &Changes, entry: Entry) {
+        self.table.store(Arc::new(self.table.load().with(entry, &changes.registry.order)));
+    }
+
+    fn shared(&self, id: &str) -> Arc<Shared> {
+        self.table.load().get(id).map_or_else(|| Shared::new(id), |entry| entry.shared.clone())
+    }
+
+    /// Stored grants win over the settings file's.
+    fn grants_of(&self, changes: &Changes, id: &str) -> Grants {
+        let stored = changes.registry.plugins.get(id).and_then(|record| record.grants.clone());
+        stored.or_else(|| self.settings.grants.get(id).cloned()).unwrap_or_default()
+    }
+
+    async fn open_changes(&self) -> Result<tokio::sync::MutexGuard<'_, Changes>, InstallError> {
+        let changes = self.changes.lock().await;
+        if changes.is_closed() { Err(InstallError::ShuttingDown) } else { Ok(changes) }
+    }
+
+    fn save(&self, changes: &Changes) -> Result<(), InstallError> {
+        let path = self.settings.state.join("registry.json");
+        changes.registry.save().map_err(|source| InstallError::Storage { path, source })
+    }
+
+    fn file_of(&self, id: &str) -> PathBuf {
+        self.settings.folder.join(format!("{id}.wasm"))
+    }
+
+    fn versions_of(&self, id: &str) -> PathBuf {
+        self.settings.state.join("versions").join(id)
+    }
+
+    /// Bytes kept at the last activation, where they are still what they were.
+    fn kept_version(&self, id: &str, version: &VersionRef) -> Option<Vec<u8>> {
+        let path = self.versions_of(id).join(format!("{}.wasm", version.digest));
+        let bytes = read_bounded(&mut std::fs::File::open(path).ok()?, MAX_COMPONENT_BYTES as u64).ok()?;
+        (sha256_hex(&bytes) == version.digest).then_some(bytes)
+    }
+}
+
+fn store(path: &Path, bytes: &[u8]) -> Result<(), InstallError> {
+    write_atomically(path, &[bytes]).map_err(|source| InstallError::Storage { path: path.to_owned(), source })
+}
+
+/// Deletes kept versions that neither serve nor can be returned to.
+fn prune(folder: &Path, kept: &[String]) {
+    for file in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        let stem = file.path().file_stem().map(|stem| stem.to_string_lossy().into_owned());
+        if stem.is_none_or(|stem| !kept.contains(&stem)) {
+            let _ = std::fs::remove_file(file.path());
+        }
+    }
+}

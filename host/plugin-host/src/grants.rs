@@ -1,0 +1,169 @@
+//! Decides from a component's imports and an admin's grants whether it may load at all. Called at load, before
+//! anything is compiled. Refuses to know how a grant is carried out.
+
+use crate::inspect::Inspection;
+use crate::manifest::API_VERSION;
+use crate::settings::Grants;
+
+/// Newest WASI 0.2 whose interfaces this host links (wasmtime-wasi 48).
+const WASI_VERSION: &str = "0.2.12";
+
+/// WASI interfaces every plugin gets. The file system has no folder in it and standard streams end in the plugin's
+/// log; the standard libraries of guest languages import both without being asked.
+const OFFERED: [&str; 22] = [
+    "gesso:plugin/call",
+    "gesso:plugin/images",
+    "gesso:plugin/types",
+    "wasi:cli/environment",
+    "wasi:cli/exit",
+    "wasi:cli/stderr",
+    "wasi:cli/stdin",
+    "wasi:cli/stdout",
+    "wasi:cli/terminal-input",
+    "wasi:cli/terminal-output",
+    "wasi:cli/terminal-stderr",
+    "wasi:cli/terminal-stdin",
+    "wasi:cli/terminal-stdout",
+    "wasi:clocks/monotonic-clock",
+    "wasi:clocks/wall-clock",
+    "wasi:filesystem/preopens",
+    "wasi:filesystem/types",
+    "wasi:http/types",
+    "wasi:io/error",
+    "wasi:io/poll",
+    "wasi:io/streams",
+    "wasi:random/random",
+];
+const OFFERED_RANDOM: [&str; 2] = ["wasi:random/insecure", "wasi:random/insecure-seed"];
+const FOLDERS: &str = "gesso:plugin/folders";
+
+/// Why a component may not load.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Denied {
+    /// Where all of them are `grantable`, giving them makes it load.
+    #[error("it needs grants it does not have: {}", wishes.join(", "))]
+    Missing { wishes: Vec<String>, grantable: bool },
+    /// No grant helps.
+    #[error("it imports what this host does not offer: {}", .0.join(", "))]
+    Unknown(Vec<String>),
+}
+
+/// Checks every import; reports all that are missing at once.
+pub(crate) fn check(inspection: &Inspection, grants: &Grants) -> Result<(), Denied> {
+    let (mut missing, mut unknown, mut grantable) = (Vec::new(), Vec::new(), true);
+    for import in &inspection.imports {
+        let (interface, version) = import.split_once('@').unwrap_or((import, ""));
+        let package = interface.split('/').next().unwrap_or_default();
+        if interface == FOLDERS {
+            missing.extend(missing_folders(inspection, grants));
+        } else if interface == "wasi:http/outgoing-handler" || package == "wasi:sockets" {
+            grantable = false;
+            // All interfaces of wasi:sockets are one wish in the list.
+            let wish = format!(
+                "the network ({}), which this version cannot grant",
+                if package == "wasi:sockets" { package } else { interface }
+            );
+            if !missing.contains(&wish) {
+                missing.push(wish);
+            }
+        } else if !OFFERED.contains(&interface) && !OFFERED_RANDOM.contains(&interface) {
+            unknown.push(format!(
+                "{import} (the host offers gesso:plugin@{API_VERSION} and WASI {WASI_VERSION})"
+            ));
+        } else if let Some(offer) = wrong_version(package, version) {
+            unknown.push(format!("{import} (the host offers {package}@{offer})"));
+        }
+    }
+    match (unknown.is_empty(), missing.is_empty()) {
+        (false, _) => Err(Denied::Unknown(unknown)),
+        (true, false) => Err(Denied::Missing { wishes: missing, grantable }),
+        (true, true) => Ok(()),
+    }
+}
+
+fn missing_folders(inspection: &Inspection, grants: &Grants) -> Vec<String> {
+    let wanted = &inspection.manifest.wants.folders;
+    if wanted.is_empty() && grants.folders.is_empty() {
+        return vec![format!("any folder ({FOLDERS}; its manifest names none)")];
+    }
+    let without = wanted.iter().filter(|name| !grants.folders.contains_key(*name));
+    without.map(|name| format!("folder `{name}` ({FOLDERS})")).collect()
+}
+
+/// The offered version where `version` does not fit it. A guest built for a smaller patch or minor of WASI 0.2
+/// links; a newer one might miss functions, which linking then names.
+fn wrong_version(package: &str, version: &str) -> Option<&'static str> {
+    if package == "gesso:plugin" {
+        return (version != API_VERSION).then_some(API_VERSION);
+    }
+    (!version.starts_with("0.2.")).then_some(WASI_VERSION)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::manifest::Manifest;
+    use std::path::PathBuf;
+
+    fn verdict(imports: &[&str], wants: &[&str], granted: &[&str]) -> Result<(), String> {
+        let folders = serde_json::to_string(wants).unwrap();
+        let manifest = format!(
+            r#"{{"id":"a","version":"1.0.0","api":"0.1.0","worlds":["request-hook"],"wants":{{"folders":{folders}}}}}"#
+        );
+        let inspection = Inspection {
+            manifest: Manifest::parse(manifest.as_bytes()).unwrap(),
+            imports: imports.iter().map(|&name| name.to_owned()).collect(),
+        };
+        let folders = granted.iter().map(|&name| (name.to_owned(), PathBuf::from("/x"))).collect();
+        check(&inspection, &Grants { folders, ..Grants::default() }).map_err(|denied| denied.to_string())
+    }
+
+    #[test]
+    fn an_ordinary_guest_needs_no_grant() {
+        assert_eq!(
+            verdict(&["gesso:plugin/call@0.1.0", "wasi:io/streams@0.2.6", "wasi:cli/exit@0.2.0"], &[], &[]),
+            Ok(())
+        );
+    }
+
+    #[test]
+    fn lists_every_missing_grant_in_one_sentence() {
+        let error = verdict(
+            &[
+                "gesso:plugin/folders@0.1.0",
+                "wasi:http/outgoing-handler@0.2.3",
+                "wasi:sockets/tcp@0.2.6",
+                "wasi:sockets/udp@0.2.6",
+            ],
+            &["wildcards", "styles"],
+            &["styles"],
+        )
+        .unwrap_err();
+        assert_eq!(
+            error,
+            "it needs grants it does not have: folder `wildcards` (gesso:plugin/folders), the network \
+             (wasi:http/outgoing-handler), which this version cannot grant, the network (wasi:sockets), which this \
+             version cannot grant"
+        );
+    }
+
+    #[test]
+    fn a_granted_folder_is_enough_even_where_the_manifest_names_none() {
+        assert!(verdict(&["gesso:plugin/folders@0.1.0"], &[], &[]).is_err());
+        assert_eq!(verdict(&["gesso:plugin/folders@0.1.0"], &[], &["any"]), Ok(()));
+    }
+
+    #[test]
+    fn names_an_unknown_import_and_what_the_host_offers() {
+        let error =
+            verdict(&["wasi:nn/tensor@0.2.0", "gesso:plugin/call@0.2.0", "wasi:io/poll@0.3.0"], &[], &[])
+                .unwrap_err();
+        for part in [
+            "wasi:nn/tensor@0.2.0 (the host offers gesso:plugin@0.1.0",
+            "gesso:plugin/call@0.2.0 (the host offers gesso:plugin@0.1.0)",
+            "wasi:io/poll@0.3.0 (the host offers wasi:io@0.2.12)",
+        ] {
+            assert!(error.contains(part), "{error}");
+        }
+    }
+}

@@ -1,0 +1,228 @@
+//! The handle the server holds: hooks, HTTP extensions, and every change to the set of plugins. Changes run one at a
+//! time and end in one swap of the table; calls never wait for them. Knows no HTTP routes.
+
+use crate::call::Runner;
+use crate::changes::Changes;
+use crate::compile::{Compiler, private_folder};
+use crate::error::{HookError, InstallError, StartError};
+use crate::hooks::{self, Before};
+use crate::load::Loader;
+use crate::log::LogLine;
+use crate::registry::{Policy, Registry};
+use crate::settings::{CallContext, FolderSource, Grants, HostSettings};
+use crate::status::PluginStatus;
+use crate::table::Table;
+use crate::{engine, http_extension, interfaces, watch};
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use gesso_core::pixels::Pixels;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::runtime::Runtime;
+use tokio::task::JoinHandle;
+use wasmtime::component::Linker;
+
+/// Threads for guests. Guests give way every 10 ms, so a few are enough; more would take cores from the engine.
+const MAX_THREADS: usize = 4;
+
+/// Loads, runs and swaps plugins. Clones share one host.
+#[derive(Clone)]
+pub struct PluginHost(Arc<Inner>);
+
+pub(crate) struct Inner {
+    pub(crate) settings: HostSettings,
+    pub(crate) loader: Loader,
+    pub(crate) runner: Runner,
+    pub(crate) table: ArcSwap<Table>,
+    pub(crate) changes: tokio::sync::Mutex<Changes>,
+    /// Taken at the end: a runtime must not be dropped where it would block.
+    threads: Mutex<Option<Runtime>>,
+    watcher: Mutex<Option<JoinHandle<()>>>,
+    http_calls: AtomicU64,
+}
+
+impl PluginHost {
+    /// Starts the engine and loads everything in the folder. A file that does not load is reported by [`Self::list`]
+    /// and keeps nothing else from starting.
+    ///
+    /// # Errors
+    /// Where folders, registry, engine or threads are not to be had.
+    pub async fn start(settings: HostSettings, folders: Arc<dyn FolderSource>) -> Result<Self, StartError> {
+        if settings.compiler.is_empty() {
+            return Err(StartError::NoCompiler);
+        }
+        let folder = |path: &std::path::Path| {
+            let path = path.to_owned();
+            move |source| StartError::Folder { path, source }
+        };
+        std::fs::create_dir_all(&settings.folder).map_err(folder(&settings.folder))?;
+        private_folder(&settings.state).map_err(folder(&settings.state))?;
+        let registry = Registry::open(&settings.state.join("registry.json"))?;
+
+        let slots = settings.max_concurrent_calls.max(1);
+        let wasm = |error: wasmtime::Error| StartError::Engine(format!("{error:#}"));
+        let engine = engine::for_running(slots, settings.budget.memory_bytes).map_err(wasm)?;
+        engine::start_epochs(&engine).map_err(StartError::Threads)?;
+        let mut linker = Linker::new(&engine);
+        interfaces::link(&mut linker).map_err(wasm)?;
+        let compiler = Compiler::new(engine.clone(), settings.compiler.clone(), &settings.state)
+            .map_err(folder(&settings.state))?;
+        let cores = std::thread::available_parallelism().map_or(2, std::num::NonZeroUsize::get);
+        let threads = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(cores.clamp(2, MAX_THREADS))
+            .thread_name("plugin")
+            .enable_all()
+            .build()
+            .map_err(StartError::Threads)?;
+        let runner = Runner::new(engine, threads.handle().clone(), settings.budget.clone(), slots);
+        // A quarter of the slots stays out of any one plugin's reach.
+        let slots_per_plugin = (slots - slots / 4).max(1);
+        let host = Self(Arc::new(Inner {
+            loader: Loader { compiler, linker, folders, slots_per_plugin },
+            runner,
+            table: ArcSwap::default(),
+            changes: tokio::sync::Mutex::new(Changes::new(registry)),
+            threads: Mutex::new(Some(threads)),
+            watcher: Mutex::new(None),
+            http_calls: AtomicU64::new(0),
+            settings,
+        }));
+        host.0.scan(watch::Patience::None).await;
+        // On the caller's runtime: it waits nearly always and must not share threads with guests.
+        let watcher = tokio::spawn(watch::run(Arc::downgrade(&host.0)));
+        *host.0.watcher.lock().unwrap_or_else(PoisonError::into_inner) = Some(watcher);
+        Ok(host)
+    }
+
+    /// Runs the `before` hooks in the admin's order. `params` is a JSON object.
+    ///
+    /// # Errors
+    /// `Rejected` where a plugin ends the request; else the first failure that may not be skipped.
+    pub async fn before(&self, call: &CallContext, params: String) -> Result<Before, HookError> {
+        hooks::before(&self.0.table.load_full(), &self.0.runner, call, params).await
+    }
+
+    /// Runs the `after` hooks; each sees the pictures the one before it returned.
+    ///
+    /// # Errors
+    /// The first failure that may not be skipped.
+    pub async fn after(
+        &self,
+        call: &CallContext,
+        params: &str,
+        images: Vec<Pixels>,
+    ) -> Result<Vec<Pixels>, HookError> {
+        hooks::after(&self.0.table.load_full(), &self.0.runner, call, params, images).await
+    }
+
+    /// Answers one request through the plugin's HTTP extension. The caller has cut the mount prefix off the path
+    /// and bounded the body. Credentials are taken out before the guest sees the fields.
+    ///
+    /// # Errors
+    /// `NotFound` where no active plugin of that id has an HTTP extension; else as for hooks.
+    pub async fn handle_http(
+        &self,
+        plugin: &str,
+        request: http::Request<Bytes>,
+    ) -> Result<http::Response<Bytes>, HookError> {
+        let table = self.0.table.load_full();
+        let entry = table.get(plugin).ok_or_else(|| HookError::NotFound { plugin: plugin.to_owned() })?;
+        let number = self.0.http_calls.fetch_add(1, Ordering::Relaxed);
+        let context = CallContext::new(format!("ext-{number}"), number);
+        http_extension::handle(entry, &self.0.runner, &context, request).await
+    }
+
+    /// Every plugin, in the order its hooks run.
+    pub fn list(&self) -> Vec<PluginStatus> {
+        self.0.table.load().entries.iter().enumerate().map(|(place, entry)| entry.status(place)).collect()
+    }
+
+    pub fn get(&self, id: &str) -> Option<PluginStatus> {
+        let table = self.0.table.load();
+        let place = table.entries.iter().position(|entry| entry.id == id)?;
+        Some(table.entries[place].status(place))
+    }
+
+    /// Checks, compiles and tries a component, then makes it the active version of its id in one swap.
+    ///
+    /// # Errors
+    /// On any error the version that served before still serves. `NeedsGrants` stores the file: it starts when
+    /// [`Self::set_grants`] gives what is missing.
+    pub async fn install(&self, bytes: Vec<u8>) -> Result<PluginStatus, InstallError> {
+        let id = self.0.install(&bytes).await?;
+        self.status_of(&id)
+    }
+
+    /// Returns to the previous version; a second call returns from it.
+    ///
+    /// # Errors
+    /// `NoPrevious` where only one version was ever active.
+    pub async fn rollback(&self, id: &str) -> Result<PluginStatus, InstallError> {
+        self.0.rollback(id).await?;
+        self.status_of(id)
+    }
+
+    /// Removes the file, every kept version and the stored grants. Calls under way finish.
+    ///
+    /// # Errors
+    /// `NotFound`, or `Storage` where the file cannot be deleted.
+    pub async fn remove(&self, id: &str) -> Result<(), InstallError> {
+        self.0.remove(id).await
+    }
+
+    /// Stores the grants and loads the plugin with them. Taking away what it needs stops it, which its status says.
+    ///
+    /// # Errors
+    /// `Refused` where a folder does not open; nothing is changed then.
+    pub async fn set_grants(&self, id: &str, grants: Grants) -> Result<PluginStatus, InstallError> {
+        self.0.set_grants(id, grants).await?;
+        self.status_of(id)
+    }
+
+    /// Changes the admin's switches of one plugin.
+    ///
+    /// # Errors
+    /// `NotFound`, or `Storage` where the change cannot be stored.
+    pub async fn configure(&self, id: &str, policy: Policy) -> Result<PluginStatus, InstallError> {
+        self.0.configure(id, &policy).await?;
+        self.status_of(id)
+    }
+
+    /// The newest lines of the plugin's log, oldest first.
+    pub fn logs(&self, id: &str) -> Vec<LogLine> {
+        self.0.table.load().get(id).map(|entry| entry.shared.log.snapshot()).unwrap_or_default()
+    }
+
+    /// Looks at the folder now instead of at the next tick of the watch; files still being written wait for it.
+    pub async fn rescan(&self) {
+        self.0.scan(watch::Patience::None).await;
+    }
+
+    /// Ends the watch and every guest. Waiting calls fail as overloaded.
+    pub async fn shutdown(&self) {
+        self.0.changes.lock().await.close();
+        self.0.stop();
+    }
+
+    fn status_of(&self, id: &str) -> Result<PluginStatus, InstallError> {
+        self.get(id).ok_or_else(|| InstallError::NotFound { id: id.to_owned() })
+    }
+}
+
+impl Inner {
+    fn stop(&self) {
+        self.runner.close();
+        if let Some(watcher) = self.watcher.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            watcher.abort();
+        }
+        if let Some(threads) = self.threads.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            threads.shutdown_background();
+        }
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}

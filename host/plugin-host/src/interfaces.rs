@@ -1,0 +1,224 @@
+//! The host's side of `gesso:plugin@0.1.0`: generated bindings and the state they work on, one file per WIT
+//! interface beside this one. Called by guests only. Permission and bounds are checked here, never in callers.
+
+mod call;
+mod folders;
+mod images;
+mod streams;
+
+pub(crate) use self::images::OverBudget;
+use crate::limits::{Spent, SummingLimiter};
+use crate::load::Capabilities;
+use crate::log::{LogLevel, LogRing, tidy};
+use crate::settings::{Budget, CallContext};
+use gesso_core::pixels::Pixels;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use wasmtime::component::{HasSelf, Linker, Resource, ResourceTable};
+use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
+use wasmtime_wasi_http::{WasiHttp, WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
+
+wasmtime::component::bindgen!({
+    path: "../../wit/gesso-plugin-0.1.0",
+    world: "request-hook",
+    imports: { default: trappable },
+    exports: { default: async },
+    with: { "gesso:plugin/images.image": gesso_core::pixels::Pixels },
+});
+
+/// Header fields of one HTTP extension call, in wasmtime's in-memory measure.
+const FIELD_BYTES: usize = 32 << 10;
+/// Random bytes a guest may ask for at once.
+const RANDOM_BYTES: u64 = 64 << 10;
+
+/// The log of one call, shared with its standard streams; it outlives the store.
+pub(crate) struct CallLog {
+    ring: Arc<LogRing>,
+    request_id: String,
+    line_bytes: usize,
+    lines_left: AtomicU32,
+    dropped: AtomicU32,
+    /// Where a panic was and what it said, from standard error; the trap itself only says `unreachable`.
+    panic: Mutex<Panic>,
+}
+
+#[derive(Default)]
+enum Panic {
+    #[default]
+    None,
+    /// The place is known, the next line is the message.
+    At(String),
+    Complete(String),
+}
+
+impl CallLog {
+    pub(crate) fn new(ring: Arc<LogRing>, request_id: &str, budget: &Budget) -> Self {
+        Self {
+            ring,
+            request_id: request_id.to_owned(),
+            line_bytes: budget.log_line_bytes,
+            lines_left: AtomicU32::new(budget.log_lines),
+            dropped: AtomicU32::new(0),
+            panic: Mutex::default(),
+        }
+    }
+
+    /// One line of standard error. Rust writes `thread 'x' panicked at src/lib.rs:1:2:` and the message below it.
+    fn error_line(&self, text: &str) {
+        let mut panic = self.panic.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*panic {
+            Panic::At(place) => *panic = Panic::Complete(format!("{place} {}", tidy(text, 200))),
+            Panic::None => {
+                if let Some(at) = text.find("panicked at") {
+                    *panic = Panic::At(tidy(&text[at..], 200));
+                }
+            }
+            Panic::Complete(_) => {}
+        }
+        drop(panic);
+        self.guest_line(LogLevel::Warn, text);
+    }
+
+    /// The panic message, where the guest left one.
+    pub(crate) fn panic_text(&self) -> Option<String> {
+        match &*self.panic.lock().unwrap_or_else(PoisonError::into_inner) {
+            Panic::None => None,
+            Panic::At(text) | Panic::Complete(text) => Some(text.clone()),
+        }
+    }
+
+    /// One line, within the call's budget.
+    pub(crate) fn guest_line(&self, level: LogLevel, text: &str) {
+        let take = |left: u32| left.checked_sub(1);
+        if self.lines_left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok() {
+            self.ring.push(level, &self.request_id, tidy(text, self.line_bytes));
+        } else {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Closes the call's log: says how much was dropped and, where the call failed, why.
+    pub(crate) fn finish(&self, failure: Option<&str>) {
+        let dropped = self.dropped.swap(0, Ordering::Relaxed);
+        if dropped > 0 {
+            let text = format!("{dropped} more lines of this call were dropped");
+            self.ring.push(LogLevel::Warn, &self.request_id, text);
+        }
+        if let Some(failure) = failure {
+            self.ring.push(LogLevel::Error, &self.request_id, tidy(failure, 4 * self.line_bytes));
+        }
+    }
+}
+
+/// Everything one store holds. A store lives for one call.
+pub(crate) struct CallState {
+    table: ResourceTable,
+    wasi: WasiCtx,
+    http: WasiHttpCtx,
+    outgoing: NoOutgoing,
+    pub(crate) limiter: SummingLimiter,
+    budget: Budget,
+    capabilities: Arc<Capabilities>,
+    log: Arc<CallLog>,
+    context: CallContext,
+    image_bytes: u64,
+}
+
+impl CallState {
+    pub(crate) fn new(
+        budget: &Budget,
+        capabilities: Arc<Capabilities>,
+        context: CallContext,
+        log: Arc<CallLog>,
+        spent: Arc<Spent>,
+    ) -> Self {
+        let mut table = ResourceTable::new();
+        table.set_max_capacity(budget.handles);
+        let mut wasi = WasiCtx::builder();
+        wasi.allow_tcp(false)
+            .allow_udp(false)
+            .allow_ip_name_lookup(false)
+            .max_random_size(RANDOM_BYTES)
+            // Hash maps of guests are seeded by this: the same request walks them in the same order.
+            .insecure_random_seed(u128::from(context.seed))
+            .stdout(streams::LogStream::output(log.clone()))
+            .stderr(streams::LogStream::error(log.clone()));
+        let mut http = WasiHttpCtx::new();
+        http.set_field_size_limit(FIELD_BYTES);
+        Self {
+            table,
+            wasi: wasi.build(),
+            http,
+            outgoing: NoOutgoing,
+            limiter: SummingLimiter::new(budget, spent),
+            budget: budget.clone(),
+            capabilities,
+            log,
+            context,
+            image_bytes: 0,
+        }
+    }
+
+    /// Hands a picture to the guest, on the call's account.
+    pub(crate) fn lend(&mut self, pixels: Pixels) -> Result<Resource<Pixels>, OverBudget> {
+        images::push(self, pixels)
+    }
+
+    pub(crate) fn handles(&self) -> usize {
+        self.budget.handles
+    }
+
+    pub(crate) fn is_cancelled(&self) -> bool {
+        self.context.cancelled.load(Ordering::Relaxed)
+    }
+
+    /// Takes a picture the guest returned.
+    pub(crate) fn take(&mut self, image: Resource<Pixels>) -> wasmtime::Result<Pixels> {
+        Ok(self.table.delete(image)?)
+    }
+}
+
+/// Everything a guest can be linked to; what it was not granted is refused at load by `grants` instead, where the
+/// sentence can say what is missing.
+pub(crate) fn link(linker: &mut Linker<CallState>) -> wasmtime::Result<()> {
+    wasmtime_wasi::p2::add_to_linker_async(linker)?;
+    let options = wasmtime_wasi_http::p2::bindings::LinkOptions::default();
+    wasmtime_wasi_http::p2::bindings::http::types::add_to_linker::<_, WasiHttp>(
+        linker,
+        &(&options).into(),
+        CallState::http,
+    )?;
+    RequestHook::add_to_linker::<_, HasSelf<_>>(linker, |state| state)
+}
+
+impl WasiView for CallState {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
+    }
+}
+
+impl WasiHttpView for CallState {
+    fn http(&mut self) -> WasiHttpCtxView<'_> {
+        WasiHttpCtxView { hooks: &mut self.outgoing, table: &mut self.table, ctx: &mut self.http }
+    }
+}
+
+impl gesso::plugin::types::Host for CallState {}
+
+/// `wasi:http/outgoing-handler` is not linked; this answers should it ever be reached some other way.
+struct NoOutgoing;
+
+type WasiBody = http_body_util::combinators::UnsyncBoxBody<bytes::Bytes, wasmtime_wasi_http::Error>;
+type Done = Box<dyn Future<Output = Result<(), wasmtime_wasi_http::Error>> + Send>;
+
+impl wasmtime_wasi_http::WasiHttpHooks for NoOutgoing {
+    fn send_request(
+        &mut self,
+        _: http::Request<WasiBody>,
+        _: Option<wasmtime_wasi_http::RequestOptions>,
+        _: Done,
+    ) -> Box<dyn Future<Output = Result<(http::Response<WasiBody>, Done), wasmtime_wasi_http::Error>> + Send>
+    {
+        Box::new(async { Err(wasmtime_wasi_http::Error::HttpRequestDenied) })
+    }
+}

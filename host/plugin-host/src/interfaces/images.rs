@@ -1,0 +1,246 @@
+//! `gesso:plugin/images`: pictures as host resources. Every live picture is on the call's account, as the processor
+//! time of the kernels is. Knows no file format.
+
+use super::CallState;
+use super::gesso::plugin::images::{Host, HostImage};
+use super::gesso::plugin::types::{Fault, ImageDesc, PixelFormat as WitFormat};
+use gesso_core::pixels::{PixelFormat, Pixels};
+use image::imageops::{self, FilterType};
+use image::{ImageBuffer, Pixel};
+use wasmtime::component::Resource;
+
+/// Longest side of a picture.
+const MAX_SIDE: u32 = 16_384;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum OverBudget {
+    #[error("the call's pictures may take {0} bytes together")]
+    Bytes(u64),
+    #[error("the call may hold {0} handles")]
+    Handles(usize),
+}
+
+impl From<OverBudget> for Fault {
+    fn from(error: OverBudget) -> Self {
+        Self::LimitExceeded(error.to_string())
+    }
+}
+
+/// Puts a picture into the table and onto the account.
+pub(super) fn push(state: &mut CallState, pixels: Pixels) -> Result<Resource<Pixels>, OverBudget> {
+    let bytes = pixels.data.len() as u64;
+    reserve(state, bytes)?;
+    state.table.push(pixels).map_err(|_| {
+        state.image_bytes -= bytes;
+        OverBudget::Handles(state.budget.handles)
+    })
+}
+
+fn reserve(state: &mut CallState, bytes: u64) -> Result<(), OverBudget> {
+    let total = state.image_bytes.saturating_add(bytes);
+    if total > state.budget.image_bytes {
+        return Err(OverBudget::Bytes(state.budget.image_bytes));
+    }
+    state.image_bytes = total;
+    Ok(())
+}
+
+/// Makes a picture of these measures, asking for the room before it is taken.
+fn make(
+    state: &mut CallState,
+    (width, height, format): (u32, u32, PixelFormat),
+    fill: impl FnOnce(usize) -> Vec<u8>,
+) -> Result<Resource<Pixels>, Fault> {
+    if !(1..=MAX_SIDE).contains(&width) || !(1..=MAX_SIDE).contains(&height) {
+        return Err(Fault::InvalidInput(format!("a side of {width}x{height} is not within 1 to {MAX_SIDE}")));
+    }
+    let bytes = Pixels::byte_len(width, height, format)
+        .ok_or_else(|| Fault::InvalidInput(format!("{width}x{height} is too large")))?;
+    reserve(state, bytes as u64)?;
+    // `push` reserves for itself; between here and there only this call runs.
+    state.image_bytes -= bytes as u64;
+    let data = fill(bytes);
+    let pixels = Pixels::new(width, height, format, data)
+        .ok_or_else(|| Fault::Other("the host made a picture of the wrong size".to_owned()))?;
+    Ok(push(state, pixels)?)
+}
+
+impl Host for CallState {}
+
+impl HostImage for CallState {
+    fn allocate(&mut self, desc: ImageDesc) -> wasmtime::Result<Result<Resource<Pixels>, Fault>> {
+        Ok(make(self, (desc.width, desc.height, desc.format.into()), |bytes| vec![0; bytes]))
+    }
+
+    fn desc(&mut self, image: Resource<Pixels>) -> wasmtime::Result<ImageDesc> {
+        let pixels = self.table.get(&image)?;
+        Ok(ImageDesc { width: pixels.width, height: pixels.height, format: pixels.format.into() })
+    }
+
+    fn read_rows(
+        &mut self,
+        image: Resource<Pixels>,
+        first: u32,
+        count: u32,
+    ) -> wasmtime::Result<Result<Vec<u8>, Fault>> {
+        let pixels = self.table.get(&image)?;
+        let row = row_bytes(pixels);
+        if u64::from(first) + u64::from(count) > u64::from(pixels.height) {
+            return Ok(Err(Fault::InvalidInput(format!(
+                "rows {first}+{count} are not within the picture's {}",
+                pixels.height
+            ))));
+        }
+        let start = first as usize * row;
+        Ok(Ok(pixels.data[start..start + count as usize * row].to_vec()))
+    }
+
+    fn write_rows(
+        &mut self,
+        image: Resource<Pixels>,
+        first: u32,
+        rows: Vec<u8>,
+    ) -> wasmtime::Result<Result<(), Fault>> {
+        let pixels = self.table.get_mut(&image)?;
+        let row = row_bytes(pixels);
+        if !rows.len().is_multiple_of(row) {
+            return Ok(Err(Fault::InvalidInput(format!(
+                "{} bytes are not whole rows of {row} bytes",
+                rows.len()
+            ))));
+        }
+        let start = (first as usize).saturating_mul(row);
+        let Some(target) = start.checked_add(rows.len()).and_then(|end| pixels.data.get_mut(start..end))
+        else {
+            return Ok(Err(Fault::InvalidInput(format!(
+                "rows {first}+{} are not within the picture's {}",
+                rows.len() / row,
+                pixels.height
+            ))));
+        };
+        target.copy_from_slice(&rows);
+        Ok(Ok(()))
+    }
+
+    fn resize(
+        &mut self,
+        image: Resource<Pixels>,
+        width: u32,
+        height: u32,
+    ) -> wasmtime::Result<Result<Resource<Pixels>, Fault>> {
+        let source = self.table.get(&image)?;
+        // The resampler holds one side of each picture as f32: 1x16384 to 16384x1 would take 4 GiB of that.
+        let between = u64::from(source.width) * u64::from(height) * 16;
+        if between > self.budget.image_bytes {
+            return Ok(Err(OverBudget::Bytes(self.budget.image_bytes).into()));
+        }
+        // A clone of the source is no larger than what the call already pays for.
+        let source = source.clone();
+        Ok(make(self, (width, height, source.format), |_| resized(source, width, height)))
+    }
+
+    fn convert(
+        &mut self,
+        image: Resource<Pixels>,
+        to: WitFormat,
+    ) -> wasmtime::Result<Result<Resource<Pixels>, Fault>> {
+        let source = self.table.get(&image)?.clone();
+        let to = PixelFormat::from(to);
+        Ok(make(self, (source.width, source.height, to), |_| converted(&source, to)))
+    }
+
+    fn drop(&mut self, image: Resource<Pixels>) -> wasmtime::Result<()> {
+        let pixels = self.table.delete(image)?;
+        self.image_bytes = self.image_bytes.saturating_sub(pixels.data.len() as u64);
+        Ok(())
+    }
+}
+
+fn row_bytes(pixels: &Pixels) -> usize {
+    pixels.width as usize * pixels.format.channels()
+}
+
+fn resized(source: Pixels, width: u32, height: u32) -> Vec<u8> {
+    fn run<P: Pixel<Subpixel = u8> + 'static>(source: Pixels, width: u32, height: u32) -> Vec<u8> {
+        ImageBuffer::<P, Vec<u8>>::from_raw(source.width, source.height, source.data)
+            .map(|buffer| imageops::resize(&buffer, width, height, FilterType::Lanczos3).into_raw())
+            .unwrap_or_default()
+    }
+    match source.format {
+        PixelFormat::Gray8 => run::<image::Luma<u8>>(source, width, height),
+        PixelFormat::Rgb8 => run::<image::Rgb<u8>>(source, width, height),
+        PixelFormat::Rgba8 => run::<image::Rgba<u8>>(source, width, height),
+    }
+}
+
+fn converted(source: &Pixels, to: PixelFormat) -> Vec<u8> {
+    let mut data = Vec::with_capacity(source.width as usize * source.height as usize * to.channels());
+    for pixel in source.data.chunks_exact(source.format.channels()) {
+        let (red, green, blue, alpha) = match *pixel {
+            [gray] => (gray, gray, gray, 255),
+            [red, green, blue] => (red, green, blue, 255),
+            [red, green, blue, alpha] => (red, green, blue, alpha),
+            _ => (0, 0, 0, 0),
+        };
+        match to {
+            PixelFormat::Gray8 => data.push(luma(red, green, blue)),
+            PixelFormat::Rgb8 => data.extend([red, green, blue]),
+            PixelFormat::Rgba8 => data.extend([red, green, blue, alpha]),
+        }
+    }
+    data
+}
+
+/// ITU-R BT.601 luma, rounded.
+fn luma(red: u8, green: u8, blue: u8) -> u8 {
+    let sum = 299 * u32::from(red) + 587 * u32::from(green) + 114 * u32::from(blue);
+    ((sum + 500) / 1000) as u8
+}
+
+impl From<WitFormat> for PixelFormat {
+    fn from(format: WitFormat) -> Self {
+        match format {
+            WitFormat::Gray8 => Self::Gray8,
+            WitFormat::Rgb8 => Self::Rgb8,
+            WitFormat::Rgba8 => Self::Rgba8,
+        }
+    }
+}
+
+impl From<PixelFormat> for WitFormat {
+    fn from(format: PixelFormat) -> Self {
+        match format {
+            PixelFormat::Gray8 => Self::Gray8,
+            PixelFormat::Rgb8 => Self::Rgb8,
+            PixelFormat::Rgba8 => Self::Rgba8,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pixels(format: PixelFormat, data: &[u8]) -> Pixels {
+        Pixels::new((data.len() / format.channels()) as u32, 1, format, data.to_vec()).unwrap()
+    }
+
+    #[test]
+    fn converts_with_luma_weights_and_opaque_alpha() {
+        let rgb = pixels(PixelFormat::Rgb8, &[255, 0, 0, 0, 255, 0, 0, 0, 255, 255, 255, 255]);
+        assert_eq!(converted(&rgb, PixelFormat::Gray8), [76, 150, 29, 255]);
+        assert_eq!(converted(&rgb, PixelFormat::Rgba8)[..4], [255, 0, 0, 255]);
+        let rgba = pixels(PixelFormat::Rgba8, &[1, 2, 3, 4]);
+        assert_eq!(converted(&rgba, PixelFormat::Rgb8), [1, 2, 3]);
+    }
+
+    #[test]
+    fn resizes_every_format_to_the_asked_size() {
+        for format in [PixelFormat::Gray8, PixelFormat::Rgb8, PixelFormat::Rgba8] {
+            let source = Pixels::new(4, 4, format, vec![200; 16 * format.channels()]).unwrap();
+            let data = resized(source, 7, 3);
+            assert_eq!(data.len(), 21 * format.channels());
+            assert!(data.iter().all(|&value| value.abs_diff(200) <= 1));
+        }
+    }
+}

@@ -1,0 +1,39 @@
+//! Runs plugins: WebAssembly components in a folder, checked, compiled in a process of their own, swapped while
+//! the server works and limited in time, memory and handles. Called by the server's use cases. Refuses to know
+//! HTTP routes, stores and tensors; folders reach it through [`FolderSource`] only.
+//!
+//! Where to look: `host` (the handle and its changes) → `load` (bytes to a version that can be called) →
+//! `call` (one limited call) → `interfaces` (what a guest may ask of the host).
+
+mod call;
+mod changes;
+mod compile;
+pub mod compile_worker;
+mod deserialize;
+mod engine;
+mod error;
+mod grants;
+mod hooks;
+mod host;
+mod http_extension;
+mod inspect;
+mod interfaces;
+mod limits;
+mod load;
+mod log;
+mod manifest;
+mod registry;
+mod settings;
+mod status;
+mod table;
+mod watch;
+
+pub use crate::error::{FailureKind, HookError, InstallError, StartError};
+pub use crate::hooks::Before;
+pub use crate::host::PluginHost;
+pub use crate::log::{LogLevel, LogLine};
+pub use crate::manifest::{Manifest, ManifestError, Wants};
+pub use crate::registry::{OnFailure, Policy, VersionRef};
+pub use crate::settings::{Budget, CallContext, FolderSource, GrantedFolder, Grants, HostSettings};
+pub use crate::status::{PluginState, PluginStatus};
+pub use crate::watch::WATCH_INTERVAL;

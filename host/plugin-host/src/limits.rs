@@ -1,0 +1,199 @@
+//! What one call spends: memory over all memories and tables of its store, and processor time of its task.
+//! Installed on every store; read after the call to say which budget was broken. Knows no plugin.
+
+use crate::settings::Budget;
+use rustix::time::{ClockId, clock_gettime};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+use wasmtime::ResourceLimiter;
+
+/// Instances and tables one component may have: a Python component has a few dozen.
+const MAX_INSTANCES: usize = 200;
+const MAX_TABLES: usize = 64;
+const MAX_MEMORIES: usize = 8;
+const MAX_TABLE_ELEMENTS: usize = 100_000;
+
+/// Figures of one call, shared between its store and whoever waits for it, so that they outlive a dropped store.
+#[derive(Debug, Default)]
+pub(crate) struct Spent {
+    memory_peak: AtomicU64,
+    memory_denied: AtomicBool,
+    cpu_nanos: AtomicU64,
+    cpu_denied: AtomicBool,
+    /// Reading of the running thread's clock when the task was resumed, or [`PAUSED`].
+    slice_start: AtomicU64,
+}
+
+/// No thread has a clock that reads zero once it runs a task.
+const PAUSED: u64 = 0;
+
+impl Spent {
+    pub(crate) fn memory_peak(&self) -> u64 {
+        self.memory_peak.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn memory_denied(&self) -> bool {
+        self.memory_denied.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn cpu(&self) -> Duration {
+        Duration::from_nanos(self.cpu_nanos.load(Ordering::Relaxed))
+    }
+
+    pub(crate) fn cpu_denied(&self) -> bool {
+        self.cpu_denied.load(Ordering::Relaxed)
+    }
+
+    /// The call's task starts running on this thread.
+    fn resume(&self) {
+        self.slice_start.store(thread_nanos(), Ordering::Relaxed);
+    }
+
+    /// The call's task gives the thread back.
+    fn pause(&self) {
+        self.cpu_nanos.fetch_add(self.slice(), Ordering::Relaxed);
+        self.slice_start.store(PAUSED, Ordering::Relaxed);
+    }
+
+    /// Processor time since the task was last resumed.
+    fn slice(&self) -> u64 {
+        match self.slice_start.load(Ordering::Relaxed) {
+            PAUSED => 0,
+            start => thread_nanos().saturating_sub(start),
+        }
+    }
+
+    /// To be asked on the thread that runs the task.
+    ///
+    /// # Errors
+    /// Once the processor time is used up.
+    pub(crate) fn check_cpu(&self, budget: Duration) -> Result<(), CpuSpent> {
+        if self.cpu() + Duration::from_nanos(self.slice()) > budget {
+            self.cpu_denied.store(true, Ordering::Relaxed);
+            return Err(CpuSpent(budget));
+        }
+        Ok(())
+    }
+}
+
+/// A call's task that charges the processor time of each of its turns: guest code and what the host does for it.
+/// A task keeps its thread for one turn, so the thread's clock measures exactly that; waiting is free.
+pub(crate) struct Metered<F> {
+    pub(crate) task: F,
+    pub(crate) spent: Arc<Spent>,
+}
+
+impl<F: Future + Unpin> Future for Metered<F> {
+    type Output = F::Output;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
+        self.spent.resume();
+        let polled = Pin::new(&mut self.task).poll(context);
+        self.spent.pause();
+        polled
+    }
+}
+
+#[derive(Debug, Clone, Copy, thiserror::Error)]
+#[error("the call used up its {0:?} of processor time")]
+pub(crate) struct CpuSpent(Duration);
+
+/// Processor time of the current thread.
+fn thread_nanos() -> u64 {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    (time.tv_sec as u64).wrapping_mul(1_000_000_000).wrapping_add(time.tv_nsec as u64)
+}
+
+/// Sums over the whole store. wasmtime's own `StoreLimits` holds each memory to the limit by itself, so that eight
+/// memories would get eight times as much.
+pub(crate) struct SummingLimiter {
+    memory_bytes: u64,
+    memory_used: u64,
+    table_elements: usize,
+    spent: Arc<Spent>,
+}
+
+impl SummingLimiter {
+    pub(crate) fn new(budget: &Budget, spent: Arc<Spent>) -> Self {
+        Self { memory_bytes: budget.memory_bytes, memory_used: 0, table_elements: 0, spent }
+    }
+}
+
+impl ResourceLimiter for SummingLimiter {
+    fn memory_growing(&mut self, current: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
+        let used = self.memory_used.saturating_add(desired.saturating_sub(current) as u64);
+        if used > self.memory_bytes {
+            self.spent.memory_denied.store(true, Ordering::Relaxed);
+            return Ok(false);
+        }
+        self.memory_used = used;
+        self.spent.memory_peak.fetch_max(used, Ordering::Relaxed);
+        Ok(true)
+    }
+
+    fn table_growing(&mut self, current: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
+        let elements = self.table_elements.saturating_add(desired.saturating_sub(current));
+        if elements > MAX_TABLE_ELEMENTS {
+            self.spent.memory_denied.store(true, Ordering::Relaxed);
+            return Ok(false);
+        }
+        self.table_elements = elements;
+        Ok(true)
+    }
+
+    fn instances(&self) -> usize {
+        MAX_INSTANCES
+    }
+
+    fn tables(&self) -> usize {
+        MAX_TABLES
+    }
+
+    fn memories(&self) -> usize {
+        MAX_MEMORIES
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memories_share_one_limit_and_the_peak_is_kept() {
+        let spent = Arc::new(Spent::default());
+        let budget = Budget { memory_bytes: 10 << 20, ..Budget::default() };
+        let mut limiter = SummingLimiter::new(&budget, spent.clone());
+        assert!(limiter.memory_growing(0, 6 << 20, None).unwrap());
+        assert!(limiter.memory_growing(0, 4 << 20, None).unwrap());
+        assert!(!spent.memory_denied());
+        assert!(!limiter.memory_growing(4 << 20, 5 << 20, None).unwrap());
+        assert!(spent.memory_denied());
+        assert_eq!(spent.memory_peak(), 10 << 20);
+    }
+
+    #[test]
+    fn tables_share_one_limit() {
+        let mut limiter = SummingLimiter::new(&Budget::default(), Arc::default());
+        assert!(limiter.table_growing(0, 60_000, None).unwrap());
+        assert!(!limiter.table_growing(0, 60_000, None).unwrap());
+    }
+
+    #[tokio::test]
+    async fn waiting_is_free_and_working_is_not() {
+        let spent = Arc::new(Spent::default());
+        let account = spent.clone();
+        let task = Box::pin(async move {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            let start = thread_nanos();
+            while thread_nanos() - start < 5_000_000 {}
+            assert!(account.check_cpu(Duration::from_millis(4)).is_err());
+        });
+        Metered { task, spent: spent.clone() }.await;
+        let used = spent.cpu();
+        assert!(used >= Duration::from_millis(5) && used < Duration::from_millis(80), "{used:?}");
+        assert!(spent.cpu_denied());
+    }
+}

@@ -1,0 +1,140 @@
+//! From bytes to a version that can be called: inspected, checked against the grants, compiled elsewhere, linked
+//! and tried once. Called by the host handle for every install, change and roll-back. Serves nothing itself.
+
+use crate::call::{Failure, Runner};
+use crate::compile::{CompileError, Compiler};
+use crate::compile_worker::sha256_hex;
+use crate::grants::{self, Denied};
+use crate::inspect::{self, Inspection};
+use crate::interfaces::{CallState, RequestHookPre};
+use crate::manifest::Manifest;
+use crate::registry::VersionRef;
+use crate::settings::{CallContext, FolderSource, GrantedFolder, Grants};
+use crate::table::Shared;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use tokio::sync::Semaphore;
+use wasmtime::component::{InstancePre, Linker};
+use wasmtime_wasi_http::p2::bindings::ProxyPre;
+
+/// What one version of a plugin may reach.
+pub(crate) struct Capabilities {
+    pub(crate) settings_json: String,
+    pub(crate) folders: BTreeMap<String, Arc<dyn GrantedFolder>>,
+}
+
+/// A version ready to be called. Calls hold the `Arc` they started with, so that a swap never touches them; the
+/// last one to end frees the code.
+pub(crate) struct Loaded {
+    pub(crate) manifest: Manifest,
+    pub(crate) version: VersionRef,
+    pub(crate) hooks: Option<RequestHookPre<CallState>>,
+    pub(crate) http: Option<ProxyPre<CallState>>,
+    pub(crate) capabilities: Arc<Capabilities>,
+    /// Keeps one plugin from taking every slot of the host.
+    pub(crate) slots: Arc<Semaphore>,
+}
+
+/// Why some bytes did not become a version.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum LoadError {
+    #[error("{0}")]
+    Refused(String),
+    /// Everything is in order but the grants.
+    #[error("{0}")]
+    NeedsGrants(String),
+}
+
+pub(crate) struct Loader {
+    pub(crate) compiler: Compiler,
+    pub(crate) linker: Linker<CallState>,
+    pub(crate) folders: Arc<dyn FolderSource>,
+    pub(crate) slots_per_plugin: usize,
+}
+
+/// Inspects bytes nobody vouches for; a panic of the parser is a refusal.
+pub(crate) fn inspect(bytes: &[u8]) -> Result<Inspection, LoadError> {
+    match std::panic::catch_unwind(|| inspect::inspect(bytes)) {
+        Ok(Ok(inspection)) => Ok(inspection),
+        Ok(Err(error)) => Err(LoadError::Refused(error.to_string())),
+        Err(_) => Err(LoadError::Refused("reading it made the parser fail".to_owned())),
+    }
+}
+
+impl Loader {
+    pub(crate) async fn load(
+        &self,
+        runner: &Runner,
+        shared: &Arc<Shared>,
+        bytes: &[u8],
+        inspection: Inspection,
+        grants: &Grants,
+    ) -> Result<Loaded, LoadError> {
+        grants::check(&inspection, grants).map_err(|denied| match denied {
+            Denied::Missing { grantable: true, .. } => LoadError::NeedsGrants(denied.to_string()),
+            _ => LoadError::Refused(denied.to_string()),
+        })?;
+        let capabilities = Arc::new(self.capabilities(grants)?);
+        let digest = sha256_hex(bytes);
+        let component = self.compiler.compile(bytes, &digest).await.map_err(|error| match error {
+            CompileError::Refused(reason) => LoadError::Refused(format!("it does not compile: {reason}")),
+            CompileError::Worker(_) => LoadError::Refused(error.to_string()),
+        })?;
+        let linked =
+            |error: wasmtime::Error| LoadError::Refused(format!("it does not fit this host: {error:#}"));
+        let instance = self.linker.instantiate_pre(&component).map_err(linked)?;
+        let manifest = inspection.manifest;
+        let world = |name: &str, error: wasmtime::Error| {
+            LoadError::Refused(format!(
+                "its manifest names the world {name}, which it does not fill: {error:#}"
+            ))
+        };
+        let hooks = manifest
+            .has_world("request-hook")
+            .then(|| RequestHookPre::new(instance.clone()).map_err(|error| world("request-hook", error)))
+            .transpose()?;
+        let http = manifest
+            .has_world("http-extension")
+            .then(|| ProxyPre::new(instance.clone()).map_err(|error| world("http-extension", error)))
+            .transpose()?;
+        let version = VersionRef { version: manifest.version.clone(), digest };
+        let slots = Arc::new(Semaphore::new(self.slots_per_plugin));
+        let loaded = Loaded { manifest, version, hooks, http, capabilities, slots };
+        probe(runner, shared, &loaded, instance).await?;
+        Ok(loaded)
+    }
+
+    fn capabilities(&self, grants: &Grants) -> Result<Capabilities, LoadError> {
+        let mut folders = BTreeMap::new();
+        for (name, path) in &grants.folders {
+            let folder = self.folders.open(path).map_err(|error| {
+                LoadError::NeedsGrants(format!(
+                    "the granted folder `{name}` ({}) does not open: {error}",
+                    path.display()
+                ))
+            })?;
+            folders.insert(name.clone(), folder);
+        }
+        let settings_json =
+            if grants.settings.is_null() { "{}".to_owned() } else { grants.settings.to_string() };
+        Ok(Capabilities { settings_json, folders })
+    }
+}
+
+/// Starts one instance under the budget of a call, so that a plugin whose start loops, traps or takes too much
+/// memory never replaces one that works.
+async fn probe(
+    runner: &Runner,
+    shared: &Arc<Shared>,
+    loaded: &Loaded,
+    instance: InstancePre<CallState>,
+) -> Result<(), LoadError> {
+    let context = CallContext::new("load", 0);
+    let started = runner.run(shared, loaded, "load", &context, move |mut store| {
+        Box::pin(async move {
+            instance.instantiate_async(&mut store).await?;
+            Ok::<(), Failure>(())
+        })
+    });
+    started.await.map_err(|error| LoadError::Refused(format!("it does not start: {error}")))
+}

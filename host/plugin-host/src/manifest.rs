@@ -1,0 +1,227 @@
+//! The manifest a plugin carries in its custom section `gesso:manifest`: who it is, which worlds it fills and what
+//! it would like. Read without running the plugin. Wants are wishes; grants live elsewhere.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+/// The WIT version this host speaks.
+pub(crate) const API_VERSION: &str = "0.1.0";
+pub(crate) const SECTION: &str = "gesso:manifest";
+/// A manifest is a page of text; more is a mistake or an attack.
+const MAX_BYTES: usize = 64 << 10;
+const WORLDS: [&str; 2] = ["request-hook", "http-extension"];
+const HOOKS: [&str; 2] = ["before", "after"];
+
+/// A checked manifest. Unknown fields are ignored, so that newer plugins load on older hosts.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Manifest {
+    pub id: String,
+    pub version: String,
+    pub api: String,
+    pub worlds: Vec<String>,
+    /// Hooks that are called at all; both where the manifest is silent.
+    pub hooks: Vec<String>,
+    pub wants: Wants,
+    pub title: Option<String>,
+    pub description: Option<String>,
+    pub licence: Option<String>,
+    pub settings_schema: Option<Value>,
+    pub arguments_schema: Option<Value>,
+}
+
+/// What a plugin asks the admin for.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Wants {
+    #[serde(default)]
+    pub folders: Vec<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ManifestError {
+    #[error("it has no manifest: put the JSON of manifest.json into the custom section {SECTION}")]
+    Missing,
+    #[error("it has {0} different manifests in its custom sections; one is right")]
+    Several(usize),
+    #[error("its manifest is {0} bytes long; at most {MAX_BYTES} are read")]
+    TooLong(usize),
+    #[error("its manifest is not a JSON object: {0}")]
+    Json(String),
+    #[error("the manifest's field `{field}` {problem}")]
+    Field { field: &'static str, problem: String },
+}
+
+impl Manifest {
+    /// Parses and checks the bytes of the custom section.
+    ///
+    /// # Errors
+    /// The first wrong field, as one sentence.
+    pub fn parse(bytes: &[u8]) -> Result<Self, ManifestError> {
+        if bytes.len() > MAX_BYTES {
+            return Err(ManifestError::TooLong(bytes.len()));
+        }
+        let fields: Map<String, Value> =
+            serde_json::from_slice(bytes).map_err(|error| ManifestError::Json(error.to_string()))?;
+        let id = required(&fields, "id")?;
+        if !is_id(&id) {
+            return wrong("id", format!("is {id:?}; it takes 1 to 64 of a-z, 0-9 and -"));
+        }
+        let version = required(&fields, "version")?;
+        if !is_version(&version) {
+            return wrong("version", format!("is {version:?}; it looks like 1.2.3 or 1.2.3-beta.1"));
+        }
+        let api = required(&fields, "api")?;
+        if api != API_VERSION {
+            return wrong("api", format!("is {api:?}; this host speaks {API_VERSION:?}"));
+        }
+        let worlds = names(&fields, "worlds", Some(&WORLDS))?.unwrap_or_default();
+        if worlds.is_empty() {
+            return wrong("worlds", format!("is empty; name at least one of {}", WORLDS.join(", ")));
+        }
+        let hooks =
+            names(&fields, "hooks", Some(&HOOKS))?.unwrap_or_else(|| HOOKS.map(str::to_owned).to_vec());
+        let wants = match fields.get("wants") {
+            None | Some(Value::Null) => Wants::default(),
+            Some(Value::Object(wants)) => {
+                Wants { folders: names(wants, "folders", None)?.unwrap_or_default() }
+            }
+            Some(_) => {
+                return wrong("wants", "is not an object such as {\"folders\": [\"wildcards\"]}".into());
+            }
+        };
+        Ok(Self {
+            id,
+            version,
+            api,
+            worlds,
+            hooks,
+            wants,
+            title: optional(&fields, "title")?,
+            description: optional(&fields, "description")?,
+            licence: optional(&fields, "licence")?,
+            settings_schema: schema(&fields, "settings_schema")?,
+            arguments_schema: schema(&fields, "arguments_schema")?,
+        })
+    }
+
+    pub(crate) fn has_world(&self, world: &str) -> bool {
+        self.worlds.iter().any(|name| name == world)
+    }
+
+    pub(crate) fn has_hook(&self, hook: &str) -> bool {
+        self.hooks.iter().any(|name| name == hook)
+    }
+}
+
+/// Whether `id` may name a plugin, and with it a file.
+pub(crate) fn is_id(id: &str) -> bool {
+    (1..=64).contains(&id.len())
+        && id.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+}
+
+fn is_version(version: &str) -> bool {
+    let core = version.split(['-', '+']).next().unwrap_or_default();
+    let numbers: Vec<&str> = core.split('.').collect();
+    version.len() <= 64
+        && numbers.len() == 3
+        && numbers.iter().all(|n| !n.is_empty() && n.len() <= 9 && n.bytes().all(|b| b.is_ascii_digit()))
+        && version.bytes().all(|b| b.is_ascii_alphanumeric() || b"-+.".contains(&b))
+}
+
+fn wrong<T>(field: &'static str, problem: String) -> Result<T, ManifestError> {
+    Err(ManifestError::Field { field, problem })
+}
+
+fn required(fields: &Map<String, Value>, field: &'static str) -> Result<String, ManifestError> {
+    optional(fields, field)?
+        .ok_or(ManifestError::Field { field, problem: "is missing; it is a string".to_owned() })
+}
+
+fn optional(fields: &Map<String, Value>, field: &'static str) -> Result<Option<String>, ManifestError> {
+    match fields.get(field) {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text.clone())),
+        Some(_) => wrong(field, "is not a string".into()),
+    }
+}
+
+fn schema(fields: &Map<String, Value>, field: &'static str) -> Result<Option<Value>, ManifestError> {
+    match fields.get(field) {
+        None | Some(Value::Null) => Ok(None),
+        Some(value @ Value::Object(_)) => Ok(Some(value.clone())),
+        Some(_) => wrong(field, "is not a JSON schema object".into()),
+    }
+}
+
+fn names(
+    fields: &Map<String, Value>,
+    field: &'static str,
+    known: Option<&[&str]>,
+) -> Result<Option<Vec<String>>, ManifestError> {
+    let items = match fields.get(field) {
+        None | Some(Value::Null) => return Ok(None),
+        Some(Value::Array(items)) if items.len() <= 32 => items,
+        Some(_) => return wrong(field, "is not a list of at most 32 strings".into()),
+    };
+    let mut names = Vec::with_capacity(items.len());
+    for item in items {
+        let Some(name) = item.as_str() else {
+            return wrong(field, format!("holds {item}, which is not a string"));
+        };
+        if name.is_empty() || name.len() > 64 {
+            return wrong(field, format!("holds {name:?}; a name has 1 to 64 bytes"));
+        }
+        if let Some(known) = known
+            && !known.contains(&name)
+        {
+            return wrong(field, format!("holds {name:?}; this host knows {}", known.join(", ")));
+        }
+        if !names.iter().any(|seen| seen == name) {
+            names.push(name.to_owned());
+        }
+    }
+    Ok(Some(names))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(json: &str) -> Result<Manifest, String> {
+        Manifest::parse(json.as_bytes()).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn reads_a_full_manifest_and_ignores_unknown_fields() {
+        let manifest = parse(
+            r#"{"id":"dynamic-prompts","version":"1.2.3","api":"0.1.0","worlds":["request-hook"],"hooks":["before"],
+                "wants":{"folders":["wildcards"],"hosts":["later"]},"licence":"Apache-2.0","colour":"blue"}"#,
+        )
+        .unwrap();
+        assert_eq!(manifest.wants.folders, ["wildcards"]);
+        assert!(manifest.has_hook("before") && !manifest.has_hook("after"));
+    }
+
+    #[test]
+    fn a_wrong_field_is_one_sentence_naming_it() {
+        let base = r#"{"id":"a","version":"1.0.0","api":"0.1.0","worlds":["request-hook"]}"#;
+        assert!(parse(base).is_ok());
+        for (from, to, says) in [
+            (r#""id":"a""#, r#""id":"A b""#, "`id` is \"A b\"; it takes 1 to 64 of a-z, 0-9 and -"),
+            (r#""id":"a","#, "", "`id` is missing"),
+            ("1.0.0", "1.0", "`version` is \"1.0\"; it looks like"),
+            ("0.1.0", "0.2.0", "`api` is \"0.2.0\"; this host speaks \"0.1.0\""),
+            (
+                "request-hook",
+                "script",
+                "`worlds` holds \"script\"; this host knows request-hook, http-extension",
+            ),
+            (r#"["request-hook"]"#, "[]", "`worlds` is empty"),
+            (r#"["request-hook"]"#, r#"["request-hook"],"wants":[]"#, "`wants` is not an object"),
+        ] {
+            let error = parse(&base.replace(from, to)).unwrap_err();
+            assert!(error.contains(says), "{error} should say {says}");
+        }
+        assert!(parse("[]").unwrap_err().contains("not a JSON object"));
+        assert!(parse(&" ".repeat(70_000)).unwrap_err().contains("at most"));
+    }
+}

@@ -1,0 +1,140 @@
+//! What the host remembers between runs, in `registry.json`: order, switches, grants and the versions of each
+//! plugin. Written whole and atomically. Read and written by the host handle only.
+
+use crate::compile::{read_bounded, write_atomically};
+use crate::error::StartError;
+use crate::settings::Grants;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+
+const MAX_BYTES: u64 = 16 << 20;
+
+/// What happens to a request when a hook of this plugin fails.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnFailure {
+    /// The request fails with it.
+    #[default]
+    Fail,
+    /// The request goes on as if the plugin were not there; the failure is counted and logged.
+    Skip,
+}
+
+/// Which build of a plugin.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VersionRef {
+    pub version: String,
+    /// SHA-256 of the component, hex.
+    pub digest: String,
+}
+
+/// A change of an admin's switches; what is `None` stays.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Policy {
+    pub enabled: Option<bool>,
+    pub on_failure: Option<OnFailure>,
+    /// New place in the chain of hooks, from 0.
+    pub position: Option<usize>,
+}
+
+/// The stored record of one plugin.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct Record {
+    pub(crate) enabled: bool,
+    pub(crate) on_failure: OnFailure,
+    /// Grants given through the API; `None` leaves the settings file's.
+    pub(crate) grants: Option<Grants>,
+    /// The build that served last.
+    pub(crate) current: Option<VersionRef>,
+    pub(crate) previous: Option<VersionRef>,
+}
+
+impl Default for Record {
+    fn default() -> Self {
+        Self { enabled: true, on_failure: OnFailure::Fail, grants: None, current: None, previous: None }
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct Registry {
+    /// Ids in the order their hooks run.
+    pub(crate) order: Vec<String>,
+    pub(crate) plugins: BTreeMap<String, Record>,
+    #[serde(skip)]
+    path: PathBuf,
+}
+
+impl Registry {
+    /// Reads the file; a missing one is an empty registry.
+    pub(crate) fn open(path: &Path) -> Result<Self, StartError> {
+        let failed = |reason: String| StartError::Registry { path: path.to_owned(), reason };
+        let mut registry = match std::fs::File::open(path) {
+            Ok(mut file) => {
+                let bytes = read_bounded(&mut file, MAX_BYTES).map_err(|error| failed(error.to_string()))?;
+                serde_json::from_slice(&bytes).map_err(|error| failed(error.to_string()))?
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Self::default(),
+            Err(error) => return Err(failed(error.to_string())),
+        };
+        registry.path = path.to_owned();
+        Ok(registry)
+    }
+
+    pub(crate) fn save(&self) -> io::Result<()> {
+        let json = serde_json::to_vec_pretty(self).map_err(io::Error::other)?;
+        write_atomically(&self.path, &[&json])
+    }
+
+    /// The record of `id`, made at the end of the order where it is new.
+    pub(crate) fn record_mut(&mut self, id: &str) -> &mut Record {
+        if !self.order.iter().any(|known| known == id) {
+            self.order.push(id.to_owned());
+        }
+        self.plugins.entry(id.to_owned()).or_default()
+    }
+
+    pub(crate) fn forget(&mut self, id: &str) {
+        self.order.retain(|known| known != id);
+        self.plugins.remove(id);
+    }
+
+    pub(crate) fn move_to(&mut self, id: &str, position: usize) {
+        self.order.retain(|known| known != id);
+        self.order.insert(position.min(self.order.len()), id.to_owned());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn survives_a_restart_and_keeps_the_order() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("registry.json");
+        let mut registry = Registry::open(&path).unwrap();
+        for id in ["a", "b", "c"] {
+            registry.record_mut(id).on_failure = OnFailure::Skip;
+        }
+        registry.move_to("c", 0);
+        registry.forget("b");
+        registry.save().unwrap();
+        let again = Registry::open(&path).unwrap();
+        assert_eq!(again, registry);
+        assert_eq!(again.order, ["c", "a"]);
+    }
+
+    #[test]
+    fn a_damaged_file_stops_the_start_with_the_remedy() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("registry.json");
+        std::fs::write(&path, "{").unwrap();
+        let error = Registry::open(&path).unwrap_err().to_string();
+        assert!(error.contains("restore it from a backup"), "{error}");
+    }
+}

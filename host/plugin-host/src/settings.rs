@@ -1,0 +1,119 @@
+//! What the host is built from: folders, budgets, grants, and the context of one call. Filled by the server, which
+//! alone reads configuration. Refuses to know where a value came from.
+
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+/// Everything [`crate::PluginHost::start`] needs.
+#[derive(Debug, Clone)]
+pub struct HostSettings {
+    /// The watched folder an admin sees: one `<id>.wasm` for each plugin.
+    pub folder: PathBuf,
+    /// Owned by the service, made with mode 0700: compile cache, kept versions, `registry.json`.
+    pub state: PathBuf,
+    /// Command line of the compile worker; the host appends its own arguments. The command must end in
+    /// [`crate::compile_worker::main`].
+    pub compiler: Vec<OsString>,
+    pub budget: Budget,
+    /// Guests that may run at one time, over all plugins. Memory is bounded by this times
+    /// `budget.memory_bytes + budget.image_bytes`.
+    pub max_concurrent_calls: usize,
+    /// Grants from the settings file, by plugin id. Grants stored through [`crate::PluginHost::set_grants`] win.
+    pub grants: BTreeMap<String, Grants>,
+}
+
+/// What one call may spend.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Budget {
+    /// Processor time of guest code and of what the host does for it; waiting is free.
+    pub cpu: Duration,
+    /// From admission to result, waiting included.
+    pub wall: Duration,
+    /// Sum over all linear memories of the call, bytes.
+    pub memory_bytes: u64,
+    /// Sum over all live pictures of the call, host side, bytes.
+    pub image_bytes: u64,
+    /// Live handles (pictures, streams, HTTP resources) of the call.
+    pub handles: usize,
+    /// Lines a call may add to the plugin's log; further ones are counted and dropped.
+    pub log_lines: u32,
+    /// Longer log lines are cut.
+    pub log_line_bytes: usize,
+    /// JSON a `before` hook may return, bytes.
+    pub return_bytes: usize,
+    /// Body an HTTP extension may answer with, bytes.
+    pub http_body_bytes: usize,
+}
+
+impl Default for Budget {
+    fn default() -> Self {
+        Self {
+            cpu: Duration::from_secs(2),
+            wall: Duration::from_secs(10),
+            memory_bytes: 64 << 20,
+            image_bytes: 128 << 20,
+            handles: 4096,
+            log_lines: 100,
+            log_line_bytes: 1024,
+            return_bytes: 256 << 10,
+            http_body_bytes: 8 << 20,
+        }
+    }
+}
+
+/// What an admin lets one plugin do. The default is nothing.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Grants {
+    /// Name the guest uses → folder on the host, read only.
+    pub folders: BTreeMap<String, PathBuf>,
+    /// The plugin's settings, handed to it as JSON; `null` reads as `{}` in the guest.
+    pub settings: serde_json::Value,
+}
+
+/// Opens granted folders. The server implements it with capability handles, so that no path of a guest is ever
+/// joined to a host path.
+pub trait FolderSource: Send + Sync {
+    /// Opens the folder once, at load.
+    ///
+    /// # Errors
+    /// Whatever opening gives; the plugin is refused with that text.
+    fn open(&self, path: &Path) -> io::Result<Arc<dyn GrantedFolder>>;
+}
+
+/// One opened folder, read only. Methods may block for a disk read: they run on the plugins' own threads.
+pub trait GrantedFolder: Send + Sync {
+    /// Files below the folder, `/` between parts.
+    ///
+    /// # Errors
+    /// As the file system answers.
+    fn list(&self) -> io::Result<Vec<String>>;
+
+    /// A file of at most `max` bytes.
+    ///
+    /// # Errors
+    /// `NotFound`, `PermissionDenied` for paths that leave the folder, `FileTooLarge` over `max`.
+    fn read(&self, path: &str, max: usize) -> io::Result<Vec<u8>>;
+}
+
+/// Whom a call serves.
+#[derive(Debug, Clone)]
+pub struct CallContext {
+    pub request_id: String,
+    /// The same request has the same seed in every hook.
+    pub seed: u64,
+    /// Set by the server when nobody waits any more; looked at by the host and visible to the guest.
+    pub cancelled: Arc<AtomicBool>,
+}
+
+impl CallContext {
+    pub fn new(request_id: impl Into<String>, seed: u64) -> Self {
+        Self { request_id: request_id.into(), seed, cancelled: Arc::default() }
+    }
+}

@@ -1,0 +1,55 @@
+//! What an admin sees of a plugin. Built by the table, serialised by the server.
+
+use crate::manifest::Wants;
+use crate::registry::{OnFailure, VersionRef};
+use crate::settings::Grants;
+use serde::Serialize;
+
+/// One plugin as it stands now.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct PluginStatus {
+    pub id: String,
+    pub state: PluginState,
+    /// Version of the active build, or of the refused one where none is active.
+    pub version: Option<String>,
+    pub title: Option<String>,
+    pub description: Option<String>,
+    pub licence: Option<String>,
+    pub worlds: Vec<String>,
+    pub hooks: Vec<String>,
+    /// SHA-256 of the active build, hex.
+    pub digest: Option<String>,
+    pub wants: Wants,
+    pub granted: Grants,
+    pub settings_schema: Option<serde_json::Value>,
+    pub arguments_schema: Option<serde_json::Value>,
+    /// Where its HTTP API is mounted, if it has one.
+    pub route: Option<String>,
+    pub enabled: bool,
+    pub on_failure: OnFailure,
+    /// Place in the chain of hooks, from 0.
+    pub position: usize,
+    pub calls: u64,
+    pub failures: u64,
+    /// Text of the newest failed call.
+    pub last_failure: Option<String>,
+    /// Highest linear memory of one call, bytes.
+    pub memory_peak_bytes: u64,
+    /// Processor time of all calls, milliseconds.
+    pub cpu_ms: u64,
+    /// What a roll-back returns to.
+    pub previous: Option<VersionRef>,
+    /// Why a newer build in the folder is not the active one.
+    pub refused_update: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case", tag = "is")]
+pub enum PluginState {
+    Active,
+    /// Loaded, but switched off by the admin.
+    Disabled,
+    Refused {
+        reason: String,
+    },
+}

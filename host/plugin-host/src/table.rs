@@ -1,0 +1,153 @@
+//! The plugins as they stand: an immutable table, replaced whole by each change, and the counters that live longer
+//! than any version. Read by every call without a lock. Decides nothing.
+
+use crate::error::HookError;
+use crate::interfaces::{CallState, RequestHookPre};
+use crate::limits::Spent;
+use crate::load::Loaded;
+use crate::log::LogRing;
+use crate::manifest::Manifest;
+use crate::registry::{OnFailure, VersionRef};
+use crate::settings::Grants;
+use crate::status::{PluginState, PluginStatus};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use wasmtime_wasi_http::p2::bindings::ProxyPre;
+
+/// What a plugin keeps over all its versions.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) id: String,
+    pub(crate) log: Arc<LogRing>,
+    calls: AtomicU64,
+    failures: AtomicU64,
+    memory_peak: AtomicU64,
+    cpu_nanos: AtomicU64,
+    last_failure: Mutex<Option<String>>,
+}
+
+impl Shared {
+    pub(crate) fn new(id: &str) -> Arc<Self> {
+        Arc::new(Self {
+            id: id.to_owned(),
+            log: Arc::default(),
+            calls: AtomicU64::new(0),
+            failures: AtomicU64::new(0),
+            memory_peak: AtomicU64::new(0),
+            cpu_nanos: AtomicU64::new(0),
+            last_failure: Mutex::new(None),
+        })
+    }
+
+    pub(crate) fn count<T>(&self, result: &Result<T, HookError>, spent: &Spent) {
+        self.calls.fetch_add(1, Ordering::Relaxed);
+        self.memory_peak.fetch_max(spent.memory_peak(), Ordering::Relaxed);
+        self.cpu_nanos.fetch_add(spent.cpu().as_nanos() as u64, Ordering::Relaxed);
+        if let Err(HookError::PluginFailed { hook, message, .. }) = result {
+            self.failures.fetch_add(1, Ordering::Relaxed);
+            *self.last_failure.lock().unwrap_or_else(PoisonError::into_inner) =
+                Some(format!("{hook}: {message}"));
+        }
+    }
+}
+
+/// One plugin at one moment.
+#[derive(Clone)]
+pub(crate) struct Entry {
+    pub(crate) id: String,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) active: Option<Arc<Loaded>>,
+    /// The manifest of a build that did not load, where nothing else is active.
+    pub(crate) refused_manifest: Option<Manifest>,
+    /// Why the newest build of the folder is not active.
+    pub(crate) refused: Option<String>,
+    pub(crate) enabled: bool,
+    pub(crate) on_failure: OnFailure,
+    pub(crate) granted: Grants,
+    pub(crate) previous: Option<VersionRef>,
+}
+
+impl Entry {
+    fn serving(&self) -> Option<&Arc<Loaded>> {
+        self.active.as_ref().filter(|_| self.enabled)
+    }
+
+    pub(crate) fn hooks(&self) -> Option<(&Loaded, &RequestHookPre<CallState>)> {
+        let loaded = self.serving()?;
+        Some((loaded, loaded.hooks.as_ref()?))
+    }
+
+    pub(crate) fn http(&self) -> Option<(&Loaded, &ProxyPre<CallState>)> {
+        let loaded = self.serving()?;
+        Some((loaded, loaded.http.as_ref()?))
+    }
+
+    pub(crate) fn status(&self, position: usize) -> PluginStatus {
+        let manifest = self.active.as_ref().map(|loaded| &loaded.manifest).or(self.refused_manifest.as_ref());
+        let state = match (&self.active, &self.refused) {
+            (Some(_), _) if self.enabled => PluginState::Active,
+            (Some(_), _) => PluginState::Disabled,
+            (None, reason) => PluginState::Refused { reason: reason.clone().unwrap_or_default() },
+        };
+        PluginStatus {
+            id: self.id.clone(),
+            state,
+            version: manifest.map(|manifest| manifest.version.clone()),
+            title: manifest.and_then(|manifest| manifest.title.clone()),
+            description: manifest.and_then(|manifest| manifest.description.clone()),
+            licence: manifest.and_then(|manifest| manifest.licence.clone()),
+            worlds: manifest.map(|manifest| manifest.worlds.clone()).unwrap_or_default(),
+            hooks: manifest
+                .filter(|manifest| manifest.has_world("request-hook"))
+                .map(|manifest| manifest.hooks.clone())
+                .unwrap_or_default(),
+            digest: self.active.as_ref().map(|loaded| loaded.version.digest.clone()),
+            wants: manifest.map(|manifest| manifest.wants.clone()).unwrap_or_default(),
+            granted: self.granted.clone(),
+            settings_schema: manifest.and_then(|manifest| manifest.settings_schema.clone()),
+            arguments_schema: manifest.and_then(|manifest| manifest.arguments_schema.clone()),
+            route: self.http().map(|_| format!("/ext/{}/", self.id)),
+            enabled: self.enabled,
+            on_failure: self.on_failure,
+            position,
+            calls: self.shared.calls.load(Ordering::Relaxed),
+            failures: self.shared.failures.load(Ordering::Relaxed),
+            last_failure: self.shared.last_failure.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            memory_peak_bytes: self.shared.memory_peak.load(Ordering::Relaxed),
+            cpu_ms: self.shared.cpu_nanos.load(Ordering::Relaxed) / 1_000_000,
+            previous: self.previous.clone(),
+            refused_update: self.refused.clone().filter(|_| self.active.is_some()),
+        }
+    }
+}
+
+/// All plugins in the order their hooks run.
+#[derive(Clone, Default)]
+pub(crate) struct Table {
+    pub(crate) entries: Vec<Entry>,
+}
+
+impl Table {
+    pub(crate) fn get(&self, id: &str) -> Option<&Entry> {
+        self.entries.iter().find(|entry| entry.id == id)
+    }
+
+    pub(crate) fn with_hook(&self, hook: &str) -> impl Iterator<Item = &Entry> {
+        self.entries
+            .iter()
+            .filter(move |entry| entry.hooks().is_some_and(|(loaded, _)| loaded.manifest.has_hook(hook)))
+    }
+
+    /// The table with `entry` in place of the one of the same id, in the given order.
+    pub(crate) fn with(&self, entry: Entry, order: &[String]) -> Self {
+        let mut entries: Vec<Entry> = self.entries.iter().filter(|old| old.id != entry.id).cloned().collect();
+        entries.push(entry);
+        let place = |entry: &Entry| order.iter().position(|id| *id == entry.id).unwrap_or(usize::MAX);
+        entries.sort_by_key(place);
+        Self { entries }
+    }
+
+    pub(crate) fn without(&self, id: &str) -> Self {
+        Self { entries: self.entries.iter().filter(|entry| entry.id != id).cloned().collect() }
+    }
+}

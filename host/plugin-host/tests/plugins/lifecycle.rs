@@ -1,0 +1,249 @@
+//! How plugins come, change, return and go: by API, by hand in the folder, and over a restart.
+
+use crate::support::{TestHost, folder_grant, guest, plugin};
+use gesso_core::pixels::{PixelFormat, Pixels};
+use gesso_plugin_host::{CallContext, Grants, HookError, InstallError, PluginState, Policy};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_installed_plugin_serves_swaps_and_rolls_back() {
+    let test = TestHost::start().await;
+    let first = test.host.install(guest("good-v1")).await.unwrap();
+    assert_eq!(first.state, PluginState::Active);
+    assert!(test.file("good").exists());
+    assert_eq!(test.before("a hill").await.unwrap(), "a hill, good v1");
+    assert!(matches!(test.host.rollback("good").await, Err(InstallError::NoPrevious { .. })));
+
+    let second = test.host.install(guest("good-v2")).await.unwrap();
+    assert_ne!(first.digest, second.digest);
+    assert_eq!(second.previous.unwrap().digest, first.digest.clone().unwrap());
+    assert_eq!(test.before("a hill").await.unwrap(), "a hill, good v2");
+
+    let back = test.host.rollback("good").await.unwrap();
+    assert_eq!(back.digest, first.digest);
+    assert_eq!(test.before("a hill").await.unwrap(), "a hill, good v1");
+    assert_eq!(std::fs::read(test.file("good")).unwrap(), guest("good-v1"));
+    test.host.rollback("good").await.unwrap();
+    assert_eq!(test.before("a hill").await.unwrap(), "a hill, good v2");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broken_build_leaves_the_old_one_serving_and_says_so() {
+    let test = TestHost::start().await;
+    test.host.install(guest("good-v1")).await.unwrap();
+    let error = test.host.install(guest("good-broken")).await.unwrap_err();
+    assert!(error.to_string().contains("does not start"), "{error}");
+    assert_eq!(test.before("a hill").await.unwrap(), "a hill, good v1");
+    let status = test.host.get("good").unwrap();
+    assert_eq!(status.state, PluginState::Active);
+    assert!(status.refused_update.unwrap().contains("does not start"));
+    assert_eq!(std::fs::read(test.file("good")).unwrap(), guest("good-v1"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_folder_is_followed_when_a_file_appears_changes_breaks_and_goes() {
+    let test = TestHost::start().await;
+    assert!(test.host.list().is_empty());
+    let version = |number: &'static str| {
+        move |host: &gesso_plugin_host::PluginHost| {
+            host.get("good").is_some_and(|status| status.version.as_deref() == Some(number))
+        }
+    };
+    std::fs::write(test.file("good"), guest("good-v1")).unwrap();
+    test.wait_until("good v1", version("0.1.0")).await;
+    assert_eq!(test.before("a hill").await.unwrap(), "a hill, good v1");
+
+    std::fs::write(test.file("good"), guest("good-v2")).unwrap();
+    test.wait_until("good v2", version("0.2.0")).await;
+    assert_eq!(test.before("a hill").await.unwrap(), "a hill, good v2");
+
+    std::fs::write(test.file("good"), &guest("good-v1")[..5000]).unwrap();
+    let refused = |host: &gesso_plugin_host::PluginHost| host.get("good").unwrap().refused_update.is_some();
+    test.wait_until("a refusal", refused).await;
+    assert_eq!(test.before("a hill").await.unwrap(), "a hill, good v2");
+
+    std::fs::write(test.file("other"), guest("good-v1")).unwrap();
+    test.wait_until("a misnamed file", |host| host.get("other").is_some()).await;
+    let PluginState::Refused { reason } = test.host.get("other").unwrap().state else {
+        panic!("it is active")
+    };
+    assert!(reason.contains("rename the file to good.wasm"), "{reason}");
+
+    std::fs::remove_file(test.file("good")).unwrap();
+    test.wait_until("its end", |host| host.get("good").is_none()).await;
+    assert_eq!(test.before("a hill").await.unwrap(), "a hill");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restart_keeps_versions_switches_and_a_good_build_behind_a_broken_file() {
+    let test = TestHost::start().await;
+    test.host.install(guest("good-v1")).await.unwrap();
+    test.host.install(guest("good-v2")).await.unwrap();
+    std::fs::write(test.file("good"), guest("good-broken")).unwrap();
+
+    let started = Instant::now();
+    let test = test.restart().await;
+    println!("started in {:?}", started.elapsed());
+    assert_eq!(test.before("a hill").await.unwrap(), "a hill, good v2");
+    assert!(test.host.get("good").unwrap().refused_update.unwrap().contains("does not start"));
+
+    test.host.rollback("good").await.unwrap();
+    let off = Policy { enabled: Some(false), ..Policy::default() };
+    test.host.configure("good", off).await.unwrap();
+    let test = test.restart().await;
+    let status = test.host.get("good").unwrap();
+    assert_eq!((status.state, status.version.as_deref()), (PluginState::Disabled, Some("0.1.0")));
+    assert_eq!(test.before("a hill").await.unwrap(), "a hill");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_changed_artifact_is_never_loaded() {
+    let test = TestHost::start().await;
+    test.host.install(guest("good-v1")).await.unwrap();
+    let cache = test.home.path().join("state/cache");
+    let artifacts =
+        || -> Vec<_> { std::fs::read_dir(&cache).unwrap().map(|file| file.unwrap().path()).collect() };
+    let [artifact] = artifacts().try_into().unwrap();
+    let good = std::fs::read(&artifact).unwrap();
+    let mut bad = good.clone();
+    *bad.last_mut().unwrap() ^= 1;
+    std::fs::write(&artifact, bad).unwrap();
+    let test = test.restart().await;
+    assert_eq!(test.before("a hill").await.unwrap(), "a hill, good v1");
+    assert_eq!(std::fs::read(&artifact).unwrap()[32..], good[32..], "it was not compiled again");
+    use std::os::unix::fs::PermissionsExt;
+    let mode = |path: &std::path::Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(&test.home.path().join("state")), 0o700);
+    assert_eq!(mode(&test.home.path().join("state/artifact.key")), 0o600);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_compiler_that_hangs_or_dies_is_a_refusal() {
+    let test = TestHost::with(|settings| settings.compiler = vec!["/bin/false".into()]).await;
+    let error = test.host.install(guest("good-v1")).await.unwrap_err().to_string();
+    assert!(error.contains("compiling it ended with exit status: 1"), "{error}");
+    assert!(test.host.list().is_empty());
+    let test = TestHost::with(|settings| settings.compiler = vec!["/nowhere/compiler".into()]).await;
+    let error = test.host.install(guest("good-v1")).await.unwrap_err().to_string();
+    assert!(error.contains("the compile worker does not start"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plugin_waits_for_its_grant_and_stops_without_it() {
+    let test = TestHost::start().await;
+    let wildcards = test.home.path().join("wildcards");
+    std::fs::create_dir(&wildcards).unwrap();
+    std::fs::write(wildcards.join("colour.txt"), "red\n").unwrap();
+
+    let error = test.host.install(plugin("dynamic-prompts")).await.unwrap_err();
+    assert!(matches!(error, InstallError::NeedsGrants { .. }), "{error:?}");
+    assert!(error.to_string().contains("folder `wildcards` (gesso:plugin/folders)"), "{error}");
+    assert_eq!(test.before("a __colour__ hill").await.unwrap(), "a __colour__ hill");
+
+    let missing = folder_grant("wildcards", &test.home.path().join("missing"));
+    assert!(test.host.set_grants("dynamic-prompts", missing).await.is_err());
+    let grant = folder_grant("wildcards", &wildcards);
+    let status = test.host.set_grants("dynamic-prompts", grant).await.unwrap();
+    assert_eq!(status.state, PluginState::Active);
+    assert_eq!(test.before("a __colour__ hill").await.unwrap(), "a red hill");
+
+    let test = test.restart().await;
+    assert_eq!(test.before("a __colour__ hill").await.unwrap(), "a red hill");
+    let status = test.host.set_grants("dynamic-prompts", Grants::default()).await.unwrap();
+    assert!(matches!(status.state, PluginState::Refused { .. }), "{:?}", status.state);
+    assert_eq!(test.before("a __colour__ hill").await.unwrap(), "a __colour__ hill");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hooks_run_in_the_order_the_admin_chose() {
+    let test = TestHost::start().await;
+    test.host.install(guest("good-v1")).await.unwrap();
+    test.host.install(guest("fs-escape")).await.unwrap();
+    assert_eq!(test.before("a hill").await.unwrap(), "contained");
+    let first = Policy { position: Some(0), ..Policy::default() };
+    test.host.configure("fs-escape", first).await.unwrap();
+    assert_eq!(test.before("a hill").await.unwrap(), "contained, good v1");
+    let test = test.restart().await;
+    assert_eq!(test.before("a hill").await.unwrap(), "contained, good v1");
+    let before = test.host.before(&CallContext::new("r", 1), r#"{"prompt":"x"}"#.into()).await.unwrap();
+    assert_eq!(before.applied, ["fs-escape", "good"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_watermark_changes_one_corner_and_settings_reach_it() {
+    let test = TestHost::start().await;
+    test.host.install(plugin("watermark")).await.unwrap();
+    let picture = Pixels::new(256, 256, PixelFormat::Rgb8, vec![40; 256 * 256 * 3]).unwrap();
+    let context = CallContext::new("test", 7);
+    let after = |params: &'static str| test.host.after(&context, params, vec![picture.clone()]);
+    let marked = after("{}").await.unwrap();
+    assert_eq!((marked[0].width, marked[0].height, marked[0].format), (256, 256, PixelFormat::Rgb8));
+    let row = 256 * 3;
+    assert_eq!(marked[0].data[..128 * row], picture.data[..128 * row]);
+    assert_ne!(marked[0].data[128 * row..], picture.data[128 * row..]);
+
+    let settings = serde_json::json!({ "text": "" });
+    test.host.set_grants("watermark", Grants { settings, ..Grants::default() }).await.unwrap();
+    assert_eq!(after("{}").await.unwrap()[0], picture);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_http_extension_answers_and_never_sees_credentials() {
+    let test = TestHost::start().await;
+    let status = test.host.install(plugin("hello-api")).await.unwrap();
+    assert_eq!(status.route.as_deref(), Some("/ext/hello-api/"));
+    let (code, body) = test.get("hello-api", "/api/hello?name=Ada").await.unwrap();
+    assert_eq!(code, 200);
+    assert_eq!(serde_json::from_str::<serde_json::Value>(&body).unwrap()["greeting"], "Hello, Ada!");
+    let echo = http::Request::post("/api/echo")
+        .header("authorization", "Bearer secret")
+        .header("content-type", "application/json")
+        .body(bytes::Bytes::from_static(b"{\"a\":[1,2]}"))
+        .unwrap();
+    let response = test.host.handle_http("hello-api", echo).await.unwrap();
+    let echoed: serde_json::Value = serde_json::from_slice(response.body()).unwrap();
+    assert_eq!(echoed["echo"], serde_json::json!({ "a": [1, 2] }));
+    assert_eq!(test.get("hello-api", "/nowhere").await.unwrap().0, 404);
+    assert!(matches!(test.get("nobody", "/").await, Err(HookError::NotFound { .. })));
+    test.host.remove("hello-api").await.unwrap();
+    assert!(!test.file("hello-api").exists());
+    assert!(matches!(test.get("hello-api", "/").await, Err(HookError::NotFound { .. })));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hundred_swaps_under_load_lose_no_call() {
+    let test = TestHost::with(|settings| settings.budget.cpu = std::time::Duration::from_secs(5)).await;
+    test.host.install(guest("good-v1")).await.unwrap();
+    test.host.install(guest("good-v2")).await.unwrap();
+    let stop = Arc::new(AtomicBool::new(false));
+    let load: Vec<_> = (0..3)
+        .map(|_| {
+            let (host, stop) = (test.host.clone(), stop.clone());
+            tokio::spawn(async move {
+                let mut calls = 0;
+                while !stop.load(Ordering::Relaxed) {
+                    let params = r#"{"prompt":"a hill"}"#.to_owned();
+                    let before = host.before(&CallContext::new("load", 1), params).await.unwrap();
+                    assert!(before.params.contains("good v1") || before.params.contains("good v2"));
+                    calls += 1;
+                }
+                calls
+            })
+        })
+        .collect();
+    let started = Instant::now();
+    for _ in 0..100 {
+        test.host.rollback("good").await.unwrap();
+    }
+    let took = started.elapsed();
+    stop.store(true, Ordering::Relaxed);
+    let mut calls = 0;
+    for task in load {
+        calls += task.await.unwrap();
+    }
+    println!("100 swaps and {calls} calls in {took:?}");
+    assert!(calls > 100, "{calls} calls");
+    assert_eq!(test.host.get("good").unwrap().failures, 0);
+}

@@ -1,0 +1,11 @@
+//! The plugin host with real guests, real compile processes and real folders. One binary, a file for each noun.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test fails by panicking, and may say what it measured"
+)]
+
+mod hostile;
+mod lifecycle;
+mod support;

@@ -1,0 +1,5 @@
+//! What the binary does, a file for each command.
+
+pub(crate) mod plugin;
+pub(crate) mod serve;
+pub(crate) mod txt2img;

@@ -1,0 +1,120 @@
+//! `gesso plugin`: the admin routes of a running server, from a terminal.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, bail};
+use serde_json::Value;
+
+use crate::environment;
+use crate::settings::cli::{Plugin, PluginCommand, Serve};
+use crate::telemetry;
+
+pub(crate) fn run(arguments: &Plugin) -> anyhow::Result<()> {
+    let key = match &arguments.admin_key {
+        Some(key) => key.clone(),
+        None => stored_key(arguments)?,
+    };
+    let server = Server { base: arguments.url.trim_end_matches('/').to_owned(), key };
+    match &arguments.command {
+        PluginCommand::List => {
+            let Value::Array(plugins) = server.call("GET", "/plugins", None)? else {
+                bail!("{} did not answer with a list; is it a Gesso server?", server.base);
+            };
+            if plugins.is_empty() {
+                telemetry::announce(
+                    "no plugins; drop a .wasm file into the plugins folder or use `plugin install`",
+                );
+            }
+            for plugin in &plugins {
+                telemetry::announce(&line(plugin));
+            }
+        }
+        PluginCommand::Install { file } => {
+            let bytes = std::fs::read(file).with_context(|| format!("{} cannot be read", file.display()))?;
+            telemetry::announce(&line(&server.call("POST", "/plugins", Some(bytes))?));
+        }
+        PluginCommand::Rollback { id } => {
+            telemetry::announce(&line(&server.call(
+                "POST",
+                &format!("/plugins/{}/rollback", checked(id)?),
+                None,
+            )?));
+        }
+        PluginCommand::Remove { id } => {
+            server.call("DELETE", &format!("/plugins/{}", checked(id)?), None)?;
+            telemetry::announce(&format!("{id} removed"));
+        }
+    }
+    Ok(())
+}
+
+fn stored_key(arguments: &Plugin) -> anyhow::Result<String> {
+    let settings = environment::settings(&Serve { data: arguments.data.clone(), ..Serve::default() })?;
+    if let Some(key) = settings.admin_key {
+        return Ok(key);
+    }
+    let path: PathBuf = settings.data.join("admin-key");
+    let key = std::fs::read_to_string(&path).with_context(|| {
+        format!(
+            "no admin key: {} cannot be read; pass --admin-key, or --data with the server's data folder",
+            path.display()
+        )
+    })?;
+    Ok(key.trim().to_owned())
+}
+
+/// An id goes into a path, so it has to look like one.
+fn checked(id: &str) -> anyhow::Result<&str> {
+    if !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-') {
+        return Ok(id);
+    }
+    bail!("{id:?} is not a plugin id: letters, digits and '-' only; `gesso plugin list` shows them")
+}
+
+fn line(plugin: &Value) -> String {
+    let text = |key: &str| plugin.get(key).and_then(Value::as_str).unwrap_or("-");
+    let state = plugin.pointer("/state/is").and_then(Value::as_str).unwrap_or("-");
+    let reason = plugin
+        .pointer("/state/reason")
+        .and_then(Value::as_str)
+        .map_or(String::new(), |why| format!(": {why}"));
+    let worlds: Vec<_> =
+        plugin["worlds"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    format!(
+        "{:20} {:10} {} ({}), {} calls, {} failures{reason}",
+        text("id"),
+        text("version"),
+        state,
+        worlds.join(", "),
+        plugin["calls"],
+        plugin["failures"]
+    )
+}
+
+struct Server {
+    base: String,
+    key: String,
+}
+
+impl Server {
+    fn call(&self, method: &str, path: &str, body: Option<Vec<u8>>) -> anyhow::Result<Value> {
+        let agent: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
+        let request = ureq::http::Request::builder()
+            .method(method)
+            .uri(format!("{}{path}", self.base))
+            .header("authorization", format!("Bearer {}", self.key))
+            .header("content-type", "application/wasm")
+            .body(body.unwrap_or_default())?;
+        let mut response = agent.run(request).with_context(|| {
+            format!("no answer from {}; is the server running? (--url names another)", self.base)
+        })?;
+        let text = response.body_mut().read_to_string()?;
+        let value: Value = serde_json::from_str(&text).unwrap_or(Value::String(text));
+        if response.status().is_success() {
+            return Ok(value);
+        }
+        let message =
+            value.get("message").and_then(Value::as_str).map_or_else(|| value.to_string(), ToOwned::to_owned);
+        bail!("{} ({})", message, response.status())
+    }
+}

@@ -1,0 +1,107 @@
+//! `gesso serve`: until SIGINT or SIGTERM, then drain.
+//!
+//! Shutdown order: readiness turns false and no task begins; HTTP requests under way and running tasks finish, up
+//! to `drain_seconds`; plugins stop; the device thread ends; the task store closes last. What is not finished by
+//! then runs again after the restart.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::environment;
+use crate::http::router::router;
+use crate::settings::cli::Serve;
+use crate::startup::{self, Server, StartupError};
+use crate::telemetry;
+use crate::worker;
+
+pub(crate) fn run(arguments: &Serve) -> anyhow::Result<()> {
+    let settings = environment::settings(arguments)?;
+    if arguments.print_settings {
+        telemetry::announce(settings.print().trim_end());
+        return Ok(());
+    }
+    telemetry::install_logs(&settings.log_format, &environment::log_filter());
+    for name in environment::unknown_variables() {
+        tracing::warn!(%name, "no setting reads this environment variable");
+    }
+    for (plugin, grant) in &settings.grants {
+        tracing::info!(%plugin, folders = ?grant.folders, "granted by the settings");
+    }
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().enable_all().build().context("no async runtime")?;
+    let result = runtime.block_on(serve(settings));
+    // Blocking work that is still under way has no one left to hear of it.
+    runtime.shutdown_timeout(Duration::from_secs(5));
+    Ok(result?)
+}
+
+async fn serve(settings: crate::settings::Settings) -> Result<(), StartupError> {
+    let drain_time = Duration::from_secs(settings.drain_seconds);
+    let Server { app, engine, listener, drain } = startup::build(settings).await?;
+    let address = listener.local_addr().context("the listening address cannot be read")?;
+    if !address.ip().is_loopback() {
+        tracing::warn!(%address, "listening beyond this machine: whoever reaches this port may draw and read results");
+    }
+    let mut terminate = signal(SignalKind::terminate()).context("SIGTERM cannot be handled")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT cannot be handled")?;
+
+    // Tokio workers: leasing and waiting; the work itself is on the device thread and in the pools.
+    let worker = tokio::spawn(worker::run(app.clone()));
+    let handle = app.metrics.clone();
+    let upkeep = tokio::spawn(async move {
+        loop {
+            tokio::time::sleep(Duration::from_secs(5)).await;
+            handle.run_upkeep();
+        }
+    });
+    let mut draining = app.draining.clone();
+    let http = axum::serve(listener, router(app.clone())).with_graceful_shutdown(async move {
+        // An error means that the sender is gone, which is a shutdown too.
+        drop(draining.wait_for(|draining| *draining).await);
+    });
+    let http = tokio::spawn(http.into_future());
+    tracing::info!(
+        device = %app.engine.stats().device, models = %app.settings.models.display(),
+        data = %app.settings.data.display(), plugins = app.plugins.list().len(), "ready"
+    );
+    telemetry::announce(&format!("listening on http://{address}"));
+
+    tokio::select! {
+        _ = terminate.recv() => tracing::info!("SIGTERM: draining"),
+        _ = interrupt.recv() => tracing::info!("SIGINT: draining"),
+    }
+    drain.send_replace(true);
+    let drained = async {
+        let (http, worker) = tokio::join!(http, worker);
+        match http {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::error!(%error, "the HTTP server failed"),
+            Err(error) => tracing::error!(%error, "the HTTP server panicked"),
+        }
+        if let Err(error) = worker {
+            tracing::error!(%error, "the worker panicked");
+        }
+    };
+    tokio::select! {
+        () = drained => tracing::info!("drained"),
+        () = tokio::time::sleep(drain_time) => {
+            tracing::warn!(running = app.running.count(), "not all tasks ended in time; they run again after the restart");
+        }
+        _ = terminate.recv() => tracing::warn!("second signal: not waiting any longer"),
+        _ = interrupt.recv() => tracing::warn!("second signal: not waiting any longer"),
+    }
+    upkeep.abort();
+    app.plugins.shutdown().await;
+    if let Some(app) = Arc::into_inner(app) {
+        drop(app);
+        // The last handle is gone, so the device thread ends after the step at hand.
+        drop(
+            tokio::time::timeout(Duration::from_secs(10), tokio::task::spawn_blocking(move || engine.join()))
+                .await,
+        );
+    }
+    Ok(())
+}

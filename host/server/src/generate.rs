@@ -1,0 +1,129 @@
+//! Taking in a request and waiting for it: validation, the durable task, the answer.
+
+use gesso_core::ids::TaskId;
+use gesso_store::{NewTask, ObjectKey, Payload, Task, TaskState};
+use rand::RngExt;
+use serde_json::{Map, Value};
+use tokio::sync::broadcast::error::RecvError;
+
+use crate::app::App;
+use crate::blocking::blocking;
+use crate::error::AppError;
+use crate::http::wire::{fields, txt2img};
+
+/// Bodies up to here lie in the record; larger ones go to the object store first.
+const INLINE_BYTES_MAX: usize = 8 * 1024;
+
+/// Checks a text-to-image body and makes it a task, which survives the process from here on.
+///
+/// `body` is what the client sent; `id` is the client's own choice, if any.
+pub(crate) async fn submit(
+    app: &App,
+    body: &Map<String, Value>,
+    id: Option<TaskId>,
+) -> Result<Task, AppError> {
+    if app.is_draining() {
+        return Err(AppError::Unavailable("the server is shutting down; try again in a moment".into()));
+    }
+    let mut body = fields::read(body, txt2img::FIELDS).map_err(AppError::Invalid)?;
+    txt2img::settle_seeds(&mut body, || rand::rng().random());
+    let request = txt2img::to_request(&body, &app.defaults, &app.limits).map_err(AppError::Invalid)?;
+    check_scripts(app, &body)?;
+    let catalogue = app.catalogue.clone();
+    blocking(move || catalogue.find(request.model.as_deref()).map(drop)).await??;
+
+    let waiting = app.tasks.stats().await?.waiting;
+    if waiting >= app.settings.waiting_tasks_max as u64 {
+        return Err(AppError::Overloaded(format!("{waiting} tasks are waiting already; try again later")));
+    }
+    let id = match id {
+        Some(id) => id,
+        None => random_id()?,
+    };
+    let text = Value::Object(body).to_string();
+    let payload = if text.len() <= INLINE_BYTES_MAX {
+        Payload::Inline(text)
+    } else {
+        let key = ObjectKey::payload(&id, rand::rng().random());
+        app.objects.put(&key, text.into_bytes().into()).await?;
+        Payload::Object(key)
+    };
+    let task = NewTask { id, kind: "txt2img".into(), owner: "default".into(), priority: 0, payload };
+    let task = app.tasks.submit(task).await?;
+    tracing::info!(task = %task.id, "task accepted");
+    metrics::counter!("gesso_tasks_submitted_total").increment(1);
+    Ok(task)
+}
+
+/// Waits until the task is terminal. A server that drains stops waiting for tasks that have not begun.
+pub(crate) async fn wait(app: &App, id: &TaskId) -> Result<Task, AppError> {
+    let mut changes = app.tasks.subscribe();
+    let mut draining = app.draining.clone();
+    loop {
+        let task = get(app, id).await?;
+        match task.state {
+            TaskState::Succeeded | TaskState::Failed | TaskState::Canceled => return Ok(task),
+            TaskState::Waiting if app.is_draining() => {
+                let message =
+                    format!("the server is shutting down; task {id} is kept and runs after the restart");
+                return Err(AppError::Unavailable(message));
+            }
+            TaskState::Waiting | TaskState::Running => {}
+        }
+        loop {
+            tokio::select! {
+                change = changes.recv() => match change {
+                    Ok(change) if change.id != *id => {}
+                    // Lagged: some changes were missed, perhaps this one; look again.
+                    Ok(_) | Err(RecvError::Lagged(_)) => break,
+                    Err(RecvError::Closed) => {
+                        return Err(AppError::Unavailable("the task store is closed".into()));
+                    }
+                },
+                _ = draining.changed() => break,
+            }
+        }
+    }
+}
+
+/// The task, or the sentence that there is none.
+pub(crate) async fn get(app: &App, id: &TaskId) -> Result<Task, AppError> {
+    app.tasks.get(id).await?.ok_or_else(|| AppError::NotFound("not found".into()))
+}
+
+/// Asks a task to stop. Repeating it changes nothing; a task that has ended otherwise is a conflict.
+pub(crate) async fn cancel(app: &App, id: &TaskId) -> Result<Task, AppError> {
+    let task = app.tasks.cancel(id).await.map_err(|error| match error {
+        gesso_store::TaskStoreError::NotFound => AppError::NotFound("not found".into()),
+        other => other.into(),
+    })?;
+    app.running.cancel(id);
+    match task.state {
+        TaskState::Succeeded | TaskState::Failed => {
+            Err(AppError::Conflict(format!("the task is {} already", task.state.as_str())))
+        }
+        TaskState::Waiting | TaskState::Running | TaskState::Canceled => Ok(task),
+    }
+}
+
+/// Arguments for a plugin that is not there would be lost without a word.
+fn check_scripts(app: &App, body: &Map<String, Value>) -> Result<(), AppError> {
+    let Some(scripts) = body.get("alwayson_scripts").and_then(Value::as_object) else { return Ok(()) };
+    let plugins = app.plugins.list();
+    for name in scripts.keys() {
+        let known = plugins.iter().any(|plugin| {
+            plugin.id.eq_ignore_ascii_case(name)
+                || plugin.title.as_deref().is_some_and(|title| title.eq_ignore_ascii_case(name))
+        });
+        if !known {
+            return Err(AppError::invalid("alwayson_scripts", format!("always on script {name} not found")));
+        }
+    }
+    Ok(())
+}
+
+/// 22 letters and digits: 130 bits, so that nobody guesses another's task.
+fn random_id() -> Result<TaskId, AppError> {
+    let text: String = rand::rng().sample_iter(rand::distr::Alphanumeric).take(22).map(char::from).collect();
+    TaskId::parse(&text).map_err(|error| AppError::Internal(error.to_string()))
+}

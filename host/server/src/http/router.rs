@@ -1,0 +1,99 @@
+//! Every route on one page, grouped by who calls it.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::extract::{DefaultBodyLimit, Request};
+use axum::http::{HeaderValue, StatusCode};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{any, get, post, put};
+use axum::{Json, Router};
+use serde_json::json;
+use tower_http::catch_panic::CatchPanicLayer;
+use utoipa_swagger_ui::SwaggerUi;
+
+use super::routes::{extensions, files, health, plugins, serverless, webui};
+use super::{openapi, request_id};
+use crate::app::App;
+
+/// The whole surface.
+pub(crate) fn router(app: Arc<App>) -> Router {
+    let body_bytes_max = app.settings.limits.body_bytes_max;
+    Router::new()
+        // Applications: tasks.
+        .route("/txt2img", post(serverless::txt2img))
+        .route("/tasks/{id}/result", get(serverless::result))
+        .route("/tasks/{id}/progress", get(serverless::progress))
+        .route("/tasks/{id}/cancellation", post(serverless::cancellation))
+        .route("/models", get(serverless::models))
+        // Applications: the web UI's API.
+        .route("/sdapi/v1/txt2img", post(webui::txt2img))
+        .route("/sdapi/v1/progress", get(webui::progress))
+        .route("/sdapi/v1/interrupt", post(webui::interrupt))
+        .route("/sdapi/v1/sd-models", get(webui::sd_models))
+        .route("/sdapi/v1/samplers", get(webui::samplers))
+        .route("/sdapi/v1/schedulers", get(webui::schedulers))
+        .route("/sdapi/v1/options", get(webui::options))
+        .route("/sdapi/v1/scripts", get(webui::scripts))
+        // Whoever holds a signed URL.
+        .route("/files/{*id}", get(files::file))
+        // Plugins: their own APIs, and the admin's side.
+        .route("/ext/{plugin}", any(extensions::handle_root))
+        .route("/ext/{plugin}/", any(extensions::handle_root))
+        .route("/ext/{plugin}/{*path}", any(extensions::handle))
+        .route("/plugins", get(plugins::list).post(plugins::install))
+        .route("/plugins/{id}", get(plugins::show).delete(plugins::remove))
+        .route("/plugins/{id}/rollback", post(plugins::rollback))
+        .route("/plugins/{id}/grants", put(plugins::grant))
+        .route("/plugins/{id}/logs", get(plugins::logs))
+        // Operators.
+        .route("/health/live", get(health::live))
+        .route("/health/ready", get(health::ready))
+        .route("/metrics", get(health::metrics))
+        .merge(SwaggerUi::new("/docs").url("/openapi.json", openapi::document()))
+        .fallback(not_found)
+        .method_not_allowed_fallback(method_not_allowed)
+        .layer(DefaultBodyLimit::max(body_bytes_max))
+        .layer(middleware::from_fn(process_time))
+        .layer(CatchPanicLayer::custom(panicked))
+        .layer(middleware::from_fn(request_id::layer))
+        .with_state(app)
+}
+
+/// The exact body clients test for to see whether an API is there.
+async fn not_found() -> Response {
+    (StatusCode::NOT_FOUND, Json(json!({"detail": "Not Found"}))).into_response()
+}
+
+async fn method_not_allowed() -> Response {
+    (StatusCode::METHOD_NOT_ALLOWED, Json(json!({"detail": "Method Not Allowed"}))).into_response()
+}
+
+/// `X-Process-Time` in seconds, as the web UI has it, and the request's metrics.
+async fn process_time(request: Request, next: Next) -> Response {
+    let started = Instant::now();
+    let mut response = next.run(request).await;
+    let seconds = started.elapsed().as_secs_f64();
+    metrics::counter!("gesso_http_requests_total", "status" => response.status().as_str().to_owned())
+        .increment(1);
+    metrics::histogram!("gesso_http_request_seconds").record(seconds);
+    if let Ok(value) = HeaderValue::from_str(&format!("{seconds:.4}")) {
+        response.headers_mut().insert("x-process-time", value);
+    }
+    response
+}
+
+fn panicked(panic: Box<dyn std::any::Any + Send>) -> Response {
+    let text = panic
+        .downcast_ref::<String>()
+        .cloned()
+        .or_else(|| panic.downcast_ref::<&str>().map(ToString::to_string));
+    tracing::error!(panic = text.as_deref().unwrap_or("no message"), "a handler panicked");
+    let body = json!({
+        "message": "the server made a mistake; it goes on, please report the request that did it",
+        "code": "internal",
+        "requestId": request_id::current(),
+    });
+    (StatusCode::INTERNAL_SERVER_ERROR, Json(body)).into_response()
+}

@@ -1,0 +1,8 @@
+//! One file for each group of routes.
+
+pub(crate) mod extensions;
+pub(crate) mod files;
+pub(crate) mod health;
+pub(crate) mod plugins;
+pub(crate) mod serverless;
+pub(crate) mod webui;

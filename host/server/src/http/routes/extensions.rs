@@ -1,0 +1,55 @@
+//! Requests for plugins that are HTTP APIs: the prefix is cut off and the component answers.
+
+use std::sync::Arc;
+
+use axum::body::{Body, Bytes};
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, Request, Uri};
+use axum::response::{IntoResponse, Response};
+
+use crate::app::App;
+use crate::error::AppError;
+use crate::http::error::Failure;
+
+/// `/ext/{plugin}` and `/ext/{plugin}/`.
+pub(crate) async fn handle_root(
+    State(app): State<Arc<App>>,
+    Path(plugin): Path<String>,
+    request: Request<Body>,
+) -> Result<Response, Failure> {
+    forward(&app, &plugin, request).await
+}
+
+/// `/ext/{plugin}/{path}`.
+pub(crate) async fn handle(
+    State(app): State<Arc<App>>,
+    Path((plugin, _)): Path<(String, String)>,
+    request: Request<Body>,
+) -> Result<Response, Failure> {
+    forward(&app, &plugin, request).await
+}
+
+async fn forward(app: &App, plugin: &str, request: Request<Body>) -> Result<Response, Failure> {
+    let prefix = format!("/ext/{plugin}");
+    let (mut parts, body) = request.into_parts();
+    let rest = parts.uri.path_and_query().map_or("/", |path| path.as_str());
+    let rest = rest.strip_prefix(&prefix).unwrap_or(rest);
+    let rest = if rest.starts_with('/') { rest.to_owned() } else { format!("/{rest}") };
+    parts.uri = rest
+        .parse::<Uri>()
+        .map_err(|error| AppError::invalid("path", format!("the path cannot be passed on: {error}")))?;
+    keep_secrets(&mut parts.headers);
+    let body: Bytes = axum::body::to_bytes(body, app.settings.limits.body_bytes_max)
+        .await
+        .map_err(|_| AppError::invalid("body", "the body is larger than limits.body_bytes_max"))?;
+    let response = app.plugins.handle_http(plugin, Request::from_parts(parts, body)).await?;
+    let (parts, body) = response.into_parts();
+    Ok(Response::from_parts(parts, Body::from(body)).into_response())
+}
+
+/// A plugin never sees what proves who the caller is.
+fn keep_secrets(headers: &mut HeaderMap) {
+    for name in ["authorization", "cookie", "proxy-authorization", "token"] {
+        headers.remove(name);
+    }
+}

@@ -1,0 +1,47 @@
+//! Pictures behind signed, expiring URLs, for object stores that cannot sign their own.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Path, RawQuery, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use gesso_store::{Clock, SystemClock};
+use serde_json::json;
+
+use crate::app::App;
+use crate::error::AppError;
+use crate::http::error::Failure;
+use crate::http::request_id;
+
+/// A picture, to whoever holds its signed URL.
+#[utoipa::path(get, path = "/files/{id}", tag = "files",
+    params(("id" = String, Path, description = "As in a signed URL"),
+           ("exp" = u64, Query, description = "Unix seconds"), ("kid" = String, Query), ("sig" = String, Query)),
+    responses((status = 200, description = "The file"), (status = 403, description = "Expired or not signed by this server")))]
+pub(crate) async fn file(
+    State(app): State<Arc<App>>,
+    Path(id): Path<String>,
+    RawQuery(query): RawQuery,
+) -> Result<Response, Failure> {
+    let signer = app.objects.local_signer().ok_or_else(|| {
+        AppError::NotFound(
+            "pictures are in an object store of their own; follow the URL of the task's result".into(),
+        )
+    })?;
+    let key = match signer.verify(&id, query.as_deref().unwrap_or_default(), SystemClock.now_ms()) {
+        Ok(key) => key,
+        Err(error) => {
+            let body = json!({"message": error.to_string(), "code": "forbidden", "requestId": request_id::current()});
+            return Ok((StatusCode::FORBIDDEN, Json(body)).into_response());
+        }
+    };
+    let bytes = app.objects.get(&key).await?;
+    let headers = [
+        (header::CONTENT_TYPE, key.content_type()),
+        (header::CACHE_CONTROL, "private, max-age=3600"),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::CONTENT_SECURITY_POLICY, "default-src 'none'; sandbox"),
+    ];
+    Ok((headers, bytes).into_response())
+}

@@ -1,0 +1,55 @@
+//! For probes and scrapers.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use serde_json::json;
+
+use crate::app::App;
+
+/// The process answers.
+#[utoipa::path(get, path = "/health/live", tag = "operators", responses((status = 200, description = "The process answers")))]
+pub(crate) async fn live() -> Response {
+    Json(json!({"status": "live"})).into_response()
+}
+
+/// Work is taken in.
+#[utoipa::path(get, path = "/health/ready", tag = "operators", responses(
+    (status = 200, description = "Work is taken in"),
+    (status = 503, description = "The server drains or its store does not answer"),
+))]
+pub(crate) async fn ready(State(app): State<Arc<App>>) -> Response {
+    let problem = if app.is_draining() {
+        Some("the server is shutting down".to_owned())
+    } else {
+        app.tasks.stats().await.err().map(|error| error.to_string())
+    };
+    match problem {
+        None => Json(json!({"status": "ready"})).into_response(),
+        Some(message) => {
+            (StatusCode::SERVICE_UNAVAILABLE, Json(json!({"status": "not ready", "message": message})))
+                .into_response()
+        }
+    }
+}
+
+/// Prometheus text format.
+#[utoipa::path(get, path = "/metrics", tag = "operators", responses((status = 200, description = "Prometheus text", content_type = "text/plain")))]
+pub(crate) async fn metrics(State(app): State<Arc<App>>) -> Response {
+    let engine = app.engine.stats();
+    metrics::gauge!("gesso_engine_jobs").set(app.engine.jobs() as f64);
+    metrics::gauge!("gesso_tasks_running").set(app.running.count() as f64);
+    metrics::counter!("gesso_unet_calls_total").absolute(engine.unet_calls);
+    metrics::counter!("gesso_unet_rows_total").absolute(engine.rows);
+    metrics::counter!("gesso_unet_microseconds_total").absolute(engine.unet_time.as_micros() as u64);
+    metrics::counter!("gesso_images_total").absolute(engine.images);
+    metrics::counter!("gesso_engine_failed_jobs_total").absolute(engine.failed_jobs);
+    for plugin in app.plugins.list() {
+        metrics::counter!("gesso_plugin_calls_total", "plugin" => plugin.id.clone()).absolute(plugin.calls);
+        metrics::counter!("gesso_plugin_failures_total", "plugin" => plugin.id).absolute(plugin.failures);
+    }
+    ([("content-type", "text/plain; version=0.0.4")], app.metrics.render()).into_response()
+}

@@ -1,0 +1,144 @@
+//! The admin's side of plugins. Every route here needs the admin key.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use gesso_plugin_host::{Grants, InstallError, PluginStatus};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use utoipa::ToSchema;
+
+use crate::app::App;
+use crate::error::AppError;
+use crate::http::error::Failure;
+use crate::http::extract::Admin;
+
+/// What an admin lets a plugin do.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct GrantBody {
+    /// Name the plugin uses -> absolute path of a folder on the server that it may read.
+    #[serde(default)]
+    #[schema(value_type = BTreeMap<String, String>)]
+    folders: BTreeMap<String, PathBuf>,
+    /// The plugin's own settings.
+    #[serde(default)]
+    #[schema(value_type = Object)]
+    settings: serde_json::Map<String, Value>,
+}
+
+/// Every plugin, with its state, rights and counters.
+#[utoipa::path(get, path = "/plugins", tag = "plugins", security(("admin_key" = [])),
+    responses((status = 200, description = "A list of plugins"), (status = 401, description = "No admin key")))]
+pub(crate) async fn list(_: Admin, State(app): State<Arc<App>>) -> Json<Vec<PluginStatus>> {
+    Json(app.plugins.list())
+}
+
+/// One plugin.
+#[utoipa::path(get, path = "/plugins/{id}", tag = "plugins", params(("id" = String, Path)), security(("admin_key" = [])),
+    responses((status = 200, description = "The plugin"), (status = 404, description = "No such plugin")))]
+pub(crate) async fn show(
+    _: Admin,
+    State(app): State<Arc<App>>,
+    Path(id): Path<String>,
+) -> Result<Json<PluginStatus>, Failure> {
+    Ok(Json(app.plugins.get(&id).ok_or_else(|| AppError::NotFound(format!("there is no plugin {id:?}")))?))
+}
+
+/// Uploads a component. It is compiled aside and probed first; a broken one changes nothing. A plugin of the same
+/// id is replaced while calls under way finish on the old version.
+#[utoipa::path(post, path = "/plugins", tag = "plugins", security(("admin_key" = [])),
+    request_body(content = Vec<u8>, content_type = "application/wasm"),
+    responses((status = 201, description = "Installed"), (status = 400, description = "Refused, with the reason")))]
+pub(crate) async fn install(
+    _: Admin,
+    State(app): State<Arc<App>>,
+    body: Bytes,
+) -> Result<Response, InstallFailure> {
+    let status = app.plugins.install(body.to_vec()).await?;
+    Ok((StatusCode::CREATED, Json(status)).into_response())
+}
+
+/// Back to the version before this one.
+#[utoipa::path(post, path = "/plugins/{id}/rollback", tag = "plugins", params(("id" = String, Path)), security(("admin_key" = [])),
+    responses((status = 200, description = "The version now serving"), (status = 404, description = "No such plugin, or no version before")))]
+pub(crate) async fn rollback(
+    _: Admin,
+    State(app): State<Arc<App>>,
+    Path(id): Path<String>,
+) -> Result<Json<PluginStatus>, InstallFailure> {
+    Ok(Json(app.plugins.rollback(&id).await?))
+}
+
+/// Stops a plugin and deletes its file.
+#[utoipa::path(delete, path = "/plugins/{id}", tag = "plugins", params(("id" = String, Path)), security(("admin_key" = [])),
+    responses((status = 200, description = "Removed"), (status = 404, description = "No such plugin")))]
+pub(crate) async fn remove(
+    _: Admin,
+    State(app): State<Arc<App>>,
+    Path(id): Path<String>,
+) -> Result<Json<Value>, InstallFailure> {
+    app.plugins.remove(&id).await?;
+    Ok(Json(json!({"message": "success"})))
+}
+
+/// Replaces a plugin's grants and settings; it is loaded again with them.
+#[utoipa::path(put, path = "/plugins/{id}/grants", tag = "plugins", params(("id" = String, Path)), security(("admin_key" = [])),
+    request_body = GrantBody,
+    responses((status = 200, description = "The plugin with its new grants"), (status = 400, description = "Refused, with the reason")))]
+pub(crate) async fn grant(
+    _: Admin,
+    State(app): State<Arc<App>>,
+    Path(id): Path<String>,
+    body: Bytes,
+) -> Result<Json<PluginStatus>, InstallFailure> {
+    let body: GrantBody = serde_json::from_slice(&body)
+        .map_err(|error| InstallFailure(AppError::invalid("body", format!("not a grant: {error}"))))?;
+    let grants = Grants { folders: body.folders, settings: Value::Object(body.settings) };
+    Ok(Json(app.plugins.set_grants(&id, grants).await?))
+}
+
+/// The last lines a plugin logged.
+#[utoipa::path(get, path = "/plugins/{id}/logs", tag = "plugins", params(("id" = String, Path)), security(("admin_key" = [])),
+    responses((status = 200, description = "Lines, oldest first"), (status = 404, description = "No such plugin")))]
+pub(crate) async fn logs(
+    _: Admin,
+    State(app): State<Arc<App>>,
+    Path(id): Path<String>,
+) -> Result<Response, Failure> {
+    if app.plugins.get(&id).is_none() {
+        return Err(AppError::NotFound(format!("there is no plugin {id:?}")).into());
+    }
+    Ok(Json(app.plugins.logs(&id)).into_response())
+}
+
+/// An install that was refused is the caller's to mend; anything else is ours.
+#[derive(Debug)]
+pub(crate) struct InstallFailure(AppError);
+
+impl From<InstallError> for InstallFailure {
+    fn from(error: InstallError) -> Self {
+        Self(match error {
+            InstallError::NotFound { .. } | InstallError::NoPrevious { .. } => {
+                AppError::NotFound(error.to_string())
+            }
+            InstallError::Storage { .. } => AppError::Internal(error.to_string()),
+            InstallError::ShuttingDown => AppError::Unavailable(error.to_string()),
+            InstallError::Refused { .. } | InstallError::NeedsGrants { .. } => {
+                AppError::invalid("plugin", error.to_string())
+            }
+        })
+    }
+}
+
+impl IntoResponse for InstallFailure {
+    fn into_response(self) -> Response {
+        Failure(self.0).into_response()
+    }
+}

@@ -1,0 +1,276 @@
+//! The serverless dialect: every generation is a task with an id of its own, sync or async by header.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use gesso_core::ids::TaskId;
+use gesso_engine::{Phase, Progress};
+use gesso_store::{Task, TaskState};
+use serde_json::{Map, Value, json};
+
+use crate::app::App;
+use crate::blocking::blocking;
+use crate::error::AppError;
+use crate::generate;
+use crate::http::error::{self, Failure};
+use crate::http::extract::{JsonObject, TaskPath};
+use crate::http::openapi::Txt2ImgBody;
+use crate::png_file;
+
+/// Draws pictures from text.
+///
+/// Sync (the default) answers when the pictures are there; with `Request-Type: async` the answer is the task at
+/// once. A sync client that goes away cancels its task, unless it sent `Task-Flag: true`.
+#[utoipa::path(post, path = "/txt2img", tag = "tasks", request_body = Txt2ImgBody,
+    params(("Request-Type" = Option<String>, Header, description = "sync (default) or async"),
+           ("Task-Flag" = Option<String>, Header, description = "true keeps a sync task going when the client leaves"),
+           ("taskId" = Option<String>, Header, description = "The task id to use")),
+    responses((status = 200, description = "taskId, status, and when finished ossUrl: signed URLs of the pictures"),
+              (status = 400, description = "Every problem of the body"), (status = 404, description = "No such model"),
+              (status = 409, description = "The task id is taken"), (status = 429, description = "Too much is waiting")))]
+pub(crate) async fn txt2img(
+    State(app): State<Arc<App>>,
+    headers: HeaderMap,
+    JsonObject(mut body): JsonObject,
+) -> Result<Response, Failure> {
+    take_model(&mut body)?;
+    let id = match header(&headers, "taskId") {
+        Some(text) => {
+            Some(TaskId::parse(text).map_err(|error| AppError::invalid("taskId", error.to_string()))?)
+        }
+        None => None,
+    };
+    let task = generate::submit(&app, &body, id).await.map_err(|error| match error {
+        AppError::NotFound(message) => {
+            AppError::NotFound(format!("model not found, please check request: {message}"))
+        }
+        other => other,
+    })?;
+    let task_id = task.id.clone();
+    let mut response = if header(&headers, "Request-Type") == Some("async") {
+        Json(json!({"taskId": task.id.as_str(), "status": "waiting"})).into_response()
+    } else {
+        let keep = header(&headers, "Task-Flag").is_some_and(|flag| flag.eq_ignore_ascii_case("true"));
+        let guard = CancelOnDrop::new(&app, &task_id, keep);
+        let task = generate::wait(&app, &task_id).await;
+        guard.disarm();
+        answer(&app, &task_id, task).await?
+    };
+    if let Ok(value) = HeaderValue::from_str(task_id.as_str()) {
+        response.headers_mut().insert("taskid", value);
+    }
+    Ok(response)
+}
+
+/// What became of a task: its pictures once it succeeded, the reason when it failed.
+#[utoipa::path(get, path = "/tasks/{id}/result", tag = "tasks", params(("id" = String, Path)),
+    responses((status = 200, description = "taskId, status, images (object paths), ossUrl (signed), parameters, info"),
+              (status = 404, description = "No such task")))]
+pub(crate) async fn result(
+    State(app): State<Arc<App>>,
+    TaskPath(id): TaskPath,
+) -> Result<Json<Value>, Failure> {
+    let task = generate::get(&app, &id).await?;
+    let mut body = json!({"taskId": id.as_str(), "status": task.state.as_str()});
+    let Some(outcome) = &task.outcome else { return Ok(Json(body)) };
+    if let Some(error) = &outcome.error {
+        body["message"] = error.message.clone().into();
+        body["code"] = error.code.clone().into();
+    }
+    if task.state == TaskState::Succeeded {
+        let details = details(&app, &task).await?;
+        body["images"] = outcome.images.iter().map(gesso_store::ObjectKey::as_str).collect();
+        body["ossUrl"] = signed_urls(&app, &task).await?.into();
+        body["parameters"] = details.get("parameters").cloned().unwrap_or_default();
+        // The arguments of scripts may be large, and the contract blanks them.
+        body["parameters"]["alwayson_scripts"] = "".into();
+        body["info"] = details.get("info").map(Value::to_string).unwrap_or_default().into();
+        body["stepsPerSecond"] = details.get("stepsPerSecond").cloned().unwrap_or_default();
+    }
+    Ok(Json(body))
+}
+
+/// How far a task is; its own progress, whatever else runs.
+#[utoipa::path(get, path = "/tasks/{id}/progress", tag = "tasks", params(("id" = String, Path)),
+    responses((status = 200, description = "taskId, progress 0..1, etaRelative in seconds, state, currentImage (base64 PNG)"),
+              (status = 404, description = "No such task")))]
+pub(crate) async fn progress(
+    State(app): State<Arc<App>>,
+    TaskPath(id): TaskPath,
+) -> Result<Json<Value>, Failure> {
+    let task = generate::get(&app, &id).await?;
+    let running = app.running.get(&id);
+    let live = running.as_ref().and_then(|running| Some(running.progress.as_ref()?.borrow().clone()));
+    let (fraction, eta) = match task.state {
+        TaskState::Waiting => (0.0, 0.0),
+        TaskState::Running => {
+            running.as_ref().map_or((0.0, 0.0), |running| (running.fraction(), running.eta().as_secs_f64()))
+        }
+        // The contract reports finished and failed alike as 1.
+        TaskState::Succeeded | TaskState::Failed | TaskState::Canceled => (1.0, 0.0),
+    };
+    let mut body = json!({
+        "taskId": id.as_str(),
+        "status": task.state.as_str(),
+        "progress": fraction,
+        "etaRelative": eta,
+        "state": state(live.as_ref()),
+        "currentImage": preview(live.as_ref()).await?,
+    });
+    if let Some(error) = task.outcome.as_ref().and_then(|outcome| outcome.error.as_ref()) {
+        body["message"] = error.message.clone().into();
+    }
+    Ok(Json(body))
+}
+
+/// Stops a task: a waiting one never starts, a running one ends within a step.
+#[utoipa::path(post, path = "/tasks/{id}/cancellation", tag = "tasks", params(("id" = String, Path)),
+    responses((status = 200, description = "Stopped or stopping"), (status = 404, description = "No such task"),
+              (status = 409, description = "It has ended already")))]
+pub(crate) async fn cancellation(
+    State(app): State<Arc<App>>,
+    TaskPath(id): TaskPath,
+) -> Result<Json<Value>, Failure> {
+    generate::cancel(&app, &id).await?;
+    Ok(Json(json!({"message": "success"})))
+}
+
+/// The checkpoints that can be named in a request.
+#[utoipa::path(get, path = "/models", tag = "models", responses((status = 200, description = "type, name, ossPath, etag, status")))]
+pub(crate) async fn models(State(app): State<Arc<App>>) -> Result<Json<Value>, Failure> {
+    let catalogue = app.catalogue.clone();
+    let all = blocking(move || catalogue.scan()).await??;
+    let list = all.iter().map(|checkpoint| {
+        json!({"type": "stableDiffusion", "name": checkpoint.file_name, "ossPath": "", "etag": checkpoint.sha256, "status": "loaded"})
+    });
+    Ok(Json(list.collect()))
+}
+
+/// The web UI's `state` object for a job.
+pub(crate) fn state(progress: Option<&Progress>) -> Value {
+    let images = progress.map_or(0, |progress| progress.images_total);
+    json!({
+        "skipped": false,
+        "interrupted": false,
+        "stopping_generation": false,
+        "job": if progress.is_some() { "txt2img" } else { "" },
+        "job_count": images,
+        "job_timestamp": "0",
+        "job_no": progress.map_or(0, |progress| progress.images_done),
+        "sampling_step": progress.map_or(0, |progress| progress.step),
+        "sampling_steps": progress.map_or(0, |progress| progress.steps),
+    })
+}
+
+/// The last preview as base64 PNG, or null.
+pub(crate) async fn preview(progress: Option<&Progress>) -> Result<Value, AppError> {
+    let Some(pixels) =
+        progress.filter(|progress| progress.phase != Phase::Finished).and_then(|p| p.preview.clone())
+    else {
+        return Ok(Value::Null);
+    };
+    let png = blocking(move || png_file::encode(&pixels, "")).await?;
+    Ok(png.map(|png| BASE64_STANDARD.encode(png)).map_or(Value::Null, Value::String))
+}
+
+/// What the worker stored beside the pictures.
+pub(crate) async fn details(app: &App, task: &Task) -> Result<Map<String, Value>, AppError> {
+    let key = task.outcome.as_ref().and_then(|outcome| outcome.details.as_ref());
+    let key = key.ok_or_else(|| AppError::Internal("the task has no result".into()))?;
+    let bytes = app.objects.get(key).await?;
+    serde_json::from_slice(&bytes)
+        .map_err(|error| AppError::Internal(format!("the task's result is damaged: {error}")))
+}
+
+/// Cancels a sync task when its handler is dropped because the client went away.
+pub(crate) struct CancelOnDrop<'a> {
+    app: &'a Arc<App>,
+    id: Option<TaskId>,
+}
+
+impl<'a> CancelOnDrop<'a> {
+    pub(crate) fn new(app: &'a Arc<App>, id: &TaskId, keep: bool) -> Self {
+        Self { app, id: (!keep).then(|| id.clone()) }
+    }
+
+    /// The handler got its answer.
+    pub(crate) fn disarm(mut self) {
+        self.id = None;
+    }
+}
+
+impl Drop for CancelOnDrop<'_> {
+    fn drop(&mut self) {
+        if let Some(id) = self.id.take() {
+            tracing::info!(task = %id, "the client went away; cancelling its task");
+            let app = self.app.clone();
+            // A tokio worker: one call to the store.
+            tokio::spawn(async move { generate::cancel(&app, &id).await.map(drop).unwrap_or_default() });
+        }
+    }
+}
+
+async fn answer(app: &App, id: &TaskId, task: Result<Task, AppError>) -> Result<Response, Failure> {
+    let task = match task {
+        Ok(task) => task,
+        Err(error) => {
+            let mut body = error::body(&error);
+            body["taskId"] = id.as_str().into();
+            body["status"] = "waiting".into();
+            return Ok((error::status(&error), Json(body)).into_response());
+        }
+    };
+    let mut body = json!({"taskId": id.as_str(), "status": task.state.as_str()});
+    if task.state == TaskState::Succeeded {
+        body["ossUrl"] = signed_urls(app, &task).await?.into();
+        return Ok(Json(body).into_response());
+    }
+    let failure = task.outcome.as_ref().and_then(|outcome| outcome.error.as_ref());
+    body["message"] = failure.map_or("the task was cancelled", |failure| &failure.message).into();
+    body["code"] = failure.map_or("cancelled", |failure| &failure.code).into();
+    let status = match failure.map(|failure| failure.code.as_str()) {
+        None => StatusCode::CONFLICT,
+        Some("invalid") => StatusCode::BAD_REQUEST,
+        Some("overloaded") => StatusCode::TOO_MANY_REQUESTS,
+        Some("storage_full") => StatusCode::INSUFFICIENT_STORAGE,
+        Some(_) => StatusCode::INTERNAL_SERVER_ERROR,
+    };
+    Ok((status, Json(body)).into_response())
+}
+
+async fn signed_urls(app: &App, task: &Task) -> Result<Vec<String>, AppError> {
+    let mut urls = Vec::new();
+    for key in task.outcome.iter().flat_map(|outcome| &outcome.images) {
+        urls.push(app.signed_url(key).await?);
+    }
+    Ok(urls)
+}
+
+/// The dialect names its checkpoint in a field of its own; it wins over an override.
+fn take_model(body: &mut Map<String, Value>) -> Result<(), AppError> {
+    let model = match body.remove("stable_diffusion_model") {
+        Some(Value::String(model)) if !model.is_empty() => model,
+        _ => {
+            let message =
+                "stable_diffusion_model val not valid, please set valid val: name a model of GET /models";
+            return Err(AppError::invalid("stable_diffusion_model", message));
+        }
+    };
+    let overrides = body.entry("override_settings").or_insert_with(|| json!({}));
+    if overrides.is_null() {
+        *overrides = json!({});
+    }
+    if let Some(overrides) = overrides.as_object_mut() {
+        overrides.insert("sd_model_checkpoint".into(), model.into());
+    }
+    Ok(())
+}
+
+fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    headers.get(name)?.to_str().ok().filter(|text| !text.is_empty())
+}

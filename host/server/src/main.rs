@@ -1,0 +1,48 @@
+//! The `gesso` binary: reads the command line, runs one command, decides the exit code.
+//!
+//! Exit codes: 0 done; 1 the command failed; 2 the command line or the settings are wrong; 3 another process holds
+//! the data folder or the port.
+
+mod app;
+mod blocking;
+mod catalogue;
+mod commands;
+mod environment;
+mod error;
+mod generate;
+mod http;
+mod png_file;
+mod running;
+mod settings;
+mod startup;
+mod telemetry;
+mod worker;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use settings::cli::{Cli, Command};
+use startup::StartupError;
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Serve(arguments) => commands::serve::run(&arguments),
+        Command::Txt2Img(arguments) => commands::txt2img::run(&arguments),
+        Command::Plugin(arguments) => commands::plugin::run(&arguments),
+        Command::CompilePlugin { arguments } => {
+            return gesso_plugin_host::compile_worker::main(arguments.into_iter());
+        }
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            telemetry::complain(&format!("{error:#}"));
+            match error.downcast_ref::<StartupError>() {
+                Some(StartupError::Settings(_)) => ExitCode::from(2),
+                Some(StartupError::Taken(_)) => ExitCode::from(3),
+                Some(StartupError::Failed(_)) | None => ExitCode::FAILURE,
+            }
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! Tasks being drawn by this process: their live progress and their cancel flags, by task id.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use gesso_core::ids::TaskId;
+use gesso_engine::{CancelFlag, Progress};
+use tokio::sync::watch;
+
+/// One task under way.
+#[derive(Debug, Clone)]
+pub(crate) struct RunningTask {
+    pub(crate) id: TaskId,
+    pub(crate) started: Instant,
+    pub(crate) cancel: CancelFlag,
+    /// `None` while plugins work on the request.
+    pub(crate) progress: Option<watch::Receiver<Progress>>,
+}
+
+impl RunningTask {
+    /// Share done, capped below 1: only a stored result is the end.
+    pub(crate) fn fraction(&self) -> f64 {
+        self.progress.as_ref().map_or(0.0, |progress| progress.borrow().fraction()).min(0.99)
+    }
+
+    /// Time to the end, by the pace so far.
+    pub(crate) fn eta(&self) -> Duration {
+        self.progress.as_ref().and_then(|progress| progress.borrow().eta).unwrap_or_default()
+    }
+}
+
+/// All of them.
+#[derive(Debug, Default)]
+pub(crate) struct RunningTasks(Mutex<BTreeMap<TaskId, RunningTask>>);
+
+impl RunningTasks {
+    /// Enters a task; it leaves when the guard is dropped.
+    pub(crate) fn enter(&self, id: TaskId, cancel: CancelFlag) -> RunningGuard<'_> {
+        let task = RunningTask { id: id.clone(), started: Instant::now(), cancel, progress: None };
+        self.lock().insert(id.clone(), task);
+        RunningGuard { tasks: self, id }
+    }
+
+    pub(crate) fn get(&self, id: &TaskId) -> Option<RunningTask> {
+        self.lock().get(id).cloned()
+    }
+
+    /// The one that has run longest, which is what the web UI's global progress shows.
+    pub(crate) fn oldest(&self) -> Option<RunningTask> {
+        self.lock().values().min_by_key(|task| task.started).cloned()
+    }
+
+    pub(crate) fn count(&self) -> usize {
+        self.lock().len()
+    }
+
+    /// Raises the flag, if the task runs here.
+    pub(crate) fn cancel(&self, id: &TaskId) {
+        if let Some(task) = self.lock().get(id) {
+            task.cancel.cancel();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<TaskId, RunningTask>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Takes the task out when dropped.
+#[derive(Debug)]
+pub(crate) struct RunningGuard<'a> {
+    tasks: &'a RunningTasks,
+    id: TaskId,
+}
+
+impl RunningGuard<'_> {
+    pub(crate) fn show(&self, progress: watch::Receiver<Progress>) {
+        if let Some(task) = self.tasks.lock().get_mut(&self.id) {
+            task.progress = Some(progress);
+        }
+    }
+}
+
+impl Drop for RunningGuard<'_> {
+    fn drop(&mut self) {
+        self.tasks.lock().remove(&self.id);
+    }
+}

@@ -1,0 +1,328 @@
+//! Settings as data: resolved from flags, environment and file by a pure function; nothing here opens, reads or
+//! starts anything. Flags win over the environment, the environment over the file, the file over defaults.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+pub(crate) mod cli;
+mod suggest;
+
+use suggest::nearest;
+
+/// Everything the server can be told, with units in the names. `None` means "decided at start-up".
+#[derive(Debug, Clone, Serialize, Deserialize, PartialEq)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Settings {
+    /// Address and port; port 0 picks a free one.
+    pub(crate) listen: String,
+    /// Tasks, pictures, keys, plugin state. One server at a time.
+    pub(crate) data: PathBuf,
+    /// Checkpoints (.safetensors), in folders as deep as liked.
+    pub(crate) models: PathBuf,
+    /// Plugins (.wasm); watched while the server runs.
+    pub(crate) plugins: PathBuf,
+    /// The checkpoint for requests that name none; unset is the first by name.
+    pub(crate) default_model: Option<String>,
+    /// Where pictures go: a folder, or s3://bucket/prefix; unset is `objects` in `data`.
+    pub(crate) objects: Option<String>,
+    /// Keys of the object store, e.g. `aws_endpoint`, `aws_access_key_id`.
+    pub(crate) object_options: BTreeMap<String, String>,
+    /// Guards everything under /plugins; unset makes one in `data/admin-key` at the first start.
+    pub(crate) admin_key: Option<String>,
+    /// auto, f32 or bf16. `auto` measures once at start-up.
+    pub(crate) dtype: String,
+    /// CPU threads for libtorch; 0 is one per core.
+    pub(crate) threads: usize,
+    /// Checkpoints kept in memory.
+    pub(crate) resident_models: usize,
+    /// Default source of noise: NV or CPU.
+    pub(crate) randn_source: String,
+    /// What URLs to this server begin with, when a proxy stands before it; unset is http:// and `listen`.
+    pub(crate) public_url: Option<String>,
+    /// How long signed picture URLs last.
+    pub(crate) signed_url_seconds: u64,
+    /// How long a draining server waits for running tasks.
+    pub(crate) drain_seconds: u64,
+    /// Tasks drawn at the same time; their steps share UNet calls.
+    pub(crate) concurrent_tasks: usize,
+    /// Tasks waiting at most; one more is answered 429.
+    pub(crate) waiting_tasks_max: usize,
+    /// text or json.
+    pub(crate) log_format: String,
+    /// What requests may ask for.
+    pub(crate) limits: LimitSettings,
+    /// What one plugin call may use.
+    pub(crate) plugin_budget: BudgetSettings,
+    /// What each plugin may touch, by plugin id. Nothing is granted by default.
+    pub(crate) grants: BTreeMap<String, GrantSettings>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize, PartialEq)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct LimitSettings {
+    pub(crate) side_px_max: u32,
+    pub(crate) pixels_max: u64,
+    pub(crate) steps_max: u32,
+    pub(crate) images_max: u32,
+    pub(crate) prompt_bytes_max: usize,
+    pub(crate) body_bytes_max: usize,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize, PartialEq)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct BudgetSettings {
+    pub(crate) cpu_ms: u64,
+    pub(crate) wall_ms: u64,
+    pub(crate) memory_mib: u64,
+    pub(crate) concurrent_calls: usize,
+}
+
+#[derive(Debug, Clone, Default, Serialize, Deserialize, PartialEq)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct GrantSettings {
+    /// Name the plugin uses -> folder it may read.
+    pub(crate) folders: BTreeMap<String, PathBuf>,
+    /// The plugin's own settings.
+    pub(crate) settings: serde_json::Map<String, serde_json::Value>,
+}
+
+/// What was found where the server was started: a checkout of the project, and the user's data folder.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Surroundings {
+    pub(crate) checkout: Option<PathBuf>,
+    pub(crate) user_data: Option<PathBuf>,
+}
+
+/// Why the settings make no sense.
+#[derive(Debug, thiserror::Error, PartialEq)]
+pub(crate) enum SettingsError {
+    #[error("{place}: unknown setting {key:?}{hint}; `gesso serve --print-settings` shows them all")]
+    Unknown { place: String, key: String, hint: String },
+    #[error("{place}: {message}")]
+    Invalid { place: String, message: String },
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            listen: "127.0.0.1:7860".into(),
+            data: "gesso-data".into(),
+            models: "models".into(),
+            plugins: "plugins".into(),
+            default_model: None,
+            objects: None,
+            object_options: BTreeMap::new(),
+            admin_key: None,
+            dtype: "auto".into(),
+            threads: 0,
+            resident_models: 2,
+            randn_source: "NV".into(),
+            public_url: None,
+            signed_url_seconds: 3600,
+            drain_seconds: 60,
+            concurrent_tasks: 8,
+            waiting_tasks_max: 1000,
+            log_format: "text".into(),
+            limits: LimitSettings::default(),
+            plugin_budget: BudgetSettings::default(),
+            grants: BTreeMap::new(),
+        }
+    }
+}
+
+impl Default for LimitSettings {
+    fn default() -> Self {
+        Self {
+            side_px_max: 2048,
+            pixels_max: 2048 * 2048,
+            steps_max: 150,
+            images_max: 16,
+            prompt_bytes_max: 16 * 1024,
+            body_bytes_max: 32 * 1024 * 1024,
+        }
+    }
+}
+
+impl Default for BudgetSettings {
+    fn default() -> Self {
+        Self { cpu_ms: 2_000, wall_ms: 10_000, memory_mib: 64, concurrent_calls: 16 }
+    }
+}
+
+/// Environment variables that say the same as a flag.
+pub(crate) const ENVIRONMENT: &[(&str, &str)] = &[
+    ("GESSO_LISTEN", "listen"),
+    ("GESSO_DATA", "data"),
+    ("GESSO_MODELS", "models"),
+    ("GESSO_PLUGINS", "plugins"),
+    ("GESSO_ADMIN_KEY", "admin_key"),
+];
+
+impl Settings {
+    /// Puts the layers together. `file` is the text of the settings file and its path; `overrides` are flags and
+    /// environment, already as one table of strings.
+    pub(crate) fn resolve(
+        surroundings: &Surroundings,
+        file: Option<(&Path, &str)>,
+        overrides: &[(String, String, String)],
+    ) -> Result<Self, SettingsError> {
+        let mut settings = Self::default();
+        let mut said = std::collections::HashSet::new();
+        if let Some((path, text)) = file {
+            let place = path.display().to_string();
+            let table: toml::Table =
+                text.parse().map_err(|error: toml::de::Error| SettingsError::Invalid {
+                    place: place.clone(),
+                    message: error.to_string().trim_end().replace('\n', " "),
+                })?;
+            check_keys(&place, &table, &toml::Table::try_from(&settings).unwrap_or_default())?;
+            said.extend(table.keys().cloned());
+            settings = table.try_into().map_err(|error: toml::de::Error| SettingsError::Invalid {
+                place,
+                message: error.message().to_owned(),
+            })?;
+        }
+        for (place, key, value) in overrides {
+            settings.set(place, key, value)?;
+            said.insert(key.clone());
+        }
+        settings.fill_from(surroundings, &said);
+        settings.check()?;
+        Ok(settings)
+    }
+
+    /// Sets one of the plain settings from text.
+    fn set(&mut self, place: &str, key: &str, value: &str) -> Result<(), SettingsError> {
+        match key {
+            "listen" => self.listen = value.into(),
+            "data" => self.data = value.into(),
+            "models" => self.models = value.into(),
+            "plugins" => self.plugins = value.into(),
+            "admin_key" => self.admin_key = Some(value.into()),
+            "default_model" => self.default_model = Some(value.into()),
+            "objects" => self.objects = Some(value.into()),
+            "dtype" => self.dtype = value.into(),
+            "log_format" => self.log_format = value.into(),
+            "threads" => {
+                self.threads = value.parse().map_err(|_| SettingsError::Invalid {
+                    place: place.into(),
+                    message: format!("{value:?} is not a number of threads"),
+                })?;
+            }
+            _ => return Err(unknown(place, key, &["listen", "data", "models", "plugins", "admin_key"])),
+        }
+        Ok(())
+    }
+
+    /// In a checkout, what is not said falls to the demo checkpoint, the first-party plugins and the one grant
+    /// that the demo needs; elsewhere to the user's data folder.
+    fn fill_from(&mut self, surroundings: &Surroundings, said: &std::collections::HashSet<String>) {
+        let base = match (&surroundings.checkout, &surroundings.user_data) {
+            (Some(checkout), _) => {
+                if !said.contains("models") {
+                    self.models = checkout.join("examples/demo-model");
+                }
+                if !said.contains("plugins") {
+                    self.plugins = checkout.join(".gesso/plugins");
+                    if !said.contains("grants") {
+                        let folders = [("wildcards".to_owned(), checkout.join("examples/wildcards"))].into();
+                        let grant = GrantSettings { folders, ..GrantSettings::default() };
+                        self.grants = [("dynamic-prompts".to_owned(), grant)].into();
+                    }
+                }
+                Some(checkout.join(".gesso"))
+            }
+            (None, Some(user_data)) => {
+                if !said.contains("models") {
+                    self.models = user_data.join("gesso/models");
+                }
+                if !said.contains("plugins") {
+                    self.plugins = user_data.join("gesso/plugins");
+                }
+                Some(user_data.join("gesso"))
+            }
+            (None, None) => None,
+        };
+        if let Some(base) = base
+            && !said.contains("data")
+        {
+            self.data = base.join("data");
+        }
+    }
+
+    fn check(&self) -> Result<(), SettingsError> {
+        let one_of = |key: &str, value: &str, known: &[&str]| {
+            if known.contains(&value) {
+                return Ok(());
+            }
+            let message = format!("{key} is {value:?}; it must be one of {}", known.join(", "));
+            Err(SettingsError::Invalid { place: "settings".into(), message })
+        };
+        one_of("dtype", &self.dtype, &["auto", "f32", "bf16"])?;
+        one_of("log_format", &self.log_format, &["text", "json"])?;
+        one_of("randn_source", &self.randn_source, &["NV", "CPU"])?;
+        let positive = [
+            ("concurrent_tasks", self.concurrent_tasks),
+            ("resident_models", self.resident_models),
+            ("waiting_tasks_max", self.waiting_tasks_max),
+            ("plugin_budget.concurrent_calls", self.plugin_budget.concurrent_calls),
+        ];
+        if let Some((key, _)) = positive.iter().find(|(_, value)| *value == 0) {
+            let message = format!("{key} must be at least 1");
+            return Err(SettingsError::Invalid { place: "settings".into(), message });
+        }
+        self.listen.parse::<std::net::SocketAddr>().map(drop).map_err(|_| SettingsError::Invalid {
+            place: "settings".into(),
+            message: format!(
+                "listen is {:?}; it must be an address with a port, such as 127.0.0.1:7860",
+                self.listen
+            ),
+        })
+    }
+
+    /// As TOML, with secrets hidden.
+    pub(crate) fn print(&self) -> String {
+        let mut shown = self.clone();
+        let hidden = "(hidden)".to_owned();
+        shown.admin_key = shown.admin_key.map(|_| hidden.clone());
+        for (key, value) in &mut shown.object_options {
+            if key.contains("key") || key.contains("token") || key.contains("secret") {
+                value.clone_from(&hidden);
+            }
+        }
+        toml::to_string_pretty(&shown)
+            .unwrap_or_else(|error| format!("# the settings cannot be shown: {error}\n"))
+    }
+}
+
+/// Refuses keys that no setting has, one level deep, with the nearest that exists. Options and grants are named by
+/// users and are not checked here.
+fn check_keys(place: &str, table: &toml::Table, known: &toml::Table) -> Result<(), SettingsError> {
+    let mut names: Vec<&str> = known.keys().map(String::as_str).collect();
+    // Optional settings are absent from a table of defaults.
+    names.extend(["default_model", "objects", "admin_key", "public_url"]);
+    for (key, value) in table {
+        if !names.contains(&key.as_str()) {
+            return Err(unknown(place, key, &names));
+        }
+        if let (Some(inner), Some(toml::Value::Table(known))) = (value.as_table(), known.get(key))
+            && ["limits", "plugin_budget"].contains(&key.as_str())
+        {
+            let names: Vec<&str> = known.keys().map(String::as_str).collect();
+            if let Some(key) = inner.keys().find(|key| !names.contains(&key.as_str())) {
+                return Err(unknown(place, key, &names));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn unknown(place: &str, key: &str, known: &[&str]) -> SettingsError {
+    let hint = nearest(key, known).map_or_else(String::new, |near| format!(", did you mean {near:?}?"));
+    SettingsError::Unknown { place: place.into(), key: key.into(), hint }
+}
+
+#[cfg(test)]
+mod tests;

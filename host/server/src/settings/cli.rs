@@ -1,0 +1,176 @@
+//! The command line. Flags only collect what was said; `Settings::resolve` decides.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+#[derive(Debug, Parser)]
+#[command(
+    name = "gesso",
+    version,
+    about = "A Stable Diffusion server whose plugins are sandboxed WebAssembly"
+)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Serve the REST APIs until SIGINT or SIGTERM.
+    Serve(Serve),
+    /// Draw one picture here and now, without a server.
+    #[command(name = "txt2img")]
+    Txt2Img(Txt2Img),
+    /// Look at and change the plugins of a running server.
+    Plugin(Plugin),
+    /// Compiles one plugin in a process of its own. For the server only.
+    #[command(hide = true)]
+    CompilePlugin {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<std::ffi::OsString>,
+    },
+}
+
+#[derive(Debug, Args, Default)]
+pub(crate) struct Serve {
+    /// Settings file (TOML) [env: GESSO_CONFIG]
+    #[arg(long)]
+    pub(crate) config: Option<PathBuf>,
+    /// Address and port; port 0 picks a free one [env: GESSO_LISTEN] [default: 127.0.0.1:7860]
+    #[arg(long)]
+    pub(crate) listen: Option<String>,
+    /// Folder for tasks, pictures, keys and plugin state [env: GESSO_DATA]
+    #[arg(long)]
+    pub(crate) data: Option<String>,
+    /// Folder of .safetensors checkpoints [env: GESSO_MODELS]
+    #[arg(long)]
+    pub(crate) models: Option<String>,
+    /// Folder of .wasm plugins, watched [env: GESSO_PLUGINS]
+    #[arg(long)]
+    pub(crate) plugins: Option<String>,
+    /// Checkpoint for requests that name none
+    #[arg(long)]
+    pub(crate) default_model: Option<String>,
+    /// auto, f32 or bf16
+    #[arg(long)]
+    pub(crate) dtype: Option<String>,
+    /// CPU threads for libtorch; 0 is one per core
+    #[arg(long)]
+    pub(crate) threads: Option<String>,
+    /// text or json
+    #[arg(long)]
+    pub(crate) log_format: Option<String>,
+    /// Print the resolved settings, secrets hidden, and exit
+    #[arg(long)]
+    pub(crate) print_settings: bool,
+}
+
+impl Serve {
+    /// What was said: (where, key, value).
+    pub(crate) fn said(&self) -> Vec<(String, String, String)> {
+        [
+            ("listen", &self.listen),
+            ("data", &self.data),
+            ("models", &self.models),
+            ("plugins", &self.plugins),
+            ("default_model", &self.default_model),
+            ("dtype", &self.dtype),
+            ("threads", &self.threads),
+            ("log_format", &self.log_format),
+        ]
+        .into_iter()
+        .filter_map(|(key, value)| {
+            let value = value.clone()?;
+            Some((format!("--{}", key.replace('_', "-")), key.to_owned(), value))
+        })
+        .collect()
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Txt2Img {
+    /// What to draw
+    pub(crate) prompt: String,
+    /// Where the PNG goes
+    #[arg(short, long)]
+    pub(crate) out: PathBuf,
+    #[arg(long, default_value = "")]
+    pub(crate) negative_prompt: String,
+    /// Checkpoint by name; the first in the folder when left out
+    #[arg(long)]
+    pub(crate) model: Option<String>,
+    #[arg(long, default_value_t = 20)]
+    pub(crate) steps: u32,
+    #[arg(long, default_value_t = 7.0)]
+    pub(crate) cfg_scale: f64,
+    #[arg(long, default_value_t = 512)]
+    pub(crate) width: u32,
+    #[arg(long, default_value_t = 512)]
+    pub(crate) height: u32,
+    /// -1 draws one
+    #[arg(long, default_value_t = -1, allow_hyphen_values = true)]
+    pub(crate) seed: i64,
+    #[arg(long, default_value = "DPM++ 2M")]
+    pub(crate) sampler: String,
+    #[arg(long, default_value = "Automatic")]
+    pub(crate) scheduler: String,
+    #[command(flatten)]
+    pub(crate) settings: LocalSettings,
+}
+
+/// The settings that matter without a server.
+#[derive(Debug, Args)]
+pub(crate) struct LocalSettings {
+    /// Settings file (TOML) [env: GESSO_CONFIG]
+    #[arg(long)]
+    pub(crate) config: Option<PathBuf>,
+    /// Folder of .safetensors checkpoints [env: GESSO_MODELS]
+    #[arg(long)]
+    pub(crate) models: Option<String>,
+    /// auto, f32 or bf16
+    #[arg(long)]
+    pub(crate) dtype: Option<String>,
+    /// CPU threads for libtorch; 0 is one per core
+    #[arg(long)]
+    pub(crate) threads: Option<String>,
+}
+
+impl LocalSettings {
+    pub(crate) fn as_serve(&self) -> Serve {
+        Serve {
+            config: self.config.clone(),
+            models: self.models.clone(),
+            dtype: self.dtype.clone(),
+            threads: self.threads.clone(),
+            ..Serve::default()
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Plugin {
+    /// Base URL of the server
+    #[arg(long, env = "GESSO_URL", default_value = "http://127.0.0.1:7860")]
+    pub(crate) url: String,
+    /// Admin key; when left out it is read from `admin-key` in the data folder
+    #[arg(long, env = "GESSO_ADMIN_KEY", hide_env_values = true)]
+    pub(crate) admin_key: Option<String>,
+    /// Data folder of the server on this machine [env: GESSO_DATA]
+    #[arg(long)]
+    pub(crate) data: Option<String>,
+    #[command(subcommand)]
+    pub(crate) command: PluginCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum PluginCommand {
+    /// Every plugin with version, state, grants and calls.
+    List,
+    /// Upload a component; a plugin of the same id is replaced while requests under way finish on the old one.
+    Install { file: PathBuf },
+    /// Back to the version before.
+    Rollback { id: String },
+    /// Stop it and delete its file.
+    Remove { id: String },
+}

@@ -1,0 +1,71 @@
+//! Layers, suggestions, defaults and secrets of the settings.
+
+use super::*;
+
+fn surroundings() -> Surroundings {
+    Surroundings { checkout: Some("/src".into()), user_data: Some("/home/data".into()) }
+}
+
+fn resolve(file: &str, overrides: &[(&str, &str)]) -> Result<Settings, String> {
+    let overrides: Vec<_> =
+        overrides.iter().map(|(key, value)| (format!("--{key}"), (*key).into(), (*value).into())).collect();
+    Settings::resolve(&surroundings(), Some((Path::new("gesso.toml"), file)), &overrides)
+        .map_err(|error| error.to_string())
+}
+
+#[test]
+fn flags_win_over_the_file_and_the_file_over_defaults() {
+    let settings = resolve("listen = \"127.0.0.1:1\"\nthreads = 3", &[("listen", "127.0.0.1:2")]).unwrap();
+    assert_eq!((settings.listen.as_str(), settings.threads), ("127.0.0.1:2", 3));
+}
+
+#[test]
+fn a_misspelt_key_fails_and_suggests() {
+    let error = resolve("lisen = \"127.0.0.1:1\"", &[]).unwrap_err();
+    assert!(error.contains("gesso.toml") && error.contains("did you mean \"listen\"?"), "{error}");
+    let error = resolve("[limits]\nstep_max = 3", &[]).unwrap_err();
+    assert!(error.contains("did you mean \"steps_max\"?"), "{error}");
+}
+
+#[test]
+fn a_checkout_without_settings_serves_the_demo() {
+    let settings = resolve("", &[]).unwrap();
+    assert_eq!(settings.models, Path::new("/src/examples/demo-model"));
+    assert_eq!(settings.data, Path::new("/src/.gesso/data"));
+    assert!(settings.grants["dynamic-prompts"].folders.contains_key("wildcards"));
+}
+
+#[test]
+fn a_plugins_folder_of_ones_own_comes_without_any_grant() {
+    assert!(resolve("", &[("plugins", "/my/plugins")]).unwrap().grants.is_empty());
+}
+
+#[test]
+fn outside_a_checkout_everything_lies_in_the_users_data_folder() {
+    let surroundings = Surroundings { checkout: None, user_data: Some("/home/data".into()) };
+    let settings = Settings::resolve(&surroundings, None, &[]).unwrap();
+    assert_eq!(settings.data, Path::new("/home/data/gesso/data"));
+    assert_eq!(settings.models, Path::new("/home/data/gesso/models"));
+}
+
+#[test]
+fn wrong_values_say_what_would_be_right() {
+    for (file, expected) in [
+        ("dtype = \"f16\"", "one of auto, f32, bf16"),
+        ("listen = \"localhost\"", "such as 127.0.0.1:7860"),
+        ("concurrent_tasks = 0", "at least 1"),
+        ("threads = \"two\"", "gesso.toml"),
+    ] {
+        let error = resolve(file, &[]).unwrap_err();
+        assert!(error.contains(expected), "{file}: {error}");
+    }
+}
+
+#[test]
+fn printing_hides_secrets_and_reads_back() {
+    let file = "admin_key = \"s3cret\"\n[object_options]\naws_secret_access_key = \"s3cret\"";
+    let settings = resolve(file, &[]).unwrap();
+    let printed = settings.print();
+    assert!(!printed.contains("s3cret"), "{printed}");
+    assert!(resolve(&printed, &[]).is_ok(), "{printed}");
+}

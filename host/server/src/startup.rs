@@ -1,0 +1,242 @@
+//! Builds the parts from resolved settings and joins them. The only place that knows all of them.
+
+use std::io::ErrorKind;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use gesso_core::limits::Limits;
+use gesso_core::request::NoiseSource;
+use gesso_engine::clock::MonotonicClock;
+use gesso_engine::{Engine, EngineHandle, EngineSettings};
+use gesso_plugin_host::{Budget, FolderSource, GrantedFolder, Grants, HostSettings, PluginHost};
+use gesso_store::{
+    Folder, FolderError, ObjectSettings, Objects, SledSettings, SledTasks, SystemClock, TaskStoreError,
+};
+use gesso_torch::{DtypeChoice, TorchBackend, TorchSettings};
+use rand::RngExt;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+use crate::app::App;
+use crate::catalogue::Catalogue;
+use crate::http::wire::txt2img::Defaults;
+use crate::running::RunningTasks;
+use crate::settings::{Settings, SettingsError};
+use crate::telemetry;
+
+/// Why nothing started. Each has its own exit code.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum StartupError {
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
+    /// Another process holds what this one needs.
+    #[error("{0}")]
+    Taken(String),
+    #[error(transparent)]
+    Failed(#[from] anyhow::Error),
+}
+
+/// A server that is ready to serve.
+pub(crate) struct Server {
+    pub(crate) app: Arc<App>,
+    pub(crate) engine: Engine,
+    pub(crate) listener: TcpListener,
+    /// Set it to true to drain.
+    pub(crate) drain: watch::Sender<bool>,
+}
+
+/// Opens everything, cheapest and likeliest to fail first.
+pub(crate) async fn build(settings: Settings) -> Result<Server, StartupError> {
+    let listener = listen(&settings.listen).await?;
+    let address = listener.local_addr().context("the listening address cannot be read")?;
+    make_folder(&settings.data).await?;
+    let metrics = telemetry::install_metrics()?;
+    let tasks = open_tasks(&settings.data.join("tasks")).await?;
+    let objects = open_objects(&settings)?;
+    let admin_key = match &settings.admin_key {
+        Some(key) => key.clone(),
+        None => admin_key(&settings.data.join("admin-key")).await?,
+    };
+    make_folder(&settings.plugins).await?;
+    let plugins = open_plugins(&settings).await?;
+    let (engine, handle) = open_engine(&settings).await?;
+    let (drain, draining) = watch::channel(false);
+    let public_url = settings.public_url.clone().unwrap_or_else(|| format!("http://{address}"));
+    let app = App {
+        limits: limits(&settings),
+        defaults: defaults(&settings),
+        catalogue: Arc::new(Catalogue::new(settings.models.clone(), settings.default_model.clone())),
+        engine: handle,
+        tasks: Arc::new(tasks),
+        objects,
+        plugins,
+        running: RunningTasks::default(),
+        admin_key,
+        public_url: public_url.trim_end_matches('/').to_owned(),
+        draining,
+        metrics,
+        settings,
+    };
+    Ok(Server { app: Arc::new(app), engine, listener, drain })
+}
+
+/// What requests may ask for.
+pub(crate) fn limits(settings: &Settings) -> Limits {
+    Limits {
+        max_side_px: settings.limits.side_px_max,
+        max_pixels: settings.limits.pixels_max,
+        max_steps: settings.limits.steps_max,
+        max_images: settings.limits.images_max,
+        max_prompt_bytes: settings.limits.prompt_bytes_max,
+        ..Limits::default()
+    }
+}
+
+/// What stands when a request does not say.
+pub(crate) fn defaults(settings: &Settings) -> Defaults {
+    let noise_source = if settings.randn_source == "CPU" { NoiseSource::Cpu } else { NoiseSource::Nv };
+    Defaults { noise_source, ..Defaults::default() }
+}
+
+/// The owner thread with libtorch on it.
+pub(crate) async fn open_engine(settings: &Settings) -> Result<(Engine, EngineHandle), StartupError> {
+    let torch = TorchSettings {
+        threads: settings.threads,
+        dtype: match settings.dtype.as_str() {
+            "f32" => DtypeChoice::F32,
+            "bf16" => DtypeChoice::Bf16,
+            _ => DtypeChoice::Auto,
+        },
+        resident_models: settings.resident_models,
+    };
+    let opened = tokio::task::spawn_blocking(move || {
+        Engine::start(
+            EngineSettings::default(),
+            Arc::new(MonotonicClock::default()),
+            Box::new(move || TorchBackend::open(torch)),
+        )
+    });
+    Ok(opened.await.context("opening the device panicked")?.context("the device cannot be used")?)
+}
+
+async fn listen(address: &str) -> Result<TcpListener, StartupError> {
+    TcpListener::bind(address).await.map_err(|error| match error.kind() {
+        ErrorKind::AddrInUse => StartupError::Taken(format!(
+            "{address} is in use by another process; stop it, or choose another with --listen (port 0 picks a free one)"
+        )),
+        _ => StartupError::Failed(anyhow::Error::new(error).context(format!("cannot listen on {address}"))),
+    })
+}
+
+async fn make_folder(path: &Path) -> Result<(), StartupError> {
+    tokio::fs::create_dir_all(path).await.with_context(|| {
+        format!("the folder {} cannot be made; check its parent's rights", path.display())
+    })?;
+    Ok(())
+}
+
+async fn open_tasks(folder: &Path) -> Result<SledTasks, StartupError> {
+    SledTasks::open(folder, SledSettings::default(), Arc::new(SystemClock)).await.map_err(|error| match error
+    {
+        TaskStoreError::InUse(_) => {
+            StartupError::Taken(format!("{error}; stop it, or choose another with --data"))
+        }
+        other => StartupError::Failed(anyhow::Error::new(other).context("the task store cannot be opened")),
+    })
+}
+
+fn open_objects(settings: &Settings) -> Result<Objects, StartupError> {
+    let url = settings.objects.clone().unwrap_or_else(|| settings.data.join("objects").display().to_string());
+    let object_settings = ObjectSettings {
+        options: settings.object_options.clone(),
+        url_secrets: settings.data.join("url-keys"),
+        clock: Arc::new(SystemClock),
+    };
+    Ok(Objects::open(&url, object_settings)
+        .with_context(|| format!("the object store {url} cannot be opened"))?)
+}
+
+/// The key in the file, which is made at the first start and readable by its owner only.
+async fn admin_key(path: &Path) -> Result<String, StartupError> {
+    match tokio::fs::read_to_string(path).await {
+        Ok(key) if key.trim().len() >= 16 => return Ok(key.trim().to_owned()),
+        Ok(_) => {
+            let message = format!("{} holds no usable key; delete it to have one made", path.display());
+            return Err(anyhow::anyhow!(message).into());
+        }
+        Err(error) if error.kind() == ErrorKind::NotFound => {}
+        Err(error) => {
+            return Err(anyhow::Error::new(error)
+                .context(format!("{} cannot be read", path.display()))
+                .into());
+        }
+    }
+    let key: String = rand::rng().sample_iter(rand::distr::Alphanumeric).take(43).map(char::from).collect();
+    let mut options = tokio::fs::OpenOptions::new();
+    options.write(true).create_new(true).mode(0o600);
+    let mut file =
+        options.open(path).await.with_context(|| format!("{} cannot be written", path.display()))?;
+    tokio::io::AsyncWriteExt::write_all(&mut file, format!("{key}\n").as_bytes())
+        .await
+        .context("the admin key cannot be written")?;
+    file.sync_all().await.context("the admin key cannot be written")?;
+    tracing::info!(path = %path.display(), "made an admin key for the routes under /plugins");
+    Ok(key)
+}
+
+async fn open_plugins(settings: &Settings) -> Result<PluginHost, StartupError> {
+    let own = std::env::current_exe().context("the path of this binary is unknown")?;
+    let budget = Budget {
+        cpu: Duration::from_millis(settings.plugin_budget.cpu_ms),
+        wall: Duration::from_millis(settings.plugin_budget.wall_ms),
+        memory_bytes: settings.plugin_budget.memory_mib << 20,
+        ..Budget::default()
+    };
+    let grants = settings.grants.iter().map(|(id, grant)| {
+        let settings = serde_json::Value::Object(grant.settings.clone());
+        (id.clone(), Grants { folders: grant.folders.clone(), settings })
+    });
+    let host = HostSettings {
+        folder: settings.plugins.clone(),
+        state: settings.data.join("plugins"),
+        compiler: vec![own.into(), "compile-plugin".into()],
+        budget,
+        max_concurrent_calls: settings.plugin_budget.concurrent_calls,
+        grants: grants.collect(),
+    };
+    Ok(PluginHost::start(host, Arc::new(Folders)).await.context("the plugin host cannot start")?)
+}
+
+/// Folders for plugins, through capability handles.
+struct Folders;
+
+impl FolderSource for Folders {
+    fn open(&self, path: &Path) -> std::io::Result<Arc<dyn GrantedFolder>> {
+        Ok(Arc::new(OpenFolder(Folder::open(path).map_err(std::io::Error::other)?)))
+    }
+}
+
+struct OpenFolder(Folder);
+
+impl GrantedFolder for OpenFolder {
+    fn list(&self) -> std::io::Result<Vec<String>> {
+        self.0.list().map_err(folder_error)
+    }
+
+    fn read(&self, path: &str, max: usize) -> std::io::Result<Vec<u8>> {
+        self.0.read(path, max as u64).map_err(folder_error)
+    }
+}
+
+/// Keeps what the plugin is told: not there, not allowed, or too large.
+fn folder_error(error: FolderError) -> std::io::Error {
+    let kind = match &error {
+        FolderError::NotFound(_) => ErrorKind::NotFound,
+        FolderError::Outside(_) => ErrorKind::PermissionDenied,
+        FolderError::TooLarge { .. } => ErrorKind::FileTooLarge,
+        FolderError::TooMany | FolderError::Io { .. } => ErrorKind::Other,
+    };
+    std::io::Error::new(kind, error)
+}

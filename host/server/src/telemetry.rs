@@ -1,0 +1,38 @@
+//! Logs on standard error, metrics for scrapers, and the few lines that are meant for people.
+
+use std::io::Write;
+
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use tracing_subscriber::EnvFilter;
+
+/// Installs the log subscriber. Control characters in values are escaped by the formatter.
+pub(crate) fn install_logs(format: &str, filter: &str) {
+    let filter = EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new("info"));
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // A second installation can only happen in one process's tests, where the first one is as good.
+    let installed = if format == "json" {
+        builder.json().try_init()
+    } else {
+        builder.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).try_init()
+    };
+    drop(installed);
+}
+
+/// Installs the metrics recorder.
+pub(crate) fn install_metrics() -> anyhow::Result<PrometheusHandle> {
+    Ok(PrometheusBuilder::new()
+        .set_buckets(&[0.01, 0.05, 0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0])?
+        .install_recorder()?)
+}
+
+/// A line on standard output, flushed: other programs wait for it.
+pub(crate) fn announce(line: &str) {
+    let mut out = std::io::stdout().lock();
+    // A closed pipe is no reason to stop serving.
+    drop(writeln!(out, "{line}").and_then(|()| out.flush()));
+}
+
+/// A sentence on standard error for whoever ran the command.
+pub(crate) fn complain(message: &str) {
+    drop(writeln!(std::io::stderr().lock(), "gesso: {message}"));
+}

@@ -1,0 +1,32 @@
+//! gesso-store: what outlives the process. Tasks (sled), objects (object_store) and user-named folders (cap-std).
+//!
+//! Called by the server's use cases only. It alone names those three libraries, and it knows nothing of HTTP,
+//! plugins or pictures: a task's payload is text to it, an image is bytes under a typed key.
+//!
+//! - [`tasks`]: the trait and its words; [`MemoryTasks`] is the model, [`SledTasks`] the durable one.
+//! - [`keys`]: every name an object may have; [`objects`]: putting and getting them; [`local_urls`]: signed URLs
+//!   for objects in a local folder.
+//! - [`folders`]: reading files whose names come from a user or a plugin.
+
+pub mod clock;
+pub mod folders;
+pub mod keys;
+pub mod local_urls;
+mod memory;
+pub mod objects;
+mod sled_tasks;
+pub mod tasks;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
+
+pub use clock::{Clock, SystemClock};
+pub use folders::{Folder, FolderError};
+pub use keys::{ImageFormat, KeyError, ObjectKey};
+pub use local_urls::{LocalSigner, UrlError};
+pub use memory::MemoryTasks;
+pub use objects::{ObjectInfo, ObjectSettings, Objects, ObjectsError};
+pub use sled_tasks::{SledSettings, SledTasks};
+pub use tasks::{
+    Lease, NewTask, Outcome, Payload, Task, TaskChange, TaskError, TaskFilter, TaskState, TaskStats,
+    TaskStore, TaskStoreError,
+};

@@ -1,0 +1,251 @@
+//! Signed, expiring URLs for objects in a local folder, in the shape of presigned ones. Called by `Objects` to sign
+//! and by the server's `/files/` route to verify. It knows keys and time, not files or HTTP.
+//!
+//! `/files/{key}?exp={unix seconds}&kid={key number}&sig={HMAC-SHA256, base64url}`. Two secrets are active, so that
+//! URLs outlive one rotation; the newer one signs. The MAC covers method, key, expiry and secret number.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::{PoisonError, RwLock};
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use hmac::{Hmac, KeyInit, Mac};
+use serde::{Deserialize, Serialize};
+use sha2::Sha256;
+use subtle::ConstantTimeEq;
+
+use crate::keys::ObjectKey;
+
+/// How long a URL is valid when nobody says otherwise.
+pub const DEFAULT_URL_TTL: Duration = Duration::from_secs(3600);
+/// The longest a URL may be valid: the ceiling of S3's presigned URLs, kept for local ones too.
+pub const MAX_URL_TTL: Duration = Duration::from_secs(604_800);
+/// Where signed paths begin.
+pub const FILES_PREFIX: &str = "/files/";
+
+/// GET, and therefore HEAD, is all that is ever signed.
+const METHOD: &str = "GET";
+
+/// Signs and verifies the URLs of one data folder.
+pub struct LocalSigner {
+    file: PathBuf,
+    secrets: RwLock<Vec<Secret>>,
+}
+
+/// Why a URL opens nothing. To the outside all of these are one refusal.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum UrlError {
+    #[error("the link is incomplete; fetch the task again for a fresh one")]
+    Malformed,
+    #[error("the link has expired; fetch the task again for a fresh one")]
+    Expired,
+    #[error("the link was not signed by this server; fetch the task again for a fresh one")]
+    BadSignature,
+}
+
+#[derive(Clone, Serialize, Deserialize)]
+struct Secret {
+    kid: u32,
+    /// 32 random bytes in base64url.
+    secret: String,
+}
+
+impl LocalSigner {
+    /// Reads the secrets from `file`, or creates it with two new ones, readable by its owner only.
+    pub fn open(file: &Path) -> io::Result<Self> {
+        let secrets = match File::open(file) {
+            Ok(opened) => read_secrets(opened)?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let secrets = vec![Secret::new(1)?, Secret::new(2)?];
+                write_secrets(file, &secrets)?;
+                secrets
+            }
+            Err(error) => return Err(error),
+        };
+        Ok(Self { file: file.to_owned(), secrets: RwLock::new(secrets) })
+    }
+
+    /// Replaces the older secret. URLs signed before the previous rotation stop working, so do not rotate more
+    /// often than URLs live.
+    pub fn rotate(&self) -> io::Result<()> {
+        let mut secrets = self.secrets.write().unwrap_or_else(PoisonError::into_inner);
+        let newest = secrets.iter().max_by_key(|secret| secret.kid).cloned();
+        let next = Secret::new(newest.as_ref().map_or(1, |secret| secret.kid.wrapping_add(1)))?;
+        let rotated: Vec<Secret> = newest.into_iter().chain([next]).collect();
+        write_secrets(&self.file, &rotated)?;
+        *secrets = rotated;
+        Ok(())
+    }
+
+    /// The path and query under which the object can be read until `expires_unix` (seconds).
+    pub fn sign(&self, key: &ObjectKey, expires_unix: u64) -> Result<String, UrlError> {
+        let secrets = self.secrets.read().unwrap_or_else(PoisonError::into_inner);
+        let secret = secrets.iter().max_by_key(|secret| secret.kid).ok_or(UrlError::BadSignature)?;
+        let signature = URL_SAFE_NO_PAD.encode(secret.mac(key.as_str(), expires_unix)?);
+        Ok(format!("{FILES_PREFIX}{key}?exp={expires_unix}&kid={}&sig={signature}", secret.kid))
+    }
+
+    /// The key that a signed URL opens at `now_ms` (Unix milliseconds). `path` is percent-decoded, with or without
+    /// its `/files/`; unknown parameters of `query` are ignored, repeated ones refused.
+    pub fn verify(&self, path: &str, query: &str, now_ms: u64) -> Result<ObjectKey, UrlError> {
+        let name = path.strip_prefix(FILES_PREFIX).unwrap_or(path);
+        let expires: u64 = parameter(query, "exp")?.parse().map_err(|_| UrlError::Malformed)?;
+        let kid: u32 = parameter(query, "kid")?.parse().map_err(|_| UrlError::Malformed)?;
+        let signature = URL_SAFE_NO_PAD.decode(parameter(query, "sig")?).map_err(|_| UrlError::Malformed)?;
+        let expected = {
+            let secrets = self.secrets.read().unwrap_or_else(PoisonError::into_inner);
+            let secret = secrets.iter().find(|secret| secret.kid == kid).ok_or(UrlError::BadSignature)?;
+            secret.mac(name, expires)?
+        };
+        if !bool::from(expected.as_slice().ct_eq(&signature)) {
+            return Err(UrlError::BadSignature);
+        }
+        if now_ms / 1000 >= expires {
+            return Err(UrlError::Expired);
+        }
+        // Signed names are keys already; parsing keeps that true whatever was signed by an older version.
+        ObjectKey::parse(name).map_err(|_| UrlError::Malformed)
+    }
+}
+
+impl Secret {
+    fn new(kid: u32) -> io::Result<Self> {
+        let mut bytes = [0; 32];
+        getrandom::fill(&mut bytes).map_err(io::Error::other)?;
+        Ok(Self { kid, secret: URL_SAFE_NO_PAD.encode(bytes) })
+    }
+
+    fn mac(&self, name: &str, expires_unix: u64) -> Result<Vec<u8>, UrlError> {
+        let bytes = URL_SAFE_NO_PAD.decode(&self.secret).map_err(|_| UrlError::BadSignature)?;
+        let mut mac = Hmac::<Sha256>::new_from_slice(&bytes).map_err(|_| UrlError::BadSignature)?;
+        mac.update(format!("{METHOD}|{name}|{expires_unix}|{}", self.kid).as_bytes());
+        Ok(mac.finalize().into_bytes().to_vec())
+    }
+}
+
+fn parameter<'a>(query: &'a str, name: &str) -> Result<&'a str, UrlError> {
+    let mut values = query.split('&').filter_map(|pair| pair.strip_prefix(name)?.strip_prefix('='));
+    match (values.next(), values.next()) {
+        (Some(value), None) => Ok(value),
+        _ => Err(UrlError::Malformed),
+    }
+}
+
+fn read_secrets(mut file: File) -> io::Result<Vec<Secret>> {
+    // A restored or hand-copied file may have lost its narrow rights.
+    if file.metadata()?.permissions().mode() & 0o077 != 0 {
+        tracing::warn!("others could read the secrets of signed links; the rights were narrowed");
+        file.set_permissions(fs::Permissions::from_mode(0o600))?;
+    }
+    let mut text = String::new();
+    file.read_to_string(&mut text)?;
+    let secrets: Vec<Secret> = serde_json::from_str(&text)?;
+    if secrets.is_empty() {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            "the file of link secrets is empty; delete it",
+        ));
+    }
+    Ok(secrets)
+}
+
+fn write_secrets(file: &Path, secrets: &[Secret]) -> io::Result<()> {
+    let folder = file.parent().unwrap_or(Path::new("."));
+    fs::create_dir_all(folder)?;
+    let staged = file.with_extension("new");
+    let mut writer = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&staged)?;
+    writer.set_permissions(fs::Permissions::from_mode(0o600))?;
+    serde_json::to_writer(&mut writer, secrets)?;
+    writer.flush()?;
+    writer.sync_all()?;
+    fs::rename(&staged, file)?;
+    File::open(folder)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use gesso_core::ids::TaskId;
+
+    use super::*;
+    use crate::keys::ImageFormat;
+
+    const NOW: u64 = 1_800_000_000;
+
+    fn signer() -> (tempfile::TempDir, LocalSigner) {
+        let folder = tempfile::tempdir().unwrap();
+        let signer = LocalSigner::open(&folder.path().join("keys/urls.json")).unwrap();
+        (folder, signer)
+    }
+
+    fn image() -> ObjectKey {
+        ObjectKey::image("default", &TaskId::parse("abc").unwrap(), 1, 1, ImageFormat::Png).unwrap()
+    }
+
+    fn split(url: &str) -> (&str, &str) {
+        url.split_once('?').unwrap()
+    }
+
+    #[test]
+    fn a_signed_url_opens_its_object_until_it_expires() {
+        let (_folder, signer) = signer();
+        let url = signer.sign(&image(), NOW + 60).unwrap();
+        let (path, query) = split(&url);
+        assert_eq!(signer.verify(path, query, (NOW + 59) * 1000), Ok(image()));
+        assert_eq!(signer.verify(path, query, (NOW + 60) * 1000), Err(UrlError::Expired));
+    }
+
+    #[test]
+    fn refuses_every_change_of_a_signed_url() {
+        let (_folder, signer) = signer();
+        let url = signer.sign(&image(), NOW + 60).unwrap();
+        let (path, query) = split(&url);
+        let check = |path: &str, query: &str| signer.verify(path, query, NOW * 1000).unwrap_err();
+        assert_eq!(check("/files/images/default/abc_2.png", query), UrlError::BadSignature);
+        assert_eq!(check(path, &query.replace("exp=18", "exp=19")), UrlError::BadSignature);
+        assert_eq!(check(path, &query.replace("kid=2", "kid=1")), UrlError::BadSignature);
+        assert_eq!(check(path, &query.replace("kid=2", "kid=7")), UrlError::BadSignature);
+        assert_eq!(check(path, &format!("{}AAAA", &query[..query.len() - 4])), UrlError::BadSignature);
+        assert_eq!(check(path, &format!("{query}&exp=1")), UrlError::Malformed);
+        assert_eq!(check(path, "exp=1&kid=2"), UrlError::Malformed);
+        assert_eq!(check(path, ""), UrlError::Malformed);
+    }
+
+    #[test]
+    fn another_server_does_not_accept_the_url() {
+        let (_folder, signer) = signer();
+        let (_other_folder, other) = super::tests::signer();
+        let url = signer.sign(&image(), NOW + 60).unwrap();
+        let (path, query) = split(&url);
+        assert_eq!(other.verify(path, query, NOW * 1000), Err(UrlError::BadSignature));
+    }
+
+    #[test]
+    fn urls_survive_a_restart_and_one_rotation_but_not_two() {
+        let (folder, signer) = signer();
+        let url = signer.sign(&image(), NOW + 60).unwrap();
+        let (path, query) = split(&url);
+        let again = LocalSigner::open(&folder.path().join("keys/urls.json")).unwrap();
+        assert_eq!(again.verify(path, query, NOW * 1000), Ok(image()));
+        again.rotate().unwrap();
+        assert_eq!(again.verify(path, query, NOW * 1000), Ok(image()));
+        again.rotate().unwrap();
+        assert_eq!(again.verify(path, query, NOW * 1000), Err(UrlError::BadSignature));
+        let reopened = LocalSigner::open(&folder.path().join("keys/urls.json")).unwrap();
+        assert_eq!(reopened.verify(path, query, NOW * 1000), Err(UrlError::BadSignature));
+    }
+
+    #[test]
+    fn only_the_owner_can_read_the_secrets_and_wider_rights_are_narrowed() {
+        let (folder, _signer) = signer();
+        let file = folder.path().join("keys/urls.json");
+        let mode = || fs::metadata(&file).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode(), 0o600);
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
+        LocalSigner::open(&file).unwrap();
+        assert_eq!(mode(), 0o600);
+    }
+}

@@ -1,0 +1,262 @@
+//! The task store on sled 0.34.7, for one process on one machine. Called through [`TaskStore`]; the server also
+//! calls `open`, `backup` and `restore`. The rules of tasks are not here but in `tasks/rules.rs`.
+//!
+//! What it promises: an acknowledged change survives `kill -9`, and a power cut as far as the disk honours fsync.
+//! It does not survive the loss of the disk: that is what [`SledTasks::backup`] is for. Blocking work runs on the
+//! committer's own thread and on tokio's blocking pool.
+
+use std::io::{Read, Write};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use gesso_core::ids::TaskId;
+use tokio::sync::broadcast;
+
+use crate::clock::Clock;
+use crate::tasks::rules::Entry;
+use crate::tasks::{
+    Lease, NewTask, Outcome, Task, TaskChange, TaskFilter, TaskState, TaskStats, TaskStore, TaskStoreError,
+};
+use committer::{Committer, Writer};
+
+mod backup;
+mod committer;
+mod guard;
+mod records;
+mod trees;
+
+/// The most records one pass of retention removes before other commands have their turn.
+const REMOVED_AT_ONCE: u64 = 200;
+
+/// How the database is opened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SledSettings {
+    /// Bytes of pages kept in memory.
+    pub cache_bytes: u64,
+    /// New tasks are refused while fewer bytes are free on the volume, so that running tasks can still end.
+    /// `None`: a twentieth of the volume, at most 256 MiB.
+    pub reserve_bytes: Option<u64>,
+}
+
+impl Default for SledSettings {
+    fn default() -> Self {
+        Self { cache_bytes: 64 << 20, reserve_bytes: None }
+    }
+}
+
+/// A durable [`TaskStore`] in a folder of its own.
+pub struct SledTasks {
+    committer: Committer,
+}
+
+impl SledTasks {
+    /// Opens or creates the store in `folder`. Tasks that were running belong to a dead process: their attempt is
+    /// lost and they wait again, or fail when it was the last they had.
+    pub async fn open(
+        folder: &Path,
+        settings: SledSettings,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, TaskStoreError> {
+        let folder = folder.to_owned();
+        let committer = blocking(move || {
+            let trees = guard::open(&folder, &settings)?;
+            Committer::start(trees, folder, settings, clock)
+        })
+        .await?;
+        committer.commit(|writer| lose_expired(writer, u64::MAX)).await?;
+        Ok(Self { committer })
+    }
+
+    /// Writes every task as text that any later version can read, and returns how many. Objects are not included.
+    pub async fn backup(&self, writer: impl Write + Send + 'static) -> Result<u64, TaskStoreError> {
+        // On the committer thread nothing changes while the records are collected; they are written elsewhere.
+        let records =
+            self.committer.commit(|writer| writer.trees.records().collect::<Result<Vec<_>, _>>()).await?;
+        blocking(move || backup::write(&records, writer)).await
+    }
+
+    /// Fills a new store in `folder` from a backup and returns the number of tasks. Tasks that were running when it
+    /// was made wait again. `Exists` if there is a store in the folder; a refused backup leaves none.
+    pub async fn restore(
+        folder: &Path,
+        reader: impl Read + Send + 'static,
+        clock: Arc<dyn Clock>,
+    ) -> Result<u64, TaskStoreError> {
+        let folder = folder.to_owned();
+        blocking(move || {
+            if guard::exists(&folder) {
+                return Err(TaskStoreError::Exists);
+            }
+            let mut entries = backup::read(reader)?;
+            entries.sort_by_key(|entry| entry.sequence);
+            // Built beside its place and moved there when whole, so that a crash leaves no half of a store.
+            let staged = folder.with_extension("restoring");
+            match std::fs::remove_dir_all(&staged) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(trees::io_error(&error));
+                }
+                _ => {}
+            }
+            let trees = guard::open(&staged, &SledSettings::default())?;
+            for entry in &mut entries {
+                if entry.holder.is_some() {
+                    entry.return_to_wait(clock.now_ms());
+                }
+                trees.replace(None, Some(entry))?;
+            }
+            trees.flush()?;
+            drop(trees);
+            std::fs::rename(&staged, &folder).map_err(|error| trees::io_error(&error))?;
+            Ok(entries.len() as u64)
+        })
+        .await
+    }
+
+    /// Applies a rule to one task and keeps the result.
+    async fn change(
+        &self,
+        id: &TaskId,
+        rule: impl FnOnce(&mut Entry, u64) -> Result<(), TaskStoreError> + Send + 'static,
+    ) -> Result<Task, TaskStoreError> {
+        let id = id.clone();
+        self.committer
+            .commit(move |writer| {
+                let old = writer.trees.get(id.as_str().as_bytes())?.ok_or(TaskStoreError::NotFound)?;
+                let mut new = old.clone();
+                rule(&mut new, writer.now_ms)?;
+                if new != old {
+                    writer.replace(Some(&old), Some(&new))?;
+                }
+                Ok(new.task)
+            })
+            .await
+    }
+}
+
+#[async_trait]
+impl TaskStore for SledTasks {
+    async fn submit(&self, task: NewTask) -> Result<Task, TaskStoreError> {
+        self.committer
+            .commit(move |writer| {
+                writer.check_space()?;
+                let entry = Entry::new(task, writer.trees.next_sequence()?, writer.now_ms)?;
+                if writer.trees.get(entry.task.id.as_str().as_bytes())?.is_some() {
+                    return Err(TaskStoreError::Exists);
+                }
+                writer.replace(None, Some(&entry))?;
+                Ok(entry.task)
+            })
+            .await
+    }
+
+    async fn lease(&self, worker: &str, ttl: Duration) -> Result<Option<Lease>, TaskStoreError> {
+        let worker = worker.to_owned();
+        self.committer
+            .commit(move |writer| {
+                lose_expired(writer, writer.now_ms)?;
+                let Some(old) = writer.trees.first_ready()? else { return Ok(None) };
+                let mut new = old.clone();
+                let lease = new.lease(&worker, ttl, writer.now_ms)?;
+                writer.replace(Some(&old), Some(&new))?;
+                Ok(Some(lease))
+            })
+            .await
+    }
+
+    async fn extend(&self, lease: &Lease, ttl: Duration) -> Result<Task, TaskStoreError> {
+        let lease = lease.clone();
+        self.change(&lease.task.id.clone(), move |entry, now_ms| entry.extend(&lease, ttl, now_ms)).await
+    }
+
+    async fn finish(
+        &self,
+        lease: &Lease,
+        state: TaskState,
+        outcome: Outcome,
+    ) -> Result<Task, TaskStoreError> {
+        let lease = lease.clone();
+        self.change(&lease.task.id.clone(), move |entry, now_ms| {
+            entry.finish(&lease, state, outcome, now_ms).map(|_changed| ())
+        })
+        .await
+    }
+
+    async fn release(&self, lease: &Lease) -> Result<Task, TaskStoreError> {
+        let lease = lease.clone();
+        self.change(&lease.task.id.clone(), move |entry, now_ms| entry.release(&lease, now_ms)).await
+    }
+
+    async fn cancel(&self, id: &TaskId) -> Result<Task, TaskStoreError> {
+        self.change(id, |entry, now_ms| {
+            entry.cancel(now_ms);
+            Ok(())
+        })
+        .await
+    }
+
+    async fn get(&self, id: &TaskId) -> Result<Option<Task>, TaskStoreError> {
+        let id = id.clone();
+        self.committer
+            .shared
+            .read(move |trees| Ok(trees.get(id.as_str().as_bytes())?.map(|entry| entry.task)))
+            .await
+    }
+
+    async fn list(&self, filter: TaskFilter) -> Result<Vec<Task>, TaskStoreError> {
+        self.committer.shared.read(move |trees| trees.list(&filter)).await
+    }
+
+    fn subscribe(&self) -> broadcast::Receiver<TaskChange> {
+        self.committer.shared.changes.subscribe()
+    }
+
+    async fn stats(&self) -> Result<TaskStats, TaskStoreError> {
+        self.committer
+            .shared
+            .read(|trees| Ok(TaskStats { size_on_disk: trees.size_on_disk()?, ..trees.counts()? }))
+            .await
+    }
+
+    async fn remove_terminal_before(&self, ms: u64) -> Result<u64, TaskStoreError> {
+        let mut removed = 0;
+        loop {
+            let now = self
+                .committer
+                .commit(move |writer| {
+                    let mut now = 0;
+                    while now < REMOVED_AT_ONCE
+                        && let Some(old) = writer.trees.first_finished(ms)?
+                    {
+                        writer.replace(Some(&old), None)?;
+                        now += 1;
+                    }
+                    Ok(now)
+                })
+                .await?;
+            removed += now;
+            if now < REMOVED_AT_ONCE {
+                return Ok(removed);
+            }
+        }
+    }
+}
+
+/// Takes back every lease whose deadline is at or before `deadline_ms`.
+fn lose_expired(writer: &mut Writer<'_>, deadline_ms: u64) -> Result<(), TaskStoreError> {
+    while let Some(old) = writer.trees.first_expired(deadline_ms)? {
+        let mut new = old.clone();
+        new.lose(writer.now_ms);
+        writer.replace(Some(&old), Some(&new))?;
+    }
+    Ok(())
+}
+
+/// The one door to tokio's blocking pool in this store.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, TaskStoreError> + Send + 'static,
+) -> Result<T, TaskStoreError> {
+    let joined = tokio::task::spawn_blocking(work).await;
+    joined.map_err(|error| TaskStoreError::Unavailable(format!("its work was cut short: {error}")))?
+}

@@ -1,0 +1,288 @@
+//! The one thread that changes the database. It takes what has queued up, applies it, makes it durable with one
+//! flush and only then answers: group commit. Called by `SledTasks`; it knows no rule of tasks.
+//!
+//! An error of the disk leaves open which of the last changes are on it. The database is then closed, its readers
+//! are told, and the next command opens it anew once space or the disk is back.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
+
+use super::trees::Trees;
+use super::{SledSettings, guard};
+use crate::clock::Clock;
+use crate::tasks::rules::Entry;
+use crate::tasks::{TaskChange, TaskStoreError};
+
+/// More waiting commands than this make callers wait their turn.
+const QUEUE: usize = 1024;
+/// The most commands one flush answers for.
+const GROUP: usize = 256;
+/// How long a closed database is left alone before the next try to open it.
+const REOPEN_AFTER: Duration = Duration::from_secs(1);
+
+/// Applies one command and returns what tells its caller, to be run after the flush.
+type Command = Box<dyn FnOnce(&mut Writer<'_>) -> Answer + Send>;
+type Answer = Box<dyn FnOnce(Result<(), TaskStoreError>) + Send>;
+
+/// What readers share with the thread.
+pub(super) struct Shared {
+    /// The open database, or why it is closed.
+    trees: Mutex<Result<Arc<Trees>, TaskStoreError>>,
+    /// The number of the newest command that may have changed the trees, and the newest that is durable.
+    begun: watch::Sender<Mark>,
+    durable: watch::Sender<Mark>,
+    pub(super) changes: broadcast::Sender<TaskChange>,
+}
+
+/// A place in the order of changes. A new epoch begins when the database is opened anew.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Mark {
+    epoch: u64,
+    number: u64,
+}
+
+/// The sending side; dropping it ends the thread after the queue is done.
+pub(super) struct Committer {
+    commands: Option<mpsc::Sender<Command>>,
+    thread: Option<JoinHandle<()>>,
+    pub(super) shared: Arc<Shared>,
+}
+
+impl Committer {
+    pub(super) fn start(
+        trees: Trees,
+        folder: PathBuf,
+        settings: SledSettings,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, TaskStoreError> {
+        let shared = Arc::new(Shared {
+            trees: Mutex::new(Ok(Arc::new(trees))),
+            begun: watch::Sender::default(),
+            durable: watch::Sender::default(),
+            changes: broadcast::channel(1024).0,
+        });
+        let (commands, queue) = mpsc::channel(QUEUE);
+        let service = Service { shared: shared.clone(), folder, settings, clock, closed_at: None };
+        // A thread of its own: flushes block, and sled must be written from one place.
+        let thread = std::thread::Builder::new()
+            .name("task-committer".to_owned())
+            .spawn(move || service.run(queue))
+            .map_err(|error| TaskStoreError::Unavailable(format!("no thread for the task store: {error}")))?;
+        Ok(Self { commands: Some(commands), thread: Some(thread), shared })
+    }
+
+    /// Applies `operation` on the committer thread; returns when what it changed is durable.
+    pub(super) async fn commit<T: Send + 'static>(
+        &self,
+        operation: impl FnOnce(&mut Writer<'_>) -> Result<T, TaskStoreError> + Send + 'static,
+    ) -> Result<T, TaskStoreError> {
+        let stopped = || self.shared.trees().as_ref().err().cloned().unwrap_or_else(closed);
+        let (sender, receiver) = oneshot::channel();
+        let command: Command = Box::new(move |writer| {
+            let result = operation(writer);
+            Box::new(move |flushed| {
+                // An error only says that the caller no longer waits.
+                let _ = sender.send(flushed.and(result));
+            })
+        });
+        let commands = self.commands.as_ref().ok_or_else(stopped)?;
+        commands.send(command).await.map_err(|_| stopped())?;
+        receiver.await.map_err(|_| stopped())?
+    }
+}
+
+impl Drop for Committer {
+    /// Waits for the queue to be done, a few milliseconds, so that the folder is free when the store is gone.
+    fn drop(&mut self) {
+        self.commands = None;
+        if let Some(thread) = self.thread.take() {
+            // The thread catches panics of its commands; should it have panicked itself, nothing is left to save.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Shared {
+    /// Runs `read` on the blocking pool, and returns its result when all it may have seen is durable: what a reader
+    /// was told must not be taken back by a crash.
+    pub(super) async fn read<T: Send + 'static>(
+        self: &Arc<Self>,
+        read: impl FnOnce(&Trees) -> Result<T, TaskStoreError> + Send + 'static,
+    ) -> Result<T, TaskStoreError> {
+        let shared = self.clone();
+        let task = tokio::task::spawn_blocking(move || {
+            let epoch = shared.begun.borrow().epoch;
+            let trees = shared.trees().clone()?;
+            let value = read(&trees)?;
+            Ok((value, epoch, *shared.begun.borrow()))
+        });
+        let joined = task.await.map_err(|error| TaskStoreError::Corrupt(format!("a read failed: {error}")));
+        let (value, epoch, seen) = joined??;
+        let mut durable = self.durable.subscribe();
+        let reached = durable.wait_for(|mark| mark.epoch != epoch || mark.number >= seen.number).await;
+        match reached {
+            Ok(mark) if mark.epoch == epoch && seen.epoch == epoch => Ok(value),
+            _ => Err(closed()),
+        }
+    }
+
+    fn trees(&self) -> MutexGuard<'_, Result<Arc<Trees>, TaskStoreError>> {
+        self.trees.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The trees as one command may change them.
+pub(super) struct Writer<'a> {
+    pub(super) trees: &'a Trees,
+    pub(super) now_ms: u64,
+    shared: &'a Shared,
+    folder: &'a std::path::Path,
+    settings: &'a SledSettings,
+    changes: &'a mut Vec<TaskChange>,
+    wrote: &'a mut bool,
+}
+
+impl Writer<'_> {
+    /// See [`Trees::replace`]. Subscribers hear of a new revision after the flush.
+    pub(super) fn replace(&mut self, old: Option<&Entry>, new: Option<&Entry>) -> Result<(), TaskStoreError> {
+        *self.wrote = true;
+        self.shared.begun.send_modify(|mark| mark.number += 1);
+        self.trees.replace(old, new)?;
+        if let Some(new) = new
+            && old.is_none_or(|old| old.task.revision != new.task.revision)
+        {
+            self.changes.push(TaskChange::of(&new.task));
+        }
+        Ok(())
+    }
+
+    /// Refuses growth while the volume is nearly full, so that running tasks can still end.
+    pub(super) fn check_space(&self) -> Result<(), TaskStoreError> {
+        guard::check_space(self.folder, self.settings)
+    }
+}
+
+/// What the thread owns.
+struct Service {
+    shared: Arc<Shared>,
+    folder: PathBuf,
+    settings: SledSettings,
+    clock: Arc<dyn Clock>,
+    /// When the database was closed, or last failed to open.
+    closed_at: Option<Instant>,
+}
+
+impl Service {
+    fn run(mut self, mut queue: mpsc::Receiver<Command>) {
+        let mut group = Vec::with_capacity(GROUP);
+        while queue.blocking_recv_many(&mut group, GROUP) > 0 {
+            self.reopen_if_due();
+            let trees = self.shared.trees().clone();
+            match trees {
+                Ok(trees) => {
+                    if let Err(error) = self.commit(&trees, &mut group) {
+                        drop(trees);
+                        self.close(error);
+                    }
+                }
+                // Dropped commands learn from their callers' side why.
+                Err(_) => group.clear(),
+            }
+        }
+        let trees = std::mem::replace(&mut *self.shared.trees(), Err(closed()));
+        drop_trees(trees);
+    }
+
+    /// Applies the group and answers it. An error means that the database can no longer be trusted to be on disk.
+    fn commit(&mut self, trees: &Arc<Trees>, group: &mut Vec<Command>) -> Result<(), TaskStoreError> {
+        let mut changes = Vec::new();
+        let mut answers = Vec::with_capacity(group.len());
+        let mut wrote = false;
+        let mut failure = None;
+        for command in group.drain(..) {
+            let mut writer = Writer {
+                trees,
+                now_ms: self.clock.now_ms(),
+                shared: &self.shared,
+                folder: &self.folder,
+                settings: &self.settings,
+                changes: &mut changes,
+                wrote: &mut wrote,
+            };
+            // A panic inside sled must not end the thread on which every task depends.
+            match catch_unwind(AssertUnwindSafe(|| command(&mut writer))) {
+                Ok(answer) => answers.push(answer),
+                Err(_) => {
+                    failure = Some(TaskStoreError::Unavailable("the database gave up".to_owned()));
+                    break;
+                }
+            }
+        }
+        let flushed = match failure {
+            Some(error) => Err(error),
+            None if wrote => catch_unwind(AssertUnwindSafe(|| trees.flush()))
+                .unwrap_or_else(|_| Err(TaskStoreError::Unavailable("the database gave up".to_owned()))),
+            None => Ok(()),
+        };
+        if flushed.is_ok() {
+            let begun = *self.shared.begun.borrow();
+            self.shared.durable.send_replace(begun);
+            for change in changes {
+                // An error only says that nobody listens.
+                let _ = self.shared.changes.send(change);
+            }
+        }
+        for answer in answers {
+            answer(flushed.clone());
+        }
+        flushed
+    }
+
+    fn close(&mut self, error: TaskStoreError) {
+        tracing::error!(%error, "the task store is closed until its disk answers again");
+        let trees = std::mem::replace(&mut *self.shared.trees(), Err(error));
+        let next_epoch = |mark: &mut Mark| *mark = Mark { epoch: mark.epoch + 1, number: 0 };
+        self.shared.begun.send_modify(next_epoch);
+        self.shared.durable.send_modify(next_epoch);
+        drop_trees(trees);
+        self.closed_at = Some(Instant::now());
+    }
+
+    fn reopen_if_due(&mut self) {
+        if self.closed_at.is_none_or(|since| since.elapsed() < REOPEN_AFTER) {
+            return;
+        }
+        let opened = guard::open(&self.folder, &self.settings);
+        self.closed_at = opened.is_err().then(Instant::now);
+        tracing::info!(again = opened.is_ok(), "the task store was opened after a disk error");
+        *self.shared.trees() = opened.map(Arc::new);
+    }
+}
+
+/// Waits for readers to let go, then closes the files. sled syncs when it is dropped and panics if that fails.
+fn drop_trees(trees: Result<Arc<Trees>, TaskStoreError>) {
+    let Ok(mut trees) = trees else { return };
+    loop {
+        match Arc::try_unwrap(trees) {
+            Ok(last) => {
+                if catch_unwind(AssertUnwindSafe(|| drop(last))).is_err() {
+                    tracing::error!("the task store could not be closed cleanly");
+                }
+                return;
+            }
+            Err(shared) => {
+                trees = shared;
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        }
+    }
+}
+
+fn closed() -> TaskStoreError {
+    TaskStoreError::Unavailable("it is closed, or about to be opened anew after a disk error".to_owned())
+}

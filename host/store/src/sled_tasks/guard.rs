@@ -1,0 +1,188 @@
+//! Opening the database and refusing to when it is not whole. Called at start and after a disk error. It changes no
+//! file of sled's except unfinished snapshots, which it moves aside.
+//!
+//! Why each check (all seen with sled 0.34.7): a snapshot that was being written when the process died is preferred
+//! over the good one and then refused; a deleted snapshot opens as an empty database without an error.
+
+use std::fmt::{self, Write as _};
+use std::fs::{self, File};
+use std::io::Write as _;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use super::trees::{self, Trees};
+use super::{SledSettings, records};
+use crate::tasks::{TaskStats, TaskStoreError};
+
+/// Backstop for what no command flushes.
+const FLUSH_EVERY_MS: u64 = 200;
+/// Written after the database was first set up: where it stands, an empty database is a lost one.
+const MARKER: &str = "store.json";
+const MARKER_TEXT: &[u8] = b"{\"store\":\"sled 0.34\",\"format\":1}\n";
+const UNFINISHED: &str = ".generating";
+
+/// How long the folder's lock is waited for. A failed opening keeps it for a moment longer on sled's own threads,
+/// and so does a server that is just stopping.
+const LOCK_WAIT: Duration = Duration::from_secs(2);
+const LOCK_RETRY: Duration = Duration::from_millis(20);
+
+/// Opens or creates the store in `folder`, which becomes this process's alone.
+pub(super) fn open(folder: &Path, settings: &SledSettings) -> Result<Trees, TaskStoreError> {
+    let sled_folder = folder.join("sled");
+    fs::create_dir_all(&sled_folder).map_err(|error| trees::io_error(&error))?;
+    let mut opened = when_unlocked(|| open_sled(&sled_folder, settings));
+    if let Err(TaskStoreError::Corrupt(_)) = &opened
+        && when_unlocked(|| set_unfinished_aside(&sled_folder, folder))? > 0
+    {
+        opened = when_unlocked(|| open_sled(&sled_folder, settings));
+    }
+    let db = opened?;
+    let trees = Trees::new(db, &sled_folder)?;
+    let marker = folder.join(MARKER);
+    let marked = marker.try_exists().map_err(|error| trees::io_error(&error))?;
+    match trees.format()? {
+        Some(format) if format == trees::FORMAT => {}
+        Some(other) => {
+            let found = String::from_utf8_lossy(&other).into_owned();
+            return Err(TaskStoreError::Corrupt(format!(
+                "it has format {found:?}, which this server does not know"
+            )));
+        }
+        None if marked => {
+            return Err(TaskStoreError::Corrupt("it was set up before but is empty now".to_owned()));
+        }
+        None => trees.set_up()?,
+    }
+    // A panic in sled's own check is its way to report damage.
+    catch_unwind(AssertUnwindSafe(|| verify(&trees)))
+        .unwrap_or_else(|_| Err(TaskStoreError::Corrupt("sled's own check failed".to_owned())))?;
+    if !marked {
+        write_marker(folder, &marker).map_err(|error| trees::io_error(&error))?;
+    }
+    sync_folder(&sled_folder).map_err(|error| trees::io_error(&error))?;
+    Ok(trees)
+}
+
+/// Whether a store was ever set up in `folder`.
+pub(super) fn exists(folder: &Path) -> bool {
+    folder.join(MARKER).exists() || folder.join("sled").exists()
+}
+
+/// Refuses when less than the reserve is free: see [`SledSettings::reserve_bytes`].
+pub(super) fn check_space(folder: &Path, settings: &SledSettings) -> Result<(), TaskStoreError> {
+    let volume = rustix::fs::statvfs(folder).map_err(|error| trees::io_error(&error.into()))?;
+    let free = volume.f_bavail.saturating_mul(volume.f_frsize);
+    let size = volume.f_blocks.saturating_mul(volume.f_frsize);
+    let reserve = settings.reserve_bytes.unwrap_or_else(|| (size / 20).min(256 << 20));
+    if free < reserve {
+        return Err(TaskStoreError::Full(format!(
+            "{free} bytes are free and {reserve} are kept for running tasks"
+        )));
+    }
+    Ok(())
+}
+
+/// Repeats `work` while it says `InUse`, for [`LOCK_WAIT`].
+fn when_unlocked<T>(work: impl Fn() -> Result<T, TaskStoreError>) -> Result<T, TaskStoreError> {
+    let began = Instant::now();
+    loop {
+        match work() {
+            Err(TaskStoreError::InUse(_)) if began.elapsed() < LOCK_WAIT => std::thread::sleep(LOCK_RETRY),
+            other => return other,
+        }
+    }
+}
+
+fn open_sled(folder: &Path, settings: &SledSettings) -> Result<sled::Db, TaskStoreError> {
+    let config = sled::Config::new()
+        .path(folder)
+        .cache_capacity(settings.cache_bytes)
+        .flush_every_ms(Some(FLUSH_EVERY_MS))
+        .use_compression(false);
+    match catch_unwind(AssertUnwindSafe(|| config.open())) {
+        // sled words its failed lock itself and keeps no code.
+        Ok(Err(sled::Error::Io(error))) if error.to_string().contains("could not acquire lock") => {
+            Err(TaskStoreError::InUse(folder.display().to_string()))
+        }
+        Ok(opened) => opened.map_err(trees::store_error),
+        Err(_) => Err(TaskStoreError::Corrupt("sled cannot read its files".to_owned())),
+    }
+}
+
+/// Moves unfinished snapshots to `set-aside` and returns how many, while holding sled's own lock.
+fn set_unfinished_aside(sled_folder: &Path, folder: &Path) -> Result<usize, TaskStoreError> {
+    let in_use = || TaskStoreError::InUse(sled_folder.display().to_string());
+    let failed = |error: std::io::Error| trees::io_error(&error);
+    let lock = File::open(sled_folder.join("db")).map_err(failed)?;
+    lock.try_lock().map_err(|_| in_use())?;
+    let mut unfinished: Vec<PathBuf> = Vec::new();
+    for item in fs::read_dir(sled_folder).map_err(failed)? {
+        let path = item.map_err(failed)?.path();
+        if path.file_name().is_some_and(|name| name.to_string_lossy().ends_with(UNFINISHED)) {
+            unfinished.push(path);
+        }
+    }
+    let aside = folder.join("set-aside");
+    for path in &unfinished {
+        fs::create_dir_all(&aside).map_err(failed)?;
+        if let Some(name) = path.file_name() {
+            fs::rename(path, aside.join(name)).map_err(failed)?;
+            tracing::warn!(file = %path.display(), "an unfinished snapshot was moved to set-aside");
+        }
+    }
+    Ok(unfinished.len())
+}
+
+/// Walks sled's structure, reads every record, and compares the stored counts with all indexes.
+fn verify(trees: &Trees) -> Result<(), TaskStoreError> {
+    for (_, tree) in trees.named() {
+        // The walk of sled's hidden `verify_integrity`, which is this formatting, without its text in memory.
+        // Formatting into `Nowhere` cannot fail.
+        let _ = write!(Nowhere, "{tree:?}");
+    }
+    let mut found = TaskStats::default();
+    for record in trees.records() {
+        *found.of_state(records::decode(&record?)?.task.state) += 1;
+    }
+    let counted = trees.counts()?;
+    if found != counted {
+        return Err(TaskStoreError::Corrupt(format!("it counted {counted:?} but holds {found:?}")));
+    }
+    let ended = found.succeeded + found.failed + found.canceled;
+    let expected =
+        [("ready", found.waiting), ("leases", found.running), ("finished", ended), ("order", found.total())];
+    for (name, tree) in trees.named() {
+        let entries = tree.len() as u64;
+        if let Some((_, count)) = expected.iter().find(|(expected, _)| *expected == name)
+            && entries != *count
+        {
+            return Err(TaskStoreError::Corrupt(format!(
+                "index {name} has {entries} entries instead of {count}"
+            )));
+        }
+    }
+    Ok(())
+}
+
+fn write_marker(folder: &Path, marker: &Path) -> std::io::Result<()> {
+    let staged = folder.join(format!("{MARKER}.new"));
+    let mut file = File::create(&staged)?;
+    file.write_all(MARKER_TEXT)?;
+    file.sync_all()?;
+    fs::rename(&staged, marker)?;
+    sync_folder(folder)
+}
+
+/// Makes new names in a folder survive a power cut; sled syncs only its file.
+fn sync_folder(folder: &Path) -> std::io::Result<()> {
+    File::open(folder)?.sync_all()
+}
+
+struct Nowhere;
+
+impl fmt::Write for Nowhere {
+    fn write_str(&mut self, _: &str) -> fmt::Result {
+        Ok(())
+    }
+}

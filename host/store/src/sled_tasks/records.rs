@@ -1,0 +1,307 @@
+//! The bytes of a stored task and their version. Called by the trees and the backup. These types are the contract
+//! with older files: a change of meaning is a new version beside the old one, never an edit.
+//!
+//! Version 1: one byte `1`, the length of the JSON as four little-endian bytes, the JSON, then the inline payload
+//! as it is (escaping it into the JSON could double its size and break the record limit).
+
+use gesso_core::ids::TaskId;
+use serde::{Deserialize, Serialize};
+
+use crate::keys::ObjectKey;
+use crate::tasks::rules::{Entry, Holder};
+use crate::tasks::{Outcome, Payload, RECORD_LIMIT, Task, TaskError, TaskState, TaskStoreError};
+
+const VERSION: u8 = 1;
+const HEADER: usize = 5;
+
+/// Refuses entries over the record limit.
+pub(super) fn encode(entry: &Entry) -> Result<Vec<u8>, TaskStoreError> {
+    let (record, payload) = RecordV1::from_entry(entry);
+    let json = serde_json::to_vec(&record)
+        .map_err(|error| TaskStoreError::Invalid(format!("the task cannot be written: {error}")))?;
+    let bytes = HEADER + json.len() + payload.len();
+    let length = u32::try_from(json.len()).unwrap_or(u32::MAX);
+    if bytes > RECORD_LIMIT {
+        return Err(TaskStoreError::TooLarge { bytes, limit: RECORD_LIMIT });
+    }
+    let mut record = Vec::with_capacity(bytes);
+    record.push(VERSION);
+    record.extend_from_slice(&length.to_le_bytes());
+    record.extend_from_slice(&json);
+    record.extend_from_slice(payload.as_bytes());
+    Ok(record)
+}
+
+/// An error means damage, or a file written by a newer version.
+pub(super) fn decode(bytes: &[u8]) -> Result<Entry, TaskStoreError> {
+    match bytes.first() {
+        Some(&VERSION) => decode_v1(bytes),
+        Some(version) => Err(TaskStoreError::Corrupt(format!(
+            "a task record has version {version}, which is newer than this server or damaged"
+        ))),
+        None => Err(TaskStoreError::Corrupt("a task record is empty".to_owned())),
+    }
+}
+
+fn decode_v1(bytes: &[u8]) -> Result<Entry, TaskStoreError> {
+    let parts = bytes.get(1..HEADER).and_then(|length| <[u8; 4]>::try_from(length).ok()).and_then(|length| {
+        bytes[HEADER..].split_at_checked(usize::try_from(u32::from_le_bytes(length)).ok()?)
+    });
+    let Some((json, payload)) = parts else {
+        return Err(TaskStoreError::Corrupt("a task record ends too early".to_owned()));
+    };
+    let record: RecordV1 = serde_json::from_slice(json)
+        .map_err(|error| TaskStoreError::Corrupt(format!("a task record cannot be read: {error}")))?;
+    let payload = std::str::from_utf8(payload)
+        .map_err(|_| TaskStoreError::Corrupt("the payload of a task record is not text".to_owned()))?;
+    record.into_entry(payload)
+}
+
+#[derive(Serialize, Deserialize)]
+struct RecordV1 {
+    id: String,
+    kind: String,
+    owner: String,
+    priority: i32,
+    /// Absent when the payload is inline.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    payload: Option<String>,
+    state: StateV1,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    cancel_requested: bool,
+    attempt: u32,
+    created_ms: u64,
+    updated_ms: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    started_ms: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    finished_ms: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    outcome: Option<OutcomeV1>,
+    revision: u64,
+    sequence: u64,
+    lost_attempts: u32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    holder: Option<HolderV1>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum StateV1 {
+    Waiting,
+    Running,
+    Succeeded,
+    Failed,
+    Canceled,
+}
+
+#[derive(Serialize, Deserialize)]
+struct OutcomeV1 {
+    /// Object keys; a leading `~` stands for `images/{owner}/{id}`, so that hundreds of pictures fit a record.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    images: Vec<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    details: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    error: Option<ErrorV1>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct ErrorV1 {
+    code: String,
+    message: String,
+}
+
+#[derive(Serialize, Deserialize)]
+struct HolderV1 {
+    worker: String,
+    deadline_ms: u64,
+}
+
+impl RecordV1 {
+    /// The record, and the text that is stored behind it.
+    fn from_entry(entry: &Entry) -> (Self, &str) {
+        let task = &entry.task;
+        let prefix = image_prefix(&task.owner, task.id.as_ref());
+        let (payload, text) = match &task.payload {
+            Payload::Inline(text) => (None, text.as_str()),
+            Payload::Object(key) => (Some(key.to_string()), ""),
+        };
+        let record = Self {
+            id: task.id.to_string(),
+            kind: task.kind.clone(),
+            owner: task.owner.clone(),
+            priority: task.priority,
+            payload,
+            state: StateV1::from(task.state),
+            cancel_requested: task.cancel_requested,
+            attempt: task.attempt,
+            created_ms: task.created_ms,
+            updated_ms: task.updated_ms,
+            started_ms: task.started_ms,
+            finished_ms: task.finished_ms,
+            outcome: task.outcome.as_ref().map(|outcome| OutcomeV1 {
+                images: outcome.images.iter().map(|key| shorten(key, &prefix)).collect(),
+                details: outcome.details.as_ref().map(ObjectKey::to_string),
+                error: outcome
+                    .error
+                    .as_ref()
+                    .map(|error| ErrorV1 { code: error.code.clone(), message: error.message.clone() }),
+            }),
+            revision: task.revision,
+            sequence: entry.sequence,
+            lost_attempts: entry.lost_attempts,
+            holder: entry
+                .holder
+                .as_ref()
+                .map(|holder| HolderV1 { worker: holder.worker.clone(), deadline_ms: holder.deadline_ms }),
+        };
+        (record, text)
+    }
+
+    fn into_entry(self, text: &str) -> Result<Entry, TaskStoreError> {
+        let prefix = image_prefix(&self.owner, &self.id);
+        let outcome = self.outcome.map(|outcome| {
+            let images = outcome.images.iter().map(|image| match image.strip_prefix('~') {
+                Some(rest) => key(&format!("{prefix}{rest}")),
+                None => key(image),
+            });
+            Ok(Outcome {
+                images: images.collect::<Result<_, TaskStoreError>>()?,
+                details: outcome.details.as_deref().map(key).transpose()?,
+                error: outcome.error.map(|error| TaskError { code: error.code, message: error.message }),
+            })
+        });
+        let task = Task {
+            id: TaskId::parse(&self.id)
+                .map_err(|error| TaskStoreError::Corrupt(format!("a task record holds a bad id: {error}")))?,
+            kind: self.kind,
+            owner: self.owner,
+            priority: self.priority,
+            payload: match self.payload {
+                Some(object) => Payload::Object(key(&object)?),
+                None => Payload::Inline(text.to_owned()),
+            },
+            state: TaskState::from(self.state),
+            cancel_requested: self.cancel_requested,
+            attempt: self.attempt,
+            created_ms: self.created_ms,
+            updated_ms: self.updated_ms,
+            started_ms: self.started_ms,
+            finished_ms: self.finished_ms,
+            outcome: outcome.transpose()?,
+            revision: self.revision,
+        };
+        let holder =
+            self.holder.map(|holder| Holder { worker: holder.worker, deadline_ms: holder.deadline_ms });
+        Ok(Entry { task, sequence: self.sequence, lost_attempts: self.lost_attempts, holder })
+    }
+}
+
+impl From<TaskState> for StateV1 {
+    fn from(state: TaskState) -> Self {
+        match state {
+            TaskState::Waiting => Self::Waiting,
+            TaskState::Running => Self::Running,
+            TaskState::Succeeded => Self::Succeeded,
+            TaskState::Failed => Self::Failed,
+            TaskState::Canceled => Self::Canceled,
+        }
+    }
+}
+
+impl From<StateV1> for TaskState {
+    fn from(state: StateV1) -> Self {
+        match state {
+            StateV1::Waiting => Self::Waiting,
+            StateV1::Running => Self::Running,
+            StateV1::Succeeded => Self::Succeeded,
+            StateV1::Failed => Self::Failed,
+            StateV1::Canceled => Self::Canceled,
+        }
+    }
+}
+
+fn image_prefix(owner: &str, id: &str) -> String {
+    format!("images/{owner}/{id}")
+}
+
+fn shorten(key: &ObjectKey, prefix: &str) -> String {
+    key.as_str().strip_prefix(prefix).map_or_else(|| key.to_string(), |rest| format!("~{rest}"))
+}
+
+fn key(text: &str) -> Result<ObjectKey, TaskStoreError> {
+    ObjectKey::parse(text)
+        .map_err(|error| TaskStoreError::Corrupt(format!("a task record holds a bad key: {error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::keys::ImageFormat;
+    use crate::tasks::{INLINE_PAYLOAD_LIMIT, NewTask};
+
+    fn finished(images: u32) -> Entry {
+        let id = TaskId::parse("mountain42").unwrap();
+        let new = NewTask {
+            id: id.clone(),
+            kind: "txt2img".to_owned(),
+            owner: "default".to_owned(),
+            priority: 5,
+            payload: Payload::Inline("\"".repeat(INLINE_PAYLOAD_LIMIT)),
+        };
+        let mut entry = Entry::new(new, 7, 1_000).unwrap();
+        let lease = entry.lease("worker-1", Duration::from_secs(30), 2_000).unwrap();
+        let image = |index| ObjectKey::image("default", &id, 1, index, ImageFormat::Png).unwrap();
+        let outcome = Outcome {
+            images: (1..=images).map(image).collect(),
+            details: Some(ObjectKey::details(&id, 1)),
+            error: None,
+        };
+        entry.finish(&lease, TaskState::Succeeded, outcome, 3_000).unwrap();
+        entry
+    }
+
+    #[test]
+    fn a_record_reads_back_as_it_was_written() {
+        let entry = finished(2);
+        assert_eq!(decode(&encode(&entry).unwrap()), Ok(entry));
+    }
+
+    #[test]
+    fn the_longest_payload_and_two_hundred_pictures_fit_one_record() {
+        assert!(encode(&finished(200)).unwrap().len() <= RECORD_LIMIT);
+    }
+
+    #[test]
+    fn refuses_a_record_over_the_limit() {
+        assert!(matches!(
+            encode(&finished(2_000)),
+            Err(TaskStoreError::TooLarge { bytes, limit: RECORD_LIMIT }) if bytes > RECORD_LIMIT
+        ));
+    }
+
+    #[test]
+    fn reads_the_record_that_the_first_release_wrote() {
+        let entry = decode(include_bytes!("../../tests/fixtures/task-record-v1.bin")).unwrap();
+        assert_eq!(entry.task.id.as_ref(), "mountain42");
+        assert_eq!(entry.task.payload, Payload::Inline(r#"{"prompt":"mountain"}"#.to_owned()));
+        assert_eq!((entry.task.state, entry.task.attempt, entry.sequence), (TaskState::Failed, 2, 7));
+        let outcome = entry.task.outcome.unwrap();
+        assert_eq!(outcome.images[0].as_str(), "images/default/mountain42.2_1.png");
+        assert_eq!(outcome.error.unwrap().code, "invalid_model");
+    }
+
+    #[test]
+    fn damage_and_newer_versions_are_errors_and_never_panics() {
+        let whole = encode(&finished(1)).unwrap();
+        for length in 0..HEADER + 40 {
+            assert!(decode(&whole[..length]).is_err());
+        }
+        let mut newer = whole;
+        newer[0] = 2;
+        assert!(matches!(decode(&newer), Err(TaskStoreError::Corrupt(_))));
+    }
+}

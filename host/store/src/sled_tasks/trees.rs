@@ -1,0 +1,249 @@
+//! The sled trees of the task store and the one way to change them. Called by the committer thread (changes) and
+//! the blocking pool (reads). It knows layouts and order of keys, not the rules of tasks.
+
+use std::fs::File;
+use std::path::Path;
+
+use sled::transaction::{ConflictableTransactionError, TransactionError, Transactional};
+use sled::{Db, Tree};
+
+use super::records;
+use crate::tasks::rules::Entry;
+use crate::tasks::{LIST_LIMIT, Task, TaskFilter, TaskState, TaskStats, TaskStoreError};
+
+pub(super) const FORMAT: &[u8] = b"1";
+const FORMAT_KEY: &str = "format";
+const SEQUENCE_KEY: &str = "next_sequence";
+
+/// | Tree | Key | Value |
+/// |---|---|---|
+/// | `tasks` | id | record |
+/// | `ready` | inverted priority, sequence | id of a waiting task |
+/// | `leases` | deadline, sequence | id of a running task |
+/// | `finished` | end, sequence | id of an ended task |
+/// | `order` | sequence | id of any task |
+/// | `meta` | `format`, `next_sequence`, one count per state | |
+///
+/// Numbers in keys are big-endian, so that byte order is number order.
+pub(super) struct Trees {
+    db: Db,
+    /// sled's own file, opened once more: see [`Trees::flush`].
+    file: File,
+    tasks: Tree,
+    ready: Tree,
+    leases: Tree,
+    finished: Tree,
+    order: Tree,
+    meta: Tree,
+}
+
+impl Trees {
+    pub(super) fn new(db: Db, folder: &Path) -> Result<Self, TaskStoreError> {
+        let tree = |name: &str| db.open_tree(name).map_err(store_error);
+        Ok(Self {
+            file: File::open(folder.join("db")).map_err(|error| io_error(&error))?,
+            tasks: tree("tasks")?,
+            ready: tree("ready")?,
+            leases: tree("leases")?,
+            finished: tree("finished")?,
+            order: tree("order")?,
+            meta: tree("meta")?,
+            db,
+        })
+    }
+
+    pub(super) fn named(&self) -> [(&'static str, &Tree); 6] {
+        [
+            ("tasks", &self.tasks),
+            ("ready", &self.ready),
+            ("leases", &self.leases),
+            ("finished", &self.finished),
+            ("order", &self.order),
+            ("meta", &self.meta),
+        ]
+    }
+
+    /// Whether this database has been set up by [`Trees::set_up`].
+    pub(super) fn format(&self) -> Result<Option<Vec<u8>>, TaskStoreError> {
+        Ok(self.meta.get(FORMAT_KEY).map_err(store_error)?.map(|value| value.to_vec()))
+    }
+
+    pub(super) fn set_up(&self) -> Result<(), TaskStoreError> {
+        self.meta.insert(FORMAT_KEY, FORMAT).map_err(store_error)?;
+        self.flush()
+    }
+
+    /// Makes every earlier change durable. sled's flush alone ends in `sync_file_range`, which empties neither the
+    /// disk's own cache nor the file's metadata, so the file is synced as well.
+    pub(super) fn flush(&self) -> Result<(), TaskStoreError> {
+        self.db.flush().map_err(store_error)?;
+        self.file.sync_data().map_err(|error| io_error(&error))
+    }
+
+    pub(super) fn size_on_disk(&self) -> Result<u64, TaskStoreError> {
+        self.db.size_on_disk().map_err(store_error)
+    }
+
+    pub(super) fn next_sequence(&self) -> Result<u64, TaskStoreError> {
+        Ok(self.meta.get(SEQUENCE_KEY).map_err(store_error)?.map_or(0, |value| number(&value)))
+    }
+
+    /// Counts by state as stored, which the guard compares with the trees.
+    pub(super) fn counts(&self) -> Result<TaskStats, TaskStoreError> {
+        let mut stats = TaskStats::default();
+        for state in TaskState::ALL {
+            if let Some(value) = self.meta.get(state.as_str()).map_err(store_error)? {
+                *stats.of_state(state) = number(&value);
+            }
+        }
+        Ok(stats)
+    }
+
+    pub(super) fn get(&self, id: &[u8]) -> Result<Option<Entry>, TaskStoreError> {
+        self.tasks.get(id).map_err(store_error)?.map(|record| records::decode(&record)).transpose()
+    }
+
+    /// The waiting entry that is next: highest priority, then oldest.
+    pub(super) fn first_ready(&self) -> Result<Option<Entry>, TaskStoreError> {
+        self.ready.first().map_err(store_error)?.map(|(_, id)| self.indexed(&id)).transpose()
+    }
+
+    /// A running entry whose deadline is at or before `now_ms`; `u64::MAX` finds every running entry.
+    pub(super) fn first_expired(&self, now_ms: u64) -> Result<Option<Entry>, TaskStoreError> {
+        let first = self.leases.first().map_err(store_error)?.filter(|(key, _)| number(key) <= now_ms);
+        first.map(|(_, id)| self.indexed(&id)).transpose()
+    }
+
+    /// An entry that ended before `ms`.
+    pub(super) fn first_finished(&self, ms: u64) -> Result<Option<Entry>, TaskStoreError> {
+        let first = self.finished.first().map_err(store_error)?.filter(|(key, _)| number(key) < ms);
+        first.map(|(_, id)| self.indexed(&id)).transpose()
+    }
+
+    /// Newest first. Concurrent changes may be seen or not, each task for itself.
+    pub(super) fn list(&self, filter: &TaskFilter) -> Result<Vec<Task>, TaskStoreError> {
+        let limit = filter.limit.min(LIST_LIMIT);
+        let mut found = Vec::new();
+        // Two indexes hold few tasks among possibly many ended ones, but not by age: that is made good below.
+        let (ids, by_age) = match filter.state {
+            Some(TaskState::Waiting) => (&self.ready, false),
+            Some(TaskState::Running) => (&self.leases, false),
+            _ => (&self.order, true),
+        };
+        for item in ids.iter().rev() {
+            let (_, id) = item.map_err(store_error)?;
+            // A task may be removed between the two reads.
+            if let Some(entry) = self.get(&id)?
+                && filter.accepts(&entry.task)
+            {
+                found.push(entry);
+            }
+            if by_age && found.len() >= limit {
+                break;
+            }
+        }
+        found.sort_by_key(|entry| std::cmp::Reverse(entry.sequence));
+        found.truncate(limit);
+        Ok(found.into_iter().map(|entry| entry.task).collect())
+    }
+
+    /// Every record as it is stored, for the guard and the backup.
+    pub(super) fn records(&self) -> impl Iterator<Item = Result<sled::IVec, TaskStoreError>> + use<> {
+        self.tasks.iter().values().map(|record| record.map_err(store_error))
+    }
+
+    /// Writes `new` in place of `old` in every tree at once: adds with `old` none, removes with `new` none. Only
+    /// the committer thread calls this, so `old` is what is stored and the counts cannot race.
+    pub(super) fn replace(&self, old: Option<&Entry>, new: Option<&Entry>) -> Result<(), TaskStoreError> {
+        let record = new.map(records::encode).transpose()?;
+        let mut counts = self.counts()?;
+        if let Some(old) = old {
+            let count = counts.of_state(old.task.state);
+            *count = count.saturating_sub(1);
+        }
+        if let Some(new) = new {
+            *counts.of_state(new.task.state) += 1;
+        }
+        let changed = |state: TaskState| {
+            old.is_some_and(|old| old.task.state == state) || new.is_some_and(|new| new.task.state == state)
+        };
+        let trees = (&self.tasks, &self.ready, &self.leases, &self.finished, &self.order, &self.meta);
+        let outcome = trees.transaction(|(tasks, ready, leases, finished, order, meta)| {
+            let index = |entry: &Entry| match entry.task.state {
+                TaskState::Waiting => ready,
+                TaskState::Running => leases,
+                _ => finished,
+            };
+            if let Some(old) = old {
+                index(old).remove(index_key(old))?;
+                if new.is_none() {
+                    tasks.remove(old.task.id.as_ref().as_bytes())?;
+                    order.remove(&old.sequence.to_be_bytes())?;
+                }
+            }
+            if let (Some(new), Some(record)) = (new, &record) {
+                let id = new.task.id.as_ref().as_bytes();
+                index(new).insert(index_key(new), id)?;
+                tasks.insert(id, record.as_slice())?;
+                if old.is_none() {
+                    order.insert(&new.sequence.to_be_bytes(), id)?;
+                    meta.insert(SEQUENCE_KEY, &(new.sequence + 1).to_be_bytes())?;
+                }
+            }
+            for state in TaskState::ALL.into_iter().filter(|state| changed(*state)) {
+                let mut counts = counts;
+                meta.insert(state.as_str(), &counts.of_state(state).to_be_bytes())?;
+            }
+            Ok::<(), ConflictableTransactionError<()>>(())
+        });
+        outcome.map_err(|error| match error {
+            TransactionError::Storage(error) => store_error(error),
+            TransactionError::Abort(()) => TaskStoreError::Unavailable("a change was given up".to_owned()),
+        })
+    }
+
+    /// Follows an index entry to its record.
+    fn indexed(&self, id: &[u8]) -> Result<Entry, TaskStoreError> {
+        self.get(id)?
+            .ok_or_else(|| TaskStoreError::Corrupt("an index names a task that is not there".to_owned()))
+    }
+}
+
+/// The key of an entry in the index of its state.
+fn index_key(entry: &Entry) -> Vec<u8> {
+    let first = match (entry.task.state, &entry.holder) {
+        // Flipping the sign bit orders signed numbers as bytes; inverting puts the highest first.
+        (TaskState::Waiting, _) => {
+            let flipped = entry.task.priority.cast_unsigned() ^ 0x8000_0000;
+            u64::from(!flipped)
+        }
+        (_, Some(holder)) => holder.deadline_ms,
+        (_, None) => entry.task.finished_ms.unwrap_or(0),
+    };
+    [first.to_be_bytes(), entry.sequence.to_be_bytes()].concat()
+}
+
+/// The number in the first eight bytes; fewer read as 0.
+fn number(bytes: &[u8]) -> u64 {
+    bytes.first_chunk().map_or(0, |bytes| u64::from_be_bytes(*bytes))
+}
+
+/// Translates sled's errors. sled drops the operating system's code from some of them, but keeps the kind.
+pub(super) fn store_error(error: sled::Error) -> TaskStoreError {
+    match error {
+        sled::Error::Io(error) => io_error(&error),
+        sled::Error::Corruption { at, .. } => TaskStoreError::Corrupt(at.map_or_else(
+            || "a file does not match its checksum".to_owned(),
+            |at| format!("a file does not match its checksum at {at:?}"),
+        )),
+        other => TaskStoreError::Unavailable(other.to_string()),
+    }
+}
+
+pub(super) fn io_error(error: &std::io::Error) -> TaskStoreError {
+    if crate::objects::is_disk_full(error) {
+        TaskStoreError::Full(error.to_string())
+    } else {
+        TaskStoreError::Unavailable(error.to_string())
+    }
+}

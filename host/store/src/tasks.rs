@@ -1,0 +1,273 @@
+//! The words of task storage and the trait every task store fulfils. Called by the server's use cases and workers.
+//! It knows nothing of any engine: the rules are in `tasks/rules.rs`, the stores in `memory.rs` and `sled_tasks.rs`.
+
+use std::fmt;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use gesso_core::ids::TaskId;
+use tokio::sync::broadcast;
+
+use crate::keys::ObjectKey;
+
+pub(crate) mod rules;
+
+/// The longest inline payload in bytes. Longer ones go to the object store and are named by [`Payload::Object`].
+pub const INLINE_PAYLOAD_LIMIT: usize = 12 * 1024;
+
+/// The longest stored record in bytes. Larger values make sled's files grow without bound.
+pub const RECORD_LIMIT: usize = 16 * 1024;
+
+/// The most tasks [`TaskStore::list`] returns, whatever the filter asks for.
+pub const LIST_LIMIT: usize = 1000;
+
+/// A task is failed with this code when three of its attempts ended without a word.
+pub const CRASHED: &str = "crashed";
+
+/// A place where tasks wait, are leased to workers, and end.
+///
+/// Every `Ok` of a changing operation means the change is durable, and every read returns only what is durable.
+/// An attempt is one lease; its number fences late words of a worker that lost it.
+#[async_trait]
+pub trait TaskStore: Send + Sync {
+    /// Adds a waiting task. `Exists` if the id is taken, `TooLarge` or `Invalid` if the task cannot be stored.
+    async fn submit(&self, task: NewTask) -> Result<Task, TaskStoreError>;
+
+    /// Takes the waiting task with the highest priority, the oldest first among equals. Leases whose deadline has
+    /// passed are taken back before the choice: their attempt counts as lost.
+    async fn lease(&self, worker: &str, ttl: Duration) -> Result<Option<Lease>, TaskStoreError>;
+
+    /// Moves the deadline to `ttl` from now. The returned task tells whether a cancel was requested.
+    async fn extend(&self, lease: &Lease, ttl: Duration) -> Result<Task, TaskStoreError>;
+
+    /// Ends the task. `state` is terminal. Repeating the same words for the same attempt is answered like the first.
+    async fn finish(&self, lease: &Lease, state: TaskState, outcome: Outcome)
+    -> Result<Task, TaskStoreError>;
+
+    /// Gives the task back to wait, as a draining worker does. The attempt does not count as lost.
+    async fn release(&self, lease: &Lease) -> Result<Task, TaskStoreError>;
+
+    /// A waiting task becomes canceled at once, a running one is asked to stop, an ended one stays as it is.
+    async fn cancel(&self, id: &TaskId) -> Result<Task, TaskStoreError>;
+
+    async fn get(&self, id: &TaskId) -> Result<Option<Task>, TaskStoreError>;
+
+    /// The tasks that pass the filter, newest first.
+    async fn list(&self, filter: TaskFilter) -> Result<Vec<Task>, TaskStoreError>;
+
+    /// Hears of every durable change of a task's state, from now on. A slow receiver is told how much it missed.
+    fn subscribe(&self) -> broadcast::Receiver<TaskChange>;
+
+    async fn stats(&self) -> Result<TaskStats, TaskStoreError>;
+
+    /// Forgets tasks that ended before `ms` (Unix milliseconds) and returns how many. Their objects are the
+    /// caller's to delete.
+    async fn remove_terminal_before(&self, ms: u64) -> Result<u64, TaskStoreError>;
+}
+
+/// What a caller hands in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewTask {
+    pub id: TaskId,
+    /// What to do, in `[a-z0-9_-]`, at most 64 characters: `txt2img`.
+    pub kind: String,
+    /// Whose task it is: an owner slug, see [`crate::keys::check_owner`].
+    pub owner: String,
+    /// Higher runs first.
+    pub priority: i32,
+    pub payload: Payload,
+}
+
+/// The request a worker will carry out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Payload {
+    /// JSON text of at most [`INLINE_PAYLOAD_LIMIT`] bytes.
+    Inline(String),
+    /// An object that was stored before the task was submitted.
+    Object(ObjectKey),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum TaskState {
+    Waiting,
+    Running,
+    Succeeded,
+    Failed,
+    Canceled,
+}
+
+impl TaskState {
+    /// Every state, in the order of a task's life.
+    pub const ALL: [TaskState; 5] =
+        [Self::Waiting, Self::Running, Self::Succeeded, Self::Failed, Self::Canceled];
+
+    /// Whether a task in this state never changes again.
+    pub fn is_terminal(self) -> bool {
+        matches!(self, Self::Succeeded | Self::Failed | Self::Canceled)
+    }
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Waiting => "waiting",
+            Self::Running => "running",
+            Self::Succeeded => "succeeded",
+            Self::Failed => "failed",
+            Self::Canceled => "canceled",
+        }
+    }
+}
+
+impl fmt::Display for TaskState {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.as_str())
+    }
+}
+
+/// A task as the store knows it. All times are Unix milliseconds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Task {
+    pub id: TaskId,
+    pub kind: String,
+    pub owner: String,
+    pub priority: i32,
+    pub payload: Payload,
+    pub state: TaskState,
+    /// Set while a running task has been asked to stop and has not ended yet, and kept afterwards.
+    pub cancel_requested: bool,
+    /// The number of the newest lease, from 1; 0 before the first.
+    pub attempt: u32,
+    pub created_ms: u64,
+    pub updated_ms: u64,
+    /// When the newest attempt began.
+    pub started_ms: Option<u64>,
+    pub finished_ms: Option<u64>,
+    /// Present exactly when the state is terminal.
+    pub outcome: Option<Outcome>,
+    /// From 1; grows by one with every change that [`TaskStore::subscribe`] tells of.
+    pub revision: u64,
+}
+
+/// How a task ended.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Outcome {
+    /// Objects that were stored before the task was finished.
+    pub images: Vec<ObjectKey>,
+    /// The result JSON: parameters and info.
+    pub details: Option<ObjectKey>,
+    pub error: Option<TaskError>,
+}
+
+/// Why a task failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TaskError {
+    /// A stable word for programs.
+    pub code: String,
+    /// A sentence for people. Cut to 1,024 bytes when stored.
+    pub message: String,
+}
+
+/// The right of one worker to carry out one attempt until a deadline.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lease {
+    pub task: Task,
+    pub attempt: u32,
+    pub worker: String,
+    pub deadline_ms: u64,
+}
+
+/// Which tasks to list; `None` means any.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TaskFilter {
+    pub state: Option<TaskState>,
+    pub owner: Option<String>,
+    /// At most [`LIST_LIMIT`].
+    pub limit: usize,
+}
+
+impl Default for TaskFilter {
+    fn default() -> Self {
+        Self { state: None, owner: None, limit: 100 }
+    }
+}
+
+impl TaskFilter {
+    pub(crate) fn accepts(&self, task: &Task) -> bool {
+        self.state.is_none_or(|state| state == task.state)
+            && self.owner.as_deref().is_none_or(|owner| owner == task.owner)
+    }
+}
+
+/// Told to subscribers after a change is durable.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TaskChange {
+    pub id: TaskId,
+    pub state: TaskState,
+    pub revision: u64,
+}
+
+impl TaskChange {
+    pub(crate) fn of(task: &Task) -> Self {
+        Self { id: task.id.clone(), state: task.state, revision: task.revision }
+    }
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct TaskStats {
+    pub waiting: u64,
+    pub running: u64,
+    pub succeeded: u64,
+    pub failed: u64,
+    pub canceled: u64,
+    /// Bytes of the store's files; 0 for the memory store.
+    pub size_on_disk: u64,
+}
+
+impl TaskStats {
+    pub fn total(&self) -> u64 {
+        self.waiting + self.running + self.succeeded + self.failed + self.canceled
+    }
+
+    pub(crate) fn of_state(&mut self, state: TaskState) -> &mut u64 {
+        match state {
+            TaskState::Waiting => &mut self.waiting,
+            TaskState::Running => &mut self.running,
+            TaskState::Succeeded => &mut self.succeeded,
+            TaskState::Failed => &mut self.failed,
+            TaskState::Canceled => &mut self.canceled,
+        }
+    }
+}
+
+/// What went wrong, named by what the caller does next.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TaskStoreError {
+    /// Answer "not found".
+    #[error("there is no task with this id; it may have been removed by retention")]
+    NotFound,
+    /// Answer "conflict".
+    #[error("a task with this id exists already; choose another id or leave it out")]
+    Exists,
+    /// Drop the attempt's results: another attempt, or none, has the right to speak.
+    #[error("the lease is no longer valid; discard this attempt's results")]
+    Fenced,
+    /// Move the payload to the object store, or refuse it.
+    #[error("the task needs {bytes} bytes where {limit} are allowed; store large inputs as objects")]
+    TooLarge { bytes: usize, limit: usize },
+    /// Correct the call.
+    #[error("{0}")]
+    Invalid(String),
+    /// Answer "insufficient storage" until space is freed.
+    #[error("the disk of the data folder is full ({0}); free some space, the server goes on by itself")]
+    Full(String),
+    /// Stop the other process, or choose another folder.
+    #[error("another process uses this data folder ({0}); stop it or choose another folder")]
+    InUse(String),
+    /// Stop and restore a backup; nothing was changed.
+    #[error(
+        "the task store is damaged: {0}; move its folder away and restore the newest backup into a new one"
+    )]
+    Corrupt(String),
+    /// Try again later.
+    #[error("the task store cannot answer now: {0}; try again shortly")]
+    Unavailable(String),
+}

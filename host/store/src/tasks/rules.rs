@@ -1,0 +1,226 @@
+//! What may happen to a task, as pure functions on one entry. Both stores apply these and add only where entries
+//! are kept, so that they cannot disagree. It knows no clock, file or thread.
+
+use std::time::Duration;
+
+use super::{
+    CRASHED, INLINE_PAYLOAD_LIMIT, Lease, NewTask, Outcome, Payload, Task, TaskError, TaskState,
+    TaskStoreError,
+};
+use crate::keys;
+
+/// After this many attempts that ended without a word (process death, expired lease) a task is failed: a request
+/// that kills its worker must not do so for ever.
+pub(crate) const MAX_LOST_ATTEMPTS: u32 = 3;
+
+/// Longer error messages are cut, because an error report must never stop a task from ending.
+pub(crate) const ERROR_MESSAGE_LIMIT: usize = 1024;
+
+/// A task together with what the store alone needs to know.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Entry {
+    pub(crate) task: Task,
+    /// Order of submission, unique in the store.
+    pub(crate) sequence: u64,
+    pub(crate) lost_attempts: u32,
+    /// Present exactly while the task is running.
+    pub(crate) holder: Option<Holder>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Holder {
+    pub(crate) worker: String,
+    pub(crate) deadline_ms: u64,
+}
+
+impl Entry {
+    pub(crate) fn new(new: NewTask, sequence: u64, now_ms: u64) -> Result<Self, TaskStoreError> {
+        if let Payload::Inline(text) = &new.payload
+            && text.len() > INLINE_PAYLOAD_LIMIT
+        {
+            return Err(TaskStoreError::TooLarge { bytes: text.len(), limit: INLINE_PAYLOAD_LIMIT });
+        }
+        check_name("the kind of a task", &new.kind)?;
+        keys::check_owner(&new.owner).map_err(|error| TaskStoreError::Invalid(error.to_string()))?;
+        let task = Task {
+            id: new.id,
+            kind: new.kind,
+            owner: new.owner,
+            priority: new.priority,
+            payload: new.payload,
+            state: TaskState::Waiting,
+            cancel_requested: false,
+            attempt: 0,
+            created_ms: now_ms,
+            updated_ms: now_ms,
+            started_ms: None,
+            finished_ms: None,
+            outcome: None,
+            revision: 1,
+        };
+        Ok(Self { task, sequence, lost_attempts: 0, holder: None })
+    }
+
+    /// A waiting entry starts its next attempt.
+    pub(crate) fn lease(
+        &mut self,
+        worker: &str,
+        ttl: Duration,
+        now_ms: u64,
+    ) -> Result<Lease, TaskStoreError> {
+        check_name("the name of a worker", worker)?;
+        let deadline_ms = deadline(ttl, now_ms);
+        self.holder = Some(Holder { worker: worker.to_owned(), deadline_ms });
+        self.task.attempt += 1;
+        self.task.started_ms = Some(now_ms);
+        self.change(TaskState::Running, now_ms);
+        Ok(Lease {
+            task: self.task.clone(),
+            attempt: self.task.attempt,
+            worker: worker.to_owned(),
+            deadline_ms,
+        })
+    }
+
+    /// Whether the deadline has passed without the worker saying a word.
+    pub(crate) fn has_expired(&self, now_ms: u64) -> bool {
+        self.holder.as_ref().is_some_and(|holder| holder.deadline_ms <= now_ms)
+    }
+
+    pub(crate) fn extend(&mut self, lease: &Lease, ttl: Duration, now_ms: u64) -> Result<(), TaskStoreError> {
+        // A lease that expired unnoticed is still the newest attempt, so extending it harms nobody.
+        self.holder_of(lease)?.deadline_ms = deadline(ttl, now_ms);
+        Ok(())
+    }
+
+    /// Returns whether anything changed: a worker that heard no answer may repeat itself.
+    pub(crate) fn finish(
+        &mut self,
+        lease: &Lease,
+        state: TaskState,
+        mut outcome: Outcome,
+        now_ms: u64,
+    ) -> Result<bool, TaskStoreError> {
+        if !state.is_terminal() {
+            return Err(TaskStoreError::Invalid(format!(
+                "a task cannot be finished as {state}; use release"
+            )));
+        }
+        if let Some(error) = &mut outcome.error {
+            cut(&mut error.message, ERROR_MESSAGE_LIMIT);
+            cut(&mut error.code, keys::SLUG_LIMIT);
+        }
+        if self.task.attempt == lease.attempt
+            && self.task.state == state
+            && self.task.outcome.as_ref() == Some(&outcome)
+        {
+            return Ok(false);
+        }
+        self.holder_of(lease)?;
+        self.end(state, outcome, now_ms);
+        Ok(true)
+    }
+
+    pub(crate) fn release(&mut self, lease: &Lease, now_ms: u64) -> Result<(), TaskStoreError> {
+        self.holder_of(lease)?;
+        self.return_to_wait(now_ms);
+        Ok(())
+    }
+
+    /// Returns whether anything changed.
+    pub(crate) fn cancel(&mut self, now_ms: u64) -> bool {
+        match self.task.state {
+            TaskState::Waiting => {
+                self.task.cancel_requested = true;
+                self.end(TaskState::Canceled, Outcome::default(), now_ms);
+                true
+            }
+            TaskState::Running if !self.task.cancel_requested => {
+                self.task.cancel_requested = true;
+                self.change(TaskState::Running, now_ms);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// The running attempt ended without a word: its process died or its lease expired.
+    pub(crate) fn lose(&mut self, now_ms: u64) {
+        self.lost_attempts += 1;
+        if self.lost_attempts >= MAX_LOST_ATTEMPTS && !self.task.cancel_requested {
+            let message = format!(
+                "{} attempts ended because the server or its worker stopped; the request may be the cause",
+                self.lost_attempts
+            );
+            let error = Some(TaskError { code: CRASHED.to_owned(), message });
+            self.end(TaskState::Failed, Outcome { error, ..Outcome::default() }, now_ms);
+        } else {
+            self.return_to_wait(now_ms);
+        }
+    }
+
+    /// A running task waits again, unless it was asked to stop: then nothing is left to do for it.
+    pub(crate) fn return_to_wait(&mut self, now_ms: u64) {
+        if self.task.cancel_requested {
+            self.end(TaskState::Canceled, Outcome::default(), now_ms);
+        } else {
+            self.holder = None;
+            self.change(TaskState::Waiting, now_ms);
+        }
+    }
+
+    fn holder_of(&mut self, lease: &Lease) -> Result<&mut Holder, TaskStoreError> {
+        match &mut self.holder {
+            Some(holder) if self.task.attempt == lease.attempt && holder.worker == lease.worker => Ok(holder),
+            _ => Err(TaskStoreError::Fenced),
+        }
+    }
+
+    fn end(&mut self, state: TaskState, outcome: Outcome, now_ms: u64) {
+        self.holder = None;
+        self.task.outcome = Some(outcome);
+        self.task.finished_ms = Some(now_ms);
+        self.change(state, now_ms);
+    }
+
+    fn change(&mut self, state: TaskState, now_ms: u64) {
+        self.task.state = state;
+        self.task.updated_ms = now_ms;
+        self.task.revision += 1;
+    }
+}
+
+fn deadline(ttl: Duration, now_ms: u64) -> u64 {
+    now_ms.saturating_add(u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX))
+}
+
+fn check_name(what: &str, name: &str) -> Result<(), TaskStoreError> {
+    if keys::is_slug(name) {
+        return Ok(());
+    }
+    Err(TaskStoreError::Invalid(format!(
+        "{what} must be 1 to {} characters of a-z, A-Z, 0-9, '_' and '-'",
+        keys::SLUG_LIMIT
+    )))
+}
+
+fn cut(text: &mut String, limit: usize) {
+    text.truncate(text.floor_char_boundary(limit));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cuts_a_long_message_between_characters() {
+        let mut text = "é".repeat(5);
+        cut(&mut text, 3);
+        assert_eq!(text, "é");
+    }
+
+    #[test]
+    fn a_deadline_beyond_time_is_the_end_of_time() {
+        assert_eq!(deadline(Duration::MAX, 5), u64::MAX);
+    }
+}

@@ -1,0 +1,165 @@
+//! The conformance suite over both task stores, and a state machine that compares sled with the memory model, also
+//! across restarts.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use gesso_store::testing::ManualClock;
+use gesso_store::testing::conformance::{Subject, new_task, outcome};
+use gesso_store::{
+    Lease, MemoryTasks, NewTask, SledSettings, SledTasks, Task, TaskFilter, TaskState, TaskStats, TaskStore,
+    TaskStoreError,
+};
+use proptest::prelude::*;
+
+const NOW: u64 = 1_800_000_000_000;
+
+mod memory {
+    use super::*;
+
+    async fn subject() -> (Subject, ()) {
+        let clock = ManualClock::new(NOW);
+        (Subject { store: Arc::new(MemoryTasks::new(Arc::new(clock.clone()))), clock }, ())
+    }
+
+    gesso_store::conformance_tests!(subject);
+}
+
+mod sled {
+    use super::*;
+
+    async fn subject() -> (Subject, tempfile::TempDir) {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let clock = ManualClock::new(NOW);
+        let store = open(folder.path(), &clock).await;
+        (Subject { store: Arc::new(store), clock }, folder)
+    }
+
+    gesso_store::conformance_tests!(subject);
+}
+
+/// Without a reserve: the machine that runs the tests may be nearly full.
+async fn open(folder: &std::path::Path, clock: &ManualClock) -> SledTasks {
+    let settings = SledSettings { reserve_bytes: Some(0), ..SledSettings::default() };
+    SledTasks::open(folder, settings, Arc::new(clock.clone())).await.expect("the store opens")
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    Submit { id: u8, priority: i8 },
+    Lease { worker: u8, seconds: u64 },
+    Extend { lease: usize, seconds: u64 },
+    Finish { lease: usize, state: TaskState },
+    Release { lease: usize },
+    Cancel { id: u8 },
+    Remove { seconds_ago: u64 },
+    Wait { seconds: u64 },
+    Restart,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let end = prop::sample::select(vec![TaskState::Succeeded, TaskState::Failed, TaskState::Canceled]);
+    prop_oneof![
+        4 => (0u8..12, any::<i8>()).prop_map(|(id, priority)| Step::Submit { id, priority }),
+        6 => (0u8..3, 1u64..40).prop_map(|(worker, seconds)| Step::Lease { worker, seconds }),
+        2 => (0usize..8, 1u64..40).prop_map(|(lease, seconds)| Step::Extend { lease, seconds }),
+        3 => (0usize..8, end).prop_map(|(lease, state)| Step::Finish { lease, state }),
+        1 => (0usize..8).prop_map(|lease| Step::Release { lease }),
+        1 => (0u8..12).prop_map(|id| Step::Cancel { id }),
+        1 => (0u64..60).prop_map(|seconds_ago| Step::Remove { seconds_ago }),
+        2 => (0u64..30).prop_map(|seconds| Step::Wait { seconds }),
+        1 => Just(Step::Restart),
+    ]
+}
+
+/// What a step said, in one shape for both stores.
+#[derive(Debug, PartialEq)]
+enum Said {
+    Task(Result<Task, TaskStoreError>),
+    Lease(Result<Option<Lease>, TaskStoreError>),
+    Removed(Result<u64, TaskStoreError>),
+    Nothing,
+}
+
+async fn apply(store: &dyn TaskStore, step: &Step, leases: &[Lease], now_ms: u64) -> Said {
+    // The newest leases, so that valid and stale ones are both likely.
+    let lease = |index: usize| leases.iter().rev().nth(index);
+    let id = |id: u8| new_task(&format!("t{id}")).id;
+    match step {
+        Step::Submit { id, priority } => {
+            let priority = i32::from(*priority / 40);
+            Said::Task(store.submit(NewTask { priority, ..new_task(&format!("t{id}")) }).await)
+        }
+        Step::Lease { worker, seconds } => {
+            Said::Lease(store.lease(&format!("worker{worker}"), Duration::from_secs(*seconds)).await)
+        }
+        Step::Extend { lease: index, seconds } => match lease(*index) {
+            Some(lease) => Said::Task(store.extend(lease, Duration::from_secs(*seconds)).await),
+            None => Said::Nothing,
+        },
+        Step::Finish { lease: index, state } => match lease(*index) {
+            Some(lease) => Said::Task(store.finish(lease, *state, outcome(lease)).await),
+            None => Said::Nothing,
+        },
+        Step::Release { lease: index } => match lease(*index) {
+            Some(lease) => Said::Task(store.release(lease).await),
+            None => Said::Nothing,
+        },
+        Step::Cancel { id: number } => Said::Task(store.cancel(&id(*number)).await),
+        Step::Remove { seconds_ago } => {
+            Said::Removed(store.remove_terminal_before(now_ms - seconds_ago * 1000).await)
+        }
+        Step::Wait { .. } | Step::Restart => Said::Nothing,
+    }
+}
+
+async fn everything(store: &dyn TaskStore) -> (Vec<Task>, TaskStats) {
+    let tasks =
+        store.list(TaskFilter { limit: 1000, ..TaskFilter::default() }).await.expect("the store answers");
+    let stats = store.stats().await.expect("the store answers");
+    (tasks, TaskStats { size_on_disk: 0, ..stats })
+}
+
+async fn compare(steps: Vec<Step>) -> Result<(), TestCaseError> {
+    use gesso_store::Clock as _;
+
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let clock = ManualClock::new(NOW);
+    let model = MemoryTasks::new(Arc::new(clock.clone()));
+    let mut sled = open(folder.path(), &clock).await;
+    let mut leases = Vec::new();
+    for step in &steps {
+        match step {
+            Step::Wait { seconds } => clock.advance(Duration::from_secs(*seconds)),
+            Step::Restart => {
+                drop(sled);
+                sled = open(folder.path(), &clock).await;
+                model.restart();
+            }
+            _ => {
+                let expected = apply(&model, step, &leases, clock.now_ms()).await;
+                let said = apply(&sled, step, &leases, clock.now_ms()).await;
+                prop_assert_eq!(&said, &expected, "after {:?}", step);
+                if let Said::Lease(Ok(Some(lease))) = said {
+                    leases.push(lease);
+                }
+            }
+        }
+    }
+    prop_assert_eq!(everything(&sled).await, everything(&model).await);
+    drop(sled);
+    let sled = open(folder.path(), &clock).await;
+    model.restart();
+    prop_assert_eq!(everything(&sled).await, everything(&model).await);
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn sled_answers_every_step_like_the_model(steps in prop::collection::vec(step(), 1..60)) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        runtime.block_on(compare(steps))?;
+    }
+}

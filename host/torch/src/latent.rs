@@ -1,0 +1,121 @@
+//! The latents of one picture under way, and the linear combinations a sampler's plan asks for. f32 throughout.
+//! Knows neither networks nor prompts.
+
+use gesso_core::sampler::{Assign, Register};
+use tch::{Kind, TchError, Tensor};
+
+/// Registers of one picture; each is `[1, 4, rows, columns]`.
+pub(crate) struct Latents {
+    pub(crate) x: Tensor,
+    pub(crate) denoised: Option<Tensor>,
+    saved: Vec<Option<Tensor>>,
+}
+
+impl Latents {
+    /// `noise * scale` as the first latent.
+    pub(crate) fn new(noise: &[f32], rows: i64, columns: i64, scale: f64) -> Result<Self, TchError> {
+        let x = tensor(noise, &[1, 4, rows, columns])?.f_mul_scalar(scale)?;
+        Ok(Self { x, denoised: None, saved: Vec::new() })
+    }
+
+    /// A draw in the shape of this picture's latents.
+    pub(crate) fn draw(&self, noise: &[f32]) -> Result<Tensor, TchError> {
+        tensor(noise, &self.x.size())
+    }
+
+    /// Carries out assignments in order.
+    ///
+    /// # Errors
+    /// [`TchError::Shape`] when one names a register that holds nothing.
+    pub(crate) fn assign(&mut self, list: &[Assign], noise: Option<&Tensor>) -> Result<(), TchError> {
+        for Assign { target, terms } in list {
+            let mut sum: Option<Tensor> = None;
+            for (coefficient, register) in terms {
+                let term = self.read(*register, noise)?.f_mul_scalar(*coefficient)?;
+                sum = Some(match sum {
+                    None => term,
+                    Some(sum) => sum.f_add(&term)?,
+                });
+            }
+            let value = sum.map_or_else(|| self.x.f_zeros_like(), Ok)?;
+            match target {
+                Register::X => self.x = value,
+                Register::Denoised => self.denoised = Some(value),
+                Register::Noise => return Err(TchError::Shape("a plan may not write its noise".into())),
+                Register::Saved(index) => {
+                    let index = usize::from(*index);
+                    if self.saved.len() <= index {
+                        self.saved.resize_with(index + 1, || None);
+                    }
+                    self.saved[index] = Some(value);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the latent holds numbers only.
+    pub(crate) fn is_finite(&self) -> Result<bool, TchError> {
+        bool::try_from(self.x.f_isfinite()?.f_all()?)
+    }
+
+    fn read<'a>(&'a self, register: Register, noise: Option<&'a Tensor>) -> Result<&'a Tensor, TchError> {
+        let found = match register {
+            Register::X => Some(&self.x),
+            Register::Denoised => self.denoised.as_ref(),
+            Register::Noise => noise,
+            Register::Saved(index) => self.saved.get(usize::from(index)).and_then(Option::as_ref),
+        };
+        found.ok_or_else(|| TchError::Shape(format!("the plan reads {register:?} before it holds anything")))
+    }
+}
+
+fn tensor(values: &[f32], shape: &[i64]) -> Result<Tensor, TchError> {
+    // `f_reshape` refuses a length that is not the shape's.
+    Tensor::f_from_slice(values)?.f_to_kind(Kind::Float)?.f_reshape(shape)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn values(tensor: &Tensor) -> Vec<f32> {
+        Vec::try_from(tensor.flatten(0, -1)).unwrap()
+    }
+
+    #[test]
+    fn reads_the_right_side_before_it_writes_the_target() {
+        let mut latents = Latents::new(&[1.0, 2.0, 3.0, 4.0], 1, 1, 2.0).unwrap();
+        let noise = latents.draw(&[1.0; 4]).unwrap();
+        let list = [
+            Assign { target: Register::Saved(3), terms: vec![(1.0, Register::X)] },
+            Assign { target: Register::X, terms: vec![(0.5, Register::X), (-1.0, Register::Noise)] },
+            Assign { target: Register::X, terms: vec![(1.0, Register::X), (1.0, Register::Saved(3))] },
+        ];
+        latents.assign(&list, Some(&noise)).unwrap();
+        assert_eq!(values(&latents.x), [2.0, 5.0, 8.0, 11.0]);
+    }
+
+    #[test]
+    fn refuses_to_read_a_register_that_holds_nothing() {
+        let mut latents = Latents::new(&[0.0; 4], 1, 1, 1.0).unwrap();
+        for register in [Register::Denoised, Register::Noise, Register::Saved(7)] {
+            let list = [Assign { target: Register::X, terms: vec![(1.0, register)] }];
+            assert!(latents.assign(&list, None).is_err(), "{register:?}");
+        }
+    }
+
+    #[test]
+    fn refuses_noise_of_another_size() {
+        assert!(Latents::new(&[0.0; 5], 1, 1, 1.0).is_err());
+        assert!(Latents::new(&[0.0; 4], 1, 1, 1.0).unwrap().draw(&[0.0; 8]).is_err());
+    }
+
+    #[test]
+    fn sees_what_is_no_number() {
+        for value in [f32::NAN, f32::INFINITY] {
+            assert!(!Latents::new(&[0.0, value, 0.0, 0.0], 1, 1, 1.0).unwrap().is_finite().unwrap());
+        }
+        assert!(Latents::new(&[0.0; 4], 1, 1, 1.0).unwrap().is_finite().unwrap());
+    }
+}

@@ -1,0 +1,327 @@
+//! Works out which network a checkpoint holds from the names and shapes in its header: one code path for every
+//! size of Stable Diffusion 1.x. Pure over the header. What shapes cannot tell comes from the metadata.
+
+use crate::error::Problem;
+use crate::header::Header;
+
+pub(crate) const NORM_NUM_GROUPS: &str = "gesso.norm_num_groups";
+pub(crate) const NUM_ATTENTION_HEADS: &str = "gesso.num_attention_heads";
+
+pub(crate) const UNET: &str = "model.diffusion_model.";
+pub(crate) const VAE: &str = "first_stage_model.";
+pub(crate) const TEXT: &str = "cond_stage_model.transformer.text_model.";
+/// Where files of the first months keep the text encoder.
+pub(crate) const TEXT_OLD: &str = "cond_stage_model.transformer.";
+
+/// CLIP's heads are 64 wide at every size.
+const TEXT_HEAD_WIDTH: i64 = 64;
+/// Ids in CLIP's vocabulary; begin and end are the last two.
+const VOCABULARY: i64 = 49_408;
+/// Tokens the encoder sees at once: 75 and the begin and end marks.
+const POSITIONS: i64 = 77;
+const LATENT_CHANNELS: i64 = 4;
+/// Widest layer believed; SD1.x has 2560. Keeps sums and products of shapes far from overflow.
+const CHANNELS_MAX: i64 = 1 << 16;
+/// Most blocks in a row believed; SD1.x has 12.
+const BLOCKS_MAX: usize = 256;
+
+/// The three networks of a checkpoint.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Layout {
+    pub unet: UnetLayout,
+    pub vae: VaeLayout,
+    pub text: TextLayout,
+    /// Where in the file the text encoder is.
+    pub text_prefix: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnetLayout {
+    pub base_channels: i64,
+    pub latent_channels: i64,
+    /// Without block 0, which is always the first convolution.
+    pub input: Vec<InputBlock>,
+    pub middle: Attention,
+    pub output: Vec<OutputBlock>,
+    pub context_width: i64,
+    pub groups: i64,
+    pub heads: i64,
+}
+
+impl UnetLayout {
+    pub fn time_channels(&self) -> i64 {
+        self.base_channels * 4
+    }
+}
+
+/// Channels into and out of a residual block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Residual {
+    pub inputs: i64,
+    pub outputs: i64,
+}
+
+/// A spatial transformer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Attention {
+    pub channels: i64,
+    pub depth: usize,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum InputBlock {
+    Residual(Residual, Option<Attention>),
+    Halve { channels: i64 },
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OutputBlock {
+    pub residual: Residual,
+    pub attention: Option<Attention>,
+    pub upsample: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VaeLayout {
+    pub latent_channels: i64,
+    pub encoder: VaeHalf,
+    pub decoder: VaeHalf,
+    pub groups: i64,
+}
+
+/// Encoder or decoder; levels are numbered as in the file, 0 at the picture's own size.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VaeHalf {
+    pub base_channels: i64,
+    pub deep_channels: i64,
+    pub levels: Vec<VaeLevel>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VaeLevel {
+    /// Never empty.
+    pub blocks: Vec<Residual>,
+    pub resamples: bool,
+}
+
+impl VaeLevel {
+    /// Channels that leave the level.
+    pub fn channels(&self) -> i64 {
+        self.blocks.last().map_or(0, |block| block.outputs)
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TextLayout {
+    pub width: i64,
+    pub hidden: i64,
+    pub layers: usize,
+    pub heads: i64,
+    pub vocabulary: i64,
+    pub positions: i64,
+}
+
+impl Layout {
+    /// Reads the layout off a header.
+    ///
+    /// # Errors
+    /// [`Problem::Unsupported`] names another model family where it is recognised; otherwise the first key that
+    /// does not fit.
+    pub fn detect(header: &Header) -> Result<Self, Problem> {
+        refuse_other_families(header)?;
+        let groups = metadata_number(header, NORM_NUM_GROUPS, 32)?;
+        let heads = metadata_number(header, NUM_ATTENTION_HEADS, 8)?;
+        let text_prefix =
+            if header.has(&format!("{TEXT}embeddings.token_embedding.weight")) { TEXT } else { TEXT_OLD };
+        let text = text_layout(header, text_prefix)?;
+        let unet = unet_layout(header, groups, heads)?;
+        if unet.context_width != text.width {
+            let (text, unet) = (text.width, unet.context_width);
+            return Err(Problem::Unsupported(format!(
+                "its text encoder is {text} wide but its UNet reads contexts {unet} wide"
+            )));
+        }
+        Ok(Self { unet, vae: vae_layout(header, groups)?, text, text_prefix })
+    }
+}
+
+fn refuse_other_families(header: &Header) -> Result<(), Problem> {
+    let any = |prefix: &str| header.tensors.keys().any(|key| key.starts_with(prefix));
+    let family = if any("conditioner.embedders.1.") || any("model.diffusion_model.label_emb.") {
+        "it is a Stable Diffusion XL checkpoint"
+    } else if any("conditioner.embedders.0.") || any("cond_stage_model.model.") {
+        "it is a Stable Diffusion 2.x checkpoint"
+    } else if any("model.diffusion_model.joint_blocks.") {
+        "it is a Stable Diffusion 3 checkpoint"
+    } else if any("double_blocks.") || any("model.diffusion_model.double_blocks.") {
+        "it is a Flux checkpoint"
+    } else if any("lora_unet_") || any("lora_te_") {
+        "it is a LoRA, not a checkpoint"
+    } else if any("down_blocks.") || any("decoder.up_blocks.") {
+        "it is one part of a model folder in diffusers' layout"
+    } else {
+        let prediction = header.metadata.get("modelspec.prediction_type").map(String::as_str);
+        return match prediction {
+            None | Some("epsilon" | "eps") => Ok(()),
+            Some(other) => Err(Problem::Unsupported(format!("it predicts {other:?} instead of epsilon"))),
+        };
+    };
+    Err(Problem::Unsupported(family.into()))
+}
+
+fn metadata_number(header: &Header, key: &'static str, default: i64) -> Result<i64, Problem> {
+    let Some(value) = header.metadata.get(key) else { return Ok(default) };
+    match value.parse() {
+        Ok(number) if (1..=1024).contains(&number) => Ok(number),
+        _ => Err(Problem::Metadata {
+            key,
+            value: value.clone(),
+            reason: "is not a number from 1 to 1024".into(),
+        }),
+    }
+}
+
+/// The shape of a tensor that must be there, with the wanted rank and every size in `1..=CHANNELS_MAX`.
+fn shape<const RANK: usize>(header: &Header, key: &str) -> Result<[i64; RANK], Problem> {
+    let found = header.shape(key).ok_or_else(|| Problem::Missing(key.to_owned()))?;
+    let wrong = || Problem::Shape {
+        key: key.to_owned(),
+        found: found.to_vec(),
+        expected: format!("{RANK} sizes from 1 to {CHANNELS_MAX}"),
+    };
+    let sizes: [i64; RANK] = found.try_into().map_err(|_| wrong())?;
+    if sizes.iter().all(|size| (1..=CHANNELS_MAX).contains(size)) { Ok(sizes) } else { Err(wrong()) }
+}
+
+/// How many of `prefix0suffix`, `prefix1suffix`, … are there without a gap.
+fn count(header: &Header, prefix: &str, suffix: &str) -> usize {
+    (0..BLOCKS_MAX).take_while(|index| header.has(&format!("{prefix}{index}{suffix}"))).count()
+}
+
+fn text_layout(header: &Header, prefix: &str) -> Result<TextLayout, Problem> {
+    let token_key = format!("{prefix}embeddings.token_embedding.weight");
+    let [vocabulary, width] = shape(header, &token_key)?;
+    let position_key = format!("{prefix}embeddings.position_embedding.weight");
+    let [positions, _] = shape::<2>(header, &position_key)?;
+    for (key, found, expected) in
+        [(&token_key, vocabulary, VOCABULARY), (&position_key, positions, POSITIONS)]
+    {
+        if found != expected {
+            let (key, found) = (key.clone(), vec![found, width]);
+            return Err(Problem::Shape { key, found, expected: format!("{expected} rows") });
+        }
+    }
+    if width % TEXT_HEAD_WIDTH != 0 {
+        return Err(Problem::Unsupported(format!("its text encoder is {width} wide, no multiple of 64")));
+    }
+    let layers = count(header, &format!("{prefix}encoder.layers."), ".layer_norm1.weight");
+    let [hidden, _] = shape::<2>(header, &format!("{prefix}encoder.layers.0.mlp.fc1.weight"))?;
+    Ok(TextLayout { width, hidden, layers, heads: width / TEXT_HEAD_WIDTH, vocabulary, positions })
+}
+
+fn unet_layout(header: &Header, groups: i64, heads: i64) -> Result<UnetLayout, Problem> {
+    let first = format!("{UNET}input_blocks.0.0.weight");
+    let [base_channels, latent_channels, _, _] = shape(header, &first)?;
+    if latent_channels != LATENT_CHANNELS {
+        let kind = if latent_channels == 9 { "an inpainting checkpoint" } else { "a checkpoint" };
+        return Err(Problem::Unsupported(format!(
+            "it is {kind} whose UNet reads {latent_channels} channels"
+        )));
+    }
+    if base_channels % 2 != 0 {
+        return Err(Problem::Unsupported(format!("its UNet begins with an odd {base_channels} channels")));
+    }
+    let mut channels = base_channels;
+    let mut skips = vec![channels];
+    let mut input = Vec::new();
+    for index in 1..BLOCKS_MAX {
+        let at = format!("{UNET}input_blocks.{index}.");
+        if header.has(&format!("{at}0.op.weight")) {
+            input.push(InputBlock::Halve { channels });
+        } else if header.has(&format!("{at}0.in_layers.0.weight")) {
+            let residual = unet_residual(header, &at, channels)?;
+            channels = residual.outputs;
+            input.push(InputBlock::Residual(residual, attention(header, &format!("{at}1."), channels)?));
+        } else {
+            break;
+        }
+        skips.push(channels);
+    }
+    let middle_at = format!("{UNET}middle_block.1.");
+    let middle = attention(header, &middle_at, channels)?
+        .ok_or_else(|| Problem::Missing(format!("{middle_at}norm.weight")))?;
+    let mut output = Vec::new();
+    while let Some(skip) = skips.pop() {
+        let at = format!("{UNET}output_blocks.{}.", output.len());
+        let residual = unet_residual(header, &at, channels + skip)?;
+        channels = residual.outputs;
+        let attention = attention(header, &format!("{at}1."), channels)?;
+        let place = if attention.is_some() { 2 } else { 1 };
+        let upsample = header.has(&format!("{at}{place}.conv.weight"));
+        output.push(OutputBlock { residual, attention, upsample });
+    }
+    let halvings = input.iter().filter(|block| matches!(block, InputBlock::Halve { .. })).count();
+    let doublings = output.iter().filter(|block| block.upsample).count();
+    if halvings != doublings || channels != base_channels {
+        return Err(Problem::Unsupported("its UNet does not come back to the size it begins with".into()));
+    }
+    let context_key = format!("{middle_at}transformer_blocks.0.attn2.to_k.weight");
+    let [_, context_width] = shape(header, &context_key)?;
+    Ok(UnetLayout { base_channels, latent_channels, input, middle, output, context_width, groups, heads })
+}
+
+fn unet_residual(header: &Header, at: &str, inputs: i64) -> Result<Residual, Problem> {
+    let [outputs, _, _, _] = shape(header, &format!("{at}0.in_layers.2.weight"))?;
+    Ok(Residual { inputs, outputs })
+}
+
+fn attention(header: &Header, at: &str, channels: i64) -> Result<Option<Attention>, Problem> {
+    if !header.has(&format!("{at}norm.weight")) {
+        return Ok(None);
+    }
+    let depth = count(header, &format!("{at}transformer_blocks."), ".norm1.weight");
+    if depth == 0 {
+        return Err(Problem::Missing(format!("{at}transformer_blocks.0.norm1.weight")));
+    }
+    Ok(Some(Attention { channels, depth }))
+}
+
+fn vae_layout(header: &Header, groups: i64) -> Result<VaeLayout, Problem> {
+    let [encoder_base, _, _, _] = shape(header, &format!("{VAE}encoder.conv_in.weight"))?;
+    let [deep, latent_channels, _, _] = shape(header, &format!("{VAE}decoder.conv_in.weight"))?;
+    if latent_channels != LATENT_CHANNELS {
+        return Err(Problem::Unsupported(format!("its VAE has {latent_channels} latent channels")));
+    }
+    let (mut channels, mut encoder_levels) = (encoder_base, Vec::new());
+    for index in 0..count(header, &format!("{VAE}encoder.down."), ".block.0.norm1.weight") {
+        let at = format!("{VAE}encoder.down.{index}.");
+        encoder_levels.push(vae_level(header, &at, "downsample", &mut channels)?);
+    }
+    let encoder_deep = channels;
+    let (mut channels, mut decoder_levels) = (deep, Vec::new());
+    for index in (0..count(header, &format!("{VAE}decoder.up."), ".block.0.norm1.weight")).rev() {
+        let at = format!("{VAE}decoder.up.{index}.");
+        decoder_levels.insert(0, vae_level(header, &at, "upsample", &mut channels)?);
+    }
+    for levels in [&encoder_levels, &decoder_levels] {
+        if levels.iter().filter(|level| level.resamples).count() != 3 {
+            return Err(Problem::Unsupported("its VAE does not shrink pictures by eight".into()));
+        }
+    }
+    Ok(VaeLayout {
+        latent_channels,
+        encoder: VaeHalf { base_channels: encoder_base, deep_channels: encoder_deep, levels: encoder_levels },
+        decoder: VaeHalf { base_channels: channels, deep_channels: deep, levels: decoder_levels },
+        groups,
+    })
+}
+
+fn vae_level(header: &Header, at: &str, resample: &str, channels: &mut i64) -> Result<VaeLevel, Problem> {
+    let mut blocks = Vec::new();
+    for index in 0..count(header, &format!("{at}block."), ".norm1.weight") {
+        let [outputs, _, _, _] = shape(header, &format!("{at}block.{index}.conv1.weight"))?;
+        blocks.push(Residual { inputs: *channels, outputs });
+        *channels = outputs;
+    }
+    Ok(VaeLevel { blocks, resamples: header.has(&format!("{at}{resample}.conv.weight")) })
+}

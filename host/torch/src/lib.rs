@@ -1,0 +1,27 @@
+//! Stable Diffusion 1.x on libtorch: checkpoints, networks, and the engine's `Backend`.
+//!
+//! The only crate that names `tch`. It applies the numbers `gesso-core` makes and never decides them: no
+//! schedule, no sampler and no random number is computed here.
+//!
+//! - [`TorchBackend`]: what the engine drives
+//! - [`Networks`]: one checkpoint's text encoder, UNet and VAE, for parity checks
+//! - [`inspect`]: judges a file's bytes without loading it
+
+mod backend;
+mod checkpoint;
+mod conditioning;
+mod device;
+mod error;
+mod header;
+mod latent;
+mod layout;
+mod lru;
+mod mapped;
+mod models;
+mod tokenizer;
+mod weights;
+
+pub use backend::{DtypeChoice, Sample, TorchBackend, TorchSettings};
+pub use checkpoint::{Networks, inspect};
+pub use error::{LoadError, Problem};
+pub use layout::Layout;

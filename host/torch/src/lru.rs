@@ -1,0 +1,60 @@
+//! A handful of values by key, the one unused longest dropped first. For loaded models and encoded prompts.
+
+/// At most `capacity` entries; looking one up is linear, which is right for tens of them.
+pub(crate) struct Lru<K, V> {
+    /// Most recently used last.
+    entries: Vec<(K, V)>,
+    capacity: usize,
+}
+
+impl<K: PartialEq, V: Clone> Lru<K, V> {
+    /// A `capacity` of 0 is taken as 1.
+    pub(crate) fn new(capacity: usize) -> Self {
+        Self { entries: Vec::new(), capacity: capacity.max(1) }
+    }
+
+    pub(crate) fn get(&mut self, key: &K) -> Option<V> {
+        let place = self.entries.iter().position(|(known, _)| known == key)?;
+        let entry = self.entries.remove(place);
+        let value = entry.1.clone();
+        self.entries.push(entry);
+        Some(value)
+    }
+
+    /// Drops entries until one more fits. For values so big that the new one must not be made beside the old.
+    pub(crate) fn make_room(&mut self) {
+        while self.entries.len() >= self.capacity {
+            self.entries.remove(0);
+        }
+    }
+
+    pub(crate) fn insert(&mut self, key: K, value: V) {
+        self.entries.retain(|(known, _)| *known != key);
+        self.make_room();
+        self.entries.push((key, value));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn drops_the_entry_unused_longest() {
+        let mut lru = Lru::new(2);
+        lru.insert("a", 1);
+        lru.insert("b", 2);
+        assert_eq!(lru.get(&"a"), Some(1));
+        lru.insert("c", 3);
+        assert_eq!((lru.get(&"a"), lru.get(&"b"), lru.get(&"c")), (Some(1), None, Some(3)));
+    }
+
+    #[test]
+    fn holds_one_entry_for_a_key() {
+        let mut lru = Lru::new(2);
+        lru.insert("a", 1);
+        lru.insert("b", 2);
+        lru.insert("a", 3);
+        assert_eq!((lru.get(&"a"), lru.get(&"b")), (Some(3), Some(2)));
+    }
+}

@@ -1,0 +1,136 @@
+//! Layers that more than one network uses. Each is loaded from a scope and applied with `forward`.
+
+use tch::{TchError, Tensor};
+
+use crate::error::Problem;
+use crate::weights::Scope;
+
+pub(crate) type Forward = Result<Tensor, TchError>;
+
+/// `y = x W^T + b` over the last dimension.
+pub(crate) struct Linear {
+    weight: Tensor,
+    bias: Option<Tensor>,
+}
+
+impl Linear {
+    pub(crate) fn load(scope: &Scope<'_>, inputs: i64, outputs: i64) -> Result<Self, Problem> {
+        let weight = scope.matrix("weight", outputs, inputs)?;
+        Ok(Self { weight, bias: Some(scope.tensor("bias", &[outputs])?) })
+    }
+
+    pub(crate) fn load_without_bias(scope: &Scope<'_>, inputs: i64, outputs: i64) -> Result<Self, Problem> {
+        Ok(Self { weight: scope.matrix("weight", outputs, inputs)?, bias: None })
+    }
+
+    pub(crate) fn forward(&self, x: &Tensor) -> Forward {
+        x.f_linear(&self.weight, self.bias.as_ref())
+    }
+}
+
+/// A square convolution.
+pub(crate) struct Conv {
+    weight: Tensor,
+    bias: Tensor,
+    stride: i64,
+    padding: i64,
+}
+
+impl Conv {
+    /// `size` x `size`, stride 1, padded so that rows and columns stay.
+    pub(crate) fn load(scope: &Scope<'_>, inputs: i64, outputs: i64, size: i64) -> Result<Self, Problem> {
+        let weight = scope.tensor("weight", &[outputs, inputs, size, size])?;
+        Ok(Self { weight, bias: scope.tensor("bias", &[outputs])?, stride: 1, padding: size / 2 })
+    }
+
+    /// 3x3 with stride 2.
+    pub(crate) fn load_halving(scope: &Scope<'_>, channels: i64, padding: i64) -> Result<Self, Problem> {
+        Ok(Self { stride: 2, padding, ..Self::load(scope, channels, channels, 3)? })
+    }
+
+    pub(crate) fn forward(&self, x: &Tensor) -> Forward {
+        let (stride, padding) = ([self.stride; 2], [self.padding; 2]);
+        x.f_conv2d(&self.weight, Some(&self.bias), stride, padding, [1, 1], 1)
+    }
+}
+
+/// Group normalisation with scale and shift per channel.
+pub(crate) struct GroupNorm {
+    weight: Tensor,
+    bias: Tensor,
+    groups: i64,
+    eps: f64,
+}
+
+impl GroupNorm {
+    /// `groups` must divide `channels`.
+    pub(crate) fn load(scope: &Scope<'_>, channels: i64, groups: i64, eps: f64) -> Result<Self, Problem> {
+        if channels % groups != 0 {
+            return Err(Problem::Metadata {
+                key: crate::layout::NORM_NUM_GROUPS,
+                value: groups.to_string(),
+                reason: format!("does not divide a layer of {channels} channels"),
+            });
+        }
+        let weight = scope.tensor("weight", &[channels])?;
+        Ok(Self { weight, bias: scope.tensor("bias", &[channels])?, groups, eps })
+    }
+
+    pub(crate) fn forward(&self, x: &Tensor) -> Forward {
+        x.f_group_norm(self.groups, Some(&self.weight), Some(&self.bias), self.eps, true)
+    }
+}
+
+/// Layer normalisation over the last dimension, eps 1e-5.
+pub(crate) struct LayerNorm {
+    weight: Tensor,
+    bias: Tensor,
+    width: i64,
+}
+
+impl LayerNorm {
+    pub(crate) fn load(scope: &Scope<'_>, width: i64) -> Result<Self, Problem> {
+        Ok(Self { weight: scope.tensor("weight", &[width])?, bias: scope.tensor("bias", &[width])?, width })
+    }
+
+    pub(crate) fn forward(&self, x: &Tensor) -> Forward {
+        x.f_layer_norm([self.width], Some(&self.weight), Some(&self.bias), 1e-5, true)
+    }
+}
+
+/// Multi-head attention of `[batch, tokens, width]` tensors that are already projected.
+pub(crate) fn attend(q: &Tensor, k: &Tensor, v: &Tensor, heads: i64, causal: bool) -> Forward {
+    let split = |x: &Tensor| -> Forward {
+        let (batch, tokens, width) = x.size3()?;
+        x.f_view([batch, tokens, heads, width / heads])?.f_transpose(1, 2)
+    };
+    let (batch, tokens, width) = q.size3()?;
+    Tensor::f_scaled_dot_product_attention(
+        &split(q)?,
+        &split(k)?,
+        &split(v)?,
+        None::<Tensor>,
+        0.0,
+        causal,
+        None,
+        false,
+    )?
+    .f_transpose(1, 2)?
+    .f_reshape([batch, tokens, width])
+}
+
+/// `[batch, channels, rows, columns]` to `[batch, rows * columns, channels]`.
+pub(crate) fn to_tokens(x: &Tensor) -> Forward {
+    x.f_flatten(2, 3)?.f_transpose(1, 2)
+}
+
+/// The way back from [`to_tokens`].
+pub(crate) fn from_tokens(x: &Tensor, rows: i64, columns: i64) -> Forward {
+    let (batch, _, channels) = x.size3()?;
+    x.f_transpose(1, 2)?.f_reshape([batch, channels, rows, columns])
+}
+
+/// Nearest-neighbour resize to `rows` x `columns`.
+pub(crate) fn resize_nearest(x: &Tensor, rows: i64, columns: i64) -> Forward {
+    x.f_upsample_nearest2d([rows, columns], None, None)
+}

@@ -1,0 +1,99 @@
+//! Rows of different jobs in one UNet call give what each job gives alone.
+
+use gesso_core::request::GenerateRequest;
+use gesso_core::sampler::{Call, Sampler};
+use gesso_engine::backend::{Backend, BackendError, Row};
+
+use crate::support::{Archive, Drawing, agreement, backend, demo_model, draw, model_file, request, step};
+
+#[test]
+fn jobs_that_share_calls_draw_what_they_draw_alone() {
+    let model = model_file(&demo_model().join("demo-v0.safetensors"));
+    let mut backend = backend();
+    // Different prompts, seeds, samplers, step counts and guidance.
+    let requests = [
+        GenerateRequest {
+            sampler: Sampler::Dpmpp2m,
+            steps: 12,
+            ..request("mountain landscape during sunset", 1, 128, 128)
+        },
+        GenerateRequest {
+            sampler: Sampler::EulerA,
+            steps: 8,
+            cfg_scale: 7.5,
+            ..request("a red circle", 2, 128, 128)
+        },
+        GenerateRequest { sampler: Sampler::Ddim, steps: 10, cfg_scale: 1.0, ..request("sea", 3, 128, 128) },
+    ];
+    let mut drawings = requests.each_ref().map(|request| Drawing::begin(&mut backend, &model, request));
+    while step(&mut backend, &mut drawings.each_mut()) {}
+    for (drawing, request) in drawings.into_iter().zip(&requests) {
+        let together = backend.finish(drawing.sample).unwrap();
+        let alone = draw(&mut backend, &model, request);
+        let agreement = agreement(&together.data, &alone.data);
+        println!("{}: {:.3} %", request.sampler.label(), agreement * 100.0);
+        assert!(agreement >= 0.999, "{}: {agreement}", request.prompt);
+    }
+}
+
+#[test]
+fn prompts_of_different_length_are_drawn_and_batched() {
+    let (_folder, path) = Archive::tiny().write();
+    let model = model_file(&path);
+    let mut backend = backend();
+    let long = "a cat, ".repeat(60);
+    let requests = [1, 2].map(|seed| GenerateRequest { steps: 5, ..request(&long, seed, 64, 64) });
+    let (_, key) = backend.begin(&model, &requests[0], vec![0.0; 256], 1.0).unwrap();
+    assert_eq!(key.context_lengths, (231, 77));
+    let mut drawings = requests.each_ref().map(|request| Drawing::begin(&mut backend, &model, request));
+    while step(&mut backend, &mut drawings.each_mut()) {}
+    for (drawing, request) in drawings.into_iter().zip(&requests) {
+        let together = backend.finish(drawing.sample).unwrap();
+        assert!(agreement(&together.data, &draw(&mut backend, &model, request).data) >= 0.999);
+    }
+}
+
+#[test]
+fn a_row_that_turns_into_nan_fails_alone() {
+    let (_folder, path) = Archive::tiny().write();
+    let model = model_file(&path);
+    let mut backend = backend();
+    let request = request("a cat", 1, 64, 64);
+    let mut begin = |scale| backend.begin(&model, &request, vec![1.0; 256], scale).unwrap().0;
+    let (mut good, mut bad) = (begin(1.0), begin(f64::NAN));
+    let call = Call {
+        before: Vec::new(),
+        sigma: 1.0,
+        timestep: 500.0,
+        c_in: 1.0,
+        c_skip: 1.0,
+        c_out: -1.0,
+        after: Vec::new(),
+        step: 6,
+    };
+    let mut rows = [
+        Row { sample: &mut bad, call: &call, noise: None },
+        Row { sample: &mut good, call: &call, noise: None },
+    ];
+    let results = backend.step(&mut rows).unwrap();
+    assert_eq!(results, [Err(BackendError::NotANumber { step: 6 }), Ok(())]);
+    assert!(backend.finish(good).is_ok());
+    assert_eq!(backend.finish(bad), Err(BackendError::NotANumber { step: 6 }));
+}
+
+#[test]
+fn requests_that_do_not_fit_the_model_are_refused_with_the_reason() {
+    let (_folder, path) = Archive::tiny().write();
+    let model = model_file(&path);
+    let mut backend = backend();
+    let plain = request("a cat", 1, 64, 64);
+    for (request, word) in [
+        (GenerateRequest { clip_skip: 12, ..plain.clone() }, "clip skip"),
+        (GenerateRequest { width: 60, ..plain.clone() }, "multiples of 8"),
+        (GenerateRequest { prompt: "x".repeat(10 << 20), ..plain.clone() }, "longer than"),
+    ] {
+        let error = backend.begin(&model, &request, vec![0.0; 256], 1.0).err().unwrap();
+        assert!(matches!(&error, BackendError::Request(why) if why.contains(word)), "{error}");
+    }
+    assert!(backend.begin(&model, &plain, vec![0.0; 255], 1.0).is_err());
+}

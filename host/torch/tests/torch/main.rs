@@ -1,0 +1,12 @@
+//! The torch crate from outside: parity with diffusers, the demo checkpoint's pictures, batching, bad files.
+//! One binary, because each costs a link against libtorch.
+
+// Always so; it tells the linter that helpers may unwrap and print as tests do.
+#![cfg(test)]
+
+mod bad_files;
+mod batching;
+mod demo_pictures;
+mod parity;
+mod spellings;
+mod support;

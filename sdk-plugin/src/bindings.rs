@@ -1,0 +1,27 @@
+//! What wit-bindgen makes of `wit/`. Only this crate's wrappers and the register macros look inside: an author
+//! never meets these types, so that a new generator or contract version does not break a plugin's source.
+
+pub mod request_hook {
+    wit_bindgen::generate!({
+        path: "../wit/gesso-plugin-0.1.0",
+        world: "request-hook",
+        generate_all,
+        pub_export_macro: true,
+        export_macro_name: "export_request_hook",
+    });
+}
+
+pub mod http_extension {
+    wit_bindgen::generate!({
+        path: "../wit/gesso-plugin-0.1.0",
+        world: "http-extension",
+        generate_all,
+        pub_export_macro: true,
+        export_macro_name: "export_http_extension",
+        // One `call` for both worlds, so that the SDK has one wrapper for it.
+        with: {
+            "gesso:plugin/call@0.1.0": crate::bindings::request_hook::gesso::plugin::call,
+            "gesso:plugin/types@0.1.0": crate::bindings::request_hook::gesso::plugin::types,
+        },
+    });
+}

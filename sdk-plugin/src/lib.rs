@@ -1,0 +1,58 @@
+//! The SDK for Gesso plugins: what an author implements, and what the host offers in return. Used by components
+//! built for `wasm32-wasip2`; it knows the contract in `wit/` and nothing of the server.
+//!
+//! A plugin is one component with its manifest inside. This one ends every prompt with a style:
+//!
+//! ```no_run
+//! use gesso_plugin::{Fault, Params, RequestHook, Verdict};
+//!
+//! struct Style;
+//!
+//! impl RequestHook for Style {
+//!     fn before(params: &mut Params) -> Result<Verdict, Fault> {
+//!         params.set_prompt(format!("{}, oil on canvas", params.prompt()));
+//!         Ok(Verdict::Continue)
+//!     }
+//! }
+//! # #[cfg(any())] // The SDK has no manifest of its own to embed.
+//! gesso_plugin::request_hook!(Style, manifest = "manifest.json");
+//! ```
+//!
+//! Beside its `Cargo.toml` lies `manifest.json`, which says who the plugin is and what it wants:
+//!
+//! ```json
+//! { "id": "style", "version": "0.1.0", "api": "0.1.0", "worlds": ["request-hook"] }
+//! ```
+//!
+//! Whatever asks the host something ([`call`], [`folders`], [`Image`]) works inside a host only: on a native target
+//! it panics. Keep what is worth testing in functions that do not ask.
+
+mod bindings;
+pub mod call;
+mod fault;
+pub mod folders;
+pub mod http;
+mod image;
+mod manifest;
+mod params;
+mod random;
+mod request_hook;
+
+pub use fault::Fault;
+pub use http::HttpExtension;
+pub use image::{Image, ImageDesc, PixelFormat};
+pub use params::{Params, arguments};
+pub use random::Random;
+pub use request_hook::{RequestHook, Verdict};
+
+pub use serde;
+pub use serde_json;
+
+/// What the register macros expand to; no part of the SDK's promise.
+#[doc(hidden)]
+pub mod __private {
+    pub use crate::bindings::{http_extension, request_hook};
+    pub use crate::http::Adapter as HttpExtensionAdapter;
+    pub use crate::manifest::is_json_object;
+    pub use crate::request_hook::Adapter as RequestHookAdapter;
+}

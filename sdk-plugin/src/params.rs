@@ -1,0 +1,152 @@
+//! The request's parameters: a JSON object in the web UI's field names, kept whole so that fields this SDK has
+//! never heard of pass through a plugin unharmed.
+
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+
+use crate::Fault;
+
+/// The parameters of a request. The host checks what a plugin changes as it checks a client's.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Params(Map<String, Value>);
+
+impl Params {
+    /// # Errors
+    /// [`Fault::InvalidInput`] where the text is not a JSON object.
+    pub fn from_json(text: &str) -> Result<Self, Fault> {
+        serde_json::from_str(text)
+            .map(Self)
+            .map_err(|error| Fault::InvalidInput(format!("The parameters are not a JSON object: {error}.")))
+    }
+
+    pub fn to_json(&self) -> String {
+        // Keys are strings, so there is nothing in a map that JSON could not say.
+        serde_json::to_string(&self.0).expect("a JSON map can be written")
+    }
+
+    /// The prompt, empty where the request has none.
+    pub fn prompt(&self) -> &str {
+        self.text("prompt")
+    }
+
+    pub fn set_prompt(&mut self, prompt: impl Into<String>) {
+        self.set("prompt", prompt.into());
+    }
+
+    /// The negative prompt, empty where the request has none.
+    pub fn negative_prompt(&self) -> &str {
+        self.text("negative_prompt")
+    }
+
+    pub fn set_negative_prompt(&mut self, prompt: impl Into<String>) {
+        self.set("negative_prompt", prompt.into());
+    }
+
+    /// A field by its name in the request, such as `steps` or `cfg_scale`.
+    pub fn get(&self, field: &str) -> Option<&Value> {
+        self.0.get(field)
+    }
+
+    pub fn set(&mut self, field: impl Into<String>, value: impl Into<Value>) {
+        self.0.insert(field.into(), value.into());
+    }
+
+    pub fn remove(&mut self, field: &str) -> Option<Value> {
+        self.0.remove(field)
+    }
+
+    /// What the request says to the plugin `name`; see [`arguments`].
+    ///
+    /// # Errors
+    /// As [`arguments`].
+    pub fn arguments<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, Fault> {
+        arguments(self, name)
+    }
+
+    fn text(&self, field: &str) -> &str {
+        self.0.get(field).and_then(Value::as_str).unwrap_or_default()
+    }
+}
+
+/// What the request says to the plugin `name` under `alwayson_scripts.<name>.args`, or nothing where it says
+/// nothing. Names are compared without regard to case, as clients of the web UI write titles.
+///
+/// The arguments are an object, or a list: of the fields of `T` in the order they are declared, or of one object.
+///
+/// # Errors
+/// [`Fault::InvalidInput`] where the arguments do not fit `T`.
+pub fn arguments<T: DeserializeOwned>(params: &Params, name: &str) -> Result<Option<T>, Fault> {
+    let Some(scripts) = params.get("alwayson_scripts").and_then(Value::as_object) else { return Ok(None) };
+    let Some((key, script)) = scripts.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)) else {
+        return Ok(None);
+    };
+    let args = match script.get("args") {
+        None | Some(Value::Null) => return Ok(None),
+        Some(Value::Array(list)) if list.is_empty() => return Ok(None),
+        Some(Value::Array(list)) if list.len() == 1 && list[0].is_object() => &list[0],
+        Some(args) => args,
+    };
+    T::deserialize(args)
+        .map(Some)
+        .map_err(|error| Fault::InvalidInput(format!("alwayson_scripts.{key}.args cannot be used: {error}.")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, PartialEq, serde::Deserialize)]
+    #[serde(default)]
+    struct Options {
+        enabled: bool,
+        depth: u32,
+    }
+
+    impl Default for Options {
+        fn default() -> Self {
+            Self { enabled: true, depth: 4 }
+        }
+    }
+
+    fn options(args: &str) -> Result<Option<Options>, Fault> {
+        let params = format!(r#"{{"alwayson_scripts": {{"Dynamic-Prompts": {{"args": {args}}}}}}}"#);
+        Params::from_json(&params).unwrap().arguments("dynamic-prompts")
+    }
+
+    #[test]
+    fn reads_arguments_given_as_an_object_as_a_list_and_as_a_list_of_one_object() {
+        let wanted = Some(Options { enabled: false, depth: 2 });
+        assert_eq!(options(r#"{"depth": 2, "enabled": false}"#).unwrap(), wanted);
+        assert_eq!(options("[false, 2]").unwrap(), wanted);
+        assert_eq!(options(r#"[{"enabled": false, "depth": 2}]"#).unwrap(), wanted);
+        assert_eq!(options("[false]").unwrap(), Some(Options { enabled: false, depth: 4 }));
+    }
+
+    #[test]
+    fn says_nothing_where_the_request_says_nothing() {
+        assert_eq!(options("[]").unwrap(), None);
+        assert_eq!(options("null").unwrap(), None);
+        assert_eq!(Params::from_json("{}").unwrap().arguments::<Options>("dynamic-prompts").unwrap(), None);
+    }
+
+    #[test]
+    fn names_the_arguments_that_do_not_fit() {
+        let Err(Fault::InvalidInput(text)) = options(r#"{"depth": "deep"}"#) else { panic!("accepted") };
+        assert!(text.contains("alwayson_scripts.Dynamic-Prompts.args"), "{text}");
+    }
+
+    #[test]
+    fn keeps_fields_it_has_never_heard_of_and_their_order() {
+        let text = r#"{"zeta":1,"prompt":"a","alpha":[null,{"deep":true}]}"#;
+        let mut params = Params::from_json(text).unwrap();
+        assert_eq!(params.to_json(), text);
+        params.set_prompt("b");
+        assert_eq!(params.to_json(), text.replace("\"a\"", "\"b\""));
+    }
+
+    #[test]
+    fn refuses_parameters_that_are_not_an_object() {
+        assert!(matches!(Params::from_json("[1]"), Err(Fault::InvalidInput(_))));
+        assert!(matches!(Params::from_json("{"), Err(Fault::InvalidInput(_))));
+    }
+}

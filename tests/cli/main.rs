@@ -1,0 +1,151 @@
+//! The command line of the real binary: exit codes, settings, sentences.
+
+#[path = "../support.rs"]
+mod support;
+
+use std::process::Command;
+
+use support::{Bench, checkout, component, decode, quick, run};
+
+fn gesso(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_gesso"));
+    command.args(arguments);
+    command
+}
+
+#[test]
+fn printed_settings_are_complete_and_hide_secrets() {
+    let mut command = gesso(&["serve", "--print-settings", "--listen", "127.0.0.1:1"]);
+    command.env("GESSO_ADMIN_KEY", "a-very-secret-key");
+    let (code, output, _) = run(command);
+    assert_eq!(code, 0);
+    assert!(output.contains("listen = \"127.0.0.1:1\"") && output.contains("[limits]"), "{output}");
+    assert!(!output.contains("a-very-secret-key"), "{output}");
+}
+
+#[test]
+fn without_any_setting_the_demo_checkpoint_and_the_first_party_plugins_are_served() {
+    let (_, output, _) = run(gesso(&["serve", "--print-settings"]));
+    let models = checkout().join("examples/demo-model");
+    assert!(output.contains(&format!("models = \"{}\"", models.display())), "{output}");
+    assert!(output.contains(".gesso/plugins") && output.contains("[grants.dynamic-prompts"), "{output}");
+}
+
+#[test]
+fn every_named_variable_sets_what_its_flag_does() {
+    for name in ["LISTEN", "DATA", "MODELS", "PLUGINS"] {
+        let mut command = gesso(&["serve", "--print-settings"]);
+        command.env(format!("GESSO_{name}"), "127.0.0.1:99");
+        let (_, output, _) = run(command);
+        assert!(output.contains(&format!("{} = \"127.0.0.1:99\"", name.to_lowercase())), "{name}: {output}");
+    }
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), "threads = 7").unwrap();
+    let mut command = gesso(&["serve", "--print-settings"]);
+    command.env("GESSO_CONFIG", file.path());
+    assert!(run(command).1.contains("threads = 7"));
+}
+
+#[test]
+fn wrong_settings_end_with_code_2_and_a_suggestion() {
+    let bench = Bench::new().config("lisen = \"127.0.0.1:0\"\n");
+    let (code, _, errors) = run(bench.command());
+    assert_eq!(code, 2);
+    assert!(errors.contains("did you mean \"listen\"?"), "{errors}");
+    let (code, _, errors) = run(gesso(&["serve", "--config", "/no/such/file.toml"]));
+    assert_eq!(code, 2);
+    assert!(errors.contains("/no/such/file.toml"), "{errors}");
+    assert_eq!(run(gesso(&["serve", "--lisen", "x"])).0, 2);
+}
+
+#[test]
+fn a_port_in_use_ends_with_code_3_and_the_remedy() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let bench = Bench::new();
+    let mut command = gesso(&["serve", "--listen", &address, "--data", bench.data.path().to_str().unwrap()]);
+    command.args(["--plugins", bench.plugins.path().to_str().unwrap()]);
+    let (code, _, errors) = run(command);
+    assert_eq!(code, 3, "{errors}");
+    assert!(errors.contains(&address) && errors.contains("--listen"), "{errors}");
+}
+
+#[test]
+fn a_second_server_on_the_same_data_folder_ends_with_code_3() {
+    let bench = Bench::new();
+    let server = bench.start();
+    let (code, _, errors) = run(bench.command());
+    assert_eq!(code, 3, "{errors}");
+    assert!(errors.contains("another process uses this data folder"), "{errors}");
+    assert_eq!(server.get("/health/ready").status, 200);
+}
+
+#[test]
+fn txt2img_draws_the_picture_the_server_draws() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("out.png");
+    let mut command =
+        gesso(&["txt2img", "mountain landscape during sunset", "--steps", "3", "--width", "64"]);
+    command.args([
+        "--height",
+        "64",
+        "--seed",
+        "1",
+        "--cfg-scale",
+        "5",
+        "--sampler",
+        "Euler",
+        "--dtype",
+        "f32",
+        "-o",
+    ]);
+    command.arg(&out).arg("--models").arg(checkout().join("examples/demo-model"));
+    let (code, output, errors) = run(command);
+    assert_eq!(code, 0, "{errors}");
+    assert!(output.contains("64x64, seed 1"), "{output}");
+    let local = decode(&std::fs::read(&out).unwrap());
+    let server = Bench::new();
+    let server = server.start();
+    let served = decode(&server.picture(&server.post("/txt2img", &quick()).ok()));
+    assert_eq!(local.infotext, served.infotext);
+    assert!(local.data == served.data, "the same request drew another picture");
+}
+
+#[test]
+fn txt2img_says_what_is_wrong_before_it_draws() {
+    let (code, _, errors) = run(gesso(&["txt2img", "x", "--width", "65", "-o", "/tmp/x.png"]));
+    assert_eq!(code, 1);
+    assert!(errors.contains("width"), "{errors}");
+    let (_, _, errors) = run(gesso(&["txt2img", "x", "-o", "/no/such/folder/x.png"]));
+    assert!(errors.contains("/no/such/folder"), "{errors}");
+    let (_, _, errors) = run(gesso(&["txt2img", "x", "--model", "demo-v9", "-o", "/tmp/x.png"]));
+    assert!(errors.contains("did you mean \"demo-v0\"?"), "{errors}");
+}
+
+#[test]
+fn plugins_are_managed_from_the_terminal() {
+    let bench = Bench::new();
+    let server = bench.start();
+    let plugin = |arguments: &[&str]| {
+        let mut command =
+            gesso(&["plugin", "--url", &server.url, "--data", bench.data.path().to_str().unwrap()]);
+        command.args(arguments);
+        run(command)
+    };
+    assert!(plugin(&["list"]).1.contains("no plugins"));
+    let (first, second) = (component("guests", "good-v1"), component("guests", "good-v2"));
+    let (code, output, errors) = plugin(&["install", first.to_str().unwrap()]);
+    assert_eq!(code, 0, "{errors}");
+    assert!(output.contains("good") && output.contains("active"), "{output}");
+    plugin(&["install", second.to_str().unwrap()]);
+    let before = plugin(&["list"]).1;
+    let (code, back, errors) = plugin(&["rollback", "good"]);
+    assert_eq!(code, 0, "{errors}");
+    assert_ne!(before.split_whitespace().nth(1), back.split_whitespace().nth(1), "{before} {back}");
+    assert_eq!(plugin(&["remove", "good"]).0, 0);
+    let (code, _, errors) = plugin(&["remove", "good"]);
+    assert_eq!(code, 1);
+    assert!(errors.contains("no plugin named good"), "{errors}");
+    let (code, _, errors) = plugin(&["--admin-key", "wrong", "list"]);
+    assert_eq!((code, errors.contains("admin key")), (1, true), "{errors}");
+}

@@ -1,0 +1,147 @@
+//! The server dies, drains, runs out of disk: nothing acknowledged is lost.
+
+#[path = "../support.rs"]
+mod support;
+
+use std::process::Command;
+use std::time::Duration;
+
+use serde_json::json;
+use support::{Bench, decode, quick, quick_with, try_request};
+
+#[test]
+fn tasks_acknowledged_before_a_kill_are_drawn_after_the_restart() {
+    let bench = Bench::new().config("concurrent_tasks = 2\n");
+    let server = bench.start();
+    let ids: Vec<String> =
+        (0..6).map(|seed| server.submit(&quick_with(json!({"seed": seed, "steps": 20})))).collect();
+    let done_before = server.result(&ids[0]);
+    let picture_before = server.picture(&done_before);
+    server.kill();
+
+    let server = bench.start();
+    for id in &ids {
+        assert_eq!(server.result(id)["status"], "succeeded");
+        decode(&server.picture(&server.result(id)));
+    }
+    assert_eq!(server.picture(&server.result(&ids[0])), picture_before, "a reported picture changed");
+}
+
+#[test]
+fn repeated_kills_under_load_lose_nothing() {
+    let bench = Bench::new();
+    let mut acknowledged: Vec<String> = Vec::new();
+    for round in 0..5_u64 {
+        let server = bench.start();
+        let url = format!("{}/txt2img", server.url);
+        let headers = [("content-type", "application/json"), ("request-type", "async")];
+        for seed in 0..4 {
+            let body = quick_with(json!({"seed": seed, "steps": 2})).to_string().into_bytes();
+            let reply = try_request("POST", &url, &headers, body).unwrap();
+            acknowledged.push(reply.ok()["taskId"].as_str().unwrap().to_owned());
+        }
+        std::thread::sleep(Duration::from_millis(37 * round));
+        server.kill();
+    }
+    let server = bench.start();
+    for id in &acknowledged {
+        let result = server.result(id);
+        // Three attempts lost to kills end a task, with its reason.
+        let crashed = result["status"] == "failed" && result["code"] == "crashed";
+        assert!(result["status"] == "succeeded" || crashed, "{result}");
+        if !crashed {
+            decode(&server.picture(&result));
+        }
+    }
+}
+
+#[test]
+fn sigterm_finishes_what_runs_and_keeps_what_waits() {
+    let bench = Bench::new().config("concurrent_tasks = 1\n");
+    let server = bench.start();
+    let running = server.submit(&quick_with(json!({"steps": 30})));
+    let waiting = server.submit(&quick());
+    while server.get(&format!("/tasks/{running}/progress")).ok()["status"] != "running" {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    assert!(server.stop().success());
+    let server = bench.start();
+    assert_eq!(server.result(&running)["status"], "succeeded");
+    assert_eq!(server.result(&waiting)["status"], "succeeded");
+}
+
+#[test]
+fn a_sync_client_under_way_gets_its_picture_while_the_server_drains() {
+    let bench = Bench::new();
+    let server = bench.start();
+    std::thread::scope(|scope| {
+        let drawing = scope.spawn(|| server.post("/txt2img", &quick_with(json!({"steps": 40}))));
+        while server.get("/sdapi/v1/progress").ok()["progress"].as_f64() == Some(0.0) {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        server.signal("TERM");
+        assert_eq!(drawing.join().unwrap().ok()["status"], "succeeded");
+    });
+}
+
+#[test]
+fn a_client_that_goes_away_cancels_its_sync_task() {
+    let bench = Bench::new();
+    let server = bench.start();
+    let body = quick_with(json!({"steps": 150, "width": 256, "height": 256})).to_string();
+    let address = server.url.trim_start_matches("http://").to_owned();
+    let mut stream = std::net::TcpStream::connect(&address).unwrap();
+    let head = format!(
+        "POST /txt2img HTTP/1.1\r\nhost: {address}\r\ncontent-type: application/json\r\ntaskid: gone\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    );
+    std::io::Write::write_all(&mut stream, format!("{head}{body}").as_bytes()).unwrap();
+    while server.get("/tasks/gone/progress").status != 200 {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    drop(stream);
+    assert_eq!(server.result("gone")["status"], "canceled");
+}
+
+/// A small file system of the test's own; unmounted when dropped. Mounting needs root.
+struct SmallDisk(tempfile::TempDir);
+
+impl SmallDisk {
+    fn new(megabytes: u32) -> Option<Self> {
+        let folder = tempfile::tempdir().unwrap();
+        let size = format!("size={megabytes}m");
+        let mounted = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &size, "tmpfs"])
+            .arg(folder.path())
+            .output()
+            .unwrap();
+        mounted.status.success().then_some(Self(folder))
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        Command::new("umount").arg("-l").arg(self.0.path()).status().ok();
+    }
+}
+
+#[test]
+fn a_full_disk_is_said_and_the_server_recovers_when_there_is_space() {
+    let Some(disk) = SmallDisk::new(64) else {
+        println!("skipped: a small file system cannot be mounted here (needs root)");
+        return;
+    };
+    let bench = Bench::new().data_at(disk.0.path().join("data"));
+    let server = bench.start();
+    assert_eq!(server.post("/txt2img", &quick()).ok()["status"], "succeeded");
+
+    let filler = disk.0.path().join("filler");
+    let mut dd = Command::new("dd");
+    dd.args(["if=/dev/zero", "bs=1M", &format!("of={}", filler.display())]).output().unwrap();
+    let reply = server.post("/txt2img", &quick());
+    assert_eq!(reply.status, 507, "{}", String::from_utf8_lossy(&reply.body));
+    assert!(reply.json()["message"].as_str().unwrap().contains("disk"));
+
+    std::fs::remove_file(&filler).unwrap();
+    assert_eq!(server.post("/txt2img", &quick()).ok()["status"], "succeeded");
+}

@@ -1,0 +1,9 @@
+//! The HTTP surface against the real binary, the real checkpoint and no plugins. Files mirror the dialects.
+
+#[path = "../support.rs"]
+mod support;
+
+mod bad_input;
+mod operators;
+mod serverless;
+mod webui;

@@ -1,0 +1,101 @@
+//! The web UI's shapes, as its clients parse them.
+
+use serde_json::{Value, json};
+
+use crate::support::{Bench, decode, quick_with};
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+
+#[test]
+fn txt2img_answers_with_base64_pictures_the_echo_and_info_in_a_string() {
+    let bench = Bench::new();
+    let server = bench.start();
+    let body = quick_with(json!({"batch_size": 2, "sampler_name": "DPM++ 2M Karras", "unknown_field": 1}));
+    let reply = server.post("/sdapi/v1/txt2img", &body).ok();
+    let images = reply["images"].as_array().unwrap();
+    assert_eq!(images.len(), 2);
+    let picture = decode(&BASE64_STANDARD.decode(images[1].as_str().unwrap()).unwrap());
+    assert!(picture.infotext.contains("Sampler: DPM++ 2M, Schedule type: Karras"), "{}", picture.infotext);
+    assert!(picture.infotext.contains("Seed: 2"), "{}", picture.infotext);
+    let info: Value = serde_json::from_str(reply["info"].as_str().unwrap()).unwrap();
+    assert_eq!(info["all_seeds"], json!([1, 2]));
+    assert_eq!(info["infotexts"][1], picture.infotext.as_str());
+    assert_eq!(info["sampler_name"], "DPM++ 2M");
+    let keys: Vec<_> = reply["parameters"].as_object().unwrap().keys().cloned().collect();
+    insta::assert_json_snapshot!("parameters_keys", keys);
+    let keys: Vec<_> = info.as_object().unwrap().keys().cloned().collect();
+    insta::assert_json_snapshot!("info_keys", keys);
+}
+
+#[test]
+fn numbers_may_come_as_strings_and_a_random_seed_is_told() {
+    let bench = Bench::new();
+    let server = bench.start();
+    let body = quick_with(
+        json!({"steps": "2", "cfg_scale": "5.5", "seed": -1, "send_images": "false", "hr_scale": "2"}),
+    );
+    let reply = server.post("/sdapi/v1/txt2img", &body).ok();
+    assert_eq!(reply["images"], json!([]));
+    assert_eq!(reply["parameters"]["steps"], 2);
+    let info: Value = serde_json::from_str(reply["info"].as_str().unwrap()).unwrap();
+    assert!(info["seed"].as_i64().unwrap() >= 0);
+}
+
+#[test]
+fn progress_is_zero_when_idle() {
+    let bench = Bench::new();
+    let server = bench.start();
+    let reply = server.get("/sdapi/v1/progress?skip_current_image=true").ok();
+    assert_eq!((&reply["progress"], &reply["state"]["job_count"]), (&json!(0.0), &json!(0)));
+    assert_eq!(reply["current_image"], Value::Null);
+}
+
+#[test]
+fn the_lists_that_fill_a_clients_drop_downs_have_their_shapes() {
+    let bench = Bench::new();
+    let server = bench.start();
+    insta::assert_json_snapshot!("samplers", server.get("/sdapi/v1/samplers").ok());
+    insta::assert_json_snapshot!("schedulers", server.get("/sdapi/v1/schedulers").ok());
+    insta::assert_json_snapshot!("sd_models", server.get("/sdapi/v1/sd-models").ok());
+    insta::assert_json_snapshot!("options", server.get("/sdapi/v1/options").ok());
+}
+
+#[test]
+fn interrupt_stops_the_running_task() {
+    let bench = Bench::new();
+    let server = bench.start();
+    let id = server.submit(&quick_with(json!({"steps": 150, "width": 256, "height": 256})));
+    while server.get("/sdapi/v1/progress").ok()["progress"] == 0.0 {
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    assert_eq!(server.post("/sdapi/v1/interrupt", &json!({})).ok(), json!({}));
+    assert_eq!(server.result(&id)["status"], "canceled");
+}
+
+#[test]
+fn problems_have_the_validation_shape_and_name_every_field() {
+    let bench = Bench::new();
+    let server = bench.start();
+    let body = json!({"sampler_name": "Eular", "width": 100, "enable_hr": true});
+    let reply = server.post("/sdapi/v1/txt2img", &body);
+    assert_eq!(reply.status, 422);
+    let body = reply.json();
+    let mut fields: Vec<_> = body["detail"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|problem| problem["loc"][1].as_str().unwrap())
+        .collect();
+    fields.sort_unstable();
+    assert_eq!(fields, ["enable_hr", "sampler_name", "width"]);
+}
+
+#[test]
+fn an_unknown_path_answers_the_body_clients_test_for() {
+    let bench = Bench::new();
+    let server = bench.start();
+    let reply = server.get("/sdapi/v1/no-such-thing");
+    assert_eq!((reply.status, reply.json()), (404, json!({"detail": "Not Found"})));
+    let reply = server.get("/sdapi/v1/txt2img");
+    assert_eq!((reply.status, reply.json()), (405, json!({"detail": "Method Not Allowed"})));
+}

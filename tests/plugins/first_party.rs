@@ -1,0 +1,85 @@
+//! What the plugins that come with Gesso do to a request, end to end.
+
+use serde_json::{Value, json};
+
+use crate::support::{Bench, checkout, decode, quick, quick_with, request};
+
+fn grant() -> String {
+    let folder = checkout().join("examples/wildcards");
+    format!("[grants.dynamic-prompts.folders]\nwildcards = \"{}\"\n", folder.display())
+}
+
+#[test]
+fn dynamic_prompts_chooses_variants_and_wildcards_by_the_seed() {
+    let bench = Bench::new().config(&grant()).plugin("plugins", "dynamic-prompts");
+    let server = bench.start();
+    let prompt_of = |seed: u32| {
+        let body = quick_with(json!({"prompt": "a {red|blue} boat, __colors__", "seed": seed, "steps": 1}));
+        let reply = server.post("/sdapi/v1/txt2img", &body).ok();
+        let info: Value = serde_json::from_str(reply["info"].as_str().unwrap()).unwrap();
+        info["prompt"].as_str().unwrap().to_owned()
+    };
+    let first = prompt_of(1);
+    assert!(first.starts_with("a red boat, ") || first.starts_with("a blue boat, "), "{first}");
+    assert!(!first.contains("__"), "{first}");
+    assert_eq!(prompt_of(1), first);
+    assert!((2..12).any(|seed| prompt_of(seed) != first), "ten seeds chose the same words");
+}
+
+#[test]
+fn an_unknown_wildcard_is_a_clear_failure_of_that_request_only() {
+    let bench = Bench::new().config(&grant()).plugin("plugins", "dynamic-prompts");
+    let server = bench.start();
+    let reply = server.post("/txt2img", &quick_with(json!({"prompt": "a __colorz__ boat"})));
+    let message = reply.json()["message"].as_str().unwrap().to_owned();
+    assert!(reply.status >= 400 && message.contains("colorz") && message.contains("colors"), "{message}");
+    assert_eq!(server.post("/txt2img", &quick()).ok()["status"], "succeeded");
+}
+
+#[test]
+fn without_its_grant_dynamic_prompts_is_refused_and_says_what_it_needs() {
+    let bench = Bench::new().plugin("plugins", "dynamic-prompts");
+    let server = bench.start();
+    let status = server.admin("GET", "/plugins/dynamic-prompts", Vec::new()).ok();
+    assert_eq!(status["state"]["is"], "refused", "{status}");
+    assert!(status["state"]["reason"].as_str().unwrap().contains("folder"), "{status}");
+    let folder = checkout().join("examples/wildcards");
+    let grants = json!({"folders": {"wildcards": folder}}).to_string().into_bytes();
+    let status = server.admin("PUT", "/plugins/dynamic-prompts/grants", grants).ok();
+    assert_eq!(status["state"]["is"], "active", "{status}");
+}
+
+#[test]
+fn watermark_changes_some_pixels_and_leaves_the_rest() {
+    let plain = Bench::new();
+    let plain = plain.start();
+    let body = quick_with(json!({"width": 128, "height": 128}));
+    let before = decode(&plain.picture(&plain.post("/txt2img", &body).ok()));
+    let bench = Bench::new().plugin("plugins", "watermark");
+    let server = bench.start();
+    let after = decode(&server.picture(&server.post("/txt2img", &body).ok()));
+    assert_eq!((before.width, before.height), (after.width, after.height));
+    let changed = before.data.iter().zip(&after.data).filter(|(a, b)| a != b).count();
+    assert!(
+        changed > 20 && changed < before.data.len() / 2,
+        "{changed} of {} values changed",
+        before.data.len()
+    );
+}
+
+#[test]
+fn hello_api_serves_a_page_and_json_under_its_prefix() {
+    let bench = Bench::new().plugin("plugins", "hello-api");
+    let server = bench.start();
+    let page = server.get("/ext/hello-api/");
+    assert_eq!(page.status, 200);
+    assert!(page.header("content-type").starts_with("text/html"), "{:?}", page.headers);
+    let reply = server.get("/ext/hello-api/api/hello?name=Gesso").ok();
+    assert!(reply.to_string().contains("Gesso"), "{reply}");
+    let echo = server.post("/ext/hello-api/api/echo", &json!({"a": 1})).ok();
+    assert!(echo.to_string().contains("\"a\":1"), "{echo}");
+    assert_eq!(server.get("/ext/hello-api/nothing").status, 404);
+    assert_eq!(server.get("/ext/nobody/").status, 404);
+    let url = format!("{}/ext/hello-api/api/hello", server.url);
+    assert_eq!(request("DELETE", &url, &[], Vec::new()).status, 405);
+}
