@@ -1,8 +1,6 @@
 //! Starts the real binary on a free port with the demo checkpoint, talks to it and stops it. Every test has a
 //! server and a data folder of its own; the server's log goes to the test's output when the test fails.
 
-#![allow(dead_code, reason = "each test binary uses its own part of this file")]
-
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -16,12 +14,12 @@ use tempfile::TempDir;
 const START_LIMIT: Duration = Duration::from_secs(120);
 
 /// The checkout these tests belong to.
-pub fn checkout() -> PathBuf {
+pub(crate) fn checkout() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap()
 }
 
 /// A built guest; the sentence says how to build them.
-pub fn component(folder: &str, name: &str) -> PathBuf {
+pub(crate) fn component(folder: &str, name: &str) -> PathBuf {
     let path = checkout().join(".gesso").join(folder).join(format!("{name}.wasm"));
     assert!(path.is_file(), "{} is missing; run `cargo xtask setup`", path.display());
     path
@@ -29,36 +27,36 @@ pub fn component(folder: &str, name: &str) -> PathBuf {
 
 /// A reply, read to its end.
 #[derive(Debug)]
-pub struct Reply {
-    pub status: u16,
-    pub headers: Vec<(String, String)>,
-    pub body: Vec<u8>,
+pub(crate) struct Reply {
+    pub(crate) status: u16,
+    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) body: Vec<u8>,
 }
 
 impl Reply {
-    pub fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_slice(&self.body)
             .unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&self.body)))
     }
 
-    pub fn header(&self, name: &str) -> &str {
+    pub(crate) fn header(&self, name: &str) -> &str {
         self.headers.iter().find(|(key, _)| key == name).map_or("", |(_, value)| value)
     }
 
     /// The body of a reply that has to be 200.
     #[track_caller]
-    pub fn ok(&self) -> Value {
+    pub(crate) fn ok(&self) -> Value {
         assert_eq!(self.status, 200, "{}", String::from_utf8_lossy(&self.body));
         self.json()
     }
 }
 
 /// Sends one request; panics only when nothing answers.
-pub fn request(method: &str, url: &str, headers: &[(&str, &str)], body: Vec<u8>) -> Reply {
+pub(crate) fn request(method: &str, url: &str, headers: &[(&str, &str)], body: Vec<u8>) -> Reply {
     try_request(method, url, headers, body).unwrap_or_else(|error| panic!("{method} {url}: {error}"))
 }
 
-pub fn try_request(
+pub(crate) fn try_request(
     method: &str,
     url: &str,
     headers: &[(&str, &str)],
@@ -80,16 +78,16 @@ pub fn try_request(
 }
 
 /// A data folder and the ways to start a server on it.
-pub struct Bench {
-    pub data: TempDir,
+pub(crate) struct Bench {
+    pub(crate) data: TempDir,
     data_elsewhere: Option<PathBuf>,
-    pub plugins: TempDir,
+    pub(crate) plugins: TempDir,
     config: String,
 }
 
 impl Bench {
     /// No plugins, no settings but the folders.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             data: tempfile::tempdir().unwrap(),
             data_elsewhere: None,
@@ -99,7 +97,7 @@ impl Bench {
     }
 
     /// Another place for the server's data folder.
-    pub fn data_at(mut self, folder: PathBuf) -> Self {
+    pub(crate) fn data_at(mut self, folder: PathBuf) -> Self {
         self.data_elsewhere = Some(folder);
         self
     }
@@ -109,20 +107,20 @@ impl Bench {
     }
 
     /// Text for the settings file.
-    pub fn config(mut self, text: &str) -> Self {
+    pub(crate) fn config(mut self, text: &str) -> Self {
         self.config.push_str(text);
         self
     }
 
     /// Copies a first-party plugin (`plugins`) or a test guest (`guests`) into the plugins folder.
-    pub fn plugin(self, folder: &str, name: &str) -> Self {
+    pub(crate) fn plugin(self, folder: &str, name: &str) -> Self {
         let to = self.plugins.path().join(format!("{name}.wasm"));
         std::fs::copy(component(folder, name), to).unwrap();
         self
     }
 
     /// The command line of `gesso serve` on these folders.
-    pub fn command(&self) -> Command {
+    pub(crate) fn command(&self) -> Command {
         let config = self.data.path().join("test-settings.toml");
         std::fs::write(&config, &self.config).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_gesso"));
@@ -139,15 +137,15 @@ impl Bench {
     }
 
     /// Starts a server and waits for its readiness line.
-    pub fn start(&self) -> Server {
+    pub(crate) fn start(&self) -> Server {
         Server::start(self.command(), self.data_folder())
     }
 }
 
 /// A running server; killed when dropped.
-pub struct Server {
+pub(crate) struct Server {
     child: Child,
-    pub url: String,
+    pub(crate) url: String,
     data: PathBuf,
 }
 
@@ -177,29 +175,29 @@ impl Server {
         }
     }
 
-    pub fn get(&self, path: &str) -> Reply {
+    pub(crate) fn get(&self, path: &str) -> Reply {
         request("GET", &format!("{}{path}", self.url), &[], Vec::new())
     }
 
-    pub fn post(&self, path: &str, body: &Value) -> Reply {
+    pub(crate) fn post(&self, path: &str, body: &Value) -> Reply {
         self.post_with(path, &[], body)
     }
 
-    pub fn post_with(&self, path: &str, headers: &[(&str, &str)], body: &Value) -> Reply {
+    pub(crate) fn post_with(&self, path: &str, headers: &[(&str, &str)], body: &Value) -> Reply {
         let mut all = vec![("content-type", "application/json")];
         all.extend(headers);
         request("POST", &format!("{}{path}", self.url), &all, body.to_string().into_bytes())
     }
 
     /// As the admin.
-    pub fn admin(&self, method: &str, path: &str, body: Vec<u8>) -> Reply {
+    pub(crate) fn admin(&self, method: &str, path: &str, body: Vec<u8>) -> Reply {
         let key = std::fs::read_to_string(self.data.join("admin-key")).unwrap();
         let bearer = format!("Bearer {}", key.trim());
         request(method, &format!("{}{path}", self.url), &[("authorization", &bearer)], body)
     }
 
     /// Submits an async task and returns its id.
-    pub fn submit(&self, body: &Value) -> String {
+    pub(crate) fn submit(&self, body: &Value) -> String {
         let reply = self.post_with("/txt2img", &[("Request-Type", "async")], body).ok();
         assert_eq!(reply["status"], "waiting");
         reply["taskId"].as_str().unwrap().to_owned()
@@ -207,7 +205,7 @@ impl Server {
 
     /// Polls until the task is terminal.
     #[track_caller]
-    pub fn result(&self, id: &str) -> Value {
+    pub(crate) fn result(&self, id: &str) -> Value {
         let deadline = Instant::now() + Duration::from_secs(120);
         loop {
             let reply = self.get(&format!("/tasks/{id}/result")).ok();
@@ -221,35 +219,35 @@ impl Server {
 
     /// The bytes behind the first signed URL of a result.
     #[track_caller]
-    pub fn picture(&self, result: &Value) -> Vec<u8> {
+    pub(crate) fn picture(&self, result: &Value) -> Vec<u8> {
         let url = result["ossUrl"][0].as_str().unwrap_or_else(|| panic!("no picture: {result}"));
         let reply = request("GET", url, &[], Vec::new());
         assert_eq!(reply.status, 200);
         reply.body
     }
 
-    pub fn pid(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    pub fn signal(&self, name: &str) {
+    pub(crate) fn signal(&self, name: &str) {
         let status =
             Command::new("kill").args([&format!("-{name}"), &self.pid().to_string()]).status().unwrap();
         assert!(status.success());
     }
 
     /// SIGTERM, then the exit status.
-    pub fn stop(mut self) -> ExitStatus {
+    pub(crate) fn stop(mut self) -> ExitStatus {
         self.signal("TERM");
         self.wait()
     }
 
-    pub fn wait(&mut self) -> ExitStatus {
+    pub(crate) fn wait(&mut self) -> ExitStatus {
         self.child.wait().unwrap()
     }
 
     /// As the power switch would.
-    pub fn kill(mut self) {
+    pub(crate) fn kill(mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
@@ -263,7 +261,7 @@ impl Drop for Server {
 }
 
 /// A quick request: the demo checkpoint, few steps.
-pub fn quick() -> Value {
+pub(crate) fn quick() -> Value {
     json!({
         "stable_diffusion_model": "demo-v0", "prompt": "mountain landscape during sunset", "steps": 3,
         "width": 64, "height": 64, "seed": 1, "cfg_scale": 5, "sampler_name": "Euler",
@@ -271,21 +269,21 @@ pub fn quick() -> Value {
 }
 
 /// The same with changes.
-pub fn quick_with(changes: Value) -> Value {
+pub(crate) fn quick_with(changes: Value) -> Value {
     let mut body = quick();
     body.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
     body
 }
 
 /// Width, height and RGB bytes of a PNG, and its infotext.
-pub struct Picture {
-    pub width: u32,
-    pub height: u32,
-    pub data: Vec<u8>,
-    pub infotext: String,
+pub(crate) struct Picture {
+    pub(crate) width: u32,
+    pub(crate) height: u32,
+    pub(crate) data: Vec<u8>,
+    pub(crate) infotext: String,
 }
 
-pub fn decode(png: &[u8]) -> Picture {
+pub(crate) fn decode(png: &[u8]) -> Picture {
     let mut reader = png::Decoder::new(std::io::Cursor::new(png)).read_info().unwrap();
     let mut data = vec![0; reader.output_buffer_size().unwrap()];
     let frame = reader.next_frame(&mut data).unwrap();
@@ -300,7 +298,7 @@ pub fn decode(png: &[u8]) -> Picture {
 }
 
 /// Runs a command that has to end by itself: exit code, standard output, standard error.
-pub fn run(mut command: Command) -> (i32, String, String) {
+pub(crate) fn run(mut command: Command) -> (i32, String, String) {
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let mut stderr = child.stderr.take().unwrap();
     let errors = std::thread::spawn(move || {

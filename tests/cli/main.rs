@@ -1,6 +1,9 @@
 //! The command line of the real binary: exit codes, settings, sentences.
 
+#![allow(clippy::unwrap_used, reason = "a test ends where something unexpected comes back")]
+
 #[path = "../support.rs"]
+#[allow(dead_code, reason = "each test binary uses its own part of it")]
 mod support;
 
 use std::process::Command;

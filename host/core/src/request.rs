@@ -87,6 +87,34 @@ pub enum NoiseSource {
     Nv,
 }
 
+impl Default for GenerateRequest {
+    /// An empty prompt at 512x512 with 20 steps of Euler, seed 0.
+    fn default() -> Self {
+        Self {
+            prompt: String::new(),
+            negative_prompt: String::new(),
+            model: None,
+            width: 512,
+            height: 512,
+            steps: 20,
+            cfg_scale: 7.0,
+            sampler: Sampler::Euler,
+            scheduler: Scheduler::Automatic,
+            seed: 0,
+            variation: Variation { subseed: 0, strength: 0.0 },
+            seed_resize_from: None,
+            batch_size: 1,
+            n_iter: 1,
+            clip_skip: 1,
+            emphasis: Emphasis::default(),
+            noise_source: NoiseSource::default(),
+            eta: None,
+            churn: Churn::default(),
+            eta_noise_seed_delta: 0,
+        }
+    }
+}
+
 impl GenerateRequest {
     /// How many pictures this request makes.
     pub fn image_count(&self) -> u32 {

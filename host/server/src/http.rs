@@ -6,4 +6,5 @@ pub(crate) mod openapi;
 pub(crate) mod request_id;
 pub(crate) mod router;
 pub(crate) mod routes;
+pub(crate) mod task_view;
 pub(crate) mod wire;

@@ -1,14 +1,14 @@
 //! Jobs that run together, on the real backend: 8 at once take less time than 8 in a row, and 8 in one batch are
 //! the pictures of 8 alone.
 
+#![allow(clippy::unwrap_used, reason = "a test ends where something unexpected comes back")]
+
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use gesso_core::pixels::Pixels;
-use gesso_core::request::{Churn, Emphasis, GenerateRequest, NoiseSource, Variation};
-use gesso_core::sampler::Sampler;
-use gesso_core::schedule::Scheduler;
+use gesso_core::request::GenerateRequest;
 use gesso_engine::backend::ModelFile;
 use gesso_engine::clock::MonotonicClock;
 use gesso_engine::{CancelFlag, Engine, EngineHandle, EngineSettings, JobHandle, JobSpec};
@@ -27,25 +27,12 @@ fn submit(engine: &EngineHandle, seed: u64) -> JobHandle {
         PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/demo-model/demo-v0.safetensors"));
     let request = GenerateRequest {
         prompt: "mountain landscape during sunset".into(),
-        negative_prompt: String::new(),
-        model: None,
         width: 128,
         height: 128,
         steps: 10,
         cfg_scale: 5.0,
-        sampler: Sampler::Euler,
-        scheduler: Scheduler::Automatic,
         seed,
-        variation: Variation { subseed: 0, strength: 0.0 },
-        seed_resize_from: None,
-        batch_size: 1,
-        n_iter: 1,
-        clip_skip: 1,
-        emphasis: Emphasis::Original,
-        noise_source: NoiseSource::Cpu,
-        eta: None,
-        churn: Churn::default(),
-        eta_noise_seed_delta: 0,
+        ..GenerateRequest::default()
     };
     let model = Arc::new(ModelFile { name: "demo-v0".into(), path });
     engine.submit(JobSpec { model, request, priority: 0, cancel: CancelFlag::default() }).unwrap()

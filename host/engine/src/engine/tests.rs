@@ -6,9 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use gesso_core::pixels::{PixelFormat, Pixels};
-use gesso_core::request::{Churn, Emphasis, GenerateRequest, NoiseSource, Variation};
-use gesso_core::sampler::Sampler;
-use gesso_core::schedule::Scheduler;
+use gesso_core::request::GenerateRequest;
 
 use super::*;
 use crate::backend::{BatchKey, ModelFile};
@@ -155,28 +153,7 @@ impl Bench {
 fn spec(seed: u64) -> JobSpec {
     JobSpec {
         model: Arc::new(ModelFile { name: "demo".into(), path: PathBuf::from("demo") }),
-        request: GenerateRequest {
-            prompt: String::new(),
-            negative_prompt: String::new(),
-            model: None,
-            width: 64,
-            height: 64,
-            steps: 4,
-            cfg_scale: 7.0,
-            sampler: Sampler::Euler,
-            scheduler: Scheduler::Uniform,
-            seed,
-            variation: Variation { subseed: 0, strength: 0.0 },
-            seed_resize_from: None,
-            batch_size: 1,
-            n_iter: 1,
-            clip_skip: 1,
-            emphasis: Emphasis::Original,
-            noise_source: NoiseSource::Nv,
-            eta: None,
-            churn: Churn::default(),
-            eta_noise_seed_delta: 0,
-        },
+        request: GenerateRequest { width: 64, height: 64, steps: 4, seed, ..GenerateRequest::default() },
         priority: 0,
         cancel: CancelFlag::default(),
     }

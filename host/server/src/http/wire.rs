@@ -2,4 +2,5 @@
 
 pub(crate) mod fields;
 pub(crate) mod info;
+pub(crate) mod schema;
 pub(crate) mod txt2img;

@@ -6,7 +6,7 @@ use std::sync::{Arc, LazyLock};
 
 use gesso_core::noise::ImageNoise;
 use gesso_core::pixels::Pixels;
-use gesso_core::request::{Churn, Emphasis, GenerateRequest, NoiseSource, Variation};
+use gesso_core::request::GenerateRequest;
 use gesso_core::sampler::{Plan, Sampler};
 use gesso_core::schedule::{NoiseSchedule, Scheduler};
 use gesso_engine::backend::{Backend, ModelFile, Row};
@@ -137,25 +137,11 @@ pub(crate) fn backend() -> TorchBackend {
 pub(crate) fn request(prompt: &str, seed: u64, width: u32, height: u32) -> GenerateRequest {
     GenerateRequest {
         prompt: prompt.to_owned(),
-        negative_prompt: String::new(),
-        model: None,
         width,
         height,
-        steps: 20,
         cfg_scale: 5.0,
-        sampler: Sampler::Euler,
-        scheduler: Scheduler::Automatic,
         seed,
-        variation: Variation { subseed: 0, strength: 0.0 },
-        seed_resize_from: None,
-        batch_size: 1,
-        n_iter: 1,
-        clip_skip: 1,
-        emphasis: Emphasis::Original,
-        noise_source: NoiseSource::Cpu,
-        eta: None,
-        churn: Churn::default(),
-        eta_noise_seed_delta: 0,
+        ..GenerateRequest::default()
     }
 }
 

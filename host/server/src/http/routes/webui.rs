@@ -15,14 +15,14 @@ use gesso_store::TaskState;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::serverless::{CancelOnDrop, details, preview, state};
 use crate::app::App;
 use crate::blocking::blocking;
 use crate::error::AppError;
 use crate::generate;
 use crate::http::error::WebUiFailure;
 use crate::http::extract::JsonObject;
-use crate::http::openapi::Txt2ImgBody;
+use crate::http::task_view::{CancelOnDrop, details, preview, state};
+use crate::http::wire::schema::Txt2ImgBody;
 
 /// Draws pictures from text and answers with them, base64, when they are there.
 #[utoipa::path(post, path = "/sdapi/v1/txt2img", tag = "web UI", request_body = Txt2ImgBody,
