@@ -74,6 +74,21 @@ fn sigterm_finishes_what_runs_and_keeps_what_waits() {
 }
 
 #[test]
+fn a_drain_that_takes_too_long_hands_running_tasks_back_to_be_drawn_after_the_restart() {
+    let bench = Bench::new().config("drain_seconds = 0\n");
+    let server = bench.start();
+    let long = server.submit(&quick_with(json!({"steps": 80, "width": 128, "height": 128})));
+    while server.get(&format!("/tasks/{long}/progress")).ok()["progress"] == 0.0 {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    assert!(server.stop().success());
+    let server = bench.start();
+    let state = server.get(&format!("/tasks/{long}/result")).ok()["status"].as_str().unwrap().to_owned();
+    assert!(["waiting", "running", "succeeded"].contains(&state.as_str()), "{state}");
+    assert_eq!(server.result(&long)["status"], "succeeded");
+}
+
+#[test]
 fn a_sync_client_under_way_gets_its_picture_while_the_server_drains() {
     let bench = Bench::new();
     let server = bench.start();

@@ -115,6 +115,24 @@ fn a_signed_url_that_was_changed_shows_nothing() {
 }
 
 #[test]
+fn picture_urls_begin_with_the_host_that_was_asked_or_the_public_url() {
+    let bench = Bench::new();
+    let server = bench.start();
+    let id = server.post("/txt2img", &quick()).ok()["taskId"].as_str().unwrap().to_owned();
+    let result = format!("{}/tasks/{id}/result", server.url);
+    let url_for = |host: &str| {
+        let reply = request("GET", &result, &[("host", host)], Vec::new()).ok();
+        reply["ossUrl"][0].as_str().unwrap().to_owned()
+    };
+    assert!(url_for("gesso.test:7860").starts_with("http://gesso.test:7860/files/images/default/"));
+    assert!(url_for("evil@x").starts_with("http://127.0.0.1:"), "{}", url_for("evil@x"));
+    let bench = Bench::new().config("public_url = \"https://pictures.test/\"\n");
+    let server = bench.start();
+    let body = server.post("/txt2img", &quick()).ok();
+    assert!(body["ossUrl"][0].as_str().unwrap().starts_with("https://pictures.test/files/images/"), "{body}");
+}
+
+#[test]
 fn the_checkpoint_is_listed() {
     let bench = Bench::new();
     let server = bench.start();

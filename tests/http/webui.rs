@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{Bench, decode, quick_with};
+use crate::support::{Bench, decode, quick_with, request};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 
@@ -88,6 +88,26 @@ fn problems_have_the_validation_shape_and_name_every_field() {
         .collect();
     fields.sort_unstable();
     assert_eq!(fields, ["enable_hr", "sampler_name", "width"]);
+}
+
+#[test]
+fn a_body_that_is_not_an_object_has_the_validation_shape_too() {
+    let bench = Bench::new();
+    let server = bench.start();
+    let url = format!("{}/sdapi/v1/txt2img", server.url);
+    let reply = request("POST", &url, &[("content-type", "application/json")], b"{".to_vec());
+    assert_eq!((reply.status, &reply.json()["detail"][0]["loc"]), (422, &json!(["body", "body"])));
+}
+
+#[test]
+fn the_web_uis_own_task_ids_are_taken_and_may_repeat() {
+    let bench = Bench::new();
+    let server = bench.start();
+    for id in ["task(txt2img-ABC1234)", "mine", "mine"] {
+        let reply =
+            server.post("/sdapi/v1/txt2img", &quick_with(json!({"force_task_id": id, "steps": 1}))).ok();
+        assert_eq!(reply["images"].as_array().unwrap().len(), 1, "{id}");
+    }
 }
 
 #[test]

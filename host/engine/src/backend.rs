@@ -8,12 +8,14 @@ use gesso_core::pixels::Pixels;
 use gesso_core::request::GenerateRequest;
 use gesso_core::sampler::Call;
 
-/// A checkpoint on disk, as the server's catalogue found it. Two are the same when their paths are.
+/// A checkpoint on disk, as the server's catalogue found it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct ModelFile {
     /// File name without folder and extension.
     pub name: String,
     pub path: PathBuf,
+    /// Differs when the content does; the server gives its hash. A file replaced under its name is another model.
+    pub version: String,
 }
 
 /// Rows may share a UNet call only when their keys are equal.

@@ -384,7 +384,8 @@ impl<B: Backend> Owner<B> {
         let mut index = 0;
         while index < self.running.len() {
             let job = &mut self.running[index];
-            while !job.failed() {
+            // A cancelled job is dropped at the next turn; decoding the rest of it would keep the others waiting.
+            while !job.failed() && !job.is_cancelled() {
                 let Some(lane) = job.take_done_lane() else { break };
                 let image = lane.image;
                 let backend = &mut self.backend;

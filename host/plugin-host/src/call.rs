@@ -54,7 +54,7 @@ pub(crate) struct Runner {
     threads: Handle,
     budget: Budget,
     slots: Arc<Semaphore>,
-    waiting: AtomicUsize,
+    /// Calls of one plugin that may wait for a slot.
     most_waiting: usize,
 }
 
@@ -65,7 +65,6 @@ impl Runner {
             threads,
             budget,
             slots: Arc::new(Semaphore::new(slots)),
-            waiting: AtomicUsize::new(0),
             most_waiting: slots.saturating_mul(WAITING_PER_SLOT),
         }
     }
@@ -91,7 +90,21 @@ impl Runner {
         context: &CallContext,
         work: impl FnOnce(Store<CallState>) -> Work<T> + Send + 'static,
     ) -> Result<T, HookError> {
-        let permits = self.admit(&loaded.slots, context).await?;
+        let permits = self.admit(shared, context).await?;
+        self.run_with(permits, shared, loaded, hook, context, work).await
+    }
+
+    /// As [`Self::run`], for a caller that brings what must live as long as the guest. A probe brings nothing:
+    /// changes are made one at a time, and the pool has room for them beside the calls.
+    pub(crate) async fn run_with<P: Send + 'static, T: Send + 'static>(
+        &self,
+        permits: P,
+        shared: &Arc<Shared>,
+        loaded: &Loaded,
+        hook: &'static str,
+        context: &CallContext,
+        work: impl FnOnce(Store<CallState>) -> Work<T> + Send + 'static,
+    ) -> Result<T, HookError> {
         let spent = Arc::new(Spent::default());
         let log = Arc::new(CallLog::new(shared.log.clone(), &context.request_id, &self.budget));
         let state = CallState::new(
@@ -119,16 +132,16 @@ impl Runner {
     /// others need.
     async fn admit(
         &self,
-        plugin: &Arc<Semaphore>,
+        plugin: &Shared,
         context: &CallContext,
     ) -> Result<(OwnedSemaphorePermit, OwnedSemaphorePermit), HookError> {
-        if self.waiting.fetch_add(1, Ordering::Relaxed) >= self.most_waiting {
-            self.waiting.fetch_sub(1, Ordering::Relaxed);
+        if plugin.waiting.fetch_add(1, Ordering::Relaxed) >= self.most_waiting {
+            plugin.waiting.fetch_sub(1, Ordering::Relaxed);
             return Err(HookError::Overloaded);
         }
-        let _waiting = CountDown(&self.waiting);
+        let _waiting = CountDown(&plugin.waiting);
         let permits = async {
-            let own = plugin.clone().acquire_owned().await;
+            let own = plugin.slots.clone().acquire_owned().await;
             let host = self.slots.clone().acquire_owned().await;
             match (own, host) {
                 (Ok(own), Ok(host)) => Ok((own, host)),

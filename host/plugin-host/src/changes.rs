@@ -128,8 +128,15 @@ impl Inner {
                 reason: format!("the folder `{name}` ({}) does not open: {error}", path.display()),
             })?;
         }
+        let before = self.table.load().get(id).map(|entry| entry.granted.clone()).unwrap_or_default();
+        let revokes = before.folders.iter().any(|(name, path)| grants.folders.get(name) != Some(path));
         changes.registry.record_mut(id).grants = Some(grants);
         self.save(&changes)?;
+        // What was taken away is gone before the new version is even compiled.
+        if revokes && let Some(mut entry) = self.table.load().get(id).cloned() {
+            entry.active = None;
+            self.put(&changes, entry);
+        }
         self.settle(&mut changes, id, StandIn::Kept).await;
         Ok(())
     }
@@ -279,7 +286,8 @@ impl Inner {
         let record = changes.registry.plugins.get(id).cloned().unwrap_or_default();
         Entry {
             id: id.to_owned(),
-            shared: known.map_or_else(|| Shared::new(id), |entry| entry.shared.clone()),
+            shared: known
+                .map_or_else(|| Shared::new(id, self.loader.slots_per_plugin), |entry| entry.shared.clone()),
             active: known.and_then(|entry| entry.active.clone()),
             refused_manifest: known.and_then(|entry| entry.refused_manifest.clone()),
             refused: known.and_then(|entry| entry.refused.clone()),
@@ -295,7 +303,10 @@ impl Inner {
     }
 
     fn shared(&self, id: &str) -> Arc<Shared> {
-        self.table.load().get(id).map_or_else(|| Shared::new(id), |entry| entry.shared.clone())
+        self.table
+            .load()
+            .get(id)
+            .map_or_else(|| Shared::new(id, self.loader.slots_per_plugin), |entry| entry.shared.clone())
     }
 
     /// Stored grants win over the settings file's.

@@ -5,6 +5,7 @@ use crate::compile_worker::{EXIT_REFUSED, MAX_ARTIFACT_BYTES, sha256_hex};
 use crate::deserialize::{self, TrustedArtifact};
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
+use std::collections::HashSet;
 use std::collections::hash_map::DefaultHasher;
 use std::ffi::OsString;
 use std::hash::{Hash, Hasher};
@@ -65,6 +66,18 @@ impl Compiler {
         }
         deserialize::component(&self.engine, &TrustedArtifact::vouch(compiled))
             .map_err(|error| CompileError::Worker(format!("wrote an artifact that does not load: {error:#}")))
+    }
+
+    /// Deletes what is cached of other components than these, and what a killed worker left.
+    pub(crate) fn prune<'a>(&self, digests: impl Iterator<Item = &'a str>) {
+        let keep: HashSet<String> =
+            digests.map(|digest| format!("{}.artifact", self.artifact_name(digest))).collect();
+        for file in std::fs::read_dir(&self.cache).into_iter().flatten().flatten() {
+            if !file.file_name().to_str().is_some_and(|name| keep.contains(name)) {
+                // What cannot be deleted now is tried again at the next start.
+                let _ = std::fs::remove_file(file.path());
+            }
+        }
     }
 
     /// Covers everything that decides what the artifact holds: the component, wasmtime's version, the configuration

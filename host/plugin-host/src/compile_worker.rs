@@ -70,6 +70,9 @@ fn limit_self() -> Result<(), String> {
         (Resource::Core, 0),
         (Resource::Nofile, OPEN_FILES),
     ];
+    // Where memory runs out all the same, the kernel should end this process and not the server. Not every kernel
+    // lets a process say so.
+    let _ = std::fs::write("/proc/self/oom_score_adj", "1000");
     for (resource, most) in limits {
         let limit = Rlimit { current: Some(most), maximum: Some(most) };
         setrlimit(resource, limit).map_err(|error| format!("limiting {resource:?}: {error}"))?;

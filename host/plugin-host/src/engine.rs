@@ -64,18 +64,25 @@ pub(crate) fn for_running(slots: usize, memory_bytes: u64) -> wasmtime::Result<E
     }
 }
 
+/// What one component may consist of.
+const CORE_INSTANCES: u32 = 200;
+const MEMORIES: u32 = 8;
+const TABLES: u32 = 64;
+
 fn pooled(slots: usize, memory_bytes: u64) -> wasmtime::Result<Engine> {
     // Twice the calls: a finished call gives its slot back only after its teardown.
-    let slots = u32::try_from(slots.saturating_mul(2)).unwrap_or(u32::MAX).clamp(4, 256);
+    let slots = u32::try_from(slots.saturating_mul(2)).unwrap_or(u32::MAX).max(4);
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(slots)
-        .total_core_instances(slots.saturating_mul(20))
-        .total_memories(slots.saturating_mul(2))
-        .total_tables(slots.saturating_mul(16))
+        // Every slot may hold the largest component there is, so that no plugin can use up what others need. This
+        // takes address space, not memory.
+        .total_core_instances(slots.saturating_mul(CORE_INSTANCES))
+        .total_memories(slots.saturating_mul(MEMORIES))
+        .total_tables(slots.saturating_mul(TABLES))
         .total_stacks(slots)
-        .max_core_instances_per_component(200)
-        .max_memories_per_component(8)
-        .max_tables_per_component(64)
+        .max_core_instances_per_component(CORE_INSTANCES)
+        .max_memories_per_component(MEMORIES)
+        .max_tables_per_component(TABLES)
         .max_tables_per_module(8)
         .table_elements(100_000)
         .max_memory_size(usize::try_from(memory_bytes).unwrap_or(usize::MAX).next_multiple_of(64 << 10))

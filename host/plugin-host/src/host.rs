@@ -18,12 +18,16 @@ use bytes::Bytes;
 use gesso_core::pixels::Pixels;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 use wasmtime::component::Linker;
 
 /// Threads for guests. Guests give way every 10 ms, so a few are enough; more would take cores from the engine.
 const MAX_THREADS: usize = 4;
+
+/// How long a shutdown waits for a change that is under way.
+const SHUTDOWN_WAIT: Duration = Duration::from_secs(2);
 
 /// Loads, runs and swaps plugins. Clones share one host.
 #[derive(Clone)]
@@ -76,7 +80,7 @@ impl PluginHost {
             .map_err(StartError::Threads)?;
         let runner = Runner::new(engine, threads.handle().clone(), settings.budget.clone(), slots);
         // A quarter of the slots stays out of any one plugin's reach.
-        let slots_per_plugin = (slots - slots / 4).max(1);
+        let slots_per_plugin = (slots - slots.div_ceil(4)).max(1);
         let host = Self(Arc::new(Inner {
             loader: Loader { compiler, linker, folders, slots_per_plugin },
             runner,
@@ -88,6 +92,8 @@ impl PluginHost {
             settings,
         }));
         host.0.scan(watch::Patience::None).await;
+        // Artifacts of replaced builds and of other wasmtime versions go at the next start, when nobody compiles.
+        host.0.loader.compiler.prune(host.0.changes.lock().await.registry.digests());
         // On the caller's runtime: it waits nearly always and must not share threads with guests.
         let watcher = tokio::spawn(watch::run(Arc::downgrade(&host.0)));
         *host.0.watcher.lock().unwrap_or_else(PoisonError::into_inner) = Some(watcher);
@@ -149,7 +155,7 @@ impl PluginHost {
     /// On any error the version that served before still serves. `NeedsGrants` stores the file: it starts when
     /// [`Self::set_grants`] gives what is missing.
     pub async fn install(&self, bytes: Vec<u8>) -> Result<PluginStatus, InstallError> {
-        let id = self.0.install(&bytes).await?;
+        let id = self.uninterrupted(|inner| async move { inner.install(&bytes).await }).await?;
         self.status_of(&id)
     }
 
@@ -158,7 +164,8 @@ impl PluginHost {
     /// # Errors
     /// `NoPrevious` where only one version was ever active.
     pub async fn rollback(&self, id: &str) -> Result<PluginStatus, InstallError> {
-        self.0.rollback(id).await?;
+        let name = id.to_owned();
+        self.uninterrupted(|inner| async move { inner.rollback(&name).await }).await?;
         self.status_of(id)
     }
 
@@ -167,7 +174,8 @@ impl PluginHost {
     /// # Errors
     /// `NotFound`, or `Storage` where the file cannot be deleted.
     pub async fn remove(&self, id: &str) -> Result<(), InstallError> {
-        self.0.remove(id).await
+        let name = id.to_owned();
+        self.uninterrupted(|inner| async move { inner.remove(&name).await }).await
     }
 
     /// Stores the grants and loads the plugin with them. Taking away what it needs stops it, which its status says.
@@ -175,7 +183,8 @@ impl PluginHost {
     /// # Errors
     /// `Refused` where a folder does not open; nothing is changed then.
     pub async fn set_grants(&self, id: &str, grants: Grants) -> Result<PluginStatus, InstallError> {
-        self.0.set_grants(id, grants).await?;
+        let name = id.to_owned();
+        self.uninterrupted(|inner| async move { inner.set_grants(&name, grants).await }).await?;
         self.status_of(id)
     }
 
@@ -200,8 +209,21 @@ impl PluginHost {
 
     /// Ends the watch and every guest. Waiting calls fail as overloaded.
     pub async fn shutdown(&self) {
-        self.0.changes.lock().await.close();
+        // Ends the watch first: a look at the folder holds the lock for as long as its compiles take.
         self.0.stop();
+        if let Ok(mut changes) = tokio::time::timeout(SHUTDOWN_WAIT, self.0.changes.lock()).await {
+            changes.close();
+        }
+    }
+
+    /// Runs a change to its end even when its caller goes away half-way: what is stored and what serves must agree.
+    async fn uninterrupted<T, F>(&self, change: impl FnOnce(Arc<Inner>) -> F) -> Result<T, InstallError>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, InstallError>> + Send + 'static,
+    {
+        // On the caller's runtime: it waits for the compiler and for a probe on the plugins' own threads.
+        tokio::spawn(change(self.0.clone())).await.map_err(|_| InstallError::ShuttingDown)?
     }
 
     fn status_of(&self, id: &str) -> Result<PluginStatus, InstallError> {

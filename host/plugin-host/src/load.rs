@@ -13,7 +13,6 @@ use crate::settings::{CallContext, FolderSource, GrantedFolder, Grants};
 use crate::table::Shared;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use tokio::sync::Semaphore;
 use wasmtime::component::{InstancePre, Linker};
 use wasmtime_wasi_http::p2::bindings::ProxyPre;
 
@@ -31,8 +30,6 @@ pub(crate) struct Loaded {
     pub(crate) hooks: Option<RequestHookPre<CallState>>,
     pub(crate) http: Option<ProxyPre<CallState>>,
     pub(crate) capabilities: Arc<Capabilities>,
-    /// Keeps one plugin from taking every slot of the host.
-    pub(crate) slots: Arc<Semaphore>,
 }
 
 /// Why some bytes did not become a version.
@@ -98,8 +95,7 @@ impl Loader {
             .then(|| ProxyPre::new(instance.clone()).map_err(|error| world("http-extension", error)))
             .transpose()?;
         let version = VersionRef { version: manifest.version.clone(), digest };
-        let slots = Arc::new(Semaphore::new(self.slots_per_plugin));
-        let loaded = Loaded { manifest, version, hooks, http, capabilities, slots };
+        let loaded = Loaded { manifest, version, hooks, http, capabilities };
         probe(runner, shared, &loaded, instance).await?;
         Ok(loaded)
     }
@@ -130,7 +126,7 @@ async fn probe(
     instance: InstancePre<CallState>,
 ) -> Result<(), LoadError> {
     let context = CallContext::new("load", 0);
-    let started = runner.run(shared, loaded, "load", &context, move |mut store| {
+    let started = runner.run_with((), shared, loaded, "load", &context, move |mut store| {
         Box::pin(async move {
             instance.instantiate_async(&mut store).await?;
             Ok::<(), Failure>(())

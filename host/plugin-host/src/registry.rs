@@ -98,6 +98,15 @@ impl Registry {
         self.plugins.entry(id.to_owned()).or_default()
     }
 
+    /// Digests of every version that may be wanted again.
+    pub(crate) fn digests(&self) -> impl Iterator<Item = &str> {
+        self.plugins
+            .values()
+            .flat_map(|record| [&record.current, &record.previous])
+            .flatten()
+            .map(|version| version.digest.as_str())
+    }
+
     pub(crate) fn forget(&mut self, id: &str) {
         self.order.retain(|known| known != id);
         self.plugins.remove(id);

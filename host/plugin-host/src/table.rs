@@ -10,8 +10,9 @@ use crate::manifest::Manifest;
 use crate::registry::{OnFailure, VersionRef};
 use crate::settings::Grants;
 use crate::status::{PluginState, PluginStatus};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use tokio::sync::Semaphore;
 use wasmtime_wasi_http::p2::bindings::ProxyPre;
 
 /// What a plugin keeps over all its versions.
@@ -19,6 +20,10 @@ use wasmtime_wasi_http::p2::bindings::ProxyPre;
 pub(crate) struct Shared {
     pub(crate) id: String,
     pub(crate) log: Arc<LogRing>,
+    /// Calls of this plugin that may run at one time, over all its versions.
+    pub(crate) slots: Arc<Semaphore>,
+    /// Calls that wait for a slot.
+    pub(crate) waiting: AtomicUsize,
     calls: AtomicU64,
     failures: AtomicU64,
     memory_peak: AtomicU64,
@@ -27,10 +32,12 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    pub(crate) fn new(id: &str) -> Arc<Self> {
+    pub(crate) fn new(id: &str, slots: usize) -> Arc<Self> {
         Arc::new(Self {
             id: id.to_owned(),
             log: Arc::default(),
+            slots: Arc::new(Semaphore::new(slots)),
+            waiting: AtomicUsize::new(0),
             calls: AtomicU64::new(0),
             failures: AtomicU64::new(0),
             memory_peak: AtomicU64::new(0),

@@ -1,5 +1,6 @@
 //! What every use case works with: the parts, joined once at start-up.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,10 +30,12 @@ pub(crate) struct App {
     pub(crate) plugins: PluginHost,
     pub(crate) running: RunningTasks,
     pub(crate) admin_key: String,
-    /// What signed local URLs begin with.
-    pub(crate) public_url: String,
-    /// Turns true when the server drains.
+    /// Where the server listens.
+    pub(crate) address: SocketAddr,
+    /// Turns true when the server drains: nothing new begins.
     pub(crate) draining: watch::Receiver<bool>,
+    /// Turns true when draining took too long: what still runs is handed back.
+    pub(crate) stopping: watch::Receiver<bool>,
     pub(crate) metrics: metrics_exporter_prometheus::PrometheusHandle,
 }
 
@@ -41,12 +44,21 @@ impl App {
         *self.draining.borrow()
     }
 
-    /// A URL that shows the object to whoever holds it, for a while.
+    /// A URL that shows the object to whoever holds it, for a while. `host` is the one the client asked, which is
+    /// where it finds this server; the signature does not depend on it.
     pub(crate) async fn signed_url(
         &self,
         key: &gesso_store::ObjectKey,
+        host: Option<&str>,
     ) -> Result<String, gesso_store::ObjectsError> {
         let url = self.objects.signed_url(key, Duration::from_secs(self.settings.signed_url_seconds)).await?;
-        Ok(if url.starts_with('/') { format!("{}{url}", self.public_url) } else { url })
+        if !url.starts_with('/') {
+            return Ok(url);
+        }
+        Ok(match (&self.settings.public_url, host) {
+            (Some(public), _) => format!("{}{url}", public.trim_end_matches('/')),
+            (None, Some(host)) => format!("http://{host}{url}"),
+            (None, None) => format!("http://{}{url}", self.address),
+        })
     }
 }

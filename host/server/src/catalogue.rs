@@ -33,14 +33,24 @@ impl Checkpoint {
     }
 
     fn answers_to(&self, name: &str) -> bool {
-        let by_hash = name.len() >= 8
-            && name.chars().all(|digit| digit.is_ascii_hexdigit())
-            && self.sha256.starts_with(&name.to_ascii_lowercase());
-        by_hash
+        is_hash(name) && self.sha256.starts_with(&name.to_ascii_lowercase())
             || [self.file.name.as_str(), &self.file_name, &self.title()]
                 .iter()
                 .any(|known| known.eq_ignore_ascii_case(name))
     }
+}
+
+/// The short and the full spellings of a hash: 8, 10 or 64 digits, and what lies between.
+fn is_hash(name: &str) -> bool {
+    (8..=64).contains(&name.len()) && name.bytes().all(|digit| digit.is_ascii_hexdigit())
+}
+
+/// A checkpoint whose hash has not been asked for.
+#[derive(Debug, Clone)]
+struct Found {
+    stem: String,
+    path: PathBuf,
+    file_name: String,
 }
 
 /// The models folder.
@@ -49,6 +59,8 @@ pub(crate) struct Catalogue {
     folder: PathBuf,
     default: Option<String>,
     hashes: Mutex<HashMap<PathBuf, (u64, SystemTime, String)>>,
+    /// Held while a file is hashed: requests that come together wait for one reading instead of doing their own.
+    hashing: Mutex<()>,
 }
 
 /// Why a name gives no checkpoint.
@@ -64,30 +76,44 @@ pub(crate) enum CatalogueError {
 
 impl Catalogue {
     pub(crate) fn new(folder: PathBuf, default: Option<String>) -> Self {
-        Self { folder, default, hashes: Mutex::default() }
+        Self { folder, default, hashes: Mutex::default(), hashing: Mutex::default() }
     }
 
     /// All checkpoints, by name. Reads the folder, and the files that are new or changed; call it where blocking
     /// is allowed.
     pub(crate) fn scan(&self) -> Result<Vec<Checkpoint>, CatalogueError> {
-        let mut found = Vec::new();
-        self.scan_folder(&self.folder, "", 0, &mut found)?;
-        found.sort_by(|a, b| a.file_name.cmp(&b.file_name));
-        Ok(found)
+        Ok(self.files()?.into_iter().filter_map(|found| self.hashed(found)).collect())
     }
 
-    /// The checkpoint a client named by title, file name, stem or hash; the default one for `None`.
+    /// The checkpoint a client named by title, file name, stem or hash; the default one for `None`. Only the file
+    /// that is named gets hashed, unless the name is a hash.
     pub(crate) fn find(&self, name: Option<&str>) -> Result<Checkpoint, CatalogueError> {
-        let all = self.scan()?;
+        let files = self.files()?;
         let Some(name) = name.or(self.default.as_deref()) else {
-            return all.into_iter().next().ok_or_else(|| CatalogueError::Empty(self.folder.clone()));
+            let first = files.into_iter().find_map(|found| self.hashed(found));
+            return first.ok_or_else(|| CatalogueError::Empty(self.folder.clone()));
         };
-        if let Some(found) = all.iter().find(|checkpoint| checkpoint.answers_to(name)) {
-            return Ok(found.clone());
+        let bare = name.rsplit_once(" [").map_or(name, |(file_name, _)| file_name);
+        let by_name = files.iter().find(|found| {
+            found.stem.eq_ignore_ascii_case(bare) || found.file_name.eq_ignore_ascii_case(bare)
+        });
+        if let Some(found) = by_name.cloned().and_then(|found| self.hashed(found))
+            && found.answers_to(name)
+        {
+            return Ok(found);
         }
-        let hint = all
+        if is_hash(name)
+            && let Some(found) = files
+                .iter()
+                .cloned()
+                .filter_map(|found| self.hashed(found))
+                .find(|found| found.answers_to(name))
+        {
+            return Ok(found);
+        }
+        let hint = files
             .iter()
-            .map(|checkpoint| (strsim::jaro_winkler(&checkpoint.file.name, name), &checkpoint.file.name))
+            .map(|found| (strsim::jaro_winkler(&found.stem, name), &found.stem))
             .max_by(|a, b| a.0.total_cmp(&b.0))
             .filter(|(score, _)| *score > 0.7)
             .map_or_else(String::new, |(_, near)| format!(" (did you mean {near:?}?)"));
@@ -95,12 +121,19 @@ impl Catalogue {
         Err(CatalogueError::Unknown { name: shown, hint })
     }
 
-    fn scan_folder(
+    fn files(&self) -> Result<Vec<Found>, CatalogueError> {
+        let mut found = Vec::new();
+        self.list_folder(&self.folder, "", 0, &mut found)?;
+        found.sort_by(|a, b| a.file_name.cmp(&b.file_name));
+        Ok(found)
+    }
+
+    fn list_folder(
         &self,
         folder: &Path,
         prefix: &str,
         depth: u32,
-        found: &mut Vec<Checkpoint>,
+        found: &mut Vec<Found>,
     ) -> Result<(), CatalogueError> {
         const MAX_DEPTH: u32 = 4;
         let unreadable = |source| CatalogueError::Unreadable { path: folder.to_owned(), source };
@@ -110,33 +143,43 @@ impl Catalogue {
             let path = entry.path();
             let file_name = format!("{prefix}{name}");
             if path.is_dir() {
-                if depth < MAX_DEPTH && !name.starts_with('.') {
-                    self.scan_folder(&path, &format!("{file_name}/"), depth + 1, found)?;
+                if depth < MAX_DEPTH
+                    && !name.starts_with('.')
+                    && let Err(error) = self.list_folder(&path, &format!("{file_name}/"), depth + 1, found)
+                {
+                    tracing::warn!(%error, "skipping an unreadable folder");
                 }
             } else if let Some(stem) = name.strip_suffix(".safetensors") {
-                match self.hash(&path) {
-                    Ok(sha256) => found.push(Checkpoint {
-                        file: Arc::new(ModelFile { name: stem.to_owned(), path }),
-                        file_name,
-                        sha256,
-                    }),
-                    Err(error) => {
-                        tracing::warn!(path = %path.display(), %error, "skipping an unreadable model")
-                    }
-                }
+                found.push(Found { stem: stem.to_owned(), path, file_name });
             }
         }
         Ok(())
+    }
+
+    /// With its hash; `None`, and a line in the log, when the file cannot be read.
+    fn hashed(&self, found: Found) -> Option<Checkpoint> {
+        match self.hash(&found.path) {
+            Ok(sha256) => {
+                let file = ModelFile { name: found.stem, path: found.path, version: sha256.clone() };
+                Some(Checkpoint { file: Arc::new(file), file_name: found.file_name, sha256 })
+            }
+            Err(error) => {
+                tracing::warn!(path = %found.path.display(), %error, "skipping an unreadable model");
+                None
+            }
+        }
     }
 
     /// Cached by size and time of change.
     fn hash(&self, path: &Path) -> std::io::Result<String> {
         let metadata = std::fs::metadata(path)?;
         let stamp = (metadata.len(), metadata.modified()?);
-        if let Some((size, modified, hash)) = self.lock().get(path)
-            && (*size, *modified) == stamp
-        {
-            return Ok(hash.clone());
+        if let Some(hash) = self.cached(path, stamp) {
+            return Ok(hash);
+        }
+        let _one_at_a_time = self.hashing.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(hash) = self.cached(path, stamp) {
+            return Ok(hash);
         }
         let mut hasher = Sha256::new();
         let mut reader = std::io::BufReader::with_capacity(1 << 20, std::fs::File::open(path)?);
@@ -152,6 +195,12 @@ impl Catalogue {
         let hash: String = hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
         self.lock().insert(path.to_owned(), (stamp.0, stamp.1, hash.clone()));
         Ok(hash)
+    }
+
+    fn cached(&self, path: &Path, stamp: (u64, SystemTime)) -> Option<String> {
+        let hashes = self.lock();
+        let (size, modified, hash) = hashes.get(path)?;
+        ((*size, *modified) == stamp).then(|| hash.clone())
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<PathBuf, (u64, SystemTime, String)>> {

@@ -38,8 +38,9 @@ impl RunningTasks {
     /// Enters a task; it leaves when the guard is dropped.
     pub(crate) fn enter(&self, id: TaskId, cancel: CancelFlag) -> RunningGuard<'_> {
         let task = RunningTask { id: id.clone(), started: Instant::now(), cancel, progress: None };
+        let started = task.started;
         self.lock().insert(id.clone(), task);
-        RunningGuard { tasks: self, id }
+        RunningGuard { tasks: self, id, started }
     }
 
     pub(crate) fn get(&self, id: &TaskId) -> Option<RunningTask> {
@@ -72,6 +73,8 @@ impl RunningTasks {
 pub(crate) struct RunningGuard<'a> {
     tasks: &'a RunningTasks,
     id: TaskId,
+    /// Tells this attempt from a newer one of the same task.
+    started: Instant,
 }
 
 impl RunningGuard<'_> {
@@ -84,6 +87,28 @@ impl RunningGuard<'_> {
 
 impl Drop for RunningGuard<'_> {
     fn drop(&mut self) {
-        self.tasks.lock().remove(&self.id);
+        let mut tasks = self.tasks.lock();
+        if tasks.get(&self.id).is_some_and(|task| task.started == self.started) {
+            tasks.remove(&self.id);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_attempt_that_ends_late_leaves_the_newer_ones_entry() {
+        let tasks = RunningTasks::default();
+        let id = TaskId::parse("a").unwrap();
+        let old = tasks.enter(id.clone(), CancelFlag::default());
+        let flag = CancelFlag::default();
+        let new = tasks.enter(id.clone(), flag.clone());
+        drop(old);
+        tasks.cancel(&id);
+        assert!(flag.is_cancelled());
+        drop(new);
+        assert_eq!(tasks.count(), 0);
     }
 }

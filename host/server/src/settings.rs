@@ -39,7 +39,8 @@ pub(crate) struct Settings {
     pub(crate) resident_models: usize,
     /// Default source of noise: NV or CPU.
     pub(crate) randn_source: String,
-    /// What URLs to this server begin with, when a proxy stands before it; unset is http:// and `listen`.
+    /// What URLs to this server begin with, when a proxy stands before it; unset is http:// and the host that the
+    /// client asked.
     pub(crate) public_url: Option<String>,
     /// How long signed picture URLs last.
     pub(crate) signed_url_seconds: u64,
@@ -151,6 +152,11 @@ impl Default for BudgetSettings {
     }
 }
 
+/// An admin key that short could be guessed.
+pub(crate) const ADMIN_KEY_CHARS_MIN: usize = 16;
+/// What presigned URLs of object stores last at most.
+const SIGNED_URL_SECONDS_MAX: u64 = 604_800;
+
 /// Environment variables that say the same as a flag.
 pub(crate) const ENVIRONMENT: &[(&str, &str)] = &[
     ("GESSO_LISTEN", "listen"),
@@ -158,6 +164,7 @@ pub(crate) const ENVIRONMENT: &[(&str, &str)] = &[
     ("GESSO_MODELS", "models"),
     ("GESSO_PLUGINS", "plugins"),
     ("GESSO_ADMIN_KEY", "admin_key"),
+    ("GESSO_PUBLIC_URL", "public_url"),
 ];
 
 impl Settings {
@@ -203,6 +210,7 @@ impl Settings {
             "admin_key" => self.admin_key = Some(value.into()),
             "default_model" => self.default_model = Some(value.into()),
             "objects" => self.objects = Some(value.into()),
+            "public_url" => self.public_url = Some(value.into()),
             "dtype" => self.dtype = value.into(),
             "log_format" => self.log_format = value.into(),
             "threads" => {
@@ -273,6 +281,17 @@ impl Settings {
             let message = format!("{key} must be at least 1");
             return Err(SettingsError::Invalid { place: "settings".into(), message });
         }
+        if self.admin_key.as_ref().is_some_and(|key| key.trim().len() < ADMIN_KEY_CHARS_MIN) {
+            let message = format!(
+                "admin_key must have at least {ADMIN_KEY_CHARS_MIN} characters; leave it out to have one made"
+            );
+            return Err(SettingsError::Invalid { place: "settings".into(), message });
+        }
+        if !(1..=SIGNED_URL_SECONDS_MAX).contains(&self.signed_url_seconds) {
+            let message =
+                format!("signed_url_seconds must be between 1 and {SIGNED_URL_SECONDS_MAX}, a week");
+            return Err(SettingsError::Invalid { place: "settings".into(), message });
+        }
         self.listen.parse::<std::net::SocketAddr>().map(drop).map_err(|_| SettingsError::Invalid {
             place: "settings".into(),
             message: format!(
@@ -285,12 +304,15 @@ impl Settings {
     /// As TOML, with secrets hidden.
     pub(crate) fn print(&self) -> String {
         let mut shown = self.clone();
-        let hidden = "(hidden)".to_owned();
+        let hidden = "(hidden in this listing)".to_owned();
         shown.admin_key = shown.admin_key.map(|_| hidden.clone());
         for (key, value) in &mut shown.object_options {
             if key.contains("key") || key.contains("token") || key.contains("secret") {
                 value.clone_from(&hidden);
             }
+        }
+        for value in shown.grants.values_mut().flat_map(|grant| grant.settings.values_mut()) {
+            *value = hidden.clone().into();
         }
         toml::to_string_pretty(&shown)
             .unwrap_or_else(|error| format!("# the settings cannot be shown: {error}\n"))

@@ -23,7 +23,7 @@ use crate::app::App;
 use crate::catalogue::Catalogue;
 use crate::http::wire::txt2img::Defaults;
 use crate::running::RunningTasks;
-use crate::settings::{Settings, SettingsError};
+use crate::settings::{ADMIN_KEY_CHARS_MIN, Settings, SettingsError};
 use crate::telemetry;
 
 /// Why nothing started. Each has its own exit code.
@@ -45,6 +45,8 @@ pub(crate) struct Server {
     pub(crate) listener: TcpListener,
     /// Set it to true to drain.
     pub(crate) drain: watch::Sender<bool>,
+    /// Set it to true to hand running tasks back: they run again after the restart.
+    pub(crate) stop: watch::Sender<bool>,
 }
 
 /// Opens everything, cheapest and likeliest to fail first.
@@ -63,7 +65,7 @@ pub(crate) async fn build(settings: Settings) -> Result<Server, StartupError> {
     let plugins = open_plugins(&settings).await?;
     let (engine, handle) = open_engine(&settings).await?;
     let (drain, draining) = watch::channel(false);
-    let public_url = settings.public_url.clone().unwrap_or_else(|| format!("http://{address}"));
+    let (stop, stopping) = watch::channel(false);
     let app = App {
         limits: limits(&settings),
         defaults: defaults(&settings),
@@ -74,12 +76,13 @@ pub(crate) async fn build(settings: Settings) -> Result<Server, StartupError> {
         plugins,
         running: RunningTasks::default(),
         admin_key,
-        public_url: public_url.trim_end_matches('/').to_owned(),
+        address,
         draining,
+        stopping,
         metrics,
         settings,
     };
-    Ok(Server { app: Arc::new(app), engine, listener, drain })
+    Ok(Server { app: Arc::new(app), engine, listener, drain, stop })
 }
 
 /// What requests may ask for.
@@ -111,9 +114,11 @@ pub(crate) async fn open_engine(settings: &Settings) -> Result<(Engine, EngineHa
         },
         resident_models: settings.resident_models,
     };
+    let engine = EngineSettings::default();
+    let engine = EngineSettings { max_jobs: engine.max_jobs.max(settings.concurrent_tasks), ..engine };
     let opened = tokio::task::spawn_blocking(move || {
         Engine::start(
-            EngineSettings::default(),
+            engine,
             Arc::new(MonotonicClock::default()),
             Box::new(move || TorchBackend::open(torch)),
         )
@@ -161,7 +166,7 @@ fn open_objects(settings: &Settings) -> Result<Objects, StartupError> {
 /// The key in the file, which is made at the first start and readable by its owner only.
 async fn admin_key(path: &Path) -> Result<String, StartupError> {
     match tokio::fs::read_to_string(path).await {
-        Ok(key) if key.trim().len() >= 16 => return Ok(key.trim().to_owned()),
+        Ok(key) if key.trim().len() >= ADMIN_KEY_CHARS_MIN => return Ok(key.trim().to_owned()),
         Ok(_) => {
             let message = format!("{} holds no usable key; delete it to have one made", path.display());
             return Err(anyhow::anyhow!(message).into());

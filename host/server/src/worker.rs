@@ -26,6 +26,8 @@ use crate::running::RunningGuard;
 /// A lease outlives three missed heartbeats.
 const LEASE: Duration = Duration::from_secs(30);
 const HEARTBEAT: Duration = Duration::from_secs(10);
+/// A task that met shortages that often fails with the last one's reason.
+const ATTEMPTS_MAX: u32 = 5;
 /// How often to look for tasks when no change was announced, such as after another process's lease ran out.
 const IDLE_POLL: Duration = Duration::from_secs(5);
 
@@ -74,7 +76,14 @@ async fn draw(app: &App, lease: Lease) {
     let cancel = CancelFlag::default();
     let running = app.running.enter(id.clone(), cancel.clone());
     let started = Instant::now();
+    // A cancel between the lease and the line above found no flag to raise.
+    if app.tasks.get(&id).await.is_ok_and(|task| task.is_some_and(|task| task.cancel_requested)) {
+        cancel.cancel();
+    }
+    let mut stopping = app.stopping.clone();
     let result = tokio::select! {
+        biased;
+        () = async { drop(stopping.wait_for(|stop| *stop).await) } => Err(Failure::Stopped),
         result = draw_pictures(app, &lease, &running, &cancel) => result,
         fenced = keep_lease(app, &lease, &cancel) => Err(fenced),
     };
@@ -83,6 +92,14 @@ async fn draw(app: &App, lease: Lease) {
         Err(Failure::Fenced) => {
             tracing::warn!(task = %id, attempt = lease.attempt, "another attempt owns the task; result dropped");
             return;
+        }
+        Err(Failure::Stopped) => return hand_back(app, &lease).await,
+        // A passing shortage is no reason to lose an acknowledged task.
+        Err(Failure::App(AppError::Overloaded(_) | AppError::Unavailable(_)))
+            if lease.attempt < ATTEMPTS_MAX =>
+        {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            return hand_back(app, &lease).await;
         }
         Err(Failure::App(AppError::Cancelled)) => (TaskState::Canceled, Outcome::default()),
         Err(Failure::App(error)) => {
@@ -106,11 +123,23 @@ enum Failure {
     App(AppError),
     /// The lease was lost to a newer attempt.
     Fenced,
+    /// The server ends before the task.
+    Stopped,
 }
 
 impl<E: Into<AppError>> From<E> for Failure {
     fn from(error: E) -> Self {
         Self::App(error.into())
+    }
+}
+
+/// The task waits again; the attempt does not count as lost.
+async fn hand_back(app: &App, lease: &Lease) {
+    match app.tasks.release(lease).await {
+        Ok(_) => tracing::info!(task = %lease.task.id, "task handed back; it runs again"),
+        Err(error) => {
+            tracing::warn!(task = %lease.task.id, %error, "task not handed back; its lease will run out")
+        }
     }
 }
 
@@ -140,7 +169,7 @@ async fn draw_pictures(
     let seed = body.get("seed").and_then(Value::as_u64).unwrap_or_default();
     let call = CallContext { request_id: lease.task.id.to_string(), seed, cancelled: cancel.shared() };
     let before = app.plugins.before(&call, body.to_string()).await?;
-    let body = if before.applied.is_empty() { body } else { reread(&before.params)? };
+    let body = if before.applied.is_empty() { body } else { reread(&before.params, &body)? };
     let fields =
         body.as_object().ok_or_else(|| AppError::Internal("a stored request is not an object".into()))?;
     let request = txt2img::to_request(fields, &app.defaults, &app.limits).map_err(AppError::Invalid)?;
@@ -234,11 +263,19 @@ async fn payload(app: &App, payload: &Payload) -> Result<Value, AppError> {
 }
 
 /// What a plugin made of the request goes through the same reading as what a client sent.
-fn reread(params: &str) -> Result<Value, AppError> {
+///
+/// Seeds it took away are the request's again: a stored request draws the same picture every time.
+fn reread(params: &str, original: &Value) -> Result<Value, AppError> {
     let changed: Map<String, Value> = serde_json::from_str(params).map_err(|error| {
         AppError::PluginFailed(format!("a plugin replaced the request by something else: {error}"))
     })?;
-    fields::read(&changed, txt2img::FIELDS).map(Value::Object).map_err(AppError::Invalid)
+    let mut changed = fields::read(&changed, txt2img::FIELDS).map_err(AppError::Invalid)?;
+    for name in ["seed", "subseed"] {
+        if changed.get(name).and_then(Value::as_i64).is_none_or(|seed| seed < 0) {
+            changed.insert(name.into(), original[name].clone());
+        }
+    }
+    Ok(Value::Object(changed))
 }
 
 fn engine_refused(error: SubmitError) -> AppError {
@@ -261,4 +298,20 @@ fn timestamp(unix_ms: u64) -> String {
     jiff::Timestamp::from_millisecond(unix_ms as i64)
         .map(|time| time.strftime("%Y%m%d%H%M%S").to_string())
         .unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plugin_that_takes_the_seeds_away_gets_the_requests_own_back() {
+        let original = json!({"seed": 7, "subseed": 8});
+        for params in [r#"{"prompt": "x", "seed": -1, "subseed": ""}"#, "{}"] {
+            let changed = reread(params, &original).unwrap();
+            assert_eq!((&changed["seed"], &changed["subseed"]), (&json!(7), &json!(8)), "{params}");
+        }
+        assert_eq!(reread(r#"{"seed": 9}"#, &original).unwrap()["seed"], 9);
+        assert!(reread("[]", &original).is_err());
+    }
 }

@@ -1,7 +1,6 @@
 //! The engine's [`Backend`] on libtorch. Loads models, runs the UNet for rows of several requests at once, and
 //! turns latents into pictures. The numbers of each call come with it; none is decided here.
 
-use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -55,7 +54,7 @@ pub enum DtypeChoice {
 
 /// libtorch on this machine's processor. Belongs to the thread that opened it.
 pub struct TorchBackend {
-    models: Lru<PathBuf, Rc<Networks>>,
+    models: Lru<Arc<ModelFile>, Rc<Networks>>,
     conditioner: Conditioner,
     unet_kind: Kind,
 }
@@ -82,8 +81,8 @@ impl TorchBackend {
         Ok(Self { models: Lru::new(settings.resident_models), conditioner: Conditioner::new(), unet_kind })
     }
 
-    fn networks(&mut self, model: &ModelFile) -> Result<Rc<Networks>, BackendError> {
-        if let Some(networks) = self.models.get(&model.path) {
+    fn networks(&mut self, model: &Arc<ModelFile>) -> Result<Rc<Networks>, BackendError> {
+        if let Some(networks) = self.models.get(model) {
             return Ok(networks);
         }
         let begin = std::time::Instant::now();
@@ -91,7 +90,7 @@ impl TorchBackend {
         let checkpoint = Checkpoint::open(&model.path).map_err(load_error)?;
         self.models.make_room();
         let networks = Rc::new(checkpoint.build(self.unet_kind).map_err(load_error)?);
-        self.models.insert(model.path.clone(), networks.clone());
+        self.models.insert(model.clone(), networks.clone());
         let millis = begin.elapsed().as_millis() as u64;
         tracing::info!(model = model.name, millis, "loaded model");
         Ok(networks)
@@ -113,7 +112,7 @@ impl Backend for TorchBackend {
         check_request(request, &networks)?;
         let mut context = |text: &str| {
             let (skip, emphasis) = (request.clip_skip, request.emphasis);
-            self.conditioner.context(&networks, &model.path, text, skip, emphasis).map_err(device_error)
+            self.conditioner.context(&networks, model, text, skip, emphasis).map_err(device_error)
         };
         let (positive, negative) = (context(&request.prompt)?, context(&request.negative_prompt)?);
         let (rows, columns) = (request.height / PIXELS_PER_LATENT, request.width / PIXELS_PER_LATENT);

@@ -1,11 +1,12 @@
 //! Prompts become the contexts a UNet reads: chunks of 77 tokens, each encoded alone, weighted, and joined along
 //! tokens. Keeps the latest results, because the pictures of a request share them. Knows no sampler.
 
-use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::sync::Arc;
 
 use gesso_core::prompt::{Chunk, chunks};
 use gesso_core::request::Emphasis;
+use gesso_engine::backend::ModelFile;
 use tch::{Kind, TchError, Tensor};
 
 use crate::checkpoint::Networks;
@@ -14,12 +15,14 @@ use crate::tokenizer::{CLIP, Tokenizer};
 
 /// Contexts kept. One is 237 KB a chunk for a text encoder 768 wide.
 const CONTEXTS_KEPT: usize = 64;
+/// Contexts of more chunks are not kept: they are rare, and 64 of the longest would take gigabytes.
+const CHUNKS_KEPT_MAX: usize = 8;
 /// Longest prompt taken. The server's own limit is the first; this one keeps the tokenizer's time bounded.
 pub(crate) const PROMPT_BYTES_MAX: usize = 64 << 10;
 
 #[derive(PartialEq)]
 struct Key {
-    model: PathBuf,
+    model: Arc<ModelFile>,
     text: String,
     clip_skip: u32,
     emphasis: Emphasis,
@@ -40,19 +43,21 @@ impl Conditioner {
     pub(crate) fn context(
         &mut self,
         networks: &Networks,
-        model: &Path,
+        model: &Arc<ModelFile>,
         text: &str,
         clip_skip: u32,
         emphasis: Emphasis,
     ) -> Result<Rc<Tensor>, TchError> {
-        let key = Key { model: model.to_owned(), text: text.to_owned(), clip_skip, emphasis };
+        let key = Key { model: model.clone(), text: text.to_owned(), clip_skip, emphasis };
         if let Some(context) = self.contexts.get(&key) {
             return Ok(context);
         }
         let chunks = chunks(text, emphasis, &|text| self.tokenizer.encode(text), CLIP);
         let context = encode(networks, &chunks, clip_skip, emphasis)?;
         let context = Rc::new(context.f_to_kind(networks.unet_kind())?);
-        self.contexts.insert(key, context.clone());
+        if chunks.len() <= CHUNKS_KEPT_MAX {
+            self.contexts.insert(key, context.clone());
+        }
         Ok(context)
     }
 }

@@ -34,7 +34,7 @@ fn submit(engine: &EngineHandle, seed: u64) -> JobHandle {
         seed,
         ..GenerateRequest::default()
     };
-    let model = Arc::new(ModelFile { name: "demo-v0".into(), path });
+    let model = Arc::new(ModelFile { name: "demo-v0".into(), path, version: String::new() });
     engine.submit(JobSpec { model, request, priority: 0, cancel: CancelFlag::default() }).unwrap()
 }
 

@@ -152,7 +152,11 @@ impl Bench {
 
 fn spec(seed: u64) -> JobSpec {
     JobSpec {
-        model: Arc::new(ModelFile { name: "demo".into(), path: PathBuf::from("demo") }),
+        model: Arc::new(ModelFile {
+            name: "demo".into(),
+            path: PathBuf::from("demo"),
+            version: String::new(),
+        }),
         request: GenerateRequest { width: 64, height: 64, steps: 4, seed, ..GenerateRequest::default() },
         priority: 0,
         cancel: CancelFlag::default(),
@@ -270,7 +274,8 @@ fn a_nan_fails_only_the_job_whose_row_it_is() {
 #[test]
 fn a_model_that_cannot_be_used_fails_its_own_job() {
     let mut bench = bench(EngineSettings::default(), vec![]);
-    let broken = Arc::new(ModelFile { name: "broken".into(), path: PathBuf::from("broken") });
+    let broken =
+        Arc::new(ModelFile { name: "broken".into(), path: PathBuf::from("broken"), version: String::new() });
     let failed = bench.submit(1, |spec| spec.model = broken);
     bench.open();
     let error = failed.blocking_finish().unwrap_err().to_string();

@@ -9,6 +9,9 @@ use image::imageops::{self, FilterType};
 use image::{ImageBuffer, Pixel};
 use wasmtime::component::Resource;
 
+/// Pixels that one resize may read and write.
+const MAX_RESIZE_PIXELS: u64 = 32 << 20;
+
 /// Longest side of a picture.
 const MAX_SIDE: u32 = 16_384;
 
@@ -131,10 +134,13 @@ impl HostImage for CallState {
         let source = self.table.get(&image)?;
         // The resampler holds one side of each picture as f32: 1x16384 to 16384x1 would take 4 GiB of that.
         let between = u64::from(source.width) * u64::from(height) * 16;
-        if between > self.budget.image_bytes {
+        let scratch = between + source.data.len() as u64;
+        // One resize cannot be interrupted, so it has to be short.
+        let pixels =
+            u64::from(width) * u64::from(height) + u64::from(source.width) * u64::from(source.height);
+        if pixels > MAX_RESIZE_PIXELS || self.image_bytes.saturating_add(scratch) > self.budget.image_bytes {
             return Ok(Err(OverBudget::Bytes(self.budget.image_bytes).into()));
         }
-        // A clone of the source is no larger than what the call already pays for.
         let source = source.clone();
         Ok(make(self, (width, height, source.format), |_| resized(source, width, height)))
     }

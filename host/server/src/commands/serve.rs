@@ -17,6 +17,9 @@ use crate::startup::{self, Server, StartupError};
 use crate::telemetry;
 use crate::worker;
 
+/// Time to write down that running tasks wait again.
+const HAND_BACK: Duration = Duration::from_secs(5);
+
 pub(crate) fn run(arguments: &Serve) -> anyhow::Result<()> {
     let settings = environment::settings(arguments)?;
     if arguments.print_settings {
@@ -40,7 +43,7 @@ pub(crate) fn run(arguments: &Serve) -> anyhow::Result<()> {
 
 async fn serve(settings: crate::settings::Settings) -> Result<(), StartupError> {
     let drain_time = Duration::from_secs(settings.drain_seconds);
-    let Server { app, engine, listener, drain } = startup::build(settings).await?;
+    let Server { app, engine, listener, drain, stop } = startup::build(settings).await?;
     let address = listener.local_addr().context("the listening address cannot be read")?;
     if !address.ip().is_loopback() {
         tracing::warn!(%address, "listening beyond this machine: whoever reaches this port may draw and read results");
@@ -49,7 +52,7 @@ async fn serve(settings: crate::settings::Settings) -> Result<(), StartupError> 
     let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT cannot be handled")?;
 
     // Tokio workers: leasing and waiting; the work itself is on the device thread and in the pools.
-    let worker = tokio::spawn(worker::run(app.clone()));
+    let mut worker = tokio::spawn(worker::run(app.clone()));
     let handle = app.metrics.clone();
     let upkeep = tokio::spawn(async move {
         loop {
@@ -75,7 +78,7 @@ async fn serve(settings: crate::settings::Settings) -> Result<(), StartupError> 
     }
     drain.send_replace(true);
     let drained = async {
-        let (http, worker) = tokio::join!(http, worker);
+        let (http, worker) = tokio::join!(http, &mut worker);
         match http {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::error!(%error, "the HTTP server failed"),
@@ -85,13 +88,23 @@ async fn serve(settings: crate::settings::Settings) -> Result<(), StartupError> 
             tracing::error!(%error, "the worker panicked");
         }
     };
-    tokio::select! {
-        () = drained => tracing::info!("drained"),
-        () = tokio::time::sleep(drain_time) => {
-            tracing::warn!(running = app.running.count(), "not all tasks ended in time; they run again after the restart");
+    let in_time = tokio::select! {
+        () = drained => true,
+        () = tokio::time::sleep(drain_time) => false,
+        _ = terminate.recv() => false,
+        _ = interrupt.recv() => false,
+    };
+    if in_time {
+        tracing::info!("drained");
+    } else {
+        tracing::warn!(
+            running = app.running.count(),
+            "not waiting any longer; running tasks run again after the restart"
+        );
+        stop.send_replace(true);
+        if tokio::time::timeout(HAND_BACK, worker).await.is_err() {
+            tracing::warn!("not all tasks could be handed back; their leases end with this process");
         }
-        _ = terminate.recv() => tracing::warn!("second signal: not waiting any longer"),
-        _ = interrupt.recv() => tracing::warn!("second signal: not waiting any longer"),
     }
     upkeep.abort();
     app.plugins.shutdown().await;

@@ -11,7 +11,7 @@ use gesso_core::ids::TaskId;
 use serde_json::{Map, Value, json};
 use subtle::ConstantTimeEq;
 
-use super::error::Failure;
+use super::error::{Failure, WebUiFailure};
 use super::request_id;
 use crate::app::App;
 use crate::error::AppError;
@@ -58,6 +58,24 @@ impl<S: Send + Sync> FromRequest<S> for JsonObject {
     }
 }
 
+/// The same in the web UI's dialect, where a body that is not an object is a validation error.
+#[derive(Debug)]
+pub(crate) struct WebUiObject(pub(crate) Map<String, Value>);
+
+impl<S: Send + Sync> FromRequest<S> for WebUiObject {
+    type Rejection = Response;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Response> {
+        match JsonObject::from_request(request, state).await {
+            Ok(JsonObject(body)) => Ok(Self(body)),
+            Err(response) if response.status() == StatusCode::BAD_REQUEST => {
+                Err(WebUiFailure(AppError::invalid("body", "the body must be a JSON object")).into_response())
+            }
+            Err(response) => Err(response),
+        }
+    }
+}
+
 /// Proof that the caller holds the admin key. Take it as an argument to guard a route.
 #[derive(Debug)]
 pub(crate) struct Admin;
@@ -72,7 +90,7 @@ impl FromRequestParts<Arc<App>> for Admin {
             .and_then(|value| value.to_str().ok())
             .and_then(|value| value.strip_prefix("Bearer "))
             .unwrap_or_default();
-        if given.as_bytes().ct_eq(app.admin_key.as_bytes()).into() {
+        if !given.is_empty() && given.as_bytes().ct_eq(app.admin_key.as_bytes()).into() {
             return Ok(Self);
         }
         let message = "this route needs the admin key: Authorization: Bearer <key>; \

@@ -49,6 +49,9 @@ pub(crate) struct Serve {
     /// Folder of .wasm plugins, watched [env: GESSO_PLUGINS]
     #[arg(long)]
     pub(crate) plugins: Option<String>,
+    /// What URLs to this server begin with, behind a proxy [env: GESSO_PUBLIC_URL]
+    #[arg(long)]
+    pub(crate) public_url: Option<String>,
     /// Checkpoint for requests that name none
     #[arg(long)]
     pub(crate) default_model: Option<String>,
@@ -74,6 +77,7 @@ impl Serve {
             ("data", &self.data),
             ("models", &self.models),
             ("plugins", &self.plugins),
+            ("public_url", &self.public_url),
             ("default_model", &self.default_model),
             ("dtype", &self.dtype),
             ("threads", &self.threads),

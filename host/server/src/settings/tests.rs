@@ -54,6 +54,8 @@ fn wrong_values_say_what_would_be_right() {
         ("dtype = \"f16\"", "one of auto, f32, bf16"),
         ("listen = \"localhost\"", "such as 127.0.0.1:7860"),
         ("concurrent_tasks = 0", "at least 1"),
+        ("admin_key = \"\"", "at least 16 characters"),
+        ("signed_url_seconds = 0", "between 1 and 604800"),
         ("threads = \"two\"", "gesso.toml"),
     ] {
         let error = resolve(file, &[]).unwrap_err();
@@ -63,7 +65,7 @@ fn wrong_values_say_what_would_be_right() {
 
 #[test]
 fn printing_hides_secrets_and_reads_back() {
-    let file = "admin_key = \"s3cret\"\n[object_options]\naws_secret_access_key = \"s3cret\"";
+    let file = "admin_key = \"s3cret-s3cret-s3cret\"\n[object_options]\naws_secret_access_key = \"s3cret\"";
     let settings = resolve(file, &[]).unwrap();
     let printed = settings.print();
     assert!(!printed.contains("s3cret"), "{printed}");

@@ -107,6 +107,9 @@ impl Entry {
             )));
         }
         if let Some(error) = &mut outcome.error {
+            // JSON writes a control character in six bytes, which would break the record's bound.
+            error.message = error.message.replace(char::is_control, " ");
+            error.code.retain(|letter| !letter.is_control());
             cut(&mut error.message, ERROR_MESSAGE_LIMIT);
             cut(&mut error.code, keys::SLUG_LIMIT);
         }

@@ -126,7 +126,7 @@ fn kind(dtype: Dtype) -> Kind {
 }
 
 pub(crate) fn model_file(path: &Path) -> Arc<ModelFile> {
-    Arc::new(ModelFile { name: "test".into(), path: path.to_owned() })
+    Arc::new(ModelFile { name: "test".into(), path: path.to_owned(), version: String::new() })
 }
 
 pub(crate) fn backend() -> TorchBackend {

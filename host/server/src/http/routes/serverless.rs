@@ -56,7 +56,7 @@ pub(crate) async fn txt2img(
         let guard = CancelOnDrop::new(&app, &task_id, keep);
         let task = generate::wait(&app, &task_id).await;
         guard.disarm();
-        answer(&app, &task_id, task).await?
+        answer(&app, &task_id, task, host(&headers)).await?
     };
     if let Ok(value) = HeaderValue::from_str(task_id.as_str()) {
         response.headers_mut().insert("taskid", value);
@@ -70,6 +70,7 @@ pub(crate) async fn txt2img(
               (status = 404, description = "No such task")))]
 pub(crate) async fn result(
     State(app): State<Arc<App>>,
+    headers: HeaderMap,
     TaskPath(id): TaskPath,
 ) -> Result<Json<Value>, Failure> {
     let task = generate::get(&app, &id).await?;
@@ -82,7 +83,7 @@ pub(crate) async fn result(
     if task.state == TaskState::Succeeded {
         let details = details(&app, &task).await?;
         body["images"] = outcome.images.iter().map(gesso_store::ObjectKey::as_str).collect();
-        body["ossUrl"] = signed_urls(&app, &task).await?.into();
+        body["ossUrl"] = signed_urls(&app, &task, host(&headers)).await?.into();
         body["parameters"] = details.get("parameters").cloned().unwrap_or_default();
         // The arguments of scripts may be large, and the contract blanks them.
         body["parameters"]["alwayson_scripts"] = "".into();
@@ -148,7 +149,12 @@ pub(crate) async fn models(State(app): State<Arc<App>>) -> Result<Json<Value>, F
     Ok(Json(list.collect()))
 }
 
-async fn answer(app: &App, id: &TaskId, task: Result<Task, AppError>) -> Result<Response, Failure> {
+async fn answer(
+    app: &App,
+    id: &TaskId,
+    task: Result<Task, AppError>,
+    host: Option<&str>,
+) -> Result<Response, Failure> {
     let task = match task {
         Ok(task) => task,
         Err(error) => {
@@ -160,7 +166,7 @@ async fn answer(app: &App, id: &TaskId, task: Result<Task, AppError>) -> Result<
     };
     let mut body = json!({"taskId": id.as_str(), "status": task.state.as_str()});
     if task.state == TaskState::Succeeded {
-        body["ossUrl"] = signed_urls(app, &task).await?.into();
+        body["ossUrl"] = signed_urls(app, &task, host).await?.into();
         return Ok(Json(body).into_response());
     }
     let failure = task.outcome.as_ref().and_then(|outcome| outcome.error.as_ref());
@@ -176,10 +182,10 @@ async fn answer(app: &App, id: &TaskId, task: Result<Task, AppError>) -> Result<
     Ok((status, Json(body)).into_response())
 }
 
-async fn signed_urls(app: &App, task: &Task) -> Result<Vec<String>, AppError> {
+async fn signed_urls(app: &App, task: &Task, host: Option<&str>) -> Result<Vec<String>, AppError> {
     let mut urls = Vec::new();
     for key in task.outcome.iter().flat_map(|outcome| &outcome.images) {
-        urls.push(app.signed_url(key).await?);
+        urls.push(app.signed_url(key, host).await?);
     }
     Ok(urls)
 }
@@ -206,4 +212,10 @@ fn take_model(body: &mut Map<String, Value>) -> Result<(), AppError> {
 
 fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     headers.get(name)?.to_str().ok().filter(|text| !text.is_empty())
+}
+
+/// The host and port the client asked, when they look like ones.
+fn host(headers: &HeaderMap) -> Option<&str> {
+    header(headers, "host")
+        .filter(|host| host.parse::<axum::http::uri::Authority>().is_ok() && !host.contains('@'))
 }

@@ -20,7 +20,7 @@ use crate::blocking::blocking;
 use crate::error::AppError;
 use crate::generate;
 use crate::http::error::WebUiFailure;
-use crate::http::extract::JsonObject;
+use crate::http::extract::WebUiObject;
 use crate::http::task_view::{CancelOnDrop, details, preview, state};
 use crate::http::wire::schema::Txt2ImgBody;
 
@@ -30,15 +30,15 @@ use crate::http::wire::schema::Txt2ImgBody;
               (status = 422, description = "Every problem of the body")))]
 pub(crate) async fn txt2img(
     State(app): State<Arc<App>>,
-    JsonObject(body): JsonObject,
+    WebUiObject(body): WebUiObject,
 ) -> Result<Json<Value>, WebUiFailure> {
-    let id = match body.get("force_task_id").and_then(Value::as_str).filter(|id| !id.is_empty()) {
-        Some(id) => {
-            Some(TaskId::parse(id).map_err(|error| AppError::invalid("force_task_id", error.to_string()))?)
-        }
-        None => None,
+    // Ids of the web UI's own form, such as task(txt2img-ABC1234), are no task ids here; a drawn one serves as well.
+    let id = body.get("force_task_id").and_then(Value::as_str).and_then(|id| TaskId::parse(id).ok());
+    let task = match generate::submit(&app, &body, id).await {
+        // There the id only labels progress, so a taken one is no error.
+        Err(AppError::Conflict(_)) => generate::submit(&app, &body, None).await?,
+        other => other?,
     };
-    let task = generate::submit(&app, &body, id).await?;
     let guard = CancelOnDrop::new(&app, &task.id, false);
     let task = generate::wait(&app, &task.id).await;
     guard.disarm();

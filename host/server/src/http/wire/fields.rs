@@ -120,7 +120,7 @@ fn number(value: &Value) -> Option<f64> {
     number.is_finite().then_some(number)
 }
 
-fn integer(value: &Value) -> Option<Value> {
+pub(super) fn integer(value: &Value) -> Option<Value> {
     if let Some(exact) = value.as_i64().or_else(|| value.as_str()?.trim().parse().ok()) {
         return Some(exact.into());
     }

@@ -6,7 +6,7 @@ use gesso_core::sampler::Sampler;
 use gesso_core::schedule::Scheduler;
 use serde_json::{Map, Value};
 
-use super::fields::{Field, FieldProblem, Kind};
+use super::fields::{Field, FieldProblem, Kind, integer as integer_value};
 
 const fn field(name: &'static str, kind: Kind, doc: &'static str) -> Field {
     Field { name, kind, doc }
@@ -121,7 +121,7 @@ pub(crate) fn to_request(
     let request = GenerateRequest {
         prompt: text(body, "prompt"),
         negative_prompt: text(body, "negative_prompt"),
-        model: overrides.get("sd_model_checkpoint").and_then(Value::as_str).map(Into::into),
+        model: problems.override_text(&overrides, "sd_model_checkpoint").map(Into::into),
         width: problems.count(body, "width"),
         height: problems.count(body, "height"),
         steps: problems.count(body, "steps"),
@@ -207,7 +207,7 @@ impl Problems {
 
     fn override_count(&mut self, overrides: &Map<String, Value>, name: &str) -> Option<u32> {
         let value = overrides.get(name).filter(|value| !value.is_null())?;
-        let count = value.as_u64().and_then(|count| u32::try_from(count).ok());
+        let count = integer_value(value).and_then(|count| u32::try_from(count.as_i64()?).ok());
         if count.is_none() {
             self.add(
                 "override_settings",
@@ -217,8 +217,16 @@ impl Problems {
         count
     }
 
+    fn override_text<'a>(&mut self, overrides: &'a Map<String, Value>, name: &str) -> Option<&'a str> {
+        let value = overrides.get(name).filter(|value| !value.is_null())?;
+        if !value.is_string() {
+            self.add("override_settings", format!("override_settings.{name} must be a string"));
+        }
+        value.as_str().filter(|text| !text.is_empty())
+    }
+
     fn emphasis(&mut self, overrides: &Map<String, Value>) -> Option<Emphasis> {
-        match overrides.get("emphasis")?.as_str()? {
+        match self.override_text(overrides, "emphasis")? {
             "None" => Some(Emphasis::None),
             "Ignore" => Some(Emphasis::Ignore),
             "Original" => Some(Emphasis::Original),
@@ -235,7 +243,7 @@ impl Problems {
     }
 
     fn noise_source(&mut self, overrides: &Map<String, Value>) -> Option<NoiseSource> {
-        match overrides.get("randn_source")?.as_str()? {
+        match self.override_text(overrides, "randn_source")? {
             "CPU" => Some(NoiseSource::Cpu),
             // A CUDA device draws with Philox, which NV emulates on any machine.
             "NV" | "GPU" => Some(NoiseSource::Nv),
@@ -278,7 +286,7 @@ impl Problems {
     }
 }
 
-/// Options a request may override. `sd_vae`, `samples_format` and `filter_nsfw` are taken because clients send
+/// Options a request may override. `sd_vae`, `samples_format`, `jpeg_quality` and `filter_nsfw` are taken because clients send
 /// them; their only effect so far is their default.
 const OVERRIDES: &[&str] = &[
     "sd_model_checkpoint",
@@ -289,6 +297,7 @@ const OVERRIDES: &[&str] = &[
     "sd_vae",
     "samples_format",
     "filter_nsfw",
+    "jpeg_quality",
 ];
 
 #[cfg(test)]
