@@ -1,16 +1,10 @@
 //! The server dies, drains, runs out of disk: nothing acknowledged is lost.
 
-#![allow(clippy::unwrap_used, reason = "a test ends where something unexpected comes back")]
-
-#[path = "../support.rs"]
-#[allow(dead_code, reason = "each test binary uses its own part of it")]
-mod support;
-
 use std::process::Command;
 use std::time::Duration;
 
+use crate::support::{Bench, decode, quick, quick_with, try_request};
 use serde_json::json;
-use support::{Bench, decode, quick, quick_with, try_request};
 
 #[test]
 fn tasks_acknowledged_before_a_kill_are_drawn_after_the_restart() {

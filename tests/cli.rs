@@ -1,14 +1,8 @@
 //! The command line of the real binary: exit codes, settings, sentences.
 
-#![allow(clippy::unwrap_used, reason = "a test ends where something unexpected comes back")]
-
-#[path = "../support.rs"]
-#[allow(dead_code, reason = "each test binary uses its own part of it")]
-mod support;
-
 use std::process::Command;
 
-use support::{Bench, checkout, component, decode, quick, run};
+use crate::support::{Bench, checkout, component, decode, quick, run};
 
 fn gesso(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_gesso"));

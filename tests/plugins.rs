@@ -1,0 +1,5 @@
+//! Plugins in a running server: the real guests, the real sandbox, real requests beside them.
+
+mod admin;
+mod first_party;
+mod hostile;
