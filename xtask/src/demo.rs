@@ -175,6 +175,6 @@ impl Shown {
         println!("\nNext, in another terminal:");
         println!("  curl {url}/txt2img -H 'content-type: application/json' -d '{body}'");
         println!("  curl {url}/ext/hello-api/");
-        println!("  cargo run -p gesso -- txt2img \"mountain landscape at night\" -o night.png");
+        println!("  cargo run -p gesso -- txt2img \"sea at night\" --width 128 --height 128 -o night.png");
     }
 }
