@@ -82,6 +82,9 @@ impl Stages {
             println!("  {:<width$}  {text}", record.title);
         }
         println!("  {:<width$}  {}", "together", duration(sum));
+        let skipped = self.records.iter().filter(|record| matches!(record.outcome, Outcome::Skipped)).count();
+        let passed = self.records.len() - failed.len() - skipped;
+        println!("stages: {passed} passed, {} failed, {skipped} skipped", failed.len());
         if !failed.is_empty() {
             bail!("{} of {} stages failed: {}", failed.len(), self.records.len(), failed.join(", "));
         }

@@ -49,6 +49,11 @@ pub(crate) fn command(options: &Options) -> Result<()> {
         };
         run(tests.env(ROUNDS, &rounds))
     });
+    if !options.fast {
+        stages.attempt("documentation tests", "about 1 min", || {
+            run(cargo(&paths.root).args(["test", "--workspace", "--doc"]))
+        });
+    }
     stages.attempt("plugin tests", "seconds", || {
         // On the host's own target: what plugins compute is tested without a sandbox around it.
         let manifest = paths.root.join("plugins/Cargo.toml");
@@ -58,9 +63,6 @@ pub(crate) fn command(options: &Options) -> Result<()> {
         run(tests.arg(manifest))
     });
     if !options.fast {
-        stages.attempt("documentation tests", "about 1 min", || {
-            run(cargo(&paths.root).args(["test", "--workspace", "--doc"]))
-        });
         stages.attempt("Python client", "webuiapi draws a picture; 10 MB to fetch the first time", || {
             client_test::run(&paths)
         });
