@@ -98,11 +98,12 @@ pub fn of(
 ) -> String {
     let (seed, subseed) = request.seeds_of(image);
     let sampler = request.sampler;
-    let churn = &request.churn;
+    let options = &request.options;
+    let churn = &options.churn;
     let varied = request.variation.strength != 0.0;
     let churns = matches!(sampler, Sampler::Euler | Sampler::Heun);
-    let eta = request.eta.filter(|eta| *eta != sampler.default_eta());
-    let uses_delta = sampler.uses_ensd() && request.eta != Some(0.0) && request.eta_noise_seed_delta != 0;
+    let eta = options.eta.filter(|eta| *eta != sampler.default_eta());
+    let uses_delta = sampler.uses_ensd() && options.eta != Some(0.0) && request.eta_noise_seed_delta != 0;
     Infotext::new(prompts.0, prompts.1)
         .field("Steps", request.steps)
         .field("Sampler", sampler.label())
@@ -162,7 +163,8 @@ mod tests {
 
     use super::*;
     use crate::fixture;
-    use crate::request::{Churn, Variation};
+    use crate::request::Variation;
+    use crate::sampler::{Churn, SamplerOptions};
 
     fn text(request: &GenerateRequest, image: u32) -> String {
         let prompts = (request.prompt.as_str(), request.negative_prompt.as_str());
@@ -189,7 +191,7 @@ mod tests {
             seed_resize_from: Some((640, 448)),
             clip_skip: 2,
             noise_source: NoiseSource::Nv,
-            eta: Some(0.5),
+            options: SamplerOptions { eta: Some(0.5), ..SamplerOptions::default() },
             eta_noise_seed_delta: 31337,
             emphasis: Emphasis::NoNorm,
             ..fixture::request()
@@ -205,7 +207,8 @@ mod tests {
     #[test]
     fn churn_is_printed_where_the_sampler_looks_at_it() {
         let churn = Churn { amount: 3.0, min_sigma: 0.4, max_sigma: 10.0, noise: 1.01 };
-        let request = GenerateRequest { churn, sampler: Sampler::Heun, ..fixture::request() };
+        let options = SamplerOptions { churn, ..SamplerOptions::default() };
+        let request = GenerateRequest { options, sampler: Sampler::Heun, ..fixture::request() };
         let want = "Sigma churn: 3, Sigma tmin: 0.4, Sigma tmax: 10, Sigma noise: 1.01, Version";
         assert!(text(&request, 0).contains(want), "{}", text(&request, 0));
         assert!(!text(&GenerateRequest { sampler: Sampler::EulerA, ..request }, 0).contains("Sigma"));
@@ -221,7 +224,8 @@ mod tests {
     fn the_seed_delta_is_left_out_where_it_does_nothing() {
         let delta = GenerateRequest { eta_noise_seed_delta: 31337, ..fixture::request() };
         let ancestral = GenerateRequest { sampler: Sampler::EulerA, ..delta.clone() };
-        let no_eta = GenerateRequest { eta: Some(0.0), ..ancestral.clone() };
+        let options = SamplerOptions { eta: Some(0.0), ..SamplerOptions::default() };
+        let no_eta = GenerateRequest { options, ..ancestral.clone() };
         let printed = [&delta, &ancestral, &no_eta].map(|request| text(request, 0).contains("ENSD"));
         assert_eq!(printed, [false, true, false]);
     }

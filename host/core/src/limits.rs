@@ -2,7 +2,7 @@
 //! go. Fields go by their wire names. Knows nothing of where a request came from.
 
 use crate::request::GenerateRequest;
-use crate::sampler::Sampler;
+use crate::sampler::SamplerOptions;
 
 /// Side of the square of pixels that one element of the latent stands for.
 const SIZE_MULTIPLE: u32 = 8;
@@ -13,6 +13,12 @@ const MAX_CHURN: f64 = 100.0;
 /// Above every noise level there is.
 const MAX_SIGMA: f64 = 1000.0;
 const MAX_CHURN_NOISE: f64 = 10.0;
+const MAX_RHO: f64 = 100.0;
+/// From here to its inverse the inverse of the beta distribution is exact.
+const MAX_BETA_SHAPE: f64 = 10.0;
+const MAX_NOISE_MULTIPLIER: f64 = 10.0;
+/// Past it UniPC's equations are too ill-conditioned to help.
+const MAX_UNIPC_ORDER: u32 = 10;
 
 /// Upper bounds that an operator may set.
 #[derive(Debug, Clone, PartialEq)]
@@ -56,9 +62,7 @@ impl Limits {
         problems.prompt("prompt", &request.prompt, self.max_prompt_bytes);
         problems.prompt("negative_prompt", &request.negative_prompt, self.max_prompt_bytes);
         self.check_size(request, &mut problems);
-        // DDIM has a UNet call less than steps.
-        let least_steps = if request.sampler == Sampler::Ddim { 2 } else { 1 };
-        problems.whole("steps", request.steps, least_steps, self.max_steps);
+        problems.whole("steps", request.steps, request.sampler.least_steps(), self.max_steps);
         problems.number("cfg_scale", request.cfg_scale, self.max_cfg_scale);
         problems.number("subseed_strength", request.variation.strength, 1.0);
         if let Some((width, height)) = request.seed_resize_from {
@@ -67,15 +71,7 @@ impl Limits {
         }
         self.check_count(request, &mut problems);
         problems.whole("clip_skip", request.clip_skip, 1, MAX_CLIP_SKIP);
-        if let Some(eta) = request.eta {
-            problems.number("eta", eta, 1.0);
-        }
-        problems.number("s_churn", request.churn.amount, MAX_CHURN);
-        problems.number("s_tmin", request.churn.min_sigma, MAX_SIGMA);
-        if request.churn.max_sigma != f64::INFINITY {
-            problems.number("s_tmax", request.churn.max_sigma, MAX_SIGMA);
-        }
-        problems.number("s_noise", request.churn.noise, MAX_CHURN_NOISE);
+        check_options(&request.options, &mut problems);
         problems.0
     }
 
@@ -105,6 +101,32 @@ impl Limits {
             );
         }
     }
+}
+
+fn check_options(options: &SamplerOptions, problems: &mut Problems) {
+    let churn = &options.churn;
+    problems.number("eta", options.eta.unwrap_or(0.0), 1.0);
+    problems.number("s_churn", churn.amount, MAX_CHURN);
+    problems.number("s_tmin", churn.min_sigma, MAX_SIGMA);
+    if churn.max_sigma != f64::INFINITY {
+        problems.number("s_tmax", churn.max_sigma, MAX_SIGMA);
+    }
+    problems.number("s_noise", churn.noise, MAX_CHURN_NOISE);
+    problems.number("s_min_uncond", options.ngms_sigma, MAX_SIGMA);
+    problems.number("skip_early_cond", options.skip_early_cond, 1.0);
+    problems.above_zero("sigma_min", options.sigma_min, MAX_SIGMA);
+    problems.above_zero("sigma_max", options.sigma_max, MAX_SIGMA);
+    problems.above_zero("rho", options.rho, MAX_RHO);
+    problems.above_zero("beta_dist_alpha", Some(options.beta_alpha), MAX_BETA_SHAPE);
+    problems.above_zero("beta_dist_beta", Some(options.beta_beta), MAX_BETA_SHAPE);
+    if let (Some(low), Some(high)) = (options.sigma_min, options.sigma_max)
+        && low >= high
+    {
+        problems.add("sigma_min", format!("sigma_min must be below sigma_max {high}, not {low}"));
+    }
+    problems.number("img2img_extra_noise", options.extra_noise, 1.0);
+    problems.number("initial_noise_multiplier", options.initial_noise_multiplier, MAX_NOISE_MULTIPLIER);
+    problems.whole("uni_pc_order", options.unipc.order, 1, MAX_UNIPC_ORDER);
 }
 
 /// The problems found so far. Each check says whether the field was fine.
@@ -138,6 +160,14 @@ impl Problems {
         fits
     }
 
+    fn above_zero(&mut self, field: &'static str, value: Option<f64>, most: f64) {
+        if value == Some(0.0) {
+            self.add(field, format!("{field} must be above 0; leave it out for the default"));
+        } else {
+            self.number(field, value.unwrap_or(most), most);
+        }
+    }
+
     /// From 0 up; NaN and the infinite are out of every range.
     fn number(&mut self, field: &'static str, value: f64, most: f64) {
         if !(0.0..=most).contains(&value) {
@@ -154,8 +184,8 @@ mod tests {
 
     use super::*;
     use crate::fixture;
-    use crate::request::{Churn, Variation};
-    use crate::sampler::Plan;
+    use crate::request::Variation;
+    use crate::sampler::{Churn, Plan, Sampler};
     use crate::schedule::{NoiseSchedule, Scheduler};
 
     /// Changes the example and returns the problems as `field: message`.
@@ -220,8 +250,9 @@ mod tests {
             r.variation = Variation { subseed: 0, strength: 1.5 };
             r.seed_resize_from = Some((4, 4096));
             (r.batch_size, r.n_iter, r.clip_skip) = (0, 17, 13);
-            r.eta = Some(-0.1);
-            r.churn = Churn { amount: 1e9, min_sigma: f64::INFINITY, max_sigma: f64::NAN, noise: -1.0 };
+            r.options.eta = Some(-0.1);
+            r.options.churn =
+                Churn { amount: 1e9, min_sigma: f64::INFINITY, max_sigma: f64::NAN, noise: -1.0 };
         });
         assert_eq!(
             got.join(" "),
@@ -255,7 +286,7 @@ mod tests {
 
     #[test]
     fn no_upper_churn_limit_is_fine() {
-        assert!(fields(|r| r.churn.max_sigma = f64::INFINITY).is_empty());
+        assert!(fields(|r| r.options.churn.max_sigma = f64::INFINITY).is_empty());
     }
 
     proptest! {
@@ -269,8 +300,9 @@ mod tests {
             max_sigma in prop_oneof![any::<f64>(), Just(f64::INFINITY)],
         ) {
             let churn = Churn { amount, max_sigma, ..Churn::default() };
-            let request = GenerateRequest { sampler, scheduler, steps, eta, churn, ..fixture::request() };
-            let plan = Plan::new(&request, &NoiseSchedule::sd1());
+            let options = SamplerOptions { eta, churn, ..SamplerOptions::default() };
+            let request = GenerateRequest { sampler, scheduler, steps, options, ..fixture::request() };
+            let plan = Plan::new(&request.first_pass(), &NoiseSchedule::sd1());
             if Limits::default().check(&request).is_empty() {
                 prop_assert!(plan.is_ok_and(|plan| plan.total_calls() > 0));
             }

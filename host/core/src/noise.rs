@@ -92,6 +92,13 @@ impl ImageNoise {
     pub fn draw(&mut self) -> Vec<f32> {
         self.generator.randn(elements(self.latent))
     }
+
+    /// The increment of this picture's Brownian motion from level `from` to level `to`, divided by the root of their
+    /// distance: standard normal. `span` is the lowest and the highest level of the run, equal in all calls.
+    pub fn brownian(&mut self, from: f64, to: f64, span: (f64, f64)) -> Vec<f32> {
+        debug_assert!(span.0 <= from.min(to) && from.max(to) <= span.1, "{from} to {to} is not in {span:?}");
+        self.draw()
+    }
 }
 
 #[derive(Debug, Clone)]

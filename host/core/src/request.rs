@@ -1,6 +1,6 @@
 //! What a client asked for, after the wire's laxity is gone: every field typed, in range and explicit.
 
-use crate::sampler::Sampler;
+use crate::sampler::{Pass, Sampler, SamplerOptions};
 use crate::schedule::Scheduler;
 
 /// Text-to-image, for one or more pictures that differ in their seeds.
@@ -32,9 +32,7 @@ pub struct GenerateRequest {
     pub clip_skip: u32,
     pub emphasis: Emphasis,
     pub noise_source: NoiseSource,
-    /// Ancestral noise amount; `None` is the sampler's own default (1 for Euler a, 0 for DDIM).
-    pub eta: Option<f64>,
-    pub churn: Churn,
+    pub options: SamplerOptions,
     /// ENSD: added to the seed of the generators after the first draw.
     pub eta_noise_seed_delta: u64,
 }
@@ -45,22 +43,6 @@ pub struct Variation {
     pub subseed: u64,
     /// 0 is the seed's own noise, 1 the subseed's.
     pub strength: f64,
-}
-
-/// The stochastic part of Karras et al. 2022, algorithm 2 (Euler and Heun).
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Churn {
-    pub amount: f64,
-    /// Lowest and highest sigma at which noise is added; `max` is infinite for "no limit".
-    pub min_sigma: f64,
-    pub max_sigma: f64,
-    pub noise: f64,
-}
-
-impl Default for Churn {
-    fn default() -> Self {
-        Self { amount: 0.0, min_sigma: 0.0, max_sigma: f64::INFINITY, noise: 1.0 }
-    }
 }
 
 /// What attention weights in a prompt do to the encoded text.
@@ -108,8 +90,7 @@ impl Default for GenerateRequest {
             clip_skip: 1,
             emphasis: Emphasis::default(),
             noise_source: NoiseSource::default(),
-            eta: None,
-            churn: Churn::default(),
+            options: SamplerOptions::default(),
             eta_noise_seed_delta: 0,
         }
     }
@@ -119,6 +100,12 @@ impl GenerateRequest {
     /// How many pictures this request makes.
     pub fn image_count(&self) -> u32 {
         self.batch_size * self.n_iter
+    }
+
+    /// What the first pass of sampling is asked for.
+    pub fn first_pass(&self) -> Pass {
+        let Self { sampler, scheduler, steps, .. } = *self;
+        Pass { sampler, scheduler, steps, denoise: None, options: self.options.clone() }
     }
 
     /// Seed and subseed of picture `index`: subseeds always count up, seeds only without a variation.

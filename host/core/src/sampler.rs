@@ -1,73 +1,26 @@
 //! Samplers as plans: pure state machines that say, for each UNet call, at which noise level to call it and
 //! which linear combination of known latents comes next. A backend only applies the coefficients.
 //!
-//! Latents live in registers. `X` is the latent under way; `Denoised` is what the call just predicted; `Noise` is
-//! a fresh draw from the picture's own generator; `Saved(n)` are registers a plan keeps between calls.
+//! This file is the list of samplers and what web UIs publish of each. [`Plan`] makes the calls of a [`Pass`].
 
 use crate::schedule::Scheduler;
 
+mod call;
 mod ddim;
 mod dpmpp_2m;
 mod euler;
 mod euler_ancestral;
 mod heun;
+mod pass;
 mod plan;
 #[cfg(test)]
 mod reference;
+mod start;
+mod timesteps;
 
+pub use call::{Assign, Call, Draw, Guidance, Measure, Register, Start};
+pub use pass::{Churn, Denoise, Pass, SamplerOptions, UniPc, UniPcSkip, UniPcVariant};
 pub use plan::{Plan, PlanError};
-
-/// A latent a plan can name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Register {
-    X,
-    /// The prediction of this call; only valid in [`Call::after`].
-    Denoised,
-    /// A standard normal draw; at most one assignment list of a call names it, and it means one draw.
-    Noise,
-    Saved(u8),
-}
-
-/// `target = sum(coefficient * register)`; the right side is read before the target is written.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Assign {
-    pub target: Register,
-    pub terms: Vec<(f64, Register)>,
-}
-
-/// One evaluation of the UNet, with the assignments around it.
-///
-/// The backend does, in order: every assignment of `before`; `out = unet(X * c_in, timestep)` for both prompts;
-/// guidance; `Denoised = c_skip * X + c_out * out`; every assignment of `after`.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Call {
-    pub before: Vec<Assign>,
-    /// Noise level, for the record and for plugins.
-    pub sigma: f64,
-    /// What the UNet is told, fractional, in 0..=999.
-    pub timestep: f64,
-    pub c_in: f64,
-    pub c_skip: f64,
-    pub c_out: f64,
-    pub after: Vec<Assign>,
-    /// The sampler step this call belongs to, from 0; second-order samplers have two calls in one step.
-    pub step: u32,
-}
-
-impl Call {
-    /// Whether the backend must be given a fresh draw for this call.
-    pub fn needs_noise(&self) -> bool {
-        let mut lists = self.before.iter().chain(&self.after);
-        lists.any(|assign| assign.terms.iter().any(|(_, register)| *register == Register::Noise))
-    }
-}
-
-impl Assign {
-    /// Terms whose coefficient is exactly zero are left out, so that they ask for no draw and no register.
-    fn new<const N: usize>(target: Register, terms: [(f64, Register); N]) -> Self {
-        Self { target, terms: terms.into_iter().filter(|(coefficient, _)| *coefficient != 0.0).collect() }
-    }
-}
 
 /// The samplers there are, in the order web UIs list them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -125,6 +78,26 @@ impl Sampler {
     /// Whether the eta noise seed delta is recorded for this sampler.
     pub fn uses_ensd(self) -> bool {
         self == Self::EulerA
+    }
+
+    /// Two UNet calls in most steps.
+    pub fn is_second_order(self) -> bool {
+        self == Self::Heun
+    }
+
+    /// Steps by timesteps, in alpha space, and looks at no scheduler.
+    pub fn is_timestep_sampler(self) -> bool {
+        self == Self::Ddim
+    }
+
+    /// Always leaves out the level before the last.
+    pub fn discards_penultimate(self) -> bool {
+        false
+    }
+
+    /// Fewest steps that draw anything from noise alone. Timestep samplers have a call less than timesteps.
+    pub fn least_steps(self) -> u32 {
+        if self.is_timestep_sampler() { 2 } else { 1 }
     }
 
     /// Ancestral noise amount when a request names none.
@@ -190,11 +163,5 @@ mod tests {
         {
             assert_eq!(Sampler::parse(text), None, "{text:?}");
         }
-    }
-
-    #[test]
-    fn a_zero_coefficient_asks_for_no_draw() {
-        let quiet = Assign::new(Register::X, [(1.0, Register::X), (0.0, Register::Noise)]);
-        assert_eq!(quiet.terms, [(1.0, Register::X)]);
     }
 }

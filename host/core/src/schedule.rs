@@ -11,7 +11,7 @@ mod simple;
 mod table;
 mod uniform;
 
-pub use table::NoiseSchedule;
+pub use table::{NoiseSchedule, NoiseTable, Prediction};
 
 /// How the noise levels of a run are spaced, in the order web UIs list them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -103,23 +103,48 @@ impl Scheduler {
     }
 }
 
+/// What a schedule can be told beyond its steps. Each looks only at its own.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Spacing {
+    /// Lowest and highest level; `None` is the table's. Schedules that pick entries of the table have no use for it.
+    pub sigma_min: Option<f64>,
+    pub sigma_max: Option<f64>,
+    /// Exponent; `None` is the schedule's own.
+    pub rho: Option<f64>,
+    /// Alpha and beta of the beta distribution.
+    pub beta: (f64, f64),
+}
+
+impl Default for Spacing {
+    fn default() -> Self {
+        Self { sigma_min: None, sigma_max: None, rho: None, beta: (0.6, 0.6) }
+    }
+}
+
+impl Spacing {
+    /// Lowest and highest level.
+    pub fn ends(&self, table: &NoiseSchedule) -> (f64, f64) {
+        (self.sigma_min.unwrap_or(table.sigma_min()), self.sigma_max.unwrap_or(table.sigma_max()))
+    }
+}
+
 /// The noise levels of a run, falling, ending in 0. [`Scheduler::Automatic`] must have been replaced by the
 /// sampler's default before; it counts as [`Scheduler::Uniform`] here.
 ///
 /// Every spacing gives `steps + 1` values but [`Scheduler::Ddim`], which strides the table by whole timesteps and
 /// so may give more. No steps give no values.
-pub fn sigmas(scheduler: Scheduler, table: &NoiseSchedule, steps: u32) -> Vec<f64> {
+pub fn sigmas(scheduler: Scheduler, table: &NoiseSchedule, steps: u32, spacing: &Spacing) -> Vec<f64> {
     let n = steps as usize;
     if n == 0 {
         return Vec::new();
     }
     let mut sigmas = match scheduler {
         Scheduler::Automatic | Scheduler::Uniform => uniform::sigmas(table, n),
-        Scheduler::Karras => karras::sigmas(table, n),
-        Scheduler::Exponential => exponential::sigmas(table, n),
-        Scheduler::SgmUniform => sgm_uniform::sigmas(table, n),
+        Scheduler::Karras => karras::sigmas(table, n, spacing),
+        Scheduler::Exponential => exponential::sigmas(table, n, spacing),
+        Scheduler::SgmUniform => sgm_uniform::sigmas(table, n, spacing),
         Scheduler::Simple => simple::sigmas(table, n),
-        Scheduler::Normal => normal::sigmas(table, n),
+        Scheduler::Normal => normal::sigmas(table, n, spacing),
         Scheduler::Ddim => ddim::sigmas(table, n),
     };
     sigmas.push(0.0);
@@ -141,7 +166,7 @@ mod tests {
     /// Compares with a printed table, `tolerance` relative.
     #[track_caller]
     pub(super) fn check(scheduler: Scheduler, steps: u32, want: &[f64], tolerance: f64) {
-        let got = sigmas(scheduler, &NoiseSchedule::sd1(), steps);
+        let got = sigmas(scheduler, &NoiseSchedule::sd1(), steps, &Spacing::default());
         assert_eq!(got.len(), want.len(), "{got:?}");
         for (got, want) in got.iter().zip(want) {
             assert!((got - want).abs() <= tolerance * want.abs(), "{got} is not {want}");
@@ -164,17 +189,20 @@ mod tests {
     #[test]
     fn automatic_counts_as_uniform() {
         let table = NoiseSchedule::sd1();
-        assert_eq!(sigmas(Scheduler::Automatic, &table, 7), sigmas(Scheduler::Uniform, &table, 7));
+        assert_eq!(
+            sigmas(Scheduler::Automatic, &table, 7, &Spacing::default()),
+            sigmas(Scheduler::Uniform, &table, 7, &Spacing::default())
+        );
     }
 
     #[test]
     fn one_step_starts_at_the_highest_level() {
         let table = NoiseSchedule::sd1();
         for scheduler in Scheduler::ALL.into_iter().filter(|s| *s != Scheduler::Ddim) {
-            let got = sigmas(scheduler, &table, 1);
+            let got = sigmas(scheduler, &table, 1, &Spacing::default());
             assert!((got[0] - table.sigma_max()).abs() < 1e-9 && got[1..] == [0.0], "{scheduler:?}: {got:?}");
         }
-        assert!(sigmas(Scheduler::Karras, &table, 0).is_empty());
+        assert!(sigmas(Scheduler::Karras, &table, 0, &Spacing::default()).is_empty());
     }
 
     proptest! {
@@ -182,7 +210,7 @@ mod tests {
         fn levels_fall_strictly_and_end_in_zero(steps in 1u32..=1000, which in 0..Scheduler::ALL.len()) {
             let table = NoiseSchedule::sd1();
             let scheduler = Scheduler::ALL[which];
-            let got = sigmas(scheduler, &table, steps);
+            let got = sigmas(scheduler, &table, steps, &Spacing::default());
             prop_assert!(got.windows(2).all(|pair| pair[0] > pair[1]), "{scheduler:?}: {got:?}");
             prop_assert_eq!(got.last(), Some(&0.0));
             prop_assert!(got[0] <= table.sigma_max() * (1.0 + 1e-12));

@@ -34,7 +34,7 @@ pub struct BatchKey {
 pub struct Row<'a, S> {
     pub sample: &'a mut S,
     pub call: &'a Call,
-    /// Standard normal, channels x latent rows x latent columns; present when the call names `Register::Noise`.
+    /// Standard normal, channels x latent rows x latent columns; present when [`Call::needs_noise`].
     pub noise: Option<Vec<f32>>,
 }
 
@@ -71,11 +71,12 @@ pub trait Backend {
         initial_scale: f64,
     ) -> Result<(Self::Sample, BatchKey), BackendError>;
 
-    /// One UNet call for rows of equal [`BatchKey`]. The outer error fails every row; an inner one its own row.
+    /// One UNet call for rows of equal [`BatchKey`], and for each row what its [`Call::measure`] asks. The outer error
+    /// fails every row; an inner one its own row.
     fn step(
         &mut self,
         rows: &mut [Row<'_, Self::Sample>],
-    ) -> Result<Vec<Result<(), BackendError>>, BackendError>;
+    ) -> Result<Vec<Result<Option<f64>, BackendError>>, BackendError>;
 
     /// A small picture of the current estimate, by a linear map from latent to RGB. Cheap enough for every step.
     fn preview(&mut self, sample: &Self::Sample) -> Result<Pixels, BackendError>;

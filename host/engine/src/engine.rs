@@ -344,7 +344,7 @@ impl<B: Backend> Owner<B> {
                 }
             };
             match result {
-                Ok(()) => lane.advance(now),
+                Ok(measured) => lane.advance(now, measured),
                 Err(error) => failures.push((*job_index, error.into())),
             }
         }

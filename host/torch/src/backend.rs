@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use gesso_core::pixels::{PixelFormat, Pixels};
 use gesso_core::request::GenerateRequest;
-use gesso_core::sampler::Call;
+use gesso_core::sampler::{Call, Register};
 use gesso_engine::backend::{Backend, BackendError, BatchKey, ModelFile, Row};
 use tch::{Kind, TchError, Tensor};
 
@@ -129,25 +129,32 @@ impl Backend for TorchBackend {
         Ok((Sample { networks, positive, negative, cfg_scale, latents, step: 0 }, key))
     }
 
-    fn step(&mut self, rows: &mut [Row<'_, Sample>]) -> Result<Vec<Result<(), BackendError>>, BackendError> {
+    fn step(
+        &mut self,
+        rows: &mut [Row<'_, Sample>],
+    ) -> Result<Vec<Result<Option<f64>, BackendError>>, BackendError> {
         let _guard = tch::no_grad_guard();
         // A row whose own call is wrong fails alone; the others go on without it.
-        let mut results: Vec<Result<Option<Tensor>, BackendError>> =
+        let mut prepared: Vec<Result<Option<Tensor>, BackendError>> =
             rows.iter_mut().map(|row| prepare(row).map_err(device_error)).collect();
-        let mut good: Vec<_> =
-            rows.iter_mut().zip(&mut results).filter(|(_, prepared)| prepared.is_ok()).collect();
-        if let Some((first, _)) = good.first() {
-            let networks = first.sample.networks.clone();
-            let calls: Vec<_> = good.iter().map(|(row, _)| (&*row.sample, row.call)).collect();
-            let outputs = guided_noise(&networks, &calls).map_err(device_error)?;
-            for ((row, result), output) in good.iter_mut().zip(outputs) {
-                let noise = result.as_mut().ok().and_then(Option::take);
-                if let Err(error) = advance(row, &output, noise.as_ref()) {
-                    **result = Err(error);
-                }
+        let good = rows.iter().zip(&prepared).filter(|(_, prepared)| prepared.is_ok());
+        let calls: Vec<_> = good.map(|(row, _)| (&*row.sample, row.call)).collect();
+        let outputs = match calls.first() {
+            Some((sample, _)) => {
+                let networks = sample.networks.clone();
+                guided_noise(&networks, &calls).map_err(device_error)?
             }
-        }
-        Ok(results.into_iter().map(|result| result.map(drop)).collect())
+            None => Vec::new(),
+        };
+        let mut outputs = outputs.into_iter();
+        let finish = |(row, prepared): (&mut Row<'_, Sample>, Result<Option<Tensor>, BackendError>)| {
+            let noise = prepared?;
+            match outputs.next() {
+                Some(output) => advance(row, &output, noise.as_ref()),
+                None => Err(BackendError::Device("the UNet gave fewer rows than it took".into())),
+            }
+        };
+        Ok(rows.iter_mut().zip(prepared.drain(..)).map(finish).collect())
     }
 
     fn preview(&mut self, sample: &Sample) -> Result<Pixels, BackendError> {
@@ -208,8 +215,15 @@ fn prepare(row: &mut Row<'_, Sample>) -> Result<Option<Tensor>, TchError> {
     Ok(noise)
 }
 
-/// What the UNet predicts for each row, after guidance, `[1, 4, rows, columns]` in f32.
-fn guided_noise(networks: &Networks, rows: &[(&Sample, &Call)]) -> Result<Vec<Tensor>, TchError> {
+/// What the UNet predicts for a row, `[1, 4, rows, columns]` in f32.
+struct Output {
+    guided: Tensor,
+    /// For the negative prompt alone, or what stands for it.
+    unconditional: Tensor,
+}
+
+/// What the UNet predicts for each row, after guidance.
+fn guided_noise(networks: &Networks, rows: &[(&Sample, &Call)]) -> Result<Vec<Output>, TchError> {
     let kind = networks.unet_kind();
     let scaled = |(sample, call): &(&Sample, &Call)| sample.latents.x.f_mul_scalar(call.c_in);
     let x = Tensor::f_cat(&rows.iter().map(scaled).collect::<Result<Vec<_>, _>>()?, 0)?.f_to_kind(kind)?;
@@ -232,24 +246,37 @@ fn guided_noise(networks: &Networks, rows: &[(&Sample, &Call)]) -> Result<Vec<Te
         let without = networks.predict_noise(&x, &timesteps, &negative)?;
         (with.f_to_kind(Kind::Float)?, without.f_to_kind(Kind::Float)?)
     };
-    let guide = |(index, (sample, _)): (usize, &(&Sample, &Call))| {
+    let guide = |(index, (sample, call)): (usize, &(&Sample, &Call))| {
         let (with, without) = (with.f_narrow(0, index as i64, 1)?, without.f_narrow(0, index as i64, 1)?);
-        without.f_add(&with.f_sub(&without)?.f_mul_scalar(sample.cfg_scale)?)
+        if call.guidance.skip_unconditional {
+            return Ok(Output { unconditional: with.shallow_clone(), guided: with });
+        }
+        let scale = sample.cfg_scale * call.guidance.scale;
+        let guided = without.f_add(&with.f_sub(&without)?.f_mul_scalar(scale)?)?;
+        Ok(Output { guided, unconditional: without })
     };
     rows.iter().enumerate().map(guide).collect()
 }
 
-/// Turns the prediction into the estimate and does the row's assignments after the UNet.
-fn advance(row: &mut Row<'_, Sample>, output: &Tensor, noise: Option<&Tensor>) -> Result<(), BackendError> {
+/// Turns the prediction into the estimate, does the row's assignments after the UNet and measures what is asked.
+fn advance(
+    row: &mut Row<'_, Sample>,
+    output: &Output,
+    noise: Option<&Tensor>,
+) -> Result<Option<f64>, BackendError> {
     let (latents, call) = (&mut row.sample.latents, row.call);
-    let estimate = |x: &Tensor| x.f_mul_scalar(call.c_skip)?.f_add(&output.f_mul_scalar(call.c_out)?);
-    latents.denoised = Some(estimate(&latents.x).map_err(device_error)?);
-    latents.assign(&call.after, noise).map_err(device_error)?;
-    if latents.is_finite().map_err(device_error)? {
-        Ok(())
-    } else {
-        Err(BackendError::NotANumber { step: call.step })
+    let estimate =
+        |x: &Tensor, output: &Tensor| x.f_mul_scalar(call.c_skip)?.f_add(&output.f_mul_scalar(call.c_out)?);
+    latents.denoised = Some(estimate(&latents.x, &output.guided).map_err(device_error)?);
+    latents.unconditional = None;
+    if call.reads(Register::Unconditional) {
+        latents.unconditional = Some(estimate(&latents.x, &output.unconditional).map_err(device_error)?);
     }
+    latents.assign(&call.after, noise).map_err(device_error)?;
+    if !latents.is_finite().map_err(device_error)? {
+        return Err(BackendError::NotANumber { step: call.step });
+    }
+    call.measure.map(|measure| latents.measure(&measure).map_err(device_error)).transpose()
 }
 
 /// `[height, width, 3]` in -1..1 to bytes, truncated as web UIs do.

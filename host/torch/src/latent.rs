@@ -1,13 +1,15 @@
 //! The latents of one picture under way, and the linear combinations a sampler's plan asks for. f32 throughout.
 //! Knows neither networks nor prompts.
 
-use gesso_core::sampler::{Assign, Register};
+use gesso_core::sampler::{Assign, Measure, Register};
 use tch::{Kind, TchError, Tensor};
 
 /// Registers of one picture; each is `[1, 4, rows, columns]`.
 pub(crate) struct Latents {
     pub(crate) x: Tensor,
     pub(crate) denoised: Option<Tensor>,
+    /// What the negative prompt alone predicts; kept only for calls that read it.
+    pub(crate) unconditional: Option<Tensor>,
     saved: Vec<Option<Tensor>>,
 }
 
@@ -15,7 +17,7 @@ impl Latents {
     /// `noise * scale` as the first latent.
     pub(crate) fn new(noise: &[f32], rows: i64, columns: i64, scale: f64) -> Result<Self, TchError> {
         let x = tensor(noise, &[1, 4, rows, columns])?.f_mul_scalar(scale)?;
-        Ok(Self { x, denoised: None, saved: Vec::new() })
+        Ok(Self { x, denoised: None, unconditional: None, saved: Vec::new() })
     }
 
     /// A draw in the shape of this picture's latents.
@@ -41,7 +43,9 @@ impl Latents {
             match target {
                 Register::X => self.x = value,
                 Register::Denoised => self.denoised = Some(value),
-                Register::Noise => return Err(TchError::Shape("a plan may not write its noise".into())),
+                Register::Noise | Register::Unconditional => {
+                    return Err(TchError::Shape(format!("a plan may not write {target:?}")));
+                }
                 Register::Saved(index) => {
                     let index = usize::from(*index);
                     if self.saved.len() <= index {
@@ -54,6 +58,19 @@ impl Latents {
         Ok(())
     }
 
+    /// The number a plan asks back, as [`Measure`] defines it.
+    ///
+    /// # Errors
+    /// [`TchError::Shape`] when it names a register that holds nothing.
+    pub(crate) fn measure(&self, measure: &Measure) -> Result<f64, TchError> {
+        let read = |register| self.read(register, None);
+        let (low, high, previous) = (read(measure.low)?, read(measure.high)?, read(measure.previous)?);
+        let scale = low.f_abs()?.f_maximum(&previous.f_abs()?)?.f_mul_scalar(measure.relative)?;
+        let scale = scale.f_clamp_min(measure.absolute)?;
+        let error = low.f_sub(high)?.f_div(&scale)?;
+        f64::try_from(error.f_square()?.f_mean(Kind::Float)?.f_sqrt()?)
+    }
+
     /// Whether the latent holds numbers only.
     pub(crate) fn is_finite(&self) -> Result<bool, TchError> {
         bool::try_from(self.x.f_isfinite()?.f_all()?)
@@ -63,6 +80,7 @@ impl Latents {
         let found = match register {
             Register::X => Some(&self.x),
             Register::Denoised => self.denoised.as_ref(),
+            Register::Unconditional => self.unconditional.as_ref(),
             Register::Noise => noise,
             Register::Saved(index) => self.saved.get(usize::from(index)).and_then(Option::as_ref),
         };
@@ -103,6 +121,21 @@ mod tests {
             let list = [Assign { target: Register::X, terms: vec![(1.0, register)] }];
             assert!(latents.assign(&list, None).is_err(), "{register:?}");
         }
+    }
+
+    #[test]
+    fn measures_the_distance_of_two_registers_by_their_size() {
+        let mut latents = Latents::new(&[1.0, -4.0, 0.1, 2.0], 1, 1, 1.0).unwrap();
+        let noise = latents.draw(&[0.5, 0.5, 0.5, 0.5]).unwrap();
+        let low =
+            Assign { target: Register::Saved(0), terms: vec![(1.0, Register::X), (1.0, Register::Noise)] };
+        latents.assign(&[low], Some(&noise)).unwrap();
+        let (low, high, previous) = (Register::Saved(0), Register::X, Register::X);
+        let measure = Measure { low, high, previous, absolute: 1.0, relative: 0.5 };
+        // 0.5 over 1, 2, 1 and 1.25, squared and averaged.
+        let want = ((0.25 + 0.0625 + 0.25 + 0.16) / 4.0_f64).sqrt();
+        assert!((latents.measure(&measure).unwrap() - want).abs() < 1e-6);
+        assert!(latents.measure(&Measure { high: Register::Saved(4), ..measure }).is_err());
     }
 
     #[test]

@@ -2,23 +2,17 @@
 //! latent is in alpha space (`x = sqrt(a) * signal + sqrt(1 - a) * noise`), which is what the UNet takes as it is.
 
 use super::Register::{Denoised, Noise, X};
-use super::{Assign, Call};
+use super::{Assign, Call, Draw};
 use crate::schedule::NoiseSchedule;
 
-/// The list has a timestep more than there are calls: the last level is the first entry's, not level 0.
-pub(super) fn calls(table: &NoiseSchedule, steps: u32, eta: f64) -> Vec<Call> {
-    let timesteps = timesteps(table, steps);
+/// `timesteps` rise. Their list has an entry more than there are calls: the last level is the first entry's, not
+/// level 0.
+pub(super) fn calls(table: &NoiseSchedule, timesteps: &[usize], eta: f64) -> Vec<Call> {
     let pairs = timesteps.windows(2).rev().enumerate();
     pairs.map(|(i, pair)| call(table, pair[1], pair[0], eta, i)).collect()
 }
 
-/// Rising, with a stride of 1000 / steps rounded down, shifted by one and kept in the table.
-fn timesteps(table: &NoiseSchedule, steps: u32) -> Vec<usize> {
-    let len = table.sigmas().len();
-    let stride = (len / steps as usize).max(1);
-    (0..len).step_by(stride).map(|t| (t + 1).min(len - 1)).collect()
-}
-
+/// Noise is drawn in every call, also where eta takes none of it: later draws follow.
 fn call(table: &NoiseSchedule, from: usize, to: usize, eta: f64, step: usize) -> Call {
     let (alpha, next) = (table.alpha_cumprod(from), table.alpha_cumprod(to));
     let (signal, noise) = (alpha.sqrt(), (1.0 - alpha).sqrt());
@@ -27,53 +21,39 @@ fn call(table: &NoiseSchedule, from: usize, to: usize, eta: f64, step: usize) ->
     // 1 may ask for more noise than that level holds.
     let direction = (1.0 - next - added * added).max(0.0).sqrt() / noise;
     let terms = [(direction, X), (next.sqrt() - direction * signal, Denoised), (added, Noise)];
-    Call {
-        before: Vec::new(),
-        sigma: noise / signal,
-        timestep: from as f64,
-        c_in: 1.0,
-        c_skip: 1.0 / signal,
-        c_out: -noise / signal,
-        after: vec![Assign::new(X, terms)],
-        step: step as u32,
-    }
+    let after = vec![Assign::new(X, terms)];
+    Call { after, draw: Draw::Next, ..Call::at_timestep(table, from, step) }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fixture;
-    use crate::request::GenerateRequest;
-    use crate::sampler::Sampler;
     use crate::sampler::reference::agrees;
+    use crate::sampler::{Pass, Sampler, SamplerOptions};
+    use crate::schedule::Scheduler;
 
-    fn request(steps: u32, eta: Option<f64>) -> GenerateRequest {
-        GenerateRequest { sampler: Sampler::Ddim, steps, eta, ..fixture::request() }
+    fn pass(steps: u32, eta: Option<f64>) -> Pass {
+        let options = SamplerOptions { eta, ..SamplerOptions::default() };
+        Pass { options, ..Pass::new(Sampler::Ddim, Scheduler::Automatic, steps) }
     }
 
     /// Values: `python host/core/tests/reference_tables.py samplers`.
     #[test]
     fn agrees_with_diffusers() {
-        agrees(&request(5, None), [0.950887934627, 1.04176597801, 0.850441299267, 0.466896884332]);
+        agrees(&pass(5, None), [0.950887934627, 1.04176597801, 0.850441299267, 0.466896884332]);
     }
 
     /// Values: `python host/core/tests/reference_tables.py samplers`.
     #[test]
     fn agrees_with_diffusers_when_noisy() {
-        agrees(&request(8, Some(0.7)), [0.731888398798, 0.71109565286, 0.5811326685, 0.40312306799]);
+        agrees(&pass(8, Some(0.7)), [0.731888398798, 0.71109565286, 0.5811326685, 0.40312306799]);
     }
 
     #[test]
-    fn has_a_call_less_than_timesteps() {
-        let table = NoiseSchedule::sd1();
-        assert_eq!(timesteps(&table, 4), [1, 251, 501, 751]);
-        let told: Vec<f64> = calls(&table, 4, 0.0).iter().map(|call| call.timestep).collect();
+    fn has_a_call_less_than_timesteps_and_draws_in_each() {
+        let calls = calls(&NoiseSchedule::sd1(), &[1, 251, 501, 751], 0.0);
+        let told: Vec<f64> = calls.iter().map(|call| call.timestep).collect();
         assert_eq!(told, [751.0, 501.0, 251.0]);
-    }
-
-    #[test]
-    fn timesteps_past_the_table_are_its_last() {
-        let all = timesteps(&NoiseSchedule::sd1(), 1000);
-        assert_eq!((all.len(), all[998], all[999]), (1000, 999, 999));
+        assert!(calls.iter().all(|call| call.needs_noise() && !call.reads(Noise)));
     }
 }

@@ -35,30 +35,25 @@ pub(super) fn calls(table: &NoiseSchedule, sigmas: &[f64]) -> Vec<Call> {
 
 #[cfg(test)]
 mod tests {
-    use crate::fixture;
-    use crate::request::GenerateRequest;
     use crate::sampler::reference::agrees;
-    use crate::sampler::{Plan, Register, Sampler};
+    use crate::sampler::{Pass, Plan, Register, Sampler};
     use crate::schedule::{NoiseSchedule, Scheduler};
 
-    fn request(scheduler: Scheduler) -> GenerateRequest {
-        GenerateRequest { sampler: Sampler::Dpmpp2m, scheduler, steps: 6, ..fixture::request() }
+    fn pass(scheduler: Scheduler) -> Pass {
+        Pass::new(Sampler::Dpmpp2m, scheduler, 6)
     }
 
     /// Values: `python host/core/tests/reference_tables.py samplers`.
     #[test]
     fn agrees_with_k_diffusion() {
-        agrees(&request(Scheduler::Karras), [1.195862943, 1.3253311235, 1.05276299682, 0.506351611954]);
-        agrees(
-            &request(Scheduler::SgmUniform),
-            [1.03579525713, 1.1354821822, 0.925612248784, 0.504890565871],
-        );
+        agrees(&pass(Scheduler::Karras), [1.195862943, 1.3253311235, 1.05276299682, 0.506351611954]);
+        agrees(&pass(Scheduler::SgmUniform), [1.03579525713, 1.1354821822, 0.925612248784, 0.504890565871]);
     }
 
     #[test]
     fn keeps_no_prediction_that_is_never_read() {
-        let mut plan = Plan::new(&request(Scheduler::Karras), &NoiseSchedule::sd1()).unwrap();
-        let saves: Vec<bool> = std::iter::from_fn(|| plan.next_call())
+        let mut plan = Plan::new(&pass(Scheduler::Karras), &NoiseSchedule::sd1()).unwrap();
+        let saves: Vec<bool> = std::iter::from_fn(|| plan.next_call(None))
             .map(|call| call.after.iter().any(|assign| assign.target == Register::Saved(0)))
             .collect();
         assert_eq!(saves, [true, true, true, true, false, false]);

@@ -2,18 +2,17 @@
 //! shared with Heun.
 
 use super::Register::{Denoised, Noise, X};
-use super::{Assign, Call};
-use crate::request::Churn;
+use super::{Assign, Call, Churn};
 use crate::schedule::NoiseSchedule;
 
 pub(super) fn calls(table: &NoiseSchedule, sigmas: &[f64], churn: &Churn) -> Vec<Call> {
-    let steps = sigmas.len() - 1;
+    let steps = sigmas.len().saturating_sub(1);
     let step = |(i, pair): (usize, &[f64])| {
         let (sigma, before) = churned(pair[0], steps, churn);
         // x + (x - denoised) / sigma * (next - sigma), with the terms gathered.
         let keep = pair[1] / sigma;
         let after = vec![Assign::new(X, [(keep, X), (1.0 - keep, Denoised)])];
-        Call { before, after, ..Call::at_sigma(table, sigma, i) }
+        Call { before, after, ..Call::at_sigma(table, sigma, i) }.drawing()
     };
     sigmas.windows(2).enumerate().map(step).collect()
 }
@@ -34,37 +33,36 @@ pub(super) fn churned(sigma: f64, steps: usize, churn: &Churn) -> (f64, Vec<Assi
 
 #[cfg(test)]
 mod tests {
-    use crate::fixture;
-    use crate::request::{Churn, GenerateRequest};
     use crate::sampler::reference::agrees;
-    use crate::sampler::{Plan, Sampler};
+    use crate::sampler::{Churn, Pass, Plan, Sampler, SamplerOptions};
     use crate::schedule::{NoiseSchedule, Scheduler};
 
-    fn request(scheduler: Scheduler, churn: Churn) -> GenerateRequest {
-        GenerateRequest { sampler: Sampler::Euler, scheduler, steps: 6, churn, ..fixture::request() }
+    fn pass(scheduler: Scheduler, churn: Churn) -> Pass {
+        let options = SamplerOptions { churn, ..SamplerOptions::default() };
+        Pass { options, ..Pass::new(Sampler::Euler, scheduler, 6) }
     }
 
     /// Values: `python host/core/tests/reference_tables.py samplers`.
     #[test]
     fn agrees_with_k_diffusion() {
-        let request = request(Scheduler::Uniform, Churn::default());
-        agrees(&request, [0.977349436462, 1.06616227471, 0.879185452661, 0.504357091317]);
+        let pass = pass(Scheduler::Uniform, Churn::default());
+        agrees(&pass, [0.977349436462, 1.06616227471, 0.879185452661, 0.504357091317]);
     }
 
     /// Values: `python host/core/tests/reference_tables.py samplers`. The first raised level is above the table.
     #[test]
     fn agrees_with_k_diffusion_when_churned() {
         let churn = Churn { amount: 3.0, min_sigma: 0.4, noise: 1.01, ..Churn::default() };
-        let request = request(Scheduler::Karras, churn);
-        agrees(&request, [0.521589498224, 0.413408557104, 0.345912990307, 0.350847017545]);
+        let pass = pass(Scheduler::Karras, churn);
+        agrees(&pass, [0.521589498224, 0.413408557104, 0.345912990307, 0.350847017545]);
     }
 
     #[test]
     fn draws_only_between_the_two_limits() {
         let churn = Churn { amount: 3.0, min_sigma: 0.4, max_sigma: 3.0, noise: 1.0 };
-        let mut plan = Plan::new(&request(Scheduler::Karras, churn), &NoiseSchedule::sd1()).unwrap();
+        let mut plan = Plan::new(&pass(Scheduler::Karras, churn), &NoiseSchedule::sd1()).unwrap();
         let draws: Vec<bool> =
-            std::iter::from_fn(|| plan.next_call()).map(|call| call.needs_noise()).collect();
+            std::iter::from_fn(|| plan.next_call(None)).map(|call| call.needs_noise()).collect();
         assert_eq!(draws, [false, false, true, true, false, false]);
     }
 }

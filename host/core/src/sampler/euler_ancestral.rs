@@ -11,7 +11,7 @@ pub(super) fn calls(table: &NoiseSchedule, sigmas: &[f64], eta: f64) -> Vec<Call
         let (down, up) = split(sigma, next, eta);
         let keep = down / sigma;
         let after = vec![Assign::new(X, [(keep, X), (1.0 - keep, Denoised), (up, Noise)])];
-        Call { after, ..Call::at_sigma(table, sigma, i) }
+        Call { after, ..Call::at_sigma(table, sigma, i) }.drawing()
     };
     sigmas.windows(2).enumerate().map(step).collect()
 }
@@ -25,43 +25,42 @@ fn split(sigma: f64, next: f64, eta: f64) -> (f64, f64) {
 
 #[cfg(test)]
 mod tests {
-    use crate::fixture;
-    use crate::request::GenerateRequest;
     use crate::sampler::reference::agrees;
-    use crate::sampler::{Plan, Sampler};
+    use crate::sampler::{Pass, Plan, Sampler, SamplerOptions};
     use crate::schedule::{NoiseSchedule, Scheduler};
 
-    fn request(scheduler: Scheduler, eta: Option<f64>) -> GenerateRequest {
-        GenerateRequest { sampler: Sampler::EulerA, scheduler, steps: 6, eta, ..fixture::request() }
+    fn pass(scheduler: Scheduler, eta: Option<f64>) -> Pass {
+        let options = SamplerOptions { eta, ..SamplerOptions::default() };
+        Pass { options, ..Pass::new(Sampler::EulerA, scheduler, 6) }
     }
 
     /// Values: `python host/core/tests/reference_tables.py samplers`.
     #[test]
     fn agrees_with_k_diffusion() {
-        let request = request(Scheduler::Uniform, None);
-        agrees(&request, [0.464419228201, 0.383711195419, 0.356993076446, 0.396830820117]);
+        let pass = pass(Scheduler::Uniform, None);
+        agrees(&pass, [0.464419228201, 0.383711195419, 0.356993076446, 0.396830820117]);
     }
 
     /// Values: `python host/core/tests/reference_tables.py samplers`.
     #[test]
     fn agrees_with_k_diffusion_at_a_smaller_eta() {
-        let request = request(Scheduler::Karras, Some(0.4));
-        agrees(&request, [0.853783973056, 0.886080345288, 0.729165166852, 0.456838098034]);
+        let pass = pass(Scheduler::Karras, Some(0.4));
+        agrees(&pass, [0.853783973056, 0.886080345288, 0.729165166852, 0.456838098034]);
     }
 
     #[test]
     fn draws_on_every_step_but_the_last() {
-        let mut plan = Plan::new(&request(Scheduler::Karras, None), &NoiseSchedule::sd1()).unwrap();
+        let mut plan = Plan::new(&pass(Scheduler::Karras, None), &NoiseSchedule::sd1()).unwrap();
         let draws: Vec<bool> =
-            std::iter::from_fn(|| plan.next_call()).map(|call| call.needs_noise()).collect();
+            std::iter::from_fn(|| plan.next_call(None)).map(|call| call.needs_noise()).collect();
         assert_eq!(draws, [true, true, true, true, true, false]);
     }
 
     #[test]
     fn without_eta_is_euler() {
-        let ancestral = request(Scheduler::Karras, Some(0.0));
-        let plain = GenerateRequest { sampler: Sampler::Euler, ..ancestral.clone() };
-        let run = |request| crate::sampler::reference::run(request, |x, _| x.tanh());
+        let ancestral = pass(Scheduler::Karras, Some(0.0));
+        let plain = Pass { sampler: Sampler::Euler, ..ancestral.clone() };
+        let run = |pass| crate::sampler::reference::run(pass, |x, _| x.tanh());
         for (a, b) in run(&ancestral).iter().zip(run(&plain)) {
             assert!((a - b).abs() < 1e-12, "{a} is not {b}");
         }

@@ -2,19 +2,18 @@
 //! where an Euler step would end, and the mean of both slopes; the step to level 0 has only the first.
 
 use super::Register::{Denoised, Saved, X};
-use super::{Assign, Call, euler};
-use crate::request::Churn;
+use super::{Assign, Call, Churn, euler};
 use crate::schedule::NoiseSchedule;
 
 pub(super) fn calls(table: &NoiseSchedule, sigmas: &[f64], churn: &Churn) -> Vec<Call> {
-    let steps = sigmas.len() - 1;
+    let steps = sigmas.len().saturating_sub(1);
     let mut calls = Vec::with_capacity(2 * steps);
     for (i, pair) in sigmas.windows(2).enumerate() {
         let next = pair[1];
         let (sigma, before) = euler::churned(pair[0], steps, churn);
         let keep = next / sigma;
         let euler_step = Assign::new(X, [(keep, X), (1.0 - keep, Denoised)]);
-        let first = Call { before, ..Call::at_sigma(table, sigma, i) };
+        let first = Call { before, ..Call::at_sigma(table, sigma, i) }.drawing();
         if next == 0.0 {
             calls.push(Call { after: vec![euler_step], ..first });
             continue;
@@ -32,21 +31,20 @@ pub(super) fn calls(table: &NoiseSchedule, sigmas: &[f64], churn: &Churn) -> Vec
 
 #[cfg(test)]
 mod tests {
-    use crate::fixture;
-    use crate::request::{Churn, GenerateRequest};
     use crate::sampler::reference::agrees;
-    use crate::sampler::{Plan, Sampler};
+    use crate::sampler::{Churn, Pass, Plan, Sampler, SamplerOptions};
     use crate::schedule::{NoiseSchedule, Scheduler};
 
-    fn request(scheduler: Scheduler, churn: Churn) -> GenerateRequest {
-        GenerateRequest { sampler: Sampler::Heun, scheduler, steps: 6, churn, ..fixture::request() }
+    fn pass(scheduler: Scheduler, churn: Churn) -> Pass {
+        let options = SamplerOptions { churn, ..SamplerOptions::default() };
+        Pass { options, ..Pass::new(Sampler::Heun, scheduler, 6) }
     }
 
     /// Values: `python host/core/tests/reference_tables.py samplers`.
     #[test]
     fn agrees_with_k_diffusion() {
-        let request = request(Scheduler::Karras, Churn::default());
-        agrees(&request, [1.28491181077, 1.43094790166, 1.12349951112, 0.507164421227]);
+        let pass = pass(Scheduler::Karras, Churn::default());
+        agrees(&pass, [1.28491181077, 1.43094790166, 1.12349951112, 0.507164421227]);
     }
 
     /// Values: `python host/core/tests/reference_tables.py samplers`.
@@ -54,16 +52,15 @@ mod tests {
     fn agrees_with_k_diffusion_when_churned() {
         let churn = Churn { amount: 3.0, min_sigma: 0.4, noise: 1.01, ..Churn::default() };
         agrees(
-            &request(Scheduler::Uniform, churn),
+            &pass(Scheduler::Uniform, churn),
             [0.504289903276, 0.629205302599, 0.68404081977, 0.643006454236],
         );
     }
 
     #[test]
     fn numbers_both_calls_of_a_step_alike() {
-        let mut plan =
-            Plan::new(&request(Scheduler::Karras, Churn::default()), &NoiseSchedule::sd1()).unwrap();
-        let steps: Vec<u32> = std::iter::from_fn(|| plan.next_call()).map(|call| call.step).collect();
+        let mut plan = Plan::new(&pass(Scheduler::Karras, Churn::default()), &NoiseSchedule::sd1()).unwrap();
+        let steps: Vec<u32> = std::iter::from_fn(|| plan.next_call(None)).map(|call| call.step).collect();
         assert_eq!(steps, [0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5]);
     }
 }

@@ -3,8 +3,7 @@
 
 use std::collections::HashMap;
 
-use super::{Assign, Plan, Register};
-use crate::request::GenerateRequest;
+use super::{Assign, Draw, Pass, Plan, Register};
 use crate::schedule::NoiseSchedule;
 
 const ELEMENTS: usize = 4;
@@ -23,13 +22,15 @@ fn gaussian(x: f64, sigma: f64) -> f64 {
 
 /// Where the plan ends. `denoiser` takes x and sigma; it is reached only through the UNet's own input and output,
 /// so that `c_in`, `timestep`, `c_skip` and `c_out` are tested with the rest.
-pub(super) fn run(request: &GenerateRequest, denoiser: impl Fn(f64, f64) -> f64) -> Latent {
+pub(super) fn run(pass: &Pass, denoiser: impl Fn(f64, f64) -> f64) -> Latent {
     let table = NoiseSchedule::sd1();
-    let mut plan = Plan::new(request, &table).unwrap();
-    let mut registers = HashMap::from([(Register::X, draw(0).map(|x| x * plan.initial_scale()))]);
+    let mut plan = Plan::new(pass, &table).unwrap();
+    let start = plan.start();
+    assert_eq!(start.latent, 0.0);
+    let mut registers = HashMap::from([(Register::X, draw(0).map(|x| x * start.noise))]);
     let mut draws = 0;
-    while let Some(call) = plan.next_call() {
-        if call.needs_noise() {
+    while let Some(call) = plan.next_call(None) {
+        if call.draw != Draw::None {
             draws += 1;
             registers.insert(Register::Noise, draw(draws));
         }
@@ -56,10 +57,10 @@ fn apply(assign: &Assign, registers: &mut HashMap<Register, Latent>) {
     registers.insert(assign.target, value);
 }
 
-/// Runs the request on Gaussian data and compares with what another implementation printed.
+/// Runs the pass on Gaussian data and compares with what another implementation printed.
 #[track_caller]
-pub(super) fn agrees(request: &GenerateRequest, want: Latent) {
-    let got = run(request, gaussian);
+pub(super) fn agrees(pass: &Pass, want: Latent) {
+    let got = run(pass, gaussian);
     for (got_one, want_one) in got.iter().zip(want) {
         assert!((got_one - want_one).abs() < 1e-9, "{got:?} is not {want:?}");
     }

@@ -1,9 +1,10 @@
 //! Levels evenly spaced in their logarithm: k-diffusion's `get_sigmas_exponential`.
 
-use super::{NoiseSchedule, linspace};
+use super::{NoiseSchedule, Spacing, linspace};
 
-pub(super) fn sigmas(table: &NoiseSchedule, n: usize) -> Vec<f64> {
-    linspace(table.sigma_max().ln(), table.sigma_min().ln(), n).map(f64::exp).collect()
+pub(super) fn sigmas(table: &NoiseSchedule, n: usize, spacing: &Spacing) -> Vec<f64> {
+    let (low, high) = spacing.ends(table);
+    linspace(high.ln(), low.ln(), n).map(f64::exp).collect()
 }
 
 #[cfg(test)]

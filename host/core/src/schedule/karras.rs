@@ -1,13 +1,15 @@
 //! Levels evenly spaced in the 1/rho-th power: Karras et al. 2022, equation 5.
 
-use super::{NoiseSchedule, linspace};
+use super::{NoiseSchedule, Spacing, linspace};
 
 /// The exponent the paper recommends.
 pub(super) const RHO: f64 = 7.0;
 
-pub(super) fn sigmas(table: &NoiseSchedule, n: usize) -> Vec<f64> {
-    let root = |sigma: f64| sigma.powf(1.0 / RHO);
-    linspace(root(table.sigma_max()), root(table.sigma_min()), n).map(|r| r.powf(RHO)).collect()
+pub(super) fn sigmas(table: &NoiseSchedule, n: usize, spacing: &Spacing) -> Vec<f64> {
+    let (low, high) = spacing.ends(table);
+    let rho = spacing.rho.unwrap_or(RHO);
+    let root = |sigma: f64| sigma.powf(1.0 / rho);
+    linspace(root(high), root(low), n).map(|r| r.powf(rho)).collect()
 }
 
 #[cfg(test)]

@@ -1,10 +1,11 @@
 //! Evenly spaced timesteps between those of the table's two ends. Equal to `uniform` on a table whose ends are its
 //! extremes; kept apart because clients ask for either by name.
 
-use super::{NoiseSchedule, linspace};
+use super::{NoiseSchedule, Spacing, linspace};
 
-pub(super) fn sigmas(table: &NoiseSchedule, n: usize) -> Vec<f64> {
-    let (start, end) = (table.timestep_of(table.sigma_max()), table.timestep_of(table.sigma_min()));
+pub(super) fn sigmas(table: &NoiseSchedule, n: usize, spacing: &Spacing) -> Vec<f64> {
+    let (low, high) = spacing.ends(table);
+    let (start, end) = (table.timestep_of(high), table.timestep_of(low));
     linspace(start, end, n).map(|t| table.sigma_at(t)).collect()
 }
 

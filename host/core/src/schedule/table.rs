@@ -4,31 +4,70 @@
 /// Timesteps of the training process.
 const TIMESTEPS: usize = 1000;
 
-/// Noise levels by timestep, rising.
+/// What is left of the signal at the last timestep of a table without terminal signal, instead of nothing: levels
+/// stay finite. The figure web UIs use.
+const TERMINAL_ALPHA: f64 = 4.897_345_189_085_343_5e-8;
+
+/// What a network was trained to predict.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Prediction {
+    /// The noise.
+    #[default]
+    Epsilon,
+    /// `sqrt(a) * noise - sqrt(1 - a) * signal` (Salimans & Ho 2022).
+    V,
+}
+
+/// The noise a model was trained with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum NoiseTable {
+    /// Betas linear in their square root from 0.00085 to 0.012: Stable Diffusion 1, 2 and XL.
+    #[default]
+    ScaledLinear,
+    /// The same, shifted and scaled so that the last timestep has no signal (Lin et al. 2023).
+    ZeroTerminalSnr,
+}
+
+/// Noise levels by timestep, rising, and what the network predicts at them.
 #[derive(Debug, Clone, PartialEq)]
 pub struct NoiseSchedule {
+    prediction: Prediction,
     alphas_cumprod: Vec<f64>,
     sigmas: Vec<f64>,
     log_sigmas: Vec<f64>,
 }
 
 impl NoiseSchedule {
-    /// Stable Diffusion 1: betas linear in their square root from 0.00085 to 0.012.
-    ///
+    /// Stable Diffusion 1: predicts noise, scaled-linear betas.
+    pub fn sd1() -> Self {
+        Self::new(Prediction::Epsilon, NoiseTable::ScaledLinear)
+    }
+
     /// The cumulative product is taken in f64 and kept as f32, as checkpoints store it; all later arithmetic is
     /// f64 on those f32 values.
-    pub fn sd1() -> Self {
+    pub fn new(prediction: Prediction, table: NoiseTable) -> Self {
         let (first, last) = (0.00085_f64.sqrt(), 0.012_f64.sqrt());
         let mut product = 1.0;
-        let alphas_cumprod: Vec<f64> = super::linspace(first, last, TIMESTEPS)
+        let mut alphas: Vec<f64> = super::linspace(first, last, TIMESTEPS)
             .map(|root| {
                 product *= 1.0 - root * root;
                 f64::from(product as f32)
             })
             .collect();
+        if table == NoiseTable::ZeroTerminalSnr {
+            remove_terminal_signal(&mut alphas);
+        }
+        Self::from_alphas(prediction, alphas)
+    }
+
+    fn from_alphas(prediction: Prediction, alphas_cumprod: Vec<f64>) -> Self {
         let sigmas: Vec<f64> = alphas_cumprod.iter().map(|a| ((1.0 - a) / a).sqrt()).collect();
         let log_sigmas = sigmas.iter().map(|s| s.ln()).collect();
-        Self { alphas_cumprod, sigmas, log_sigmas }
+        Self { prediction, alphas_cumprod, sigmas, log_sigmas }
+    }
+
+    pub fn prediction(&self) -> Prediction {
+        self.prediction
     }
 
     /// Noise levels by timestep, rising.
@@ -66,6 +105,19 @@ impl NoiseSchedule {
     }
 }
 
+/// Lin et al. 2023, algorithm 1: the root of the signal keeps its first value and loses its last.
+fn remove_terminal_signal(alphas: &mut [f64]) {
+    let [first, .., last] = *alphas else { return };
+    let (first, last) = (first.sqrt(), last.sqrt());
+    for alpha in alphas.iter_mut() {
+        let root = (alpha.sqrt() - last) * first / (first - last);
+        *alpha = f64::from((root * root) as f32);
+    }
+    if let Some(end) = alphas.last_mut() {
+        *end = TERMINAL_ALPHA;
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -98,6 +150,17 @@ mod tests {
         }
         assert_eq!(table.timestep_of(0.0), 0.0);
         assert_eq!(table.timestep_of(f64::INFINITY), 999.0);
+    }
+
+    /// Values: `python host/core/tests/reference_tables.py schedules`.
+    #[test]
+    fn a_table_without_terminal_signal_keeps_its_first_level() {
+        let table = NoiseSchedule::new(Prediction::V, NoiseTable::ZeroTerminalSnr);
+        let plain = NoiseSchedule::sd1();
+        assert!((table.sigma_min() - plain.sigma_min()).abs() < 1e-6);
+        assert!((table.sigma_max() - 4518.75).abs() < 1.0, "{}", table.sigma_max());
+        assert!(table.sigmas().windows(2).all(|pair| pair[0] < pair[1]));
+        assert_eq!(table.prediction(), Prediction::V);
     }
 
     proptest! {

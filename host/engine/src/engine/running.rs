@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use gesso_core::noise::ImageNoise;
 use gesso_core::pixels::Pixels;
-use gesso_core::sampler::{Call, Plan};
+use gesso_core::sampler::{Call, Draw, Plan};
 use gesso_core::schedule::NoiseSchedule;
 use tokio::sync::{oneshot, watch};
 
@@ -32,12 +32,19 @@ impl<S> Lane<S> {
     /// The row for the call that is due. Only lanes that are not done are ever picked.
     pub(super) fn row(&mut self) -> Row<'_, S> {
         let call = self.call.as_ref().expect("a lane without a call was retired");
-        let noise = call.needs_noise().then(|| self.noise.draw());
+        let noise = match call.draw {
+            Draw::None => None,
+            Draw::Next => Some(self.noise.draw()),
+            Draw::Brownian { from, to, lowest, highest } => {
+                Some(self.noise.brownian(from, to, (lowest, highest)))
+            }
+        };
         Row { sample: &mut self.sample, call, noise }
     }
 
-    pub(super) fn advance(&mut self, now: Duration) {
-        self.call = self.plan.next_call();
+    /// `measured` answers the call that ran.
+    pub(super) fn advance(&mut self, now: Duration, measured: Option<f64>) {
+        self.call = self.plan.next_call(measured);
         self.served = now;
     }
 
@@ -71,14 +78,15 @@ impl<S> RunningJob<S> {
     ) -> Result<(Vec<Lane<S>>, u32), JobError> {
         let mut lanes = Vec::new();
         let mut calls_total = 0;
+        let pass = spec.request.first_pass();
         for image in 0..spec.request.image_count() {
             let mut plan =
-                Plan::new(&spec.request, table).map_err(|error| BackendError::Request(error.to_string()))?;
+                Plan::new(&pass, table).map_err(|error| BackendError::Request(error.to_string()))?;
             let mut noise = ImageNoise::for_image(&spec.request, image);
             let (sample, key) =
-                backend.begin(&spec.model, &spec.request, noise.first(), plan.initial_scale())?;
+                backend.begin(&spec.model, &spec.request, noise.first(), plan.start().noise)?;
             calls_total += plan.total_calls();
-            let call = plan.next_call();
+            let call = plan.next_call(None);
             lanes.push(Lane { image, key, sample, plan, noise, call, served: Duration::ZERO });
         }
         Ok((lanes, calls_total))
@@ -164,8 +172,9 @@ impl<S> RunningJob<S> {
             .min()
             .unwrap_or(self.spec.request.steps);
         let elapsed = now.saturating_sub(self.began);
-        let eta = (calls_done > 0)
-            .then(|| elapsed.mul_f64(f64::from(self.calls_total - calls_done) / f64::from(calls_done)));
+        let eta = (calls_done > 0).then(|| {
+            elapsed.mul_f64(f64::from(self.calls_total.saturating_sub(calls_done)) / f64::from(calls_done))
+        });
         self.progress.send_modify(|progress| {
             progress.phase = Phase::Sampling;
             progress.calls_done = calls_done;

@@ -68,7 +68,10 @@ impl Backend for Fake {
         Ok((request.seed, key))
     }
 
-    fn step(&mut self, rows: &mut [Row<'_, u64>]) -> Result<Vec<Result<(), BackendError>>, BackendError> {
+    fn step(
+        &mut self,
+        rows: &mut [Row<'_, u64>],
+    ) -> Result<Vec<Result<Option<f64>, BackendError>>, BackendError> {
         *self.clock.0.lock().unwrap() += Duration::from_millis(10);
         let mut script = self.script.lock().unwrap();
         let number = script.batches.len();
@@ -77,14 +80,14 @@ impl Backend for Fake {
             on_step(number);
         }
         match script.failures.pop_front().unwrap_or(Failure::Ok) {
-            Failure::Ok => Ok(vec![Ok(()); rows.len()]),
+            Failure::Ok => Ok(vec![Ok(None); rows.len()]),
             Failure::Panic => {
                 drop(script);
                 panic!("the fake was told to panic")
             }
             Failure::OutOfMemory => Err(BackendError::OutOfMemory("the fake was told to".into())),
             Failure::NanInRow(bad) => Ok((0..rows.len())
-                .map(|row| if row == bad { Err(BackendError::NotANumber { step: 0 }) } else { Ok(()) })
+                .map(|row| if row == bad { Err(BackendError::NotANumber { step: 0 }) } else { Ok(None) })
                 .collect()),
         }
     }

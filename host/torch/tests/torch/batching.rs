@@ -1,7 +1,7 @@
 //! Rows of different jobs in one UNet call give what each job gives alone.
 
 use gesso_core::request::GenerateRequest;
-use gesso_core::sampler::{Call, Sampler};
+use gesso_core::sampler::{Call, Draw, Guidance, Sampler};
 use gesso_engine::backend::{Backend, BackendError, Row};
 
 use crate::support::{Archive, Drawing, agreement, backend, demo_model, draw, model_file, request, step};
@@ -68,7 +68,10 @@ fn a_row_that_turns_into_nan_fails_alone() {
         c_in: 1.0,
         c_skip: 1.0,
         c_out: -1.0,
+        guidance: Guidance::default(),
         after: Vec::new(),
+        draw: Draw::None,
+        measure: None,
         step: 6,
     };
     let mut rows = [
@@ -76,7 +79,7 @@ fn a_row_that_turns_into_nan_fails_alone() {
         Row { sample: &mut good, call: &call, noise: None },
     ];
     let results = backend.step(&mut rows).unwrap();
-    assert_eq!(results, [Err(BackendError::NotANumber { step: 6 }), Ok(())]);
+    assert_eq!(results, [Err(BackendError::NotANumber { step: 6 }), Ok(None)]);
     assert!(backend.finish(good).is_ok());
     assert_eq!(backend.finish(bad), Err(BackendError::NotANumber { step: 6 }));
 }

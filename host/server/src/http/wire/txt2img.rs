@@ -1,8 +1,8 @@
 //! The text-to-image body of both dialects: the field table, and its conversion to a `GenerateRequest`.
 
 use gesso_core::limits::Limits;
-use gesso_core::request::{Churn, Emphasis, GenerateRequest, NoiseSource, Variation};
-use gesso_core::sampler::Sampler;
+use gesso_core::request::{Emphasis, GenerateRequest, NoiseSource, Variation};
+use gesso_core::sampler::{Churn, Sampler, SamplerOptions};
 use gesso_core::schedule::Scheduler;
 use serde_json::{Map, Value};
 
@@ -141,12 +141,15 @@ pub(crate) fn to_request(
             .unwrap_or(defaults.clip_skip),
         emphasis: problems.emphasis(&overrides).unwrap_or(defaults.emphasis),
         noise_source: problems.noise_source(&overrides).unwrap_or(defaults.noise_source),
-        eta: number(body, "eta"),
-        churn: Churn {
-            amount: number(body, "s_churn").unwrap_or(0.0),
-            min_sigma: number(body, "s_tmin").unwrap_or(0.0),
-            max_sigma: number(body, "s_tmax").filter(|&max| max != 0.0).unwrap_or(f64::INFINITY),
-            noise: number(body, "s_noise").unwrap_or(1.0),
+        options: SamplerOptions {
+            eta: number(body, "eta"),
+            churn: Churn {
+                amount: number(body, "s_churn").unwrap_or(0.0),
+                min_sigma: number(body, "s_tmin").unwrap_or(0.0),
+                max_sigma: number(body, "s_tmax").filter(|&max| max != 0.0).unwrap_or(f64::INFINITY),
+                noise: number(body, "s_noise").unwrap_or(1.0),
+            },
+            ..SamplerOptions::default()
         },
         eta_noise_seed_delta: problems.override_count(&overrides, "eta_noise_seed_delta").unwrap_or(0).into(),
     };

@@ -1,0 +1,198 @@
+//! Where a pass begins and which levels it visits: the whole schedule from noise, or its end from a noised latent.
+//! The rules of image-to-image are those web UIs publish.
+
+use super::{Denoise, Pass, Start, timesteps};
+use crate::schedule::{self, NoiseSchedule};
+
+/// Above it a strength counts as this, so that an index stays inside the schedule.
+const STRENGTH_MAX: f64 = 0.999;
+
+/// The start of a pass.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Course {
+    pub(super) start: Start,
+    /// Steps web UIs count for this pass.
+    pub(super) steps: u32,
+}
+
+/// What a sampler steps through, and only what it asks for is there.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Levels {
+    /// Falling noise levels; the last is usually 0. No calls when there is none.
+    Sigmas(Vec<f64>),
+    /// Rising timesteps; the first is where the run ends. No calls when there are less than two.
+    Timesteps(Vec<usize>),
+}
+
+impl Levels {
+    pub(super) fn sigmas(&self) -> &[f64] {
+        if let Self::Sigmas(sigmas) = self { sigmas } else { &[] }
+    }
+
+    pub(super) fn timesteps(&self) -> &[usize] {
+        if let Self::Timesteps(timesteps) = self { timesteps } else { &[] }
+    }
+}
+
+impl Course {
+    pub(super) fn new(pass: &Pass, table: &NoiseSchedule) -> (Self, Levels) {
+        let (length, encoded) = match pass.denoise {
+            None => (pass.steps, None),
+            Some(denoise) => {
+                let (length, encoded) = length_and_encoded(denoise, pass.steps);
+                (length, Some(encoded))
+            }
+        };
+        let steps = encoded.map_or(pass.steps, |encoded| encoded + 1);
+        let (start, levels) = if pass.sampler.is_timestep_sampler() {
+            by_timesteps(pass, table, length, encoded)
+        } else {
+            by_sigmas(pass, table, length, encoded)
+        };
+        (Self { start, steps }, levels)
+    }
+}
+
+/// Steps of the whole schedule, and how many of them, less one, are run.
+fn length_and_encoded(denoise: Denoise, steps: u32) -> (u32, u32) {
+    let strength = denoise.strength.min(STRENGTH_MAX);
+    if !denoise.exact_steps {
+        return (steps, (strength * f64::from(steps)) as u32);
+    }
+    let length = if strength > 0.0 { (f64::from(steps) / strength) as u32 } else { 0 };
+    (length, steps - 1)
+}
+
+const UNTOUCHED: Start = Start { latent: 1.0, noise: 0.0 };
+
+fn by_sigmas(pass: &Pass, table: &NoiseSchedule, length: u32, encoded: Option<u32>) -> (Start, Levels) {
+    let options = &pass.options;
+    let sigmas = levels(pass, table, length);
+    let Some(encoded) = encoded else {
+        let first = sigmas.first().copied().unwrap_or(0.0);
+        let noise = if options.sgm_noise_multiplier { (first * first + 1.0).sqrt() } else { first };
+        return (Start { latent: 0.0, noise }, Levels::Sigmas(sigmas));
+    };
+    let Some(from) = (length as usize).checked_sub(encoded as usize + 1) else {
+        return (UNTOUCHED, Levels::Sigmas(Vec::new()));
+    };
+    let sigmas = sigmas.get(from..).unwrap_or_default().to_vec();
+    let Some(first) = sigmas.first() else { return (UNTOUCHED, Levels::Sigmas(sigmas)) };
+    let noise = (first + options.extra_noise) * options.initial_noise_multiplier;
+    (Start { latent: 1.0, noise }, Levels::Sigmas(sigmas))
+}
+
+/// The schedule of a sigma sampler. "Discard" asks for one level more and drops the one before the last.
+fn levels(pass: &Pass, table: &NoiseSchedule, length: u32) -> Vec<f64> {
+    if length == 0 {
+        return Vec::new();
+    }
+    let discard = discards(pass);
+    let steps = length + u32::from(discard);
+    let mut sigmas = schedule::sigmas(pass.resolved_scheduler(), table, steps, &pass.spacing());
+    if discard && sigmas.len() > 1 {
+        sigmas.remove(sigmas.len() - 2);
+    }
+    sigmas
+}
+
+fn discards(pass: &Pass) -> bool {
+    pass.options.discard_penultimate || pass.sampler.discards_penultimate()
+}
+
+fn by_timesteps(pass: &Pass, table: &NoiseSchedule, length: u32, encoded: Option<u32>) -> (Start, Levels) {
+    let options = &pass.options;
+    if length == 0 {
+        return (UNTOUCHED, Levels::Timesteps(Vec::new()));
+    }
+    let mut timesteps = timesteps::list(table, length + u32::from(discards(pass)));
+    let Some(encoded) = encoded else {
+        return (Start { latent: 0.0, noise: 1.0 }, Levels::Timesteps(timesteps));
+    };
+    let level = timesteps.get(encoded as usize).or(timesteps.last()).copied().unwrap_or(0);
+    timesteps.truncate(encoded as usize);
+    let alpha = table.alpha_cumprod(level);
+    let noise = (1.0 - alpha).sqrt() + options.extra_noise * alpha.sqrt();
+    let start = Start { latent: alpha.sqrt(), noise: noise * options.initial_noise_multiplier };
+    (start, Levels::Timesteps(timesteps))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sampler::{Plan, Sampler};
+    use crate::schedule::Scheduler;
+
+    fn pass(sampler: Sampler, strength: f64, exact_steps: bool) -> Pass {
+        let denoise = Some(Denoise { strength, exact_steps });
+        Pass { denoise, ..Pass::new(sampler, Scheduler::Automatic, 20) }
+    }
+
+    #[test]
+    fn runs_the_published_number_of_steps() {
+        let table = NoiseSchedule::sd1();
+        for (sampler, strength, exact, calls) in [
+            (Sampler::Euler, 0.75, false, 16),
+            (Sampler::Ddim, 0.75, false, 14),
+            (Sampler::Euler, 1.0, false, 20),
+            (Sampler::Euler, 0.0, false, 1),
+            (Sampler::Ddim, 0.0, false, 0),
+            (Sampler::Euler, 0.3, true, 20),
+            (Sampler::Euler, 0.0, true, 0),
+            (Sampler::Ddim, 0.3, true, 18),
+        ] {
+            let plan = Plan::new(&pass(sampler, strength, exact), &table).unwrap();
+            assert_eq!(plan.total_calls(), calls, "{sampler:?} {strength} {exact}");
+        }
+    }
+
+    #[test]
+    fn starts_at_the_level_the_run_begins_with() {
+        let table = NoiseSchedule::sd1();
+        let whole = schedule::sigmas(Scheduler::Uniform, &table, 20, &Default::default());
+        let plan = Plan::new(&pass(Sampler::Euler, 0.75, false), &table).unwrap();
+        assert_eq!(plan.start(), Start { latent: 1.0, noise: whole[4] });
+        // 20 / 0.5 = 40 steps, of which the last 20 are run.
+        let whole = schedule::sigmas(Scheduler::Uniform, &table, 40, &Default::default());
+        let plan = Plan::new(&pass(Sampler::Euler, 0.5, true), &table).unwrap();
+        assert_eq!(plan.start(), Start { latent: 1.0, noise: whole[20] });
+        // Timestep 1 + 15 * 50 is noised, and 1 + 14 * 50 is the first one denoised.
+        let plan = Plan::new(&pass(Sampler::Ddim, 0.75, false), &table).unwrap();
+        let alpha = table.alpha_cumprod(751);
+        assert_eq!(plan.start(), Start { latent: alpha.sqrt(), noise: (1.0 - alpha).sqrt() });
+    }
+
+    #[test]
+    fn no_strength_with_exact_steps_leaves_the_latent_alone() {
+        for sampler in [Sampler::Euler, Sampler::Ddim] {
+            let plan = Plan::new(&pass(sampler, 0.0, true), &NoiseSchedule::sd1()).unwrap();
+            assert_eq!((plan.start(), plan.total_calls()), (UNTOUCHED, 0));
+        }
+    }
+
+    #[test]
+    fn scales_the_first_noise_as_asked() {
+        let table = NoiseSchedule::sd1();
+        let mut plain = Pass::new(Sampler::Euler, Scheduler::Karras, 20);
+        plain.options.sgm_noise_multiplier = true;
+        let noise = (table.sigma_max().powi(2) + 1.0).sqrt();
+        assert!((Plan::new(&plain, &table).unwrap().start().noise - noise).abs() < 1e-9);
+        for (sampler, extra) in [(Sampler::Euler, 1.0), (Sampler::Ddim, table.alpha_cumprod(751).sqrt())] {
+            let mut redrawn = pass(sampler, 0.75, false);
+            let before = Plan::new(&redrawn, &table).unwrap().start().noise;
+            (redrawn.options.extra_noise, redrawn.options.initial_noise_multiplier) = (0.1, 1.5);
+            let after = Plan::new(&redrawn, &table).unwrap().start().noise;
+            assert!((after - 1.5 * (before + 0.1 * extra)).abs() < 1e-12, "{sampler:?}");
+        }
+    }
+
+    #[test]
+    fn discarding_drops_the_level_before_the_last_of_one_more() {
+        let table = NoiseSchedule::sd1();
+        let mut pass = Pass::new(Sampler::Euler, Scheduler::Karras, 6);
+        pass.options.discard_penultimate = true;
+        let longer = schedule::sigmas(Scheduler::Karras, &table, 7, &Default::default());
+        let got = levels(&pass, &table, 6);
+        assert_eq!((got.len(), &got[..6], got[6]), (7, &longer[..6], 0.0));
+    }
+}
