@@ -1,19 +1,28 @@
-//! A checkpoint file becomes three networks. Judges the whole file by its header first, then copies tensors out
-//! of a memory map and lets go of it, so that replacing the file later harms nothing.
+//! A model becomes three networks over named tensors. Judges the whole model by its outline first, then reads the
+//! tensors the networks want and lets go of the file, so that replacing the file later harms nothing. Knows no
+//! container: those end in a catalogue of named tensors.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use memmap2::Mmap;
 use tch::{Kind, TchError, Tensor};
 
 use crate::error::{LoadError, Problem};
 use crate::header::Header;
-use crate::layout::{Layout, UNET, VAE};
-use crate::mapped;
+use crate::layout::{Layout, TEXT, UNET, VAE};
 use crate::models::clip::TextEncoder;
 use crate::models::unet::UNet;
 use crate::models::vae::Vae;
+use crate::outline::Outline;
+use crate::stored::Catalogue;
+use crate::tensor_file;
+use crate::tensors::Tensors;
 use crate::weights::Weights;
+
+/// Where files of the first months keep the text encoder.
+const TEXT_OLD: &str = "cond_stage_model.transformer.";
+/// Parts of names that training leaves inside the networks' own folders; no tool minds them.
+const HARMLESS: [&str; 5] = ["position_ids", "text_projection", "logit_scale", ".loss.", "model_ema"];
 
 /// The networks of one checkpoint. Text encoder and VAE compute in f32, the UNet in the kind asked for.
 pub struct Networks {
@@ -21,15 +30,48 @@ pub struct Networks {
     unet: UNet,
     vae: Vae,
     unet_kind: Kind,
+    tensors: Tensors,
 }
 
 impl Networks {
-    /// Loads a single-file Stable Diffusion 1.x checkpoint.
+    /// Loads a Stable Diffusion 1.x checkpoint.
     ///
     /// # Errors
     /// The first thing about the file that does not fit, with its key.
     pub fn load(path: &Path, unet_kind: Kind) -> Result<Self, LoadError> {
         Checkpoint::open(path)?.build(unet_kind)
+    }
+
+    /// The tensors the networks compute with, under their names in a single-file checkpoint
+    /// (`model.diffusion_model.…`, `first_stage_model.…`, `cond_stage_model.transformer.text_model.…`), each in
+    /// the kind its network computes in.
+    pub fn tensors(&self) -> &Tensors {
+        &self.tensors
+    }
+
+    /// The same networks with the tensors of `overlay` in place of those of the same name, converted to their
+    /// kinds. Everything else is shared with this one, which stays as it is.
+    ///
+    /// # Errors
+    /// The first tensor of `overlay` that has no place in the networks.
+    pub fn with(&self, overlay: &Tensors) -> Result<Self, Problem> {
+        let mut whole = self.tensors.overlaid(overlay);
+        for name in overlay.named.keys() {
+            if let Some(tensor) = whole.named.get_mut(name) {
+                *tensor = tensor.f_to_kind(kind_of(name, self.unet_kind))?;
+            }
+        }
+        let judged = Judged::of(&whole.outline())?;
+        if let Some(name) = overlay.named.keys().find(|name| !judged.wanted.contains(*name)) {
+            return Err(Problem::Unknown(name.clone()));
+        }
+        Self::build(whole, &judged.layout, self.unet_kind)
+    }
+
+    /// `tensors` are in their networks' kinds and of the layout.
+    fn build(tensors: Tensors, layout: &Layout, unet_kind: Kind) -> Result<Self, Problem> {
+        let (text, unet, vae) = assemble(&Weights::of(&tensors), layout, unet_kind)?;
+        Ok(Self { text, unet, vae, unet_kind, tensors })
     }
 
     pub fn unet_kind(&self) -> Kind {
@@ -68,60 +110,101 @@ impl Networks {
     }
 }
 
-/// A file that was found good by its header and is still mapped.
+/// A model that was found good by its outline; its files are still open.
 pub(crate) struct Checkpoint<'a> {
     path: &'a Path,
-    map: Mmap,
-    header: Header,
+    catalogue: Catalogue,
     layout: Layout,
 }
 
 impl<'a> Checkpoint<'a> {
     pub(crate) fn open(path: &'a Path) -> Result<Self, LoadError> {
         let open = || {
-            let map = mapped::map(path)?;
-            let header = Header::parse(&map)?;
-            let layout = check(&header)?;
-            Ok(Self { path, map, header, layout })
+            let mut catalogue = tensor_file::open(path)?;
+            catalogue.tensors = canonical(catalogue.tensors)?;
+            let judged = Judged::of(&catalogue.outline())?;
+            catalogue.tensors.retain(|name, _| judged.wanted.contains(name));
+            Ok(Self { path, catalogue, layout: judged.layout })
         };
-        open().map_err(|problem| LoadError { path: path.to_owned(), problem })
+        open().map_err(|problem: Problem| problem.of(path))
     }
 
-    /// Copies the tensors out and unmaps the file.
+    /// Reads the tensors and closes the files.
     pub(crate) fn build(self, unet_kind: Kind) -> Result<Networks, LoadError> {
-        build(&Weights::new(&self.header, Some(&self.map)), &self.layout, unet_kind)
-            .map_err(|problem| LoadError { path: self.path.to_owned(), problem })
+        let _guard = tch::no_grad_guard();
+        let build = || {
+            let tensors = self.catalogue.read(|name| Some(kind_of(name, unet_kind)))?;
+            Networks::build(tensors, &self.layout, unet_kind)
+        };
+        build().map_err(|problem| problem.of(self.path))
     }
 }
 
-/// Judges the bytes of a checkpoint file without taking a tensor from it.
+/// Judges the bytes of a `.safetensors` checkpoint without taking a tensor from it.
 ///
 /// # Errors
 /// What [`Networks::load`] would refuse it for, memory aside.
 pub fn inspect(file: &[u8]) -> Result<Layout, Problem> {
-    check(&Header::parse(file)?)
+    let mut outline = Header::of_file(file)?.outline();
+    outline.tensors = canonical(outline.tensors)?;
+    Judged::of(&outline).map(|judged| judged.layout)
 }
 
-fn check(header: &Header) -> Result<Layout, Problem> {
-    let layout = Layout::detect(header)?;
-    let weights = Weights::new(header, None);
-    build(&weights, &layout, Kind::Float)?;
-    // Training leaves such names inside the networks' own folders; no tool minds them.
-    let harmless = ["position_ids", "text_projection", "logit_scale", ".loss.", "model_ema"];
-    match weights
-        .left_over(&[UNET, VAE, layout.text_prefix])
-        .find(|key| !harmless.iter().any(|word| key.contains(word)))
-    {
-        Some(key) => Err(Problem::Unknown(key.to_owned())),
-        None => Ok(layout),
+/// An outline that holds a whole model.
+struct Judged {
+    layout: Layout,
+    /// The names of the networks' tensors.
+    wanted: BTreeSet<String>,
+}
+
+impl Judged {
+    fn of(outline: &Outline) -> Result<Self, Problem> {
+        let layout = Layout::detect(outline)?;
+        let weights = Weights::judged(outline);
+        assemble(&weights, &layout, Kind::Float)?;
+        let wanted = weights.into_taken();
+        let ours = |name: &&String| [UNET, VAE, TEXT].iter().any(|prefix| name.starts_with(prefix));
+        let unknown = outline
+            .tensors
+            .keys()
+            .filter(ours)
+            .find(|name| !wanted.contains(*name) && !HARMLESS.iter().any(|word| name.contains(word)));
+        match unknown {
+            Some(name) => Err(Problem::Unknown(name.clone())),
+            None => Ok(Self { layout, wanted }),
+        }
     }
 }
 
-fn build(weights: &Weights<'_>, layout: &Layout, unet_kind: Kind) -> Result<Networks, Problem> {
-    Ok(Networks {
-        text: TextEncoder::load(&weights.scope(layout.text_prefix, Kind::Float), &layout.text)?,
-        unet: UNet::load(&weights.scope(UNET, unet_kind), &layout.unet)?,
-        vae: Vae::load(&weights.scope(VAE, Kind::Float), &layout.vae)?,
-        unet_kind,
-    })
+/// The same tensors under the names that single-file checkpoints have today.
+fn canonical<T>(tensors: BTreeMap<String, T>) -> Result<BTreeMap<String, T>, Problem> {
+    let mut renamed = BTreeMap::new();
+    for (name, tensor) in tensors {
+        let name = match name.strip_prefix(TEXT_OLD) {
+            Some(rest) if !name.starts_with(TEXT) => format!("{TEXT}{rest}"),
+            _ => name,
+        };
+        if renamed.contains_key(&name) {
+            return Err(Problem::Duplicate(name));
+        }
+        renamed.insert(name, tensor);
+    }
+    Ok(renamed)
+}
+
+/// The kind that the network of a tensor computes in.
+fn kind_of(name: &str, unet_kind: Kind) -> Kind {
+    if name.starts_with(UNET) { unet_kind } else { Kind::Float }
+}
+
+fn assemble(
+    weights: &Weights<'_>,
+    layout: &Layout,
+    unet_kind: Kind,
+) -> Result<(TextEncoder, UNet, Vae), Problem> {
+    Ok((
+        TextEncoder::load(&weights.scope(TEXT, Kind::Float), &layout.text)?,
+        UNet::load(&weights.scope(UNET, unet_kind), &layout.unet)?,
+        Vae::load(&weights.scope(VAE, Kind::Float), &layout.vae)?,
+    ))
 }

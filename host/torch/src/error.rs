@@ -1,7 +1,7 @@
 //! Why a checkpoint cannot be used. Made by the loader and the networks' constructors; the backend turns it
 //! into the engine's own error.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use tch::TchError;
 
@@ -19,9 +19,11 @@ pub struct LoadError {
 pub enum Problem {
     #[error("it cannot be read ({0}); check that the file exists and that this user may read it")]
     Unreadable(#[from] std::io::Error),
-    #[error("it is not a whole safetensors file ({0}); fetch it again")]
+    #[error("it changed while it was read; load it again once nothing writes to it any more")]
+    Changed,
+    #[error("it is not a whole model file ({0}); fetch it again")]
     Malformed(String),
-    #[error("the header names {0:?} twice; save the file again with another tool")]
+    #[error("it names {0:?} twice; save the file again with another tool")]
     Duplicate(String),
     #[error("{0}; use a Stable Diffusion 1.x checkpoint in one .safetensors file")]
     Unsupported(String),
@@ -39,4 +41,11 @@ pub enum Problem {
     Metadata { key: &'static str, value: String, reason: String },
     #[error("libtorch could not take its tensors ({0}); free memory or use a smaller model")]
     Device(#[from] TchError),
+}
+
+impl Problem {
+    /// This problem as that of the file at `path`.
+    pub(crate) fn of(self, path: &Path) -> LoadError {
+        LoadError { path: path.to_owned(), problem: self }
+    }
 }

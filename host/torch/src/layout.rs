@@ -1,8 +1,8 @@
-//! Works out which network a checkpoint holds from the names and shapes in its header: one code path for every
-//! size of Stable Diffusion 1.x. Pure over the header. What shapes cannot tell comes from the metadata.
+//! Works out which network a checkpoint holds from the names and shapes it holds: one code path for every
+//! size of Stable Diffusion 1.x. Pure over the outline. What shapes cannot tell comes from the metadata.
 
 use crate::error::Problem;
-use crate::header::Header;
+use crate::outline::Outline;
 
 pub(crate) const NORM_NUM_GROUPS: &str = "gesso.norm_num_groups";
 pub(crate) const NUM_ATTENTION_HEADS: &str = "gesso.num_attention_heads";
@@ -10,8 +10,6 @@ pub(crate) const NUM_ATTENTION_HEADS: &str = "gesso.num_attention_heads";
 pub(crate) const UNET: &str = "model.diffusion_model.";
 pub(crate) const VAE: &str = "first_stage_model.";
 pub(crate) const TEXT: &str = "cond_stage_model.transformer.text_model.";
-/// Where files of the first months keep the text encoder.
-pub(crate) const TEXT_OLD: &str = "cond_stage_model.transformer.";
 
 /// CLIP's heads are 64 wide at every size.
 const TEXT_HEAD_WIDTH: i64 = 64;
@@ -31,8 +29,6 @@ pub struct Layout {
     pub unet: UnetLayout,
     pub vae: VaeLayout,
     pub text: TextLayout,
-    /// Where in the file the text encoder is.
-    pub text_prefix: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -122,31 +118,29 @@ pub struct TextLayout {
 }
 
 impl Layout {
-    /// Reads the layout off a header.
+    /// Reads the layout off an outline with canonical names.
     ///
     /// # Errors
     /// [`Problem::Unsupported`] names another model family where it is recognised; otherwise the first key that
     /// does not fit.
-    pub fn detect(header: &Header) -> Result<Self, Problem> {
-        refuse_other_families(header)?;
-        let groups = metadata_number(header, NORM_NUM_GROUPS, 32)?;
-        let heads = metadata_number(header, NUM_ATTENTION_HEADS, 8)?;
-        let text_prefix =
-            if header.has(&format!("{TEXT}embeddings.token_embedding.weight")) { TEXT } else { TEXT_OLD };
-        let text = text_layout(header, text_prefix)?;
-        let unet = unet_layout(header, groups, heads)?;
+    pub(crate) fn detect(outline: &Outline) -> Result<Self, Problem> {
+        refuse_other_families(outline)?;
+        let groups = metadata_number(outline, NORM_NUM_GROUPS, 32)?;
+        let heads = metadata_number(outline, NUM_ATTENTION_HEADS, 8)?;
+        let text = text_layout(outline)?;
+        let unet = unet_layout(outline, groups, heads)?;
         if unet.context_width != text.width {
             let (text, unet) = (text.width, unet.context_width);
             return Err(Problem::Unsupported(format!(
                 "its text encoder is {text} wide but its UNet reads contexts {unet} wide"
             )));
         }
-        Ok(Self { unet, vae: vae_layout(header, groups)?, text, text_prefix })
+        Ok(Self { unet, vae: vae_layout(outline, groups)?, text })
     }
 }
 
-fn refuse_other_families(header: &Header) -> Result<(), Problem> {
-    let any = |prefix: &str| header.tensors.keys().any(|key| key.starts_with(prefix));
+fn refuse_other_families(outline: &Outline) -> Result<(), Problem> {
+    let any = |prefix: &str| outline.has_under(prefix);
     let family = if any("conditioner.embedders.1.") || any("model.diffusion_model.label_emb.") {
         "it is a Stable Diffusion XL checkpoint"
     } else if any("conditioner.embedders.0.") || any("cond_stage_model.model.") {
@@ -160,7 +154,7 @@ fn refuse_other_families(header: &Header) -> Result<(), Problem> {
     } else if any("down_blocks.") || any("decoder.up_blocks.") {
         "it is one part of a model folder in diffusers' layout"
     } else {
-        let prediction = header.metadata.get("modelspec.prediction_type").map(String::as_str);
+        let prediction = outline.metadata.get("modelspec.prediction_type").map(String::as_str);
         return match prediction {
             None | Some("epsilon" | "eps") => Ok(()),
             Some(other) => Err(Problem::Unsupported(format!("it predicts {other:?} instead of epsilon"))),
@@ -169,8 +163,8 @@ fn refuse_other_families(header: &Header) -> Result<(), Problem> {
     Err(Problem::Unsupported(family.into()))
 }
 
-fn metadata_number(header: &Header, key: &'static str, default: i64) -> Result<i64, Problem> {
-    let Some(value) = header.metadata.get(key) else { return Ok(default) };
+fn metadata_number(outline: &Outline, key: &'static str, default: i64) -> Result<i64, Problem> {
+    let Some(value) = outline.metadata.get(key) else { return Ok(default) };
     match value.parse() {
         Ok(number) if (1..=1024).contains(&number) => Ok(number),
         _ => Err(Problem::Metadata {
@@ -182,8 +176,8 @@ fn metadata_number(header: &Header, key: &'static str, default: i64) -> Result<i
 }
 
 /// The shape of a tensor that must be there, with the wanted rank and every size in `1..=CHANNELS_MAX`.
-fn shape<const RANK: usize>(header: &Header, key: &str) -> Result<[i64; RANK], Problem> {
-    let found = header.shape(key).ok_or_else(|| Problem::Missing(key.to_owned()))?;
+fn shape<const RANK: usize>(outline: &Outline, key: &str) -> Result<[i64; RANK], Problem> {
+    let found = outline.shape(key).ok_or_else(|| Problem::Missing(key.to_owned()))?;
     let wrong = || Problem::Shape {
         key: key.to_owned(),
         found: found.to_vec(),
@@ -194,15 +188,15 @@ fn shape<const RANK: usize>(header: &Header, key: &str) -> Result<[i64; RANK], P
 }
 
 /// How many of `prefix0suffix`, `prefix1suffix`, … are there without a gap.
-fn count(header: &Header, prefix: &str, suffix: &str) -> usize {
-    (0..BLOCKS_MAX).take_while(|index| header.has(&format!("{prefix}{index}{suffix}"))).count()
+fn count(outline: &Outline, prefix: &str, suffix: &str) -> usize {
+    (0..BLOCKS_MAX).take_while(|index| outline.has(&format!("{prefix}{index}{suffix}"))).count()
 }
 
-fn text_layout(header: &Header, prefix: &str) -> Result<TextLayout, Problem> {
-    let token_key = format!("{prefix}embeddings.token_embedding.weight");
-    let [vocabulary, width] = shape(header, &token_key)?;
-    let position_key = format!("{prefix}embeddings.position_embedding.weight");
-    let [positions, _] = shape::<2>(header, &position_key)?;
+fn text_layout(outline: &Outline) -> Result<TextLayout, Problem> {
+    let token_key = format!("{TEXT}embeddings.token_embedding.weight");
+    let [vocabulary, width] = shape(outline, &token_key)?;
+    let position_key = format!("{TEXT}embeddings.position_embedding.weight");
+    let [positions, _] = shape::<2>(outline, &position_key)?;
     for (key, found, expected) in
         [(&token_key, vocabulary, VOCABULARY), (&position_key, positions, POSITIONS)]
     {
@@ -214,14 +208,14 @@ fn text_layout(header: &Header, prefix: &str) -> Result<TextLayout, Problem> {
     if width % TEXT_HEAD_WIDTH != 0 {
         return Err(Problem::Unsupported(format!("its text encoder is {width} wide, no multiple of 64")));
     }
-    let layers = count(header, &format!("{prefix}encoder.layers."), ".layer_norm1.weight");
-    let [hidden, _] = shape::<2>(header, &format!("{prefix}encoder.layers.0.mlp.fc1.weight"))?;
+    let layers = count(outline, &format!("{TEXT}encoder.layers."), ".layer_norm1.weight");
+    let [hidden, _] = shape::<2>(outline, &format!("{TEXT}encoder.layers.0.mlp.fc1.weight"))?;
     Ok(TextLayout { width, hidden, layers, heads: width / TEXT_HEAD_WIDTH, vocabulary, positions })
 }
 
-fn unet_layout(header: &Header, groups: i64, heads: i64) -> Result<UnetLayout, Problem> {
+fn unet_layout(outline: &Outline, groups: i64, heads: i64) -> Result<UnetLayout, Problem> {
     let first = format!("{UNET}input_blocks.0.0.weight");
-    let [base_channels, latent_channels, _, _] = shape(header, &first)?;
+    let [base_channels, latent_channels, _, _] = shape(outline, &first)?;
     if latent_channels != LATENT_CHANNELS {
         let kind = if latent_channels == 9 { "an inpainting checkpoint" } else { "a checkpoint" };
         return Err(Problem::Unsupported(format!(
@@ -236,28 +230,28 @@ fn unet_layout(header: &Header, groups: i64, heads: i64) -> Result<UnetLayout, P
     let mut input = Vec::new();
     for index in 1..BLOCKS_MAX {
         let at = format!("{UNET}input_blocks.{index}.");
-        if header.has(&format!("{at}0.op.weight")) {
+        if outline.has(&format!("{at}0.op.weight")) {
             input.push(InputBlock::Halve { channels });
-        } else if header.has(&format!("{at}0.in_layers.0.weight")) {
-            let residual = unet_residual(header, &at, channels)?;
+        } else if outline.has(&format!("{at}0.in_layers.0.weight")) {
+            let residual = unet_residual(outline, &at, channels)?;
             channels = residual.outputs;
-            input.push(InputBlock::Residual(residual, attention(header, &format!("{at}1."), channels)?));
+            input.push(InputBlock::Residual(residual, attention(outline, &format!("{at}1."), channels)?));
         } else {
             break;
         }
         skips.push(channels);
     }
     let middle_at = format!("{UNET}middle_block.1.");
-    let middle = attention(header, &middle_at, channels)?
+    let middle = attention(outline, &middle_at, channels)?
         .ok_or_else(|| Problem::Missing(format!("{middle_at}norm.weight")))?;
     let mut output = Vec::new();
     while let Some(skip) = skips.pop() {
         let at = format!("{UNET}output_blocks.{}.", output.len());
-        let residual = unet_residual(header, &at, channels + skip)?;
+        let residual = unet_residual(outline, &at, channels + skip)?;
         channels = residual.outputs;
-        let attention = attention(header, &format!("{at}1."), channels)?;
+        let attention = attention(outline, &format!("{at}1."), channels)?;
         let place = if attention.is_some() { 2 } else { 1 };
-        let upsample = header.has(&format!("{at}{place}.conv.weight"));
+        let upsample = outline.has(&format!("{at}{place}.conv.weight"));
         output.push(OutputBlock { residual, attention, upsample });
     }
     let halvings = input.iter().filter(|block| matches!(block, InputBlock::Halve { .. })).count();
@@ -266,42 +260,42 @@ fn unet_layout(header: &Header, groups: i64, heads: i64) -> Result<UnetLayout, P
         return Err(Problem::Unsupported("its UNet does not come back to the size it begins with".into()));
     }
     let context_key = format!("{middle_at}transformer_blocks.0.attn2.to_k.weight");
-    let [_, context_width] = shape(header, &context_key)?;
+    let [_, context_width] = shape(outline, &context_key)?;
     Ok(UnetLayout { base_channels, latent_channels, input, middle, output, context_width, groups, heads })
 }
 
-fn unet_residual(header: &Header, at: &str, inputs: i64) -> Result<Residual, Problem> {
-    let [outputs, _, _, _] = shape(header, &format!("{at}0.in_layers.2.weight"))?;
+fn unet_residual(outline: &Outline, at: &str, inputs: i64) -> Result<Residual, Problem> {
+    let [outputs, _, _, _] = shape(outline, &format!("{at}0.in_layers.2.weight"))?;
     Ok(Residual { inputs, outputs })
 }
 
-fn attention(header: &Header, at: &str, channels: i64) -> Result<Option<Attention>, Problem> {
-    if !header.has(&format!("{at}norm.weight")) {
+fn attention(outline: &Outline, at: &str, channels: i64) -> Result<Option<Attention>, Problem> {
+    if !outline.has(&format!("{at}norm.weight")) {
         return Ok(None);
     }
-    let depth = count(header, &format!("{at}transformer_blocks."), ".norm1.weight");
+    let depth = count(outline, &format!("{at}transformer_blocks."), ".norm1.weight");
     if depth == 0 {
         return Err(Problem::Missing(format!("{at}transformer_blocks.0.norm1.weight")));
     }
     Ok(Some(Attention { channels, depth }))
 }
 
-fn vae_layout(header: &Header, groups: i64) -> Result<VaeLayout, Problem> {
-    let [encoder_base, _, _, _] = shape(header, &format!("{VAE}encoder.conv_in.weight"))?;
-    let [deep, latent_channels, _, _] = shape(header, &format!("{VAE}decoder.conv_in.weight"))?;
+fn vae_layout(outline: &Outline, groups: i64) -> Result<VaeLayout, Problem> {
+    let [encoder_base, _, _, _] = shape(outline, &format!("{VAE}encoder.conv_in.weight"))?;
+    let [deep, latent_channels, _, _] = shape(outline, &format!("{VAE}decoder.conv_in.weight"))?;
     if latent_channels != LATENT_CHANNELS {
         return Err(Problem::Unsupported(format!("its VAE has {latent_channels} latent channels")));
     }
     let (mut channels, mut encoder_levels) = (encoder_base, Vec::new());
-    for index in 0..count(header, &format!("{VAE}encoder.down."), ".block.0.norm1.weight") {
+    for index in 0..count(outline, &format!("{VAE}encoder.down."), ".block.0.norm1.weight") {
         let at = format!("{VAE}encoder.down.{index}.");
-        encoder_levels.push(vae_level(header, &at, "downsample", &mut channels)?);
+        encoder_levels.push(vae_level(outline, &at, "downsample", &mut channels)?);
     }
     let encoder_deep = channels;
     let (mut channels, mut decoder_levels) = (deep, Vec::new());
-    for index in (0..count(header, &format!("{VAE}decoder.up."), ".block.0.norm1.weight")).rev() {
+    for index in (0..count(outline, &format!("{VAE}decoder.up."), ".block.0.norm1.weight")).rev() {
         let at = format!("{VAE}decoder.up.{index}.");
-        decoder_levels.insert(0, vae_level(header, &at, "upsample", &mut channels)?);
+        decoder_levels.insert(0, vae_level(outline, &at, "upsample", &mut channels)?);
     }
     for levels in [&encoder_levels, &decoder_levels] {
         if levels.iter().filter(|level| level.resamples).count() != 3 {
@@ -316,12 +310,12 @@ fn vae_layout(header: &Header, groups: i64) -> Result<VaeLayout, Problem> {
     })
 }
 
-fn vae_level(header: &Header, at: &str, resample: &str, channels: &mut i64) -> Result<VaeLevel, Problem> {
+fn vae_level(outline: &Outline, at: &str, resample: &str, channels: &mut i64) -> Result<VaeLevel, Problem> {
     let mut blocks = Vec::new();
-    for index in 0..count(header, &format!("{at}block."), ".norm1.weight") {
-        let [outputs, _, _, _] = shape(header, &format!("{at}block.{index}.conv1.weight"))?;
+    for index in 0..count(outline, &format!("{at}block."), ".norm1.weight") {
+        let [outputs, _, _, _] = shape(outline, &format!("{at}block.{index}.conv1.weight"))?;
         blocks.push(Residual { inputs: *channels, outputs });
         *channels = outputs;
     }
-    Ok(VaeLevel { blocks, resamples: header.has(&format!("{at}{resample}.conv.weight")) })
+    Ok(VaeLevel { blocks, resamples: outline.has(&format!("{at}{resample}.conv.weight")) })
 }

@@ -16,8 +16,12 @@ mod header;
 mod latent;
 mod layout;
 mod lru;
-mod mapped;
 mod models;
+mod outline;
+mod stored;
+mod tensor_file;
+mod tensor_memory;
+mod tensors;
 mod tokenizer;
 mod weights;
 
@@ -25,3 +29,4 @@ pub use backend::{DtypeChoice, Sample, TorchBackend, TorchSettings};
 pub use checkpoint::{Networks, inspect};
 pub use error::{LoadError, Problem};
 pub use layout::Layout;
+pub use tensors::Tensors;

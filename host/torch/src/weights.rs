@@ -1,26 +1,37 @@
-//! Hands tensors of a checkpoint to the networks' constructors by name and expected shape, and keeps the tally
-//! of what was taken. Without data it only checks, which is how a file is judged before a byte is copied.
+//! Hands tensors of a model to the networks' constructors by name and expected shape, and keeps the tally of what
+//! was taken. Over an outline it only checks, which is how a file is judged before a byte of it is read.
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 
-use safetensors::tensor::Dtype;
 use tch::{Kind, Tensor};
 
 use crate::error::Problem;
-use crate::header::{Entry, Header};
+use crate::outline::{Form, Outline};
+use crate::tensors::Tensors;
 
-/// A checkpoint being taken apart.
+/// A model being taken apart.
 pub(crate) struct Weights<'a> {
-    header: &'a Header,
-    /// The whole file, or `None` to check names, shapes and kinds only.
-    file: Option<&'a [u8]>,
+    source: Source<'a>,
     taken: RefCell<BTreeSet<String>>,
 }
 
+#[derive(Clone, Copy)]
+enum Source<'a> {
+    /// Names, shapes and kinds are checked; the tensors that come back are undefined.
+    Outline(&'a Outline),
+    Tensors(&'a Tensors),
+}
+
 impl<'a> Weights<'a> {
-    pub(crate) fn new(header: &'a Header, file: Option<&'a [u8]>) -> Self {
-        Self { header, file, taken: RefCell::default() }
+    /// Weights that are only looked at: what is taken has no numbers.
+    pub(crate) fn judged(outline: &'a Outline) -> Self {
+        Self { source: Source::Outline(outline), taken: RefCell::default() }
+    }
+
+    /// Weights whose tensors share the numbers of `tensors`.
+    pub(crate) fn of(tensors: &'a Tensors) -> Self {
+        Self { source: Source::Tensors(tensors), taken: RefCell::default() }
     }
 
     /// The tensors whose names begin with `prefix`, converted to `kind` as they are taken.
@@ -28,35 +39,35 @@ impl<'a> Weights<'a> {
         Scope { weights: self, prefix: prefix.to_owned(), kind }
     }
 
-    /// The names under `prefixes` that no network asked for.
-    pub(crate) fn left_over(&self, prefixes: &[&str]) -> impl Iterator<Item = &'a str> {
-        let taken = self.taken.borrow();
-        let ours = |key: &&String| prefixes.iter().any(|prefix| key.starts_with(prefix));
-        let keys = self.header.tensors.keys();
-        keys.filter(ours)
-            .filter(|key| !taken.contains(*key))
-            .map(String::as_str)
-            .collect::<Vec<_>>()
-            .into_iter()
+    /// The names that were taken.
+    pub(crate) fn into_taken(self) -> BTreeSet<String> {
+        self.taken.into_inner()
+    }
+
+    fn form(&self, key: &str) -> Option<Form> {
+        match self.source {
+            Source::Outline(outline) => outline.tensors.get(key).cloned(),
+            Source::Tensors(tensors) => {
+                let form = |tensor: &Tensor| Form { kind: Some(tensor.kind()), shape: tensor.size() };
+                tensors.get(key).map(form)
+            }
+        }
     }
 
     fn take(&self, key: String, shape: &[i64], kind: Kind) -> Result<Tensor, Problem> {
-        let entry = self.header.tensors.get(&key).ok_or_else(|| Problem::Missing(key.clone()))?;
-        if entry.shape != shape {
-            return Err(Problem::Shape { key, found: entry.shape.clone(), expected: format!("{shape:?}") });
+        let form = self.form(&key).ok_or_else(|| Problem::Missing(key.clone()))?;
+        if form.shape != shape {
+            return Err(Problem::Shape { key, found: form.shape, expected: format!("{shape:?}") });
         }
-        let stored = stored_kind(entry)
-            .ok_or_else(|| Problem::Dtype { key: key.clone(), dtype: format!("{:?}", entry.dtype) })?;
-        let tensor = match self.file {
-            None => Tensor::new(),
-            Some(file) => {
-                let bytes = file.get(entry.bytes.clone()).unwrap_or_default();
-                // libtorch copies as many bytes as the shape says, whatever the slice holds.
-                let needed = shape.iter().product::<i64>() as usize * stored.elt_size_in_bytes();
-                if bytes.len() != needed {
-                    return Err(Problem::Malformed(format!("{key} does not fill its shape")));
-                }
-                Tensor::f_from_data_size(bytes, shape, stored)?.f_to_kind(kind)?
+        if !form.is_floating() {
+            return Err(Problem::Dtype { key, dtype: form.kind_name() });
+        }
+        let tensor = match self.source {
+            Source::Outline(_) => Tensor::new(),
+            Source::Tensors(tensors) => {
+                let tensor = tensors.get(&key).ok_or_else(|| Problem::Missing(key.clone()))?;
+                // Shares the numbers where the kind is right already.
+                tensor.f_to_kind(kind)?
             }
         };
         self.taken.borrow_mut().insert(key);
@@ -64,17 +75,7 @@ impl<'a> Weights<'a> {
     }
 }
 
-fn stored_kind(entry: &Entry) -> Option<Kind> {
-    match entry.dtype {
-        Dtype::F16 => Some(Kind::Half),
-        Dtype::BF16 => Some(Kind::BFloat16),
-        Dtype::F32 => Some(Kind::Float),
-        Dtype::F64 => Some(Kind::Double),
-        _ => None,
-    }
-}
-
-/// A place in the checkpoint's tree of names.
+/// A place in the model's tree of names.
 #[derive(Clone)]
 pub(crate) struct Scope<'a> {
     weights: &'a Weights<'a>,
@@ -87,7 +88,7 @@ impl Scope<'_> {
         Self { prefix: format!("{}{name}.", self.prefix), ..self.clone() }
     }
 
-    /// Takes `name` here; `shape` must be what the file has.
+    /// Takes `name` here; `shape` must be what the model has.
     pub(crate) fn tensor(&self, name: &str, shape: &[i64]) -> Result<Tensor, Problem> {
         self.weights.take(format!("{}{name}", self.prefix), shape, self.kind)
     }
@@ -95,9 +96,9 @@ impl Scope<'_> {
     /// Takes a matrix that some tools store as a 1x1 convolution; comes back as `[rows, columns]`.
     pub(crate) fn matrix(&self, name: &str, rows: i64, columns: i64) -> Result<Tensor, Problem> {
         let key = format!("{}{name}", self.prefix);
-        if self.weights.header.shape(&key).is_some_and(|shape| shape.len() == 4) {
+        if self.weights.form(&key).is_some_and(|form| form.shape.len() == 4) {
             let tensor = self.weights.take(key, &[rows, columns, 1, 1], self.kind)?;
-            // An undefined tensor (a check without data) has no view.
+            // An undefined tensor (a check without numbers) has no view.
             return if tensor.defined() { Ok(tensor.f_reshape([rows, columns])?) } else { Ok(tensor) };
         }
         self.weights.take(key, &[rows, columns], self.kind)

@@ -7,6 +7,7 @@
 mod bad_files;
 mod batching;
 mod demo_pictures;
+mod overlays;
 mod parity;
 mod spellings;
 mod support;
