@@ -4,6 +4,7 @@
 //! numbers it makes are applied by a backend, and each edge (HTTP bodies, stored records, WIT records) converts
 //! its own types to and from these.
 
+pub mod control;
 pub mod ids;
 pub mod infotext;
 pub mod limits;
