@@ -19,6 +19,8 @@ use crate::lru::Lru;
 
 /// What the VAE's latents are multiplied by to have about unit variance (Rombach et al. 2022).
 const LATENT_SCALE: f64 = 0.18215;
+/// What a UNet reads that draws from text alone.
+const LATENT_CHANNELS: i64 = 4;
 /// A latent is an eighth of its picture's size.
 const PIXELS_PER_LATENT: u32 = 8;
 
@@ -198,6 +200,12 @@ fn check_request(request: &GenerateRequest, networks: &Networks) -> Result<(), B
         return refuse(format!(
             "clip skip is {} but the text encoder has {layers} layers",
             request.clip_skip
+        ));
+    }
+    if networks.input_channels() != LATENT_CHANNELS {
+        let channels = networks.input_channels();
+        return refuse(format!(
+            "this checkpoint's UNet reads {channels} channels, a picture besides the latent; choose one for text alone"
         ));
     }
     let (width, height) = (request.width, request.height);

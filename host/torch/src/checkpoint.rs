@@ -11,7 +11,8 @@ use crate::error::{LoadError, Problem};
 use crate::header::Header;
 use crate::layout::{Layout, TEXT, UNET, VAE};
 use crate::models::clip::TextEncoder;
-use crate::models::unet::UNet;
+use crate::models::unet::context::{Context, ContextMap};
+use crate::models::unet::{Extras, UNet};
 use crate::models::vae::Vae;
 use crate::outline::Outline;
 use crate::stored::Catalogue;
@@ -96,7 +97,31 @@ impl Networks {
         timesteps: &Tensor,
         context: &Tensor,
     ) -> Result<Tensor, TchError> {
-        self.unet.forward(x, timesteps, context)
+        self.predict_noise_with(x, timesteps, &self.context(context, None)?, &Extras::default())
+    }
+
+    /// Projects a text, `[batch, tokens, width]` in [`Networks::unet_kind`], for every cross-attention, so that the
+    /// calls of a picture need not. `map` changes what is read, as hypernetworks do.
+    pub fn context(&self, text: &Tensor, map: Option<&dyn ContextMap>) -> Result<Context, TchError> {
+        self.unet.context(text, map)
+    }
+
+    /// [`Networks::predict_noise`] under a projected text and whatever else acts on the call. `x` has
+    /// [`Networks::input_channels`] channels.
+    pub fn predict_noise_with(
+        &self,
+        x: &Tensor,
+        timesteps: &Tensor,
+        context: &Context,
+        extras: &Extras<'_>,
+    ) -> Result<Tensor, TchError> {
+        self.unet.forward(x, timesteps, context, extras)
+    }
+
+    /// Channels that the UNet reads: 4, or 9 with mask and masked latent behind the latent (inpainting), or 8 with the
+    /// picture's latent behind it (editing).
+    pub fn input_channels(&self) -> i64 {
+        self.unet.input_channels()
     }
 
     /// Pictures `[batch, 3, height, width]` in -1..1 to the mean of their latents, not yet times 0.18215.

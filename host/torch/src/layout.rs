@@ -18,6 +18,8 @@ const VOCABULARY: i64 = 49_408;
 /// Tokens the encoder sees at once: 75 and the begin and end marks.
 const POSITIONS: i64 = 77;
 const LATENT_CHANNELS: i64 = 4;
+/// Channels that a UNet may read: plain, editing, inpainting.
+const INPUT_CHANNELS: [i64; 3] = [4, 8, 9];
 /// Widest layer believed; SD1.x has 2560. Keeps sums and products of shapes far from overflow.
 const CHANNELS_MAX: i64 = 1 << 16;
 /// Most blocks in a row believed; SD1.x has 12.
@@ -34,6 +36,9 @@ pub struct Layout {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UnetLayout {
     pub base_channels: i64,
+    /// What the first convolution reads: the latent's 4, 9 with mask and masked latent (inpainting), 8 with the
+    /// picture's latent (editing).
+    pub input_channels: i64,
     pub latent_channels: i64,
     /// Without block 0, which is always the first convolution.
     pub input: Vec<InputBlock>,
@@ -215,12 +220,9 @@ fn text_layout(outline: &Outline) -> Result<TextLayout, Problem> {
 
 fn unet_layout(outline: &Outline, groups: i64, heads: i64) -> Result<UnetLayout, Problem> {
     let first = format!("{UNET}input_blocks.0.0.weight");
-    let [base_channels, latent_channels, _, _] = shape(outline, &first)?;
-    if latent_channels != LATENT_CHANNELS {
-        let kind = if latent_channels == 9 { "an inpainting checkpoint" } else { "a checkpoint" };
-        return Err(Problem::Unsupported(format!(
-            "it is {kind} whose UNet reads {latent_channels} channels"
-        )));
+    let [base_channels, input_channels, _, _] = shape(outline, &first)?;
+    if !INPUT_CHANNELS.contains(&input_channels) {
+        return Err(Problem::Unsupported(format!("its UNet reads {input_channels} channels")));
     }
     if base_channels % 2 != 0 {
         return Err(Problem::Unsupported(format!("its UNet begins with an odd {base_channels} channels")));
@@ -261,7 +263,18 @@ fn unet_layout(outline: &Outline, groups: i64, heads: i64) -> Result<UnetLayout,
     }
     let context_key = format!("{middle_at}transformer_blocks.0.attn2.to_k.weight");
     let [_, context_width] = shape(outline, &context_key)?;
-    Ok(UnetLayout { base_channels, latent_channels, input, middle, output, context_width, groups, heads })
+    let latent_channels = LATENT_CHANNELS;
+    Ok(UnetLayout {
+        base_channels,
+        input_channels,
+        latent_channels,
+        input,
+        middle,
+        output,
+        context_width,
+        groups,
+        heads,
+    })
 }
 
 fn unet_residual(outline: &Outline, at: &str, inputs: i64) -> Result<Residual, Problem> {

@@ -29,4 +29,7 @@ pub use backend::{DtypeChoice, Sample, TorchBackend, TorchSettings};
 pub use checkpoint::{Networks, inspect};
 pub use error::{LoadError, Problem};
 pub use layout::Layout;
+pub use models::control::{Control, Strength};
+pub use models::unet::Extras;
+pub use models::unet::context::{Context, ContextMap};
 pub use tensors::Tensors;

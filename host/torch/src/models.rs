@@ -1,7 +1,8 @@
-//! The networks of Stable Diffusion 1.x, built from a [`Layout`](crate::layout::Layout). They map tensors to
-//! tensors; nothing here knows files, prompts, samplers or requests.
+//! The networks of Stable Diffusion 1.x and its control networks, built from a [`Layout`](crate::layout::Layout) or
+//! from their own keys. They map tensors to tensors; nothing here knows files, prompts, samplers or requests.
 
 pub(crate) mod clip;
+pub(crate) mod control;
 pub(crate) mod layers;
 pub(crate) mod unet;
 pub(crate) mod vae;

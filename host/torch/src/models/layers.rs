@@ -134,3 +134,14 @@ pub(crate) fn from_tokens(x: &Tensor, rows: i64, columns: i64) -> Forward {
 pub(crate) fn resize_nearest(x: &Tensor, rows: i64, columns: i64) -> Forward {
     x.f_upsample_nearest2d([rows, columns], None, None)
 }
+
+/// Bilinear resize to `rows` x `columns`, pixel centres aligned.
+pub(crate) fn resize_bilinear(x: &Tensor, rows: i64, columns: i64) -> Forward {
+    x.f_upsample_bilinear2d([rows, columns], false, None, None)
+}
+
+/// Rows and columns of `[batch, channels, rows, columns]`.
+pub(crate) fn spatial(x: &Tensor) -> Result<(i64, i64), TchError> {
+    let (_, _, rows, columns) = x.size4()?;
+    Ok((rows, columns))
+}
