@@ -1,8 +1,14 @@
-//! From a prompt's text to the tokens a text encoder takes: attention syntax first, then chunks of 75 tokens. Called
-//! by backends, which bring the tokenizer. Knows neither tokenizer nor encoder.
+//! The prompt language of web UIs, from what a client wrote to the tokens a text encoder takes. In order: styles,
+//! comments, extra networks (whoever accepts requests), then attention and chunks
+//! of 75 tokens (backends, which bring the tokenizer). Every text is a prompt. Knows neither
+//! tokenizer nor encoder.
 
 mod attention;
 mod chunks;
+mod comments;
+mod styles;
 
 pub use attention::{Piece, parse_attention, write_attention};
 pub use chunks::{CHUNK_TOKENS, Chunk, Token, Vocabulary, chunks};
+pub use comments::strip_comments;
+pub use styles::{StyledPromptTooLong, apply_styles};
