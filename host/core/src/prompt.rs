@@ -6,9 +6,14 @@
 mod attention;
 mod chunks;
 mod comments;
+mod extra_networks;
 mod styles;
 
 pub use attention::{Piece, parse_attention, write_attention};
 pub use chunks::{CHUNK_TOKENS, Chunk, Token, Vocabulary, chunks};
 pub use comments::strip_comments;
+pub use extra_networks::{BlockWeights, ExtraNetwork, Lora, Network, NetworkError, extract_networks};
 pub use styles::{StyledPromptTooLong, apply_styles};
+
+/// Weights stay within this on either side, so that neither brackets nor numbers can reach infinity.
+const MAX_WEIGHT: f64 = 1e4;

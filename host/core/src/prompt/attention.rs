@@ -2,8 +2,7 @@
 //! the next bracket literally, `BREAK` ends a chunk. Every text is a prompt: nothing here is an error. Linear time,
 //! no recursion.
 
-/// Weights stay within this on either side, so that no number of brackets can reach infinity.
-const MAX_WEIGHT: f64 = 1e4;
+use super::MAX_WEIGHT;
 
 /// Brackets of one kind nested deeper than this still pair up but weigh nothing more: it bounds the work for each
 /// piece, and 1.1 to this power is past all use.
