@@ -1,18 +1,24 @@
 //! The prompt language of web UIs, from what a client wrote to the tokens a text encoder takes. In order: styles,
-//! comments, extra networks (whoever accepts requests), then attention and chunks
-//! of 75 tokens (backends, which bring the tokenizer). Every text is a prompt. Knows neither
+//! comments, extra networks (whoever accepts requests), parts and schedules ([`Conditioning`]), then for each text
+//! attention and chunks of 75 tokens (backends, which bring the tokenizer). Every text is a prompt. Knows neither
 //! tokenizer nor encoder.
 
 mod attention;
 mod chunks;
 mod comments;
+mod composition;
+mod conditioning;
 mod extra_networks;
+mod schedule;
 mod styles;
 
 pub use attention::{Piece, parse_attention, write_attention};
 pub use chunks::{CHUNK_TOKENS, Chunk, Token, Vocabulary, chunks};
 pub use comments::strip_comments;
+pub use composition::{PARTS_MAX, Part, parse_composition};
+pub use conditioning::{Conditioning, ScheduledText, Stretch};
 pub use extra_networks::{BlockWeights, ExtraNetwork, Lora, Network, NetworkError, extract_networks};
+pub use schedule::{Clock, Entry, schedule, text_at};
 pub use styles::{StyledPromptTooLong, apply_styles};
 
 /// Weights stay within this on either side, so that neither brackets nor numbers can reach infinity.
