@@ -8,15 +8,17 @@ mod chunks;
 mod comments;
 mod composition;
 mod conditioning;
+mod embeddings;
 mod extra_networks;
 mod schedule;
 mod styles;
 
 pub use attention::{Piece, parse_attention, write_attention};
-pub use chunks::{CHUNK_TOKENS, Chunk, Token, Vocabulary, chunks};
+pub use chunks::{CHUNK_TOKENS, COMMA_BACKTRACK, Chunk, Chunking, Token, Vocabulary, chunks};
 pub use comments::strip_comments;
 pub use composition::{PARTS_MAX, Part, parse_composition};
 pub use conditioning::{Conditioning, ScheduledText, Stretch};
+pub use embeddings::Embeddings;
 pub use extra_networks::{BlockWeights, ExtraNetwork, Lora, Network, NetworkError, extract_networks};
 pub use schedule::{Clock, Entry, schedule, text_at};
 pub use styles::{StyledPromptTooLong, apply_styles};

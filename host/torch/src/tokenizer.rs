@@ -11,7 +11,7 @@ use regex::Regex;
 use unicode_normalization::UnicodeNormalization;
 
 /// The ids with a meaning of their own in CLIP's vocabulary.
-pub(crate) const CLIP: Vocabulary = Vocabulary { start: 49_406, end: 49_407, comma: 267 };
+pub(crate) const CLIP: Vocabulary = Vocabulary { start: 49_406, end: 49_407, pad: 49_407, comma: 267 };
 
 const MARKS: [(&str, u32); 2] = [("<|startoftext|>", CLIP.start), ("<|endoftext|>", CLIP.end)];
 
