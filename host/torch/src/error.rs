@@ -23,6 +23,10 @@ pub enum Problem {
     Changed,
     #[error("it is not a whole model file ({0}); fetch it again")]
     Malformed(String),
+    #[error(
+        "it calls {0}; a pickle that runs code is never loaded: convert it to .safetensors where you trust it"
+    )]
+    Forbidden(String),
     #[error("it names {0:?} twice; save the file again with another tool")]
     Duplicate(String),
     #[error("{0}; use a Stable Diffusion 1.x checkpoint in one .safetensors file")]

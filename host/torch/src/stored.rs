@@ -52,6 +52,11 @@ impl OpenFile {
         })
     }
 
+    /// A reader with a place of its own in the same file.
+    pub(crate) fn reader(self: &Arc<Self>) -> Reader {
+        Reader { file: self.clone(), position: 0 }
+    }
+
     /// Refuses a file that was written to since it was opened: parts of what was read may be old, parts new.
     pub(crate) fn check_unchanged(&self) -> Result<(), Problem> {
         let now = self.file.metadata()?;
@@ -60,21 +65,79 @@ impl OpenFile {
     }
 }
 
+/// Reads a file from front to back, or wherever it is sent. Ends where the file ended when it was opened.
+#[derive(Debug)]
+pub(crate) struct Reader {
+    file: Arc<OpenFile>,
+    position: u64,
+}
+
+impl io::Read for Reader {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        let left = usize::try_from(self.file.length.saturating_sub(self.position)).unwrap_or(usize::MAX);
+        let wanted = bytes.len().min(left);
+        let read = self.file.file.read_at(&mut bytes[..wanted], self.position)?;
+        self.position += read as u64;
+        Ok(read)
+    }
+}
+
+impl io::Seek for Reader {
+    fn seek(&mut self, to: io::SeekFrom) -> io::Result<u64> {
+        let place = match to {
+            io::SeekFrom::Start(place) => Some(place),
+            io::SeekFrom::End(offset) => self.file.length.checked_add_signed(offset),
+            io::SeekFrom::Current(offset) => self.position.checked_add_signed(offset),
+        };
+        self.position = place.ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
+        Ok(self.position)
+    }
+}
+
+/// Where bytes are read from.
+#[derive(Debug, Clone)]
+pub(crate) enum Source {
+    File(Arc<OpenFile>),
+    /// What had to be unpacked first.
+    Memory(Arc<Vec<u8>>),
+}
+
+impl Source {
+    pub(crate) fn read_at(&self, bytes: &mut [u8], offset: u64) -> Result<(), Problem> {
+        match self {
+            Self::File(file) => file.read_at(bytes, offset),
+            Self::Memory(whole) => {
+                let from = usize::try_from(offset).ok().and_then(|offset| whole.get(offset..));
+                let part = from.and_then(|from| from.get(..bytes.len()));
+                bytes.copy_from_slice(part.ok_or(Problem::Changed)?);
+                Ok(())
+            }
+        }
+    }
+}
+
 /// A run of bytes that holds elements of one kind; tensors are views of it.
 #[derive(Debug, Clone)]
 pub(crate) struct Storage {
-    pub(crate) file: Arc<OpenFile>,
+    pub(crate) source: Source,
     /// Byte at which the first element begins.
     pub(crate) start: u64,
     pub(crate) elements: u64,
     pub(crate) kind: Option<Kind>,
 }
 
-/// One tensor of a file.
+/// One tensor of a file that is still open; clones share the file.
 #[derive(Debug, Clone)]
-pub(crate) struct Stored {
+pub struct Stored {
     storage: Storage,
+    /// First element of the tensor, counted from the start of its storage.
+    offset: u64,
     shape: Vec<i64>,
+    /// Elements from one place to the next along each dimension; `None` where the elements lie in order.
+    strides: Option<Vec<i64>>,
+    /// Elements from the first to the last, both counted.
+    span: u64,
+    count: u64,
 }
 
 impl Stored {
@@ -83,35 +146,102 @@ impl Stored {
     /// # Errors
     /// [`Problem::Malformed`] for a shape that the storage does not hold.
     pub(crate) fn contiguous(storage: Storage, shape: Vec<i64>) -> Result<Self, Problem> {
-        let mut sizes = shape.iter().map(|size| u64::try_from(*size).ok());
-        let count = sizes.try_fold(1u64, |count, size| count.checked_mul(size?));
-        match count {
-            Some(count) if count <= storage.elements => Ok(Self { storage, shape }),
-            _ => Err(Problem::Malformed(format!("a tensor of shape {shape:?} ends behind its storage"))),
+        Self::checked(storage, 0, shape, None)
+    }
+
+    /// A view of a storage, as PyTorch writes tensors down.
+    ///
+    /// # Errors
+    /// [`Problem::Malformed`] for a view that leaves its storage or repeats elements of it.
+    pub(crate) fn view(
+        storage: Storage,
+        offset: u64,
+        shape: Vec<i64>,
+        strides: Vec<i64>,
+    ) -> Result<Self, Problem> {
+        if shape.len() != strides.len() {
+            let (rank, strides) = (shape.len(), strides.len());
+            return Err(Problem::Malformed(format!("a tensor of rank {rank} has {strides} strides")));
         }
+        let mut step = 1i64;
+        let mut in_order = true;
+        for (size, stride) in shape.iter().zip(&strides).rev() {
+            in_order &= *size == 1 || *stride == step;
+            step = step.saturating_mul(*size);
+        }
+        Self::checked(storage, offset, shape, (!in_order).then_some(strides))
+    }
+
+    fn checked(
+        storage: Storage,
+        offset: u64,
+        shape: Vec<i64>,
+        strides: Option<Vec<i64>>,
+    ) -> Result<Self, Problem> {
+        let wrong = |what: &str| Problem::Malformed(format!("a tensor of shape {shape:?} {what}"));
+        let (mut count, mut last) = (1u64, 0u64);
+        for (index, size) in shape.iter().enumerate() {
+            let size = u64::try_from(*size).map_err(|_| wrong("has a size below zero"))?;
+            count = count.checked_mul(size).ok_or_else(|| wrong("is larger than numbers go"))?;
+            if let Some(strides) = &strides {
+                let stride = u64::try_from(strides[index]).map_err(|_| wrong("runs backwards"))?;
+                let far = stride.checked_mul(size.saturating_sub(1)).and_then(|far| far.checked_add(last));
+                last = far.ok_or_else(|| wrong("is larger than numbers go"))?;
+            }
+        }
+        let span = match (count, &strides) {
+            (0, _) => 0,
+            (_, None) => count,
+            (_, Some(_)) => last.saturating_add(1),
+        };
+        let end = span.checked_add(offset).ok_or_else(|| wrong("is larger than numbers go"))?;
+        if end > storage.elements {
+            return Err(wrong("ends behind the end of its storage"));
+        }
+        // A view that repeats elements can be as large as it likes on a storage of one.
+        if count > storage.elements {
+            return Err(wrong("repeats the elements of its storage"));
+        }
+        Ok(Self { storage, offset, shape, strides, span, count })
     }
 
     pub(crate) fn form(&self) -> Form {
         Form { kind: self.storage.kind, shape: self.shape.clone() }
     }
 
+    /// Bytes of the tensor once it is read, in its stored kind.
+    pub(crate) fn bytes(&self) -> u64 {
+        let size = self.storage.kind.map_or(1, Kind::elt_size_in_bytes);
+        self.count.saturating_mul(size as u64)
+    }
+
     /// Reads the tensor in its stored kind, its elements in order.
     ///
     /// # Errors
     /// [`Problem::Changed`] when the file has become shorter, [`Problem::Device`] when memory is out.
-    pub(crate) fn read(&self) -> Result<Tensor, Problem> {
+    pub fn read(&self) -> Result<Tensor, Problem> {
         let Some(kind) = self.storage.kind else {
             return Err(Problem::Malformed(format!("a tensor is stored as {}", self.form().kind_name())));
         };
+        let overflow = || Problem::Malformed("the place of a tensor overflows".into());
+        let skip = self.offset.checked_mul(kind.elt_size_in_bytes() as u64);
+        let start = skip.and_then(|skip| skip.checked_add(self.storage.start)).ok_or_else(overflow)?;
         let fill = |bytes: &mut [u8]| -> Result<(), Problem> {
-            self.storage.file.read_at(bytes, self.storage.start)?;
+            self.storage.source.read_at(bytes, start)?;
             if kind == Kind::Bool {
                 // Any byte but 0 and 1 is no bool.
                 bytes.iter_mut().for_each(|byte| *byte = u8::from(*byte != 0));
             }
             Ok(())
         };
-        tensor_memory::filled(&self.shape, kind, fill)
+        match &self.strides {
+            None => tensor_memory::filled(&self.shape, kind, fill),
+            Some(strides) => {
+                let span = i64::try_from(self.span).map_err(|_| overflow())?;
+                let span = tensor_memory::filled(&[span], kind, fill)?;
+                Ok(span.f_as_strided(&self.shape, strides, 0)?.f_contiguous()?)
+            }
+        }
     }
 }
 

@@ -9,5 +9,6 @@ mod batching;
 mod demo_pictures;
 mod overlays;
 mod parity;
+mod pickles;
 mod spellings;
 mod support;
