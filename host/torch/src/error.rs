@@ -31,6 +31,8 @@ pub enum Problem {
     Duplicate(String),
     #[error("{0}; use a Stable Diffusion 1.x checkpoint in one .safetensors file")]
     Unsupported(String),
+    #[error("{0}; use a ControlNet or a T2I-Adapter for Stable Diffusion 1.x")]
+    Control(String),
     #[error("the tensor {0} is missing; the file is incomplete or no Stable Diffusion 1.x checkpoint")]
     Missing(String),
     #[error("the tensor {0} is not part of a Stable Diffusion 1.x network; save the checkpoint without it")]

@@ -23,7 +23,7 @@ const INPUT_CHANNELS: [i64; 3] = [4, 8, 9];
 /// Widest layer believed; SD1.x has 2560. Keeps sums and products of shapes far from overflow.
 const CHANNELS_MAX: i64 = 1 << 16;
 /// Most blocks in a row believed; SD1.x has 12.
-const BLOCKS_MAX: usize = 256;
+pub(crate) const BLOCKS_MAX: usize = 256;
 
 /// The three networks of a checkpoint.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,6 +52,15 @@ pub struct UnetLayout {
 impl UnetLayout {
     pub fn time_channels(&self) -> i64 {
         self.base_channels * 4
+    }
+
+    /// Channels of each skip, from the first convolution's on.
+    pub fn skip_channels(&self) -> Vec<i64> {
+        let channels = |block: &InputBlock| match block {
+            InputBlock::Residual(residual, _) => residual.outputs,
+            InputBlock::Halve { channels } => *channels,
+        };
+        std::iter::once(self.base_channels).chain(self.input.iter().map(channels)).collect()
     }
 }
 
@@ -131,9 +140,8 @@ impl Layout {
     pub(crate) fn detect(outline: &Outline) -> Result<Self, Problem> {
         refuse_other_families(outline)?;
         let groups = metadata_number(outline, NORM_NUM_GROUPS, 32)?;
-        let heads = metadata_number(outline, NUM_ATTENTION_HEADS, 8)?;
         let text = text_layout(outline)?;
-        let unet = unet_layout(outline, groups, heads)?;
+        let unet = unet_layout(outline)?;
         if unet.context_width != text.width {
             let (text, unet) = (text.width, unet.context_width);
             return Err(Problem::Unsupported(format!(
@@ -181,7 +189,7 @@ fn metadata_number(outline: &Outline, key: &'static str, default: i64) -> Result
 }
 
 /// The shape of a tensor that must be there, with the wanted rank and every size in `1..=CHANNELS_MAX`.
-fn shape<const RANK: usize>(outline: &Outline, key: &str) -> Result<[i64; RANK], Problem> {
+pub(crate) fn shape<const RANK: usize>(outline: &Outline, key: &str) -> Result<[i64; RANK], Problem> {
     let found = outline.shape(key).ok_or_else(|| Problem::Missing(key.to_owned()))?;
     let wrong = || Problem::Shape {
         key: key.to_owned(),
@@ -193,7 +201,7 @@ fn shape<const RANK: usize>(outline: &Outline, key: &str) -> Result<[i64; RANK],
 }
 
 /// How many of `prefix0suffix`, `prefix1suffix`, … are there without a gap.
-fn count(outline: &Outline, prefix: &str, suffix: &str) -> usize {
+pub(crate) fn count(outline: &Outline, prefix: &str, suffix: &str) -> usize {
     (0..BLOCKS_MAX).take_while(|index| outline.has(&format!("{prefix}{index}{suffix}"))).count()
 }
 
@@ -218,8 +226,14 @@ fn text_layout(outline: &Outline) -> Result<TextLayout, Problem> {
     Ok(TextLayout { width, hidden, layers, heads: width / TEXT_HEAD_WIDTH, vocabulary, positions })
 }
 
-fn unet_layout(outline: &Outline, groups: i64, heads: i64) -> Result<UnetLayout, Problem> {
-    let first = format!("{UNET}input_blocks.0.0.weight");
+/// The first half of a UNet whose names begin with `prefix`, the second left empty.
+///
+/// # Errors
+/// The first key that does not fit.
+pub(crate) fn encoder_layout(outline: &Outline, prefix: &str) -> Result<UnetLayout, Problem> {
+    let groups = metadata_number(outline, NORM_NUM_GROUPS, 32)?;
+    let heads = metadata_number(outline, NUM_ATTENTION_HEADS, 8)?;
+    let first = format!("{prefix}input_blocks.0.0.weight");
     let [base_channels, input_channels, _, _] = shape(outline, &first)?;
     if !INPUT_CHANNELS.contains(&input_channels) {
         return Err(Problem::Unsupported(format!("its UNet reads {input_channels} channels")));
@@ -228,10 +242,9 @@ fn unet_layout(outline: &Outline, groups: i64, heads: i64) -> Result<UnetLayout,
         return Err(Problem::Unsupported(format!("its UNet begins with an odd {base_channels} channels")));
     }
     let mut channels = base_channels;
-    let mut skips = vec![channels];
     let mut input = Vec::new();
     for index in 1..BLOCKS_MAX {
-        let at = format!("{UNET}input_blocks.{index}.");
+        let at = format!("{prefix}input_blocks.{index}.");
         if outline.has(&format!("{at}0.op.weight")) {
             input.push(InputBlock::Halve { channels });
         } else if outline.has(&format!("{at}0.in_layers.0.weight")) {
@@ -241,29 +254,13 @@ fn unet_layout(outline: &Outline, groups: i64, heads: i64) -> Result<UnetLayout,
         } else {
             break;
         }
-        skips.push(channels);
     }
-    let middle_at = format!("{UNET}middle_block.1.");
+    let middle_at = format!("{prefix}middle_block.1.");
     let middle = attention(outline, &middle_at, channels)?
         .ok_or_else(|| Problem::Missing(format!("{middle_at}norm.weight")))?;
-    let mut output = Vec::new();
-    while let Some(skip) = skips.pop() {
-        let at = format!("{UNET}output_blocks.{}.", output.len());
-        let residual = unet_residual(outline, &at, channels + skip)?;
-        channels = residual.outputs;
-        let attention = attention(outline, &format!("{at}1."), channels)?;
-        let place = if attention.is_some() { 2 } else { 1 };
-        let upsample = outline.has(&format!("{at}{place}.conv.weight"));
-        output.push(OutputBlock { residual, attention, upsample });
-    }
-    let halvings = input.iter().filter(|block| matches!(block, InputBlock::Halve { .. })).count();
-    let doublings = output.iter().filter(|block| block.upsample).count();
-    if halvings != doublings || channels != base_channels {
-        return Err(Problem::Unsupported("its UNet does not come back to the size it begins with".into()));
-    }
     let context_key = format!("{middle_at}transformer_blocks.0.attn2.to_k.weight");
     let [_, context_width] = shape(outline, &context_key)?;
-    let latent_channels = LATENT_CHANNELS;
+    let (latent_channels, output) = (LATENT_CHANNELS, Vec::new());
     Ok(UnetLayout {
         base_channels,
         input_channels,
@@ -275,6 +272,26 @@ fn unet_layout(outline: &Outline, groups: i64, heads: i64) -> Result<UnetLayout,
         groups,
         heads,
     })
+}
+
+fn unet_layout(outline: &Outline) -> Result<UnetLayout, Problem> {
+    let mut layout = encoder_layout(outline, UNET)?;
+    let mut channels = layout.middle.channels;
+    for skip in layout.skip_channels().into_iter().rev() {
+        let at = format!("{UNET}output_blocks.{}.", layout.output.len());
+        let residual = unet_residual(outline, &at, channels + skip)?;
+        channels = residual.outputs;
+        let attention = attention(outline, &format!("{at}1."), channels)?;
+        let place = if attention.is_some() { 2 } else { 1 };
+        let upsample = outline.has(&format!("{at}{place}.conv.weight"));
+        layout.output.push(OutputBlock { residual, attention, upsample });
+    }
+    let halvings = layout.input.iter().filter(|block| matches!(block, InputBlock::Halve { .. })).count();
+    let doublings = layout.output.iter().filter(|block| block.upsample).count();
+    if halvings != doublings || channels != layout.base_channels {
+        return Err(Problem::Unsupported("its UNet does not come back to the size it begins with".into()));
+    }
+    Ok(layout)
 }
 
 fn unet_residual(outline: &Outline, at: &str, inputs: i64) -> Result<Residual, Problem> {

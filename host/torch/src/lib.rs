@@ -10,6 +10,7 @@
 mod backend;
 mod checkpoint;
 mod conditioning;
+mod control;
 mod device;
 mod error;
 mod header;
@@ -31,6 +32,7 @@ mod weights;
 
 pub use backend::{DtypeChoice, Sample, TorchBackend, TorchSettings};
 pub use checkpoint::{Networks, inspect};
+pub use control::{ControlCall, ControlModel, Hint};
 pub use error::{LoadError, Problem};
 pub use layout::Layout;
 pub use models::control::{Control, Strength};

@@ -3,6 +3,8 @@
 
 pub(crate) mod clip;
 pub(crate) mod control;
+pub(crate) mod controlnet;
 pub(crate) mod layers;
+pub(crate) mod t2i_adapter;
 pub(crate) mod unet;
 pub(crate) mod vae;

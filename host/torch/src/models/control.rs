@@ -102,7 +102,7 @@ impl Control {
     /// Adds the residuals to what the encoder left for the decoder.
     pub(crate) fn add_to(&self, skips: &mut [Tensor], middle: &mut Tensor) -> Result<(), TchError> {
         if let Some(residual) = &self.middle {
-            *middle = middle.f_add(residual)?;
+            *middle = add(middle, residual)?;
         }
         let (given, needed) = (self.inputs.len(), skips.len());
         if given != 0 && given != needed {
@@ -111,7 +111,7 @@ impl Control {
             )));
         }
         for (skip, residual) in skips.iter_mut().zip(&self.inputs) {
-            *skip = skip.f_add(residual)?;
+            *skip = add(skip, residual)?;
         }
         Ok(())
     }
@@ -127,4 +127,25 @@ impl Control {
         let features = list(middle_at + self.middle.as_slice().len(), &self.features)?;
         Ok(Self { inputs: list(0, &self.inputs)?, middle, features })
     }
+}
+
+/// `x` and what is added to it, of the same channels and size or of one place that stands for all.
+///
+/// # Errors
+/// Says which of the two differs, which libtorch's own message would not.
+pub(crate) fn add(x: &Tensor, residual: &Tensor) -> Forward {
+    let (_, channels, rows, columns) = x.size4()?;
+    let (_, given, given_rows, given_columns) = residual.size4()?;
+    if given != channels {
+        return Err(TchError::Shape(format!(
+            "a control network made for another UNet gives {given} channels where {channels} are needed"
+        )));
+    }
+    if ![(rows, columns), (1, 1)].contains(&(given_rows, given_columns)) {
+        return Err(TchError::Shape(format!(
+            "a control picture of another size than the drawn one gives {given_rows}x{given_columns} places where \
+             {rows}x{columns} are needed"
+        )));
+    }
+    x.f_add(residual)
 }

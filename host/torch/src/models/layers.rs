@@ -48,6 +48,11 @@ impl Conv {
         Ok(Self { stride: 2, padding, ..Self::load(scope, channels, channels, 3)? })
     }
 
+    /// The same convolution at every `stride`th place.
+    pub(crate) fn with_stride(self, stride: i64) -> Self {
+        Self { stride, ..self }
+    }
+
     pub(crate) fn forward(&self, x: &Tensor) -> Forward {
         let (stride, padding) = ([self.stride; 2], [self.padding; 2]);
         x.f_conv2d(&self.weight, Some(&self.bias), stride, padding, [1, 1], 1)

@@ -6,6 +6,7 @@
 
 mod bad_files;
 mod batching;
+mod control;
 mod demo_pictures;
 mod overlays;
 mod parity;

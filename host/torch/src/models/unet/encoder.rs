@@ -7,6 +7,7 @@ use super::blocks::{ResBlock, Transformer};
 use super::context::{KeysValues, Reader};
 use crate::error::Problem;
 use crate::layout::{InputBlock, Residual, UnetLayout};
+use crate::models::control::add;
 use crate::models::layers::{Conv, Forward, Linear};
 use crate::weights::Scope;
 
@@ -105,7 +106,7 @@ impl Encoder {
         let mut features = self.features(added.features)?;
         let mut x = self.conv_in.forward(x)?;
         if let Some(hint) = added.hint {
-            x = x.f_add(hint)?;
+            x = add(&x, hint)?;
         }
         let mut skips = vec![x.shallow_clone()];
         for (index, block) in self.input.iter().enumerate() {
@@ -119,7 +120,7 @@ impl Encoder {
             if self.ends_level(index)
                 && let Some(feature) = features.next()
             {
-                x = x.f_add(feature)?;
+                x = add(&x, feature)?;
             }
             skips.push(x.shallow_clone());
         }
