@@ -5,6 +5,7 @@
 //!
 //! - [`TorchBackend`]: what the engine drives
 //! - [`Networks`]: one checkpoint's text encoder, UNet and VAE, for parity checks
+//! - [`Upscaler`]: a network that enlarges pictures
 //! - [`inspect`]: judges a file's bytes without loading it
 
 mod backend;
@@ -27,6 +28,7 @@ mod tensor_memory;
 mod tensors;
 mod tokenizer;
 mod torch_file;
+mod upscale;
 mod value;
 mod weights;
 
@@ -41,4 +43,5 @@ pub use models::unet::context::{Context, ContextMap};
 pub use stored::Stored;
 pub use tensors::Tensors;
 pub use torch_file::inspect_pickle;
+pub use upscale::{ChannelOrder, PictureError, Tiling, Upscaler, upscale_by};
 pub use value::Value;
