@@ -5,7 +5,7 @@
 //!
 //! - [`TorchBackend`]: what the engine drives
 //! - [`Networks`]: one checkpoint's text encoder, UNet and VAE, for parity checks
-//! - [`Upscaler`]: a network that enlarges pictures
+//! - [`Upscaler`], [`Restorer`]: networks that enlarge pictures and mend faces
 //! - [`inspect`]: judges a file's bytes without loading it
 
 mod backend;
@@ -22,6 +22,7 @@ mod models;
 mod outline;
 mod pickle;
 mod pickle_globals;
+mod restore;
 mod stored;
 mod tensor_file;
 mod tensor_memory;
@@ -40,6 +41,7 @@ pub use layout::Layout;
 pub use models::control::{Control, Strength};
 pub use models::unet::Extras;
 pub use models::unet::context::{Context, ContextMap};
+pub use restore::Restorer;
 pub use stored::Stored;
 pub use tensors::Tensors;
 pub use torch_file::inspect_pickle;

@@ -15,19 +15,23 @@ use std::path::Path;
 use gesso_core::pixels::{PixelFormat, Pixels};
 use tch::{Kind, TchError, Tensor};
 
-use bytes::{from_tensor, rgb, to_tensor};
 use compact::Compact;
 use detect::{Found, UpscalerLayout};
-use error::refuse;
-use file::{WeightsFile, refuse_left_over};
 use rrdb::Rrdb;
 use tiles::{Canvas, Grid};
 
 use crate::error::Problem;
 use crate::weights::Weights;
 
+pub(crate) use bytes::{from_tensor, rgb, to_tensor};
+pub(crate) use detect::COLOURS;
 pub use error::PictureError;
+pub(crate) use error::refuse;
+#[cfg(test)]
+pub(crate) use file::outline_of;
+pub(crate) use file::{WeightsFile, count, find_network, refuse_left_over};
 pub use repeat::upscale_by;
+pub(crate) use rrdb::leaky;
 pub use tiles::Tiling;
 
 /// Most pixels of a result, 16384 x 16384: 0.8 GB of bytes.

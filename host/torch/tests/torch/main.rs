@@ -12,6 +12,7 @@ mod drawn_weights;
 mod overlays;
 mod parity;
 mod pickles;
+mod restorers;
 mod spellings;
 mod support;
 mod upscalers;
