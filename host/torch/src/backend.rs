@@ -14,6 +14,7 @@ use crate::checkpoint::{Checkpoint, Networks};
 use crate::conditioning::{Conditioner, PROMPT_BYTES_MAX};
 use crate::device;
 use crate::error::{LoadError, Problem};
+use crate::facts::Prediction;
 use crate::latent::Latents;
 use crate::lru::Lru;
 
@@ -90,6 +91,13 @@ impl TorchBackend {
         let begin = std::time::Instant::now();
         // A bad file must not push a good model out, so it is judged before room is made.
         let checkpoint = Checkpoint::open(&model.path).map_err(load_error)?;
+        let facts = checkpoint.facts();
+        if facts.prediction != Prediction::Epsilon || facts.zero_terminal_snr || facts.input_channels != 4 {
+            let path = model.path.display();
+            return Err(BackendError::Model(format!(
+                "{path}: it needs another sampling than is here: {facts:?}"
+            )));
+        }
         self.models.make_room();
         let networks = Rc::new(checkpoint.build(self.unet_kind).map_err(load_error)?);
         self.models.insert(model.clone(), networks.clone());

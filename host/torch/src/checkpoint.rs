@@ -7,7 +7,9 @@ use std::path::Path;
 
 use tch::{Kind, TchError, Tensor};
 
+use crate::diffusers_folder;
 use crate::error::{LoadError, Problem};
+use crate::facts::{Declared, ModelFacts};
 use crate::header::Header;
 use crate::layout::{Layout, TEXT, UNET, VAE};
 use crate::models::clip::TextEncoder;
@@ -22,6 +24,7 @@ use crate::weights::Weights;
 
 /// Where files of the first months keep the text encoder.
 const TEXT_OLD: &str = "cond_stage_model.transformer.";
+const TEXT_PARTS: [&str; 3] = ["embeddings.", "encoder.", "final_layer_norm."];
 /// Parts of names that training leaves inside the networks' own folders; no tool minds them.
 const HARMLESS: [&str; 5] = ["position_ids", "text_projection", "logit_scale", ".loss.", "model_ema"];
 
@@ -32,15 +35,21 @@ pub struct Networks {
     vae: Vae,
     unet_kind: Kind,
     tensors: Tensors,
+    facts: ModelFacts,
 }
 
 impl Networks {
-    /// Loads a Stable Diffusion 1.x checkpoint.
+    /// Loads a Stable Diffusion 1.x checkpoint: one file of any container, or a folder in diffusers' layout.
     ///
     /// # Errors
     /// The first thing about the file that does not fit, with its key.
     pub fn load(path: &Path, unet_kind: Kind) -> Result<Self, LoadError> {
         Checkpoint::open(path)?.build(unet_kind)
+    }
+
+    /// What a sampler must know of the model.
+    pub fn facts(&self) -> ModelFacts {
+        self.facts
     }
 
     /// The tensors the networks compute with, under their names in a single-file checkpoint
@@ -62,17 +71,17 @@ impl Networks {
                 *tensor = tensor.f_to_kind(kind_of(name, self.unet_kind))?;
             }
         }
-        let judged = Judged::of(&whole.outline())?;
+        let judged = Judged::of(&whole.outline(), Declared::default())?;
         if let Some(name) = overlay.named.keys().find(|name| !judged.wanted.contains(*name)) {
             return Err(Problem::Unknown(name.clone()));
         }
-        Self::build(whole, &judged.layout, self.unet_kind)
+        Self::build(whole, &judged.layout, self.facts, self.unet_kind)
     }
 
     /// `tensors` are in their networks' kinds and of the layout.
-    fn build(tensors: Tensors, layout: &Layout, unet_kind: Kind) -> Result<Self, Problem> {
+    fn build(tensors: Tensors, layout: &Layout, facts: ModelFacts, unet_kind: Kind) -> Result<Self, Problem> {
         let (text, unet, vae) = assemble(&Weights::of(&tensors), layout, unet_kind)?;
-        Ok(Self { text, unet, vae, unet_kind, tensors })
+        Ok(Self { text, unet, vae, unet_kind, tensors, facts })
     }
 
     pub fn unet_kind(&self) -> Kind {
@@ -140,18 +149,26 @@ pub(crate) struct Checkpoint<'a> {
     path: &'a Path,
     catalogue: Catalogue,
     layout: Layout,
+    facts: ModelFacts,
 }
 
 impl<'a> Checkpoint<'a> {
     pub(crate) fn open(path: &'a Path) -> Result<Self, LoadError> {
         let open = || {
-            let mut catalogue = tensor_file::open(path)?;
-            catalogue.tensors = canonical(catalogue.tensors)?;
-            let judged = Judged::of(&catalogue.outline())?;
+            let (mut catalogue, declared) = match path.is_dir() {
+                true => diffusers_folder::open(path)?,
+                false => (tensor_file::open(path)?, Declared::beside(path)?),
+            };
+            catalogue.tensors = canonical(catalogue.tensors);
+            let judged = Judged::of(&catalogue.outline(), declared)?;
             catalogue.tensors.retain(|name, _| judged.wanted.contains(name));
-            Ok(Self { path, catalogue, layout: judged.layout })
+            Ok(Self { path, catalogue, layout: judged.layout, facts: judged.facts })
         };
         open().map_err(|problem: Problem| problem.of(path))
+    }
+
+    pub(crate) fn facts(&self) -> ModelFacts {
+        self.facts
     }
 
     /// Reads the tensors and closes the files.
@@ -159,7 +176,7 @@ impl<'a> Checkpoint<'a> {
         let _guard = tch::no_grad_guard();
         let build = || {
             let tensors = self.catalogue.read(|name| Some(kind_of(name, unet_kind)))?;
-            Networks::build(tensors, &self.layout, unet_kind)
+            Networks::build(tensors, &self.layout, self.facts, unet_kind)
         };
         build().map_err(|problem| problem.of(self.path))
     }
@@ -171,20 +188,22 @@ impl<'a> Checkpoint<'a> {
 /// What [`Networks::load`] would refuse it for, memory aside.
 pub fn inspect(file: &[u8]) -> Result<Layout, Problem> {
     let mut outline = Header::of_file(file)?.outline();
-    outline.tensors = canonical(outline.tensors)?;
-    Judged::of(&outline).map(|judged| judged.layout)
+    outline.tensors = canonical(outline.tensors);
+    Judged::of(&outline, Declared::default()).map(|judged| judged.layout)
 }
 
 /// An outline that holds a whole model.
 struct Judged {
     layout: Layout,
+    facts: ModelFacts,
     /// The names of the networks' tensors.
     wanted: BTreeSet<String>,
 }
 
 impl Judged {
-    fn of(outline: &Outline) -> Result<Self, Problem> {
+    fn of(outline: &Outline, declared: Declared) -> Result<Self, Problem> {
         let layout = Layout::detect(outline)?;
+        let facts = ModelFacts::of(outline, declared, layout.unet.input_channels)?;
         let weights = Weights::judged(outline);
         assemble(&weights, &layout, Kind::Float)?;
         let wanted = weights.into_taken();
@@ -196,25 +215,29 @@ impl Judged {
             .find(|name| !wanted.contains(*name) && !HARMLESS.iter().any(|word| name.contains(word)));
         match unknown {
             Some(name) => Err(Problem::Unknown(name.clone())),
-            None => Ok(Self { layout, wanted }),
+            None => Ok(Self { layout, facts, wanted }),
         }
     }
 }
 
-/// The same tensors under the names that single-file checkpoints have today.
-fn canonical<T>(tensors: BTreeMap<String, T>) -> Result<BTreeMap<String, T>, Problem> {
-    let mut renamed = BTreeMap::new();
-    for (name, tensor) in tensors {
-        let name = match name.strip_prefix(TEXT_OLD) {
-            Some(rest) if !name.starts_with(TEXT) => format!("{TEXT}{rest}"),
-            _ => name,
-        };
-        if renamed.contains_key(&name) {
-            return Err(Problem::Duplicate(name));
+/// The same tensors under the names that single-file checkpoints have today. A text encoder under its older name
+/// gives way to one under today's.
+fn canonical<T>(tensors: BTreeMap<String, T>) -> BTreeMap<String, T> {
+    let (old, mut whole): (BTreeMap<_, _>, BTreeMap<_, _>) =
+        tensors.into_iter().partition(|(name, _)| today(name).is_some());
+    for (name, tensor) in old {
+        if let Some(name) = today(&name) {
+            whole.entry(name).or_insert(tensor);
         }
-        renamed.insert(name, tensor);
     }
-    Ok(renamed)
+    whole
+}
+
+/// Today's name of a text encoder's tensor that has an older one.
+fn today(name: &str) -> Option<String> {
+    let rest = name.strip_prefix(TEXT_OLD)?;
+    let is_text = TEXT_PARTS.iter().any(|part| rest.starts_with(part));
+    is_text.then(|| format!("{TEXT}{rest}"))
 }
 
 /// The kind that the network of a tensor computes in.

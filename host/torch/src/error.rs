@@ -29,7 +29,7 @@ pub enum Problem {
     Forbidden(String),
     #[error("it names {0:?} twice; save the file again with another tool")]
     Duplicate(String),
-    #[error("{0}; use a Stable Diffusion 1.x checkpoint in one .safetensors file")]
+    #[error("{0}; use a Stable Diffusion 1.x checkpoint in one file or a folder in diffusers' layout")]
     Unsupported(String),
     #[error("{0}; use a ControlNet or a T2I-Adapter for Stable Diffusion 1.x")]
     Control(String),
@@ -41,7 +41,7 @@ pub enum Problem {
         "the tensor {key} has the shape {found:?} where {expected} is needed; the checkpoint is damaged or of another family"
     )]
     Shape { key: String, found: Vec<i64>, expected: String },
-    #[error("the tensor {key} is stored as {dtype}; convert the checkpoint to F16, BF16, F32 or F64")]
+    #[error("the tensor {key} is stored as {dtype}; convert the checkpoint to F16, BF16 or F32")]
     Dtype { key: String, dtype: String },
     #[error("the metadata {key} is {value:?}, which {reason}; correct it")]
     Metadata { key: &'static str, value: String, reason: String },

@@ -2,6 +2,7 @@
 //! size of Stable Diffusion 1.x. Pure over the outline. What shapes cannot tell comes from the metadata.
 
 use crate::error::Problem;
+use crate::facts::Family;
 use crate::outline::Outline;
 
 pub(crate) const NORM_NUM_GROUPS: &str = "gesso.norm_num_groups";
@@ -153,27 +154,18 @@ impl Layout {
 }
 
 fn refuse_other_families(outline: &Outline) -> Result<(), Problem> {
+    let family = Family::of(outline);
     let any = |prefix: &str| outline.has_under(prefix);
-    let family = if any("conditioner.embedders.1.") || any("model.diffusion_model.label_emb.") {
-        "it is a Stable Diffusion XL checkpoint"
-    } else if any("conditioner.embedders.0.") || any("cond_stage_model.model.") {
-        "it is a Stable Diffusion 2.x checkpoint"
-    } else if any("model.diffusion_model.joint_blocks.") {
-        "it is a Stable Diffusion 3 checkpoint"
-    } else if any("double_blocks.") || any("model.diffusion_model.double_blocks.") {
-        "it is a Flux checkpoint"
+    let found = if family != Family::StableDiffusion1 {
+        format!("it is a {family} checkpoint")
     } else if any("lora_unet_") || any("lora_te_") {
-        "it is a LoRA, not a checkpoint"
+        "it is a LoRA, not a checkpoint".into()
     } else if any("down_blocks.") || any("decoder.up_blocks.") {
-        "it is one part of a model folder in diffusers' layout"
+        "it is one part of a model folder in diffusers' layout".into()
     } else {
-        let prediction = outline.metadata.get("modelspec.prediction_type").map(String::as_str);
-        return match prediction {
-            None | Some("epsilon" | "eps") => Ok(()),
-            Some(other) => Err(Problem::Unsupported(format!("it predicts {other:?} instead of epsilon"))),
-        };
+        return Ok(());
     };
-    Err(Problem::Unsupported(family.into()))
+    Err(Problem::Unsupported(found))
 }
 
 fn metadata_number(outline: &Outline, key: &'static str, default: i64) -> Result<i64, Problem> {

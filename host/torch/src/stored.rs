@@ -209,6 +209,19 @@ impl Stored {
         Form { kind: self.storage.kind, shape: self.shape.clone() }
     }
 
+    pub(crate) fn shape(&self) -> &[i64] {
+        &self.shape
+    }
+
+    /// A matrix as the 1x1 convolution that computes the same.
+    pub(crate) fn into_convolution(mut self) -> Self {
+        self.shape.extend([1, 1]);
+        if let Some(strides) = &mut self.strides {
+            strides.extend([1, 1]);
+        }
+        self
+    }
+
     /// Bytes of the tensor once it is read, in its stored kind.
     pub(crate) fn bytes(&self) -> u64 {
         let size = self.storage.kind.map_or(1, Kind::elt_size_in_bytes);

@@ -1,7 +1,6 @@
 //! Opens a file of tensors, whatever its container: told by what the file begins with, never by its name. Called
 //! by everything that loads a model or a part of one. Knows no network and gives no name another spelling.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -38,8 +37,8 @@ pub(crate) fn open(path: &Path) -> Result<Catalogue, Problem> {
     if brace == *b"{" || !pickled {
         return safetensors(file, prefix);
     }
-    let tensors = torch_file::open(&file)?.state_dict()?;
-    Ok(Catalogue { tensors, metadata: BTreeMap::new(), files: vec![file] })
+    let value = torch_file::open(&file)?;
+    Ok(Catalogue { tensors: value.state_dict()?, metadata: value.texts(), files: vec![file] })
 }
 
 fn safetensors(file: Arc<OpenFile>, prefix: [u8; PREFIX_BYTES]) -> Result<Catalogue, Problem> {

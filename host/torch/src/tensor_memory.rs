@@ -21,7 +21,7 @@ pub(crate) fn filled<E: From<TchError>>(
     if length > 0 {
         // SAFETY: the tensor was made above, is contiguous on the processor, and holds `length` initialised bytes
         // at `data_ptr`. It is not shared with anyone yet, so the slice is the only way to them; and every
-        // pattern of bits is a value of the kinds that files store, except bool's, which `fill`s owner checks.
+        // pattern of bits is a value of the kinds that files store, but for bool, whose reader makes it 0 or 1.
         let bytes = unsafe { std::slice::from_raw_parts_mut(tensor.data_ptr().cast::<u8>(), length) };
         fill(bytes)?;
     }

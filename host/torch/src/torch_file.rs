@@ -66,7 +66,7 @@ pub fn inspect_pickle(bytes: &[u8]) -> Result<(), Problem> {
     let place = |id: &StorageId| {
         Ok(Storage { source: empty.clone(), start: 0, elements: id.elements, kind: id.kind })
     };
-    Tree { arena: &arena, place, left: VALUES_MAX, bytes: 0, bytes_max: u64::MAX }.value(root, 0).map(drop)
+    Tree::grow(&arena, root, place).map(drop)
 }
 
 fn open_zip(file: &Arc<OpenFile>) -> Result<Value, Problem> {
@@ -110,9 +110,9 @@ fn open_zip(file: &Arc<OpenFile>) -> Result<Value, Problem> {
         limit_storages(known.len())?;
         Ok(storage)
     };
-    let bytes_max =
-        file.length().saturating_mul(SHARING_MAX).max(UNPACKED_BYTES_MAX.min(file.length() << 10));
-    Tree { arena: &arena, place, left: VALUES_MAX, bytes: 0, bytes_max }.value(root, 0)
+    let (value, bytes) = Tree::grow(&arena, root, place)?;
+    limit_sharing(bytes, file.length().saturating_add(unpacked))?;
+    Ok(value)
 }
 
 /// A member of an archive: where it lies, or what it unpacked to.
@@ -207,8 +207,8 @@ fn open_stream(file: &Arc<OpenFile>) -> Result<Value, Problem> {
         limit_storages(named.len())?;
         Ok(Storage { source: none.clone(), start: 0, elements: id.elements, kind: id.kind })
     };
-    let bytes_max = file.length().saturating_mul(SHARING_MAX);
-    Tree { arena: &arena, place: note, left: VALUES_MAX, bytes: 0, bytes_max }.value(root, 0)?;
+    let (_, bytes) = Tree::grow(&arena, root, note)?;
+    limit_sharing(bytes, file.length())?;
     let mut places: BTreeMap<Arc<str>, Storage> = BTreeMap::new();
     for key in keys.members(keys_root).ok_or_else(wrong)? {
         let key = keys.text(*key).ok_or_else(wrong)?;
@@ -228,7 +228,7 @@ fn open_stream(file: &Arc<OpenFile>) -> Result<Value, Problem> {
         start = end;
     }
     let place = |id: &StorageId| places.get(&id.key).cloned().ok_or_else(wrong);
-    Tree { arena: &arena, place, left: VALUES_MAX, bytes: 0, bytes_max }.value(root, 0)
+    Tree::grow(&arena, root, place).map(|(value, _)| value)
 }
 
 fn is_little_endian(system: &Arena, root: Id) -> bool {
@@ -274,6 +274,13 @@ fn limit_storages(count: usize) -> Result<(), Problem> {
     if count <= STORAGES_MAX { Ok(()) } else { Err(Problem::Malformed("it has too many storages".into())) }
 }
 
+fn limit_sharing(tensors: u64, storages: u64) -> Result<(), Problem> {
+    if tensors <= storages.saturating_mul(SHARING_MAX) {
+        return Ok(());
+    }
+    Err(Problem::Malformed("its tensors are larger than their storages can hold".into()))
+}
+
 fn element_bytes(kind: Option<Kind>) -> u64 {
     kind.map_or(1, Kind::elt_size_in_bytes) as u64
 }
@@ -284,11 +291,18 @@ struct Tree<'a, P> {
     place: P,
     /// Values that may still be made.
     left: usize,
+    /// Of all tensors together.
     bytes: u64,
-    bytes_max: u64,
 }
 
-impl<P: FnMut(&StorageId) -> Result<Storage, Problem>> Tree<'_, P> {
+impl<'a, P: FnMut(&StorageId) -> Result<Storage, Problem>> Tree<'a, P> {
+    /// The tree from `root` on, and the bytes of its tensors together.
+    fn grow(arena: &'a Arena, root: Id, place: P) -> Result<(Value, u64), Problem> {
+        let mut tree = Self { arena, place, left: VALUES_MAX, bytes: 0 };
+        let value = tree.value(root, 0)?;
+        Ok((value, tree.bytes))
+    }
+
     fn value(&mut self, id: Id, depth: usize) -> Result<Value, Problem> {
         let too_much = |what: &str| Problem::Malformed(format!("its values are {what}"));
         if depth > DEPTH_MAX {
@@ -315,9 +329,6 @@ impl<P: FnMut(&StorageId) -> Result<Storage, Problem>> Tree<'_, P> {
             Object::Tensor(view) => {
                 let stored = self.tensor(view)?;
                 self.bytes = self.bytes.saturating_add(stored.bytes());
-                if self.bytes > self.bytes_max {
-                    return Err(too_much("larger than their file can hold"));
-                }
                 Value::Tensor(stored)
             }
             Object::Long(_)

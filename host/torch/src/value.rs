@@ -74,6 +74,13 @@ impl Value {
         }
     }
 
+    /// The texts that stand beside the state dict by name: what a file says of itself.
+    pub(crate) fn texts(&self) -> BTreeMap<String, String> {
+        let text =
+            |(key, value): &(Self, Self)| Some((key.as_text()?.to_owned(), value.as_text()?.to_owned()));
+        self.entries().iter().filter_map(text).collect()
+    }
+
     /// The tensors of a state dict by name, taken out of the wrappers that tools put around it. What is no tensor
     /// is left out.
     ///

@@ -90,14 +90,21 @@ fn names_the_family_of_other_checkpoints() {
 }
 
 #[test]
-fn refuses_unknown_inputs_and_velocity_checkpoints_by_name() {
+fn refuses_a_unet_that_reads_an_unknown_number_of_channels() {
     let key = format!("{UNET}input_blocks.0.0.weight");
-    let problem = refused(|archive| archive.insert(&key, Dtype::F16, &zeros(&[24, 7, 3, 3])));
-    assert!(matches!(&problem, Problem::Unsupported(why) if why.contains("7 channels")), "{problem}");
+    for channels in [1, 5, 7] {
+        let problem = refused(|archive| archive.insert(&key, Dtype::F16, &zeros(&[24, channels, 3, 3])));
+        let named = format!("reads {channels} channels");
+        assert!(matches!(&problem, Problem::Unsupported(why) if why.contains(&named)), "{problem}");
+    }
+}
+
+#[test]
+fn refuses_a_prediction_that_no_sampler_knows() {
     let problem = refused(|archive| {
-        archive.metadata.insert("modelspec.prediction_type".into(), "v".into());
+        archive.metadata.insert("modelspec.prediction_type".into(), "sample".into());
     });
-    assert!(matches!(&problem, Problem::Unsupported(why) if why.contains("epsilon")), "{problem}");
+    assert!(matches!(&problem, Problem::Unsupported(why) if why.contains("sample")), "{problem}");
 }
 
 #[test]

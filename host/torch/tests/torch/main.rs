@@ -9,6 +9,8 @@ mod batching;
 mod control;
 mod demo_pictures;
 mod drawn_weights;
+mod layouts;
+mod names;
 mod overlays;
 mod parity;
 mod pickles;

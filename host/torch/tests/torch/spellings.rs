@@ -78,6 +78,15 @@ fn the_text_encoder_may_stand_under_its_older_name() {
 }
 
 #[test]
+fn a_text_encoder_under_its_older_name_gives_way_to_one_under_todays() {
+    let add = |archive: &mut Archive| {
+        let old = "cond_stage_model.transformer.final_layer_norm.weight";
+        archive.insert(old, Dtype::F16, &Tensor::zeros([64], (Kind::Float, tch::Device::Cpu)));
+    };
+    check_equal(add, 0.0);
+}
+
+#[test]
 fn what_training_leaves_behind_is_ignored() {
     check_equal(
         |archive| {

@@ -119,6 +119,8 @@ fn kind(dtype: Dtype) -> Kind {
         Dtype::BF16 => Kind::BFloat16,
         Dtype::F32 => Kind::Float,
         Dtype::F64 => Kind::Double,
+        Dtype::F8_E4M3 => Kind::Float8e4m3fn,
+        Dtype::F8_E5M2 => Kind::Float8e5m2,
         Dtype::I64 => Kind::Int64,
         Dtype::U8 => Kind::Uint8,
         other => panic!("{other:?} is not used in fixtures"),
