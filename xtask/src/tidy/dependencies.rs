@@ -16,13 +16,17 @@ const FENCED: [(&str, &str); 9] = [
 ];
 
 /// A crate and the crates of the workspace it may build on.
-const DIRECTION: [(&str, &[&str]); 7] = [
+const DIRECTION: [(&str, &[&str]); 8] = [
     ("gesso-core", &[]),
+    ("gesso-picture", &["gesso-core"]),
     ("gesso-engine", &["gesso-core"]),
-    ("gesso-torch", &["gesso-core", "gesso-engine"]),
+    ("gesso-torch", &["gesso-core", "gesso-engine", "gesso-picture"]),
     ("gesso-store", &["gesso-core"]),
-    ("gesso-plugin-host", &["gesso-core"]),
-    ("gesso", &["gesso-core", "gesso-engine", "gesso-torch", "gesso-store", "gesso-plugin-host"]),
+    ("gesso-plugin-host", &["gesso-core", "gesso-picture"]),
+    (
+        "gesso",
+        &["gesso-core", "gesso-engine", "gesso-torch", "gesso-store", "gesso-plugin-host", "gesso-picture"],
+    ),
     ("xtask", &[]),
 ];
 

@@ -1,0 +1,145 @@
+//! From an init image and a mask to what the engine draws with, and from its result back to the whole picture.
+//!
+//! The order is that of web UIs: read the mask, invert, blur; then either everything is brought to the frame, or
+//! ("only masked") the surroundings of the mask are cut out and enlarged to it. The single steps are in `mask`, `fit`
+//! and `fill`. Knows nothing of latents: what happens there with the mask is the backend's.
+
+use gesso_core::pixels::{PixelFormat, Pixels};
+
+use crate::composite::{Rect, alpha_composite, blank, crop, paste as lay};
+use crate::convert::{flatten, to_rgb, to_rgba};
+use crate::error::{PictureError, size, sound};
+use crate::fill::{blur_fill, without_masked};
+use crate::fit::{FitMode, fit};
+use crate::mask;
+
+/// What a request says about its init image and mask.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct InpaintSettings {
+    /// The frame that is drawn in, pixels.
+    pub width: u32,
+    pub height: u32,
+    /// How the image gets into the frame. `None` leaves the image at its size, because its latent will be resized
+    /// (`resize_mode` 3); the mask is then contained in the frame.
+    pub resize_mode: Option<FitMode>,
+    /// `inpainting_mask_invert`.
+    pub invert: bool,
+    /// Sigmas in pixels, 0 to 4096: `mask_blur_x`, `mask_blur_y`.
+    pub blur: (f64, f64),
+    /// `mask_round`: an alpha mask becomes black or white.
+    pub round: bool,
+    /// `inpaint_full_res`.
+    pub only_masked: bool,
+    /// Pixels around the mask that are drawn too when `only_masked`: `inpaint_full_res_padding`.
+    pub padding: u32,
+    /// Fill the masked part with a blur of its surroundings: true unless `inpainting_fill` is 1 (original).
+    pub blur_fill: bool,
+    /// What is seen through transparent parts of the image.
+    pub background: [u8; 3],
+}
+
+/// What the engine draws with, and what [`paste`] needs afterwards.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Prepared {
+    /// RGB, the frame's size (the image's own without a resize mode).
+    pub image: Pixels,
+    /// Grey, the frame's size. `None` without a mask, and for a blank mask with "only masked": plain
+    /// image-to-image then.
+    pub mask: Option<Pixels>,
+    /// RGBA: the original with the masked part transparent, to lay over the result. Some exactly when `mask` is.
+    pub overlay: Option<Pixels>,
+    /// Where the result belongs in the overlay's picture; `None` when it is all of it.
+    pub paste_back: Option<Rect>,
+    /// A mask was sent but nothing in it is white, which deserves a remark to the client.
+    pub mask_was_blank: bool,
+}
+
+/// Brings an init image, and its mask if there is one, to the frame.
+///
+/// Errors: malformed pictures, a frame that no picture has, a blur outside its range. An "only masked" mask of
+/// another size than the image is stretched to it, where web UIs cut out mismatched places.
+pub fn prepare(
+    image: &Pixels,
+    mask: Option<&Pixels>,
+    settings: &InpaintSettings,
+) -> Result<Prepared, PictureError> {
+    size(u64::from(settings.width), u64::from(settings.height))?;
+    let image = flatten(image, settings.background)?;
+    let Some(mask) = mask else {
+        return Ok(plain(framed(&image, settings)?, false));
+    };
+    let mut mask = mask::read(mask, settings.round)?;
+    if settings.invert {
+        mask = mask::invert(&mask);
+    }
+    mask = mask::blur(&mask, settings.blur.0, settings.blur.1)?;
+    if settings.only_masked { only_masked(&image, &mask, settings) } else { whole(&image, &mask, settings) }
+}
+
+/// The image in the frame, or as it is when its latent will be resized.
+fn framed(image: &Pixels, settings: &InpaintSettings) -> Result<Pixels, PictureError> {
+    match settings.resize_mode {
+        Some(mode) => fit(image, settings.width, settings.height, mode),
+        None => Ok(image.clone()),
+    }
+}
+
+fn plain(image: Pixels, mask_was_blank: bool) -> Prepared {
+    Prepared { image, mask: None, overlay: None, paste_back: None, mask_was_blank }
+}
+
+fn filled(image: Pixels, mask: &Pixels, settings: &InpaintSettings) -> Result<Pixels, PictureError> {
+    // An image that keeps its size has no mask of that size; its fill would be resized away with the latent.
+    let fill = settings.blur_fill && (image.width, image.height) == (mask.width, mask.height);
+    if fill { blur_fill(&image, mask) } else { Ok(image) }
+}
+
+fn whole(image: &Pixels, mask: &Pixels, settings: &InpaintSettings) -> Result<Prepared, PictureError> {
+    let mode = settings.resize_mode.unwrap_or(FitMode::Contain);
+    let mask_was_blank = mask::bounding_box(mask).is_none();
+    let mask = fit(mask, settings.width, settings.height, mode)?;
+    let image = framed(image, settings)?;
+    let overlay_mask = fit(&mask::for_overlay(&mask), image.width, image.height, mode)?;
+    let overlay = without_masked(&image, &overlay_mask)?;
+    let image = filled(image, &mask, settings)?;
+    Ok(Prepared { image, mask: Some(mask), overlay: Some(overlay), paste_back: None, mask_was_blank })
+}
+
+fn only_masked(image: &Pixels, mask: &Pixels, settings: &InpaintSettings) -> Result<Prepared, PictureError> {
+    let (width, height) = (settings.width, settings.height);
+    let mask = fit(mask, image.width, image.height, FitMode::Stretch)?;
+    let Some(area) = mask::bounding_box(&mask) else {
+        return Ok(plain(framed(image, settings)?, true));
+    };
+    let sides = (image.width, image.height);
+    let area = mask::grown_to_ratio(mask::padded(area, settings.padding, sides), (width, height), sides);
+    let overlay = without_masked(image, &mask)?;
+    let mask = fit(&crop(&mask, area)?, width, height, FitMode::Contain)?;
+    let image = filled(fit(&crop(image, area)?, width, height, FitMode::Contain)?, &mask, settings)?;
+    Ok(Prepared {
+        image,
+        mask: Some(mask),
+        overlay: Some(overlay),
+        paste_back: Some(area),
+        mask_was_blank: false,
+    })
+}
+
+/// The whole picture with `result` in the masked part: RGB of the overlay's size, or `result` itself when there was
+/// no mask. A result of another size than the frame (hires, upscaled) is brought to its place.
+pub fn paste(result: &Pixels, prepared: &Prepared) -> Result<Pixels, PictureError> {
+    sound(result)?;
+    let Some(overlay) = &prepared.overlay else {
+        return to_rgb(result);
+    };
+    let under = match prepared.paste_back {
+        Some(area) => {
+            let mut under = blank(overlay.width, overlay.height, PixelFormat::Rgba8, &[0; 4])?;
+            let part = to_rgba(&fit(result, area.width, area.height, FitMode::Cover)?)?;
+            lay(&mut under, &part, i64::from(area.x), i64::from(area.y));
+            under
+        }
+        None => to_rgba(&fit(result, overlay.width, overlay.height, FitMode::Stretch)?)?,
+    };
+    to_rgb(&alpha_composite(&under, overlay)?)
+}

@@ -1,0 +1,103 @@
+//! The mask pipeline as a whole, step by step, against the same order in Pillow and OpenCV.
+
+use gesso_picture::composite::Rect;
+use gesso_picture::fill::blur_fill;
+use gesso_picture::fit::FitMode;
+use gesso_picture::inpaint::{InpaintSettings, Prepared, paste, prepare};
+use gesso_picture::mask;
+
+use crate::goldens::{assert_equal, bytes, floats, picture};
+
+fn settings() -> InpaintSettings {
+    InpaintSettings {
+        width: 32,
+        height: 32,
+        resize_mode: Some(FitMode::Stretch),
+        invert: false,
+        blur: (0.0, 0.0),
+        round: true,
+        only_masked: false,
+        padding: 0,
+        blur_fill: true,
+        background: [255; 3],
+    }
+}
+
+#[test]
+fn the_blur_fill_equals_pillows_at_every_pixel() {
+    let found = blur_fill(&picture("in.smooth_rgb"), &picture("in.mask")).unwrap();
+    assert_equal("hard mask", &found, &picture("blur_fill.smooth"));
+    let found = blur_fill(&picture("in.smooth_rgba"), &picture("in.soft_mask")).unwrap();
+    assert_equal("soft mask, picture with alpha", &found, &picture("blur_fill.soft"));
+}
+
+fn check(name: &str, settings: &InpaintSettings) -> Prepared {
+    let prepared = prepare(&picture("in.smooth_rgb"), Some(&picture("in.mask")), settings).unwrap();
+    let golden = |part: &str| picture(&format!("inpaint.{name}.{part}"));
+    let mask = prepared.mask.as_ref().unwrap();
+    assert_equal("mask", mask, &golden("mask"));
+    assert_equal("image", &prepared.image, &golden("image"));
+    assert_equal("overlay", prepared.overlay.as_ref().unwrap(), &golden("overlay"));
+    for (part, round) in [("latent", false), ("latent_round", true)] {
+        let wanted = floats(&format!("inpaint.{name}.{part}"));
+        let found = mask::latent(mask, 4, 4, round).unwrap();
+        assert_eq!(found.len(), wanted.len());
+        for (found, wanted) in found.iter().zip(&wanted) {
+            assert!((found - wanted).abs() < 1.01 / 255.0, "{name} {part}: {found} and {wanted}");
+        }
+    }
+    let pasted = paste(&picture("in.result"), &prepared).unwrap();
+    assert_equal("pasted", &pasted, &golden("pasted"));
+    prepared
+}
+
+#[test]
+fn a_whole_picture_is_covered_blurred_filled_and_overlaid_in_order() {
+    let prepared = check(
+        "whole",
+        &InpaintSettings { resize_mode: Some(FitMode::Cover), blur: (4.0, 4.0), ..settings() },
+    );
+    assert_eq!(prepared.paste_back, None);
+}
+
+#[test]
+fn an_inverted_mask_keeps_its_bars() {
+    let bars =
+        InpaintSettings { resize_mode: Some(FitMode::Contain), invert: true, blur: (2.0, 0.0), ..settings() };
+    check("bars", &bars);
+}
+
+#[test]
+fn only_masked_cuts_out_enlarges_and_pastes_back() {
+    let padded = InpaintSettings { only_masked: true, padding: 5, blur: (2.0, 3.0), ..settings() };
+    let bare = InpaintSettings { only_masked: true, blur_fill: false, ..settings() };
+    for (name, settings) in [("masked", padded), ("masked_plain", bare)] {
+        let prepared = check(name, &settings);
+        let wanted = bytes(&format!("inpaint.{name}.box"));
+        let Rect { x, y, width, height } = prepared.paste_back.unwrap();
+        assert_eq!([x, y, width, height].map(|value| value as u8), wanted[..]);
+    }
+}
+
+#[test]
+fn a_blank_mask_is_plain_image_to_image_with_a_remark() {
+    let mut blank = picture("in.mask");
+    blank.data.fill(0);
+    let only_masked = InpaintSettings { only_masked: true, ..settings() };
+    let prepared = prepare(&picture("in.smooth_rgb"), Some(&blank), &only_masked).unwrap();
+    assert!(prepared.mask_was_blank && prepared.mask.is_none() && prepared.overlay.is_none());
+    let plain = prepare(&picture("in.smooth_rgb"), None, &only_masked).unwrap();
+    assert_eq!((&plain.image, plain.mask_was_blank), (&prepared.image, false));
+    let result = picture("in.result");
+    assert_eq!(paste(&result, &prepared).unwrap(), result);
+}
+
+#[test]
+fn without_a_resize_mode_the_image_keeps_its_size_and_the_mask_does_not() {
+    let latent_resize = InpaintSettings { resize_mode: None, ..settings() };
+    let prepared = prepare(&picture("in.smooth_rgb"), Some(&picture("in.mask")), &latent_resize).unwrap();
+    let (image, mask, overlay) =
+        (&prepared.image, prepared.mask.as_ref().unwrap(), prepared.overlay.as_ref().unwrap());
+    assert_eq!((image.width, image.height, mask.width, mask.height), (48, 36, 32, 32));
+    assert_eq!((overlay.width, overlay.height), (48, 36));
+}
