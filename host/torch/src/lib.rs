@@ -6,6 +6,7 @@
 //! - [`TorchBackend`]: what the engine drives
 //! - [`Networks`]: one checkpoint's text encoder, UNet and VAE, for parity checks
 //! - [`Upscaler`], [`Restorer`]: networks that enlarge pictures and mend faces
+//! - [`embedding`]: files that change what a checkpoint draws
 //! - [`inspect`]: judges a file's bytes without loading it
 
 mod backend;
@@ -15,6 +16,7 @@ mod control;
 mod device;
 mod diffusers_folder;
 pub mod diffusers_names;
+pub mod embedding;
 mod error;
 mod facts;
 mod header;

@@ -11,6 +11,7 @@ mod demo_pictures;
 mod drawn_weights;
 mod layouts;
 mod names;
+mod embeddings;
 mod overlays;
 mod parity;
 mod pickles;
