@@ -7,6 +7,7 @@
 //! - [`Networks`]: one checkpoint's text encoder, UNet and VAE, for parity checks
 //! - [`Upscaler`], [`Restorer`]: networks that enlarge pictures and mend faces
 //! - [`embedding`]: files that change what a checkpoint draws
+//! - [`embedding`], [`hypernetwork`]: files that change what a checkpoint draws
 //! - [`inspect`]: judges a file's bytes without loading it
 
 mod backend;
@@ -20,6 +21,7 @@ pub mod embedding;
 mod error;
 mod facts;
 mod header;
+pub mod hypernetwork;
 mod latent;
 mod layout;
 mod lru;

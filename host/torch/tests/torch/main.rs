@@ -12,6 +12,7 @@ mod drawn_weights;
 mod layouts;
 mod names;
 mod embeddings;
+mod hypernetworks;
 mod overlays;
 mod parity;
 mod pickles;
