@@ -8,6 +8,7 @@
 //! - [`Upscaler`], [`Restorer`]: networks that enlarge pictures and mend faces
 //! - [`embedding`]: files that change what a checkpoint draws
 //! - [`embedding`], [`hypernetwork`]: files that change what a checkpoint draws
+//! - [`lora`], [`embedding`], [`hypernetwork`]: files that change what a checkpoint draws
 //! - [`inspect`]: judges a file's bytes without loading it
 
 mod backend;
@@ -24,6 +25,7 @@ mod header;
 pub mod hypernetwork;
 mod latent;
 mod layout;
+pub mod lora;
 mod lru;
 mod models;
 mod outline;
