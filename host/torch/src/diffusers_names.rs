@@ -12,6 +12,9 @@ const UP: usize = 3;
 /// Levels of a VAE's decoder; single-file checkpoints count them from the picture, diffusers from the latent.
 const VAE_LEVELS: usize = 4;
 
+/// Convolutions of a control network's hint between its first and last.
+const HINT_BLOCKS: usize = 6;
+
 /// Whole modules: diffusers' name, then ours.
 const UNET_TOPS: [(&str, &str); 10] = [
     ("conv_in", "input_blocks.0.0"),
@@ -34,6 +37,16 @@ const UNET_RESNET: [(&str, &str); 6] = [
     ("norm2", "out_layers.0"),
     ("conv2", "out_layers.3"),
     ("conv_shortcut", "skip_connection"),
+];
+
+const VAE_TOPS: [(&str, &str); 3] =
+    [("conv_in", "conv_in"), ("conv_norm_out", "norm_out"), ("conv_out", "conv_out")];
+const VAE_RESNET: [(&str, &str); 5] = [
+    ("norm1", "norm1"),
+    ("conv1", "conv1"),
+    ("norm2", "norm2"),
+    ("conv2", "conv2"),
+    ("conv_shortcut", "nin_shortcut"),
 ];
 
 const VAE_ATTENTION: [(&str, &str); 9] = [
@@ -93,7 +106,10 @@ pub fn unet_from_diffusers(name: &str, up_attention: impl Fn(usize) -> bool) -> 
                     let rest = swap(rest, &UNET_RESNET, Way::ToSingleFile)?;
                     Some(format!("{side}.{}.0.{rest}", first.checked_add(index)?))
                 }
-                "attentions" if in_level => Some(format!("{side}.{}.1.{rest}", first.checked_add(index)?)),
+                // `.conv` there is an upsampler's, which has a name of its own.
+                "attentions" if in_level && under(rest, "conv").is_none() => {
+                    Some(format!("{side}.{}.1.{rest}", first.checked_add(index)?))
+                }
                 "downsamplers" if top == "down_blocks" && index == 0 => {
                     let rest = swap(rest, &[("conv", "0.op")], Way::ToSingleFile)?;
                     Some(format!("{side}.{}.{rest}", first.checked_add(DOWN - 1)?))
@@ -112,7 +128,7 @@ pub fn unet_from_diffusers(name: &str, up_attention: impl Fn(usize) -> bool) -> 
         }
         "controlnet_cond_embedding" => {
             let (index, rest) = number_or_end(rest.strip_prefix("blocks.")?)?;
-            Some(format!("input_hint_block.{}{rest}", index.checked_mul(2)?.checked_add(2)?))
+            (index < HINT_BLOCKS).then(|| format!("input_hint_block.{}{rest}", index * 2 + 2))
         }
         _ => None,
     }
@@ -158,8 +174,8 @@ pub fn unet_to_diffusers(name: &str) -> Option<String> {
         }
         "zero_convs" => Some(format!("controlnet_down_blocks.{index}{}", under(rest, "0")?)),
         "input_hint_block" => {
-            let block = index.checked_sub(2).filter(|block| block % 2 == 0)? / 2;
-            Some(format!("controlnet_cond_embedding.blocks.{block}.{rest}"))
+            let block = index.checked_sub(2).filter(|place| place % 2 == 0)? / 2;
+            (block < HINT_BLOCKS).then(|| format!("controlnet_cond_embedding.blocks.{block}.{rest}"))
         }
         _ => None,
     }
@@ -181,7 +197,7 @@ pub fn vae_from_diffusers(name: &str) -> Option<String> {
         let (kind, index, rest) = numbered(rest)?;
         return match (kind, index) {
             ("resnets", 0 | 1) => {
-                let rest = swap_or_keep(rest, &VAE_RESNET, Way::ToSingleFile);
+                let rest = swap(rest, &VAE_RESNET, Way::ToSingleFile)?;
                 Some(format!("{half}.mid.block_{}.{rest}", index + 1))
             }
             ("attentions", 0) => {
@@ -194,7 +210,7 @@ pub fn vae_from_diffusers(name: &str) -> Option<String> {
     let level = vae_level(side, block)?;
     let (kind, index, rest) = numbered(rest)?;
     if kind == "resnets" {
-        let rest = swap_or_keep(rest, &VAE_RESNET, Way::ToSingleFile);
+        let rest = swap(rest, &VAE_RESNET, Way::ToSingleFile)?;
         return Some(format!("{half}.{side}.{level}.block.{index}.{rest}"));
     }
     let resamples = index == 0 && kind.strip_suffix("rs") == Some(sample);
@@ -218,7 +234,7 @@ pub fn vae_to_diffusers(name: &str) -> Option<String> {
         return match module {
             "block_1" | "block_2" => {
                 let index = usize::from(module == "block_2");
-                let rest = swap_or_keep(rest, &VAE_RESNET, Way::ToDiffusers);
+                let rest = swap(rest, &VAE_RESNET, Way::ToDiffusers)?;
                 Some(format!("{half}.mid_block.resnets.{index}.{rest}"))
             }
             "attn_1" => Some(format!(
@@ -232,15 +248,11 @@ pub fn vae_to_diffusers(name: &str) -> Option<String> {
     let at = format!("{half}.{side}_blocks.{}", vae_level(side, level)?);
     if let Some(rest) = rest.strip_prefix("block.") {
         let (index, rest) = number(rest)?;
-        return Some(format!("{at}.resnets.{index}.{}", swap_or_keep(rest, &VAE_RESNET, Way::ToDiffusers)));
+        return Some(format!("{at}.resnets.{index}.{}", swap(rest, &VAE_RESNET, Way::ToDiffusers)?));
     }
     let rest = rest.strip_prefix(sample)?.strip_prefix('.')?;
     Some(format!("{at}.{sample}rs.0.{rest}"))
 }
-
-const VAE_TOPS: [(&str, &str); 3] =
-    [("conv_in", "conv_in"), ("conv_norm_out", "norm_out"), ("conv_out", "conv_out")];
-const VAE_RESNET: [(&str, &str); 1] = [("conv_shortcut", "nin_shortcut")];
 
 /// A level's number in the other spelling; encoders are numbered alike.
 fn vae_level(side: &str, level: usize) -> Option<usize> {
@@ -256,10 +268,6 @@ fn swap(name: &str, table: &[(&str, &str)], way: Way) -> Option<String> {
         };
         under(name, from).map(|rest| format!("{to}{rest}"))
     })
-}
-
-fn swap_or_keep(name: &str, table: &[(&str, &str)], way: Way) -> String {
-    swap(name, table, way).unwrap_or_else(|| name.to_owned())
 }
 
 /// What follows the module `at` in `name`: nothing, or a dot and more.

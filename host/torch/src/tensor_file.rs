@@ -60,3 +60,75 @@ fn safetensors(file: Arc<OpenFile>, prefix: [u8; PREFIX_BYTES]) -> Result<Catalo
     catalogue.files.push(file);
     Ok(catalogue)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::io::Write;
+    use std::path::PathBuf;
+
+    use super::*;
+
+    /// A file of one tensor, 1 2 3 4 in f32.
+    fn written() -> (tempfile::TempDir, PathBuf) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file.safetensors");
+        fs::write(&path, bytes([1.0, 2.0, 3.0, 4.0])).unwrap();
+        (folder, path)
+    }
+
+    fn bytes(values: [f32; 4]) -> Vec<u8> {
+        let header = r#"{"w":{"dtype":"F32","shape":[4],"data_offsets":[0,16]}}"#;
+        let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
+        bytes.extend_from_slice(header.as_bytes());
+        values.iter().for_each(|value| bytes.extend_from_slice(&value.to_le_bytes()));
+        bytes
+    }
+
+    fn values(catalogue: &Catalogue) -> Result<Vec<f32>, Problem> {
+        let tensors = catalogue.read(|_| None)?;
+        Ok(Vec::try_from(&tensors.named["w"]).unwrap())
+    }
+
+    #[test]
+    fn a_file_cut_short_while_it_is_read_gives_an_error_and_no_signal() {
+        let (_folder, path) = written();
+        let catalogue = open(&path).unwrap();
+        for length in [70, 20, 0] {
+            fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(length).unwrap();
+            assert!(matches!(values(&catalogue), Err(Problem::Changed)), "{length} bytes");
+        }
+    }
+
+    #[test]
+    fn a_file_written_to_while_it_is_read_gives_an_error() {
+        let (_folder, path) = written();
+        let catalogue = open(&path).unwrap();
+        // The clock of the file system may be coarse.
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        let mut file = fs::OpenOptions::new().write(true).open(&path).unwrap();
+        file.write_all(&bytes([5.0; 4])).unwrap();
+        assert!(matches!(values(&catalogue), Err(Problem::Changed)));
+    }
+
+    #[test]
+    fn a_file_replaced_or_deleted_while_it_is_read_gives_what_was_opened() {
+        let (folder, path) = written();
+        let catalogue = open(&path).unwrap();
+        let other = folder.path().join("other");
+        fs::write(&other, bytes([5.0; 4])).unwrap();
+        fs::rename(&other, &path).unwrap();
+        assert_eq!(values(&catalogue).unwrap(), [1.0, 2.0, 3.0, 4.0]);
+        assert_eq!(values(&open(&path).unwrap()).unwrap(), [5.0; 4]);
+        fs::remove_file(&path).unwrap();
+        assert_eq!(values(&catalogue).unwrap(), [1.0, 2.0, 3.0, 4.0]);
+        assert!(matches!(open(&path), Err(Problem::Unreadable(_))));
+    }
+
+    #[test]
+    fn what_is_no_regular_file_is_refused_without_waiting_for_it() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(matches!(open(folder.path()), Err(Problem::Unreadable(_))));
+        assert!(matches!(open(Path::new("/dev/zero")), Err(Problem::Unreadable(_))));
+    }
+}

@@ -131,6 +131,8 @@ fn word() -> impl Strategy<Value = String> {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(4096))]
+
     #[test]
     fn a_spelling_leads_back_to_the_name_it_came_from(words in prop::collection::vec(word(), 1..8)) {
         let name = words.join(".");
