@@ -101,7 +101,7 @@ pub fn of(
     let options = &request.options;
     let churn = &options.churn;
     let varied = request.variation.strength != 0.0;
-    let churns = matches!(sampler, Sampler::Euler | Sampler::Heun);
+    let churns = sampler.churns();
     let eta = options.eta.filter(|eta| *eta != sampler.default_eta());
     let uses_delta = sampler.uses_ensd() && options.eta != Some(0.0) && request.eta_noise_seed_delta != 0;
     Infotext::new(prompts.0, prompts.1)

@@ -1,24 +1,15 @@
 //! What a request may ask for. Checked where requests come in, all fields at once, so that a client mends them in one
 //! go. Fields go by their wire names. Knows nothing of where a request came from.
 
+mod options;
+
 use crate::request::GenerateRequest;
-use crate::sampler::SamplerOptions;
 
 /// Side of the square of pixels that one element of the latent stands for.
 const SIZE_MULTIPLE: u32 = 8;
 const MIN_SIDE_PX: u32 = 64;
 /// Layers of CLIP's text encoder.
 const MAX_CLIP_SKIP: u32 = 12;
-const MAX_CHURN: f64 = 100.0;
-/// Above every noise level there is.
-const MAX_SIGMA: f64 = 1000.0;
-const MAX_CHURN_NOISE: f64 = 10.0;
-const MAX_RHO: f64 = 100.0;
-/// From here to its inverse the inverse of the beta distribution is exact.
-const MAX_BETA_SHAPE: f64 = 10.0;
-const MAX_NOISE_MULTIPLIER: f64 = 10.0;
-/// Past it UniPC's equations are too ill-conditioned to help.
-const MAX_UNIPC_ORDER: u32 = 10;
 
 /// Upper bounds that an operator may set.
 #[derive(Debug, Clone, PartialEq)]
@@ -71,7 +62,7 @@ impl Limits {
         }
         self.check_count(request, &mut problems);
         problems.whole("clip_skip", request.clip_skip, 1, MAX_CLIP_SKIP);
-        check_options(&request.options, &mut problems);
+        options::check(&request.options, &mut problems);
         problems.0
     }
 
@@ -101,32 +92,6 @@ impl Limits {
             );
         }
     }
-}
-
-fn check_options(options: &SamplerOptions, problems: &mut Problems) {
-    let churn = &options.churn;
-    problems.number("eta", options.eta.unwrap_or(0.0), 1.0);
-    problems.number("s_churn", churn.amount, MAX_CHURN);
-    problems.number("s_tmin", churn.min_sigma, MAX_SIGMA);
-    if churn.max_sigma != f64::INFINITY {
-        problems.number("s_tmax", churn.max_sigma, MAX_SIGMA);
-    }
-    problems.number("s_noise", churn.noise, MAX_CHURN_NOISE);
-    problems.number("s_min_uncond", options.ngms_sigma, MAX_SIGMA);
-    problems.number("skip_early_cond", options.skip_early_cond, 1.0);
-    problems.above_zero("sigma_min", options.sigma_min, MAX_SIGMA);
-    problems.above_zero("sigma_max", options.sigma_max, MAX_SIGMA);
-    problems.above_zero("rho", options.rho, MAX_RHO);
-    problems.above_zero("beta_dist_alpha", Some(options.beta_alpha), MAX_BETA_SHAPE);
-    problems.above_zero("beta_dist_beta", Some(options.beta_beta), MAX_BETA_SHAPE);
-    if let (Some(low), Some(high)) = (options.sigma_min, options.sigma_max)
-        && low >= high
-    {
-        problems.add("sigma_min", format!("sigma_min must be below sigma_max {high}, not {low}"));
-    }
-    problems.number("img2img_extra_noise", options.extra_noise, 1.0);
-    problems.number("initial_noise_multiplier", options.initial_noise_multiplier, MAX_NOISE_MULTIPLIER);
-    problems.whole("uni_pc_order", options.unipc.order, 1, MAX_UNIPC_ORDER);
 }
 
 /// The problems found so far. Each check says whether the field was fine.
@@ -185,7 +150,7 @@ mod tests {
     use super::*;
     use crate::fixture;
     use crate::request::Variation;
-    use crate::sampler::{Churn, Plan, Sampler};
+    use crate::sampler::{Churn, Plan, Sampler, SamplerOptions};
     use crate::schedule::{NoiseSchedule, Scheduler};
 
     /// Changes the example and returns the problems as `field: message`.

@@ -2,16 +2,21 @@
 //! Formulas and check tables: Karras et al. 2022, k-diffusion, and the published behaviour of web UIs.
 //! Knows nothing of what a sampler does at those levels.
 
+mod align_your_steps;
+mod beta;
 mod ddim;
 mod exponential;
 mod karras;
+mod kl_optimal;
 mod normal;
+mod polyexponential;
 mod sgm_uniform;
 mod simple;
 mod table;
 mod uniform;
 
-pub use table::{NoiseSchedule, NoiseTable, Prediction};
+pub(crate) use karras::between as karras_between;
+pub use table::{AlignedSteps, NoiseSchedule, NoiseTable, Prediction};
 
 /// How the noise levels of a run are spaced, in the order web UIs list them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -21,22 +26,30 @@ pub enum Scheduler {
     Uniform,
     Karras,
     Exponential,
+    Polyexponential,
     SgmUniform,
+    KlOptimal,
+    AlignYourSteps,
     Simple,
     Normal,
     Ddim,
+    Beta,
 }
 
 impl Scheduler {
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 12] = [
         Self::Automatic,
         Self::Uniform,
         Self::Karras,
         Self::Exponential,
+        Self::Polyexponential,
         Self::SgmUniform,
+        Self::KlOptimal,
+        Self::AlignYourSteps,
         Self::Simple,
         Self::Normal,
         Self::Ddim,
+        Self::Beta,
     ];
 
     /// The id on the wire.
@@ -46,10 +59,14 @@ impl Scheduler {
             Self::Uniform => "uniform",
             Self::Karras => "karras",
             Self::Exponential => "exponential",
+            Self::Polyexponential => "polyexponential",
             Self::SgmUniform => "sgm_uniform",
+            Self::KlOptimal => "kl_optimal",
+            Self::AlignYourSteps => "align_your_steps",
             Self::Simple => "simple",
             Self::Normal => "normal",
             Self::Ddim => "ddim",
+            Self::Beta => "beta",
         }
     }
 
@@ -60,10 +77,14 @@ impl Scheduler {
             Self::Uniform => "Uniform",
             Self::Karras => "Karras",
             Self::Exponential => "Exponential",
+            Self::Polyexponential => "Polyexponential",
             Self::SgmUniform => "SGM Uniform",
+            Self::KlOptimal => "KL Optimal",
+            Self::AlignYourSteps => "Align Your Steps",
             Self::Simple => "Simple",
             Self::Normal => "Normal",
             Self::Ddim => "DDIM",
+            Self::Beta => "Beta",
         }
     }
 
@@ -79,16 +100,19 @@ impl Scheduler {
     pub fn default_rho(self) -> f64 {
         match self {
             Self::Karras => karras::RHO,
+            Self::Polyexponential => polyexponential::RHO,
             _ => -1.0,
         }
     }
 
     /// Whether the spacing depends on the model's table and not only on its ends.
     pub fn need_inner_model(self) -> bool {
-        match self {
-            Self::Automatic | Self::Karras | Self::Exponential => false,
-            Self::Uniform | Self::SgmUniform | Self::Simple | Self::Normal | Self::Ddim => true,
-        }
+        matches!(self, Self::Uniform | Self::SgmUniform | Self::Simple | Self::Normal | Self::Ddim)
+    }
+
+    /// Whether the levels end in 0.
+    pub fn ends_in_zero(self) -> bool {
+        self != Self::KlOptimal
     }
 
     /// By name, label or alias, in any case.
@@ -128,7 +152,7 @@ impl Spacing {
     }
 }
 
-/// The noise levels of a run, falling, ending in 0. [`Scheduler::Automatic`] must have been replaced by the
+/// The noise levels of a run, falling, ending in 0 (but for [`Scheduler::KlOptimal`]). [`Scheduler::Automatic`] must have been replaced by the
 /// sampler's default before; it counts as [`Scheduler::Uniform`] here.
 ///
 /// Every spacing gives `steps + 1` values but [`Scheduler::Ddim`], which strides the table by whole timesteps and
@@ -142,12 +166,18 @@ pub fn sigmas(scheduler: Scheduler, table: &NoiseSchedule, steps: u32, spacing: 
         Scheduler::Automatic | Scheduler::Uniform => uniform::sigmas(table, n),
         Scheduler::Karras => karras::sigmas(table, n, spacing),
         Scheduler::Exponential => exponential::sigmas(table, n, spacing),
+        Scheduler::Polyexponential => polyexponential::sigmas(table, n, spacing),
+        Scheduler::KlOptimal => kl_optimal::sigmas(table, n, spacing),
+        Scheduler::AlignYourSteps => align_your_steps::sigmas(table, n),
+        Scheduler::Beta => beta::sigmas(table, n, spacing),
         Scheduler::SgmUniform => sgm_uniform::sigmas(table, n, spacing),
         Scheduler::Simple => simple::sigmas(table, n),
         Scheduler::Normal => normal::sigmas(table, n, spacing),
         Scheduler::Ddim => ddim::sigmas(table, n),
     };
-    sigmas.push(0.0);
+    if scheduler.ends_in_zero() {
+        sigmas.push(0.0);
+    }
     sigmas
 }
 
@@ -166,7 +196,18 @@ mod tests {
     /// Compares with a printed table, `tolerance` relative.
     #[track_caller]
     pub(super) fn check(scheduler: Scheduler, steps: u32, want: &[f64], tolerance: f64) {
-        let got = sigmas(scheduler, &NoiseSchedule::sd1(), steps, &Spacing::default());
+        check_spaced(scheduler, steps, &Spacing::default(), want, tolerance);
+    }
+
+    #[track_caller]
+    pub(super) fn check_spaced(
+        scheduler: Scheduler,
+        steps: u32,
+        spacing: &Spacing,
+        want: &[f64],
+        tolerance: f64,
+    ) {
+        let got = sigmas(scheduler, &NoiseSchedule::sd1(), steps, spacing);
         assert_eq!(got.len(), want.len(), "{got:?}");
         for (got, want) in got.iter().zip(want) {
             assert!((got - want).abs() <= tolerance * want.abs(), "{got} is not {want}");
@@ -182,7 +223,7 @@ mod tests {
             }
         }
         assert_eq!(Scheduler::parse("SGMUniform"), Some(Scheduler::SgmUniform));
-        assert_eq!(Scheduler::parse("polyexponential"), None);
+        assert_eq!(Scheduler::parse("polynomial"), None);
         assert_eq!(Scheduler::parse(""), None);
     }
 
@@ -200,9 +241,29 @@ mod tests {
         let table = NoiseSchedule::sd1();
         for scheduler in Scheduler::ALL.into_iter().filter(|s| *s != Scheduler::Ddim) {
             let got = sigmas(scheduler, &table, 1, &Spacing::default());
-            assert!((got[0] - table.sigma_max()).abs() < 1e-9 && got[1..] == [0.0], "{scheduler:?}: {got:?}");
+            let near = (got[0] - table.sigma_max()).abs() < 1e-3;
+            let end = if scheduler.ends_in_zero() { 0.0 } else { table.sigma_min() };
+            assert!(near && got.len() == 2 && (got[1] - end).abs() < 1e-12, "{scheduler:?}: {got:?}");
         }
         assert!(sigmas(Scheduler::Karras, &table, 0, &Spacing::default()).is_empty());
+    }
+
+    #[test]
+    fn asked_for_ends_are_the_ends_of_a_schedule_that_takes_them() {
+        let spacing = Spacing { sigma_min: Some(0.1), sigma_max: Some(10.0), ..Spacing::default() };
+        let table = NoiseSchedule::sd1();
+        for scheduler in [
+            Scheduler::Karras,
+            Scheduler::Exponential,
+            Scheduler::Polyexponential,
+            Scheduler::Normal,
+            Scheduler::Beta,
+        ] {
+            let got = sigmas(scheduler, &table, 7, &spacing);
+            assert!((got[0] - 10.0).abs() < 1e-9 && (got[6] - 0.1).abs() < 1e-9, "{scheduler:?}: {got:?}");
+        }
+        let smaller = sigmas(Scheduler::Karras, &table, 7, &Spacing { rho: Some(3.0), ..spacing });
+        assert!(smaller[3] > sigmas(Scheduler::Karras, &table, 7, &spacing)[3]);
     }
 
     proptest! {
@@ -212,8 +273,8 @@ mod tests {
             let scheduler = Scheduler::ALL[which];
             let got = sigmas(scheduler, &table, steps, &Spacing::default());
             prop_assert!(got.windows(2).all(|pair| pair[0] > pair[1]), "{scheduler:?}: {got:?}");
-            prop_assert_eq!(got.last(), Some(&0.0));
-            prop_assert!(got[0] <= table.sigma_max() * (1.0 + 1e-12));
+            prop_assert!(!scheduler.ends_in_zero() || got.last() == Some(&0.0));
+            prop_assert!(got[0] <= table.sigma_max() * (1.0 + 1e-4));
             if scheduler != Scheduler::Ddim {
                 prop_assert_eq!(got.len(), steps as usize + 1);
             }

@@ -1,10 +1,11 @@
 """Prints the tables that the Rust tests of this crate compare against.
 
-    pip install torch diffusers k-diffusion
-    python host/core/tests/reference_tables.py [schedules|samplers|noise|slerp|philox]
+    pip install torch diffusers k-diffusion torchsde scipy
+    python host/core/tests/reference_tables.py [schedules|samplers|noise|slerp|philox|seeds|brownian]
 
-The numbers come from k-diffusion (schedules, samplers), diffusers (DDIM) and torch (mt19937, norms); the closed
-form below stands in for a network so that no weights are needed.
+The numbers come from k-diffusion (schedules, samplers), diffusers (DDIM, PLMS, UniPC, LCM), scipy (beta), torch
+(mt19937, norms), numpy (seed sequences) and torchsde (Brownian motion); the closed form below stands in for a network
+so that no weights are needed.
 """
 
 import math
@@ -14,84 +15,8 @@ import k_diffusion.sampling as kd
 import numpy as np
 import torch
 
-STEPS = 6
-
-# Stable Diffusion 1: scaled-linear betas, the product in f64, stored as f32, then used as f64.
-betas = torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64) ** 2
-alphas_cumprod = torch.cumprod(1 - betas, 0).to(torch.float32).to(torch.float64)
-table = ((1 - alphas_cumprod) / alphas_cumprod) ** 0.5
-log_table = table.log()
-
-
-def sigma_to_t(sigma):
-    """Linear in log sigma, as k-diffusion's DiscreteSchedule does without quantisation."""
-    low = int((sigma.log() - log_table >= 0).cumsum(0).argmax().clamp(max=998))
-    w = ((log_table[low] - sigma.log()) / (log_table[low] - log_table[low + 1])).clamp(0, 1)
-    return (1 - w) * low + w * (low + 1)
-
-
-def t_to_sigma(t):
-    t = torch.as_tensor(t, dtype=torch.float64)
-    low, high, w = int(t.floor()), int(t.ceil()), t.frac()
-    return ((1 - w) * log_table[low] + w * log_table[high]).exp()
-
-
-def with_zero(values):
-    return torch.tensor([float(v) for v in values] + [0.0], dtype=torch.float64)
-
-
-def karras(n):
-    ramp = torch.linspace(0, 1, n, dtype=torch.float64)
-    low, high = table[0] ** (1 / 7), table[-1] ** (1 / 7)
-    return with_zero((high + ramp * (low - high)) ** 7)
-
-
-def spaced(first, last, n):
-    return with_zero([t_to_sigma(t) for t in torch.linspace(first, last, n, dtype=torch.float64)])
-
-
-SCHEDULES = {
-    "uniform": lambda n: spaced(999, 0, n),
-    "karras": karras,
-    "exponential": lambda n: with_zero(torch.linspace(table[-1].log(), table[0].log(), n, dtype=torch.float64).exp()),
-    "sgm_uniform": lambda n: with_zero(spaced(999, 0, n + 1)[:n]),
-    "simple": lambda n: with_zero([table[-(1 + int(x * 1000 / n))] for x in range(n)]),
-    "normal": lambda n: spaced(sigma_to_t(table[-1]), sigma_to_t(table[0]), n),
-    "ddim": lambda n: with_zero(table[1 :: max(1000 // n, 1)].flip(0)),
-}
-
-
-def gaussian(x, sigma):
-    """The exact denoiser for data drawn from a normal of mean 0.5 and variance 0.64."""
-    return (0.64 * x + 0.5 * sigma**2) / (0.64 + sigma**2)
-
-
-def unet(x, t):
-    """Predicts noise from the scaled input and a fractional timestep, as a network would."""
-    sigma = t_to_sigma(t)
-    x = x * (sigma**2 + 1) ** 0.5
-    return (x - gaussian(x, sigma)) / sigma
-
-
-def model(x, sigma, **_):
-    sigma = sigma.reshape(-1)[0]
-    return x - sigma * unet(x / (sigma**2 + 1) ** 0.5, sigma_to_t(sigma))
-
-
-class Draws:
-    """Noise that both sides can make: element i of draw k is sin(1 + 2.3 k + 0.7 i); draw 0 is the start."""
-
-    def __init__(self):
-        self.k = 0
-
-    def __call__(self, like):
-        values = [math.sin(1 + 2.3 * self.k + 0.7 * i) for i in range(like.numel())]
-        self.k += 1
-        return torch.tensor(values, dtype=torch.float64).reshape(like.shape)
-
-
-def show(name, values):
-    print(f"{name:34} [" + ", ".join(f"{float(v):.12g}" for v in values) + "]")
+from reference_model import SCHEDULES, STEPS, aligned, beta, karras, show, sigma_to_t, table
+from reference_samplers import samplers
 
 
 def schedules():
@@ -100,50 +25,19 @@ def schedules():
     # k-diffusion's own functions, in f32, as a check of the two closed forms above.
     show("karras (k-diffusion, f32)", kd.get_sigmas_karras(STEPS, float(table[0]), float(table[-1])))
     show("exponential (k-diffusion, f32)", kd.get_sigmas_exponential(STEPS, float(table[0]), float(table[-1])))
+    poly = kd.get_sigmas_polyexponential
+    show("polyexponential (k-diffusion, f32)", poly(STEPS, float(table[0]), float(table[-1])))
+    show("polyexponential rho 2 (k-diffusion, f32)", poly(STEPS, 0.1, 10.0, rho=2.0))
+    for n in (6, 20):
+        show(f"align_your_steps {n}", aligned(n))
+        show(f"beta {n}", beta(n))
+    show("beta 0.9 1.4", beta(6, 0.9, 1.4))
     from k_diffusion.external import DiscreteSchedule
 
     discrete = DiscreteSchedule(table.float(), quantize=False)
     show("uniform (k-diffusion, f32)", discrete.get_sigmas(STEPS))
     for sigma in (0.02, 0.0291671582, 0.5, 3.0, 14.0, 20.0):
         show(f"sigma_to_t({sigma})", [discrete.sigma_to_t(torch.tensor(sigma)), sigma_to_t(torch.tensor(sigma, dtype=torch.float64))])
-
-
-def samplers():
-    shape = torch.zeros(1, 4, dtype=torch.float64)
-    churn = dict(s_churn=3.0, s_tmin=0.4, s_noise=1.01)
-    cases = [
-        ("dpmpp_2m karras", kd.sample_dpmpp_2m, "karras", {}),
-        ("dpmpp_2m sgm_uniform", kd.sample_dpmpp_2m, "sgm_uniform", {}),
-        ("euler_a uniform", kd.sample_euler_ancestral, "uniform", {}),
-        ("euler_a karras eta 0.4", kd.sample_euler_ancestral, "karras", dict(eta=0.4)),
-        ("euler uniform", kd.sample_euler, "uniform", {}),
-        ("euler karras churn", kd.sample_euler, "karras", churn),
-        ("heun karras", kd.sample_heun, "karras", {}),
-        ("heun uniform churn", kd.sample_heun, "uniform", churn),
-    ]
-    for name, sample, schedule, extra in cases:
-        draws = Draws()
-        kd.torch.randn_like = draws
-        sigmas = SCHEDULES[schedule](STEPS)
-        x = draws(shape) * sigmas[0]
-        show(name, sample(model, x, sigmas, disable=True, **extra).reshape(-1))
-
-    from diffusers import DDIMScheduler
-
-    for steps, eta in ((5, 0.0), (8, 0.7)):
-        draws = Draws()
-        scheduler = DDIMScheduler(
-            beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear",
-            clip_sample=False, set_alpha_to_one=False, steps_offset=1,
-        )
-        scheduler.alphas_cumprod = alphas_cumprod
-        scheduler.set_timesteps(steps)
-        x = draws(shape)
-        # A1111 makes one evaluation less than it has timesteps; diffusers goes on to timestep 0.
-        for t in scheduler.timesteps[:-1]:
-            noise = draws(shape) if eta else None
-            x = scheduler.step(unet(x, t), int(t), x, eta=eta, variance_noise=noise).prev_sample
-        show(f"ddim {steps} steps eta {eta}", x.reshape(-1))
 
 
 def noise():
@@ -170,23 +64,66 @@ def slerp():
 
 
 def philox():
+    for seed, call in ((0, 0), (0, 1), (2**40 + 7, 2)):
+        show(f"philox seed {seed} call {call}", philox_normals(seed, call, 6))
+
+
+def philox_normals(seed, call, count):
     """Philox 4x32-10 in Python integers, after Salmon et al. 2011; the numbers web UIs call NV."""
     inverse = float(np.float32(2.3283064e-10))
     inverse_tau = float(np.float32(2.3283064e-10 * 6.2831855))
-    for seed, call in ((0, 0), (0, 1), (2**40 + 7, 2)):
-        values = []
-        for element in range(6):
-            c, k0, k1 = [call, 0, element, 0], seed & 0xFFFFFFFF, seed >> 32
-            for _ in range(10):
-                a, b = 0xD2511F53 * c[0], 0xCD9E8D57 * c[2]
-                c = [(b >> 32) ^ c[1] ^ k0, b & 0xFFFFFFFF, (a >> 32) ^ c[3] ^ k1, a & 0xFFFFFFFF]
-                k0, k1 = (k0 + 0x9E3779B9) & 0xFFFFFFFF, (k1 + 0xBB67AE85) & 0xFFFFFFFF
-            u, v = c[0] * inverse + inverse / 2, c[1] * inverse_tau + inverse_tau / 2
-            values.append(math.sqrt(-2 * math.log(u)) * math.sin(v))
-        show(f"philox seed {seed} call {call}", values)
+    values = []
+    for element in range(count):
+        c, k0, k1 = [call, 0, element, 0], seed & 0xFFFFFFFF, seed >> 32
+        for _ in range(10):
+            a, b = 0xD2511F53 * c[0], 0xCD9E8D57 * c[2]
+            c = [(b >> 32) ^ c[1] ^ k0, b & 0xFFFFFFFF, (a >> 32) ^ c[3] ^ k1, a & 0xFFFFFFFF]
+            k0, k1 = (k0 + 0x9E3779B9) & 0xFFFFFFFF, (k1 + 0xBB67AE85) & 0xFFFFFFFF
+        u, v = c[0] * inverse + inverse / 2, c[1] * inverse_tau + inverse_tau / 2
+        values.append(math.sqrt(-2 * math.log(u)) * math.sin(v))
+    return values
+
+
+def seeds():
+    """What numpy makes of a seed and a place in a tree."""
+    for entropy, spawn, pool in ((0, (), 4), (42, (3, 2), 24), (2**40 + 7, (0, 0), 24), (2**64 - 1, (2**33 + 5, 34), 24)):
+        words = np.random.SeedSequence(entropy, spawn_key=spawn, pool_size=pool).generate_state(4)
+        print(f"seed sequence {entropy} {spawn} {pool}", [int(word) for word in words])
+
+
+def brownian():
+    """torchsde's Brownian motion as k-diffusion drives it, by either source of normals."""
+    import torchsde._brownian.brownian_interval as interval
+
+    def nv(size, dtype, device, seed):
+        return torch.tensor(philox_normals(int(seed), 0, math.prod(size)), dtype=dtype).reshape(size)
+
+    cpu = interval._randn
+    shape = torch.zeros(4, 5)
+    for source, randn in (("cpu", cpu), ("nv", nv)):
+        interval._randn = randn
+        for name, seed, sigmas, second_order in (
+            ("karras", 7, karras(4), False),
+            ("exponential", 2**40 + 3, SCHEDULES["exponential"](5), False),
+            ("middle", 7, karras(4), True),
+        ):
+            levels = sigmas[sigmas > 0].float()
+            sampler = kd.BrownianTreeNoiseSampler(shape, levels.min(), levels.max(), seed=seed)
+            for sigma, to in zip(levels[:-1], levels[1:]):
+                there_and_back = lambda s: s.log().neg().neg().exp()
+                pairs = [(sigma, to)]
+                if second_order:
+                    middle = (sigma.double() * to.double()).sqrt().float()
+                    pairs = [(there_and_back(a), there_and_back(b)) for a, b in ((sigma, middle), (sigma, to))]
+                for a, b in pairs:
+                    drawn = sampler(a, b).reshape(-1)
+                    picked = [float(drawn[k]) for k in (0, 7, 19)]
+                    print(f"({source!r}, {name!r}, {seed}, {float(a)!r}, {float(b)!r}, {picked}),")
+    interval._randn = cpu
 
 
 if __name__ == "__main__":
     parts = {"schedules": schedules, "samplers": samplers, "noise": noise, "slerp": slerp, "philox": philox}
+    parts.update(seeds=seeds, brownian=brownian)
     for part in sys.argv[1:] or parts:
         parts[part]()

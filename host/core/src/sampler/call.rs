@@ -117,13 +117,17 @@ impl Call {
     /// A call on a latent in alpha space: `x = sqrt(a) * signal + sqrt(1 - a) * noise`, with the `a` of a timestep
     /// of the table. That is what the UNet takes as it is.
     pub(super) fn at_timestep(table: &NoiseSchedule, timestep: usize, step: usize) -> Self {
-        let alpha = table.alpha_cumprod(timestep);
+        Self::at_alpha(table, table.alpha_cumprod(timestep), timestep as f64, step)
+    }
+
+    /// The same between the timesteps of the table.
+    pub(super) fn at_alpha(table: &NoiseSchedule, alpha: f64, timestep: f64, step: usize) -> Self {
         let (signal, noise) = (alpha.sqrt(), (1.0 - alpha).sqrt());
         let (c_skip, c_out) = match table.prediction() {
             Prediction::Epsilon => (1.0 / signal, -noise / signal),
             Prediction::V => (signal, -noise),
         };
-        Self::new(noise / signal, timestep as f64, (1.0, c_skip, c_out), step)
+        Self::new(noise / signal, timestep, (1.0, c_skip, c_out), step)
     }
 
     fn new(sigma: f64, timestep: f64, (c_in, c_skip, c_out): (f64, f64, f64), step: usize) -> Self {
@@ -146,6 +150,22 @@ impl Call {
     pub(super) fn drawing(self) -> Self {
         let draw = if self.reads(Register::Noise) { Draw::Next } else { Draw::None };
         Self { draw, ..self }
+    }
+
+    /// The same call with the next draw asked for, whether it is used or not.
+    pub(super) fn drawing_always(self) -> Self {
+        Self { draw: Draw::Next, ..self }
+    }
+
+    /// The same call with the Brownian motion's increment from `from` to `to`, if any assignment names it. `sigmas`
+    /// are all levels of the run.
+    pub(super) fn drawing_brownian(self, from: f64, to: f64, sigmas: &[f64]) -> Self {
+        if !self.reads(Register::Noise) {
+            return self;
+        }
+        let highest = sigmas.iter().copied().fold(0.0, f64::max);
+        let lowest = sigmas.iter().copied().filter(|sigma| *sigma > 0.0).fold(highest, f64::min);
+        Self { draw: Draw::Brownian { from, to, lowest, highest }, ..self }
     }
 
     /// Whether the backend must be given a draw for this call.

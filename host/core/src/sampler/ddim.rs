@@ -14,15 +14,29 @@ pub(super) fn calls(table: &NoiseSchedule, timesteps: &[usize], eta: f64) -> Vec
 
 /// Noise is drawn in every call, also where eta takes none of it: later draws follow.
 fn call(table: &NoiseSchedule, from: usize, to: usize, eta: f64, step: usize) -> Call {
-    let (alpha, next) = (table.alpha_cumprod(from), table.alpha_cumprod(to));
-    let (signal, noise) = (alpha.sqrt(), (1.0 - alpha).sqrt());
-    let added = eta * ((1.0 - next) / (1.0 - alpha) * (1.0 - alpha / next)).sqrt();
-    // eps = (x - sqrt(a) * denoised) / sqrt(1 - a), and what is left of it points to the next level. An eta above
-    // 1 may ask for more noise than that level holds.
-    let direction = (1.0 - next - added * added).max(0.0).sqrt() / noise;
-    let terms = [(direction, X), (next.sqrt() - direction * signal, Denoised), (added, Noise)];
+    let Step { signal, next_signal, direction, added } = Step::new(table, from, to, eta);
+    let terms = [(direction, X), (next_signal - direction * signal, Denoised), (added, Noise)];
     let after = vec![Assign::new(X, terms)];
     Call { after, draw: Draw::Next, ..Call::at_timestep(table, from, step) }
+}
+
+/// The numbers of one step: `x' = next_signal * denoised + direction * (x - signal * denoised) + added * noise`.
+pub(super) struct Step {
+    pub(super) signal: f64,
+    pub(super) next_signal: f64,
+    pub(super) direction: f64,
+    pub(super) added: f64,
+}
+
+impl Step {
+    pub(super) fn new(table: &NoiseSchedule, from: usize, to: usize, eta: f64) -> Self {
+        let (alpha, next) = (table.alpha_cumprod(from), table.alpha_cumprod(to));
+        let added = eta * ((1.0 - next) / (1.0 - alpha) * (1.0 - alpha / next)).max(0.0).sqrt();
+        // eps = (x - sqrt(a) * denoised) / sqrt(1 - a), and what is left of it points to the next level. An eta
+        // above 1 may ask for more noise than that level holds.
+        let direction = ((1.0 - next - added * added).max(0.0) / (1.0 - alpha)).sqrt();
+        Self { signal: alpha.sqrt(), next_signal: next.sqrt(), direction, added }
+    }
 }
 
 #[cfg(test)]

@@ -1,26 +1,19 @@
 //! Euler a: an Euler step to below the next level, then fresh noise up to it (k-diffusion's
 //! `sample_euler_ancestral`). Noise is not scaled by `s_noise`, as in web UIs.
 
-use super::Register::{Denoised, Noise, X};
-use super::{Assign, Call};
+use super::Call;
+use super::ancestral::{split, straight};
 use crate::schedule::NoiseSchedule;
 
 pub(super) fn calls(table: &NoiseSchedule, sigmas: &[f64], eta: f64) -> Vec<Call> {
     let step = |(i, pair): (usize, &[f64])| {
-        let (sigma, next) = (pair[0], pair[1]);
-        let (down, up) = split(sigma, next, eta);
-        let keep = down / sigma;
-        let after = vec![Assign::new(X, [(keep, X), (1.0 - keep, Denoised), (up, Noise)])];
-        Call { after, ..Call::at_sigma(table, sigma, i) }.drawing()
+        let (down, up) = split(pair[0], pair[1], eta);
+        let after = vec![straight(pair[0], down, up)];
+        let call = Call { after, ..Call::at_sigma(table, pair[0], i) };
+        // A draw is taken wherever noise could be added, also at eta 0: later draws follow.
+        if pair[1] > 0.0 { call.drawing_always() } else { call }
     };
     sigmas.windows(2).enumerate().map(step).collect()
-}
-
-/// Parts a step into the level to go down to and the noise to add there; their squares sum to `next` squared.
-fn split(sigma: f64, next: f64, eta: f64) -> (f64, f64) {
-    let variance = next * next * (sigma * sigma - next * next) / (sigma * sigma);
-    let up = next.min(eta * variance.sqrt());
-    ((next * next - up * up).sqrt(), up)
 }
 
 #[cfg(test)]

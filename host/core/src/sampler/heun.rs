@@ -2,6 +2,7 @@
 //! where an Euler step would end, and the mean of both slopes; the step to level 0 has only the first.
 
 use super::Register::{Denoised, Saved, X};
+use super::ancestral::straight;
 use super::{Assign, Call, Churn, euler};
 use crate::schedule::NoiseSchedule;
 
@@ -9,24 +10,34 @@ pub(super) fn calls(table: &NoiseSchedule, sigmas: &[f64], churn: &Churn) -> Vec
     let steps = sigmas.len().saturating_sub(1);
     let mut calls = Vec::with_capacity(2 * steps);
     for (i, pair) in sigmas.windows(2).enumerate() {
-        let next = pair[1];
         let (sigma, before) = euler::churned(pair[0], steps, churn);
-        let keep = next / sigma;
-        let euler_step = Assign::new(X, [(keep, X), (1.0 - keep, Denoised)]);
-        let first = Call { before, ..Call::at_sigma(table, sigma, i) }.drawing();
-        if next == 0.0 {
-            calls.push(Call { after: vec![euler_step], ..first });
-            continue;
-        }
-        // Half of the step goes by each slope: the first half is kept aside, the second call adds its own.
-        let half = (next - sigma) / (2.0 * sigma);
-        let half_step = Assign::new(Saved(0), [(1.0 + half, X), (-half, Denoised)]);
-        calls.push(Call { after: vec![half_step, euler_step], ..first });
-        let half = (next - sigma) / (2.0 * next);
-        let other_half = Assign::new(X, [(1.0, Saved(0)), (half, X), (-half, Denoised)]);
-        calls.push(Call { after: vec![other_half], ..Call::at_sigma(table, next, i) });
+        push_step(&mut calls, table, i, sigma, pair[1], before);
     }
     calls
+}
+
+/// One step; `before` has been done to reach `sigma`.
+pub(super) fn push_step(
+    calls: &mut Vec<Call>,
+    table: &NoiseSchedule,
+    i: usize,
+    sigma: f64,
+    next: f64,
+    before: Vec<Assign>,
+) {
+    let euler_step = straight(sigma, next, 0.0);
+    let first = Call { before, ..Call::at_sigma(table, sigma, i) }.drawing();
+    if next == 0.0 {
+        calls.push(Call { after: vec![euler_step], ..first });
+        return;
+    }
+    // Half of the step goes by each slope: the first half is kept aside, the second call adds its own.
+    let half = (next - sigma) / (2.0 * sigma);
+    let half_step = Assign::new(Saved(0), [(1.0 + half, X), (-half, Denoised)]);
+    calls.push(Call { after: vec![half_step, euler_step], ..first });
+    let half = (next - sigma) / (2.0 * next);
+    let other_half = Assign::new(X, [(1.0, Saved(0)), (half, X), (-half, Denoised)]);
+    calls.push(Call { after: vec![other_half], ..Call::at_sigma(table, next, i) });
 }
 
 #[cfg(test)]

@@ -1,19 +1,30 @@
 //! A pass's UNet calls, worked out in full before the first one runs: every coefficient is known from the noise
-//! levels alone. The engine takes one call at a time and never looks inside.
+//! levels alone, but for DPM adaptive. The engine takes one call at a time and never looks inside.
 
-use super::start::Course;
-use super::{Call, Pass, Sampler, Start, ddim, dpmpp_2m, euler, euler_ancestral, heun};
+use super::dpm_adaptive::Solver;
+use super::dpmpp_2m_sde::Rule;
+use super::start::{Course, Levels};
+use super::{
+    Call, Pass, Sampler, Start, ddim, ddim_cfgpp, dpm_fast, dpm2, dpmpp_2m, dpmpp_2m_sde, dpmpp_2s_ancestral,
+    dpmpp_3m_sde, dpmpp_sde, euler, euler_ancestral, heun, lcm, lms, plms, restart, unipc,
+};
 use crate::schedule::NoiseSchedule;
 
 /// The calls of one picture in one pass, in order, and how many of them have been handed out.
 #[derive(Debug, Clone)]
 pub struct Plan {
     start: Start,
-    calls: Vec<Call>,
-    done: usize,
+    source: Source,
     skips: Skips,
     timestep_sampler: bool,
     clock_total: u32,
+}
+
+/// Where calls come from.
+#[derive(Debug, Clone)]
+enum Source {
+    Fixed { calls: Vec<Call>, done: usize },
+    Adaptive(Box<Solver>),
 }
 
 /// Why there is no plan for a pass. Limits refuse the same earlier; a plan does not rely on them.
@@ -25,26 +36,28 @@ pub enum PlanError {
     NotUsable { field: &'static str, value: f64 },
     #[error("{field} is {value}; send a finite number above 0, or leave it out")]
     NotPositive { field: &'static str, value: f64 },
+    #[error("sigma_min {low} is not below sigma_max {high}; the model's own are {least} to {most}")]
+    Ends { low: f64, high: f64, least: f64, most: f64 },
 }
 
 impl Plan {
     /// Works out every call. `table` is the noise table of the request's model.
     pub fn new(pass: &Pass, table: &NoiseSchedule) -> Result<Self, PlanError> {
         pass.check()?;
+        let (low, high) = pass.spacing().ends(table);
+        if low >= high {
+            return Err(PlanError::Ends { low, high, least: table.sigma_min(), most: table.sigma_max() });
+        }
         let (course, levels) = Course::new(pass, table);
-        let (eta, churn) = (pass.eta(), &pass.options.churn);
-        let calls = match pass.sampler {
-            Sampler::Dpmpp2m => dpmpp_2m::calls(table, levels.sigmas()),
-            Sampler::EulerA => euler_ancestral::calls(table, levels.sigmas(), eta),
-            Sampler::Euler => euler::calls(table, levels.sigmas(), churn),
-            Sampler::Heun => heun::calls(table, levels.sigmas(), churn),
-            Sampler::Ddim => ddim::calls(table, levels.timesteps(), eta),
+        let source = if pass.sampler == Sampler::DpmAdaptive {
+            Source::Adaptive(Box::new(Solver::new(table, levels.ends().0, pass.eta())))
+        } else {
+            Source::Fixed { calls: fixed_calls(pass, table, &levels), done: 0 }
         };
         let doubled = |steps: u32| if pass.sampler.is_second_order() { 2 * steps } else { steps };
         Ok(Self {
             start: course.start,
-            calls,
-            done: 0,
+            source,
             skips: Skips::new(pass, doubled(course.steps)),
             timestep_sampler: pass.sampler.is_timestep_sampler(),
             clock_total: doubled(pass.steps),
@@ -59,21 +72,34 @@ impl Plan {
     /// The next call, or `None` when the pass is done. `measured` is the answer to the last call's
     /// [`Call::measure`].
     pub fn next_call(&mut self, measured: Option<f64>) -> Option<Call> {
-        let _ = measured;
-        let mut call = self.calls.get(self.done)?.clone();
-        call.guidance.skip_unconditional = self.skips.skip(self.done as u32, call.sigma);
-        self.done += 1;
+        let number = self.calls_done();
+        let mut call = match &mut self.source {
+            Source::Fixed { calls, done } => {
+                let call = calls.get(*done)?.clone();
+                *done += 1;
+                call
+            }
+            Source::Adaptive(solver) => solver.next_call(measured)?,
+        };
+        call.guidance.skip_unconditional = self.skips.skip(number, call.sigma);
         Some(call)
     }
 
-    /// UNet calls in all. 0 when a denoising strength asks for none: the latent is then finished as it starts.
+    /// UNet calls in all; for DPM adaptive an estimate that is never below [`Plan::calls_done`]. 0 when a denoising
+    /// strength asks for none: the latent is then finished as it starts.
     pub fn total_calls(&self) -> u32 {
-        self.calls.len() as u32
+        match &self.source {
+            Source::Fixed { calls, .. } => calls.len() as u32,
+            Source::Adaptive(solver) => solver.total_calls(),
+        }
     }
 
     /// Calls handed out so far.
     pub fn calls_done(&self) -> u32 {
-        self.done as u32
+        match &self.source {
+            Source::Fixed { done, .. } => *done as u32,
+            Source::Adaptive(solver) => solver.calls_done(),
+        }
     }
 
     /// Masked areas are put back before each call rather than after it: so do timestep samplers.
@@ -85,6 +111,42 @@ impl Plan {
     /// is [`Plan::calls_done`].
     pub fn prompt_clock_total(&self) -> u32 {
         self.clock_total
+    }
+}
+
+fn fixed_calls(pass: &Pass, table: &NoiseSchedule, levels: &Levels) -> Vec<Call> {
+    let (eta, churn) = (pass.eta(), &pass.options.churn);
+    let (sigmas, timesteps) = (levels.sigmas(), levels.timesteps());
+    match pass.sampler {
+        Sampler::Dpmpp2m => dpmpp_2m::calls(table, sigmas),
+        Sampler::DpmppSde => dpmpp_sde::calls(table, sigmas, eta, churn.noise),
+        Sampler::Dpmpp2mSde => dpmpp_2m_sde::calls(table, sigmas, eta, churn.noise, Rule::Midpoint),
+        Sampler::Dpmpp2mSdeHeun => dpmpp_2m_sde::calls(table, sigmas, eta, churn.noise, Rule::Heun),
+        Sampler::Dpmpp2sA => dpmpp_2s_ancestral::calls(table, sigmas, eta, churn.noise),
+        Sampler::Dpmpp3mSde => dpmpp_3m_sde::calls(table, sigmas, eta, churn.noise),
+        Sampler::EulerA => euler_ancestral::calls(table, sigmas, eta),
+        Sampler::Euler => euler::calls(table, sigmas, churn),
+        Sampler::Lms => lms::calls(table, sigmas),
+        Sampler::Heun => heun::calls(table, sigmas, churn),
+        Sampler::Dpm2 => dpm2::calls(table, sigmas, churn),
+        Sampler::Dpm2A => dpm2::ancestral_calls(table, sigmas, eta, churn.noise),
+        Sampler::DpmFast => {
+            let (ends, steps) = levels.ends();
+            dpm_fast::calls(table, ends, steps, eta, churn.noise)
+        }
+        // It makes its calls as it goes.
+        Sampler::DpmAdaptive => Vec::new(),
+        Sampler::Restart => restart::calls(table, sigmas),
+        Sampler::Ddim => ddim::calls(table, timesteps, eta),
+        Sampler::DdimCfgpp => ddim_cfgpp::calls(table, timesteps, eta),
+        Sampler::Plms => plms::calls(table, timesteps),
+        Sampler::UniPc => {
+            // From noise alone it starts at the table's end; else where the latent was noised to, nearly.
+            let end = table.sigmas().len() - 1;
+            let from = if pass.denoise.is_some() { timesteps.last().copied().unwrap_or(0) } else { end };
+            unipc::calls(table, from as f64, timesteps.len(), &pass.options.unipc)
+        }
+        Sampler::Lcm => lcm::calls(table, sigmas),
     }
 }
 

@@ -1,7 +1,7 @@
 //! Where a pass begins and which levels it visits: the whole schedule from noise, or its end from a noised latent.
 //! The rules of image-to-image are those web UIs publish.
 
-use super::{Denoise, Pass, Start, timesteps};
+use super::{Denoise, Pass, Sampler, Start, lcm, timesteps};
 use crate::schedule::{self, NoiseSchedule};
 
 /// Above it a strength counts as this, so that an index stays inside the schedule.
@@ -20,6 +20,8 @@ pub(super) struct Course {
 pub(super) enum Levels {
     /// Falling noise levels; the last is usually 0. No calls when there is none.
     Sigmas(Vec<f64>),
+    /// The ends of a run whose steps are the sampler's own making, both above 0. No calls when they are equal.
+    Ends { low: f64, high: f64, steps: usize },
     /// Rising timesteps; the first is where the run ends. No calls when there are less than two.
     Timesteps(Vec<usize>),
 }
@@ -27,6 +29,10 @@ pub(super) enum Levels {
 impl Levels {
     pub(super) fn sigmas(&self) -> &[f64] {
         if let Self::Sigmas(sigmas) = self { sigmas } else { &[] }
+    }
+
+    pub(super) fn ends(&self) -> ((f64, f64), usize) {
+        if let Self::Ends { low, high, steps } = *self { ((low, high), steps) } else { ((1.0, 1.0), 0) }
     }
 
     pub(super) fn timesteps(&self) -> &[usize] {
@@ -68,18 +74,34 @@ const UNTOUCHED: Start = Start { latent: 1.0, noise: 0.0 };
 fn by_sigmas(pass: &Pass, table: &NoiseSchedule, length: u32, encoded: Option<u32>) -> (Start, Levels) {
     let options = &pass.options;
     let sigmas = levels(pass, table, length);
+    let own_levels = pass.sampler.makes_its_own_levels();
     let Some(encoded) = encoded else {
+        if own_levels {
+            let (low, high) = (table.sigma_min(), table.sigma_max());
+            let start = Start { latent: 0.0, noise: first_noise(pass, high) };
+            return (start, Levels::Ends { low, high, steps: pass.steps as usize });
+        }
         let first = sigmas.first().copied().unwrap_or(0.0);
-        let noise = if options.sgm_noise_multiplier { (first * first + 1.0).sqrt() } else { first };
-        return (Start { latent: 0.0, noise }, Levels::Sigmas(sigmas));
+        return (Start { latent: 0.0, noise: first_noise(pass, first) }, Levels::Sigmas(sigmas));
     };
     let Some(from) = (length as usize).checked_sub(encoded as usize + 1) else {
         return (UNTOUCHED, Levels::Sigmas(Vec::new()));
     };
-    let sigmas = sigmas.get(from..).unwrap_or_default().to_vec();
+    let mut sigmas = sigmas.get(from..).unwrap_or_default().to_vec();
+    // Exact steps of a small strength may ask for a schedule longer than the table, which then repeats levels.
+    sigmas.dedup();
     let Some(first) = sigmas.first() else { return (UNTOUCHED, Levels::Sigmas(sigmas)) };
     let noise = (first + options.extra_noise) * options.initial_noise_multiplier;
-    (Start { latent: 1.0, noise }, Levels::Sigmas(sigmas))
+    let start = Start { latent: 1.0, noise };
+    match *sigmas {
+        [high, .., low, _] if own_levels => (start, Levels::Ends { low, high, steps: sigmas.len() - 1 }),
+        [high, _] if own_levels => (start, Levels::Ends { low: high, high, steps: 1 }),
+        _ => (start, Levels::Sigmas(sigmas)),
+    }
+}
+
+fn first_noise(pass: &Pass, sigma: f64) -> f64 {
+    if pass.options.sgm_noise_multiplier { (sigma * sigma + 1.0).sqrt() } else { sigma }
 }
 
 /// The schedule of a sigma sampler. "Discard" asks for one level more and drops the one before the last.
@@ -87,6 +109,8 @@ fn levels(pass: &Pass, table: &NoiseSchedule, length: u32) -> Vec<f64> {
     if length == 0 {
         return Vec::new();
     }
+    let own_table = (pass.sampler == Sampler::Lcm).then(|| lcm::table(table));
+    let table = own_table.as_ref().unwrap_or(table);
     let discard = discards(pass);
     let steps = length + u32::from(discard);
     let mut sigmas = schedule::sigmas(pass.resolved_scheduler(), table, steps, &pass.spacing());
@@ -120,7 +144,7 @@ fn by_timesteps(pass: &Pass, table: &NoiseSchedule, length: u32, encoded: Option
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sampler::{Plan, Sampler};
+    use crate::sampler::Plan;
     use crate::schedule::Scheduler;
 
     fn pass(sampler: Sampler, strength: f64, exact_steps: bool) -> Pass {

@@ -7,7 +7,15 @@ pub(super) const RHO: f64 = 7.0;
 
 pub(super) fn sigmas(table: &NoiseSchedule, n: usize, spacing: &Spacing) -> Vec<f64> {
     let (low, high) = spacing.ends(table);
-    let rho = spacing.rho.unwrap_or(RHO);
+    spaced(low, high, n, spacing.rho.unwrap_or(RHO))
+}
+
+/// `n` levels from `high` to `low` with the paper's exponent.
+pub(crate) fn between(low: f64, high: f64, n: usize) -> Vec<f64> {
+    spaced(low, high, n, RHO)
+}
+
+fn spaced(low: f64, high: f64, n: usize, rho: f64) -> Vec<f64> {
     let root = |sigma: f64| sigma.powf(1.0 / rho);
     linspace(root(high), root(low), n).map(|r| r.powf(rho)).collect()
 }

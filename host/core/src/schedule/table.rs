@@ -28,10 +28,20 @@ pub enum NoiseTable {
     ZeroTerminalSnr,
 }
 
+/// Whose published levels "align your steps" takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum AlignedSteps {
+    /// Stable Diffusion 1, and 2.
+    #[default]
+    Sd1,
+    Sdxl,
+}
+
 /// Noise levels by timestep, rising, and what the network predicts at them.
 #[derive(Debug, Clone, PartialEq)]
 pub struct NoiseSchedule {
     prediction: Prediction,
+    aligned_steps: AlignedSteps,
     alphas_cumprod: Vec<f64>,
     sigmas: Vec<f64>,
     log_sigmas: Vec<f64>,
@@ -63,7 +73,25 @@ impl NoiseSchedule {
     fn from_alphas(prediction: Prediction, alphas_cumprod: Vec<f64>) -> Self {
         let sigmas: Vec<f64> = alphas_cumprod.iter().map(|a| ((1.0 - a) / a).sqrt()).collect();
         let log_sigmas = sigmas.iter().map(|s| s.ln()).collect();
-        Self { prediction, alphas_cumprod, sigmas, log_sigmas }
+        let aligned_steps = AlignedSteps::default();
+        Self { prediction, aligned_steps, alphas_cumprod, sigmas, log_sigmas }
+    }
+
+    /// The same table with another model's levels for "align your steps".
+    pub fn with_aligned_steps(self, aligned_steps: AlignedSteps) -> Self {
+        Self { aligned_steps, ..self }
+    }
+
+    pub fn aligned_steps(&self) -> AlignedSteps {
+        self.aligned_steps
+    }
+
+    /// A table of every `stride`-th level, counted so that the last one stays.
+    pub fn every(&self, stride: usize) -> Self {
+        let stride = stride.max(1);
+        let from = (self.alphas_cumprod.len() + stride - 1) % stride;
+        let alphas = self.alphas_cumprod.iter().skip(from).step_by(stride).copied().collect();
+        Self::from_alphas(self.prediction, alphas).with_aligned_steps(self.aligned_steps)
     }
 
     pub fn prediction(&self) -> Prediction {
@@ -93,6 +121,11 @@ impl NoiseSchedule {
         let t = t.clamp(0.0, (self.log_sigmas.len() - 1) as f64);
         let (low, high, weight) = (t.floor() as usize, t.ceil() as usize, t.fract());
         ((1.0 - weight) * self.log_sigmas[low] + weight * self.log_sigmas[high]).exp()
+    }
+
+    /// The timestep whose level is nearest in its logarithm.
+    pub fn nearest_timestep(&self, sigma: f64) -> usize {
+        self.timestep_of(sigma).round() as usize
     }
 
     /// The fractional timestep of a noise level: 0 for anything below the table, 999 for anything above.

@@ -222,7 +222,7 @@ pub(crate) fn step(backend: &mut TorchBackend, drawings: &mut [&mut Drawing]) ->
     if rows.is_empty() {
         return false;
     }
-    backend.step(&mut rows).unwrap().into_iter().for_each(|result| drop(result.unwrap()));
+    backend.step(&mut rows).unwrap().into_iter().for_each(|result| assert_eq!(result.unwrap(), None));
     true
 }
 
