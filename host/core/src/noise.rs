@@ -2,8 +2,10 @@
 //! keeps one of these per picture, so that a batch equals single runs. Semantics follow web UIs; the generators
 //! follow PyTorch. Knows nothing of samplers.
 
+mod brownian;
 mod mt19937;
 mod philox;
+mod seed_sequence;
 mod slerp;
 
 pub use mt19937::Mt19937;
@@ -30,6 +32,7 @@ pub struct ImageNoise {
     seed_resize: Option<(u32, u32)>,
     ensd: u64,
     generator: Generator,
+    motion: Option<brownian::Brownian>,
 }
 
 impl ImageNoise {
@@ -46,7 +49,7 @@ impl ImageNoise {
         ensd: u64,
     ) -> Self {
         let generator = Generator::new(source, seed);
-        Self { source, seed, subseed, strength, latent, seed_resize, ensd, generator }
+        Self { source, seed, subseed, strength, latent, seed_resize, ensd, generator, motion: None }
     }
 
     /// The generator of picture `index` of a request.
@@ -95,9 +98,16 @@ impl ImageNoise {
 
     /// The increment of this picture's Brownian motion from level `from` to level `to`, divided by the root of their
     /// distance: standard normal. `span` is the lowest and the highest level of the run, equal in all calls.
+    ///
+    /// The motion is the seed's own: neither a variation nor the seed delta changes it, and it takes no draws.
     pub fn brownian(&mut self, from: f64, to: f64, span: (f64, f64)) -> Vec<f32> {
-        debug_assert!(span.0 <= from.min(to) && from.max(to) <= span.1, "{from} to {to} is not in {span:?}");
-        self.draw()
+        let (source, seed, elements) = (self.source, self.seed, elements(self.latent));
+        let fresh = || brownian::Brownian::new(source, seed, elements, span);
+        let motion = self.motion.get_or_insert_with(fresh);
+        if !motion.spans(span) {
+            *motion = fresh();
+        }
+        motion.increment(from, to)
     }
 }
 
@@ -187,6 +197,19 @@ mod tests {
         assert_eq!(image.first(), Philox::new(u64::MAX).randn(24));
         let mut later = Philox::new(2);
         assert_eq!((image.draw(), image.draw()), (later.randn(24), later.randn(24)));
+    }
+
+    #[test]
+    fn brownian_increments_take_no_draws_and_look_at_the_seed_alone() {
+        let mut plain = ImageNoise::new(NoiseSource::Cpu, 7, 0, 0.0, LATENT, None, 0);
+        let mut varied = ImageNoise::new(NoiseSource::Cpu, 7, 8, 0.5, LATENT, None, 31337);
+        assert_ne!(plain.first(), varied.first());
+        let mut untouched = plain.clone();
+        let increment = plain.brownian(10.0, 2.0, (0.1, 14.0));
+        assert_eq!(increment, varied.brownian(10.0, 2.0, (0.1, 14.0)));
+        assert_eq!(plain.draw(), untouched.draw());
+        // Another run has another path.
+        assert_ne!(increment, plain.brownian(10.0, 2.0, (0.1, 10.0)));
     }
 
     #[test]
