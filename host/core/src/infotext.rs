@@ -6,7 +6,6 @@ mod quote;
 mod read;
 
 use crate::request::{Emphasis, GenerateRequest, NoiseSource};
-use crate::sampler::Sampler;
 use crate::schedule::Scheduler;
 
 /// A picture's text in parts.
@@ -120,7 +119,7 @@ pub fn of(
         .optional_field("ENSD", uses_delta.then_some(request.eta_noise_seed_delta))
         .field("RNG", noise_source_name(request.noise_source))
         .optional_field("Emphasis", emphasis_name(request.emphasis, prompts))
-        .optional_field(if sampler == Sampler::Ddim { "Eta DDIM" } else { "Eta" }, eta)
+        .optional_field(if sampler.is_timestep_sampler() { "Eta DDIM" } else { "Eta" }, eta)
         .optional_field("Sigma churn", (churns && churn.amount != 0.0).then_some(churn.amount))
         .optional_field("Sigma tmin", (churns && churn.min_sigma != 0.0).then_some(churn.min_sigma))
         .optional_field("Sigma tmax", (churns && churn.max_sigma.is_finite()).then_some(churn.max_sigma))
@@ -164,7 +163,7 @@ mod tests {
     use super::*;
     use crate::fixture;
     use crate::request::Variation;
-    use crate::sampler::{Churn, SamplerOptions};
+    use crate::sampler::{Churn, Sampler, SamplerOptions};
 
     fn text(request: &GenerateRequest, image: u32) -> String {
         let prompts = (request.prompt.as_str(), request.negative_prompt.as_str());

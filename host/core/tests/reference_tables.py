@@ -15,7 +15,7 @@ import k_diffusion.sampling as kd
 import numpy as np
 import torch
 
-from reference_model import SCHEDULES, STEPS, aligned, beta, karras, show, sigma_to_t, table
+from reference_model import SCHEDULES, STEPS, aligned, alphas_cumprod, beta, karras, show, sigma_to_t, table
 from reference_samplers import samplers
 
 
@@ -31,6 +31,11 @@ def schedules():
     for n in (6, 20):
         show(f"align_your_steps {n}", aligned(n))
         show(f"beta {n}", beta(n))
+    # Without terminal signal (Lin et al. 2023): shifted to end in 0, scaled to begin as before.
+    root = alphas_cumprod**0.5
+    rescaled = (((root - root[-1]) * root[0] / (root[0] - root[-1])) ** 2).float().double()
+    rescaled[-1] = 4.8973451890853435e-08
+    show("zero terminal SNR 0, 500, 998, 999", [((1 - rescaled[i]) / rescaled[i]) ** 0.5 for i in (0, 500, 998, 999)])
     show("beta 0.9 1.4", beta(6, 0.9, 1.4))
     from k_diffusion.external import DiscreteSchedule
 

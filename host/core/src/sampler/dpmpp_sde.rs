@@ -39,7 +39,7 @@ fn there_and_back(sigma: f64) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use crate::sampler::reference::agrees;
+    use crate::sampler::reference::{agrees, run};
     use crate::sampler::{Draw, Pass, Plan, Sampler, SamplerOptions};
     use crate::schedule::{NoiseSchedule, Scheduler};
 
@@ -53,6 +53,15 @@ mod tests {
     fn agrees_with_k_diffusion() {
         agrees(&pass(None), [0.460931172403, 0.403932258972, 0.391412977199, 0.429261340919]);
         agrees(&pass(Some(0.4)), [0.771325991931, 0.892462186376, 0.819528689479, 0.586827264447]);
+    }
+
+    #[test]
+    fn without_eta_it_is_the_single_step_solver() {
+        let noisy = pass(Some(0.0));
+        let single = Pass { sampler: Sampler::Dpmpp2sA, ..noisy.clone() };
+        for (a, b) in run(&noisy, |x, _| x.tanh()).iter().zip(run(&single, |x, _| x.tanh())) {
+            assert!((a - b).abs() < 1e-12, "{a} is not {b}");
+        }
     }
 
     #[test]

@@ -187,6 +187,28 @@ mod tests {
     }
 
     #[test]
+    fn samplers_with_their_own_levels_take_the_ends_of_what_is_run() {
+        let table = NoiseSchedule::sd1();
+        let ends = |pass: &Pass| Course::new(pass, &table).1.ends();
+        let whole = Pass::new(Sampler::DpmFast, Scheduler::Karras, 20);
+        assert_eq!(ends(&whole), ((table.sigma_min(), table.sigma_max()), 20));
+        let even = schedule::sigmas(Scheduler::Uniform, &table, 20, &Default::default());
+        assert_eq!(ends(&pass(Sampler::DpmFast, 0.75, false)), ((even[19], even[4]), 16));
+        // One level has no way to go.
+        let plan = Plan::new(&pass(Sampler::DpmAdaptive, 0.0, false), &table).unwrap();
+        assert_eq!((plan.total_calls(), plan.start().noise), (0, even[19]));
+    }
+
+    #[test]
+    fn lcm_starts_among_the_levels_it_knows() {
+        let table = NoiseSchedule::sd1();
+        let plan = Plan::new(&pass(Sampler::Lcm, 0.5, true), &table).unwrap();
+        let known = lcm::table(&table);
+        let whole = schedule::sigmas(Scheduler::Uniform, &known, 40, &Default::default());
+        assert_eq!((plan.start().noise, plan.total_calls()), (whole[20], 20));
+    }
+
+    #[test]
     fn no_strength_with_exact_steps_leaves_the_latent_alone() {
         for sampler in [Sampler::Euler, Sampler::Ddim] {
             let plan = Plan::new(&pass(sampler, 0.0, true), &NoiseSchedule::sd1()).unwrap();
