@@ -5,7 +5,9 @@
 //! its own types to and from these.
 
 pub mod control;
+pub mod hires;
 pub mod ids;
+pub mod img2img;
 pub mod infotext;
 pub mod limits;
 pub mod noise;

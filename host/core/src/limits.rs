@@ -3,6 +3,7 @@
 
 mod options;
 
+use crate::hires::{Hires, HiresSize};
 use crate::request::GenerateRequest;
 
 /// Side of the square of pixels that one element of the latent stands for.
@@ -10,6 +11,8 @@ const SIZE_MULTIPLE: u32 = 8;
 const MIN_SIDE_PX: u32 = 64;
 /// Layers of CLIP's text encoder.
 const MAX_CLIP_SKIP: u32 = 12;
+/// Wider blurs spread a mask over any picture.
+const MAX_BLUR_PX: u32 = 256;
 
 /// Upper bounds that an operator may set.
 #[derive(Debug, Clone, PartialEq)]
@@ -63,7 +66,59 @@ impl Limits {
         self.check_count(request, &mut problems);
         problems.whole("clip_skip", request.clip_skip, 1, MAX_CLIP_SKIP);
         options::check(&request.options, &mut problems);
+        if let Some(hires) = &request.hires {
+            self.check_hires(request, hires, &mut problems);
+        }
+        if let Some(img2img) = &request.img2img {
+            problems.number("denoising_strength", img2img.denoising_strength, 1.0);
+            problems.number("image_cfg_scale", img2img.image_cfg_scale, self.max_cfg_scale);
+            if let Some(mask) = &img2img.mask {
+                problems.whole("mask_blur_x", mask.blur.0, 0, MAX_BLUR_PX);
+                problems.whole("mask_blur_y", mask.blur.1, 0, MAX_BLUR_PX);
+                problems.whole(
+                    "inpaint_full_res_padding",
+                    mask.only_masked.unwrap_or(0),
+                    0,
+                    self.max_side_px,
+                );
+            }
+        }
         problems.0
+    }
+
+    /// The second pass's own numbers, and the size it ends at.
+    fn check_hires(&self, request: &GenerateRequest, hires: &Hires, problems: &mut Problems) {
+        let texts = [("hr_prompt", &hires.prompt), ("hr_negative_prompt", &hires.negative_prompt)];
+        for (field, text) in texts {
+            problems.prompt(field, text.as_deref().unwrap_or_default(), self.max_prompt_bytes);
+        }
+        problems.number("denoising_strength", hires.denoising_strength, 1.0);
+        problems.whole("hr_second_pass_steps", hires.steps.unwrap_or(1), 1, self.max_steps);
+        // A first size that is refused gives no second.
+        if request.width == 0 || request.height == 0 {
+            return;
+        }
+        let target = hires.size.target(request.width, request.height);
+        let (width, height) = (target.size.0.max(target.enlarged.0), target.size.1.max(target.enlarged.1));
+        let field = match hires.size {
+            HiresSize::Scale(_) => "hr_scale",
+            HiresSize::Resize { width: 0, .. } => "hr_resize_y",
+            HiresSize::Resize { .. } => "hr_resize_x",
+        };
+        let sides = MIN_SIDE_PX..=self.max_side_px;
+        let fits = sides.contains(&target.size.0)
+            && sides.contains(&target.size.1)
+            && u64::from(width) * u64::from(height) <= self.max_pixels;
+        if !fits {
+            let (least, most, pixels) = (MIN_SIDE_PX, self.max_side_px, self.max_pixels);
+            problems.add(
+                field,
+                format!(
+                    "{field} makes the second pass {width} x {height}; each side must be between {least} and {most} \
+                     and both together at most {pixels} pixels"
+                ),
+            );
+        }
     }
 
     fn check_size(&self, request: &GenerateRequest, problems: &mut Problems) {

@@ -52,8 +52,8 @@ impl ImageNoise {
         Self { source, seed, subseed, strength, latent, seed_resize, ensd, generator, motion: None }
     }
 
-    /// The generator of picture `index` of a request.
-    pub fn for_image(request: &GenerateRequest, index: u32) -> Self {
+    /// The generator of picture `index` of a request in a pass of `width` x `height` pixels.
+    pub fn for_image(request: &GenerateRequest, index: u32, width: u32, height: u32) -> Self {
         let (seed, subseed) = request.seeds_of(index);
         let elements = |pixels: u32| pixels / LATENT_SCALE;
         Self::new(
@@ -61,7 +61,7 @@ impl ImageNoise {
             seed,
             subseed,
             request.variation.strength,
-            (LATENT_CHANNELS, elements(request.height), elements(request.width)),
+            (LATENT_CHANNELS, elements(height), elements(width)),
             request.seed_resize_from.map(|(width, height)| (elements(height), elements(width))),
             request.eta_noise_seed_delta,
         )
@@ -260,11 +260,14 @@ mod tests {
     #[test]
     fn pictures_of_a_request_have_the_seeds_it_says() {
         let request = crate::request::GenerateRequest { width: 64, height: 128, ..fixture::request() };
-        assert_eq!(ImageNoise::for_image(&request, 2).first(), plain(3, (4, 16, 8)));
+        assert_eq!(
+            ImageNoise::for_image(&request, 2, request.width, request.height).first(),
+            plain(3, (4, 16, 8))
+        );
         let variation = Variation { subseed: 5, strength: 0.5 };
         let request = crate::request::GenerateRequest { variation, ..request };
         let want = ImageNoise::new(NoiseSource::Cpu, 1, 7, 0.5, (4, 16, 8), None, 0).first();
-        assert_eq!(ImageNoise::for_image(&request, 2).first(), want);
+        assert_eq!(ImageNoise::for_image(&request, 2, request.width, request.height).first(), want);
     }
 
     proptest! {

@@ -1,15 +1,18 @@
 //! What a client asked for, after the wire's laxity is gone: every field typed, in range and explicit.
 
-use crate::sampler::{Pass, Sampler, SamplerOptions};
+use crate::hires::Hires;
+use crate::img2img::Img2Img;
+use crate::sampler::{Denoise, Pass, Sampler, SamplerOptions};
 use crate::schedule::Scheduler;
 
-/// Text-to-image, for one or more pictures that differ in their seeds.
+/// One or more pictures that differ in their seeds, from text or from a picture.
 #[derive(Debug, Clone, PartialEq)]
 pub struct GenerateRequest {
     pub prompt: String,
     pub negative_prompt: String,
     /// The checkpoint as the client named it (title, file name, stem or hash); `None` is the server's default.
     pub model: Option<String>,
+    pub vae: VaeChoice,
     /// Pixels; multiples of 8.
     pub width: u32,
     /// Pixels; multiples of 8.
@@ -31,10 +34,33 @@ pub struct GenerateRequest {
     /// 1 uses the text encoder's last layer, 2 the one before it, and so on.
     pub clip_skip: u32,
     pub emphasis: Emphasis,
+    /// How many tokens back from the end of a chunk a comma may lie for the text behind it to move to the next chunk.
+    pub comma_backtrack: u32,
     pub noise_source: NoiseSource,
     pub options: SamplerOptions,
     /// ENSD: added to the seed of the generators after the first draw.
     pub eta_noise_seed_delta: u64,
+    /// Rescale the model's noise table so that its last level has no signal.
+    pub zero_terminal_snr: bool,
+    /// Prompt schedules as web UIs before 1.6 read them: a number below 1 is a fraction in either pass.
+    pub old_scheduling: bool,
+    /// Apply the LoRAs and hypernetworks that the prompt names.
+    pub extra_networks: bool,
+    pub hires: Option<Hires>,
+    /// Present when a picture is drawn over, which goes beside the request.
+    pub img2img: Option<Img2Img>,
+}
+
+/// Which VAE decodes.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum VaeChoice {
+    /// The one that goes with the checkpoint by its name, else the checkpoint's own.
+    #[default]
+    Automatic,
+    /// The checkpoint's own.
+    Own,
+    /// As the client named it.
+    Named(String),
 }
 
 /// A second seed mixed into the first by spherical interpolation.
@@ -76,6 +102,7 @@ impl Default for GenerateRequest {
             prompt: String::new(),
             negative_prompt: String::new(),
             model: None,
+            vae: VaeChoice::default(),
             width: 512,
             height: 512,
             steps: 20,
@@ -89,14 +116,23 @@ impl Default for GenerateRequest {
             n_iter: 1,
             clip_skip: 1,
             emphasis: Emphasis::default(),
+            comma_backtrack: Self::COMMA_BACKTRACK,
             noise_source: NoiseSource::default(),
             options: SamplerOptions::default(),
             eta_noise_seed_delta: 0,
+            zero_terminal_snr: false,
+            old_scheduling: false,
+            extra_networks: true,
+            hires: None,
+            img2img: None,
         }
     }
 }
 
 impl GenerateRequest {
+    /// The web UIs' default for [`GenerateRequest::comma_backtrack`].
+    pub const COMMA_BACKTRACK: u32 = 20;
+
     /// How many pictures this request makes.
     pub fn image_count(&self) -> u32 {
         self.batch_size * self.n_iter
@@ -105,7 +141,22 @@ impl GenerateRequest {
     /// What the first pass of sampling is asked for.
     pub fn first_pass(&self) -> Pass {
         let Self { sampler, scheduler, steps, .. } = *self;
-        Pass { sampler, scheduler, steps, denoise: None, options: self.options.clone() }
+        let denoise = self.img2img.as_ref().map(|img2img| Denoise {
+            strength: img2img.denoising_strength,
+            exact_steps: img2img.exact_steps,
+        });
+        Pass { sampler, scheduler, steps, denoise, options: self.options.clone() }
+    }
+
+    /// What the second pass is asked for; what it does not say is the first pass's.
+    pub fn hires_pass(&self, hires: &Hires) -> Pass {
+        Pass {
+            sampler: hires.sampler.unwrap_or(self.sampler),
+            scheduler: hires.scheduler.unwrap_or(self.scheduler),
+            steps: hires.steps.unwrap_or(self.steps),
+            denoise: Some(Denoise { strength: hires.denoising_strength, exact_steps: true }),
+            options: SamplerOptions { initial_noise_multiplier: 1.0, ..self.options.clone() },
+        }
     }
 
     /// Seed and subseed of picture `index`: subseeds always count up, seeds only without a variation.

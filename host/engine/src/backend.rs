@@ -4,17 +4,23 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use gesso_core::hires::{HiresTarget, LatentUpscaler};
 use gesso_core::pixels::Pixels;
+use gesso_core::prompt::Conditioning;
 use gesso_core::request::GenerateRequest;
-use gesso_core::sampler::Call;
+use gesso_core::sampler::{Call, Start};
+use gesso_core::schedule::NoiseSchedule;
 
-/// A checkpoint on disk, as the server's catalogue found it.
+use crate::job::{Resources, Source};
+
+/// A model file on disk, as the server's catalogue found it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct ModelFile {
     /// File name without folder and extension.
     pub name: String,
     pub path: PathBuf,
-    /// Differs when the content does; the server gives its hash. A file replaced under its name is another model.
+    /// Differs when the content does: a hash, or size and time of change. A file replaced under its name is another
+    /// model.
     pub version: String,
 }
 
@@ -22,11 +28,78 @@ pub struct ModelFile {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct BatchKey {
     pub model: Arc<ModelFile>,
+    /// What is patched into the model for these rows; empty when nothing is.
+    pub patches: String,
     /// Latent rows and columns.
     pub latent_height: u32,
     pub latent_width: u32,
-    /// Tokens of the positive and of the negative context.
-    pub context_lengths: (u32, u32),
+}
+
+/// One pass of a job: everything its pictures have in common.
+#[derive(Debug, Clone, Copy)]
+pub struct PassSpec<'a> {
+    pub model: &'a Arc<ModelFile>,
+    pub resources: &'a Resources,
+    pub request: &'a GenerateRequest,
+    /// Pixels of this pass, multiples of 8.
+    pub width: u32,
+    pub height: u32,
+    /// Sampler steps of this pass.
+    pub steps: u32,
+    /// The second, high-resolution pass.
+    pub is_second: bool,
+    pub positive: &'a Conditioning,
+    pub negative: &'a Conditioning,
+    /// The picture that is drawn over; `None` for a text-to-image and for a second pass.
+    pub source: Option<&'a Source>,
+}
+
+/// A pass that is ready to draw.
+#[derive(Debug, Clone)]
+pub struct OpenPass<P> {
+    pub pass: P,
+    pub key: BatchKey,
+    /// The noise levels the model was trained with, and what it predicts at them.
+    pub schedule: NoiseSchedule,
+}
+
+/// Where a picture of a pass begins.
+#[derive(Debug)]
+pub enum Origin<'a, S> {
+    /// From noise, or from the picture of this place among the pass's sources.
+    Fresh { picture: u32 },
+    /// From the result of the pass before, enlarged.
+    Enlarged { sample: S, upscale: &'a Upscale },
+}
+
+/// How a finished latent is enlarged for the second pass.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Upscale {
+    pub target: HiresTarget,
+    pub by: UpscaleBy,
+}
+
+/// What enlarges it.
+#[derive(Debug, Clone, PartialEq)]
+pub enum UpscaleBy {
+    Latent(LatentUpscaler),
+    Pixels(PixelUpscaler),
+}
+
+/// What enlarges pictures.
+#[derive(Debug, Clone, PartialEq)]
+pub enum PixelUpscaler {
+    Lanczos,
+    Nearest,
+    Network { file: Arc<ModelFile>, tile: u32, overlap: u32 },
+}
+
+/// The random numbers of a picture's start; each is standard normal, channels x latent rows x latent columns.
+#[derive(Debug, Clone, Default)]
+pub struct StartNoise {
+    pub noise: Vec<f32>,
+    /// What lies under the mask when the request fills it with noise.
+    pub fill: Option<Vec<f32>>,
 }
 
 /// One picture of one job in a batch: its tensors, the call its sampler wants next, and the noise for it.
@@ -34,9 +107,16 @@ pub struct BatchKey {
 pub struct Row<'a, S> {
     pub sample: &'a mut S,
     pub call: &'a Call,
-    /// Standard normal, channels x latent rows x latent columns; present when [`Call::needs_noise`].
+    /// UNet calls of this pass before this one: the clock of scheduled prompts.
+    pub calls_before: u32,
+    /// Masked pictures: put the kept part back before the call instead of after it.
+    pub blend_before: bool,
+    /// Standard normal, channels x latent rows x latent columns; present when the call asks for a draw.
     pub noise: Option<Vec<f32>>,
 }
+
+/// What a UNet call gives back for a row: the number its [`Call::measure`] asks for.
+pub type Measured = Option<f64>;
 
 /// Why the backend could not do it. None of these ends the owner thread.
 #[derive(Debug, Clone, thiserror::Error, PartialEq, Eq)]
@@ -51,38 +131,54 @@ pub enum BackendError {
         "the picture turned into NaN at step {step}; try another sampler, a lower CFG scale, or --dtype f32"
     )]
     NotANumber { step: u32 },
+    #[error("the job was cancelled")]
+    Cancelled,
     #[error("libtorch failed: {0}")]
     Device(String),
 }
 
 /// A device that draws. Lives on one owner thread, made there by a [`BackendFactory`], so it need not be `Send`.
 pub trait Backend {
+    /// What the pictures of a pass share: networks, contexts, the encoded source. Cheap to clone.
+    type Pass: Clone;
     /// The tensors of one picture in flight. Dropping it frees them.
     type Sample;
 
-    /// Loads the model when needed, encodes the prompts and sets the latent to `noise * initial_scale`.
+    /// Loads the models when needed, encodes the prompts and the source.
+    fn open_pass(&mut self, spec: &PassSpec<'_>) -> Result<OpenPass<Self::Pass>, BackendError>;
+
+    /// Sets up one picture: `x = latent * start.latent + noise * start.noise`.
     ///
-    /// `noise` is standard normal, 4 x height/8 x width/8.
+    /// `is_cancelled` is looked at between the parts of a long enlargement.
     fn begin(
         &mut self,
-        model: &Arc<ModelFile>,
-        request: &GenerateRequest,
-        noise: Vec<f32>,
-        initial_scale: f64,
-    ) -> Result<(Self::Sample, BatchKey), BackendError>;
+        pass: &Self::Pass,
+        origin: Origin<'_, Self::Sample>,
+        start: Start,
+        noise: StartNoise,
+        is_cancelled: &dyn Fn() -> bool,
+    ) -> Result<Self::Sample, BackendError>;
 
-    /// One UNet call for rows of equal [`BatchKey`], and for each row what its [`Call::measure`] asks. The outer error
-    /// fails every row; an inner one its own row.
+    /// One UNet call for rows of equal [`BatchKey`]. The outer error fails every row; an inner one its own row.
     fn step(
         &mut self,
         rows: &mut [Row<'_, Self::Sample>],
-    ) -> Result<Vec<Result<Option<f64>, BackendError>>, BackendError>;
+    ) -> Result<Vec<Result<Measured, BackendError>>, BackendError>;
 
     /// A small picture of the current estimate, by a linear map from latent to RGB. Cheap enough for every step.
     fn preview(&mut self, sample: &Self::Sample) -> Result<Pixels, BackendError>;
 
     /// Decodes the latent into the finished picture.
     fn finish(&mut self, sample: Self::Sample) -> Result<Pixels, BackendError>;
+
+    /// Enlarges a picture by a factor, whatever the network's own is.
+    fn enlarge(
+        &mut self,
+        picture: &Pixels,
+        factor: f64,
+        by: &PixelUpscaler,
+        is_cancelled: &dyn Fn() -> bool,
+    ) -> Result<Pixels, BackendError>;
 
     /// What the device calls itself and how it computes, for start-up messages and metrics.
     fn describe(&self) -> String;

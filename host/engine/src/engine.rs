@@ -8,18 +8,18 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use gesso_core::pixels::Pixels;
-use gesso_core::schedule::NoiseSchedule;
 use tokio::sync::{oneshot, watch};
 
 use crate::backend::{Backend, BackendError, BackendFactory, Row};
 use crate::clock::Clock;
-use crate::job::{JobError, JobHandle, JobSpec, Phase, Progress, SubmitError};
+use crate::job::{Drawing, Enlargement, JobError, JobHandle, JobSpec, Phase, Progress, SubmitError, Work};
 use crate::policy::{self, Candidate, Rules};
 
+mod passes;
 mod running;
 
-use running::{Lane, RunningJob};
+use passes::Passes;
+use running::{Caller, Lane, RunningJob, missing_row};
 
 /// How much the engine takes on, and how it shares.
 #[derive(Debug, Clone, Copy)]
@@ -119,10 +119,27 @@ pub struct EngineHandle {
 /// A job on its way to the owner thread.
 #[derive(Debug)]
 struct Incoming {
-    spec: JobSpec,
-    progress: watch::Sender<Progress>,
-    reply: oneshot::Sender<Result<Vec<Pixels>, JobError>>,
-    slot: Slot,
+    work: Work,
+    priority: i32,
+    caller: Caller,
+}
+
+impl Incoming {
+    /// Pictures in flight while it runs.
+    fn images(&self) -> usize {
+        match &self.work {
+            Work::Draw(drawing) => drawing.request.image_count() as usize,
+            Work::Enlarge(_) => 1,
+        }
+    }
+
+    /// The checkpoint it begins with.
+    fn model(&self) -> Option<&std::path::PathBuf> {
+        match &self.work {
+            Work::Draw(drawing) => Some(&drawing.model.path),
+            Work::Enlarge(_) => None,
+        }
+    }
 }
 
 /// A place among the `max_jobs`; given back when dropped, wherever that happens.
@@ -143,10 +160,12 @@ impl EngineHandle {
         if taken >= self.max_jobs {
             return Err(SubmitError::Overloaded { waiting: taken });
         }
-        let (progress, progress_rx) = watch::channel(Progress::queued(&spec.request));
+        let (progress, progress_rx) = watch::channel(Progress::queued(&spec.work));
         let (reply, reply_rx) = oneshot::channel();
         let cancel = spec.cancel.clone();
-        self.commands.send(Incoming { spec, progress, reply, slot }).map_err(|_| SubmitError::ShutDown)?;
+        let caller = Caller { cancel: spec.cancel, progress, reply, slot };
+        let incoming = Incoming { work: spec.work, priority: spec.priority, caller };
+        self.commands.send(incoming).map_err(|_| SubmitError::ShutDown)?;
         Ok(JobHandle { progress: progress_rx, reply: reply_rx, cancel })
     }
 
@@ -170,10 +189,9 @@ struct Owner<B: Backend> {
     settings: EngineSettings,
     clock: Arc<dyn Clock>,
     stats: Arc<Mutex<EngineStats>>,
-    table: NoiseSchedule,
     /// Not begun yet, in order of arrival.
     waiting: Vec<(u64, Duration, Incoming)>,
-    running: Vec<RunningJob<B::Sample>>,
+    running: Vec<RunningJob<B>>,
     arrivals: u64,
     /// Path of the model the last batch used.
     resident: Option<std::path::PathBuf>,
@@ -191,7 +209,6 @@ impl<B: Backend> Owner<B> {
             settings,
             clock,
             stats,
-            table: NoiseSchedule::sd1(),
             waiting: Vec::new(),
             running: Vec::new(),
             arrivals: 0,
@@ -235,11 +252,8 @@ impl<B: Backend> Owner<B> {
     }
 
     fn drop_cancelled(&mut self) {
-        // A closed reply means that nobody waits for the pictures any more.
-        for (_, _, incoming) in
-            self.waiting.extract_if(.., |(_, _, job)| job.spec.cancel.is_cancelled() || job.reply.is_closed())
-        {
-            drop(incoming.reply.send(Err(JobError::Cancelled)));
+        for (_, _, incoming) in self.waiting.extract_if(.., |(_, _, job)| job.caller.is_gone()) {
+            incoming.caller.answer(Err(JobError::Cancelled));
         }
         for mut job in self.running.extract_if(.., |job| job.is_cancelled()) {
             job.fail(JobError::Cancelled);
@@ -255,10 +269,10 @@ impl<B: Backend> Owner<B> {
             .iter()
             .map(|(arrival, since, incoming)| Candidate {
                 key: *arrival,
-                priority: incoming.spec.priority,
+                priority: incoming.priority,
                 waited: now.saturating_sub(*since),
                 arrival: *arrival,
-                resident: Some(&incoming.spec.model.path) == self.resident.as_ref(),
+                resident: self.resident.is_some() && incoming.model() == self.resident.as_ref(),
             })
             .collect();
         let Some(&next) = policy::pick(&candidates, Rules { max_rows: 1, ..self.settings.rules }).first()
@@ -266,30 +280,48 @@ impl<B: Backend> Owner<B> {
             return;
         };
         let in_flight: usize = self.running.iter().map(|job| job.lanes.len()).sum();
-        let images = self.waiting[next].2.spec.request.image_count() as usize;
+        let images = self.waiting[next].2.images();
         if in_flight > 0 && in_flight + images > self.settings.max_images_in_flight {
             return;
         }
-        let (arrival, since, incoming) = self.waiting.remove(next);
-        incoming.progress.send_modify(|progress| progress.phase = Phase::Preparing);
-        let begun = guarded(|| RunningJob::begin(&mut self.backend, &self.table, &incoming.spec));
-        match begun {
-            Ok((lanes, calls_total)) => {
-                self.running.push(RunningJob::new(
-                    incoming,
-                    lanes,
-                    calls_total,
-                    arrival,
-                    since,
-                    self.clock.now(),
-                ));
-            }
-            Err(error) => {
-                lock(&self.stats).failed_jobs += 1;
-                // The caller may be gone; that is its own decision.
-                drop(incoming.reply.send(Err(error)));
-            }
+        let (arrival, since, Incoming { work, priority, caller }) = self.waiting.remove(next);
+        caller.progress.send_modify(|progress| progress.phase = Phase::Preparing);
+        match work {
+            Work::Draw(drawing) => self.begin_drawing(*drawing, caller, priority, (arrival, since)),
+            Work::Enlarge(enlargement) => self.enlarge(&enlargement, caller),
         }
+    }
+
+    fn begin_drawing(&mut self, drawing: Drawing, caller: Caller, priority: i32, arrived: (u64, Duration)) {
+        let backend = &mut self.backend;
+        match guarded(|| RunningJob::begin(backend, Passes::new(drawing), &caller)) {
+            Ok(begun) => {
+                let now = self.clock.now();
+                self.running.push(RunningJob::new(begun, caller, priority, arrived, now));
+            }
+            Err(error) => self.refuse(caller, error),
+        }
+    }
+
+    /// Runs to its end at once: a network sees one tile at a time, and a cancel is seen between two.
+    fn enlarge(&mut self, work: &Enlargement, caller: Caller) {
+        let Enlargement { picture, factor, by } = work;
+        let backend = &mut self.backend;
+        let is_cancelled = || caller.is_gone();
+        match guarded(|| Ok(backend.enlarge(picture, *factor, by, &is_cancelled)?)) {
+            Ok(pixels) => {
+                lock(&self.stats).images += 1;
+                caller.answer(Ok(vec![pixels]));
+            }
+            Err(error) => self.refuse(caller, error),
+        }
+    }
+
+    fn refuse(&self, caller: Caller, error: JobError) {
+        if error != JobError::Cancelled {
+            lock(&self.stats).failed_jobs += 1;
+        }
+        caller.answer(Err(error));
     }
 
     /// One UNet call for the best batch.
@@ -302,7 +334,7 @@ impl<B: Backend> Owner<B> {
                 places.push((job_index, lane_index));
                 candidates.push(Candidate {
                     key: &lane.key,
-                    priority: job.spec.priority,
+                    priority: job.priority,
                     waited: now.saturating_sub(lane.served),
                     arrival: job.arrival,
                     resident: Some(&lane.key.model.path) == self.resident.as_ref(),
@@ -335,9 +367,7 @@ impl<B: Backend> Owner<B> {
         let mut failures: Vec<(usize, JobError)> = Vec::new();
         for (position, (job_index, lane)) in lanes.iter_mut().enumerate() {
             let result = match &outcome {
-                Ok(results) => results.get(position).cloned().unwrap_or_else(|| {
-                    Err(BackendError::Device("the backend answered for fewer rows than it was given".into()))
-                }),
+                Ok(results) => results.get(position).cloned().unwrap_or_else(missing_row),
                 Err(error) => {
                     failures.push((*job_index, error.clone()));
                     continue;
@@ -387,11 +417,17 @@ impl<B: Backend> Owner<B> {
             // A cancelled job is dropped at the next turn; decoding the rest of it would keep the others waiting.
             while !job.failed() && !job.is_cancelled() {
                 let Some(lane) = job.take_done_lane() else { break };
-                let image = lane.image;
                 let backend = &mut self.backend;
-                match guarded(|| backend.finish(lane.sample).map_err(JobError::from)) {
-                    Ok(pixels) => {
-                        job.store(image, pixels);
+                let ended = guarded(|| {
+                    let Some(lane) = job.promote(backend, lane)? else { return Ok(None) };
+                    let (image, calls) = (lane.image, lane.calls_done());
+                    Ok(Some((image, calls, backend.finish(lane.sample)?)))
+                });
+                match ended {
+                    // It goes on in the next pass.
+                    Ok(None) => {}
+                    Ok(Some((image, calls, pixels))) => {
+                        job.store(image, calls, pixels);
                         lock(&self.stats).images += 1;
                     }
                     Err(error) => job.fail(error),

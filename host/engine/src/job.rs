@@ -1,14 +1,15 @@
-//! What callers say and hear about one job: its request, its progress, its pictures, its cancel flag.
+//! What callers say and hear about one job: its work, its progress, its pictures, its cancel flag.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use gesso_core::control::ControlUnit;
 use gesso_core::pixels::Pixels;
 use gesso_core::request::GenerateRequest;
 use tokio::sync::{oneshot, watch};
 
-use crate::backend::{BackendError, ModelFile};
+use crate::backend::{BackendError, ModelFile, PixelUpscaler, Upscale};
 
 /// Asks a job to stop; the owner thread looks at it before every UNet call.
 #[derive(Debug, Clone, Default)]
@@ -29,14 +30,114 @@ impl CancelFlag {
     }
 }
 
-/// One request to draw.
+/// One job.
 #[derive(Debug, Clone)]
 pub struct JobSpec {
-    pub model: Arc<ModelFile>,
-    pub request: GenerateRequest,
+    pub work: Work,
     /// Higher goes first; waiting raises it (see [`crate::policy`]).
     pub priority: i32,
     pub cancel: CancelFlag,
+}
+
+/// What a job does on the device.
+#[derive(Debug, Clone)]
+pub enum Work {
+    Draw(Box<Drawing>),
+    Enlarge(Enlargement),
+}
+
+/// A request to draw, with every name in it looked up.
+#[derive(Debug, Clone)]
+pub struct Drawing {
+    pub request: GenerateRequest,
+    pub model: Arc<ModelFile>,
+    pub resources: Resources,
+    /// The picture that is drawn over, prepared at the request's size.
+    pub source: Option<Source>,
+    /// The second pass, where the request asks for one.
+    pub second: Option<SecondPass>,
+}
+
+impl Drawing {
+    /// Text to image with nothing but a checkpoint.
+    pub fn new(request: GenerateRequest, model: Arc<ModelFile>) -> Self {
+        Self { request, model, resources: Resources::default(), source: None, second: None }
+    }
+}
+
+/// The files and pictures a pass uses beside its checkpoint.
+#[derive(Debug, Clone, Default)]
+pub struct Resources {
+    /// Replaces the checkpoint's own VAE.
+    pub vae: Option<Arc<ModelFile>>,
+    pub loras: Vec<LoraUse>,
+    /// Each with its strength.
+    pub hypernetworks: Vec<(Arc<ModelFile>, f64)>,
+    /// Every textual inversion that a prompt may name.
+    pub embeddings: Arc<Vec<Arc<ModelFile>>>,
+    pub control: Vec<ControlUse>,
+}
+
+/// A LoRA and how strongly it acts.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LoraUse {
+    pub file: Arc<ModelFile>,
+    pub text: f64,
+    pub unet: f64,
+    /// Use only the first so many ranks.
+    pub rank: Option<u32>,
+    /// Multipliers by block of the UNet, in the order of the LoRA block weights; `None` is 1 everywhere.
+    pub blocks: Option<Vec<f64>>,
+    /// First sampler step it acts in, from 0.
+    pub start_step: u32,
+    /// Sampler step from which on it acts no more.
+    pub stop_step: Option<u32>,
+}
+
+/// A ControlNet or T2I adapter with its picture.
+#[derive(Debug, Clone)]
+pub struct ControlUse {
+    pub file: Arc<ModelFile>,
+    pub unit: ControlUnit,
+    /// The control map at the pass's size.
+    pub hint: Arc<Pixels>,
+    /// Where it acts: white is everywhere.
+    pub region: Option<Arc<Pixels>>,
+}
+
+/// The pictures that are drawn over, at the size of the pass (or at their own for [`ResizeMode::Latent`]).
+///
+/// [`ResizeMode::Latent`]: gesso_core::img2img::ResizeMode::Latent
+#[derive(Debug, Clone)]
+pub struct Source {
+    /// One for each picture of a batch, or one for all of them. RGB.
+    pub pictures: Vec<Arc<Pixels>>,
+    pub mask: Option<SourceMask>,
+}
+
+/// What is repainted.
+#[derive(Debug, Clone)]
+pub struct SourceMask {
+    /// Grey, of the pictures' size; white is repainted.
+    pub pixels: Arc<Pixels>,
+    /// The same for the latent, rows x columns, 1 is repainted.
+    pub latent: Arc<Vec<f32>>,
+}
+
+/// What the second pass uses.
+#[derive(Debug, Clone)]
+pub struct SecondPass {
+    pub model: Arc<ModelFile>,
+    pub resources: Resources,
+    pub upscale: Upscale,
+}
+
+/// A picture to be made larger.
+#[derive(Debug, Clone)]
+pub struct Enlargement {
+    pub picture: Arc<Pixels>,
+    pub factor: f64,
+    pub by: PixelUpscaler,
 }
 
 /// Where a job stands.
@@ -68,15 +169,19 @@ pub struct Progress {
 }
 
 impl Progress {
-    pub(crate) fn queued(request: &GenerateRequest) -> Self {
+    pub(crate) fn queued(work: &Work) -> Self {
+        let (steps, images_total) = match work {
+            Work::Draw(drawing) => (drawing.request.steps, drawing.request.image_count()),
+            Work::Enlarge(_) => (1, 1),
+        };
         Self {
             phase: Phase::Queued,
             calls_done: 0,
             calls_total: 0,
             step: 0,
-            steps: request.steps,
+            steps,
             images_done: 0,
-            images_total: request.image_count(),
+            images_total,
             eta: None,
             preview: None,
         }
@@ -98,11 +203,20 @@ pub enum JobError {
     #[error("the job was cancelled")]
     Cancelled,
     #[error(transparent)]
-    Backend(#[from] BackendError),
+    Backend(BackendError),
     #[error("the drawing code panicked ({0}); the server goes on, please report the request that did it")]
     Panicked(String),
     #[error("the engine is shutting down")]
     ShutDown,
+}
+
+impl From<BackendError> for JobError {
+    fn from(error: BackendError) -> Self {
+        match error {
+            BackendError::Cancelled => Self::Cancelled,
+            other => Self::Backend(other),
+        }
+    }
 }
 
 /// Why a job was not taken.

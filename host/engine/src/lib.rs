@@ -17,4 +17,7 @@ pub mod job;
 pub mod policy;
 
 pub use engine::{Engine, EngineHandle, EngineSettings, EngineStats, StartError};
-pub use job::{CancelFlag, JobError, JobHandle, JobSpec, Phase, Progress, SubmitError};
+pub use job::{
+    CancelFlag, ControlUse, Drawing, Enlargement, JobError, JobHandle, JobSpec, LoraUse, Phase, Progress,
+    Resources, SecondPass, Source, SourceMask, SubmitError, Work,
+};

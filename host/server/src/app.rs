@@ -6,14 +6,18 @@ use std::time::Duration;
 
 use gesso_core::limits::Limits;
 use gesso_engine::EngineHandle;
+use gesso_picture::decode::DecodeLimits;
 use gesso_plugin_host::PluginHost;
 use gesso_store::{Objects, TaskStore};
 use tokio::sync::watch;
 
 use crate::catalogue::Catalogue;
-use crate::http::wire::txt2img::Defaults;
+use crate::http::wire::generate::Defaults;
 use crate::running::RunningTasks;
 use crate::settings::Settings;
+
+/// How much larger a picture in a request may be than one that is drawn, by side and by area.
+const SOURCE_SIDES_MAX: u32 = 4;
 
 /// Version in infotexts and documents.
 pub(crate) const VERSION: &str = concat!("gesso ", env!("CARGO_PKG_VERSION"));
@@ -42,6 +46,17 @@ pub(crate) struct App {
 impl App {
     pub(crate) fn is_draining(&self) -> bool {
         *self.draining.borrow()
+    }
+
+    /// What a picture in a request may be.
+    pub(crate) fn decode_limits(&self) -> DecodeLimits {
+        let limits = &self.settings.limits;
+        // A picture may be larger than what is drawn from it: it is resized first.
+        DecodeLimits {
+            bytes_max: limits.body_bytes_max,
+            side_max: limits.side_px_max.saturating_mul(SOURCE_SIDES_MAX),
+            pixels_max: limits.pixels_max.saturating_mul(u64::from(SOURCE_SIDES_MAX)),
+        }
     }
 
     /// A URL that shows the object to whoever holds it, for a while. `host` is the one the client asked, which is

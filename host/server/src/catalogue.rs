@@ -1,15 +1,20 @@
-//! The checkpoints in the models folder: found by scanning, named as clients name them, hashed once.
+//! The model files: found by scanning, named as clients name them, hashed once.
 //!
 //! Request text never becomes a path: it is looked up among the files that were found.
 
-use std::collections::HashMap;
-use std::io::BufRead;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::SystemTime;
+use std::sync::Arc;
 
 use gesso_engine::backend::ModelFile;
-use sha2::{Digest, Sha256};
+
+mod hashes;
+mod kind;
+mod scan;
+
+pub(crate) use hashes::Part;
+use hashes::{Hashes, Stamp};
+pub(crate) use kind::Kind;
+pub(crate) use scan::Found;
 
 /// One checkpoint as clients see it.
 #[derive(Debug, Clone)]
@@ -45,59 +50,46 @@ fn is_hash(name: &str) -> bool {
     (8..=64).contains(&name.len()) && name.bytes().all(|digit| digit.is_ascii_hexdigit())
 }
 
-/// A checkpoint whose hash has not been asked for.
-#[derive(Debug, Clone)]
-struct Found {
-    stem: String,
-    path: PathBuf,
-    file_name: String,
-}
-
 /// The models folder.
 #[derive(Debug)]
 pub(crate) struct Catalogue {
     folder: PathBuf,
     default: Option<String>,
-    hashes: Mutex<HashMap<PathBuf, (u64, SystemTime, String)>>,
-    /// Held while a file is hashed: requests that come together wait for one reading instead of doing their own.
-    hashing: Mutex<()>,
+    hashes: Hashes,
 }
 
-/// Why a name gives no checkpoint.
+/// Why a name gives no model.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CatalogueError {
-    #[error("there is no model {name:?}; GET /models lists what is there{hint}")]
-    Unknown { name: String, hint: String },
-    #[error("there is no model in {0}; put a .safetensors checkpoint there")]
+    #[error("there is no {noun} {name:?}{hint}; {remedy}")]
+    Unknown { noun: &'static str, name: String, hint: String, remedy: String },
+    #[error("there is no model in {0}; put a .safetensors or .ckpt checkpoint there")]
     Empty(PathBuf),
     #[error("the models folder {path} cannot be read: {source}")]
     Unreadable { path: PathBuf, source: std::io::Error },
 }
 
 impl Catalogue {
-    pub(crate) fn new(folder: PathBuf, default: Option<String>) -> Self {
-        Self { folder, default, hashes: Mutex::default(), hashing: Mutex::default() }
+    /// `hashes` is the file that keeps hashes between runs.
+    pub(crate) fn new(folder: PathBuf, default: Option<String>, hashes: Option<PathBuf>) -> Self {
+        Self { folder, default, hashes: Hashes::open(hashes) }
     }
 
     /// All checkpoints, by name. Reads the folder, and the files that are new or changed; call it where blocking
     /// is allowed.
-    pub(crate) fn scan(&self) -> Result<Vec<Checkpoint>, CatalogueError> {
-        Ok(self.files()?.into_iter().filter_map(|found| self.hashed(found)).collect())
+    pub(crate) fn checkpoints(&self) -> Result<Vec<Checkpoint>, CatalogueError> {
+        Ok(self.files(Kind::Checkpoint)?.into_iter().filter_map(|found| self.hashed(found)).collect())
     }
 
     /// The checkpoint a client named by title, file name, stem or hash; the default one for `None`. Only the file
     /// that is named gets hashed, unless the name is a hash.
-    pub(crate) fn find(&self, name: Option<&str>) -> Result<Checkpoint, CatalogueError> {
-        let files = self.files()?;
+    pub(crate) fn checkpoint(&self, name: Option<&str>) -> Result<Checkpoint, CatalogueError> {
+        let files = self.files(Kind::Checkpoint)?;
         let Some(name) = name.or(self.default.as_deref()) else {
             let first = files.into_iter().find_map(|found| self.hashed(found));
             return first.ok_or_else(|| CatalogueError::Empty(self.folder.clone()));
         };
-        let bare = name.rsplit_once(" [").map_or(name, |(file_name, _)| file_name);
-        let by_name = files.iter().find(|found| {
-            found.stem.eq_ignore_ascii_case(bare) || found.file_name.eq_ignore_ascii_case(bare)
-        });
-        if let Some(found) = by_name.cloned().and_then(|found| self.hashed(found))
+        if let Some(found) = named(&files, name).cloned().and_then(|found| self.hashed(found))
             && found.answers_to(name)
         {
             return Ok(found);
@@ -111,101 +103,85 @@ impl Catalogue {
         {
             return Ok(found);
         }
-        let hint = files
-            .iter()
-            .map(|found| (strsim::jaro_winkler(&found.stem, name), &found.stem))
-            .max_by(|a, b| a.0.total_cmp(&b.0))
-            .filter(|(score, _)| *score > 0.7)
-            .map_or_else(String::new, |(_, near)| format!(" (did you mean {near:?}?)"));
-        let shown: String = name.chars().take(100).collect();
-        Err(CatalogueError::Unknown { name: shown, hint })
+        Err(unknown(Kind::Checkpoint, &files, name))
     }
 
-    fn files(&self) -> Result<Vec<Found>, CatalogueError> {
-        let mut found = Vec::new();
-        self.list_folder(&self.folder, "", 0, &mut found)?;
-        found.sort_by(|a, b| a.file_name.cmp(&b.file_name));
-        Ok(found)
+    /// The files of a kind, by name.
+    pub(crate) fn files(&self, kind: Kind) -> Result<Vec<Found>, CatalogueError> {
+        scan::scan(&self.folder, kind)
+            .map_err(|source| CatalogueError::Unreadable { path: self.folder.clone(), source })
     }
 
-    fn list_folder(
-        &self,
-        folder: &Path,
-        prefix: &str,
-        depth: u32,
-        found: &mut Vec<Found>,
-    ) -> Result<(), CatalogueError> {
-        const MAX_DEPTH: u32 = 4;
-        let unreadable = |source| CatalogueError::Unreadable { path: folder.to_owned(), source };
-        for entry in std::fs::read_dir(folder).map_err(unreadable)? {
-            let entry = entry.map_err(unreadable)?;
-            let Ok(name) = entry.file_name().into_string() else { continue };
-            let path = entry.path();
-            let file_name = format!("{prefix}{name}");
-            if path.is_dir() {
-                if depth < MAX_DEPTH
-                    && !name.starts_with('.')
-                    && let Err(error) = self.list_folder(&path, &format!("{file_name}/"), depth + 1, found)
-                {
-                    tracing::warn!(%error, "skipping an unreadable folder");
+    /// The file of a kind that a client named by file name or stem, in any case, with or without ` [hash]`.
+    pub(crate) fn find(&self, kind: Kind, name: &str) -> Result<Arc<ModelFile>, CatalogueError> {
+        let files = self.files(kind)?;
+        let found = named(&files, name).ok_or_else(|| unknown(kind, &files, name))?;
+        self.model_file(found)
+    }
+
+    /// A file as the engine names it. Its version is its size and time of change.
+    pub(crate) fn model_file(&self, found: &Found) -> Result<Arc<ModelFile>, CatalogueError> {
+        let stamp = Stamp::of(&found.path)
+            .map_err(|source| CatalogueError::Unreadable { path: found.path.clone(), source })?;
+        let version = format!("{}-{}", stamp.bytes, stamp.modified_ns);
+        Ok(Arc::new(ModelFile { name: found.stem.clone(), path: found.path.clone(), version }))
+    }
+
+    /// The VAE that goes with a checkpoint by its name: `<stem>.vae.*` beside it, or among the VAEs under the
+    /// checkpoint's own stem.
+    pub(crate) fn vae_of(&self, checkpoint: &ModelFile) -> Result<Option<Arc<ModelFile>>, CatalogueError> {
+        if let Some(folder) = checkpoint.path.parent() {
+            for extension in Kind::Vae.extensions() {
+                let path = folder.join(format!("{}.vae.{extension}", checkpoint.name));
+                if path.is_file() {
+                    let stem = format!("{}.vae", checkpoint.name);
+                    let file_name = format!("{stem}.{extension}");
+                    return self.model_file(&Found { stem, path, file_name }).map(Some);
                 }
-            } else if let Some(stem) = name.strip_suffix(".safetensors") {
-                found.push(Found { stem: stem.to_owned(), path, file_name });
             }
         }
-        Ok(())
+        let files = self.files(Kind::Vae)?;
+        let own = [checkpoint.name.clone(), format!("{}.vae", checkpoint.name)];
+        let found = files.iter().find(|found| own.iter().any(|stem| found.stem.eq_ignore_ascii_case(stem)));
+        found.map(|found| self.model_file(found)).transpose()
     }
 
-    /// With its hash; `None`, and a line in the log, when the file cannot be read.
+    /// SHA-256 of a file that was found, lower-case hex; `None`, and a line in the log, when it cannot be read.
+    pub(crate) fn sha256(&self, path: &Path, part: Part) -> Option<String> {
+        self.hashes
+            .sha256(path, part)
+            .inspect_err(
+                |error| tracing::warn!(path = %path.display(), %error, "skipping an unreadable model"),
+            )
+            .ok()
+    }
+
     fn hashed(&self, found: Found) -> Option<Checkpoint> {
-        match self.hash(&found.path) {
-            Ok(sha256) => {
-                let file = ModelFile { name: found.stem, path: found.path, version: sha256.clone() };
-                Some(Checkpoint { file: Arc::new(file), file_name: found.file_name, sha256 })
-            }
-            Err(error) => {
-                tracing::warn!(path = %found.path.display(), %error, "skipping an unreadable model");
-                None
-            }
-        }
+        let sha256 = self.sha256(&found.path, Part::Whole)?;
+        let file = ModelFile { name: found.stem, path: found.path, version: sha256.clone() };
+        Some(Checkpoint { file: Arc::new(file), file_name: found.file_name, sha256 })
     }
+}
 
-    /// Cached by size and time of change.
-    fn hash(&self, path: &Path) -> std::io::Result<String> {
-        let metadata = std::fs::metadata(path)?;
-        let stamp = (metadata.len(), metadata.modified()?);
-        if let Some(hash) = self.cached(path, stamp) {
-            return Ok(hash);
-        }
-        let _one_at_a_time = self.hashing.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(hash) = self.cached(path, stamp) {
-            return Ok(hash);
-        }
-        let mut hasher = Sha256::new();
-        let mut reader = std::io::BufReader::with_capacity(1 << 20, std::fs::File::open(path)?);
-        loop {
-            let part = reader.fill_buf()?;
-            if part.is_empty() {
-                break;
-            }
-            hasher.update(part);
-            let length = part.len();
-            reader.consume(length);
-        }
-        let hash: String = hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
-        self.lock().insert(path.to_owned(), (stamp.0, stamp.1, hash.clone()));
-        Ok(hash)
-    }
+fn named<'a>(files: &'a [Found], name: &str) -> Option<&'a Found> {
+    let bare = name.rsplit_once(" [").map_or(name, |(file_name, _)| file_name);
+    files
+        .iter()
+        .find(|found| found.file_name.eq_ignore_ascii_case(bare) || found.stem.eq_ignore_ascii_case(bare))
+}
 
-    fn cached(&self, path: &Path, stamp: (u64, SystemTime)) -> Option<String> {
-        let hashes = self.lock();
-        let (size, modified, hash) = hashes.get(path)?;
-        ((*size, *modified) == stamp).then(|| hash.clone())
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<PathBuf, (u64, SystemTime, String)>> {
-        self.hashes.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+fn unknown(kind: Kind, files: &[Found], name: &str) -> CatalogueError {
+    let hint = files
+        .iter()
+        .map(|found| (strsim::jaro_winkler(&found.stem, name), &found.stem))
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .filter(|(score, _)| *score > 0.7)
+        .map_or_else(String::new, |(_, near)| format!(" (did you mean {near:?}?)"));
+    let remedy = match kind {
+        Kind::Checkpoint => "GET /models lists what is there".into(),
+        other => format!("put it into the folder {} inside the models folder", other.folders()[0]),
+    };
+    CatalogueError::Unknown { noun: kind.noun(), name: name.chars().take(100).collect(), hint, remedy }
 }
 
 #[cfg(test)]
@@ -218,15 +194,41 @@ mod tests {
         std::fs::create_dir(folder.path().join("sub")).unwrap();
         std::fs::write(folder.path().join("sub/dreamy.safetensors"), b"abc").unwrap();
         std::fs::write(folder.path().join("notes.txt"), b"").unwrap();
-        let catalogue = Catalogue::new(folder.path().to_owned(), None);
+        let catalogue = Catalogue::new(folder.path().to_owned(), None, None);
         // sha256("abc"), FIPS 180-2 appendix B.1.
         let title = "sub/dreamy.safetensors [ba7816bf8f]";
         for name in ["dreamy", "Dreamy", "sub/dreamy.safetensors", title, "ba7816bf", "ba7816bf8f"] {
-            assert_eq!(catalogue.find(Some(name)).unwrap().title(), title, "{name}");
+            assert_eq!(catalogue.checkpoint(Some(name)).unwrap().title(), title, "{name}");
         }
-        assert_eq!(catalogue.find(None).unwrap().title(), title);
-        let error = catalogue.find(Some("dreamyy")).unwrap_err().to_string();
+        assert_eq!(catalogue.checkpoint(None).unwrap().title(), title);
+        let error = catalogue.checkpoint(Some("dreamyy")).unwrap_err().to_string();
         assert!(error.contains("did you mean \"dreamy\"?"), "{error}");
-        assert!(catalogue.find(Some("../sub/dreamy.safetensors")).is_err());
+        assert!(catalogue.checkpoint(Some("../sub/dreamy.safetensors")).is_err());
+    }
+
+    #[test]
+    fn a_vae_goes_with_the_checkpoint_of_its_name() {
+        let folder = tempfile::tempdir().unwrap();
+        for file in ["a.ckpt", "a.vae.pt", "b.ckpt", "VAE/b.safetensors", "c.ckpt"] {
+            let path = folder.path().join(file);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, file).unwrap();
+        }
+        let catalogue = Catalogue::new(folder.path().to_owned(), None, None);
+        let vae = |name| {
+            let checkpoint = catalogue.checkpoint(Some(name)).unwrap();
+            catalogue.vae_of(&checkpoint.file).unwrap().map(|vae| vae.path.clone())
+        };
+        assert_eq!(vae("a"), Some(folder.path().join("a.vae.pt")));
+        assert_eq!(vae("b"), Some(folder.path().join("VAE/b.safetensors")));
+        assert_eq!(vae("c"), None);
+    }
+
+    #[test]
+    fn a_missing_lora_is_named_with_the_folder_it_belongs_in() {
+        let folder = tempfile::tempdir().unwrap();
+        let catalogue = Catalogue::new(folder.path().to_owned(), None, None);
+        let error = catalogue.find(Kind::Lora, "style").unwrap_err().to_string();
+        assert_eq!(error, "there is no LoRA \"style\"; put it into the folder Lora inside the models folder");
     }
 }

@@ -9,28 +9,30 @@ use tokio::sync::broadcast::error::RecvError;
 use crate::app::App;
 use crate::blocking::blocking;
 use crate::error::AppError;
-use crate::http::wire::{fields, txt2img};
+use crate::http::wire::control;
+use crate::http::wire::generate::{self, Drawing};
 
 /// Bodies up to here lie in the record; larger ones go to the object store first.
 const INLINE_BYTES_MAX: usize = 8 * 1024;
 
-/// Checks a text-to-image body and makes it a task, which survives the process from here on.
+/// Checks a drawing's body and makes it a task, which survives the process from here on.
 ///
 /// `body` is what the client sent; `id` is the client's own choice, if any.
 pub(crate) async fn submit(
     app: &App,
+    drawing: Drawing,
     body: &Map<String, Value>,
     id: Option<TaskId>,
 ) -> Result<Task, AppError> {
     if app.is_draining() {
         return Err(AppError::Unavailable("the server is shutting down; try again in a moment".into()));
     }
-    let mut body = fields::read(body, txt2img::FIELDS).map_err(AppError::Invalid)?;
-    txt2img::settle_seeds(&mut body, || rand::rng().random());
-    let request = txt2img::to_request(&body, &app.defaults, &app.limits).map_err(AppError::Invalid)?;
+    let body = drawing.read(body, || rand::rng().random()).map_err(AppError::Invalid)?;
+    let request =
+        generate::to_request(drawing, &body, &app.defaults, &app.limits).map_err(AppError::Invalid)?;
     check_scripts(app, &body)?;
     let catalogue = app.catalogue.clone();
-    blocking(move || catalogue.find(request.model.as_deref()).map(drop)).await??;
+    blocking(move || catalogue.checkpoint(request.model.as_deref()).map(drop)).await??;
 
     let waiting = app.tasks.stats().await?.waiting;
     if waiting >= app.settings.waiting_tasks_max as u64 {
@@ -48,7 +50,7 @@ pub(crate) async fn submit(
         app.objects.put(&key, text.into_bytes().into()).await?;
         Payload::Object(key)
     };
-    let task = NewTask { id, kind: "txt2img".into(), owner: "default".into(), priority: 0, payload };
+    let task = NewTask { id, kind: drawing.as_str().into(), owner: "default".into(), priority: 0, payload };
     let task = app.tasks.submit(task).await?;
     tracing::info!(task = %task.id, "task accepted");
     metrics::counter!("gesso_tasks_submitted_total").increment(1);
@@ -110,7 +112,7 @@ pub(crate) async fn cancel(app: &App, id: &TaskId) -> Result<Task, AppError> {
 fn check_scripts(app: &App, body: &Map<String, Value>) -> Result<(), AppError> {
     let Some(scripts) = body.get("alwayson_scripts").and_then(Value::as_object) else { return Ok(()) };
     let plugins = app.plugins.list();
-    for name in scripts.keys() {
+    for name in scripts.keys().filter(|name| !name.eq_ignore_ascii_case(control::SCRIPT)) {
         let known = plugins.iter().any(|plugin| {
             plugin.id.eq_ignore_ascii_case(name)
                 || plugin.title.as_deref().is_some_and(|title| title.eq_ignore_ascii_case(name))

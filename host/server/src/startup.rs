@@ -21,7 +21,7 @@ use tokio::sync::watch;
 
 use crate::app::App;
 use crate::catalogue::Catalogue;
-use crate::http::wire::txt2img::Defaults;
+use crate::http::wire::generate::Defaults;
 use crate::running::RunningTasks;
 use crate::settings::{ADMIN_KEY_CHARS_MIN, Settings, SettingsError};
 use crate::telemetry;
@@ -69,7 +69,11 @@ pub(crate) async fn build(settings: Settings) -> Result<Server, StartupError> {
     let app = App {
         limits: limits(&settings),
         defaults: defaults(&settings),
-        catalogue: Arc::new(Catalogue::new(settings.models.clone(), settings.default_model.clone())),
+        catalogue: Arc::new(Catalogue::new(
+            settings.models.clone(),
+            settings.default_model.clone(),
+            Some(settings.data.join("hashes.json")),
+        )),
         engine: handle,
         tasks: Arc::new(tasks),
         objects,

@@ -95,7 +95,23 @@ impl Networks {
 
     /// `[batch, tokens]` ids (int64) to `[batch, tokens, width]` in f32. `clip_skip` 1 uses every layer.
     pub fn encode_text(&self, tokens: &Tensor, clip_skip: u32) -> Result<Tensor, TchError> {
-        self.text.forward(tokens, clip_skip)
+        self.encode_text_with(tokens, clip_skip, &[])
+    }
+
+    /// [`Networks::encode_text`] of one row, with vectors `[count, width]` in place of the tokens from each place on:
+    /// textual inversions (Gal et al. 2022).
+    pub fn encode_text_with(
+        &self,
+        tokens: &Tensor,
+        clip_skip: u32,
+        embeddings: &[(i64, &Tensor)],
+    ) -> Result<Tensor, TchError> {
+        self.text.forward(tokens, clip_skip, embeddings)
+    }
+
+    /// Numbers in the vector of a token.
+    pub fn text_width(&self) -> i64 {
+        self.text.width()
     }
 
     /// The noise in `x` `[batch, 4, rows, columns]` at `timesteps` `[batch]` (f32) under `context`
@@ -165,10 +181,6 @@ impl<'a> Checkpoint<'a> {
             Ok(Self { path, catalogue, layout: judged.layout, facts: judged.facts })
         };
         open().map_err(|problem: Problem| problem.of(path))
-    }
-
-    pub(crate) fn facts(&self) -> ModelFacts {
-        self.facts
     }
 
     /// Reads the tensors and closes the files.

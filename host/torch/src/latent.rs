@@ -1,7 +1,7 @@
 //! The latents of one picture under way, and the linear combinations a sampler's plan asks for. f32 throughout.
 //! Knows neither networks nor prompts.
 
-use gesso_core::sampler::{Assign, Measure, Register};
+use gesso_core::sampler::{Assign, Measure, Register, Start};
 use tch::{Kind, TchError, Tensor};
 
 /// Registers of one picture; each is `[1, 4, rows, columns]`.
@@ -14,15 +14,20 @@ pub(crate) struct Latents {
 }
 
 impl Latents {
-    /// `noise * scale` as the first latent.
-    pub(crate) fn new(noise: &[f32], rows: i64, columns: i64, scale: f64) -> Result<Self, TchError> {
-        let x = tensor(noise, &[1, 4, rows, columns])?.f_mul_scalar(scale)?;
+    /// `latent * start.latent + noise * start.noise`; no latent counts as zero.
+    pub(crate) fn new(latent: Option<&Tensor>, noise: &Tensor, start: Start) -> Result<Self, TchError> {
+        let noise = noise.f_mul_scalar(start.noise)?;
+        let x = match latent {
+            Some(latent) => latent.f_mul_scalar(start.latent)?.f_add(&noise)?,
+            None => noise,
+        };
         Ok(Self { x, denoised: None, unconditional: None, saved: Vec::new() })
     }
 
-    /// A draw in the shape of this picture's latents.
-    pub(crate) fn draw(&self, noise: &[f32]) -> Result<Tensor, TchError> {
-        tensor(noise, &self.x.size())
+    /// A draw as a latent of `size` (rows, columns).
+    pub(crate) fn draw(noise: &[f32], (rows, columns): (i64, i64)) -> Result<Tensor, TchError> {
+        // `f_reshape` refuses a length that is not the shape's.
+        Tensor::f_from_slice(noise)?.f_reshape([1, 4, rows, columns])
     }
 
     /// Carries out assignments in order.
@@ -88,11 +93,6 @@ impl Latents {
     }
 }
 
-fn tensor(values: &[f32], shape: &[i64]) -> Result<Tensor, TchError> {
-    // `f_reshape` refuses a length that is not the shape's.
-    Tensor::f_from_slice(values)?.f_to_kind(Kind::Float)?.f_reshape(shape)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -101,10 +101,16 @@ mod tests {
         Vec::try_from(tensor.flatten(0, -1)).unwrap()
     }
 
+    /// A latent of one place that is `noise` times `scale`.
+    fn latents(noise: &[f32], scale: f64) -> Latents {
+        let noise = Latents::draw(noise, (1, 1)).unwrap();
+        Latents::new(None, &noise, Start { latent: 0.0, noise: scale }).unwrap()
+    }
+
     #[test]
     fn reads_the_right_side_before_it_writes_the_target() {
-        let mut latents = Latents::new(&[1.0, 2.0, 3.0, 4.0], 1, 1, 2.0).unwrap();
-        let noise = latents.draw(&[1.0; 4]).unwrap();
+        let mut latents = latents(&[1.0, 2.0, 3.0, 4.0], 2.0);
+        let noise = Latents::draw(&[1.0; 4], (1, 1)).unwrap();
         let list = [
             Assign { target: Register::Saved(3), terms: vec![(1.0, Register::X)] },
             Assign { target: Register::X, terms: vec![(0.5, Register::X), (-1.0, Register::Noise)] },
@@ -115,8 +121,17 @@ mod tests {
     }
 
     #[test]
+    fn begins_from_a_latent_and_noise_in_the_plans_shares() {
+        let (latent, noise) = ([1.0, 2.0, 3.0, 4.0], [10.0; 4]);
+        let draw = |values: &[f32]| Latents::draw(values, (1, 1)).unwrap();
+        let start = Start { latent: 0.5, noise: 0.1 };
+        let begun = Latents::new(Some(&draw(&latent)), &draw(&noise), start).unwrap();
+        assert_eq!(values(&begun.x), [1.5, 2.0, 2.5, 3.0]);
+    }
+
+    #[test]
     fn refuses_to_read_a_register_that_holds_nothing() {
-        let mut latents = Latents::new(&[0.0; 4], 1, 1, 1.0).unwrap();
+        let mut latents = latents(&[0.0; 4], 1.0);
         for register in [Register::Denoised, Register::Noise, Register::Saved(7)] {
             let list = [Assign { target: Register::X, terms: vec![(1.0, register)] }];
             assert!(latents.assign(&list, None).is_err(), "{register:?}");
@@ -125,8 +140,8 @@ mod tests {
 
     #[test]
     fn measures_the_distance_of_two_registers_by_their_size() {
-        let mut latents = Latents::new(&[1.0, -4.0, 0.1, 2.0], 1, 1, 1.0).unwrap();
-        let noise = latents.draw(&[0.5, 0.5, 0.5, 0.5]).unwrap();
+        let mut latents = latents(&[1.0, -4.0, 0.1, 2.0], 1.0);
+        let noise = Latents::draw(&[0.5; 4], (1, 1)).unwrap();
         let low =
             Assign { target: Register::Saved(0), terms: vec![(1.0, Register::X), (1.0, Register::Noise)] };
         latents.assign(&[low], Some(&noise)).unwrap();
@@ -140,15 +155,15 @@ mod tests {
 
     #[test]
     fn refuses_noise_of_another_size() {
-        assert!(Latents::new(&[0.0; 5], 1, 1, 1.0).is_err());
-        assert!(Latents::new(&[0.0; 4], 1, 1, 1.0).unwrap().draw(&[0.0; 8]).is_err());
+        assert!(Latents::draw(&[0.0; 5], (1, 1)).is_err());
+        assert!(Latents::draw(&[0.0; 8], (1, 1)).is_err());
     }
 
     #[test]
     fn sees_what_is_no_number() {
         for value in [f32::NAN, f32::INFINITY] {
-            assert!(!Latents::new(&[0.0, value, 0.0, 0.0], 1, 1, 1.0).unwrap().is_finite().unwrap());
+            assert!(!latents(&[0.0, value, 0.0, 0.0], 1.0).is_finite().unwrap());
         }
-        assert!(Latents::new(&[0.0; 4], 1, 1, 1.0).unwrap().is_finite().unwrap());
+        assert!(latents(&[0.0; 4], 1.0).is_finite().unwrap());
     }
 }

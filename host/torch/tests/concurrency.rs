@@ -11,7 +11,7 @@ use gesso_core::pixels::Pixels;
 use gesso_core::request::GenerateRequest;
 use gesso_engine::backend::ModelFile;
 use gesso_engine::clock::MonotonicClock;
-use gesso_engine::{CancelFlag, Engine, EngineHandle, EngineSettings, JobHandle, JobSpec};
+use gesso_engine::{CancelFlag, Drawing, Engine, EngineHandle, EngineSettings, JobHandle, JobSpec, Work};
 use gesso_torch::{DtypeChoice, TorchBackend, TorchSettings};
 
 const JOBS: u64 = 8;
@@ -35,7 +35,8 @@ fn submit(engine: &EngineHandle, seed: u64) -> JobHandle {
         ..GenerateRequest::default()
     };
     let model = Arc::new(ModelFile { name: "demo-v0".into(), path, version: String::new() });
-    engine.submit(JobSpec { model, request, priority: 0, cancel: CancelFlag::default() }).unwrap()
+    let work = Work::Draw(Box::new(Drawing::new(request, model)));
+    engine.submit(JobSpec { work, priority: 0, cancel: CancelFlag::default() }).unwrap()
 }
 
 fn in_a_row(engine: &EngineHandle) -> (Duration, Vec<Pixels>) {

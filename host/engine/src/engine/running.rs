@@ -1,4 +1,5 @@
-//! A job in flight: one lane for each picture, each with its own sampler plan, noise and tensors.
+//! A job in flight: one lane for each picture, each with its own sampler plan, noise and tensors. Lanes go through the
+//! passes on their own; what a pass needs is opened once and shared.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,24 +7,26 @@ use std::time::Duration;
 use gesso_core::noise::ImageNoise;
 use gesso_core::pixels::Pixels;
 use gesso_core::sampler::{Call, Draw, Plan};
-use gesso_core::schedule::NoiseSchedule;
 use tokio::sync::{oneshot, watch};
 
-use super::{Incoming, Slot};
-use crate::backend::{Backend, BackendError, BatchKey, Row};
-use crate::job::{JobError, JobSpec, Phase, Progress};
+use super::Slot;
+use super::passes::{Passes, Stage};
+use crate::backend::{Backend, BackendError, BatchKey, Measured, OpenPass, Origin, Row};
+use crate::job::{CancelFlag, JobError, Phase, Progress};
 
 /// One picture under way.
-#[derive(Debug)]
 pub(super) struct Lane<S> {
     /// Place of the picture in the request.
     pub(super) image: u32,
+    pub(super) stage: Stage,
     pub(super) key: BatchKey,
     pub(super) sample: S,
     plan: Plan,
     noise: ImageNoise,
-    /// What the sampler wants next; `None` when it is through.
+    /// What the sampler wants next; `None` when the pass is through.
     call: Option<Call>,
+    /// UNet calls of earlier passes.
+    calls_before: u32,
     /// When the lane last ran, or its job arrived.
     pub(super) served: Duration,
 }
@@ -39,93 +42,128 @@ impl<S> Lane<S> {
                 Some(self.noise.brownian(from, to, (lowest, highest)))
             }
         };
-        Row { sample: &mut self.sample, call, noise }
+        Row {
+            sample: &mut self.sample,
+            call,
+            calls_before: self.plan.calls_done() - 1,
+            blend_before: self.plan.blends_before_call(),
+            noise,
+        }
     }
 
-    /// `measured` answers the call that ran.
-    pub(super) fn advance(&mut self, now: Duration, measured: Option<f64>) {
+    pub(super) fn advance(&mut self, now: Duration, measured: Measured) {
         self.call = self.plan.next_call(measured);
         self.served = now;
     }
 
+    /// Whether its pass is through.
     pub(super) fn is_done(&self) -> bool {
         self.call.is_none()
     }
+
+    pub(super) fn calls_done(&self) -> u32 {
+        self.calls_before + self.plan.calls_done() - u32::from(!self.is_done())
+    }
 }
 
-#[derive(Debug)]
-pub(super) struct RunningJob<S> {
-    pub(super) spec: JobSpec,
+/// A drawing whose first pass is open.
+pub(super) struct RunningJob<B: Backend> {
+    pub(super) priority: i32,
     pub(super) arrival: u64,
-    pub(super) lanes: Vec<Lane<S>>,
+    pub(super) lanes: Vec<Lane<B::Sample>>,
+    passes: Passes,
+    first: OpenPass<B::Pass>,
+    second: Option<OpenPass<B::Pass>>,
     finished: Vec<Option<Pixels>>,
-    calls_total: u32,
-    calls_of_one: u32,
+    calls_of_finished: u32,
+    /// What the second pass of one picture will take; 0 when there is none.
+    calls_of_second: u32,
     began: Duration,
     failure: Option<JobError>,
     last_preview_at: u32,
-    progress: watch::Sender<Progress>,
-    reply: oneshot::Sender<Result<Vec<Pixels>, JobError>>,
-    _slot: Slot,
+    caller: Caller,
 }
 
-impl<S> RunningJob<S> {
-    /// Lanes for every picture, and the UNet calls they take together.
-    pub(super) fn begin<B: Backend<Sample = S>>(
+/// The owner thread's end of a job's channels.
+#[derive(Debug)]
+pub(super) struct Caller {
+    pub(super) cancel: CancelFlag,
+    pub(super) progress: watch::Sender<Progress>,
+    pub(super) reply: oneshot::Sender<Result<Vec<Pixels>, JobError>>,
+    pub(super) slot: Slot,
+}
+
+impl Caller {
+    /// Asked to stop, or nobody waits for the pictures any more.
+    pub(super) fn is_gone(&self) -> bool {
+        self.cancel.is_cancelled() || self.reply.is_closed()
+    }
+
+    /// Tells the caller how it ended.
+    pub(super) fn answer(self, result: Result<Vec<Pixels>, JobError>) {
+        self.progress.send_modify(|progress| {
+            progress.phase = Phase::Finished;
+            progress.eta = None;
+        });
+        // The caller may be gone; that is its own decision.
+        drop(self.reply.send(result));
+        drop(self.slot);
+    }
+}
+
+impl<B: Backend> RunningJob<B> {
+    /// Opens the first pass and a lane for every picture. `Err` gives the caller back, to be told.
+    pub(super) fn begin(
         backend: &mut B,
-        table: &NoiseSchedule,
-        spec: &JobSpec,
-    ) -> Result<(Vec<Lane<S>>, u32), JobError> {
+        passes: Passes,
+        caller: &Caller,
+    ) -> Result<(Passes, OpenPass<B::Pass>, Vec<Lane<B::Sample>>), JobError> {
+        let spec = passes.spec(Stage::First).ok_or(JobError::ShutDown)?;
+        let open = backend.open_pass(&spec)?;
         let mut lanes = Vec::new();
-        let mut calls_total = 0;
-        let pass = spec.request.first_pass();
-        for image in 0..spec.request.image_count() {
-            let mut plan =
-                Plan::new(&pass, table).map_err(|error| BackendError::Request(error.to_string()))?;
-            let mut noise = ImageNoise::for_image(&spec.request, image);
-            let (sample, key) =
-                backend.begin(&spec.model, &spec.request, noise.first(), plan.start().noise)?;
-            calls_total += plan.total_calls();
-            let call = plan.next_call(None);
-            lanes.push(Lane { image, key, sample, plan, noise, call, served: Duration::ZERO });
+        for image in 0..passes.request().image_count() {
+            let fresh = Origin::Fresh { picture: image % passes.request().batch_size };
+            lanes.push(lane(backend, &passes, &open, Stage::First, (image, 0), fresh, caller)?);
         }
-        Ok((lanes, calls_total))
+        Ok((passes, open, lanes))
     }
 
     pub(super) fn new(
-        incoming: Incoming,
-        mut lanes: Vec<Lane<S>>,
-        calls_total: u32,
-        arrival: u64,
-        arrived: Duration,
+        (passes, first, mut lanes): (Passes, OpenPass<B::Pass>, Vec<Lane<B::Sample>>),
+        caller: Caller,
+        priority: i32,
+        (arrival, arrived): (u64, Duration),
         now: Duration,
     ) -> Self {
-        let Incoming { spec, progress, reply, slot } = incoming;
-        let images = lanes.len();
+        let finished = vec![None; lanes.len()];
         for lane in &mut lanes {
             lane.served = arrived;
         }
+        let calls_of_second = passes
+            .after(Stage::First)
+            .and_then(|(stage, _)| passes.plan(stage, &first.schedule).ok())
+            .map_or(0, |plan| plan.total_calls());
         let job = Self {
-            spec,
+            priority,
             arrival,
             lanes,
-            finished: vec![None; images],
-            calls_total,
-            calls_of_one: calls_total / (images.max(1) as u32),
+            passes,
+            first,
+            second: None,
+            finished,
+            calls_of_finished: 0,
+            calls_of_second,
             began: now,
             failure: None,
             last_preview_at: 0,
-            progress,
-            reply,
-            _slot: slot,
+            caller,
         };
         job.publish(now, None);
         job
     }
 
-    /// Asked to stop, or nobody waits for the pictures any more.
     pub(super) fn is_cancelled(&self) -> bool {
-        self.spec.cancel.is_cancelled() || self.reply.is_closed()
+        self.caller.is_gone()
     }
 
     pub(super) fn fail(&mut self, error: JobError) {
@@ -136,26 +174,49 @@ impl<S> RunningJob<S> {
         self.failure.is_some()
     }
 
-    pub(super) fn take_done_lane(&mut self) -> Option<Lane<S>> {
+    pub(super) fn take_done_lane(&mut self) -> Option<Lane<B::Sample>> {
         let index = self.lanes.iter().position(Lane::is_done)?;
         Some(self.lanes.remove(index))
     }
 
-    pub(super) fn store(&mut self, image: u32, pixels: Pixels) {
-        self.finished[image as usize] = Some(pixels);
-        let done = self.finished.iter().flatten().count() as u32;
-        self.progress.send_modify(|progress| progress.images_done = done);
+    /// Moves a lane whose pass is through on to the next; gives it back when there is none.
+    pub(super) fn promote(
+        &mut self,
+        backend: &mut B,
+        done: Lane<B::Sample>,
+    ) -> Result<Option<Lane<B::Sample>>, JobError> {
+        let Some((stage, upscale)) = self.passes.after(done.stage) else { return Ok(Some(done)) };
+        if self.second.is_none() {
+            let spec = self.passes.spec(stage).ok_or(JobError::ShutDown)?;
+            self.second = Some(backend.open_pass(&spec)?);
+        }
+        let open = self.second.as_ref().unwrap_or(&self.first);
+        let place = (done.image, done.calls_done());
+        let enlarged = Origin::Enlarged { sample: done.sample, upscale };
+        let lane = lane(backend, &self.passes, open, stage, place, enlarged, &self.caller)?;
+        let at = self.lanes.iter().position(|other| other.image > lane.image).unwrap_or(self.lanes.len());
+        self.lanes.insert(at, Lane { served: done.served, ..lane });
+        Ok(None)
     }
 
-    fn calls_done(&self) -> u32 {
-        let finished = (self.finished.len() - self.lanes.len()) as u32 * self.calls_of_one;
-        finished
-            + self.lanes.iter().map(|lane| lane.plan.calls_done() - u32::from(!lane.is_done())).sum::<u32>()
+    pub(super) fn store(&mut self, image: u32, calls: u32, pixels: Pixels) {
+        self.finished[image as usize] = Some(pixels);
+        self.calls_of_finished += calls;
+        let done = self.finished.iter().flatten().count() as u32;
+        self.caller.progress.send_modify(|progress| progress.images_done = done);
+    }
+
+    /// UNet calls done and in all. The total is an estimate while a second pass or an adaptive sampler is ahead.
+    fn calls(&self) -> (u32, u32) {
+        self.lanes.iter().fold((self.calls_of_finished, self.calls_of_finished), |(done, total), lane| {
+            let ahead = if lane.stage == Stage::First { self.calls_of_second } else { 0 };
+            (done + lane.calls_done(), total + lane.calls_before + lane.plan.total_calls() + ahead)
+        })
     }
 
     /// True once in `every` calls.
     pub(super) fn preview_due(&mut self, every: u32) -> bool {
-        let done = self.calls_done();
+        let (done, _) = self.calls();
         let due = done >= self.last_preview_at + every;
         if due {
             self.last_preview_at = done;
@@ -164,21 +225,18 @@ impl<S> RunningJob<S> {
     }
 
     pub(super) fn publish(&self, now: Duration, preview: Option<Pixels>) {
-        let calls_done = self.calls_done();
-        let step = self
-            .lanes
-            .iter()
-            .map(|lane| lane.call.as_ref().map_or(self.spec.request.steps, |call| call.step))
-            .min()
-            .unwrap_or(self.spec.request.steps);
+        let (calls_done, calls_total) = self.calls();
+        let steps = self.passes.request().steps;
+        let step_of = |lane: &Lane<B::Sample>| lane.call.as_ref().map_or(steps, |call| call.step);
+        let step = self.lanes.iter().map(step_of).min().unwrap_or(steps);
         let elapsed = now.saturating_sub(self.began);
         let eta = (calls_done > 0).then(|| {
-            elapsed.mul_f64(f64::from(self.calls_total.saturating_sub(calls_done)) / f64::from(calls_done))
+            elapsed.mul_f64(f64::from(calls_total.saturating_sub(calls_done)) / f64::from(calls_done))
         });
-        self.progress.send_modify(|progress| {
+        self.caller.progress.send_modify(|progress| {
             progress.phase = Phase::Sampling;
             progress.calls_done = calls_done;
-            progress.calls_total = self.calls_total;
+            progress.calls_total = calls_total;
             progress.step = step;
             progress.eta = eta;
             if let Some(preview) = preview {
@@ -187,17 +245,39 @@ impl<S> RunningJob<S> {
         });
     }
 
-    /// Tells the caller how it ended.
     pub(super) fn answer(self) {
-        self.progress.send_modify(|progress| {
-            progress.phase = Phase::Finished;
-            progress.eta = None;
-        });
         let result = match self.failure {
             Some(error) => Err(error),
             None => Ok(self.finished.into_iter().flatten().collect()),
         };
-        // The caller may be gone; that is its own decision.
-        drop(self.reply.send(result));
+        self.caller.answer(result);
     }
+}
+
+/// A lane at the beginning of a pass. `place` is the picture's in the request, and the calls it has behind it.
+fn lane<B: Backend>(
+    backend: &mut B,
+    passes: &Passes,
+    open: &OpenPass<B::Pass>,
+    stage: Stage,
+    place: (u32, u32),
+    origin: Origin<'_, B::Sample>,
+    caller: &Caller,
+) -> Result<Lane<B::Sample>, JobError> {
+    if caller.is_gone() {
+        return Err(JobError::Cancelled);
+    }
+    let (image, calls_before) = place;
+    let mut plan = passes.plan(stage, &open.schedule)?;
+    let (noise, start_noise) = passes.noise(stage, image);
+    let is_cancelled = || caller.is_gone();
+    let sample = backend.begin(&open.pass, origin, plan.start(), start_noise, &is_cancelled)?;
+    let call = plan.next_call(None);
+    let key = open.key.clone();
+    Ok(Lane { image, stage, key, sample, plan, noise, call, calls_before, served: Duration::ZERO })
+}
+
+/// The backend answered for fewer rows than it was given.
+pub(super) fn missing_row() -> Result<Measured, BackendError> {
+    Err(BackendError::Device("the backend answered for fewer rows than it was given".into()))
 }

@@ -5,18 +5,27 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use gesso_core::hires::{Hires, HiresSize, HiresUpscaler, LatentUpscaler};
 use gesso_core::pixels::{PixelFormat, Pixels};
 use gesso_core::request::GenerateRequest;
+use gesso_core::sampler::Start;
+use gesso_core::schedule::NoiseSchedule;
 
 use super::*;
-use crate::backend::{BatchKey, ModelFile};
-use crate::job::CancelFlag;
+use crate::backend::{
+    BatchKey, Measured, ModelFile, OpenPass, Origin, PassSpec, PixelUpscaler, StartNoise, Upscale, UpscaleBy,
+};
+use crate::job::{CancelFlag, Resources, SecondPass};
 
 /// What the fake did, in order, and what it shall do.
 #[derive(Default)]
 struct Script {
     /// Seeds of the rows of each UNet call.
     batches: Vec<Vec<u64>>,
+    /// What each row was told of the calls before it.
+    clocks: Vec<u32>,
+    /// Widths of the passes that were opened.
+    passes: Vec<u32>,
     /// Outcomes for the calls to come; an empty list means success.
     failures: VecDeque<Failure>,
     /// Called before each UNet call with its number.
@@ -46,36 +55,51 @@ impl Clock for PausedClock {
 }
 
 impl Backend for Fake {
+    /// Its pictures' seed, and the width in latent columns.
+    type Pass = (u64, u32);
     type Sample = u64;
 
-    fn begin(
-        &mut self,
-        model: &Arc<ModelFile>,
-        request: &GenerateRequest,
-        noise: Vec<f32>,
-        _initial_scale: f64,
-    ) -> Result<(u64, BatchKey), BackendError> {
-        assert_eq!(noise.len() as u32, 4 * (request.width / 8) * (request.height / 8));
-        if model.name == "broken" {
+    fn open_pass(&mut self, spec: &PassSpec<'_>) -> Result<OpenPass<(u64, u32)>, BackendError> {
+        if spec.model.name == "broken" {
             return Err(BackendError::Model("it is broken".into()));
         }
         let key = BatchKey {
-            model: model.clone(),
-            latent_height: request.height / 8,
-            latent_width: request.width / 8,
-            context_lengths: (77, 77),
+            model: spec.model.clone(),
+            patches: String::new(),
+            latent_height: spec.height / 8,
+            latent_width: spec.width / 8,
         };
-        Ok((request.seed, key))
+        self.script.lock().unwrap().passes.push(spec.width);
+        Ok(OpenPass { pass: (spec.request.seed, spec.width / 8), key, schedule: NoiseSchedule::sd1() })
+    }
+
+    fn begin(
+        &mut self,
+        pass: &(u64, u32),
+        origin: Origin<'_, u64>,
+        start: Start,
+        noise: StartNoise,
+        _is_cancelled: &dyn Fn() -> bool,
+    ) -> Result<u64, BackendError> {
+        assert_eq!(noise.noise.len() as u32 % (4 * pass.1), 0);
+        match origin {
+            Origin::Fresh { .. } => Ok(pass.0),
+            Origin::Enlarged { sample, .. } => {
+                assert_eq!(start.latent, 1.0, "a second pass begins from the enlarged latent");
+                Ok(sample)
+            }
+        }
     }
 
     fn step(
         &mut self,
         rows: &mut [Row<'_, u64>],
-    ) -> Result<Vec<Result<Option<f64>, BackendError>>, BackendError> {
+    ) -> Result<Vec<Result<Measured, BackendError>>, BackendError> {
         *self.clock.0.lock().unwrap() += Duration::from_millis(10);
         let mut script = self.script.lock().unwrap();
         let number = script.batches.len();
         script.batches.push(rows.iter().map(|row| *row.sample).collect());
+        script.clocks.extend(rows.iter().map(|row| row.calls_before));
         if let Some(on_step) = &mut script.on_step {
             on_step(number);
         }
@@ -98,6 +122,16 @@ impl Backend for Fake {
 
     fn finish(&mut self, sample: u64) -> Result<Pixels, BackendError> {
         Ok(Pixels::new(1, 1, PixelFormat::Gray8, vec![sample as u8]).unwrap())
+    }
+
+    fn enlarge(
+        &mut self,
+        picture: &Pixels,
+        _factor: f64,
+        _by: &PixelUpscaler,
+        is_cancelled: &dyn Fn() -> bool,
+    ) -> Result<Pixels, BackendError> {
+        if is_cancelled() { Err(BackendError::Cancelled) } else { Ok(picture.clone()) }
     }
 
     fn describe(&self) -> String {
@@ -130,14 +164,14 @@ fn bench(settings: EngineSettings, failures: Vec<Failure>) -> Bench {
 }
 
 impl Bench {
-    fn submit(&self, seed: u64, change: impl FnOnce(&mut JobSpec)) -> JobHandle {
-        let mut spec = spec(seed);
-        change(&mut spec);
-        self.handle.submit(spec).unwrap()
+    fn submit(&self, seed: u64, change: impl FnOnce(&mut Drawing)) -> JobHandle {
+        let mut drawing = drawing(seed);
+        change(&mut drawing);
+        self.handle.submit(spec(drawing)).unwrap()
     }
 
     /// Submits and waits until the job is in its first call, where the gate holds it.
-    fn submit_first(&self, seed: u64, change: impl FnOnce(&mut JobSpec)) -> JobHandle {
+    fn submit_first(&self, seed: u64, change: impl FnOnce(&mut Drawing)) -> JobHandle {
         let job = self.submit(seed, change);
         self.entered.recv().unwrap();
         job
@@ -153,25 +187,25 @@ impl Bench {
     }
 }
 
-fn spec(seed: u64) -> JobSpec {
-    JobSpec {
-        model: Arc::new(ModelFile {
-            name: "demo".into(),
-            path: PathBuf::from("demo"),
-            version: String::new(),
-        }),
-        request: GenerateRequest { width: 64, height: 64, steps: 4, seed, ..GenerateRequest::default() },
-        priority: 0,
-        cancel: CancelFlag::default(),
-    }
+fn drawing(seed: u64) -> Drawing {
+    let request = GenerateRequest { width: 64, height: 64, steps: 4, seed, ..GenerateRequest::default() };
+    Drawing::new(request, model("demo"))
+}
+
+fn model(name: &str) -> Arc<ModelFile> {
+    Arc::new(ModelFile { name: name.into(), path: PathBuf::from(name), version: String::new() })
+}
+
+fn spec(drawing: Drawing) -> JobSpec {
+    JobSpec { work: Work::Draw(Box::new(drawing)), priority: 0, cancel: CancelFlag::default() }
 }
 
 #[test]
 fn rows_of_different_jobs_share_calls_whatever_their_step_counts() {
     let mut bench = bench(EngineSettings::default(), vec![]);
     let first = bench.submit_first(1, |_| {});
-    let second = bench.submit(2, |spec| spec.request.steps = 2);
-    let other_size = bench.submit(3, |spec| spec.request.width = 128);
+    let second = bench.submit(2, |drawing| drawing.request.steps = 2);
+    let other_size = bench.submit(3, |drawing| drawing.request.width = 128);
     bench.open();
     for (job, seed) in [(first, 1), (second, 2), (other_size, 3)] {
         assert_eq!(job.blocking_finish().unwrap()[0].data, [seed]);
@@ -193,7 +227,7 @@ fn a_higher_priority_overtakes_jobs_that_wait_in_smaller_batches() {
     };
     let mut bench = bench(settings, vec![]);
     let first = bench.submit_first(1, |_| {});
-    let urgent = bench.submit(2, |spec| spec.priority = 5);
+    let urgent = bench.handle.submit(JobSpec { priority: 5, ..spec(drawing(2)) }).unwrap();
     bench.open();
     first.blocking_finish().unwrap();
     urgent.blocking_finish().unwrap();
@@ -206,7 +240,7 @@ fn one_job_too_many_is_refused_at_once_and_a_place_comes_free_again() {
     let settings = EngineSettings { max_jobs: 2, ..EngineSettings::default() };
     let mut bench = bench(settings, vec![]);
     let (first, second) = (bench.submit_first(1, |_| {}), bench.submit(2, |_| {}));
-    assert_eq!(bench.handle.submit(spec(3)).unwrap_err(), SubmitError::Overloaded { waiting: 2 });
+    assert_eq!(bench.handle.submit(spec(drawing(3))).unwrap_err(), SubmitError::Overloaded { waiting: 2 });
     bench.open();
     first.blocking_finish().unwrap();
     second.blocking_finish().unwrap();
@@ -220,7 +254,7 @@ fn one_job_too_many_is_refused_at_once_and_a_place_comes_free_again() {
 #[test]
 fn a_cancelled_job_ends_within_one_step_and_the_others_go_on() {
     let mut bench = bench(EngineSettings::default(), vec![]);
-    let doomed = bench.submit_first(1, |spec| spec.request.steps = 100);
+    let doomed = bench.submit_first(1, |drawing| drawing.request.steps = 100);
     let kept = bench.submit(2, |_| {});
     doomed.cancel_flag().cancel();
     bench.open();
@@ -277,9 +311,7 @@ fn a_nan_fails_only_the_job_whose_row_it_is() {
 #[test]
 fn a_model_that_cannot_be_used_fails_its_own_job() {
     let mut bench = bench(EngineSettings::default(), vec![]);
-    let broken =
-        Arc::new(ModelFile { name: "broken".into(), path: PathBuf::from("broken"), version: String::new() });
-    let failed = bench.submit(1, |spec| spec.model = broken);
+    let failed = bench.submit(1, |drawing| drawing.model = model("broken"));
     bench.open();
     let error = failed.blocking_finish().unwrap_err().to_string();
     assert!(error.contains("it is broken"), "{error}");
@@ -289,7 +321,7 @@ fn a_model_that_cannot_be_used_fails_its_own_job() {
 #[test]
 fn pictures_come_back_in_order_and_progress_ends_at_one() {
     let mut bench = bench(EngineSettings::default(), vec![]);
-    let job = bench.submit(1, |spec| spec.request.batch_size = 3);
+    let job = bench.submit(1, |drawing| drawing.request.batch_size = 3);
     let progress = job.progress();
     bench.open();
     assert_eq!(job.blocking_finish().unwrap().len(), 3);
@@ -317,6 +349,76 @@ fn the_estimate_follows_the_pace_of_the_calls() {
     let ms = |ms| Some(Duration::from_millis(ms));
     // Four calls of 10 ms each.
     assert_eq!(*estimates.lock().unwrap(), [None, ms(30), ms(20), ms(10)]);
+}
+
+/// A second pass at twice the size.
+fn with_second_pass(drawing: &mut Drawing) {
+    let size = HiresSize::Scale(2.0);
+    let latent = LatentUpscaler::Nearest;
+    drawing.request.hires = Some(Hires {
+        size,
+        upscaler: HiresUpscaler::Latent(latent),
+        denoising_strength: 0.5,
+        steps: Some(2),
+        sampler: None,
+        scheduler: None,
+        prompt: None,
+        negative_prompt: None,
+        model: None,
+    });
+    let target = size.target(drawing.request.width, drawing.request.height);
+    drawing.second = Some(SecondPass {
+        model: drawing.model.clone(),
+        resources: Resources::default(),
+        upscale: Upscale { target, by: UpscaleBy::Latent(latent) },
+    });
+}
+
+#[test]
+fn a_second_pass_is_opened_once_and_counts_its_own_calls() {
+    let mut bench = bench(EngineSettings::default(), vec![]);
+    let job = bench.submit(1, |drawing| {
+        with_second_pass(drawing);
+        drawing.request.batch_size = 2;
+    });
+    let progress = job.progress();
+    bench.open();
+    assert_eq!(job.blocking_finish().unwrap().len(), 2);
+    let script = bench.script.lock().unwrap();
+    assert_eq!(script.passes, [64, 128]);
+    // Four calls for two pictures, then two for each at the larger size.
+    assert_eq!(script.clocks, [0, 0, 1, 1, 2, 2, 3, 3, 0, 0, 1, 1]);
+    let end = progress.borrow();
+    assert_eq!((end.calls_done, end.calls_total), (12, 12));
+}
+
+#[test]
+fn a_second_pass_is_in_the_total_from_the_start() {
+    let mut bench = bench(EngineSettings::default(), vec![]);
+    let job = bench.submit_first(1, with_second_pass);
+    let progress = job.progress();
+    let (done, total) = (progress.borrow().calls_done, progress.borrow().calls_total);
+    assert_eq!((done, total), (0, 6));
+    bench.open();
+    job.blocking_finish().unwrap();
+}
+
+#[test]
+fn a_picture_is_enlarged_between_the_calls_of_drawings() {
+    let mut bench = bench(EngineSettings::default(), vec![]);
+    let drawn = bench.submit_first(1, |_| {});
+    let picture = Arc::new(Pixels::new(1, 1, PixelFormat::Gray8, vec![7]).unwrap());
+    let enlarge = |cancel| {
+        let work = Enlargement { picture: picture.clone(), factor: 2.0, by: PixelUpscaler::Lanczos };
+        bench.handle.submit(JobSpec { work: Work::Enlarge(work), priority: 0, cancel }).unwrap()
+    };
+    let (kept, cancelled) = (enlarge(CancelFlag::default()), CancelFlag::default());
+    let gone = enlarge(cancelled.clone());
+    cancelled.cancel();
+    bench.open();
+    assert_eq!(kept.blocking_finish().unwrap(), [(*picture).clone()]);
+    assert_eq!(gone.blocking_finish(), Err(JobError::Cancelled));
+    drawn.blocking_finish().unwrap();
 }
 
 #[test]

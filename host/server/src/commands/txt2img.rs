@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use gesso_core::infotext;
-use gesso_engine::{CancelFlag, JobSpec, Phase};
+use gesso_core::infotext::{self, DrawnWith};
+use gesso_engine::{CancelFlag, Drawing, JobSpec, Phase, Work};
 use indicatif::{ProgressBar, ProgressStyle};
 use rand::RngExt;
 use serde_json::json;
@@ -13,8 +13,9 @@ use crate::app::VERSION;
 use crate::catalogue::Catalogue;
 use crate::environment;
 use crate::error::AppError;
-use crate::http::wire::{fields, txt2img};
+use crate::http::wire::generate;
 use crate::png_file;
+use crate::resources;
 use crate::settings::cli::Txt2Img;
 use crate::startup;
 use crate::telemetry;
@@ -33,23 +34,29 @@ pub(crate) fn run(arguments: &Txt2Img) -> anyhow::Result<()> {
         "seed": arguments.seed, "sampler_name": arguments.sampler, "scheduler": arguments.scheduler,
     });
     let body = body.as_object().cloned().unwrap_or_default();
-    let mut body = fields::read(&body, txt2img::FIELDS).map_err(AppError::Invalid)?;
-    txt2img::settle_seeds(&mut body, || rand::rng().random());
-    let request = txt2img::to_request(&body, &startup::defaults(&settings), &startup::limits(&settings))
-        .map_err(AppError::Invalid)?;
-    let catalogue = Catalogue::new(settings.models.clone(), settings.default_model.clone());
-    let checkpoint = catalogue.find(arguments.model.as_deref())?;
+    let drawing = generate::Drawing::Txt2Img;
+    let body = drawing.read(&body, || rand::rng().random()).map_err(AppError::Invalid)?;
+    let (defaults, limits) = (startup::defaults(&settings), startup::limits(&settings));
+    let request = generate::to_request(drawing, &body, &defaults, &limits).map_err(AppError::Invalid)?;
+    let catalogue = Catalogue::new(settings.models.clone(), settings.default_model.clone(), None);
+    let checkpoint = catalogue.checkpoint(arguments.model.as_deref())?;
+    let found = resources::find(&catalogue, &request, &checkpoint)?;
+    for warning in &found.warnings {
+        telemetry::announce(&format!("note: {warning}"));
+    }
+    let (vae, lora_hashes) = (found.vae.clone(), found.lora_hashes.clone());
 
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let started = Instant::now();
     let pixels = runtime.block_on(async {
         let (_engine, handle) = startup::open_engine(&settings).await?;
-        let spec = JobSpec {
-            model: checkpoint.file.clone(),
-            request: request.clone(),
-            priority: 0,
-            cancel: CancelFlag::default(),
+        let drawing = Drawing {
+            resources: found.first,
+            second: found.second,
+            ..Drawing::new(request.clone(), checkpoint.file.clone())
         };
+        let work = Work::Draw(Box::new(drawing));
+        let spec = JobSpec { work, priority: 0, cancel: CancelFlag::default() };
         let job = handle.submit(spec)?;
         let mut progress = job.progress();
         let bar = ProgressBar::new_spinner().with_style(ProgressStyle::with_template(
@@ -82,8 +89,15 @@ pub(crate) fn run(arguments: &Txt2Img) -> anyhow::Result<()> {
         bar.finish_and_clear();
         pictures.into_iter().next().context("the engine drew no picture")
     })?;
-    let texts = (request.prompt.as_str(), request.negative_prompt.as_str());
-    let infotext = infotext::of(&request, 0, &checkpoint.file.name, checkpoint.short_hash(), texts, VERSION);
+    let with = DrawnWith {
+        model_name: &checkpoint.file.name,
+        model_hash: checkpoint.short_hash(),
+        vae_name: vae.as_ref().map(|vae| vae.name.as_str()),
+        lora_hashes: &lora_hashes,
+        control: &[],
+        version: VERSION,
+    };
+    let infotext = infotext::of(&request, 0, &with);
     let png = png_file::encode(&pixels, &infotext).context("the picture could not be encoded")?;
     std::fs::write(&arguments.out, png)
         .with_context(|| format!("{} cannot be written", arguments.out.display()))?;

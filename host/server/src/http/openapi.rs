@@ -3,22 +3,25 @@
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
-use super::routes::{files, health, plugins, serverless, webui};
-use super::wire::schema::Txt2ImgBody;
+use super::routes::{files, health, plugins, serverless, webui, webui_lists};
+use super::wire::schema::{Img2ImgBody, Txt2ImgBody};
 
 #[derive(OpenApi)]
 #[openapi(
     info(title = "Gesso", description = "A Stable Diffusion server with sandboxed plugins", license(name = "Apache-2.0")),
     modifiers(&AdminKey),
     paths(
-        serverless::txt2img, serverless::result, serverless::progress, serverless::cancellation, serverless::models,
-        webui::txt2img, webui::progress, webui::interrupt, webui::sd_models, webui::samplers, webui::schedulers,
-        webui::options, webui::scripts,
+        serverless::txt2img, serverless::img2img, serverless::result, serverless::progress, serverless::cancellation,
+        serverless::models,
+        webui::txt2img, webui::img2img, webui::progress, webui::interrupt,
+        webui_lists::sd_models, webui_lists::samplers, webui_lists::schedulers, webui_lists::options,
+        webui_lists::scripts, webui_lists::latent_upscale_modes, webui_lists::upscalers, webui_lists::sd_vae,
+        webui_lists::loras, webui_lists::hypernetworks,
         files::file,
         plugins::list, plugins::show, plugins::install, plugins::remove, plugins::rollback, plugins::grant, plugins::logs,
         health::live, health::ready, health::metrics,
     ),
-    components(schemas(Txt2ImgBody, plugins::GrantBody)),
+    components(schemas(Txt2ImgBody, Img2ImgBody, plugins::GrantBody)),
 )]
 struct Document;
 

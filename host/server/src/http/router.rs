@@ -13,7 +13,7 @@ use serde_json::json;
 use tower_http::catch_panic::CatchPanicLayer;
 use utoipa_swagger_ui::SwaggerUi;
 
-use super::routes::{extensions, files, health, plugins, serverless, webui};
+use super::routes::{extensions, files, health, plugins, serverless, webui, webui_lists};
 use super::{openapi, request_id};
 use crate::app::App;
 
@@ -23,19 +23,26 @@ pub(crate) fn router(app: Arc<App>) -> Router {
     Router::new()
         // Applications: tasks.
         .route("/txt2img", post(serverless::txt2img))
+        .route("/img2img", post(serverless::img2img))
         .route("/tasks/{id}/result", get(serverless::result))
         .route("/tasks/{id}/progress", get(serverless::progress))
         .route("/tasks/{id}/cancellation", post(serverless::cancellation))
         .route("/models", get(serverless::models))
         // Applications: the web UI's API.
         .route("/sdapi/v1/txt2img", post(webui::txt2img))
+        .route("/sdapi/v1/img2img", post(webui::img2img))
         .route("/sdapi/v1/progress", get(webui::progress))
         .route("/sdapi/v1/interrupt", post(webui::interrupt))
-        .route("/sdapi/v1/sd-models", get(webui::sd_models))
-        .route("/sdapi/v1/samplers", get(webui::samplers))
-        .route("/sdapi/v1/schedulers", get(webui::schedulers))
-        .route("/sdapi/v1/options", get(webui::options))
-        .route("/sdapi/v1/scripts", get(webui::scripts))
+        .route("/sdapi/v1/sd-models", get(webui_lists::sd_models))
+        .route("/sdapi/v1/sd-vae", get(webui_lists::sd_vae))
+        .route("/sdapi/v1/loras", get(webui_lists::loras))
+        .route("/sdapi/v1/hypernetworks", get(webui_lists::hypernetworks))
+        .route("/sdapi/v1/samplers", get(webui_lists::samplers))
+        .route("/sdapi/v1/schedulers", get(webui_lists::schedulers))
+        .route("/sdapi/v1/upscalers", get(webui_lists::upscalers))
+        .route("/sdapi/v1/latent-upscale-modes", get(webui_lists::latent_upscale_modes))
+        .route("/sdapi/v1/options", get(webui_lists::options))
+        .route("/sdapi/v1/scripts", get(webui_lists::scripts))
         // Whoever holds a signed URL.
         .route("/files/{*id}", get(files::file))
         // Plugins: their own APIs, and the admin's side.

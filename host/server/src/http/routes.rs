@@ -6,3 +6,4 @@ pub(crate) mod health;
 pub(crate) mod plugins;
 pub(crate) mod serverless;
 pub(crate) mod webui;
+pub(crate) mod webui_lists;

@@ -1,6 +1,11 @@
 //! Bodies as they cross the wire, and nothing else: each converts to and from the words of `gesso-core`.
 
+pub(crate) mod control;
 pub(crate) mod fields;
+pub(crate) mod generate;
+pub(crate) mod img2img;
 pub(crate) mod info;
+mod overrides;
+mod problems;
 pub(crate) mod schema;
-pub(crate) mod txt2img;
+mod txt2img;

@@ -75,6 +75,11 @@ impl BlockWeights {
         Self::new(&text.split(',').map(number).collect::<Result<Vec<_>, _>>()?)
     }
 
+    /// All 26, in the order of the long form.
+    pub fn numbers(&self) -> &[f64; 26] {
+        &self.0
+    }
+
     /// The factor for a module by its name in the checkpoint. What lies in no block (time embedding, output) has 1.
     pub(crate) fn factor(&self, module: &str) -> f64 {
         place(module).map_or(1.0, |place| self.0[place])

@@ -28,6 +28,10 @@ impl TextEncoder {
         })
     }
 
+    pub(crate) fn width(&self) -> i64 {
+        self.token_embedding.size().last().copied().unwrap_or(0)
+    }
+
     pub(crate) fn layer_count(&self) -> usize {
         self.layers.len()
     }
@@ -35,11 +39,18 @@ impl TextEncoder {
     /// Encodes `[batch, tokens]` ids (int64) to `[batch, tokens, width]`.
     ///
     /// `clip_skip` 1 uses every layer, 2 all but the last, and so on; the final norm is applied in each case.
-    pub(crate) fn forward(&self, tokens: &Tensor, clip_skip: u32) -> Forward {
+    /// `embeddings` are vectors `[count, width]` that stand in for the tokens from a place on, in every row.
+    pub(crate) fn forward(&self, tokens: &Tensor, clip_skip: u32, embeddings: &[(i64, &Tensor)]) -> Forward {
         let (_, length) = tokens.size2()?;
         let positions = self.position_embedding.f_narrow(0, 0, length)?;
-        let mut x =
-            Tensor::f_embedding(&self.token_embedding, tokens, -1, false, false)?.f_add(&positions)?;
+        let words = Tensor::f_embedding(&self.token_embedding, tokens, -1, false, false)?;
+        for (place, vectors) in embeddings {
+            // What hangs over the end of the chunk is left out.
+            let count = vectors.size2()?.0.min(length - place);
+            let mut here = words.f_narrow(1, *place, count)?;
+            here.f_copy_(&vectors.f_narrow(0, 0, count)?)?;
+        }
+        let mut x = words.f_add(&positions)?;
         let used = (self.layers.len() + 1).checked_sub(clip_skip.max(1) as usize);
         let used = used.ok_or_else(|| TchError::Shape(format!("clip skip {clip_skip} leaves no layer")))?;
         for layer in &self.layers[..used] {

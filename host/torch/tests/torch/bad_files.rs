@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use safetensors::tensor::Dtype;
 use tch::{Kind, Tensor};
 
-use crate::support::{Archive, TOKEN_TABLE, backend, model_file, request};
+use crate::support::{Archive, TOKEN_TABLE, backend, begin, model_file, request};
 
 const UNET: &str = "model.diffusion_model.";
 
@@ -130,16 +130,17 @@ fn the_backend_says_why_and_goes_on_with_the_next_model() {
     let bytes = std::fs::read(&good).unwrap();
     std::fs::write(&cut, &bytes[..bytes.len() / 2]).unwrap();
     let request = request("a cat", 1, 64, 64);
-    let mut begin = |path: &Path| backend.begin(&model_file(path), &request, vec![0.0; 256], 1.0).map(drop);
-    begin(&good).unwrap();
+    let mut open =
+        |path: &Path| begin(&mut backend, &model_file(path), &request, vec![0.0; 256], 1.0).map(drop);
+    open(&good).unwrap();
     for path in [cut, folder.path().join("absent.safetensors"), folder.path().to_owned()] {
-        let error = begin(&path).unwrap_err();
+        let error = open(&path).unwrap_err();
         assert!(
             matches!(&error, BackendError::Model(why) if why.contains(path.to_str().unwrap())),
             "{error}"
         );
     }
-    begin(&good).unwrap();
+    open(&good).unwrap();
 }
 
 #[test]
@@ -147,10 +148,10 @@ fn a_file_cut_short_after_loading_harms_nothing() {
     let mut backend = backend();
     let (_folder, path) = Archive::tiny().write();
     let request = request("a cat", 1, 64, 64);
-    let (sample, _) = backend.begin(&model_file(&path), &request, vec![0.1; 256], 1.0).unwrap();
+    let (sample, _) = begin(&mut backend, &model_file(&path), &request, vec![0.1; 256], 1.0).unwrap();
     std::fs::File::create(&path).unwrap();
     assert!(backend.finish(sample).is_ok());
-    assert!(backend.begin(&model_file(&path), &request, vec![0.1; 256], 1.0).is_ok());
+    assert!(begin(&mut backend, &model_file(&path), &request, vec![0.1; 256], 1.0).is_ok());
 }
 
 static WHOLE: LazyLock<(Vec<u8>, usize)> = LazyLock::new(|| {

@@ -4,7 +4,9 @@ use gesso_core::request::GenerateRequest;
 use gesso_core::sampler::{Call, Draw, Guidance, Sampler};
 use gesso_engine::backend::{Backend, BackendError, Row};
 
-use crate::support::{Archive, Drawing, agreement, backend, demo_model, draw, model_file, request, step};
+use crate::support::{
+    Archive, Drawing, agreement, backend, begin, demo_model, draw, model_file, request, step,
+};
 
 #[test]
 fn jobs_that_share_calls_draw_what_they_draw_alone() {
@@ -43,8 +45,6 @@ fn prompts_of_different_length_are_drawn_and_batched() {
     let mut backend = backend();
     let long = "a cat, ".repeat(60);
     let requests = [1, 2].map(|seed| GenerateRequest { steps: 5, ..request(&long, seed, 64, 64) });
-    let (_, key) = backend.begin(&model, &requests[0], vec![0.0; 256], 1.0).unwrap();
-    assert_eq!(key.context_lengths, (231, 77));
     let mut drawings = requests.each_ref().map(|request| Drawing::begin(&mut backend, &model, request));
     while step(&mut backend, &mut drawings.each_mut()) {}
     for (drawing, request) in drawings.into_iter().zip(&requests) {
@@ -59,8 +59,8 @@ fn a_row_that_turns_into_nan_fails_alone() {
     let model = model_file(&path);
     let mut backend = backend();
     let request = request("a cat", 1, 64, 64);
-    let mut begin = |scale| backend.begin(&model, &request, vec![1.0; 256], scale).unwrap().0;
-    let (mut good, mut bad) = (begin(1.0), begin(f64::NAN));
+    let mut from = |scale| begin(&mut backend, &model, &request, vec![1.0; 256], scale).unwrap().0;
+    let (mut good, mut bad) = (from(1.0), from(f64::NAN));
     let call = Call {
         before: Vec::new(),
         sigma: 1.0,
@@ -75,8 +75,8 @@ fn a_row_that_turns_into_nan_fails_alone() {
         step: 6,
     };
     let mut rows = [
-        Row { sample: &mut bad, call: &call, noise: None },
-        Row { sample: &mut good, call: &call, noise: None },
+        Row { sample: &mut bad, call: &call, calls_before: 0, blend_before: false, noise: None },
+        Row { sample: &mut good, call: &call, calls_before: 0, blend_before: false, noise: None },
     ];
     let results = backend.step(&mut rows).unwrap();
     assert_eq!(results, [Err(BackendError::NotANumber { step: 6 }), Ok(None)]);
@@ -95,8 +95,8 @@ fn requests_that_do_not_fit_the_model_are_refused_with_the_reason() {
         (GenerateRequest { width: 60, ..plain.clone() }, "multiples of 8"),
         (GenerateRequest { prompt: "x".repeat(10 << 20), ..plain.clone() }, "longer than"),
     ] {
-        let error = backend.begin(&model, &request, vec![0.0; 256], 1.0).err().unwrap();
+        let error = begin(&mut backend, &model, &request, vec![0.0; 256], 1.0).err().unwrap();
         assert!(matches!(&error, BackendError::Request(why) if why.contains(word)), "{error}");
     }
-    assert!(backend.begin(&model, &plain, vec![0.0; 255], 1.0).is_err());
+    assert!(begin(&mut backend, &model, &plain, vec![0.0; 255], 1.0).is_err());
 }

@@ -9,8 +9,6 @@ mod batching;
 mod control;
 mod demo_pictures;
 mod drawn_weights;
-mod layouts;
-mod names;
 mod embeddings;
 mod hypernetworks;
 mod layouts;

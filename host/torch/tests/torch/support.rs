@@ -6,10 +6,14 @@ use std::sync::{Arc, LazyLock};
 
 use gesso_core::noise::ImageNoise;
 use gesso_core::pixels::Pixels;
+use gesso_core::prompt::{Clock, Conditioning};
 use gesso_core::request::GenerateRequest;
-use gesso_core::sampler::{Draw, Plan, Sampler};
-use gesso_core::schedule::{NoiseSchedule, Scheduler};
-use gesso_engine::backend::{Backend, ModelFile, Row};
+use gesso_core::sampler::{Draw, Plan, Sampler, Start};
+use gesso_core::schedule::Scheduler;
+use gesso_engine::Resources;
+use gesso_engine::backend::{
+    Backend, BackendError, BatchKey, ModelFile, OpenPass, Origin, PassSpec, Row, StartNoise,
+};
 use gesso_torch::{DtypeChoice, Sample, TorchBackend, TorchSettings};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use tch::{Kind, Tensor};
@@ -179,6 +183,52 @@ impl Wanted {
     }
 }
 
+/// A pass of a request that asks for nothing but text, and one picture of it from this noise.
+pub(crate) fn begin(
+    backend: &mut TorchBackend,
+    model: &Arc<ModelFile>,
+    request: &GenerateRequest,
+    noise: Vec<f32>,
+    scale: f64,
+) -> Result<(Sample, BatchKey), BackendError> {
+    let open = open_pass(backend, model, request)?;
+    let start = Start { latent: 0.0, noise: scale };
+    let sample = begin_picture(backend, &open, start, noise)?;
+    Ok((sample, open.key))
+}
+
+type Open = OpenPass<<TorchBackend as Backend>::Pass>;
+
+fn open_pass(
+    backend: &mut TorchBackend,
+    model: &Arc<ModelFile>,
+    request: &GenerateRequest,
+) -> Result<Open, BackendError> {
+    let clock = Clock::new(request.steps);
+    backend.open_pass(&PassSpec {
+        model,
+        resources: &Resources::default(),
+        request,
+        width: request.width,
+        height: request.height,
+        steps: request.steps,
+        is_second: false,
+        positive: &Conditioning::positive(&request.prompt, clock),
+        negative: &Conditioning::negative(&request.negative_prompt, clock),
+        source: None,
+    })
+}
+
+fn begin_picture(
+    backend: &mut TorchBackend,
+    open: &Open,
+    start: Start,
+    noise: Vec<f32>,
+) -> Result<Sample, BackendError> {
+    let noise = StartNoise { noise, fill: None };
+    backend.begin(&open.pass, Origin::Fresh { picture: 0 }, start, noise, &|| false)
+}
+
 /// A picture under way, as the engine would hold it.
 pub(crate) struct Drawing {
     pub(crate) sample: Sample,
@@ -192,10 +242,11 @@ impl Drawing {
         model: &Arc<ModelFile>,
         request: &GenerateRequest,
     ) -> Self {
-        let plan = Plan::new(&request.first_pass(), &NoiseSchedule::sd1()).unwrap();
-        let mut noise = ImageNoise::for_image(request, 0);
+        let open = open_pass(backend, model, request).unwrap();
+        let plan = Plan::new(&request.first_pass(), &open.schedule).unwrap();
+        let mut noise = ImageNoise::for_image(request, 0, request.width, request.height);
         let first = noise.first();
-        let (sample, _) = backend.begin(model, request, first, plan.start().noise).unwrap();
+        let sample = begin_picture(backend, &open, plan.start(), first).unwrap();
         Self { sample, plan, noise }
     }
 }
@@ -212,12 +263,19 @@ pub(crate) fn step(backend: &mut TorchBackend, drawings: &mut [&mut Drawing]) ->
                 Some(drawing.noise.brownian(from, to, (lowest, highest)))
             }
         };
-        Some((&mut drawing.sample, noise, call))
+        let place = (drawing.plan.calls_done() - 1, drawing.plan.blends_before_call());
+        Some((&mut drawing.sample, noise, call, place))
     });
     let mut next: Vec<_> = next.collect();
     let mut rows: Vec<_> = next
         .iter_mut()
-        .map(|(sample, noise, call)| Row { sample: &mut **sample, call, noise: noise.take() })
+        .map(|(sample, noise, call, (calls_before, blend_before))| Row {
+            sample: &mut **sample,
+            call,
+            calls_before: *calls_before,
+            blend_before: *blend_before,
+            noise: noise.take(),
+        })
         .collect();
     if rows.is_empty() {
         return false;

@@ -17,7 +17,8 @@ use crate::generate;
 use crate::http::error::{self, Failure};
 use crate::http::extract::{JsonObject, TaskPath};
 use crate::http::task_view::{CancelOnDrop, details, preview, state};
-use crate::http::wire::schema::Txt2ImgBody;
+use crate::http::wire::generate::Drawing;
+use crate::http::wire::schema::{Img2ImgBody, Txt2ImgBody};
 
 /// Draws pictures from text.
 ///
@@ -33,30 +34,55 @@ use crate::http::wire::schema::Txt2ImgBody;
 pub(crate) async fn txt2img(
     State(app): State<Arc<App>>,
     headers: HeaderMap,
-    JsonObject(mut body): JsonObject,
+    JsonObject(body): JsonObject,
+) -> Result<Response, Failure> {
+    draw(app, &headers, Drawing::Txt2Img, body).await
+}
+
+/// Draws over pictures; sync and async as for text-to-image.
+#[utoipa::path(post, path = "/img2img", tag = "tasks", request_body = Img2ImgBody,
+    params(("Request-Type" = Option<String>, Header, description = "sync (default) or async"),
+           ("Task-Flag" = Option<String>, Header, description = "true keeps a sync task going when the client leaves"),
+           ("taskId" = Option<String>, Header, description = "The task id to use")),
+    responses((status = 200, description = "taskId, status, and when finished ossUrl: signed URLs of the pictures"),
+              (status = 400, description = "Every problem of the body"), (status = 404, description = "No such model"),
+              (status = 409, description = "The task id is taken"), (status = 429, description = "Too much is waiting")))]
+pub(crate) async fn img2img(
+    State(app): State<Arc<App>>,
+    headers: HeaderMap,
+    JsonObject(body): JsonObject,
+) -> Result<Response, Failure> {
+    draw(app, &headers, Drawing::Img2Img, body).await
+}
+
+async fn draw(
+    app: Arc<App>,
+    headers: &HeaderMap,
+    drawing: Drawing,
+    mut body: Map<String, Value>,
 ) -> Result<Response, Failure> {
     take_model(&mut body)?;
-    let id = match header(&headers, "taskId") {
+    let id = match header(headers, "taskId") {
         Some(text) => {
             Some(TaskId::parse(text).map_err(|error| AppError::invalid("taskId", error.to_string()))?)
         }
         None => None,
     };
-    let task = generate::submit(&app, &body, id).await.map_err(|error| match error {
+    let task = generate::submit(&app, drawing, &body, id).await.map_err(|error| match error {
         AppError::NotFound(message) => {
             AppError::NotFound(format!("model not found, please check request: {message}"))
         }
         other => other,
     })?;
     let task_id = task.id.clone();
-    let mut response = if header(&headers, "Request-Type") == Some("async") {
+    let mut response = if header(headers, "Request-Type") == Some("async") {
         Json(json!({"taskId": task.id.as_str(), "status": "waiting"})).into_response()
     } else {
-        let keep = header(&headers, "Task-Flag").is_some_and(|flag| flag.eq_ignore_ascii_case("true"));
+        let keep = header(headers, "Task-Flag").is_some_and(|flag| flag.eq_ignore_ascii_case("true"));
         let guard = CancelOnDrop::new(&app, &task_id, keep);
         let task = generate::wait(&app, &task_id).await;
         guard.disarm();
-        answer(&app, &task_id, task, host(&headers)).await?
+        answer(&app, &task_id, task, host(headers)).await?
     };
     if let Ok(value) = HeaderValue::from_str(task_id.as_str()) {
         response.headers_mut().insert("taskid", value);
@@ -88,6 +114,7 @@ pub(crate) async fn result(
         // The arguments of scripts may be large, and the contract blanks them.
         body["parameters"]["alwayson_scripts"] = "".into();
         body["info"] = details.get("info").map(Value::to_string).unwrap_or_default().into();
+        body["warnings"] = details.get("warnings").cloned().unwrap_or_else(|| json!([]));
         body["stepsPerSecond"] = details.get("stepsPerSecond").cloned().unwrap_or_default();
     }
     Ok(Json(body))
@@ -142,7 +169,7 @@ pub(crate) async fn cancellation(
 #[utoipa::path(get, path = "/models", tag = "models", responses((status = 200, description = "type, name, ossPath, etag, status")))]
 pub(crate) async fn models(State(app): State<Arc<App>>) -> Result<Json<Value>, Failure> {
     let catalogue = app.catalogue.clone();
-    let all = blocking(move || catalogue.scan()).await??;
+    let all = blocking(move || catalogue.checkpoints()).await??;
     let list = all.iter().map(|checkpoint| {
         json!({"type": "stableDiffusion", "name": checkpoint.file_name, "ossPath": "", "etag": checkpoint.sha256, "status": "loaded"})
     });

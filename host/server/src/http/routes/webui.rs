@@ -1,28 +1,24 @@
-//! The web UI's dialect: the shapes that a hundred clients parse, null bodies and all.
+//! The web UI's dialect: drawing, progress and interrupt, in the shapes that a hundred clients parse.
 
 use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::{Query, State};
-use axum::response::{IntoResponse, Response};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use gesso_core::ids::TaskId;
-use gesso_core::request::NoiseSource;
-use gesso_core::sampler::Sampler;
-use gesso_core::schedule::Scheduler;
 use gesso_store::TaskState;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use crate::app::App;
-use crate::blocking::blocking;
 use crate::error::AppError;
 use crate::generate;
 use crate::http::error::WebUiFailure;
 use crate::http::extract::WebUiObject;
 use crate::http::task_view::{CancelOnDrop, details, preview, state};
-use crate::http::wire::schema::Txt2ImgBody;
+use crate::http::wire::generate::Drawing;
+use crate::http::wire::schema::{Img2ImgBody, Txt2ImgBody};
 
 /// Draws pictures from text and answers with them, base64, when they are there.
 #[utoipa::path(post, path = "/sdapi/v1/txt2img", tag = "web UI", request_body = Txt2ImgBody,
@@ -32,15 +28,38 @@ pub(crate) async fn txt2img(
     State(app): State<Arc<App>>,
     WebUiObject(body): WebUiObject,
 ) -> Result<Json<Value>, WebUiFailure> {
+    draw(&app, Drawing::Txt2Img, &body).await
+}
+
+/// Draws over pictures and answers with the results, base64, when they are there.
+#[utoipa::path(post, path = "/sdapi/v1/img2img", tag = "web UI", request_body = Img2ImgBody,
+    responses((status = 200, description = "images (base64 PNG), parameters (echo without the pictures, unless include_init_images), info (JSON in a string)"),
+              (status = 404, description = "init_images is missing"),
+              (status = 422, description = "Every problem of the body")))]
+pub(crate) async fn img2img(
+    State(app): State<Arc<App>>,
+    WebUiObject(body): WebUiObject,
+) -> Result<Json<Value>, WebUiFailure> {
+    if body.get("init_images").is_none_or(Value::is_null) {
+        return Err(AppError::NotFound("Init image not found".into()).into());
+    }
+    draw(&app, Drawing::Img2Img, &body).await
+}
+
+async fn draw(
+    app: &Arc<App>,
+    drawing: Drawing,
+    body: &Map<String, Value>,
+) -> Result<Json<Value>, WebUiFailure> {
     // Ids of the web UI's own form, such as task(txt2img-ABC1234), are no task ids here; a drawn one serves as well.
     let id = body.get("force_task_id").and_then(Value::as_str).and_then(|id| TaskId::parse(id).ok());
-    let task = match generate::submit(&app, &body, id).await {
+    let task = match generate::submit(app, drawing, body, id).await {
         // There the id only labels progress, so a taken one is no error.
-        Err(AppError::Conflict(_)) => generate::submit(&app, &body, None).await?,
+        Err(AppError::Conflict(_)) => generate::submit(app, drawing, body, None).await?,
         other => other?,
     };
-    let guard = CancelOnDrop::new(&app, &task.id, false);
-    let task = generate::wait(&app, &task.id).await;
+    let guard = CancelOnDrop::new(app, &task.id, false);
+    let task = generate::wait(app, &task.id).await;
     guard.disarm();
     let task = task?;
     let outcome = task.outcome.clone().unwrap_or_default();
@@ -56,7 +75,7 @@ pub(crate) async fn txt2img(
     if task.state == TaskState::Canceled {
         return Err(AppError::Cancelled.into());
     }
-    let mut details = details(&app, &task).await?;
+    let mut details = details(app, &task).await?;
     let parameters = details.remove("parameters").unwrap_or_default();
     let info = details.remove("info").map(|info| info.to_string()).unwrap_or_default();
     let mut images = Vec::new();
@@ -65,7 +84,12 @@ pub(crate) async fn txt2img(
             images.push(BASE64_STANDARD.encode(app.objects.get(key).await?));
         }
     }
-    Ok(Json(json!({"images": images, "parameters": parameters, "info": info})))
+    let mut reply = json!({"images": images, "parameters": parameters, "info": info});
+    // Named only when there is something to say: clients compare the keys they know.
+    if let Some(warnings) = details.remove("warnings").filter(|warnings| warnings != &json!([])) {
+        reply["warnings"] = warnings;
+    }
+    Ok(Json(reply))
 }
 
 /// `skip_current_image` leaves the preview out.
@@ -108,83 +132,4 @@ pub(crate) async fn interrupt(State(app): State<Arc<App>>) -> Result<Json<Value>
         }
     }
     Ok(Json(json!({})))
-}
-
-/// The checkpoints.
-#[utoipa::path(get, path = "/sdapi/v1/sd-models", tag = "web UI", responses((status = 200, description = "title, model_name, hash, sha256, filename, config")))]
-pub(crate) async fn sd_models(State(app): State<Arc<App>>) -> Result<Json<Value>, WebUiFailure> {
-    let catalogue = app.catalogue.clone();
-    let all = blocking(move || catalogue.scan()).await??;
-    let list = all.iter().map(|checkpoint| {
-        json!({
-            "title": checkpoint.title(),
-            "model_name": checkpoint.file.name,
-            "hash": checkpoint.short_hash(),
-            "sha256": checkpoint.sha256,
-            // Relative: where models lie on the server is nobody's business.
-            "filename": checkpoint.file_name,
-            "config": null,
-        })
-    });
-    Ok(Json(list.collect()))
-}
-
-/// The samplers, in the web UI's order.
-#[utoipa::path(get, path = "/sdapi/v1/samplers", tag = "web UI", responses((status = 200, description = "name, aliases, options")))]
-pub(crate) async fn samplers() -> Json<Value> {
-    let list = Sampler::ALL.iter().map(|sampler| {
-        let options: Map<String, Value> =
-            sampler.options().iter().map(|(key, value)| ((*key).to_owned(), (*value).into())).collect();
-        json!({"name": sampler.label(), "aliases": sampler.aliases(), "options": options})
-    });
-    Json(list.collect())
-}
-
-/// The schedulers.
-#[utoipa::path(get, path = "/sdapi/v1/schedulers", tag = "web UI", responses((status = 200, description = "name, label, aliases, default_rho, need_inner_model")))]
-pub(crate) async fn schedulers() -> Json<Value> {
-    let list = Scheduler::ALL.iter().map(|scheduler| {
-        let aliases = scheduler.aliases();
-        json!({
-            "name": scheduler.name(),
-            "label": scheduler.label(),
-            "aliases": if aliases.is_empty() { Value::Null } else { json!(aliases) },
-            "default_rho": scheduler.default_rho(),
-            "need_inner_model": scheduler.need_inner_model(),
-        })
-    });
-    Json(list.collect())
-}
-
-/// The options in force.
-#[utoipa::path(get, path = "/sdapi/v1/options", tag = "web UI", responses((status = 200, description = "Option name to value")))]
-pub(crate) async fn options(State(app): State<Arc<App>>) -> Result<Json<Value>, WebUiFailure> {
-    let catalogue = app.catalogue.clone();
-    let checkpoint = match blocking(move || catalogue.find(None)).await? {
-        Ok(checkpoint) => Value::String(checkpoint.title()),
-        Err(_) => Value::Null,
-    };
-    Ok(Json(json!({
-        "sd_model_checkpoint": checkpoint,
-        "sd_vae": "Automatic",
-        "CLIP_stop_at_last_layers": app.defaults.clip_skip,
-        "emphasis": "Original",
-        "randn_source": match app.defaults.noise_source { NoiseSource::Cpu => "CPU", NoiseSource::Nv => "NV" },
-        "eta_noise_seed_delta": 0,
-        "samples_format": "png",
-        "comma_padding_backtrack": 20,
-    })))
-}
-
-/// Titles of what `alwayson_scripts` may name, lower case.
-#[utoipa::path(get, path = "/sdapi/v1/scripts", tag = "web UI", responses((status = 200, description = "txt2img and img2img: lists of titles")))]
-pub(crate) async fn scripts(State(app): State<Arc<App>>) -> Response {
-    let titles: Vec<_> = app
-        .plugins
-        .list()
-        .into_iter()
-        .filter(|plugin| plugin.worlds.iter().any(|world| world == "request-hook"))
-        .map(|plugin| plugin.title.unwrap_or(plugin.id).to_lowercase())
-        .collect();
-    Json(json!({"txt2img": titles, "img2img": []})).into_response()
 }

@@ -13,6 +13,7 @@ pub(crate) enum Kind {
     Text(&'static str),
     OptionalText,
     Integer(i64),
+    OptionalInteger,
     Float(f64),
     OptionalFloat,
     Boolean(bool),
@@ -41,9 +42,9 @@ pub(crate) struct FieldProblem {
 }
 
 /// The body with every field present and of its type; or all problems.
-pub(crate) fn read(
+pub(crate) fn read<'a>(
     body: &Map<String, Value>,
-    fields: &[Field],
+    fields: impl IntoIterator<Item = &'a Field>,
 ) -> Result<Map<String, Value>, Vec<FieldProblem>> {
     let mut out = Map::new();
     let mut problems = Vec::new();
@@ -72,6 +73,7 @@ impl Kind {
             Self::Object => Value::Object(Map::new()),
             Self::Seed => (-1).into(),
             Self::OptionalText
+            | Self::OptionalInteger
             | Self::OptionalFloat
             | Self::OptionalBoolean
             | Self::OptionalTextList
@@ -86,7 +88,7 @@ fn coerce(kind: Kind, value: &Value) -> Result<Value, &'static str> {
     }
     match kind {
         Kind::Text(_) | Kind::OptionalText => text(value).ok_or("a string"),
-        Kind::Integer(_) => integer(value).ok_or("an integer"),
+        Kind::Integer(_) | Kind::OptionalInteger => integer(value).ok_or("an integer"),
         Kind::Seed if value.as_str() == Some("") => Ok((-1).into()),
         Kind::Seed => integer(value).ok_or("an integer, or -1 for a random one"),
         Kind::Float(_) | Kind::OptionalFloat => number(value).map(float).ok_or("a finite number"),
@@ -110,7 +112,7 @@ fn text(value: &Value) -> Option<Value> {
     }
 }
 
-fn number(value: &Value) -> Option<f64> {
+pub(super) fn number(value: &Value) -> Option<f64> {
     let number = match value {
         Value::Number(number) => number.as_f64()?,
         Value::String(text) => text.trim().parse().ok()?,
@@ -133,7 +135,7 @@ pub(super) fn integer(value: &Value) -> Option<Value> {
     (truncated.abs() < 9_007_199_254_740_992.0).then(|| (truncated as i64).into())
 }
 
-fn boolean(value: &Value) -> Option<Value> {
+pub(super) fn boolean(value: &Value) -> Option<Value> {
     let flag = match value {
         Value::Bool(flag) => *flag,
         Value::Number(number) if number.as_f64() == Some(0.0) => false,

@@ -1,5 +1,6 @@
 //! The web UI's `info`: a JSON document inside a string, whose keys and order clients rely on.
 
+use gesso_core::infotext::{DrawnWith, Infotext};
 use gesso_core::request::GenerateRequest;
 use serde_json::{Value, json};
 
@@ -8,13 +9,11 @@ use serde_json::{Value, json};
 pub(crate) struct Drawn<'a> {
     /// Prompts as drawn, after the plugins.
     pub(crate) request: &'a GenerateRequest,
-    pub(crate) model_name: &'a str,
-    pub(crate) model_hash: &'a str,
+    pub(crate) drawn_with: &'a DrawnWith<'a>,
     /// One for each picture, in order.
     pub(crate) infotexts: &'a [String],
     /// `YYYYMMDDhhmmss` of the start, UTC.
     pub(crate) job_timestamp: &'a str,
-    pub(crate) version: &'a str,
 }
 
 /// The document; callers serialise it into a string.
@@ -42,20 +41,48 @@ pub(crate) fn info(drawn: &Drawn<'_>) -> Value {
         "batch_size": request.batch_size,
         "restore_faces": false,
         "face_restoration_model": null,
-        "sd_model_name": drawn.model_name,
-        "sd_model_hash": drawn.model_hash,
-        "sd_vae_name": null,
+        "sd_model_name": drawn.drawn_with.model_name,
+        "sd_model_hash": drawn.drawn_with.model_hash,
+        "sd_vae_name": drawn.drawn_with.vae_name,
         "sd_vae_hash": null,
         "seed_resize_from_w": from_w,
         "seed_resize_from_h": from_h,
-        "denoising_strength": null,
-        "extra_generation_params": {"Schedule type": request.scheduler.label()},
+        "denoising_strength": denoising_strength(request),
+        "extra_generation_params": extra_params(drawn.infotexts),
         "index_of_first_image": 0,
         "infotexts": drawn.infotexts,
         "styles": [],
         "job_timestamp": drawn.job_timestamp,
         "clip_skip": request.clip_skip,
         "is_using_inpainting_conditioning": false,
-        "version": drawn.version,
+        "version": drawn.drawn_with.version,
     })
+}
+
+fn denoising_strength(request: &GenerateRequest) -> Option<f64> {
+    let second = request.hires.as_ref().map(|hires| hires.denoising_strength);
+    second.or(request.img2img.as_ref().map(|img2img| img2img.denoising_strength))
+}
+
+/// The fields of the infotext that have no key of their own in the document.
+fn extra_params(infotexts: &[String]) -> Value {
+    const OWN_KEYS: [&str; 13] = [
+        "Steps",
+        "Sampler",
+        "CFG scale",
+        "Seed",
+        "Size",
+        "Model hash",
+        "Model",
+        "VAE",
+        "Variation seed",
+        "Variation seed strength",
+        "Seed resize from",
+        "Clip skip",
+        "Version",
+    ];
+    let Some(first) = infotexts.first() else { return json!({}) };
+    let fields =
+        Infotext::parse(first).fields.into_iter().filter(|(key, _)| !OWN_KEYS.contains(&key.as_str()));
+    Value::Object(fields.map(|(key, value)| (key, value.into())).collect())
 }

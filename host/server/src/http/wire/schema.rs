@@ -1,31 +1,22 @@
-//! The schema of the text-to-image body for the OpenAPI document, from the same table that reads the body.
+//! The schemas of the drawing bodies for the OpenAPI document, from the same tables that read the bodies.
 
 use utoipa::openapi::{ArrayBuilder, ObjectBuilder, RefOr, Schema, Type};
 use utoipa::{PartialSchema, ToSchema};
 
 use super::fields::Kind;
-use super::txt2img::FIELDS;
+use super::generate::Drawing;
 
 /// The body of both text-to-image routes.
 #[derive(Debug)]
 pub(crate) struct Txt2ImgBody;
 
+/// The body of both image-to-image routes.
+#[derive(Debug)]
+pub(crate) struct Img2ImgBody;
+
 impl PartialSchema for Txt2ImgBody {
     fn schema() -> RefOr<Schema> {
-        let mut object = ObjectBuilder::new().description(Some(
-            "Fields of the web UI's text-to-image request. Numbers may come as strings, null is the default, and \
-             unknown fields are ignored. POST /txt2img also needs stable_diffusion_model.",
-        ));
-        object = object.property(
-            "stable_diffusion_model",
-            ObjectBuilder::new()
-                .schema_type(Type::String)
-                .description(Some("The checkpoint; required by POST /txt2img only.")),
-        );
-        for field in FIELDS {
-            object = object.property(field.name, field_schema(field.kind, field.doc));
-        }
-        object.into()
+        body(Drawing::Txt2Img)
     }
 }
 
@@ -35,12 +26,43 @@ impl ToSchema for Txt2ImgBody {
     }
 }
 
+impl PartialSchema for Img2ImgBody {
+    fn schema() -> RefOr<Schema> {
+        body(Drawing::Img2Img)
+    }
+}
+
+impl ToSchema for Img2ImgBody {
+    fn name() -> std::borrow::Cow<'static, str> {
+        "Img2ImgBody".into()
+    }
+}
+
+fn body(drawing: Drawing) -> RefOr<Schema> {
+    let name = drawing.as_str();
+    let mut object = ObjectBuilder::new().description(Some(format!(
+        "Fields of the web UI's {name} request. Numbers may come as strings, null is the default, and unknown fields \
+         are ignored. POST /{name} also needs stable_diffusion_model.",
+    )));
+    object = object.property(
+        "stable_diffusion_model",
+        ObjectBuilder::new()
+            .schema_type(Type::String)
+            .description(Some(format!("The checkpoint; required by POST /{name} only."))),
+    );
+    for field in drawing.fields() {
+        object = object.property(field.name, field_schema(field.kind, field.doc));
+    }
+    object.into()
+}
+
 fn field_schema(kind: Kind, doc: &str) -> RefOr<Schema> {
     let plain = |kind: Type| ObjectBuilder::new().schema_type(kind).description(Some(doc));
     match kind {
         Kind::Text(text) => plain(Type::String).default(Some(text.into())).into(),
         Kind::OptionalText => plain(Type::String).into(),
         Kind::Integer(number) => plain(Type::Integer).default(Some(number.into())).into(),
+        Kind::OptionalInteger => plain(Type::Integer).into(),
         Kind::Seed => plain(Type::Integer).default(Some((-1).into())).into(),
         Kind::Float(number) => plain(Type::Number).default(Some(number.into())).into(),
         Kind::OptionalFloat => plain(Type::Number).into(),

@@ -17,6 +17,31 @@ pub struct Context {
 }
 
 impl Context {
+    /// Tokens of the text; 0 for a network without cross-attention.
+    pub(crate) fn tokens(&self) -> i64 {
+        self.layers.first().and_then(|layer| layer.keys.size().get(1).copied()).unwrap_or(0)
+    }
+
+    /// The same with its last token repeated up to `tokens`; as it is when it is that long.
+    ///
+    /// # Errors
+    /// What libtorch reports.
+    pub(crate) fn lengthened(&self, tokens: i64) -> Result<Self, TchError> {
+        let missing = tokens - self.tokens();
+        let long = |part: &Tensor| {
+            if missing <= 0 {
+                return Ok(part.shallow_clone());
+            }
+            let last = part.f_narrow(1, part.size3()?.1 - 1, 1)?.f_expand([-1, missing, -1], false)?;
+            Tensor::f_cat(&[part, &last], 1)
+        };
+        let layers = self
+            .layers
+            .iter()
+            .map(|layer| Ok(KeysValues { keys: long(&layer.keys)?, values: long(&layer.values)? }));
+        Ok(Self { layers: layers.collect::<Result<_, TchError>>()? })
+    }
+
     /// Joins contexts of one network along the batch.
     ///
     /// # Errors

@@ -1,0 +1,97 @@
+//! Drawing over a picture: what of it is kept, what is repainted, and how the picture meets the asked-for size. The
+//! pictures themselves go beside the request; this file knows only the settings.
+
+/// How a picture is drawn over.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Img2Img {
+    /// 0..=1: 0 keeps the picture, 1 draws it anew.
+    pub denoising_strength: f64,
+    /// Run as many steps as were asked for instead of the share that the strength leaves.
+    pub exact_steps: bool,
+    pub resize_mode: ResizeMode,
+    /// Guidance by the picture itself; only edit checkpoints ("instruct pix2pix") read it.
+    pub image_cfg_scale: f64,
+    /// Match the result's colours to the picture's.
+    pub colour_correction: bool,
+    pub mask: Option<Mask>,
+}
+
+/// How a picture of another size becomes the asked-for one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ResizeMode {
+    #[default]
+    Stretch,
+    /// Cover the size and cut off what is over.
+    Crop,
+    /// Fit inside and fill the bars by stretching the outermost rows or columns.
+    Fill,
+    /// Encode at the picture's own size and interpolate the latent.
+    Latent,
+}
+
+impl ResizeMode {
+    /// By the number on the wire.
+    pub fn from_number(number: i64) -> Option<Self> {
+        [Self::Stretch, Self::Crop, Self::Fill, Self::Latent].get(usize::try_from(number).ok()?).copied()
+    }
+}
+
+/// Which part is repainted, and what it starts from.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Mask {
+    /// Standard deviation of the blur of the mask's edge, pixels.
+    pub blur: (u32, u32),
+    /// Repaint what is black instead of what is white.
+    pub invert: bool,
+    pub fill: Fill,
+    /// `Some(padding)` draws only the masked part, enlarged to the whole size, with so many pixels around it.
+    pub only_masked: Option<u32>,
+    /// Round the mask to kept or repainted in the latent; soft inpainting does not.
+    pub round: bool,
+    /// Share of the masked picture that inpainting checkpoints do not see; 1 hides it all.
+    pub conditioning_weight: f64,
+}
+
+/// What lies under the mask when drawing begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Fill {
+    /// Colours from around the mask.
+    #[default]
+    Blur,
+    Original,
+    LatentNoise,
+    LatentNothing,
+}
+
+impl Fill {
+    const ALL: [Self; 4] = [Self::Blur, Self::Original, Self::LatentNoise, Self::LatentNothing];
+
+    /// By the number on the wire.
+    pub fn from_number(number: i64) -> Option<Self> {
+        Self::ALL.get(usize::try_from(number).ok()?).copied()
+    }
+
+    /// As infotext names it.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Blur => "fill",
+            Self::Original => "original",
+            Self::LatentNoise => "latent noise",
+            Self::LatentNothing => "latent nothing",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_on_the_wire_are_the_web_uis() {
+        assert_eq!(ResizeMode::from_number(2), Some(ResizeMode::Fill));
+        assert_eq!(Fill::from_number(1), Some(Fill::Original));
+        for number in [-1, 4, i64::MAX] {
+            assert_eq!((ResizeMode::from_number(number), Fill::from_number(number)), (None, None));
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! The passes of a drawing, worked out before anything is loaded: size, sampler, what each side of the guidance says
+//! at each call, and the random numbers a picture starts from. Pure; the owner thread brings the device.
+
+use gesso_core::img2img::Fill;
+use gesso_core::noise::ImageNoise;
+use gesso_core::prompt::{Clock, Conditioning, extract_networks, strip_comments};
+use gesso_core::request::GenerateRequest;
+use gesso_core::sampler::{self, Plan};
+use gesso_core::schedule::NoiseSchedule;
+
+use crate::backend::{PassSpec, StartNoise, Upscale};
+use crate::job::{Drawing, JobError};
+
+/// First or second pass of a drawing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stage {
+    First,
+    Second,
+}
+
+/// A drawing with its passes worked out.
+#[derive(Debug)]
+pub(super) struct Passes {
+    pub(super) drawing: Drawing,
+    first: Pass,
+    second: Option<Pass>,
+}
+
+#[derive(Debug)]
+struct Pass {
+    sampling: sampler::Pass,
+    width: u32,
+    height: u32,
+    positive: Conditioning,
+    negative: Conditioning,
+}
+
+impl Passes {
+    pub(super) fn new(drawing: Drawing) -> Self {
+        let request = &drawing.request;
+        let sampling = request.first_pass();
+        let clock = Clock { steps: clock_calls(&sampling), hires_steps: None, old: request.old_scheduling };
+        let first = Pass {
+            width: request.width,
+            height: request.height,
+            positive: Conditioning::positive(&spoken(&request.prompt), clock),
+            negative: Conditioning::negative(&spoken(&request.negative_prompt), clock),
+            sampling,
+        };
+        let second = drawing.second.as_ref().zip(request.hires.as_ref()).map(|(second, hires)| {
+            let sampling = request.hires_pass(hires);
+            let clock = Clock { hires_steps: Some(clock_calls(&sampling)), ..clock };
+            let (width, height) = second.upscale.target.size;
+            let positive = hires.prompt.as_ref().unwrap_or(&request.prompt);
+            let negative = hires.negative_prompt.as_ref().unwrap_or(&request.negative_prompt);
+            Pass {
+                width,
+                height,
+                positive: Conditioning::positive(&spoken(positive), clock),
+                negative: Conditioning::negative(&spoken(negative), clock),
+                sampling,
+            }
+        });
+        Self { drawing, first, second }
+    }
+
+    pub(super) fn request(&self) -> &GenerateRequest {
+        &self.drawing.request
+    }
+
+    /// What comes after `stage`, and how its pictures are enlarged for it.
+    pub(super) fn after(&self, stage: Stage) -> Option<(Stage, &Upscale)> {
+        let second =
+            self.drawing.second.as_ref().filter(|_| stage == Stage::First && self.second.is_some())?;
+        Some((Stage::Second, &second.upscale))
+    }
+
+    /// What the backend prepares for a pass; `None` for a second pass that was not asked for.
+    pub(super) fn spec(&self, stage: Stage) -> Option<PassSpec<'_>> {
+        let pass = self.pass(stage)?;
+        let (model, resources, source) = match stage {
+            Stage::First => (&self.drawing.model, &self.drawing.resources, self.drawing.source.as_ref()),
+            Stage::Second => {
+                let second = self.drawing.second.as_ref()?;
+                (&second.model, &second.resources, None)
+            }
+        };
+        Some(PassSpec {
+            model,
+            resources,
+            request: &self.drawing.request,
+            width: pass.width,
+            height: pass.height,
+            steps: pass.sampling.steps,
+            is_second: stage == Stage::Second,
+            positive: &pass.positive,
+            negative: &pass.negative,
+            source,
+        })
+    }
+
+    /// The calls of one picture in a pass.
+    pub(super) fn plan(&self, stage: Stage, schedule: &NoiseSchedule) -> Result<Plan, JobError> {
+        let pass = self.pass(stage).ok_or(JobError::ShutDown)?;
+        Plan::new(&pass.sampling, schedule)
+            .map_err(|error| crate::backend::BackendError::Request(error.to_string()).into())
+    }
+
+    /// The generator of a picture in a pass, and the numbers it starts from. A second pass draws from the same seeds
+    /// anew, at its own size.
+    pub(super) fn noise(&self, stage: Stage, image: u32) -> (ImageNoise, StartNoise) {
+        let request = &self.drawing.request;
+        let (width, height) =
+            self.pass(stage).map_or((request.width, request.height), |pass| (pass.width, pass.height));
+        let mut noise = ImageNoise::for_image(request, image, width, height);
+        let start = StartNoise { noise: noise.first(), fill: self.fill_noise(stage, image) };
+        (noise, start)
+    }
+
+    /// Under a mask that is filled with noise lies each picture's own seed's, without its variation.
+    fn fill_noise(&self, stage: Stage, image: u32) -> Option<Vec<f32>> {
+        let request = &self.drawing.request;
+        let mask = request.img2img.as_ref()?.mask.as_ref()?;
+        if stage != Stage::First || mask.fill != Fill::LatentNoise {
+            return None;
+        }
+        let plain = GenerateRequest {
+            variation: gesso_core::request::Variation { strength: 0.0, ..request.variation },
+            seed: request.seeds_of(image % request.batch_size).0,
+            seed_resize_from: None,
+            ..request.clone()
+        };
+        Some(ImageNoise::for_image(&plain, 0, request.width, request.height).first())
+    }
+
+    fn pass(&self, stage: Stage) -> Option<&Pass> {
+        match stage {
+            Stage::First => Some(&self.first),
+            Stage::Second => self.second.as_ref(),
+        }
+    }
+}
+
+/// What a prompt says to the text encoder.
+fn spoken(prompt: &str) -> String {
+    extract_networks(&strip_comments(prompt)).0
+}
+
+/// What the place of a prompt's change is counted in: steps, doubled where each has two calls.
+fn clock_calls(pass: &sampler::Pass) -> u32 {
+    if pass.sampler.is_second_order() { 2 * pass.steps } else { pass.steps }
+}

@@ -1,0 +1,203 @@
+//! SHA-256 of model files, computed once for each content: kept by path, size and time of change, in memory and, where
+//! there is a data folder, on disk, so that a restart reads no checkpoint twice.
+
+use std::collections::BTreeMap;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::UNIX_EPOCH;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+/// What identifies a state of a file without reading it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Stamp {
+    pub(crate) bytes: u64,
+    pub(crate) modified_ns: u64,
+}
+
+impl Stamp {
+    pub(crate) fn of(path: &Path) -> io::Result<Self> {
+        let metadata = std::fs::metadata(path)?;
+        let modified = metadata.modified()?.duration_since(UNIX_EPOCH).unwrap_or_default();
+        Ok(Self { bytes: metadata.len(), modified_ns: modified.as_nanos() as u64 })
+    }
+}
+
+/// Which bytes are hashed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Part {
+    /// The whole file, as titles of checkpoints show it. For a folder: its weight files, in the order of their names.
+    Whole,
+    /// What follows the header of a safetensors file: equal for files that differ in their metadata only, which is how
+    /// LoRAs are told apart. Other files are hashed whole.
+    Tensors,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Known {
+    stamp: Stamp,
+    sha256: String,
+}
+
+/// The cache.
+#[derive(Debug, Default)]
+pub(crate) struct Hashes {
+    known: Mutex<BTreeMap<String, Known>>,
+    /// Held while a file is hashed: requests that come together wait for one reading instead of doing their own.
+    hashing: Mutex<()>,
+    file: Option<PathBuf>,
+}
+
+impl Hashes {
+    /// `file` keeps the hashes between runs; one that cannot be read begins anew.
+    pub(crate) fn open(file: Option<PathBuf>) -> Self {
+        let read = |file: &PathBuf| serde_json::from_slice(&std::fs::read(file).ok()?).ok();
+        let known = file.as_ref().and_then(read).unwrap_or_default();
+        Self { known: Mutex::new(known), hashing: Mutex::default(), file }
+    }
+
+    /// Lower-case hex. Reads the file when its state is new; call it where blocking is allowed.
+    pub(crate) fn sha256(&self, path: &Path, part: Part) -> io::Result<String> {
+        let key = format!("{}:{}", if part == Part::Whole { "file" } else { "tensors" }, path.display());
+        let stamp = folder_or_file_stamp(path)?;
+        if let Some(hash) = self.cached(&key, stamp) {
+            return Ok(hash);
+        }
+        let _one_at_a_time = self.hashing.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(hash) = self.cached(&key, stamp) {
+            return Ok(hash);
+        }
+        let mut hasher = Sha256::new();
+        for file in weight_files(path)? {
+            hash_file(&file, part, &mut hasher)?;
+        }
+        let sha256: String = hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+        self.lock().insert(key, Known { stamp, sha256: sha256.clone() });
+        self.save();
+        Ok(sha256)
+    }
+
+    fn cached(&self, key: &str, stamp: Stamp) -> Option<String> {
+        self.lock().get(key).filter(|known| known.stamp == stamp).map(|known| known.sha256.clone())
+    }
+
+    /// Losing this file costs a reading of the models, so a failure is a line in the log.
+    fn save(&self) {
+        let Some(file) = &self.file else { return };
+        let write = || -> io::Result<()> {
+            let bytes = serde_json::to_vec(&*self.lock())?;
+            let fresh = file.with_extension("new");
+            std::fs::write(&fresh, bytes)?;
+            std::fs::rename(&fresh, file)
+        };
+        if let Err(error) = write() {
+            tracing::warn!(file = %file.display(), %error, "the models' hashes cannot be kept");
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Known>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn folder_or_file_stamp(path: &Path) -> io::Result<Stamp> {
+    let mut sum = Stamp { bytes: 0, modified_ns: 0 };
+    for file in weight_files(path)? {
+        let stamp = Stamp::of(&file)?;
+        sum.bytes = sum.bytes.wrapping_add(stamp.bytes);
+        sum.modified_ns = sum.modified_ns.max(stamp.modified_ns);
+    }
+    Ok(sum)
+}
+
+/// The file itself, or the weights of a folder in diffusers' layout, by name.
+fn weight_files(path: &Path) -> io::Result<Vec<PathBuf>> {
+    if !path.is_dir() {
+        return Ok(vec![path.to_owned()]);
+    }
+    let mut files = Vec::new();
+    for part in std::fs::read_dir(path)? {
+        let part = part?.path();
+        if !part.is_dir() {
+            continue;
+        }
+        for file in std::fs::read_dir(part)? {
+            let file = file?.path();
+            let extension = file.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
+            if ["safetensors", "bin", "json"].contains(&extension) {
+                files.push(file);
+            }
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+fn hash_file(path: &Path, part: Part, hasher: &mut Sha256) -> io::Result<()> {
+    let mut file = std::fs::File::open(path)?;
+    let is_safetensors =
+        path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("safetensors"));
+    if part == Part::Tensors && is_safetensors {
+        let mut length = [0; 8];
+        file.read_exact(&mut length)?;
+        // A header that lies about its length leaves nothing to hash, and the file will not load.
+        let header = u64::from_le_bytes(length);
+        io::copy(&mut file.by_ref().take(header), &mut io::sink())?;
+    }
+    let mut part = vec![0; 1 << 20];
+    loop {
+        match file.read(&mut part)? {
+            0 => return Ok(()),
+            length => hasher.update(&part[..length]),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// sha256("abc"), FIPS 180-2 appendix B.1.
+    const ABC: &str = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+
+    #[test]
+    fn a_restart_reads_no_file_again_and_a_changed_one_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let (model, cache) = (folder.path().join("a.ckpt"), folder.path().join("hashes.json"));
+        std::fs::write(&model, b"abc").unwrap();
+        assert_eq!(Hashes::open(Some(cache.clone())).sha256(&model, Part::Whole).unwrap(), ABC);
+        // Same size and time, other content: only a cache that was read back still says the old hash.
+        let modified = std::fs::metadata(&model).unwrap().modified().unwrap();
+        std::fs::write(&model, b"xyz").unwrap();
+        std::fs::File::options().write(true).open(&model).unwrap().set_modified(modified).unwrap();
+        let again = Hashes::open(Some(cache));
+        assert_eq!(again.sha256(&model, Part::Whole).unwrap(), ABC);
+        std::fs::write(&model, b"longer").unwrap();
+        assert_ne!(again.sha256(&model, Part::Whole).unwrap(), ABC);
+    }
+
+    #[test]
+    fn the_tensors_hash_leaves_the_header_out() {
+        let folder = tempfile::tempdir().unwrap();
+        let hash = |header: &[u8]| {
+            let path = folder.path().join("a.safetensors");
+            let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
+            bytes.extend_from_slice(header);
+            bytes.extend_from_slice(b"abc");
+            std::fs::write(&path, bytes).unwrap();
+            Hashes::default().sha256(&path, Part::Tensors).unwrap()
+        };
+        assert_eq!((hash(b"{}").as_str(), hash(b"{\"a\": 1}").as_str()), (ABC, ABC));
+    }
+
+    #[test]
+    fn a_damaged_cache_begins_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        let (model, cache) = (folder.path().join("a.ckpt"), folder.path().join("hashes.json"));
+        std::fs::write(&model, b"abc").unwrap();
+        std::fs::write(&cache, b"{\"half").unwrap();
+        assert_eq!(Hashes::open(Some(cache)).sha256(&model, Part::Whole).unwrap(), ABC);
+    }
+}

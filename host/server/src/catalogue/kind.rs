@@ -1,0 +1,74 @@
+//! The kinds of model files and the folders they lie in. The folders are those of the web UIs, so that their
+//! `models` folder can be served as it is.
+
+/// What a file is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Kind {
+    Checkpoint,
+    Lora,
+    Vae,
+    /// Textual inversions.
+    Embedding,
+    Hypernetwork,
+    /// Networks that enlarge pictures.
+    Upscaler,
+    /// ControlNets and T2I adapters.
+    Control,
+}
+
+impl Kind {
+    pub(crate) const ALL: [Self; 7] = [
+        Self::Checkpoint,
+        Self::Lora,
+        Self::Vae,
+        Self::Embedding,
+        Self::Hypernetwork,
+        Self::Upscaler,
+        Self::Control,
+    ];
+
+    /// In sentences to clients.
+    pub(crate) fn noun(self) -> &'static str {
+        match self {
+            Self::Checkpoint => "model",
+            Self::Lora => "LoRA",
+            Self::Vae => "VAE",
+            Self::Embedding => "embedding",
+            Self::Hypernetwork => "hypernetwork",
+            Self::Upscaler => "upscaler",
+            Self::Control => "ControlNet model",
+        }
+    }
+
+    /// Folders right inside the models folder, in any case. Checkpoints may also lie outside of all of these.
+    pub(crate) fn folders(self) -> &'static [&'static str] {
+        match self {
+            Self::Checkpoint => &["Stable-diffusion"],
+            Self::Lora => &["Lora", "LyCORIS"],
+            Self::Vae => &["VAE"],
+            Self::Embedding => &["embeddings"],
+            Self::Hypernetwork => &["hypernetworks"],
+            Self::Upscaler => &["ESRGAN", "RealESRGAN", "upscalers"],
+            Self::Control => &["ControlNet", "T2I-Adapter"],
+        }
+    }
+
+    /// Lower case, without the dot. Pickles (`.ckpt`, `.pt`, `.pth`, `.bin`) are read without being executed.
+    pub(crate) fn extensions(self) -> &'static [&'static str] {
+        match self {
+            Self::Checkpoint => &["safetensors", "ckpt"],
+            Self::Lora | Self::Vae => &["safetensors", "pt", "ckpt"],
+            Self::Embedding => &["safetensors", "pt", "bin", "png"],
+            Self::Hypernetwork => &["pt"],
+            Self::Upscaler => &["safetensors", "pth"],
+            Self::Control => &["safetensors", "pth", "bin"],
+        }
+    }
+
+    /// The kind whose folder this is.
+    pub(crate) fn of_folder(name: &str) -> Option<Self> {
+        Self::ALL
+            .into_iter()
+            .find(|kind| kind.folders().iter().any(|folder| folder.eq_ignore_ascii_case(name)))
+    }
+}

@@ -1,0 +1,143 @@
+//! The web UI's dialect: what there is to choose from. Null stands where a client expects it.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use gesso_core::hires::LatentUpscaler;
+use gesso_core::request::{GenerateRequest, NoiseSource};
+use gesso_core::sampler::Sampler;
+use gesso_core::schedule::Scheduler;
+use serde_json::{Map, Value, json};
+
+use crate::app::App;
+use crate::blocking::blocking;
+use crate::catalogue::{Found, Kind};
+use crate::http::error::WebUiFailure;
+
+/// The checkpoints.
+#[utoipa::path(get, path = "/sdapi/v1/sd-models", tag = "web UI", responses((status = 200, description = "title, model_name, hash, sha256, filename, config")))]
+pub(crate) async fn sd_models(State(app): State<Arc<App>>) -> Result<Json<Value>, WebUiFailure> {
+    let catalogue = app.catalogue.clone();
+    let all = blocking(move || catalogue.checkpoints()).await??;
+    let list = all.iter().map(|checkpoint| {
+        json!({
+            "title": checkpoint.title(),
+            "model_name": checkpoint.file.name,
+            "hash": checkpoint.short_hash(),
+            "sha256": checkpoint.sha256,
+            // Relative: where models lie on the server is nobody's business.
+            "filename": checkpoint.file_name,
+            "config": null,
+        })
+    });
+    Ok(Json(list.collect()))
+}
+
+/// The samplers, in the web UI's order.
+#[utoipa::path(get, path = "/sdapi/v1/samplers", tag = "web UI", responses((status = 200, description = "name, aliases, options")))]
+pub(crate) async fn samplers() -> Json<Value> {
+    let list = Sampler::ALL.iter().map(|sampler| {
+        let options: Map<String, Value> =
+            sampler.options().iter().map(|(key, value)| ((*key).to_owned(), (*value).into())).collect();
+        json!({"name": sampler.label(), "aliases": sampler.aliases(), "options": options})
+    });
+    Json(list.collect())
+}
+
+/// The schedulers.
+#[utoipa::path(get, path = "/sdapi/v1/schedulers", tag = "web UI", responses((status = 200, description = "name, label, aliases, default_rho, need_inner_model")))]
+pub(crate) async fn schedulers() -> Json<Value> {
+    let list = Scheduler::ALL.iter().map(|scheduler| {
+        let aliases = scheduler.aliases();
+        json!({
+            "name": scheduler.name(),
+            "label": scheduler.label(),
+            "aliases": if aliases.is_empty() { Value::Null } else { json!(aliases) },
+            "default_rho": scheduler.default_rho(),
+            "need_inner_model": scheduler.need_inner_model(),
+        })
+    });
+    Json(list.collect())
+}
+
+/// The options in force.
+#[utoipa::path(get, path = "/sdapi/v1/options", tag = "web UI", responses((status = 200, description = "Option name to value")))]
+pub(crate) async fn options(State(app): State<Arc<App>>) -> Result<Json<Value>, WebUiFailure> {
+    let catalogue = app.catalogue.clone();
+    let checkpoint = match blocking(move || catalogue.checkpoint(None)).await? {
+        Ok(checkpoint) => Value::String(checkpoint.title()),
+        Err(_) => Value::Null,
+    };
+    Ok(Json(json!({
+        "sd_model_checkpoint": checkpoint,
+        "sd_vae": "Automatic",
+        "CLIP_stop_at_last_layers": app.defaults.clip_skip,
+        "emphasis": "Original",
+        "randn_source": match app.defaults.noise_source { NoiseSource::Cpu => "CPU", NoiseSource::Nv => "NV" },
+        "eta_noise_seed_delta": 0,
+        "samples_format": "png",
+        "comma_padding_backtrack": GenerateRequest::COMMA_BACKTRACK,
+    })))
+}
+
+/// Titles of what `alwayson_scripts` may name, lower case.
+#[utoipa::path(get, path = "/sdapi/v1/scripts", tag = "web UI", responses((status = 200, description = "txt2img and img2img: lists of titles")))]
+pub(crate) async fn scripts(State(app): State<Arc<App>>) -> Response {
+    let titles: Vec<_> = app
+        .plugins
+        .list()
+        .into_iter()
+        .filter(|plugin| plugin.worlds.iter().any(|world| world == "request-hook"))
+        .map(|plugin| plugin.title.unwrap_or(plugin.id).to_lowercase())
+        .collect();
+    Json(json!({"txt2img": titles, "img2img": titles})).into_response()
+}
+
+/// The interpolations a second pass may enlarge its latent by.
+#[utoipa::path(get, path = "/sdapi/v1/latent-upscale-modes", tag = "web UI", responses((status = 200, description = "name")))]
+pub(crate) async fn latent_upscale_modes() -> Json<Value> {
+    Json(LatentUpscaler::ALL.iter().map(|mode| json!({"name": mode.label()})).collect())
+}
+
+/// What enlarges pictures: filters first, then the networks in the models folder.
+#[utoipa::path(get, path = "/sdapi/v1/upscalers", tag = "web UI", responses((status = 200, description = "name, model_name, model_path, model_url, scale")))]
+pub(crate) async fn upscalers(State(app): State<Arc<App>>) -> Result<Json<Value>, WebUiFailure> {
+    let entry = |name: &str, model: Option<&str>| json!({"name": name, "model_name": model, "model_path": model, "model_url": null, "scale": 4});
+    let mut list: Vec<_> = ["None", "Lanczos", "Nearest"].iter().map(|name| entry(name, None)).collect();
+    list.extend(
+        files(&app, Kind::Upscaler).await?.iter().map(|found| entry(&found.stem, Some(&found.file_name))),
+    );
+    Ok(Json(list.into()))
+}
+
+/// The VAEs that can stand in for a checkpoint's own.
+#[utoipa::path(get, path = "/sdapi/v1/sd-vae", tag = "web UI", responses((status = 200, description = "model_name, filename")))]
+pub(crate) async fn sd_vae(State(app): State<Arc<App>>) -> Result<Json<Value>, WebUiFailure> {
+    let files = files(&app, Kind::Vae).await?;
+    let list = files.iter().map(|found| json!({"model_name": found.file_name, "filename": found.file_name}));
+    Ok(Json(list.collect()))
+}
+
+/// The LoRAs that a prompt may name.
+#[utoipa::path(get, path = "/sdapi/v1/loras", tag = "web UI", responses((status = 200, description = "name, alias, path, metadata")))]
+pub(crate) async fn loras(State(app): State<Arc<App>>) -> Result<Json<Value>, WebUiFailure> {
+    let files = files(&app, Kind::Lora).await?;
+    let list = files.iter().map(
+        |found| json!({"name": found.stem, "alias": found.stem, "path": found.file_name, "metadata": {}}),
+    );
+    Ok(Json(list.collect()))
+}
+
+/// The hypernetworks that a prompt may name.
+#[utoipa::path(get, path = "/sdapi/v1/hypernetworks", tag = "web UI", responses((status = 200, description = "name, path")))]
+pub(crate) async fn hypernetworks(State(app): State<Arc<App>>) -> Result<Json<Value>, WebUiFailure> {
+    let files = files(&app, Kind::Hypernetwork).await?;
+    Ok(Json(files.iter().map(|found| json!({"name": found.stem, "path": found.file_name})).collect()))
+}
+
+async fn files(app: &App, kind: Kind) -> Result<Vec<Found>, WebUiFailure> {
+    let catalogue = app.catalogue.clone();
+    Ok(blocking(move || catalogue.files(kind)).await??)
+}

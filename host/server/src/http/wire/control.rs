@@ -1,0 +1,238 @@
+//! ControlNet units as clients send them: `alwayson_scripts.controlnet.args`, with the spellings of several years.
+
+use gesso_core::control::{ControlMode, ControlUnit, HighResOption, ResizeMode};
+use serde_json::{Map, Value};
+
+use super::fields::{FieldProblem, boolean, number};
+use super::problems::Problems;
+
+/// The name under `alwayson_scripts`, in any case.
+pub(crate) const SCRIPT: &str = "controlnet";
+const FIELD: &str = "alwayson_scripts";
+/// Units of one request.
+const UNITS_MAX: usize = 10;
+
+/// A unit with its pictures, still encoded.
+#[derive(Debug, Clone)]
+pub(crate) struct ControlInput {
+    pub(crate) unit: ControlUnit,
+    /// `None` takes the picture that is drawn over.
+    pub(crate) image: Option<String>,
+    /// Where the unit acts.
+    pub(crate) region: Option<String>,
+}
+
+/// The units that act; all problems of all of them otherwise.
+pub(crate) fn units(body: &Map<String, Value>) -> Result<Vec<ControlInput>, Vec<FieldProblem>> {
+    let mut problems = Problems::default();
+    let scripts = body.get(FIELD).and_then(Value::as_object);
+    let args = scripts
+        .and_then(|scripts| scripts.iter().find(|(name, _)| name.eq_ignore_ascii_case(SCRIPT)))
+        .and_then(|(_, script)| script.get("args"));
+    let args = match args {
+        None | Some(Value::Null) => &[][..],
+        Some(Value::Array(args)) => args,
+        Some(_) => {
+            problems.add(FIELD, "alwayson_scripts.controlnet.args must be a list of units".into());
+            &[][..]
+        }
+    };
+    let mut units = Vec::new();
+    for (index, arg) in args.iter().enumerate() {
+        // Web UIs skip what is no unit: switches of the old interface, nulls of empty places.
+        let Some(fields) = arg.as_object() else { continue };
+        units.extend(Unit { fields, index }.read(&mut problems));
+    }
+    if units.len() > UNITS_MAX {
+        let message =
+            format!("alwayson_scripts.controlnet has {} units; send at most {UNITS_MAX}", units.len());
+        problems.add(FIELD, message);
+    }
+    problems.into_result(units)
+}
+
+struct Unit<'a> {
+    fields: &'a Map<String, Value>,
+    index: usize,
+}
+
+impl Unit<'_> {
+    fn read(&self, problems: &mut Problems) -> Option<ControlInput> {
+        let image = self.image();
+        let model = self.text(&["model"]).unwrap_or_default();
+        let has_model = !model.is_empty() && !model.eq_ignore_ascii_case("none");
+        // Clients of some versions leave `enabled` out and expect the unit to act.
+        let enabled = match self.get(&["enabled"]) {
+            Some(value) => boolean(value).and_then(|flag| flag.as_bool()).unwrap_or(false),
+            None => image.is_some() || has_model,
+        };
+        if !enabled {
+            return None;
+        }
+        let module = self.text(&["module"]).unwrap_or_else(|| "none".into());
+        if !module.eq_ignore_ascii_case("none") {
+            self.refuse(
+                problems,
+                &format!("module {module:?} is not here; send the finished map with module \"none\""),
+            );
+        }
+        let default = ControlUnit::default();
+        let unit = ControlUnit {
+            module,
+            model,
+            weight: self.number(&["weight"], default.weight, problems),
+            guidance_start: self.number(&["guidance_start"], default.guidance_start, problems),
+            guidance_end: self.number(&["guidance_end", "guidance"], default.guidance_end, problems),
+            mode: self.choice("control_mode", ControlMode::parse, ControlMode::from_number, problems),
+            resize_mode: self.choice(
+                "resize_mode",
+                ResizeMode::parse,
+                |number| Some(ResizeMode::from_number(number)),
+                problems,
+            ),
+            pixel_perfect: self.flag("pixel_perfect"),
+            processor_res: self.slider("processor_res").map(|res| res as u32),
+            threshold_a: self.slider("threshold_a"),
+            threshold_b: self.slider("threshold_b"),
+            hr_option: self.choice("hr_option", HighResOption::parse, HighResOption::from_number, problems),
+            advanced_weighting: self.weights(problems),
+        };
+        for problem in unit.problems() {
+            self.refuse(problems, &problem.message);
+        }
+        Some(ControlInput { unit, image, region: self.text(&["effective_region_mask"]) })
+    }
+
+    fn get(&self, names: &[&str]) -> Option<&Value> {
+        names.iter().find_map(|name| self.fields.get(*name)).filter(|value| !value.is_null())
+    }
+
+    fn text(&self, names: &[&str]) -> Option<String> {
+        self.get(names)?.as_str().filter(|text| !text.is_empty()).map(str::to_owned)
+    }
+
+    /// A text, `{image, mask}`, or a list that begins with either.
+    fn image(&self) -> Option<String> {
+        let value = self.get(&["image", "input_image"])?;
+        let first = value.as_array().and_then(|list| list.first()).unwrap_or(value);
+        let text = first.get("image").unwrap_or(first);
+        text.as_str().filter(|text| !text.is_empty()).map(str::to_owned)
+    }
+
+    fn number(&self, names: &[&str], default: f64, problems: &mut Problems) -> f64 {
+        let Some(value) = self.get(names) else { return default };
+        number(value).unwrap_or_else(|| {
+            self.refuse(problems, &format!("{} must be a number", names[0]));
+            default
+        })
+    }
+
+    /// Below 0 is the module's default.
+    fn slider(&self, name: &str) -> Option<f64> {
+        number(self.get(&[name])?).filter(|value| *value >= 0.0)
+    }
+
+    fn flag(&self, name: &str) -> bool {
+        self.get(&[name]).and_then(boolean).and_then(|flag| flag.as_bool()).unwrap_or_default()
+    }
+
+    fn choice<T: Default>(
+        &self,
+        name: &str,
+        parse: impl Fn(&str) -> Option<T>,
+        from_number: impl Fn(i64) -> Option<T>,
+        problems: &mut Problems,
+    ) -> T {
+        let found = match self.get(&[name]) {
+            None => return T::default(),
+            Some(Value::String(text)) => parse(text),
+            Some(value) => value.as_i64().and_then(from_number),
+        };
+        found.unwrap_or_else(|| {
+            self.refuse(problems, &format!("{name} is not one of ControlNet's"));
+            T::default()
+        })
+    }
+
+    fn weights(&self, problems: &mut Problems) -> Option<Vec<f64>> {
+        let list = self.get(&["advanced_weighting"])?.as_array().map(Vec::as_slice);
+        let numbers: Option<Vec<f64>> = list.unwrap_or_default().iter().map(number).collect();
+        if numbers.as_ref().is_none_or(Vec::is_empty) {
+            self.refuse(problems, "advanced_weighting must be a list of numbers");
+            return None;
+        }
+        numbers
+    }
+
+    fn refuse(&self, problems: &mut Problems, message: &str) {
+        problems.add(
+            &format!("{FIELD}.{SCRIPT}.args.{}", self.index),
+            format!("ControlNet unit {}: {message}", self.index),
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn read(args: Value) -> Result<Vec<ControlInput>, Vec<String>> {
+        let body = json!({"alwayson_scripts": {"ControlNet": {"args": args}}});
+        units(body.as_object().unwrap())
+            .map_err(|problems| problems.into_iter().map(|problem| problem.message).collect())
+    }
+
+    #[test]
+    fn a_unit_of_a_current_client_is_read() {
+        let units = read(json!([{
+            "enabled": true, "module": "none", "model": "canny [d14c016b]", "weight": 0.5, "image": {"image": "abc"},
+            "resize_mode": "Resize and Fill", "control_mode": "ControlNet is more important", "guidance_end": 0.8,
+            "processor_res": -1, "threshold_a": 64, "hr_option": "High res only", "pixel_perfect": true,
+        }]));
+        let units = units.unwrap();
+        let unit = &units[0].unit;
+        assert_eq!((unit.weight, unit.guidance_end, unit.processor_res), (0.5, 0.8, None));
+        assert_eq!((unit.mode, unit.resize_mode), (ControlMode::Control, ResizeMode::ResizeAndFill));
+        assert_eq!((unit.hr_option, unit.threshold_a), (HighResOption::HighResOnly, Some(64.0)));
+        assert_eq!(units[0].image.as_deref(), Some("abc"));
+    }
+
+    #[test]
+    fn old_spellings_and_switched_off_units_are_understood() {
+        let units = read(json!([
+            null, "x", {"enabled": false, "model": "a"}, {"model": "None", "image": ""},
+            {"model": "b", "input_image": ["img", "mask"], "resize_mode": 0, "control_mode": 1, "guidance": 0.5},
+        ]));
+        let units = units.unwrap();
+        assert_eq!(units.len(), 1);
+        assert_eq!((units[0].image.as_deref(), units[0].unit.guidance_end), (Some("img"), 0.5));
+        assert_eq!(
+            (units[0].unit.mode, units[0].unit.resize_mode),
+            (ControlMode::Prompt, ResizeMode::JustResize)
+        );
+    }
+
+    #[test]
+    fn what_cannot_be_served_is_said_by_unit() {
+        for (unit, word) in [
+            (json!({"model": "a", "module": "canny"}), "finished map"),
+            (json!({"model": "a", "weight": "heavy"}), "weight"),
+            (json!({"model": "a", "weight": 9}), "weight"),
+            (json!({"model": "a", "control_mode": "mine"}), "control_mode"),
+            (json!({"enabled": true, "image": "abc"}), "model"),
+            (json!({"model": "a", "advanced_weighting": ["x"]}), "advanced_weighting"),
+        ] {
+            let problems = read(json!([unit])).unwrap_err();
+            assert!(problems.len() == 1 && problems[0].starts_with("ControlNet unit 0: "), "{problems:?}");
+            assert!(problems[0].contains(word), "{problems:?}");
+        }
+        assert!(read(json!({})).is_err());
+    }
+
+    #[test]
+    fn a_body_without_units_has_none() {
+        assert!(units(&Map::new()).unwrap().is_empty());
+        assert!(read(json!([])).unwrap().is_empty());
+    }
+}

@@ -1,0 +1,347 @@
+//! What both kinds of drawing have in common on the wire: the shared fields, and their conversion to a
+//! `GenerateRequest`. What only one kind has is read by [`super::txt2img`] and [`super::img2img`].
+
+use gesso_core::limits::Limits;
+use gesso_core::request::{Emphasis, GenerateRequest, NoiseSource, Variation};
+use gesso_core::sampler::{Sampler, SamplerOptions};
+use gesso_core::schedule::Scheduler;
+use serde_json::{Map, Value};
+
+use super::fields::{self, Field, FieldProblem, Kind};
+use super::overrides::Overrides;
+use super::problems::{Problems, flag, integer, non_empty, number, text};
+use super::{control, img2img, txt2img};
+
+/// What is drawn from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Drawing {
+    Txt2Img,
+    Img2Img,
+}
+
+impl Drawing {
+    /// The name in task records and errors.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Txt2Img => "txt2img",
+            Self::Img2Img => "img2img",
+        }
+    }
+
+    /// By the name in a task record.
+    pub(crate) fn parse(kind: &str) -> Option<Self> {
+        [Self::Txt2Img, Self::Img2Img].into_iter().find(|drawing| drawing.as_str() == kind)
+    }
+
+    /// Every field, in the order the web UI's echo has them.
+    pub(crate) fn fields(self) -> impl Iterator<Item = &'static Field> + Clone {
+        let (middle, end) = match self {
+            Self::Txt2Img => (txt2img::DENOISING, txt2img::FIELDS),
+            Self::Img2Img => (img2img::DENOISING, img2img::FIELDS),
+        };
+        FIRST.iter().chain(middle).chain(SECOND).chain(end).chain(LAST)
+    }
+
+    /// The body with every field present and of its type, seeds drawn; or all problems.
+    pub(crate) fn read(
+        self,
+        body: &Map<String, Value>,
+        draw_seed: impl FnMut() -> u32,
+    ) -> Result<Map<String, Value>, Vec<FieldProblem>> {
+        let mut body = fields::read(body, self.fields())?;
+        settle_seeds(&mut body, draw_seed);
+        Ok(body)
+    }
+}
+
+pub(super) const fn field(name: &'static str, kind: Kind, doc: &'static str) -> Field {
+    Field { name, kind, doc }
+}
+
+const FIRST: &[Field] = &[
+    field(
+        "prompt",
+        Kind::Text(""),
+        "What to draw. (word:1.2) weighs, [a:b:0.5] changes over the steps, [a|b] alternates, AND combines, BREAK \
+         starts a new chunk, <lora:name:0.8> uses a LoRA.",
+    ),
+    field("negative_prompt", Kind::Text(""), "What to keep out."),
+    field("styles", Kind::OptionalTextList, "Names of saved styles; none exist yet."),
+    field("seed", Kind::Seed, "Seed of the first picture; -1 draws one."),
+    field("subseed", Kind::Seed, "Seed of the variation; -1 draws one."),
+    field("subseed_strength", Kind::Float(0.0), "0..1, how much of the variation is mixed in."),
+    field("seed_resize_from_h", Kind::Integer(-1), "Draw the noise at this height; 0 or less is off."),
+    field("seed_resize_from_w", Kind::Integer(-1), "Draw the noise at this width; 0 or less is off."),
+    field("sampler_name", Kind::OptionalText, "See GET /sdapi/v1/samplers; names and aliases, any case."),
+    field("scheduler", Kind::OptionalText, "See GET /sdapi/v1/schedulers; Automatic is the sampler's own."),
+    field("batch_size", Kind::Integer(1), "Pictures in one batch."),
+    field("n_iter", Kind::Integer(1), "Batches one after the other."),
+    field("steps", Kind::Integer(50), "Sampler steps."),
+    field("cfg_scale", Kind::Float(7.0), "How strictly the prompt is followed."),
+    field("width", Kind::Integer(512), "Pixels, a multiple of 8."),
+    field("height", Kind::Integer(512), "Pixels, a multiple of 8."),
+    field("restore_faces", Kind::OptionalBoolean, "Not supported yet."),
+    field("tiling", Kind::OptionalBoolean, "Not supported yet."),
+    field("do_not_save_samples", Kind::Boolean(false), "Accepted for compatibility."),
+    field("do_not_save_grid", Kind::Boolean(false), "Accepted for compatibility."),
+    field("eta", Kind::OptionalFloat, "0..1, ancestral noise; null is the sampler's own."),
+];
+
+const SECOND: &[Field] = &[
+    field(
+        "s_min_uncond",
+        Kind::OptionalFloat,
+        "Below this sigma every second step leaves the negative prompt out.",
+    ),
+    field("s_churn", Kind::OptionalFloat, "Noise added back in each step (Euler, Heun, DPM2)."),
+    field("s_tmax", Kind::OptionalFloat, "Highest sigma with churn; 0 is no limit."),
+    field("s_tmin", Kind::OptionalFloat, "Lowest sigma with churn."),
+    field("s_noise", Kind::OptionalFloat, "Scale of the churn noise."),
+    field("override_settings", Kind::OptionalObject, "Options for this request only."),
+    field(
+        "override_settings_restore_afterwards",
+        Kind::Boolean(true),
+        "Always so: a request never changes options.",
+    ),
+    field("refiner_checkpoint", Kind::OptionalText, "Not supported yet."),
+    field("refiner_switch_at", Kind::OptionalFloat, "Not supported yet."),
+    field(
+        "disable_extra_networks",
+        Kind::Boolean(false),
+        "True reads <lora:...> and the like but applies none.",
+    ),
+    field("firstpass_image", Kind::OptionalText, "Not supported yet."),
+    field("comments", Kind::OptionalObject, "Echoed."),
+];
+
+const LAST: &[Field] = &[
+    field("force_task_id", Kind::OptionalText, "The task id to use."),
+    field("sampler_index", Kind::Text("Euler"), "Old name of sampler_name."),
+    field("script_name", Kind::OptionalText, "A script that replaces the pipeline; none exist yet."),
+    field("script_args", Kind::List, "Arguments of script_name."),
+    field("send_images", Kind::Boolean(true), "False leaves the pictures out of the reply."),
+    field("save_images", Kind::Boolean(false), "Accepted for compatibility: pictures are always kept."),
+    field(
+        "alwayson_scripts",
+        Kind::Object,
+        "Arguments for plugins, by plugin id or title, and for ControlNet.",
+    ),
+    field("infotext", Kind::OptionalText, "Not supported yet."),
+];
+
+/// Options a request may override, and what stands when it does not.
+#[derive(Debug, Clone)]
+pub(crate) struct Defaults {
+    pub(crate) noise_source: NoiseSource,
+    pub(crate) clip_skip: u32,
+    pub(crate) emphasis: Emphasis,
+}
+
+impl Default for Defaults {
+    fn default() -> Self {
+        // NV draws the same picture with and without a GPU and is what shared seeds were mostly made with.
+        Self { noise_source: NoiseSource::Nv, clip_skip: 1, emphasis: Emphasis::Original }
+    }
+}
+
+/// Turns a body that went through [`Drawing::read`] into a request; all problems at once.
+pub(crate) fn to_request(
+    drawing: Drawing,
+    body: &Map<String, Value>,
+    defaults: &Defaults,
+    limits: &Limits,
+) -> Result<GenerateRequest, Vec<FieldProblem>> {
+    let mut problems = Problems::default();
+    refuse_unsupported(body, &mut problems);
+    let overrides = Overrides::new(body, &mut problems);
+    let named =
+        non_empty(body, "sampler_name").or_else(|| non_empty(body, "sampler_index")).unwrap_or("Euler");
+    let (sampler, suffix) = sampler("sampler_name", named, &mut problems).unwrap_or((Sampler::Euler, None));
+    let scheduler = match non_empty(body, "scheduler") {
+        None => suffix.unwrap_or(Scheduler::Automatic),
+        Some(name) => scheduler("scheduler", name, &mut problems).unwrap_or(Scheduler::Automatic),
+    };
+    let mut request = GenerateRequest {
+        prompt: text(body, "prompt"),
+        negative_prompt: text(body, "negative_prompt"),
+        model: overrides.text("sd_model_checkpoint", &mut problems).map(str::to_owned),
+        vae: overrides.vae(&mut problems),
+        width: problems.count(body, "width"),
+        height: problems.count(body, "height"),
+        steps: problems.count(body, "steps"),
+        cfg_scale: number(body, "cfg_scale").unwrap_or(7.0),
+        sampler,
+        scheduler,
+        seed: integer(body, "seed") as u64,
+        variation: Variation {
+            subseed: integer(body, "subseed") as u64,
+            strength: number(body, "subseed_strength").unwrap_or(0.0),
+        },
+        seed_resize_from: resize_from(body),
+        batch_size: problems.count(body, "batch_size"),
+        n_iter: problems.count(body, "n_iter"),
+        clip_skip: overrides.count("CLIP_stop_at_last_layers", &mut problems).unwrap_or(defaults.clip_skip),
+        emphasis: overrides.emphasis(&mut problems).unwrap_or(defaults.emphasis),
+        comma_backtrack: overrides
+            .count("comma_padding_backtrack", &mut problems)
+            .unwrap_or(GenerateRequest::COMMA_BACKTRACK),
+        noise_source: overrides.noise_source(&mut problems).unwrap_or(defaults.noise_source),
+        options: options(body, sampler, &overrides, &mut problems),
+        eta_noise_seed_delta: overrides.count("eta_noise_seed_delta", &mut problems).unwrap_or(0).into(),
+        zero_terminal_snr: overrides.zero_terminal_snr(&mut problems),
+        old_scheduling: overrides.flag("use_old_scheduling", &mut problems).unwrap_or(false),
+        extra_networks: !flag(body, "disable_extra_networks"),
+        hires: None,
+        img2img: None,
+    };
+    match drawing {
+        Drawing::Txt2Img => request.hires = txt2img::hires(body, &mut problems),
+        Drawing::Img2Img => request.img2img = Some(img2img::settings(body, &overrides, &mut problems)),
+    }
+    if let Err(units) = control::units(body) {
+        units.into_iter().for_each(|problem| problems.add(&problem.field, problem.message));
+    }
+    for problem in limits.check(&request) {
+        problems.add(problem.field, problem.message);
+    }
+    problems.into_result(request)
+}
+
+/// A sampler, and the scheduler that old combined names carry.
+pub(super) fn sampler(
+    field: &str,
+    name: &str,
+    problems: &mut Problems,
+) -> Option<(Sampler, Option<Scheduler>)> {
+    let found = Sampler::parse(name);
+    if found.is_none() {
+        let known: Vec<_> = Sampler::ALL.iter().map(|sampler| sampler.label()).collect();
+        problems.add(field, format!("{name:?} is not a sampler; known: {}", known.join(", ")));
+    }
+    found
+}
+
+pub(super) fn scheduler(field: &str, name: &str, problems: &mut Problems) -> Option<Scheduler> {
+    let found = Scheduler::parse(name);
+    if found.is_none() {
+        let known: Vec<_> = Scheduler::ALL.iter().map(|scheduler| scheduler.label()).collect();
+        problems.add(field, format!("{name:?} is not a scheduler; known: {}", known.join(", ")));
+    }
+    found
+}
+
+/// Fields of the body over options of the same meaning.
+fn options(
+    body: &Map<String, Value>,
+    sampler: Sampler,
+    overrides: &Overrides<'_>,
+    problems: &mut Problems,
+) -> SamplerOptions {
+    let mut options = overrides.sampler_options(sampler.is_timestep_sampler(), problems);
+    options.eta = number(body, "eta").or(options.eta);
+    options.churn.amount = number(body, "s_churn").unwrap_or(options.churn.amount);
+    options.churn.min_sigma = number(body, "s_tmin").unwrap_or(options.churn.min_sigma);
+    options.churn.noise = number(body, "s_noise").unwrap_or(options.churn.noise);
+    options.ngms_sigma = number(body, "s_min_uncond").unwrap_or(options.ngms_sigma);
+    if let Some(most) = number(body, "s_tmax") {
+        options.churn.max_sigma = if most == 0.0 { f64::INFINITY } else { most };
+    }
+    options
+}
+
+/// Replaces -1 by drawn seeds, so that a stored body draws the same picture again.
+fn settle_seeds(body: &mut Map<String, Value>, mut draw: impl FnMut() -> u32) {
+    for name in ["seed", "subseed"] {
+        if body.get(name).and_then(Value::as_i64).is_none_or(|seed| seed < 0) {
+            body.insert(name.into(), draw().into());
+        }
+    }
+}
+
+fn resize_from(body: &Map<String, Value>) -> Option<(u32, u32)> {
+    let side = |name| u32::try_from(integer(body, name)).ok().filter(|&side| side > 0);
+    Some((side("seed_resize_from_w")?, side("seed_resize_from_h")?))
+}
+
+/// A feature that would silently change nothing is refused instead.
+fn refuse_unsupported(body: &Map<String, Value>, problems: &mut Problems) {
+    if flag(body, "restore_faces") {
+        problems
+            .add("restore_faces", "restore_faces is not supported yet; leave it out or send false".into());
+    }
+    for name in ["script_name", "refiner_checkpoint", "firstpass_image", "infotext"] {
+        if non_empty(body, name).is_some() {
+            problems.add(name, format!("{name} is not supported yet; leave it out"));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn request(body: Value) -> Result<GenerateRequest, Vec<String>> {
+        let body = Drawing::Txt2Img.read(body.as_object().unwrap(), || 42).unwrap();
+        to_request(Drawing::Txt2Img, &body, &Defaults::default(), &Limits::default())
+            .map_err(|problems| problems.into_iter().map(|problem| problem.field).collect())
+    }
+
+    #[test]
+    fn an_empty_body_is_the_web_uis_default_request() {
+        let request = request(json!({})).unwrap();
+        assert_eq!((request.width, request.height, request.steps, request.cfg_scale), (512, 512, 50, 7.0));
+        assert_eq!((request.sampler, request.scheduler), (Sampler::Euler, Scheduler::Automatic));
+        assert_eq!((request.seed, request.image_count()), (42, 1));
+        assert_eq!((request.hires, request.img2img), (None, None));
+    }
+
+    #[test]
+    fn splits_old_combined_sampler_names() {
+        let request = request(json!({"sampler_name": "DPM++ 2M Karras"})).unwrap();
+        assert_eq!((request.sampler, request.scheduler), (Sampler::Dpmpp2m, Scheduler::Karras));
+    }
+
+    #[test]
+    fn names_all_bad_fields_at_once() {
+        let body = json!({
+            "sampler_name": "Eular", "width": 100, "steps": 0, "restore_faces": true, "cfg_scale": 1e9,
+            "override_settings": {"sd_modell": "x"},
+        });
+        let mut problems = request(body).unwrap_err();
+        problems.sort();
+        assert_eq!(
+            problems,
+            ["cfg_scale", "override_settings", "restore_faces", "sampler_name", "steps", "width"]
+        );
+    }
+
+    #[test]
+    fn a_negative_size_is_refused_and_not_wrapped() {
+        assert_eq!(request(json!({"height": -8})).unwrap_err(), ["height"]);
+    }
+
+    #[test]
+    fn options_of_a_request_reach_the_sampler_and_fields_win_over_them() {
+        let body = json!({
+            "s_churn": 2, "sampler_name": "DDIM",
+            "override_settings": {"s_churn": 9, "eta_ddim": "0.5", "eta_ancestral": 0.1, "rho": 5, "sigma_min": 0},
+        });
+        let options = request(body).unwrap().options;
+        assert_eq!((options.churn.amount, options.eta, options.rho), (2.0, Some(0.5), Some(5.0)));
+        assert_eq!(options.sigma_min, None);
+    }
+
+    #[test]
+    fn an_option_of_the_wrong_type_is_named() {
+        for overrides in [
+            json!({"rho": "x"}),
+            json!({"uni_pc_variant": "bh3"}),
+            json!({"emphasis": 1}),
+            json!({"use_old_scheduling": "maybe"}),
+            json!({"CLIP_stop_at_last_layers": -1}),
+        ] {
+            assert_eq!(request(json!({"override_settings": overrides})).unwrap_err(), ["override_settings"]);
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! What only image-to-image has on the wire: the pictures that are drawn over, the mask, and how both meet the size.
+
+use gesso_core::img2img::{Fill, Img2Img, Mask, ResizeMode};
+use serde_json::{Map, Value};
+
+use super::fields::{Field, Kind};
+use super::generate::field;
+use super::overrides::Overrides;
+use super::problems::{Problems, flag, integer, non_empty, number};
+
+pub(super) const DENOISING: &[Field] =
+    &[field("denoising_strength", Kind::Float(0.75), "0..1, how much of the picture is drawn anew.")];
+
+pub(super) const FIELDS: &[Field] = &[
+    field(
+        "init_images",
+        Kind::OptionalTextList,
+        "The pictures to draw over, base64 or data URI; one for all, or one for each of a batch.",
+    ),
+    field("resize_mode", Kind::Integer(0), "0 stretch, 1 crop, 2 fill, 3 stretch the latent."),
+    field(
+        "image_cfg_scale",
+        Kind::OptionalFloat,
+        "Guidance by the picture, edit checkpoints only; null is 1.5.",
+    ),
+    field("mask", Kind::OptionalText, "Base64 or data URI; white is repainted."),
+    field("mask_blur_x", Kind::Integer(4), "Blur of the mask's edge, pixels."),
+    field("mask_blur_y", Kind::Integer(4), "Blur of the mask's edge, pixels."),
+    field("mask_blur", Kind::OptionalInteger, "Sets both blurs."),
+    field("mask_round", Kind::Boolean(true), "Round the mask of the latent to kept or repainted."),
+    field(
+        "inpainting_fill",
+        Kind::Integer(0),
+        "Under the mask: 0 blurred surroundings, 1 the picture, 2 noise, 3 nothing.",
+    ),
+    field("inpaint_full_res", Kind::Boolean(true), "Draw only the masked part, at the whole size."),
+    field("inpaint_full_res_padding", Kind::Integer(0), "Pixels around the masked part."),
+    field("inpainting_mask_invert", Kind::Integer(0), "1 repaints what is black."),
+    field("initial_noise_multiplier", Kind::OptionalFloat, "Scales the noise at the start; null is 1."),
+    field("latent_mask", Kind::OptionalText, "Accepted for compatibility."),
+    field("include_init_images", Kind::Boolean(false), "Echo init_images and mask in the reply."),
+];
+
+/// Fields whose pictures are left out of an echo that was not asked to have them.
+pub(crate) const PICTURES: [&str; 2] = ["init_images", "mask"];
+
+/// The settings; the pictures themselves are read where the task is drawn.
+pub(super) fn settings(
+    body: &Map<String, Value>,
+    overrides: &Overrides<'_>,
+    problems: &mut Problems,
+) -> Img2Img {
+    let count = body.get("init_images").and_then(Value::as_array).map_or(0, Vec::len);
+    if count == 0 {
+        problems
+            .add("init_images", "Init image not found: init_images must hold at least one picture".into());
+    } else if count > 1 && count as i64 != integer(body, "batch_size") {
+        problems.add(
+            "init_images",
+            format!("init_images holds {count} pictures; send one, or as many as batch_size"),
+        );
+    }
+    let resize_mode = ResizeMode::from_number(integer(body, "resize_mode")).unwrap_or_else(|| {
+        problems.add("resize_mode", "resize_mode must be 0, 1, 2 or 3".into());
+        ResizeMode::Stretch
+    });
+    Img2Img {
+        denoising_strength: number(body, "denoising_strength").unwrap_or(0.75),
+        exact_steps: overrides.flag("img2img_fix_steps", problems).unwrap_or(false),
+        resize_mode,
+        image_cfg_scale: number(body, "image_cfg_scale").unwrap_or(1.5),
+        colour_correction: overrides.flag("img2img_color_correction", problems).unwrap_or(false),
+        mask: non_empty(body, "mask").is_some().then(|| mask(body, overrides, problems)),
+    }
+}
+
+fn mask(body: &Map<String, Value>, overrides: &Overrides<'_>, problems: &mut Problems) -> Mask {
+    let both =
+        body.get("mask_blur").filter(|value| value.is_number()).map(|_| problems.count(body, "mask_blur"));
+    let blur = both.map_or_else(
+        || (problems.count(body, "mask_blur_x"), problems.count(body, "mask_blur_y")),
+        |both| (both, both),
+    );
+    let fill = Fill::from_number(integer(body, "inpainting_fill")).unwrap_or_else(|| {
+        problems.add("inpainting_fill", "inpainting_fill must be 0, 1, 2 or 3".into());
+        Fill::Blur
+    });
+    let padding = problems.count(body, "inpaint_full_res_padding");
+    let weight = overrides.number("inpainting_mask_weight", problems).unwrap_or(1.0);
+    Mask {
+        blur,
+        invert: integer(body, "inpainting_mask_invert") == 1,
+        fill,
+        only_masked: flag(body, "inpaint_full_res").then_some(padding),
+        round: flag(body, "mask_round"),
+        conditioning_weight: problems.range("override_settings", weight, 0.0, 1.0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use gesso_core::limits::Limits;
+    use serde_json::json;
+
+    use super::super::generate::{Defaults, Drawing, to_request};
+    use super::*;
+
+    fn read(body: Value) -> Result<Img2Img, Vec<String>> {
+        let body = Drawing::Img2Img.read(body.as_object().unwrap(), || 1).unwrap();
+        to_request(Drawing::Img2Img, &body, &Defaults::default(), &Limits::default())
+            .map(|request| request.img2img.unwrap())
+            .map_err(|problems| problems.into_iter().map(|problem| problem.field).collect())
+    }
+
+    #[test]
+    fn without_a_mask_its_fields_are_not_looked_at() {
+        let settings = read(json!({"init_images": ["x"], "inpainting_fill": 9})).unwrap();
+        assert_eq!((settings.denoising_strength, settings.mask), (0.75, None));
+    }
+
+    #[test]
+    fn one_blur_sets_both_sides() {
+        let of = |body: Value| read(body).unwrap().mask.unwrap();
+        let mask = of(json!({"init_images": ["x"], "mask": "y", "mask_blur": "8", "mask_blur_x": 1}));
+        assert_eq!((mask.blur, mask.only_masked), ((8, 8), Some(0)));
+        let mask =
+            of(json!({"init_images": ["x"], "mask": "y", "mask_blur_x": 1, "inpaint_full_res": false}));
+        assert_eq!((mask.blur, mask.only_masked, mask.fill), ((1, 4), None, Fill::Blur));
+    }
+
+    #[test]
+    fn names_what_is_wrong_with_the_pictures_and_the_modes() {
+        assert_eq!(read(json!({})).unwrap_err(), ["init_images"]);
+        let body = json!({"init_images": ["a", "b"], "batch_size": 3, "resize_mode": 4, "mask": "m", "inpainting_fill": 4});
+        assert_eq!(read(body).unwrap_err(), ["init_images", "resize_mode", "inpainting_fill"]);
+    }
+}

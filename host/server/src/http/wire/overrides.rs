@@ -1,0 +1,220 @@
+//! `override_settings`: the web UI's options that a request may change for itself. Every known option is read here, an
+//! unknown one is refused by name; nothing outlives the request.
+
+use gesso_core::request::{Emphasis, NoiseSource, VaeChoice};
+use gesso_core::sampler::{SamplerOptions, UniPcSkip, UniPcVariant};
+use serde_json::{Map, Value};
+
+use super::fields::{boolean, integer, number};
+use super::problems::Problems;
+
+/// Options that change pictures, as this server reads them.
+const KNOWN: &[&str] = &[
+    "sd_model_checkpoint",
+    "sd_vae",
+    "CLIP_stop_at_last_layers",
+    "eta_noise_seed_delta",
+    "randn_source",
+    "emphasis",
+    "comma_padding_backtrack",
+    "use_old_scheduling",
+    "sd_noise_schedule",
+    "eta_ancestral",
+    "eta_ddim",
+    "s_churn",
+    "s_tmin",
+    "s_tmax",
+    "s_noise",
+    "s_min_uncond",
+    "s_min_uncond_all",
+    "skip_early_cond",
+    "sigma_min",
+    "sigma_max",
+    "rho",
+    "beta_dist_alpha",
+    "beta_dist_beta",
+    "always_discard_next_to_last_sigma",
+    "sgm_noise_multiplier",
+    "uni_pc_variant",
+    "uni_pc_skip_type",
+    "uni_pc_order",
+    "uni_pc_lower_order_final",
+    "initial_noise_multiplier",
+    "img2img_extra_noise",
+    "img2img_fix_steps",
+    "img2img_color_correction",
+    "inpainting_mask_weight",
+    "ESRGAN_tile",
+    "ESRGAN_tile_overlap",
+];
+
+/// Options that clients send and that change nothing here: what they ask for is so already, or belongs to saving files
+/// on the server's disk.
+const HARMLESS: &[&str] = &[
+    "samples_format",
+    "jpeg_quality",
+    "filter_nsfw",
+    "samples_save",
+    "save_images_add_number",
+    "auto_vae_precision",
+    "batch_cond_uncond",
+    "sd_checkpoint_cache",
+    "live_previews_enable",
+    "do_not_show_images",
+    "return_grid",
+];
+
+/// The options of one request.
+pub(super) struct Overrides<'a>(Option<&'a Map<String, Value>>);
+
+impl<'a> Overrides<'a> {
+    pub(super) fn new(body: &'a Map<String, Value>, problems: &mut Problems) -> Self {
+        let map = body.get("override_settings").and_then(Value::as_object);
+        if let Some(option) = map.and_then(|map| map.keys().find(|key| !is_known(key))) {
+            problems.add(
+                "override_settings",
+                format!("override_settings.{option} is not an option here; known: {}", KNOWN.join(", ")),
+            );
+        }
+        Self(map)
+    }
+
+    fn get(&self, name: &str) -> Option<&'a Value> {
+        self.0?.get(name).filter(|value| !value.is_null())
+    }
+
+    /// Anything that reads as text and is not empty.
+    pub(super) fn text(&self, name: &str, problems: &mut Problems) -> Option<&'a str> {
+        let value = self.get(name)?;
+        if !value.is_string() {
+            refuse(problems, name, "a string");
+        }
+        value.as_str().filter(|text| !text.is_empty())
+    }
+
+    pub(super) fn count(&self, name: &str, problems: &mut Problems) -> Option<u32> {
+        let value = self.get(name)?;
+        let count = integer(value).and_then(|count| u32::try_from(count.as_i64()?).ok());
+        if count.is_none() {
+            refuse(problems, name, "a whole number of at least 0");
+        }
+        count
+    }
+
+    pub(super) fn number(&self, name: &str, problems: &mut Problems) -> Option<f64> {
+        let read = number(self.get(name)?);
+        if read.is_none() {
+            refuse(problems, name, "a finite number");
+        }
+        read
+    }
+
+    pub(super) fn flag(&self, name: &str, problems: &mut Problems) -> Option<bool> {
+        let read = boolean(self.get(name)?).and_then(|flag| flag.as_bool());
+        if read.is_none() {
+            refuse(problems, name, "true or false");
+        }
+        read
+    }
+
+    fn choice<T: Copy>(&self, name: &str, known: &[(&str, T)], problems: &mut Problems) -> Option<T> {
+        let text = self.text(name, problems)?;
+        let found = known.iter().find(|(label, _)| label.eq_ignore_ascii_case(text));
+        if found.is_none() {
+            let known: Vec<_> = known.iter().map(|(label, _)| *label).collect();
+            refuse(problems, name, &format!("one of {}; {text:?} is not", known.join(", ")));
+        }
+        found.map(|(_, value)| *value)
+    }
+
+    pub(super) fn emphasis(&self, problems: &mut Problems) -> Option<Emphasis> {
+        let known = [
+            ("None", Emphasis::None),
+            ("Ignore", Emphasis::Ignore),
+            ("Original", Emphasis::Original),
+            ("No norm", Emphasis::NoNorm),
+        ];
+        self.choice("emphasis", &known, problems)
+    }
+
+    pub(super) fn noise_source(&self, problems: &mut Problems) -> Option<NoiseSource> {
+        // A CUDA device draws with Philox, which NV emulates on any machine.
+        let known = [("CPU", NoiseSource::Cpu), ("NV", NoiseSource::Nv), ("GPU", NoiseSource::Nv)];
+        self.choice("randn_source", &known, problems)
+    }
+
+    /// "Zero Terminal SNR" or "Default".
+    pub(super) fn zero_terminal_snr(&self, problems: &mut Problems) -> bool {
+        let known = [("Default", false), ("Zero Terminal SNR", true)];
+        self.choice("sd_noise_schedule", &known, problems).unwrap_or(false)
+    }
+
+    pub(super) fn vae(&self, problems: &mut Problems) -> VaeChoice {
+        match self.text("sd_vae", problems) {
+            None | Some("Automatic" | "auto") => VaeChoice::Automatic,
+            Some("None") => VaeChoice::Own,
+            Some(name) => VaeChoice::Named(name.to_owned()),
+        }
+    }
+
+    /// The samplers' options; those with fields of their own in the body are the caller's to put over these.
+    pub(super) fn sampler_options(
+        &self,
+        is_timestep_sampler: bool,
+        problems: &mut Problems,
+    ) -> SamplerOptions {
+        let mut options = SamplerOptions::default();
+        let set = |to: &mut f64, name: &str, problems: &mut Problems| {
+            if let Some(value) = self.number(name, problems) {
+                *to = value;
+            }
+        };
+        options.eta = self.number(if is_timestep_sampler { "eta_ddim" } else { "eta_ancestral" }, problems);
+        set(&mut options.churn.amount, "s_churn", problems);
+        set(&mut options.churn.min_sigma, "s_tmin", problems);
+        set(&mut options.churn.noise, "s_noise", problems);
+        set(&mut options.ngms_sigma, "s_min_uncond", problems);
+        set(&mut options.skip_early_cond, "skip_early_cond", problems);
+        set(&mut options.beta_alpha, "beta_dist_alpha", problems);
+        set(&mut options.beta_beta, "beta_dist_beta", problems);
+        set(&mut options.extra_noise, "img2img_extra_noise", problems);
+        set(&mut options.initial_noise_multiplier, "initial_noise_multiplier", problems);
+        // 0 means "the default" for all of these.
+        let own =
+            |name: &str, problems: &mut Problems| self.number(name, problems).filter(|value| *value != 0.0);
+        options.churn.max_sigma = own("s_tmax", problems).unwrap_or(f64::INFINITY);
+        options.sigma_min = own("sigma_min", problems);
+        options.sigma_max = own("sigma_max", problems);
+        options.rho = own("rho", problems);
+        let flag = |name: &str, problems: &mut Problems| self.flag(name, problems).unwrap_or_default();
+        options.ngms_all_steps = flag("s_min_uncond_all", problems);
+        options.discard_penultimate = flag("always_discard_next_to_last_sigma", problems);
+        options.sgm_noise_multiplier = flag("sgm_noise_multiplier", problems);
+        self.unipc(&mut options, problems);
+        options
+    }
+
+    fn unipc(&self, options: &mut SamplerOptions, problems: &mut Problems) {
+        let variants =
+            [("bh1", UniPcVariant::Bh1), ("bh2", UniPcVariant::Bh2), ("vary_coeff", UniPcVariant::VaryCoeff)];
+        let skips = [
+            ("time_uniform", UniPcSkip::TimeUniform),
+            ("time_quadratic", UniPcSkip::TimeQuadratic),
+            ("logSNR", UniPcSkip::LogSnr),
+        ];
+        let unipc = &mut options.unipc;
+        unipc.variant = self.choice("uni_pc_variant", &variants, problems).unwrap_or(unipc.variant);
+        unipc.skip_type = self.choice("uni_pc_skip_type", &skips, problems).unwrap_or(unipc.skip_type);
+        unipc.order = self.count("uni_pc_order", problems).unwrap_or(unipc.order);
+        unipc.lower_order_final =
+            self.flag("uni_pc_lower_order_final", problems).unwrap_or(unipc.lower_order_final);
+    }
+}
+
+fn is_known(name: &str) -> bool {
+    KNOWN.contains(&name) || HARMLESS.contains(&name)
+}
+
+fn refuse(problems: &mut Problems, name: &str, expected: &str) {
+    problems.add("override_settings", format!("override_settings.{name} must be {expected}"));
+}

@@ -1,0 +1,193 @@
+//! Names in a request become files: LoRAs and hypernetworks in prompts, the VAE, textual inversions, upscalers, the
+//! second pass's checkpoint. What is optional and missing becomes a warning; what the request stands on is an error.
+
+use std::sync::Arc;
+
+use gesso_core::hires::{Hires, HiresUpscaler};
+use gesso_core::prompt::{BlockWeights, ExtraNetwork, Lora, Network, extract_networks};
+use gesso_core::request::{GenerateRequest, VaeChoice};
+use gesso_engine::backend::{ModelFile, PixelUpscaler, Upscale, UpscaleBy};
+use gesso_engine::{LoraUse, Resources, SecondPass};
+
+use crate::catalogue::{Catalogue, CatalogueError, Checkpoint, Kind, Part};
+use crate::error::AppError;
+
+/// Tiles that upscaling networks work in, and how far they overlap; the web UI's defaults.
+const TILE_PX: u32 = 192;
+const TILE_OVERLAP_PX: u32 = 8;
+
+/// Digits of a LoRA's hash in infotexts.
+const LORA_HASH_DIGITS: usize = 12;
+
+/// Everything a request's names stand for.
+#[derive(Debug)]
+pub(crate) struct Found {
+    pub(crate) first: Resources,
+    pub(crate) second: Option<SecondPass>,
+    /// `name: hash` of each LoRA in use, for the infotext.
+    pub(crate) lora_hashes: Vec<(String, String)>,
+    /// The VAE that replaces the checkpoint's own.
+    pub(crate) vae: Option<Arc<ModelFile>>,
+    /// Remarks for the client.
+    pub(crate) warnings: Vec<String>,
+}
+
+/// Looks everything up. Reads folders and hashes files: call it where blocking is allowed.
+pub(crate) fn find(
+    catalogue: &Catalogue,
+    request: &GenerateRequest,
+    checkpoint: &Checkpoint,
+) -> Result<Found, AppError> {
+    let mut finder = Finder { catalogue, request, lora_hashes: Vec::new(), warnings: Vec::new() };
+    let vae = finder.vae(&checkpoint.file)?;
+    let embeddings = finder.embeddings()?;
+    let first = finder.resources(&request.prompt, vae.clone(), embeddings.clone());
+    let second =
+        request.hires.as_ref().map(|hires| finder.second(hires, checkpoint, vae.clone(), embeddings));
+    let second = second.transpose()?;
+    let Finder { lora_hashes, warnings, .. } = finder;
+    Ok(Found { first, second, lora_hashes, vae, warnings })
+}
+
+/// What enlarges pictures under this name: a filter, or a network among the files.
+pub(crate) fn upscaler(catalogue: &Catalogue, name: &str) -> Result<PixelUpscaler, CatalogueError> {
+    Ok(match name {
+        "None" | "Nearest" => PixelUpscaler::Nearest,
+        "Lanczos" => PixelUpscaler::Lanczos,
+        network => PixelUpscaler::Network {
+            file: catalogue.find(Kind::Upscaler, network)?,
+            tile: TILE_PX,
+            overlap: TILE_OVERLAP_PX,
+        },
+    })
+}
+
+struct Finder<'a> {
+    catalogue: &'a Catalogue,
+    request: &'a GenerateRequest,
+    lora_hashes: Vec<(String, String)>,
+    warnings: Vec<String>,
+}
+
+impl Finder<'_> {
+    fn vae(&self, checkpoint: &ModelFile) -> Result<Option<Arc<ModelFile>>, AppError> {
+        Ok(match &self.request.vae {
+            VaeChoice::Own => None,
+            VaeChoice::Automatic => self.catalogue.vae_of(checkpoint)?,
+            VaeChoice::Named(name) => Some(
+                self.catalogue
+                    .find(Kind::Vae, name)
+                    .map_err(|error| AppError::invalid("override_settings", format!("sd_vae: {error}")))?,
+            ),
+        })
+    }
+
+    fn embeddings(&self) -> Result<Arc<Vec<Arc<ModelFile>>>, AppError> {
+        let files = self.catalogue.files(Kind::Embedding)?;
+        Ok(Arc::new(files.iter().filter_map(|found| self.catalogue.model_file(found).ok()).collect()))
+    }
+
+    /// The networks that a prompt names, and what every pass has.
+    fn resources(
+        &mut self,
+        prompt: &str,
+        vae: Option<Arc<ModelFile>>,
+        embeddings: Arc<Vec<Arc<ModelFile>>>,
+    ) -> Resources {
+        let mut resources = Resources { vae, embeddings, ..Resources::default() };
+        if !self.request.extra_networks {
+            return resources;
+        }
+        let (_, networks) = extract_networks(prompt);
+        for network in &networks {
+            self.network(network, &mut resources);
+        }
+        resources
+    }
+
+    fn network(&mut self, tag: &ExtraNetwork, resources: &mut Resources) {
+        match tag.read() {
+            Err(error) => self.warn(error.to_string()),
+            Ok(Network::Hypernetwork { name, strength }) => {
+                match self.catalogue.find(Kind::Hypernetwork, &name) {
+                    Ok(file) => resources.hypernetworks.push((file, strength)),
+                    Err(error) => self.warn(format!("Hypernetwork not found: {error}")),
+                }
+            }
+            Ok(Network::Lora(lora)) => match self.catalogue.find(Kind::Lora, &lora.name) {
+                Ok(file) => {
+                    if let Some(lora_use) = self.lora(&lora, file) {
+                        resources.loras.push(lora_use);
+                    }
+                }
+                Err(error) => self.warn(format!("Lora not found: {error}")),
+            },
+        }
+    }
+
+    fn lora(&mut self, lora: &Lora, file: Arc<ModelFile>) -> Option<LoraUse> {
+        let blocks = match &lora.block_weights {
+            None => None,
+            Some(BlockWeights::Numbers(numbers)) => Some(numbers.clone()),
+            Some(BlockWeights::Preset(name)) => match gesso_torch::lora::BlockWeights::preset(name) {
+                Some(weights) => Some(weights.numbers().to_vec()),
+                None => {
+                    self.warn(format!("Lora {:?}: lbw={name} is no known list of block weights", lora.name));
+                    return None;
+                }
+            },
+        };
+        if let Some(hash) = self.catalogue.sha256(&file.path, Part::Tensors)
+            && self.lora_hashes.iter().all(|(name, _)| *name != file.name)
+        {
+            self.lora_hashes.push((file.name.clone(), hash[..LORA_HASH_DIGITS].to_owned()));
+        }
+        Some(LoraUse {
+            file,
+            text: lora.text_encoder_weight,
+            unet: lora.unet_weight,
+            rank: lora.rank,
+            blocks,
+            // Steps count from 1 in prompts.
+            start_step: lora.start_step.map_or(0, |step| step.saturating_sub(1)),
+            stop_step: lora.stop_step.map(|step| step.saturating_sub(1)),
+        })
+    }
+
+    fn second(
+        &mut self,
+        hires: &Hires,
+        checkpoint: &Checkpoint,
+        vae: Option<Arc<ModelFile>>,
+        embeddings: Arc<Vec<Arc<ModelFile>>>,
+    ) -> Result<SecondPass, AppError> {
+        let target = hires.size.target(self.request.width, self.request.height);
+        let by = match &hires.upscaler {
+            HiresUpscaler::Latent(mode) => UpscaleBy::Latent(*mode),
+            HiresUpscaler::Pixels(name) => UpscaleBy::Pixels(
+                upscaler(self.catalogue, name)
+                    .map_err(|error| AppError::invalid("hr_upscaler", error.to_string()))?,
+            ),
+        };
+        let model = match &hires.model {
+            None => checkpoint.file.clone(),
+            Some(name) => {
+                self.catalogue
+                    .checkpoint(Some(name))
+                    .map_err(|error| AppError::invalid("hr_checkpoint_name", error.to_string()))?
+                    .file
+            }
+        };
+        let vae = if hires.model.is_some() { self.vae(&model)? } else { vae };
+        let prompt = hires.prompt.as_deref().unwrap_or(&self.request.prompt);
+        let resources = self.resources(prompt, vae, embeddings);
+        Ok(SecondPass { model, resources, upscale: Upscale { target, by } })
+    }
+
+    fn warn(&mut self, text: String) {
+        // A prompt that is read for two passes says a thing once.
+        if !self.warnings.contains(&text) {
+            self.warnings.push(text);
+        }
+    }
+}

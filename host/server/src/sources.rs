@@ -1,0 +1,134 @@
+//! The pictures that come with a request: decoded within limits, brought to the size that is drawn, and laid back over
+//! the result. The rules are `gesso-picture`'s; what happens to them on the device is the engine's.
+
+use std::sync::Arc;
+
+use gesso_core::img2img::{Fill, Img2Img, ResizeMode};
+use gesso_core::pixels::Pixels;
+use gesso_core::request::GenerateRequest;
+use gesso_engine::{Source, SourceMask};
+use gesso_picture::decode::{DecodeLimits, decode};
+use gesso_picture::error::PictureError;
+use gesso_picture::fit::FitMode;
+use gesso_picture::inpaint::{self, InpaintSettings, Prepared};
+use gesso_picture::text::picture_bytes;
+use gesso_picture::{colour_correction, mask};
+use serde_json::{Map, Value};
+
+use crate::error::AppError;
+
+/// Seen through transparent parts, as in web UIs.
+pub(crate) const BACKGROUND: [u8; 3] = [255; 3];
+const LATENT_PX: u32 = 8;
+
+/// The pictures of one request, prepared.
+#[derive(Debug)]
+pub(crate) struct Sources {
+    /// What the engine draws over.
+    pub(crate) source: Source,
+    prepared: Vec<Prepared>,
+    colour_correction: bool,
+    /// Remarks for the client.
+    pub(crate) warnings: Vec<String>,
+}
+
+impl Sources {
+    /// Reads `init_images` and `mask` of a body. Decodes and resamples: call it where blocking is allowed.
+    pub(crate) fn read(
+        body: &Map<String, Value>,
+        request: &GenerateRequest,
+        settings: &Img2Img,
+        limits: DecodeLimits,
+    ) -> Result<Self, AppError> {
+        let images = body.get("init_images").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+        let mut pictures = Vec::new();
+        for image in images {
+            let picture = picture("init_images", image, limits)?;
+            pictures.push(picture.ok_or_else(|| {
+                AppError::invalid("init_images", "init_images holds an empty text; send a picture as base64")
+            })?);
+        }
+        let mask = match (&settings.mask, body.get("mask")) {
+            (Some(_), Some(mask)) => picture("mask", mask, limits)?,
+            _ => None,
+        };
+        let prepare = |picture: &Pixels| {
+            inpaint::prepare(picture, mask.as_ref(), &inpaint_settings(request, settings))
+                .map_err(|error| AppError::invalid("init_images", error.to_string()))
+        };
+        let prepared = pictures.iter().map(prepare).collect::<Result<Vec<_>, _>>()?;
+        let mut warnings = Vec::new();
+        if prepared.iter().any(|prepared| prepared.mask_was_blank) {
+            warnings.push("the mask is blank: there is nothing in it to repaint".to_owned());
+        }
+        let latent_mask = match (prepared.first().and_then(|first| first.mask.as_ref()), &settings.mask) {
+            (Some(pixels), Some(mask_settings)) => {
+                let (width, height) = (request.width / LATENT_PX, request.height / LATENT_PX);
+                let latent = mask::latent(pixels, width, height, mask_settings.round)
+                    .map_err(|error| AppError::invalid("mask", error.to_string()))?;
+                Some(SourceMask { pixels: Arc::new(pixels.clone()), latent: Arc::new(latent) })
+            }
+            _ => None,
+        };
+        let pictures = prepared.iter().map(|prepared| Arc::new(prepared.image.clone())).collect();
+        Ok(Self {
+            source: Source { pictures, mask: latent_mask },
+            prepared,
+            colour_correction: settings.colour_correction,
+            warnings,
+        })
+    }
+
+    /// A drawn picture as the client gets it: colours matched to the source where asked, the kept part laid over.
+    pub(crate) fn finish(&self, place_in_batch: usize, drawn: Pixels) -> Result<Pixels, AppError> {
+        let Some(prepared) = self.prepared.get(place_in_batch).or(self.prepared.first()) else {
+            return Ok(drawn);
+        };
+        let failed = |error: PictureError| {
+            AppError::Internal(format!("a drawn picture could not be finished: {error}"))
+        };
+        let drawn = if self.colour_correction {
+            colour_correction::correct(&drawn, &prepared.image).map_err(failed)?
+        } else {
+            drawn
+        };
+        inpaint::paste(&drawn, prepared).map_err(failed)
+    }
+}
+
+fn inpaint_settings(request: &GenerateRequest, settings: &Img2Img) -> InpaintSettings {
+    let mask = settings.mask.as_ref();
+    let blur = mask.map_or((0, 0), |mask| mask.blur);
+    InpaintSettings {
+        width: request.width,
+        height: request.height,
+        resize_mode: match settings.resize_mode {
+            ResizeMode::Stretch => Some(FitMode::Stretch),
+            ResizeMode::Crop => Some(FitMode::Cover),
+            ResizeMode::Fill => Some(FitMode::Contain),
+            ResizeMode::Latent => None,
+        },
+        invert: mask.is_some_and(|mask| mask.invert),
+        blur: (f64::from(blur.0), f64::from(blur.1)),
+        round: mask.is_none_or(|mask| mask.round),
+        only_masked: mask.is_some_and(|mask| mask.only_masked.is_some()),
+        padding: mask.and_then(|mask| mask.only_masked).unwrap_or(0),
+        blur_fill: mask.is_some_and(|mask| mask.fill != Fill::Original),
+        background: BACKGROUND,
+    }
+}
+
+/// The picture a field holds as text; `None` for an empty one.
+pub(crate) fn picture(
+    field: &'static str,
+    value: &Value,
+    limits: DecodeLimits,
+) -> Result<Option<Pixels>, AppError> {
+    let Some(text) = value.as_str() else {
+        return Err(AppError::invalid(field, format!("{field} must hold pictures as base64 text")));
+    };
+    let bytes =
+        picture_bytes(text, limits.bytes_max).map_err(|error| AppError::invalid(field, error.to_string()))?;
+    let Some(bytes) = bytes else { return Ok(None) };
+    decode(&bytes, &limits).map(Some).map_err(|error| AppError::invalid(field, error.to_string()))
+}

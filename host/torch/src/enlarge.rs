@@ -1,0 +1,98 @@
+//! Enlarging between two passes: latents by interpolation, pictures by a resampling filter or a network.
+
+use gesso_core::hires::{HiresTarget, LatentUpscaler};
+use gesso_core::pixels::Pixels;
+use gesso_engine::backend::{BackendError, PixelUpscaler};
+use gesso_picture::resize::{Filter, resize};
+use tch::{TchError, Tensor};
+
+use crate::backend::{TorchBackend, device_error};
+use crate::upscale::{PictureError, Tiling, upscale_by};
+
+/// A latent `[1, 4, rows, columns]` at the target's enlarged size, as `torch.nn.functional.interpolate` does it.
+pub(crate) fn latent(latent: &Tensor, mode: LatentUpscaler, target: HiresTarget) -> Result<Tensor, TchError> {
+    let size = [i64::from(target.enlarged.1 / 8), i64::from(target.enlarged.0 / 8)];
+    match mode {
+        LatentUpscaler::Bilinear => latent.f_upsample_bilinear2d(size, false, None, None),
+        LatentUpscaler::BilinearAntialiased => {
+            latent.f_internal_upsample_bilinear2d_aa(size, false, None, None)
+        }
+        LatentUpscaler::Bicubic => latent.f_upsample_bicubic2d(size, false, None, None),
+        LatentUpscaler::BicubicAntialiased => {
+            latent.f_internal_upsample_bicubic2d_aa(size, false, None, None)
+        }
+        LatentUpscaler::Nearest => latent.f_upsample_nearest2d(size, None, None),
+        LatentUpscaler::NearestExact => latent.f_internal_upsample_nearest_exact2d(size, None, None),
+    }
+}
+
+/// Cuts what is over the target off a latent, half of it from each side.
+pub(crate) fn crop(
+    latent: &Tensor,
+    target: HiresTarget,
+    (rows, columns): (i64, i64),
+) -> Result<Tensor, TchError> {
+    let (top, left) = target.crop_origin();
+    latent.f_narrow(2, top.into(), rows)?.f_narrow(3, left.into(), columns)
+}
+
+impl TorchBackend {
+    /// Enlarges by a factor; each side of the result is a multiple of 8, as web UIs make it.
+    pub(crate) fn enlarge_by(
+        &mut self,
+        picture: &Pixels,
+        factor: f64,
+        by: &PixelUpscaler,
+        is_cancelled: &dyn Fn() -> bool,
+    ) -> Result<Pixels, BackendError> {
+        let exactly = |picture: &Pixels, width, height| resample(picture, width, height, Filter::Lanczos);
+        let times = |side: u32| (f64::from(side) * factor) as u32;
+        let enlarged = match by {
+            PixelUpscaler::Lanczos | PixelUpscaler::Nearest => {
+                let filter = if *by == PixelUpscaler::Lanczos { Filter::Lanczos } else { Filter::Nearest };
+                let mut run =
+                    |picture: &Pixels| resample(picture, times(picture.width), times(picture.height), filter);
+                upscale_by(picture, factor, &mut run, &exactly)
+            }
+            PixelUpscaler::Network { file, tile, overlap } => {
+                let upscaler = self.resident.upscaler(file).map_err(picture_error)?;
+                let tiling = Tiling { tile: *tile, overlap: *overlap };
+                let mut run = |picture: &Pixels| upscaler.upscale(picture, tiling, is_cancelled);
+                upscale_by(picture, factor, &mut run, &exactly)
+            }
+        };
+        enlarged.map_err(picture_error)
+    }
+
+    /// Enlarges to a size, which need not have the picture's aspect ratio.
+    pub(crate) fn enlarge_to(
+        &mut self,
+        picture: &Pixels,
+        (width, height): (u32, u32),
+        by: &PixelUpscaler,
+        is_cancelled: &dyn Fn() -> bool,
+    ) -> Result<Pixels, BackendError> {
+        let ratio = |to: u32, from: u32| f64::from(to) / f64::from(from.max(1));
+        let factor = ratio(width, picture.width).max(ratio(height, picture.height));
+        let enlarged =
+            if factor > 1.0 { self.enlarge_by(picture, factor, by, is_cancelled)? } else { picture.clone() };
+        if (enlarged.width, enlarged.height) == (width, height) {
+            return Ok(enlarged);
+        }
+        resample(&enlarged, width, height, Filter::Lanczos).map_err(picture_error)
+    }
+}
+
+fn resample(picture: &Pixels, width: u32, height: u32, filter: Filter) -> Result<Pixels, PictureError> {
+    resize(picture, width, height, filter).map_err(|error| PictureError::Request(error.to_string()))
+}
+
+fn picture_error(error: PictureError) -> BackendError {
+    match error {
+        PictureError::File { .. } => BackendError::Model(error.to_string()),
+        PictureError::Request(why) => BackendError::Request(why),
+        PictureError::Cancelled => BackendError::Cancelled,
+        PictureError::NotANumber => BackendError::Device(error.to_string()),
+        PictureError::Device(error) => device_error(error),
+    }
+}

@@ -1,0 +1,159 @@
+//! What the UNet predicts for rows of several requests under all of their prompts, and what guidance makes of it. Rows
+//! become questions; [`crate::questions`] answers those that fit together in one call.
+
+use gesso_core::sampler::{Call, Register};
+use tch::{TchError, Tensor};
+
+use crate::pass::{Sample, Stretch, Text, Unit};
+use crate::questions::{Question, answer};
+use crate::source::EDIT;
+
+/// A row of a batch: a picture, the call it wants, and how many calls its pass has behind it.
+#[derive(Clone, Copy)]
+pub(crate) struct Asked<'a> {
+    pub(crate) sample: &'a Sample,
+    pub(crate) call: &'a Call,
+    pub(crate) calls_before: u32,
+    pub(crate) blend_before: bool,
+}
+
+/// A row's prediction, `[1, 4, rows, columns]` in f32.
+pub(crate) struct Predicted {
+    pub(crate) guided: Tensor,
+    /// Under the negative prompt alone; where that was not asked, under the first part of the prompt.
+    pub(crate) unconditional: Tensor,
+}
+
+/// Where the answers to a row's questions lie among all questions.
+struct Place {
+    /// Question and weight of each part of the prompt.
+    positive: Vec<(usize, f64)>,
+    negative: Option<usize>,
+    /// Edit checkpoints: the negative prompt without the picture.
+    without_picture: Option<usize>,
+}
+
+/// The guided prediction of each row.
+pub(crate) fn predict(rows: &[Asked<'_>]) -> Result<Vec<Predicted>, TchError> {
+    let mut questions = Vec::new();
+    let places = rows.iter().map(|row| ask(row, &mut questions)).collect::<Result<Vec<_>, _>>()?;
+    let answers = answer(&questions)?;
+    rows.iter().zip(&places).map(|(row, place)| guide(row, place, &answers)).collect()
+}
+
+/// What all questions of a row have in common.
+struct Asker<'a> {
+    stretch: &'a Stretch,
+    units: Vec<&'a Unit>,
+    sample: &'a Sample,
+    /// The latent as the UNet reads it.
+    latent: Tensor,
+    timestep: f32,
+}
+
+impl<'a> Asker<'a> {
+    fn new(row: &Asked<'a>) -> Result<Self, TchError> {
+        let Asked { sample, call, .. } = *row;
+        let latent = match &sample.kept {
+            Some(kept) if row.blend_before => kept.blend(&sample.latents.x)?,
+            _ => sample.latents.x.shallow_clone(),
+        };
+        Ok(Self {
+            stretch: sample.pass.at_step(call.step)?,
+            units: sample.pass.units_at(call.step).collect(),
+            sample,
+            latent: latent.f_mul_scalar(call.c_in)?,
+            timestep: call.timestep as f32,
+        })
+    }
+
+    /// `tokens` is the length the text is brought to.
+    fn question(&self, text: Text, tokens: i64, channels: Option<Tensor>) -> Question<'a> {
+        Question {
+            stretch: self.stretch,
+            units: self.units.clone(),
+            map: self.sample.pass.map.as_deref(),
+            latent: self.latent.shallow_clone(),
+            channels,
+            timestep: self.timestep,
+            text,
+            tokens,
+        }
+    }
+
+    fn tokens(&self, text: Text) -> Result<i64, TchError> {
+        Ok(self.stretch.contexts.of(text)?.tokens())
+    }
+}
+
+fn ask<'a>(row: &Asked<'a>, questions: &mut Vec<Question<'a>>) -> Result<Place, TchError> {
+    let asker = Asker::new(row)?;
+    let pass = &row.sample.pass;
+    let mut push = |question| {
+        questions.push(question);
+        questions.len() - 1
+    };
+    let channels = || row.sample.channels.as_ref().map(Tensor::shallow_clone);
+    let parts = pass.positive.at(row.calls_before);
+    let text = |&(index, weight): &(usize, f64)| (Text { is_positive: true, index }, weight);
+    // The parts of an AND are brought to one length, as web UIs do.
+    let lengths = parts.iter().map(|part| asker.tokens(text(part).0)).collect::<Result<Vec<_>, _>>()?;
+    let longest = lengths.into_iter().max().unwrap_or(0);
+    let positive: Vec<_> = parts
+        .iter()
+        .map(text)
+        .map(|(text, weight)| (push(asker.question(text, longest, channels())), weight))
+        .collect();
+    if row.call.guidance.skip_unconditional || negative_is_moot(row, &positive) {
+        return Ok(Place { positive, negative: None, without_picture: None });
+    }
+    let index = pass.negative.at(row.calls_before).first().map_or(0, |(index, _)| *index);
+    let text = Text { is_positive: false, index };
+    let tokens = asker.tokens(text)?;
+    let negative = Some(push(asker.question(text, tokens, channels())));
+    let without_picture = match &row.sample.channels {
+        Some(channels) if asker.stretch.networks.input_channels() == EDIT => {
+            Some(push(asker.question(text, tokens, Some(channels.f_zeros_like()?))))
+        }
+        _ => None,
+    };
+    Ok(Place { positive, negative, without_picture })
+}
+
+/// At a scale of 1 the negative prompt cancels out, so half of the work is saved.
+fn negative_is_moot(row: &Asked<'_>, positive: &[(usize, f64)]) -> bool {
+    let call = row.call;
+    let scale = row.sample.pass.cfg_scale * call.guidance.scale;
+    let is_edit =
+        row.sample.channels.as_ref().is_some_and(|channels| channels.size().get(1) == Some(&(EDIT - 4)));
+    scale == 1.0
+        && !call.reads(Register::Unconditional)
+        && !is_edit
+        && matches!(positive, [(_, weight)] if *weight == 1.0)
+}
+
+/// `negative + sum(weight * scale * (positive - negative))`; edit checkpoints add the picture's own guidance (Brooks et
+/// al. 2023, equation 3).
+fn guide(row: &Asked<'_>, place: &Place, answers: &[Tensor]) -> Result<Predicted, TchError> {
+    let Asked { sample, call, .. } = *row;
+    let scale = sample.pass.cfg_scale * call.guidance.scale;
+    let Some(&(first, _)) = place.positive.first() else {
+        return Err(TchError::Shape("the prompt has no context".into()));
+    };
+    // Left out, the negative prompt counts as the first part.
+    let negative = &answers[place.negative.unwrap_or(first)];
+    let mut guided = match place.without_picture {
+        None => negative.shallow_clone(),
+        Some(without) => {
+            let towards_picture = negative.f_sub(&answers[without])?;
+            answers[without].f_add(&towards_picture.f_mul_scalar(sample.pass.image_cfg_scale)?)?
+        }
+    };
+    for (question, weight) in &place.positive {
+        if place.negative.is_none() && *question == first {
+            continue;
+        }
+        guided = guided.f_add(&answers[*question].f_sub(negative)?.f_mul_scalar(weight * scale)?)?;
+    }
+    Ok(Predicted { guided, unconditional: negative.shallow_clone() })
+}

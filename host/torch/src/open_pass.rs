@@ -1,0 +1,223 @@
+//! Gets a pass ready: the networks it runs through and when, its texts encoded and projected, its control networks with
+//! their maps, its source. Called once for all pictures of a pass.
+
+use std::rc::Rc;
+
+use gesso_core::control::ControlPass;
+use gesso_core::prompt::Conditioning;
+use gesso_core::schedule::{NoiseSchedule, NoiseTable, Prediction};
+use gesso_engine::LoraUse;
+use gesso_engine::backend::{BackendError, PassSpec};
+use tch::{TchError, Tensor};
+
+use crate::backend::{PIXELS_PER_LATENT, device_error};
+use crate::checkpoint::Networks;
+use crate::conditioning::{Conditioner, PROMPT_BYTES_MAX};
+use crate::convert;
+use crate::facts::{self, ModelFacts};
+use crate::models::unet::context::{Context, ContextMap};
+use crate::pass::{Contexts, Pass, Stretch, Unit};
+use crate::resident::{Resident, patches};
+use crate::source::{self, EncodedSource};
+
+/// The pass, the model's noise levels, and a text that is equal for passes whose rows may share calls.
+pub(crate) fn open(
+    resident: &mut Resident,
+    conditioner: &mut Conditioner,
+    spec: &PassSpec<'_>,
+) -> Result<(Pass, NoiseSchedule, String), BackendError> {
+    let resources = spec.resources;
+    let vae = resources.vae.as_ref();
+    let all: Vec<&LoraUse> = resources.loras.iter().collect();
+    let windows = windows(&resources.loras);
+    let mut stretches = Vec::with_capacity(windows.len());
+    for (until, loras) in &windows {
+        stretches.push((*until, resident.networks(spec.model, vae, loras)?));
+    }
+    // Texts are encoded once: a LoRA acts on them whatever its steps.
+    let text_networks = match stretches.as_slice() {
+        [(_, only)] => only.clone(),
+        _ => {
+            let text_only: Vec<LoraUse> =
+                all.iter().map(|lora| LoraUse { unet: 0.0, ..(*lora).clone() }).collect();
+            resident.networks(spec.model, vae, &text_only.iter().collect::<Vec<_>>())?
+        }
+    };
+    check(spec, &text_networks)?;
+    let text_patches = patches(vae, &all);
+    let mut encode = |conditioning: &Conditioning| {
+        conditioner.encode(resident, &text_networks, spec, &text_patches, conditioning)
+    };
+    let (positive, negative) = (encode(spec.positive)?, encode(spec.negative)?);
+    let map = resident.context_map(resources)?;
+    let context_map = map.as_deref().map(|map| map as &dyn ContextMap);
+    let contexts = |project: &dyn Fn(&Tensor) -> Result<Context, TchError>| {
+        let side = |texts: &[Tensor]| texts.iter().map(project).collect::<Result<Vec<_>, _>>();
+        Ok(Contexts { positive: side(&positive)?, negative: side(&negative)? })
+    };
+    let stretches: Vec<Stretch> = stretches
+        .into_iter()
+        .map(|(until, networks)| {
+            let contexts = contexts(&|text| networks.context(text, context_map))?;
+            Ok(Stretch { until, networks, contexts })
+        })
+        .collect::<Result<_, TchError>>()
+        .map_err(device_error)?;
+    let units = units(resident, spec, &|model| {
+        contexts(&|text| model.context(text, context_map)).map_err(device_error)
+    })?;
+    let size = (i64::from(spec.height / PIXELS_PER_LATENT), i64::from(spec.width / PIXELS_PER_LATENT));
+    let (source, channels) = sources(&text_networks, spec, size).map_err(device_error)?;
+    let hypernetworks: Vec<_> = resources
+        .hypernetworks
+        .iter()
+        .map(|(file, strength)| format!("{} {strength}", file.path.display()))
+        .collect();
+    let key = format!(
+        "{text_patches}\n{}\n{:?}",
+        hypernetworks.join(" "),
+        windows.iter().map(|(until, _)| until).collect::<Vec<_>>()
+    );
+    let pass = Pass {
+        positive: spec.positive.clone(),
+        negative: spec.negative.clone(),
+        stretches,
+        map,
+        units,
+        cfg_scale: spec.request.cfg_scale,
+        image_cfg_scale: spec.request.img2img.as_ref().map_or(1.0, |img2img| img2img.image_cfg_scale),
+        source,
+        channels,
+        size,
+        steps: spec.steps,
+    };
+    Ok((pass, noise_schedule(spec, &text_networks.facts()), key))
+}
+
+/// Stretches of steps and the LoRAs that act in each: one, for all steps, unless a LoRA has steps of its own.
+fn windows(loras: &[LoraUse]) -> Vec<(Option<u32>, Vec<&LoraUse>)> {
+    let mut ends: Vec<u32> = loras
+        .iter()
+        .flat_map(|lora| [Some(lora.start_step), lora.stop_step])
+        .flatten()
+        .filter(|step| *step > 0)
+        .collect();
+    ends.sort_unstable();
+    ends.dedup();
+    let mut windows = Vec::with_capacity(ends.len() + 1);
+    let mut begin = 0;
+    for until in ends.into_iter().map(Some).chain([None]) {
+        let acts =
+            |lora: &&LoraUse| lora.start_step <= begin && lora.stop_step.is_none_or(|stop| begin < stop);
+        windows.push((until, loras.iter().filter(acts).collect()));
+        begin = until.unwrap_or(begin);
+    }
+    windows
+}
+
+fn units(
+    resident: &mut Resident,
+    spec: &PassSpec<'_>,
+    contexts: &dyn Fn(&crate::control::ControlModel) -> Result<Contexts, BackendError>,
+) -> Result<Vec<Unit>, BackendError> {
+    let mut units = Vec::with_capacity(spec.resources.control.len());
+    for control in &spec.resources.control {
+        let model = resident.control(&control.file, spec.model)?;
+        let pass = ControlPass { kind: model.kind(), layers: model.layers(), high_res: spec.is_second };
+        let scales = control.unit.scales(pass).map_err(|problem| BackendError::Request(problem.message))?;
+        let hint = || {
+            let unit = convert::to_tensor(&control.hint)?.f_add_scalar(1.0)?.f_div_scalar(2.0)?;
+            model.hint(&unit)
+        };
+        let hint = hint().map_err(device_error)?;
+        let region = control.region.as_ref().map(|region| convert::grey_to_tensor(region)).transpose();
+        let (region, contexts) = (region.map_err(device_error)?, contexts(&model)?);
+        units.push(Unit { model, unit: control.unit.clone(), scales, hint, region, contexts });
+    }
+    Ok(units)
+}
+
+fn sources(
+    networks: &Rc<Networks>,
+    spec: &PassSpec<'_>,
+    size: (i64, i64),
+) -> Result<(Option<EncodedSource>, Option<Tensor>), TchError> {
+    match (spec.source, &spec.request.img2img) {
+        (Some(source), Some(settings)) => {
+            Ok((Some(EncodedSource::new(networks, settings, source, size)?), None))
+        }
+        _ => Ok((None, source::channels_of_nothing(networks, size)?)),
+    }
+}
+
+/// What the model was trained with, and what the request makes of it.
+fn noise_schedule(spec: &PassSpec<'_>, facts: &ModelFacts) -> NoiseSchedule {
+    let prediction = match facts.prediction {
+        facts::Prediction::Epsilon => Prediction::Epsilon,
+        facts::Prediction::V => Prediction::V,
+    };
+    let table = if facts.zero_terminal_snr || spec.request.zero_terminal_snr {
+        NoiseTable::ZeroTerminalSnr
+    } else {
+        NoiseTable::ScaledLinear
+    };
+    NoiseSchedule::new(prediction, table)
+}
+
+fn check(spec: &PassSpec<'_>, networks: &Networks) -> Result<(), BackendError> {
+    let refuse = |why: String| Err(BackendError::Request(why));
+    if spec.positive.texts.iter().chain(&spec.negative.texts).any(|text| text.text.len() > PROMPT_BYTES_MAX) {
+        return refuse(format!("a prompt is longer than {PROMPT_BYTES_MAX} bytes; shorten it"));
+    }
+    let (layers, skip) = (networks.text_layers(), spec.request.clip_skip);
+    if skip as usize > layers {
+        return refuse(format!("clip skip is {skip} but the text encoder has {layers} layers"));
+    }
+    let (width, height) = (spec.width, spec.height);
+    if [width, height].iter().any(|side| *side == 0 || side % PIXELS_PER_LATENT != 0) {
+        return refuse(format!("{width}x{height} is no size in multiples of 8"));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+    use std::sync::Arc;
+
+    use gesso_engine::backend::ModelFile;
+
+    use super::*;
+
+    fn lora(name: &str, start_step: u32, stop_step: Option<u32>) -> LoraUse {
+        let file = ModelFile { name: name.into(), path: PathBuf::from(name), version: String::new() };
+        LoraUse {
+            file: Arc::new(file),
+            text: 1.0,
+            unet: 1.0,
+            rank: None,
+            blocks: None,
+            start_step,
+            stop_step,
+        }
+    }
+
+    #[test]
+    fn loras_act_in_their_own_steps() {
+        let loras = [lora("a", 0, None), lora("b", 5, Some(10)), lora("c", 0, Some(5))];
+        let windows: Vec<_> = windows(&loras)
+            .into_iter()
+            .map(|(until, loras)| {
+                (until, loras.iter().map(|lora| lora.file.name.as_str()).collect::<String>())
+            })
+            .collect();
+        let want = [(Some(5), "ac".to_owned()), (Some(10), "ab".to_owned()), (None, "a".to_owned())];
+        assert_eq!(windows, want);
+    }
+
+    #[test]
+    fn without_steps_of_their_own_there_is_one_stretch() {
+        assert_eq!(windows(&[]), [(None, Vec::new())]);
+        assert_eq!(windows(&[lora("a", 0, None)]).len(), 1);
+    }
+}

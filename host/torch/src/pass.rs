@@ -1,0 +1,116 @@
+//! One pass of a job on libtorch: networks, contexts, control and the source, shared by the pass's pictures; and the
+//! pictures in flight themselves. Knows which text stands behind a call, not how it is encoded.
+
+use std::rc::Rc;
+
+use gesso_core::control::ControlUnit;
+use gesso_core::prompt::Conditioning;
+use tch::{TchError, Tensor};
+
+use crate::checkpoint::Networks;
+use crate::control::{ControlModel, Hint};
+use crate::latent::Latents;
+use crate::models::unet::context::Context;
+use crate::resident::Hypernetworks;
+use crate::source::{EncodedSource, Kept};
+
+/// What the pictures of a pass share.
+pub struct Pass {
+    pub(crate) positive: Conditioning,
+    pub(crate) negative: Conditioning,
+    /// At least one, in the order of the steps.
+    pub(crate) stretches: Vec<Stretch>,
+    /// Changes what attentions read.
+    pub(crate) map: Option<Rc<Hypernetworks>>,
+    pub(crate) units: Vec<Unit>,
+    pub(crate) cfg_scale: f64,
+    /// Guidance by the picture, for edit checkpoints.
+    pub(crate) image_cfg_scale: f64,
+    pub(crate) source: Option<EncodedSource>,
+    /// Further channels of the UNet's input when there is no source.
+    pub(crate) channels: Option<Tensor>,
+    /// Latent rows and columns.
+    pub(crate) size: (i64, i64),
+    /// Sampler steps of the pass.
+    pub(crate) steps: u32,
+}
+
+/// Steps that run through the same networks.
+pub(crate) struct Stretch {
+    /// The first step that is behind it; `None` for the last stretch.
+    pub(crate) until: Option<u32>,
+    pub(crate) networks: Rc<Networks>,
+    pub(crate) contexts: Contexts,
+}
+
+/// The texts of a pass as one network reads them, by their places in the pass's conditionings.
+pub(crate) struct Contexts {
+    pub(crate) positive: Vec<Context>,
+    pub(crate) negative: Vec<Context>,
+}
+
+/// A text of a pass.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Text {
+    pub(crate) is_positive: bool,
+    /// Its place in the conditioning.
+    pub(crate) index: usize,
+}
+
+impl Contexts {
+    pub(crate) fn of(&self, text: Text) -> Result<&Context, TchError> {
+        let side = if text.is_positive { &self.positive } else { &self.negative };
+        side.get(text.index).ok_or_else(|| TchError::Shape(format!("{text:?} was not encoded")))
+    }
+}
+
+/// A control network at work in a pass.
+pub(crate) struct Unit {
+    pub(crate) model: Rc<ControlModel>,
+    pub(crate) unit: ControlUnit,
+    /// One factor for each tensor the network gives.
+    pub(crate) scales: Vec<f64>,
+    pub(crate) hint: Hint,
+    /// Where it acts.
+    pub(crate) region: Option<Tensor>,
+    pub(crate) contexts: Contexts,
+}
+
+impl Pass {
+    /// What runs at a step of the sampler.
+    pub(crate) fn at_step(&self, step: u32) -> Result<&Stretch, TchError> {
+        let found = self.stretches.iter().find(|stretch| stretch.until.is_none_or(|until| step < until));
+        found.or(self.stretches.last()).ok_or_else(|| TchError::Shape("a pass without networks".into()))
+    }
+
+    /// The control networks that act at a step.
+    pub(crate) fn units_at(&self, step: u32) -> impl Iterator<Item = &Unit> {
+        self.units.iter().filter(move |unit| unit.unit.active(step, self.steps))
+    }
+
+    /// The networks that encode and decode pictures.
+    pub(crate) fn networks(&self) -> Result<&Rc<Networks>, TchError> {
+        Ok(&self.at_step(0)?.networks)
+    }
+}
+
+/// One picture in flight.
+pub struct Sample {
+    pub(crate) pass: Rc<Pass>,
+    pub(crate) latents: Latents,
+    /// Further channels of the UNet's input.
+    pub(crate) channels: Option<Tensor>,
+    pub(crate) kept: Option<Kept>,
+    /// The sampler's step of the latest call, for messages.
+    pub(crate) step: u32,
+}
+
+impl Sample {
+    /// The finished latent, `[1, 4, rows, columns]`, with the kept part as it was.
+    pub(crate) fn result(&self) -> Result<Tensor, TchError> {
+        match &self.kept {
+            Some(kept) => kept.blend(&self.latents.x),
+            None => Ok(self.latents.x.shallow_clone()),
+        }
+    }
+}

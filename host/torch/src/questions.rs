@@ -1,0 +1,132 @@
+//! Calls of the UNet: each question is one row under one text; those of the same networks, control and text length
+//! share a call. Knows no guidance.
+
+use std::rc::Rc;
+
+use tch::{Kind, TchError, Tensor};
+
+use crate::control::ControlCall;
+use crate::models::control::{Control, Strength};
+use crate::models::unet::Extras;
+use crate::models::unet::context::{Context, ContextMap};
+use crate::pass::{Contexts, Stretch, Text, Unit};
+use crate::resident::Hypernetworks;
+
+/// One row of a UNet call.
+pub(crate) struct Question<'a> {
+    pub(crate) stretch: &'a Stretch,
+    /// The control networks that act.
+    pub(crate) units: Vec<&'a Unit>,
+    pub(crate) map: Option<&'a Hypernetworks>,
+    /// `[1, 4, rows, columns]` in f32.
+    pub(crate) latent: Tensor,
+    /// What inpainting and edit checkpoints read behind the latent.
+    pub(crate) channels: Option<Tensor>,
+    pub(crate) timestep: f32,
+    pub(crate) text: Text,
+    /// The length the text is brought to, by repeating its last token.
+    pub(crate) tokens: i64,
+}
+
+impl Question<'_> {
+    /// Whether both can be answered in one call. Padding a shorter text would add keys to attention and change the
+    /// picture; two calls do not.
+    fn fits(&self, other: &Self) -> bool {
+        Rc::ptr_eq(&self.stretch.networks, &other.stretch.networks)
+            && self.tokens == other.tokens
+            && self.units.len() == other.units.len()
+            && self.units.iter().zip(&other.units).all(|(a, b)| std::ptr::eq(*a, *b))
+            && self.map.map(std::ptr::from_ref) == other.map.map(std::ptr::from_ref)
+    }
+
+    fn context(&self, contexts: &Contexts) -> Result<Context, TchError> {
+        contexts.of(self.text)?.lengthened(self.tokens)
+    }
+}
+
+/// What the UNet predicts, `[1, 4, rows, columns]` in f32, in the order of the questions.
+pub(crate) fn answer(questions: &[Question<'_>]) -> Result<Vec<Tensor>, TchError> {
+    let mut answers: Vec<Option<Tensor>> = questions.iter().map(|_| None).collect();
+    while let Some(first) = answers.iter().position(Option::is_none) {
+        let places: Vec<usize> = (first..questions.len())
+            .filter(|&index| answers[index].is_none() && questions[index].fits(&questions[first]))
+            .collect();
+        let group: Vec<_> = places.iter().map(|&index| &questions[index]).collect();
+        let out = call(&group)?.f_to_kind(Kind::Float)?;
+        for (row, &index) in places.iter().enumerate() {
+            answers[index] = Some(out.f_narrow(0, row as i64, 1)?);
+        }
+    }
+    Ok(answers.into_iter().flatten().collect())
+}
+
+/// One call; `group` is not empty, and all of it fits together.
+fn call(group: &[&Question<'_>]) -> Result<Tensor, TchError> {
+    let Some(first) = group.first() else { return Err(TchError::Shape("a call without rows".into())) };
+    let networks = &first.stretch.networks;
+    let kind = networks.unet_kind();
+    let latents = Tensor::f_cat(&group.iter().map(|question| &question.latent).collect::<Vec<_>>(), 0)?;
+    let latents = latents.f_to_kind(kind)?;
+    let timesteps: Vec<f32> = group.iter().map(|question| question.timestep).collect();
+    let timesteps = Tensor::f_from_slice(&timesteps)?;
+    let context = joined(group, |question| question.context(&question.stretch.contexts))?;
+    let map = first.map.map(|map| map as &dyn ContextMap);
+    let control = control(group, &latents, &timesteps, map)?;
+    let channels: Vec<_> = group.iter().filter_map(|question| question.channels.as_ref()).collect();
+    let x = if channels.is_empty() {
+        latents
+    } else {
+        Tensor::f_cat(&[&latents, &Tensor::f_cat(&channels, 0)?.f_to_kind(kind)?], 1)?
+    };
+    let extras = Extras { control: control.as_ref(), map };
+    networks.predict_noise_with(&x, &timesteps, &context, &extras)
+}
+
+fn joined<'a>(
+    group: &[&Question<'a>],
+    context: impl Fn(&Question<'a>) -> Result<Context, TchError>,
+) -> Result<Context, TchError> {
+    let contexts = group.iter().map(|question| context(question)).collect::<Result<Vec<_>, _>>()?;
+    Context::join(&contexts.iter().collect::<Vec<_>>())
+}
+
+/// What the group's control networks add together.
+fn control(
+    group: &[&Question<'_>],
+    latents: &Tensor,
+    timesteps: &Tensor,
+    map: Option<&dyn ContextMap>,
+) -> Result<Option<Control>, TchError> {
+    let Some(first) = group.first() else { return Ok(None) };
+    let mut sum: Option<Control> = None;
+    for unit in &first.units {
+        let both = unit.unit.applies_to_uncond(unit.model.pools());
+        let rows: Vec<i64> = (0..group.len())
+            .filter(|&row| both || group[row].text.is_positive)
+            .map(|row| row as i64)
+            .collect();
+        if rows.is_empty() {
+            continue;
+        }
+        let index = Tensor::f_from_slice(&rows)?;
+        let steered: Vec<_> = rows.iter().map(|&row| group[row as usize]).collect();
+        let context = joined(&steered, |question| question.context(&unit.contexts))?;
+        let call = ControlCall {
+            x: &latents.f_index_select(0, &index)?,
+            timesteps: &timesteps.f_index_select(0, &index)?,
+            context: &context,
+            hint: &unit.hint,
+            map,
+        };
+        let strength = Strength { scales: &unit.scales, region: unit.region.as_ref() };
+        let mut control = unit.model.residuals(&call, &strength)?;
+        if rows.len() < group.len() {
+            control = control.placed(&rows, group.len() as i64)?;
+        }
+        sum = Some(match sum {
+            None => control,
+            Some(sum) => sum.sum(&control)?,
+        });
+    }
+    Ok(sum)
+}

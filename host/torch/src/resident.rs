@@ -1,0 +1,270 @@
+//! The models in memory: checkpoints, what is laid over them (VAE, LoRAs), and the small files that act beside them.
+//! Everything is shared: a variant holds only the tensors it changes. Knows no prompt and no sampler.
+
+use std::path::Path;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use gesso_engine::backend::{BackendError, ModelFile};
+use gesso_engine::{LoraUse, Resources};
+use tch::{Kind, TchError, Tensor};
+
+use crate::backend::{device_error, load_error};
+use crate::checkpoint::{Checkpoint, Networks};
+use crate::control::ControlModel;
+use crate::embedding::Embedding;
+use crate::hypernetwork::Hypernetwork;
+use crate::lora::{self, BlockWeights, LoraFile};
+use crate::lru::Lru;
+use crate::models::unet::context::ContextMap;
+use crate::tensors::Tensors;
+use crate::upscale::{ChannelOrder, PictureError, Upscaler};
+
+/// Variants kept beside those that pictures in flight hold. One takes what its LoRAs change: up to the UNet's size.
+const VARIANTS_KEPT: usize = 2;
+/// LoRAs kept; 10 to 200 MB each.
+const LORAS_KEPT: usize = 4;
+/// Textual inversions kept, of which each is some KB.
+const EMBEDDINGS_KEPT: usize = 256;
+const HYPERNETWORKS_KEPT: usize = 2;
+/// Control networks kept; 0.7 to 1.4 GB each.
+const CONTROLS_KEPT: usize = 3;
+/// Upscaling networks kept; 67 MB each.
+const UPSCALERS_KEPT: usize = 2;
+
+/// The caches. One for a device.
+pub(crate) struct Resident {
+    checkpoints: Lru<Arc<ModelFile>, Rc<Networks>>,
+    variants: Lru<(Arc<ModelFile>, String), Rc<Networks>>,
+    vaes: Lru<Arc<ModelFile>, Rc<Tensors>>,
+    loras: Lru<Arc<ModelFile>, Rc<LoraFile>>,
+    /// `None` for a file that is none, so that it is not read again for every prompt.
+    embeddings: Lru<Arc<ModelFile>, Option<Rc<Embedding>>>,
+    hypernetworks: Lru<Arc<ModelFile>, Rc<Hypernetwork>>,
+    /// By the checkpoint too, because files of differences are made of it.
+    controls: Lru<(Arc<ModelFile>, Arc<ModelFile>), Rc<ControlModel>>,
+    upscalers: Lru<Arc<ModelFile>, Rc<Upscaler>>,
+    unet_kind: Kind,
+}
+
+impl Resident {
+    /// Keeps `checkpoints` of them, and computes their UNets in `unet_kind`.
+    pub(crate) fn new(checkpoints: usize, unet_kind: Kind) -> Self {
+        Self {
+            checkpoints: Lru::new(checkpoints),
+            variants: Lru::new(VARIANTS_KEPT),
+            vaes: Lru::new(VARIANTS_KEPT),
+            loras: Lru::new(LORAS_KEPT),
+            embeddings: Lru::new(EMBEDDINGS_KEPT),
+            hypernetworks: Lru::new(HYPERNETWORKS_KEPT),
+            controls: Lru::new(CONTROLS_KEPT),
+            upscalers: Lru::new(UPSCALERS_KEPT),
+            unet_kind,
+        }
+    }
+
+    pub(crate) fn unet_kind(&self) -> Kind {
+        self.unet_kind
+    }
+
+    fn checkpoint(&mut self, model: &Arc<ModelFile>) -> Result<Rc<Networks>, BackendError> {
+        if let Some(networks) = self.checkpoints.get(model) {
+            return Ok(networks);
+        }
+        let begin = std::time::Instant::now();
+        // A bad file must not push a good model out, so it is judged before room is made.
+        let checkpoint = Checkpoint::open(&model.path).map_err(load_error)?;
+        self.checkpoints.make_room();
+        let networks = Rc::new(checkpoint.build(self.unet_kind).map_err(load_error)?);
+        self.checkpoints.insert(model.clone(), networks.clone());
+        let millis = begin.elapsed().as_millis() as u64;
+        tracing::info!(model = model.name, millis, "loaded model");
+        Ok(networks)
+    }
+
+    /// The checkpoint with a VAE and LoRAs over it. `loras` are those that act at the same time.
+    pub(crate) fn networks(
+        &mut self,
+        model: &Arc<ModelFile>,
+        vae: Option<&Arc<ModelFile>>,
+        loras: &[&LoraUse],
+    ) -> Result<Rc<Networks>, BackendError> {
+        let base = self.checkpoint(model)?;
+        if vae.is_none() && loras.is_empty() {
+            return Ok(base);
+        }
+        let key = (model.clone(), patches(vae, loras));
+        if let Some(variant) = self.variants.get(&key) {
+            return Ok(variant);
+        }
+        let mut overlay = Tensors::default();
+        if let Some(vae) = vae {
+            let tensors = cached(&mut self.vaes, vae, |path| Tensors::read_vae(path).map_err(load_error))?;
+            overlay
+                .named
+                .extend(tensors.named.iter().map(|(name, tensor)| (name.clone(), tensor.shallow_clone())));
+        }
+        if !loras.is_empty() {
+            let uses = loras.iter().map(|lora| self.lora(lora)).collect::<Result<Vec<_>, _>>()?;
+            let (patched, warnings) = lora::patch(base.tensors(), &uses).map_err(lora_error)?;
+            for warning in warnings {
+                tracing::warn!(model = model.name, %warning);
+            }
+            overlay.named.extend(patched.named);
+        }
+        let variant = base.with(&overlay).map_err(|problem| BackendError::Model(problem.to_string()))?;
+        let variant = Rc::new(variant);
+        self.variants.insert(key, variant.clone());
+        Ok(variant)
+    }
+
+    fn lora(&mut self, lora: &LoraUse) -> Result<lora::LoraUse, BackendError> {
+        let file = self.lora_file(&lora.file)?;
+        let blocks = lora.blocks.as_deref().map(BlockWeights::new).transpose();
+        let blocks = blocks.map_err(|error| BackendError::Request(format!("{}: {error}", lora.file.name)))?;
+        let dyn_dim = lora.rank.map(|rank| rank as usize);
+        Ok(lora::LoraUse { file, text: lora.text, unet: lora.unet, blocks, dyn_dim })
+    }
+
+    fn lora_file(&mut self, file: &Arc<ModelFile>) -> Result<Rc<LoraFile>, BackendError> {
+        cached(&mut self.loras, file, |path| LoraFile::load(path).map_err(lora_error))
+    }
+
+    /// The textual inversions a prompt may name, as far as `is_named` says so by name: those of the embeddings folder and
+    /// those that LoRAs in use bring along. Files that are none, or of another width, are left out.
+    pub(crate) fn embeddings(
+        &mut self,
+        resources: &Resources,
+        width: i64,
+        is_named: &dyn Fn(&str) -> bool,
+    ) -> Result<Vec<Rc<Embedding>>, BackendError> {
+        let mut found = Vec::new();
+        for lora in &resources.loras {
+            let bundled = self.lora_file(&lora.file)?.embeddings().map_err(lora_error)?;
+            found.extend(bundled.into_iter().filter(|embedding| is_named(&embedding.name)).map(Rc::new));
+        }
+        for file in resources.embeddings.iter().filter(|file| is_named(&file.name)) {
+            let read = |path: &Path| {
+                let embedding =
+                    Embedding::load(path).inspect_err(|error| tracing::warn!(%error, "no embedding"));
+                Ok(embedding
+                    .ok()
+                    .map(|embedding| Rc::new(Embedding { name: file.name.clone(), ..embedding })))
+            };
+            found.extend(cached_value(&mut self.embeddings, file, read)?);
+        }
+        found.retain(|embedding| match embedding.for_width(width) {
+            Ok(_) => true,
+            Err(skipped) => {
+                tracing::warn!(embedding = embedding.name, %skipped);
+                false
+            }
+        });
+        Ok(found)
+    }
+
+    /// What the hypernetworks in use do to contexts; `None` when there are none.
+    pub(crate) fn context_map(
+        &mut self,
+        resources: &Resources,
+    ) -> Result<Option<Rc<Hypernetworks>>, BackendError> {
+        let mut list = Vec::new();
+        for (file, strength) in &resources.hypernetworks {
+            let read = |path: &Path| {
+                Hypernetwork::load(path).map_err(|error| BackendError::Model(error.to_string()))
+            };
+            list.push((cached(&mut self.hypernetworks, file, read)?, *strength));
+        }
+        Ok((!list.is_empty()).then(|| Rc::new(Hypernetworks(list))))
+    }
+
+    /// A control network for a checkpoint.
+    pub(crate) fn control(
+        &mut self,
+        file: &Arc<ModelFile>,
+        model: &Arc<ModelFile>,
+    ) -> Result<Rc<ControlModel>, BackendError> {
+        let base = self.checkpoint(model)?;
+        let kind = self.unet_kind;
+        cached(&mut self.controls, &(file.clone(), model.clone()), |_| {
+            ControlModel::load(&file.path, kind, base.tensors()).map_err(load_error)
+        })
+    }
+
+    pub(crate) fn upscaler(&mut self, file: &Arc<ModelFile>) -> Result<Rc<Upscaler>, PictureError> {
+        if let Some(upscaler) = self.upscalers.get(file) {
+            return Ok(upscaler);
+        }
+        let upscaler = Rc::new(Upscaler::load(&file.path, Kind::Float, ChannelOrder::default())?);
+        self.upscalers.insert(file.clone(), upscaler.clone());
+        Ok(upscaler)
+    }
+}
+
+/// What is laid over a checkpoint, as text: equal exactly when the same is.
+pub(crate) fn patches(vae: Option<&Arc<ModelFile>>, loras: &[&LoraUse]) -> String {
+    let file = |file: &ModelFile| format!("{}@{}", file.path.display(), file.version);
+    let vae = vae.map(|vae| format!("vae {}", file(vae)));
+    let loras = loras.iter().map(|lora| {
+        let LoraUse { file: of, text, unet, rank, blocks, .. } = lora;
+        format!("lora {} {text} {unet} {rank:?} {blocks:?}", file(of))
+    });
+    vae.into_iter().chain(loras).collect::<Vec<_>>().join("\n")
+}
+
+/// Several hypernetworks in the order of the prompt.
+pub(crate) struct Hypernetworks(Vec<(Rc<Hypernetwork>, f64)>);
+
+impl ContextMap for Hypernetworks {
+    fn map(&self, context: &Tensor) -> Result<(Tensor, Tensor), TchError> {
+        let both = (context.shallow_clone(), context.shallow_clone());
+        self.0
+            .iter()
+            .try_fold(both, |(keys, values), (network, strength)| network.apply(&keys, &values, *strength))
+    }
+}
+
+trait Filed {
+    fn path(&self) -> &Path;
+}
+
+impl Filed for Arc<ModelFile> {
+    fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Filed for (Arc<ModelFile>, Arc<ModelFile>) {
+    fn path(&self) -> &Path {
+        &self.0.path
+    }
+}
+
+/// From the cache, or read and kept.
+fn cached<K: Filed + Clone + PartialEq, T>(
+    cache: &mut Lru<K, Rc<T>>,
+    key: &K,
+    read: impl FnOnce(&Path) -> Result<T, BackendError>,
+) -> Result<Rc<T>, BackendError> {
+    cached_value(cache, key, |path| read(path).map(Rc::new))
+}
+
+fn cached_value<K: Filed + Clone + PartialEq, V: Clone>(
+    cache: &mut Lru<K, V>,
+    key: &K,
+    read: impl FnOnce(&Path) -> Result<V, BackendError>,
+) -> Result<V, BackendError> {
+    if let Some(value) = cache.get(key) {
+        return Ok(value);
+    }
+    let value = read(key.path())?;
+    cache.insert(key.clone(), value.clone());
+    Ok(value)
+}
+
+fn lora_error(error: lora::LoraError) -> BackendError {
+    match error {
+        lora::LoraError::Torch(error) => device_error(error),
+        other => BackendError::Request(other.to_string()),
+    }
+}
