@@ -36,7 +36,6 @@ pub(crate) fn open(folder: &Path) -> Result<(Catalogue, Declared), Problem> {
             let name = rename(&name).ok_or_else(|| Problem::Unknown(format!("{part}/{name}")))?;
             whole.tensors.insert(name, stored);
         }
-        whole.files.extend(opened.files);
         Ok(())
     };
     add("unet", &|name| unet_from_diffusers(name, SD_UP_ATTENTION).map(|name| format!("{UNET}{name}")))?;
@@ -44,7 +43,6 @@ pub(crate) fn open(folder: &Path) -> Result<(Catalogue, Declared), Problem> {
     add("text_encoder", &|name| Some(format!("{TEXT}{}", name.strip_prefix("text_model.").unwrap_or(name))))?;
     let vae = tensor_file::open(&part_file(folder, "vae")?)?;
     whole.tensors.extend(vae_file::canonical(vae.tensors)?);
-    whole.files.extend(vae.files);
     whole.metadata = settings(&config(&folder.join("unet/config.json"))?);
     let declared = Declared::in_scheduler(&config(&folder.join("scheduler/scheduler_config.json"))?)?;
     Ok((whole, declared))

@@ -10,6 +10,8 @@
 //! - [`embedding`], [`hypernetwork`]: files that change what a checkpoint draws
 //! - [`lora`], [`embedding`], [`hypernetwork`]: files that change what a checkpoint draws
 //! - [`inspect`]: judges a file's bytes without loading it
+//! - [`Tensors`], [`Value`]: what a model's file holds, or that of a part of one
+//! - [`inspect`], [`inspect_pickle`]: judge bytes without loading them
 
 mod backend;
 mod checkpoint;

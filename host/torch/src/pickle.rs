@@ -59,6 +59,14 @@ impl Arena {
         &self.objects[id]
     }
 
+    /// Every storage that the pickle names, be it part of the result or not.
+    pub(crate) fn storages(&self) -> impl Iterator<Item = &StorageId> {
+        self.objects.iter().filter_map(|object| match object {
+            Object::Storage(storage) => Some(storage),
+            _ => None,
+        })
+    }
+
     pub(crate) fn text(&self, id: Id) -> Option<&Arc<str>> {
         match self.get(id) {
             Object::Text(text) => Some(text),

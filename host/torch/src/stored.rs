@@ -44,24 +44,21 @@ impl OpenFile {
     /// Fills `bytes` from `offset` on.
     ///
     /// # Errors
-    /// [`Problem::Changed`] when the file has become shorter.
+    /// [`Problem::Changed`] when the file was cut short or written to since it was opened: parts of what was read
+    /// may be old, parts new.
     pub(crate) fn read_at(&self, bytes: &mut [u8], offset: u64) -> Result<(), Problem> {
         self.file.read_exact_at(bytes, offset).map_err(|error| match error.kind() {
             io::ErrorKind::UnexpectedEof => Problem::Changed,
             _ => Problem::Unreadable(error),
-        })
+        })?;
+        let now = self.file.metadata()?;
+        let same = now.len() == self.length && now.modified().ok() == self.modified;
+        if same { Ok(()) } else { Err(Problem::Changed) }
     }
 
     /// A reader with a place of its own in the same file.
     pub(crate) fn reader(self: &Arc<Self>) -> Reader {
         Reader { file: self.clone(), position: 0 }
-    }
-
-    /// Refuses a file that was written to since it was opened: parts of what was read may be old, parts new.
-    pub(crate) fn check_unchanged(&self) -> Result<(), Problem> {
-        let now = self.file.metadata()?;
-        let same = now.len() == self.length && now.modified().ok() == self.modified;
-        if same { Ok(()) } else { Err(Problem::Changed) }
     }
 }
 
@@ -135,9 +132,8 @@ pub struct Stored {
     shape: Vec<i64>,
     /// Elements from one place to the next along each dimension; `None` where the elements lie in order.
     strides: Option<Vec<i64>>,
-    /// Elements from the first to the last, both counted.
+    /// Elements from the first to the last, both counted: what is read for it.
     span: u64,
-    count: u64,
 }
 
 impl Stored {
@@ -202,7 +198,7 @@ impl Stored {
         if count > storage.elements {
             return Err(wrong("repeats the elements of its storage"));
         }
-        Ok(Self { storage, offset, shape, strides, span, count })
+        Ok(Self { storage, offset, shape, strides, span })
     }
 
     pub(crate) fn form(&self) -> Form {
@@ -222,16 +218,17 @@ impl Stored {
         self
     }
 
-    /// Bytes of the tensor once it is read, in its stored kind.
+    /// Bytes that are read for this tensor.
     pub(crate) fn bytes(&self) -> u64 {
         let size = self.storage.kind.map_or(1, Kind::elt_size_in_bytes);
-        self.count.saturating_mul(size as u64)
+        self.span.saturating_mul(size as u64)
     }
 
     /// Reads the tensor in its stored kind, its elements in order.
     ///
     /// # Errors
-    /// [`Problem::Changed`] when the file has become shorter, [`Problem::Device`] when memory is out.
+    /// [`Problem::Changed`] when the file was written to since it was opened, [`Problem::Device`] when memory is
+    /// out.
     pub fn read(&self) -> Result<Tensor, Problem> {
         let Some(kind) = self.storage.kind else {
             return Err(Problem::Malformed(format!("a tensor is stored as {}", self.form().kind_name())));
@@ -258,12 +255,11 @@ impl Stored {
     }
 }
 
-/// Every tensor of a file, or of several that make one model.
+/// Every tensor of a file, or of several that make one model. The files stay open with them.
 #[derive(Debug, Default)]
 pub(crate) struct Catalogue {
     pub(crate) tensors: BTreeMap<String, Stored>,
     pub(crate) metadata: BTreeMap<String, String>,
-    pub(crate) files: Vec<Arc<OpenFile>>,
 }
 
 impl Catalogue {
@@ -275,7 +271,7 @@ impl Catalogue {
     /// Reads every tensor; `kind` says what each becomes by name, `None` leaves it as it is stored.
     ///
     /// # Errors
-    /// [`Problem::Changed`] when one of the files was written to since it was opened.
+    /// As [`Stored::read`].
     pub(crate) fn read(&self, kind: impl Fn(&str) -> Option<Kind>) -> Result<Tensors, Problem> {
         let mut named = BTreeMap::new();
         for (name, stored) in &self.tensors {
@@ -285,9 +281,6 @@ impl Catalogue {
                 None => tensor,
             };
             named.insert(name.clone(), tensor);
-        }
-        for file in &self.files {
-            file.check_unchanged()?;
         }
         Ok(Tensors { named, metadata: self.metadata.clone() })
     }

@@ -38,7 +38,7 @@ pub(crate) fn open(path: &Path) -> Result<Catalogue, Problem> {
         return safetensors(file, prefix);
     }
     let value = torch_file::open(&file)?;
-    Ok(Catalogue { tensors: value.state_dict()?, metadata: value.texts(), files: vec![file] })
+    Ok(Catalogue { tensors: value.state_dict()?, metadata: value.texts() })
 }
 
 fn safetensors(file: Arc<OpenFile>, prefix: [u8; PREFIX_BYTES]) -> Result<Catalogue, Problem> {
@@ -57,7 +57,6 @@ fn safetensors(file: Arc<OpenFile>, prefix: [u8; PREFIX_BYTES]) -> Result<Catalo
         };
         catalogue.tensors.insert(name, Stored::contiguous(storage, entry.form.shape)?);
     }
-    catalogue.files.push(file);
     Ok(catalogue)
 }
 

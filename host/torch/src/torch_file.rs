@@ -26,15 +26,17 @@ const STREAM_PROTOCOL: i64 = 1001;
 
 /// Longest pickle unpacked.
 const PICKLE_BYTES_MAX: u64 = 128 << 20;
-/// Most bytes of compressed storages unpacked into memory; torch itself never compresses any.
-const UNPACKED_BYTES_MAX: u64 = 8 << 30;
+/// Compressed storages are unpacked into memory, up to this many times the file and a little more. torch itself
+/// never compresses any; weights of a network shrink to about half.
+const UNPACKING_MAX: u64 = 16;
+const UNPACKED_BYTES_SPARE: u64 = 16 << 20;
 /// Most storages in one file.
 const STORAGES_MAX: usize = 50_000;
 /// Deepest tree of values.
 const DEPTH_MAX: usize = 64;
 /// Most values in the tree: shared parts count each time they are named.
 const VALUES_MAX: usize = 1_000_000;
-/// Tensors may share a storage, so together they may be larger than the file, but not without end.
+/// Tensors may share a storage, so more may be read for them than the file holds, but not without end.
 const SHARING_MAX: u64 = 4;
 
 impl Value {
@@ -86,6 +88,7 @@ fn open_zip(file: &Arc<OpenFile>) -> Result<Value, Problem> {
     let pickle = pickle.bytes(PICKLE_BYTES_MAX)?;
     let (arena, root) = pickle::run(&mut pickle.as_slice())?;
     let mut known: BTreeMap<Arc<str>, (StorageId, Storage)> = BTreeMap::new();
+    let unpacked_max = file.length().saturating_mul(UNPACKING_MAX).saturating_add(UNPACKED_BYTES_SPARE);
     let mut unpacked = 0;
     let place = |id: &StorageId| -> Result<Storage, Problem> {
         if let Some((first, storage)) = known.get(&id.key) {
@@ -93,16 +96,15 @@ fn open_zip(file: &Arc<OpenFile>) -> Result<Value, Problem> {
             return Ok(storage.clone());
         }
         let size = id.elements.saturating_mul(element_bytes(id.kind));
-        let found = member(&mut archive, file, &format!("{folder}data/{}", id.key), UNPACKED_BYTES_MAX)?;
+        let name = format!("{folder}data/{}", id.key);
+        let found = member(&mut archive, file, &name, unpacked_max - unpacked)?;
         if found.length != size {
             let key = &id.key;
             return Err(Problem::Malformed(format!("its storage {key:.50?} is not {size} bytes long")));
         }
         if matches!(found.source, Source::Memory(_)) {
+            // At most what was left.
             unpacked += found.length;
-            if unpacked > UNPACKED_BYTES_MAX {
-                return Err(Problem::Malformed("its storages unpack to more than memory should hold".into()));
-            }
         }
         let storage =
             Storage { source: found.source, start: found.start, elements: id.elements, kind: id.kind };
@@ -159,7 +161,7 @@ fn member(
         };
     }
     if length > bytes_max {
-        return Err(Problem::Malformed(format!("{name:.100?} claims to unpack to {length} bytes")));
+        return Err(Problem::Malformed(format!("{name:.100?} would unpack to {length} bytes")));
     }
     let unpacking = archive.by_index(index).map_err(zip_problem)?;
     let mut bytes = Vec::new();
@@ -196,23 +198,16 @@ fn open_stream(file: &Arc<OpenFile>) -> Result<Value, Problem> {
     let (keys, keys_root) = next()?;
     let mut start = input.read;
     let wrong = || Problem::Malformed("its list of storages is none".into());
-    // The tree is walked twice: the storages' kinds say how long each is, and only then it is known where each lies.
-    let mut named: BTreeMap<Arc<str>, StorageId> = BTreeMap::new();
-    let none = Source::Memory(Arc::new(Vec::new()));
-    let note = |id: &StorageId| {
-        match named.get(&id.key) {
-            Some(first) => same_storage(first, id)?,
-            None => drop(named.insert(id.key.clone(), id.clone())),
-        }
+    // Their kinds say how long they are, and so where each begins.
+    let mut named: BTreeMap<&str, &StorageId> = BTreeMap::new();
+    for id in arena.storages() {
+        same_storage(named.entry(&id.key).or_insert(id), id)?;
         limit_storages(named.len())?;
-        Ok(Storage { source: none.clone(), start: 0, elements: id.elements, kind: id.kind })
-    };
-    let (_, bytes) = Tree::grow(&arena, root, note)?;
-    limit_sharing(bytes, file.length())?;
+    }
     let mut places: BTreeMap<Arc<str>, Storage> = BTreeMap::new();
     for key in keys.members(keys_root).ok_or_else(wrong)? {
         let key = keys.text(*key).ok_or_else(wrong)?;
-        let id = named.get(key).ok_or_else(wrong)?;
+        let id = named.get(&**key).ok_or_else(wrong)?;
         let mut count = [0; 8];
         file.read_at(&mut count, start).map_err(|_| wrong())?;
         start += 8;
@@ -228,7 +223,9 @@ fn open_stream(file: &Arc<OpenFile>) -> Result<Value, Problem> {
         start = end;
     }
     let place = |id: &StorageId| places.get(&id.key).cloned().ok_or_else(wrong);
-    Tree::grow(&arena, root, place).map(|(value, _)| value)
+    let (value, bytes) = Tree::grow(&arena, root, place)?;
+    limit_sharing(bytes, file.length())?;
+    Ok(value)
 }
 
 fn is_little_endian(system: &Arena, root: Id) -> bool {
@@ -291,12 +288,12 @@ struct Tree<'a, P> {
     place: P,
     /// Values that may still be made.
     left: usize,
-    /// Of all tensors together.
+    /// Read for all tensors together.
     bytes: u64,
 }
 
 impl<'a, P: FnMut(&StorageId) -> Result<Storage, Problem>> Tree<'a, P> {
-    /// The tree from `root` on, and the bytes of its tensors together.
+    /// The tree from `root` on, and the bytes that are read for its tensors.
     fn grow(arena: &'a Arena, root: Id, place: P) -> Result<(Value, u64), Problem> {
         let mut tree = Self { arena, place, left: VALUES_MAX, bytes: 0 };
         let value = tree.value(root, 0)?;

@@ -64,10 +64,9 @@ impl LoraFile {
             let catalogue = tensor_file::open(path)?;
             let Tensors { named, metadata } = catalogue.read(|_| None)?;
             let stated = metadata.get("sshs_model_hash").filter(|hash| is_hash(hash));
-            let hash = match (stated, catalogue.files.first()) {
-                (Some(hash), _) => hash.to_ascii_lowercase(),
-                (None, Some(file)) => hash_of_data(file)?,
-                (None, None) => String::new(),
+            let hash = match stated {
+                Some(hash) => hash.to_ascii_lowercase(),
+                None => hash_of_data(&Arc::new(OpenFile::open(path)?))?,
             };
             let hash12 = hash.chars().take(12).collect();
             Ok(Self { name: name.clone(), tensors: named, metadata, hash12 })

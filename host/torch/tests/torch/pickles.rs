@@ -179,6 +179,34 @@ fn a_pickle_that_unpacks_without_end_is_refused() {
 }
 
 #[test]
+fn a_storage_that_unpacks_without_end_is_refused() {
+    let elements = 8 << 20;
+    let mut pickle = honest();
+    let place = pickle.windows(5).position(|bytes| bytes == b"J\x02\0\0\0").unwrap();
+    pickle[place + 1..place + 5].copy_from_slice(&i32::to_le_bytes(elements));
+    let mut writer = ZipWriter::new(Cursor::new(Vec::new()));
+    let options = SimpleFileOptions::default().compression_method(CompressionMethod::Deflated);
+    for (name, bytes) in [("data.pkl", pickle), ("data/0", vec![0; 4 * elements as usize])] {
+        writer.start_file(format!("archive/{name}"), options).unwrap();
+        writer.write_all(&bytes).unwrap();
+    }
+    let problem = read(&writer.finish().unwrap().into_inner()).unwrap_err();
+    assert!(problem.to_string().contains("would unpack"), "{problem}");
+}
+
+#[test]
+fn a_file_cut_short_after_it_was_opened_gives_an_error_when_a_tensor_is_read() {
+    for name in ["good/tree.pt", "good/tree_old.pt"] {
+        let (_folder, path) = written(&FIXTURES[name]);
+        let tree = Value::read(&path).unwrap();
+        let tensor = tree.get("state_dict").and_then(|state| state.get("plain")?.as_tensor()).unwrap();
+        assert_eq!(tensor.read().unwrap().size(), [2, 3]);
+        std::fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(100).unwrap();
+        assert!(matches!(tensor.read(), Err(Problem::Changed)), "{name}");
+    }
+}
+
+#[test]
 fn a_file_cut_anywhere_is_refused() {
     for name in ["good/flat.pt", "good/flat_old.pt"] {
         let whole = &FIXTURES[name];
