@@ -81,6 +81,7 @@ pub(crate) fn try_request(
 pub(crate) struct Bench {
     pub(crate) data: TempDir,
     data_elsewhere: Option<PathBuf>,
+    models: PathBuf,
     pub(crate) plugins: TempDir,
     config: String,
 }
@@ -91,6 +92,7 @@ impl Bench {
         Self {
             data: tempfile::tempdir().unwrap(),
             data_elsewhere: None,
+            models: checkout().join("examples/demo-model"),
             plugins: tempfile::tempdir().unwrap(),
             config: String::new(),
         }
@@ -99,6 +101,12 @@ impl Bench {
     /// Another place for the server's data folder.
     pub(crate) fn data_at(mut self, folder: PathBuf) -> Self {
         self.data_elsewhere = Some(folder);
+        self
+    }
+
+    /// Other models than the demo checkpoint.
+    pub(crate) fn models_at(mut self, folder: &Path) -> Self {
+        self.models = folder.to_owned();
         self
     }
 
@@ -130,7 +138,7 @@ impl Bench {
             .arg("--data")
             .arg(self.data_folder())
             .arg("--models")
-            .arg(checkout().join("examples/demo-model"))
+            .arg(&self.models)
             .arg("--plugins")
             .arg(self.plugins.path());
         command

@@ -58,6 +58,10 @@ fn the_lists_that_fill_a_clients_drop_downs_have_their_shapes() {
     insta::assert_json_snapshot!("schedulers", server.get("/sdapi/v1/schedulers").ok());
     insta::assert_json_snapshot!("sd_models", server.get("/sdapi/v1/sd-models").ok());
     insta::assert_json_snapshot!("options", server.get("/sdapi/v1/options").ok());
+    insta::assert_json_snapshot!("latent_upscale_modes", server.get("/sdapi/v1/latent-upscale-modes").ok());
+    for route in ["sd-vae", "loras", "hypernetworks"] {
+        assert_eq!(server.get(&format!("/sdapi/v1/{route}")).ok(), json!([]), "{route}");
+    }
 }
 
 #[test]
@@ -87,7 +91,8 @@ fn problems_have_the_validation_shape_and_name_every_field() {
         .map(|problem| problem["loc"][1].as_str().unwrap())
         .collect();
     fields.sort_unstable();
-    assert_eq!(fields, ["enable_hr", "sampler_name", "width"]);
+    // A second pass was asked for, but not how strong.
+    assert_eq!(fields, ["denoising_strength", "sampler_name", "width"]);
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! The engine's [`Backend`] on libtorch. Loads models, runs the UNet for rows of several requests at once, and
 //! turns latents into pictures. The numbers of each call come with it; none is decided here.
 
+use std::borrow::Cow;
+use std::path::Path;
 use std::rc::Rc;
 
 use gesso_core::pixels::Pixels;
@@ -253,11 +255,16 @@ fn decode(sample: &Sample) -> Result<Pixels, BackendError> {
     convert::to_pixels(&picture).map_err(device_error)
 }
 
+/// Names the file without its folder: where models lie is no client's business.
 pub(crate) fn load_error(error: LoadError) -> BackendError {
     match error.problem {
         Problem::Device(error) => device_error(error),
-        _ => BackendError::Model(error.to_string()),
+        problem => BackendError::Model(format!("{}: {problem}", file_name(&error.path))),
     }
+}
+
+pub(crate) fn file_name(path: &Path) -> Cow<'_, str> {
+    path.file_name().unwrap_or_default().to_string_lossy()
 }
 
 /// libtorch tells running out of memory by its message alone.

@@ -6,7 +6,7 @@ use gesso_engine::backend::{BackendError, PixelUpscaler};
 use gesso_picture::resize::{Filter, resize};
 use tch::{TchError, Tensor};
 
-use crate::backend::{TorchBackend, device_error};
+use crate::backend::{TorchBackend, device_error, file_name};
 use crate::upscale::{PictureError, Tiling, upscale_by};
 
 /// A latent `[1, 4, rows, columns]` at the target's enlarged size, as `torch.nn.functional.interpolate` does it.
@@ -89,7 +89,7 @@ fn resample(picture: &Pixels, width: u32, height: u32, filter: Filter) -> Result
 
 fn picture_error(error: PictureError) -> BackendError {
     match error {
-        PictureError::File { .. } => BackendError::Model(error.to_string()),
+        PictureError::File { path, why } => BackendError::Model(format!("{}: {why}", file_name(&path))),
         PictureError::Request(why) => BackendError::Request(why),
         PictureError::Cancelled => BackendError::Cancelled,
         PictureError::NotANumber => BackendError::Device(error.to_string()),

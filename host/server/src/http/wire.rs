@@ -5,6 +5,7 @@ pub(crate) mod fields;
 pub(crate) mod generate;
 pub(crate) mod img2img;
 pub(crate) mod info;
+mod infotext;
 mod overrides;
 mod problems;
 pub(crate) mod schema;

@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use super::fields::{self, Field, FieldProblem, Kind};
 use super::overrides::Overrides;
 use super::problems::{Problems, flag, integer, non_empty, number, text};
-use super::{control, img2img, txt2img};
+use super::{control, img2img, infotext, txt2img};
 
 /// What is drawn from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,7 +48,7 @@ impl Drawing {
         body: &Map<String, Value>,
         draw_seed: impl FnMut() -> u32,
     ) -> Result<Map<String, Value>, Vec<FieldProblem>> {
-        let mut body = fields::read(body, self.fields())?;
+        let mut body = fields::read(&infotext::filled(self, body), self.fields())?;
         settle_seeds(&mut body, draw_seed);
         Ok(body)
     }
@@ -126,7 +126,11 @@ const LAST: &[Field] = &[
         Kind::Object,
         "Arguments for plugins, by plugin id or title, and for ControlNet.",
     ),
-    field("infotext", Kind::OptionalText, "Not supported yet."),
+    field(
+        "infotext",
+        Kind::OptionalText,
+        "A picture's text; fills what the body leaves unsaid, but for the checkpoint.",
+    ),
 ];
 
 /// Options a request may override, and what stands when it does not.
@@ -269,7 +273,7 @@ fn refuse_unsupported(body: &Map<String, Value>, problems: &mut Problems) {
         problems
             .add("restore_faces", "restore_faces is not supported yet; leave it out or send false".into());
     }
-    for name in ["script_name", "refiner_checkpoint", "firstpass_image", "infotext"] {
+    for name in ["script_name", "refiner_checkpoint", "firstpass_image"] {
         if non_empty(body, name).is_some() {
             problems.add(name, format!("{name} is not supported yet; leave it out"));
         }

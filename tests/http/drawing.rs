@@ -1,0 +1,335 @@
+//! What a web UI's users draw with, through the server: over pictures, in two passes, with prompts that change, with LoRAs
+//! and embeddings, with every sampler; and that a picture's own text draws it again.
+
+use std::path::Path;
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::support::{Bench, Picture, Server, checkout, decode, quick_with};
+
+/// Draws by the web UI's route; the first picture and the reply.
+#[track_caller]
+fn draw(server: &Server, route: &str, changes: Value) -> (Picture, Value) {
+    let reply = server.post(&format!("/sdapi/v1/{route}"), &quick_with(changes)).ok();
+    let picture = BASE64_STANDARD.decode(reply["images"][0].as_str().unwrap()).unwrap();
+    (decode(&picture), reply)
+}
+
+#[track_caller]
+fn txt2img(server: &Server, changes: Value) -> Picture {
+    draw(server, "txt2img", changes).0
+}
+
+/// A PNG of one colour in a data URI, or with what `paint` makes of each place.
+fn png(width: u32, height: u32, paint: impl Fn(u32, u32) -> [u8; 3]) -> String {
+    let mut bytes = Vec::new();
+    let mut encoder = png::Encoder::new(&mut bytes, width, height);
+    encoder.set_color(png::ColorType::Rgb);
+    let data: Vec<u8> =
+        (0..height).flat_map(|y| (0..width).map(move |x| (x, y))).flat_map(|(x, y)| paint(x, y)).collect();
+    encoder.write_header().unwrap().write_image_data(&data).unwrap();
+    format!("data:image/png;base64,{}", BASE64_STANDARD.encode(bytes))
+}
+
+fn striped(width: u32, height: u32) -> String {
+    png(width, height, |x, y| [(x * 4) as u8, (y * 4) as u8, if (x / 8) % 2 == 0 { 200 } else { 40 }])
+}
+
+/// Mean difference of two pictures in grey levels.
+#[track_caller]
+fn difference(a: &Picture, b: &Picture) -> f64 {
+    assert_eq!((a.width, a.height), (b.width, b.height));
+    let sum: u64 = a.data.iter().zip(&b.data).map(|(a, b)| u64::from(a.abs_diff(*b))).sum();
+    sum as f64 / a.data.len() as f64
+}
+
+#[test]
+fn every_sampler_and_every_schedule_draws_a_picture_of_its_own() {
+    let bench = Bench::new();
+    let server = bench.start();
+    let names = |path: &str, key: &str| -> Vec<String> {
+        let list = server.get(path).ok();
+        list.as_array().unwrap().iter().map(|entry| entry[key].as_str().unwrap().to_owned()).collect()
+    };
+    let samplers = names("/sdapi/v1/samplers", "name");
+    assert_eq!(samplers.len(), 20);
+    let mut seen: Vec<(String, Picture)> = Vec::new();
+    for sampler in samplers {
+        let picture = txt2img(&server, json!({"sampler_name": sampler, "steps": 6}));
+        assert!(picture.infotext.contains(&format!("Sampler: {sampler},")), "{}", picture.infotext);
+        for (other, known) in &seen {
+            assert!(picture.data != known.data, "{sampler} draws what {other} does");
+        }
+        seen.push((sampler, picture));
+    }
+    for schedule in names("/sdapi/v1/schedulers", "label") {
+        let picture = txt2img(&server, json!({"sampler_name": "Euler", "scheduler": schedule, "steps": 4}));
+        assert!(picture.infotext.contains(&format!("Schedule type: {schedule},")), "{}", picture.infotext);
+    }
+}
+
+#[test]
+fn image_to_image_keeps_more_of_the_picture_the_lower_its_strength() {
+    let bench = Bench::new();
+    let server = bench.start();
+    let source = striped(64, 64);
+    let over = |strength: f64| {
+        draw(
+            &server,
+            "img2img",
+            json!({"init_images": [source], "denoising_strength": strength, "steps": 10}),
+        )
+        .0
+    };
+    let [faint, middle, whole] = [0.05, 0.5, 1.0].map(over);
+    let (near, far) = (difference(&faint, &middle), difference(&faint, &whole));
+    assert!(near < far, "{near} {far}");
+    assert!(faint.infotext.contains("Denoising strength: 0.05"), "{}", faint.infotext);
+}
+
+#[test]
+fn the_echo_leaves_the_pictures_out_unless_it_is_asked_for_them() {
+    let bench = Bench::new();
+    let server = bench.start();
+    let source = striped(64, 64);
+    let (_, reply) = draw(&server, "img2img", json!({"init_images": [source]}));
+    assert_eq!(
+        (&reply["parameters"]["init_images"], &reply["parameters"]["mask"]),
+        (&Value::Null, &Value::Null)
+    );
+    let (_, reply) = draw(&server, "img2img", json!({"init_images": [source], "include_init_images": true}));
+    assert_eq!(reply["parameters"]["init_images"], json!([source]));
+}
+
+#[test]
+fn inpainting_leaves_what_is_not_masked_as_it_was() {
+    let bench = Bench::new();
+    let server = bench.start();
+    let source = striped(64, 64);
+    let mask = png(64, 64, |x, _| if x < 24 { [255; 3] } else { [0; 3] });
+    for extra in [
+        json!({"inpaint_full_res": false, "inpainting_fill": 0}),
+        json!({"inpaint_full_res": false, "inpainting_fill": 1}),
+        json!({"inpaint_full_res": false, "inpainting_fill": 2}),
+        json!({"inpaint_full_res": false, "inpainting_fill": 3, "sampler_name": "DDIM"}),
+        json!({"inpaint_full_res": true, "inpaint_full_res_padding": 8}),
+    ] {
+        let mut body = json!({"init_images": [source], "mask": mask, "mask_blur": 0, "denoising_strength": 1.0, "steps": 5});
+        body.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
+        let (picture, _) = draw(&server, "img2img", body);
+        let at = |x: usize, y: usize| &picture.data[(y * 64 + x) * 3..][..3];
+        let was = |x: u32, y: u32| [(x * 4) as u8, (y * 4) as u8, if (x / 8) % 2 == 0 { 200 } else { 40 }];
+        for (x, y) in [(24, 0), (40, 33), (63, 63)] {
+            assert_eq!(at(x, y), was(x as u32, y as u32), "{extra} at {x}, {y}");
+        }
+        let repainted = (0..64).flat_map(|y| (0..24).map(move |x| (x, y)));
+        let changed = repainted.filter(|(x, y)| at(*x, *y) != was(*x as u32, *y as u32)).count();
+        assert!(changed > 64 * 24 / 2, "{extra}: only {changed} pixels were repainted");
+    }
+}
+
+#[test]
+fn a_blank_mask_is_said_and_an_unreadable_picture_is_the_clients_error() {
+    let bench = Bench::new();
+    let server = bench.start();
+    let blank = png(64, 64, |_, _| [0; 3]);
+    let (_, reply) = draw(&server, "img2img", json!({"init_images": [striped(64, 64)], "mask": blank}));
+    assert!(reply["warnings"][0].as_str().unwrap().contains("mask is blank"), "{reply}");
+    for (image, word) in [("!!!", "base64"), ("aGVsbG8=", "PNG, JPEG"), ("", "empty")] {
+        let reply = server.post("/sdapi/v1/img2img", &quick_with(json!({"init_images": [image]})));
+        assert_eq!(reply.status, 422, "{image}");
+        let text = reply.json().to_string();
+        assert!(text.contains(word) && !text.contains("panicked"), "{text}");
+    }
+    let reply = server.post("/sdapi/v1/img2img", &quick_with(json!({})));
+    assert_eq!((reply.status, reply.json()["detail"].as_str().unwrap()), (404, "Init image not found"));
+}
+
+#[test]
+fn a_second_pass_draws_larger_by_every_upscaler() {
+    let bench = Bench::new();
+    let server = bench.start();
+    let mut upscalers: Vec<String> = ["latent-upscale-modes", "upscalers"]
+        .iter()
+        .flat_map(|list| server.get(&format!("/sdapi/v1/{list}")).ok().as_array().unwrap().clone())
+        .map(|entry| entry["name"].as_str().unwrap().to_owned())
+        .filter(|name| name != "None")
+        .collect();
+    assert_eq!(upscalers.len(), 8, "{upscalers:?}");
+    let body = |upscaler: &str| {
+        json!({"enable_hr": true, "denoising_strength": 0.4, "hr_scale": 1.5, "hr_upscaler": upscaler,
+               "hr_second_pass_steps": 3})
+    };
+    let first = txt2img(&server, body(&upscalers.remove(0)));
+    assert_eq!((first.width, first.height), (96, 96));
+    assert!(first.infotext.contains("Size: 64x64"), "{}", first.infotext);
+    for upscaler in upscalers {
+        let picture = txt2img(&server, body(&upscaler));
+        assert_eq!((picture.width, picture.height), (96, 96), "{upscaler}");
+        // Antialiasing changes nothing where a latent is enlarged.
+        assert!(picture.data != first.data || upscaler == "Latent (antialiased)", "{upscaler}");
+        assert!(picture.infotext.contains("Hires upscale: 1.5"), "{}", picture.infotext);
+    }
+    let cropped = json!({"enable_hr": true, "denoising_strength": 0.4, "hr_resize_x": 96, "hr_resize_y": 64});
+    let cropped = txt2img(&server, cropped);
+    assert_eq!((cropped.width, cropped.height), (96, 64));
+    let unknown = quick_with(json!({"enable_hr": true, "denoising_strength": 0.4, "hr_upscaler": "8x-foo"}));
+    let reply = server.post("/sdapi/v1/txt2img", &unknown);
+    assert!(reply.status == 422 && reply.json().to_string().contains("8x-foo"), "{}", reply.json());
+}
+
+#[test]
+fn prompts_change_over_the_steps_and_combine() {
+    let bench = Bench::new();
+    let server = bench.start();
+    let of = |prompt: &str| txt2img(&server, json!({"prompt": prompt, "steps": 8})).data;
+    let (sea, desert) = (of("sea at night"), of("desert at noon"));
+    let changing = of("[sea at night:desert at noon:0.5]");
+    assert!(changing != sea && changing != desert);
+    assert_eq!(of("[sea at night:desert at noon:0]"), of("desert at noon"));
+    assert_ne!(of("[sea at night|desert at noon]"), changing);
+    let both = of("sea at night AND desert at noon");
+    assert!(both != sea && both != desert && both != of("sea at night AND desert at noon:0.5"));
+    assert_eq!(of("sea at night AND desert at noon:0"), sea);
+    assert_eq!(of("sea at night # and what nobody reads"), of("sea at night "));
+}
+
+#[test]
+fn a_pictures_own_text_draws_it_again() {
+    let bench = Bench::new();
+    let server = bench.start();
+    for changes in [
+        json!({"sampler_name": "DPM++ 2M SDE", "prompt": "a [sea:desert:0.4] (at night:1.3)", "negative_prompt": "noon"}),
+        json!({"sampler_name": "Euler a", "subseed": 9, "subseed_strength": 0.3, "eta": 0.7,
+               "override_settings": {"eta_noise_seed_delta": 31337, "CLIP_stop_at_last_layers": 2}}),
+        json!({"sampler_name": "Restart", "seed_resize_from_w": 96, "seed_resize_from_h": 64,
+               "override_settings": {"randn_source": "CPU"}}),
+        json!({"sampler_name": "Heun", "scheduler": "Exponential", "s_churn": 5, "s_noise": 1.01,
+               "override_settings": {"sgm_noise_multiplier": true, "sigma_max": 10}}),
+        json!({"enable_hr": true, "denoising_strength": 0.6, "hr_scale": 1.5, "hr_upscaler": "Latent (nearest)",
+               "hr_sampler_name": "DDIM", "hr_second_pass_steps": 5, "hr_prompt": "desert"}),
+    ] {
+        let first = txt2img(&server, changes.clone());
+        let again = server.post("/sdapi/v1/txt2img", &json!({"infotext": first.infotext})).ok();
+        let again = decode(&BASE64_STANDARD.decode(again["images"][0].as_str().unwrap()).unwrap());
+        assert!(again.data == first.data, "{changes}: {} against {}", first.infotext, again.infotext);
+        assert_eq!(again.infotext, first.infotext);
+    }
+}
+
+/// A models folder like a web UI's, with the demo checkpoint in it.
+fn models() -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let checkpoints = folder.path().join("Stable-diffusion");
+    std::fs::create_dir(&checkpoints).unwrap();
+    std::fs::copy(
+        checkout().join("examples/demo-model/demo-v0.safetensors"),
+        checkpoints.join("demo-v0.safetensors"),
+    )
+    .unwrap();
+    folder
+}
+
+/// Writes a safetensors file of f32 tensors whose numbers go up and down by their place.
+fn write_tensors(path: &Path, tensors: &[(&str, &[usize], f32)]) {
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    let (mut header, mut data) = (serde_json::Map::new(), Vec::new());
+    for (name, shape, size) in tensors {
+        let begin = data.len();
+        for place in 0..shape.iter().product::<usize>() {
+            data.extend(((place as f32 * 1.7 + name.len() as f32).sin() * size).to_le_bytes());
+        }
+        header.insert(
+            (*name).into(),
+            json!({"dtype": "F32", "shape": shape, "data_offsets": [begin, data.len()]}),
+        );
+    }
+    let header = Value::Object(header).to_string();
+    let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
+    bytes.extend(header.into_bytes());
+    bytes.extend(data);
+    std::fs::write(path, bytes).unwrap();
+}
+
+#[test]
+fn a_lora_acts_while_it_is_named_and_leaves_no_trace() {
+    let models = models();
+    let module = "lora_unet_input_blocks_4_1_transformer_blocks_0_attn2_to_k";
+    write_tensors(
+        &models.path().join("Lora/style.safetensors"),
+        &[
+            (&format!("{module}.lora_down.weight"), &[4, WIDTH], 0.7),
+            (&format!("{module}.lora_up.weight"), &[CHANNELS, 4], 0.7),
+        ],
+    );
+    let bench = Bench::new().models_at(models.path());
+    let server = bench.start();
+    assert_eq!(server.get("/sdapi/v1/loras").ok()[0]["name"], "style");
+    let of = |prompt: &str| txt2img(&server, json!({"prompt": prompt}));
+    let plain = of("sea at night");
+    let styled = of("sea at night<lora:style:1>");
+    assert!(styled.data != plain.data);
+    assert!(styled.infotext.contains("Lora hashes: \"style: "), "{}", styled.infotext);
+    assert!(of("sea at night<lora:style:0.5>").data != styled.data);
+    assert!(of("sea at night<lora:style:1:start=2>").data != styled.data);
+    assert_eq!(of("sea at night<lora:style:0>").data, plain.data);
+    assert_eq!(of("sea at night").data, plain.data, "the LoRA left something behind");
+    let (missing, reply) = draw(&server, "txt2img", json!({"prompt": "sea at night<lora:gone:1>"}));
+    assert_eq!(missing.data, plain.data);
+    assert!(reply["warnings"][0].as_str().unwrap().starts_with("Lora not found: "), "{reply}");
+    let ignored =
+        txt2img(&server, json!({"prompt": "sea at night<lora:style:1>", "disable_extra_networks": true}));
+    assert_eq!(ignored.data, plain.data);
+}
+
+/// Width of the demo checkpoint's texts, and channels of its input block 4.
+const WIDTH: usize = 64;
+const CHANNELS: usize = 64;
+
+#[test]
+fn a_textual_inversion_is_read_where_its_name_stands() {
+    let models = models();
+    write_tensors(&models.path().join("embeddings/easyfix.safetensors"), &[("emb_params", &[3, WIDTH], 0.5)]);
+    write_tensors(
+        &models.path().join("embeddings/toowide.safetensors"),
+        &[("emb_params", &[1, WIDTH + 8], 0.5)],
+    );
+    let bench = Bench::new().models_at(models.path());
+    let server = bench.start();
+    let of = |prompt: &str| txt2img(&server, json!({"prompt": prompt})).data;
+    let plain = of("sea, at night");
+    assert_ne!(of("sea, easyfix, at night"), plain);
+    assert_ne!(of("sea, (easyfix:1.4), at night"), of("sea, easyfix, at night"));
+    // One of another width is words like any other.
+    assert_ne!(of("sea, toowide, at night"), plain);
+}
+
+#[test]
+fn a_controlnet_file_that_is_none_and_a_module_that_is_not_here_are_named() {
+    let models = models();
+    write_tensors(&models.path().join("ControlNet/odd.safetensors"), &[("x", &[2], 1.0)]);
+    let bench = Bench::new().models_at(models.path());
+    let server = bench.start();
+    let unit = |changes: Value| {
+        let mut unit = json!({"model": "odd", "image": striped(64, 64)});
+        unit.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
+        let body = quick_with(json!({"alwayson_scripts": {"controlnet": {"args": [unit]}}}));
+        server.post("/sdapi/v1/txt2img", &body)
+    };
+    for (changes, status, word) in [
+        (json!({"module": "canny"}), 422, "finished map"),
+        (json!({"model": "gone"}), 422, "ControlNet model"),
+        (json!({"image": ""}), 422, "no image"),
+        (json!({}), 500, "odd"),
+    ] {
+        let reply = unit(changes.clone());
+        assert_eq!(reply.status, status, "{changes} {}", reply.json());
+        let text = reply.json().to_string();
+        assert!(text.contains(word) && !text.contains("/tmp"), "{text}");
+    }
+    let off = unit(json!({"enabled": false}));
+    assert_eq!(off.status, 200);
+}
