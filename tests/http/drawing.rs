@@ -91,6 +91,19 @@ fn image_to_image_keeps_more_of_the_picture_the_lower_its_strength() {
 }
 
 #[test]
+fn a_strength_that_asks_for_no_step_gives_the_picture_back_and_the_server_goes_on() {
+    let bench = Bench::new();
+    let server = bench.start();
+    let body = json!({"init_images": [striped(64, 64)], "denoising_strength": 0, "sampler_name": "DDIM"});
+    let first = draw(&server, "img2img", body.clone()).0;
+    assert_eq!(draw(&server, "img2img", body).0.data, first.data);
+    let exact = json!({"init_images": [striped(64, 64)], "denoising_strength": 1e-9, "steps": 5,
+                       "override_settings": {"img2img_fix_steps": true}});
+    draw(&server, "img2img", exact);
+    assert_eq!(server.get("/health/ready").status, 200);
+}
+
+#[test]
 fn the_echo_leaves_the_pictures_out_unless_it_is_asked_for_them() {
     let bench = Bench::new();
     let server = bench.start();
@@ -276,6 +289,10 @@ fn a_lora_acts_while_it_is_named_and_leaves_no_trace() {
     assert!(of("sea at night<lora:style:0.5>").data != styled.data);
     assert!(of("sea at night<lora:style:1:start=2>").data != styled.data);
     assert_eq!(of("sea at night<lora:style:0>").data, plain.data);
+    assert_eq!(of("sea at night# <lora:style:1>").data, plain.data, "a comment acts");
+    // One that ends before the first step leaves the UNet alone, and others' texts too.
+    assert_eq!(of("sea at night<lora:style:1:stop=1>").data, plain.data);
+    assert_eq!(of("sea at night<lora:style:1>").data, styled.data);
     assert_eq!(of("sea at night").data, plain.data, "the LoRA left something behind");
     let (missing, reply) = draw(&server, "txt2img", json!({"prompt": "sea at night<lora:gone:1>"}));
     assert_eq!(missing.data, plain.data);

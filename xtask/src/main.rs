@@ -7,6 +7,7 @@
     reason = "a command line tool speaks on its standard streams"
 )]
 
+mod bench;
 mod build_plugins;
 mod client_test;
 mod demo;
@@ -51,6 +52,7 @@ enum Command {
     Tidy(tidy::Options),
     WitFreeze(wit_freeze::Options),
     Parity(parity::Options),
+    Bench(bench::Options),
 }
 
 fn main() -> std::process::ExitCode {
@@ -63,6 +65,7 @@ fn main() -> std::process::ExitCode {
         Command::Tidy(options) => tidy::command(&options),
         Command::WitFreeze(options) => wit_freeze::command(&options),
         Command::Parity(options) => parity::command(&options),
+        Command::Bench(options) => bench::command(&options),
     };
     match result {
         Ok(()) => std::process::ExitCode::SUCCESS,

@@ -1,6 +1,7 @@
 //! `cargo xtask parity`: our networks beside diffusers and transformers. The small comparison is part of the torch
 //! crate's tests; the full one makes random weights of Stable Diffusion 1.5's size and takes minutes and gigabytes.
 
+use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::Result;
@@ -37,7 +38,9 @@ pub(crate) fn command(options: &Options) -> Result<()> {
     stages.finish()
 }
 
-fn full(paths: &Paths, stages: &mut Stages) -> Result<()> {
+/// Installs the reference and has it make weights of full size and what it computes with them: its packages, and the
+/// folder with both.
+pub(crate) fn reference(paths: &Paths, stages: &mut Stages) -> Result<(PathBuf, PathBuf)> {
     let requirements = paths.root.join("xtask/requirements/parity.txt");
     let packages = stages.run("reference packages", "3 GB to fetch, about 5 min, once", || {
         machine::check_room(&paths.cache, ROOM_BYTES, "make room, or set GESSO_CACHE to another disk")?;
@@ -48,8 +51,13 @@ fn full(paths: &Paths, stages: &mut Stages) -> Result<()> {
     stages.run("reference tensors", "about 4 min", || {
         let mut python = Command::new("python3");
         python.arg(paths.root.join("host/torch/tests/fixtures/full_parity.py")).arg(&folder);
-        run(python.env("PYTHONPATH", packages).env("PYTHONDONTWRITEBYTECODE", "1"))
+        run(python.env("PYTHONPATH", &packages).env("PYTHONDONTWRITEBYTECODE", "1"))
     })?;
+    Ok((packages, folder))
+}
+
+fn full(paths: &Paths, stages: &mut Stages) -> Result<()> {
+    let (_, folder) = reference(paths, stages)?;
     stages.run("comparison", "about 4 min after the build", || {
         let mut example = cargo(&paths.root);
         run(example.args(["run", "--package", "gesso-torch", "--example", "parity_full", "--"]).arg(&folder))

@@ -23,5 +23,10 @@ pub use extra_networks::{BlockWeights, ExtraNetwork, Lora, Network, NetworkError
 pub use schedule::{Clock, Entry, schedule, text_at};
 pub use styles::{StyledPromptTooLong, apply_styles};
 
+/// What a prompt says to the text encoder, and the extra networks it names. Comments are gone from both.
+pub fn split_networks(prompt: &str) -> (String, Vec<ExtraNetwork>) {
+    extract_networks(&strip_comments(prompt))
+}
+
 /// Weights stay within this on either side, so that neither brackets nor numbers can reach infinity.
 const MAX_WEIGHT: f64 = 1e4;

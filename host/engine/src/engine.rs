@@ -4,7 +4,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, mpsc};
+use std::sync::{Arc, Mutex, Weak, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -81,8 +81,11 @@ impl Engine {
         let stats = Arc::new(Mutex::new(EngineStats::default()));
         let jobs = Arc::new(AtomicUsize::new(0));
         let shared = stats.clone();
+        let life = Arc::new(());
+        let alive = Arc::downgrade(&life);
         // The owner thread: libtorch work happens here and nowhere else.
         let thread = std::thread::Builder::new().name("gesso-device".into()).spawn(move || {
+            let _life = life;
             match factory() {
                 Ok(backend) => {
                     lock(&shared).device = backend.describe();
@@ -95,7 +98,7 @@ impl Engine {
             }
         })?;
         opened_rx.recv().map_err(|_| StartError::Died)??;
-        let handle = EngineHandle { commands, jobs, max_jobs: settings.max_jobs, stats };
+        let handle = EngineHandle { commands, alive, jobs, max_jobs: settings.max_jobs, stats };
         Ok((Self { thread }, handle))
     }
 
@@ -111,6 +114,8 @@ impl Engine {
 #[derive(Debug, Clone)]
 pub struct EngineHandle {
     commands: mpsc::Sender<Incoming>,
+    /// Held by the owner thread for as long as it runs.
+    alive: Weak<()>,
     jobs: Arc<AtomicUsize>,
     max_jobs: usize,
     stats: Arc<Mutex<EngineStats>>,
@@ -167,6 +172,11 @@ impl EngineHandle {
         let incoming = Incoming { work: spec.work, priority: spec.priority, caller };
         self.commands.send(incoming).map_err(|_| SubmitError::ShutDown)?;
         Ok(JobHandle { progress: progress_rx, reply: reply_rx, cancel })
+    }
+
+    /// Whether the owner thread is there to take jobs.
+    pub fn is_alive(&self) -> bool {
+        self.alive.strong_count() > 0
     }
 
     /// Jobs queued or running.
@@ -247,6 +257,8 @@ impl<B: Backend> Owner<B> {
     fn turn(&mut self) {
         self.drop_cancelled();
         self.begin_next();
+        // A pass may be through as it begins: a strength that asks for no call.
+        self.retire();
         self.step();
         self.retire();
     }
@@ -433,7 +445,7 @@ impl<B: Backend> Owner<B> {
                     Err(error) => job.fail(error),
                 }
             }
-            if job.failed() {
+            if job.went_wrong() {
                 lock(&self.stats).failed_jobs += 1;
             }
             if job.failed() || job.lanes.is_empty() {

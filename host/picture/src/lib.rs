@@ -14,7 +14,6 @@ pub mod decode;
 pub mod error;
 pub mod fill;
 pub mod fit;
-pub mod hires_size;
 pub mod inpaint;
 pub mod mask;
 pub mod mix;

@@ -15,6 +15,7 @@ use crate::catalogue::Catalogue;
 use crate::http::wire::generate::Defaults;
 use crate::running::RunningTasks;
 use crate::settings::Settings;
+use crate::sources::SourceLimits;
 
 /// How much larger a picture in a request may be than one that is drawn, by side and by area.
 const SOURCE_SIDES_MAX: u32 = 4;
@@ -49,14 +50,15 @@ impl App {
     }
 
     /// What a picture in a request may be.
-    pub(crate) fn decode_limits(&self) -> DecodeLimits {
+    pub(crate) fn source_limits(&self) -> SourceLimits {
         let limits = &self.settings.limits;
         // A picture may be larger than what is drawn from it: it is resized first.
-        DecodeLimits {
+        let decode = DecodeLimits {
             bytes_max: limits.body_bytes_max,
             side_max: limits.side_px_max.saturating_mul(SOURCE_SIDES_MAX),
             pixels_max: limits.pixels_max.saturating_mul(u64::from(SOURCE_SIDES_MAX)),
-        }
+        };
+        SourceLimits { decode, unresized_pixels_max: limits.pixels_max }
     }
 
     /// A URL that shows the object to whoever holds it, for a while. `host` is the one the client asked, which is

@@ -9,11 +9,14 @@ use gesso_engine::backend::ModelFile;
 
 mod hashes;
 mod kind;
+mod metadata;
 mod scan;
 
 pub(crate) use hashes::Part;
 use hashes::{Hashes, Stamp};
 pub(crate) use kind::Kind;
+use metadata::Metadata;
+pub(crate) use metadata::{Words, alias};
 pub(crate) use scan::Found;
 
 /// One checkpoint as clients see it.
@@ -56,6 +59,7 @@ pub(crate) struct Catalogue {
     folder: PathBuf,
     default: Option<String>,
     hashes: Hashes,
+    metadata: Metadata,
 }
 
 /// Why a name gives no model.
@@ -63,16 +67,17 @@ pub(crate) struct Catalogue {
 pub(crate) enum CatalogueError {
     #[error("there is no {noun} {name:?}{hint}; {remedy}")]
     Unknown { noun: &'static str, name: String, hint: String, remedy: String },
-    #[error("there is no model in {0}; put a .safetensors or .ckpt checkpoint there")]
-    Empty(PathBuf),
-    #[error("the models folder {path} cannot be read: {source}")]
-    Unreadable { path: PathBuf, source: std::io::Error },
+    #[error("there is no model yet; put a .safetensors or .ckpt checkpoint into the models folder")]
+    Empty,
+    /// Where it lies is in the log: it is no client's business.
+    #[error("the models folder cannot be read ({0}); see the server's log")]
+    Unreadable(std::io::Error),
 }
 
 impl Catalogue {
     /// `hashes` is the file that keeps hashes between runs.
     pub(crate) fn new(folder: PathBuf, default: Option<String>, hashes: Option<PathBuf>) -> Self {
-        Self { folder, default, hashes: Hashes::open(hashes) }
+        Self { folder, default, hashes: Hashes::open(hashes), metadata: Metadata::default() }
     }
 
     /// All checkpoints, by name. Reads the folder, and the files that are new or changed; call it where blocking
@@ -87,7 +92,7 @@ impl Catalogue {
         let files = self.files(Kind::Checkpoint)?;
         let Some(name) = name.or(self.default.as_deref()) else {
             let first = files.into_iter().find_map(|found| self.hashed(found));
-            return first.ok_or_else(|| CatalogueError::Empty(self.folder.clone()));
+            return first.ok_or(CatalogueError::Empty);
         };
         if let Some(found) = named(&files, name).cloned().and_then(|found| self.hashed(found))
             && found.answers_to(name)
@@ -108,21 +113,37 @@ impl Catalogue {
 
     /// The files of a kind, by name.
     pub(crate) fn files(&self, kind: Kind) -> Result<Vec<Found>, CatalogueError> {
-        scan::scan(&self.folder, kind)
-            .map_err(|source| CatalogueError::Unreadable { path: self.folder.clone(), source })
+        scan::scan(&self.folder, kind).map_err(|error| unreadable(&self.folder, error))
     }
 
-    /// The file of a kind that a client named by file name or stem, in any case, with or without ` [hash]`.
+    /// The file of a kind that a client named by file name or stem, in any case, with or without ` [hash]`; a LoRA also
+    /// by the name its trainer gave it, unless several have it.
     pub(crate) fn find(&self, kind: Kind, name: &str) -> Result<Arc<ModelFile>, CatalogueError> {
         let files = self.files(kind)?;
-        let found = named(&files, name).ok_or_else(|| unknown(kind, &files, name))?;
+        let by_alias = || match self.by_alias(kind, &files, name)[..] {
+            [only] => Some(only),
+            _ => None,
+        };
+        let found = named(&files, name).or_else(by_alias).ok_or_else(|| unknown(kind, &files, name))?;
         self.model_file(found)
+    }
+
+    fn by_alias<'a>(&self, kind: Kind, files: &'a [Found], name: &str) -> Vec<&'a Found> {
+        if kind != Kind::Lora {
+            return Vec::new();
+        }
+        let is_named = |found: &&Found| alias(&self.metadata.of(&found.path)) == Some(name);
+        files.iter().filter(is_named).collect()
+    }
+
+    /// What a LoRA says about itself.
+    pub(crate) fn words(&self, found: &Found) -> Words {
+        self.metadata.of(&found.path)
     }
 
     /// A file as the engine names it. Its version is its size and time of change.
     pub(crate) fn model_file(&self, found: &Found) -> Result<Arc<ModelFile>, CatalogueError> {
-        let stamp = Stamp::of(&found.path)
-            .map_err(|source| CatalogueError::Unreadable { path: found.path.clone(), source })?;
+        let stamp = Stamp::of(&found.path).map_err(|error| unreadable(&found.path, error))?;
         let version = format!("{}-{}", stamp.bytes, stamp.modified_ns);
         Ok(Arc::new(ModelFile { name: found.stem.clone(), path: found.path.clone(), version }))
     }
@@ -168,6 +189,11 @@ fn named<'a>(files: &'a [Found], name: &str) -> Option<&'a Found> {
     files
         .iter()
         .find(|found| found.file_name.eq_ignore_ascii_case(bare) || found.stem.eq_ignore_ascii_case(bare))
+}
+
+fn unreadable(path: &Path, error: std::io::Error) -> CatalogueError {
+    tracing::error!(path = %path.display(), %error, "models cannot be read");
+    CatalogueError::Unreadable(error)
 }
 
 fn unknown(kind: Kind, files: &[Found], name: &str) -> CatalogueError {
@@ -222,6 +248,26 @@ mod tests {
         assert_eq!(vae("a"), Some(folder.path().join("a.vae.pt")));
         assert_eq!(vae("b"), Some(folder.path().join("VAE/b.safetensors")));
         assert_eq!(vae("c"), None);
+    }
+
+    #[test]
+    fn a_lora_answers_to_its_trainers_name_unless_two_have_it() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("Lora")).unwrap();
+        let write = |file: &str, name: &str| {
+            let header = format!(r#"{{"__metadata__":{{"ss_output_name":"{name}"}}}}"#);
+            let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
+            bytes.extend(header.into_bytes());
+            std::fs::write(folder.path().join("Lora").join(file), bytes).unwrap();
+        };
+        write("a.safetensors", "ink");
+        write("b.safetensors", "oil");
+        write("c.safetensors", "oil");
+        let catalogue = Catalogue::new(folder.path().to_owned(), None, None);
+        assert_eq!(catalogue.find(Kind::Lora, "ink").unwrap().name, "a");
+        assert!(catalogue.find(Kind::Lora, "oil").is_err());
+        write("c.safetensors", "chalk, longer");
+        assert_eq!(catalogue.find(Kind::Lora, "oil").unwrap().name, "b");
     }
 
     #[test]

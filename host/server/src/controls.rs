@@ -7,6 +7,7 @@ use gesso_core::control::{ControlUnit, ResizeMode};
 use gesso_core::pixels::Pixels;
 use gesso_core::request::GenerateRequest;
 use gesso_engine::ControlUse;
+use gesso_picture::composite::{Rect, crop};
 use gesso_picture::control_fit::{ControlFit, control_fit};
 use gesso_picture::convert::{flatten, to_gray};
 use gesso_picture::decode::DecodeLimits;
@@ -21,12 +22,13 @@ use crate::sources::{BACKGROUND, picture};
 const FIELD: &str = "alwayson_scripts";
 
 /// Reads the units of a body into the resources of the passes they act in. Decodes and resamples: call it where blocking
-/// is allowed.
+/// is allowed. `cropped` is the part of the source that is drawn and the source's size, when it is not all of it.
 pub(crate) fn read(
     catalogue: &Catalogue,
     body: &Map<String, Value>,
     request: &GenerateRequest,
     limits: DecodeLimits,
+    cropped: Option<(Rect, (u32, u32))>,
     found: &mut Found,
 ) -> Result<Vec<ControlUnit>, AppError> {
     let inputs = control::units(body).map_err(AppError::Invalid)?;
@@ -42,6 +44,14 @@ pub(crate) fn read(
             AppError::invalid(FIELD, message)
         })?;
         let map = flatten(&map, BACKGROUND).map_err(unfit)?;
+        let map = match cropped {
+            // Only a part of the source is drawn, so the same part of the map belongs to it.
+            Some((rect, (width, height))) => {
+                let whole = control_fit(&map, width, height, fit(unit.resize_mode)).map_err(unfit)?;
+                crop(&whole, rect).map_err(unfit)?
+            }
+            None => map,
+        };
         let region = decode(region.map(Value::String), limits)?;
         let mut passes = vec![(false, request.width, request.height, &mut found.first.control)];
         if let Some(second) = &mut found.second {

@@ -85,16 +85,17 @@ async fn prepare(
     body: &Map<String, Value>,
     request: &GenerateRequest,
 ) -> Result<Prepared, AppError> {
-    let (catalogue, limits) = (app.catalogue.clone(), app.decode_limits());
+    let (catalogue, limits) = (app.catalogue.clone(), app.source_limits());
     let (body, request) = (body.clone(), request.clone());
     // The blocking pool: folders, hashes, codecs.
     blocking(move || {
         let checkpoint = catalogue.checkpoint(request.model.as_deref())?;
         let mut found = resources::find(&catalogue, &request, &checkpoint)?;
-        let control = controls::read(&catalogue, &body, &request, limits, &mut found)?;
         let settings = request.img2img.as_ref();
         let sources =
             settings.map(|settings| Sources::read(&body, &request, settings, limits)).transpose()?;
+        let crop = sources.as_ref().and_then(Sources::crop);
+        let control = controls::read(&catalogue, &body, &request, limits.decode, crop, &mut found)?;
         Ok(Prepared { checkpoint, found, control, sources })
     })
     .await?

@@ -61,9 +61,7 @@ impl From<CatalogueError> for AppError {
     fn from(error: CatalogueError) -> Self {
         match error {
             CatalogueError::Unknown { .. } => Self::NotFound(error.to_string()),
-            CatalogueError::Empty(_) | CatalogueError::Unreadable { .. } => {
-                Self::Unavailable(error.to_string())
-            }
+            CatalogueError::Empty | CatalogueError::Unreadable(_) => Self::Unavailable(error.to_string()),
         }
     }
 }

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use gesso_core::hires::{Hires, HiresUpscaler};
-use gesso_core::prompt::{BlockWeights, ExtraNetwork, Lora, Network, extract_networks};
+use gesso_core::prompt::{BlockWeights, ExtraNetwork, Lora, Network, split_networks};
 use gesso_core::request::{GenerateRequest, VaeChoice};
 use gesso_engine::backend::{ModelFile, PixelUpscaler, Upscale, UpscaleBy};
 use gesso_engine::{LoraUse, Resources, SecondPass};
@@ -52,8 +52,8 @@ pub(crate) fn find(
 /// What enlarges pictures under this name: a filter, or a network among the files.
 pub(crate) fn upscaler(catalogue: &Catalogue, name: &str) -> Result<PixelUpscaler, CatalogueError> {
     Ok(match name {
-        "None" | "Nearest" => PixelUpscaler::Nearest,
-        "Lanczos" => PixelUpscaler::Lanczos,
+        "Nearest" => PixelUpscaler::Nearest,
+        "None" | "Lanczos" => PixelUpscaler::Lanczos,
         network => PixelUpscaler::Network {
             file: catalogue.find(Kind::Upscaler, network)?,
             tile: TILE_PX,
@@ -98,7 +98,7 @@ impl Finder<'_> {
         if !self.request.extra_networks {
             return resources;
         }
-        let (_, networks) = extract_networks(prompt);
+        let (_, networks) = split_networks(prompt);
         for network in &networks {
             self.network(network, &mut resources);
         }

@@ -7,6 +7,7 @@ use gesso_core::img2img::{Fill, Img2Img, ResizeMode};
 use gesso_core::pixels::Pixels;
 use gesso_core::request::GenerateRequest;
 use gesso_engine::{Source, SourceMask};
+use gesso_picture::composite::Rect;
 use gesso_picture::decode::{DecodeLimits, decode};
 use gesso_picture::error::PictureError;
 use gesso_picture::fit::FitMode;
@@ -20,6 +21,14 @@ use crate::error::AppError;
 /// Seen through transparent parts, as in web UIs.
 pub(crate) const BACKGROUND: [u8; 3] = [255; 3];
 const LATENT_PX: u32 = 8;
+
+/// What pictures of a request may be.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct SourceLimits {
+    pub(crate) decode: DecodeLimits,
+    /// Of a picture that is not resized before it is encoded.
+    pub(crate) unresized_pixels_max: u64,
+}
 
 /// The pictures of one request, prepared.
 #[derive(Debug)]
@@ -38,18 +47,19 @@ impl Sources {
         body: &Map<String, Value>,
         request: &GenerateRequest,
         settings: &Img2Img,
-        limits: DecodeLimits,
+        limits: SourceLimits,
     ) -> Result<Self, AppError> {
         let images = body.get("init_images").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
         let mut pictures = Vec::new();
         for image in images {
-            let picture = picture("init_images", image, limits)?;
+            let picture = picture("init_images", image, limits.decode)?;
             pictures.push(picture.ok_or_else(|| {
                 AppError::invalid("init_images", "init_images holds an empty text; send a picture as base64")
             })?);
         }
+        check_sizes(&pictures, settings, limits)?;
         let mask = match (&settings.mask, body.get("mask")) {
-            (Some(_), Some(mask)) => picture("mask", mask, limits)?,
+            (Some(_), Some(mask)) => picture("mask", mask, limits.decode)?,
             _ => None,
         };
         let prepare = |picture: &Pixels| {
@@ -79,6 +89,13 @@ impl Sources {
         })
     }
 
+    /// The part of the first picture that is drawn, and that picture's size, when it is not all of it.
+    pub(crate) fn crop(&self) -> Option<(Rect, (u32, u32))> {
+        let first = self.prepared.first()?;
+        let overlay = first.overlay.as_ref()?;
+        Some((first.paste_back?, (overlay.width, overlay.height)))
+    }
+
     /// A drawn picture as the client gets it: colours matched to the source where asked, the kept part laid over.
     pub(crate) fn finish(&self, place_in_batch: usize, drawn: Pixels) -> Result<Pixels, AppError> {
         let Some(prepared) = self.prepared.get(place_in_batch).or(self.prepared.first()) else {
@@ -94,6 +111,23 @@ impl Sources {
         };
         inpaint::paste(&drawn, prepared).map_err(failed)
     }
+}
+
+/// A picture that is not resized meets the device at its own size, and one mask fits pictures of one size.
+fn check_sizes(pictures: &[Pixels], settings: &Img2Img, limits: SourceLimits) -> Result<(), AppError> {
+    let pixels = |picture: &Pixels| u64::from(picture.width) * u64::from(picture.height);
+    let most = limits.unresized_pixels_max;
+    if settings.resize_mode == ResizeMode::Latent && pictures.iter().any(|picture| pixels(picture) > most) {
+        let message =
+            format!("with resize_mode 3 a picture of init_images may have {most} pixels; send it smaller");
+        return Err(AppError::invalid("init_images", message));
+    }
+    let size = |picture: &Pixels| (picture.width, picture.height);
+    if settings.mask.is_some() && pictures.windows(2).any(|pair| size(&pair[0]) != size(&pair[1])) {
+        let message = "with a mask all pictures of init_images must have one size";
+        return Err(AppError::invalid("init_images", message));
+    }
+    Ok(())
 }
 
 fn inpaint_settings(request: &GenerateRequest, settings: &Img2Img) -> InpaintSettings {

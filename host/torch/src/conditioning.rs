@@ -4,7 +4,7 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use gesso_core::prompt::{Chunk, Chunking, Conditioning, Embeddings};
+use gesso_core::prompt::{CHUNK_TOKENS, Chunk, Chunking, Conditioning, Embeddings};
 use gesso_core::request::Emphasis;
 use gesso_engine::backend::{BackendError, ModelFile, PassSpec};
 use tch::{Kind, TchError, Tensor};
@@ -20,6 +20,8 @@ use crate::tokenizer::{CLIP, Tokenizer};
 const PARTS_KEPT: usize = 64;
 /// Parts of more chunks, over all their texts, are not kept: they are rare, and 64 of the longest would take gigabytes.
 const CHUNKS_KEPT_MAX: usize = 16;
+/// Chunks of one side of a pass, over all of its texts. The UNet's projection of one takes about 8 MB.
+const CHUNKS_MAX: usize = 200;
 /// Longest prompt taken. The server's own limit is the first; this one keeps the tokenizer's time bounded.
 pub(crate) const PROMPT_BYTES_MAX: usize = 64 << 10;
 
@@ -34,8 +36,8 @@ struct Key {
     clip_skip: u32,
     emphasis: Emphasis,
     comma_backtrack: u32,
-    /// Hashes of the textual inversions the texts name.
-    embeddings: Vec<String>,
+    /// Names and hashes of the textual inversions the texts name.
+    embeddings: Vec<(String, String)>,
 }
 
 /// Encodes prompts; one for all models of a backend.
@@ -64,6 +66,7 @@ impl Conditioner {
         let is_named = |name: &str| spoken.iter().any(|text| text.contains(&name.to_lowercase()));
         let embeddings = resident.embeddings(spec.resources, networks.text_width(), &is_named)?;
         let mut vectors = Vec::with_capacity(conditioning.texts.len());
+        let mut chunks = 0;
         for part in conditioning.texts.chunk_by(|a, b| a.part == b.part) {
             let key = Key {
                 model: spec.model.clone(),
@@ -72,9 +75,14 @@ impl Conditioner {
                 clip_skip: spec.request.clip_skip,
                 emphasis: spec.request.emphasis,
                 comma_backtrack: spec.request.comma_backtrack,
-                embeddings: embeddings.iter().map(|embedding| embedding.hash12.clone()).collect(),
+                embeddings: embeddings
+                    .iter()
+                    .map(|embedding| (embedding.name.clone(), embedding.hash12.clone()))
+                    .collect(),
             };
-            let encoded = self.part(networks, &embeddings, key).map_err(device_error)?;
+            let encoded = self.part(networks, &embeddings, key)?;
+            chunks += encoded.iter().map(chunk_count).sum::<usize>();
+            check_chunks(chunks)?;
             vectors.extend(encoded.iter().map(Tensor::shallow_clone));
         }
         Ok(vectors)
@@ -85,7 +93,7 @@ impl Conditioner {
         networks: &Networks,
         embeddings: &[Rc<Embedding>],
         key: Key,
-    ) -> Result<Rc<Vec<Tensor>>, TchError> {
+    ) -> Result<Rc<Vec<Tensor>>, BackendError> {
         if let Some(encoded) = self.parts.get(&key) {
             return Ok(encoded);
         }
@@ -107,6 +115,7 @@ impl Conditioner {
                 entries: *entries,
             })
             .collect();
+        check_chunks(rows.iter().map(|row| row.chunks.len()).sum())?;
         let encode = |chunk: &Chunk| {
             let tokens: Vec<i64> = chunk.tokens.iter().map(|id| i64::from(*id)).collect();
             let vectors =
@@ -114,16 +123,29 @@ impl Conditioner {
             let tokens = Tensor::f_from_slice(&tokens)?.f_unsqueeze(0)?;
             networks.encode_text_with(&tokens, key.clip_skip, &vectors.collect::<Vec<_>>())
         };
-        let encoded = encode_part(rows, key.emphasis, encode)?;
+        let encoded = encode_part(rows, key.emphasis, encode).map_err(device_error)?;
         let kind = networks.unet_kind();
-        let encoded = encoded.iter().map(|text| text.f_to_kind(kind)).collect::<Result<Vec<_>, _>>()?;
-        let encoded = Rc::new(encoded);
-        let chunks: i64 = encoded.iter().map(|text| text.size().get(1).map_or(0, |tokens| tokens / 77)).sum();
-        if chunks as usize <= CHUNKS_KEPT_MAX {
+        let encoded: Result<Vec<_>, _> = encoded.iter().map(|text| text.f_to_kind(kind)).collect();
+        let encoded = Rc::new(encoded.map_err(device_error)?);
+        if encoded.iter().map(chunk_count).sum::<usize>() <= CHUNKS_KEPT_MAX {
             self.parts.insert(key, encoded.clone());
         }
         Ok(encoded)
     }
+}
+
+fn chunk_count(text: &Tensor) -> usize {
+    text.size().get(1).map_or(0, |tokens| *tokens as usize / CHUNK_TOKENS)
+}
+
+/// Refuses a prompt whose schedule spells out more text than the device should hold.
+fn check_chunks(chunks: usize) -> Result<(), BackendError> {
+    if chunks <= CHUNKS_MAX {
+        return Ok(());
+    }
+    Err(BackendError::Request(format!(
+        "the prompt's schedule spells out over {CHUNKS_MAX} chunks of 75 tokens; shorten it or change it less often"
+    )))
 }
 
 /// One text of a part.

@@ -20,6 +20,9 @@ use crate::pass::{Contexts, Pass, Stretch, Unit};
 use crate::resident::{Resident, patches};
 use crate::source::{self, EncodedSource};
 
+/// Stretches of steps with LoRAs of their own. Each holds what they change: up to a UNet.
+const STRETCHES_MAX: usize = 4;
+
 /// The pass, the model's noise levels, and a text that is equal for passes whose rows may share calls.
 pub(crate) fn open(
     resident: &mut Resident,
@@ -29,14 +32,20 @@ pub(crate) fn open(
     let resources = spec.resources;
     let vae = resources.vae.as_ref();
     let all: Vec<&LoraUse> = resources.loras.iter().collect();
-    let windows = windows(&resources.loras);
+    let windows = windows(&resources.loras, spec.steps);
+    if windows.len() > STRETCHES_MAX {
+        let count = windows.len();
+        return Err(BackendError::Request(format!(
+            "the LoRAs' steps part the picture into {count} stretches; use at most {STRETCHES_MAX}"
+        )));
+    }
     let mut stretches = Vec::with_capacity(windows.len());
     for (until, loras) in &windows {
         stretches.push((*until, resident.networks(spec.model, vae, loras)?));
     }
     // Texts are encoded once: a LoRA acts on them whatever its steps.
     let text_networks = match stretches.as_slice() {
-        [(_, only)] => only.clone(),
+        [(_, only)] if windows[0].1.len() == all.len() => only.clone(),
         _ => {
             let text_only: Vec<LoraUse> =
                 all.iter().map(|lora| LoraUse { unet: 0.0, ..(*lora).clone() }).collect();
@@ -95,12 +104,12 @@ pub(crate) fn open(
 }
 
 /// Stretches of steps and the LoRAs that act in each: one, for all steps, unless a LoRA has steps of its own.
-fn windows(loras: &[LoraUse]) -> Vec<(Option<u32>, Vec<&LoraUse>)> {
+fn windows(loras: &[LoraUse], steps: u32) -> Vec<(Option<u32>, Vec<&LoraUse>)> {
     let mut ends: Vec<u32> = loras
         .iter()
         .flat_map(|lora| [Some(lora.start_step), lora.stop_step])
         .flatten()
-        .filter(|step| *step > 0)
+        .filter(|step| (1..steps).contains(step))
         .collect();
     ends.sort_unstable();
     ends.dedup();
@@ -205,7 +214,7 @@ mod tests {
     #[test]
     fn loras_act_in_their_own_steps() {
         let loras = [lora("a", 0, None), lora("b", 5, Some(10)), lora("c", 0, Some(5))];
-        let windows: Vec<_> = windows(&loras)
+        let windows: Vec<_> = windows(&loras, 20)
             .into_iter()
             .map(|(until, loras)| {
                 (until, loras.iter().map(|lora| lora.file.name.as_str()).collect::<String>())
@@ -216,8 +225,19 @@ mod tests {
     }
 
     #[test]
+    fn steps_that_are_not_run_part_nothing() {
+        let names = |loras: &[LoraUse]| {
+            let windows = windows(loras, 20);
+            let of = |loras: &[&LoraUse]| loras.iter().map(|lora| lora.file.name.clone()).collect::<String>();
+            windows.iter().map(|(until, loras)| (*until, of(loras))).collect::<Vec<_>>()
+        };
+        assert_eq!(names(&[lora("a", 0, Some(20)), lora("b", 50, None)]), [(None, "a".to_owned())]);
+        assert_eq!(names(&[lora("never", 0, Some(0))]), [(None, String::new())]);
+    }
+
+    #[test]
     fn without_steps_of_their_own_there_is_one_stretch() {
-        assert_eq!(windows(&[]), [(None, Vec::new())]);
-        assert_eq!(windows(&[lora("a", 0, None)]).len(), 1);
+        assert_eq!(windows(&[], 20), [(None, Vec::new())]);
+        assert_eq!(windows(&[lora("a", 0, None)], 20).len(), 1);
     }
 }

@@ -13,7 +13,7 @@ use crate::backend::{device_error, load_error};
 use crate::checkpoint::{Checkpoint, Networks};
 use crate::control::ControlModel;
 use crate::embedding::Embedding;
-use crate::hypernetwork::Hypernetwork;
+use crate::hypernetwork::{Hypernetwork, HypernetworkError};
 use crate::lora::{self, BlockWeights, LoraFile};
 use crate::lru::Lru;
 use crate::models::unet::context::ContextMap;
@@ -38,6 +38,8 @@ pub(crate) struct Resident {
     variants: Lru<(Arc<ModelFile>, String), Rc<Networks>>,
     vaes: Lru<Arc<ModelFile>, Rc<Tensors>>,
     loras: Lru<Arc<ModelFile>, Rc<LoraFile>>,
+    /// What LoRAs bring along, which must not cost reading them again.
+    bundled: Lru<Arc<ModelFile>, Rc<Vec<Rc<Embedding>>>>,
     /// `None` for a file that is none, so that it is not read again for every prompt.
     embeddings: Lru<Arc<ModelFile>, Option<Rc<Embedding>>>,
     hypernetworks: Lru<Arc<ModelFile>, Rc<Hypernetwork>>,
@@ -55,6 +57,7 @@ impl Resident {
             variants: Lru::new(VARIANTS_KEPT),
             vaes: Lru::new(VARIANTS_KEPT),
             loras: Lru::new(LORAS_KEPT),
+            bundled: Lru::new(EMBEDDINGS_KEPT),
             embeddings: Lru::new(EMBEDDINGS_KEPT),
             hypernetworks: Lru::new(HYPERNETWORKS_KEPT),
             controls: Lru::new(CONTROLS_KEPT),
@@ -140,8 +143,16 @@ impl Resident {
     ) -> Result<Vec<Rc<Embedding>>, BackendError> {
         let mut found = Vec::new();
         for lora in &resources.loras {
-            let bundled = self.lora_file(&lora.file)?.embeddings().map_err(lora_error)?;
-            found.extend(bundled.into_iter().filter(|embedding| is_named(&embedding.name)).map(Rc::new));
+            let bundled = match self.bundled.get(&lora.file) {
+                Some(bundled) => bundled,
+                None => {
+                    let read = self.lora_file(&lora.file)?.embeddings().map_err(lora_error)?;
+                    let bundled = Rc::new(read.into_iter().map(Rc::new).collect::<Vec<_>>());
+                    self.bundled.insert(lora.file.clone(), bundled.clone());
+                    bundled
+                }
+            };
+            found.extend(bundled.iter().filter(|embedding| is_named(&embedding.name)).cloned());
         }
         for file in resources.embeddings.iter().filter(|file| is_named(&file.name)) {
             let read = |path: &Path| {
@@ -171,7 +182,10 @@ impl Resident {
         let mut list = Vec::new();
         for (file, strength) in &resources.hypernetworks {
             let read = |path: &Path| {
-                Hypernetwork::load(path).map_err(|error| BackendError::Model(error.to_string()))
+                Hypernetwork::load(path).map_err(|error| match error {
+                    HypernetworkError::Unreadable(error) => load_error(error),
+                    other => BackendError::Model(format!("{}: {other}", file.name)),
+                })
             };
             list.push((cached(&mut self.hypernetworks, file, read)?, *strength));
         }

@@ -52,7 +52,7 @@ impl EncodedSource {
             let picture = convert::to_tensor(picture)?;
             let mut latent = encode(networks, &picture)?;
             if settings.resize_mode == ResizeMode::Latent {
-                latent = latent.f_upsample_bilinear2d([rows, columns], false, None, None)?;
+                latent = at_size(latent, rows, columns)?;
             }
             channels.extend(extra_channels(networks, settings, source, &picture, &latent)?);
             latents.push(latent);
@@ -132,7 +132,12 @@ fn extra_channels(
             let (_, _, rows, columns) = latent.size4()?;
             let (_, _, height, width) = picture.size4()?;
             let mask = match &source.mask {
-                Some(mask) => convert::grey_to_tensor(&mask.pixels)?.f_round()?,
+                // A picture that is not resized has another size than the mask.
+                Some(mask) => convert::grey_to_tensor(&mask.pixels)?.f_round()?.f_upsample_nearest2d(
+                    [height, width],
+                    None,
+                    None,
+                )?,
                 None => Tensor::f_ones([1, 1, height, width], (Kind::Float, tch::Device::Cpu))?,
             };
             let weight = settings.mask.as_ref().map_or(1.0, |mask| mask.conditioning_weight);
@@ -140,11 +145,24 @@ fn extra_channels(
             let hidden = picture.f_mul(&mask.f_mul_scalar(-1.0)?.f_add_scalar(1.0)?)?;
             let shown = picture.f_lerp(&hidden, weight)?;
             let mask = mask.f_upsample_nearest2d([rows, columns], None, None)?;
-            Ok(Some(Tensor::f_cat(&[mask, encode(networks, &shown)?], 1)?))
+            let shown = at_size(encode(networks, &shown)?, rows, columns)?;
+            Ok(Some(Tensor::f_cat(&[mask, shown], 1)?))
         }
-        EDIT => Ok(Some(networks.encode_picture(picture)?)),
+        EDIT => {
+            let (_, _, rows, columns) = latent.size4()?;
+            Ok(Some(at_size(networks.encode_picture(picture)?, rows, columns)?))
+        }
         _ => Ok(None),
     }
+}
+
+/// A latent brought to a size, as web UIs do it.
+fn at_size(latent: Tensor, rows: i64, columns: i64) -> Result<Tensor, TchError> {
+    let (_, _, now_rows, now_columns) = latent.size4()?;
+    if (now_rows, now_columns) == (rows, columns) {
+        return Ok(latent);
+    }
+    latent.f_upsample_bilinear2d([rows, columns], false, None, None)
 }
 
 fn latent_mask(values: &[f32], rows: i64, columns: i64) -> Result<Tensor, TchError> {

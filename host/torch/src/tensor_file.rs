@@ -1,6 +1,7 @@
 //! Opens a file of tensors, whatever its container: told by what the file begins with, never by its name. Called
 //! by everything that loads a model or a part of one. Knows no network and gives no name another spelling.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -17,6 +18,14 @@ impl Tensors {
     /// Why the file cannot be read, with its path.
     pub fn read(path: &Path) -> Result<Self, LoadError> {
         open(path).and_then(|catalogue| catalogue.read(|_| None)).map_err(|problem| problem.of(path))
+    }
+
+    /// What a file says about itself; reads no tensor.
+    ///
+    /// # Errors
+    /// Why it cannot be read.
+    pub fn read_metadata(path: &Path) -> Result<BTreeMap<String, String>, LoadError> {
+        open(path).map(|catalogue| catalogue.metadata).map_err(|problem| problem.of(path))
     }
 }
 

@@ -115,6 +115,19 @@ impl Pass {
         }
     }
 
+    /// What the place of a prompt's change is counted in: the steps asked for, doubled where each has two calls.
+    pub fn prompt_clock(&self) -> u32 {
+        if self.sampler.is_second_order() { 2 * self.steps } else { self.steps }
+    }
+
+    /// Steps that are run: of a redrawn latent the strength's share, unless all were asked for.
+    pub fn steps_run(&self) -> u32 {
+        match self.denoise {
+            Some(denoise) if !denoise.exact_steps => super::start::steps_of(denoise, self.steps),
+            _ => self.steps,
+        }
+    }
+
     pub fn eta(&self) -> f64 {
         self.options.eta.unwrap_or(self.sampler.default_eta())
     }

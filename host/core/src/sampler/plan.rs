@@ -17,7 +17,6 @@ pub struct Plan {
     source: Source,
     skips: Skips,
     timestep_sampler: bool,
-    clock_total: u32,
 }
 
 /// Where calls come from.
@@ -60,7 +59,6 @@ impl Plan {
             source,
             skips: Skips::new(pass, doubled(course.steps)),
             timestep_sampler: pass.sampler.is_timestep_sampler(),
-            clock_total: doubled(pass.steps),
         })
     }
 
@@ -105,12 +103,6 @@ impl Plan {
     /// Masked areas are put back before each call rather than after it: so do timestep samplers.
     pub fn blends_before_call(&self) -> bool {
         self.timestep_sampler
-    }
-
-    /// What the place of a prompt's change is counted in: steps, doubled where each has two calls. The clock itself
-    /// is [`Plan::calls_done`].
-    pub fn prompt_clock_total(&self) -> u32 {
-        self.clock_total
     }
 }
 

@@ -6,6 +6,8 @@ use crate::schedule::{self, NoiseSchedule};
 
 /// Above it a strength counts as this, so that an index stays inside the schedule.
 const STRENGTH_MAX: f64 = 0.999;
+/// Longest schedule of which only the end is run: exact steps divide by the strength, which may be tiny.
+const LENGTH_MAX: u32 = 100_000;
 
 /// The start of a pass.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -59,6 +61,11 @@ impl Course {
     }
 }
 
+/// Steps that web UIs count for a redrawn latent.
+pub(super) fn steps_of(denoise: Denoise, steps: u32) -> u32 {
+    length_and_encoded(denoise, steps).1 + 1
+}
+
 /// Steps of the whole schedule, and how many of them, less one, are run.
 fn length_and_encoded(denoise: Denoise, steps: u32) -> (u32, u32) {
     let strength = denoise.strength.min(STRENGTH_MAX);
@@ -66,7 +73,7 @@ fn length_and_encoded(denoise: Denoise, steps: u32) -> (u32, u32) {
         return (steps, (strength * f64::from(steps)) as u32);
     }
     let length = if strength > 0.0 { (f64::from(steps) / strength) as u32 } else { 0 };
-    (length, steps - 1)
+    (length.min(LENGTH_MAX), steps - 1)
 }
 
 const UNTOUCHED: Start = Start { latent: 1.0, noise: 0.0 };
@@ -146,6 +153,17 @@ mod tests {
     use super::*;
     use crate::sampler::Plan;
     use crate::schedule::Scheduler;
+
+    #[test]
+    fn a_tiny_strength_asks_for_a_bounded_schedule() {
+        let table = NoiseSchedule::sd1();
+        for sampler in [Sampler::Euler, Sampler::Ddim, Sampler::Dpm2, Sampler::DpmFast] {
+            for strength in [1e-300, 1e-12, 1e-4] {
+                let plan = Plan::new(&pass(sampler, strength, true), &table).unwrap();
+                assert!(plan.total_calls() <= 2 * 20, "{sampler:?} {strength}");
+            }
+        }
+    }
 
     fn pass(sampler: Sampler, strength: f64, exact_steps: bool) -> Pass {
         let denoise = Some(Denoise { strength, exact_steps });

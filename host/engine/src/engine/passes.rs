@@ -3,7 +3,7 @@
 
 use gesso_core::img2img::Fill;
 use gesso_core::noise::ImageNoise;
-use gesso_core::prompt::{Clock, Conditioning, extract_networks, strip_comments};
+use gesso_core::prompt::{Clock, Conditioning, split_networks};
 use gesso_core::request::GenerateRequest;
 use gesso_core::sampler::{self, Plan};
 use gesso_core::schedule::NoiseSchedule;
@@ -12,7 +12,7 @@ use crate::backend::{PassSpec, StartNoise, Upscale};
 use crate::job::{Drawing, JobError};
 
 /// First or second pass of a drawing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Stage {
     First,
     Second,
@@ -39,25 +39,25 @@ impl Passes {
     pub(super) fn new(drawing: Drawing) -> Self {
         let request = &drawing.request;
         let sampling = request.first_pass();
-        let clock = Clock { steps: clock_calls(&sampling), hires_steps: None, old: request.old_scheduling };
+        let clock = Clock { steps: sampling.prompt_clock(), hires_steps: None, old: request.old_scheduling };
         let first = Pass {
             width: request.width,
             height: request.height,
-            positive: Conditioning::positive(&spoken(&request.prompt), clock),
-            negative: Conditioning::negative(&spoken(&request.negative_prompt), clock),
+            positive: Conditioning::positive(&split_networks(&request.prompt).0, clock),
+            negative: Conditioning::negative(&split_networks(&request.negative_prompt).0, clock),
             sampling,
         };
         let second = drawing.second.as_ref().zip(request.hires.as_ref()).map(|(second, hires)| {
             let sampling = request.hires_pass(hires);
-            let clock = Clock { hires_steps: Some(clock_calls(&sampling)), ..clock };
+            let clock = Clock { hires_steps: Some(sampling.prompt_clock()), ..clock };
             let (width, height) = second.upscale.target.size;
             let positive = hires.prompt.as_ref().unwrap_or(&request.prompt);
             let negative = hires.negative_prompt.as_ref().unwrap_or(&request.negative_prompt);
             Pass {
                 width,
                 height,
-                positive: Conditioning::positive(&spoken(positive), clock),
-                negative: Conditioning::negative(&spoken(negative), clock),
+                positive: Conditioning::positive(&split_networks(positive).0, clock),
+                negative: Conditioning::negative(&split_networks(negative).0, clock),
                 sampling,
             }
         });
@@ -66,6 +66,11 @@ impl Passes {
 
     pub(super) fn request(&self) -> &GenerateRequest {
         &self.drawing.request
+    }
+
+    /// Sampler steps that were asked for in a pass.
+    pub(super) fn steps(&self, stage: Stage) -> u32 {
+        self.pass(stage).map_or(0, |pass| pass.sampling.steps)
     }
 
     /// What comes after `stage`, and how its pictures are enlarged for it.
@@ -91,7 +96,7 @@ impl Passes {
             request: &self.drawing.request,
             width: pass.width,
             height: pass.height,
-            steps: pass.sampling.steps,
+            steps: pass.sampling.steps_run(),
             is_second: stage == Stage::Second,
             positive: &pass.positive,
             negative: &pass.negative,
@@ -139,14 +144,4 @@ impl Passes {
             Stage::Second => self.second.as_ref(),
         }
     }
-}
-
-/// What a prompt says to the text encoder.
-fn spoken(prompt: &str) -> String {
-    extract_networks(&strip_comments(prompt)).0
-}
-
-/// What the place of a prompt's change is counted in: steps, doubled where each has two calls.
-fn clock_calls(pass: &sampler::Pass) -> u32 {
-    if pass.sampler.is_second_order() { 2 * pass.steps } else { pass.steps }
 }

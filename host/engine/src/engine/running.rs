@@ -56,7 +56,7 @@ impl<S> Lane<S> {
         self.served = now;
     }
 
-    /// Whether its pass is through.
+    /// Whether its pass is through; it may be so from the start.
     pub(super) fn is_done(&self) -> bool {
         self.call.is_none()
     }
@@ -174,6 +174,11 @@ impl<B: Backend> RunningJob<B> {
         self.failure.is_some()
     }
 
+    /// Failed by itself, and not because it was asked to stop.
+    pub(super) fn went_wrong(&self) -> bool {
+        self.failure.as_ref().is_some_and(|failure| *failure != JobError::Cancelled)
+    }
+
     pub(super) fn take_done_lane(&mut self) -> Option<Lane<B::Sample>> {
         let index = self.lanes.iter().position(Lane::is_done)?;
         Some(self.lanes.remove(index))
@@ -226,9 +231,12 @@ impl<B: Backend> RunningJob<B> {
 
     pub(super) fn publish(&self, now: Duration, preview: Option<Pixels>) {
         let (calls_done, calls_total) = self.calls();
-        let steps = self.passes.request().steps;
-        let step_of = |lane: &Lane<B::Sample>| lane.call.as_ref().map_or(steps, |call| call.step);
-        let step = self.lanes.iter().map(step_of).min().unwrap_or(steps);
+        let place = |lane: &Lane<B::Sample>| {
+            let steps = self.passes.steps(lane.stage);
+            (lane.stage, lane.call.as_ref().map_or(steps, |call| call.step))
+        };
+        let all = self.passes.request().steps;
+        let (stage, step) = self.lanes.iter().map(place).min().unwrap_or((Stage::First, all));
         let elapsed = now.saturating_sub(self.began);
         let eta = (calls_done > 0).then(|| {
             elapsed.mul_f64(f64::from(calls_total.saturating_sub(calls_done)) / f64::from(calls_done))
@@ -238,6 +246,7 @@ impl<B: Backend> RunningJob<B> {
             progress.calls_done = calls_done;
             progress.calls_total = calls_total;
             progress.step = step;
+            progress.steps = self.passes.steps(stage);
             progress.eta = eta;
             if let Some(preview) = preview {
                 progress.preview = Some(Arc::new(preview));

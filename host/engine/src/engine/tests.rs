@@ -6,9 +6,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use gesso_core::hires::{Hires, HiresSize, HiresUpscaler, LatentUpscaler};
+use gesso_core::img2img::{Img2Img, ResizeMode};
 use gesso_core::pixels::{PixelFormat, Pixels};
 use gesso_core::request::GenerateRequest;
-use gesso_core::sampler::Start;
+use gesso_core::sampler::{Sampler, Start};
 use gesso_core::schedule::NoiseSchedule;
 
 use super::*;
@@ -390,6 +391,34 @@ fn a_second_pass_is_opened_once_and_counts_its_own_calls() {
     assert_eq!(script.clocks, [0, 0, 1, 1, 2, 2, 3, 3, 0, 0, 1, 1]);
     let end = progress.borrow();
     assert_eq!((end.calls_done, end.calls_total), (12, 12));
+}
+
+#[test]
+fn a_pass_that_asks_for_no_call_is_through_as_it_begins() {
+    let mut bench = bench(EngineSettings::default(), vec![]);
+    bench.open();
+    let job = bench.submit(1, |drawing| {
+        drawing.request.sampler = Sampler::Ddim;
+        drawing.request.img2img = Some(Img2Img {
+            denoising_strength: 0.0,
+            exact_steps: false,
+            resize_mode: ResizeMode::Stretch,
+            image_cfg_scale: 1.5,
+            colour_correction: false,
+            mask: None,
+        });
+    });
+    assert_eq!(job.blocking_finish().unwrap().len(), 1);
+    assert!(bench.batches().is_empty());
+    let untouched = bench.submit(2, |drawing| {
+        with_second_pass(drawing);
+        if let Some(hires) = &mut drawing.request.hires {
+            hires.denoising_strength = 0.0;
+        }
+    });
+    assert_eq!(untouched.blocking_finish().unwrap().len(), 1);
+    assert_eq!(bench.batches().len(), 4, "the first pass alone");
+    assert!(bench.handle.is_alive());
 }
 
 #[test]

@@ -19,7 +19,7 @@ const UNET: &str = "model.diffusion_model.";
 
 /// How a control file spells its names.
 #[derive(Clone, Copy, PartialEq)]
-enum Spelling {
+pub(crate) enum Spelling {
     Original,
     Diffusers,
     /// Original names behind a prefix, beside a checkpoint's own tensors.
@@ -27,7 +27,7 @@ enum Spelling {
 }
 
 /// The archive of a fixture's network.
-fn control_archive(name: &str, spelling: Spelling) -> Archive {
+pub(crate) fn control_archive(name: &str, spelling: Spelling) -> Archive {
     let (stored, tiny) = (Archive::read(&fixture(name)), Archive::tiny());
     let names: BTreeMap<String, String> = serde_json::from_str(&stored.metadata["names"]).unwrap();
     let mut archive = Archive { tensors: BTreeMap::new(), metadata: tiny.metadata.clone() };

@@ -16,6 +16,7 @@ mod lora;
 mod names;
 mod overlays;
 mod parity;
+mod passes;
 mod pickles;
 mod restorers;
 mod spellings;

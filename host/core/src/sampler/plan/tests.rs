@@ -84,13 +84,6 @@ fn automatic_is_the_samplers_default_scheduler() {
     assert_eq!(calls(&mut of(Sampler::Dpmpp2m, 20).unwrap()), calls(&mut named));
 }
 
-#[test]
-fn the_prompt_clock_is_doubled_where_steps_have_two_calls() {
-    let totals =
-        [Sampler::Euler, Sampler::Heun, Sampler::Ddim].map(|s| of(s, 20).unwrap().prompt_clock_total());
-    assert_eq!(totals, [20, 40, 20]);
-}
-
 fn skipped(options: SamplerOptions) -> Vec<bool> {
     let pass = Pass { options, ..Pass::new(Sampler::Euler, Scheduler::Karras, 8) };
     let mut plan = Plan::new(&pass, &NoiseSchedule::sd1()).unwrap();
@@ -223,4 +216,19 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn the_prompt_clock_is_doubled_where_steps_have_two_calls() {
+    let clock = |sampler| Pass::new(sampler, Scheduler::Automatic, 20).prompt_clock();
+    assert_eq!([Sampler::Euler, Sampler::Heun, Sampler::Ddim].map(clock), [20, 40, 20]);
+}
+
+#[test]
+fn of_a_redrawn_latent_the_strengths_share_of_the_steps_is_run() {
+    let run = |strength, exact_steps| {
+        let denoise = Some(Denoise { strength, exact_steps });
+        Pass { denoise, ..Pass::new(Sampler::Euler, Scheduler::Automatic, 20) }.steps_run()
+    };
+    assert_eq!((run(0.75, false), run(0.75, true), run(1.0, false)), (16, 20, 20));
 }

@@ -24,6 +24,8 @@ pub(crate) async fn live() -> Response {
 pub(crate) async fn ready(State(app): State<Arc<App>>) -> Response {
     let problem = if app.is_draining() {
         Some("the server is shutting down".to_owned())
+    } else if !app.engine.is_alive() {
+        Some("the device thread has ended; restart the server".to_owned())
     } else {
         app.tasks.stats().await.err().map(|error| error.to_string())
     };

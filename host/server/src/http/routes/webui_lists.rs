@@ -13,7 +13,7 @@ use serde_json::{Map, Value, json};
 
 use crate::app::App;
 use crate::blocking::blocking;
-use crate::catalogue::{Found, Kind};
+use crate::catalogue::{Found, Kind, alias};
 use crate::http::error::WebUiFailure;
 
 /// The checkpoints.
@@ -123,11 +123,17 @@ pub(crate) async fn sd_vae(State(app): State<Arc<App>>) -> Result<Json<Value>, W
 /// The LoRAs that a prompt may name.
 #[utoipa::path(get, path = "/sdapi/v1/loras", tag = "web UI", responses((status = 200, description = "name, alias, path, metadata")))]
 pub(crate) async fn loras(State(app): State<Arc<App>>) -> Result<Json<Value>, WebUiFailure> {
-    let files = files(&app, Kind::Lora).await?;
-    let list = files.iter().map(
-        |found| json!({"name": found.stem, "alias": found.stem, "path": found.file_name, "metadata": {}}),
-    );
-    Ok(Json(list.collect()))
+    let catalogue = app.catalogue.clone();
+    // The blocking pool: the files' headers are read.
+    let list = blocking(move || {
+        let entry = |found: &Found| {
+            let words = catalogue.words(found);
+            let name = alias(&words).unwrap_or(&found.stem);
+            json!({"name": found.stem, "alias": name, "path": found.file_name, "metadata": *words})
+        };
+        catalogue.files(Kind::Lora).map(|files| files.iter().map(entry).collect::<Vec<_>>())
+    });
+    Ok(Json(list.await??.into()))
 }
 
 /// The hypernetworks that a prompt may name.

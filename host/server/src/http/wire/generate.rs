@@ -200,7 +200,10 @@ pub(crate) fn to_request(
     };
     match drawing {
         Drawing::Txt2Img => request.hires = txt2img::hires(body, &mut problems),
-        Drawing::Img2Img => request.img2img = Some(img2img::settings(body, &overrides, &mut problems)),
+        Drawing::Img2Img => {
+            request.img2img = Some(img2img::settings(body, &overrides, &mut problems));
+            request.batch_size = img2img::batch_size(body, request.batch_size);
+        }
     }
     if let Err(units) = control::units(body) {
         units.into_iter().for_each(|problem| problems.add(&problem.field, problem.message));
@@ -269,9 +272,10 @@ fn resize_from(body: &Map<String, Value>) -> Option<(u32, u32)> {
 
 /// A feature that would silently change nothing is refused instead.
 fn refuse_unsupported(body: &Map<String, Value>, problems: &mut Problems) {
-    if flag(body, "restore_faces") {
-        problems
-            .add("restore_faces", "restore_faces is not supported yet; leave it out or send false".into());
+    for name in ["restore_faces", "tiling"] {
+        if flag(body, name) {
+            problems.add(name, format!("{name} is not supported yet; leave it out or send false"));
+        }
     }
     for name in ["script_name", "refiner_checkpoint", "firstpass_image"] {
         if non_empty(body, name).is_some() {
@@ -309,14 +313,14 @@ mod tests {
     #[test]
     fn names_all_bad_fields_at_once() {
         let body = json!({
-            "sampler_name": "Eular", "width": 100, "steps": 0, "restore_faces": true, "cfg_scale": 1e9,
+            "sampler_name": "Eular", "width": 100, "steps": 0, "restore_faces": true, "tiling": 1, "cfg_scale": 1e9,
             "override_settings": {"sd_modell": "x"},
         });
         let mut problems = request(body).unwrap_err();
         problems.sort();
         assert_eq!(
             problems,
-            ["cfg_scale", "override_settings", "restore_faces", "sampler_name", "steps", "width"]
+            ["cfg_scale", "override_settings", "restore_faces", "sampler_name", "steps", "tiling", "width"]
         );
     }
 

@@ -54,11 +54,9 @@ pub(super) fn settings(
     if count == 0 {
         problems
             .add("init_images", "Init image not found: init_images must hold at least one picture".into());
-    } else if count > 1 && count as i64 != integer(body, "batch_size") {
-        problems.add(
-            "init_images",
-            format!("init_images holds {count} pictures; send one, or as many as batch_size"),
-        );
+    } else if count > 1 && count as i64 > integer(body, "batch_size") {
+        problems
+            .add("init_images", format!("init_images holds {count} pictures; send one, or up to batch_size"));
     }
     let resize_mode = ResizeMode::from_number(integer(body, "resize_mode")).unwrap_or_else(|| {
         problems.add("resize_mode", "resize_mode must be 0, 1, 2 or 3".into());
@@ -71,6 +69,14 @@ pub(super) fn settings(
         image_cfg_scale: number(body, "image_cfg_scale").unwrap_or(1.5),
         colour_correction: overrides.flag("img2img_color_correction", problems).unwrap_or(false),
         mask: non_empty(body, "mask").is_some().then(|| mask(body, overrides, problems)),
+    }
+}
+
+/// Several pictures make the batch as large as they are many.
+pub(super) fn batch_size(body: &Map<String, Value>, asked: u32) -> u32 {
+    match body.get("init_images").and_then(Value::as_array).map_or(0, Vec::len) {
+        0 | 1 => asked,
+        count => asked.min(count as u32),
     }
 }
 
@@ -131,7 +137,7 @@ mod tests {
     #[test]
     fn names_what_is_wrong_with_the_pictures_and_the_modes() {
         assert_eq!(read(json!({})).unwrap_err(), ["init_images"]);
-        let body = json!({"init_images": ["a", "b"], "batch_size": 3, "resize_mode": 4, "mask": "m", "inpainting_fill": 4});
+        let body = json!({"init_images": ["a", "b"], "batch_size": 1, "resize_mode": 4, "mask": "m", "inpainting_fill": 4});
         assert_eq!(read(body).unwrap_err(), ["init_images", "resize_mode", "inpainting_fill"]);
     }
 }

@@ -1,5 +1,5 @@
-//! A request from a picture's own text: the `infotext` field fills what the body leaves unsaid. The checkpoint is not
-//! taken over, as web UIs have it by default: a text names files that may not be here.
+//! A request from a picture's own text: the `infotext` field fills what the body leaves unsaid. The checkpoint is the
+//! client's to name, as web UIs have it by default; a VAE or an upscaler of the text that is not here is an error.
 
 use gesso_core::infotext::Infotext;
 use serde_json::{Map, Value, json};
@@ -82,8 +82,8 @@ pub(super) fn filled(drawing: Drawing, body: &Map<String, Value>) -> Map<String,
             found.push(("enable_hr", true.into()));
         }
     }
-    // One seed stands for both names of it, or the variation of a plain text would be drawn anew.
-    if text.get("Variation seed").is_none() {
+    // Without a variation its seed does nothing, and one drawn anew would only differ in the records.
+    if text.get("Variation seed").is_none() && body.get("subseed_strength").is_none_or(Value::is_null) {
         found.push(("subseed", 0.into()));
     }
     fill(&mut body, found);

@@ -44,8 +44,6 @@ const KNOWN: &[&str] = &[
     "img2img_fix_steps",
     "img2img_color_correction",
     "inpainting_mask_weight",
-    "ESRGAN_tile",
-    "ESRGAN_tile_overlap",
 ];
 
 /// Options that clients send and that change nothing here: what they ask for is so already, or belongs to saving files
@@ -62,6 +60,8 @@ const HARMLESS: &[&str] = &[
     "live_previews_enable",
     "do_not_show_images",
     "return_grid",
+    "ESRGAN_tile",
+    "ESRGAN_tile_overlap",
 ];
 
 /// The options of one request.

@@ -1,0 +1,253 @@
+//! Whole jobs through the engine and the real backend on the tiny checkpoint: control, sources for inpainting and
+//! editing checkpoints, second passes, and that jobs which share the device draw what they draw alone.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use gesso_core::control::{ControlMode, ControlUnit};
+use gesso_core::hires::{Hires, HiresSize, HiresUpscaler, LatentUpscaler};
+use gesso_core::img2img::{Fill, Img2Img, Mask, ResizeMode};
+use gesso_core::pixels::{PixelFormat, Pixels};
+use gesso_core::request::GenerateRequest;
+use gesso_core::sampler::Sampler;
+use gesso_engine::backend::{PixelUpscaler, Upscale, UpscaleBy};
+use gesso_engine::clock::MonotonicClock;
+use gesso_engine::{
+    CancelFlag, ControlUse, Drawing, Engine, EngineHandle, EngineSettings, JobHandle, JobSpec, SecondPass,
+    Source, SourceMask, Work,
+};
+use gesso_torch::{DtypeChoice, TorchBackend, TorchSettings};
+use safetensors::tensor::Dtype;
+use tch::{Kind, Tensor};
+
+use crate::control::{Spelling, control_archive};
+use crate::support::{Archive, agreement, model_file, request};
+
+fn engine() -> EngineHandle {
+    let settings = TorchSettings { threads: 0, dtype: DtypeChoice::F32, resident_models: 2 };
+    let factory = Box::new(move || TorchBackend::open(settings));
+    Engine::start(EngineSettings::default(), Arc::new(MonotonicClock::default()), factory).unwrap().1
+}
+
+fn submit(engine: &EngineHandle, drawing: Drawing) -> JobHandle {
+    let work = Work::Draw(Box::new(drawing));
+    engine.submit(JobSpec { work, priority: 0, cancel: CancelFlag::default() }).unwrap()
+}
+
+#[track_caller]
+fn draw(engine: &EngineHandle, drawing: Drawing) -> Pixels {
+    submit(engine, drawing).blocking_finish().unwrap().remove(0)
+}
+
+fn drawing(path: &Path, change: impl FnOnce(&mut GenerateRequest)) -> Drawing {
+    let mut request = GenerateRequest { steps: 5, ..request("a cat", 3, 64, 64) };
+    change(&mut request);
+    Drawing::new(request, model_file(path))
+}
+
+/// A picture with a gradient in each channel.
+fn gradient(width: u32, height: u32) -> Arc<Pixels> {
+    let paint = |place: u32| {
+        let (x, y) = (place % width, place / width);
+        [(x * 255 / width) as u8, (y * 255 / height) as u8, ((x + y) * 3) as u8]
+    };
+    let data = (0..width * height).flat_map(paint).collect();
+    Arc::new(Pixels::new(width, height, PixelFormat::Rgb8, data).unwrap())
+}
+
+fn over(strength: f64, mask: Option<Mask>) -> Img2Img {
+    Img2Img {
+        denoising_strength: strength,
+        exact_steps: false,
+        resize_mode: ResizeMode::Stretch,
+        image_cfg_scale: 1.5,
+        colour_correction: false,
+        mask,
+    }
+}
+
+fn mask() -> Mask {
+    Mask {
+        blur: (0, 0),
+        invert: false,
+        fill: Fill::Original,
+        only_masked: None,
+        round: true,
+        conditioning_weight: 1.0,
+    }
+}
+
+/// White on the left half.
+fn left_half() -> SourceMask {
+    let data = (0..64 * 64).map(|place| if place % 64 < 32 { 255 } else { 0 }).collect();
+    let latent = (0..8 * 8).map(|place| if place % 8 < 4 { 1.0 } else { 0.0 }).collect();
+    SourceMask {
+        pixels: Arc::new(Pixels::new(64, 64, PixelFormat::Gray8, data).unwrap()),
+        latent: Arc::new(latent),
+    }
+}
+
+#[test]
+fn control_steers_while_it_acts_and_leaves_jobs_beside_it_alone() {
+    let (_folder, path) = Archive::tiny().write();
+    let (_control_folder, control) = control_archive("control.safetensors", Spelling::Original).write();
+    let engine = engine();
+    let steered = |change: fn(&mut ControlUnit)| {
+        let mut unit = ControlUnit { model: "control".into(), ..ControlUnit::default() };
+        change(&mut unit);
+        let mut drawing = drawing(&path, |_| ());
+        let control = ControlUse { file: model_file(&control), unit, hint: gradient(64, 64), region: None };
+        drawing.resources.control.push(control);
+        drawing
+    };
+    let plain = draw(&engine, drawing(&path, |_| ()));
+    let whole = draw(&engine, steered(|_| ()));
+    assert_ne!(whole.data, plain.data);
+    let same = |got: &Pixels, want: &Pixels| agreement(&got.data, &want.data) >= 0.999;
+    assert!(same(&draw(&engine, steered(|unit| unit.weight = 0.0)), &plain));
+    let late = draw(&engine, steered(|unit| (unit.guidance_start, unit.guidance_end) = (0.95, 1.0)));
+    assert_eq!(late.data, plain.data, "a unit acts outside of its part");
+    let preferred = draw(&engine, steered(|unit| unit.mode = ControlMode::Control));
+    assert!(preferred.data != whole.data && preferred.data != plain.data);
+    let early = draw(&engine, steered(|unit| unit.guidance_end = 0.3));
+    assert!(early.data != whole.data && early.data != plain.data);
+    // All at once: rows of different control never share a call, and each draws what it draws alone.
+    let jobs = [
+        (submit(&engine, drawing(&path, |_| ())), &plain),
+        (submit(&engine, steered(|_| ())), &whole),
+        (submit(&engine, steered(|unit| unit.mode = ControlMode::Control)), &preferred),
+        (submit(&engine, steered(|unit| unit.guidance_end = 0.3)), &early),
+    ];
+    for (job, alone) in jobs {
+        assert!(same(&job.blocking_finish().unwrap()[0], alone));
+    }
+}
+
+/// The tiny checkpoint with a first convolution of more channels, whose weights are `size` times a wave.
+fn widened(channels: i64, size: f64) -> Archive {
+    const FIRST: &str = "model.diffusion_model.input_blocks.0.0.weight";
+    let mut archive = Archive::tiny();
+    let first = archive.tensor(FIRST).to_kind(Kind::Float);
+    let (outputs, inputs, rows, columns) = first.size4().unwrap();
+    let more =
+        Tensor::arange(outputs * (channels - inputs) * rows * columns, (Kind::Float, tch::Device::Cpu));
+    let more = (more * 1.3).sin() * size;
+    let more = more.reshape([outputs, channels - inputs, rows, columns]);
+    archive.insert(FIRST, Dtype::F32, &Tensor::cat(&[first, more], 1));
+    archive
+}
+
+#[test]
+fn inpainting_and_editing_checkpoints_read_the_picture_they_are_given() {
+    let engine = engine();
+    let (_plain_folder, plain) = Archive::tiny().write();
+    let drawn = |path: &Path, mask_settings: Option<Mask>, source: Source| {
+        let mut drawing = drawing(path, |request| request.img2img = Some(over(0.8, mask_settings)));
+        drawing.source = Some(source);
+        draw(&engine, drawing)
+    };
+    let source = |mask: Option<SourceMask>| Source { pictures: vec![gradient(64, 64)], mask };
+    let masked = |path: &Path| drawn(path, Some(mask()), source(Some(left_half())));
+    let want = masked(&plain);
+    let (_blind_folder, blind) = widened(9, 0.0).write();
+    assert!(agreement(&masked(&blind).data, &want.data) >= 0.999, "channels without weights change nothing");
+    let (_seeing_folder, seeing) = widened(9, 0.3).write();
+    assert_ne!(masked(&seeing).data, want.data);
+    assert_eq!(
+        draw(&engine, drawing(&seeing, |_| ())).width,
+        64,
+        "a text alone repaints all of a grey picture"
+    );
+    let (_edit_folder, edit) = widened(8, 0.3).write();
+    let edited = |scale: f64| {
+        let mut drawing = drawing(&edit, |request| {
+            request.img2img = Some(Img2Img { image_cfg_scale: scale, ..over(0.8, None) });
+        });
+        drawing.source = Some(source(None));
+        draw(&engine, drawing)
+    };
+    assert_ne!(edited(1.0).data, edited(3.0).data);
+}
+
+#[test]
+fn a_picture_that_keeps_its_size_is_brought_to_the_latents() {
+    let engine = engine();
+    for channels in [4, 8, 9] {
+        let archive = if channels == 4 { Archive::tiny() } else { widened(channels, 0.2) };
+        let (_folder, path) = archive.write();
+        let mut drawing = drawing(&path, |request| {
+            request.img2img = Some(Img2Img { resize_mode: ResizeMode::Latent, ..over(0.5, None) });
+        });
+        drawing.source = Some(Source { pictures: vec![gradient(100, 76)], mask: None });
+        let drawn = draw(&engine, drawing);
+        assert_eq!((drawn.width, drawn.height), (64, 64), "{channels} channels");
+    }
+}
+
+#[test]
+fn what_is_kept_stays_whatever_the_sampler_and_the_fill() {
+    let (_folder, path) = Archive::tiny().write();
+    let engine = engine();
+    let drawn = |sampler, fill, strength| {
+        let settings = over(strength, Some(Mask { fill, ..mask() }));
+        let mut drawing = drawing(&path, |request| {
+            (request.sampler, request.img2img) = (sampler, Some(settings));
+        });
+        drawing.source = Some(Source { pictures: vec![gradient(64, 64)], mask: Some(left_half()) });
+        draw(&engine, drawing)
+    };
+    // The far right is what the VAE makes of the source, whatever happens on the left.
+    let right = |picture: &Pixels| -> Vec<u8> {
+        picture.data.chunks(64 * 3).flat_map(|row| row[60 * 3..].to_vec()).collect()
+    };
+    let untouched = right(&drawn(Sampler::Euler, Fill::Original, 0.0));
+    for (sampler, fill) in [
+        (Sampler::Euler, Fill::Original),
+        (Sampler::EulerA, Fill::LatentNoise),
+        (Sampler::Ddim, Fill::LatentNothing),
+        (Sampler::DpmppSde, Fill::Blur),
+    ] {
+        let picture = drawn(sampler, fill, 0.9);
+        let near = |(got, want): (&u8, &u8)| f64::from(got.abs_diff(*want));
+        let got = right(&picture);
+        let mean = got.iter().zip(&untouched).map(near).sum::<f64>() / untouched.len() as f64;
+        assert!(mean < 12.0, "{sampler:?} {fill:?}: the kept part differs by {mean} levels");
+    }
+}
+
+#[test]
+fn second_passes_share_the_device_and_draw_what_they_draw_alone() {
+    let (_folder, path) = Archive::tiny().write();
+    let engine = engine();
+    let two_passes = |by: UpscaleBy, seed: u64| {
+        let size = HiresSize::Scale(1.5);
+        let mut drawing = drawing(&path, |request| {
+            request.seed = seed;
+            request.hires = Some(Hires {
+                size,
+                upscaler: HiresUpscaler::Latent(LatentUpscaler::Bilinear),
+                denoising_strength: 0.6,
+                steps: Some(4),
+                sampler: Some(Sampler::EulerA),
+                scheduler: None,
+                prompt: Some("a dog".into()),
+                negative_prompt: None,
+                model: None,
+            });
+        });
+        let upscale = Upscale { target: size.target(64, 64), by };
+        drawing.second =
+            Some(SecondPass { model: drawing.model.clone(), resources: drawing.resources.clone(), upscale });
+        drawing
+    };
+    let kinds = [UpscaleBy::Latent(LatentUpscaler::Bilinear), UpscaleBy::Pixels(PixelUpscaler::Lanczos)]
+        .map(|by| (by, 5));
+    let alone: Vec<_> = kinds.iter().map(|(by, seed)| draw(&engine, two_passes(by.clone(), *seed))).collect();
+    assert_eq!((alone[0].width, alone[0].height), (96, 96));
+    assert_ne!(alone[0].data, alone[1].data);
+    let jobs: Vec<_> =
+        kinds.iter().map(|(by, seed)| submit(&engine, two_passes(by.clone(), *seed))).collect();
+    for (job, alone) in jobs.into_iter().zip(&alone) {
+        assert!(agreement(&job.blocking_finish().unwrap()[0].data, &alone.data) >= 0.999);
+    }
+}

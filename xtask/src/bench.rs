@@ -1,0 +1,45 @@
+//! `cargo xtask bench engine`: the networks beside diffusers on the same random weights of Stable Diffusion 1.5's size,
+//! alternating in one run, so that what counts is the ratio. Never part of a test: times are no bound.
+
+use std::process::Command;
+
+use anyhow::Result;
+
+use crate::parity;
+use crate::paths::Paths;
+use crate::process::{cargo, run};
+use crate::setup;
+use crate::stages::Stages;
+
+/// Times our networks beside diffusers on this machine, as ratios (20 min, 20 GB of disk, 16 GB of memory)
+#[derive(clap::Args)]
+pub(crate) struct Options {
+    #[arg(value_enum)]
+    what: What,
+}
+
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum What {
+    /// UNet step in f32 and bf16, VAE decode, text encoder
+    Engine,
+}
+
+pub(crate) fn command(options: &Options) -> Result<()> {
+    let What::Engine = options.what;
+    let paths = Paths::find()?;
+    let mut stages = Stages::new(setup::STAGES + 4);
+    setup::stages(&paths, &mut stages)?;
+    let (packages, folder) = parity::reference(&paths, &mut stages)?;
+    let example = ["--release", "--package", "gesso-torch", "--example", "bench_engine"];
+    stages.run("build", "about 10 min the first time: another profile", || {
+        run(cargo(&paths.root).arg("build").args(example))
+    })?;
+    stages.run("timing", "about 10 min; leave the machine alone", || {
+        let mut python = Command::new("python3");
+        python.arg(paths.root.join("host/torch/tests/fixtures/bench_engine.py")).arg(&folder);
+        python.arg(paths.root.join("target/release/examples/bench_engine")).arg(&folder);
+        python.env("PYTHONPATH", packages).env("PYTHONDONTWRITEBYTECODE", "1");
+        run(python.env("LD_LIBRARY_PATH", paths.root.join(".gesso/libtorch/lib")))
+    })?;
+    stages.finish()
+}
