@@ -1,7 +1,7 @@
 //! Runs one piece of work for each line of standard input and answers with the seconds it took: our side of
 //! `cargo xtask bench engine`. `tests/fixtures/bench_engine.py` asks, alternating with diffusers in its own process.
 //!
-//! `cargo run --release -p gesso-torch --example bench_engine -- FOLDER`, FOLDER as `full_parity.py` leaves it.
+//! `cargo run -p gesso-torch --example bench_engine -- FOLDER`, FOLDER as `full_parity.py` leaves it.
 
 #![expect(clippy::print_stdout, reason = "the seconds are the answer")]
 
