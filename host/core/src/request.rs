@@ -44,6 +44,8 @@ pub struct GenerateRequest {
     pub zero_terminal_snr: bool,
     /// Prompt schedules as web UIs before 1.6 read them: a number below 1 is a fraction in either pass.
     pub old_scheduling: bool,
+    /// Opposite edges of the picture join, so that it can be laid side by side with itself.
+    pub tiling: bool,
     /// Apply the LoRAs and hypernetworks that the prompt names.
     pub extra_networks: bool,
     pub hires: Option<Hires>,
@@ -122,6 +124,7 @@ impl Default for GenerateRequest {
             eta_noise_seed_delta: 0,
             zero_terminal_snr: false,
             old_scheduling: false,
+            tiling: false,
             extra_networks: true,
             hires: None,
             img2img: None,

@@ -20,7 +20,7 @@ use crate::outline::Outline;
 use crate::stored::Catalogue;
 use crate::tensor_file;
 use crate::tensors::Tensors;
-use crate::weights::Weights;
+use crate::weights::{Padding, Weights};
 
 /// Where files of the first months keep the text encoder.
 const TEXT_OLD: &str = "cond_stage_model.transformer.";
@@ -34,6 +34,7 @@ pub struct Networks {
     unet: UNet,
     vae: Vae,
     unet_kind: Kind,
+    padding: Padding,
     tensors: Tensors,
     facts: ModelFacts,
 }
@@ -75,13 +76,36 @@ impl Networks {
         if let Some(name) = overlay.named.keys().find(|name| !judged.wanted.contains(*name)) {
             return Err(Problem::Unknown(name.clone()));
         }
-        Self::build(whole, &judged.layout, self.facts, self.unet_kind)
+        Self::build(whole, &judged.layout, self.facts, self.unet_kind, self.padding)
+    }
+
+    /// The same networks over the same tensors, drawing pictures whose opposite edges join: each convolution of UNet and
+    /// VAE reads the opposite edge where it read zeros. The column and the row of zeros that the VAE's encoder appends
+    /// before it halves stay, as they do in web UIs.
+    ///
+    /// # Errors
+    /// What libtorch says; the tensors are known to fit.
+    pub fn seamless(&self) -> Result<Self, Problem> {
+        let tensors = self.tensors.share();
+        let layout = Judged::of(&tensors.outline(), Declared::default())?.layout;
+        Self::build(tensors, &layout, self.facts, self.unet_kind, Padding::Circular)
+    }
+
+    /// Whether these are [`Networks::seamless`].
+    pub fn is_seamless(&self) -> bool {
+        self.padding == Padding::Circular
     }
 
     /// `tensors` are in their networks' kinds and of the layout.
-    fn build(tensors: Tensors, layout: &Layout, facts: ModelFacts, unet_kind: Kind) -> Result<Self, Problem> {
-        let (text, unet, vae) = assemble(&Weights::of(&tensors), layout, unet_kind)?;
-        Ok(Self { text, unet, vae, unet_kind, tensors, facts })
+    fn build(
+        tensors: Tensors,
+        layout: &Layout,
+        facts: ModelFacts,
+        unet_kind: Kind,
+        padding: Padding,
+    ) -> Result<Self, Problem> {
+        let (text, unet, vae) = assemble(&Weights::of(&tensors), layout, unet_kind, padding)?;
+        Ok(Self { text, unet, vae, unet_kind, padding, tensors, facts })
     }
 
     pub fn unet_kind(&self) -> Kind {
@@ -188,7 +212,7 @@ impl<'a> Checkpoint<'a> {
         let _guard = tch::no_grad_guard();
         let build = || {
             let tensors = self.catalogue.read(|name| Some(kind_of(name, unet_kind)))?;
-            Networks::build(tensors, &self.layout, self.facts, unet_kind)
+            Networks::build(tensors, &self.layout, self.facts, unet_kind, Padding::Zeros)
         };
         build().map_err(|problem| problem.of(self.path))
     }
@@ -217,7 +241,7 @@ impl Judged {
         let layout = Layout::detect(outline)?;
         let facts = ModelFacts::of(outline, declared, layout.unet.input_channels)?;
         let weights = Weights::judged(outline);
-        assemble(&weights, &layout, Kind::Float)?;
+        assemble(&weights, &layout, Kind::Float, Padding::Zeros)?;
         let wanted = weights.into_taken();
         let ours = |name: &&String| [UNET, VAE, TEXT].iter().any(|prefix| name.starts_with(prefix));
         let unknown = outline
@@ -261,10 +285,11 @@ fn assemble(
     weights: &Weights<'_>,
     layout: &Layout,
     unet_kind: Kind,
+    padding: Padding,
 ) -> Result<(TextEncoder, UNet, Vae), Problem> {
     Ok((
         TextEncoder::load(&weights.scope(TEXT, Kind::Float), &layout.text)?,
-        UNet::load(&weights.scope(UNET, unet_kind), &layout.unet)?,
-        Vae::load(&weights.scope(VAE, Kind::Float), &layout.vae)?,
+        UNet::load(&weights.scope(UNET, unet_kind).padded(padding), &layout.unet)?,
+        Vae::load(&weights.scope(VAE, Kind::Float).padded(padding), &layout.vae)?,
     ))
 }

@@ -39,9 +39,10 @@ pub(crate) fn open(
             "the LoRAs' steps part the picture into {count} stretches; use at most {STRETCHES_MAX}"
         )));
     }
+    let seamless = spec.request.tiling;
     let mut stretches = Vec::with_capacity(windows.len());
     for (until, loras) in &windows {
-        stretches.push((*until, resident.networks(spec.model, vae, loras)?));
+        stretches.push((*until, resident.networks(spec.model, vae, loras, seamless)?));
     }
     // Texts are encoded once: a LoRA acts on them whatever its steps.
     let text_networks = match stretches.as_slice() {
@@ -49,7 +50,7 @@ pub(crate) fn open(
         _ => {
             let text_only: Vec<LoraUse> =
                 all.iter().map(|lora| LoraUse { unet: 0.0, ..(*lora).clone() }).collect();
-            resident.networks(spec.model, vae, &text_only.iter().collect::<Vec<_>>())?
+            resident.networks(spec.model, vae, &text_only.iter().collect::<Vec<_>>(), seamless)?
         }
     };
     check(spec, &text_networks)?;
@@ -83,7 +84,7 @@ pub(crate) fn open(
         .map(|(file, strength)| format!("{} {strength}", file.path.display()))
         .collect();
     let key = format!(
-        "{text_patches}\n{}\n{:?}",
+        "{text_patches}\n{}\n{:?}\n{seamless}",
         hypernetworks.join(" "),
         windows.iter().map(|(until, _)| until).collect::<Vec<_>>()
     );

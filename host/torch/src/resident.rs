@@ -35,7 +35,8 @@ const UPSCALERS_KEPT: usize = 2;
 /// The caches. One for a device.
 pub(crate) struct Resident {
     checkpoints: Lru<Arc<ModelFile>, Rc<Networks>>,
-    variants: Lru<(Arc<ModelFile>, String), Rc<Networks>>,
+    /// By what is laid over the checkpoint, and whether edges join.
+    variants: Lru<(Arc<ModelFile>, String, bool), Rc<Networks>>,
     vaes: Lru<Arc<ModelFile>, Rc<Tensors>>,
     loras: Lru<Arc<ModelFile>, Rc<LoraFile>>,
     /// What LoRAs bring along, which must not cost reading them again.
@@ -85,18 +86,20 @@ impl Resident {
         Ok(networks)
     }
 
-    /// The checkpoint with a VAE and LoRAs over it. `loras` are those that act at the same time.
+    /// The checkpoint with a VAE and LoRAs over it. `loras` are those that act at the same time. `seamless` networks draw
+    /// pictures whose opposite edges join.
     pub(crate) fn networks(
         &mut self,
         model: &Arc<ModelFile>,
         vae: Option<&Arc<ModelFile>>,
         loras: &[&LoraUse],
+        seamless: bool,
     ) -> Result<Rc<Networks>, BackendError> {
         let base = self.checkpoint(model)?;
-        if vae.is_none() && loras.is_empty() {
+        if vae.is_none() && loras.is_empty() && !seamless {
             return Ok(base);
         }
-        let key = (model.clone(), patches(vae, loras));
+        let key = (model.clone(), patches(vae, loras), seamless);
         if let Some(variant) = self.variants.get(&key) {
             return Ok(variant);
         }
@@ -115,8 +118,11 @@ impl Resident {
             }
             overlay.named.extend(patched.named);
         }
-        let variant = base.with(&overlay).map_err(|problem| BackendError::Model(problem.to_string()))?;
-        let variant = Rc::new(variant);
+        let mut variant = base.with(&overlay);
+        if seamless {
+            variant = variant.and_then(|variant| variant.seamless());
+        }
+        let variant = Rc::new(variant.map_err(|problem| BackendError::Model(problem.to_string()))?);
         self.variants.insert(key, variant.clone());
         Ok(variant)
     }

@@ -10,6 +10,15 @@ use crate::error::Problem;
 use crate::outline::{Form, Outline};
 use crate::tensors::Tensors;
 
+/// What convolutions read behind the edges of a picture.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Padding {
+    #[default]
+    Zeros,
+    /// The opposite edge, as if the picture were repeated in all directions.
+    Circular,
+}
+
 /// A model being taken apart.
 pub(crate) struct Weights<'a> {
     source: Source<'a>,
@@ -36,7 +45,7 @@ impl<'a> Weights<'a> {
 
     /// The tensors whose names begin with `prefix`, converted to `kind` as they are taken.
     pub(crate) fn scope(&'a self, prefix: &str, kind: Kind) -> Scope<'a> {
-        Scope { weights: self, prefix: prefix.to_owned(), kind }
+        Scope { weights: self, prefix: prefix.to_owned(), kind, padding: Padding::Zeros }
     }
 
     /// The names that were taken.
@@ -81,9 +90,19 @@ pub(crate) struct Scope<'a> {
     weights: &'a Weights<'a>,
     prefix: String,
     kind: Kind,
+    padding: Padding,
 }
 
 impl Scope<'_> {
+    /// The same place, for a network that pads in this way.
+    pub(crate) fn padded(self, padding: Padding) -> Self {
+        Self { padding, ..self }
+    }
+
+    pub(crate) fn padding(&self) -> Padding {
+        self.padding
+    }
+
     pub(crate) fn at(&self, name: impl std::fmt::Display) -> Self {
         Self { prefix: format!("{}{name}.", self.prefix), ..self.clone() }
     }

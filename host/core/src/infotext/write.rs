@@ -54,7 +54,8 @@ pub fn of(request: &GenerateRequest, image: u32, with: &DrawnWith<'_>) -> String
         .optional_field("Denoising strength", strength)
         .optional_field("Clip skip", (request.clip_skip > 1).then_some(request.clip_skip))
         .optional_field("ENSD", uses_delta.then_some(delta))
-        .field("RNG", noise_source_name(request.noise_source));
+        .field("RNG", noise_source_name(request.noise_source))
+        .optional_field("Tiling", request.tiling.then_some("True"));
     let text = img2img_fields(text, request.img2img.as_ref());
     let text = hires_fields(text, request);
     let text = text
@@ -256,6 +257,7 @@ mod tests {
             noise_source: NoiseSource::Nv,
             options: SamplerOptions { eta: Some(0.5), ..SamplerOptions::default() },
             eta_noise_seed_delta: 31337,
+            tiling: true,
             emphasis: Emphasis::NoNorm,
             ..fixture::request()
         };
@@ -263,7 +265,7 @@ mod tests {
         a (red) circle
         on white
         Negative prompt: blurry, dark
-        Steps: 20, Sampler: Euler a, Schedule type: Karras, CFG scale: 6.5, Seed: 1, Size: 512x512, Model hash: 0123456789, Model: demo, Variation seed: 8, Variation seed strength: 0.25, Seed resize from: 640x448, Clip skip: 2, ENSD: 31337, RNG: NV, Emphasis: No norm, Eta: 0.5, Version: gesso 0.1.0
+        Steps: 20, Sampler: Euler a, Schedule type: Karras, CFG scale: 6.5, Seed: 1, Size: 512x512, Model hash: 0123456789, Model: demo, Variation seed: 8, Variation seed strength: 0.25, Seed resize from: 640x448, Clip skip: 2, ENSD: 31337, RNG: NV, Tiling: True, Emphasis: No norm, Eta: 0.5, Version: gesso 0.1.0
         ");
     }
 

@@ -3,7 +3,7 @@
 use tch::{TchError, Tensor};
 
 use crate::error::Problem;
-use crate::weights::Scope;
+use crate::weights::{Padding, Scope};
 
 pub(crate) type Forward = Result<Tensor, TchError>;
 
@@ -33,14 +33,18 @@ pub(crate) struct Conv {
     weight: Tensor,
     bias: Tensor,
     stride: i64,
+    /// Rows and columns read behind each edge.
     padding: i64,
+    /// What stands there.
+    behind_edges: Padding,
 }
 
 impl Conv {
     /// `size` x `size`, stride 1, padded so that rows and columns stay.
     pub(crate) fn load(scope: &Scope<'_>, inputs: i64, outputs: i64, size: i64) -> Result<Self, Problem> {
         let weight = scope.tensor("weight", &[outputs, inputs, size, size])?;
-        Ok(Self { weight, bias: scope.tensor("bias", &[outputs])?, stride: 1, padding: size / 2 })
+        let bias = scope.tensor("bias", &[outputs])?;
+        Ok(Self { weight, bias, stride: 1, padding: size / 2, behind_edges: scope.padding() })
     }
 
     /// 3x3 with stride 2.
@@ -54,8 +58,15 @@ impl Conv {
     }
 
     pub(crate) fn forward(&self, x: &Tensor) -> Forward {
-        let (stride, padding) = ([self.stride; 2], [self.padding; 2]);
-        x.f_conv2d(&self.weight, Some(&self.bias), stride, padding, [1, 1], 1)
+        let run = |x: &Tensor, padding: i64| {
+            x.f_conv2d(&self.weight, Some(&self.bias), [self.stride; 2], [padding; 2], [1, 1], 1)
+        };
+        match self.behind_edges {
+            Padding::Circular if self.padding > 0 => {
+                run(&x.f_pad([self.padding; 4].as_slice(), "circular", None)?, 0)
+            }
+            _ => run(x, self.padding),
+        }
     }
 }
 

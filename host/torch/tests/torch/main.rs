@@ -19,6 +19,7 @@ mod parity;
 mod passes;
 mod pickles;
 mod restorers;
+mod seamless;
 mod spellings;
 mod support;
 mod upscalers;

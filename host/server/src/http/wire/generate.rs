@@ -81,7 +81,11 @@ const FIRST: &[Field] = &[
     field("width", Kind::Integer(512), "Pixels, a multiple of 8."),
     field("height", Kind::Integer(512), "Pixels, a multiple of 8."),
     field("restore_faces", Kind::OptionalBoolean, "Not supported yet."),
-    field("tiling", Kind::OptionalBoolean, "Not supported yet."),
+    field(
+        "tiling",
+        Kind::OptionalBoolean,
+        "Opposite edges join, so that the picture repeats without a seam.",
+    ),
     field("do_not_save_samples", Kind::Boolean(false), "Accepted for compatibility."),
     field("do_not_save_grid", Kind::Boolean(false), "Accepted for compatibility."),
     field("eta", Kind::OptionalFloat, "0..1, ancestral noise; null is the sampler's own."),
@@ -194,6 +198,11 @@ pub(crate) fn to_request(
         eta_noise_seed_delta: overrides.count("eta_noise_seed_delta", &mut problems).unwrap_or(0).into(),
         zero_terminal_snr: overrides.zero_terminal_snr(&mut problems),
         old_scheduling: overrides.flag("use_old_scheduling", &mut problems).unwrap_or(false),
+        tiling: body
+            .get("tiling")
+            .and_then(Value::as_bool)
+            .or_else(|| overrides.flag("tiling", &mut problems))
+            .unwrap_or(false),
         extra_networks: !flag(body, "disable_extra_networks"),
         hires: None,
         img2img: None,
@@ -272,10 +281,9 @@ fn resize_from(body: &Map<String, Value>) -> Option<(u32, u32)> {
 
 /// A feature that would silently change nothing is refused instead.
 fn refuse_unsupported(body: &Map<String, Value>, problems: &mut Problems) {
-    for name in ["restore_faces", "tiling"] {
-        if flag(body, name) {
-            problems.add(name, format!("{name} is not supported yet; leave it out or send false"));
-        }
+    if flag(body, "restore_faces") {
+        let message = "restore_faces is not supported yet; leave it out or send false".into();
+        problems.add("restore_faces", message);
     }
     for name in ["script_name", "refiner_checkpoint", "firstpass_image"] {
         if non_empty(body, name).is_some() {
@@ -313,14 +321,14 @@ mod tests {
     #[test]
     fn names_all_bad_fields_at_once() {
         let body = json!({
-            "sampler_name": "Eular", "width": 100, "steps": 0, "restore_faces": true, "tiling": 1, "cfg_scale": 1e9,
+            "sampler_name": "Eular", "width": 100, "steps": 0, "restore_faces": true, "cfg_scale": 1e9,
             "override_settings": {"sd_modell": "x"},
         });
         let mut problems = request(body).unwrap_err();
         problems.sort();
         assert_eq!(
             problems,
-            ["cfg_scale", "override_settings", "restore_faces", "sampler_name", "steps", "tiling", "width"]
+            ["cfg_scale", "override_settings", "restore_faces", "sampler_name", "steps", "width"]
         );
     }
 
@@ -338,6 +346,18 @@ mod tests {
         let options = request(body).unwrap().options;
         assert_eq!((options.churn.amount, options.eta, options.rho), (2.0, Some(0.5), Some(5.0)));
         assert_eq!(options.sigma_min, None);
+    }
+
+    #[test]
+    fn the_field_decides_about_tiling_and_the_option_where_there_is_none() {
+        for (body, tiling) in [
+            (json!({}), false),
+            (json!({"tiling": true}), true),
+            (json!({"override_settings": {"tiling": true}}), true),
+            (json!({"tiling": false, "override_settings": {"tiling": true}}), false),
+        ] {
+            assert_eq!(request(body.clone()).unwrap().tiling, tiling, "{body}");
+        }
     }
 
     #[test]

@@ -26,6 +26,7 @@ const TXT2IMG: &[(&str, &str)] = &[
     ("Sigma tmin", "s_tmin"),
     ("Sigma tmax", "s_tmax"),
     ("Sigma noise", "s_noise"),
+    ("Tiling", "tiling"),
     ("NGMS", "s_min_uncond"),
     ("Hires upscale", "hr_scale"),
     ("Hires upscaler", "hr_upscaler"),

@@ -18,6 +18,7 @@ const KNOWN: &[&str] = &[
     "emphasis",
     "comma_padding_backtrack",
     "use_old_scheduling",
+    "tiling",
     "sd_noise_schedule",
     "eta_ancestral",
     "eta_ddim",
