@@ -20,11 +20,13 @@ use crate::enlarge;
 use crate::error::{LoadError, Problem};
 use crate::guidance::{self, Asked};
 use crate::latent::Latents;
+use crate::memory;
 use crate::open_pass;
 
 pub use crate::pass::{Pass, Sample};
 use crate::resident::Resident;
 use crate::source::{self, LATENT_SCALE};
+use crate::vae_tiles::{VAE_TILING, decode_tiled};
 
 /// A latent is an eighth of its picture's size.
 pub(crate) const PIXELS_PER_LATENT: u32 = 8;
@@ -150,10 +152,11 @@ impl Backend for TorchBackend {
         let mut measured = Vec::with_capacity(good.len());
         if !good.is_empty() {
             let asked: Vec<_> = good.iter().map(|(row, _)| asked(row)).collect();
-            let outputs = guidance::predict(&asked).map_err(device_error)?;
+            let predict = |rows: &[Asked<'_>]| guidance::predict(rows).map_err(device_error);
+            let outputs = memory::all_or_each(&asked, predict)?;
             for ((row, result), output) in good.iter_mut().zip(outputs) {
                 let noise = result.as_mut().ok().and_then(Option::take);
-                match advance(row, &output, noise.as_ref()) {
+                match output.and_then(|output| advance(row, &output, noise.as_ref())) {
                     Ok(number) => measured.push(number),
                     Err(error) => **result = Err(error),
                 }
@@ -241,18 +244,24 @@ fn advance(
     }
 }
 
-/// The finished picture of a sample.
+/// The finished picture of a sample; in tiles where the whole takes more memory than there is.
 fn decode(sample: &Sample) -> Result<Pixels, BackendError> {
-    let decode = || {
-        let latent = sample.result()?.f_div_scalar(LATENT_SCALE)?;
-        sample.pass.networks()?.decode_latent(&latent)?.f_squeeze_dim(0)?.f_permute([1, 2, 0])
+    let latent =
+        sample.result().and_then(|latent| latent.f_div_scalar(LATENT_SCALE)).map_err(device_error)?;
+    let networks = sample.pass.networks().map_err(device_error)?;
+    let part = |latent: &Tensor| {
+        let decode = || networks.decode_latent(latent)?.f_squeeze_dim(0)?.f_permute([1, 2, 0]);
+        let picture = decode().map_err(device_error)?;
+        let finite = picture.f_isfinite().and_then(|finite| finite.f_all()).and_then(bool::try_from);
+        if !finite.map_err(device_error)? {
+            return Err(BackendError::NotANumber { step: sample.step });
+        }
+        convert::to_pixels(&picture).map_err(device_error)
     };
-    let picture = decode().map_err(device_error)?;
-    let finite = picture.f_isfinite().and_then(|finite| finite.f_all()).and_then(bool::try_from);
-    if !finite.map_err(device_error)? {
-        return Err(BackendError::NotANumber { step: sample.step });
-    }
-    convert::to_pixels(&picture).map_err(device_error)
+    memory::whole_or_tiles(
+        || part(&latent),
+        || decode_tiled(&latent, VAE_TILING, networks.is_seamless(), part),
+    )
 }
 
 /// Names the file without its folder: where models lie is no client's business.

@@ -8,7 +8,7 @@ mod error;
 mod file;
 mod repeat;
 mod rrdb;
-mod tiles;
+pub(crate) mod tiles;
 
 use std::path::Path;
 
@@ -18,7 +18,7 @@ use tch::{Kind, TchError, Tensor};
 use compact::Compact;
 use detect::{Found, UpscalerLayout};
 use rrdb::Rrdb;
-use tiles::{Canvas, Grid};
+use tiles::Grid;
 
 use crate::error::Problem;
 use crate::weights::Weights;
@@ -129,21 +129,15 @@ impl Upscaler {
         let scale = self.scale as usize;
         let source = rgb(picture);
         let grid = Grid::plan(picture.width, picture.height, tiling);
-        let tile = (grid.columns.length as usize, grid.rows.length as usize);
-        let overlap = grid.overlap as usize * scale;
-        let mut canvas = Canvas::new(width as usize, height as usize, tile.1 * scale, overlap);
-        for &y in &grid.rows.starts {
-            for &x in &grid.columns.starts {
-                if cancelled() {
-                    return Err(PictureError::Cancelled);
-                }
-                let cut = tiles::cut(&source, picture.width as usize, (x as usize, y as usize), tile);
-                let enlarged = self.enlarge(&cut, grid.columns.length, grid.rows.length)?;
-                canvas.add_tile(&enlarged, tile.0 * scale, x as usize * scale);
+        let (columns, rows) = (grid.columns.length, grid.rows.length);
+        let data = tiles::enlarge(&grid, scale, |(x, y)| {
+            if cancelled() {
+                return Err(PictureError::Cancelled);
             }
-            canvas.end_row(y as usize * scale);
-        }
-        Ok(Pixels { width, height, format: PixelFormat::Rgb8, data: canvas.into_picture() })
+            let (corner, size) = ((x as usize, y as usize), (columns as usize, rows as usize));
+            self.enlarge(&tiles::cut(&source, picture.width as usize, corner, size), columns, rows)
+        })?;
+        Ok(Pixels { width, height, format: PixelFormat::Rgb8, data })
     }
 
     /// Width and height of the result.

@@ -1,5 +1,6 @@
 //! Cuts a picture into overlapping tiles and puts the enlarged tiles together again, as web UIs do, so that
-//! memory is bounded by a tile and not by the picture. Pure bytes and arithmetic; knows no network.
+//! memory is bounded by a tile and not by the picture. For upscalers, and for VAEs, which enlarge latents. Pure bytes
+//! and arithmetic; knows no network.
 
 /// How a picture is cut, in pixels before enlarging.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,6 +48,31 @@ impl Grid {
     }
 }
 
+impl Spans {
+    fn end(&self) -> usize {
+        (self.starts.last().map_or(0, |start| start + self.length)) as usize
+    }
+}
+
+/// The RGB bytes of the whole, `scale` times as large as what `grid` covers. `enlarged` gives those of the tile at a
+/// corner (x, y), as much larger.
+pub(crate) fn enlarge<E>(
+    grid: &Grid,
+    scale: usize,
+    mut enlarged: impl FnMut((u32, u32)) -> Result<Vec<u8>, E>,
+) -> Result<Vec<u8>, E> {
+    let (width, height) = (grid.columns.end() * scale, grid.rows.end() * scale);
+    let (tile_width, tile_height) = (grid.columns.length as usize * scale, grid.rows.length as usize * scale);
+    let mut canvas = Canvas::new(width, height, tile_height, grid.overlap as usize * scale);
+    for &y in &grid.rows.starts {
+        for &x in &grid.columns.starts {
+            canvas.add_tile(&enlarged((x, y))?, tile_width, x as usize * scale);
+        }
+        canvas.end_row(y as usize * scale);
+    }
+    Ok(canvas.into_picture())
+}
+
 fn spans(side: u32, tile: u32, overlap: u32) -> Spans {
     if tile == 0 || side <= tile {
         return Spans { length: side, starts: vec![0] };
@@ -69,7 +95,7 @@ pub(crate) fn cut(picture: &[u8], width: usize, corner: (usize, usize), size: (u
 
 /// A picture that is being put together from enlarged tiles. Each tile fades in over its first columns and each
 /// row of tiles over its first lines; behind that the later one covers the earlier.
-pub(crate) struct Canvas {
+struct Canvas {
     width: usize,
     /// RGB of the rows of tiles that are done.
     picture: Vec<u8>,
@@ -83,7 +109,7 @@ const CHANNELS: usize = 3;
 
 impl Canvas {
     /// For a picture of `width` x `height` and tiles of `tile_height` lines, all after enlarging.
-    pub(crate) fn new(width: usize, height: usize, tile_height: usize, overlap: usize) -> Self {
+    fn new(width: usize, height: usize, tile_height: usize, overlap: usize) -> Self {
         Self {
             width,
             picture: vec![0; width * height * CHANNELS],
@@ -94,7 +120,7 @@ impl Canvas {
     }
 
     /// Puts a tile of `width` columns into the row under way, its left edge at `x`.
-    pub(crate) fn add_tile(&mut self, tile: &[u8], width: usize, x: usize) {
+    fn add_tile(&mut self, tile: &[u8], width: usize, x: usize) {
         let fade = if x == 0 { 0 } else { self.overlap };
         for line in 0..self.strip_height {
             let from = &tile[line * width * CHANNELS..][..width * CHANNELS];
@@ -106,7 +132,7 @@ impl Canvas {
     }
 
     /// Puts the row under way into the picture, its upper edge at `y`, and begins the next.
-    pub(crate) fn end_row(&mut self, y: usize) {
+    fn end_row(&mut self, y: usize) {
         let fade = if y == 0 { 0 } else { self.overlap };
         let stride = self.width * CHANNELS;
         for (line, from) in self.strip.chunks(stride).enumerate() {
@@ -114,7 +140,7 @@ impl Canvas {
         }
     }
 
-    pub(crate) fn into_picture(self) -> Vec<u8> {
+    fn into_picture(self) -> Vec<u8> {
         self.picture
     }
 }

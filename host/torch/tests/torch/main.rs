@@ -23,3 +23,4 @@ mod seamless;
 mod spellings;
 mod support;
 mod upscalers;
+mod vae_tiles;

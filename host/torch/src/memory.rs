@@ -1,0 +1,109 @@
+//! What is done when a device runs out of memory: the same work once more, in smaller parts. Called by the backend;
+//! knows neither the work nor the device.
+
+use gesso_engine::backend::BackendError;
+
+/// `run` over all items at once or, where that takes more memory than there is, over each alone. An item that does not
+/// fit alone fails alone.
+///
+/// # Errors
+/// What `run` says of all items together when it is not memory that lacks, or when there is only one.
+pub(crate) fn all_or_each<T, R>(
+    items: &[T],
+    run: impl Fn(&[T]) -> Result<Vec<R>, BackendError>,
+) -> Result<Vec<Result<R, BackendError>>, BackendError> {
+    match run(items) {
+        Err(BackendError::OutOfMemory(why)) if items.len() > 1 => {
+            tracing::warn!(
+                rows = items.len(),
+                why,
+                "out of memory; the rows of a step are computed one by one"
+            );
+            let alone = |item: &[T]| {
+                let none = || BackendError::Device("a row was computed and gave nothing".into());
+                run(item)?.pop().ok_or_else(none)
+            };
+            Ok(items.chunks(1).map(alone).collect())
+        }
+        all => Ok(all?.into_iter().map(Ok).collect()),
+    }
+}
+
+/// `whole` or, where that takes more memory than there is, `tiles`.
+///
+/// # Errors
+/// What the last of them that ran says.
+pub(crate) fn whole_or_tiles<R>(
+    whole: impl FnOnce() -> Result<R, BackendError>,
+    tiles: impl FnOnce() -> Result<R, BackendError>,
+) -> Result<R, BackendError> {
+    match whole() {
+        Err(BackendError::OutOfMemory(why)) => {
+            tracing::warn!(why, "out of memory; the picture is decoded in tiles");
+            tiles()
+        }
+        done => done,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+
+    use super::*;
+
+    fn out_of_memory<R>() -> Result<R, BackendError> {
+        Err(BackendError::OutOfMemory("fake".into()))
+    }
+
+    type Done = Result<Vec<Result<u32, BackendError>>, BackendError>;
+
+    /// Doubles numbers, at most `most` together in memory, and says what it was asked for.
+    fn run(items: &[u32], most: u32) -> (Done, Vec<Vec<u32>>) {
+        let asked = RefCell::new(Vec::new());
+        let done = all_or_each(items, |items: &[u32]| {
+            asked.borrow_mut().push(items.to_vec());
+            if items.iter().sum::<u32>() > most {
+                return out_of_memory();
+            }
+            Ok(items.iter().map(|item| item * 2).collect())
+        });
+        (done, asked.into_inner())
+    }
+
+    #[test]
+    fn rows_that_fit_together_run_together() {
+        assert_eq!(run(&[1, 2, 3], 6), (Ok(vec![Ok(2), Ok(4), Ok(6)]), vec![vec![1, 2, 3]]));
+    }
+
+    #[test]
+    fn rows_that_do_not_fit_together_run_one_by_one_and_one_too_large_fails_alone() {
+        let (done, asked) = run(&[1, 9, 3], 5);
+        assert_eq!(done, Ok(vec![Ok(2), out_of_memory(), Ok(6)]));
+        assert_eq!(asked, [vec![1, 9, 3], vec![1], vec![9], vec![3]]);
+    }
+
+    #[test]
+    fn a_single_row_is_not_tried_twice() {
+        assert_eq!(run(&[9], 5), (out_of_memory(), vec![vec![9]]));
+    }
+
+    #[test]
+    fn other_failures_are_not_tried_again() {
+        let calls = RefCell::new(0);
+        let lost = || BackendError::Device("lost".into());
+        let done = all_or_each(&[1, 2], |_: &[u32]| -> Result<Vec<u32>, _> {
+            *calls.borrow_mut() += 1;
+            Err(lost())
+        });
+        assert_eq!((done, calls.into_inner()), (Err(lost()), 1));
+        assert_eq!(whole_or_tiles(|| Err(lost()), || Ok(1)), Err(lost()));
+    }
+
+    #[test]
+    fn tiles_are_for_wholes_that_do_not_fit() {
+        assert_eq!(whole_or_tiles(|| Ok(1), || Ok(2)), Ok(1));
+        assert_eq!(whole_or_tiles(out_of_memory, || Ok(2)), Ok(2));
+        assert_eq!(whole_or_tiles::<u8>(out_of_memory, out_of_memory), out_of_memory());
+    }
+}

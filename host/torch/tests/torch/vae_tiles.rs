@@ -1,0 +1,82 @@
+//! Decoding in tiles against decoding as a whole, on the tiny VAE.
+
+use gesso_core::pixels::{PixelFormat, Pixels};
+use gesso_engine::backend::BackendError;
+use gesso_torch::{Networks, Tiling, VAE_TILING, decode_tiled};
+use tch::{Kind, Tensor};
+
+use crate::support::Archive;
+
+/// Part of the values that may be further off than [`LEVELS`].
+const FAR_MAX: f64 = 0.001;
+/// Grey levels that a tile's own normalisation may shift a value by.
+const LEVELS: u8 = 12;
+
+fn networks() -> Networks {
+    let (_folder, path) = Archive::tiny().write();
+    Networks::load(&path, Kind::Float).unwrap()
+}
+
+fn latent(rows: i64, columns: i64) -> Tensor {
+    tch::manual_seed(11);
+    Tensor::randn([1, 4, rows, columns], (Kind::Float, tch::Device::Cpu))
+}
+
+fn decode(networks: &Networks, latent: &Tensor) -> Result<Pixels, BackendError> {
+    let picture = networks.decode_latent(latent).unwrap().squeeze_dim(0).permute([1, 2, 0]);
+    let (height, width, _) = picture.size3().unwrap();
+    let bytes = ((picture + 1) / 2).clamp(0.0, 1.0) * 255.0;
+    let data = Vec::<u8>::try_from(bytes.to_kind(Kind::Uint8).flatten(0, -1)).unwrap();
+    Ok(Pixels::new(width as u32, height as u32, PixelFormat::Rgb8, data).unwrap())
+}
+
+/// Mean difference in grey levels, and the part of values that differ by more than [`LEVELS`].
+fn difference(got: &Pixels, want: &Pixels) -> (f64, f64) {
+    assert_eq!((got.width, got.height), (want.width, want.height));
+    let apart: Vec<_> = got.data.iter().zip(&want.data).map(|(got, want)| got.abs_diff(*want)).collect();
+    let count = apart.len() as f64;
+    let far = apart.iter().filter(|apart| **apart > LEVELS).count() as f64;
+    (apart.iter().map(|apart| f64::from(*apart)).sum::<f64>() / count, far / count)
+}
+
+#[test]
+fn a_latent_of_one_tile_is_decoded_as_a_whole() {
+    let networks = networks();
+    let latent = latent(24, 64);
+    let tiled = decode_tiled(&latent, VAE_TILING, false, |part| decode(&networks, part)).unwrap();
+    assert_eq!(tiled, decode(&networks, &latent).unwrap());
+}
+
+#[test]
+fn tiles_join_to_nearly_what_a_whole_decode_gives() {
+    let networks = networks();
+    let latent = latent(80, 120);
+    let whole = decode(&networks, &latent).unwrap();
+    let tiled = |tiling| decode_tiled(&latent, tiling, false, |part| decode(&networks, part)).unwrap();
+    let (mean, far) = difference(&tiled(VAE_TILING), &whole);
+    let (bare_mean, bare_far) = difference(&tiled(Tiling { overlap: 0, ..VAE_TILING }), &whole);
+    println!("mean {mean:.2}, far {far:.5}; without overlap mean {bare_mean:.2}, far {bare_far:.5}");
+    assert!(far <= FAR_MAX, "{far} of the values differ by more than {LEVELS}");
+    assert!(far < bare_far, "the overlap makes nothing better");
+}
+
+#[test]
+fn a_seamless_latent_goes_on_at_its_opposite_edges() {
+    let networks = networks().seamless().unwrap();
+    let latent = latent(16, 80);
+    let whole = decode(&networks, &latent).unwrap();
+    let tiled = |wraps| decode_tiled(&latent, VAE_TILING, wraps, |part| decode(&networks, part)).unwrap();
+    let ((mean, far), (cut_mean, cut_far)) =
+        (difference(&tiled(true), &whole), difference(&tiled(false), &whole));
+    println!("mean {mean:.2}, far {far:.5}; not wrapped mean {cut_mean:.2}, far {cut_far:.5}");
+    assert!(far < cut_far && far <= FAR_MAX, "{far} of the values differ by more than {LEVELS}");
+}
+
+#[test]
+fn a_tile_that_cannot_be_decoded_ends_the_picture() {
+    let fail = |_: &Tensor| Err(BackendError::NotANumber { step: 3 });
+    assert_eq!(
+        decode_tiled(&latent(8, 100), VAE_TILING, false, fail),
+        Err(BackendError::NotANumber { step: 3 })
+    );
+}
