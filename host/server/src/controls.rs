@@ -21,6 +21,14 @@ use crate::sources::{BACKGROUND, picture};
 
 const FIELD: &str = "alwayson_scripts";
 
+/// The units of a request.
+#[derive(Debug, Default)]
+pub(crate) struct Controls {
+    pub(crate) units: Vec<ControlUnit>,
+    /// Maps that go behind the drawn pictures, as web UIs show them.
+    pub(crate) maps: Vec<Pixels>,
+}
+
 /// Reads the units of a body into the resources of the passes they act in. Decodes and resamples: call it where blocking
 /// is allowed. `cropped` is the part of the source that is drawn and the source's size, when it is not all of it.
 pub(crate) fn read(
@@ -30,10 +38,10 @@ pub(crate) fn read(
     limits: DecodeLimits,
     cropped: Option<(Rect, (u32, u32))>,
     found: &mut Found,
-) -> Result<Vec<ControlUnit>, AppError> {
+) -> Result<Controls, AppError> {
     let inputs = control::units(body).map_err(AppError::Invalid)?;
-    let mut units = Vec::with_capacity(inputs.len());
-    for ControlInput { unit, image, region } in inputs {
+    let mut controls = Controls::default();
+    for ControlInput { unit, image, region, save_map } in inputs {
         let file = catalogue
             .find(Kind::Control, &unit.model)
             .map_err(|error| AppError::invalid(FIELD, format!("ControlNet: {error}")))?;
@@ -66,9 +74,12 @@ pub(crate) fn read(
             let region = region.as_ref().map(to_gray).transpose().map_err(unfit)?.map(Arc::new);
             control.push(ControlUse { file: file.clone(), unit: unit.clone(), hint, region });
         }
-        units.push(unit);
+        if save_map {
+            controls.maps.push(map);
+        }
+        controls.units.push(unit);
     }
-    Ok(units)
+    Ok(controls)
 }
 
 fn decode(value: Option<Value>, limits: DecodeLimits) -> Result<Option<Pixels>, AppError> {

@@ -3,7 +3,6 @@
 
 use std::time::Instant;
 
-use gesso_core::control::ControlUnit;
 use gesso_core::infotext;
 use gesso_core::pixels::Pixels;
 use gesso_core::request::GenerateRequest;
@@ -16,7 +15,7 @@ use serde_json::{Map, Value, json};
 use crate::app::{App, VERSION};
 use crate::blocking::blocking;
 use crate::catalogue::Checkpoint;
-use crate::controls;
+use crate::controls::{self, Controls};
 use crate::error::AppError;
 use crate::http::wire::{generate, img2img, info};
 use crate::png_file;
@@ -64,8 +63,9 @@ pub(crate) async fn draw(
     running.show(job.progress());
     let drawn = job.finish().await.map_err(engine_failed)?;
     let seconds = began.elapsed().as_secs_f64();
-    let (prepared, drawn) = finish(prepared, drawn, request.batch_size).await?;
-    let drawn = app.plugins.after(&call, &before.params, drawn).await?;
+    let (mut prepared, drawn) = finish(prepared, drawn, request.batch_size).await?;
+    let mut drawn = app.plugins.after(&call, &before.params, drawn).await?;
+    drawn.append(&mut prepared.control.maps);
     if cancel.is_cancelled() {
         return Err(AppError::Cancelled);
     }
@@ -76,7 +76,7 @@ pub(crate) async fn draw(
 struct Prepared {
     checkpoint: Checkpoint,
     found: Found,
-    control: Vec<ControlUnit>,
+    control: Controls,
     sources: Option<Sources>,
 }
 
@@ -138,7 +138,7 @@ async fn store(
         model_hash: checkpoint.short_hash(),
         vae_name: found.vae.as_ref().map(|vae| vae.name.as_str()),
         lora_hashes: &found.lora_hashes,
-        control,
+        control: &control.units,
         version: VERSION,
     };
     let infotexts: Vec<String> =

@@ -20,6 +20,8 @@ pub(crate) struct ControlInput {
     pub(crate) image: Option<String>,
     /// Where the unit acts.
     pub(crate) region: Option<String>,
+    /// Whether the map is among the pictures of the reply.
+    pub(crate) save_map: bool,
 }
 
 /// The units that act; all problems of all of them otherwise.
@@ -100,7 +102,13 @@ impl Unit<'_> {
         for problem in unit.problems() {
             self.refuse(problems, &problem.message);
         }
-        Some(ControlInput { unit, image, region: self.text(&["effective_region_mask"]) })
+        let save_map = self.get(&["save_detected_map"]).and_then(boolean).and_then(|flag| flag.as_bool());
+        Some(ControlInput {
+            unit,
+            image,
+            region: self.text(&["effective_region_mask"]),
+            save_map: save_map.unwrap_or(true),
+        })
     }
 
     fn get(&self, names: &[&str]) -> Option<&Value> {
