@@ -9,6 +9,7 @@ use gesso_core::hires::LatentUpscaler;
 use gesso_core::request::{GenerateRequest, NoiseSource};
 use gesso_core::sampler::Sampler;
 use gesso_core::schedule::Scheduler;
+use gesso_torch::Upscaler;
 use serde_json::{Map, Value, json};
 
 use crate::app::App;
@@ -104,13 +105,27 @@ pub(crate) async fn latent_upscale_modes() -> Json<Value> {
 /// What enlarges pictures: filters first, then the networks in the models folder.
 #[utoipa::path(get, path = "/sdapi/v1/upscalers", tag = "web UI", responses((status = 200, description = "name, model_name, model_path, model_url, scale")))]
 pub(crate) async fn upscalers(State(app): State<Arc<App>>) -> Result<Json<Value>, WebUiFailure> {
-    let entry = |name: &str, model: Option<&str>| json!({"name": name, "model_name": model, "model_path": model, "model_url": null, "scale": 4});
-    let mut list: Vec<_> = ["None", "Lanczos", "Nearest"].iter().map(|name| entry(name, None)).collect();
-    list.extend(
-        files(&app, Kind::Upscaler).await?.iter().map(|found| entry(&found.stem, Some(&found.file_name))),
-    );
+    let entry = |name: &str, model: Option<&str>, scale: u32| json!({"name": name, "model_name": model, "model_path": model, "model_url": null, "scale": scale});
+    let mut list: Vec<_> =
+        ["None", "Lanczos", "Nearest"].iter().map(|name| entry(name, None, FILTER_SCALE)).collect();
+    let files = files(&app, Kind::Upscaler).await?;
+    // The blocking pool: the heads of files.
+    let networks = blocking(move || {
+        let entry = |found: &Found| match Upscaler::scale_of(&found.path) {
+            Ok(scale) => Some(entry(&found.stem, Some(&found.file_name), scale)),
+            Err(error) => {
+                tracing::warn!(%error, "skipping an unusable upscaler");
+                None
+            }
+        };
+        files.iter().filter_map(entry).collect::<Vec<_>>()
+    });
+    list.extend(networks.await?);
     Ok(Json(list.into()))
 }
+
+/// Filters have no scale of their own; web UIs say this.
+const FILTER_SCALE: u32 = 4;
 
 /// The VAEs that can stand in for a checkpoint's own.
 #[utoipa::path(get, path = "/sdapi/v1/sd-vae", tag = "web UI", responses((status = 200, description = "model_name, filename")))]
