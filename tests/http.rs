@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod drawing;
+mod extras;
 mod operators;
 mod serverless;
 mod webui;

@@ -125,7 +125,7 @@ fn check_scripts(app: &App, body: &Map<String, Value>) -> Result<(), AppError> {
 }
 
 /// 22 letters and digits: 130 bits, so that nobody guesses another's task.
-fn random_id() -> Result<TaskId, AppError> {
+pub(crate) fn random_id() -> Result<TaskId, AppError> {
     let text: String = rand::rng().sample_iter(rand::distr::Alphanumeric).take(22).map(char::from).collect();
     TaskId::parse(&text).map_err(|error| AppError::Internal(error.to_string()))
 }

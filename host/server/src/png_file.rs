@@ -1,9 +1,16 @@
-//! PNG files with their infotext, as every tool of the field reads them: a text chunk named `parameters`.
+//! PNG files with their infotext, as every tool of the field reads them: a text chunk named `parameters`, and
+//! `postprocessing` for what was done to a picture afterwards. Reading them back is [`crate::picture_texts`].
 
 use gesso_core::pixels::{PixelFormat, Pixels};
 
-/// Encodes `pixels`; the text goes into a tEXt chunk, or an iTXt one when it is not Latin-1.
+/// Encodes `pixels` with how they were drawn.
 pub(crate) fn encode(pixels: &Pixels, infotext: &str) -> Result<Vec<u8>, png::EncodingError> {
+    encode_with(pixels, &[("parameters", infotext)])
+}
+
+/// Encodes `pixels` with texts by keyword, leaving out empty ones. A text goes into a tEXt chunk, or an iTXt one when
+/// it is not Latin-1.
+pub(crate) fn encode_with(pixels: &Pixels, texts: &[(&str, &str)]) -> Result<Vec<u8>, png::EncodingError> {
     let mut bytes = Vec::new();
     let mut encoder = png::Encoder::new(&mut bytes, pixels.width, pixels.height);
     encoder.set_depth(png::BitDepth::Eight);
@@ -12,11 +19,11 @@ pub(crate) fn encode(pixels: &Pixels, infotext: &str) -> Result<Vec<u8>, png::En
         PixelFormat::Rgb8 => png::ColorType::Rgb,
         PixelFormat::Rgba8 => png::ColorType::Rgba,
     });
-    if !infotext.is_empty() {
-        if infotext.chars().all(|letter| u32::from(letter) < 256 && letter != '\0') {
-            encoder.add_text_chunk("parameters".into(), infotext.into())?;
+    for (keyword, text) in texts.iter().filter(|(_, text)| !text.is_empty()) {
+        if text.chars().all(|letter| u32::from(letter) < 256 && letter != '\0') {
+            encoder.add_text_chunk((*keyword).into(), (*text).into())?;
         } else {
-            encoder.add_itxt_chunk("parameters".into(), infotext.into())?;
+            encoder.add_itxt_chunk((*keyword).into(), (*text).into())?;
         }
     }
     let mut writer = encoder.write_header()?;

@@ -161,8 +161,19 @@ pub(crate) fn picture(
     let Some(text) = value.as_str() else {
         return Err(AppError::invalid(field, format!("{field} must hold pictures as base64 text")));
     };
-    let bytes =
-        picture_bytes(text, limits.bytes_max).map_err(|error| AppError::invalid(field, error.to_string()))?;
-    let Some(bytes) = bytes else { return Ok(None) };
-    decode(&bytes, &limits).map(Some).map_err(|error| AppError::invalid(field, error.to_string()))
+    file(field, text, limits)?.map(|bytes| pixels(field, &bytes, limits)).transpose()
+}
+
+/// The encoded picture that a text stands for; `None` for an empty one.
+pub(crate) fn file(
+    field: &'static str,
+    text: &str,
+    limits: DecodeLimits,
+) -> Result<Option<Vec<u8>>, AppError> {
+    picture_bytes(text, limits.bytes_max).map_err(|error| AppError::invalid(field, error.to_string()))
+}
+
+/// An encoded picture, decoded.
+pub(crate) fn pixels(field: &'static str, file: &[u8], limits: DecodeLimits) -> Result<Pixels, AppError> {
+    decode(file, &limits).map_err(|error| AppError::invalid(field, error.to_string()))
 }

@@ -84,6 +84,13 @@ pub(super) struct RunningJob<B: Backend> {
     caller: Caller,
 }
 
+/// A drawing whose pictures are set up, before anybody is told.
+pub(super) struct Begun<B: Backend> {
+    passes: Passes,
+    first: OpenPass<B::Pass>,
+    lanes: Vec<Lane<B::Sample>>,
+}
+
 /// The owner thread's end of a job's channels.
 #[derive(Debug)]
 pub(super) struct Caller {
@@ -112,12 +119,12 @@ impl Caller {
 }
 
 impl<B: Backend> RunningJob<B> {
-    /// Opens the first pass and a lane for every picture. `Err` gives the caller back, to be told.
+    /// Opens the first pass and a lane for every picture.
     pub(super) fn begin(
         backend: &mut B,
         passes: Passes,
         caller: &Caller,
-    ) -> Result<(Passes, OpenPass<B::Pass>, Vec<Lane<B::Sample>>), JobError> {
+    ) -> Result<Begun<B>, JobError> {
         let spec = passes.spec(Stage::First).ok_or(JobError::ShutDown)?;
         let open = backend.open_pass(&spec)?;
         let mut lanes = Vec::new();
@@ -125,11 +132,11 @@ impl<B: Backend> RunningJob<B> {
             let fresh = Origin::Fresh { picture: image % passes.request().batch_size };
             lanes.push(lane(backend, &passes, &open, Stage::First, (image, 0), fresh, caller)?);
         }
-        Ok((passes, open, lanes))
+        Ok(Begun { passes, first: open, lanes })
     }
 
     pub(super) fn new(
-        (passes, first, mut lanes): (Passes, OpenPass<B::Pass>, Vec<Lane<B::Sample>>),
+        Begun { passes, first, mut lanes }: Begun<B>,
         caller: Caller,
         priority: i32,
         (arrival, arrived): (u64, Duration),

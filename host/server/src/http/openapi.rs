@@ -3,8 +3,10 @@
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
-use super::routes::{files, health, plugins, serverless, webui, webui_lists};
-use super::wire::schema::{Img2ImgBody, Txt2ImgBody};
+use super::routes::{files, health, plugins, serverless, webui, webui_extras, webui_lists};
+use super::wire::schema::{
+    ExtraBatchImagesBody, ExtraSingleImageBody, Img2ImgBody, PngInfoBody, Txt2ImgBody,
+};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -14,6 +16,7 @@ use super::wire::schema::{Img2ImgBody, Txt2ImgBody};
         serverless::txt2img, serverless::img2img, serverless::result, serverless::progress, serverless::cancellation,
         serverless::models,
         webui::txt2img, webui::img2img, webui::progress, webui::interrupt,
+        webui_extras::extra_single_image, webui_extras::extra_batch_images, webui_extras::png_info,
         webui_lists::sd_models, webui_lists::samplers, webui_lists::schedulers, webui_lists::options,
         webui_lists::scripts, webui_lists::latent_upscale_modes, webui_lists::upscalers, webui_lists::sd_vae,
         webui_lists::loras, webui_lists::hypernetworks,
@@ -21,7 +24,9 @@ use super::wire::schema::{Img2ImgBody, Txt2ImgBody};
         plugins::list, plugins::show, plugins::install, plugins::remove, plugins::rollback, plugins::grant, plugins::logs,
         health::live, health::ready, health::metrics,
     ),
-    components(schemas(Txt2ImgBody, Img2ImgBody, plugins::GrantBody)),
+    components(schemas(
+        Txt2ImgBody, Img2ImgBody, ExtraSingleImageBody, ExtraBatchImagesBody, PngInfoBody, plugins::GrantBody,
+    )),
 )]
 struct Document;
 

@@ -13,7 +13,7 @@ use serde_json::json;
 use tower_http::catch_panic::CatchPanicLayer;
 use utoipa_swagger_ui::SwaggerUi;
 
-use super::routes::{extensions, files, health, plugins, serverless, webui, webui_lists};
+use super::routes::{extensions, files, health, plugins, serverless, webui, webui_extras, webui_lists};
 use super::{openapi, request_id};
 use crate::app::App;
 
@@ -31,6 +31,9 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         // Applications: the web UI's API.
         .route("/sdapi/v1/txt2img", post(webui::txt2img))
         .route("/sdapi/v1/img2img", post(webui::img2img))
+        .route("/sdapi/v1/extra-single-image", post(webui_extras::extra_single_image))
+        .route("/sdapi/v1/extra-batch-images", post(webui_extras::extra_batch_images))
+        .route("/sdapi/v1/png-info", post(webui_extras::png_info))
         .route("/sdapi/v1/progress", get(webui::progress))
         .route("/sdapi/v1/interrupt", post(webui::interrupt))
         .route("/sdapi/v1/sd-models", get(webui_lists::sd_models))

@@ -6,4 +6,5 @@ pub(crate) mod health;
 pub(crate) mod plugins;
 pub(crate) mod serverless;
 pub(crate) mod webui;
+pub(crate) mod webui_extras;
 pub(crate) mod webui_lists;

@@ -1,6 +1,7 @@
 //! Bodies as they cross the wire, and nothing else: each converts to and from the words of `gesso-core`.
 
 pub(crate) mod control;
+pub(crate) mod extras;
 pub(crate) mod fields;
 pub(crate) mod generate;
 pub(crate) mod img2img;

@@ -130,6 +130,8 @@ pub(crate) async fn interrupt(State(app): State<Arc<App>>) -> Result<Json<Value>
             Ok(_) | Err(AppError::Conflict(_) | AppError::NotFound(_)) => {}
             Err(error) => return Err(error.into()),
         }
+        // What is no task of the store, such as extras, has nothing but this flag.
+        running.cancel.cancel();
     }
     Ok(Json(json!({})))
 }

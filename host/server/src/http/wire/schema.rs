@@ -1,9 +1,10 @@
-//! The schemas of the drawing bodies for the OpenAPI document, from the same tables that read the bodies.
+//! The schemas of the bodies of the web UI's fields for the OpenAPI document, from the same tables that read the bodies.
 
 use utoipa::openapi::{ArrayBuilder, ObjectBuilder, RefOr, Schema, Type};
 use utoipa::{PartialSchema, ToSchema};
 
-use super::fields::Kind;
+use super::extras::Extras;
+use super::fields::{Field, Kind};
 use super::generate::Drawing;
 
 /// The body of both text-to-image routes.
@@ -38,6 +39,64 @@ impl ToSchema for Img2ImgBody {
     }
 }
 
+/// The body that enlarges one picture.
+#[derive(Debug)]
+pub(crate) struct ExtraSingleImageBody;
+
+/// The body that enlarges several pictures.
+#[derive(Debug)]
+pub(crate) struct ExtraBatchImagesBody;
+
+/// The body that asks how a picture was drawn.
+#[derive(Debug)]
+pub(crate) struct PngInfoBody;
+
+impl PartialSchema for ExtraSingleImageBody {
+    fn schema() -> RefOr<Schema> {
+        extras(Extras::Single)
+    }
+}
+
+impl ToSchema for ExtraSingleImageBody {
+    fn name() -> std::borrow::Cow<'static, str> {
+        "ExtraSingleImageBody".into()
+    }
+}
+
+impl PartialSchema for ExtraBatchImagesBody {
+    fn schema() -> RefOr<Schema> {
+        extras(Extras::Batch)
+    }
+}
+
+impl ToSchema for ExtraBatchImagesBody {
+    fn name() -> std::borrow::Cow<'static, str> {
+        "ExtraBatchImagesBody".into()
+    }
+}
+
+impl PartialSchema for PngInfoBody {
+    fn schema() -> RefOr<Schema> {
+        let image = field_schema(Kind::Text(""), "The picture's file, base64 or data URI.");
+        ObjectBuilder::new().property("image", image).into()
+    }
+}
+
+impl ToSchema for PngInfoBody {
+    fn name() -> std::borrow::Cow<'static, str> {
+        "PngInfoBody".into()
+    }
+}
+
+fn extras(extras: Extras) -> RefOr<Schema> {
+    let description = "Numbers may come as strings, null is the default, and unknown fields are ignored.";
+    with_fields(ObjectBuilder::new().description(Some(description)), extras.fields()).into()
+}
+
+fn with_fields(object: ObjectBuilder, fields: impl Iterator<Item = &'static Field>) -> ObjectBuilder {
+    fields.fold(object, |object, field| object.property(field.name, field_schema(field.kind, field.doc)))
+}
+
 fn body(drawing: Drawing) -> RefOr<Schema> {
     let name = drawing.as_str();
     let mut object = ObjectBuilder::new().description(Some(format!(
@@ -50,10 +109,7 @@ fn body(drawing: Drawing) -> RefOr<Schema> {
             .schema_type(Type::String)
             .description(Some(format!("The checkpoint; required by POST /{name} only."))),
     );
-    for field in drawing.fields() {
-        object = object.property(field.name, field_schema(field.kind, field.doc));
-    }
-    object.into()
+    with_fields(object, drawing.fields()).into()
 }
 
 fn field_schema(kind: Kind, doc: &str) -> RefOr<Schema> {

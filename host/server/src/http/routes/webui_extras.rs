@@ -1,0 +1,120 @@
+//! The web UI's dialect: pictures that are there already, enlarged or asked how they were drawn.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use gesso_core::infotext::Infotext;
+use serde_json::{Map, Value, json};
+
+use crate::app::App;
+use crate::blocking::blocking;
+use crate::error::AppError;
+use crate::extras;
+use crate::http::error::WebUiFailure;
+use crate::http::extract::WebUiObject;
+use crate::http::wire::extras::Extras;
+use crate::http::wire::schema::{ExtraBatchImagesBody, ExtraSingleImageBody, PngInfoBody};
+use crate::{picture_texts, sources};
+
+/// Enlarges one picture and answers with it; nothing is stored.
+#[utoipa::path(post, path = "/sdapi/v1/extra-single-image", tag = "web UI", request_body = ExtraSingleImageBody,
+    responses((status = 200, description = "html_info, image (base64 PNG)"),
+              (status = 422, description = "Every problem of the body"),
+              (status = 429, description = "The engine has enough to do")))]
+pub(crate) async fn extra_single_image(
+    State(app): State<Arc<App>>,
+    WebUiObject(body): WebUiObject,
+) -> Result<Json<Value>, WebUiFailure> {
+    let (html_info, mut images) = process(&app, Extras::Single, &body).await?;
+    Ok(Json(json!({"html_info": html_info, "image": images.pop()})))
+}
+
+/// Enlarges pictures one after the other and answers with all of them; nothing is stored.
+#[utoipa::path(post, path = "/sdapi/v1/extra-batch-images", tag = "web UI", request_body = ExtraBatchImagesBody,
+    responses((status = 200, description = "html_info (of the last picture), images (base64 PNG)"),
+              (status = 422, description = "Every problem of the body"),
+              (status = 429, description = "The engine has enough to do")))]
+pub(crate) async fn extra_batch_images(
+    State(app): State<Arc<App>>,
+    WebUiObject(body): WebUiObject,
+) -> Result<Json<Value>, WebUiFailure> {
+    let (html_info, images) = process(&app, Extras::Batch, &body).await?;
+    Ok(Json(json!({"html_info": html_info, "images": images})))
+}
+
+async fn process(
+    app: &App,
+    extras: Extras,
+    body: &Map<String, Value>,
+) -> Result<(String, Vec<String>), AppError> {
+    let request = extras.read(body, &app.limits).map_err(AppError::Invalid)?;
+    let processed = extras::process(app, request).await?;
+    let images = processed.files.iter().map(|file| BASE64_STANDARD.encode(file)).collect();
+    Ok((html(&processed.infotext), images))
+}
+
+/// A paragraph of text, as the web UI shows it.
+fn html(text: &str) -> String {
+    let mut html = String::from("<p>");
+    for letter in text.chars() {
+        match letter {
+            '&' => html.push_str("&amp;"),
+            '<' => html.push_str("&lt;"),
+            '>' => html.push_str("&gt;"),
+            '"' => html.push_str("&quot;"),
+            '\'' => html.push_str("&#x27;"),
+            '\n' => html.push_str("<br>\n"),
+            other => html.push(other),
+        }
+    }
+    html.push_str("</p>");
+    html
+}
+
+/// What a picture says about how it was drawn: a PNG's texts, or the EXIF user comment of a JPEG or WebP.
+#[utoipa::path(post, path = "/sdapi/v1/png-info", tag = "web UI", request_body = PngInfoBody,
+    responses((status = 200, description = "info (infotext, empty when there is none), items (other texts), parameters (the infotext in parts)"),
+              (status = 422, description = "image is no picture")))]
+pub(crate) async fn png_info(
+    State(app): State<Arc<App>>,
+    WebUiObject(body): WebUiObject,
+) -> Result<Json<Value>, WebUiFailure> {
+    let limits = app.source_limits().decode;
+    // The blocking pool: decoding and unpacking.
+    let texts = blocking(move || {
+        let text = body.get("image").and_then(Value::as_str).unwrap_or_default();
+        let file = sources::file("image", text, limits)?;
+        let file =
+            file.ok_or_else(|| AppError::invalid("image", "image must hold a picture as base64 text"))?;
+        // Only what is a picture as a whole is asked for its words.
+        sources::pixels("image", &file, limits)?;
+        Ok::<_, AppError>(picture_texts::read(&file))
+    });
+    let texts = texts.await??;
+    let info = texts.infotext.unwrap_or_default();
+    let parameters: Map<String, Value> = match info.as_str() {
+        "" => Map::new(),
+        info => Infotext::parse(info)
+            .web_ui_parameters()
+            .into_iter()
+            .map(|(key, value)| (key, value.into()))
+            .collect(),
+    };
+    let items: Map<String, Value> =
+        texts.items.into_iter().map(|(keyword, text)| (keyword, text.into())).collect();
+    Ok(Json(json!({"info": info, "items": items, "parameters": parameters})))
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn names_of_files_cannot_write_html() {
+        assert_eq!(
+            super::html("a: <b> & 'c'\n\"d\""),
+            "<p>a: &lt;b&gt; &amp; &#x27;c&#x27;<br>\n&quot;d&quot;</p>"
+        );
+    }
+}
