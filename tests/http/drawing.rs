@@ -35,7 +35,9 @@ fn png(width: u32, height: u32, paint: impl Fn(u32, u32) -> [u8; 3]) -> String {
 }
 
 fn striped(width: u32, height: u32) -> String {
-    png(width, height, |x, y| [(x * 4) as u8, (y * 4) as u8, if (x / 8) % 2 == 0 { 200 } else { 40 }])
+    png(width, height, |x, y| {
+        [(x * 4) as u8, (y * 4) as u8, if (x / 8).is_multiple_of(2) { 200 } else { 40 }]
+    })
 }
 
 /// Mean difference of two pictures in grey levels.
@@ -134,7 +136,8 @@ fn inpainting_leaves_what_is_not_masked_as_it_was() {
         body.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
         let (picture, _) = draw(&server, "img2img", body);
         let at = |x: usize, y: usize| &picture.data[(y * 64 + x) * 3..][..3];
-        let was = |x: u32, y: u32| [(x * 4) as u8, (y * 4) as u8, if (x / 8) % 2 == 0 { 200 } else { 40 }];
+        let was =
+            |x: u32, y: u32| [(x * 4) as u8, (y * 4) as u8, if (x / 8).is_multiple_of(2) { 200 } else { 40 }];
         for (x, y) in [(24, 0), (40, 33), (63, 63)] {
             assert_eq!(at(x, y), was(x as u32, y as u32), "{extra} at {x}, {y}");
         }

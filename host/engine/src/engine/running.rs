@@ -120,11 +120,7 @@ impl Caller {
 
 impl<B: Backend> RunningJob<B> {
     /// Opens the first pass and a lane for every picture.
-    pub(super) fn begin(
-        backend: &mut B,
-        passes: Passes,
-        caller: &Caller,
-    ) -> Result<Begun<B>, JobError> {
+    pub(super) fn begin(backend: &mut B, passes: Passes, caller: &Caller) -> Result<Begun<B>, JobError> {
         let spec = passes.spec(Stage::First).ok_or(JobError::ShutDown)?;
         let open = backend.open_pass(&spec)?;
         let mut lanes = Vec::new();
