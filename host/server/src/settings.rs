@@ -37,6 +37,9 @@ pub(crate) struct Settings {
     pub(crate) threads: usize,
     /// Checkpoints kept in memory.
     pub(crate) resident_models: usize,
+    /// Bytes that checkpoints in memory may take together, with the LoRAs laid over them; 0 is half of the machine's
+    /// memory. The one in use is kept whatever it takes.
+    pub(crate) resident_bytes_max: u64,
     /// Default source of noise: NV or CPU.
     pub(crate) randn_source: String,
     /// What URLs to this server begin with, when a proxy stands before it; unset is http:// and the host that the
@@ -119,6 +122,7 @@ impl Default for Settings {
             dtype: "auto".into(),
             threads: 0,
             resident_models: 2,
+            resident_bytes_max: 0,
             randn_source: "NV".into(),
             public_url: None,
             signed_url_seconds: 3600,

@@ -117,6 +117,7 @@ pub(crate) async fn open_engine(settings: &Settings) -> Result<(Engine, EngineHa
             _ => DtypeChoice::Auto,
         },
         resident_models: settings.resident_models,
+        resident_bytes_max: settings.resident_bytes_max,
     };
     let engine = EngineSettings::default();
     let engine = EngineSettings { max_jobs: engine.max_jobs.max(settings.concurrent_tasks), ..engine };

@@ -20,6 +20,7 @@ use crate::enlarge;
 use crate::error::{LoadError, Problem};
 use crate::guidance::{self, Asked};
 use crate::latent::Latents;
+use crate::machine_memory;
 use crate::memory;
 use crate::open_pass;
 
@@ -43,11 +44,14 @@ pub struct TorchSettings {
     pub dtype: DtypeChoice,
     /// Models kept in memory; 0 is taken as 1.
     pub resident_models: usize,
+    /// Bytes that models in memory may take together, with what is laid over them; tensors that several share count once.
+    /// One model is kept whatever it takes. 0 is half of the machine's memory.
+    pub resident_bytes_max: u64,
 }
 
 impl Default for TorchSettings {
     fn default() -> Self {
-        Self { threads: 0, dtype: DtypeChoice::Auto, resident_models: 1 }
+        Self { threads: 0, dtype: DtypeChoice::Auto, resident_models: 1, resident_bytes_max: 0 }
     }
 }
 
@@ -58,6 +62,7 @@ pub enum DtypeChoice {
     #[default]
     Auto,
     F32,
+    /// Has the range of f32, so a picture that turns into NaN here turns into NaN there, and none is tried again.
     Bf16,
 }
 
@@ -75,7 +80,11 @@ impl TorchBackend {
     pub fn open(settings: TorchSettings) -> Result<Self, BackendError> {
         device::set_threads(settings.threads);
         let unet_kind = device::unet_kind(settings.dtype).map_err(device_error)?;
-        let resident = Resident::new(settings.resident_models, unet_kind);
+        let bytes_max = match settings.resident_bytes_max {
+            0 => machine_memory::total().map_or(u64::MAX, |total| total / 2),
+            bytes => bytes,
+        };
+        let resident = Resident::new(settings.resident_models, bytes_max, unet_kind);
         Ok(Self { resident, conditioner: Conditioner::new() })
     }
 }

@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::rc::Rc;
 
 use tch::{Kind, TchError, Tensor};
 
@@ -12,12 +13,13 @@ use crate::error::{LoadError, Problem};
 use crate::facts::{Declared, ModelFacts};
 use crate::header::Header;
 use crate::layout::{Layout, TEXT, UNET, VAE};
+use crate::model_cache::Held;
 use crate::models::clip::TextEncoder;
 use crate::models::unet::context::{Context, ContextMap};
 use crate::models::unet::{Extras, UNet};
 use crate::models::vae::Vae;
 use crate::outline::Outline;
-use crate::stored::Catalogue;
+use crate::stored::{Catalogue, Stored};
 use crate::tensor_file;
 use crate::tensors::Tensors;
 use crate::weights::{Padding, Weights};
@@ -45,7 +47,16 @@ impl Networks {
     /// # Errors
     /// The first thing about the file that does not fit, with its key.
     pub fn load(path: &Path, unet_kind: Kind) -> Result<Self, LoadError> {
-        Checkpoint::open(path)?.build(unet_kind)
+        Self::load_beside(path, unet_kind, &[])
+    }
+
+    /// [`Networks::load`], sharing each tensor that equals the one of the same name in `resident`. Checkpoints that were
+    /// trained from one another often have the text encoder or the VAE in common.
+    ///
+    /// # Errors
+    /// As [`Networks::load`].
+    pub fn load_beside(path: &Path, unet_kind: Kind, resident: &[Rc<Self>]) -> Result<Self, LoadError> {
+        Checkpoint::open(path)?.build(unet_kind, resident)
     }
 
     /// What a sampler must know of the model.
@@ -184,6 +195,15 @@ impl Networks {
     }
 }
 
+impl Held for Networks {
+    fn pieces(&self) -> impl Iterator<Item = (usize, u64)> {
+        self.tensors.named.values().map(|tensor| {
+            let bytes = tensor.numel() * tensor.kind().elt_size_in_bytes();
+            (tensor.data_ptr() as usize, bytes as u64)
+        })
+    }
+}
+
 /// A model that was found good by its outline; its files are still open.
 pub(crate) struct Checkpoint<'a> {
     path: &'a Path,
@@ -207,11 +227,24 @@ impl<'a> Checkpoint<'a> {
         open().map_err(|problem: Problem| problem.of(path))
     }
 
-    /// Reads the tensors and closes the files.
-    pub(crate) fn build(self, unet_kind: Kind) -> Result<Networks, LoadError> {
+    /// Bytes that the networks' tensors take in memory when none is shared.
+    pub(crate) fn bytes(&self, unet_kind: Kind) -> u64 {
+        let bytes = |(name, stored): (&String, &Stored)| {
+            let elements =
+                stored.shape().iter().fold(1u64, |product, size| product.saturating_mul(*size as u64));
+            elements.saturating_mul(kind_of(name, unet_kind).elt_size_in_bytes() as u64)
+        };
+        self.catalogue.tensors.iter().map(bytes).fold(0, u64::saturating_add)
+    }
+
+    /// Reads the tensors, but shares those that `resident` has already, and closes the files.
+    pub(crate) fn build(self, unet_kind: Kind, resident: &[Rc<Networks>]) -> Result<Networks, LoadError> {
         let _guard = tch::no_grad_guard();
         let build = || {
-            let tensors = self.catalogue.read(|name| Some(kind_of(name, unet_kind)))?;
+            // One by one, so that what is shared is never in memory twice but for one tensor.
+            let tensors = self.catalogue.read_each(|name, tensor| {
+                resident_or_new(resident, name, tensor.f_to_kind(kind_of(name, unet_kind))?)
+            })?;
             Networks::build(tensors, &self.layout, self.facts, unet_kind, Padding::Zeros)
         };
         build().map_err(|problem| problem.of(self.path))
@@ -274,6 +307,18 @@ fn today(name: &str) -> Option<String> {
     let rest = name.strip_prefix(TEXT_OLD)?;
     let is_text = TEXT_PARTS.iter().any(|part| rest.starts_with(part));
     is_text.then(|| format!("{TEXT}{rest}"))
+}
+
+/// The tensor of that name in `resident` that equals `tensor`, or else `tensor` itself. Comparing ends at the first
+/// numbers that differ, so it costs the time of reading what is shared once from memory, and unlike a hash nothing for
+/// checkpoints that have nothing in common.
+fn resident_or_new(resident: &[Rc<Networks>], name: &str, tensor: Tensor) -> Result<Tensor, TchError> {
+    for known in resident.iter().filter_map(|networks| networks.tensors.get(name)) {
+        if known.kind() == tensor.kind() && known.size() == tensor.size() && known.f_equal(&tensor)? {
+            return Ok(known.shallow_clone());
+        }
+    }
+    Ok(tensor)
 }
 
 /// The kind that the network of a tensor computes in.

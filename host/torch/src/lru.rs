@@ -28,6 +28,28 @@ impl<K: PartialEq, V: Clone> Lru<K, V> {
         }
     }
 
+    pub(crate) fn contains(&self, key: &K) -> bool {
+        self.entries.iter().any(|(known, _)| known == key)
+    }
+
+    /// The values, the one unused longest first.
+    pub(crate) fn values(&self) -> impl Iterator<Item = &V> {
+        self.entries.iter().map(|(_, value)| value)
+    }
+
+    /// Drops the entry unused longest; `false` where there is none.
+    pub(crate) fn drop_oldest(&mut self) -> bool {
+        let is_some = !self.entries.is_empty();
+        if is_some {
+            self.entries.remove(0);
+        }
+        is_some
+    }
+
+    pub(crate) fn retain(&mut self, stays: impl Fn(&K) -> bool) {
+        self.entries.retain(|(key, _)| stays(key));
+    }
+
     pub(crate) fn insert(&mut self, key: K, value: V) {
         self.entries.retain(|(known, _)| *known != key);
         self.make_room();

@@ -16,12 +16,13 @@ use crate::embedding::Embedding;
 use crate::hypernetwork::{Hypernetwork, HypernetworkError};
 use crate::lora::{self, BlockWeights, LoraFile};
 use crate::lru::Lru;
+use crate::model_cache::{ModelCache, VariantKey};
 use crate::models::unet::context::ContextMap;
 use crate::tensors::Tensors;
 use crate::upscale::{ChannelOrder, PictureError, Upscaler};
 
-/// Variants kept beside those that pictures in flight hold. One takes what its LoRAs change: up to the UNet's size.
-const VARIANTS_KEPT: usize = 2;
+/// VAE files kept; 335 MB each.
+const VAES_KEPT: usize = 2;
 /// LoRAs kept; 10 to 200 MB each.
 const LORAS_KEPT: usize = 4;
 /// Textual inversions kept, of which each is some KB.
@@ -34,9 +35,7 @@ const UPSCALERS_KEPT: usize = 2;
 
 /// The caches. One for a device.
 pub(crate) struct Resident {
-    checkpoints: Lru<Arc<ModelFile>, Rc<Networks>>,
-    /// By what is laid over the checkpoint, and whether edges join.
-    variants: Lru<(Arc<ModelFile>, String, bool), Rc<Networks>>,
+    models: ModelCache<Networks>,
     vaes: Lru<Arc<ModelFile>, Rc<Tensors>>,
     loras: Lru<Arc<ModelFile>, Rc<LoraFile>>,
     /// What LoRAs bring along, which must not cost reading them again.
@@ -51,12 +50,11 @@ pub(crate) struct Resident {
 }
 
 impl Resident {
-    /// Keeps `checkpoints` of them, and computes their UNets in `unet_kind`.
-    pub(crate) fn new(checkpoints: usize, unet_kind: Kind) -> Self {
+    /// Keeps `checkpoints` of them in `bytes_max`, their variants included, and computes their UNets in `unet_kind`.
+    pub(crate) fn new(checkpoints: usize, bytes_max: u64, unet_kind: Kind) -> Self {
         Self {
-            checkpoints: Lru::new(checkpoints),
-            variants: Lru::new(VARIANTS_KEPT),
-            vaes: Lru::new(VARIANTS_KEPT),
+            models: ModelCache::new(checkpoints, bytes_max),
+            vaes: Lru::new(VAES_KEPT),
             loras: Lru::new(LORAS_KEPT),
             bundled: Lru::new(EMBEDDINGS_KEPT),
             embeddings: Lru::new(EMBEDDINGS_KEPT),
@@ -72,15 +70,15 @@ impl Resident {
     }
 
     fn checkpoint(&mut self, model: &Arc<ModelFile>) -> Result<Rc<Networks>, BackendError> {
-        if let Some(networks) = self.checkpoints.get(model) {
+        if let Some(networks) = self.models.checkpoint(model) {
             return Ok(networks);
         }
         let begin = std::time::Instant::now();
         // A bad file must not push a good model out, so it is judged before room is made.
         let checkpoint = Checkpoint::open(&model.path).map_err(load_error)?;
-        self.checkpoints.make_room();
-        let networks = Rc::new(checkpoint.build(self.unet_kind).map_err(load_error)?);
-        self.checkpoints.insert(model.clone(), networks.clone());
+        let beside = self.models.make_room(checkpoint.bytes(self.unet_kind));
+        let networks = Rc::new(checkpoint.build(self.unet_kind, &beside).map_err(load_error)?);
+        self.models.insert_checkpoint(model.clone(), networks.clone());
         let millis = begin.elapsed().as_millis() as u64;
         tracing::info!(model = model.name, millis, "loaded model");
         Ok(networks)
@@ -99,8 +97,8 @@ impl Resident {
         if vae.is_none() && loras.is_empty() && !seamless {
             return Ok(base);
         }
-        let key = (model.clone(), patches(vae, loras), seamless);
-        if let Some(variant) = self.variants.get(&key) {
+        let key = VariantKey { model: model.clone(), patches: patches(vae, loras), seamless };
+        if let Some(variant) = self.models.variant(&key) {
             return Ok(variant);
         }
         let mut overlay = Tensors::default();
@@ -123,7 +121,7 @@ impl Resident {
             variant = variant.and_then(|variant| variant.seamless());
         }
         let variant = Rc::new(variant.map_err(|problem| BackendError::Model(problem.to_string()))?);
-        self.variants.insert(key, variant.clone());
+        self.models.insert_variant(key, variant.clone());
         Ok(variant)
     }
 

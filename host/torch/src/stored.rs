@@ -10,7 +10,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use tch::{Kind, Tensor};
+use tch::{Kind, TchError, Tensor};
 
 use crate::error::Problem;
 use crate::outline::{Form, Outline};
@@ -273,14 +273,23 @@ impl Catalogue {
     /// # Errors
     /// As [`Stored::read`].
     pub(crate) fn read(&self, kind: impl Fn(&str) -> Option<Kind>) -> Result<Tensors, Problem> {
+        self.read_each(|name, tensor| match kind(name) {
+            Some(kind) => tensor.f_to_kind(kind),
+            None => Ok(tensor),
+        })
+    }
+
+    /// Reads every tensor; `change` makes of each, by name, what is kept, before the next is read.
+    ///
+    /// # Errors
+    /// As [`Stored::read`], or what `change` says.
+    pub(crate) fn read_each(
+        &self,
+        change: impl Fn(&str, Tensor) -> Result<Tensor, TchError>,
+    ) -> Result<Tensors, Problem> {
         let mut named = BTreeMap::new();
         for (name, stored) in &self.tensors {
-            let tensor = stored.read()?;
-            let tensor = match kind(name) {
-                Some(kind) => tensor.f_to_kind(kind)?,
-                None => tensor,
-            };
-            named.insert(name.clone(), tensor);
+            named.insert(name.clone(), change(name, stored.read()?)?);
         }
         Ok(Tensors { named, metadata: self.metadata.clone() })
     }

@@ -17,7 +17,7 @@ use gesso_torch::{DtypeChoice, TorchBackend, TorchSettings};
 const JOBS: u64 = 8;
 
 fn engine() -> EngineHandle {
-    let settings = TorchSettings { threads: 0, dtype: DtypeChoice::F32, resident_models: 1 };
+    let settings = TorchSettings { dtype: DtypeChoice::F32, ..TorchSettings::default() };
     let factory = Box::new(move || TorchBackend::open(settings));
     Engine::start(EngineSettings::default(), Arc::new(MonotonicClock::default()), factory).unwrap().1
 }

@@ -1,7 +1,10 @@
 //! Networks rebuilt over the same named tensors with some replaced: everything else is shared, and the networks
 //! they came from stay as they are.
 
+use std::rc::Rc;
+
 use gesso_torch::{Networks, Problem, Tensors};
+use safetensors::tensor::Dtype;
 use tch::{Kind, Tensor};
 
 use crate::support::Archive;
@@ -33,6 +36,28 @@ fn every_tensor_but_the_replaced_one_is_shared() {
     for (name, tensor) in &base.tensors().named {
         let shared = tensor.data_ptr() == patched.tensors().named[name].data_ptr();
         assert_eq!(shared, name != CHANGED, "{name}");
+    }
+}
+
+#[test]
+fn checkpoints_that_differ_in_the_unet_share_text_encoder_and_vae() {
+    let mut archive = Archive::tiny();
+    let (_folder, path) = archive.write();
+    let first = Rc::new(Networks::load(&path, Kind::Float).unwrap());
+    let changed = archive.tensor(CHANGED) * 2;
+    archive.insert(CHANGED, Dtype::F16, &changed);
+    let (_folder, path) = archive.write();
+    let beside = Networks::load_beside(&path, Kind::Float, std::slice::from_ref(&first)).unwrap();
+    for (name, tensor) in &first.tensors().named {
+        let shared = tensor.data_ptr() == beside.tensors().named[name].data_ptr();
+        assert_eq!(shared, name != CHANGED, "{name}");
+    }
+    assert!(beside.tensors().named[CHANGED].equal(&changed.to_kind(Kind::Float)));
+    // Another kind of number is another tensor.
+    let narrow = Networks::load_beside(&path, Kind::BFloat16, std::slice::from_ref(&first)).unwrap();
+    for (name, tensor) in &first.tensors().named {
+        let shared = tensor.data_ptr() == narrow.tensors().named[name].data_ptr();
+        assert_eq!(shared, !name.starts_with("model.diffusion_model."), "{name}");
     }
 }
 

@@ -136,7 +136,7 @@ pub(crate) fn model_file(path: &Path) -> Arc<ModelFile> {
 }
 
 pub(crate) fn backend() -> TorchBackend {
-    TorchBackend::open(TorchSettings { threads: 0, dtype: DtypeChoice::F32, resident_models: 1 }).unwrap()
+    TorchBackend::open(TorchSettings { dtype: DtypeChoice::F32, ..TorchSettings::default() }).unwrap()
 }
 
 /// A request with nothing unusual in it; noise from PyTorch's CPU generator.

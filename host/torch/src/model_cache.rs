@@ -1,0 +1,195 @@
+//! Which checkpoints, and variants of them, stay in memory: bounded by number and by bytes, the one unused longest
+//! dropped first. Tensors that several share count once. Called by `Resident`; knows neither files nor networks, and
+//! not what pictures in flight still hold.
+
+use std::collections::HashSet;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use gesso_engine::backend::ModelFile;
+
+use crate::lru::Lru;
+
+/// Variants kept beside those that pictures in flight hold. One takes what its LoRAs change: up to the UNet's size.
+const VARIANTS_KEPT: usize = 2;
+
+/// What lies in memory.
+pub(crate) trait Held {
+    /// Address and bytes of each piece; pieces at one address are one.
+    fn pieces(&self) -> impl Iterator<Item = (usize, u64)>;
+}
+
+/// A checkpoint with something laid over it.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct VariantKey {
+    pub(crate) model: Arc<ModelFile>,
+    /// The VAE and the LoRAs.
+    pub(crate) patches: String,
+    pub(crate) seamless: bool,
+}
+
+/// The cache. `V` is networks.
+pub(crate) struct ModelCache<V> {
+    checkpoints: Lru<Arc<ModelFile>, Rc<V>>,
+    variants: Lru<VariantKey, Rc<V>>,
+    bytes_max: u64,
+}
+
+impl<V: Held> ModelCache<V> {
+    /// Keeps `checkpoints` of them (0 is taken as 1) as long as all in it takes `bytes_max` at most. A checkpoint, or its
+    /// variant, that is larger alone is kept alone.
+    pub(crate) fn new(checkpoints: usize, bytes_max: u64) -> Self {
+        Self { checkpoints: Lru::new(checkpoints), variants: Lru::new(VARIANTS_KEPT), bytes_max }
+    }
+
+    pub(crate) fn checkpoint(&mut self, model: &Arc<ModelFile>) -> Option<Rc<V>> {
+        self.checkpoints.get(model)
+    }
+
+    pub(crate) fn variant(&mut self, key: &VariantKey) -> Option<Rc<V>> {
+        self.variants.get(key)
+    }
+
+    /// Drops what must go before a checkpoint of this many bytes is read, and gives back the checkpoints that stay: the
+    /// new one must not be made beside the old.
+    pub(crate) fn make_room(&mut self, bytes: u64) -> Vec<Rc<V>> {
+        self.checkpoints.make_room();
+        self.shrink(bytes, 0);
+        self.checkpoints.values().cloned().collect()
+    }
+
+    pub(crate) fn insert_checkpoint(&mut self, model: Arc<ModelFile>, networks: Rc<V>) {
+        self.checkpoints.insert(model, networks);
+    }
+
+    /// The variant's own checkpoint is the one used last; it stays, because the variant's next use asks for it.
+    pub(crate) fn insert_variant(&mut self, key: VariantKey, networks: Rc<V>) {
+        self.variants.make_room();
+        let with_it = bytes(self.held().chain([&networks]));
+        self.shrink(with_it - self.bytes(), 1);
+        self.variants.insert(key, networks);
+    }
+
+    /// Drops variants, then all but `kept` checkpoints, until `coming` bytes more are within the bound.
+    fn shrink(&mut self, coming: u64, kept: usize) {
+        self.drop_orphans();
+        while self.bytes().saturating_add(coming) > self.bytes_max {
+            if self.variants.drop_oldest() {
+                continue;
+            }
+            if self.checkpoints.values().count() <= kept || !self.checkpoints.drop_oldest() {
+                break;
+            }
+        }
+    }
+
+    /// A variant holds every tensor of its checkpoint, so it goes with it.
+    fn drop_orphans(&mut self) {
+        let checkpoints = &self.checkpoints;
+        self.variants.retain(|key| checkpoints.contains(&key.model));
+    }
+
+    fn held(&self) -> impl Iterator<Item = &Rc<V>> {
+        self.checkpoints.values().chain(self.variants.values())
+    }
+
+    fn bytes(&self) -> u64 {
+        bytes(self.held())
+    }
+}
+
+fn bytes<'a, V: Held + 'a>(all: impl Iterator<Item = &'a Rc<V>>) -> u64 {
+    let mut seen = HashSet::new();
+    all.flat_map(|held| held.pieces())
+        .filter(|(address, _)| seen.insert(*address))
+        .map(|(_, bytes)| bytes)
+        .sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Fake(Vec<(usize, u64)>);
+
+    impl Held for Fake {
+        fn pieces(&self) -> impl Iterator<Item = (usize, u64)> {
+            self.0.iter().copied()
+        }
+    }
+
+    fn model(name: &str) -> Arc<ModelFile> {
+        Arc::new(ModelFile { name: name.into(), path: name.into(), version: String::new() })
+    }
+
+    fn variant(name: &str) -> VariantKey {
+        VariantKey { model: model(name), patches: "lora".into(), seamless: false }
+    }
+
+    /// A cache that keeps three and 100 bytes, loaded with checkpoints of these pieces.
+    fn cache(checkpoints: &[(&str, &[(usize, u64)])]) -> ModelCache<Fake> {
+        let mut cache = ModelCache::new(3, 100);
+        for (name, pieces) in checkpoints {
+            load(&mut cache, name, pieces);
+        }
+        cache
+    }
+
+    fn load(cache: &mut ModelCache<Fake>, name: &str, pieces: &[(usize, u64)]) {
+        cache.make_room(pieces.iter().map(|(_, bytes)| bytes).sum());
+        cache.insert_checkpoint(model(name), Rc::new(Fake(pieces.to_vec())));
+    }
+
+    fn has(cache: &ModelCache<Fake>, names: &[&str]) -> Vec<bool> {
+        names.iter().map(|name| cache.checkpoints.contains(&model(name))).collect()
+    }
+
+    #[test]
+    fn checkpoints_unused_longest_make_room_for_bytes() {
+        let mut cache = cache(&[("a", &[(1, 40)]), ("b", &[(2, 40)])]);
+        assert!(cache.checkpoint(&model("a")).is_some());
+        load(&mut cache, "c", &[(3, 50)]);
+        assert_eq!(has(&cache, &["a", "b", "c"]), [true, false, true]);
+    }
+
+    #[test]
+    fn the_number_is_a_bound_too() {
+        let cache = cache(&[("a", &[(1, 1)]), ("b", &[(2, 1)]), ("c", &[(3, 1)]), ("d", &[(4, 1)])]);
+        assert_eq!(has(&cache, &["a", "b", "c", "d"]), [false, true, true, true]);
+    }
+
+    #[test]
+    fn what_is_shared_counts_once() {
+        let mut cache = cache(&[("a", &[(1, 40), (9, 40)])]);
+        cache.insert_checkpoint(model("b"), Rc::new(Fake(vec![(2, 10), (9, 40)])));
+        assert_eq!(cache.bytes(), 90);
+    }
+
+    #[test]
+    fn one_that_is_larger_than_the_bound_is_kept_alone() {
+        let cache = cache(&[("a", &[(1, 40)]), ("b", &[(2, 400)])]);
+        assert_eq!(has(&cache, &["a", "b"]), [false, true]);
+    }
+
+    #[test]
+    fn variants_go_before_checkpoints_and_with_theirs() {
+        let mut cache = cache(&[("a", &[(1, 40)]), ("b", &[(2, 20)])]);
+        cache.insert_variant(variant("b"), Rc::new(Fake(vec![(2, 20), (5, 30)])));
+        assert_eq!(cache.bytes(), 90);
+        // Room for this is there once the variant is gone.
+        load(&mut cache, "c", &[(3, 30)]);
+        assert!(cache.variant(&variant("b")).is_none());
+        assert_eq!(has(&cache, &["a", "b", "c"]), [true, true, true]);
+        cache.insert_variant(variant("a"), Rc::new(Fake(vec![(1, 40)])));
+        load(&mut cache, "d", &[(4, 1)]);
+        assert!(cache.variant(&variant("a")).is_none(), "its checkpoint is gone by number");
+    }
+
+    #[test]
+    fn a_large_variant_leaves_its_own_checkpoint() {
+        let mut cache = cache(&[("a", &[(1, 40)]), ("b", &[(2, 40)])]);
+        cache.insert_variant(variant("b"), Rc::new(Fake(vec![(2, 40), (5, 400)])));
+        assert_eq!(has(&cache, &["a", "b"]), [false, true]);
+        assert!(cache.variant(&variant("b")).is_some());
+    }
+}
