@@ -24,7 +24,7 @@ use crate::control::{Spelling, control_archive};
 use crate::support::{Archive, agreement, model_file, request};
 
 fn engine() -> EngineHandle {
-    let settings = TorchSettings { threads: 0, dtype: DtypeChoice::F32, resident_models: 2 };
+    let settings = TorchSettings { dtype: DtypeChoice::F32, resident_models: 2, ..TorchSettings::default() };
     let factory = Box::new(move || TorchBackend::open(settings));
     Engine::start(EngineSettings::default(), Arc::new(MonotonicClock::default()), factory).unwrap().1
 }
