@@ -1,8 +1,6 @@
 //! The engine's [`Backend`] on libtorch. Loads models, runs the UNet for rows of several requests at once, and
 //! turns latents into pictures. The numbers of each call come with it; none is decided here.
 
-use std::borrow::Cow;
-use std::path::Path;
 use std::rc::Rc;
 
 use gesso_core::pixels::Pixels;
@@ -17,20 +15,18 @@ use crate::conditioning::Conditioner;
 use crate::convert;
 use crate::device;
 use crate::enlarge;
-use crate::error::{LoadError, Problem};
+use crate::failure::device_error;
 use crate::guidance::{self, Asked};
 use crate::latent::Latents;
 use crate::machine_memory;
 use crate::memory;
 use crate::open_pass;
 
+use crate::pass::PIXELS_PER_LATENT;
 pub use crate::pass::{Pass, Sample};
 use crate::resident::Resident;
 use crate::source::{self, LATENT_SCALE};
 use crate::vae_tiles::{VAE_TILING, decode_tiled};
-
-/// A latent is an eighth of its picture's size.
-pub(crate) const PIXELS_PER_LATENT: u32 = 8;
 
 /// One row of RGB for each latent channel: a linear fit of small pictures to Stable Diffusion 1.x latents.
 const PREVIEW: [f32; 12] =
@@ -132,7 +128,13 @@ impl Backend for TorchBackend {
                     }
                     UpscaleBy::Pixels(by) => {
                         let picture = decode(&sample)?;
-                        let large = self.enlarge_to(&picture, upscale.target.enlarged, by, is_cancelled)?;
+                        let large = enlarge::to_size(
+                            &mut self.resident,
+                            &picture,
+                            upscale.target.enlarged,
+                            by,
+                            is_cancelled,
+                        )?;
                         let large = convert::to_tensor(&large).map_err(device_error)?;
                         let networks = pass.networks().map_err(device_error)?;
                         source::encode(networks, &large).map_err(device_error)?
@@ -199,7 +201,7 @@ impl Backend for TorchBackend {
         is_cancelled: &dyn Fn() -> bool,
     ) -> Result<Pixels, BackendError> {
         let _guard = tch::no_grad_guard();
-        self.enlarge_by(picture, factor, by, is_cancelled)
+        enlarge::by_factor(&mut self.resident, picture, factor, by, is_cancelled)
     }
 
     fn describe(&self) -> String {
@@ -271,45 +273,4 @@ fn decode(sample: &Sample) -> Result<Pixels, BackendError> {
         || part(&latent),
         || decode_tiled(&latent, VAE_TILING, networks.is_seamless(), part),
     )
-}
-
-/// Names the file without its folder: where models lie is no client's business.
-pub(crate) fn load_error(error: LoadError) -> BackendError {
-    match error.problem {
-        Problem::Device(error) => device_error(error),
-        problem => BackendError::Model(format!("{}: {problem}", file_name(&error.path))),
-    }
-}
-
-pub(crate) fn file_name(path: &Path) -> Cow<'_, str> {
-    path.file_name().unwrap_or_default().to_string_lossy()
-}
-
-/// libtorch tells running out of memory by its message alone.
-pub(crate) fn device_error(error: TchError) -> BackendError {
-    let text = error.to_string();
-    // The rest of a C++ message is a stack trace.
-    let first = text.lines().next().unwrap_or_default().to_owned();
-    let out_of_memory = ["out of memory", "can't allocate memory", "DefaultCPUAllocator", "bad_alloc"];
-    if out_of_memory.iter().any(|sign| text.contains(sign)) {
-        BackendError::OutOfMemory(first)
-    } else {
-        BackendError::Device(first)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use tch::Kind;
-
-    use super::*;
-
-    #[test]
-    fn running_out_of_memory_is_told_from_other_failures() {
-        // Half an exabyte: refused by the allocator on any machine.
-        let error = Tensor::f_empty([1 << 57], (Kind::Float, tch::Device::Cpu)).unwrap_err();
-        assert!(matches!(device_error(error), BackendError::OutOfMemory(_)));
-        let error = Tensor::from_slice(&[1.0f32, 2.0]).f_reshape([3]).unwrap_err();
-        assert!(matches!(device_error(error), BackendError::Device(_)));
-    }
 }

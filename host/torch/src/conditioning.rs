@@ -9,9 +9,9 @@ use gesso_core::request::Emphasis;
 use gesso_engine::backend::{BackendError, ModelFile, PassSpec};
 use tch::{Kind, TchError, Tensor};
 
-use crate::backend::device_error;
 use crate::checkpoint::Networks;
 use crate::embedding::Embedding;
+use crate::failure::device_error;
 use crate::lru::Lru;
 use crate::resident::Resident;
 use crate::tokenizer::{CLIP, Tokenizer};

@@ -6,7 +6,8 @@ use gesso_engine::backend::{BackendError, PixelUpscaler};
 use gesso_picture::resize::{Filter, resize};
 use tch::{TchError, Tensor};
 
-use crate::backend::{TorchBackend, device_error, file_name};
+use crate::failure::{device_error, file_name};
+use crate::resident::Resident;
 use crate::upscale::{PictureError, Tiling, upscale_by};
 
 /// A latent `[1, 4, rows, columns]` at the target's enlarged size, as `torch.nn.functional.interpolate` does it.
@@ -36,51 +37,49 @@ pub(crate) fn crop(
     latent.f_narrow(2, top.into(), rows)?.f_narrow(3, left.into(), columns)
 }
 
-impl TorchBackend {
-    /// Enlarges by a factor; each side of the result is a multiple of 8, as web UIs make it.
-    pub(crate) fn enlarge_by(
-        &mut self,
-        picture: &Pixels,
-        factor: f64,
-        by: &PixelUpscaler,
-        is_cancelled: &dyn Fn() -> bool,
-    ) -> Result<Pixels, BackendError> {
-        let exactly = |picture: &Pixels, width, height| resample(picture, width, height, Filter::Lanczos);
-        let times = |side: u32| (f64::from(side) * factor) as u32;
-        let enlarged = match by {
-            PixelUpscaler::Lanczos | PixelUpscaler::Nearest => {
-                let filter = if *by == PixelUpscaler::Lanczos { Filter::Lanczos } else { Filter::Nearest };
-                let mut run =
-                    |picture: &Pixels| resample(picture, times(picture.width), times(picture.height), filter);
-                upscale_by(picture, factor, &mut run, &exactly)
-            }
-            PixelUpscaler::Network { file, tile, overlap } => {
-                let upscaler = self.resident.upscaler(file).map_err(picture_error)?;
-                let tiling = Tiling { tile: *tile, overlap: *overlap };
-                let mut run = |picture: &Pixels| upscaler.upscale(picture, tiling, is_cancelled);
-                upscale_by(picture, factor, &mut run, &exactly)
-            }
-        };
-        enlarged.map_err(picture_error)
-    }
-
-    /// Enlarges to a size, which need not have the picture's aspect ratio.
-    pub(crate) fn enlarge_to(
-        &mut self,
-        picture: &Pixels,
-        (width, height): (u32, u32),
-        by: &PixelUpscaler,
-        is_cancelled: &dyn Fn() -> bool,
-    ) -> Result<Pixels, BackendError> {
-        let ratio = |to: u32, from: u32| f64::from(to) / f64::from(from.max(1));
-        let factor = ratio(width, picture.width).max(ratio(height, picture.height));
-        let enlarged =
-            if factor > 1.0 { self.enlarge_by(picture, factor, by, is_cancelled)? } else { picture.clone() };
-        if (enlarged.width, enlarged.height) == (width, height) {
-            return Ok(enlarged);
+/// Enlarges by a factor; each side of the result is a multiple of 8, as web UIs make it.
+pub(crate) fn by_factor(
+    resident: &mut Resident,
+    picture: &Pixels,
+    factor: f64,
+    by: &PixelUpscaler,
+    is_cancelled: &dyn Fn() -> bool,
+) -> Result<Pixels, BackendError> {
+    let exactly = |picture: &Pixels, width, height| resample(picture, width, height, Filter::Lanczos);
+    let times = |side: u32| (f64::from(side) * factor) as u32;
+    let enlarged = match by {
+        PixelUpscaler::Lanczos | PixelUpscaler::Nearest => {
+            let filter = if *by == PixelUpscaler::Lanczos { Filter::Lanczos } else { Filter::Nearest };
+            let mut run =
+                |picture: &Pixels| resample(picture, times(picture.width), times(picture.height), filter);
+            upscale_by(picture, factor, &mut run, &exactly)
         }
-        resample(&enlarged, width, height, Filter::Lanczos).map_err(picture_error)
+        PixelUpscaler::Network { file, tile, overlap } => {
+            let upscaler = resident.upscaler(file).map_err(picture_error)?;
+            let tiling = Tiling { tile: *tile, overlap: *overlap };
+            let mut run = |picture: &Pixels| upscaler.upscale(picture, tiling, is_cancelled);
+            upscale_by(picture, factor, &mut run, &exactly)
+        }
+    };
+    enlarged.map_err(picture_error)
+}
+
+/// Enlarges to a size, which need not have the picture's aspect ratio.
+pub(crate) fn to_size(
+    resident: &mut Resident,
+    picture: &Pixels,
+    (width, height): (u32, u32),
+    by: &PixelUpscaler,
+    is_cancelled: &dyn Fn() -> bool,
+) -> Result<Pixels, BackendError> {
+    let ratio = |to: u32, from: u32| f64::from(to) / f64::from(from.max(1));
+    let factor = ratio(width, picture.width).max(ratio(height, picture.height));
+    let enlarged =
+        if factor > 1.0 { by_factor(resident, picture, factor, by, is_cancelled)? } else { picture.clone() };
+    if (enlarged.width, enlarged.height) == (width, height) {
+        return Ok(enlarged);
     }
+    resample(&enlarged, width, height, Filter::Lanczos).map_err(picture_error)
 }
 
 fn resample(picture: &Pixels, width: u32, height: u32, filter: Filter) -> Result<Pixels, PictureError> {

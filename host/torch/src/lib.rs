@@ -25,6 +25,7 @@ pub mod embedding;
 mod enlarge;
 mod error;
 mod facts;
+mod failure;
 mod guidance;
 mod header;
 pub mod hypernetwork;

@@ -10,13 +10,13 @@ use gesso_engine::LoraUse;
 use gesso_engine::backend::{BackendError, PassSpec};
 use tch::{TchError, Tensor};
 
-use crate::backend::{PIXELS_PER_LATENT, device_error};
 use crate::checkpoint::Networks;
 use crate::conditioning::{Conditioner, PROMPT_BYTES_MAX};
 use crate::convert;
 use crate::facts::{self, ModelFacts};
+use crate::failure::device_error;
 use crate::models::unet::context::{Context, ContextMap};
-use crate::pass::{Contexts, Pass, Stretch, Unit};
+use crate::pass::{Contexts, PIXELS_PER_LATENT, Pass, Stretch, Unit};
 use crate::resident::{Resident, patches};
 use crate::source::{self, EncodedSource};
 

@@ -14,6 +14,9 @@ use crate::models::unet::context::Context;
 use crate::resident::Hypernetworks;
 use crate::source::{EncodedSource, Kept};
 
+/// A latent is an eighth of its picture's size.
+pub(crate) const PIXELS_PER_LATENT: u32 = 8;
+
 /// What the pictures of a pass share.
 pub struct Pass {
     pub(crate) positive: Conditioning,

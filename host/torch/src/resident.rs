@@ -9,10 +9,10 @@ use gesso_engine::backend::{BackendError, ModelFile};
 use gesso_engine::{LoraUse, Resources};
 use tch::{Kind, TchError, Tensor};
 
-use crate::backend::{device_error, load_error};
 use crate::checkpoint::{Checkpoint, Networks};
 use crate::control::ControlModel;
 use crate::embedding::Embedding;
+use crate::failure::{device_error, load_error};
 use crate::hypernetwork::{Hypernetwork, HypernetworkError};
 use crate::lora::{self, BlockWeights, LoraFile};
 use crate::lru::Lru;

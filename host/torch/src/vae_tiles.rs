@@ -6,7 +6,8 @@ use gesso_core::pixels::{PixelFormat, Pixels};
 use gesso_engine::backend::BackendError;
 use tch::{TchError, Tensor};
 
-use crate::backend::{PIXELS_PER_LATENT, device_error};
+use crate::failure::device_error;
+use crate::pass::PIXELS_PER_LATENT;
 use crate::upscale::Tiling;
 use crate::upscale::tiles::{self, Grid};
 
