@@ -184,34 +184,43 @@ fn a_picture_that_keeps_its_size_is_brought_to_the_latents() {
     }
 }
 
+/// A mask that keeps everything or nothing.
+fn everywhere(repaint: bool) -> SourceMask {
+    let (pixel, place) = if repaint { (255, 1.0) } else { (0, 0.0) };
+    SourceMask {
+        pixels: Arc::new(Pixels::new(64, 64, PixelFormat::Gray8, vec![pixel; 64 * 64]).unwrap()),
+        latent: Arc::new(vec![place; 8 * 8]),
+    }
+}
+
 #[test]
-fn what_is_kept_stays_whatever_the_sampler_and_the_fill() {
+fn a_mask_that_keeps_all_keeps_all_and_one_that_keeps_nothing_is_no_mask() {
     let (_folder, path) = Archive::tiny().write();
     let engine = engine();
-    let drawn = |sampler, fill, strength| {
-        let settings = over(strength, Some(Mask { fill, ..mask() }));
+    let drawn = |sampler, fill, strength, mask_of: Option<SourceMask>| {
+        let settings = over(strength, mask_of.as_ref().map(|_| Mask { fill, ..mask() }));
         let mut drawing = drawing(&path, |request| {
             (request.sampler, request.img2img) = (sampler, Some(settings));
         });
-        drawing.source = Some(Source { pictures: vec![gradient(64, 64)], mask: Some(left_half()) });
-        draw(&engine, drawing)
+        drawing.source = Some(Source { pictures: vec![gradient(64, 64)], mask: mask_of });
+        draw(&engine, drawing).data
     };
-    // The far right is what the VAE makes of the source, whatever happens on the left.
-    let right = |picture: &Pixels| -> Vec<u8> {
-        picture.data.chunks(64 * 3).flat_map(|row| row[60 * 3..].to_vec()).collect()
-    };
-    let untouched = right(&drawn(Sampler::Euler, Fill::Original, 0.0));
+    // What is kept is what the VAE makes of the source, so no setting of the pass shows in it.
+    let untouched = drawn(Sampler::Euler, Fill::Original, 0.5, Some(everywhere(false)));
     for (sampler, fill) in [
         (Sampler::Euler, Fill::Original),
         (Sampler::EulerA, Fill::LatentNoise),
         (Sampler::Ddim, Fill::LatentNothing),
         (Sampler::DpmppSde, Fill::Blur),
     ] {
-        let picture = drawn(sampler, fill, 0.9);
-        let near = |(got, want): (&u8, &u8)| f64::from(got.abs_diff(*want));
-        let got = right(&picture);
-        let mean = got.iter().zip(&untouched).map(near).sum::<f64>() / untouched.len() as f64;
-        assert!(mean < 12.0, "{sampler:?} {fill:?}: the kept part differs by {mean} levels");
+        let kept = drawn(sampler, fill, 0.9, Some(everywhere(false)));
+        assert!(kept == untouched, "{sampler:?} {fill:?}: the pass shows in what is kept");
+        let plain = drawn(sampler, fill, 0.9, None);
+        assert!(plain != untouched, "{sampler:?}: the pass changes nothing");
+        let free = drawn(sampler, Fill::Original, 0.9, Some(everywhere(true)));
+        assert!(free == plain, "{sampler:?}: a mask that keeps nothing shows");
+        let half = drawn(sampler, fill, 0.9, Some(left_half()));
+        assert!(half != plain && half != untouched, "{sampler:?} {fill:?}");
     }
 }
 
