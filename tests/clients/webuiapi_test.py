@@ -28,6 +28,7 @@ def lists(api):
     check(MODEL in api.util_get_current_model(), f"{MODEL} is the current model")
     scripts = api.get_scripts()
     check({"txt2img", "img2img"} <= scripts.keys(), "scripts are listed for both tabs")
+    check("controlnet" in scripts["txt2img"], "ControlNet is among the scripts")
 
 
 def picture(api):

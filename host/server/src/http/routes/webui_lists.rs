@@ -16,6 +16,7 @@ use crate::app::App;
 use crate::blocking::blocking;
 use crate::catalogue::{Found, Kind, alias};
 use crate::http::error::WebUiFailure;
+use crate::http::wire::control;
 
 /// The checkpoints.
 #[utoipa::path(get, path = "/sdapi/v1/sd-models", tag = "web UI", responses((status = 200, description = "title, model_name, hash, sha256, filename, config")))]
@@ -83,16 +84,16 @@ pub(crate) async fn options(State(app): State<Arc<App>>) -> Result<Json<Value>, 
     })))
 }
 
-/// Titles of what `alwayson_scripts` may name, lower case.
+/// Titles of what `alwayson_scripts` may name, lower case: ControlNet, which is the engine's own, and the plugins.
 #[utoipa::path(get, path = "/sdapi/v1/scripts", tag = "web UI", responses((status = 200, description = "txt2img and img2img: lists of titles")))]
 pub(crate) async fn scripts(State(app): State<Arc<App>>) -> Response {
-    let titles: Vec<_> = app
+    let plugins = app
         .plugins
         .list()
         .into_iter()
         .filter(|plugin| plugin.worlds.iter().any(|world| world == "request-hook"))
-        .map(|plugin| plugin.title.unwrap_or(plugin.id).to_lowercase())
-        .collect();
+        .map(|plugin| plugin.title.unwrap_or(plugin.id).to_lowercase());
+    let titles: Vec<_> = std::iter::once(control::SCRIPT.to_owned()).chain(plugins).collect();
     Json(json!({"txt2img": titles, "img2img": titles})).into_response()
 }
 
