@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use gesso_core::hires::{Hires, HiresSize, HiresUpscaler, LatentUpscaler};
@@ -336,15 +336,17 @@ fn pictures_come_back_in_order_and_progress_ends_at_one() {
 fn the_estimate_follows_the_pace_of_the_calls() {
     let mut bench = bench(EngineSettings { preview_every: 0, ..EngineSettings::default() }, vec![]);
     let estimates = Arc::new(Mutex::new(Vec::new()));
-    let job = bench.submit(1, |_| {});
-    let (progress, seen) = (job.progress(), estimates.clone());
-    // Each call sees what was published after the one before it.
-    let closed = bench.script.lock().unwrap().on_step.take();
-    let mut closed = closed.unwrap();
+    let progress = Arc::new(OnceLock::<watch::Receiver<Progress>>::new());
+    // Set before the job is in: the owner thread may be in its first call as soon as it is.
+    let (seen, publisher) = (estimates.clone(), progress.clone());
+    let mut closed = bench.script.lock().unwrap().on_step.take().unwrap();
     bench.script.lock().unwrap().on_step = Some(Box::new(move |number| {
         closed(number);
-        seen.lock().unwrap().push(progress.borrow().eta);
+        // Each call sees what was published after the one before it.
+        seen.lock().unwrap().push(publisher.get().unwrap().borrow().eta);
     }));
+    let job = bench.submit(1, |_| {});
+    progress.set(job.progress()).unwrap();
     bench.open();
     job.blocking_finish().unwrap();
     let ms = |ms| Some(Duration::from_millis(ms));
