@@ -80,7 +80,7 @@ impl Networks {
         let mut whole = self.tensors.overlaid(overlay);
         for name in overlay.named.keys() {
             if let Some(tensor) = whole.named.get_mut(name) {
-                *tensor = tensor.f_to_kind(kind_of(name, self.unet_kind))?;
+                *tensor = placed(name, tensor, self.unet_kind)?;
             }
         }
         let judged = Judged::of(&whole.outline(), Declared::default())?;
@@ -243,7 +243,7 @@ impl<'a> Checkpoint<'a> {
         let build = || {
             // One by one, so that what is shared is never in memory twice but for one tensor.
             let tensors = self.catalogue.read_each(|name, tensor| {
-                resident_or_new(resident, name, tensor.f_to_kind(kind_of(name, unet_kind))?)
+                resident_or_new(resident, name, placed(name, &tensor, unet_kind)?)
             })?;
             Networks::build(tensors, &self.layout, self.facts, unet_kind, Padding::Zeros)
         };
@@ -317,6 +317,16 @@ fn resident_or_new(resident: &[Rc<Networks>], name: &str, tensor: Tensor) -> Res
         if known.kind() == tensor.kind() && known.size() == tensor.size() && known.f_equal(&tensor)? {
             return Ok(known.shallow_clone());
         }
+    }
+    Ok(tensor)
+}
+
+/// A tensor as its network computes with it: in its kind, and the VAE's convolutions with their channels innermost,
+/// which oneDNN runs faster on large pictures (`docs/performance.md`). Shares the numbers where they are so already.
+fn placed(name: &str, tensor: &Tensor, unet_kind: Kind) -> Result<Tensor, TchError> {
+    let tensor = tensor.f_to_kind(kind_of(name, unet_kind))?;
+    if name.starts_with(VAE) && tensor.dim() == 4 {
+        return tensor.f_permute([0, 2, 3, 1])?.f_contiguous()?.f_permute([0, 3, 1, 2]);
     }
     Ok(tensor)
 }
