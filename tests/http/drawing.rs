@@ -1,5 +1,5 @@
 //! What a web UI's users draw with, through the server: over pictures, in two passes, with prompts that change, with LoRAs
-//! and embeddings, with every sampler; and that a picture's own text draws it again.
+//! and embeddings, with every sampler.
 
 use std::path::Path;
 
@@ -12,7 +12,7 @@ use crate::support::{Bench, Picture, Server, checkout, decode, quick_with};
 
 /// Draws by the web UI's route; the first picture and the reply.
 #[track_caller]
-fn draw(server: &Server, route: &str, changes: Value) -> (Picture, Value) {
+pub(super) fn draw(server: &Server, route: &str, changes: Value) -> (Picture, Value) {
     let reply = server.post(&format!("/sdapi/v1/{route}"), &quick_with(changes)).ok();
     let picture = BASE64_STANDARD.decode(reply["images"][0].as_str().unwrap()).unwrap();
     (decode(&picture), reply)
@@ -24,7 +24,7 @@ fn txt2img(server: &Server, changes: Value) -> Picture {
 }
 
 /// A PNG of one colour in a data URI, or with what `paint` makes of each place.
-fn png(width: u32, height: u32, paint: impl Fn(u32, u32) -> [u8; 3]) -> String {
+pub(super) fn png(width: u32, height: u32, paint: impl Fn(u32, u32) -> [u8; 3]) -> String {
     let mut bytes = Vec::new();
     let mut encoder = png::Encoder::new(&mut bytes, width, height);
     encoder.set_color(png::ColorType::Rgb);
@@ -34,7 +34,7 @@ fn png(width: u32, height: u32, paint: impl Fn(u32, u32) -> [u8; 3]) -> String {
     format!("data:image/png;base64,{}", BASE64_STANDARD.encode(bytes))
 }
 
-fn striped(width: u32, height: u32) -> String {
+pub(super) fn striped(width: u32, height: u32) -> String {
     png(width, height, |x, y| {
         [(x * 4) as u8, (y * 4) as u8, if (x / 8).is_multiple_of(2) { 200 } else { 40 }]
     })
@@ -213,31 +213,8 @@ fn prompts_change_over_the_steps_and_combine() {
     assert_eq!(of("sea at night # and what nobody reads"), of("sea at night "));
 }
 
-#[test]
-fn a_pictures_own_text_draws_it_again() {
-    let bench = Bench::new();
-    let server = bench.start();
-    for changes in [
-        json!({"sampler_name": "DPM++ 2M SDE", "prompt": "a [sea:desert:0.4] (at night:1.3)", "negative_prompt": "noon"}),
-        json!({"sampler_name": "Euler a", "subseed": 9, "subseed_strength": 0.3, "eta": 0.7,
-               "override_settings": {"eta_noise_seed_delta": 31337, "CLIP_stop_at_last_layers": 2}}),
-        json!({"sampler_name": "Restart", "seed_resize_from_w": 96, "seed_resize_from_h": 64,
-               "override_settings": {"randn_source": "CPU"}}),
-        json!({"sampler_name": "Heun", "scheduler": "Exponential", "s_churn": 5, "s_noise": 1.01,
-               "override_settings": {"sgm_noise_multiplier": true, "sigma_max": 10}}),
-        json!({"enable_hr": true, "denoising_strength": 0.6, "hr_scale": 1.5, "hr_upscaler": "Latent (nearest)",
-               "hr_sampler_name": "DDIM", "hr_second_pass_steps": 5, "hr_prompt": "desert"}),
-    ] {
-        let first = txt2img(&server, changes.clone());
-        let again = server.post("/sdapi/v1/txt2img", &json!({"infotext": first.infotext})).ok();
-        let again = decode(&BASE64_STANDARD.decode(again["images"][0].as_str().unwrap()).unwrap());
-        assert!(again.data == first.data, "{changes}: {} against {}", first.infotext, again.infotext);
-        assert_eq!(again.infotext, first.infotext);
-    }
-}
-
 /// A models folder like a web UI's, with the demo checkpoint in it.
-fn models() -> TempDir {
+pub(super) fn models() -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     let checkpoints = folder.path().join("Stable-diffusion");
     std::fs::create_dir(&checkpoints).unwrap();
@@ -250,7 +227,7 @@ fn models() -> TempDir {
 }
 
 /// Writes a safetensors file of f32 tensors whose numbers go up and down by their place.
-fn write_tensors(path: &Path, tensors: &[(&str, &[usize], f32)]) {
+pub(super) fn write_tensors(path: &Path, tensors: &[(&str, &[usize], f32)]) {
     std::fs::create_dir_all(path.parent().unwrap()).unwrap();
     let (mut header, mut data) = (serde_json::Map::new(), Vec::new());
     for (name, shape, size) in tensors {

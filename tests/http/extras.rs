@@ -15,11 +15,11 @@ use tempfile::TempDir;
 
 use crate::support::{Bench, Server, checkout, decode, quick};
 
-const SINGLE: &str = "/sdapi/v1/extra-single-image";
+pub(super) const SINGLE: &str = "/sdapi/v1/extra-single-image";
 const BATCH: &str = "/sdapi/v1/extra-batch-images";
 
 /// Waves of three lengths, so that no two parts are equal.
-fn waves(width: u32, height: u32) -> Pixels {
+pub(super) fn waves(width: u32, height: u32) -> Pixels {
     let level = |x: u32, y: u32, channel: u32| {
         let phase = f64::from(x * (2 + channel) + y * (3 + channel)) * 0.21;
         (127.5 + 120.0 * phase.sin()) as u8
@@ -29,7 +29,7 @@ fn waves(width: u32, height: u32) -> Pixels {
     Pixels::new(width, height, PixelFormat::Rgb8, data).unwrap()
 }
 
-fn base64_png(picture: &Pixels) -> String {
+pub(super) fn base64_png(picture: &Pixels) -> String {
     let mut bytes = Vec::new();
     let mut encoder = png::Encoder::new(&mut bytes, picture.width, picture.height);
     encoder.set_color(png::ColorType::Rgb);
@@ -39,14 +39,14 @@ fn base64_png(picture: &Pixels) -> String {
     BASE64_STANDARD.encode(bytes)
 }
 
-fn pixels(base64: &Value) -> Pixels {
+pub(super) fn pixels(base64: &Value) -> Pixels {
     let picture = decode(&BASE64_STANDARD.decode(base64.as_str().unwrap()).unwrap());
     Pixels::new(picture.width, picture.height, PixelFormat::Rgb8, picture.data).unwrap()
 }
 
 /// The result for one picture.
 #[track_caller]
-fn enlarged(server: &Server, picture: &Pixels, changes: Value) -> Pixels {
+pub(super) fn enlarged(server: &Server, picture: &Pixels, changes: Value) -> Pixels {
     let mut body = json!({"image": base64_png(picture), "upscaler_1": "Lanczos"});
     body.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
     pixels(&server.post(SINGLE, &body).ok()["image"])
@@ -162,7 +162,7 @@ fn networks_are_listed_with_their_own_scale_and_used() {
 }
 
 #[track_caller]
-fn problems(server: &Server, path: &str, body: &Value) -> Vec<(String, String)> {
+pub(super) fn problems(server: &Server, path: &str, body: &Value) -> Vec<(String, String)> {
     let reply = server.post(path, body);
     assert_eq!(reply.status, 422, "{}", String::from_utf8_lossy(&reply.body));
     let text = |value: &Value| value.as_str().unwrap().to_owned();
@@ -186,8 +186,8 @@ fn what_cannot_be_done_is_refused_by_name() {
     };
     one(json!({"upscaler_1": "one-color"}), "upscaler_1", "did you mean \"one-colour\"?");
     one(json!({"upscaler_1": "../x"}), "upscaler_1", "Lanczos and Nearest are always there");
-    one(json!({"gfpgan_visibility": 1}), "gfpgan_visibility", "face restoration is not supported yet");
-    one(json!({"codeformer_visibility": 0.1}), "codeformer_visibility", "not supported yet");
+    one(json!({"codeformer_visibility": 1.5}), "codeformer_visibility", "between 0 and 1");
+    one(json!({"codeformer_weight": -1}), "codeformer_weight", "between 0 and 1");
     one(json!({"upscaling_resize": 9}), "upscaling_resize", "at most 8");
     one(json!({"upscaling_resize": "big"}), "upscaling_resize", "must be a finite number");
     one(json!({"resize_mode": 1, "upscaling_resize_h": 0}), "upscaling_resize_h", "between 1 and 2048");

@@ -30,9 +30,22 @@ pub enum ResizeMode {
 }
 
 impl ResizeMode {
+    /// In the order of their numbers on the wire.
+    pub const ALL: [Self; 4] = [Self::Stretch, Self::Crop, Self::Fill, Self::Latent];
+
     /// By the number on the wire.
     pub fn from_number(number: i64) -> Option<Self> {
-        [Self::Stretch, Self::Crop, Self::Fill, Self::Latent].get(usize::try_from(number).ok()?).copied()
+        Self::ALL.get(usize::try_from(number).ok()?).copied()
+    }
+
+    /// The name people read, and the one in infotext.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Stretch => "Just resize",
+            Self::Crop => "Crop and resize",
+            Self::Fill => "Resize and fill",
+            Self::Latent => "Just resize (latent upscale)",
+        }
     }
 }
 
@@ -64,7 +77,8 @@ pub enum Fill {
 }
 
 impl Fill {
-    const ALL: [Self; 4] = [Self::Blur, Self::Original, Self::LatentNoise, Self::LatentNothing];
+    /// In the order of their numbers on the wire.
+    pub const ALL: [Self; 4] = [Self::Blur, Self::Original, Self::LatentNoise, Self::LatentNothing];
 
     /// By the number on the wire.
     pub fn from_number(number: i64) -> Option<Self> {

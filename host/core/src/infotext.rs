@@ -53,6 +53,11 @@ impl Infotext {
         read::parse(text)
     }
 
+    /// The pairs in a field's value, where it holds several, as ControlNet's units do.
+    pub fn pairs(value: &str) -> Vec<(String, String)> {
+        read::fields(value)
+    }
+
     /// The parts as web UIs hand them to clients: `Prompt` and `Negative prompt` first, a `WxH` value as two fields
     /// `Key-1` and `Key-2`, then what older texts leave unsaid. Order is as printed.
     pub fn web_ui_parameters(&self) -> Vec<(String, String)> {

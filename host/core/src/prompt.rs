@@ -11,6 +11,7 @@ mod conditioning;
 mod embeddings;
 mod extra_networks;
 mod schedule;
+mod style_sheet;
 mod styles;
 
 pub use attention::{Piece, parse_attention, write_attention};
@@ -21,6 +22,7 @@ pub use conditioning::{Conditioning, ScheduledText, Stretch};
 pub use embeddings::Embeddings;
 pub use extra_networks::{BlockWeights, ExtraNetwork, Lora, Network, NetworkError, extract_networks};
 pub use schedule::{Clock, Entry, schedule, text_at};
+pub use style_sheet::{Style, StyleSheet};
 pub use styles::{StyledPromptTooLong, apply_styles};
 
 /// What a prompt says to the text encoder, and the extra networks it names. Comments are gone from both.

@@ -217,6 +217,20 @@ impl Sampler {
         matches!(self, Self::Euler | Self::Heun | Self::Dpm2)
     }
 
+    /// Multiplies the noise it adds by [`Churn::noise`].
+    pub fn scales_noise(self) -> bool {
+        matches!(
+            self,
+            Self::DpmppSde
+                | Self::Dpmpp2mSde
+                | Self::Dpmpp2mSdeHeun
+                | Self::Dpmpp2sA
+                | Self::Dpmpp3mSde
+                | Self::Dpm2A
+                | Self::DpmFast
+        ) || self.churns()
+    }
+
     /// Fewest steps that draw anything from noise alone. DDIM and PLMS have a step less than timesteps.
     pub fn least_steps(self) -> u32 {
         if self.is_timestep_sampler() { 2 } else { 1 }

@@ -94,6 +94,19 @@ pub enum PixelUpscaler {
     Network { file: Arc<ModelFile>, tile: u32, overlap: u32 },
 }
 
+/// What restores the faces of pictures.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FaceRestorer {
+    /// Draws a face anew.
+    pub network: Arc<ModelFile>,
+    /// Finds the faces.
+    pub detector: Arc<ModelFile>,
+    /// Tells a face from hair and background, so that only it is pasted back.
+    pub parser: Arc<ModelFile>,
+    /// 0 for the most beautiful face to 1 for the most like the picture's; a network without a choice ignores it.
+    pub fidelity: f64,
+}
+
 /// The random numbers of a picture's start; each is standard normal, channels x latent rows x latent columns.
 #[derive(Debug, Clone, Default)]
 pub struct StartNoise {
@@ -177,6 +190,16 @@ pub trait Backend {
         picture: &Pixels,
         factor: f64,
         by: &PixelUpscaler,
+        is_cancelled: &dyn Fn() -> bool,
+    ) -> Result<Pixels, BackendError>;
+
+    /// Restores every face of a picture, which keeps its size; without a face it comes back as it was.
+    ///
+    /// `is_cancelled` is looked at between faces.
+    fn restore_faces(
+        &mut self,
+        picture: &Pixels,
+        by: &FaceRestorer,
         is_cancelled: &dyn Fn() -> bool,
     ) -> Result<Pixels, BackendError>;
 

@@ -8,11 +8,12 @@ use std::sync::{Arc, Mutex, Weak, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use gesso_core::pixels::Pixels;
 use tokio::sync::{oneshot, watch};
 
 use crate::backend::{Backend, BackendError, BackendFactory, Row};
 use crate::clock::Clock;
-use crate::job::{Drawing, Enlargement, JobError, JobHandle, JobSpec, Phase, Progress, SubmitError, Work};
+use crate::job::{Drawing, JobError, JobHandle, JobSpec, Phase, Progress, SubmitError, Work};
 use crate::policy::{self, Candidate, Rules};
 
 mod passes;
@@ -134,7 +135,7 @@ impl Incoming {
     fn images(&self) -> usize {
         match &self.work {
             Work::Draw(drawing) => drawing.request.image_count() as usize,
-            Work::Enlarge(_) => 1,
+            Work::Enlarge(_) | Work::RestoreFaces(_) => 1,
         }
     }
 
@@ -142,7 +143,7 @@ impl Incoming {
     fn model(&self) -> Option<&std::path::PathBuf> {
         match &self.work {
             Work::Draw(drawing) => Some(&drawing.model.path),
-            Work::Enlarge(_) => None,
+            Work::Enlarge(_) | Work::RestoreFaces(_) => None,
         }
     }
 }
@@ -300,7 +301,12 @@ impl<B: Backend> Owner<B> {
         caller.progress.send_modify(|progress| progress.phase = Phase::Preparing);
         match work {
             Work::Draw(drawing) => self.begin_drawing(*drawing, caller, priority, (arrival, since)),
-            Work::Enlarge(enlargement) => self.enlarge(&enlargement, caller),
+            Work::Enlarge(work) => self.at_once(caller, |backend, is_cancelled| {
+                backend.enlarge(&work.picture, work.factor, &work.by, is_cancelled)
+            }),
+            Work::RestoreFaces(work) => self.at_once(caller, |backend, is_cancelled| {
+                backend.restore_faces(&work.picture, &work.by, is_cancelled)
+            }),
         }
     }
 
@@ -315,12 +321,16 @@ impl<B: Backend> Owner<B> {
         }
     }
 
-    /// Runs to its end at once: a network sees one tile at a time, and a cancel is seen between two.
-    fn enlarge(&mut self, work: &Enlargement, caller: Caller) {
-        let Enlargement { picture, factor, by } = work;
+    /// Runs work on one picture to its end: a network sees one tile or face at a time, and a cancel is seen between
+    /// two.
+    fn at_once(
+        &mut self,
+        caller: Caller,
+        work: impl FnOnce(&mut B, &dyn Fn() -> bool) -> Result<Pixels, BackendError>,
+    ) {
         let backend = &mut self.backend;
         let is_cancelled = || caller.is_gone();
-        match guarded(|| Ok(backend.enlarge(picture, *factor, by, &is_cancelled)?)) {
+        match guarded(|| Ok(work(backend, &is_cancelled)?)) {
             Ok(pixels) => {
                 lock(&self.stats).images += 1;
                 caller.answer(Ok(vec![pixels]));

@@ -9,7 +9,7 @@ use gesso_core::pixels::Pixels;
 use gesso_core::request::GenerateRequest;
 use tokio::sync::{oneshot, watch};
 
-use crate::backend::{BackendError, ModelFile, PixelUpscaler, Upscale};
+use crate::backend::{BackendError, FaceRestorer, ModelFile, PixelUpscaler, Upscale};
 
 /// Asks a job to stop; the owner thread looks at it before every UNet call.
 #[derive(Debug, Clone, Default)]
@@ -44,6 +44,7 @@ pub struct JobSpec {
 pub enum Work {
     Draw(Box<Drawing>),
     Enlarge(Enlargement),
+    RestoreFaces(FaceRestoration),
 }
 
 /// A request to draw, with every name in it looked up.
@@ -140,6 +141,13 @@ pub struct Enlargement {
     pub by: PixelUpscaler,
 }
 
+/// A picture whose faces are to be restored.
+#[derive(Debug, Clone)]
+pub struct FaceRestoration {
+    pub picture: Arc<Pixels>,
+    pub by: FaceRestorer,
+}
+
 /// Where a job stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
@@ -172,7 +180,7 @@ impl Progress {
     pub(crate) fn queued(work: &Work) -> Self {
         let (steps, images_total) = match work {
             Work::Draw(drawing) => (drawing.request.steps, drawing.request.image_count()),
-            Work::Enlarge(_) => (1, 1),
+            Work::Enlarge(_) | Work::RestoreFaces(_) => (1, 1),
         };
         Self {
             phase: Phase::Queued,

@@ -18,6 +18,6 @@ pub mod policy;
 
 pub use engine::{Engine, EngineHandle, EngineSettings, EngineStats, StartError};
 pub use job::{
-    CancelFlag, ControlUse, Drawing, Enlargement, JobError, JobHandle, JobSpec, LoraUse, Phase, Progress,
-    Resources, SecondPass, Source, SourceMask, SubmitError, Work,
+    CancelFlag, ControlUse, Drawing, Enlargement, FaceRestoration, JobError, JobHandle, JobSpec, LoraUse,
+    Phase, Progress, Resources, SecondPass, Source, SourceMask, SubmitError, Work,
 };

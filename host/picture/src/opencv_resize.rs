@@ -1,4 +1,5 @@
-//! OpenCV's `cv2.resize` of 8-bit data with the three filters that control maps need, equal to the x86 wheels.
+//! OpenCV's `cv2.resize` of 8-bit data with the filters that control maps and the search for faces need, equal to the
+//! x86 wheels.
 //!
 //! Not interchangeable with `resize`, which is Pillow's: OpenCV's cubic has another bell (a = -0.75), does not widen
 //! it when it shrinks, and does not clip between rows and columns. Builds without IPP round the cubic weights to
@@ -8,13 +9,15 @@ use gesso_core::pixels::Pixels;
 
 use crate::error::{PictureError, size, sound};
 
-/// `INTER_NEAREST`, `INTER_CUBIC` and `INTER_AREA`.
+/// `INTER_NEAREST`, `INTER_CUBIC`, `INTER_AREA` and `INTER_LANCZOS4`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum OpencvFilter {
     Nearest,
     Cubic,
     /// The mean over the covered area when neither side grows, else bilinear with OpenCV's area weights.
     Area,
+    /// Eight taps either way, however much it shrinks.
+    Lanczos4,
 }
 
 /// `picture` at exactly `width` x `height` pixels, each channel on its own.
@@ -35,6 +38,7 @@ pub fn opencv_resize(
     let data = match filter {
         OpencvFilter::Nearest => summed(picture, both(nearest_taps)),
         OpencvFilter::Cubic => summed(picture, both(cubic_taps)),
+        OpencvFilter::Lanczos4 => fixed(picture, both(lanczos_taps)),
         OpencvFilter::Area if grows => linear(picture, both(area_linear_taps)),
         OpencvFilter::Area if whole => block_means(picture, width, height),
         OpencvFilter::Area => summed(picture, both(area_taps)),
@@ -106,6 +110,63 @@ fn cubic_taps(from: u32, to: u32) -> Vec<Taps> {
             weights.iter().enumerate().map(|(tap, &weight)| (at(tap), weight)).collect()
         })
         .collect()
+}
+
+/// Lanczos's bell over four pixels either way, its weights in 1/2048.
+fn lanczos_taps(from: u32, to: u32) -> Vec<Taps> {
+    use std::f64::consts::PI;
+    const REACH: i64 = 4;
+    let step = f64::from(from) / f64::from(to);
+    let weight = |x: f64| match x.abs() {
+        near if near < 1e-6 => 1.0,
+        _ => (PI * x).sin() * (PI * x / REACH as f64).sin() * REACH as f64 / (PI * x).powi(2),
+    };
+    (0..to)
+        .map(|target| {
+            // Single precision, as in OpenCV.
+            let centre = ((f64::from(target) + 0.5) * step - 0.5) as f32;
+            let first = centre.floor();
+            let x = f64::from(centre - first);
+            let weights = (1 - REACH..=REACH).map(|tap| (tap, weight(tap as f64 - x)));
+            let total: f64 = weights.clone().map(|(_, weight)| weight).sum();
+            let at = |tap: i64| (first as i64 + tap).clamp(0, i64::from(from) - 1) as usize;
+            weights.map(|(tap, weight)| (at(tap), (weight / total) as f32)).collect()
+        })
+        .collect()
+}
+
+/// The sum over the taps in OpenCV's fixed point: weights in 1/2048, rounded half up once at the end.
+fn fixed(picture: &Pixels, (columns, rows): (Vec<Taps>, Vec<Taps>)) -> Vec<u8> {
+    let weights = |taps: Vec<Taps>| -> Vec<Vec<(usize, i32)>> {
+        let fixed = |(at, weight): (usize, f32)| (at, (weight * 2048.0).round_ties_even() as i32);
+        taps.into_iter().map(|taps| taps.into_iter().map(fixed).collect()).collect()
+    };
+    let (columns, rows) = (weights(columns), weights(rows));
+    let channels = picture.format.channels();
+    let stretch = |row: usize| -> Vec<i32> {
+        let source = source_row(picture, row);
+        let value = |taps: &[(usize, i32)], channel: usize| {
+            taps.iter().map(|&(at, weight)| i32::from(source[at * channels + channel]) * weight).sum()
+        };
+        columns.iter().flat_map(|taps| (0..channels).map(move |channel| value(taps, channel))).collect()
+    };
+    // Source rows are stretched once, when first needed, and dropped when no later row can need them.
+    let mut lines: Vec<Option<Vec<i32>>> = vec![None; picture.height as usize];
+    let row_bytes = columns.len() * channels;
+    let mut data = Vec::with_capacity(row_bytes * rows.len());
+    let mut sums = vec![0_i32; row_bytes];
+    for taps in &rows {
+        // Half of the last place.
+        sums.fill(1 << 21);
+        for &(row, weight) in taps {
+            let line = lines[row].get_or_insert_with(|| stretch(row));
+            sums.iter_mut().zip(line).for_each(|(sum, value)| *sum += *value * weight);
+        }
+        data.extend(sums.iter().map(|sum| (sum >> 22).clamp(0, 255) as u8));
+        let first = taps.iter().map(|tap| tap.0).min().unwrap_or_default();
+        lines[..first].iter_mut().rev().map_while(Option::take).for_each(drop);
+    }
+    data
 }
 
 /// Overlaps below this much of a pixel are dropped.

@@ -16,6 +16,7 @@ use crate::http::wire::generate::Defaults;
 use crate::running::RunningTasks;
 use crate::settings::Settings;
 use crate::sources::SourceLimits;
+use crate::styles::SavedStyles;
 
 /// How much larger a picture in a request may be than one that is drawn, by side and by area.
 const SOURCE_SIDES_MAX: u32 = 4;
@@ -29,6 +30,7 @@ pub(crate) struct App {
     pub(crate) limits: Limits,
     pub(crate) defaults: Defaults,
     pub(crate) catalogue: Arc<Catalogue>,
+    pub(crate) styles: Arc<SavedStyles>,
     pub(crate) engine: EngineHandle,
     pub(crate) tasks: Arc<dyn TaskStore>,
     pub(crate) objects: Objects,

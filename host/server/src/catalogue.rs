@@ -7,13 +7,16 @@ use std::sync::Arc;
 
 use gesso_engine::backend::ModelFile;
 
+mod facts;
 mod hashes;
 mod kind;
 mod metadata;
 mod scan;
 
-pub(crate) use hashes::Part;
-use hashes::{Hashes, Stamp};
+use facts::Facts;
+pub(crate) use facts::ModelFacts;
+use hashes::Hashes;
+pub(crate) use hashes::{Part, Stamp};
 pub(crate) use kind::Kind;
 use metadata::Metadata;
 pub(crate) use metadata::{Words, alias};
@@ -60,6 +63,7 @@ pub(crate) struct Catalogue {
     default: Option<String>,
     hashes: Hashes,
     metadata: Metadata,
+    facts: Facts,
 }
 
 /// Why a name gives no model.
@@ -77,7 +81,8 @@ pub(crate) enum CatalogueError {
 impl Catalogue {
     /// `hashes` is the file that keeps hashes between runs.
     pub(crate) fn new(folder: PathBuf, default: Option<String>, hashes: Option<PathBuf>) -> Self {
-        Self { folder, default, hashes: Hashes::open(hashes), metadata: Metadata::default() }
+        let (metadata, facts) = (Metadata::default(), Facts::default());
+        Self { folder, default, hashes: Hashes::open(hashes), metadata, facts }
     }
 
     /// All checkpoints, by name. Reads the folder, and the files that are new or changed; call it where blocking
@@ -165,6 +170,11 @@ impl Catalogue {
         let own = [checkpoint.name.clone(), format!("{}.vae", checkpoint.name)];
         let found = files.iter().find(|found| own.iter().any(|stem| found.stem.eq_ignore_ascii_case(stem)));
         found.map(|found| self.model_file(found)).transpose()
+    }
+
+    /// What a checkpoint is made for; `None` when it cannot be drawn with. Reads the file's head when it is new.
+    pub(crate) fn facts(&self, checkpoint: &ModelFile) -> Option<ModelFacts> {
+        self.facts.of(checkpoint)
     }
 
     /// SHA-256 of a file that was found, lower-case hex; `None`, and a line in the log, when it cannot be read.

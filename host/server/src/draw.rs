@@ -14,9 +14,11 @@ use serde_json::{Map, Value, json};
 
 use crate::app::{App, VERSION};
 use crate::blocking::blocking;
-use crate::catalogue::Checkpoint;
+use crate::catalogue::{Checkpoint, ModelFacts};
 use crate::controls::{self, Controls};
 use crate::error::AppError;
+use crate::faces::DrawnFaces;
+use crate::http::wire::styles::Styling;
 use crate::http::wire::{generate, img2img, info};
 use crate::png_file;
 use crate::resources::{self, Found};
@@ -36,6 +38,7 @@ pub(crate) async fn draw(
     let Value::Object(mut body) = payload(app, &lease.task.payload).await? else {
         return Err(AppError::Internal("a stored request is not an object".into()));
     };
+    let styling = Styling::take(&mut body);
     // Pictures are megabytes of text that no hook of this version reads.
     let pictures: Vec<_> =
         img2img::PICTURES.iter().filter_map(|name| Some((*name, body.remove(*name)?))).collect();
@@ -63,21 +66,28 @@ pub(crate) async fn draw(
     running.show(job.progress());
     let drawn = job.finish().await.map_err(engine_failed)?;
     let seconds = began.elapsed().as_secs_f64();
+    let drawn = match &prepared.faces {
+        Some(faces) => faces.restore(app, cancel, lease.task.priority, drawn).await?,
+        None => drawn,
+    };
     let (mut prepared, drawn) = finish(prepared, drawn, request.batch_size).await?;
     let mut drawn = app.plugins.after(&call, &before.params, drawn).await?;
     drawn.append(&mut prepared.control.maps);
     if cancel.is_cancelled() {
         return Err(AppError::Cancelled);
     }
-    store(app, lease, body, &request, &prepared, drawn, seconds).await
+    store(app, lease, (body, &styling), &request, &prepared, drawn, seconds).await
 }
 
 /// What a request's names and pictures stand for.
 struct Prepared {
     checkpoint: Checkpoint,
+    /// `None` when the checkpoint cannot be read; the engine then says why.
+    facts: Option<ModelFacts>,
     found: Found,
     control: Controls,
     sources: Option<Sources>,
+    faces: Option<DrawnFaces>,
 }
 
 async fn prepare(
@@ -90,13 +100,15 @@ async fn prepare(
     // The blocking pool: folders, hashes, codecs.
     blocking(move || {
         let checkpoint = catalogue.checkpoint(request.model.as_deref())?;
+        let facts = catalogue.facts(&checkpoint.file);
         let mut found = resources::find(&catalogue, &request, &checkpoint)?;
         let settings = request.img2img.as_ref();
         let sources =
             settings.map(|settings| Sources::read(&body, &request, settings, limits)).transpose()?;
         let crop = sources.as_ref().and_then(Sources::crop);
         let control = controls::read(&catalogue, &body, &request, limits.decode, crop, &mut found)?;
-        Ok(Prepared { checkpoint, found, control, sources })
+        let faces = DrawnFaces::find(&catalogue, DrawnFaces::are_wanted(&body))?;
+        Ok(Prepared { checkpoint, facts, found, control, sources, faces })
     })
     .await?
 }
@@ -126,19 +138,23 @@ async fn finish(
 async fn store(
     app: &App,
     lease: &Lease,
-    mut body: Map<String, Value>,
+    (mut body, styling): (Map<String, Value>, &Styling),
     request: &GenerateRequest,
     prepared: &Prepared,
     pictures: Vec<Pixels>,
     seconds: f64,
 ) -> Result<Outcome, AppError> {
-    let Prepared { checkpoint, found, control, sources } = prepared;
+    let Prepared { checkpoint, facts, found, control, sources, faces } = prepared;
     let drawn_with = infotext::DrawnWith {
         model_name: &checkpoint.file.name,
         model_hash: checkpoint.short_hash(),
+        edits_pictures: facts.is_some_and(|facts| facts.edits_pictures),
         vae_name: found.vae.as_ref().map(|vae| vae.name.as_str()),
+        vae_hash: found.vae_hash.as_deref(),
         lora_hashes: &found.lora_hashes,
+        inversion_hashes: &found.inversion_hashes,
         control: &control.units,
+        face_restoration: faces.as_ref().map(DrawnFaces::name),
         version: VERSION,
     };
     let infotexts: Vec<String> =
@@ -168,14 +184,17 @@ async fn store(
             }
         }
     }
+    styling.undo(&mut body);
     let drawn = info::Drawn {
         request,
+        styles: body.get("styles"),
+        inpaints: facts.is_some_and(|facts| facts.inpaints),
         drawn_with: &drawn_with,
         infotexts: &infotexts,
         job_timestamp: &timestamp(lease.task.started_ms.unwrap_or(lease.task.created_ms)),
     };
-    let warnings: Vec<&String> =
-        found.warnings.iter().chain(sources.iter().flat_map(|sources| &sources.warnings)).collect();
+    let of_sources = sources.iter().flat_map(|sources| &sources.warnings);
+    let warnings: Vec<&String> = styling.warnings.iter().chain(&found.warnings).chain(of_sources).collect();
     let steps = f64::from(request.steps * request.image_count());
     let details = json!({
         "parameters": body,

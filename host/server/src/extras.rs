@@ -1,11 +1,11 @@
-//! Enlarging pictures that are there already, for the extras routes: decoded, given to the engine once for each
-//! upscaler, mixed, cut to size, encoded. Nothing is stored: who stops waiting loses the result, and its jobs end.
+//! Enlarging pictures that are there already and restoring their faces, for the extras routes: decoded, given to the
+//! engine once for each upscaler, mixed, cut to size, given to it once for each face restorer, encoded. Nothing is stored: who stops waiting loses the result, and its jobs end.
 
 use std::sync::Arc;
 
 use gesso_core::infotext::Infotext;
 use gesso_core::pixels::{PixelFormat, Pixels};
-use gesso_engine::backend::PixelUpscaler;
+use gesso_engine::backend::{FaceRestorer, PixelUpscaler};
 use gesso_engine::{CancelFlag, Enlargement, JobSpec, Work};
 use gesso_picture::composite::{Rect, crop};
 use gesso_picture::convert::to_rgb;
@@ -18,8 +18,9 @@ use crate::blocking::blocking;
 use crate::catalogue::{Catalogue, CatalogueError};
 use crate::draw::{engine_failed, engine_refused};
 use crate::error::AppError;
+use crate::faces::{self, Installed};
 use crate::generate::random_id;
-use crate::http::wire::extras::{ExtrasRequest, ExtrasSize};
+use crate::http::wire::extras::{ExtrasRequest, ExtrasSize, FaceStep, Restorer};
 use crate::http::wire::fields::FieldProblem;
 use crate::running::RunningGuard;
 use crate::{picture_texts, png_file, resources, sources};
@@ -41,9 +42,13 @@ pub(crate) async fn process(app: &App, request: ExtrasRequest) -> Result<Process
     if app.is_draining() {
         return Err(AppError::Unavailable("the server is shutting down; try again in a moment".into()));
     }
-    let ExtrasRequest { field, pictures, size, first, second } = request;
+    let ExtrasRequest { field, pictures, size, first, second, faces } = request;
     let catalogue = app.catalogue.clone();
-    let upscalers = blocking(move || Upscalers::find(&catalogue, first, second)).await??;
+    let (upscalers, faces) = blocking(move || {
+        let upscalers = Upscalers::find(&catalogue, first, second)?;
+        Ok::<_, AppError>((upscalers, FaceSteps::find(&catalogue, faces)?))
+    })
+    .await??;
     let cancel = CancelFlag::default();
     let running = app.running.enter(random_id()?, cancel.clone());
     let mut processed = Processed { files: Vec::new(), infotext: String::new() };
@@ -51,20 +56,22 @@ pub(crate) async fn process(app: &App, request: ExtrasRequest) -> Result<Process
         let limits = app.source_limits().decode;
         // The blocking pool: decoding.
         let (picture, parameters) = blocking(move || read(field, &text, limits)).await??;
-        let result = match &upscalers {
-            None => picture,
-            Some(upscalers) => {
-                check_size(&picture, size, limits)?;
-                let (enlarged, infotext) =
-                    upscalers.enlarge(app, &running, &cancel, Arc::new(picture), size).await?;
-                processed.infotext = infotext;
-                enlarged
-            }
-        };
-        let infotext = processed.infotext.clone();
+        let mut done = Infotext::default();
+        let mut picture = Arc::new(picture);
+        if let Some(upscalers) = &upscalers {
+            check_size(&picture, size, limits)?;
+            picture = Arc::new(upscalers.enlarge(app, &running, &cancel, picture, size).await?);
+            done = upscalers.infotext(done, size);
+        }
+        for step in &faces.0 {
+            picture = Arc::new(step.restore(app, &running, &cancel, picture).await?);
+            done = step.infotext(done);
+        }
+        let infotext = done.to_string();
+        processed.infotext.clone_from(&infotext);
         // The blocking pool: encoding.
         let file = blocking(move || {
-            png_file::encode_with(&result, &[("parameters", &parameters), ("postprocessing", &infotext)])
+            png_file::encode_with(&picture, &[("parameters", &parameters), ("postprocessing", &infotext)])
         });
         processed.files.push(
             file.await?
@@ -72,6 +79,62 @@ pub(crate) async fn process(app: &App, request: ExtrasRequest) -> Result<Process
         );
     }
     Ok(processed)
+}
+
+/// What restores the faces of every picture, in order.
+struct FaceSteps(Vec<FoundStep>);
+
+/// A step with its files.
+struct FoundStep {
+    asked: FaceStep,
+    by: FaceRestorer,
+}
+
+impl FaceSteps {
+    /// Looks the files of all steps up. Reads folders: call it where blocking is allowed.
+    fn find(catalogue: &Catalogue, asked: Vec<FaceStep>) -> Result<Self, AppError> {
+        if asked.is_empty() {
+            return Ok(Self(Vec::new()));
+        }
+        let installed = Installed::read(catalogue)?;
+        let (mut steps, mut problems) = (Vec::new(), Vec::new());
+        for asked in asked {
+            match installed.restorer(catalogue, asked.restorer, asked.fidelity, asked.field) {
+                Ok(by) => steps.push(FoundStep { asked, by }),
+                Err(AppError::Invalid(more)) => problems.extend(more),
+                Err(other) => return Err(other),
+            }
+        }
+        if problems.is_empty() { Ok(Self(steps)) } else { Err(AppError::Invalid(problems)) }
+    }
+}
+
+impl FoundStep {
+    /// The picture with restored faces mixed in.
+    async fn restore(
+        &self,
+        app: &App,
+        running: &RunningGuard<'_>,
+        cancel: &CancelFlag,
+        picture: Arc<Pixels>,
+    ) -> Result<Pixels, AppError> {
+        let restored = faces::restore(app, Some(running), cancel, 0, picture.clone(), &self.by).await?;
+        let share = self.asked.visibility;
+        // The blocking pool: mixing.
+        let mixed = blocking(move || blend(&picture, &restored, share)).await?;
+        mixed.map_err(|error| AppError::Internal(format!("a restored picture could not be mixed: {error}")))
+    }
+
+    /// In web UIs' words.
+    fn infotext(&self, text: Infotext) -> Infotext {
+        let FaceStep { restorer, visibility, fidelity, .. } = self.asked;
+        let rounded = |value: f64| (value * 1000.0).round() / 1000.0;
+        let text = text.field(&format!("{} visibility", restorer.name()), rounded(visibility.into()));
+        text.optional_field(
+            "CodeFormer weight",
+            (restorer == Restorer::CodeFormer).then(|| rounded(fidelity)),
+        )
+    }
 }
 
 /// The picture, and the infotext it was drawn with, if it says so.
@@ -124,7 +187,6 @@ impl Upscalers {
         }
     }
 
-    /// The enlarged picture and what was done to it.
     async fn enlarge(
         &self,
         app: &App,
@@ -132,7 +194,7 @@ impl Upscalers {
         cancel: &CancelFlag,
         picture: Arc<Pixels>,
         size: ExtrasSize,
-    ) -> Result<(Pixels, String), AppError> {
+    ) -> Result<Pixels, AppError> {
         let factor = factor(size, (picture.width, picture.height));
         let enlarge = async |by: &PixelUpscaler| {
             let work = Work::Enlarge(Enlargement { picture: picture.clone(), factor, by: by.clone() });
@@ -149,16 +211,13 @@ impl Upscalers {
         };
         // The blocking pool: mixing and cutting.
         let finished = blocking(move || finish(first, second, size)).await?;
-        let finished = finished.map_err(|error| {
+        finished.map_err(|error| {
             AppError::Internal(format!("an enlarged picture could not be finished: {error}"))
-        })?;
-        let infotext = self.infotext(size);
-        Ok((finished, infotext))
+        })
     }
 
     /// In web UIs' words.
-    fn infotext(&self, size: ExtrasSize) -> String {
-        let text = Infotext::default();
+    fn infotext(&self, text: Infotext, size: ExtrasSize) -> Infotext {
         let text = match size {
             ExtrasSize::By(factor) => text.field("Postprocess upscale by", factor),
             ExtrasSize::Cover { width, height, crop } => {
@@ -169,7 +228,6 @@ impl Upscalers {
         };
         text.field("Postprocess upscaler", &self.first.name)
             .optional_field("Postprocess upscaler 2", self.second.as_ref().map(|(second, _)| &second.name))
-            .to_string()
     }
 }
 

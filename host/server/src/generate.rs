@@ -9,8 +9,9 @@ use tokio::sync::broadcast::error::RecvError;
 use crate::app::App;
 use crate::blocking::blocking;
 use crate::error::AppError;
-use crate::http::wire::control;
+use crate::faces::DrawnFaces;
 use crate::http::wire::generate::{self, Drawing};
+use crate::http::wire::{control, styles};
 
 /// Bodies up to here lie in the record; larger ones go to the object store first.
 const INLINE_BYTES_MAX: usize = 8 * 1024;
@@ -27,12 +28,24 @@ pub(crate) async fn submit(
     if app.is_draining() {
         return Err(AppError::Unavailable("the server is shutting down; try again in a moment".into()));
     }
-    let body = drawing.read(body, || rand::rng().random()).map_err(AppError::Invalid)?;
+    let mut body = drawing.read(body, || rand::rng().random()).map_err(AppError::Invalid)?;
+    if styles::are_named(&body) {
+        let saved = app.styles.clone();
+        // The blocking pool: the file of styles.
+        let sheet = blocking(move || saved.sheet()).await?;
+        styles::apply(&mut body, &sheet, app.limits.max_prompt_bytes)
+            .map_err(|problem| AppError::Invalid(vec![problem]))?;
+    }
     let request =
         generate::to_request(drawing, &body, &app.defaults, &app.limits).map_err(AppError::Invalid)?;
     check_scripts(app, &body)?;
-    let catalogue = app.catalogue.clone();
-    blocking(move || catalogue.checkpoint(request.model.as_deref()).map(drop)).await??;
+    let (catalogue, restores) = (app.catalogue.clone(), DrawnFaces::are_wanted(&body));
+    // The blocking pool: folders and the heads of files.
+    blocking(move || {
+        catalogue.checkpoint(request.model.as_deref())?;
+        DrawnFaces::find(&catalogue, restores).map(drop)
+    })
+    .await??;
 
     let waiting = app.tasks.stats().await?.waiting;
     if waiting >= app.settings.waiting_tasks_max as u64 {

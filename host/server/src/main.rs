@@ -12,6 +12,7 @@ mod draw;
 mod environment;
 mod error;
 mod extras;
+mod faces;
 mod generate;
 mod http;
 mod picture_texts;
@@ -21,6 +22,7 @@ mod running;
 mod settings;
 mod sources;
 mod startup;
+mod styles;
 mod telemetry;
 mod worker;
 

@@ -1,6 +1,8 @@
 //! Names in a request become files: LoRAs and hypernetworks in prompts, the VAE, textual inversions, upscalers, the
 //! second pass's checkpoint. What is optional and missing becomes a warning; what the request stands on is an error.
 
+mod inversions;
+
 use std::sync::Arc;
 
 use gesso_core::hires::{Hires, HiresUpscaler};
@@ -18,6 +20,8 @@ const TILE_OVERLAP_PX: u32 = 8;
 
 /// Digits of a LoRA's hash in infotexts.
 const LORA_HASH_DIGITS: usize = 12;
+/// Digits of a VAE's.
+const VAE_HASH_DIGITS: usize = 10;
 
 /// Everything a request's names stand for.
 #[derive(Debug)]
@@ -26,8 +30,11 @@ pub(crate) struct Found {
     pub(crate) second: Option<SecondPass>,
     /// `name: hash` of each LoRA in use, for the infotext.
     pub(crate) lora_hashes: Vec<(String, String)>,
+    /// The same of each textual inversion.
+    pub(crate) inversion_hashes: Vec<(String, String)>,
     /// The VAE that replaces the checkpoint's own.
     pub(crate) vae: Option<Arc<ModelFile>>,
+    pub(crate) vae_hash: Option<String>,
     /// Remarks for the client.
     pub(crate) warnings: Vec<String>,
 }
@@ -45,8 +52,12 @@ pub(crate) fn find(
     let second =
         request.hires.as_ref().map(|hires| finder.second(hires, checkpoint, vae.clone(), embeddings));
     let second = second.transpose()?;
+    let width = catalogue.facts(&checkpoint.file).map(|facts| facts.text_width);
+    let inversion_hashes = inversions::used(&first.embeddings, width, request);
     let Finder { lora_hashes, warnings, .. } = finder;
-    Ok(Found { first, second, lora_hashes, vae, warnings })
+    let vae_hash = vae.as_ref().and_then(|vae| catalogue.sha256(&vae.path, Part::Whole));
+    let vae_hash = vae_hash.map(|hash| hash[..VAE_HASH_DIGITS].to_owned());
+    Ok(Found { first, second, lora_hashes, inversion_hashes, vae, vae_hash, warnings })
 }
 
 /// What enlarges pictures under this name: a filter, or a network among the files.
@@ -74,11 +85,16 @@ impl Finder<'_> {
         Ok(match &self.request.vae {
             VaeChoice::Own => None,
             VaeChoice::Automatic => self.catalogue.vae_of(checkpoint)?,
-            VaeChoice::Named(name) => Some(
-                self.catalogue
-                    .find(Kind::Vae, name)
-                    .map_err(|error| AppError::invalid("override_settings", format!("sd_vae: {error}")))?,
-            ),
+            VaeChoice::Named(name) => {
+                // One that lies beside its checkpoint is among no list, yet infotexts name it.
+                let beside = self.catalogue.vae_of(checkpoint)?.filter(|vae| vae.name == *name);
+                let found = || {
+                    self.catalogue
+                        .find(Kind::Vae, name)
+                        .map_err(|error| AppError::invalid("override_settings", format!("sd_vae: {error}")))
+                };
+                Some(beside.map_or_else(found, Ok)?)
+            }
         })
     }
 

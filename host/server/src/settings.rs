@@ -35,6 +35,9 @@ pub(crate) struct Settings {
     pub(crate) dtype: String,
     /// CPU threads for libtorch; 0 is one per core.
     pub(crate) threads: usize,
+    /// Computes every picture alone, so that it is the same to the bit whatever else is drawn beside it. Pictures that
+    /// share a step come out faster, and within a grey level of that.
+    pub(crate) deterministic: bool,
     /// Checkpoints kept in memory.
     pub(crate) resident_models: usize,
     /// Bytes that checkpoints in memory may take together, with the LoRAs laid over them; 0 is half of the machine's
@@ -121,6 +124,7 @@ impl Default for Settings {
             admin_key: None,
             dtype: "auto".into(),
             threads: 0,
+            deterministic: false,
             resident_models: 2,
             resident_bytes_max: 0,
             randn_source: "NV".into(),
@@ -217,6 +221,12 @@ impl Settings {
             "public_url" => self.public_url = Some(value.into()),
             "dtype" => self.dtype = value.into(),
             "log_format" => self.log_format = value.into(),
+            "deterministic" => {
+                self.deterministic = value.parse().map_err(|_| SettingsError::Invalid {
+                    place: place.into(),
+                    message: format!("{value:?} is neither true nor false"),
+                })?;
+            }
             "threads" => {
                 self.threads = value.parse().map_err(|_| SettingsError::Invalid {
                     place: place.into(),

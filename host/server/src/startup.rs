@@ -24,6 +24,7 @@ use crate::catalogue::Catalogue;
 use crate::http::wire::generate::Defaults;
 use crate::running::RunningTasks;
 use crate::settings::{ADMIN_KEY_CHARS_MIN, Settings, SettingsError};
+use crate::styles::SavedStyles;
 use crate::telemetry;
 
 /// Why nothing started. Each has its own exit code.
@@ -74,6 +75,7 @@ pub(crate) async fn build(settings: Settings) -> Result<Server, StartupError> {
             settings.default_model.clone(),
             Some(settings.data.join("hashes.json")),
         )),
+        styles: Arc::new(SavedStyles::in_folder(&settings.data)),
         engine: handle,
         tasks: Arc::new(tasks),
         objects,
@@ -107,6 +109,16 @@ pub(crate) fn defaults(settings: &Settings) -> Defaults {
     Defaults { noise_source, ..Defaults::default() }
 }
 
+fn engine_settings(settings: &Settings) -> EngineSettings {
+    let mut engine = EngineSettings::default();
+    engine.max_jobs = engine.max_jobs.max(settings.concurrent_tasks);
+    if settings.deterministic {
+        // Kernels divide a larger batch in another way, which moves the last bits of its rows.
+        engine.rules.max_rows = 1;
+    }
+    engine
+}
+
 /// The owner thread with libtorch on it.
 pub(crate) async fn open_engine(settings: &Settings) -> Result<(Engine, EngineHandle), StartupError> {
     let torch = TorchSettings {
@@ -119,8 +131,7 @@ pub(crate) async fn open_engine(settings: &Settings) -> Result<(Engine, EngineHa
         resident_models: settings.resident_models,
         resident_bytes_max: settings.resident_bytes_max,
     };
-    let engine = EngineSettings::default();
-    let engine = EngineSettings { max_jobs: engine.max_jobs.max(settings.concurrent_tasks), ..engine };
+    let engine = engine_settings(settings);
     let opened = tokio::task::spawn_blocking(move || {
         Engine::start(
             engine,
@@ -249,4 +260,18 @@ fn folder_error(error: FolderError) -> std::io::Error {
         FolderError::TooMany | FolderError::Io { .. } => ErrorKind::Other,
     };
     std::io::Error::new(kind, error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn deterministic_pictures_share_no_call() {
+        let rows = |deterministic| {
+            engine_settings(&Settings { deterministic, ..Settings::default() }).rules.max_rows
+        };
+        assert_eq!(rows(true), 1);
+        assert!(rows(false) > 1);
+    }
 }

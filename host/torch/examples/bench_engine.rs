@@ -8,9 +8,14 @@
 use std::error::Error;
 use std::io::BufRead;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Instant;
 
-use gesso_torch::{Context, Extras, Networks};
+use gesso_core::request::GenerateRequest;
+use gesso_engine::backend::ModelFile;
+use gesso_engine::clock::MonotonicClock;
+use gesso_engine::{CancelFlag, Drawing, Engine, EngineHandle, EngineSettings, JobSpec, Work};
+use gesso_torch::{Context, DtypeChoice, Extras, Networks, TorchBackend, TorchSettings};
 use tch::{Device, Kind, TchError, Tensor};
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -18,6 +23,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let model = folder.join("model.safetensors");
     let _guard = tch::no_grad_guard();
     let mut loaded: Option<(Kind, Networks)> = None;
+    let mut drawing: Option<Drawer> = None;
     for line in std::io::stdin().lock().lines() {
         let line = line?;
         let words: Vec<&str> = line.split(' ').collect();
@@ -29,6 +35,15 @@ fn main() -> Result<(), Box<dyn Error>> {
             ["unet", kind, size] => unet(networks(&mut loaded, &model, kind)?, size.parse()?)?,
             ["vae", size] => vae(networks(&mut loaded, &model, "f32")?, size.parse()?)?,
             ["text"] => text(networks(&mut loaded, &model, "f32")?)?,
+            ["draw", kind, side, steps, count, how] => {
+                drop(loaded.take());
+                if drawing.as_ref().is_none_or(|drawing| drawing.kind != kind) {
+                    drop(drawing.take());
+                    drawing = Some(Drawer::start(kind, &model)?);
+                }
+                let drawer = drawing.as_ref().ok_or("no engine")?;
+                drawer.draw(side.parse()?, steps.parse()?, count.parse()?, how == "together")?
+            }
             _ => return Err(format!("{line:?} is no work").into()),
         };
         println!("{seconds}");
@@ -69,6 +84,54 @@ fn vae(networks: &Networks, side: i64) -> Result<f64, Box<dyn Error>> {
 fn text(networks: &Networks) -> Result<f64, Box<dyn Error>> {
     let tokens = Tensor::f_full([2, 77], 320, (Kind::Int64, Device::Cpu))?;
     timed(|| networks.encode_text(&tokens, 1).map(drop))?.map_err(Into::into)
+}
+
+/// The engine with the model, as the server has it.
+struct Drawer {
+    kind: String,
+    model: Arc<ModelFile>,
+    handle: EngineHandle,
+    _engine: Engine,
+}
+
+impl Drawer {
+    fn start(kind: &str, model: &Path) -> Result<Self, Box<dyn Error>> {
+        let dtype = if kind == "bf16" { DtypeChoice::Bf16 } else { DtypeChoice::F32 };
+        let settings = TorchSettings { dtype, ..TorchSettings::default() };
+        let clock = Arc::new(MonotonicClock::default());
+        let open = Box::new(move || TorchBackend::open(settings));
+        let (engine, handle) = Engine::start(EngineSettings::default(), clock, open)?;
+        let model = ModelFile { name: "bench".into(), path: model.to_owned(), version: String::new() };
+        Ok(Self { kind: kind.into(), model: Arc::new(model), handle, _engine: engine })
+    }
+
+    /// Draws `count` pictures, each a job of its own: all at once, or each when the one before it is done.
+    fn draw(&self, side: u32, steps: u32, count: u64, together: bool) -> Result<f64, Box<dyn Error>> {
+        let submit = |seed| {
+            let request = GenerateRequest {
+                prompt: "a lighthouse at dusk".into(),
+                width: side,
+                height: side,
+                steps,
+                seed,
+                ..GenerateRequest::default()
+            };
+            let work = Work::Draw(Box::new(Drawing::new(request, self.model.clone())));
+            self.handle.submit(JobSpec { work, priority: 0, cancel: CancelFlag::default() })
+        };
+        let begin = Instant::now();
+        if together {
+            let jobs = (0..count).map(submit).collect::<Result<Vec<_>, _>>()?;
+            for job in jobs {
+                job.blocking_finish()?;
+            }
+        } else {
+            for seed in 0..count {
+                submit(seed)?.blocking_finish()?;
+            }
+        }
+        Ok(begin.elapsed().as_secs_f64())
+    }
 }
 
 type Timed<E> = Result<Result<f64, E>, TchError>;

@@ -6,8 +6,8 @@ use std::rc::Rc;
 use gesso_core::pixels::Pixels;
 use gesso_core::sampler::Start;
 use gesso_engine::backend::{
-    Backend, BackendError, BatchKey, Measured, OpenPass, Origin, PassSpec, PixelUpscaler, Row, StartNoise,
-    UpscaleBy,
+    Backend, BackendError, BatchKey, FaceRestorer, Measured, OpenPass, Origin, PassSpec, PixelUpscaler, Row,
+    StartNoise, UpscaleBy,
 };
 use tch::{TchError, Tensor};
 
@@ -202,6 +202,16 @@ impl Backend for TorchBackend {
     ) -> Result<Pixels, BackendError> {
         let _guard = tch::no_grad_guard();
         enlarge::by_factor(&mut self.resident, picture, factor, by, is_cancelled)
+    }
+
+    fn restore_faces(
+        &mut self,
+        picture: &Pixels,
+        by: &FaceRestorer,
+        is_cancelled: &dyn Fn() -> bool,
+    ) -> Result<Pixels, BackendError> {
+        let _guard = tch::no_grad_guard();
+        enlarge::faces(&mut self.resident, picture, by, is_cancelled)
     }
 
     fn describe(&self) -> String {

@@ -251,6 +251,14 @@ impl<'a> Checkpoint<'a> {
     }
 }
 
+/// Judges the model at `path` by the heads of its files: no tensor is read.
+///
+/// # Errors
+/// What [`Networks::load`] would refuse it for, memory aside.
+pub fn inspect_model(path: &Path) -> Result<(Layout, ModelFacts), LoadError> {
+    Checkpoint::open(path).map(|checkpoint| (checkpoint.layout, checkpoint.facts))
+}
+
 /// Judges the bytes of a `.safetensors` checkpoint without taking a tensor from it.
 ///
 /// # Errors

@@ -1,13 +1,15 @@
-//! Enlarging between two passes: latents by interpolation, pictures by a resampling filter or a network.
+//! What is done to pictures beside drawing them: enlarging between two passes and on its own (latents by
+//! interpolation, pictures by a resampling filter or a network), and restoring faces.
 
 use gesso_core::hires::{HiresTarget, LatentUpscaler};
 use gesso_core::pixels::Pixels;
-use gesso_engine::backend::{BackendError, PixelUpscaler};
+use gesso_engine::backend::{BackendError, FaceRestorer, PixelUpscaler};
 use gesso_picture::resize::{Filter, resize};
 use tch::{TchError, Tensor};
 
 use crate::failure::{device_error, file_name};
 use crate::resident::Resident;
+use crate::restore::restore_faces;
 use crate::upscale::{PictureError, Tiling, upscale_by};
 
 /// A latent `[1, 4, rows, columns]` at the target's enlarged size, as `torch.nn.functional.interpolate` does it.
@@ -80,6 +82,31 @@ pub(crate) fn to_size(
         return Ok(enlarged);
     }
     resample(&enlarged, width, height, Filter::Lanczos).map_err(picture_error)
+}
+
+/// Restores every face that the detector finds.
+pub(crate) fn faces(
+    resident: &mut Resident,
+    picture: &Pixels,
+    by: &FaceRestorer,
+    is_cancelled: &dyn Fn() -> bool,
+) -> Result<Pixels, BackendError> {
+    let mut run = || -> Result<Pixels, PictureError> {
+        let found = resident.face_detector(&by.detector)?.detect(picture)?;
+        tracing::debug!(faces = found.len(), "looked for faces");
+        if found.is_empty() {
+            return Ok(picture.clone());
+        }
+        let (restorer, parser) = (resident.restorer(&by.network)?, resident.face_parser(&by.parser)?);
+        restore_faces(picture, &found, &parser, restorer.side(), &mut |face| {
+            if is_cancelled() {
+                Err(PictureError::Cancelled)
+            } else {
+                restorer.restore_face(face, by.fidelity)
+            }
+        })
+    };
+    run().map_err(picture_error)
 }
 
 fn resample(picture: &Pixels, width: u32, height: u32, filter: Filter) -> Result<Pixels, PictureError> {

@@ -9,6 +9,7 @@ use std::path::Path;
 
 use crate::error::Problem;
 use crate::outline::Outline;
+use crate::source::{EDIT, INPAINT};
 
 /// Longest part read of a `.yaml` beside a checkpoint. Those of the published models have 2 KB.
 const YAML_BYTES_MAX: u64 = 64 << 10;
@@ -108,6 +109,16 @@ impl Prediction {
 }
 
 impl ModelFacts {
+    /// The UNet reads a mask and the masked picture: the checkpoint is made for inpainting.
+    pub fn inpaints(&self) -> bool {
+        self.input_channels == INPAINT
+    }
+
+    /// The UNet reads the picture: the checkpoint edits by instruction.
+    pub fn edits_pictures(&self) -> bool {
+        self.input_channels == EDIT
+    }
+
     /// The facts of a model; what is `declared` beside the tensors goes before what they say themselves.
     ///
     /// # Errors

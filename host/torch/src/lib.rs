@@ -6,13 +6,12 @@
 //! - [`TorchBackend`]: what the engine drives
 //! - [`Networks`]: one checkpoint's text encoder, UNet and VAE, for parity checks
 //! - [`Upscaler`], [`Restorer`]: networks that enlarge pictures and mend faces
-//! - [`embedding`]: files that change what a checkpoint draws
-//! - [`embedding`], [`hypernetwork`]: files that change what a checkpoint draws
+//! - [`FaceDetector`], [`FaceParser`], [`restore_faces`]: what brings a restorer the faces of a picture
 //! - [`lora`], [`embedding`], [`hypernetwork`]: files that change what a checkpoint draws
-//! - [`inspect`]: judges a file's bytes without loading it
 //! - [`Tensors`], [`Value`]: what a model's file holds, or that of a part of one
-//! - [`inspect`], [`inspect_pickle`]: judge bytes without loading them
+//! - [`inspect`], [`inspect_pickle`], [`inspect_model`]: judge files without loading them
 
+mod allocator;
 mod backend;
 mod checkpoint;
 mod conditioning;
@@ -59,7 +58,7 @@ mod value;
 mod weights;
 
 pub use backend::{DtypeChoice, Pass, Sample, TorchBackend, TorchSettings};
-pub use checkpoint::{Networks, inspect};
+pub use checkpoint::{Networks, inspect, inspect_model};
 pub use control::{ControlCall, ControlModel, Hint};
 pub use error::{LoadError, Problem};
 pub use facts::{Family, ModelFacts, Prediction};
@@ -67,9 +66,10 @@ pub use layout::Layout;
 pub use models::control::{Control, Strength};
 pub use models::unet::Extras;
 pub use models::unet::context::{Context, ContextMap};
-pub use restore::Restorer;
+pub use restore::{Face, FaceDetector, FaceParser, FaceRole, Restorer, restore_faces};
 pub use stored::Stored;
 pub use tensors::Tensors;
+pub use tokenizer::{CLIP, Tokenizer};
 pub use torch_file::inspect_pickle;
 pub use upscale::{ChannelOrder, PictureError, Tiling, Upscaler, upscale_by};
 pub use vae_tiles::{VAE_TILING, decode_tiled};

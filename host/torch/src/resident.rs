@@ -18,6 +18,7 @@ use crate::lora::{self, BlockWeights, LoraFile};
 use crate::lru::Lru;
 use crate::model_cache::{ModelCache, VariantKey};
 use crate::models::unet::context::ContextMap;
+use crate::restore::{FaceDetector, FaceParser, Restorer};
 use crate::tensors::Tensors;
 use crate::upscale::{ChannelOrder, PictureError, Upscaler};
 
@@ -32,6 +33,8 @@ const HYPERNETWORKS_KEPT: usize = 2;
 const CONTROLS_KEPT: usize = 3;
 /// Upscaling networks kept; 67 MB each.
 const UPSCALERS_KEPT: usize = 2;
+/// Face restorers kept, 350 MB each: a request may name both kinds.
+const RESTORERS_KEPT: usize = 2;
 
 /// The caches. One for a device.
 pub(crate) struct Resident {
@@ -46,6 +49,10 @@ pub(crate) struct Resident {
     /// By the checkpoint too, because files of differences are made of it.
     controls: Lru<(Arc<ModelFile>, Arc<ModelFile>), Rc<ControlModel>>,
     upscalers: Lru<Arc<ModelFile>, Rc<Upscaler>>,
+    restorers: Lru<Arc<ModelFile>, Rc<Restorer>>,
+    /// There is one of each; 110 and 85 MB.
+    detector: Lru<Arc<ModelFile>, Rc<FaceDetector>>,
+    parser: Lru<Arc<ModelFile>, Rc<FaceParser>>,
     unet_kind: Kind,
 }
 
@@ -61,6 +68,9 @@ impl Resident {
             hypernetworks: Lru::new(HYPERNETWORKS_KEPT),
             controls: Lru::new(CONTROLS_KEPT),
             upscalers: Lru::new(UPSCALERS_KEPT),
+            restorers: Lru::new(RESTORERS_KEPT),
+            detector: Lru::new(1),
+            parser: Lru::new(1),
             unet_kind,
         }
     }
@@ -210,12 +220,19 @@ impl Resident {
     }
 
     pub(crate) fn upscaler(&mut self, file: &Arc<ModelFile>) -> Result<Rc<Upscaler>, PictureError> {
-        if let Some(upscaler) = self.upscalers.get(file) {
-            return Ok(upscaler);
-        }
-        let upscaler = Rc::new(Upscaler::load(&file.path, Kind::Float, ChannelOrder::default())?);
-        self.upscalers.insert(file.clone(), upscaler.clone());
-        Ok(upscaler)
+        cached(&mut self.upscalers, file, |path| Upscaler::load(path, Kind::Float, ChannelOrder::default()))
+    }
+
+    pub(crate) fn restorer(&mut self, file: &Arc<ModelFile>) -> Result<Rc<Restorer>, PictureError> {
+        cached(&mut self.restorers, file, Restorer::load)
+    }
+
+    pub(crate) fn face_detector(&mut self, file: &Arc<ModelFile>) -> Result<Rc<FaceDetector>, PictureError> {
+        cached(&mut self.detector, file, FaceDetector::load)
+    }
+
+    pub(crate) fn face_parser(&mut self, file: &Arc<ModelFile>) -> Result<Rc<FaceParser>, PictureError> {
+        cached(&mut self.parser, file, FaceParser::load)
     }
 }
 
@@ -259,19 +276,19 @@ impl Filed for (Arc<ModelFile>, Arc<ModelFile>) {
 }
 
 /// From the cache, or read and kept.
-fn cached<K: Filed + Clone + PartialEq, T>(
+fn cached<K: Filed + Clone + PartialEq, T, E>(
     cache: &mut Lru<K, Rc<T>>,
     key: &K,
-    read: impl FnOnce(&Path) -> Result<T, BackendError>,
-) -> Result<Rc<T>, BackendError> {
+    read: impl FnOnce(&Path) -> Result<T, E>,
+) -> Result<Rc<T>, E> {
     cached_value(cache, key, |path| read(path).map(Rc::new))
 }
 
-fn cached_value<K: Filed + Clone + PartialEq, V: Clone>(
+fn cached_value<K: Filed + Clone + PartialEq, V: Clone, E>(
     cache: &mut Lru<K, V>,
     key: &K,
-    read: impl FnOnce(&Path) -> Result<V, BackendError>,
-) -> Result<V, BackendError> {
+    read: impl FnOnce(&Path) -> Result<V, E>,
+) -> Result<V, E> {
     if let Some(value) = cache.get(key) {
         return Ok(value);
     }

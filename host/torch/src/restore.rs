@@ -1,9 +1,19 @@
-//! Face restorers: networks that draw a degraded face anew (GFPGAN, CodeFormer). Called with a face that is cut
-//! out and turned upright; finds no faces, and pastes none back.
+//! Face restorers: networks that draw a degraded face anew (GFPGAN, CodeFormer), and what brings them the faces of a
+//! whole picture: a detector, the turn upright and back, and a parser that says what of a square is the face.
 
+mod align;
+mod boxes;
 mod codeformer;
+mod convolution;
 mod detect;
+mod face_detector;
+mod face_parser;
+mod faces;
 mod gfpgan;
+mod parsenet;
+mod retinaface;
+mod role;
+mod warp;
 
 use std::path::Path;
 
@@ -14,12 +24,31 @@ use codeformer::CodeFormer;
 use detect::{Found, RestorerLayout};
 use gfpgan::Gfpgan;
 
+pub use boxes::Face;
+pub use face_detector::FaceDetector;
+pub use face_parser::FaceParser;
+pub use faces::restore_faces;
+pub use role::FaceRole;
+
 use crate::error::Problem;
 use crate::upscale::{PictureError, WeightsFile, from_tensor, refuse, refuse_left_over, rgb, to_tensor};
 use crate::weights::Weights;
 
 /// Parts of GFPGAN that only its training used: the pictures on the way up, and the network before the styles.
 const TRAINING_ONLY: [&str; 2] = ["toRGB.", "stylegan_decoder.style_mlp."];
+
+/// Counters of batch normalisation, which only training uses.
+const IGNORED: [&str; 1] = ["num_batches_tracked"];
+
+/// Opens the detector's or the parser's file; the prefix is that of its tensors.
+fn open(path: &Path, role: FaceRole) -> Result<(WeightsFile, String), PictureError> {
+    let file = WeightsFile::open(path)?;
+    let prefix = role.prefix(&file.outline()).ok_or_else(|| PictureError::File {
+        path: path.to_owned(),
+        why: format!("it is not {}; use {}", role.noun(), role.published_file()),
+    })?;
+    Ok((file, prefix))
+}
 
 /// One face restorer file's network, in f32. Belongs to the thread that loaded it.
 pub struct Restorer {

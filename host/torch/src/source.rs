@@ -116,7 +116,7 @@ pub(crate) fn channels_of_nothing(
 }
 
 /// Latent, mask and masked latent.
-const INPAINT: i64 = 9;
+pub(crate) const INPAINT: i64 = 9;
 /// Latent and the picture's latent, which is not scaled.
 pub(crate) const EDIT: i64 = 8;
 

@@ -11,7 +11,7 @@ use regex::Regex;
 use unicode_normalization::UnicodeNormalization;
 
 /// The ids with a meaning of their own in CLIP's vocabulary.
-pub(crate) const CLIP: Vocabulary = Vocabulary { start: 49_406, end: 49_407, pad: 49_407, comma: 267 };
+pub const CLIP: Vocabulary = Vocabulary { start: 49_406, end: 49_407, pad: 49_407, comma: 267 };
 
 const MARKS: [(&str, u32); 2] = [("<|startoftext|>", CLIP.start), ("<|endoftext|>", CLIP.end)];
 
@@ -20,17 +20,24 @@ static WORDS: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(r"'s|'t|'re|'ve|'m|'ll|'d|\p{L}+|\p{N}|[^\s\p{L}\p{N}]+").expect("a valid pattern")
 });
 
-pub(crate) struct Tokenizer {
+/// Reads text as CLIP's text encoder was taught to.
+pub struct Tokenizer {
     merges: instant_clip_tokenizer::Tokenizer,
 }
 
-impl Tokenizer {
-    pub(crate) fn new() -> Self {
+impl Default for Tokenizer {
+    fn default() -> Self {
         Self { merges: instant_clip_tokenizer::Tokenizer::new() }
+    }
+}
+
+impl Tokenizer {
+    pub fn new() -> Self {
+        Self::default()
     }
 
     /// The ids of `text`, without begin and end. Time grows with the square of the longest word.
-    pub(crate) fn encode(&self, text: &str) -> Vec<u32> {
+    pub fn encode(&self, text: &str) -> Vec<u32> {
         let mut ids = Vec::new();
         let mut rest = text;
         while let Some((place, mark, id)) = next_mark(rest) {

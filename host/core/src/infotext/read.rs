@@ -62,7 +62,7 @@ pub(super) fn parse(text: &str) -> Infotext {
 }
 
 /// Every `key: value` of a line; what is neither is passed over.
-fn fields(line: &str) -> Vec<(String, String)> {
+pub(super) fn fields(line: &str) -> Vec<(String, String)> {
     let mut fields: Vec<(String, String)> = Vec::new();
     // Texts come from anyone's pictures: a line of a hundred thousand keys must not cost their square.
     let mut places: HashMap<&str, usize> = HashMap::new();

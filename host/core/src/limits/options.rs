@@ -19,6 +19,8 @@ const MAX_UNIPC_ORDER: u32 = 10;
 pub(super) fn check(options: &SamplerOptions, problems: &mut Problems) {
     let churn = &options.churn;
     problems.number("eta", options.eta.unwrap_or(0.0), 1.0);
+    problems.number("eta_ancestral", options.eta_ancestral.unwrap_or(0.0), 1.0);
+    problems.number("eta_ddim", options.eta_ddim.unwrap_or(0.0), 1.0);
     problems.number("s_churn", churn.amount, MAX_CHURN);
     problems.number("s_tmin", churn.min_sigma, MAX_SIGMA);
     if churn.max_sigma != f64::INFINITY {

@@ -76,7 +76,7 @@ impl Assign {
         Self { target, terms: terms.into_iter().filter(|(coefficient, _)| *coefficient != 0.0).collect() }
     }
 
-    fn names(&self, register: Register) -> bool {
+    pub(super) fn names(&self, register: Register) -> bool {
         self.terms.iter().any(|(_, named)| *named == register)
     }
 }
@@ -157,14 +157,13 @@ impl Call {
         Self { draw: Draw::Next, ..self }
     }
 
-    /// The same call with the Brownian motion's increment from `from` to `to`, if any assignment names it. `sigmas`
-    /// are all levels of the run.
-    pub(super) fn drawing_brownian(self, from: f64, to: f64, sigmas: &[f64]) -> Self {
+    /// The same call with the Brownian motion's increment from `from` to `to`, if any assignment names it. The motion
+    /// runs over `span`.
+    pub(super) fn drawing_brownian(self, from: f64, to: f64, span: (f64, f64)) -> Self {
         if !self.reads(Register::Noise) {
             return self;
         }
-        let highest = sigmas.iter().copied().fold(0.0, f64::max);
-        let lowest = sigmas.iter().copied().filter(|sigma| *sigma > 0.0).fold(highest, f64::min);
+        let (lowest, highest) = span;
         Self { draw: Draw::Brownian { from, to, lowest, highest }, ..self }
     }
 

@@ -11,7 +11,7 @@ pub(super) fn calls(table: &NoiseSchedule, sigmas: &[f64], churn: &Churn) -> Vec
     let mut calls = Vec::with_capacity(2 * steps);
     for (i, pair) in sigmas.windows(2).enumerate() {
         let (sigma, before) = euler::churned(pair[0], steps, churn);
-        let first = Call { before, ..Call::at_sigma(table, sigma, i) }.drawing();
+        let first = churn.drawing(Call { before, ..Call::at_sigma(table, sigma, i) });
         push_step(&mut calls, table, first, sigma, pair[1], None);
     }
     calls

@@ -12,7 +12,15 @@ pub(super) enum Rule {
     Heun,
 }
 
-pub(super) fn calls(table: &NoiseSchedule, sigmas: &[f64], eta: f64, noise: f64, rule: Rule) -> Vec<Call> {
+/// `span` is the lowest and the highest level of the whole schedule, of which `sigmas` may be the end.
+pub(super) fn calls(
+    table: &NoiseSchedule,
+    sigmas: &[f64],
+    span: (f64, f64),
+    eta: f64,
+    noise: f64,
+    rule: Rule,
+) -> Vec<Call> {
     let step = |(i, pair): (usize, &[f64])| {
         let (sigma, next) = (pair[0], pair[1]);
         let call = Call::at_sigma(table, sigma, i);
@@ -35,7 +43,7 @@ pub(super) fn calls(table: &NoiseSchedule, sigmas: &[f64], eta: f64, noise: f64,
             (added, Noise),
         ];
         let after = vec![Assign::new(X, terms), Assign::new(Saved(0), [(1.0, Denoised)])];
-        Call { after, ..call }.drawing_brownian(sigma, next, sigmas)
+        Call { after, ..call }.drawing_brownian(sigma, next, span)
     };
     sigmas.windows(2).enumerate().map(step).collect()
 }

@@ -5,7 +5,14 @@ use super::Register::{Denoised, Noise, Saved, X};
 use super::{Assign, Call};
 use crate::schedule::NoiseSchedule;
 
-pub(super) fn calls(table: &NoiseSchedule, sigmas: &[f64], eta: f64, noise: f64) -> Vec<Call> {
+/// `span` is the lowest and the highest level of the whole schedule, of which `sigmas` may be the end.
+pub(super) fn calls(
+    table: &NoiseSchedule,
+    sigmas: &[f64],
+    span: (f64, f64),
+    eta: f64,
+    noise: f64,
+) -> Vec<Call> {
     let length = |i: usize| (sigmas[i] / sigmas[i + 1]).ln();
     let step = |(i, pair): (usize, &[f64])| {
         let (sigma, next) = (pair[0], pair[1]);
@@ -33,7 +40,7 @@ pub(super) fn calls(table: &NoiseSchedule, sigmas: &[f64], eta: f64, noise: f64)
             after.push(Assign::new(Saved(1), [(1.0, Saved(0))]));
         }
         after.push(Assign::new(Saved(0), [(1.0, Denoised)]));
-        Call { after, ..call }.drawing_brownian(sigma, next, sigmas)
+        Call { after, ..call }.drawing_brownian(sigma, next, span)
     };
     sigmas.windows(2).enumerate().map(step).collect()
 }

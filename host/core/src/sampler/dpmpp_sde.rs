@@ -6,7 +6,14 @@ use super::Register::Saved;
 use super::ancestral::{from, keep_x, split, straight};
 use crate::schedule::NoiseSchedule;
 
-pub(super) fn calls(table: &NoiseSchedule, sigmas: &[f64], eta: f64, noise: f64) -> Vec<Call> {
+/// `span` is the lowest and the highest level of the whole schedule, of which `sigmas` may be the end.
+pub(super) fn calls(
+    table: &NoiseSchedule,
+    sigmas: &[f64],
+    span: (f64, f64),
+    eta: f64,
+    noise: f64,
+) -> Vec<Call> {
     let mut calls = Vec::with_capacity(2 * sigmas.len());
     for (i, pair) in sigmas.windows(2).enumerate() {
         let (sigma, next) = (pair[0], pair[1]);
@@ -21,12 +28,12 @@ pub(super) fn calls(table: &NoiseSchedule, sigmas: &[f64], eta: f64, noise: f64)
         calls.push(Call { after, ..first }.drawing_brownian(
             there_and_back(sigma),
             there_and_back(middle),
-            sigmas,
+            span,
         ));
         let (down, up) = split(sigma, next, eta);
         let after = vec![from(Saved(0), sigma, down, noise * up)];
         let second = Call { after, ..Call::at_sigma(table, middle, i) };
-        calls.push(second.drawing_brownian(there_and_back(sigma), there_and_back(next), sigmas));
+        calls.push(second.drawing_brownian(there_and_back(sigma), there_and_back(next), span));
     }
     calls
 }

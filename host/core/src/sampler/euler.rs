@@ -12,15 +12,12 @@ pub(super) fn calls(table: &NoiseSchedule, sigmas: &[f64], churn: &Churn) -> Vec
         // x + (x - denoised) / sigma * (next - sigma), with the terms gathered.
         let keep = pair[1] / sigma;
         let after = vec![Assign::new(X, [(keep, X), (1.0 - keep, Denoised)])];
-        Call { before, after, ..Call::at_sigma(table, sigma, i) }.drawing()
+        churn.drawing(Call { before, after, ..Call::at_sigma(table, sigma, i) })
     };
     sigmas.windows(2).enumerate().map(step).collect()
 }
 
 /// The level a step starts from once noise has been added back, and how to add it.
-///
-/// k-diffusion draws on every step and throws most draws away; here a step without churn draws nothing. The two
-/// differ only when `max_sigma` keeps the first steps from churning.
 pub(super) fn churned(sigma: f64, steps: usize, churn: &Churn) -> (f64, Vec<Assign>) {
     let gamma = (churn.amount / steps as f64).min(std::f64::consts::SQRT_2 - 1.0);
     if gamma <= 0.0 || !(churn.min_sigma..=churn.max_sigma).contains(&sigma) {
@@ -31,8 +28,17 @@ pub(super) fn churned(sigma: f64, steps: usize, churn: &Churn) -> (f64, Vec<Assi
     (raised, vec![Assign::new(X, [(1.0, X), (added, Noise)])])
 }
 
+impl Churn {
+    /// The call that begins a step, with its draw. Where there is any churn k-diffusion draws in every step, also
+    /// outside the limits: later draws follow.
+    pub(super) fn drawing(&self, call: Call) -> Call {
+        if self.amount > 0.0 { call.drawing_always() } else { call }
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use super::{Call, Noise};
     use crate::sampler::reference::agrees;
     use crate::sampler::{Churn, Pass, Plan, Sampler, SamplerOptions};
     use crate::schedule::{NoiseSchedule, Scheduler};
@@ -58,11 +64,16 @@ mod tests {
     }
 
     #[test]
-    fn draws_only_between_the_two_limits() {
+    fn adds_noise_only_between_the_two_limits_and_draws_in_every_step() {
         let churn = Churn { amount: 3.0, min_sigma: 0.4, max_sigma: 3.0, noise: 1.0 };
-        let mut plan = Plan::new(&pass(Scheduler::Karras, churn), &NoiseSchedule::sd1()).unwrap();
-        let draws: Vec<bool> =
-            std::iter::from_fn(|| plan.next_call(None)).map(|call| call.needs_noise()).collect();
-        assert_eq!(draws, [false, false, true, true, false, false]);
+        let calls = |churn| {
+            let mut plan = Plan::new(&pass(Scheduler::Karras, churn), &NoiseSchedule::sd1()).unwrap();
+            std::iter::from_fn(move || plan.next_call(None)).collect::<Vec<_>>()
+        };
+        let churned = calls(churn);
+        let added: Vec<bool> = churned.iter().map(|call| call.reads(Noise)).collect();
+        assert_eq!(added, [false, false, true, true, false, false]);
+        assert!(churned.iter().all(Call::needs_noise));
+        assert!(!calls(Churn::default()).iter().any(Call::needs_noise));
     }
 }

@@ -11,22 +11,15 @@ pub(super) fn calls(table: &NoiseSchedule, sigmas: &[f64], churn: &Churn) -> Vec
     let mut calls = Vec::with_capacity(2 * steps);
     for (i, pair) in sigmas.windows(2).enumerate() {
         let (sigma, before) = euler::churned(pair[0], steps, churn);
-        push_step(&mut calls, table, i, sigma, pair[1], before);
+        let first = churn.drawing(Call { before, ..Call::at_sigma(table, sigma, i) });
+        push_step(&mut calls, table, first, sigma, pair[1]);
     }
     calls
 }
 
-/// One step; `before` has been done to reach `sigma`.
-pub(super) fn push_step(
-    calls: &mut Vec<Call>,
-    table: &NoiseSchedule,
-    i: usize,
-    sigma: f64,
-    next: f64,
-    before: Vec<Assign>,
-) {
-    let euler_step = straight(sigma, next, 0.0);
-    let first = Call { before, ..Call::at_sigma(table, sigma, i) }.drawing();
+/// One step, which begins with the call at `sigma`.
+pub(super) fn push_step(calls: &mut Vec<Call>, table: &NoiseSchedule, first: Call, sigma: f64, next: f64) {
+    let (step, euler_step) = (first.step as usize, straight(sigma, next, 0.0));
     if next == 0.0 {
         calls.push(Call { after: vec![euler_step], ..first });
         return;
@@ -37,7 +30,7 @@ pub(super) fn push_step(
     calls.push(Call { after: vec![half_step, euler_step], ..first });
     let half = (next - sigma) / (2.0 * next);
     let other_half = Assign::new(X, [(1.0, Saved(0)), (half, X), (-half, Denoised)]);
-    calls.push(Call { after: vec![other_half], ..Call::at_sigma(table, next, i) });
+    calls.push(Call { after: vec![other_half], ..Call::at_sigma(table, next, step) });
 }
 
 #[cfg(test)]

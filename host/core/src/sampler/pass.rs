@@ -28,8 +28,12 @@ pub struct Denoise {
 /// What samplers and schedules can be told beyond their steps. Each looks only at its own.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SamplerOptions {
-    /// Ancestral noise amount; `None` is the sampler's own default (0 for DDIM, 1 for the others).
+    /// Ancestral noise amount, whatever the sampler; `None` leaves it to the two below.
     pub eta: Option<f64>,
+    /// The same for the samplers in sigma space and for those in timesteps, which web UIs keep apart; `None` is the
+    /// sampler's own default.
+    pub eta_ancestral: Option<f64>,
+    pub eta_ddim: Option<f64>,
     pub churn: Churn,
     /// NGMS: below this noise level every second call leaves the negative prompt out; 0 never does.
     pub ngms_sigma: f64,
@@ -129,7 +133,33 @@ impl Pass {
     }
 
     pub fn eta(&self) -> f64 {
-        self.options.eta.unwrap_or(self.sampler.default_eta())
+        let SamplerOptions { eta, eta_ancestral, eta_ddim, .. } = self.options;
+        let of_kind = if self.sampler.is_timestep_sampler() { eta_ddim } else { eta_ancestral };
+        eta.or(of_kind).unwrap_or(self.sampler.default_eta())
+    }
+
+    /// Whether its steps draw from the picture's generator once more after the first noise. What the SDE samplers
+    /// add comes from the picture's Brownian motion instead.
+    pub fn draws_again(&self) -> bool {
+        match self.sampler {
+            Sampler::EulerA
+            | Sampler::Dpmpp2sA
+            | Sampler::Dpm2A
+            | Sampler::DpmFast
+            | Sampler::DpmAdaptive
+            | Sampler::Ddim
+            | Sampler::DdimCfgpp => self.eta() != 0.0,
+            Sampler::Euler | Sampler::Heun | Sampler::Dpm2 => self.options.churn.amount != 0.0,
+            Sampler::Restart | Sampler::Lcm => true,
+            Sampler::Dpmpp2m
+            | Sampler::DpmppSde
+            | Sampler::Dpmpp2mSde
+            | Sampler::Dpmpp2mSdeHeun
+            | Sampler::Dpmpp3mSde
+            | Sampler::Lms
+            | Sampler::Plms
+            | Sampler::UniPc => false,
+        }
     }
 
     /// What the schedule is told.
@@ -155,6 +185,8 @@ impl SamplerOptions {
         let Churn { amount, min_sigma, max_sigma, noise } = self.churn;
         let from_zero = [
             ("eta", self.eta.unwrap_or(0.0)),
+            ("eta_ancestral", self.eta_ancestral.unwrap_or(0.0)),
+            ("eta_ddim", self.eta_ddim.unwrap_or(0.0)),
             ("s_churn", amount),
             ("s_tmin", min_sigma),
             ("s_noise", noise),
@@ -188,6 +220,8 @@ impl Default for SamplerOptions {
     fn default() -> Self {
         Self {
             eta: None,
+            eta_ancestral: None,
+            eta_ddim: None,
             churn: Churn::default(),
             ngms_sigma: 0.0,
             ngms_all_steps: false,

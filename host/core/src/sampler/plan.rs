@@ -111,11 +111,15 @@ fn fixed_calls(pass: &Pass, table: &NoiseSchedule, levels: &Levels) -> Vec<Call>
     let (sigmas, timesteps) = (levels.sigmas(), levels.timesteps());
     match pass.sampler {
         Sampler::Dpmpp2m => dpmpp_2m::calls(table, sigmas),
-        Sampler::DpmppSde => dpmpp_sde::calls(table, sigmas, eta, churn.noise),
-        Sampler::Dpmpp2mSde => dpmpp_2m_sde::calls(table, sigmas, eta, churn.noise, Rule::Midpoint),
-        Sampler::Dpmpp2mSdeHeun => dpmpp_2m_sde::calls(table, sigmas, eta, churn.noise, Rule::Heun),
+        Sampler::DpmppSde => dpmpp_sde::calls(table, sigmas, levels.span(), eta, churn.noise),
+        Sampler::Dpmpp2mSde => {
+            dpmpp_2m_sde::calls(table, sigmas, levels.span(), eta, churn.noise, Rule::Midpoint)
+        }
+        Sampler::Dpmpp2mSdeHeun => {
+            dpmpp_2m_sde::calls(table, sigmas, levels.span(), eta, churn.noise, Rule::Heun)
+        }
         Sampler::Dpmpp2sA => dpmpp_2s_ancestral::calls(table, sigmas, eta, churn.noise),
-        Sampler::Dpmpp3mSde => dpmpp_3m_sde::calls(table, sigmas, eta, churn.noise),
+        Sampler::Dpmpp3mSde => dpmpp_3m_sde::calls(table, sigmas, levels.span(), eta, churn.noise),
         Sampler::EulerA => euler_ancestral::calls(table, sigmas, eta),
         Sampler::Euler => euler::calls(table, sigmas, churn),
         Sampler::Lms => lms::calls(table, sigmas),

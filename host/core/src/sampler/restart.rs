@@ -18,14 +18,13 @@ pub(super) fn calls(table: &NoiseSchedule, sigmas: &[f64]) -> Vec<Call> {
     let mut calls = Vec::new();
     let mut reached = None;
     for (i, (sigma, next)) in steps(sigmas).into_iter().enumerate() {
-        let from = calls.len();
-        heun::push_step(&mut calls, table, i, sigma, next, Vec::new());
+        let mut first = Call::at_sigma(table, sigma, i);
         if let Some(low) = reached.filter(|low| *low < sigma) {
             let raised: f64 = sigma * sigma - low * low;
-            let first: &mut Call = &mut calls[from];
             first.before = vec![Assign::new(X, [(1.0, X), (raised.sqrt(), Noise)])];
-            *first = first.clone().drawing();
+            first = first.drawing();
         }
+        heun::push_step(&mut calls, table, first, sigma, next);
         reached = Some(next);
     }
     calls

@@ -20,8 +20,9 @@ pub(super) struct Course {
 /// What a sampler steps through, and only what it asks for is there.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Levels {
-    /// Falling noise levels; the last is usually 0. No calls when there is none.
-    Sigmas(Vec<f64>),
+    /// Falling noise levels; the last is usually 0. No calls when there is none. `span` is the lowest level above 0
+    /// and the highest one of the whole schedule, also where only its end is run.
+    Sigmas { run: Vec<f64>, span: (f64, f64) },
     /// The ends of a run whose steps are the sampler's own making, both above 0. No calls when they are equal.
     Ends { low: f64, high: f64, steps: usize },
     /// Rising timesteps; the first is where the run ends. No calls when there are less than two.
@@ -30,7 +31,12 @@ pub(super) enum Levels {
 
 impl Levels {
     pub(super) fn sigmas(&self) -> &[f64] {
-        if let Self::Sigmas(sigmas) = self { sigmas } else { &[] }
+        if let Self::Sigmas { run, .. } = self { run } else { &[] }
+    }
+
+    /// What a Brownian motion runs over. Web UIs make it for the whole schedule.
+    pub(super) fn span(&self) -> (f64, f64) {
+        if let Self::Sigmas { span, .. } = *self { span } else { (0.0, 0.0) }
     }
 
     pub(super) fn ends(&self) -> ((f64, f64), usize) {
@@ -81,6 +87,9 @@ const UNTOUCHED: Start = Start { latent: 1.0, noise: 0.0 };
 fn by_sigmas(pass: &Pass, table: &NoiseSchedule, length: u32, encoded: Option<u32>) -> (Start, Levels) {
     let options = &pass.options;
     let sigmas = levels(pass, table, length);
+    let highest = sigmas.iter().copied().fold(0.0, f64::max);
+    let lowest = sigmas.iter().copied().filter(|sigma| *sigma > 0.0).fold(highest, f64::min);
+    let run = |run: Vec<f64>| Levels::Sigmas { run, span: (lowest, highest) };
     let own_levels = pass.sampler.makes_its_own_levels();
     let Some(encoded) = encoded else {
         if own_levels {
@@ -89,21 +98,21 @@ fn by_sigmas(pass: &Pass, table: &NoiseSchedule, length: u32, encoded: Option<u3
             return (start, Levels::Ends { low, high, steps: pass.steps as usize });
         }
         let first = sigmas.first().copied().unwrap_or(0.0);
-        return (Start { latent: 0.0, noise: first_noise(pass, first) }, Levels::Sigmas(sigmas));
+        return (Start { latent: 0.0, noise: first_noise(pass, first) }, run(sigmas));
     };
     let Some(from) = (length as usize).checked_sub(encoded as usize + 1) else {
-        return (UNTOUCHED, Levels::Sigmas(Vec::new()));
+        return (UNTOUCHED, run(Vec::new()));
     };
     let mut sigmas = sigmas.get(from..).unwrap_or_default().to_vec();
     // Exact steps of a small strength may ask for a schedule longer than the table, which then repeats levels.
     sigmas.dedup();
-    let Some(first) = sigmas.first() else { return (UNTOUCHED, Levels::Sigmas(sigmas)) };
+    let Some(first) = sigmas.first() else { return (UNTOUCHED, run(sigmas)) };
     let noise = (first + options.extra_noise) * options.initial_noise_multiplier;
     let start = Start { latent: 1.0, noise };
     match *sigmas {
         [high, .., low, _] if own_levels => (start, Levels::Ends { low, high, steps: sigmas.len() - 1 }),
         [high, _] if own_levels => (start, Levels::Ends { low: high, high, steps: 1 }),
-        _ => (start, Levels::Sigmas(sigmas)),
+        _ => (start, run(sigmas)),
     }
 }
 
@@ -151,7 +160,7 @@ fn by_timesteps(pass: &Pass, table: &NoiseSchedule, length: u32, encoded: Option
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sampler::Plan;
+    use crate::sampler::{Call, Draw, Plan};
     use crate::schedule::Scheduler;
 
     #[test]
@@ -215,6 +224,29 @@ mod tests {
         // One level has no way to go.
         let plan = Plan::new(&pass(Sampler::DpmAdaptive, 0.0, false), &table).unwrap();
         assert_eq!((plan.total_calls(), plan.start().noise), (0, even[19]));
+    }
+
+    #[test]
+    fn a_motion_spans_the_whole_schedule_also_where_its_end_is_run() {
+        let table = NoiseSchedule::sd1();
+        for sampler in [Sampler::DpmppSde, Sampler::Dpmpp2mSde, Sampler::Dpmpp2mSdeHeun, Sampler::Dpmpp3mSde]
+        {
+            let spans = |pass: &Pass| -> Vec<(f64, f64)> {
+                let mut plan = Plan::new(pass, &table).unwrap();
+                let calls = std::iter::from_fn(move || plan.next_call(None));
+                let span = |call: Call| match call.draw {
+                    Draw::Brownian { lowest, highest, .. } => Some((lowest, highest)),
+                    _ => None,
+                };
+                calls.filter_map(span).collect()
+            };
+            let whole = spans(&Pass::new(sampler, Scheduler::Automatic, 20));
+            let end = spans(&pass(sampler, 0.5, false));
+            assert!(
+                end.len() < whole.len() && end.iter().all(|span| *span == whole[0]),
+                "{sampler:?}: {end:?}"
+            );
+        }
     }
 
     #[test]

@@ -14,9 +14,10 @@ use gesso_core::schedule::NoiseSchedule;
 
 use super::*;
 use crate::backend::{
-    BatchKey, Measured, ModelFile, OpenPass, Origin, PassSpec, PixelUpscaler, StartNoise, Upscale, UpscaleBy,
+    BatchKey, FaceRestorer, Measured, ModelFile, OpenPass, Origin, PassSpec, PixelUpscaler, StartNoise,
+    Upscale, UpscaleBy,
 };
-use crate::job::{CancelFlag, Resources, SecondPass};
+use crate::job::{CancelFlag, Enlargement, FaceRestoration, Resources, SecondPass};
 
 /// What the fake did, in order, and what it shall do.
 #[derive(Default)]
@@ -133,6 +134,19 @@ impl Backend for Fake {
         is_cancelled: &dyn Fn() -> bool,
     ) -> Result<Pixels, BackendError> {
         if is_cancelled() { Err(BackendError::Cancelled) } else { Ok(picture.clone()) }
+    }
+
+    fn restore_faces(
+        &mut self,
+        picture: &Pixels,
+        by: &FaceRestorer,
+        is_cancelled: &dyn Fn() -> bool,
+    ) -> Result<Pixels, BackendError> {
+        let levels = picture.data.iter().map(|level| level + (by.fidelity * 10.0) as u8);
+        if is_cancelled() {
+            return Err(BackendError::Cancelled);
+        }
+        Ok(Pixels { data: levels.collect(), ..picture.clone() })
     }
 
     fn describe(&self) -> String {
@@ -449,6 +463,20 @@ fn a_picture_is_enlarged_between_the_calls_of_drawings() {
     bench.open();
     assert_eq!(kept.blocking_finish().unwrap(), [(*picture).clone()]);
     assert_eq!(gone.blocking_finish(), Err(JobError::Cancelled));
+    drawn.blocking_finish().unwrap();
+}
+
+#[test]
+fn faces_are_restored_between_the_calls_of_drawings() {
+    let mut bench = bench(EngineSettings::default(), vec![]);
+    let drawn = bench.submit_first(1, |_| {});
+    let picture = Arc::new(Pixels::new(1, 1, PixelFormat::Gray8, vec![7]).unwrap());
+    let file = model("face");
+    let by = FaceRestorer { network: file.clone(), detector: file.clone(), parser: file, fidelity: 0.5 };
+    let work = Work::RestoreFaces(FaceRestoration { picture, by });
+    let restored = bench.handle.submit(JobSpec { work, priority: 0, cancel: CancelFlag::default() }).unwrap();
+    bench.open();
+    assert_eq!(restored.blocking_finish().unwrap()[0].data, [12]);
     drawn.blocking_finish().unwrap();
 }
 

@@ -39,7 +39,7 @@ proptest! {
             prop_assert_eq!((found.width, found.height, found.format), (width, height, picture.format));
             prop_assert_eq!(Some(found.data.len()), Pixels::byte_len(width, height, found.format));
         }
-        for filter in [OpencvFilter::Nearest, OpencvFilter::Cubic, OpencvFilter::Area] {
+        for filter in [OpencvFilter::Nearest, OpencvFilter::Cubic, OpencvFilter::Area, OpencvFilter::Lanczos4] {
             let found = opencv_resize(&picture, width, height, filter).unwrap();
             prop_assert_eq!(Some(found.data.len()), Pixels::byte_len(width, height, found.format));
         }

@@ -45,6 +45,7 @@ fn opencv_filters_equal_opencv() {
         let filter = match parts[1] {
             "NEAREST" => OpencvFilter::Nearest,
             "CUBIC" => OpencvFilter::Cubic,
+            "LANCZOS4" => OpencvFilter::Lanczos4,
             _ => OpencvFilter::Area,
         };
         let (width, height) = measures(parts[2]);

@@ -14,10 +14,12 @@ pub(crate) enum Kind {
     Upscaler,
     /// ControlNets and T2I adapters.
     Control,
+    /// Networks that restore faces, and those that find and part them. Which is which shows in the files.
+    Face,
 }
 
 impl Kind {
-    pub(crate) const ALL: [Self; 7] = [
+    pub(crate) const ALL: [Self; 8] = [
         Self::Checkpoint,
         Self::Lora,
         Self::Vae,
@@ -25,6 +27,7 @@ impl Kind {
         Self::Hypernetwork,
         Self::Upscaler,
         Self::Control,
+        Self::Face,
     ];
 
     /// In sentences to clients.
@@ -37,6 +40,7 @@ impl Kind {
             Self::Hypernetwork => "hypernetwork",
             Self::Upscaler => "upscaler",
             Self::Control => "ControlNet model",
+            Self::Face => "face model",
         }
     }
 
@@ -50,6 +54,8 @@ impl Kind {
             Self::Hypernetwork => &["hypernetworks"],
             Self::Upscaler => &["ESRGAN", "RealESRGAN", "upscalers"],
             Self::Control => &["ControlNet", "T2I-Adapter"],
+            // The last two are ComfyUI's.
+            Self::Face => &["GFPGAN", "Codeformer", "facelib", "facerestore_models", "facedetection"],
         }
     }
 
@@ -60,7 +66,7 @@ impl Kind {
             Self::Lora | Self::Vae => &["safetensors", "pt", "ckpt"],
             Self::Embedding => &["safetensors", "pt", "bin", "png"],
             Self::Hypernetwork => &["pt"],
-            Self::Upscaler => &["safetensors", "pth"],
+            Self::Upscaler | Self::Face => &["safetensors", "pth"],
             Self::Control => &["safetensors", "pth", "bin"],
         }
     }

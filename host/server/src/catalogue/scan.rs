@@ -104,6 +104,9 @@ mod tests {
             "models/lora/style.safetensors",
             "models/VAE/bright.pt",
             "models/ESRGAN/4x.pth",
+            "models/Codeformer/codeformer-v0.1.0.pth",
+            "models/GFPGAN/GFPGANv1.4.pth",
+            "models/GFPGAN/parsing_parsenet.pth",
             "embeddings/easy.pt",
         ] {
             let path = root.path().join(file);
@@ -115,6 +118,8 @@ mod tests {
         assert_eq!(names(&models, Kind::Vae), ["bright.pt"]);
         assert_eq!(names(&models, Kind::Upscaler), ["4x.pth"]);
         assert_eq!(names(&models, Kind::Embedding), ["easy.pt"]);
+        let faces = ["GFPGANv1.4.pth", "codeformer-v0.1.0.pth", "parsing_parsenet.pth"];
+        assert_eq!(names(&models, Kind::Face), faces);
         assert_eq!(names(&models, Kind::Control), Vec::<String>::new());
     }
 

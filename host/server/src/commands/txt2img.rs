@@ -44,7 +44,8 @@ pub(crate) fn run(arguments: &Txt2Img) -> anyhow::Result<()> {
     for warning in &found.warnings {
         telemetry::announce(&format!("note: {warning}"));
     }
-    let (vae, lora_hashes) = (found.vae.clone(), found.lora_hashes.clone());
+    let inversion_hashes = found.inversion_hashes.clone();
+    let (vae, vae_hash, lora_hashes) = (found.vae.clone(), found.vae_hash.clone(), found.lora_hashes.clone());
 
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let started = Instant::now();
@@ -93,9 +94,11 @@ pub(crate) fn run(arguments: &Txt2Img) -> anyhow::Result<()> {
         model_name: &checkpoint.file.name,
         model_hash: checkpoint.short_hash(),
         vae_name: vae.as_ref().map(|vae| vae.name.as_str()),
+        vae_hash: vae_hash.as_deref(),
         lora_hashes: &lora_hashes,
-        control: &[],
+        inversion_hashes: &inversion_hashes,
         version: VERSION,
+        ..DrawnWith::default()
     };
     let infotext = infotext::of(&request, 0, &with);
     let png = png_file::encode(&pixels, &infotext).context("the picture could not be encoded")?;

@@ -43,6 +43,8 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/sdapi/v1/samplers", get(webui_lists::samplers))
         .route("/sdapi/v1/schedulers", get(webui_lists::schedulers))
         .route("/sdapi/v1/upscalers", get(webui_lists::upscalers))
+        .route("/sdapi/v1/face-restorers", get(webui_lists::face_restorers))
+        .route("/sdapi/v1/prompt-styles", get(webui_lists::prompt_styles))
         .route("/sdapi/v1/latent-upscale-modes", get(webui_lists::latent_upscale_modes))
         .route("/sdapi/v1/options", get(webui_lists::options))
         .route("/sdapi/v1/scripts", get(webui_lists::scripts))

@@ -10,4 +10,5 @@ mod infotext;
 mod overrides;
 mod problems;
 pub(crate) mod schema;
+pub(crate) mod styles;
 mod txt2img;

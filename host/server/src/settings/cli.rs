@@ -61,6 +61,9 @@ pub(crate) struct Serve {
     /// CPU threads for libtorch; 0 is one per core
     #[arg(long)]
     pub(crate) threads: Option<String>,
+    /// Compute every picture alone, the same to the bit whatever is drawn beside it
+    #[arg(long, num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
+    pub(crate) deterministic: Option<String>,
     /// text or json
     #[arg(long)]
     pub(crate) log_format: Option<String>,
@@ -81,6 +84,7 @@ impl Serve {
             ("default_model", &self.default_model),
             ("dtype", &self.dtype),
             ("threads", &self.threads),
+            ("deterministic", &self.deterministic),
             ("log_format", &self.log_format),
         ]
         .into_iter()

@@ -10,10 +10,10 @@ use gesso_core::prompt::{Clock, Conditioning};
 use gesso_core::request::GenerateRequest;
 use gesso_core::sampler::{Draw, Plan, Sampler, Start};
 use gesso_core::schedule::Scheduler;
-use gesso_engine::Resources;
 use gesso_engine::backend::{
     Backend, BackendError, BatchKey, ModelFile, OpenPass, Origin, PassSpec, Row, StartNoise,
 };
+use gesso_engine::{Resources, Source};
 use gesso_torch::{DtypeChoice, Sample, TorchBackend, TorchSettings};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use tch::{Kind, Tensor};
@@ -191,7 +191,7 @@ pub(crate) fn begin(
     noise: Vec<f32>,
     scale: f64,
 ) -> Result<(Sample, BatchKey), BackendError> {
-    let open = open_pass(backend, model, request)?;
+    let open = open_pass(backend, model, request, None)?;
     let start = Start { latent: 0.0, noise: scale };
     let sample = begin_picture(backend, &open, start, noise)?;
     Ok((sample, open.key))
@@ -203,6 +203,7 @@ fn open_pass(
     backend: &mut TorchBackend,
     model: &Arc<ModelFile>,
     request: &GenerateRequest,
+    source: Option<&Source>,
 ) -> Result<Open, BackendError> {
     let clock = Clock::new(request.steps);
     backend.open_pass(&PassSpec {
@@ -215,7 +216,7 @@ fn open_pass(
         is_second: false,
         positive: &Conditioning::positive(&request.prompt, clock),
         negative: &Conditioning::negative(&request.negative_prompt, clock),
-        source: None,
+        source,
     })
 }
 
@@ -234,6 +235,8 @@ pub(crate) struct Drawing {
     pub(crate) sample: Sample,
     plan: Plan,
     noise: ImageNoise,
+    /// The answer to the last call's measure.
+    measured: Option<f64>,
 }
 
 impl Drawing {
@@ -242,34 +245,45 @@ impl Drawing {
         model: &Arc<ModelFile>,
         request: &GenerateRequest,
     ) -> Self {
-        let open = open_pass(backend, model, request).unwrap();
+        Self::batch(backend, model, request, None).remove(0)
+    }
+
+    /// Every picture of a request's batch; over `source` where the request draws over one.
+    pub(crate) fn batch(
+        backend: &mut TorchBackend,
+        model: &Arc<ModelFile>,
+        request: &GenerateRequest,
+        source: Option<&Source>,
+    ) -> Vec<Self> {
+        let open = open_pass(backend, model, request, source).unwrap();
         let plan = Plan::new(&request.first_pass(), &open.schedule).unwrap();
-        let mut noise = ImageNoise::for_image(request, 0, request.width, request.height);
-        let first = noise.first();
-        let sample = begin_picture(backend, &open, plan.start(), first).unwrap();
-        Self { sample, plan, noise }
+        let mut picture = |index| {
+            let mut noise = ImageNoise::for_image(request, index, request.width, request.height);
+            let first = noise.first();
+            let sample = begin_picture(backend, &open, plan.start(), first).unwrap();
+            Self { sample, plan: plan.clone(), noise, measured: None }
+        };
+        (0..request.batch_size).map(&mut picture).collect()
     }
 }
 
 /// Moves every drawing that is not done by one call, all in one batch; `false` when there is none.
 pub(crate) fn step(backend: &mut TorchBackend, drawings: &mut [&mut Drawing]) -> bool {
     let next = drawings.iter_mut().filter_map(|drawing| {
-        // No sampler of these tests asks for a measure.
-        let call = drawing.plan.next_call(None)?;
+        let Drawing { sample, plan, noise, measured } = &mut **drawing;
+        let call = plan.next_call(measured.take())?;
         let noise = match call.draw {
             Draw::None => None,
-            Draw::Next => Some(drawing.noise.draw()),
-            Draw::Brownian { from, to, lowest, highest } => {
-                Some(drawing.noise.brownian(from, to, (lowest, highest)))
-            }
+            Draw::Next => Some(noise.draw()),
+            Draw::Brownian { from, to, lowest, highest } => Some(noise.brownian(from, to, (lowest, highest))),
         };
-        let place = (drawing.plan.calls_done() - 1, drawing.plan.blends_before_call());
-        Some((&mut drawing.sample, noise, call, place))
+        let place = (plan.calls_done() - 1, plan.blends_before_call());
+        Some((sample, measured, noise, call, place))
     });
     let mut next: Vec<_> = next.collect();
     let mut rows: Vec<_> = next
         .iter_mut()
-        .map(|(sample, noise, call, (calls_before, blend_before))| Row {
+        .map(|(sample, _, noise, call, (calls_before, blend_before))| Row {
             sample: &mut **sample,
             call,
             calls_before: *calls_before,
@@ -280,7 +294,11 @@ pub(crate) fn step(backend: &mut TorchBackend, drawings: &mut [&mut Drawing]) ->
     if rows.is_empty() {
         return false;
     }
-    backend.step(&mut rows).unwrap().into_iter().for_each(|result| assert_eq!(result.unwrap(), None));
+    let answers = backend.step(&mut rows).unwrap();
+    drop(rows);
+    for ((_, measured, ..), answer) in next.into_iter().zip(answers) {
+        *measured = answer.unwrap();
+    }
     true
 }
 

@@ -50,6 +50,42 @@ fn counts_calls_as_published() {
 }
 
 #[test]
+fn what_is_said_of_a_samplers_noise_is_what_its_calls_do() {
+    let churn = Churn { amount: 3.0, ..Churn::default() };
+    let louder = Churn { noise: 1.5, ..churn };
+    let plan = |sampler, options: SamplerOptions| {
+        let pass = Pass { options, ..Pass::new(sampler, Scheduler::Automatic, 40) };
+        (calls(&mut Plan::new(&pass, &NoiseSchedule::sd1()).unwrap()), pass.draws_again())
+    };
+    let adds = |call: &Call| {
+        call.draw == Draw::Next && call.before.iter().chain(&call.after).any(|a| a.names(Register::Noise))
+    };
+    for sampler in Sampler::ALL {
+        for (eta, churn) in [(Some(0.0), Churn::default()), (Some(0.5), Churn::default()), (None, churn)] {
+            let (calls, said) = plan(sampler, SamplerOptions { eta, churn, ..SamplerOptions::default() });
+            assert_eq!(calls.iter().any(adds), said, "{sampler:?} {eta:?} {churn:?}");
+        }
+        let [quiet, loud] = [churn, louder]
+            .map(|churn| plan(sampler, SamplerOptions { churn, ..SamplerOptions::default() }).0);
+        assert_eq!(quiet != loud, sampler.scales_noise(), "{sampler:?}");
+    }
+}
+
+#[test]
+fn each_kind_of_sampler_has_an_amount_of_ancestral_noise_of_its_own() {
+    let options =
+        SamplerOptions { eta_ancestral: Some(0.25), eta_ddim: Some(0.75), ..SamplerOptions::default() };
+    let eta = |sampler, options: &SamplerOptions| {
+        Pass { options: options.clone(), ..Pass::new(sampler, Scheduler::Automatic, 20) }.eta()
+    };
+    assert_eq!((eta(Sampler::EulerA, &options), eta(Sampler::Ddim, &options)), (0.25, 0.75));
+    let both = SamplerOptions { eta: Some(0.5), ..options };
+    assert_eq!((eta(Sampler::EulerA, &both), eta(Sampler::Ddim, &both)), (0.5, 0.5));
+    let none = SamplerOptions::default();
+    assert_eq!((eta(Sampler::EulerA, &none), eta(Sampler::Ddim, &none)), (1.0, 0.0));
+}
+
+#[test]
 fn refuses_steps_it_cannot_run() {
     for (sampler, steps) in [(Sampler::Euler, 0), (Sampler::Ddim, 1), (Sampler::Heun, 1001)] {
         assert!(matches!(of(sampler, steps), Err(PlanError::Steps { .. })), "{sampler:?} {steps}");

@@ -1,4 +1,5 @@
-//! The web UI's dialect: pictures that are there already, enlarged or asked how they were drawn.
+//! The web UI's dialect: pictures that are there already, enlarged, their faces restored, or asked how they were
+//! drawn.
 
 use std::sync::Arc;
 
@@ -19,7 +20,7 @@ use crate::http::wire::extras::Extras;
 use crate::http::wire::schema::{ExtraBatchImagesBody, ExtraSingleImageBody, PngInfoBody};
 use crate::{picture_texts, sources};
 
-/// Enlarges one picture and answers with it; nothing is stored.
+/// Enlarges one picture, restores its faces, as far as it is asked to, and answers with it; nothing is stored.
 #[utoipa::path(post, path = "/sdapi/v1/extra-single-image", tag = "web UI", request_body = ExtraSingleImageBody,
     responses((status = 200, description = "html_info, image (base64 PNG)"),
               (status = 422, description = "Every problem of the body"),
@@ -32,7 +33,7 @@ pub(crate) async fn extra_single_image(
     Ok(Json(json!({"html_info": html_info, "image": images.pop()})))
 }
 
-/// Enlarges pictures one after the other and answers with all of them; nothing is stored.
+/// Enlarges pictures and restores their faces, one after the other, and answers with all of them; nothing is stored.
 #[utoipa::path(post, path = "/sdapi/v1/extra-batch-images", tag = "web UI", request_body = ExtraBatchImagesBody,
     responses((status = 200, description = "html_info (of the last picture), images (base64 PNG)"),
               (status = 422, description = "Every problem of the body"),

@@ -15,8 +15,10 @@ use serde_json::{Map, Value, json};
 use crate::app::App;
 use crate::blocking::blocking;
 use crate::catalogue::{Found, Kind, alias};
+use crate::faces::Installed;
 use crate::http::error::WebUiFailure;
 use crate::http::wire::control;
+use crate::http::wire::extras::Restorer;
 
 /// The checkpoints.
 #[utoipa::path(get, path = "/sdapi/v1/sd-models", tag = "web UI", responses((status = 200, description = "title, model_name, hash, sha256, filename, config")))]
@@ -125,6 +127,16 @@ pub(crate) async fn upscalers(State(app): State<Arc<App>>) -> Result<Json<Value>
     Ok(Json(list.into()))
 }
 
+/// What restores faces: those whose files are in the models folder.
+#[utoipa::path(get, path = "/sdapi/v1/face-restorers", tag = "web UI", responses((status = 200, description = "name, cmd_dir")))]
+pub(crate) async fn face_restorers(State(app): State<Arc<App>>) -> Result<Json<Value>, WebUiFailure> {
+    let catalogue = app.catalogue.clone();
+    // The blocking pool: the heads of files.
+    let installed = blocking(move || Installed::read(&catalogue)).await??;
+    let there = Restorer::ALL.into_iter().filter(|restorer| installed.has(*restorer));
+    Ok(Json(there.map(|restorer| json!({"name": restorer.name(), "cmd_dir": null})).collect()))
+}
+
 /// Filters have no scale of their own; web UIs say this.
 const FILTER_SCALE: u32 = 4;
 
@@ -157,6 +169,18 @@ pub(crate) async fn loras(State(app): State<Arc<App>>) -> Result<Json<Value>, We
 pub(crate) async fn hypernetworks(State(app): State<Arc<App>>) -> Result<Json<Value>, WebUiFailure> {
     let files = files(&app, Kind::Hypernetwork).await?;
     Ok(Json(files.iter().map(|found| json!({"name": found.stem, "path": found.file_name})).collect()))
+}
+
+/// The styles that a request may name: those of `styles.csv` in the data folder.
+#[utoipa::path(get, path = "/sdapi/v1/prompt-styles", tag = "web UI", responses((status = 200, description = "name, prompt, negative_prompt")))]
+pub(crate) async fn prompt_styles(State(app): State<Arc<App>>) -> Result<Json<Value>, WebUiFailure> {
+    let saved = app.styles.clone();
+    // The blocking pool: the file of styles.
+    let sheet = blocking(move || saved.sheet()).await?;
+    let list = sheet.styles.iter().map(
+        |style| json!({"name": style.name, "prompt": style.prompt, "negative_prompt": style.negative_prompt}),
+    );
+    Ok(Json(list.collect()))
 }
 
 async fn files(app: &App, kind: Kind) -> Result<Vec<Found>, WebUiFailure> {

@@ -1,9 +1,11 @@
 //! ControlNet units as clients send them: `alwayson_scripts.controlnet.args`, with the spellings of several years.
 
 use gesso_core::control::{ControlMode, ControlUnit, HighResOption, ResizeMode};
-use serde_json::{Map, Value};
+use gesso_core::infotext::Infotext;
+use serde_json::{Map, Value, json};
 
 use super::fields::{FieldProblem, boolean, number};
+use super::infotext;
 use super::problems::Problems;
 
 /// The name under `alwayson_scripts`, in any case.
@@ -51,6 +53,53 @@ pub(crate) fn units(body: &Map<String, Value>) -> Result<Vec<ControlInput>, Vec<
         problems.add(FIELD, message);
     }
     problems.into_result(units)
+}
+
+/// Pairs of a unit in infotext and fields of a unit in a body.
+const PAIRS: &[(&str, &str)] = &[
+    ("Module", "module"),
+    ("Model", "model"),
+    ("Weight", "weight"),
+    ("Resize Mode", "resize_mode"),
+    ("Processor Res", "processor_res"),
+    ("Threshold A", "threshold_a"),
+    ("Threshold B", "threshold_b"),
+    ("Guidance Start", "guidance_start"),
+    ("Guidance End", "guidance_end"),
+    ("Pixel Perfect", "pixel_perfect"),
+    ("Control Mode", "control_mode"),
+    ("Hr Option", "hr_option"),
+];
+
+/// Fills the units of a body from the text of a picture: the text's first unit is the first of the body, and what that
+/// one says itself stays. Its image is nowhere but in the body.
+pub(super) fn fill_from_infotext(body: &mut Map<String, Value>, text: &Infotext) {
+    let texts = (0..UNITS_MAX).map_while(|index| text.get(&format!("ControlNet {index}")));
+    let found: Vec<_> = texts.map(Infotext::pairs).collect();
+    if found.is_empty() {
+        return;
+    }
+    let Some(scripts) = infotext::object(body, FIELD) else { return };
+    let name = scripts.keys().find(|name| name.eq_ignore_ascii_case(SCRIPT)).cloned();
+    let Some(script) = infotext::object(scripts, name.as_deref().unwrap_or(SCRIPT)) else { return };
+    let args = script.entry("args").or_insert_with(|| json!([]));
+    if args.is_null() {
+        *args = json!([]);
+    }
+    let Some(args) = args.as_array_mut() else { return };
+    let missing = found.len().saturating_sub(args.len());
+    args.extend(std::iter::repeat_n(json!({"enabled": true}), missing));
+    for (unit, pairs) in args.iter_mut().zip(found) {
+        let Some(unit) = unit.as_object_mut() else { continue };
+        let get = |key: &str| pairs.iter().find(|(known, _)| known == key).map(|(_, value)| value.as_str());
+        let fields = PAIRS.iter().filter_map(|(key, field)| Some((*field, get(key)?.into())));
+        let mut fields: Vec<(&str, Value)> = fields.collect();
+        // The old name of the same field.
+        fields.retain(|(field, _)| *field != "guidance_end" || !unit.contains_key("guidance"));
+        let factors = get("Advanced Weighting").map(|factors| factors.split(' ').map(Value::from).collect());
+        fields.extend(factors.map(|factors| ("advanced_weighting", factors)));
+        infotext::fill(unit, fields);
+    }
 }
 
 struct Unit<'a> {
@@ -183,7 +232,6 @@ impl Unit<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
 
     fn read(args: Value) -> Result<Vec<ControlInput>, Vec<String>> {
         let body = json!({"alwayson_scripts": {"ControlNet": {"args": args}}});
@@ -236,6 +284,33 @@ mod tests {
             assert!(problems[0].contains(word), "{problems:?}");
         }
         assert!(read(json!({})).is_err());
+    }
+
+    #[test]
+    fn a_pictures_own_text_is_the_units_but_for_their_images() {
+        let args = json!([
+            {"model": "canny [d14c016b]", "weight": 0.5, "image": "a", "resize_mode": 2, "control_mode": 1,
+             "guidance_start": 0.1, "guidance_end": 0.8, "processor_res": 512, "threshold_a": 64.5, "pixel_perfect": true},
+            {"model": "depth", "image": "b", "hr_option": "High res only", "advanced_weighting": [1, 0.5, 0]},
+        ]);
+        let was: Vec<_> = read(args).unwrap().into_iter().map(|input| input.unit).collect();
+        let with = gesso_core::infotext::DrawnWith { control: &was, ..Default::default() };
+        let text = gesso_core::infotext::of(&gesso_core::request::GenerateRequest::default(), 0, &with);
+        let again = |scripts: Value| {
+            let mut body = json!({"alwayson_scripts": scripts}).as_object().unwrap().clone();
+            fill_from_infotext(&mut body, &Infotext::parse(&text));
+            units(&body).unwrap()
+        };
+        let images = |units: &[ControlInput]| units.iter().map(|unit| unit.image.clone()).collect::<Vec<_>>();
+        let read = again(json!({"ControlNet": {"args": [{"image": "c"}, {"image": "d", "weight": 2}]}}));
+        assert_eq!(images(&read), [Some("c".to_owned()), Some("d".to_owned())]);
+        assert_eq!(read[0].unit, was[0]);
+        assert_eq!(read[1].unit, ControlUnit { weight: 2.0, ..was[1].clone() });
+        for scripts in [json!(null), json!({}), json!({"controlnet": {"args": null}})] {
+            let read = again(scripts);
+            assert_eq!(images(&read), [None, None]);
+            assert_eq!(read.into_iter().map(|input| input.unit).collect::<Vec<_>>(), was);
+        }
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The bodies of the extras routes: enlarging pictures that are there already. Read by the web UI's table, checked as a
+//! The bodies of the extras routes: pictures that are there already, enlarged and their faces restored. Read by the web UI's table, checked as a
 //! whole, turned into an [`ExtrasRequest`]. Which upscalers exist is not known here: see [`crate::extras`].
 
 use gesso_core::limits::Limits;
@@ -33,6 +33,39 @@ pub(crate) struct ExtrasRequest {
     pub(crate) first: Option<String>,
     /// The upscaler whose result is mixed in, and its share above 0 and up to 1.
     pub(crate) second: Option<(String, f32)>,
+    /// What restores the faces of the result, in this order.
+    pub(crate) faces: Vec<FaceStep>,
+}
+
+/// Faces restored and mixed into the picture.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct FaceStep {
+    pub(crate) restorer: Restorer,
+    /// The field that asks for it, for what is wrong with it.
+    pub(crate) field: &'static str,
+    /// The share of the restored picture, above 0 and up to 1.
+    pub(crate) visibility: f32,
+    /// CodeFormer's, 0..=1; GFPGAN has none.
+    pub(crate) fidelity: f64,
+}
+
+/// A network that restores faces, as clients name it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Restorer {
+    CodeFormer,
+    Gfpgan,
+}
+
+impl Restorer {
+    /// In the web UI's order.
+    pub(crate) const ALL: [Self; 2] = [Self::CodeFormer, Self::Gfpgan];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::CodeFormer => "CodeFormer",
+            Self::Gfpgan => "GFPGAN",
+        }
+    }
 }
 
 /// How large the result is.
@@ -51,9 +84,17 @@ const SHARED: &[Field] = &[
         "0 by upscaling_resize, 1 to upscaling_resize_w x upscaling_resize_h.",
     ),
     field("show_extras_results", Kind::Boolean(true), "Accepted for compatibility: results are always sent."),
-    field("gfpgan_visibility", Kind::Float(0.0), "Face restoration is not supported yet: 0 only."),
-    field("codeformer_visibility", Kind::Float(0.0), "Face restoration is not supported yet: 0 only."),
-    field("codeformer_weight", Kind::Float(0.0), "0..1, accepted for compatibility."),
+    field("gfpgan_visibility", Kind::Float(0.0), "0..1, the share of the faces that GFPGAN restores."),
+    field(
+        "codeformer_visibility",
+        Kind::Float(0.0),
+        "0..1, the share of the faces that CodeFormer restores.",
+    ),
+    field(
+        "codeformer_weight",
+        Kind::Float(0.0),
+        "0..1: 0 restores the most, 1 stays the nearest to the picture.",
+    ),
     field(
         "upscaling_resize",
         Kind::Float(2.0),
@@ -94,13 +135,13 @@ impl Extras {
     ) -> Result<ExtrasRequest, Vec<FieldProblem>> {
         let mut body = fields::read(body, self.fields())?;
         let mut problems = Problems::default();
-        refuse_face_restoration(&body, &mut problems);
         let share = number(&body, "extras_upscaler_2_visibility").unwrap_or_default();
         let share = problems.range("extras_upscaler_2_visibility", share, 0.0, 1.0) as f32;
         let request = ExtrasRequest {
             size: size(&body, limits, &mut problems),
             first: upscaler(&body, "upscaler_1"),
             second: upscaler(&body, "upscaler_2").filter(|_| share > 0.0).map(|name| (name, share)),
+            faces: faces(&body, &mut problems),
             field: match self {
                 Self::Single => "image",
                 Self::Batch => "imageList",
@@ -145,15 +186,17 @@ fn size(body: &Map<String, Value>, limits: &Limits, problems: &mut Problems) -> 
     }
 }
 
-/// A part that would silently change nothing is refused instead.
-fn refuse_face_restoration(body: &Map<String, Value>, problems: &mut Problems) {
-    for name in ["gfpgan_visibility", "codeformer_visibility"] {
-        if number(body, name) != Some(0.0) {
-            problems
-                .add(name, format!("{name}: face restoration is not supported yet; leave it out or send 0"));
-        }
-    }
-    problems.range("codeformer_weight", number(body, "codeformer_weight").unwrap_or_default(), 0.0, 1.0);
+/// The steps that have a share, in the web UI's order.
+fn faces(body: &Map<String, Value>, problems: &mut Problems) -> Vec<FaceStep> {
+    let mut share = |name| problems.range(name, number(body, name).unwrap_or_default(), 0.0, 1.0);
+    let fidelity = share("codeformer_weight");
+    let mut step = |restorer, field, fidelity| {
+        let visibility = share(field) as f32;
+        (visibility > 0.0).then_some(FaceStep { restorer, field, visibility, fidelity })
+    };
+    let gfpgan = step(Restorer::Gfpgan, "gfpgan_visibility", 1.0);
+    let codeformer = step(Restorer::CodeFormer, "codeformer_visibility", fidelity);
+    gfpgan.into_iter().chain(codeformer).collect()
 }
 
 fn single(body: &mut Map<String, Value>, problems: &mut Problems) -> Vec<String> {
@@ -205,7 +248,18 @@ mod tests {
     fn a_picture_alone_is_left_as_it_is() {
         let request = read(Extras::Single, json!({"image": "abc", "upscaler_2": "Lanczos"})).unwrap();
         assert_eq!((request.pictures, request.size), (vec!["abc".to_owned()], ExtrasSize::By(2.0)));
-        assert_eq!((request.first, request.second), (None, None));
+        assert_eq!((request.first, request.second, request.faces), (None, None, Vec::new()));
+    }
+
+    #[test]
+    fn faces_are_restored_by_gfpgan_before_codeformer() {
+        let body = json!({
+            "image": "abc", "codeformer_visibility": "0.25", "codeformer_weight": 0.5, "gfpgan_visibility": 1,
+        });
+        let faces = read(Extras::Single, body).unwrap().faces;
+        let steps: Vec<_> =
+            faces.iter().map(|step| (step.restorer, step.visibility, step.fidelity)).collect();
+        assert_eq!(steps, [(Restorer::Gfpgan, 1.0, 1.0), (Restorer::CodeFormer, 0.25, 0.5)]);
     }
 
     #[test]
@@ -224,7 +278,7 @@ mod tests {
     #[test]
     fn names_all_bad_fields_at_once() {
         let body = json!({
-            "image": " ", "upscaling_resize": 8.5, "gfpgan_visibility": 0.5, "codeformer_visibility": -1,
+            "image": " ", "upscaling_resize": 8.5, "gfpgan_visibility": 1.5, "codeformer_visibility": -1,
             "codeformer_weight": 2, "extras_upscaler_2_visibility": 1.5,
         });
         let mut problems = read(Extras::Single, body).unwrap_err();

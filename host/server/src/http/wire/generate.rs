@@ -66,7 +66,11 @@ const FIRST: &[Field] = &[
          starts a new chunk, <lora:name:0.8> uses a LoRA.",
     ),
     field("negative_prompt", Kind::Text(""), "What to keep out."),
-    field("styles", Kind::OptionalTextList, "Names of saved styles; none exist yet."),
+    field(
+        "styles",
+        Kind::OptionalTextList,
+        "Names of saved styles, see GET /sdapi/v1/prompt-styles; laid into the prompts in their order.",
+    ),
     field("seed", Kind::Seed, "Seed of the first picture; -1 draws one."),
     field("subseed", Kind::Seed, "Seed of the variation; -1 draws one."),
     field("subseed_strength", Kind::Float(0.0), "0..1, how much of the variation is mixed in."),
@@ -80,7 +84,11 @@ const FIRST: &[Field] = &[
     field("cfg_scale", Kind::Float(7.0), "How strictly the prompt is followed."),
     field("width", Kind::Integer(512), "Pixels, a multiple of 8."),
     field("height", Kind::Integer(512), "Pixels, a multiple of 8."),
-    field("restore_faces", Kind::OptionalBoolean, "Not supported yet."),
+    field(
+        "restore_faces",
+        Kind::OptionalBoolean,
+        "Restores faces with CodeFormer at weight 0.5, or with GFPGAN where only that is there.",
+    ),
     field(
         "tiling",
         Kind::OptionalBoolean,
@@ -194,7 +202,7 @@ pub(crate) fn to_request(
             .count("comma_padding_backtrack", &mut problems)
             .unwrap_or(GenerateRequest::COMMA_BACKTRACK),
         noise_source: overrides.noise_source(&mut problems).unwrap_or(defaults.noise_source),
-        options: options(body, sampler, &overrides, &mut problems),
+        options: options(body, &overrides, &mut problems),
         eta_noise_seed_delta: overrides.count("eta_noise_seed_delta", &mut problems).unwrap_or(0).into(),
         zero_terminal_snr: overrides.zero_terminal_snr(&mut problems),
         old_scheduling: overrides.flag("use_old_scheduling", &mut problems).unwrap_or(false),
@@ -247,14 +255,9 @@ pub(super) fn scheduler(field: &str, name: &str, problems: &mut Problems) -> Opt
 }
 
 /// Fields of the body over options of the same meaning.
-fn options(
-    body: &Map<String, Value>,
-    sampler: Sampler,
-    overrides: &Overrides<'_>,
-    problems: &mut Problems,
-) -> SamplerOptions {
-    let mut options = overrides.sampler_options(sampler.is_timestep_sampler(), problems);
-    options.eta = number(body, "eta").or(options.eta);
+fn options(body: &Map<String, Value>, overrides: &Overrides<'_>, problems: &mut Problems) -> SamplerOptions {
+    let mut options = overrides.sampler_options(problems);
+    options.eta = number(body, "eta");
     options.churn.amount = number(body, "s_churn").unwrap_or(options.churn.amount);
     options.churn.min_sigma = number(body, "s_tmin").unwrap_or(options.churn.min_sigma);
     options.churn.noise = number(body, "s_noise").unwrap_or(options.churn.noise);
@@ -281,10 +284,6 @@ fn resize_from(body: &Map<String, Value>) -> Option<(u32, u32)> {
 
 /// A feature that would silently change nothing is refused instead.
 fn refuse_unsupported(body: &Map<String, Value>, problems: &mut Problems) {
-    if flag(body, "restore_faces") {
-        let message = "restore_faces is not supported yet; leave it out or send false".into();
-        problems.add("restore_faces", message);
-    }
     for name in ["script_name", "refiner_checkpoint", "firstpass_image"] {
         if non_empty(body, name).is_some() {
             problems.add(name, format!("{name} is not supported yet; leave it out"));
@@ -321,14 +320,14 @@ mod tests {
     #[test]
     fn names_all_bad_fields_at_once() {
         let body = json!({
-            "sampler_name": "Eular", "width": 100, "steps": 0, "restore_faces": true, "cfg_scale": 1e9,
+            "sampler_name": "Eular", "width": 100, "steps": 0, "script_name": "x", "cfg_scale": 1e9,
             "override_settings": {"sd_modell": "x"},
         });
         let mut problems = request(body).unwrap_err();
         problems.sort();
         assert_eq!(
             problems,
-            ["cfg_scale", "override_settings", "restore_faces", "sampler_name", "steps", "width"]
+            ["cfg_scale", "override_settings", "sampler_name", "script_name", "steps", "width"]
         );
     }
 
@@ -344,7 +343,8 @@ mod tests {
             "override_settings": {"s_churn": 9, "eta_ddim": "0.5", "eta_ancestral": 0.1, "rho": 5, "sigma_min": 0},
         });
         let options = request(body).unwrap().options;
-        assert_eq!((options.churn.amount, options.eta, options.rho), (2.0, Some(0.5), Some(5.0)));
+        assert_eq!((options.churn.amount, options.rho), (2.0, Some(5.0)));
+        assert_eq!((options.eta, options.eta_ancestral, options.eta_ddim), (None, Some(0.1), Some(0.5)));
         assert_eq!(options.sigma_min, None);
     }
 

@@ -9,6 +9,10 @@ use serde_json::{Value, json};
 pub(crate) struct Drawn<'a> {
     /// Prompts as drawn, after the plugins.
     pub(crate) request: &'a GenerateRequest,
+    /// Names of the styles, as the client sent them.
+    pub(crate) styles: Option<&'a Value>,
+    /// The checkpoint is made for inpainting.
+    pub(crate) inpaints: bool,
     pub(crate) drawn_with: &'a DrawnWith<'a>,
     /// One for each picture, in order.
     pub(crate) infotexts: &'a [String],
@@ -39,22 +43,22 @@ pub(crate) fn info(drawn: &Drawn<'_>) -> Value {
         "cfg_scale": request.cfg_scale,
         "steps": request.steps,
         "batch_size": request.batch_size,
-        "restore_faces": false,
-        "face_restoration_model": null,
+        "restore_faces": drawn.drawn_with.face_restoration.is_some(),
+        "face_restoration_model": drawn.drawn_with.face_restoration,
         "sd_model_name": drawn.drawn_with.model_name,
         "sd_model_hash": drawn.drawn_with.model_hash,
         "sd_vae_name": drawn.drawn_with.vae_name,
-        "sd_vae_hash": null,
+        "sd_vae_hash": drawn.drawn_with.vae_hash,
         "seed_resize_from_w": from_w,
         "seed_resize_from_h": from_h,
         "denoising_strength": denoising_strength(request),
         "extra_generation_params": extra_params(drawn.infotexts),
         "index_of_first_image": 0,
         "infotexts": drawn.infotexts,
-        "styles": [],
+        "styles": drawn.styles.filter(|styles| !styles.is_null()).cloned().unwrap_or_else(|| json!([])),
         "job_timestamp": drawn.job_timestamp,
         "clip_skip": request.clip_skip,
-        "is_using_inpainting_conditioning": false,
+        "is_using_inpainting_conditioning": drawn.inpaints,
         "version": drawn.drawn_with.version,
     })
 }
@@ -66,14 +70,16 @@ fn denoising_strength(request: &GenerateRequest) -> Option<f64> {
 
 /// The fields of the infotext that have no key of their own in the document.
 fn extra_params(infotexts: &[String]) -> Value {
-    const OWN_KEYS: [&str; 13] = [
+    const OWN_KEYS: [&str; 15] = [
         "Steps",
         "Sampler",
         "CFG scale",
         "Seed",
+        "Face restoration",
         "Size",
         "Model hash",
         "Model",
+        "VAE hash",
         "VAE",
         "Variation seed",
         "Variation seed strength",

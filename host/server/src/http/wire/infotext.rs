@@ -1,33 +1,28 @@
-//! A request from a picture's own text: the `infotext` field fills what the body leaves unsaid. The checkpoint is the
-//! client's to name, as web UIs have it by default; a VAE or an upscaler of the text that is not here is an error.
+//! A request from a picture's own text: the `infotext` field fills what the body leaves unsaid, so that the text alone,
+//! and with it whatever pictures went in, draws the picture again. Web UIs take less of it for image-to-image: neither
+//! prompt nor size, guidance, strength and mask. The checkpoint is the client's to name, as web UIs have it by default; a
+//! VAE or an upscaler of the text that is not here is an error.
 
+use gesso_core::img2img::{Fill, ResizeMode};
 use gesso_core::infotext::Infotext;
 use serde_json::{Map, Value, json};
 
+use super::control;
 use super::generate::Drawing;
 
-/// Fields of the text and of the body, for both kinds of drawing.
-const SHARED: &[(&str, &str)] = &[
+/// Fields of the text and of the body that hold the same. A body has no use for those of the other kind of drawing.
+const FIELDS: &[(&str, &str)] = &[
     ("Steps", "steps"),
     ("Sampler", "sampler_name"),
     ("Schedule type", "scheduler"),
+    ("CFG scale", "cfg_scale"),
+    ("Image CFG scale", "image_cfg_scale"),
     ("Seed", "seed"),
     ("Variation seed", "subseed"),
     ("Variation seed strength", "subseed_strength"),
-];
-
-/// The rest, for text-to-image only: image-to-image has its size, prompt and strength from the client.
-const TXT2IMG: &[(&str, &str)] = &[
-    ("CFG scale", "cfg_scale"),
-    ("Denoising strength", "denoising_strength"),
-    ("Eta", "eta"),
-    ("Eta DDIM", "eta"),
-    ("Sigma churn", "s_churn"),
-    ("Sigma tmin", "s_tmin"),
-    ("Sigma tmax", "s_tmax"),
-    ("Sigma noise", "s_noise"),
-    ("Tiling", "tiling"),
-    ("NGMS", "s_min_uncond"),
+    ("Masked area padding", "inpaint_full_res_padding"),
+    ("Mask round", "mask_round"),
+    ("Disable extra networks", "disable_extra_networks"),
     ("Hires upscale", "hr_scale"),
     ("Hires upscaler", "hr_upscaler"),
     ("Hires steps", "hr_second_pass_steps"),
@@ -38,15 +33,33 @@ const TXT2IMG: &[(&str, &str)] = &[
     ("Hires negative prompt", "hr_negative_prompt"),
 ];
 
+/// Fields of the text that hold two fields of the body.
+const SIZES: &[(&str, [&str; 2])] = &[
+    ("Size", ["width", "height"]),
+    ("Seed resize from", ["seed_resize_from_w", "seed_resize_from_h"]),
+    ("Hires resize", ["hr_resize_x", "hr_resize_y"]),
+];
+
 /// Fields of the text that are options of the web UI.
 const OPTIONS: &[(&str, &str)] = &[
     ("Clip skip", "CLIP_stop_at_last_layers"),
     ("ENSD", "eta_noise_seed_delta"),
     ("RNG", "randn_source"),
     ("VAE", "sd_vae"),
+    ("Tiling", "tiling"),
     ("Emphasis", "emphasis"),
+    ("Comma padding backtrack", "comma_padding_backtrack"),
+    ("Conditional mask weight", "inpainting_mask_weight"),
+    ("Img2img fix steps", "img2img_fix_steps"),
+    ("Img2img color correction", "img2img_color_correction"),
     ("Extra noise", "img2img_extra_noise"),
     ("Noise multiplier", "initial_noise_multiplier"),
+    ("Eta", "eta_ancestral"),
+    ("Eta DDIM", "eta_ddim"),
+    ("Sigma churn", "s_churn"),
+    ("Sigma tmin", "s_tmin"),
+    ("Sigma tmax", "s_tmax"),
+    ("Sigma noise", "s_noise"),
     ("Schedule min sigma", "sigma_min"),
     ("Schedule max sigma", "sigma_max"),
     ("Schedule rho", "rho"),
@@ -55,6 +68,7 @@ const OPTIONS: &[(&str, &str)] = &[
     ("Discard penultimate sigma", "always_discard_next_to_last_sigma"),
     ("SGM noise multiplier", "sgm_noise_multiplier"),
     ("Noise Schedule", "sd_noise_schedule"),
+    ("NGMS", "s_min_uncond"),
     ("NGMS all steps", "s_min_uncond_all"),
     ("Skip Early CFG", "skip_early_cond"),
     ("Old prompt editing timelines", "use_old_scheduling"),
@@ -71,32 +85,38 @@ pub(super) fn filled(drawing: Drawing, body: &Map<String, Value>) -> Map<String,
         return body;
     };
     let text = Infotext::parse(text);
-    let mut found: Vec<(&str, Value)> = fields(&text, SHARED);
-    if drawing == Drawing::Txt2Img {
-        found.push(("prompt", text.prompt.clone().into()));
-        found.push(("negative_prompt", text.negative_prompt.clone().into()));
-        found.extend(fields(&text, TXT2IMG));
-        found.extend(sizes(&text, "Size", ["width", "height"]));
-        found.extend(sizes(&text, "Seed resize from", ["seed_resize_from_w", "seed_resize_from_h"]));
-        found.extend(sizes(&text, "Hires resize", ["hr_resize_x", "hr_resize_y"]));
-        if text.get("Hires upscaler").is_some() {
-            found.push(("enable_hr", true.into()));
-        }
+    let mut found: Vec<(&str, Value)> = fields(&text, FIELDS);
+    found.push(("prompt", text.prompt.clone().into()));
+    found.push(("negative_prompt", text.negative_prompt.clone().into()));
+    found.extend(SIZES.iter().flat_map(|(key, fields)| pair(&text, key, *fields)));
+    found.extend(words(&text));
+    let is_two_passes = text.get("Hires upscaler").is_some();
+    if is_two_passes {
+        found.push(("enable_hr", true.into()));
+    }
+    // The strength of a second pass says nothing of how a picture is drawn over.
+    if drawing == Drawing::Txt2Img || !is_two_passes {
+        found.extend(fields(&text, &[("Denoising strength", "denoising_strength")]));
     }
     // Without a variation its seed does nothing, and one drawn anew would only differ in the records.
     if text.get("Variation seed").is_none() && body.get("subseed_strength").is_none_or(Value::is_null) {
         found.push(("subseed", 0.into()));
     }
     fill(&mut body, found);
-    let options = fields(&text, OPTIONS);
-    let overrides = body.entry("override_settings").or_insert_with(|| json!({}));
-    if overrides.is_null() {
-        *overrides = json!({});
+    if let Some(overrides) = object(&mut body, "override_settings") {
+        fill(overrides, fields(&text, OPTIONS));
     }
-    if let Some(overrides) = overrides.as_object_mut() {
-        fill(overrides, options);
-    }
+    control::fill_from_infotext(&mut body, &text);
     body
+}
+
+/// A field of the body that is an object, made where there is none; `None` where something else stands.
+pub(super) fn object<'a>(body: &'a mut Map<String, Value>, name: &str) -> Option<&'a mut Map<String, Value>> {
+    let value = body.entry(name).or_insert_with(|| json!({}));
+    if value.is_null() {
+        *value = json!({});
+    }
+    value.as_object_mut()
 }
 
 fn fields<'a>(text: &Infotext, table: &[(&str, &'a str)]) -> Vec<(&'a str, Value)> {
@@ -104,13 +124,35 @@ fn fields<'a>(text: &Infotext, table: &[(&str, &'a str)]) -> Vec<(&'a str, Value
 }
 
 /// `WxH` as two fields.
-fn sizes<'a>(text: &Infotext, key: &str, fields: [&'a str; 2]) -> Vec<(&'a str, Value)> {
+fn pair<'a>(text: &Infotext, key: &str, fields: [&'a str; 2]) -> Vec<(&'a str, Value)> {
     let sides = text.get(key).and_then(|size| size.split_once('x'));
     let Some((width, height)) = sides else { return Vec::new() };
     vec![(fields[0], width.into()), (fields[1], height.into())]
 }
 
-fn fill(body: &mut Map<String, Value>, found: Vec<(&str, Value)>) {
+/// Fields that are words in the text and numbers or flags in the body. A word that nobody knows says nothing.
+fn words(text: &Infotext) -> Vec<(&'static str, Value)> {
+    let mut found: Vec<(&str, Value)> = Vec::new();
+    let mut choice = |key: &str, field: &'static str, labels: &[&str]| {
+        let place = text.get(key).and_then(|value| labels.iter().position(|label| *label == value));
+        found.extend(place.map(|place| (field, place.into())));
+    };
+    choice("Mask mode", "inpainting_mask_invert", &["Inpaint masked", "Inpaint not masked"]);
+    choice("Inpaint area", "inpaint_full_res", &["Whole picture", "Only masked"]);
+    choice("Masked content", "inpainting_fill", &Fill::ALL.map(Fill::label));
+    choice("Resize mode", "resize_mode", &ResizeMode::ALL.map(ResizeMode::label));
+    if text.get("Face restoration").is_some() {
+        found.push(("restore_faces", true.into()));
+    }
+    let sides = ["mask_blur_x", "mask_blur_y"];
+    match text.get("Mask blur") {
+        Some(blur) if !blur.contains('x') => found.extend(sides.map(|side| (side, blur.into()))),
+        _ => found.extend(pair(text, "Mask blur", sides)),
+    }
+    found
+}
+
+pub(super) fn fill(body: &mut Map<String, Value>, found: Vec<(&str, Value)>) {
     for (field, value) in found {
         let is_unsaid = body.get(field).is_none_or(Value::is_null);
         if is_unsaid {
@@ -123,101 +165,171 @@ fn fill(body: &mut Map<String, Value>, found: Vec<(&str, Value)>) {
 mod tests {
     use gesso_core::infotext::{self, DrawnWith};
     use gesso_core::limits::Limits;
-    use gesso_core::request::GenerateRequest;
+    use gesso_core::request::{GenerateRequest, Variation};
+    use gesso_core::sampler::SamplerOptions;
 
     use super::super::generate::{Defaults, to_request};
     use super::*;
 
+    fn request_of(drawing: Drawing, body: &Value) -> GenerateRequest {
+        let body = drawing.read(body.as_object().unwrap(), || 7).unwrap();
+        to_request(drawing, &body, &Defaults::default(), &Limits::default()).unwrap()
+    }
+
     fn request(body: &Value) -> GenerateRequest {
-        let body = Drawing::Txt2Img.read(body.as_object().unwrap(), || 7).unwrap();
-        to_request(Drawing::Txt2Img, &body, &Defaults::default(), &Limits::default()).unwrap()
+        request_of(Drawing::Txt2Img, body)
     }
 
     fn text_of(request: &GenerateRequest) -> String {
-        let with = DrawnWith {
-            model_name: "demo",
-            model_hash: "0123456789",
-            vae_name: None,
-            lora_hashes: &[],
-            control: &[],
-            version: "v",
-        };
-        infotext::of(request, 0, &with)
+        infotext::of(request, 0, &DrawnWith { edits_pictures: true, version: "v", ..DrawnWith::default() })
     }
 
-    /// The request that is written and read back draws the same picture: everything but the seed of a variation that has no
-    /// strength is equal.
-    #[track_caller]
-    fn survives(body: Value) {
-        let was = request(&body);
-        let read = request(&json!({"infotext": text_of(&was)}));
-        let plain = |request: GenerateRequest| GenerateRequest {
-            variation: gesso_core::request::Variation {
-                subseed: if request.variation.strength == 0.0 { 0 } else { request.variation.subseed },
-                ..request.variation
-            },
-            ..request
+    /// What the request draws, however it was asked for.
+    fn plain(request: GenerateRequest) -> GenerateRequest {
+        let passes = [Some(request.first_pass()), request.hires.as_ref().map(|h| request.hires_pass(h))];
+        let eta = |timesteps: bool| {
+            let mut of_kind =
+                passes.iter().flatten().filter(|p| p.sampler.is_timestep_sampler() == timesteps);
+            of_kind.next().map(|pass| pass.eta())
         };
-        assert_eq!(plain(read), plain(was), "{}", text_of(&request(&body)));
+        let options = SamplerOptions {
+            eta: None,
+            eta_ancestral: eta(false),
+            eta_ddim: eta(true),
+            ..request.options.clone()
+        };
+        // The seed of a variation that has no strength does nothing.
+        let subseed = if request.variation.strength == 0.0 { 0 } else { request.variation.subseed };
+        let schedulers = passes.map(|pass| pass.map(|pass| pass.resolved_scheduler()));
+        let hires =
+            request.hires.clone().map(|hires| gesso_core::hires::Hires { scheduler: schedulers[1], ..hires });
+        let scheduler = schedulers[0].unwrap_or(request.scheduler);
+        let variation = Variation { subseed, ..request.variation };
+        GenerateRequest { options, variation, hires, scheduler, ..request }
+    }
+
+    /// The request that is written and read back draws the same picture.
+    #[track_caller]
+    fn survives(drawing: Drawing, body: Value) {
+        let was = request_of(drawing, &body);
+        let mut again = json!({"infotext": text_of(&was)});
+        for picture in ["init_images", "mask"] {
+            again[picture] = body[picture].clone();
+        }
+        let read = request_of(drawing, &again);
+        assert_eq!(plain(read), plain(was.clone()), "{}", text_of(&was));
     }
 
     #[test]
     fn a_pictures_own_text_is_the_request_that_drew_it() {
-        survives(
+        for body in [
             json!({"prompt": "a [cat:dog:0.5], (b:1.2)", "negative_prompt": "x AND y", "steps": 7, "seed": 5}),
-        );
-        survives(
             json!({"subseed_strength": 0.25, "subseed": 9, "seed_resize_from_w": 64, "seed_resize_from_h": 128}),
-        );
-        survives(json!({
-            "sampler_name": "Euler", "s_churn": 3, "s_tmin": 0.1, "s_tmax": 9, "s_noise": 1.01, "s_min_uncond": 2,
-            "scheduler": "Karras",
-            "override_settings": {
-                "CLIP_stop_at_last_layers": 2, "randn_source": "CPU", "sigma_min": 0.05, "sigma_max": 10, "rho": 5,
-                "sd_noise_schedule": "Zero Terminal SNR", "sgm_noise_multiplier": true, "skip_early_cond": 0.25,
-                "always_discard_next_to_last_sigma": true, "s_min_uncond_all": true, "use_old_scheduling": true,
-            },
-        }));
-        survives(json!({
-            "sampler_name": "UniPC", "eta": 0.5,
-            "override_settings": {"uni_pc_variant": "bh2", "uni_pc_skip_type": "logSNR", "uni_pc_order": 2,
-                "uni_pc_lower_order_final": false},
-        }));
-        survives(json!({
-            "sampler_name": "Euler a", "eta": 0.5, "prompt": "(x)",
-            "override_settings": {"eta_noise_seed_delta": 31337, "emphasis": "No norm"},
-        }));
-        survives(json!({
-            "enable_hr": true, "denoising_strength": 0.6, "hr_scale": 1.5, "hr_upscaler": "Latent (bicubic)",
-            "hr_second_pass_steps": 5, "hr_sampler_name": "Heun", "hr_scheduler": "Simple", "hr_prompt": "c, d",
-            "hr_negative_prompt": "e: f",
-        }));
-        survives(json!({
-            "enable_hr": true, "denoising_strength": 0.6, "hr_resize_x": 640, "hr_resize_y": 768,
-            "hr_upscaler": "Lanczos",
-        }));
+            json!({
+                "sampler_name": "Euler", "s_churn": 3, "s_tmin": 0.1, "s_tmax": 9, "s_noise": 1.01, "s_min_uncond": 2,
+                "scheduler": "Karras", "tiling": true,
+                "override_settings": {
+                    "CLIP_stop_at_last_layers": 2, "randn_source": "CPU", "sigma_min": 0.05, "sigma_max": 10, "rho": 5,
+                    "sd_noise_schedule": "Zero Terminal SNR", "sgm_noise_multiplier": true, "skip_early_cond": 0.25,
+                    "always_discard_next_to_last_sigma": true, "s_min_uncond_all": true, "use_old_scheduling": true,
+                },
+            }),
+            json!({
+                "sampler_name": "UniPC", "eta": 0.5,
+                "override_settings": {"uni_pc_variant": "bh2", "uni_pc_skip_type": "logSNR", "uni_pc_order": 2,
+                    "uni_pc_lower_order_final": false},
+            }),
+            json!({
+                "sampler_name": "Euler a", "eta": 0.5, "prompt": "(x)",
+                "override_settings": {"eta_noise_seed_delta": 31337, "emphasis": "No norm"},
+            }),
+            json!({"sampler_name": "DPM++ 2S a", "s_noise": 1.05, "override_settings": {"eta_ancestral": 0.4}}),
+            json!({"sampler_name": "DDIM", "override_settings": {"eta_ddim": 0.4, "eta_noise_seed_delta": 5}}),
+            json!({
+                "prompt": "a BREAK b <lora:x:1>", "disable_extra_networks": true, "scheduler": "Beta",
+                "override_settings": {"emphasis": "None", "comma_padding_backtrack": 5, "sd_vae": "None",
+                    "beta_dist_alpha": 0.7, "beta_dist_beta": 0.5},
+            }),
+        ] {
+            survives(Drawing::Txt2Img, body);
+        }
+    }
+
+    #[test]
+    fn the_text_of_a_picture_in_two_passes_is_both() {
+        for changes in [
+            json!({
+                "hr_scale": 1.5, "hr_upscaler": "Latent (bicubic)", "hr_second_pass_steps": 5, "hr_sampler_name": "Heun",
+                "hr_scheduler": "Simple", "hr_prompt": "c, (d)", "hr_negative_prompt": "e: f", "s_churn": 2,
+                "hr_checkpoint_name": "other", "override_settings": {"emphasis": "Ignore"},
+            }),
+            json!({"hr_resize_x": 640, "hr_resize_y": 768, "hr_upscaler": "Lanczos"}),
+            // "Automatic" is Karras in the first pass, and even timesteps in the second.
+            json!({"sampler_name": "DPM++ 2M", "hr_sampler_name": "Euler"}),
+            json!({"sampler_name": "Euler", "hr_sampler_name": "DPM++ 2M SDE", "s_noise": 1.1}),
+            json!({
+                "sampler_name": "Euler a", "hr_sampler_name": "DDIM",
+                "override_settings": {"eta_ancestral": 0.3, "eta_ddim": 0.6, "eta_noise_seed_delta": 5},
+            }),
+            json!({"sampler_name": "Euler a", "hr_sampler_name": "DDIM", "eta": 1}),
+            json!({
+                "sampler_name": "LMS", "hr_sampler_name": "Heun", "s_churn": 2,
+                "override_settings": {"eta_noise_seed_delta": 5},
+            }),
+            json!({
+                "sampler_name": "Euler", "hr_sampler_name": "UniPC",
+                "override_settings": {"uni_pc_order": 2},
+            }),
+        ] {
+            let mut body = json!({"enable_hr": true, "denoising_strength": 0.6});
+            body.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
+            survives(Drawing::Txt2Img, body);
+        }
+    }
+
+    #[test]
+    fn the_text_of_a_picture_drawn_over_another_is_all_but_the_pictures() {
+        for changes in [
+            json!({"prompt": "a, b", "width": 64, "cfg_scale": 3, "denoising_strength": 0.4, "resize_mode": 2}),
+            json!({
+                "image_cfg_scale": 1.2, "resize_mode": 3, "tiling": true, "s_min_uncond": 1,
+                "override_settings": {"img2img_fix_steps": true, "img2img_color_correction": true,
+                    "img2img_extra_noise": 0.1, "initial_noise_multiplier": 1.1},
+            }),
+            json!({"mask": "y", "mask_blur": 8, "inpainting_fill": 1, "inpaint_full_res": false}),
+            json!({
+                "mask": "y", "mask_blur_x": 2, "mask_blur_y": 7, "inpainting_fill": 3, "inpainting_mask_invert": 1,
+                "inpaint_full_res_padding": 24, "mask_round": false,
+                "override_settings": {"inpainting_mask_weight": 0.5},
+            }),
+        ] {
+            let mut body = json!({"init_images": ["x"]});
+            body.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
+            survives(Drawing::Img2Img, body);
+        }
     }
 
     #[test]
     fn what_the_body_says_itself_goes_before_the_text() {
-        let text = "a cat\nSteps: 7, Sampler: Heun, Seed: 5, CFG scale: 3, Size: 64x128, Clip skip: 2";
+        let text =
+            "a cat\nSteps: 7, Sampler: Heun, Seed: 5, CFG scale: 3, Size: 64x128, Clip skip: 2, Eta: 0.5";
         let read = request(&json!({
-            "infotext": text, "steps": 9, "prompt": "a dog",
+            "infotext": text, "steps": 9, "prompt": "a dog", "eta": 0.25,
             "override_settings": {"CLIP_stop_at_last_layers": 3},
         }));
         assert_eq!((read.steps, read.prompt.as_str(), read.clip_skip), (9, "a dog", 3));
         assert_eq!((read.seed, read.cfg_scale, read.width, read.height), (5, 3.0, 64, 128));
+        assert_eq!(read.first_pass().eta(), 0.25);
     }
 
     #[test]
-    fn image_to_image_takes_only_how_it_was_drawn() {
-        let text = "a cat\nSteps: 7, Sampler: Heun, Seed: 5, CFG scale: 3, Size: 64x128";
-        let body = json!({"infotext": text, "init_images": ["x"]});
-        let body = Drawing::Img2Img.read(body.as_object().unwrap(), || 7).unwrap();
-        assert_eq!((&body["steps"], &body["seed"]), (&json!(7), &json!(5)));
-        assert_eq!(
-            (&body["prompt"], &body["width"], &body["cfg_scale"]),
-            (&json!(""), &json!(512), &json!(7.0))
-        );
+    fn a_second_passs_strength_is_none_of_a_picture_that_is_drawn_over() {
+        let of = |more: &str| {
+            let text = format!("a cat\nSteps: 7, Sampler: Heun, Seed: 5, Denoising strength: 0.3{more}");
+            let read = request_of(Drawing::Img2Img, &json!({"infotext": text, "init_images": ["x"]}));
+            assert_eq!((read.prompt.as_str(), read.steps), ("a cat", 7));
+            read.img2img.unwrap().denoising_strength
+        };
+        assert_eq!((of(""), of(", Hires upscaler: Latent")), (0.3, 0.75));
     }
 }

@@ -159,18 +159,15 @@ impl<'a> Overrides<'a> {
     }
 
     /// The samplers' options; those with fields of their own in the body are the caller's to put over these.
-    pub(super) fn sampler_options(
-        &self,
-        is_timestep_sampler: bool,
-        problems: &mut Problems,
-    ) -> SamplerOptions {
+    pub(super) fn sampler_options(&self, problems: &mut Problems) -> SamplerOptions {
         let mut options = SamplerOptions::default();
         let set = |to: &mut f64, name: &str, problems: &mut Problems| {
             if let Some(value) = self.number(name, problems) {
                 *to = value;
             }
         };
-        options.eta = self.number(if is_timestep_sampler { "eta_ddim" } else { "eta_ancestral" }, problems);
+        options.eta_ancestral = self.number("eta_ancestral", problems);
+        options.eta_ddim = self.number("eta_ddim", problems);
         set(&mut options.churn.amount, "s_churn", problems);
         set(&mut options.churn.min_sigma, "s_tmin", problems);
         set(&mut options.churn.noise, "s_noise", problems);

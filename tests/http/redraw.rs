@@ -1,0 +1,385 @@
+//! That a picture's own text draws it again: what the server wrote into a picture goes back as `infotext`, with the
+//! pictures that went in, and the same bytes come out. One row for each set of features.
+
+use std::path::Path;
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use serde_json::{Map, Value, json};
+
+use super::drawing::{draw, models, png, striped, write_tensors};
+use crate::support::{Bench, Server, checkout, decode};
+
+/// Draws, then draws again from the text and `given` alone. `says` must stand in the text.
+#[track_caller]
+fn redraws(server: &Server, route: &str, changes: Value, given: Value, says: &[&str]) -> Value {
+    let mut body = changes.as_object().unwrap().clone();
+    merge(&mut body, given.as_object().unwrap());
+    let (first, reply) = draw(server, route, Value::Object(body));
+    for field in says {
+        assert!(first.infotext.contains(field), "{field} is not in: {}", first.infotext);
+    }
+    let mut again = given.as_object().unwrap().clone();
+    again.insert("infotext".into(), first.infotext.clone().into());
+    let again = server.post(&format!("/sdapi/v1/{route}"), &Value::Object(again)).ok();
+    let again = decode(&BASE64_STANDARD.decode(again["images"][0].as_str().unwrap()).unwrap());
+    assert_eq!(again.infotext, first.infotext, "{changes}");
+    assert!(again.data == first.data, "{changes}: {}", first.infotext);
+    reply
+}
+
+/// Lays objects into objects and lists over lists, as a client that adds pictures does.
+fn merge(into: &mut Map<String, Value>, from: &Map<String, Value>) {
+    for (key, value) in from {
+        match (into.get_mut(key), value) {
+            (Some(Value::Object(known)), Value::Object(value)) => merge(known, value),
+            (Some(Value::Array(known)), Value::Array(values)) if values.iter().all(Value::is_object) => {
+                for (known, value) in known.iter_mut().zip(values) {
+                    merge(known.as_object_mut().unwrap(), value.as_object().unwrap());
+                }
+            }
+            _ => {
+                into.insert(key.clone(), value.clone());
+            }
+        }
+    }
+}
+
+#[test]
+fn a_picture_from_text_draws_itself_again() {
+    let bench = Bench::new();
+    let server = bench.start();
+    for (changes, says) in [
+        (
+            json!({"sampler_name": "DPM++ 2M SDE", "prompt": "a [sea:desert:0.4] (at night:1.3)",
+                   "negative_prompt": "noon AND (grey:0.5)", "s_noise": 1.02}),
+            &["Negative prompt: noon", "Schedule type: Exponential", "Sigma noise: 1.02"][..],
+        ),
+        (
+            json!({"sampler_name": "Euler a", "subseed": 9, "subseed_strength": 0.3, "eta": 0.7,
+                   "override_settings": {"eta_noise_seed_delta": 31337, "CLIP_stop_at_last_layers": 2}}),
+            &["Variation seed: 9", "Eta: 0.7", "ENSD: 31337", "Clip skip: 2"],
+        ),
+        (
+            json!({"sampler_name": "Restart", "seed_resize_from_w": 96, "seed_resize_from_h": 64,
+                   "override_settings": {"randn_source": "CPU", "eta_noise_seed_delta": 5}, "steps": 20}),
+            &["Seed resize from: 96x64", "RNG: CPU", "ENSD: 5"],
+        ),
+        (
+            json!({"sampler_name": "DDIM", "override_settings": {"eta_ddim": 0.8, "eta_noise_seed_delta": 5}}),
+            &["Eta DDIM: 0.8", "ENSD: 5"],
+        ),
+        (
+            json!({"sampler_name": "Heun", "scheduler": "Exponential", "s_churn": 5, "s_noise": 1.01, "s_tmin": 0.1,
+                   "s_tmax": 9, "override_settings": {"sgm_noise_multiplier": true, "sigma_max": 10, "rho": 5}}),
+            &["Sigma churn: 5", "Sigma tmin: 0.1", "Sigma tmax: 9", "Schedule max sigma: 10", "SGM noise"],
+        ),
+        (
+            json!({"scheduler": "Beta", "s_min_uncond": 3, "override_settings": {"beta_dist_alpha": 0.8,
+                   "s_min_uncond_all": true, "skip_early_cond": 0.3, "sd_noise_schedule": "Zero Terminal SNR",
+                   "always_discard_next_to_last_sigma": true}, "steps": 5}),
+            &[
+                "Beta schedule alpha: 0.8",
+                "NGMS: 3",
+                "NGMS all steps",
+                "Skip Early CFG: 0.3",
+                "Noise Schedule",
+            ],
+        ),
+        (
+            json!({"sampler_name": "UniPC", "steps": 5, "tiling": true,
+                   "override_settings": {"uni_pc_variant": "bh2", "uni_pc_order": 2}}),
+            &["UniPC variant: bh2", "UniPC order: 2", "Tiling: True"],
+        ),
+        (
+            json!({"prompt": "sea (at night:1.5) BREAK desert", "override_settings": {"emphasis": "No norm"}}),
+            &["Emphasis: No norm"],
+        ),
+        (
+            json!({"prompt": "sea, ".repeat(30) + "desert", "override_settings": {"comma_padding_backtrack": 0}}),
+            &["Comma padding backtrack: 0"],
+        ),
+    ] {
+        redraws(&server, "txt2img", changes, json!({}), says);
+    }
+}
+
+#[test]
+fn a_picture_in_two_passes_draws_itself_again() {
+    let models = models();
+    let demo = Safetensors::demo();
+    let mut other = demo.clone();
+    other.zero("model.diffusion_model.out.2.bias");
+    other.write(&models.path().join("Stable-diffusion/other.safetensors"));
+    let bench = Bench::new().models_at(models.path());
+    let server = bench.start();
+    for (changes, says) in [
+        (
+            json!({"hr_upscaler": "Latent (nearest)", "hr_sampler_name": "DDIM", "hr_second_pass_steps": 5,
+                   "hr_prompt": "desert", "hr_negative_prompt": "sea"}),
+            &["Hires sampler: DDIM", "Hires prompt: desert", "Hires negative prompt: sea"][..],
+        ),
+        (
+            json!({"hr_upscaler": "Lanczos", "sampler_name": "DPM++ 2M", "hr_sampler_name": "Euler"}),
+            &["Schedule type: Karras", "Hires schedule type: Automatic", "Hires upscaler: Lanczos"],
+        ),
+        (
+            json!({"sampler_name": "Euler a", "hr_sampler_name": "DDIM CFG++", "hr_second_pass_steps": 4,
+                   "override_settings": {"eta_ancestral": 0.5, "eta_ddim": 0.9, "eta_noise_seed_delta": 7}}),
+            &["Eta: 0.5", "Eta DDIM: 0.9", "ENSD: 7"],
+        ),
+        (
+            json!({"hr_scheduler": "Simple", "hr_checkpoint_name": "other", "hr_resize_x": 96, "hr_resize_y": 80}),
+            &["Hires schedule type: Simple", "Hires checkpoint: other", "Hires resize: 96x80"],
+        ),
+    ] {
+        let mut body = json!({"enable_hr": true, "denoising_strength": 0.6, "hr_scale": 1.5});
+        merge(body.as_object_mut().unwrap(), changes.as_object().unwrap());
+        redraws(&server, "txt2img", body, json!({}), says);
+    }
+}
+
+/// The option of A1111's for each kind of sampler, and not the first pass's, is what a second pass of another kind has.
+#[test]
+fn a_second_pass_has_the_eta_of_its_own_kind_of_sampler() {
+    let bench = Bench::new();
+    let server = bench.start();
+    let of = |options: Value| {
+        let body = json!({"enable_hr": true, "denoising_strength": 0.6, "hr_scale": 1.5, "sampler_name": "LMS",
+                          "hr_sampler_name": "DDIM", "hr_second_pass_steps": 5, "override_settings": options});
+        draw(&server, "txt2img", body).0.data
+    };
+    let plain = of(json!({}));
+    assert_eq!(of(json!({"eta_ancestral": 0.7})), plain);
+    assert!(of(json!({"eta_ddim": 0.7})) != plain);
+}
+
+#[test]
+fn a_picture_drawn_over_another_draws_itself_again() {
+    let bench = Bench::new();
+    let server = bench.start();
+    let source = striped(96, 64);
+    let mask = png(96, 64, |x, _| if x < 40 { [255; 3] } else { [0; 3] });
+    let plain = json!({"init_images": [source]});
+    for (changes, says) in [
+        (json!({"denoising_strength": 0.4}), &["Denoising strength: 0.4"][..]),
+        (
+            json!({"resize_mode": 1, "negative_prompt": "noon", "cfg_scale": 3}),
+            &["Resize mode: Crop and resize"],
+        ),
+        (
+            json!({"resize_mode": 2, "sampler_name": "Euler a", "eta": 0.5, "s_min_uncond": 1, "tiling": true}),
+            &["Resize mode: Resize and fill", "Eta: 0.5", "NGMS: 1", "Tiling: True"],
+        ),
+        (
+            json!({"resize_mode": 3, "seed_resize_from_w": 96, "seed_resize_from_h": 64}),
+            &["Resize mode: Just resize (latent upscale)", "Seed resize from: 96x64"],
+        ),
+        (
+            json!({"override_settings": {"img2img_fix_steps": true, "img2img_color_correction": true,
+                   "img2img_extra_noise": 0.2, "initial_noise_multiplier": 1.1}}),
+            &["Img2img fix steps", "Img2img color correction", "Extra noise: 0.2", "Noise multiplier: 1.1"],
+        ),
+    ] {
+        redraws(&server, "img2img", changes, plain.clone(), says);
+    }
+    let masked = json!({"init_images": [source], "mask": mask});
+    for (changes, says) in [
+        (
+            json!({"mask_blur": 0, "inpainting_fill": 0, "inpaint_full_res": false}),
+            &["Mask blur: 0", "Masked content: fill", "Inpaint area: Whole picture"][..],
+        ),
+        (
+            json!({"mask_blur_x": 3, "mask_blur_y": 6, "inpainting_fill": 1, "inpainting_mask_invert": 1,
+                   "inpaint_full_res_padding": 12}),
+            &[
+                "Mask blur: 3x6",
+                "Mask mode: Inpaint not masked",
+                "Masked area padding: 12",
+                "Masked content: original",
+            ],
+        ),
+        (
+            json!({"inpainting_fill": 2, "mask_round": false, "inpaint_full_res": false}),
+            &["Masked content: latent noise", "Mask round: False"],
+        ),
+        (
+            json!({"inpainting_fill": 3, "sampler_name": "DDIM", "steps": 5}),
+            &["Masked content: latent nothing", "Inpaint area: Only masked"],
+        ),
+    ] {
+        redraws(&server, "img2img", changes, masked.clone(), says);
+    }
+}
+
+#[test]
+fn a_picture_drawn_with_other_networks_draws_itself_again() {
+    let models = models();
+    let lora = "lora_unet_input_blocks_4_1_transformer_blocks_0_attn2_to_k";
+    write_tensors(
+        &models.path().join("Lora/style.safetensors"),
+        &[
+            (&format!("{lora}.lora_down.weight"), &[4, 64], 0.7),
+            (&format!("{lora}.lora_up.weight"), &[64, 4], 0.7),
+        ],
+    );
+    write_tensors(&models.path().join("embeddings/easyfix.safetensors"), &[("emb_params", &[3, 64], 0.5)]);
+    let mut vae = Safetensors::demo().under("first_stage_model.");
+    vae.write(&models.path().join("Stable-diffusion/demo-v0.vae.safetensors"));
+    vae.zero("decoder.conv_out.bias");
+    vae.write(&models.path().join("VAE/dim.safetensors"));
+    write_adapter(&models.path().join("ControlNet/lines.safetensors"));
+    let bench = Bench::new().models_at(models.path());
+    let server = bench.start();
+    for (changes, says) in [
+        (
+            json!({"prompt": "sea <lora:style:0.8>, (easyfix:1.2)"}),
+            &["Lora hashes: \"style: ", "TI hashes: \"easyfix: "][..],
+        ),
+        (
+            json!({"prompt": "sea <lora:style:0.8>", "disable_extra_networks": true}),
+            &["Disable extra networks: True"],
+        ),
+        // One beside its checkpoint goes with it by itself.
+        (json!({}), &["VAE hash: ", "VAE: demo-v0.vae"]),
+        (json!({"override_settings": {"sd_vae": "dim"}}), &["VAE hash: ", "VAE: dim"]),
+        (json!({"override_settings": {"sd_vae": "None"}}), &["VAE: None"]),
+    ] {
+        redraws(&server, "txt2img", changes, json!({}), says);
+    }
+    let units = |units: Value| json!({"alwayson_scripts": {"controlnet": {"args": units}}});
+    let given = units(json!([{"image": striped(64, 96)}, {"image": striped(96, 64)}]));
+    let changes = units(json!([
+        {"model": "lines", "weight": 0.7, "guidance_end": 0.8, "resize_mode": 2, "control_mode": 1},
+        {"model": "lines", "advanced_weighting": [1, 0.5, 0.25, 0], "hr_option": "High res only"},
+    ]));
+    let mut two = json!({"enable_hr": true, "denoising_strength": 0.6, "hr_scale": 1.5});
+    merge(two.as_object_mut().unwrap(), changes.as_object().unwrap());
+    let says =
+        ["ControlNet 0: \"Module: none, Model: lines, Weight: 0.7", "Hr Option: High res only\", Version"];
+    let says = [says[0], "Resize Mode: Resize and Fill", "Advanced Weighting: 1 0.5 0.25 0", &says[1][..24]];
+    redraws(&server, "txt2img", two, given, &says);
+}
+
+#[test]
+fn inpainting_and_editing_checkpoints_are_told_apart_and_their_pictures_draw_themselves_again() {
+    let models = models();
+    let demo = Safetensors::demo();
+    for (name, further) in [("edit", 4), ("inpaint", 5)] {
+        let mut checkpoint = demo.clone();
+        checkpoint.widen("model.diffusion_model.input_blocks.0.0.weight", further);
+        checkpoint.write(&models.path().join(format!("Stable-diffusion/{name}.safetensors")));
+    }
+    let bench = Bench::new().models_at(models.path());
+    let server = bench.start();
+    let given = |model: &str| json!({"init_images": [striped(64, 64)], "override_settings": {"sd_model_checkpoint": model}});
+    let mask = png(64, 64, |x, _| if x < 40 { [255; 3] } else { [0; 3] });
+    for (model, changes, says, inpaints) in [
+        ("demo-v0", json!({}), &["Model: demo-v0"][..], false),
+        ("edit", json!({"image_cfg_scale": 1.25}), &["Image CFG scale: 1.25"], false),
+        (
+            "inpaint",
+            json!({"override_settings": {"inpainting_mask_weight": 0.5}}),
+            &["Conditional mask weight: 0.5"],
+            true,
+        ),
+    ] {
+        let mut given = given(model);
+        if inpaints {
+            given["mask"] = mask.clone().into();
+        }
+        let reply = redraws(&server, "img2img", changes, given, says);
+        let info: Value = serde_json::from_str(reply["info"].as_str().unwrap()).unwrap();
+        assert_eq!(info["is_using_inpainting_conditioning"], inpaints, "{model}");
+    }
+}
+
+/// A light T2I-Adapter for the demo checkpoint.
+fn write_adapter(path: &Path) {
+    let mut tensors: Vec<(String, Vec<usize>)> = Vec::new();
+    // Eight by eight pixels of three colours become channels.
+    let mut inputs = 192;
+    for (level, outputs) in [32, 64, 128, 128].into_iter().enumerate() {
+        for (name, shape) in [
+            ("in_conv", [8, inputs, 1, 1]),
+            ("body.0.block1", [8, 8, 3, 3]),
+            ("body.0.block2", [8, 8, 3, 3]),
+            ("out_conv", [outputs, 8, 1, 1]),
+        ] {
+            tensors.push((format!("body.{level}.{name}.weight"), shape.to_vec()));
+            tensors.push((format!("body.{level}.{name}.bias"), vec![shape[0]]));
+        }
+        inputs = outputs;
+    }
+    let tensors: Vec<_> = tensors.iter().map(|(name, shape)| (name.as_str(), &shape[..], 0.2)).collect();
+    write_tensors(path, &tensors);
+}
+
+/// A file of half-precision tensors, taken apart.
+#[derive(Clone)]
+struct Safetensors {
+    metadata: Value,
+    tensors: Vec<(String, Vec<usize>, Vec<u8>)>,
+}
+
+impl Safetensors {
+    fn demo() -> Self {
+        let bytes = std::fs::read(checkout().join("examples/demo-model/demo-v0.safetensors")).unwrap();
+        let (length, rest) = bytes.split_at(8);
+        let (header, data) = rest.split_at(u64::from_le_bytes(length.try_into().unwrap()) as usize);
+        let mut header: Map<String, Value> = serde_json::from_slice(header).unwrap();
+        let metadata = header.remove("__metadata__").unwrap();
+        let number = |value: &Value| value.as_u64().unwrap() as usize;
+        let tensors = header.iter().map(|(name, entry)| {
+            assert_eq!(entry["dtype"], "F16");
+            let shape = entry["shape"].as_array().unwrap().iter().map(number).collect();
+            let (begin, end) = (number(&entry["data_offsets"][0]), number(&entry["data_offsets"][1]));
+            (name.clone(), shape, data[begin..end].to_vec())
+        });
+        Self { metadata, tensors: tensors.collect() }
+    }
+
+    /// The tensors below a prefix, without it.
+    fn under(&self, prefix: &str) -> Self {
+        let below = self.tensors.iter().filter_map(|(name, shape, data)| {
+            Some((name.strip_prefix(prefix)?.to_owned(), shape.clone(), data.clone()))
+        });
+        Self { metadata: json!({}), tensors: below.collect() }
+    }
+
+    fn tensor(&mut self, name: &str) -> &mut (String, Vec<usize>, Vec<u8>) {
+        self.tensors.iter_mut().find(|(known, _, _)| known == name).unwrap()
+    }
+
+    fn zero(&mut self, name: &str) {
+        self.tensor(name).2.fill(0);
+    }
+
+    /// Lets a convolution read further channels, with the weights of its first.
+    fn widen(&mut self, name: &str, further: usize) {
+        let (_, shape, data) = self.tensor(name);
+        let channel = 2 * shape[2] * shape[3];
+        let rows = data
+            .chunks(shape[1] * channel)
+            .flat_map(|row| [row, &row.repeat(2)[..further * channel]].concat());
+        *data = rows.collect();
+        shape[1] += further;
+    }
+
+    fn write(&self, path: &Path) {
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        let (mut header, mut begin) = (Map::new(), 0);
+        header.insert("__metadata__".into(), self.metadata.clone());
+        for (name, shape, data) in &self.tensors {
+            let end = begin + data.len();
+            let entry = json!({"dtype": "F16", "shape": shape, "data_offsets": [begin, end]});
+            header.insert(name.clone(), entry);
+            begin = end;
+        }
+        let header = Value::Object(header).to_string();
+        let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
+        bytes.extend(header.into_bytes());
+        self.tensors.iter().for_each(|(_, _, data)| bytes.extend(data));
+        std::fs::write(path, bytes).unwrap();
+    }
+}
