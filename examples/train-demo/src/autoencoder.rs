@@ -1,0 +1,180 @@
+//! The first stage: the VAE learns to give back 64x64 parts of pictures, by mean error and by mean error of the
+//! differences between neighbours, which keeps edges sharp. The mean of its posterior is used alone; a small weight
+//! holds it near zero. At the end a factor goes into the convolutions around the latent so that web UIs' 0.18215 holds.
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+use clap::Args;
+use gesso_torch::{Networks, Tensors};
+use indicatif::ProgressBar;
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::Rng;
+use tch::{Kind, TchError, Tensor};
+
+use crate::denoiser::LATENT_SCALE;
+use crate::trained::{Trained, parts};
+use crate::workers::Workers;
+use crate::{checkpoint, learning, pictures, trained};
+
+/// Side of the parts of pictures.
+const CROP: u64 = 64;
+/// Weight of the differences between neighbours.
+const EDGES: f64 = 0.4;
+const SMALL: f64 = 1e-4;
+const AVERAGE_KEPT: f64 = 0.999;
+const SAY_EVERY: u32 = 100;
+/// Pictures that the result is measured on; training sees none of them.
+const MEASURED: u64 = 64;
+
+#[derive(Args)]
+pub(crate) struct Options {
+    /// The checkpoint to begin with; its text encoder and UNet stay as they are.
+    #[arg(long, default_value = "examples/demo-model/demo-v0.safetensors")]
+    from: PathBuf,
+    /// Begin with random numbers instead of the checkpoint's VAE.
+    #[arg(long, conflicts_with = "decoder_only")]
+    fresh: bool,
+    /// Train the decoder alone: latents, and so a UNet trained on them, stay good.
+    #[arg(long)]
+    decoder_only: bool,
+    /// Where the training keeps what it needs to go on.
+    #[arg(long, default_value = "target/train-demo")]
+    state: PathBuf,
+    /// The checkpoint to write at each saving.
+    #[arg(long, default_value = "target/train-demo/vae.safetensors")]
+    out: PathBuf,
+    /// Steps in all, those before a stop included; the rate falls over the last third.
+    #[arg(long, default_value_t = 6_000)]
+    steps: u32,
+    #[arg(long, default_value_t = 16)]
+    batch: usize,
+    /// The highest learning rate. At 1e-3 and above training stalls.
+    #[arg(long, default_value_t = 5e-4)]
+    rate: f64,
+    #[arg(long, default_value_t = 2)]
+    seed: u64,
+    /// Threads; each takes an equal part of the batch.
+    #[arg(long, default_value_t = 2)]
+    workers: usize,
+}
+
+pub(crate) fn command(options: &Options) -> Result<()> {
+    std::fs::create_dir_all(&options.state)
+        .with_context(|| format!("cannot make the folder {}", options.state.display()))?;
+    tch::set_num_threads(1);
+    let mut start = checkpoint::read(&options.from)?;
+    if options.fresh {
+        let fresh = checkpoint::fresh(&start, options.seed)?;
+        let ours = |name: &String| name.starts_with(VAE);
+        start.named.extend(fresh.named.into_iter().filter(|(name, _)| ours(name)));
+    }
+    let (prefixes, name): (&[&str], _) = match options.decoder_only {
+        true => (&DECODER, "decoder.safetensors"),
+        false => (&[VAE], "autoencoder.safetensors"),
+    };
+    let mut trained = Trained::open(&start, prefixes, &options.state.join(name))?;
+    let workers = Workers::start(options.workers, &options.from, Kind::Float, loss)?;
+    let networks = Networks::load(&options.from, Kind::Float)?;
+    let say = |trained: &Trained| -> Result<()> {
+        let whole = networks.with(&trained.checkpoint(&start))?;
+        println!("step {}: {:.2} dB on pictures it never saw", trained.step, quality(&whole)?);
+        Ok(())
+    };
+    say(&trained)?;
+    let bar = ProgressBar::new(options.steps.into()).with_position(trained.step.into());
+    let (mut sum, mut since) = (0.0, Instant::now());
+    while trained.step < options.steps {
+        let step = trained.step;
+        let parts = parts(&crops(options, step)?, workers.count())?;
+        let (loss, gradients) = workers.run(&trained.parameters, parts)?;
+        trained.learn(&gradients, learning::rate(step, options.steps, options.rate), AVERAGE_KEPT)?;
+        sum += loss;
+        bar.inc(1);
+        if (step + 1) % SAY_EVERY == 0 {
+            let per_step = since.elapsed().as_secs_f64() / f64::from(SAY_EVERY);
+            let mean = sum / f64::from(SAY_EVERY);
+            bar.suspend(|| println!("step {}: loss {mean:.4}, {per_step:.2} s a step", step + 1));
+            (sum, since) = (0.0, Instant::now());
+        }
+        trained.save_if_due()?;
+    }
+    bar.finish();
+    trained.save()?;
+    say(&trained)?;
+    let mut whole = trained.checkpoint(&start);
+    if !options.decoder_only {
+        scale(&networks, &mut whole)?;
+    }
+    checkpoint::write(&whole, "Gesso demo", &options.out)?;
+    println!("wrote {}", options.out.display());
+    Ok(())
+}
+
+const VAE: &str = "first_stage_model.";
+const DECODER: [&str; 2] = ["first_stage_model.decoder.", "first_stage_model.post_quant_conv."];
+
+/// Parts of new pictures, the same for a step whenever it is run.
+fn crops(options: &Options, step: u32) -> Result<Tensor> {
+    let side = pictures::SIDE as u64;
+    let mut rng = ChaCha8Rng::seed_from_u64(options.seed << 32 | u64::from(step));
+    let mut crops = Vec::new();
+    for _ in 0..options.batch {
+        let picture = trained::pictures(&[pictures::sample(rng.next_u64()).rgb], pictures::SIDE)?;
+        let mut place = || (rng.next_u64() % (side - CROP + 1)) as i64;
+        let (row, column) = (place(), place());
+        crops.push(picture.f_narrow(2, row, CROP as i64)?.f_narrow(3, column, CROP as i64)?);
+    }
+    Ok(Tensor::f_cat(&crops, 0)?)
+}
+
+fn loss(networks: &Networks, pictures: &Tensor) -> Result<Tensor, TchError> {
+    let latents = networks.encode_picture(pictures)?;
+    let error = networks.decode_latent(&latents)?.f_sub(pictures)?;
+    let neighbours = |dim: i64| -> Result<Tensor, TchError> {
+        let length = CROP as i64 - 1;
+        error.f_narrow(dim, 1, length)?.f_sub(&error.f_narrow(dim, 0, length)?)?.f_abs()?.f_mean(Kind::Float)
+    };
+    let edges = neighbours(2)?.f_add(&neighbours(3)?)?;
+    let small = latents.f_mul_scalar(LATENT_SCALE)?.f_square()?.f_mean(Kind::Float)?;
+    error.f_abs()?.f_mean(Kind::Float)?.f_add(&edges.f_mul_scalar(EDGES)?)?.f_add(&small.f_mul_scalar(SMALL)?)
+}
+
+/// The seeds of pictures that no training step draws: steps draw theirs from the whole range of numbers, so one of
+/// the lowest comes up with no chance worth naming.
+fn measured() -> Result<Tensor> {
+    let rgb: Vec<_> = (0..MEASURED).map(|seed| pictures::sample(seed).rgb).collect();
+    trained::pictures(&rgb, pictures::SIDE)
+}
+
+/// Mean peak signal-to-noise ratio in dB.
+fn quality(networks: &Networks) -> Result<f64> {
+    let _guard = tch::no_grad_guard();
+    let mut sum = 0.0;
+    let pictures = measured()?;
+    for index in 0..MEASURED as i64 {
+        let picture = pictures.f_narrow(0, index, 1)?;
+        let again = networks.decode_latent(&networks.encode_picture(&picture)?)?.f_clamp(-1.0, 1.0)?;
+        let square = f64::try_from(again.f_sub(&picture)?.f_square()?.f_mean(Kind::Float)?)?;
+        sum += 10.0 * (4.0 / square).log10();
+    }
+    Ok(sum / MEASURED as f64)
+}
+
+/// Puts the factor that makes the latents' deviation 1 / 0.18215 into the convolutions around the latent.
+fn scale(networks: &Networks, whole: &mut Tensors) -> Result<()> {
+    let _guard = tch::no_grad_guard();
+    let latents = networks.with(whole)?.encode_picture(&measured()?)?;
+    let factor = 1.0 / (LATENT_SCALE * f64::try_from(latents.f_std(true)?)?);
+    for (name, factor) in [
+        ("first_stage_model.quant_conv.weight", factor),
+        ("first_stage_model.quant_conv.bias", factor),
+        ("first_stage_model.post_quant_conv.weight", 1.0 / factor),
+    ] {
+        let tensor = whole.named.get_mut(name).with_context(|| format!("the checkpoint has no {name}"))?;
+        *tensor = tensor.f_mul_scalar(factor)?;
+    }
+    Ok(())
+}
