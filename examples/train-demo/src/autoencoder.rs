@@ -3,12 +3,10 @@
 //! holds it near zero. At the end a factor goes into the convolutions around the latent so that web UIs' 0.18215 holds.
 
 use std::path::PathBuf;
-use std::time::Instant;
 
 use anyhow::{Context, Result};
 use clap::Args;
 use gesso_torch::{Networks, Tensors};
-use indicatif::ProgressBar;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::Rng;
@@ -16,8 +14,9 @@ use tch::{Kind, TchError, Tensor};
 
 use crate::denoiser::LATENT_SCALE;
 use crate::trained::{Trained, parts};
+use crate::training::{self, Course};
 use crate::workers::Workers;
-use crate::{checkpoint, learning, pictures, trained};
+use crate::{checkpoint, pictures, trained};
 
 /// Side of the parts of pictures.
 const CROP: u64 = 64;
@@ -25,7 +24,6 @@ const CROP: u64 = 64;
 const EDGES: f64 = 0.4;
 const SMALL: f64 = 1e-4;
 const AVERAGE_KEPT: f64 = 0.999;
-const SAY_EVERY: u32 = 100;
 /// Pictures that the result is measured on; training sees none of them.
 const MEASURED: u64 = 64;
 
@@ -43,7 +41,7 @@ pub(crate) struct Options {
     /// Where the training keeps what it needs to go on.
     #[arg(long, default_value = "target/train-demo")]
     state: PathBuf,
-    /// The checkpoint to write at each saving.
+    /// The checkpoint to write at the end.
     #[arg(long, default_value = "target/train-demo/vae.safetensors")]
     out: PathBuf,
     /// Steps in all, those before a stop included; the rate falls over the last third.
@@ -84,26 +82,14 @@ pub(crate) fn command(options: &Options) -> Result<()> {
         Ok(())
     };
     say(&trained)?;
-    let bar = ProgressBar::new(options.steps.into()).with_position(trained.step.into());
-    let (mut sum, mut since) = (0.0, Instant::now());
-    while trained.step < options.steps {
-        let step = trained.step;
-        let parts = parts(&crops(options, step)?, workers.count())?;
-        let (loss, gradients) = workers.run(&trained.parameters, parts)?;
-        trained.learn(&gradients, learning::rate(step, options.steps, options.rate), AVERAGE_KEPT)?;
-        sum += loss;
-        bar.inc(1);
-        if (step + 1) % SAY_EVERY == 0 {
-            let per_step = since.elapsed().as_secs_f64() / f64::from(SAY_EVERY);
-            let mean = sum / f64::from(SAY_EVERY);
-            bar.suspend(|| println!("step {}: loss {mean:.4}, {per_step:.2} s a step", step + 1));
-            (sum, since) = (0.0, Instant::now());
-        }
-        trained.save_if_due()?;
-    }
-    bar.finish();
-    trained.save()?;
-    say(&trained)?;
+    let course = Course { steps: options.steps, rate: options.rate, kept: AVERAGE_KEPT };
+    training::run(
+        &mut trained,
+        &workers,
+        &course,
+        |step| parts(&crops(options, step)?, workers.count()),
+        say,
+    )?;
     let mut whole = trained.checkpoint(&start);
     if !options.decoder_only {
         scale(&networks, &mut whole)?;

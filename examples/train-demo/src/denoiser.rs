@@ -4,7 +4,6 @@
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
@@ -17,8 +16,9 @@ use rand_chacha::rand_core::Rng;
 use tch::{Device, Kind, TchError, Tensor};
 
 use crate::trained::{Trained, parts};
+use crate::training::{self, Course};
 use crate::workers::Workers;
-use crate::{captions, checkpoint, learning, pictures, trained};
+use crate::{captions, checkpoint, pictures, trained};
 
 /// What latents are multiplied by so that their variance is one.
 pub(crate) const LATENT_SCALE: f64 = 0.18215;
@@ -27,8 +27,6 @@ const GAMMA: f64 = 5.0;
 /// One caption in this many is left out.
 const LEFT_OUT: u64 = 10;
 const AVERAGE_KEPT: f64 = 0.9995;
-/// Steps between two lines about the loss.
-const SAY_EVERY: u32 = 100;
 
 #[derive(Args)]
 pub(crate) struct Options {
@@ -97,27 +95,14 @@ pub(crate) fn command(options: &Options) -> Result<()> {
     let kind = if options.bf16 { Kind::BFloat16 } else { Kind::Float };
     let workers = Workers::start(options.workers, &options.from, kind, loss)?;
     let schedule = NoiseSchedule::sd1();
-    let bar = ProgressBar::new(options.steps.into()).with_position(trained.step.into());
-    let (mut sum, mut since) = (0.0, Instant::now());
-    while trained.step < options.steps {
-        let step = trained.step;
-        let parts = batch(&lessons, &schedule, options, step)?.parts(workers.count())?;
-        let (loss, gradients) = workers.run(&trained.parameters, parts)?;
-        trained.learn(&gradients, learning::rate(step, options.steps, options.rate), AVERAGE_KEPT)?;
-        sum += loss;
-        bar.inc(1);
-        if (step + 1) % SAY_EVERY == 0 {
-            let per_step = since.elapsed().as_secs_f64() / f64::from(SAY_EVERY);
-            let mean = sum / f64::from(SAY_EVERY);
-            bar.suspend(|| println!("step {}: loss {mean:.4}, {per_step:.2} s a step", step + 1));
-            (sum, since) = (0.0, Instant::now());
-        }
-        if trained.save_if_due()? || trained.step == options.steps {
-            checkpoint::write(&trained.checkpoint(&start), "Gesso demo", &options.out)?;
-        }
-    }
-    bar.finish();
-    trained.save()?;
+    let course = Course { steps: options.steps, rate: options.rate, kept: AVERAGE_KEPT };
+    training::run(
+        &mut trained,
+        &workers,
+        &course,
+        |step| batch(&lessons, &schedule, options, step)?.parts(workers.count()),
+        |trained| checkpoint::write(&trained.checkpoint(&start), "Gesso demo", &options.out),
+    )?;
     println!("wrote {}", options.out.display());
     Ok(())
 }

@@ -21,6 +21,7 @@ mod learning;
 mod pictures;
 mod score;
 mod trained;
+mod training;
 mod workers;
 
 use clap::{Parser, Subcommand};
