@@ -13,7 +13,7 @@ use indicatif::ProgressBar;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::Rng;
-use tch::{Device, Kind, TchError, Tensor};
+use tch::{Kind, TchError, Tensor};
 
 use crate::trained::{Trained, parts};
 use crate::training::{self, Course};
@@ -196,7 +196,6 @@ fn batch(lessons: &Lessons, schedule: &NoiseSchedule, options: &Options, step: u
     let noise = latents.f_randn_like()?;
     let signal = Tensor::f_from_slice(&signals)?.f_view([-1, 1, 1, 1])?;
     let rest = signal.f_neg()?.f_add_scalar(1.0)?;
-    // Neighbouring rows differ in level, so that workers get alike parts: every second row to each.
     Ok(Batch {
         noised: latents.f_mul(&signal.f_sqrt()?)?.f_add(&noise.f_mul(&rest.f_sqrt()?)?)?,
         timesteps: Tensor::f_from_slice(&timesteps)?,
@@ -207,13 +206,14 @@ fn batch(lessons: &Lessons, schedule: &NoiseSchedule, options: &Options, step: u
 }
 
 impl Batch {
+    /// Rows go round the workers, so that each gets every level of noise.
     fn parts(&self, count: usize) -> Result<Vec<Self>> {
         let mut order = Vec::new();
         let rows = self.noised.size4()?.0;
         for worker in 0..count as i64 {
             order.extend((worker..rows).step_by(count));
         }
-        let order = Tensor::f_from_slice(&order)?.f_to_device(Device::Cpu)?;
+        let order = Tensor::f_from_slice(&order)?;
         let divided = |tensor: &Tensor| parts(&tensor.f_index_select(0, &order)?, count);
         let (noised, timesteps) = (divided(&self.noised)?, divided(&self.timesteps)?);
         let (noise, weights) = (divided(&self.noise)?, divided(&self.weights)?);

@@ -129,7 +129,7 @@ pub(crate) fn parts(tensor: &Tensor, count: usize) -> Result<Vec<Tensor>> {
     Ok(tensor.f_chunk(count, 0)?)
 }
 
-/// Pictures of 128x128 RGB bytes as `[count, 3, 128, 128]` in -1..1.
+/// Square pictures of RGB bytes as `[count, 3, side, side]` in -1..1.
 pub(crate) fn pictures(rgb: &[Vec<u8>], side: i64) -> Result<Tensor> {
     let bytes = rgb.concat();
     let shape = [rgb.len() as i64, side, side, 3];

@@ -27,6 +27,9 @@ pub(crate) struct Workers<B>(Vec<Worker<B>>);
 impl<B: Send + 'static> Workers<B> {
     /// Loads the checkpoint on each of `count` threads; the UNet computes in `kind`.
     pub(crate) fn start(count: usize, checkpoint: &Path, kind: Kind, loss: Loss<B>) -> Result<Self> {
+        if count == 0 {
+            bail!("--workers is 0; at least one has to work");
+        }
         let start = |index: usize| {
             let (tasks, inbox) = mpsc::channel::<(Tensors, B)>();
             let (answer, results) = mpsc::channel();
@@ -90,4 +93,16 @@ fn gradients<B>(networks: &Networks, parameters: &Tensors, batch: &B, loss: Loss
     let leaves: Vec<&Tensor> = parameters.named.values().collect();
     let gradients = Tensor::f_run_backward(&[&loss], &leaves, false, false)?;
     Ok((f64::try_from(loss)?, gradients))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_to_work_is_refused() {
+        let loss: Loss<Tensor> = |_, batch| Ok(batch.shallow_clone());
+        let error = Workers::start(0, Path::new("none"), Kind::Float, loss).err().unwrap();
+        assert!(error.to_string().contains("--workers"), "{error}");
+    }
 }
