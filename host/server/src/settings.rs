@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use gesso_torch::DeviceChoice;
 use serde::{Deserialize, Serialize};
 
 pub(crate) mod cli;
@@ -31,18 +32,23 @@ pub(crate) struct Settings {
     pub(crate) object_options: BTreeMap<String, String>,
     /// Guards everything under /plugins; unset makes one in `data/admin-key` at the first start.
     pub(crate) admin_key: Option<String>,
-    /// auto, f32 or bf16. `auto` measures once at start-up.
+    /// auto, cpu, cuda or cuda:N. `auto` takes the first CUDA device, where there is one.
+    pub(crate) device: String,
+    /// auto, f32, bf16 or f16. `auto` is f16 on CUDA, and measures once at start-up on a processor.
     pub(crate) dtype: String,
     /// CPU threads for libtorch; 0 is one per core.
     pub(crate) threads: usize,
     /// Computes every picture alone, so that it is the same to the bit whatever else is drawn beside it. Pictures that
     /// share a step come out faster, and within a grey level of that.
     pub(crate) deterministic: bool,
-    /// Checkpoints kept in memory.
+    /// Checkpoints kept in the machine's memory.
     pub(crate) resident_models: usize,
     /// Bytes that checkpoints in memory may take together, with the LoRAs laid over them; 0 is half of the machine's
     /// memory. The one in use is kept whatever it takes.
     pub(crate) resident_bytes_max: u64,
+    /// The same of a CUDA device's memory, with what a picture is computed in; 0 is all that is free at start-up. A
+    /// checkpoint that is in the machine's memory is copied there and not read again.
+    pub(crate) device_bytes_max: u64,
     /// Default source of noise: NV or CPU.
     pub(crate) randn_source: String,
     /// What URLs to this server begin with, when a proxy stands before it; unset is http:// and the host that the
@@ -122,11 +128,13 @@ impl Default for Settings {
             objects: None,
             object_options: BTreeMap::new(),
             admin_key: None,
+            device: "auto".into(),
             dtype: "auto".into(),
             threads: 0,
             deterministic: false,
             resident_models: 2,
             resident_bytes_max: 0,
+            device_bytes_max: 0,
             randn_source: "NV".into(),
             public_url: None,
             signed_url_seconds: 3600,
@@ -219,6 +227,7 @@ impl Settings {
             "default_model" => self.default_model = Some(value.into()),
             "objects" => self.objects = Some(value.into()),
             "public_url" => self.public_url = Some(value.into()),
+            "device" => self.device = value.into(),
             "dtype" => self.dtype = value.into(),
             "log_format" => self.log_format = value.into(),
             "deterministic" => {
@@ -282,7 +291,10 @@ impl Settings {
             let message = format!("{key} is {value:?}; it must be one of {}", known.join(", "));
             Err(SettingsError::Invalid { place: "settings".into(), message })
         };
-        one_of("dtype", &self.dtype, &["auto", "f32", "bf16"])?;
+        one_of("dtype", &self.dtype, &["auto", "f32", "bf16", "f16"])?;
+        self.device
+            .parse::<DeviceChoice>()
+            .map_err(|message| SettingsError::Invalid { place: "settings".into(), message })?;
         one_of("log_format", &self.log_format, &["text", "json"])?;
         one_of("randn_source", &self.randn_source, &["NV", "CPU"])?;
         let positive = [

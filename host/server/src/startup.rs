@@ -123,13 +123,16 @@ fn engine_settings(settings: &Settings) -> EngineSettings {
 pub(crate) async fn open_engine(settings: &Settings) -> Result<(Engine, EngineHandle), StartupError> {
     let torch = TorchSettings {
         threads: settings.threads,
+        device: settings.device.parse().map_err(anyhow::Error::msg)?,
         dtype: match settings.dtype.as_str() {
             "f32" => DtypeChoice::F32,
             "bf16" => DtypeChoice::Bf16,
+            "f16" => DtypeChoice::F16,
             _ => DtypeChoice::Auto,
         },
         resident_models: settings.resident_models,
         resident_bytes_max: settings.resident_bytes_max,
+        device_bytes_max: settings.device_bytes_max,
     };
     let engine = engine_settings(settings);
     let opened = tokio::task::spawn_blocking(move || {

@@ -1,7 +1,7 @@
 //! The engine's [`Backend`] on libtorch. Loads models, runs the UNet for rows of several requests at once, and
 //! turns latents into pictures. The numbers of each call come with it; none is decided here.
 
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 
 use gesso_core::pixels::Pixels;
 use gesso_core::sampler::Start;
@@ -9,11 +9,12 @@ use gesso_engine::backend::{
     Backend, BackendError, BatchKey, FaceRestorer, Measured, OpenPass, Origin, PassSpec, PixelUpscaler, Row,
     StartNoise, UpscaleBy,
 };
-use tch::{TchError, Tensor};
+use tch::{Device, TchError, Tensor};
 
+use crate::compute::send;
 use crate::conditioning::Conditioner;
 use crate::convert;
-use crate::device;
+use crate::device::{self, DeviceChoice, DtypeChoice};
 use crate::enlarge;
 use crate::failure::device_error;
 use crate::guidance::{self, Asked};
@@ -24,9 +25,10 @@ use crate::open_pass;
 
 use crate::pass::PIXELS_PER_LATENT;
 pub use crate::pass::{Pass, Sample};
-use crate::resident::Resident;
+use crate::resident::{Bounds, Resident};
 use crate::source::{self, LATENT_SCALE};
 use crate::vae_tiles::{VAE_TILING, decode_tiled};
+use crate::working_memory;
 
 /// One row of RGB for each latent channel: a linear fit of small pictures to Stable Diffusion 1.x latents.
 const PREVIEW: [f32; 12] =
@@ -35,37 +37,39 @@ const PREVIEW: [f32; 12] =
 /// How the backend computes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TorchSettings {
-    /// Threads for one operator; 0 lets libtorch choose (the physical cores).
+    /// Threads for one operator on the processor; 0 lets libtorch choose (the physical cores).
     pub threads: usize,
+    pub device: DeviceChoice,
     pub dtype: DtypeChoice,
     /// Models kept in memory; 0 is taken as 1.
     pub resident_models: usize,
     /// Bytes that models in memory may take together, with what is laid over them; tensors that several share count once.
     /// One model is kept whatever it takes. 0 is half of the machine's memory.
     pub resident_bytes_max: u64,
+    /// The same of a device that has a memory of its own, with what is computed there; 0 is all that is free at the start.
+    /// `resident_models` does not count there.
+    pub device_bytes_max: u64,
 }
 
 impl Default for TorchSettings {
     fn default() -> Self {
-        Self { threads: 0, dtype: DtypeChoice::Auto, resident_models: 1, resident_bytes_max: 0 }
+        Self {
+            threads: 0,
+            device: DeviceChoice::Auto,
+            dtype: DtypeChoice::Auto,
+            resident_models: 1,
+            resident_bytes_max: 0,
+            device_bytes_max: 0,
+        }
     }
 }
 
-/// The kind of number the UNet computes in. Everything else is f32.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum DtypeChoice {
-    /// bf16 where a measurement finds it clearly faster, else f32.
-    #[default]
-    Auto,
-    F32,
-    /// Has the range of f32, so a picture that turns into NaN here turns into NaN there, and none is tried again.
-    Bf16,
-}
-
-/// libtorch on this machine's processor. Belongs to the thread that opened it.
+/// libtorch on one device. Belongs to the thread that opened it.
 pub struct TorchBackend {
     pub(crate) resident: Resident,
     conditioner: Conditioner,
+    /// Passes that may still be drawn, with what each computes in.
+    in_flight: Vec<(Weak<Pass>, u64)>,
 }
 
 impl TorchBackend {
@@ -75,13 +79,20 @@ impl TorchBackend {
     /// [`BackendError::Device`] when libtorch cannot compute at all.
     pub fn open(settings: TorchSettings) -> Result<Self, BackendError> {
         device::set_threads(settings.threads);
-        let unet_kind = device::unet_kind(settings.dtype).map_err(device_error)?;
-        let bytes_max = match settings.resident_bytes_max {
-            0 => machine_memory::total().map_or(u64::MAX, |total| total / 2),
-            bytes => bytes,
+        let compute = device::compute(settings.device, settings.dtype)?;
+        let bounds = Bounds {
+            models: settings.resident_models,
+            host_bytes: match settings.resident_bytes_max {
+                0 => machine_memory::total().map_or(u64::MAX, |total| total / 2),
+                bytes => bytes,
+            },
+            device_bytes: match settings.device_bytes_max {
+                0 => device::free_memory(compute.device).unwrap_or(u64::MAX),
+                bytes => bytes,
+            },
         };
-        let resident = Resident::new(settings.resident_models, bytes_max, unet_kind);
-        Ok(Self { resident, conditioner: Conditioner::new() })
+        let resident = Resident::new(bounds, compute);
+        Ok(Self { resident, conditioner: Conditioner::new(), in_flight: Vec::new() })
     }
 }
 
@@ -91,14 +102,27 @@ impl Backend for TorchBackend {
 
     fn open_pass(&mut self, spec: &PassSpec<'_>) -> Result<OpenPass<Rc<Pass>>, BackendError> {
         let _guard = tch::no_grad_guard();
-        let (pass, schedule, patches) = open_pass::open(&mut self.resident, &mut self.conditioner, spec)?;
+        let working =
+            working_memory::bytes(spec.width, spec.height, spec.request.batch_size, self.resident.compute());
+        self.in_flight.retain(|(pass, _)| pass.strong_count() > 0);
+        let others: u64 = self.in_flight.iter().map(|(_, working)| working).sum();
+        self.resident.reserve(others.saturating_add(working));
+        let opened = match open_pass::open(&mut self.resident, &mut self.conditioner, spec) {
+            Err(BackendError::OutOfMemory(_)) if self.resident.drop_unused() => {
+                open_pass::open(&mut self.resident, &mut self.conditioner, spec)
+            }
+            opened => opened,
+        };
+        let (pass, schedule, patches) = opened?;
+        let pass = Rc::new(pass);
+        self.in_flight.push((Rc::downgrade(&pass), working));
         let key = BatchKey {
             model: spec.model.clone(),
             patches,
             latent_height: spec.height / PIXELS_PER_LATENT,
             latent_width: spec.width / PIXELS_PER_LATENT,
         };
-        Ok(OpenPass { pass: Rc::new(pass), key, schedule })
+        Ok(OpenPass { pass, key, schedule })
     }
 
     fn begin(
@@ -110,7 +134,7 @@ impl Backend for TorchBackend {
         is_cancelled: &dyn Fn() -> bool,
     ) -> Result<Sample, BackendError> {
         let _guard = tch::no_grad_guard();
-        let tensor = |values: &[f32]| Latents::draw(values, pass.size).map_err(device_error);
+        let tensor = |values: &[f32]| pass.draw(values).map_err(device_error);
         let fill = noise.fill.as_deref().map(tensor).transpose()?;
         let (latent, kept, channels) = match origin {
             Origin::Fresh { picture } => match &pass.source {
@@ -127,7 +151,7 @@ impl Backend for TorchBackend {
                         enlarge::latent(&latent, *mode, upscale.target).map_err(device_error)?
                     }
                     UpscaleBy::Pixels(by) => {
-                        let picture = decode(&sample)?;
+                        let picture = decode(&mut self.resident, &sample)?;
                         let large = enlarge::to_size(
                             &mut self.resident,
                             &picture,
@@ -164,7 +188,8 @@ impl Backend for TorchBackend {
         if !good.is_empty() {
             let asked: Vec<_> = good.iter().map(|(row, _)| asked(row)).collect();
             let predict = |rows: &[Asked<'_>]| guidance::predict(rows).map_err(device_error);
-            let outputs = memory::all_or_each(&asked, predict)?;
+            let resident = &mut self.resident;
+            let outputs = memory::all_or_each(&asked, || resident.drop_unused(), predict)?;
             for ((row, result), output) in good.iter_mut().zip(outputs) {
                 let noise = result.as_mut().ok().and_then(Option::take);
                 match output.and_then(|output| advance(row, &output, noise.as_ref())) {
@@ -181,7 +206,7 @@ impl Backend for TorchBackend {
         let _guard = tch::no_grad_guard();
         let latent = sample.latents.denoised.as_ref().unwrap_or(&sample.latents.x);
         let project = || {
-            let matrix = Tensor::f_from_slice(&PREVIEW)?.f_reshape([4, 3])?;
+            let matrix = send(&Tensor::f_from_slice(&PREVIEW)?.f_reshape([4, 3])?, latent.device())?;
             let rgb = latent.f_nan_to_num(0.0, 0.0, 0.0)?.f_permute([0, 2, 3, 1])?.f_matmul(&matrix)?;
             convert::to_pixels(&rgb.f_squeeze_dim(0)?)
         };
@@ -190,7 +215,7 @@ impl Backend for TorchBackend {
 
     fn finish(&mut self, sample: Sample) -> Result<Pixels, BackendError> {
         let _guard = tch::no_grad_guard();
-        decode(&sample)
+        decode(&mut self.resident, &sample)
     }
 
     fn enlarge(
@@ -215,8 +240,7 @@ impl Backend for TorchBackend {
     }
 
     fn describe(&self) -> String {
-        let kind = device::kind_name(self.resident.unet_kind());
-        format!("libtorch on CPU, {} threads, UNet in {kind}", tch::get_num_threads())
+        device::describe(self.resident.compute())
     }
 }
 
@@ -231,8 +255,7 @@ fn asked<'a>(row: &'a Row<'_, Sample>) -> Asked<'a> {
 
 /// Does the row's assignments before the UNet; gives back its noise for those after.
 fn prepare(row: &mut Row<'_, Sample>) -> Result<Option<Tensor>, TchError> {
-    let size = row.sample.pass.size;
-    let noise = row.noise.as_deref().map(|noise| Latents::draw(noise, size)).transpose()?;
+    let noise = row.noise.as_deref().map(|noise| row.sample.pass.draw(noise)).transpose()?;
     row.sample.step = row.call.step;
     row.sample.latents.assign(&row.call.before, noise.as_ref())?;
     Ok(noise)
@@ -257,7 +280,9 @@ fn advance(
         sample.latents.unconditional = Some(unconditional);
         sample.latents.assign(&call.after, noise)?;
         let measured = call.measure.as_ref().map(|measure| sample.latents.measure(measure)).transpose()?;
-        Ok((measured, sample.latents.is_finite()?))
+        // Asking a device would make the host wait for it in every step; there the finished picture tells.
+        let is_finite = sample.pass.device != Device::Cpu || sample.latents.is_finite()?;
+        Ok((measured, is_finite))
     };
     match work().map_err(device_error)? {
         (measured, true) => Ok(measured),
@@ -266,7 +291,7 @@ fn advance(
 }
 
 /// The finished picture of a sample; in tiles where the whole takes more memory than there is.
-fn decode(sample: &Sample) -> Result<Pixels, BackendError> {
+fn decode(resident: &mut Resident, sample: &Sample) -> Result<Pixels, BackendError> {
     let latent =
         sample.result().and_then(|latent| latent.f_div_scalar(LATENT_SCALE)).map_err(device_error)?;
     let networks = sample.pass.networks().map_err(device_error)?;
@@ -280,6 +305,7 @@ fn decode(sample: &Sample) -> Result<Pixels, BackendError> {
         convert::to_pixels(&picture).map_err(device_error)
     };
     memory::whole_or_tiles(
+        || resident.drop_unused(),
         || part(&latent),
         || decode_tiled(&latent, VAE_TILING, networks.is_seamless(), part),
     )

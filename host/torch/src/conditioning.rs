@@ -9,10 +9,11 @@ use gesso_core::request::Emphasis;
 use gesso_engine::backend::{BackendError, ModelFile, PassSpec};
 use tch::{Kind, TchError, Tensor};
 
-use crate::checkpoint::Networks;
+use crate::compute::send;
 use crate::embedding::Embedding;
 use crate::failure::device_error;
 use crate::lru::Lru;
+use crate::networks::Networks;
 use crate::resident::Resident;
 use crate::tokenizer::{CLIP, Tokenizer};
 
@@ -189,7 +190,7 @@ fn weigh(column: Vec<(Tensor, &[f32], u32)>, emphasis: Emphasis) -> Result<Vec<T
     let mut weighted = Vec::with_capacity(column.len());
     let (mut before, mut after) = (0.0, 0.0);
     for (vectors, weights, entries) in &column {
-        let weights = Tensor::f_from_slice(weights)?.f_reshape([1, -1, 1])?;
+        let weights = send(&Tensor::f_from_slice(weights)?.f_reshape([1, -1, 1])?, vectors.device())?;
         let heavy = vectors.f_mul(&weights)?;
         before += f64::try_from(vectors.f_mean(Kind::Float)?)? * f64::from(*entries);
         after += f64::try_from(heavy.f_mean(Kind::Float)?)? * f64::from(*entries);

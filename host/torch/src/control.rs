@@ -9,10 +9,11 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use gesso_core::control::ControlKind;
-use tch::{Kind, TchError, Tensor};
+use tch::{Device, Kind, TchError, Tensor};
 
 use self::family::Family;
 use self::names::DIFFERENCE;
+use crate::compute::{Compute, send_as};
 use crate::error::{LoadError, Problem};
 use crate::layout::UNET;
 use crate::models::control::{Control, Strength};
@@ -30,6 +31,7 @@ const POOLS: &str = "shuffle";
 /// A network that steers a UNet along a picture.
 pub struct ControlModel {
     network: Network,
+    device: Device,
     number_kind: Kind,
     pools: bool,
     is_tied: bool,
@@ -63,18 +65,22 @@ pub struct ControlCall<'a> {
 }
 
 impl ControlModel {
-    /// Loads a ControlNet or T2I-Adapter for Stable Diffusion 1.x, to compute in `kind`.
+    /// Loads a ControlNet or T2I-Adapter for Stable Diffusion 1.x, to compute where and as the UNet does.
     ///
     /// `base` is the checkpoint that is to be steered, under its names in a single file; only files of differences
     /// read it, and their network is [tied](Self::is_tied) to it.
     ///
     /// # Errors
     /// What else the file is, or the first thing about it that does not fit.
-    pub fn load(path: &Path, kind: Kind, base: &Tensors) -> Result<Self, LoadError> {
-        Self::read(path, kind, base).map_err(|problem| problem.of(path))
+    pub fn load(path: &Path, compute: impl Into<Compute>, base: &Tensors) -> Result<Self, LoadError> {
+        Self::read(path, compute.into(), base).map_err(|problem| problem.of(path))
     }
 
-    fn read(path: &Path, kind: Kind, base: &Tensors) -> Result<Self, Problem> {
+    fn read(
+        path: &Path,
+        Compute { device, unet: kind, .. }: Compute,
+        base: &Tensors,
+    ) -> Result<Self, Problem> {
         let mut catalogue = tensor_file::open(path)?;
         names::rename(&mut catalogue.tensors)?;
         let is_tied = catalogue.tensors.remove(DIFFERENCE).is_some();
@@ -83,10 +89,15 @@ impl ControlModel {
         if is_tied {
             add_base(&mut tensors.named, &base.named)?;
         }
-        let network = plan.build(&Weights::of(&tensors), kind)?;
+        let network = plan.build(&Weights::of(&tensors).on(device), kind)?;
         let stem = path.file_stem().unwrap_or_default().to_string_lossy().to_lowercase();
         let pools = matches!(network, Network::ControlNet(_)) && stem.contains(POOLS);
-        Ok(Self { network, number_kind: kind, pools, is_tied })
+        Ok(Self { network, device, number_kind: kind, pools, is_tied })
+    }
+
+    /// Where it computes.
+    pub fn device(&self) -> Device {
+        self.device
     }
 
     pub fn kind(&self) -> ControlKind {
@@ -125,7 +136,7 @@ impl ControlModel {
     /// What the network sees of a picture `[batch, 3, height, width]` in 0..1, at the size that is drawn; masked
     /// pixels of inpainting networks are -1.
     pub fn hint(&self, picture: &Tensor) -> Result<Hint, TchError> {
-        let picture = picture.f_to_kind(self.number_kind)?;
+        let picture = send_as(picture, self.device, self.number_kind)?;
         Ok(Hint(match &self.network {
             Network::ControlNet(network) => Seen::ByControlNet(network.hint(&picture)?),
             Network::Adapter(adapter) => Seen::ByAdapter(adapter.forward(&picture)?),
@@ -192,7 +203,7 @@ fn add_base(
             }
             // Projections may be a matrix in one file and a 1x1 convolution in the other.
             let base = base.f_to_kind(Kind::Float)?.f_reshape(difference.size())?;
-            *difference = difference.f_to_kind(Kind::Float)?.f_add(&base)?;
+            *difference = send_as(difference, base.device(), Kind::Float)?.f_add(&base)?;
         }
     }
     Ok(())

@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
 
-use tch::{Kind, TchError, Tensor};
+use tch::{Device, Kind, TchError, Tensor};
 
+use crate::compute::send;
 use crate::error::{LoadError, Problem};
 use crate::stored::Stored;
 use crate::value::Value;
@@ -60,8 +61,8 @@ impl Structure {
 }
 
 /// One network's tensors by name.
-fn state(value: &Value) -> Result<BTreeMap<String, Tensor>, HypernetworkError> {
-    let read = |(name, stored): (String, Stored)| Ok((name, stored.read()?));
+fn state(value: &Value, device: Device) -> Result<BTreeMap<String, Tensor>, HypernetworkError> {
+    let read = |(name, stored): (String, Stored)| Ok((name, send(&stored.read()?, device)?));
     value.state_dict()?.into_iter().map(read).collect()
 }
 
@@ -85,11 +86,11 @@ pub enum HypernetworkError {
 }
 
 impl Hypernetwork {
-    /// Reads a file that a web UI saved; it is named by the path's stem.
+    /// Reads a file that a web UI saved, to act on `device`; it is named by the path's stem.
     ///
     /// # Errors
     /// [`HypernetworkError`] with what is wrong with the file.
-    pub fn load(path: &Path) -> Result<Self, HypernetworkError> {
+    pub fn load(path: &Path, device: Device) -> Result<Self, HypernetworkError> {
         let file = Value::read(path)?;
         let mut networks = BTreeMap::new();
         for (width, pair) in file.entries() {
@@ -97,7 +98,7 @@ impl Hypernetwork {
             let [keys, values] = pair.members() else {
                 return Err(HypernetworkError::Missing(format!("the two networks {width} wide")));
             };
-            networks.insert(width, [state(keys)?, state(values)?]);
+            networks.insert(width, [state(keys, device)?, state(values, device)?]);
         }
         let name = path.file_stem().unwrap_or_default().to_string_lossy();
         let step = file.get("step").and_then(Value::as_int).and_then(|step| u64::try_from(step).ok());

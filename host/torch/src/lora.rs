@@ -18,7 +18,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::rc::Rc;
 
-use tch::{Kind, TchError, Tensor};
+use tch::{Device, Kind, TchError, Tensor};
 
 pub use blocks::{BlockWeights, BlockWeightsError};
 pub use file::LoraFile;
@@ -159,8 +159,10 @@ fn patch_module<'a>(
 ) -> Result<(), LoraError> {
     let mut weight = Patched::of(base, format!("{module}.weight"))?;
     let mut bias = Patched::of(base, format!("{module}.bias"))?;
+    let device = weight.as_ref().or(bias.as_ref()).map_or(Device::Cpu, |tensor| tensor.value.device());
     for Acting { lora, parts, strength } in acting {
         let refused = |misfit| lora.file.misfit(module, misfit);
+        let parts = &parts.on(device)?;
         if let Some(weight) = &mut weight {
             let change = kinds::weight_change(parts, &weight.value, lora.dyn_dim).map_err(refused)?;
             if let Some(change) = change {

@@ -1,19 +1,25 @@
-//! What is done when a device runs out of memory: the same work once more, in smaller parts. Called by the backend;
-//! knows neither the work nor the device.
+//! What is done when a device runs out of memory: what is not in use goes, and the same work is done once more, in smaller
+//! parts where there are any. Called by the backend; knows neither the work nor the device.
 
 use gesso_engine::backend::BackendError;
 
-/// `run` over all items at once or, where that takes more memory than there is, over each alone. An item that does not
-/// fit alone fails alone.
+/// `run` over all items at once or, where that takes more memory than there is, over each alone after `free` has dropped
+/// what is not in use and said whether there was any. An item that does not fit alone fails alone.
 ///
 /// # Errors
-/// What `run` says of all items together when it is not memory that lacks, or when there is only one.
+/// What `run` says of all items together when it is not memory that lacks, or when there is only one and nothing to free.
 pub(crate) fn all_or_each<T, R>(
     items: &[T],
+    free: impl FnOnce() -> bool,
     run: impl Fn(&[T]) -> Result<Vec<R>, BackendError>,
 ) -> Result<Vec<Result<R, BackendError>>, BackendError> {
     match run(items) {
-        Err(BackendError::OutOfMemory(why)) if items.len() > 1 => {
+        Err(BackendError::OutOfMemory(why)) => {
+            let freed = free();
+            if items.len() < 2 {
+                let again = if freed { run(items) } else { Err(BackendError::OutOfMemory(why)) };
+                return Ok(again?.into_iter().map(Ok).collect());
+            }
             tracing::warn!(
                 rows = items.len(),
                 why,
@@ -29,17 +35,19 @@ pub(crate) fn all_or_each<T, R>(
     }
 }
 
-/// `whole` or, where that takes more memory than there is, `tiles`.
+/// `whole` or, where that takes more memory than there is, `tiles` after `free`.
 ///
 /// # Errors
 /// What the last of them that ran says.
 pub(crate) fn whole_or_tiles<R>(
+    free: impl FnOnce() -> bool,
     whole: impl FnOnce() -> Result<R, BackendError>,
     tiles: impl FnOnce() -> Result<R, BackendError>,
 ) -> Result<R, BackendError> {
     match whole() {
         Err(BackendError::OutOfMemory(why)) => {
             tracing::warn!(why, "out of memory; the picture is decoded in tiles");
+            free();
             tiles()
         }
         done => done,
@@ -48,7 +56,7 @@ pub(crate) fn whole_or_tiles<R>(
 
 #[cfg(test)]
 mod tests {
-    use std::cell::RefCell;
+    use std::cell::{Cell, RefCell};
 
     use super::*;
 
@@ -61,13 +69,17 @@ mod tests {
     /// Doubles numbers, at most `most` together in memory, and says what it was asked for.
     fn run(items: &[u32], most: u32) -> (Done, Vec<Vec<u32>>) {
         let asked = RefCell::new(Vec::new());
-        let done = all_or_each(items, |items: &[u32]| {
-            asked.borrow_mut().push(items.to_vec());
-            if items.iter().sum::<u32>() > most {
-                return out_of_memory();
-            }
-            Ok(items.iter().map(|item| item * 2).collect())
-        });
+        let done = all_or_each(
+            items,
+            || false,
+            |items: &[u32]| {
+                asked.borrow_mut().push(items.to_vec());
+                if items.iter().sum::<u32>() > most {
+                    return out_of_memory();
+                }
+                Ok(items.iter().map(|item| item * 2).collect())
+            },
+        );
         (done, asked.into_inner())
     }
 
@@ -89,21 +101,33 @@ mod tests {
     }
 
     #[test]
+    fn a_single_row_is_tried_again_when_something_was_freed() {
+        let room = Cell::new(5);
+        let run = |items: &[u32]| if items[0] > room.get() { out_of_memory() } else { Ok(items.to_vec()) };
+        let free = |until| move |room: &Cell<u32>| room.replace(until) < until;
+        assert_eq!(all_or_each(&[9], || free(9)(&room), run), Ok(vec![Ok(9)]));
+        assert_eq!(all_or_each(&[12], || free(10)(&room), run), out_of_memory());
+    }
+
+    #[test]
     fn other_failures_are_not_tried_again() {
         let calls = RefCell::new(0);
         let lost = || BackendError::Device("lost".into());
-        let done = all_or_each(&[1, 2], |_: &[u32]| -> Result<Vec<u32>, _> {
+        let free = || panic!("memory does not lack");
+        let done = all_or_each(&[1, 2], free, |_: &[u32]| -> Result<Vec<u32>, _> {
             *calls.borrow_mut() += 1;
             Err(lost())
         });
         assert_eq!((done, calls.into_inner()), (Err(lost()), 1));
-        assert_eq!(whole_or_tiles(|| Err(lost()), || Ok(1)), Err(lost()));
+        assert_eq!(whole_or_tiles(free, || Err(lost()), || Ok(1)), Err(lost()));
     }
 
     #[test]
     fn tiles_are_for_wholes_that_do_not_fit() {
-        assert_eq!(whole_or_tiles(|| Ok(1), || Ok(2)), Ok(1));
-        assert_eq!(whole_or_tiles(out_of_memory, || Ok(2)), Ok(2));
-        assert_eq!(whole_or_tiles::<u8>(out_of_memory, out_of_memory), out_of_memory());
+        assert_eq!(whole_or_tiles(|| true, || Ok(1), || Ok(2)), Ok(1));
+        let freed = Cell::new(false);
+        let free = || !freed.replace(true);
+        assert_eq!(whole_or_tiles(free, out_of_memory, || Ok(freed.get())), Ok(true));
+        assert_eq!(whole_or_tiles::<u8>(|| true, out_of_memory, out_of_memory), out_of_memory());
     }
 }

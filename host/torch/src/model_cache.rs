@@ -33,13 +33,15 @@ pub(crate) struct ModelCache<V> {
     checkpoints: Lru<Arc<ModelFile>, Rc<V>>,
     variants: Lru<VariantKey, Rc<V>>,
     bytes_max: u64,
+    /// Bytes of the bound that are for something else at present.
+    reserved: u64,
 }
 
 impl<V: Held> ModelCache<V> {
     /// Keeps `checkpoints` of them (0 is taken as 1) as long as all in it takes `bytes_max` at most. A checkpoint, or its
     /// variant, that is larger alone is kept alone.
     pub(crate) fn new(checkpoints: usize, bytes_max: u64) -> Self {
-        Self { checkpoints: Lru::new(checkpoints), variants: Lru::new(VARIANTS_KEPT), bytes_max }
+        Self { checkpoints: Lru::new(checkpoints), variants: Lru::new(VARIANTS_KEPT), bytes_max, reserved: 0 }
     }
 
     pub(crate) fn checkpoint(&mut self, model: &Arc<ModelFile>) -> Option<Rc<V>> {
@@ -58,6 +60,20 @@ impl<V: Held> ModelCache<V> {
         self.checkpoints.values().cloned().collect()
     }
 
+    /// Sets what of the bound is kept free, and drops what is in the way but for the checkpoint used last.
+    pub(crate) fn reserve(&mut self, bytes: u64) {
+        self.reserved = bytes;
+        self.shrink(0, 1);
+    }
+
+    /// Drops all but the checkpoint used last; whether there was anything else.
+    pub(crate) fn drop_unused(&mut self) -> bool {
+        let before = self.held().count();
+        while self.variants.drop_oldest() {}
+        while self.checkpoints.values().count() > 1 && self.checkpoints.drop_oldest() {}
+        self.held().count() < before
+    }
+
     pub(crate) fn insert_checkpoint(&mut self, model: Arc<ModelFile>, networks: Rc<V>) {
         self.checkpoints.insert(model, networks);
     }
@@ -73,7 +89,7 @@ impl<V: Held> ModelCache<V> {
     /// Drops variants, then all but `kept` checkpoints, until `coming` bytes more are within the bound.
     fn shrink(&mut self, coming: u64, kept: usize) {
         self.drop_orphans();
-        while self.bytes().saturating_add(coming) > self.bytes_max {
+        while self.bytes().saturating_add(coming).saturating_add(self.reserved) > self.bytes_max {
             if self.variants.drop_oldest() {
                 continue;
             }
@@ -183,6 +199,29 @@ mod tests {
         cache.insert_variant(variant("a"), Rc::new(Fake(vec![(1, 40)])));
         load(&mut cache, "d", &[(4, 1)]);
         assert!(cache.variant(&variant("a")).is_none(), "its checkpoint is gone by number");
+    }
+
+    #[test]
+    fn what_is_reserved_is_no_room_for_models() {
+        let mut cache = cache(&[("a", &[(1, 40)]), ("b", &[(2, 40)])]);
+        cache.reserve(20);
+        assert_eq!(has(&cache, &["a", "b"]), [true, true]);
+        cache.reserve(30);
+        assert_eq!(has(&cache, &["a", "b"]), [false, true]);
+        load(&mut cache, "c", &[(3, 31)]);
+        assert_eq!(has(&cache, &["b", "c"]), [false, true]);
+        // More than there is leaves the one that is in use.
+        cache.reserve(1000);
+        assert_eq!(has(&cache, &["c"]), [true]);
+    }
+
+    #[test]
+    fn all_but_the_checkpoint_in_use_can_be_dropped() {
+        let mut cache = cache(&[("a", &[(1, 40)]), ("b", &[(2, 40)])]);
+        cache.insert_variant(variant("b"), Rc::new(Fake(vec![(2, 40), (5, 10)])));
+        assert!(cache.drop_unused());
+        assert_eq!((has(&cache, &["a", "b"]), cache.bytes()), (vec![false, true], 40));
+        assert!(!cache.drop_unused());
     }
 
     #[test]

@@ -10,12 +10,13 @@ use gesso_engine::LoraUse;
 use gesso_engine::backend::{BackendError, PassSpec};
 use tch::{TchError, Tensor};
 
-use crate::checkpoint::Networks;
+use crate::compute::send;
 use crate::conditioning::{Conditioner, PROMPT_BYTES_MAX};
 use crate::convert;
 use crate::facts::{self, ModelFacts};
 use crate::failure::device_error;
 use crate::models::unet::context::{Context, ContextMap};
+use crate::networks::Networks;
 use crate::pass::{Contexts, PIXELS_PER_LATENT, Pass, Stretch, Unit};
 use crate::resident::{Resident, patches};
 use crate::source::{self, EncodedSource};
@@ -99,6 +100,7 @@ pub(crate) fn open(
         source,
         channels,
         size,
+        device: text_networks.device(),
         steps: spec.steps,
     };
     Ok((pass, noise_schedule(spec, &text_networks.facts()), key))
@@ -140,8 +142,9 @@ fn units(
             model.hint(&unit)
         };
         let hint = hint().map_err(device_error)?;
-        let region = control.region.as_ref().map(|region| convert::grey_to_tensor(region)).transpose();
-        let (region, contexts) = (region.map_err(device_error)?, contexts(&model)?);
+        let region = |region| send(&convert::grey_to_tensor(region)?, model.device());
+        let region = control.region.as_ref().map(|grey| region(grey)).transpose().map_err(device_error)?;
+        let contexts = contexts(&model)?;
         units.push(Unit { model, unit: control.unit.clone(), scales, hint, region, contexts });
     }
     Ok(units)

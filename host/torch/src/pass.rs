@@ -5,12 +5,13 @@ use std::rc::Rc;
 
 use gesso_core::control::ControlUnit;
 use gesso_core::prompt::Conditioning;
-use tch::{TchError, Tensor};
+use tch::{Device, TchError, Tensor};
 
-use crate::checkpoint::Networks;
+use crate::compute::send;
 use crate::control::{ControlModel, Hint};
 use crate::latent::Latents;
 use crate::models::unet::context::Context;
+use crate::networks::Networks;
 use crate::resident::Hypernetworks;
 use crate::source::{EncodedSource, Kept};
 
@@ -34,6 +35,8 @@ pub struct Pass {
     pub(crate) channels: Option<Tensor>,
     /// Latent rows and columns.
     pub(crate) size: (i64, i64),
+    /// Where the latents are.
+    pub(crate) device: Device,
     /// Sampler steps of the pass.
     pub(crate) steps: u32,
 }
@@ -89,6 +92,11 @@ impl Pass {
     /// The control networks that act at a step.
     pub(crate) fn units_at(&self, step: u32) -> impl Iterator<Item = &Unit> {
         self.units.iter().filter(move |unit| unit.unit.active(step, self.steps))
+    }
+
+    /// A draw as a latent of this pass, on its device.
+    pub(crate) fn draw(&self, noise: &[f32]) -> Result<Tensor, TchError> {
+        send(&Latents::draw(noise, self.size)?, self.device)
     }
 
     /// The networks that encode and decode pictures.

@@ -3,8 +3,9 @@
 
 use std::rc::Rc;
 
-use tch::{Kind, TchError, Tensor};
+use tch::{Device, Kind, TchError, Tensor};
 
+use crate::compute::send;
 use crate::control::ControlCall;
 use crate::models::control::{Control, Strength};
 use crate::models::unet::Extras;
@@ -67,8 +68,7 @@ fn call(group: &[&Question<'_>]) -> Result<Tensor, TchError> {
     let kind = networks.unet_kind();
     let latents = Tensor::f_cat(&group.iter().map(|question| &question.latent).collect::<Vec<_>>(), 0)?;
     let latents = latents.f_to_kind(kind)?;
-    let timesteps: Vec<f32> = group.iter().map(|question| question.timestep).collect();
-    let timesteps = Tensor::f_from_slice(&timesteps)?;
+    let timesteps = timesteps(group, latents.device())?;
     let context = joined(group, |question| question.context(&question.stretch.contexts))?;
     let map = first.map.map(|map| map as &dyn ContextMap);
     let control = control(group, &latents, &timesteps, map)?;
@@ -80,6 +80,17 @@ fn call(group: &[&Question<'_>]) -> Result<Tensor, TchError> {
     };
     let extras = Extras { control: control.as_ref(), map };
     networks.predict_noise_with(&x, &timesteps, &context, &extras)
+}
+
+/// `[rows]` in f32. Filled on the device where they are equal, which they are unless requests met half-way.
+fn timesteps(group: &[&Question<'_>], device: Device) -> Result<Tensor, TchError> {
+    let timesteps: Vec<f32> = group.iter().map(|question| question.timestep).collect();
+    match timesteps.as_slice() {
+        [first, rest @ ..] if rest.iter().all(|timestep| timestep == first) => {
+            Tensor::f_full([timesteps.len() as i64], f64::from(*first), (Kind::Float, device))
+        }
+        _ => send(&Tensor::f_from_slice(&timesteps)?, device),
+    }
 }
 
 fn joined<'a>(
@@ -108,7 +119,7 @@ fn control(
         if rows.is_empty() {
             continue;
         }
-        let index = Tensor::f_from_slice(&rows)?;
+        let index = send(&Tensor::f_from_slice(&rows)?, latents.device())?;
         let steered: Vec<_> = rows.iter().map(|&row| group[row as usize]).collect();
         let context = joined(&steered, |question| question.context(&unit.contexts))?;
         let call = ControlCall {

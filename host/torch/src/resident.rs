@@ -7,17 +7,20 @@ use std::sync::Arc;
 
 use gesso_engine::backend::{BackendError, ModelFile};
 use gesso_engine::{LoraUse, Resources};
-use tch::{Kind, TchError, Tensor};
+use tch::{Device, Kind, TchError, Tensor};
 
-use crate::checkpoint::{Checkpoint, Networks};
+use crate::checkpoint::Checkpoint;
+use crate::compute::Compute;
 use crate::control::ControlModel;
 use crate::embedding::Embedding;
 use crate::failure::{device_error, load_error};
+use crate::host_model::HostModel;
 use crate::hypernetwork::{Hypernetwork, HypernetworkError};
 use crate::lora::{self, BlockWeights, LoraFile};
 use crate::lru::Lru;
-use crate::model_cache::{ModelCache, VariantKey};
+use crate::model_cache::{Held, ModelCache, VariantKey};
 use crate::models::unet::context::ContextMap;
+use crate::networks::Networks;
 use crate::restore::{FaceDetector, FaceParser, Restorer};
 use crate::tensors::Tensors;
 use crate::upscale::{ChannelOrder, PictureError, Upscaler};
@@ -36,9 +39,21 @@ const UPSCALERS_KEPT: usize = 2;
 /// Face restorers kept, 350 MB each: a request may name both kinds.
 const RESTORERS_KEPT: usize = 2;
 
+/// What checkpoints in memory may take, with what is laid over them.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Bounds {
+    /// In the machine's memory.
+    pub(crate) models: usize,
+    pub(crate) host_bytes: u64,
+    /// Of a device that has a memory of its own.
+    pub(crate) device_bytes: u64,
+}
+
 /// The caches. One for a device.
 pub(crate) struct Resident {
     models: ModelCache<Networks>,
+    /// Where the device has a memory of its own: what waits to be copied there.
+    hosts: Option<ModelCache<HostModel>>,
     vaes: Lru<Arc<ModelFile>, Rc<Tensors>>,
     loras: Lru<Arc<ModelFile>, Rc<LoraFile>>,
     /// What LoRAs bring along, which must not cost reading them again.
@@ -53,14 +68,31 @@ pub(crate) struct Resident {
     /// There is one of each; 110 and 85 MB.
     detector: Lru<Arc<ModelFile>, Rc<FaceDetector>>,
     parser: Lru<Arc<ModelFile>, Rc<FaceParser>>,
-    unet_kind: Kind,
+    compute: Compute,
 }
 
 impl Resident {
-    /// Keeps `checkpoints` of them in `bytes_max`, their variants included, and computes their UNets in `unet_kind`.
-    pub(crate) fn new(checkpoints: usize, bytes_max: u64, unet_kind: Kind) -> Self {
+    /// Networks that compute as `compute` says. On a device of its own memory, checkpoints wait in the machine's.
+    pub(crate) fn new(bounds: Bounds, compute: Compute) -> Self {
+        if compute.device == Device::Cpu {
+            return Self::with_caches(ModelCache::new(bounds.models, bounds.host_bytes), None, compute);
+        }
+        Self::in_two_tiers(bounds, compute)
+    }
+
+    fn in_two_tiers(bounds: Bounds, compute: Compute) -> Self {
+        let hosts = ModelCache::new(bounds.models, bounds.host_bytes);
+        Self::with_caches(ModelCache::new(usize::MAX, bounds.device_bytes), Some(hosts), compute)
+    }
+
+    fn with_caches(
+        models: ModelCache<Networks>,
+        hosts: Option<ModelCache<HostModel>>,
+        compute: Compute,
+    ) -> Self {
         Self {
-            models: ModelCache::new(checkpoints, bytes_max),
+            models,
+            hosts,
             vaes: Lru::new(VAES_KEPT),
             loras: Lru::new(LORAS_KEPT),
             bundled: Lru::new(EMBEDDINGS_KEPT),
@@ -71,12 +103,12 @@ impl Resident {
             restorers: Lru::new(RESTORERS_KEPT),
             detector: Lru::new(1),
             parser: Lru::new(1),
-            unet_kind,
+            compute,
         }
     }
 
-    pub(crate) fn unet_kind(&self) -> Kind {
-        self.unet_kind
+    pub(crate) fn compute(&self) -> Compute {
+        self.compute
     }
 
     fn checkpoint(&mut self, model: &Arc<ModelFile>) -> Result<Rc<Networks>, BackendError> {
@@ -84,14 +116,49 @@ impl Resident {
             return Ok(networks);
         }
         let begin = std::time::Instant::now();
-        // A bad file must not push a good model out, so it is judged before room is made.
-        let checkpoint = Checkpoint::open(&model.path).map_err(load_error)?;
-        let beside = self.models.make_room(checkpoint.bytes(self.unet_kind));
-        let networks = Rc::new(checkpoint.build(self.unet_kind, &beside).map_err(load_error)?);
+        let waiting = self.hosts.as_mut().and_then(|hosts| hosts.checkpoint(model));
+        let was_read = waiting.is_none();
+        let host = match waiting {
+            Some(host) => host,
+            None => self.read(model)?,
+        };
+        let beside = self.models.make_room(host.pieces().map(|(_, bytes)| bytes).sum());
+        let networks = host.networks(self.compute, self.hosts.is_some(), &beside);
+        let networks = Rc::new(networks.map_err(|problem| load_error(problem.of(&model.path)))?);
         self.models.insert_checkpoint(model.clone(), networks.clone());
         let millis = begin.elapsed().as_millis() as u64;
-        tracing::info!(model = model.name, millis, "loaded model");
+        tracing::info!(model = model.name, millis, was_read, "loaded model");
         Ok(networks)
+    }
+
+    /// The tensors from the file. A bad file must not push a good model out, so it is judged before room is made.
+    fn read(&mut self, model: &Arc<ModelFile>) -> Result<Rc<HostModel>, BackendError> {
+        let checkpoint = Checkpoint::open(&model.path).map_err(load_error)?;
+        let (compute, bytes) = (self.compute, checkpoint.bytes(self.compute));
+        let Some(hosts) = &mut self.hosts else {
+            let beside = self.models.make_room(bytes);
+            let read = checkpoint.read(compute, beside.iter().map(|networks| networks.tensors()));
+            return read.map(Rc::new).map_err(load_error);
+        };
+        let beside = hosts.make_room(bytes);
+        let host = checkpoint.read(compute, beside.iter().map(|host| &host.tensors)).map_err(load_error)?;
+        let host = Rc::new(host);
+        hosts.insert_checkpoint(model.clone(), host.clone());
+        Ok(host)
+    }
+
+    /// Keeps memory of the device free for what a job computes on it. On a processor the bound leaves enough.
+    pub(crate) fn reserve(&mut self, bytes: u64) {
+        if self.hosts.is_some() {
+            self.models.reserve(bytes);
+        }
+    }
+
+    /// Drops every network that was not used last, when memory is out; whether there was any.
+    pub(crate) fn drop_unused(&mut self) -> bool {
+        let dropped = self.models.drop_unused();
+        tracing::warn!(dropped, "out of memory; models that are not in use are dropped");
+        dropped
     }
 
     /// The checkpoint with a VAE and LoRAs over it. `loras` are those that act at the same time. `seamless` networks draw
@@ -193,10 +260,11 @@ impl Resident {
         &mut self,
         resources: &Resources,
     ) -> Result<Option<Rc<Hypernetworks>>, BackendError> {
+        let device = self.compute.device;
         let mut list = Vec::new();
         for (file, strength) in &resources.hypernetworks {
             let read = |path: &Path| {
-                Hypernetwork::load(path).map_err(|error| match error {
+                Hypernetwork::load(path, device).map_err(|error| match error {
                     HypernetworkError::Unreadable(error) => load_error(error),
                     other => BackendError::Model(format!("{}: {other}", file.name)),
                 })
@@ -213,26 +281,32 @@ impl Resident {
         model: &Arc<ModelFile>,
     ) -> Result<Rc<ControlModel>, BackendError> {
         let base = self.checkpoint(model)?;
-        let kind = self.unet_kind;
+        let compute = self.compute;
         cached(&mut self.controls, &(file.clone(), model.clone()), |_| {
-            ControlModel::load(&file.path, kind, base.tensors()).map_err(load_error)
+            ControlModel::load(&file.path, compute, base.tensors()).map_err(load_error)
         })
     }
 
     pub(crate) fn upscaler(&mut self, file: &Arc<ModelFile>) -> Result<Rc<Upscaler>, PictureError> {
-        cached(&mut self.upscalers, file, |path| Upscaler::load(path, Kind::Float, ChannelOrder::default()))
+        let device = self.compute.device;
+        cached(&mut self.upscalers, file, |path| {
+            Upscaler::load(path, device, Kind::Float, ChannelOrder::default())
+        })
     }
 
     pub(crate) fn restorer(&mut self, file: &Arc<ModelFile>) -> Result<Rc<Restorer>, PictureError> {
-        cached(&mut self.restorers, file, Restorer::load)
+        let device = self.compute.device;
+        cached(&mut self.restorers, file, |path| Restorer::load(path, device))
     }
 
     pub(crate) fn face_detector(&mut self, file: &Arc<ModelFile>) -> Result<Rc<FaceDetector>, PictureError> {
-        cached(&mut self.detector, file, FaceDetector::load)
+        let device = self.compute.device;
+        cached(&mut self.detector, file, |path| FaceDetector::load(path, device))
     }
 
     pub(crate) fn face_parser(&mut self, file: &Arc<ModelFile>) -> Result<Rc<FaceParser>, PictureError> {
-        cached(&mut self.parser, file, FaceParser::load)
+        let device = self.compute.device;
+        cached(&mut self.parser, file, |path| FaceParser::load(path, device))
     }
 }
 
@@ -303,3 +377,6 @@ fn lora_error(error: lora::LoraError) -> BackendError {
         other => BackendError::Request(other.to_string()),
     }
 }
+
+#[cfg(test)]
+mod tests;

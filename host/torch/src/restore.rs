@@ -18,7 +18,7 @@ mod warp;
 use std::path::Path;
 
 use gesso_core::pixels::{PixelFormat, Pixels};
-use tch::{Kind, TchError, Tensor};
+use tch::{Device, Kind, TchError, Tensor};
 
 use codeformer::CodeFormer;
 use detect::{Found, RestorerLayout};
@@ -30,6 +30,7 @@ pub use face_parser::FaceParser;
 pub use faces::restore_faces;
 pub use role::FaceRole;
 
+use crate::compute::send;
 use crate::error::Problem;
 use crate::upscale::{PictureError, WeightsFile, from_tensor, refuse, refuse_left_over, rgb, to_tensor};
 use crate::weights::Weights;
@@ -54,6 +55,7 @@ fn open(path: &Path, role: FaceRole) -> Result<(WeightsFile, String), PictureErr
 pub struct Restorer {
     network: Network,
     side: u32,
+    device: Device,
 }
 
 enum Network {
@@ -62,18 +64,18 @@ enum Network {
 }
 
 impl Restorer {
-    /// Loads GFPGAN 1.2 to 1.4 (the "clean" form) or CodeFormer.
+    /// Loads GFPGAN 1.2 to 1.4 (the "clean" form) or CodeFormer, to compute on `device`.
     ///
     /// # Errors
     /// [`PictureError::File`] when the file is neither, is incomplete, or cannot be read.
-    pub fn load(path: &Path) -> Result<Self, PictureError> {
+    pub fn load(path: &Path, device: Device) -> Result<Self, PictureError> {
         let _guard = tch::no_grad_guard();
         let unfit = |why: String| PictureError::File { path: path.to_owned(), why };
         let file = WeightsFile::open(path)?;
         let Found { prefix, layout } = detect::detect(&file.outline()).map_err(unfit)?;
         let load = || -> Result<Network, Problem> {
             let tensors = file.read(&prefix)?;
-            let weights = Weights::of(&tensors);
+            let weights = Weights::of(&tensors).on(device);
             let scope = weights.scope(&prefix, Kind::Float);
             let network = match &layout {
                 RestorerLayout::Gfpgan(layout) => Network::Gfpgan(Gfpgan::load(&scope, layout)?),
@@ -83,7 +85,7 @@ impl Restorer {
             Ok(network)
         };
         let network = load().map_err(|problem| refuse(path, layout.kind(), problem))?;
-        Ok(Self { network, side: layout.side() })
+        Ok(Self { network, side: layout.side(), device })
     }
 
     /// Sides of the face that the network takes and gives; 512 in the published files.
@@ -119,7 +121,8 @@ impl Restorer {
             return Err(PictureError::Request(format!("the fidelity is {fidelity}; choose one from 0 to 1")));
         }
         let _guard = tch::no_grad_guard();
-        let x = to_tensor(&rgb(face), face.width, face.height)?.f_mul_scalar(2.0)?.f_sub_scalar(1.0)?;
+        let x = send(&to_tensor(&rgb(face), face.width, face.height)?, self.device)?;
+        let x = x.f_mul_scalar(2.0)?.f_sub_scalar(1.0)?;
         let restored = self.forward(&x, fidelity)?.f_add_scalar(1.0)?.f_div_scalar(2.0)?;
         let data = from_tensor(&restored)?;
         Ok(Pixels { width: self.side, height: self.side, format: PixelFormat::Rgb8, data })

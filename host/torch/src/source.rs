@@ -5,8 +5,9 @@ use gesso_core::img2img::{Fill, Img2Img, ResizeMode};
 use gesso_engine::Source;
 use tch::{Kind, TchError, Tensor};
 
-use crate::checkpoint::Networks;
+use crate::compute::send;
 use crate::convert;
+use crate::networks::Networks;
 
 /// What the VAE's latents are multiplied by to have about unit variance (Rombach et al. 2022).
 pub(crate) const LATENT_SCALE: f64 = 0.18215;
@@ -49,7 +50,7 @@ impl EncodedSource {
         let mut latents = Vec::new();
         let mut channels = Vec::new();
         for picture in &source.pictures {
-            let picture = convert::to_tensor(picture)?;
+            let picture = send(&convert::to_tensor(picture)?, networks.device())?;
             let mut latent = encode(networks, &picture)?;
             if settings.resize_mode == ResizeMode::Latent {
                 latent = at_size(latent, rows, columns)?;
@@ -59,6 +60,7 @@ impl EncodedSource {
         }
         let repaint =
             source.mask.as_ref().map(|mask| latent_mask(&mask.latent, rows, columns)).transpose()?;
+        let repaint = repaint.map(|mask| send(&mask, networks.device())).transpose()?;
         let fill = settings.mask.as_ref().map_or(Fill::Original, |mask| mask.fill);
         Ok(Self { latents, repaint, fill, channels })
     }
@@ -103,14 +105,15 @@ pub(crate) fn channels_of_nothing(
     networks: &Networks,
     (rows, columns): (i64, i64),
 ) -> Result<Option<Tensor>, TchError> {
+    let options = (Kind::Float, networks.device());
     match networks.input_channels() {
         INPAINT => {
-            let grey = Tensor::f_zeros([1, 3, rows * 8, columns * 8], (Kind::Float, tch::Device::Cpu))?;
+            let grey = Tensor::f_zeros([1, 3, rows * 8, columns * 8], options)?;
             let latent = encode(networks, &grey)?;
-            let mask = Tensor::f_ones([1, 1, rows, columns], (Kind::Float, tch::Device::Cpu))?;
+            let mask = Tensor::f_ones([1, 1, rows, columns], options)?;
             Ok(Some(Tensor::f_cat(&[mask, latent], 1)?))
         }
-        EDIT => Ok(Some(Tensor::f_zeros([1, 4, rows, columns], (Kind::Float, tch::Device::Cpu))?)),
+        EDIT => Ok(Some(Tensor::f_zeros([1, 4, rows, columns], options)?)),
         _ => Ok(None),
     }
 }
@@ -133,12 +136,10 @@ fn extra_channels(
             let (_, _, height, width) = picture.size4()?;
             let mask = match &source.mask {
                 // A picture that is not resized has another size than the mask.
-                Some(mask) => convert::grey_to_tensor(&mask.pixels)?.f_round()?.f_upsample_nearest2d(
-                    [height, width],
-                    None,
-                    None,
-                )?,
-                None => Tensor::f_ones([1, 1, height, width], (Kind::Float, tch::Device::Cpu))?,
+                Some(mask) => send(&convert::grey_to_tensor(&mask.pixels)?, networks.device())?
+                    .f_round()?
+                    .f_upsample_nearest2d([height, width], None, None)?,
+                None => Tensor::f_ones([1, 1, height, width], (Kind::Float, networks.device()))?,
             };
             let weight = settings.mask.as_ref().map_or(1.0, |mask| mask.conditioning_weight);
             // Hidden pixels are 0, which is mid grey; a weight below 1 lets the picture shine through.

@@ -34,6 +34,14 @@ impl Tensors {
         whole
     }
 
+    /// Address and bytes of each tensor.
+    pub(crate) fn pieces(&self) -> impl Iterator<Item = (usize, u64)> {
+        self.named.values().map(|tensor| {
+            let bytes = tensor.numel() * tensor.kind().elt_size_in_bytes();
+            (tensor.data_ptr() as usize, bytes as u64)
+        })
+    }
+
     pub(crate) fn outline(&self) -> Outline {
         let form = |tensor: &Tensor| Form { kind: Some(tensor.kind()), shape: tensor.size() };
         let tensors = self.named.iter().map(|(name, tensor)| (name.clone(), form(tensor))).collect();

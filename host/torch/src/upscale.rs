@@ -13,13 +13,14 @@ pub(crate) mod tiles;
 use std::path::Path;
 
 use gesso_core::pixels::{PixelFormat, Pixels};
-use tch::{Kind, TchError, Tensor};
+use tch::{Device, Kind, TchError, Tensor};
 
 use compact::Compact;
 use detect::{Found, UpscalerLayout};
 use rrdb::Rrdb;
 use tiles::Grid;
 
+use crate::compute::send_as;
 use crate::error::Problem;
 use crate::weights::Weights;
 
@@ -51,6 +52,7 @@ pub enum ChannelOrder {
 pub struct Upscaler {
     network: Network,
     scale: u32,
+    device: Device,
     kind: Kind,
     order: ChannelOrder,
 }
@@ -61,19 +63,19 @@ enum Network {
 }
 
 impl Upscaler {
-    /// Loads an ESRGAN, ESRGAN+, BSRGAN, Real-ESRGAN or Real-ESRGAN compact file. It computes in `kind`: f32, or
-    /// bf16 where the machine is faster in it and a grey level more or less is no matter.
+    /// Loads an ESRGAN, ESRGAN+, BSRGAN, Real-ESRGAN or Real-ESRGAN compact file. It computes on `device` in `kind`: f32,
+    /// or bf16 where the machine is faster in it and a grey level more or less is no matter.
     ///
     /// # Errors
     /// [`PictureError::File`] when the file is none of these, is incomplete, or cannot be read.
-    pub fn load(path: &Path, kind: Kind, order: ChannelOrder) -> Result<Self, PictureError> {
+    pub fn load(path: &Path, device: Device, kind: Kind, order: ChannelOrder) -> Result<Self, PictureError> {
         let _guard = tch::no_grad_guard();
         let unfit = |why: String| PictureError::File { path: path.to_owned(), why };
         let file = WeightsFile::open(path)?;
         let Found { prefix, layout } = detect::detect(&file.outline()).map_err(unfit)?;
         let load = || -> Result<Network, Problem> {
             let tensors = file.read(&prefix)?;
-            let weights = Weights::of(&tensors);
+            let weights = Weights::of(&tensors).on(device);
             let scope = weights.scope(&prefix, kind);
             let network = match &layout {
                 UpscalerLayout::Rrdb(layout) => Network::Rrdb(Rrdb::load(&scope, layout)?),
@@ -83,7 +85,7 @@ impl Upscaler {
             Ok(network)
         };
         let network = load().map_err(|problem| refuse(path, layout.kind(), problem))?;
-        Ok(Self { network, scale: layout.scale() as u32, kind, order })
+        Ok(Self { network, scale: layout.scale() as u32, device, kind, order })
     }
 
     /// The scale of a file, judged by the names and shapes in it; reads no numbers.
@@ -161,7 +163,7 @@ impl Upscaler {
             ChannelOrder::Rgb => Ok(tensor),
             ChannelOrder::Bgr => tensor.f_flip([1]),
         };
-        let x = ordered(to_tensor(rgb, width, height)?)?.f_to_kind(self.kind)?;
+        let x = ordered(send_as(&to_tensor(rgb, width, height)?, self.device, self.kind)?)?;
         from_tensor(&ordered(self.forward(&x)?)?)
     }
 }

@@ -4,8 +4,9 @@
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
+use crate::compute::send_as;
 use crate::error::Problem;
 use crate::outline::{Form, Outline};
 use crate::tensors::Tensors;
@@ -22,6 +23,8 @@ pub(crate) enum Padding {
 /// A model being taken apart.
 pub(crate) struct Weights<'a> {
     source: Source<'a>,
+    /// Where tensors go as they are taken; `None` leaves them where they are.
+    device: Option<Device>,
     taken: RefCell<BTreeSet<String>>,
 }
 
@@ -35,12 +38,17 @@ enum Source<'a> {
 impl<'a> Weights<'a> {
     /// Weights that are only looked at: what is taken has no numbers.
     pub(crate) fn judged(outline: &'a Outline) -> Self {
-        Self { source: Source::Outline(outline), taken: RefCell::default() }
+        Self { source: Source::Outline(outline), device: None, taken: RefCell::default() }
     }
 
     /// Weights whose tensors share the numbers of `tensors`.
     pub(crate) fn of(tensors: &'a Tensors) -> Self {
-        Self { source: Source::Tensors(tensors), taken: RefCell::default() }
+        Self { source: Source::Tensors(tensors), device: None, taken: RefCell::default() }
+    }
+
+    /// The same, for a network that computes on `device`.
+    pub(crate) fn on(self, device: Device) -> Self {
+        Self { device: Some(device), ..self }
     }
 
     /// The tensors whose names begin with `prefix`, converted to `kind` as they are taken.
@@ -75,8 +83,8 @@ impl<'a> Weights<'a> {
             Source::Outline(_) => Tensor::new(),
             Source::Tensors(tensors) => {
                 let tensor = tensors.get(&key).ok_or_else(|| Problem::Missing(key.clone()))?;
-                // Shares the numbers where the kind is right already.
-                tensor.f_to_kind(kind)?
+                // Shares the numbers where place and kind are right already.
+                send_as(tensor, self.device.unwrap_or(tensor.device()), kind)?
             }
         };
         self.taken.borrow_mut().insert(key);

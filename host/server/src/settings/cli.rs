@@ -55,7 +55,10 @@ pub(crate) struct Serve {
     /// Checkpoint for requests that name none
     #[arg(long)]
     pub(crate) default_model: Option<String>,
-    /// auto, f32 or bf16
+    /// auto, cpu, cuda or cuda:N
+    #[arg(long)]
+    pub(crate) device: Option<String>,
+    /// auto, f32, bf16 or f16
     #[arg(long)]
     pub(crate) dtype: Option<String>,
     /// CPU threads for libtorch; 0 is one per core
@@ -82,6 +85,7 @@ impl Serve {
             ("plugins", &self.plugins),
             ("public_url", &self.public_url),
             ("default_model", &self.default_model),
+            ("device", &self.device),
             ("dtype", &self.dtype),
             ("threads", &self.threads),
             ("deterministic", &self.deterministic),
@@ -136,7 +140,10 @@ pub(crate) struct LocalSettings {
     /// Folder of .safetensors checkpoints [env: GESSO_MODELS]
     #[arg(long)]
     pub(crate) models: Option<String>,
-    /// auto, f32 or bf16
+    /// auto, cpu, cuda or cuda:N
+    #[arg(long)]
+    pub(crate) device: Option<String>,
+    /// auto, f32, bf16 or f16
     #[arg(long)]
     pub(crate) dtype: Option<String>,
     /// CPU threads for libtorch; 0 is one per core
@@ -149,6 +156,7 @@ impl LocalSettings {
         Serve {
             config: self.config.clone(),
             models: self.models.clone(),
+            device: self.device.clone(),
             dtype: self.dtype.clone(),
             threads: self.threads.clone(),
             ..Serve::default()

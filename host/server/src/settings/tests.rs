@@ -51,7 +51,8 @@ fn outside_a_checkout_everything_lies_in_the_users_data_folder() {
 #[test]
 fn wrong_values_say_what_would_be_right() {
     for (file, expected) in [
-        ("dtype = \"f16\"", "one of auto, f32, bf16"),
+        ("dtype = \"f64\"", "one of auto, f32, bf16, f16"),
+        ("device = \"gpu\"", "auto, cpu, cuda or cuda:"),
         ("listen = \"localhost\"", "such as 127.0.0.1:7860"),
         ("concurrent_tasks = 0", "at least 1"),
         ("admin_key = \"\"", "at least 16 characters"),

@@ -3,9 +3,10 @@
 
 use std::collections::BTreeMap;
 
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, TchError, Tensor};
 
 use super::kinds::Misfit;
+use crate::compute::send;
 
 /// What one tensor is to its module. Ordered and named as kohya-ss and LyCORIS write them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -124,6 +125,12 @@ impl Parts {
     /// Takes a tensor; `false` when the part was there already.
     pub(crate) fn insert(&mut self, part: Part, tensor: Tensor) -> bool {
         self.tensors.insert(part, tensor).is_none()
+    }
+
+    /// The same parts on a device.
+    pub(crate) fn on(&self, device: Device) -> Result<Self, TchError> {
+        let tensors = self.tensors.iter().map(|(part, tensor)| Ok((*part, send(tensor, device)?)));
+        Ok(Self { tensors: tensors.collect::<Result<_, TchError>>()?, adapter_scale: self.adapter_scale })
     }
 
     pub(crate) fn has(&self, part: Part) -> bool {

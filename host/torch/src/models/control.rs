@@ -4,6 +4,7 @@
 use tch::{Kind, TchError, Tensor};
 
 use super::layers::{Forward, resize_bilinear};
+use crate::compute::send;
 
 /// Residuals and features, each `[batch, channels, rows, columns]` of the place it is added to, or with a batch,
 /// rows or columns of 1 that stand for all. The default adds nothing.
@@ -73,7 +74,7 @@ impl Control {
             size[0] = total;
             let zeros = Tensor::f_zeros(&size, (tensor.kind(), tensor.device()))?;
             size[0] = rows.len() as i64;
-            zeros.f_index_copy(0, &index.f_to_device(tensor.device())?, &tensor.f_expand(&size, false)?)
+            zeros.f_index_copy(0, &send(&index, tensor.device())?, &tensor.f_expand(&size, false)?)
         })
     }
 

@@ -5,12 +5,13 @@ use std::path::Path;
 
 use gesso_core::pixels::{PixelFormat, Pixels};
 use gesso_picture::opencv_resize::{OpencvFilter, opencv_resize};
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
 use super::boxes::{Face, anchors, choose, decode};
 use super::retinaface::{Heads, RetinaFace};
 use super::role::FaceRole;
 use super::{IGNORED, open};
+use crate::compute::send;
 use crate::upscale::{PictureError, refuse, refuse_left_over, rgb};
 use crate::weights::Weights;
 
@@ -31,23 +32,26 @@ const EYE_DISTANCE_MIN: f32 = 5.0;
 /// The published detector (`detection_Resnet50_Final.pth`), in f32. Belongs to the thread that loaded it.
 pub struct FaceDetector {
     network: RetinaFace,
+    device: Device,
 }
 
 impl FaceDetector {
+    /// Loads it, to compute on `device`.
+    ///
     /// # Errors
     /// [`PictureError::File`] when the file is another one, is incomplete, or cannot be read.
-    pub fn load(path: &Path) -> Result<Self, PictureError> {
+    pub fn load(path: &Path, device: Device) -> Result<Self, PictureError> {
         let _guard = tch::no_grad_guard();
         let (file, prefix) = open(path, FaceRole::Detector)?;
         let load = || {
             let tensors = file.read(&prefix)?;
-            let weights = Weights::of(&tensors);
+            let weights = Weights::of(&tensors).on(device);
             let network = RetinaFace::load(&weights.scope(&prefix, Kind::Float))?;
             refuse_left_over(&tensors, weights, &IGNORED)?;
             Ok(network)
         };
         let network = load().map_err(|problem| refuse(path, FaceRole::Detector.noun(), problem))?;
-        Ok(Self { network })
+        Ok(Self { network, device })
     }
 
     /// The faces of a picture, the most certain first.
@@ -71,7 +75,8 @@ impl FaceDetector {
     /// [`PictureError::Device`].
     pub fn find(&self, picture: &Pixels, confidence: f32) -> Result<Vec<Face>, PictureError> {
         let _guard = tch::no_grad_guard();
-        let Heads { boxes, scores, landmarks } = self.network.forward(&input(picture)?)?;
+        let Heads { boxes, scores, landmarks } =
+            self.network.forward(&send(&input(picture)?, self.device)?)?;
         let scores = Vec::<f32>::try_from(scores)?;
         let boxes = Vec::<f32>::try_from(boxes.f_flatten(0, -1)?)?;
         let landmarks = Vec::<f32>::try_from(landmarks.f_flatten(0, -1)?)?;
@@ -90,7 +95,8 @@ impl FaceDetector {
     /// [`PictureError::Device`].
     pub fn heads(&self, picture: &Pixels) -> Result<[Tensor; 3], PictureError> {
         let _guard = tch::no_grad_guard();
-        let Heads { boxes, scores, landmarks } = self.network.forward(&input(picture)?)?;
+        let Heads { boxes, scores, landmarks } =
+            self.network.forward(&send(&input(picture)?, self.device)?)?;
         Ok([boxes, scores, landmarks])
     }
 }

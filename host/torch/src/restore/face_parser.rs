@@ -4,11 +4,12 @@
 use std::path::Path;
 
 use gesso_core::pixels::Pixels;
-use tch::{Kind, TchError, Tensor};
+use tch::{Device, Kind, TchError, Tensor};
 
 use super::parsenet::ParseNet;
 use super::role::FaceRole;
 use super::{IGNORED, open};
+use crate::compute::send;
 use crate::models::layers::{Forward, resize_bilinear};
 use crate::upscale::{PictureError, refuse, refuse_left_over, rgb, to_tensor};
 use crate::weights::Weights;
@@ -29,23 +30,26 @@ const PICTURE_ONLY: &str = "out_img_conv.";
 /// The published parser (`parsing_parsenet.pth`), in f32. Belongs to the thread that loaded it.
 pub struct FaceParser {
     network: ParseNet,
+    device: Device,
 }
 
 impl FaceParser {
+    /// Loads it, to compute on `device`.
+    ///
     /// # Errors
     /// [`PictureError::File`] when the file is another one, is incomplete, or cannot be read.
-    pub fn load(path: &Path) -> Result<Self, PictureError> {
+    pub fn load(path: &Path, device: Device) -> Result<Self, PictureError> {
         let _guard = tch::no_grad_guard();
         let (file, prefix) = open(path, FaceRole::Parser)?;
         let load = || {
             let tensors = file.read(&prefix)?;
-            let weights = Weights::of(&tensors);
+            let weights = Weights::of(&tensors).on(device);
             let network = ParseNet::load(&weights.scope(&prefix, Kind::Float))?;
             refuse_left_over(&tensors, weights, &[IGNORED[0], PICTURE_ONLY])?;
             Ok(network)
         };
         let network = load().map_err(|problem| refuse(path, FaceRole::Parser.noun(), problem))?;
-        Ok(Self { network })
+        Ok(Self { network, device })
     }
 
     /// `[1, 3, rows, columns]` faces in -1..1, red first, sides multiples of 16 from 32, to
@@ -57,10 +61,11 @@ impl FaceParser {
     /// How much of each pixel of an aligned square face is pasted, 0..=1, row by row.
     pub(crate) fn mask(&self, face: &Pixels) -> Result<Vec<f64>, PictureError> {
         let _guard = tch::no_grad_guard();
-        let x = to_tensor(&rgb(face), face.width, face.height)?;
+        let x = send(&to_tensor(&rgb(face), face.width, face.height)?, self.device)?;
         let x = resize_bilinear(&x, SIDE, SIDE)?.f_mul_scalar(2.0)?.f_sub_scalar(1.0)?;
         let parts = self.forward(&x)?.f_argmax(1, false)?;
-        let mask = Tensor::f_from_slice(&PASTED)?.f_index_select(0, &parts.f_flatten(0, -1)?)?;
+        let mask = send(&Tensor::f_from_slice(&PASTED)?, self.device)?
+            .f_index_select(0, &parts.f_flatten(0, -1)?)?;
         let mask = soften(&mask.f_reshape([1, 1, SIDE, SIDE])?)?;
         let mask = resize_bilinear(&mask, face.height.into(), face.width.into())?;
         Ok(Vec::try_from(mask.f_flatten(0, -1)?)?)
@@ -72,7 +77,7 @@ fn soften(mask: &Tensor) -> Forward {
     let bell: Vec<f64> =
         (-BELL_REACH..=BELL_REACH).map(|at| (-0.5 * (at as f64 / BELL_SIGMA).powi(2)).exp()).collect();
     let total: f64 = bell.iter().sum();
-    let bell = Tensor::f_from_slice(&bell)?.f_div_scalar(total)?;
+    let bell = send(&Tensor::f_from_slice(&bell)?, mask.device())?.f_div_scalar(total)?;
     let (along, down) = (bell.f_reshape([1, 1, 1, -1])?, bell.f_reshape([1, 1, -1, 1])?);
     let mut x = mask.shallow_clone();
     for _ in 0..2 {

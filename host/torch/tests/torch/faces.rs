@@ -29,11 +29,11 @@ static FILES: LazyLock<(tempfile::TempDir, [PathBuf; 2])> = LazyLock::new(|| {
 });
 
 fn detector() -> FaceDetector {
-    FaceDetector::load(&FILES.1[0]).unwrap()
+    FaceDetector::load(&FILES.1[0], tch::Device::Cpu).unwrap()
 }
 
 fn parser() -> FaceParser {
-    FaceParser::load(&FILES.1[1]).unwrap()
+    FaceParser::load(&FILES.1[1], tch::Device::Cpu).unwrap()
 }
 
 fn picture() -> Pixels {
@@ -159,7 +159,7 @@ fn files_are_told_apart_by_what_is_in_them() {
         let (_folder, path) = draw(&recipes(&restorers)[case]).write();
         assert_eq!(FaceRole::of(&path).unwrap(), role);
     }
-    let why = FaceDetector::load(parser).err().unwrap().to_string();
+    let why = FaceDetector::load(parser, tch::Device::Cpu).err().unwrap().to_string();
     assert!(why.contains("use detection_Resnet50_Final.pth"), "{why}");
     assert!(FaceRole::of(&fixture("compact_x4.pth")).is_err());
 }
@@ -172,10 +172,10 @@ fn the_trainers_prefix_and_counters_are_seen_through() {
     let counter = Tensor::zeros([1], (Kind::Int64, tch::Device::Cpu));
     archive.insert("module.body.0.conv1.norm.norm.num_batches_tracked", Dtype::I64, &counter);
     let (_folder, path) = archive.write();
-    assert!(FaceParser::load(&path).is_ok());
+    assert!(FaceParser::load(&path, tch::Device::Cpu).is_ok());
 
     archive.tensors.remove("module.body.9.conv2.norm.norm.running_var");
     let (_folder, path) = archive.write();
-    let why = FaceParser::load(&path).err().unwrap().to_string();
+    let why = FaceParser::load(&path, tch::Device::Cpu).err().unwrap().to_string();
     assert!(why.contains("body.9.conv2.norm.norm.running_var is missing") && why.contains("fetch"), "{why}");
 }

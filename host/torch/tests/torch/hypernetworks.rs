@@ -8,7 +8,7 @@ use crate::support::{Archive, fixture, relative_error};
 const STRENGTH: f64 = 0.7;
 
 fn load(name: &str) -> Result<Hypernetwork, HypernetworkError> {
-    Hypernetwork::load(&fixture("hypernetworks").join(format!("{name}.pt")))
+    Hypernetwork::load(&fixture("hypernetworks").join(format!("{name}.pt")), tch::Device::Cpu)
 }
 
 fn results() -> Archive {
@@ -67,8 +67,8 @@ fn the_context_keeps_its_kind() {
 
 #[test]
 fn files_that_hold_something_else_are_refused() {
-    let error = Hypernetwork::load(&fixture("embeddings/webui.pt")).unwrap_err();
+    let error = Hypernetwork::load(&fixture("embeddings/webui.pt"), tch::Device::Cpu).unwrap_err();
     assert!(matches!(error, HypernetworkError::Missing(_)), "{error}");
-    let error = Hypernetwork::load(&fixture("embeddings/params.safetensors")).unwrap_err();
+    let error = Hypernetwork::load(&fixture("embeddings/params.safetensors"), tch::Device::Cpu).unwrap_err();
     assert!(matches!(error, HypernetworkError::Unreadable(_)), "{error}");
 }

@@ -17,7 +17,7 @@ fn goldens() -> Archive {
 
 fn load(archive: &Archive) -> Result<Restorer, PictureError> {
     let (_folder, path) = archive.write();
-    Restorer::load(&path)
+    Restorer::load(&path, tch::Device::Cpu)
 }
 
 fn face(goldens: &Archive, case: &str) -> Pixels {

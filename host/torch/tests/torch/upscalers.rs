@@ -25,7 +25,7 @@ fn weights(goldens: &Archive, case: &str) -> Archive {
 
 fn load(archive: &Archive, kind: Kind) -> Result<Upscaler, PictureError> {
     let (_folder, path) = archive.write();
-    Upscaler::load(&path, kind, ChannelOrder::default())
+    Upscaler::load(&path, tch::Device::Cpu, kind, ChannelOrder::default())
 }
 
 fn picture(goldens: &Archive, name: &str) -> Pixels {
@@ -91,7 +91,7 @@ fn every_network_equals_spandrels_at_every_scale() {
     assert_eq!(recipes.len(), 12);
     for (case, recipe) in &recipes {
         let (_folder, path) = draw(recipe).write();
-        let upscaler = Upscaler::load(&path, Kind::Float, ChannelOrder::Rgb).unwrap();
+        let upscaler = Upscaler::load(&path, tch::Device::Cpu, Kind::Float, ChannelOrder::Rgb).unwrap();
         assert_eq!(Upscaler::scale_of(&path).unwrap(), upscaler.scale());
         let mut pictures = 0;
         while goldens.tensors.contains_key(&format!("{case}.{pictures}.picture")) {
@@ -142,7 +142,7 @@ fn the_order_of_colours_reaches_the_network() {
     let (_folder, path) = weights(&goldens, "esrgan_x4").write();
     let source = picture(&goldens, "esrgan_x4.0");
     let draw = |order| {
-        let upscaler = Upscaler::load(&path, Kind::Float, order).unwrap();
+        let upscaler = Upscaler::load(&path, tch::Device::Cpu, Kind::Float, order).unwrap();
         (upscaler.upscale(&source, Tiling::WHOLE, &|| false).unwrap(), upscaler)
     };
     let (red_first, upscaler) = draw(ChannelOrder::Rgb);
@@ -189,7 +189,7 @@ fn a_published_pth_file_draws_what_the_same_weights_in_safetensors_do() {
     let x = tensor(&picture(&goldens, "compact_x4.0"));
     let path = fixture("compact_x4.pth");
     assert_eq!(Upscaler::scale_of(&path).unwrap(), 4);
-    let pth = Upscaler::load(&path, Kind::Float, ChannelOrder::Rgb).unwrap();
+    let pth = Upscaler::load(&path, tch::Device::Cpu, Kind::Float, ChannelOrder::Rgb).unwrap();
     let want = load(&weights(&goldens, "compact_x4"), Kind::Float).unwrap().forward(&x).unwrap();
     assert!(pth.forward(&x).unwrap().equal(&want));
 }
@@ -287,7 +287,7 @@ fn refused(change: impl FnOnce(&mut Archive)) -> String {
     let mut archive = respell(&weights(&goldens(), "esrgan_x4"), new);
     change(&mut archive);
     let (_folder, path) = archive.write();
-    match Upscaler::load(&path, Kind::Float, ChannelOrder::default()) {
+    match Upscaler::load(&path, tch::Device::Cpu, Kind::Float, ChannelOrder::default()) {
         Err(PictureError::File { path: named, why }) if named == path => why,
         Err(other) => panic!("{other}"),
         Ok(_) => panic!("the file was taken"),
@@ -309,6 +309,7 @@ fn bad_files_are_refused_with_the_key_and_a_remedy() {
         why.contains("it is a SwinIR upscaler, which is not supported") && why.contains("use an ESRGAN"),
         "{why}"
     );
-    let absent = Upscaler::load(Path::new("/absent/x.safetensors"), Kind::Float, ChannelOrder::Rgb);
+    let absent =
+        Upscaler::load(Path::new("/absent/x.safetensors"), tch::Device::Cpu, Kind::Float, ChannelOrder::Rgb);
     assert!(matches!(absent, Err(PictureError::File { why, .. }) if why.contains("cannot be read")));
 }

@@ -1,0 +1,42 @@
+//! How much of a device's memory a pass computes in, beside the models: what the models must leave free. An estimate from
+//! the shapes of Stable Diffusion 1.x; where it is too low, running out of memory is handled on its own.
+
+use crate::compute::Compute;
+use crate::pass::PIXELS_PER_LATENT;
+
+/// Channels at the UNet's and at the VAE's full size.
+const UNET_CHANNELS: u64 = 320;
+const VAE_CHANNELS: u64 = 128;
+/// What lives at once, in tensors of those channels at full size. The UNet: skips of all levels (5), and a feed-forward
+/// with both halves of its gate beside its block's input, norm and result (27). The VAE: the block behind the last
+/// doubling, which reads twice the channels, with its norm, its activation and a convolution's workspace (8).
+const UNET_TENSORS: u64 = 32;
+const VAE_TENSORS: u64 = 8;
+/// Rows of one picture in a UNet call: with and without the prompt.
+const ROWS: u64 = 2;
+
+/// Bytes for `pictures` of `width` x `height` pixels that are drawn together and decoded one by one.
+pub(crate) fn bytes(width: u32, height: u32, pictures: u32, compute: Compute) -> u64 {
+    let pixels = u64::from(width) * u64::from(height);
+    let places = pixels / u64::from(PIXELS_PER_LATENT * PIXELS_PER_LATENT);
+    let [unet, vae] = [compute.unet, compute.vae].map(|kind| kind.elt_size_in_bytes() as u64);
+    let steps = places * UNET_CHANNELS * UNET_TENSORS * ROWS * u64::from(pictures) * unet;
+    // A VAE that overflows half precision runs in f32.
+    let decode = pixels * VAE_CHANNELS * VAE_TENSORS * vae.max(4);
+    steps.max(decode)
+}
+
+#[cfg(test)]
+mod tests {
+    use tch::Kind;
+
+    use super::*;
+
+    #[test]
+    fn one_picture_is_bound_by_its_decoding_and_many_by_their_steps() {
+        let compute = Compute { unet: Kind::Half, vae: Kind::Half, ..Kind::Half.into() };
+        assert_eq!(bytes(512, 512, 1, compute), 1 << 30);
+        assert_eq!(bytes(512, 512, 8, compute), 5 << 28);
+        assert_eq!(bytes(1024, 512, 1, compute), 2 << 30);
+    }
+}
