@@ -31,14 +31,14 @@ pub(crate) fn command(options: &Options) -> Result<()> {
     setup::stages(&paths, &mut stages)?;
     let (packages, folder) = parity::reference(&paths, &mut stages)?;
     // The profile of every other build: what is timed runs in libtorch.
-    let example = ["--package", "gesso-torch", "--example", "bench_engine"];
+    let example = ["--package", "gesso-torch", "--example", parity::EXAMPLE];
     stages.run("build", "seconds after a build of the server", || {
         run(cargo(&paths.root).arg("build").args(example))
     })?;
     stages.run("timing", "about 10 min; leave the machine alone", || {
         let mut python = Command::new("python3");
         python.arg(paths.root.join("host/torch/tests/fixtures/bench_engine.py")).arg(&folder);
-        python.arg(paths.root.join("target/debug/examples/bench_engine")).arg(&folder);
+        python.arg(paths.root.join("target/debug/examples").join(parity::EXAMPLE)).arg("bench").arg(&folder);
         python.env("PYTHONPATH", packages).env("PYTHONDONTWRITEBYTECODE", "1");
         run(python.env("LD_LIBRARY_PATH", paths.root.join(".gesso/libtorch/lib")))
     })?;

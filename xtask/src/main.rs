@@ -11,6 +11,7 @@ mod bench;
 mod build_plugins;
 mod client_test;
 mod demo;
+mod gpu_check;
 mod guest_toolchain;
 mod libtorch;
 mod lint;
@@ -53,6 +54,7 @@ enum Command {
     WitFreeze(wit_freeze::Options),
     Parity(parity::Options),
     Bench(bench::Options),
+    GpuCheck(gpu_check::Options),
 }
 
 fn main() -> std::process::ExitCode {
@@ -66,6 +68,7 @@ fn main() -> std::process::ExitCode {
         Command::WitFreeze(options) => wit_freeze::command(&options),
         Command::Parity(options) => parity::command(&options),
         Command::Bench(options) => bench::command(&options),
+        Command::GpuCheck(options) => gpu_check::command(&options),
     };
     match result {
         Ok(()) => std::process::ExitCode::SUCCESS,

@@ -21,6 +21,8 @@ pub(crate) struct Options {
     full: bool,
 }
 
+/// Our side, an example of the torch crate.
+pub(crate) const EXAMPLE: &str = "beside_diffusers";
 /// Packages 5 GB, twice while pip unpacks them, and the weights.
 const ROOM_BYTES: u64 = 20_000_000_000;
 
@@ -60,6 +62,8 @@ fn full(paths: &Paths, stages: &mut Stages) -> Result<()> {
     let (_, folder) = reference(paths, stages)?;
     stages.run("comparison", "about 4 min after the build", || {
         let mut example = cargo(&paths.root);
-        run(example.args(["run", "--package", "gesso-torch", "--example", "parity_full", "--"]).arg(&folder))
+        run(example
+            .args(["run", "--package", "gesso-torch", "--example", EXAMPLE, "--", "parity"])
+            .arg(&folder))
     })
 }

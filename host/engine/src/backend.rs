@@ -144,6 +144,9 @@ pub enum BackendError {
         "the picture turned into NaN at step {step}; try another sampler, a lower CFG scale, or --dtype f32"
     )]
     NotANumber { step: u32 },
+    /// At start-up alone.
+    #[error("{0}")]
+    NoDevice(String),
     #[error("the job was cancelled")]
     Cancelled,
     #[error("libtorch failed: {0}")]

@@ -43,9 +43,9 @@ impl Default for EngineSettings {
 /// Why no engine came up.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    #[error("the device thread could not be started: {0}")]
+    #[error("the device thread could not be started")]
     Thread(#[from] std::io::Error),
-    #[error("the device could not be opened: {0}")]
+    #[error("the device could not be opened")]
     Backend(#[from] BackendError),
     #[error("the device thread ended while opening the device")]
     Died,

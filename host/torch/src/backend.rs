@@ -79,7 +79,7 @@ impl TorchBackend {
     /// [`BackendError::Device`] when libtorch cannot compute at all.
     pub fn open(settings: TorchSettings) -> Result<Self, BackendError> {
         device::set_threads(settings.threads);
-        let compute = device::compute(settings.device, settings.dtype)?;
+        let compute = settings.device.compute(settings.dtype)?;
         let bounds = Bounds {
             models: settings.resident_models,
             host_bytes: match settings.resident_bytes_max {

@@ -67,21 +67,23 @@ pub(crate) fn set_threads(threads: usize) {
     }
 }
 
-/// What the choices come to on this machine.
-///
-/// # Errors
-/// [`BackendError::Device`] for a device that is not there, with what is missing.
-pub(crate) fn compute(device: DeviceChoice, dtype: DtypeChoice) -> Result<Compute, BackendError> {
-    let device = find(device)?;
-    let unet = match dtype {
-        DtypeChoice::F32 => Kind::Float,
-        DtypeChoice::Bf16 => Kind::BFloat16,
-        DtypeChoice::F16 => Kind::Half,
-        DtypeChoice::Auto if device.is_cuda() => Kind::Half,
-        DtypeChoice::Auto => faster_on_processor().map_err(device_error)?,
-    };
-    let vae = if unet == Kind::Half { Kind::Half } else { Kind::Float };
-    Ok(Compute { device, unet, vae })
+impl DeviceChoice {
+    /// What the choices come to on this machine.
+    ///
+    /// # Errors
+    /// [`BackendError::NoDevice`] for a device that is not there, with what is missing.
+    pub fn compute(self, dtype: DtypeChoice) -> Result<Compute, BackendError> {
+        let device = find(self)?;
+        let unet = match dtype {
+            DtypeChoice::F32 => Kind::Float,
+            DtypeChoice::Bf16 => Kind::BFloat16,
+            DtypeChoice::F16 => Kind::Half,
+            DtypeChoice::Auto if device.is_cuda() => Kind::Half,
+            DtypeChoice::Auto => faster_on_processor().map_err(device_error)?,
+        };
+        let vae = if unet == Kind::Half { Kind::Half } else { Kind::Float };
+        Ok(Compute { device, unet, vae })
+    }
 }
 
 fn find(choice: DeviceChoice) -> Result<Device, BackendError> {
@@ -92,11 +94,11 @@ fn find(choice: DeviceChoice) -> Result<Device, BackendError> {
     let count = usize::try_from(Cuda::device_count()).unwrap_or(0);
     match (choice, loaded) {
         (DeviceChoice::Cuda(number), _) if number < count => Ok(Device::Cuda(number)),
-        (DeviceChoice::Cuda(number), Ok(())) => Err(BackendError::Device(format!(
+        (DeviceChoice::Cuda(number), Ok(())) => Err(BackendError::NoDevice(format!(
             "device cuda:{number} was asked for, and libtorch finds {count}; look whether nvidia-smi lists it, or \
              choose another with --device"
         ))),
-        (DeviceChoice::Cuda(_), Err(why)) => Err(BackendError::Device(format!(
+        (DeviceChoice::Cuda(_), Err(why)) => Err(BackendError::NoDevice(format!(
             "a CUDA device was asked for, and libtorch's CUDA kernels cannot be loaded ({why}); put the torch/lib \
              folder of PyTorch 2.11.0 on LD_LIBRARY_PATH, or start with --device cpu"
         ))),
@@ -182,7 +184,7 @@ mod tests {
             (DtypeChoice::Bf16, Kind::BFloat16, Kind::Float),
             (DtypeChoice::F16, Kind::Half, Kind::Half),
         ] {
-            assert_eq!(compute(DeviceChoice::Cpu, dtype), Ok(Compute { device: Device::Cpu, unet, vae }));
+            assert_eq!(DeviceChoice::Cpu.compute(dtype), Ok(Compute { device: Device::Cpu, unet, vae }));
         }
     }
 
@@ -203,7 +205,7 @@ mod tests {
 
     #[test]
     fn a_device_that_is_not_there_is_said_with_a_remedy() {
-        let error = compute(DeviceChoice::Cuda(99), DtypeChoice::F32).unwrap_err().to_string();
+        let error = DeviceChoice::Cuda(99).compute(DtypeChoice::F32).unwrap_err().to_string();
         assert!(error.contains("--device"), "{error}");
     }
 }

@@ -1,0 +1,84 @@
+//! The engine with a model on a device, as the server has it.
+
+use std::error::Error;
+use std::path::Path;
+use std::sync::Arc;
+
+use gesso_core::pixels::Pixels;
+use gesso_core::request::GenerateRequest;
+use gesso_engine::backend::ModelFile;
+use gesso_engine::clock::MonotonicClock;
+use gesso_engine::{CancelFlag, Drawing, Engine, EngineHandle, EngineSettings, JobSpec, Work};
+use gesso_torch::{DeviceChoice, DtypeChoice, TorchBackend, TorchSettings};
+
+pub(crate) struct Drawer {
+    model: Arc<ModelFile>,
+    handle: EngineHandle,
+    _engine: Engine,
+}
+
+/// How several pictures are asked for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum How {
+    /// Jobs that come at once.
+    Together,
+    /// Jobs, each when the one before it is done.
+    Apart,
+    /// One job.
+    Batch,
+}
+
+impl Drawer {
+    pub(crate) fn start(
+        device: DeviceChoice,
+        dtype: DtypeChoice,
+        model: &Path,
+    ) -> Result<Self, Box<dyn Error>> {
+        let settings = TorchSettings { device, dtype, ..TorchSettings::default() };
+        let clock = Arc::new(MonotonicClock::default());
+        let open = Box::new(move || TorchBackend::open(settings));
+        let (engine, handle) = Engine::start(EngineSettings::default(), clock, open)?;
+        let model = ModelFile { name: "random".into(), path: model.to_owned(), version: String::new() };
+        Ok(Self { model: Arc::new(model), handle, _engine: engine })
+    }
+
+    /// Draws `count` pictures of `side` pixels.
+    pub(crate) fn draw(
+        &self,
+        side: u32,
+        steps: u32,
+        count: u32,
+        how: How,
+    ) -> Result<Vec<Pixels>, Box<dyn Error>> {
+        let submit = |seed, batch_size| {
+            let request = GenerateRequest {
+                prompt: "a lighthouse at dusk".into(),
+                width: side,
+                height: side,
+                steps,
+                seed,
+                batch_size,
+                ..GenerateRequest::default()
+            };
+            let work = Work::Draw(Box::new(Drawing::new(request, self.model.clone())));
+            self.handle.submit(JobSpec { work, priority: 0, cancel: CancelFlag::default() })
+        };
+        let seeds = 0..u64::from(count);
+        let mut done = Vec::new();
+        match how {
+            How::Batch => done.push(submit(0, count)?.blocking_finish()?),
+            How::Apart => {
+                for seed in seeds {
+                    done.push(submit(seed, 1)?.blocking_finish()?);
+                }
+            }
+            How::Together => {
+                let jobs = seeds.map(|seed| submit(seed, 1)).collect::<Result<Vec<_>, _>>()?;
+                for job in jobs {
+                    done.push(job.blocking_finish()?);
+                }
+            }
+        }
+        Ok(done.into_iter().flatten().collect())
+    }
+}
