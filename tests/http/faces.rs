@@ -149,6 +149,14 @@ fn a_drawing_restores_faces_with_what_there_is() {
     assert!(infotext.contains("Seed: 1, Face restoration: GFPGAN, Size: 64x64"), "{infotext}");
     assert_eq!(colour(&pixels(&reply["images"][0]), 32, 32), [204, 102, 51]);
 
+    let mut chosen = body.clone();
+    chosen["override_settings"] = json!({"face_restoration_model": "CodeFormer"});
+    let found = problems(&server, "/sdapi/v1/txt2img", &chosen);
+    assert!(found[0].1.contains("put codeformer.pth into"), "one that is chosen is not replaced: {found:?}");
+    chosen["override_settings"] = json!({"face_restoration_model": "None"});
+    let reply = server.post("/sdapi/v1/txt2img", &chosen).ok();
+    assert!(!reply["info"].as_str().unwrap().contains("Face restoration"));
+
     std::fs::remove_file(models.path().join("GFPGAN/GFPGANv1.4.safetensors")).unwrap();
     let found = problems(&server, "/sdapi/v1/txt2img", &body);
     assert!(found[0].0 == "restore_faces" && found[0].1.contains("put codeformer.pth into"), "{found:?}");

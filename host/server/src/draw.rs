@@ -18,6 +18,7 @@ use crate::catalogue::{Checkpoint, ModelFacts};
 use crate::controls::{self, Controls};
 use crate::error::AppError;
 use crate::faces::DrawnFaces;
+use crate::http::wire::faces::FacesWanted;
 use crate::http::wire::styles::Styling;
 use crate::http::wire::{generate, img2img, info};
 use crate::png_file;
@@ -97,6 +98,7 @@ async fn prepare(
 ) -> Result<Prepared, AppError> {
     let (catalogue, limits) = (app.catalogue.clone(), app.source_limits());
     let (body, request) = (body.clone(), request.clone());
+    let wanted_faces = FacesWanted::read(&body).map_err(AppError::Invalid)?;
     // The blocking pool: folders, hashes, codecs.
     blocking(move || {
         let checkpoint = catalogue.checkpoint(request.model.as_deref())?;
@@ -107,7 +109,7 @@ async fn prepare(
             settings.map(|settings| Sources::read(&body, &request, settings, limits)).transpose()?;
         let crop = sources.as_ref().and_then(Sources::crop);
         let control = controls::read(&catalogue, &body, &request, limits.decode, crop, &mut found)?;
-        let faces = DrawnFaces::find(&catalogue, DrawnFaces::are_wanted(&body))?;
+        let faces = DrawnFaces::find(&catalogue, wanted_faces)?;
         Ok(Prepared { checkpoint, facts, found, control, sources, faces })
     })
     .await?
@@ -155,6 +157,7 @@ async fn store(
         inversion_hashes: &found.inversion_hashes,
         control: &control.units,
         face_restoration: faces.as_ref().map(DrawnFaces::name),
+        face_fidelity: faces.as_ref().and_then(DrawnFaces::fidelity),
         version: VERSION,
     };
     let infotexts: Vec<String> =

@@ -8,20 +8,15 @@ use gesso_core::pixels::Pixels;
 use gesso_engine::backend::{FaceRestorer, ModelFile};
 use gesso_engine::{CancelFlag, FaceRestoration, JobSpec, Work};
 use gesso_torch::FaceRole;
-use serde_json::{Map, Value};
 
 use crate::app::App;
 use crate::catalogue::{Catalogue, CatalogueError, Found, Kind};
 use crate::draw::{engine_failed, engine_refused};
 use crate::error::AppError;
 use crate::http::wire::extras::Restorer;
+use crate::http::wire::faces::{FIDELITY, FIELD, FacesWanted};
 use crate::http::wire::fields::FieldProblem;
 use crate::running::RunningGuard;
-
-/// The field of a drawing that asks for restored faces.
-const FIELD: &str = "restore_faces";
-/// CodeFormer's fidelity for drawings, web UIs' default.
-const FIDELITY: f64 = 0.5;
 
 /// The files that are there. Where several do the same, the last by name is taken: the newest version.
 #[derive(Debug)]
@@ -103,22 +98,21 @@ pub(crate) struct DrawnFaces {
 }
 
 impl DrawnFaces {
-    /// Whether a drawing's body asks for them.
-    pub(crate) fn are_wanted(body: &Map<String, Value>) -> bool {
-        body.get(FIELD) == Some(&Value::Bool(true))
+    /// `None` where they are not wanted. Where the restorer is not chosen it is CodeFormer, as in web UIs, or GFPGAN where
+    /// only that is there. Reads the heads of files: call it where blocking is allowed.
+    pub(crate) fn find(catalogue: &Catalogue, wanted: Option<FacesWanted>) -> Result<Option<Self>, AppError> {
+        let Some(wanted) = wanted else { return Ok(None) };
+        let installed = Installed::read(catalogue)?;
+        let there = || Restorer::ALL.into_iter().find(|restorer| installed.has(*restorer));
+        let restorer = wanted.restorer.or_else(there).unwrap_or(Restorer::CodeFormer);
+        let by = installed.restorer(catalogue, restorer, wanted.fidelity, FIELD)?;
+        Ok(Some(Self { restorer, by }))
     }
 
-    /// `None` where they are not wanted. CodeFormer, as web UIs have it unless told otherwise, or GFPGAN
-    /// where only that is there. Reads the heads of files: call it where blocking is allowed.
-    pub(crate) fn find(catalogue: &Catalogue, are_wanted: bool) -> Result<Option<Self>, AppError> {
-        if !are_wanted {
-            return Ok(None);
-        }
-        let installed = Installed::read(catalogue)?;
-        let there = Restorer::ALL.into_iter().find(|restorer| installed.has(*restorer));
-        let restorer = there.unwrap_or(Restorer::CodeFormer);
-        let by = installed.restorer(catalogue, restorer, FIDELITY, FIELD)?;
-        Ok(Some(Self { restorer, by }))
+    /// For infotexts: the fidelity, where it acts and is not what a text without it means.
+    pub(crate) fn fidelity(&self) -> Option<f64> {
+        let acts = self.restorer == Restorer::CodeFormer && self.by.fidelity != FIDELITY;
+        acts.then_some(self.by.fidelity)
     }
 
     /// For infotexts.

@@ -10,6 +10,7 @@ use crate::app::App;
 use crate::blocking::blocking;
 use crate::error::AppError;
 use crate::faces::DrawnFaces;
+use crate::http::wire::faces::FacesWanted;
 use crate::http::wire::generate::{self, Drawing};
 use crate::http::wire::{control, styles};
 
@@ -39,11 +40,12 @@ pub(crate) async fn submit(
     let request =
         generate::to_request(drawing, &body, &app.defaults, &app.limits).map_err(AppError::Invalid)?;
     check_scripts(app, &body)?;
-    let (catalogue, restores) = (app.catalogue.clone(), DrawnFaces::are_wanted(&body));
+    let catalogue = app.catalogue.clone();
+    let wanted_faces = FacesWanted::read(&body).map_err(AppError::Invalid)?;
     // The blocking pool: folders and the heads of files.
     blocking(move || {
         catalogue.checkpoint(request.model.as_deref())?;
-        DrawnFaces::find(&catalogue, restores).map(drop)
+        DrawnFaces::find(&catalogue, wanted_faces).map(drop)
     })
     .await??;
 

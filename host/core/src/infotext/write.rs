@@ -27,6 +27,8 @@ pub struct DrawnWith<'a> {
     pub control: &'a [ControlUnit],
     /// The network that restored the faces.
     pub face_restoration: Option<&'a str>,
+    /// CodeFormer's fidelity, where it is not what an infotext without it means.
+    pub face_fidelity: Option<f64>,
     /// Names the program.
     pub version: &'a str,
 }
@@ -61,6 +63,7 @@ pub fn of(request: &GenerateRequest, image: u32, with: &DrawnWith<'_>) -> String
         .optional_field("Image CFG scale", edited.map(|img2img| img2img.image_cfg_scale))
         .field("Seed", seed)
         .optional_field("Face restoration", with.face_restoration)
+        .optional_field("CodeFormer weight", with.face_fidelity)
         .field("Size", format!("{}x{}", request.width, request.height))
         .optional_field("Model hash", is_given(with.model_hash).then_some(with.model_hash))
         .optional_field("Model", is_given(with.model_name).then_some(with.model_name))

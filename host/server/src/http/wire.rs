@@ -2,6 +2,7 @@
 
 pub(crate) mod control;
 pub(crate) mod extras;
+pub(crate) mod faces;
 pub(crate) mod fields;
 pub(crate) mod generate;
 pub(crate) mod img2img;

@@ -43,6 +43,8 @@ const SIZES: &[(&str, [&str; 2])] = &[
 /// Fields of the text that are options of the web UI.
 const OPTIONS: &[(&str, &str)] = &[
     ("Clip skip", "CLIP_stop_at_last_layers"),
+    ("Face restoration", "face_restoration_model"),
+    ("CodeFormer weight", "code_former_weight"),
     ("ENSD", "eta_noise_seed_delta"),
     ("RNG", "randn_source"),
     ("VAE", "sd_vae"),

@@ -45,6 +45,8 @@ const KNOWN: &[&str] = &[
     "img2img_fix_steps",
     "img2img_color_correction",
     "inpainting_mask_weight",
+    "face_restoration_model",
+    "code_former_weight",
 ];
 
 /// Options that clients send and that change nothing here: what they ask for is so already, or belongs to saving files
@@ -118,7 +120,12 @@ impl<'a> Overrides<'a> {
         read
     }
 
-    fn choice<T: Copy>(&self, name: &str, known: &[(&str, T)], problems: &mut Problems) -> Option<T> {
+    pub(super) fn choice<T: Copy>(
+        &self,
+        name: &str,
+        known: &[(&str, T)],
+        problems: &mut Problems,
+    ) -> Option<T> {
         let text = self.text(name, problems)?;
         let found = known.iter().find(|(label, _)| label.eq_ignore_ascii_case(text));
         if found.is_none() {
@@ -213,6 +220,6 @@ fn is_known(name: &str) -> bool {
     KNOWN.contains(&name) || HARMLESS.contains(&name)
 }
 
-fn refuse(problems: &mut Problems, name: &str, expected: &str) {
+pub(super) fn refuse(problems: &mut Problems, name: &str, expected: &str) {
     problems.add("override_settings", format!("override_settings.{name} must be {expected}"));
 }
