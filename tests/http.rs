@@ -1,6 +1,8 @@
-//! The HTTP surface against the real binary, the real checkpoint and no plugins. Files mirror the dialects.
+//! The HTTP surface against the real binary, the real checkpoint and no plugins but
+//! those that make ControlNet's maps. Files mirror the dialects.
 
 mod bad_input;
+mod controlnet;
 mod deterministic;
 mod drawing;
 mod extras;

@@ -25,3 +25,18 @@ pub mod http_extension {
         },
     });
 }
+
+pub mod annotator {
+    wit_bindgen::generate!({
+        path: ["../wit/gesso-plugin-0.1.0", "../wit/gesso-plugin-0.2.0"],
+        world: "gesso:plugin/annotator@0.2.0",
+        generate_all,
+        pub_export_macro: true,
+        export_macro_name: "export_annotator",
+        with: {
+            "gesso:plugin/call@0.1.0": crate::bindings::request_hook::gesso::plugin::call,
+            "gesso:plugin/images@0.1.0": crate::bindings::request_hook::gesso::plugin::images,
+            "gesso:plugin/types@0.1.0": crate::bindings::request_hook::gesso::plugin::types,
+        },
+    });
+}

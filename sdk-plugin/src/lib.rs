@@ -27,6 +27,7 @@
 //! Whatever asks the host something ([`call`], [`folders`], [`Image`]) works inside a host only: on a native target
 //! it panics. Keep what is worth testing in functions that do not ask.
 
+mod annotator;
 mod bindings;
 pub mod call;
 mod fault;
@@ -38,6 +39,7 @@ mod params;
 mod random;
 mod request_hook;
 
+pub use annotator::{Annotation, Annotator};
 pub use fault::Fault;
 pub use http::HttpExtension;
 pub use image::{Image, ImageDesc, PixelFormat};
@@ -51,7 +53,8 @@ pub use serde_json;
 /// What the register macros expand to; no part of the SDK's promise.
 #[doc(hidden)]
 pub mod __private {
-    pub use crate::bindings::{http_extension, request_hook};
+    pub use crate::annotator::Adapter as AnnotatorAdapter;
+    pub use crate::bindings::{annotator, http_extension, request_hook};
     pub use crate::http::Adapter as HttpExtensionAdapter;
     pub use crate::manifest::is_json_object;
     pub use crate::request_hook::Adapter as RequestHookAdapter;

@@ -295,7 +295,7 @@ fn inpainting_and_editing_checkpoints_are_told_apart_and_their_pictures_draw_the
 }
 
 /// A light T2I-Adapter for the demo checkpoint.
-fn write_adapter(path: &Path) {
+pub(super) fn write_adapter(path: &Path) {
     let mut tensors: Vec<(String, Vec<usize>)> = Vec::new();
     // Eight by eight pixels of three colours become channels.
     let mut inputs = 192;

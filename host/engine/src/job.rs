@@ -100,8 +100,10 @@ pub struct LoraUse {
 pub struct ControlUse {
     pub file: Arc<ModelFile>,
     pub unit: ControlUnit,
-    /// The control map at the pass's size.
+    /// The control map at the pass's size, RGB.
     pub hint: Arc<Pixels>,
+    /// Where the map is hidden from the network, white: what inpainting networks make up.
+    pub hidden: Option<Arc<Pixels>>,
     /// Where it acts: white is everywhere.
     pub region: Option<Arc<Pixels>>,
 }

@@ -80,7 +80,7 @@ fn dot(row: [i32; 3], vector: [i32; 3]) -> i32 {
     row.iter().zip(vector).map(|(a, b)| a * b).sum()
 }
 
-pub(crate) fn from_rgb(rgb: [u8; 3]) -> [u8; 3] {
+pub fn from_rgb(rgb: [u8; 3]) -> [u8; 3] {
     let tables = &*TABLES;
     let light = rgb.map(|level| tables.light[usize::from(level)]);
     let [x, y, z] = tables.to_xyz.map(|row| {
@@ -102,7 +102,7 @@ fn cubed(root: i32) -> i32 {
     }
 }
 
-pub(crate) fn to_rgb([lightness, a, b]: [u8; 3]) -> [u8; 3] {
+pub fn to_rgb([lightness, a, b]: [u8; 3]) -> [u8; 3] {
     let tables = &*TABLES;
     let (y, root) = tables.luminance[usize::from(lightness)];
     // a / 500 and b / 200 in parts of BASE, the offset of 128 taken out after the shift.

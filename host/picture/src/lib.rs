@@ -15,6 +15,7 @@ pub mod error;
 pub mod fill;
 pub mod fit;
 pub mod inpaint;
+pub mod lab;
 pub mod mask;
 pub mod mix;
 pub mod opencv_resize;
@@ -22,5 +23,5 @@ pub mod resize;
 pub mod text;
 
 mod jpeg_end;
-mod lab;
+
 mod thin;

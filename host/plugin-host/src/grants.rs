@@ -2,9 +2,10 @@
 //! anything is compiled. Refuses to know how a grant is carried out.
 
 use crate::inspect::Inspection;
-use crate::manifest::API_VERSION;
 use crate::settings::Grants;
 
+/// The version that brought every interface a plugin may import; what came later are worlds.
+const INTERFACES_VERSION: &str = "0.1.0";
 /// Newest WASI 0.2 whose interfaces this host links (wasmtime-wasi 48).
 const WASI_VERSION: &str = "0.2.12";
 
@@ -68,7 +69,7 @@ pub(crate) fn check(inspection: &Inspection, grants: &Grants) -> Result<(), Deni
             }
         } else if !OFFERED.contains(&interface) && !OFFERED_RANDOM.contains(&interface) {
             unknown.push(format!(
-                "{import} (the host offers gesso:plugin@{API_VERSION} and WASI {WASI_VERSION})"
+                "{import} (the host offers gesso:plugin@{INTERFACES_VERSION} and WASI {WASI_VERSION})"
             ));
         } else if let Some(offer) = wrong_version(package, version) {
             unknown.push(format!("{import} (the host offers {package}@{offer})"));
@@ -94,7 +95,7 @@ fn missing_folders(inspection: &Inspection, grants: &Grants) -> Vec<String> {
 /// links; a newer one might miss functions, which linking then names.
 fn wrong_version(package: &str, version: &str) -> Option<&'static str> {
     if package == "gesso:plugin" {
-        return (version != API_VERSION).then_some(API_VERSION);
+        return (version != INTERFACES_VERSION).then_some(INTERFACES_VERSION);
     }
     (!version.starts_with("0.2.")).then_some(WASI_VERSION)
 }

@@ -157,7 +157,7 @@ fn check_replacement(json: &str, most: usize) -> Result<(), Failure> {
     Err(Failure::Named(FailureKind::BadReturn, problem))
 }
 
-fn failed(fault: Fault) -> Failure {
+pub(crate) fn failed(fault: Fault) -> Failure {
     let (what, text) = match fault {
         Fault::Cancelled => return Failure::Cancelled,
         Fault::InvalidInput(text) => ("invalid input: ", text),

@@ -1,6 +1,7 @@
 //! The handle the server holds: hooks, HTTP extensions, and every change to the set of plugins. Changes run one at a
 //! time and end in one swap of the table; calls never wait for them. Knows no HTTP routes.
 
+use crate::annotate::{self, AnnotateError, Annotation};
 use crate::call::Runner;
 use crate::changes::Changes;
 use crate::compile::{Compiler, private_folder};
@@ -8,6 +9,7 @@ use crate::error::{HookError, InstallError, StartError};
 use crate::hooks::{self, Before};
 use crate::load::Loader;
 use crate::log::LogLine;
+use crate::manifest::Annotator;
 use crate::registry::{Policy, Registry};
 use crate::settings::{CallContext, FolderSource, Grants, HostSettings};
 use crate::status::PluginStatus;
@@ -136,6 +138,25 @@ impl PluginHost {
         let number = self.0.http_calls.fetch_add(1, Ordering::Relaxed);
         let context = CallContext::new(format!("ext-{number}"), number);
         http_extension::handle(entry, &self.0.runner, &context, request).await
+    }
+
+    /// What the active plugins can make of a picture; of several annotators of one name the first plugin's counts.
+    pub fn annotators(&self) -> Vec<Annotator> {
+        annotate::all(&self.0.table.load())
+    }
+
+    /// The map that the annotator of that name, in any of its spellings, makes of a picture.
+    ///
+    /// # Errors
+    /// `Refused` where the annotator finds the request wrong, `NotFound` where no active plugin has it; else as for
+    /// hooks.
+    pub async fn annotate(
+        &self,
+        call: &CallContext,
+        module: &str,
+        annotation: Annotation,
+    ) -> Result<Pixels, AnnotateError> {
+        annotate::annotate(&self.0.table.load_full(), &self.0.runner, call, module, annotation).await
     }
 
     /// Every plugin, in the order its hooks run.

@@ -1,4 +1,4 @@
-//! The host's side of `gesso:plugin@0.1.0`: generated bindings and the state they work on, one file per WIT
+//! The host's side of `gesso:plugin`: generated bindings and the state they work on, one file per WIT
 //! interface beside this one. Called by guests only. Permission and bounds are checked here, never in callers.
 
 mod call;
@@ -25,6 +25,21 @@ wasmtime::component::bindgen!({
     exports: { default: async },
     with: { "gesso:plugin/images.image": gesso_core::pixels::Pixels },
 });
+
+/// What 0.2.0 adds. Its worlds import the interfaces of 0.1.0, whose types and functions are those above.
+pub(crate) mod annotator {
+    wasmtime::component::bindgen!({
+        path: ["../../wit/gesso-plugin-0.1.0", "../../wit/gesso-plugin-0.2.0"],
+        world: "gesso:plugin/annotator@0.2.0",
+        imports: { default: trappable },
+        exports: { default: async },
+        with: {
+            "gesso:plugin/types@0.1.0": super::gesso::plugin::types,
+            "gesso:plugin/images@0.1.0": super::gesso::plugin::images,
+            "gesso:plugin/call@0.1.0": super::gesso::plugin::call,
+        },
+    });
+}
 
 /// Header fields of one HTTP extension call, in wasmtime's in-memory measure.
 const FIELD_BYTES: usize = 32 << 10;

@@ -5,6 +5,7 @@
 //! Where to look: `host` (the handle and its changes) → `load` (bytes to a version that can be called) →
 //! `call` (one limited call) → `interfaces` (what a guest may ask of the host).
 
+mod annotate;
 mod call;
 mod changes;
 mod compile;
@@ -28,11 +29,12 @@ mod status;
 mod table;
 mod watch;
 
+pub use crate::annotate::{AnnotateError, Annotation};
 pub use crate::error::{FailureKind, HookError, InstallError, StartError};
 pub use crate::hooks::Before;
 pub use crate::host::PluginHost;
 pub use crate::log::{LogLevel, LogLine};
-pub use crate::manifest::{Manifest, ManifestError, Wants};
+pub use crate::manifest::{Annotator, Manifest, ManifestError, Slider, Wants};
 pub use crate::registry::{OnFailure, Policy, VersionRef};
 pub use crate::settings::{Budget, CallContext, FolderSource, GrantedFolder, Grants, HostSettings};
 pub use crate::status::{PluginState, PluginStatus};

@@ -6,6 +6,7 @@ use crate::compile::{CompileError, Compiler};
 use crate::compile_worker::sha256_hex;
 use crate::grants::{self, Denied};
 use crate::inspect::{self, Inspection};
+use crate::interfaces::annotator::AnnotatorPre;
 use crate::interfaces::{CallState, RequestHookPre};
 use crate::manifest::Manifest;
 use crate::registry::VersionRef;
@@ -29,6 +30,7 @@ pub(crate) struct Loaded {
     pub(crate) version: VersionRef,
     pub(crate) hooks: Option<RequestHookPre<CallState>>,
     pub(crate) http: Option<ProxyPre<CallState>>,
+    pub(crate) annotator: Option<AnnotatorPre<CallState>>,
     pub(crate) capabilities: Arc<Capabilities>,
 }
 
@@ -94,8 +96,12 @@ impl Loader {
             .has_world("http-extension")
             .then(|| ProxyPre::new(instance.clone()).map_err(|error| world("http-extension", error)))
             .transpose()?;
+        let annotator = manifest
+            .has_world("annotator")
+            .then(|| AnnotatorPre::new(instance.clone()).map_err(|error| world("annotator", error)))
+            .transpose()?;
         let version = VersionRef { version: manifest.version.clone(), digest };
-        let loaded = Loaded { manifest, version, hooks, http, capabilities };
+        let loaded = Loaded { manifest, version, hooks, http, annotator, capabilities };
         probe(runner, shared, &loaded, instance).await?;
         Ok(loaded)
     }

@@ -1,15 +1,20 @@
 //! The manifest a plugin carries in its custom section `gesso:manifest`: who it is, which worlds it fills and what
 //! it would like. Read without running the plugin. Wants are wishes; grants live elsewhere.
 
+mod annotators;
+
+pub use self::annotators::{Annotator, Slider};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-/// The WIT version this host speaks.
-pub(crate) const API_VERSION: &str = "0.1.0";
+/// The WIT versions this host speaks, the newest last. A later one has the worlds of those before it.
+pub(crate) const API_VERSIONS: [&str; 2] = ["0.1.0", "0.2.0"];
 pub(crate) const SECTION: &str = "gesso:manifest";
 /// A manifest is a page of text; more is a mistake or an attack.
 const MAX_BYTES: usize = 64 << 10;
-const WORLDS: [&str; 2] = ["request-hook", "http-extension"];
+/// Each with the version that brought it.
+const WORLDS: [(&str, &str); 3] =
+    [("request-hook", "0.1.0"), ("http-extension", "0.1.0"), ("annotator", "0.2.0")];
 const HOOKS: [&str; 2] = ["before", "after"];
 
 /// A checked manifest. Unknown fields are ignored, so that newer plugins load on older hosts.
@@ -22,6 +27,8 @@ pub struct Manifest {
     /// Hooks that are called at all; both where the manifest is silent.
     pub hooks: Vec<String>,
     pub wants: Wants,
+    /// What a plugin of the world `annotator` can make of a picture.
+    pub annotators: Vec<Annotator>,
     pub title: Option<String>,
     pub description: Option<String>,
     pub licence: Option<String>,
@@ -70,12 +77,24 @@ impl Manifest {
             return wrong("version", format!("is {version:?}; it looks like 1.2.3 or 1.2.3-beta.1"));
         }
         let api = required(&fields, "api")?;
-        if api != API_VERSION {
-            return wrong("api", format!("is {api:?}; this host speaks {API_VERSION:?}"));
-        }
-        let worlds = names(&fields, "worlds", Some(&WORLDS))?.unwrap_or_default();
+        let Some(age) = API_VERSIONS.iter().position(|version| *version == api) else {
+            return wrong("api", format!("is {api:?}; this host speaks {}", API_VERSIONS.join(" and ")));
+        };
+        let known = WORLDS.map(|(world, _)| world);
+        let worlds = names(&fields, "worlds", Some(&known))?.unwrap_or_default();
         if worlds.is_empty() {
-            return wrong("worlds", format!("is empty; name at least one of {}", WORLDS.join(", ")));
+            return wrong("worlds", format!("is empty; name at least one of {}", known.join(", ")));
+        }
+        let is_newer = |(world, since): &&(&str, &str)| {
+            worlds.iter().any(|name| name == world) && !API_VERSIONS[..=age].contains(since)
+        };
+        if let Some((world, since)) = WORLDS.iter().find(is_newer) {
+            return wrong("worlds", format!("holds {world:?}, which came with {since}; `api` is {api:?}"));
+        }
+        let annotators = annotators::read(&fields)?;
+        let is_annotator = worlds.iter().any(|world| world == "annotator");
+        if is_annotator == annotators.is_empty() {
+            return wrong("annotators", "goes with the world annotator, which has at least one".into());
         }
         let hooks =
             names(&fields, "hooks", Some(&HOOKS))?.unwrap_or_else(|| HOOKS.map(str::to_owned).to_vec());
@@ -95,6 +114,7 @@ impl Manifest {
             worlds,
             hooks,
             wants,
+            annotators,
             title: optional(&fields, "title")?,
             description: optional(&fields, "description")?,
             licence: optional(&fields, "licence")?,
@@ -209,11 +229,12 @@ mod tests {
             (r#""id":"a""#, r#""id":"A b""#, "`id` is \"A b\"; it takes 1 to 64 of a-z, 0-9 and -"),
             (r#""id":"a","#, "", "`id` is missing"),
             ("1.0.0", "1.0", "`version` is \"1.0\"; it looks like"),
-            ("0.1.0", "0.2.0", "`api` is \"0.2.0\"; this host speaks \"0.1.0\""),
+            ("0.1.0", "0.3.0", "`api` is \"0.3.0\"; this host speaks 0.1.0 and 0.2.0"),
+            ("request-hook", "annotator", "holds \"annotator\", which came with 0.2.0; `api` is \"0.1.0\""),
             (
                 "request-hook",
                 "script",
-                "`worlds` holds \"script\"; this host knows request-hook, http-extension",
+                "`worlds` holds \"script\"; this host knows request-hook, http-extension, annotator",
             ),
             (r#"["request-hook"]"#, "[]", "`worlds` is empty"),
             (r#"["request-hook"]"#, r#"["request-hook"],"wants":[]"#, "`wants` is not an object"),

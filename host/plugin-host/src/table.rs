@@ -2,6 +2,7 @@
 //! than any version. Read by every call without a lock. Decides nothing.
 
 use crate::error::HookError;
+use crate::interfaces::annotator::AnnotatorPre;
 use crate::interfaces::{CallState, RequestHookPre};
 use crate::limits::Spent;
 use crate::load::Loaded;
@@ -87,6 +88,11 @@ impl Entry {
     pub(crate) fn http(&self) -> Option<(&Loaded, &ProxyPre<CallState>)> {
         let loaded = self.serving()?;
         Some((loaded, loaded.http.as_ref()?))
+    }
+
+    pub(crate) fn annotator(&self) -> Option<(&Loaded, &AnnotatorPre<CallState>)> {
+        let loaded = self.serving()?;
+        Some((loaded, loaded.annotator.as_ref()?))
     }
 
     pub(crate) fn status(&self, position: usize) -> PluginStatus {

@@ -1,5 +1,6 @@
-//! The pictures of ControlNet units: decoded and brought to the size of each pass. Which units act in which pass is
-//! theirs to say; what the networks make of the maps is the engine's.
+//! The pictures of ControlNet units: decoded, turned into maps by the plugin that a unit's module names, and brought to the
+//! size of each pass. Which units act in which pass is theirs to say; what the networks make of the maps is the
+//! engine's.
 
 use std::sync::Arc;
 
@@ -7,12 +8,16 @@ use gesso_core::control::{ControlUnit, ResizeMode};
 use gesso_core::pixels::Pixels;
 use gesso_core::request::GenerateRequest;
 use gesso_engine::ControlUse;
+use gesso_engine::backend::ModelFile;
 use gesso_picture::composite::{Rect, crop};
-use gesso_picture::control_fit::{ControlFit, control_fit};
+use gesso_picture::control_fit::{ControlFit, control_fit, pixel_perfect};
 use gesso_picture::convert::{flatten, to_gray};
 use gesso_picture::decode::DecodeLimits;
+use gesso_plugin_host::CallContext;
 use serde_json::{Map, Value};
 
+use crate::annotators::{self, MapSettings};
+use crate::app::App;
 use crate::catalogue::{Catalogue, Kind};
 use crate::error::AppError;
 use crate::http::wire::control::{self, ControlInput};
@@ -29,38 +34,112 @@ pub(crate) struct Controls {
     pub(crate) maps: Vec<Pixels>,
 }
 
-/// Reads the units of a body into the resources of the passes they act in. Decodes and resamples: call it where blocking
-/// is allowed. `cropped` is the part of the source that is drawn and the source's size, when it is not all of it.
-pub(crate) fn read(
+/// A unit with its pictures decoded.
+#[derive(Debug)]
+pub(crate) struct Decoded {
+    unit: ControlUnit,
+    save_map: bool,
+    file: Arc<ModelFile>,
+    /// The map, once its annotator ran.
+    picture: Pixels,
+    /// What is to be repainted, white.
+    mask: Option<Pixels>,
+    /// Where the unit acts.
+    region: Option<Pixels>,
+}
+
+/// Refuses units whose module nobody here has.
+pub(crate) fn check(app: &App, body: &Map<String, Value>) -> Result<(), AppError> {
+    for ControlInput { unit, .. } in control::units(body).map_err(AppError::Invalid)? {
+        annotators::find(app, FIELD, &unit.module)?;
+    }
+    Ok(())
+}
+
+/// Decodes the units of a body: call it where blocking is allowed. `cropped` is the part of the source that is drawn and
+/// the source's size, when it is not all of it.
+pub(crate) fn decode(
     catalogue: &Catalogue,
     body: &Map<String, Value>,
-    request: &GenerateRequest,
     limits: DecodeLimits,
     cropped: Option<(Rect, (u32, u32))>,
-    found: &mut Found,
-) -> Result<Controls, AppError> {
+) -> Result<Vec<Decoded>, AppError> {
     let inputs = control::units(body).map_err(AppError::Invalid)?;
-    let mut controls = Controls::default();
-    for ControlInput { unit, image, region, save_map } in inputs {
+    let mut decoded = Vec::with_capacity(inputs.len());
+    for ControlInput { unit, image, mask, region, save_map } in inputs {
         let file = catalogue
             .find(Kind::Control, &unit.model)
             .map_err(|error| AppError::invalid(FIELD, format!("ControlNet: {error}")))?;
-        // Without a picture of its own a unit is steered by the one that is drawn over.
+        // Without a picture of its own a unit is steered by the one that is drawn over, and by its mask.
         let own = body.get("init_images").and_then(|images| images.get(0)).cloned();
-        let map = decode(image.map(Value::String).or(own), limits)?.ok_or_else(|| {
+        let drawn_over = image.is_none();
+        let found = read(image.map(Value::String).or(own), limits)?.ok_or_else(|| {
             let message = format!("the ControlNet unit of {} has no image; send one as base64", unit.model);
             AppError::invalid(FIELD, message)
         })?;
-        let map = flatten(&map, BACKGROUND).map_err(unfit)?;
-        let map = match cropped {
-            // Only a part of the source is drawn, so the same part of the map belongs to it.
-            Some((rect, (width, height))) => {
-                let whole = control_fit(&map, width, height, fit(unit.resize_mode)).map_err(unfit)?;
-                crop(&whole, rect).map_err(unfit)?
-            }
-            None => map,
+        let drawn_mask = drawn_over.then(|| body.get("mask").cloned()).flatten();
+        let mask = match (read(mask.map(Value::String), limits)?, drawn_mask) {
+            (Some(mask), _) => Some(to_gray(&mask).map_err(unfit)?),
+            (None, Some(mask)) => read(Some(mask), limits)?.map(|mask| repainted(&mask, body)).transpose()?,
+            (None, None) => None,
         };
-        let region = decode(region.map(Value::String), limits)?;
+        let part = |picture: Pixels| match cropped {
+            // Only a part of the source is drawn, so the same part of the picture belongs to it.
+            Some((rect, (width, height))) => {
+                let whole = control_fit(&picture, width, height, fit(unit.resize_mode)).map_err(unfit)?;
+                crop(&whole, rect).map_err(unfit)
+            }
+            None => Ok(picture),
+        };
+        let picture = part(flatten(&found, BACKGROUND).map_err(unfit)?)?;
+        let mask = mask.map(part).transpose()?;
+        let region = read(region.map(Value::String), limits)?;
+        decoded.push(Decoded { unit, save_map, file, picture, mask, region });
+    }
+    Ok(decoded)
+}
+
+/// The mask of a picture that is drawn over, white where it is repainted.
+fn repainted(mask: &Pixels, body: &Map<String, Value>) -> Result<Pixels, AppError> {
+    let mut mask = to_gray(mask).map_err(unfit)?;
+    if body.get("inpainting_mask_invert").and_then(Value::as_i64).is_some_and(|invert| invert != 0) {
+        mask.data.iter_mut().for_each(|level| *level = 255 - *level);
+    }
+    Ok(mask)
+}
+
+/// Makes the maps of the units that name a module, one after the other: most requests have one.
+pub(crate) async fn annotate(
+    app: &App,
+    call: &CallContext,
+    request: &GenerateRequest,
+    decoded: &mut [Decoded],
+) -> Result<(), AppError> {
+    for one in decoded {
+        let Some(annotator) = annotators::find(app, FIELD, &one.unit.module)? else { continue };
+        let size = (one.picture.width, one.picture.height);
+        let resolution = if one.unit.pixel_perfect {
+            let perfect = pixel_perfect(size, request.width, request.height, fit(one.unit.resize_mode));
+            Some(perfect.map_err(unfit)?.clamp(annotators::RESOLUTION_MIN, annotators::RESOLUTION_MAX))
+        } else {
+            one.unit.processor_res
+        };
+        let ControlUnit { threshold_a, threshold_b, .. } = one.unit;
+        let settings = MapSettings { resolution, threshold_a, threshold_b };
+        let pictures = (one.picture.clone(), one.mask.take());
+        one.picture = annotators::annotate(app, call, FIELD, &annotator, &settings, pictures).await?;
+    }
+    Ok(())
+}
+
+/// Brings the maps into the resources of the passes they act in. Resamples: call it where blocking is allowed.
+pub(crate) fn place(
+    decoded: Vec<Decoded>,
+    request: &GenerateRequest,
+    found: &mut Found,
+) -> Result<Controls, AppError> {
+    let mut controls = Controls::default();
+    for Decoded { unit, save_map, file, picture: map, region, .. } in decoded {
         let mut passes = vec![(false, request.width, request.height, &mut found.first.control)];
         if let Some(second) = &mut found.second {
             let (width, height) = second.upscale.target.size;
@@ -70,19 +149,21 @@ pub(crate) fn read(
             if !unit.hr_option.acts_in(is_second) {
                 continue;
             }
-            let hint = Arc::new(control_fit(&map, width, height, fit(unit.resize_mode)).map_err(unfit)?);
+            let fitted = control_fit(&map, width, height, fit(unit.resize_mode)).map_err(unfit)?;
+            let (hint, hidden) = annotators::split(fitted);
+            let (hint, hidden) = (Arc::new(hint), hidden.map(Arc::new));
             let region = region.as_ref().map(to_gray).transpose().map_err(unfit)?.map(Arc::new);
-            control.push(ControlUse { file: file.clone(), unit: unit.clone(), hint, region });
+            control.push(ControlUse { file: file.clone(), unit: unit.clone(), hint, hidden, region });
         }
         if save_map {
-            controls.maps.push(map);
+            controls.maps.push(annotators::split(map).0);
         }
         controls.units.push(unit);
     }
     Ok(controls)
 }
 
-fn decode(value: Option<Value>, limits: DecodeLimits) -> Result<Option<Pixels>, AppError> {
+fn read(value: Option<Value>, limits: DecodeLimits) -> Result<Option<Pixels>, AppError> {
     value.map(|value| picture(FIELD, &value, limits)).transpose().map(Option::flatten)
 }
 

@@ -51,7 +51,7 @@ pub(crate) async fn draw(
     }
     body.extend(pictures.into_iter().map(|(name, value)| (name.to_owned(), value)));
     let request = generate::to_request(kind, &body, &app.defaults, &app.limits).map_err(AppError::Invalid)?;
-    let prepared = prepare(app, &body, &request).await?;
+    let prepared = prepare(app, &call, &body, &request).await?;
 
     let drawing = Drawing {
         request: request.clone(),
@@ -93,24 +93,36 @@ struct Prepared {
 
 async fn prepare(
     app: &App,
+    call: &CallContext,
     body: &Map<String, Value>,
     request: &GenerateRequest,
 ) -> Result<Prepared, AppError> {
     let (catalogue, limits) = (app.catalogue.clone(), app.source_limits());
-    let (body, request) = (body.clone(), request.clone());
+    let (body, asked) = (body.clone(), request.clone());
     let wanted_faces = FacesWanted::read(&body).map_err(AppError::Invalid)?;
     // The blocking pool: folders, hashes, codecs.
-    blocking(move || {
-        let checkpoint = catalogue.checkpoint(request.model.as_deref())?;
+    let prepared = blocking(move || {
+        let checkpoint = catalogue.checkpoint(asked.model.as_deref())?;
         let facts = catalogue.facts(&checkpoint.file);
-        let mut found = resources::find(&catalogue, &request, &checkpoint)?;
-        let settings = request.img2img.as_ref();
-        let sources =
-            settings.map(|settings| Sources::read(&body, &request, settings, limits)).transpose()?;
+        let found = resources::find(&catalogue, &asked, &checkpoint)?;
+        let settings = asked.img2img.as_ref();
+        let sources = settings.map(|settings| Sources::read(&body, &asked, settings, limits)).transpose()?;
         let crop = sources.as_ref().and_then(Sources::crop);
-        let control = controls::read(&catalogue, &body, &request, limits.decode, crop, &mut found)?;
+        let decoded = controls::decode(&catalogue, &body, limits.decode, crop)?;
         let faces = DrawnFaces::find(&catalogue, wanted_faces)?;
-        Ok(Prepared { checkpoint, facts, found, control, sources, faces })
+        let control = Controls::default();
+        Ok::<_, AppError>((Prepared { checkpoint, facts, found, control, sources, faces }, decoded))
+    });
+    let (mut prepared, mut decoded) = prepared.await??;
+    if decoded.is_empty() {
+        return Ok(prepared);
+    }
+    controls::annotate(app, call, request, &mut decoded).await?;
+    let request = request.clone();
+    // The blocking pool: resampling.
+    blocking(move || {
+        prepared.control = controls::place(decoded, &request, &mut prepared.found)?;
+        Ok(prepared)
     })
     .await?
 }

@@ -8,6 +8,7 @@ use tokio::sync::broadcast::error::RecvError;
 
 use crate::app::App;
 use crate::blocking::blocking;
+use crate::controls;
 use crate::error::AppError;
 use crate::faces::DrawnFaces;
 use crate::http::wire::faces::FacesWanted;
@@ -40,6 +41,7 @@ pub(crate) async fn submit(
     let request =
         generate::to_request(drawing, &body, &app.defaults, &app.limits).map_err(AppError::Invalid)?;
     check_scripts(app, &body)?;
+    controls::check(app, &body)?;
     let catalogue = app.catalogue.clone();
     let wanted_faces = FacesWanted::read(&body).map_err(AppError::Invalid)?;
     // The blocking pool: folders and the heads of files.

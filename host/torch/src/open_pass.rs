@@ -21,6 +21,8 @@ use crate::pass::{Contexts, PIXELS_PER_LATENT, Pass, Stretch, Unit};
 use crate::resident::{Resident, patches};
 use crate::source::{self, EncodedSource};
 
+/// What stands for a pixel of a map that an inpainting network must not see.
+const HIDDEN: f64 = -1.0;
 /// Stretches of steps with LoRAs of their own. Each holds what they change: up to a UNet.
 const STRETCHES_MAX: usize = 4;
 
@@ -139,7 +141,9 @@ fn units(
         let scales = control.unit.scales(pass).map_err(|problem| BackendError::Request(problem.message))?;
         let hint = || {
             let unit = convert::to_tensor(&control.hint)?.f_add_scalar(1.0)?.f_div_scalar(2.0)?;
-            model.hint(&unit)
+            let Some(hidden) = &control.hidden else { return model.hint(&unit) };
+            let hidden = convert::grey_to_tensor(hidden)?.f_gt(0.5)?;
+            model.hint(&unit.f_masked_fill(&hidden, HIDDEN)?)
         };
         let hint = hint().map_err(device_error)?;
         let region = |region| send(&convert::grey_to_tensor(region)?, model.device());

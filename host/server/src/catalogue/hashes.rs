@@ -2,7 +2,7 @@
 //! there is a data folder, on disk, so that a restart reads no checkpoint twice.
 
 use std::collections::BTreeMap;
-use std::io::{self, Read};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::UNIX_EPOCH;
@@ -33,7 +33,13 @@ pub(crate) enum Part {
     /// What follows the header of a safetensors file: equal for files that differ in their metadata only, which is how
     /// LoRAs are told apart. Other files are hashed whole.
     Tensors,
+    /// 64 KiB from the first MiB on: what web UIs show for control networks.
+    Middle,
 }
+
+/// Where [`Part::Middle`] lies.
+const MIDDLE_FROM: u64 = 1 << 20;
+const MIDDLE_BYTES: u64 = 64 << 10;
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct Known {
@@ -60,7 +66,12 @@ impl Hashes {
 
     /// Lower-case hex. Reads the file when its state is new; call it where blocking is allowed.
     pub(crate) fn sha256(&self, path: &Path, part: Part) -> io::Result<String> {
-        let key = format!("{}:{}", if part == Part::Whole { "file" } else { "tensors" }, path.display());
+        let kind = match part {
+            Part::Whole => "file",
+            Part::Tensors => "tensors",
+            Part::Middle => "middle",
+        };
+        let key = format!("{kind}:{}", path.display());
         let stamp = folder_or_file_stamp(path)?;
         if let Some(hash) = self.cached(&key, stamp) {
             return Ok(hash);
@@ -146,11 +157,18 @@ fn hash_file(path: &Path, part: Part, hasher: &mut Sha256) -> io::Result<()> {
         let header = u64::from_le_bytes(length);
         io::copy(&mut file.by_ref().take(header), &mut io::sink())?;
     }
-    let mut part = vec![0; 1 << 20];
+    let mut rest: Box<dyn Read> = match part {
+        Part::Middle => {
+            file.seek(SeekFrom::Start(MIDDLE_FROM))?;
+            Box::new(file.take(MIDDLE_BYTES))
+        }
+        Part::Whole | Part::Tensors => Box::new(file),
+    };
+    let mut bytes = vec![0; 1 << 20];
     loop {
-        match file.read(&mut part)? {
+        match rest.read(&mut bytes)? {
             0 => return Ok(()),
-            length => hasher.update(&part[..length]),
+            length => hasher.update(&bytes[..length]),
         }
     }
 }

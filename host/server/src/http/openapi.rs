@@ -3,9 +3,9 @@
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
-use super::routes::{files, health, plugins, serverless, webui, webui_extras, webui_lists};
+use super::routes::{controlnet, files, health, plugins, serverless, webui, webui_extras, webui_lists};
 use super::wire::schema::{
-    ExtraBatchImagesBody, ExtraSingleImageBody, Img2ImgBody, PngInfoBody, Txt2ImgBody,
+    DetectBody, ExtraBatchImagesBody, ExtraSingleImageBody, Img2ImgBody, PngInfoBody, Txt2ImgBody,
 };
 
 #[derive(OpenApi)]
@@ -20,12 +20,14 @@ use super::wire::schema::{
         webui_lists::sd_models, webui_lists::samplers, webui_lists::schedulers, webui_lists::options,
         webui_lists::scripts, webui_lists::latent_upscale_modes, webui_lists::upscalers, webui_lists::face_restorers, webui_lists::sd_vae,
         webui_lists::loras, webui_lists::hypernetworks, webui_lists::prompt_styles,
+        controlnet::version, controlnet::settings, controlnet::model_list, controlnet::module_list, controlnet::control_types,
+        controlnet::detect,
         files::file,
         plugins::list, plugins::show, plugins::install, plugins::remove, plugins::rollback, plugins::grant, plugins::logs,
         health::live, health::ready, health::metrics,
     ),
     components(schemas(
-        Txt2ImgBody, Img2ImgBody, ExtraSingleImageBody, ExtraBatchImagesBody, PngInfoBody, plugins::GrantBody,
+        Txt2ImgBody, Img2ImgBody, ExtraSingleImageBody, ExtraBatchImagesBody, PngInfoBody, DetectBody, plugins::GrantBody,
     )),
 )]
 struct Document;

@@ -13,7 +13,9 @@ use serde_json::json;
 use tower_http::catch_panic::CatchPanicLayer;
 use utoipa_swagger_ui::SwaggerUi;
 
-use super::routes::{extensions, files, health, plugins, serverless, webui, webui_extras, webui_lists};
+use super::routes::{
+    controlnet, extensions, files, health, plugins, serverless, webui, webui_extras, webui_lists,
+};
 use super::{openapi, request_id};
 use crate::app::App;
 
@@ -48,6 +50,13 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/sdapi/v1/latent-upscale-modes", get(webui_lists::latent_upscale_modes))
         .route("/sdapi/v1/options", get(webui_lists::options))
         .route("/sdapi/v1/scripts", get(webui_lists::scripts))
+        // Applications: ControlNet's API.
+        .route("/controlnet/version", get(controlnet::version))
+        .route("/controlnet/settings", get(controlnet::settings))
+        .route("/controlnet/model_list", get(controlnet::model_list))
+        .route("/controlnet/module_list", get(controlnet::module_list))
+        .route("/controlnet/control_types", get(controlnet::control_types))
+        .route("/controlnet/detect", post(controlnet::detect))
         // Whoever holds a signed URL.
         .route("/files/{*id}", get(files::file))
         // Plugins: their own APIs, and the admin's side.

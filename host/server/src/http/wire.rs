@@ -1,6 +1,7 @@
 //! Bodies as they cross the wire, and nothing else: each converts to and from the words of `gesso-core`.
 
 pub(crate) mod control;
+pub(crate) mod detect;
 pub(crate) mod extras;
 pub(crate) mod faces;
 pub(crate) mod fields;

@@ -96,7 +96,13 @@ fn control_steers_while_it_acts_and_leaves_jobs_beside_it_alone() {
         let mut unit = ControlUnit { model: "control".into(), ..ControlUnit::default() };
         change(&mut unit);
         let mut drawing = drawing(&path, |_| ());
-        let control = ControlUse { file: model_file(&control), unit, hint: gradient(64, 64), region: None };
+        let control = ControlUse {
+            file: model_file(&control),
+            unit,
+            hint: gradient(64, 64),
+            hidden: None,
+            region: None,
+        };
         drawing.resources.control.push(control);
         drawing
     };

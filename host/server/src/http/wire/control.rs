@@ -12,7 +12,7 @@ use super::problems::Problems;
 pub(crate) const SCRIPT: &str = "controlnet";
 const FIELD: &str = "alwayson_scripts";
 /// Units of one request.
-const UNITS_MAX: usize = 10;
+pub(crate) const UNITS_MAX: usize = 10;
 
 /// A unit with its pictures, still encoded.
 #[derive(Debug, Clone)]
@@ -20,6 +20,8 @@ pub(crate) struct ControlInput {
     pub(crate) unit: ControlUnit,
     /// `None` takes the picture that is drawn over.
     pub(crate) image: Option<String>,
+    /// What is to be repainted, for modules that read it.
+    pub(crate) mask: Option<String>,
     /// Where the unit acts.
     pub(crate) region: Option<String>,
     /// Whether the map is among the pictures of the reply.
@@ -121,12 +123,6 @@ impl Unit<'_> {
             return None;
         }
         let module = self.text(&["module"]).unwrap_or_else(|| "none".into());
-        if !module.eq_ignore_ascii_case("none") {
-            self.refuse(
-                problems,
-                &format!("module {module:?} is not here; send the finished map with module \"none\""),
-            );
-        }
         let default = ControlUnit::default();
         let unit = ControlUnit {
             module,
@@ -155,6 +151,7 @@ impl Unit<'_> {
         Some(ControlInput {
             unit,
             image,
+            mask: self.mask(),
             region: self.text(&["effective_region_mask"]),
             save_map: save_map.unwrap_or(true),
         })
@@ -174,6 +171,17 @@ impl Unit<'_> {
         let first = value.as_array().and_then(|list| list.first()).unwrap_or(value);
         let text = first.get("image").unwrap_or(first);
         text.as_str().filter(|text| !text.is_empty()).map(str::to_owned)
+    }
+
+    /// A field of its own, or beside the image.
+    fn mask(&self) -> Option<String> {
+        let image = self.get(&["image", "input_image"]);
+        let first = image.and_then(Value::as_array).and_then(|list| list.first()).or(image);
+        let beside = first.and_then(|image| image.get("mask"));
+        let second = image.and_then(Value::as_array).and_then(|list| list.get(1));
+        let own = self.get(&["mask", "mask_image"]);
+        let texts = own.into_iter().chain(beside).chain(second).filter_map(Value::as_str);
+        texts.filter(|text| !text.is_empty()).map(str::to_owned).next()
     }
 
     fn number(&self, names: &[&str], default: f64, problems: &mut Problems) -> f64 {
@@ -270,9 +278,27 @@ mod tests {
     }
 
     #[test]
+    fn a_mask_stands_alone_or_beside_its_image() {
+        for unit in [
+            json!({"model": "a", "image": "img", "mask": "mask"}),
+            json!({"model": "a", "image": "img", "mask_image": "mask"}),
+            json!({"model": "a", "image": {"image": "img", "mask": "mask"}}),
+            json!({"model": "a", "image": [{"image": "img", "mask": "mask"}]}),
+            json!({"model": "a", "image": ["img", "mask"], "mask": ""}),
+        ] {
+            let units = read(json!([unit])).unwrap();
+            assert_eq!(
+                (units[0].image.as_deref(), units[0].mask.as_deref()),
+                (Some("img"), Some("mask")),
+                "{unit}"
+            );
+        }
+        assert_eq!(read(json!([{"model": "a", "image": "img"}])).unwrap()[0].mask, None);
+    }
+
+    #[test]
     fn what_cannot_be_served_is_said_by_unit() {
         for (unit, word) in [
-            (json!({"model": "a", "module": "canny"}), "finished map"),
             (json!({"model": "a", "weight": "heavy"}), "weight"),
             (json!({"model": "a", "weight": 9}), "weight"),
             (json!({"model": "a", "control_mode": "mine"}), "control_mode"),

@@ -3,6 +3,7 @@
 use utoipa::openapi::{ArrayBuilder, ObjectBuilder, RefOr, Schema, Type};
 use utoipa::{PartialSchema, ToSchema};
 
+use super::detect;
 use super::extras::Extras;
 use super::fields::{Field, Kind};
 use super::generate::Drawing;
@@ -85,6 +86,22 @@ impl PartialSchema for PngInfoBody {
 impl ToSchema for PngInfoBody {
     fn name() -> std::borrow::Cow<'static, str> {
         "PngInfoBody".into()
+    }
+}
+
+/// The body that asks for the maps of pictures.
+#[derive(Debug)]
+pub(crate) struct DetectBody;
+
+impl PartialSchema for DetectBody {
+    fn schema() -> RefOr<Schema> {
+        with_fields(ObjectBuilder::new(), detect::FIELDS.iter()).into()
+    }
+}
+
+impl ToSchema for DetectBody {
+    fn name() -> std::borrow::Cow<'static, str> {
+        "DetectBody".into()
     }
 }
 

@@ -1,0 +1,114 @@
+//! Maps of pictures, made by plugins: which annotator a module's name means, what a request's numbers come to, and the
+//! call. Called for ControlNet units and for the route that answers with the map alone.
+
+use std::collections::BTreeSet;
+
+use gesso_core::pixels::{PixelFormat, Pixels};
+use gesso_picture::convert::to_gray;
+use gesso_picture::resize::{Filter, resize};
+use gesso_plugin_host::{AnnotateError, Annotation, Annotator, CallContext};
+use serde_json::json;
+
+use crate::app::App;
+use crate::error::AppError;
+
+/// The module that takes a picture as it is.
+pub(crate) const NONE: &str = "none";
+/// Pixels of the short side that maps are made at: least, most, and where the request says neither.
+pub(crate) const RESOLUTION_MIN: u32 = 64;
+pub(crate) const RESOLUTION_MAX: u32 = 2048;
+pub(crate) const RESOLUTION: u32 = 512;
+
+/// What a request says of a map.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct MapSettings {
+    /// `None`, and what is out of range, is the default.
+    pub(crate) resolution: Option<u32>,
+    pub(crate) threshold_a: Option<f64>,
+    pub(crate) threshold_b: Option<f64>,
+}
+
+/// The annotator of a module's name, in any of its spellings; `None` for the module that takes the picture as it is.
+///
+/// # Errors
+/// A problem of `field` that says what there is instead.
+pub(crate) fn find(app: &App, field: &str, module: &str) -> Result<Option<Annotator>, AppError> {
+    if module.trim().is_empty() || module.trim().eq_ignore_ascii_case(NONE) {
+        return Ok(None);
+    }
+    let mut all = app.plugins.annotators();
+    if let Some(place) = all.iter().position(|annotator| annotator.is_named(module.trim())) {
+        return Ok(Some(all.swap_remove(place)));
+    }
+    let names: BTreeSet<&str> = all.iter().map(|annotator| annotator.name.as_str()).collect();
+    let there = match names.len() {
+        0 => "no plugin here makes maps".to_owned(),
+        _ => format!("here are none, {}", names.into_iter().collect::<Vec<_>>().join(", ")),
+    };
+    Err(AppError::invalid(
+        field,
+        format!("Module not available: {module:?}; {there}. Send the finished map with module \"none\"."),
+    ))
+}
+
+/// The map of an RGB picture. A mask of another size is brought to the picture's; it is white where the picture is
+/// repainted.
+///
+/// # Errors
+/// A problem of `field` where the annotator finds something wrong; else what the plugin host says.
+pub(crate) async fn annotate(
+    app: &App,
+    call: &CallContext,
+    field: &str,
+    annotator: &Annotator,
+    settings: &MapSettings,
+    (source, mask): (Pixels, Option<Pixels>),
+) -> Result<Pixels, AppError> {
+    let unfit = |error: gesso_picture::error::PictureError| AppError::invalid(field, error.to_string());
+    let mask = match mask.filter(|_| annotator.mask) {
+        None => None,
+        Some(mask) => {
+            let mask = to_gray(&mask).map_err(unfit)?;
+            Some(resize(&mask, source.width, source.height, Filter::Nearest).map_err(unfit)?)
+        }
+    };
+    let in_range = |resolution: &u32| (RESOLUTION_MIN..=RESOLUTION_MAX).contains(resolution);
+    let asked = [settings.threshold_a, settings.threshold_b];
+    let mut thresholds = annotator.sliders.iter().zip(asked).map(|(slider, asked)| slider.settle(asked));
+    let arguments = json!({
+        "resolution": annotator.resolution.then(|| settings.resolution.filter(in_range).unwrap_or(RESOLUTION)),
+        "threshold_a": thresholds.next(),
+        "threshold_b": thresholds.next(),
+    });
+    let annotation = Annotation { source, mask, arguments: arguments.to_string() };
+    app.plugins.annotate(call, &annotator.name, annotation).await.map_err(|error| match error {
+        AnnotateError::Refused(reason) => AppError::invalid(field, format!("{}: {reason}", annotator.name)),
+        AnnotateError::Hook(error) => error.into(),
+    })
+}
+
+/// A map in two parts: RGB, and what of it is hidden from the network, white, where it came with transparent places.
+pub(crate) fn split(map: Pixels) -> (Pixels, Option<Pixels>) {
+    if map.format != PixelFormat::Rgba8 {
+        return (map, None);
+    }
+    let (pixels, _) = map.data.as_chunks::<4>();
+    let part = |format, data| Pixels { width: map.width, height: map.height, format, data };
+    let colours = pixels.iter().flat_map(|[r, g, b, _]| [*r, *g, *b]).collect();
+    let hidden = pixels.iter().map(|[.., alpha]| 255 - alpha).collect();
+    (part(PixelFormat::Rgb8, colours), Some(part(PixelFormat::Gray8, hidden)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn transparent_places_are_hidden_ones() {
+        let map = Pixels::new(2, 1, PixelFormat::Rgba8, vec![1, 2, 3, 0, 4, 5, 6, 255]).unwrap();
+        let (colours, hidden) = split(map);
+        assert_eq!((colours.data, hidden.unwrap().data), (vec![1, 2, 3, 4, 5, 6], vec![255, 0]));
+        let grey = Pixels::new(1, 1, PixelFormat::Gray8, vec![7]).unwrap();
+        assert_eq!(split(grey.clone()), (grey, None));
+    }
+}

@@ -1,0 +1,248 @@
+//! ControlNet's own routes: what modules and models there are, and the map that a module makes. Modules are those of the
+//! plugins that are active at the moment.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Query, State};
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use gesso_picture::convert::flatten;
+use gesso_plugin_host::{Annotator, CallContext};
+use rand::RngExt;
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use crate::annotators::{self, NONE, RESOLUTION, RESOLUTION_MAX, RESOLUTION_MIN};
+use crate::app::App;
+use crate::blocking::blocking;
+use crate::catalogue::{CatalogueError, Kind, Part};
+use crate::error::AppError;
+use crate::generate::random_id;
+use crate::http::error::WebUiFailure;
+use crate::http::extract::WebUiObject;
+use crate::http::wire::control::UNITS_MAX;
+use crate::http::wire::detect::{Detect, MODULE};
+use crate::http::wire::schema::DetectBody;
+use crate::png_file;
+use crate::sources::{BACKGROUND, picture};
+
+/// The version whose API this is.
+const VERSION: u32 = 3;
+/// What a unit without a model is told.
+const NO_MODEL: &str = "None";
+
+/// Kinds of control, with what else their models are called, and the module that is offered first.
+const TYPES: [(&str, &[&str], &str); 21] = [
+    ("All", &[], NONE),
+    ("Canny", &[], "canny"),
+    ("Depth", &[], "depth_midas"),
+    ("IP-Adapter", &["ip_adapter", "ipadapter"], "ip-adapter-auto"),
+    ("Inpaint", &[], "inpaint_only"),
+    ("Instant-ID", &["instant_id"], "instant_id_face_keypoints"),
+    ("InstructP2P", &["ip2p"], NONE),
+    ("Lineart", &[], "lineart_standard (from white bg & black line)"),
+    ("MLSD", &[], "mlsd"),
+    ("NormalMap", &["normal"], "normal_bae"),
+    ("OpenPose", &["densepose"], "openpose_full"),
+    ("Recolor", &[], "recolor_luminance"),
+    ("Reference", &[], "reference_only"),
+    ("Revision", &[], "revision_clipvision"),
+    ("Scribble", &["sketch"], "scribble_pidinet"),
+    ("Segmentation", &["seg"], "seg_ofade20k"),
+    ("Shuffle", &[], "shuffle"),
+    ("SoftEdge", &["hed"], "softedge_pidinet"),
+    ("SparseCtrl", &[], "scribble_pidinet"),
+    ("T2I-Adapter", &["t2i_adapter", "t2iadapter", "t2ia"], "t2ia_style_clipvision"),
+    ("Tile", &["blur"], "tile_resample"),
+];
+
+/// The version of this API.
+#[utoipa::path(get, path = "/controlnet/version", tag = "ControlNet", responses((status = 200, description = "version")))]
+pub(crate) async fn version() -> Json<Value> {
+    Json(json!({"version": VERSION}))
+}
+
+/// How many units a request may have.
+#[utoipa::path(get, path = "/controlnet/settings", tag = "ControlNet", responses((status = 200, description = "control_net_unit_count")))]
+pub(crate) async fn settings() -> Json<Value> {
+    Json(json!({"control_net_unit_count": UNITS_MAX}))
+}
+
+/// The control networks in the models folder. They are looked up at each call.
+#[utoipa::path(get, path = "/controlnet/model_list", tag = "ControlNet", responses((status = 200, description = "model_list")))]
+pub(crate) async fn model_list(State(app): State<Arc<App>>) -> Result<Json<Value>, WebUiFailure> {
+    Ok(Json(json!({"model_list": models(&app).await?})))
+}
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct Names {
+    /// Labels in place of names.
+    #[serde(default)]
+    alias_names: bool,
+}
+
+/// What makes maps of pictures, and with which sliders.
+#[utoipa::path(get, path = "/controlnet/module_list", tag = "ControlNet",
+    params(("alias_names" = Option<bool>, Query, description = "Labels in place of names")),
+    responses((status = 200, description = "module_list, module_detail")))]
+pub(crate) async fn module_list(
+    State(app): State<Arc<App>>,
+    Query(Names { alias_names }): Query<Names>,
+) -> Json<Value> {
+    let annotators = app.plugins.annotators();
+    let name =
+        |annotator: &Annotator| if alias_names { annotator.label() } else { &annotator.name }.to_owned();
+    let mut details = Map::new();
+    details.insert(NONE.into(), json!({"model_free": false, "sliders": []}));
+    for annotator in &annotators {
+        details.insert(name(annotator), json!({"model_free": false, "sliders": sliders(annotator)}));
+    }
+    let names: Vec<&String> = details.keys().collect();
+    Json(json!({"module_list": names, "module_detail": details}))
+}
+
+/// As web UIs show them: the resolution first, then the module's own; the list is empty where there is nothing to set.
+fn sliders(annotator: &Annotator) -> Vec<Value> {
+    let resolution = json!({
+        "name": "Resolution", "value": RESOLUTION, "min": RESOLUTION_MIN, "max": RESOLUTION_MAX, "step": 8
+    });
+    let own = annotator.sliders.iter().map(|slider| json!(slider));
+    annotator.resolution.then_some(resolution).into_iter().chain(own).collect()
+}
+
+/// Modules and models by kind of control, and what a user is offered first.
+#[utoipa::path(get, path = "/controlnet/control_types", tag = "ControlNet", responses((status = 200, description = "control_types: kind to module_list, model_list, default_option, default_model")))]
+pub(crate) async fn control_types(State(app): State<Arc<App>>) -> Result<Json<Value>, WebUiFailure> {
+    let (annotators, models) = (app.plugins.annotators(), models(&app).await?);
+    let types = TYPES.iter().map(|entry| (entry.0.to_owned(), control_type(entry, &annotators, &models)));
+    Ok(Json(json!({"control_types": types.collect::<Map<_, _>>()})))
+}
+
+fn control_type(
+    (tag, aliases, first): &(&str, &[&str], &str),
+    annotators: &[Annotator],
+    models: &[String],
+) -> Value {
+    let is_all = *tag == "All";
+    let is_of =
+        |annotator: &&Annotator| is_all || annotator.types.iter().any(|kind| kind.eq_ignore_ascii_case(tag));
+    let mut modules: Vec<&str> = annotators.iter().filter(is_of).map(Annotator::label).collect();
+    modules.sort_by(|a, b| b.cmp(a));
+    modules.insert(0, NONE);
+    let words: Vec<String> = std::iter::once(tag).chain(*aliases).map(|word| word.to_lowercase()).collect();
+    let fits = |model: &&String| is_all || words.iter().any(|word| model.to_lowercase().contains(word));
+    let mut fitting: Vec<&str> = vec![NO_MODEL];
+    fitting.extend(models.iter().filter(fits).map(String::as_str));
+    let module = modules.iter().find(|module| *module == first).or(modules.get(1).filter(|_| !is_all));
+    // Version 1.1 of the published networks is the better one.
+    let newest = fitting.iter().skip(1).find(|model| model.contains("11"));
+    let model = newest.or(fitting.get(1).filter(|_| !is_all)).filter(|_| !is_all);
+    json!({
+        "module_list": modules,
+        "model_list": fitting,
+        "default_option": module.unwrap_or(&NONE),
+        "default_model": model.unwrap_or(&NO_MODEL),
+    })
+}
+
+/// Names with the hash that web UIs show for control networks, by name.
+async fn models(app: &App) -> Result<Vec<String>, AppError> {
+    let catalogue = app.catalogue.clone();
+    // The blocking pool: folders and files.
+    let models = blocking(move || {
+        let files = catalogue.files(Kind::Control)?;
+        let titled = files.iter().map(|found| match catalogue.sha256(&found.path, Part::Middle) {
+            Some(hash) => format!("{} [{}]", found.stem, &hash[..8]),
+            None => found.stem.clone(),
+        });
+        Ok::<_, CatalogueError>(titled.collect::<Vec<_>>())
+    });
+    Ok(models.await??)
+}
+
+/// The maps that a module makes of pictures; nothing is drawn or stored.
+#[utoipa::path(post, path = "/controlnet/detect", tag = "ControlNet", request_body = DetectBody,
+    responses((status = 200, description = "images (base64 PNG), info"),
+              (status = 422, description = "The module is not here, or something is wrong with the pictures"),
+              (status = 429, description = "The plugins have enough to do")))]
+pub(crate) async fn detect(
+    State(app): State<Arc<App>>,
+    WebUiObject(body): WebUiObject,
+) -> Result<Json<Value>, WebUiFailure> {
+    let Detect { module, images, masks, settings } = Detect::read(&body).map_err(AppError::Invalid)?;
+    let annotator = annotators::find(&app, MODULE, &module)?;
+    let call = CallContext::new(format!("detect-{}", random_id()?), rand::rng().random());
+    let limits = app.source_limits().decode;
+    let mut maps = Vec::with_capacity(images.len());
+    for (index, image) in images.into_iter().enumerate() {
+        let mask = masks.get(index).cloned();
+        // The blocking pool: codecs.
+        let decoded = blocking(move || {
+            let source = picture("controlnet_input_images", &image, limits)?.ok_or_else(|| {
+                AppError::invalid("controlnet_input_images", format!("picture {index} is empty"))
+            })?;
+            let source = flatten(&source, BACKGROUND)
+                .map_err(|error| AppError::invalid("controlnet_input_images", error.to_string()))?;
+            let mask = mask.map(|mask| picture("controlnet_masks", &mask, limits)).transpose()?.flatten();
+            Ok::<_, AppError>((source, mask))
+        });
+        let (source, mask) = decoded.await??;
+        let map = match &annotator {
+            None => source,
+            Some(annotator) => {
+                annotators::annotate(&app, &call, MODULE, annotator, &settings, (source, mask)).await?
+            }
+        };
+        // The blocking pool: compression.
+        let file = blocking(move || png_file::encode_with(&annotators::split(map).0, &[])).await?;
+        let file = file.map_err(|error| AppError::Internal(format!("the map cannot be written: {error}")))?;
+        maps.push(BASE64_STANDARD.encode(file));
+    }
+    Ok(Json(json!({"images": maps, "info": "Success"})))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn annotator(name: &str, types: &[&str]) -> Annotator {
+        serde_json::from_value(json!({"name": name, "types": types})).unwrap()
+    }
+
+    #[test]
+    fn kinds_offer_their_modules_and_models_the_preferred_first() {
+        let annotators = [annotator("canny", &["Canny"]), annotator("invert", &["Canny", "Lineart"])];
+        let models = ["a_canny [1]", "control_v11p_sd15_canny [2]", "depth [3]"].map(str::to_owned);
+        let of = |tag: &str| {
+            let entry = TYPES.iter().find(|entry| entry.0 == tag).unwrap();
+            control_type(entry, &annotators, &models)
+        };
+        assert_eq!(
+            of("Canny"),
+            json!({"module_list": ["none", "invert", "canny"], "model_list": ["None", "a_canny [1]", "control_v11p_sd15_canny [2]"],
+                   "default_option": "canny", "default_model": "control_v11p_sd15_canny [2]"})
+        );
+        assert_eq!(
+            (&of("Lineart")["default_option"], &of("Depth")["default_option"]),
+            (&json!("invert"), &json!("none"))
+        );
+        assert_eq!(of("Depth")["model_list"], json!(["None", "depth [3]"]));
+        assert_eq!(
+            (&of("All")["default_option"], &of("All")["default_model"]),
+            (&json!("none"), &json!("None"))
+        );
+        assert_eq!(of("All")["module_list"].as_array().unwrap().len(), 3);
+    }
+
+    #[test]
+    fn the_resolution_stands_before_the_modules_own_sliders() {
+        let slider = json!({"name": "Low", "value": 1.0, "min": 0.0, "max": 2.0, "step": 1.0});
+        let mut module: Annotator =
+            serde_json::from_value(json!({"name": "a", "sliders": [slider]})).unwrap();
+        assert_eq!(sliders(&module).len(), 2);
+        assert_eq!(sliders(&module)[1], slider);
+        module.resolution = false;
+        assert_eq!(sliders(&module), [slider]);
+    }
+}

@@ -1,0 +1,69 @@
+//! The body of `/controlnet/detect`.
+
+use serde_json::{Map, Value};
+
+use super::fields::{Field, FieldProblem, Kind, read};
+use crate::annotators::MapSettings;
+
+/// Older clients' name of `controlnet_input_images`.
+const IMAGES_OLD: &str = "controlnet_images";
+const IMAGES: &str = "controlnet_input_images";
+const MASKS: &str = "controlnet_masks";
+pub(crate) const MODULE: &str = "controlnet_module";
+
+pub(crate) const FIELDS: &[Field] = &[
+    field(MODULE, Kind::Text("none"), "See GET /controlnet/module_list."),
+    field(IMAGES, Kind::List, "Pictures as base64; controlnet_images is taken too."),
+    field(MASKS, Kind::List, "One for each picture, for modules that need one: white is repainted."),
+    field(
+        "controlnet_processor_res",
+        Kind::Integer(-1),
+        "Pixels of the short side; what is out of range is the default.",
+    ),
+    field(
+        "controlnet_threshold_a",
+        Kind::Float(-1.0),
+        "The module's first slider; out of range is its default.",
+    ),
+    field("controlnet_threshold_b", Kind::Float(-1.0), "The module's second slider."),
+    field("low_vram", Kind::Boolean(false), "Accepted for compatibility."),
+];
+
+const fn field(name: &'static str, kind: Kind, doc: &'static str) -> Field {
+    Field { name, kind, doc }
+}
+
+/// What is asked of a module.
+#[derive(Debug)]
+pub(crate) struct Detect {
+    pub(crate) module: String,
+    /// At least one, still encoded.
+    pub(crate) images: Vec<Value>,
+    pub(crate) masks: Vec<Value>,
+    pub(crate) settings: MapSettings,
+}
+
+impl Detect {
+    /// # Errors
+    /// Every problem of the body.
+    pub(crate) fn read(body: &Map<String, Value>) -> Result<Self, Vec<FieldProblem>> {
+        let read = read(body, FIELDS)?;
+        let list = |name: &str| read.get(name).and_then(Value::as_array).cloned().unwrap_or_default();
+        let mut images = list(IMAGES);
+        if images.is_empty() {
+            images = body.get(IMAGES_OLD).and_then(Value::as_array).cloned().unwrap_or_default();
+        }
+        if images.is_empty() {
+            let message = format!("No image selected: send {IMAGES}, a list of pictures as base64");
+            return Err(vec![FieldProblem { field: IMAGES.into(), message }]);
+        }
+        let number = |name: &str| read.get(name).and_then(Value::as_f64).filter(|number| *number >= 0.0);
+        let settings = MapSettings {
+            resolution: number("controlnet_processor_res").map(|resolution| resolution as u32),
+            threshold_a: number("controlnet_threshold_a"),
+            threshold_b: number("controlnet_threshold_b"),
+        };
+        let module = read.get(MODULE).and_then(Value::as_str).unwrap_or_default().to_owned();
+        Ok(Self { module, images, masks: list(MASKS), settings })
+    }
+}

@@ -1,0 +1,113 @@
+//! Annotators: the maps that control networks read, as far as that takes no network. Each is a file that knows pixels
+//! alone; this one asks the host for the picture, brings it to the resolution, and hands the map back.
+
+mod bell;
+mod canny;
+mod colour;
+mod inpaint;
+mod lines;
+mod resolution;
+mod shuffle;
+
+use gesso_core::pixels::{PixelFormat, Pixels};
+use gesso_picture::error::PictureError;
+use gesso_plugin::{Annotation, Annotator, Fault, Image, ImageDesc, Random};
+
+/// The manifest's default of the slider that web UIs call "Preprocessor Resolution".
+const RESOLUTION: u32 = 512;
+/// Rows that cross at once: bounds the memory of the crossing, not of the picture.
+const BAND_ROWS: u32 = 256;
+
+struct Preprocessors;
+
+impl Annotator for Preprocessors {
+    fn annotate(module: &str, annotation: Annotation) -> Result<Image, Fault> {
+        let source = read(&annotation.source)?;
+        let mask = annotation.mask.as_ref().map(read).transpose()?;
+        let settings = Settings {
+            resolution: annotation.resolution.unwrap_or(RESOLUTION),
+            threshold_a: annotation.threshold_a,
+            threshold_b: annotation.threshold_b,
+        };
+        write(&map(module, &source, mask.as_ref(), settings, &mut Random::for_request(0))?)
+    }
+}
+
+gesso_plugin::annotator!(Preprocessors, manifest = "manifest.json");
+
+/// What a request sets; the host has settled defaults and ranges.
+#[derive(Debug, Clone, Copy)]
+struct Settings {
+    resolution: u32,
+    threshold_a: Option<f64>,
+    threshold_b: Option<f64>,
+}
+
+impl Settings {
+    fn a(&self, default: f64) -> f64 {
+        self.threshold_a.unwrap_or(default)
+    }
+}
+
+/// The map that `module` makes of an RGB picture.
+fn map(
+    module: &str,
+    source: &Pixels,
+    mask: Option<&Pixels>,
+    settings: Settings,
+    random: &mut Random,
+) -> Result<Pixels, Fault> {
+    let scaled = |work: &dyn Fn(&Pixels) -> Pixels| resolution::at(source, settings.resolution, work);
+    Ok(match module {
+        "invert" => colour::invert(source),
+        "canny" => scaled(&|x| canny::edges(x, settings.a(100.0), settings.threshold_b.unwrap_or(200.0)))
+            .map_err(unfit)?,
+        "scribble_xdog" => scaled(&|x| lines::xdog(x, settings.a(32.0))).map_err(unfit)?,
+        "lineart_standard" => scaled(&lines::standard).map_err(unfit)?,
+        "threshold" => scaled(&|x| lines::threshold(x, settings.a(127.0))).map_err(unfit)?,
+        "blur_gaussian" => scaled(&|x| bell::blurred(x, settings.a(9.0))).map_err(unfit)?,
+        "tile_resample" => colour::resampled(source, settings.a(1.0)).map_err(unfit)?,
+        "color" => colour::grid(source, settings.resolution).map_err(unfit)?,
+        "shuffle" => shuffle::shuffled(source, random).map_err(unfit)?,
+        "recolor_luminance" => colour::luminance(source, settings.a(1.0)),
+        "recolor_intensity" => colour::intensity(source, settings.a(1.0)),
+        "inpaint" => inpaint::hidden(source, mask).map_err(Fault::InvalidInput)?,
+        other => return Err(Fault::InvalidInput(format!("There is no preprocessor {other:?}."))),
+    })
+}
+
+fn unfit(error: PictureError) -> Fault {
+    Fault::InvalidInput(error.to_string())
+}
+
+fn read(image: &Image) -> Result<Pixels, Fault> {
+    let ImageDesc { width, height, format } = image.desc();
+    let format = match format {
+        gesso_plugin::PixelFormat::Gray8 => PixelFormat::Gray8,
+        gesso_plugin::PixelFormat::Rgb8 => PixelFormat::Rgb8,
+        gesso_plugin::PixelFormat::Rgba8 => PixelFormat::Rgba8,
+    };
+    let mut data = Vec::with_capacity(width as usize * height as usize * format.channels());
+    for first in (0..height).step_by(BAND_ROWS as usize) {
+        data.extend(image.read_rows(first, BAND_ROWS.min(height - first))?);
+    }
+    Ok(Pixels { width, height, format, data })
+}
+
+fn write(map: &Pixels) -> Result<Image, Fault> {
+    let format = match map.format {
+        PixelFormat::Gray8 => gesso_plugin::PixelFormat::Gray8,
+        PixelFormat::Rgb8 => gesso_plugin::PixelFormat::Rgb8,
+        PixelFormat::Rgba8 => gesso_plugin::PixelFormat::Rgba8,
+    };
+    let desc = ImageDesc { width: map.width, height: map.height, format };
+    let mut image = Image::allocate(desc)?;
+    let band = desc.row_bytes() * BAND_ROWS as usize;
+    for (index, rows) in map.data.chunks(band).enumerate() {
+        image.write_rows(index as u32 * BAND_ROWS, rows)?;
+    }
+    Ok(image)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,79 @@
+//! Maps of pictures, for control networks: the trait an author implements, the macro that makes it a component, and the
+//! adapter between the two.
+
+use std::marker::PhantomData;
+
+use serde::Deserialize;
+
+use crate::bindings::annotator::Guest;
+use crate::bindings::request_hook::gesso::plugin::{images, types};
+use crate::{Fault, Image};
+
+/// What a map is made of.
+#[derive(Debug)]
+pub struct Annotation {
+    /// RGB.
+    pub source: Image,
+    /// Grey, of the source's size, white where the picture is to be repainted; only for annotators whose manifest asks for
+    /// it.
+    pub mask: Option<Image>,
+    /// Pixels of the short side that the map is made at; only for annotators that have a resolution.
+    pub resolution: Option<u32>,
+    /// The values of the manifest's sliders, within their ranges.
+    pub threshold_a: Option<f64>,
+    pub threshold_b: Option<f64>,
+}
+
+/// Code that makes maps of pictures. Each call gets a fresh instance: nothing is kept between calls.
+pub trait Annotator {
+    /// The map that `module`, a name of the manifest's `annotators`, makes. Any size and format may come back; a map with
+    /// alpha hides its transparent places from the network.
+    ///
+    /// # Errors
+    /// [`Fault::InvalidInput`] is a sentence for the client; any other fault fails the plugin's call.
+    fn annotate(module: &str, annotation: Annotation) -> Result<Image, Fault>;
+}
+
+/// Makes an [`Annotator`] the component's export and embeds the manifest, a path from the package's folder. Once per
+/// crate, whose `crate-type` must contain `cdylib`.
+#[macro_export]
+macro_rules! annotator {
+    ($plugin:ty, manifest = $manifest:literal) => {
+        const _: () = {
+            $crate::__embed_manifest!($manifest);
+            type Component = $crate::__private::AnnotatorAdapter<$plugin>;
+            // Native builds are for tests; their linkers do not take the names a component exports.
+            #[cfg(target_family = "wasm")]
+            $crate::__private::annotator::export_annotator!(
+                Component with_types_in $crate::__private::annotator
+            );
+            const _: std::marker::PhantomData<Component> = std::marker::PhantomData;
+        };
+    };
+}
+
+#[doc(hidden)]
+pub struct Adapter<T>(PhantomData<T>);
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Arguments {
+    resolution: Option<u32>,
+    threshold_a: Option<f64>,
+    threshold_b: Option<f64>,
+}
+
+impl<T: Annotator> Guest for Adapter<T> {
+    fn annotate(
+        module: String,
+        source: images::Image,
+        mask: Option<images::Image>,
+        arguments: types::Json,
+    ) -> Result<images::Image, types::Fault> {
+        let Arguments { resolution, threshold_a, threshold_b } = serde_json::from_str(&arguments)
+            .map_err(|error| Fault::InvalidInput(format!("The arguments are no object: {error}.")))?;
+        let (source, mask) = (Image::from_host(source), mask.map(Image::from_host));
+        let annotation = Annotation { source, mask, resolution, threshold_a, threshold_b };
+        Ok(T::annotate(&module, annotation)?.into_host())
+    }
+}
