@@ -9,6 +9,7 @@ mod extras;
 mod faces;
 mod operators;
 mod redraw;
+mod scripts;
 mod serverless;
 mod styles;
 mod webui;

@@ -40,3 +40,19 @@ pub mod annotator {
         },
     });
 }
+
+#[allow(clippy::too_many_arguments, reason = "the generator spreads lists into pointers and lengths")]
+pub mod script {
+    wit_bindgen::generate!({
+        path: ["../wit/gesso-plugin-0.1.0", "../wit/gesso-plugin-0.2.0"],
+        world: "gesso:plugin/script@0.2.0",
+        generate_all,
+        pub_export_macro: true,
+        export_macro_name: "export_script",
+        with: {
+            "gesso:plugin/call@0.1.0": crate::bindings::request_hook::gesso::plugin::call,
+            "gesso:plugin/images@0.1.0": crate::bindings::request_hook::gesso::plugin::images,
+            "gesso:plugin/types@0.1.0": crate::bindings::request_hook::gesso::plugin::types,
+        },
+    });
+}

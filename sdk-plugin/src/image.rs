@@ -86,6 +86,10 @@ impl Image {
         Ok(Self(self.0.convert(to.into())?))
     }
 
+    pub(crate) fn as_host(&self) -> &host::Image {
+        &self.0
+    }
+
     pub(crate) fn from_host(image: host::Image) -> Self {
         Self(image)
     }

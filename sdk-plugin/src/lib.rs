@@ -24,7 +24,7 @@
 //! { "id": "style", "version": "0.1.0", "api": "0.1.0", "worlds": ["request-hook"] }
 //! ```
 //!
-//! Whatever asks the host something ([`call`], [`folders`], [`Image`]) works inside a host only: on a native target
+//! Whatever asks the host something ([`call`], [`folders`], [`inference`], [`Image`]) works inside a host only: on a native target
 //! it panics. Keep what is worth testing in functions that do not ask.
 
 mod annotator;
@@ -32,12 +32,15 @@ mod bindings;
 pub mod call;
 mod fault;
 pub mod folders;
+pub mod font;
 pub mod http;
 mod image;
+pub mod inference;
 mod manifest;
 mod params;
 mod random;
 mod request_hook;
+mod script;
 
 pub use annotator::{Annotation, Annotator};
 pub use fault::Fault;
@@ -46,6 +49,7 @@ pub use image::{Image, ImageDesc, PixelFormat};
 pub use params::{Params, arguments};
 pub use random::Random;
 pub use request_hook::{RequestHook, Verdict};
+pub use script::{Script, ScriptCall, ScriptOutput};
 
 pub use serde;
 pub use serde_json;
@@ -54,8 +58,9 @@ pub use serde_json;
 #[doc(hidden)]
 pub mod __private {
     pub use crate::annotator::Adapter as AnnotatorAdapter;
-    pub use crate::bindings::{annotator, http_extension, request_hook};
+    pub use crate::bindings::{annotator, http_extension, request_hook, script};
     pub use crate::http::Adapter as HttpExtensionAdapter;
     pub use crate::manifest::is_json_object;
     pub use crate::request_hook::Adapter as RequestHookAdapter;
+    pub use crate::script::Adapter as ScriptAdapter;
 }

@@ -151,8 +151,9 @@ pub struct FaceRestoration {
 }
 
 /// Where a job stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Phase {
+    #[default]
     Queued,
     /// Loading the model, encoding the prompts.
     Preparing,
@@ -161,7 +162,7 @@ pub enum Phase {
 }
 
 /// Published after every UNet call of the job.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Progress {
     pub phase: Phase,
     /// UNet calls of all pictures: done and in total.

@@ -53,18 +53,29 @@ pub(crate) struct Runner {
     /// The plugins' own runtime: a guest that spins between epochs delays other guests, never the server's I/O.
     threads: Handle,
     budget: Budget,
+    script_budget: Budget,
     slots: Arc<Semaphore>,
+    /// Scripts at one time. They wait for drawings most of the time, and drawings may need slots: of their own, so that they
+    /// never hold what they wait for.
+    script_slots: Arc<Semaphore>,
     /// Calls of one plugin that may wait for a slot.
     most_waiting: usize,
 }
 
 impl Runner {
-    pub(crate) fn new(engine: Engine, threads: Handle, budget: Budget, slots: usize) -> Self {
+    pub(crate) fn new(
+        engine: Engine,
+        threads: Handle,
+        (budget, script_budget): (Budget, Budget),
+        slots: usize,
+    ) -> Self {
         Self {
             engine,
             threads,
             budget,
+            script_budget,
             slots: Arc::new(Semaphore::new(slots)),
+            script_slots: Arc::new(Semaphore::new(slots.div_ceil(2))),
             most_waiting: slots.saturating_mul(WAITING_PER_SLOT),
         }
     }
@@ -76,6 +87,7 @@ impl Runner {
     /// Ends every call that waits for a slot and admits no further one.
     pub(crate) fn close(&self) {
         self.slots.close();
+        self.script_slots.close();
     }
 
     /// Runs `work` in a fresh store.
@@ -94,6 +106,25 @@ impl Runner {
         self.run_with(permits, shared, loaded, hook, context, work).await
     }
 
+    /// Runs a script under its own budget, in a slot of its own kind. The pool has room for half as many beside the calls.
+    ///
+    /// # Errors
+    /// As [`Self::run`].
+    pub(crate) async fn run_script<T: Send + 'static>(
+        &self,
+        shared: &Arc<Shared>,
+        loaded: &Loaded,
+        context: &CallContext,
+        work: impl FnOnce(Store<CallState>) -> Work<T> + Send + 'static,
+    ) -> Result<T, HookError> {
+        let permit = tokio::select! {
+            biased;
+            permit = self.script_slots.clone().acquire_owned() => permit.map_err(|_| HookError::Overloaded)?,
+            () = cancelled(context) => return Err(HookError::Cancelled),
+        };
+        self.run_in((permit, &self.script_budget), shared, loaded, "run", context, work).await
+    }
+
     /// As [`Self::run`], for a caller that brings what must live as long as the guest. A probe brings nothing:
     /// changes are made one at a time, and the pool has room for them beside the calls.
     pub(crate) async fn run_with<P: Send + 'static, T: Send + 'static>(
@@ -105,24 +136,31 @@ impl Runner {
         context: &CallContext,
         work: impl FnOnce(Store<CallState>) -> Work<T> + Send + 'static,
     ) -> Result<T, HookError> {
+        self.run_in((permits, &self.budget), shared, loaded, hook, context, work).await
+    }
+
+    async fn run_in<P: Send + 'static, T: Send + 'static>(
+        &self,
+        (permits, budget): (P, &Budget),
+        shared: &Arc<Shared>,
+        loaded: &Loaded,
+        hook: &'static str,
+        context: &CallContext,
+        work: impl FnOnce(Store<CallState>) -> Work<T> + Send + 'static,
+    ) -> Result<T, HookError> {
         let spent = Arc::new(Spent::default());
-        let log = Arc::new(CallLog::new(shared.log.clone(), &context.request_id, &self.budget));
-        let state = CallState::new(
-            &self.budget,
-            loaded.capabilities.clone(),
-            context.clone(),
-            log.clone(),
-            spent.clone(),
-        );
-        let (engine, budget, account) = (self.engine.clone(), self.budget.cpu, spent.clone());
+        let log = Arc::new(CallLog::new(shared.log.clone(), &context.request_id, budget));
+        let state =
+            CallState::new(budget, loaded.capabilities.clone(), context.clone(), log.clone(), spent.clone());
+        let (engine, cpu, account) = (self.engine.clone(), budget.cpu, spent.clone());
         let task = self.threads.spawn(async move {
             // Held until the guest has really ended, which may be after nobody waits for it any more.
             let _permits = permits;
-            let task = work(limited_store(&engine, state, account.clone(), budget));
+            let task = work(limited_store(&engine, state, account.clone(), cpu));
             Metered { task, spent: account }.await
         });
-        let outcome = self.wait(task, context).await;
-        let result = outcome.map_err(|failure| self.name(shared, hook, failure, &spent, &log));
+        let outcome = self.wait(task, context, budget).await;
+        let result = outcome.map_err(|failure| self.name(shared, (hook, budget), failure, &spent, &log));
         shared.count(&result, &spent);
         log.finish(None);
         result
@@ -161,9 +199,10 @@ impl Runner {
         &self,
         task: JoinHandle<Result<T, Failure>>,
         context: &CallContext,
+        budget: &Budget,
     ) -> Result<T, Failure> {
         let mut task = AbortOnDrop(task);
-        let deadline = Instant::now() + self.budget.wall;
+        let deadline = Instant::now() + budget.wall;
         tokio::select! {
             biased;
             joined = &mut task.0 => match joined {
@@ -173,7 +212,7 @@ impl Runner {
             },
             () = cancelled(context) => Err(Failure::Cancelled),
             () = tokio::time::sleep_until(deadline) => {
-                let text = format!("it gave no result within {:?}", self.budget.wall);
+                let text = format!("it gave no result within {:?}", budget.wall);
                 Err(Failure::Named(FailureKind::WallClock, text))
             }
         }
@@ -182,7 +221,7 @@ impl Runner {
     fn name(
         &self,
         shared: &Shared,
-        hook: &'static str,
+        (hook, budget): (&'static str, &Budget),
         failure: Failure,
         spent: &Spent,
         log: &CallLog,
@@ -192,7 +231,7 @@ impl Runner {
             Failure::Named(reason, message) => (reason, message),
             Failure::Wasm(error) if error.is::<CancelledInGuest>() => return HookError::Cancelled,
             Failure::Wasm(error) => {
-                let (reason, mut message) = classify(&error, spent, &self.budget);
+                let (reason, mut message) = classify(&error, spent, budget);
                 if reason == FailureKind::Trap
                     && let Some(panic) = log.panic_text()
                 {

@@ -4,16 +4,19 @@
 use crate::inspect::Inspection;
 use crate::settings::Grants;
 
-/// The version that brought every interface a plugin may import; what came later are worlds.
+/// The version that brought most interfaces a plugin may import, and those that came later with theirs.
 const INTERFACES_VERSION: &str = "0.1.0";
+const LATER: [(&str, &str); 1] = [("gesso:plugin/inference", "0.2.0")];
 /// Newest WASI 0.2 whose interfaces this host links (wasmtime-wasi 48).
 const WASI_VERSION: &str = "0.2.12";
 
 /// WASI interfaces every plugin gets. The file system has no folder in it and standard streams end in the plugin's
 /// log; the standard libraries of guest languages import both without being asked.
-const OFFERED: [&str; 22] = [
+const OFFERED: [&str; 23] = [
     "gesso:plugin/call",
     "gesso:plugin/images",
+    // Draws only while a script runs, which a request has named.
+    "gesso:plugin/inference",
     "gesso:plugin/types",
     "wasi:cli/environment",
     "wasi:cli/exit",
@@ -71,7 +74,7 @@ pub(crate) fn check(inspection: &Inspection, grants: &Grants) -> Result<(), Deni
             unknown.push(format!(
                 "{import} (the host offers gesso:plugin@{INTERFACES_VERSION} and WASI {WASI_VERSION})"
             ));
-        } else if let Some(offer) = wrong_version(package, version) {
+        } else if let Some(offer) = wrong_version(interface, version) {
             unknown.push(format!("{import} (the host offers {package}@{offer})"));
         }
     }
@@ -93,9 +96,11 @@ fn missing_folders(inspection: &Inspection, grants: &Grants) -> Vec<String> {
 
 /// The offered version where `version` does not fit it. A guest built for a smaller patch or minor of WASI 0.2
 /// links; a newer one might miss functions, which linking then names.
-fn wrong_version(package: &str, version: &str) -> Option<&'static str> {
-    if package == "gesso:plugin" {
-        return (version != INTERFACES_VERSION).then_some(INTERFACES_VERSION);
+fn wrong_version(interface: &str, version: &str) -> Option<&'static str> {
+    if interface.starts_with("gesso:plugin/") {
+        let later = LATER.iter().find(|(name, _)| *name == interface);
+        let offered = later.map_or(INTERFACES_VERSION, |(_, since)| since);
+        return (version != offered).then_some(offered);
     }
     (!version.starts_with("0.2.")).then_some(WASI_VERSION)
 }
@@ -159,6 +164,8 @@ mod tests {
         let error =
             verdict(&["wasi:nn/tensor@0.2.0", "gesso:plugin/call@0.2.0", "wasi:io/poll@0.3.0"], &[], &[])
                 .unwrap_err();
+        assert_eq!(verdict(&["gesso:plugin/inference@0.2.0"], &[], &[]), Ok(()));
+        assert!(verdict(&["gesso:plugin/inference@0.1.0"], &[], &[]).is_err());
         for part in [
             "wasi:nn/tensor@0.2.0 (the host offers gesso:plugin@0.1.0",
             "gesso:plugin/call@0.2.0 (the host offers gesso:plugin@0.1.0)",

@@ -7,10 +7,12 @@ use crate::changes::Changes;
 use crate::compile::{Compiler, private_folder};
 use crate::error::{HookError, InstallError, StartError};
 use crate::hooks::{self, Before};
+use crate::inference::Inference;
 use crate::load::Loader;
 use crate::log::LogLine;
-use crate::manifest::Annotator;
+use crate::manifest::{Annotator, Script};
 use crate::registry::{Policy, Registry};
+use crate::script::{self, ScriptError, ScriptInput, ScriptOutput};
 use crate::settings::{CallContext, FolderSource, Grants, HostSettings};
 use crate::status::PluginStatus;
 use crate::table::Table;
@@ -67,7 +69,8 @@ impl PluginHost {
 
         let slots = settings.max_concurrent_calls.max(1);
         let wasm = |error: wasmtime::Error| StartError::Engine(format!("{error:#}"));
-        let engine = engine::for_running(slots, settings.budget.memory_bytes).map_err(wasm)?;
+        let memory_bytes = settings.budget.memory_bytes.max(settings.script_budget.memory_bytes);
+        let engine = engine::for_running(slots, memory_bytes).map_err(wasm)?;
         engine::start_epochs(&engine).map_err(StartError::Threads)?;
         let mut linker = Linker::new(&engine);
         interfaces::link(&mut linker).map_err(wasm)?;
@@ -80,7 +83,8 @@ impl PluginHost {
             .enable_all()
             .build()
             .map_err(StartError::Threads)?;
-        let runner = Runner::new(engine, threads.handle().clone(), settings.budget.clone(), slots);
+        let budgets = (settings.budget.clone(), settings.script_budget.clone());
+        let runner = Runner::new(engine, threads.handle().clone(), budgets, slots);
         // A quarter of the slots stays out of any one plugin's reach.
         let slots_per_plugin = (slots - slots.div_ceil(4)).max(1);
         let host = Self(Arc::new(Inner {
@@ -157,6 +161,25 @@ impl PluginHost {
         annotation: Annotation,
     ) -> Result<Pixels, AnnotateError> {
         annotate::annotate(&self.0.table.load_full(), &self.0.runner, call, module, annotation).await
+    }
+
+    /// What the active plugins draw in place of the pipeline; of several scripts of one title the first plugin's counts.
+    pub fn scripts(&self) -> Vec<Script> {
+        script::all(&self.0.table.load())
+    }
+
+    /// Runs the script of that title, in any case; `inference` draws for it.
+    ///
+    /// # Errors
+    /// `Refused` where the script finds the request wrong, `NotFound` where no active plugin has it; else as for hooks.
+    pub async fn run_script(
+        &self,
+        call: &CallContext,
+        title: &str,
+        input: ScriptInput,
+        inference: Arc<dyn Inference>,
+    ) -> Result<ScriptOutput, ScriptError> {
+        script::run(&self.0.table.load_full(), &self.0.runner, call, title, input, inference).await
     }
 
     /// Every plugin, in the order its hooks run.

@@ -4,9 +4,11 @@
 mod call;
 mod folders;
 mod images;
+mod inference;
 mod streams;
 
 pub(crate) use self::images::OverBudget;
+use crate::inference::Inference;
 use crate::limits::{Spent, SummingLimiter};
 use crate::load::Capabilities;
 use crate::log::{LogLevel, LogRing, tidy};
@@ -37,6 +39,25 @@ pub(crate) mod annotator {
             "gesso:plugin/types@0.1.0": super::gesso::plugin::types,
             "gesso:plugin/images@0.1.0": super::gesso::plugin::images,
             "gesso:plugin/call@0.1.0": super::gesso::plugin::call,
+        },
+    });
+}
+
+pub(crate) mod script {
+    wasmtime::component::bindgen!({
+        path: ["../../wit/gesso-plugin-0.1.0", "../../wit/gesso-plugin-0.2.0"],
+        world: "gesso:plugin/script@0.2.0",
+        imports: {
+            "gesso:plugin/inference@0.2.0.finish": async | trappable,
+            "gesso:plugin/inference@0.2.0.upscale": async | trappable,
+            default: trappable,
+        },
+        exports: { default: async },
+        with: {
+            "gesso:plugin/types@0.1.0": super::gesso::plugin::types,
+            "gesso:plugin/images@0.1.0": super::gesso::plugin::images,
+            "gesso:plugin/call@0.1.0": super::gesso::plugin::call,
+            "gesso:plugin/inference@0.2.0.job": crate::inference::Job,
         },
     });
 }
@@ -137,6 +158,8 @@ pub(crate) struct CallState {
     log: Arc<CallLog>,
     context: CallContext,
     image_bytes: u64,
+    /// Present while a script runs.
+    pub(crate) inference: Option<Arc<dyn Inference>>,
 }
 
 impl CallState {
@@ -171,6 +194,7 @@ impl CallState {
             log,
             context,
             image_bytes: 0,
+            inference: None,
         }
     }
 
@@ -203,7 +227,8 @@ pub(crate) fn link(linker: &mut Linker<CallState>) -> wasmtime::Result<()> {
         &(&options).into(),
         CallState::http,
     )?;
-    RequestHook::add_to_linker::<_, HasSelf<_>>(linker, |state| state)
+    RequestHook::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
+    script::gesso::plugin0_2_0::inference::add_to_linker::<_, HasSelf<_>>(linker, |state| state)
 }
 
 impl WasiView for CallState {

@@ -7,6 +7,7 @@ use crate::compile_worker::sha256_hex;
 use crate::grants::{self, Denied};
 use crate::inspect::{self, Inspection};
 use crate::interfaces::annotator::AnnotatorPre;
+use crate::interfaces::script::ScriptPre;
 use crate::interfaces::{CallState, RequestHookPre};
 use crate::manifest::Manifest;
 use crate::registry::VersionRef;
@@ -31,6 +32,7 @@ pub(crate) struct Loaded {
     pub(crate) hooks: Option<RequestHookPre<CallState>>,
     pub(crate) http: Option<ProxyPre<CallState>>,
     pub(crate) annotator: Option<AnnotatorPre<CallState>>,
+    pub(crate) script: Option<ScriptPre<CallState>>,
     pub(crate) capabilities: Arc<Capabilities>,
 }
 
@@ -100,8 +102,12 @@ impl Loader {
             .has_world("annotator")
             .then(|| AnnotatorPre::new(instance.clone()).map_err(|error| world("annotator", error)))
             .transpose()?;
+        let script = manifest
+            .has_world("script")
+            .then(|| ScriptPre::new(instance.clone()).map_err(|error| world("script", error)))
+            .transpose()?;
         let version = VersionRef { version: manifest.version.clone(), digest };
-        let loaded = Loaded { manifest, version, hooks, http, annotator, capabilities };
+        let loaded = Loaded { manifest, version, hooks, http, annotator, script, capabilities };
         probe(runner, shared, &loaded, instance).await?;
         Ok(loaded)
     }

@@ -2,8 +2,10 @@
 //! it would like. Read without running the plugin. Wants are wishes; grants live elsewhere.
 
 mod annotators;
+mod scripts;
 
 pub use self::annotators::{Annotator, Slider};
+pub use self::scripts::{Script, ScriptArgument};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -13,8 +15,8 @@ pub(crate) const SECTION: &str = "gesso:manifest";
 /// A manifest is a page of text; more is a mistake or an attack.
 const MAX_BYTES: usize = 64 << 10;
 /// Each with the version that brought it.
-const WORLDS: [(&str, &str); 3] =
-    [("request-hook", "0.1.0"), ("http-extension", "0.1.0"), ("annotator", "0.2.0")];
+const WORLDS: [(&str, &str); 4] =
+    [("request-hook", "0.1.0"), ("http-extension", "0.1.0"), ("annotator", "0.2.0"), ("script", "0.2.0")];
 const HOOKS: [&str; 2] = ["before", "after"];
 
 /// A checked manifest. Unknown fields are ignored, so that newer plugins load on older hosts.
@@ -29,6 +31,8 @@ pub struct Manifest {
     pub wants: Wants,
     /// What a plugin of the world `annotator` can make of a picture.
     pub annotators: Vec<Annotator>,
+    /// What a plugin of the world `script` draws.
+    pub scripts: Vec<Script>,
     pub title: Option<String>,
     pub description: Option<String>,
     pub licence: Option<String>,
@@ -96,6 +100,10 @@ impl Manifest {
         if is_annotator == annotators.is_empty() {
             return wrong("annotators", "goes with the world annotator, which has at least one".into());
         }
+        let scripts = scripts::read(&fields)?;
+        if worlds.iter().any(|world| world == "script") == scripts.is_empty() {
+            return wrong("scripts", "goes with the world script, which has at least one".into());
+        }
         let hooks =
             names(&fields, "hooks", Some(&HOOKS))?.unwrap_or_else(|| HOOKS.map(str::to_owned).to_vec());
         let wants = match fields.get("wants") {
@@ -115,6 +123,7 @@ impl Manifest {
             hooks,
             wants,
             annotators,
+            scripts,
             title: optional(&fields, "title")?,
             description: optional(&fields, "description")?,
             licence: optional(&fields, "licence")?,
@@ -233,8 +242,8 @@ mod tests {
             ("request-hook", "annotator", "holds \"annotator\", which came with 0.2.0; `api` is \"0.1.0\""),
             (
                 "request-hook",
-                "script",
-                "`worlds` holds \"script\"; this host knows request-hook, http-extension, annotator",
+                "model-hook",
+                "`worlds` holds \"model-hook\"; this host knows request-hook, http-extension, annotator, script",
             ),
             (r#"["request-hook"]"#, "[]", "`worlds` is empty"),
             (r#"["request-hook"]"#, r#"["request-hook"],"wants":[]"#, "`wants` is not an object"),

@@ -21,6 +21,8 @@ pub struct HostSettings {
     /// [`crate::compile_worker::main`].
     pub compiler: Vec<OsString>,
     pub budget: Budget,
+    /// Of a script, which waits for drawings and puts many pictures together.
+    pub script_budget: Budget,
     /// Guests that may run at one time, over all plugins. Memory is bounded by this times
     /// `budget.memory_bytes + budget.image_bytes`.
     pub max_concurrent_calls: usize,
@@ -63,6 +65,19 @@ impl Default for Budget {
             log_line_bytes: 1024,
             return_bytes: 256 << 10,
             http_body_bytes: 8 << 20,
+        }
+    }
+}
+
+impl Budget {
+    /// What a script may spend by default: time to draw hundreds of pictures, and room to put them together.
+    pub fn of_a_script() -> Self {
+        Self {
+            cpu: Duration::from_secs(60),
+            wall: Duration::from_secs(6 * 3600),
+            memory_bytes: 256 << 20,
+            image_bytes: 1 << 30,
+            ..Self::default()
         }
     }
 }

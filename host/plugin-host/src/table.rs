@@ -3,6 +3,7 @@
 
 use crate::error::HookError;
 use crate::interfaces::annotator::AnnotatorPre;
+use crate::interfaces::script::ScriptPre;
 use crate::interfaces::{CallState, RequestHookPre};
 use crate::limits::Spent;
 use crate::load::Loaded;
@@ -93,6 +94,11 @@ impl Entry {
     pub(crate) fn annotator(&self) -> Option<(&Loaded, &AnnotatorPre<CallState>)> {
         let loaded = self.serving()?;
         Some((loaded, loaded.annotator.as_ref()?))
+    }
+
+    pub(crate) fn script(&self) -> Option<(&Loaded, &ScriptPre<CallState>)> {
+        let loaded = self.serving()?;
+        Some((loaded, loaded.script.as_ref()?))
     }
 
     pub(crate) fn status(&self, position: usize) -> PluginStatus {

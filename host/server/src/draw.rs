@@ -1,34 +1,27 @@
-//! One leased drawing, from its stored body to its stored pictures: the plugins' hooks, names and pictures looked up,
-//! the engine, the kept parts laid back, files written. The record is the worker's.
+//! One leased drawing, from its stored body to its stored pictures: the plugins' hooks, the pipeline or the script that a
+//! request names, files written. The record is the worker's.
 
+use std::sync::Arc;
 use std::time::Instant;
 
-use gesso_core::infotext;
 use gesso_core::pixels::Pixels;
-use gesso_core::request::GenerateRequest;
-use gesso_engine::backend::BackendError;
-use gesso_engine::{CancelFlag, Drawing, JobError, JobSpec, SubmitError, Work};
-use gesso_plugin_host::CallContext;
+use gesso_engine::CancelFlag;
+use gesso_plugin_host::{CallContext, Script};
 use gesso_store::{ImageFormat, Lease, ObjectKey, Outcome, Payload};
 use serde_json::{Map, Value, json};
 
-use crate::app::{App, VERSION};
+use crate::app::App;
 use crate::blocking::blocking;
-use crate::catalogue::{Checkpoint, ModelFacts};
-use crate::controls::{self, Controls};
 use crate::error::AppError;
-use crate::faces::DrawnFaces;
-use crate::http::wire::faces::FacesWanted;
 use crate::http::wire::styles::Styling;
-use crate::http::wire::{generate, img2img, info};
-use crate::png_file;
-use crate::resources::{self, Found};
+use crate::http::wire::{generate, img2img};
+use crate::pipeline::{self, Asked};
 use crate::running::RunningGuard;
-use crate::sources::Sources;
+use crate::{png_file, scripts};
 
 /// Draws a task's pictures and stores them.
 pub(crate) async fn draw(
-    app: &App,
+    app: &Arc<App>,
     lease: &Lease,
     running: &RunningGuard<'_>,
     cancel: &CancelFlag,
@@ -51,175 +44,121 @@ pub(crate) async fn draw(
     }
     body.extend(pictures.into_iter().map(|(name, value)| (name.to_owned(), value)));
     let request = generate::to_request(kind, &body, &app.defaults, &app.limits).map_err(AppError::Invalid)?;
-    let prepared = prepare(app, &call, &body, &request).await?;
-
-    let drawing = Drawing {
-        request: request.clone(),
-        model: prepared.checkpoint.file.clone(),
-        resources: prepared.found.first.clone(),
-        source: prepared.sources.as_ref().map(|sources| sources.source.clone()),
-        second: prepared.found.second.clone(),
-    };
-    let work = Work::Draw(Box::new(drawing));
-    let spec = JobSpec { work, priority: lease.task.priority, cancel: cancel.clone() };
+    let asked = Asked { call: &call, body: &body, request: &request, priority: lease.task.priority, cancel };
     let began = Instant::now();
-    let job = app.engine.submit(spec).map_err(engine_refused)?;
-    running.show(job.progress());
-    let drawn = job.finish().await.map_err(engine_failed)?;
-    let seconds = began.elapsed().as_secs_f64();
-    let drawn = match &prepared.faces {
-        Some(faces) => faces.restore(app, cancel, lease.task.priority, drawn).await?,
-        None => drawn,
+    let drawn = match scripts::named(app, kind, &body)? {
+        None => by_pipeline(app, asked, lease, running).await?,
+        Some(script) => by_script(app, asked, &script, running).await?,
     };
-    let (mut prepared, drawn) = finish(prepared, drawn, request.batch_size).await?;
-    let mut drawn = app.plugins.after(&call, &before.params, drawn).await?;
-    drawn.append(&mut prepared.control.maps);
+    let pictures = app.plugins.after(&call, &before.params, drawn.pictures).await?;
     if cancel.is_cancelled() {
         return Err(AppError::Cancelled);
     }
-    store(app, lease, (body, &styling), &request, &prepared, drawn, seconds).await
-}
-
-/// What a request's names and pictures stand for.
-struct Prepared {
-    checkpoint: Checkpoint,
-    /// `None` when the checkpoint cannot be read; the engine then says why.
-    facts: Option<ModelFacts>,
-    found: Found,
-    control: Controls,
-    sources: Option<Sources>,
-    faces: Option<DrawnFaces>,
-}
-
-async fn prepare(
-    app: &App,
-    call: &CallContext,
-    body: &Map<String, Value>,
-    request: &GenerateRequest,
-) -> Result<Prepared, AppError> {
-    let (catalogue, limits) = (app.catalogue.clone(), app.source_limits());
-    let (body, asked) = (body.clone(), request.clone());
-    let wanted_faces = FacesWanted::read(&body).map_err(AppError::Invalid)?;
-    // The blocking pool: folders, hashes, codecs.
-    let prepared = blocking(move || {
-        let checkpoint = catalogue.checkpoint(asked.model.as_deref())?;
-        let facts = catalogue.facts(&checkpoint.file);
-        let found = resources::find(&catalogue, &asked, &checkpoint)?;
-        let settings = asked.img2img.as_ref();
-        let sources = settings.map(|settings| Sources::read(&body, &asked, settings, limits)).transpose()?;
-        let crop = sources.as_ref().and_then(Sources::crop);
-        let decoded = controls::decode(&catalogue, &body, limits.decode, crop)?;
-        let faces = DrawnFaces::find(&catalogue, wanted_faces)?;
-        let control = Controls::default();
-        Ok::<_, AppError>((Prepared { checkpoint, facts, found, control, sources, faces }, decoded))
-    });
-    let (mut prepared, mut decoded) = prepared.await??;
-    if decoded.is_empty() {
-        return Ok(prepared);
-    }
-    controls::annotate(app, call, request, &mut decoded).await?;
-    let request = request.clone();
-    // The blocking pool: resampling.
-    blocking(move || {
-        prepared.control = controls::place(decoded, &request, &mut prepared.found)?;
-        Ok(prepared)
-    })
-    .await?
-}
-
-/// Lays the kept parts of the source over the drawn pictures.
-async fn finish(
-    prepared: Prepared,
-    drawn: Vec<Pixels>,
-    batch_size: u32,
-) -> Result<(Prepared, Vec<Pixels>), AppError> {
-    if prepared.sources.is_none() {
-        return Ok((prepared, drawn));
-    }
-    // The blocking pool: resampling and compositing.
-    blocking(move || {
-        let Some(sources) = &prepared.sources else { return Ok((prepared, drawn)) };
-        let place = |index: usize| index % (batch_size.max(1) as usize);
-        let finished =
-            drawn.into_iter().enumerate().map(|(index, drawn)| sources.finish(place(index), drawn));
-        let finished = finished.collect::<Result<Vec<_>, _>>()?;
-        Ok((prepared, finished))
-    })
-    .await?
-}
-
-/// Writes the pictures, then the details, and names them.
-async fn store(
-    app: &App,
-    lease: &Lease,
-    (mut body, styling): (Map<String, Value>, &Styling),
-    request: &GenerateRequest,
-    prepared: &Prepared,
-    pictures: Vec<Pixels>,
-    seconds: f64,
-) -> Result<Outcome, AppError> {
-    let Prepared { checkpoint, facts, found, control, sources, faces } = prepared;
-    let drawn_with = infotext::DrawnWith {
-        model_name: &checkpoint.file.name,
-        model_hash: checkpoint.short_hash(),
-        edits_pictures: facts.is_some_and(|facts| facts.edits_pictures),
-        vae_name: found.vae.as_ref().map(|vae| vae.name.as_str()),
-        vae_hash: found.vae_hash.as_deref(),
-        lora_hashes: &found.lora_hashes,
-        inversion_hashes: &found.inversion_hashes,
-        control: &control.units,
-        face_restoration: faces.as_ref().map(DrawnFaces::name),
-        face_fidelity: faces.as_ref().and_then(DrawnFaces::fidelity),
-        version: VERSION,
-    };
-    let infotexts: Vec<String> =
-        (0..request.image_count()).map(|image| infotext::of(request, image, &drawn_with)).collect();
+    // A plugin may have added pictures; those carry no infotext, and neither do maps.
+    let texts = drawn.infotexts.iter().cloned().chain(std::iter::repeat(String::new()));
     let mut images = Vec::new();
-    for (index, picture) in pictures.into_iter().enumerate() {
-        // A plugin may have added pictures; those carry no infotext.
-        let infotext = infotexts.get(index).cloned().unwrap_or_default();
-        let bytes = blocking(move || png_file::encode(&picture, &infotext))
-            .await?
-            .map_err(|error| AppError::Internal(format!("a picture could not be encoded: {error}")))?;
-        let key = ObjectKey::image(
-            &lease.task.owner,
-            &lease.task.id,
-            lease.attempt,
-            index as u32 + 1,
-            ImageFormat::Png,
-        )
-        .map_err(|error| AppError::Internal(error.to_string()))?;
-        app.objects.put(&key, bytes.into()).await?;
-        images.push(key);
+    for (picture, infotext) in pictures.into_iter().chain(drawn.maps).zip(texts) {
+        images.push(store_picture(app, lease, images.len() as u32 + 1, picture, infotext).await?);
     }
-    if body.get("include_init_images") != Some(&Value::Bool(true)) {
+    let seconds = drawn.seconds.unwrap_or_else(|| began.elapsed().as_secs_f64());
+    let warnings: Vec<&String> = styling.warnings.iter().chain(&drawn.warnings).collect();
+    let mut parameters = body.clone();
+    if parameters.get("include_init_images") != Some(&Value::Bool(true)) {
         for name in img2img::PICTURES {
-            if let Some(picture) = body.get_mut(name) {
+            if let Some(picture) = parameters.get_mut(name) {
                 *picture = Value::Null;
             }
         }
     }
-    styling.undo(&mut body);
-    let drawn = info::Drawn {
-        request,
-        styles: body.get("styles"),
-        inpaints: facts.is_some_and(|facts| facts.inpaints),
-        drawn_with: &drawn_with,
-        infotexts: &infotexts,
-        job_timestamp: &timestamp(lease.task.started_ms.unwrap_or(lease.task.created_ms)),
-    };
-    let of_sources = sources.iter().flat_map(|sources| &sources.warnings);
-    let warnings: Vec<&String> = styling.warnings.iter().chain(&found.warnings).chain(of_sources).collect();
-    let steps = f64::from(request.steps * request.image_count());
+    styling.undo(&mut parameters);
+    let mut info = drawn.info;
+    // The client's own styles stand in both.
+    info["styles"] =
+        parameters.get("styles").filter(|styles| !styles.is_null()).cloned().unwrap_or(json!([]));
+    info["job_timestamp"] = timestamp(lease.task.started_ms.unwrap_or(lease.task.created_ms)).into();
     let details = json!({
-        "parameters": body,
-        "info": info::info(&drawn),
+        "parameters": parameters,
+        "info": info,
         "warnings": warnings,
-        "stepsPerSecond": steps / seconds,
+        "stepsPerSecond": drawn.steps / seconds,
     });
     let key = ObjectKey::details(&lease.task.id, lease.attempt);
     app.objects.put(&key, details.to_string().into_bytes().into()).await?;
     Ok(Outcome { images, details: Some(key), error: None })
+}
+
+/// Pictures that the `after` hooks have not seen yet, and what is told of them.
+struct DrawnPictures {
+    pictures: Vec<Pixels>,
+    /// ControlNet's, which no hook sees.
+    maps: Vec<Pixels>,
+    infotexts: Vec<String>,
+    info: Value,
+    warnings: Vec<String>,
+    /// Sampler steps over all pictures, and what they took; `None` is all of the time.
+    steps: f64,
+    seconds: Option<f64>,
+}
+
+async fn by_pipeline(
+    app: &App,
+    asked: Asked<'_>,
+    lease: &Lease,
+    running: &RunningGuard<'_>,
+) -> Result<DrawnPictures, AppError> {
+    let finished = pipeline::run(app, asked, |progress| running.show(progress)).await?;
+    let infotexts = finished.infotexts(asked.request);
+    let started = timestamp(lease.task.started_ms.unwrap_or(lease.task.created_ms));
+    Ok(DrawnPictures {
+        info: finished.info(asked.request, asked.body, &infotexts, &started),
+        warnings: finished.warnings().cloned().collect(),
+        steps: f64::from(asked.request.steps * asked.request.image_count()),
+        seconds: Some(finished.seconds),
+        pictures: finished.pictures,
+        maps: finished.maps,
+        infotexts,
+    })
+}
+
+async fn by_script(
+    app: &Arc<App>,
+    asked: Asked<'_>,
+    script: &Script,
+    running: &RunningGuard<'_>,
+) -> Result<DrawnPictures, AppError> {
+    let pictures = scripts::pictures(app, asked.body).await?;
+    let mut params = asked.body.clone();
+    params.retain(|name, _| !img2img::PICTURES.contains(&name.as_str()));
+    let params = Value::Object(params).to_string();
+    let scripted =
+        scripts::run(app, asked, script, params, pictures, |progress| running.show(progress)).await?;
+    Ok(DrawnPictures {
+        pictures: scripted.output.images,
+        maps: Vec::new(),
+        infotexts: scripted.output.infotexts,
+        info: scripted.info,
+        warnings: scripted.warnings,
+        steps: scripted.steps,
+        seconds: None,
+    })
+}
+
+/// Writes a picture under its place in the reply, from 1.
+async fn store_picture(
+    app: &App,
+    lease: &Lease,
+    place: u32,
+    picture: Pixels,
+    infotext: String,
+) -> Result<ObjectKey, AppError> {
+    // The blocking pool: compression.
+    let bytes = blocking(move || png_file::encode(&picture, &infotext))
+        .await?
+        .map_err(|error| AppError::Internal(format!("a picture could not be encoded: {error}")))?;
+    let key = ObjectKey::image(&lease.task.owner, &lease.task.id, lease.attempt, place, ImageFormat::Png)
+        .map_err(|error| AppError::Internal(error.to_string()))?;
+    app.objects.put(&key, bytes.into()).await?;
+    Ok(key)
 }
 
 async fn payload(app: &App, payload: &Payload) -> Result<Value, AppError> {
@@ -250,22 +189,6 @@ fn reread(
     }
     changed.extend(pictures.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
     kind.read(&changed, || 0).map_err(AppError::Invalid)
-}
-
-pub(crate) fn engine_refused(error: SubmitError) -> AppError {
-    match error {
-        SubmitError::Overloaded { .. } => AppError::Overloaded(error.to_string()),
-        SubmitError::ShutDown => AppError::Unavailable(error.to_string()),
-    }
-}
-
-pub(crate) fn engine_failed(error: JobError) -> AppError {
-    match error {
-        JobError::Cancelled => AppError::Cancelled,
-        JobError::ShutDown => AppError::Unavailable(error.to_string()),
-        JobError::Backend(BackendError::Request(message)) => AppError::invalid("body", message),
-        JobError::Backend(_) | JobError::Panicked(_) => AppError::Internal(error.to_string()),
-    }
 }
 
 /// `YYYYMMDDhhmmss`, UTC.

@@ -16,7 +16,7 @@ use gesso_picture::mix::blend;
 use crate::app::App;
 use crate::blocking::blocking;
 use crate::catalogue::{Catalogue, CatalogueError};
-use crate::draw::{engine_failed, engine_refused};
+use crate::engine_errors::{engine_failed, engine_refused};
 use crate::error::AppError;
 use crate::faces::{self, Installed};
 use crate::generate::random_id;

@@ -11,7 +11,7 @@ use gesso_torch::FaceRole;
 
 use crate::app::App;
 use crate::catalogue::{Catalogue, CatalogueError, Found, Kind};
-use crate::draw::{engine_failed, engine_refused};
+use crate::engine_errors::{engine_failed, engine_refused};
 use crate::error::AppError;
 use crate::http::wire::extras::Restorer;
 use crate::http::wire::faces::{FIDELITY, FIELD, FacesWanted};

@@ -14,6 +14,7 @@ use crate::faces::DrawnFaces;
 use crate::http::wire::faces::FacesWanted;
 use crate::http::wire::generate::{self, Drawing};
 use crate::http::wire::{control, styles};
+use crate::scripts;
 
 /// Bodies up to here lie in the record; larger ones go to the object store first.
 const INLINE_BYTES_MAX: usize = 8 * 1024;
@@ -42,6 +43,9 @@ pub(crate) async fn submit(
         generate::to_request(drawing, &body, &app.defaults, &app.limits).map_err(AppError::Invalid)?;
     check_scripts(app, &body)?;
     controls::check(app, &body)?;
+    if let Some(script) = scripts::named(app, drawing, &body)? {
+        scripts::arguments(&script, &body)?;
+    }
     let catalogue = app.catalogue.clone();
     let wanted_faces = FacesWanted::read(&body).map_err(AppError::Invalid)?;
     // The blocking pool: folders and the heads of files.

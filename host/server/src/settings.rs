@@ -81,6 +81,10 @@ pub(crate) struct LimitSettings {
     pub(crate) images_max: u32,
     pub(crate) prompt_bytes_max: usize,
     pub(crate) body_bytes_max: usize,
+    /// Drawings and enlargements that one script may ask for.
+    pub(crate) script_jobs_max: u32,
+    /// Megapixels times steps over all drawings of a script; 512x512 in 20 steps is 5.
+    pub(crate) script_megapixel_steps_max: u32,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize, PartialEq)]
@@ -158,6 +162,8 @@ impl Default for LimitSettings {
             images_max: 16,
             prompt_bytes_max: 16 * 1024,
             body_bytes_max: 32 * 1024 * 1024,
+            script_jobs_max: 512,
+            script_megapixel_steps_max: 50_000,
         }
     }
 }

@@ -227,6 +227,7 @@ async fn open_plugins(settings: &Settings) -> Result<PluginHost, StartupError> {
         state: settings.data.join("plugins"),
         compiler: vec![own.into(), "compile-plugin".into()],
         budget,
+        script_budget: Budget::of_a_script(),
         max_concurrent_calls: settings.plugin_budget.concurrent_calls,
         grants: grants.collect(),
     };

@@ -62,7 +62,7 @@ pub(crate) async fn run(app: Arc<App>) {
 }
 
 /// One task from its lease to its terminal state.
-async fn work(app: &App, lease: Lease) {
+async fn work(app: &Arc<App>, lease: Lease) {
     let id = lease.task.id.clone();
     let cancel = CancelFlag::default();
     let running = app.running.enter(id.clone(), cancel.clone());

@@ -1,7 +1,6 @@
 //! After-hook: draws a line of text into a corner of every picture. Where and how it is drawn is pure (`mark`);
 //! this file asks the host for settings and rows, and touches no row without a mark on it.
 
-mod font;
 mod mark;
 
 use gesso_plugin::{Fault, Image, Params, RequestHook, call};

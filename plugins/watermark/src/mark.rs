@@ -3,10 +3,9 @@
 
 use std::ops::Range;
 
+use gesso_plugin::font::{self, HEIGHT, WIDTH};
 use gesso_plugin::serde::Deserialize;
 use gesso_plugin::{ImageDesc, PixelFormat};
-
-use crate::font::{self, HEIGHT, WIDTH};
 
 /// A letter is at most a twentieth of the picture's height, and never so large that a band of rows would weigh on
 /// the call's memory.

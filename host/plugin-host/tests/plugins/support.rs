@@ -35,6 +35,7 @@ impl TestHost {
                 wall: Duration::from_secs(6),
                 ..Budget::default()
             },
+            script_budget: Budget { wall: Duration::from_secs(20), ..Budget::default() },
             max_concurrent_calls: 8,
             grants: BTreeMap::new(),
         };

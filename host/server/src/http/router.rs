@@ -50,6 +50,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/sdapi/v1/latent-upscale-modes", get(webui_lists::latent_upscale_modes))
         .route("/sdapi/v1/options", get(webui_lists::options))
         .route("/sdapi/v1/scripts", get(webui_lists::scripts))
+        .route("/sdapi/v1/script-info", get(webui_lists::script_info))
         // Applications: ControlNet's API.
         .route("/controlnet/version", get(controlnet::version))
         .route("/controlnet/settings", get(controlnet::settings))

@@ -9,6 +9,7 @@ use gesso_core::hires::LatentUpscaler;
 use gesso_core::request::{GenerateRequest, NoiseSource};
 use gesso_core::sampler::Sampler;
 use gesso_core::schedule::Scheduler;
+use gesso_plugin_host::Script;
 use gesso_torch::Upscaler;
 use serde_json::{Map, Value, json};
 
@@ -86,17 +87,49 @@ pub(crate) async fn options(State(app): State<Arc<App>>) -> Result<Json<Value>, 
     })))
 }
 
-/// Titles of what `alwayson_scripts` may name, lower case: ControlNet, which is the engine's own, and the plugins.
+/// Titles of what `script_name` and `alwayson_scripts` may name, lower case: the plugins' scripts, ControlNet, which is the
+/// engine's own, and the plugins with hooks.
 #[utoipa::path(get, path = "/sdapi/v1/scripts", tag = "web UI", responses((status = 200, description = "txt2img and img2img: lists of titles")))]
 pub(crate) async fn scripts(State(app): State<Arc<App>>) -> Response {
-    let plugins = app
+    let hooks = app
         .plugins
         .list()
         .into_iter()
         .filter(|plugin| plugin.worlds.iter().any(|world| world == "request-hook"))
-        .map(|plugin| plugin.title.unwrap_or(plugin.id).to_lowercase());
-    let titles: Vec<_> = std::iter::once(control::SCRIPT.to_owned()).chain(plugins).collect();
-    Json(json!({"txt2img": titles, "img2img": titles})).into_response()
+        .map(|plugin| plugin.title.unwrap_or(plugin.id));
+    let always_on: Vec<_> = std::iter::once(control::SCRIPT.to_owned()).chain(hooks).collect();
+    let scripts = app.plugins.scripts();
+    let titles = |is_img2img| {
+        let selectable =
+            scripts.iter().filter(|script| offers(script, is_img2img)).map(|script| &script.title);
+        selectable.chain(&always_on).map(|title| title.to_lowercase()).collect::<Vec<_>>()
+    };
+    Json(json!({"txt2img": titles(false), "img2img": titles(true)})).into_response()
+}
+
+/// The plugins' scripts with their arguments, once for each kind of drawing that they are for.
+#[utoipa::path(get, path = "/sdapi/v1/script-info", tag = "web UI", responses((status = 200, description = "name, is_alwayson, is_img2img, args (label, value, minimum, maximum, step, choices)")))]
+pub(crate) async fn script_info(State(app): State<Arc<App>>) -> Json<Value> {
+    let scripts = app.plugins.scripts();
+    let entry = |script: &Script, is_img2img: bool| {
+        json!({
+            "name": script.title.to_lowercase(),
+            "is_alwayson": false,
+            "is_img2img": is_img2img,
+            "args": script.args,
+        })
+    };
+    let of = |is_img2img| {
+        scripts
+            .iter()
+            .filter(move |script| offers(script, is_img2img))
+            .map(move |script| entry(script, is_img2img))
+    };
+    Json(of(false).chain(of(true)).collect())
+}
+
+fn offers(script: &Script, is_img2img: bool) -> bool {
+    if is_img2img { script.img2img } else { script.txt2img }
 }
 
 /// The interpolations a second pass may enlarge its latent by.

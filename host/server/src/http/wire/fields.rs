@@ -20,6 +20,8 @@ pub(crate) enum Kind {
     OptionalBoolean,
     OptionalTextList,
     List,
+    /// Arguments: by place or by name. Empty list when absent.
+    ListOrObject,
     Object,
     OptionalObject,
     /// An integer where -1, null and "" all mean "draw one".
@@ -69,7 +71,7 @@ impl Kind {
             Self::Integer(number) => number.into(),
             Self::Float(number) => float(number),
             Self::Boolean(flag) => flag.into(),
-            Self::List => Value::Array(Vec::new()),
+            Self::List | Self::ListOrObject => Value::Array(Vec::new()),
             Self::Object => Value::Object(Map::new()),
             Self::Seed => (-1).into(),
             Self::OptionalText
@@ -97,6 +99,8 @@ fn coerce(kind: Kind, value: &Value) -> Result<Value, &'static str> {
             Value::Array(items) if items.iter().all(Value::is_string) => Ok(value.clone()),
             _ => Err("a list of strings"),
         },
+        Kind::ListOrObject if value.is_array() || value.is_object() => Ok(value.clone()),
+        Kind::ListOrObject => Err("a list or an object"),
         Kind::List if value.is_array() => Ok(value.clone()),
         Kind::List => Err("a list"),
         Kind::Object | Kind::OptionalObject if value.is_object() => Ok(value.clone()),

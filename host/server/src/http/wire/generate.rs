@@ -129,8 +129,16 @@ const SECOND: &[Field] = &[
 const LAST: &[Field] = &[
     field("force_task_id", Kind::OptionalText, "The task id to use."),
     field("sampler_index", Kind::Text("Euler"), "Old name of sampler_name."),
-    field("script_name", Kind::OptionalText, "A script that replaces the pipeline; none exist yet."),
-    field("script_args", Kind::List, "Arguments of script_name."),
+    field(
+        "script_name",
+        Kind::OptionalText,
+        "A script that draws in place of the pipeline, see GET /sdapi/v1/script-info.",
+    ),
+    field(
+        "script_args",
+        Kind::ListOrObject,
+        "Arguments of script_name: a list in the order of script-info, or an object by label.",
+    ),
     field("send_images", Kind::Boolean(true), "False leaves the pictures out of the reply."),
     field("save_images", Kind::Boolean(false), "Accepted for compatibility: pictures are always kept."),
     field(
@@ -284,7 +292,7 @@ fn resize_from(body: &Map<String, Value>) -> Option<(u32, u32)> {
 
 /// A feature that would silently change nothing is refused instead.
 fn refuse_unsupported(body: &Map<String, Value>, problems: &mut Problems) {
-    for name in ["script_name", "refiner_checkpoint", "firstpass_image"] {
+    for name in ["refiner_checkpoint", "firstpass_image"] {
         if non_empty(body, name).is_some() {
             problems.add(name, format!("{name} is not supported yet; leave it out"));
         }
@@ -320,14 +328,14 @@ mod tests {
     #[test]
     fn names_all_bad_fields_at_once() {
         let body = json!({
-            "sampler_name": "Eular", "width": 100, "steps": 0, "script_name": "x", "cfg_scale": 1e9,
+            "sampler_name": "Eular", "width": 100, "steps": 0, "refiner_checkpoint": "x", "cfg_scale": 1e9,
             "override_settings": {"sd_modell": "x"},
         });
         let mut problems = request(body).unwrap_err();
         problems.sort();
         assert_eq!(
             problems,
-            ["cfg_scale", "override_settings", "sampler_name", "script_name", "steps", "width"]
+            ["cfg_scale", "override_settings", "refiner_checkpoint", "sampler_name", "steps", "width"]
         );
     }
 

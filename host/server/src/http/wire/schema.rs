@@ -146,6 +146,7 @@ fn field_schema(kind: Kind, doc: &str) -> RefOr<Schema> {
             .items(ObjectBuilder::new().schema_type(Type::String))
             .description(Some(doc))
             .into(),
+        Kind::ListOrObject => ObjectBuilder::new().description(Some(doc)).into(),
         Kind::List => ArrayBuilder::new().items(ObjectBuilder::new()).description(Some(doc)).into(),
     }
 }

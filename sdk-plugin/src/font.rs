@@ -1,9 +1,10 @@
-//! A 5 by 7 font of printable ASCII, drawn in `font.txt`: eight letters side by side, a blank line between rows of
-//! letters. Read by the compiler, so that a picture of the wrong shape is a build error.
+//! A 5 by 7 font of printable ASCII for marks and legends, so that they need no file. Drawn in `font.txt`: eight letters
+//! side by side, a blank line between rows of letters; read by the compiler, so that a picture of the wrong shape is a
+//! build error.
 
 /// Cells of a letter.
-pub(crate) const WIDTH: usize = 5;
-pub(crate) const HEIGHT: usize = 7;
+pub const WIDTH: usize = 5;
+pub const HEIGHT: usize = 7;
 
 const FIRST: char = ' ';
 const LETTERS: usize = 95;
@@ -12,7 +13,7 @@ const ART: &[u8] = include_bytes!("font.txt");
 const GLYPHS: [[u8; HEIGHT]; LETTERS] = read_art();
 
 /// Whether the letter has ink in that cell. What is not printable ASCII is drawn as `?`.
-pub(crate) fn is_ink(letter: char, column: usize, row: usize) -> bool {
+pub fn is_ink(letter: char, column: usize, row: usize) -> bool {
     let printable = if (' '..='~').contains(&letter) { letter } else { '?' };
     let glyph = &GLYPHS[printable as usize - FIRST as usize];
     column < WIDTH && row < HEIGHT && glyph[row] >> (WIDTH - 1 - column) & 1 == 1

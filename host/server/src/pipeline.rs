@@ -1,0 +1,188 @@
+//! One drawing from a body that was read to its pictures: names and pictures looked up, maps made, the engine, the kept
+//! parts laid back, faces restored. Run for a task, and for every drawing that a script asks for; knows neither.
+
+use std::time::Instant;
+
+use gesso_core::infotext::{self, DrawnWith};
+use gesso_core::pixels::Pixels;
+use gesso_core::request::GenerateRequest;
+use gesso_engine::{CancelFlag, Drawing, JobSpec, Progress, Work};
+use gesso_plugin_host::CallContext;
+use serde_json::{Map, Value};
+use tokio::sync::watch;
+
+use crate::app::{App, VERSION};
+use crate::blocking::blocking;
+use crate::catalogue::{Checkpoint, ModelFacts};
+use crate::controls::{self, Controls};
+use crate::engine_errors::{engine_failed, engine_refused};
+use crate::error::AppError;
+use crate::faces::DrawnFaces;
+use crate::http::wire::faces::FacesWanted;
+use crate::http::wire::info;
+use crate::resources::{self, Found};
+use crate::sources::Sources;
+
+/// What is drawn, and for whom.
+#[derive(Clone, Copy)]
+pub(crate) struct Asked<'a> {
+    pub(crate) call: &'a CallContext,
+    pub(crate) body: &'a Map<String, Value>,
+    /// What the body came to.
+    pub(crate) request: &'a GenerateRequest,
+    pub(crate) priority: i32,
+    pub(crate) cancel: &'a CancelFlag,
+}
+
+/// What came of it.
+pub(crate) struct Finished {
+    /// In order, without the maps.
+    pub(crate) pictures: Vec<Pixels>,
+    /// ControlNet's maps, which web UIs show behind the pictures.
+    pub(crate) maps: Vec<Pixels>,
+    pub(crate) seconds: f64,
+    prepared: Prepared,
+}
+
+/// What a request's names and pictures stand for.
+struct Prepared {
+    checkpoint: Checkpoint,
+    /// `None` when the checkpoint cannot be read; the engine then says why.
+    facts: Option<ModelFacts>,
+    found: Found,
+    control: Controls,
+    sources: Option<Sources>,
+    faces: Option<DrawnFaces>,
+}
+
+/// Draws. `show` is given the engine's progress once there is one.
+pub(crate) async fn run(
+    app: &App,
+    asked: Asked<'_>,
+    show: impl FnOnce(watch::Receiver<Progress>),
+) -> Result<Finished, AppError> {
+    let Asked { request, priority, cancel, .. } = asked;
+    let prepared = prepare(app, asked).await?;
+    let drawing = Drawing {
+        request: request.clone(),
+        model: prepared.checkpoint.file.clone(),
+        resources: prepared.found.first.clone(),
+        source: prepared.sources.as_ref().map(|sources| sources.source.clone()),
+        second: prepared.found.second.clone(),
+    };
+    let spec = JobSpec { work: Work::Draw(Box::new(drawing)), priority, cancel: cancel.clone() };
+    let began = Instant::now();
+    let job = app.engine.submit(spec).map_err(engine_refused)?;
+    show(job.progress());
+    let drawn = job.finish().await.map_err(engine_failed)?;
+    let seconds = began.elapsed().as_secs_f64();
+    let drawn = match &prepared.faces {
+        Some(faces) => faces.restore(app, cancel, priority, drawn).await?,
+        None => drawn,
+    };
+    let (mut prepared, pictures) = finish(prepared, drawn, request.batch_size).await?;
+    let maps = std::mem::take(&mut prepared.control.maps);
+    Ok(Finished { pictures, maps, seconds, prepared })
+}
+
+async fn prepare(app: &App, asked: Asked<'_>) -> Result<Prepared, AppError> {
+    let Asked { call, body, request, .. } = asked;
+    let (catalogue, limits) = (app.catalogue.clone(), app.source_limits());
+    let wanted_faces = FacesWanted::read(body).map_err(AppError::Invalid)?;
+    let (body, asked) = (body.clone(), request.clone());
+    // The blocking pool: folders, hashes, codecs.
+    let prepared = blocking(move || {
+        let checkpoint = catalogue.checkpoint(asked.model.as_deref())?;
+        let facts = catalogue.facts(&checkpoint.file);
+        let found = resources::find(&catalogue, &asked, &checkpoint)?;
+        let settings = asked.img2img.as_ref();
+        let sources = settings.map(|settings| Sources::read(&body, &asked, settings, limits)).transpose()?;
+        let crop = sources.as_ref().and_then(Sources::crop);
+        let decoded = controls::decode(&catalogue, &body, limits.decode, crop)?;
+        let faces = DrawnFaces::find(&catalogue, wanted_faces)?;
+        let control = Controls::default();
+        Ok::<_, AppError>((Prepared { checkpoint, facts, found, control, sources, faces }, decoded))
+    });
+    let (mut prepared, mut decoded) = prepared.await??;
+    if decoded.is_empty() {
+        return Ok(prepared);
+    }
+    controls::annotate(app, call, request, &mut decoded).await?;
+    let request = request.clone();
+    // The blocking pool: resampling.
+    blocking(move || {
+        prepared.control = controls::place(decoded, &request, &mut prepared.found)?;
+        Ok(prepared)
+    })
+    .await?
+}
+
+/// Lays the kept parts of the source over the drawn pictures.
+async fn finish(
+    prepared: Prepared,
+    drawn: Vec<Pixels>,
+    batch_size: u32,
+) -> Result<(Prepared, Vec<Pixels>), AppError> {
+    if prepared.sources.is_none() {
+        return Ok((prepared, drawn));
+    }
+    // The blocking pool: resampling and compositing.
+    blocking(move || {
+        let Some(sources) = &prepared.sources else { return Ok((prepared, drawn)) };
+        let place = |index: usize| index % (batch_size.max(1) as usize);
+        let finished =
+            drawn.into_iter().enumerate().map(|(index, drawn)| sources.finish(place(index), drawn));
+        let finished = finished.collect::<Result<Vec<_>, _>>()?;
+        Ok((prepared, finished))
+    })
+    .await?
+}
+
+impl Finished {
+    /// One for each picture of the request.
+    pub(crate) fn infotexts(&self, request: &GenerateRequest) -> Vec<String> {
+        let drawn_with = self.drawn_with();
+        (0..request.image_count()).map(|image| infotext::of(request, image, &drawn_with)).collect()
+    }
+
+    /// The web UI's `info`.
+    pub(crate) fn info(
+        &self,
+        request: &GenerateRequest,
+        body: &Map<String, Value>,
+        infotexts: &[String],
+        job_timestamp: &str,
+    ) -> Value {
+        info::info(&info::Drawn {
+            request,
+            styles: body.get("styles"),
+            inpaints: self.prepared.facts.is_some_and(|facts| facts.inpaints),
+            drawn_with: &self.drawn_with(),
+            infotexts,
+            job_timestamp,
+        })
+    }
+
+    /// Remarks for the client.
+    pub(crate) fn warnings(&self) -> impl Iterator<Item = &String> {
+        let of_sources = self.prepared.sources.iter().flat_map(|sources| &sources.warnings);
+        self.prepared.found.warnings.iter().chain(of_sources)
+    }
+
+    fn drawn_with(&self) -> DrawnWith<'_> {
+        let Prepared { checkpoint, facts, found, control, faces, .. } = &self.prepared;
+        DrawnWith {
+            model_name: &checkpoint.file.name,
+            model_hash: checkpoint.short_hash(),
+            edits_pictures: facts.is_some_and(|facts| facts.edits_pictures),
+            vae_name: found.vae.as_ref().map(|vae| vae.name.as_str()),
+            vae_hash: found.vae_hash.as_deref(),
+            lora_hashes: &found.lora_hashes,
+            inversion_hashes: &found.inversion_hashes,
+            control: &control.units,
+            face_restoration: faces.as_ref().map(DrawnFaces::name),
+            face_fidelity: faces.as_ref().and_then(DrawnFaces::fidelity),
+            version: VERSION,
+        }
+    }
+}

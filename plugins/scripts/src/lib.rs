@@ -1,0 +1,28 @@
+//! Scripts that draw several pictures for one request. What each draws is decided in its file, which knows no host; this one
+//! and `drawing` ask for the pictures.
+
+mod arguments;
+mod drawing;
+mod grid;
+mod loopback;
+mod matrix;
+mod prompt_list;
+mod xyz;
+
+use gesso_plugin::{Fault, Script, ScriptCall, ScriptOutput};
+
+struct Scripts;
+
+impl Script for Scripts {
+    fn run(call: ScriptCall) -> Result<ScriptOutput, Fault> {
+        match call.title.as_str() {
+            "Prompt matrix" => matrix::run(&call),
+            "Prompts from file or textbox" => prompt_list::run(&call),
+            "Loopback" => loopback::run(call),
+            "X/Y/Z plot" => xyz::run(&call),
+            other => Err(Fault::InvalidInput(format!("There is no script {other:?}."))),
+        }
+    }
+}
+
+gesso_plugin::script!(Scripts, manifest = "manifest.json");

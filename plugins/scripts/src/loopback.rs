@@ -1,0 +1,87 @@
+//! Loopback: each picture is drawn over again, several times, with a strength that moves from the request's to a last one.
+
+use std::f64::consts::FRAC_PI_2;
+
+use gesso_plugin::{Fault, ScriptCall, ScriptOutput, inference};
+use serde_json::Value;
+
+use crate::arguments::Arguments;
+use crate::drawing::seed;
+use crate::grid::Grid;
+
+const CURVES: [&str; 3] = ["Aggressive", "Linear", "Lazy"];
+/// What is under the mask stays from the second loop on.
+const FILL_ORIGINAL: u64 = 1;
+
+pub(crate) fn run(mut call: ScriptCall) -> Result<ScriptOutput, Fault> {
+    let arguments = Arguments(&call.arguments);
+    let loops = arguments.number(0, "Loops", (1.0, 32.0))? as u32;
+    let last = arguments.number(1, "Final denoising strength", (0.0, 1.0))?;
+    let curve = arguments.choice(2, "Denoising strength curve", &CURVES)?;
+    arguments.choice(3, "Append interrogated prompt at each iteration", &["None"])?;
+    let first = call.params.get("denoising_strength").and_then(Value::as_f64).unwrap_or(0.75);
+    let batches = call.params.get("n_iter").and_then(Value::as_u64).unwrap_or(1);
+    let mut next_seed = seed(&call.params);
+    let fill = call.params.get("inpainting_fill").cloned();
+    call.params.set("batch_size", 1);
+    call.params.set("n_iter", 1);
+    let mut drawn = Vec::new();
+    let original = std::mem::take(&mut call.init_images);
+    for _ in 0..batches {
+        if let Some(fill) = &fill {
+            call.params.set("inpainting_fill", fill.clone());
+        }
+        let begin = drawn.len();
+        for turn in 0..loops {
+            call.params.set("seed", next_seed);
+            call.params.set("denoising_strength", strength(turn, loops, first, last, curve));
+            let job = {
+                let latest = drawn[begin..].last().map(|(picture, _)| std::slice::from_ref(picture));
+                inference::generate(&call.params, latest.unwrap_or(&original), call.mask.as_ref())?
+            };
+            let picture = job.finish()?;
+            let pair = picture.images.into_iter().zip(picture.infotexts).next();
+            drawn.push(pair.ok_or_else(|| Fault::Other("The host drew no picture.".into()))?);
+            call.params.set("inpainting_fill", FILL_ORIGINAL);
+            next_seed += 1;
+        }
+    }
+    if drawn.len() < 2 {
+        return Ok(ScriptOutput { pictures: drawn, index_of_first_image: 0 });
+    }
+    let grid = Grid { columns: loops as usize, ..Grid::default() };
+    let picture = grid.draw(&drawn.iter().map(|(picture, _)| picture).collect::<Vec<_>>())?;
+    let infotext = drawn[0].1.clone();
+    drawn.insert(0, (picture, infotext));
+    Ok(ScriptOutput { pictures: drawn, index_of_first_image: 1 })
+}
+
+/// The strength of a turn, from 0: a sine that hurries, a straight line, or a cosine that waits.
+fn strength(turn: u32, turns: u32, first: f64, last: f64, curve: usize) -> f64 {
+    if turns == 1 {
+        return first;
+    }
+    let progress = f64::from(turn) / f64::from(turns - 1);
+    let share = match CURVES[curve] {
+        "Aggressive" => (progress * FRAC_PI_2).sin(),
+        "Lazy" => 1.0 - (progress * FRAC_PI_2).cos(),
+        _ => progress,
+    };
+    first + (last - first) * share
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn strengths_move_from_the_first_to_the_last() {
+        for curve in 0..3 {
+            assert_eq!(strength(0, 4, 0.8, 0.2, curve), 0.8);
+            assert!((strength(3, 4, 0.8, 0.2, curve) - 0.2).abs() < 1e-12);
+        }
+        let middle = |curve| strength(1, 3, 0.0, 1.0, curve);
+        assert!(middle(0) > middle(1) && middle(1) == 0.5 && middle(2) < 0.5);
+        assert_eq!(strength(0, 1, 0.7, 0.1, 1), 0.7);
+    }
+}

@@ -1,0 +1,362 @@
+//! What may differ along an axis of a plot: its names, how its values are read, and which field of a request each sets.
+
+use gesso_plugin::{Fault, Params};
+use serde_json::Value;
+
+use super::values::{numbers, texts};
+use crate::prompt_list::override_setting;
+
+/// Words whose every order is drawn at most; 5 have 120.
+const WORDS_MAX: usize = 5;
+
+/// One thing that may differ, in the order in which web UIs count them.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Axis {
+    pub(crate) label: &'static str,
+    reads: Reads,
+    sets: Sets,
+    offered: Offered,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Reads {
+    Whole,
+    Number,
+    Text,
+    Flag,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Sets {
+    Nothing,
+    Field(&'static str),
+    Option(&'static str),
+    /// The first value is looked for in the prompts and gives way to each.
+    Words,
+    /// The words are put into every order, at the places they stand.
+    Order,
+    /// One more of the saved styles.
+    Style,
+    /// Width by height.
+    Size,
+    /// A restorer, or none.
+    Faces,
+    /// What this server does not have.
+    Missing,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Offered {
+    Both,
+    Txt2Img,
+    Img2Img,
+}
+
+const fn axis(label: &'static str, reads: Reads, sets: Sets) -> Axis {
+    Axis { label, reads, sets, offered: Offered::Both }
+}
+
+const fn only(offered: Offered, label: &'static str, reads: Reads, sets: Sets) -> Axis {
+    Axis { label, reads, sets, offered }
+}
+
+const AXES: &[Axis] = &[
+    axis("Nothing", Reads::Text, Sets::Nothing),
+    axis("Seed", Reads::Whole, Sets::Field("seed")),
+    axis("Var. seed", Reads::Whole, Sets::Field("subseed")),
+    axis("Var. strength", Reads::Number, Sets::Field("subseed_strength")),
+    axis("Steps", Reads::Whole, Sets::Field("steps")),
+    only(Offered::Txt2Img, "Hires steps", Reads::Whole, Sets::Field("hr_second_pass_steps")),
+    axis("CFG Scale", Reads::Number, Sets::Field("cfg_scale")),
+    only(Offered::Img2Img, "Image CFG Scale", Reads::Number, Sets::Field("image_cfg_scale")),
+    axis("Prompt S/R", Reads::Text, Sets::Words),
+    axis("Prompt order", Reads::Text, Sets::Order),
+    axis("Sampler", Reads::Text, Sets::Field("sampler_name")),
+    only(Offered::Txt2Img, "Hires sampler", Reads::Text, Sets::Field("hr_sampler_name")),
+    axis("Checkpoint name", Reads::Text, Sets::Option("sd_model_checkpoint")),
+    axis("Negative Guidance minimum sigma", Reads::Number, Sets::Field("s_min_uncond")),
+    axis("Sigma Churn", Reads::Number, Sets::Field("s_churn")),
+    axis("Sigma min", Reads::Number, Sets::Field("s_tmin")),
+    axis("Sigma max", Reads::Number, Sets::Field("s_tmax")),
+    axis("Sigma noise", Reads::Number, Sets::Field("s_noise")),
+    axis("Schedule type", Reads::Text, Sets::Field("scheduler")),
+    axis("Schedule min sigma", Reads::Number, Sets::Option("sigma_min")),
+    axis("Schedule max sigma", Reads::Number, Sets::Option("sigma_max")),
+    axis("Schedule rho", Reads::Number, Sets::Option("rho")),
+    axis("Beta schedule alpha", Reads::Number, Sets::Option("beta_dist_alpha")),
+    axis("Beta schedule beta", Reads::Number, Sets::Option("beta_dist_beta")),
+    axis("Eta", Reads::Number, Sets::Field("eta")),
+    axis("Clip skip", Reads::Whole, Sets::Option("CLIP_stop_at_last_layers")),
+    axis("Denoising", Reads::Number, Sets::Field("denoising_strength")),
+    axis("Initial noise multiplier", Reads::Number, Sets::Option("initial_noise_multiplier")),
+    axis("Extra noise", Reads::Number, Sets::Option("img2img_extra_noise")),
+    only(Offered::Txt2Img, "Hires upscaler", Reads::Text, Sets::Field("hr_upscaler")),
+    only(Offered::Img2Img, "Cond. Image Mask Weight", Reads::Number, Sets::Option("inpainting_mask_weight")),
+    axis("VAE", Reads::Text, Sets::Option("sd_vae")),
+    axis("Styles", Reads::Text, Sets::Style),
+    axis("UniPC Order", Reads::Whole, Sets::Option("uni_pc_order")),
+    axis("Face restore", Reads::Text, Sets::Faces),
+    axis("Token merging ratio", Reads::Number, Sets::Missing),
+    axis("Token merging ratio high-res", Reads::Number, Sets::Missing),
+    axis("Always discard next-to-last sigma", Reads::Flag, Sets::Option("always_discard_next_to_last_sigma")),
+    axis("SGM noise multiplier", Reads::Flag, Sets::Option("sgm_noise_multiplier")),
+    axis("Refiner checkpoint", Reads::Text, Sets::Missing),
+    axis("Refiner switch at", Reads::Number, Sets::Missing),
+    axis("RNG source", Reads::Text, Sets::Option("randn_source")),
+    axis("FP8 mode", Reads::Text, Sets::Missing),
+    axis("Size", Reads::Text, Sets::Size),
+];
+
+impl Axis {
+    /// By its label in any case, or by its place among those that this kind of drawing has.
+    pub(crate) fn find(named: &Value, is_img2img: bool) -> Result<&'static Self, Fault> {
+        let hidden = if is_img2img { Offered::Txt2Img } else { Offered::Img2Img };
+        let mut offered = AXES.iter().filter(|axis| axis.offered != hidden);
+        let label = named.as_str().unwrap_or_default().trim();
+        let place = named.as_u64().or_else(|| label.parse().ok());
+        let found = match place {
+            Some(place) => offered.nth(place as usize),
+            None if named.is_null() || label.is_empty() => AXES.first(),
+            None => offered.find(|axis| axis.label.eq_ignore_ascii_case(label)),
+        };
+        let known = || AXES.iter().filter(|axis| axis.offered != hidden && axis.sets != Sets::Missing);
+        found.filter(|axis| axis.sets != Sets::Missing).ok_or_else(|| {
+            let known: Vec<_> = known().map(|axis| axis.label).collect();
+            Fault::InvalidInput(format!("There is no axis {named} here; there are {}.", known.join(", ")))
+        })
+    }
+
+    /// The axis's values; one that says nothing for an axis without any.
+    pub(crate) fn points(&self, text: &str, list: Vec<String>) -> Result<Vec<Point>, Fault> {
+        let given = if list.is_empty() { texts(text) } else { list };
+        let point = |shown: String, value: Value| Point { axis: *self, shown, value, words: Vec::new() };
+        if self.sets == Sets::Nothing {
+            return Ok(vec![point(String::new(), Value::Null)]);
+        }
+        if given.is_empty() {
+            return Err(Fault::InvalidInput(format!("The axis {:?} has no values; send some.", self.label)));
+        }
+        if self.sets == Sets::Order {
+            return orders(&given).map(|orders| {
+                orders
+                    .into_iter()
+                    .map(|words| Point { words, ..point(String::new(), Value::Null) }.with_words_shown())
+                    .collect()
+            });
+        }
+        Ok(match self.reads {
+            Reads::Whole | Reads::Number => {
+                let is_whole = self.reads == Reads::Whole;
+                let number =
+                    |number: f64| if is_whole { Value::from(number as i64) } else { Value::from(number) };
+                let numbers = numbers(&given, is_whole)?.into_iter().map(number);
+                numbers.map(|value| point(format!("{}: {value}", self.label), value)).collect()
+            }
+            Reads::Flag => {
+                let flag = |text: &String| {
+                    Value::from(["true", "1", "yes", "on"].contains(&text.to_lowercase().as_str()))
+                };
+                given.iter().map(|text| point(format!("{}: {text}", self.label), flag(text))).collect()
+            }
+            Reads::Text => {
+                let first = given[0].clone();
+                let shown = |text: &String| match self.sets {
+                    Sets::Words => text.clone(),
+                    _ => format!("{}: {text}", self.label),
+                };
+                let words = if self.sets == Sets::Words { vec![first] } else { Vec::new() };
+                given
+                    .iter()
+                    .map(|text| Point { words: words.clone(), ..point(shown(text), text.clone().into()) })
+                    .collect()
+            }
+        })
+    }
+}
+
+/// One place on an axis.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Point {
+    axis: Axis,
+    /// What the legend says.
+    pub(crate) shown: String,
+    value: Value,
+    /// What is looked for in the prompts, or their words in order.
+    words: Vec<String>,
+}
+
+impl Point {
+    fn with_words_shown(self) -> Self {
+        Self { shown: self.words.join(", "), ..self }
+    }
+
+    /// Lays the value over a request.
+    pub(crate) fn apply(&self, params: &mut Params) -> Result<(), Fault> {
+        let text = self.value.as_str().unwrap_or_default();
+        match self.axis.sets {
+            Sets::Nothing | Sets::Missing => {}
+            Sets::Field(field) => params.set(field, self.value.clone()),
+            Sets::Option(option) => override_setting(params, option, self.value.clone()),
+            Sets::Words => replace(params, &self.words[0], text)?,
+            Sets::Order => reorder(params, &self.words),
+            Sets::Style => {
+                let mut styles = params.get("styles").and_then(Value::as_array).cloned().unwrap_or_default();
+                styles.extend(text.split(',').map(|style| Value::from(style.trim())));
+                params.set("styles", styles);
+            }
+            Sets::Size => {
+                let sides = text.split_once(['x', 'X', '×']);
+                let sides = sides.and_then(|(width, height)| Some((side(width)?, side(height)?)));
+                let Some((width, height)) = sides else {
+                    return Err(Fault::InvalidInput(format!("{text:?} is no size such as 512x768.")));
+                };
+                params.set("width", width);
+                params.set("height", height);
+            }
+            Sets::Faces => {
+                let restores = !["none", "false", "off"].contains(&text.to_lowercase().as_str());
+                params.set("restore_faces", restores);
+                if restores && !["true", "on"].contains(&text.to_lowercase().as_str()) {
+                    override_setting(params, "face_restoration_model", text);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn side(text: &str) -> Option<u32> {
+    text.trim().parse().ok()
+}
+
+fn replace(params: &mut Params, from: &str, to: &str) -> Result<(), Fault> {
+    let (prompt, negative) = (params.prompt().to_owned(), params.negative_prompt().to_owned());
+    if !prompt.contains(from) && !negative.contains(from) {
+        return Err(Fault::InvalidInput(format!(
+            "Prompt S/R looks for {from:?}, its first value, which is in neither prompt."
+        )));
+    }
+    params.set_prompt(prompt.replace(from, to));
+    params.set_negative_prompt(negative.replace(from, to));
+    Ok(())
+}
+
+/// Every order of the words, that of the values first.
+fn orders(words: &[String]) -> Result<Vec<Vec<String>>, Fault> {
+    if words.len() > WORDS_MAX {
+        return Err(Fault::InvalidInput(format!("Prompt order takes at most {WORDS_MAX} words.")));
+    }
+    let mut orders = vec![Vec::new()];
+    for _ in words {
+        let longer = |order: Vec<String>| {
+            let rest: Vec<_> = words.iter().filter(|word| !order.contains(word)).cloned().collect();
+            rest.into_iter().map(move |word| order.iter().cloned().chain([word]).collect::<Vec<_>>())
+        };
+        orders = orders.into_iter().flat_map(longer).collect();
+    }
+    Ok(orders)
+}
+
+/// Puts the words, in their order, at the places where they stand now.
+fn reorder(params: &mut Params, words: &[String]) {
+    let prompt = params.prompt().to_owned();
+    let mut places: Vec<_> =
+        words.iter().filter_map(|word| Some((prompt.find(word.as_str())?, word.len()))).collect();
+    places.sort_unstable();
+    let mut there = words.iter().filter(|word| prompt.contains(word.as_str()));
+    let (mut ordered, mut from) = (String::new(), 0);
+    for (at, length) in places {
+        // Words that overlap cannot all be moved.
+        let (Some(before), Some(word)) = (prompt.get(from..at), there.next()) else { continue };
+        ordered.push_str(before);
+        ordered.push_str(word);
+        from = at + length;
+    }
+    ordered.push_str(prompt.get(from..).unwrap_or_default());
+    params.set_prompt(ordered);
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn applied(axis: Value, values: &str, is_img2img: bool) -> Vec<Params> {
+        let axis = Axis::find(&axis, is_img2img).unwrap();
+        let request = r#"{"prompt": "a red cat, a blue dog", "negative_prompt": "red", "styles": ["one"]}"#;
+        let apply = |point: Point| {
+            let mut params = Params::from_json(request).unwrap();
+            point.apply(&mut params).unwrap();
+            params
+        };
+        axis.points(values, Vec::new()).unwrap().into_iter().map(apply).collect()
+    }
+
+    #[test]
+    fn axes_are_named_and_counted_as_in_web_uis() {
+        for (named, is_img2img, label) in [
+            (json!("steps"), false, "Steps"),
+            (json!(4), false, "Steps"),
+            (json!("6"), false, "CFG Scale"),
+            (json!(5), true, "CFG Scale"),
+            (json!(null), false, "Nothing"),
+            (json!(""), false, "Nothing"),
+        ] {
+            assert_eq!(Axis::find(&named, is_img2img).unwrap().label, label, "{named}");
+        }
+        for (named, is_img2img) in [
+            (json!("Hires steps"), true),
+            (json!("FP8 mode"), false),
+            (json!(99), false),
+            (json!("x"), false),
+        ] {
+            let Err(Fault::InvalidInput(text)) = Axis::find(&named, is_img2img) else { panic!("{named}") };
+            assert!(text.contains("Seed, Var. seed"), "{text}");
+        }
+    }
+
+    #[test]
+    fn values_set_fields_options_and_sizes() {
+        let params = applied(json!("Steps"), "3-4", false);
+        assert_eq!((params.len(), params[1].get("steps")), (2, Some(&json!(4))));
+        let params = applied(json!("Clip skip"), "2", false);
+        assert_eq!(params[0].get("override_settings"), Some(&json!({"CLIP_stop_at_last_layers": 2})));
+        let params = applied(json!("Size"), "64x96", false);
+        assert_eq!((params[0].get("width"), params[0].get("height")), (Some(&json!(64)), Some(&json!(96))));
+        assert_eq!(applied(json!("Styles"), "two", false)[0].get("styles"), Some(&json!(["one", "two"])));
+        let params = applied(json!("Face restore"), "None, GFPGAN", false);
+        assert_eq!(
+            (params[0].get("restore_faces"), params[1].get("restore_faces")),
+            (Some(&json!(false)), Some(&json!(true)))
+        );
+        assert_eq!(params[1].get("override_settings"), Some(&json!({"face_restoration_model": "GFPGAN"})));
+    }
+
+    #[test]
+    fn words_give_way_to_others_in_both_prompts() {
+        let params = applied(json!("Prompt S/R"), "red, green", false);
+        assert_eq!((params[1].prompt(), params[1].negative_prompt()), ("a green cat, a blue dog", "green"));
+        let absent =
+            Axis::find(&json!("Prompt S/R"), false).unwrap().points("fish, bird", Vec::new()).unwrap();
+        assert!(matches!(
+            absent[0].apply(&mut Params::from_json("{}").unwrap()),
+            Err(Fault::InvalidInput(_))
+        ));
+    }
+
+    #[test]
+    fn words_are_put_into_every_order() {
+        let params = applied(json!("Prompt order"), "cat, dog", false);
+        let prompts: Vec<_> = params.iter().map(Params::prompt).collect();
+        assert_eq!(prompts, ["a red cat, a blue dog", "a red dog, a blue cat"]);
+        assert_eq!(orders(&["a", "b", "c"].map(str::to_owned)).unwrap().len(), 6);
+        assert!(orders(&["a", "b", "c", "d", "e", "f"].map(str::to_owned)).is_err());
+    }
+
+    #[test]
+    fn an_axis_without_values_is_refused() {
+        assert!(Axis::find(&json!("Seed"), false).unwrap().points(" , ", Vec::new()).is_err());
+        assert_eq!(Axis::find(&json!("Nothing"), false).unwrap().points("", Vec::new()).unwrap().len(), 1);
+    }
+}

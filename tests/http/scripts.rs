@@ -1,0 +1,242 @@
+//! Scripts that a plugin draws in place of the pipeline: what comes back for each, and what they may not do.
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use serde_json::{Value, json};
+
+use super::drawing::striped;
+use crate::support::{Bench, Picture, Server, decode, quick_with};
+
+fn bench() -> Bench {
+    Bench::new().plugin("plugins", "scripts")
+}
+
+fn run(server: &Server, route: &str, changes: Value) -> (Vec<Picture>, Value) {
+    let reply = server.post(&format!("/sdapi/v1/{route}"), &quick_with(changes));
+    assert_eq!(reply.status, 200, "{}", reply.json());
+    let reply = reply.ok();
+    let pictures = reply["images"].as_array().unwrap().iter();
+    let pictures = pictures.map(|text| decode(&BASE64_STANDARD.decode(text.as_str().unwrap()).unwrap()));
+    (pictures.collect(), serde_json::from_str(reply["info"].as_str().unwrap()).unwrap())
+}
+
+/// The part of a picture at a place.
+fn part(picture: &Picture, (x, y): (u32, u32), (width, height): (u32, u32)) -> Vec<u8> {
+    let row = |row: u32| {
+        let start = ((row * picture.width + x) * 3) as usize;
+        picture.data[start..start + width as usize * 3].to_vec()
+    };
+    (y..y + height).flat_map(row).collect()
+}
+
+#[test]
+fn a_prompt_matrix_is_every_combination_in_a_grid() {
+    let bench = bench();
+    let server = bench.start();
+    let (pictures, info) = run(
+        &server,
+        "txt2img",
+        json!({"script_name": "prompt matrix", "prompt": "sea|night|red", "seed": 7}),
+    );
+    assert_eq!((pictures.len(), info["index_of_first_image"].as_u64()), (5, Some(1)));
+    assert_eq!(info["all_prompts"], json!(["sea", "sea, night", "sea, red", "sea, night, red"]));
+    assert_eq!(info["all_seeds"], json!([7, 7, 7, 7]));
+    assert_eq!(info["infotexts"].as_array().unwrap().len(), 5);
+    // The pictures stand in the grid, beside and below their words, as they are by themselves.
+    let (grid, cell) = (&pictures[0], (pictures[1].width, pictures[1].height));
+    let (left, top) = (grid.width - 2 * cell.0, grid.height - 2 * cell.1);
+    assert!(left > 0 && top > 0);
+    for (index, picture) in pictures[1..].iter().enumerate() {
+        let (column, row) = (index as u32 % 2, index as u32 / 2);
+        assert!(part(grid, (left + column * cell.0, top + row * cell.1), cell) == picture.data, "{index}");
+        assert!(
+            picture.infotext.starts_with(info["all_prompts"][index].as_str().unwrap()),
+            "{}",
+            picture.infotext
+        );
+    }
+    // And as they are drawn without the script.
+    let (alone, _) = run(&server, "txt2img", json!({"prompt": "sea, night", "seed": 7}));
+    let apart = alone[0].data.iter().zip(&pictures[2].data).map(|(a, b)| a.abs_diff(*b)).max().unwrap();
+    assert!(apart <= 1, "{apart}");
+}
+
+#[test]
+fn an_xyz_plot_draws_its_axes() {
+    let bench = bench();
+    let server = bench.start();
+    let plot = |args: Value, more: Value| {
+        let mut changes = json!({"script_name": "X/Y/Z plot", "script_args": args, "prompt": "sea at night"});
+        changes.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        run(&server, "txt2img", changes)
+    };
+    let args = json!([
+        "Steps",
+        "1-2",
+        [],
+        "Prompt S/R",
+        "night, noon",
+        [],
+        "Nothing",
+        "",
+        [],
+        true,
+        true,
+        false,
+        false,
+        false,
+        false,
+        false,
+        4,
+        true
+    ]);
+    let (pictures, info) = plot(args, json!({}));
+    assert_eq!((pictures.len(), info["index_of_first_image"].as_u64()), (5, Some(1)));
+    assert_eq!(info["all_prompts"], json!(["sea at night", "sea at night", "sea at noon", "sea at noon"]));
+    assert!(pictures[1].infotext.contains("Steps: 1,") && pictures[2].infotext.contains("Steps: 2,"));
+    let cell = (pictures[1].width, pictures[1].height);
+    let grid = &pictures[0];
+    let (left, top) = (grid.width - 2 * cell.0 - 4, grid.height - 2 * cell.1 - 4);
+    assert!(part(grid, (left + cell.0 + 4, top), cell) == pictures[2].data);
+    // By label, with the grid alone.
+    let (pictures, _) = plot(json!({"x type": "Seed", "x values": "1,2,3", "draw legend": false}), json!({}));
+    assert_eq!((pictures.len(), pictures[0].width), (1, 3 * cell.0));
+    // Three axes: the grids of Z beside each other.
+    let args = json!(["Seed", "1,2", [], "Steps", "1", [], "CFG Scale", "2,7", [], false, false, true]);
+    let (pictures, _) = plot(args, json!({}));
+    assert_eq!(
+        pictures.iter().map(|picture| picture.width).collect::<Vec<_>>(),
+        [4 * cell.0, 2 * cell.0, 2 * cell.0]
+    );
+}
+
+#[test]
+fn prompts_of_a_list_are_drawn_in_order() {
+    let bench = bench();
+    let server = bench.start();
+    let list = "sea\n\n--prompt \"red circle\" --steps 1 --width 96\nnight";
+    let (pictures, info) = run(
+        &server,
+        "txt2img",
+        json!({"script_name": "Prompts from file or textbox", "script_args": [true, false, "start", list], "prompt": "", "seed": 4}),
+    );
+    assert_eq!(info["all_prompts"], json!(["sea", "red circle", "night"]));
+    assert_eq!(info["all_seeds"], json!([4, 5, 6]));
+    assert_eq!(pictures.iter().map(|picture| picture.width).collect::<Vec<_>>(), [64, 96, 64]);
+}
+
+#[test]
+fn loopback_draws_over_what_it_drew() {
+    let bench = bench();
+    let server = bench.start();
+    let body = json!({"script_name": "Loopback", "script_args": [3, 0.2, "Linear"], "init_images": [striped(64, 64)],
+        "denoising_strength": 0.6, "seed": 11});
+    let (pictures, info) = run(&server, "img2img", body);
+    assert_eq!((pictures.len(), &info["all_seeds"]), (4, &json!([11, 12, 13])));
+    assert_eq!(pictures[0].width, 3 * 64);
+    for (picture, strength) in pictures[1..].iter().zip(["0.6", "0.4", "0.2"]) {
+        assert!(
+            picture.infotext.contains(&format!("Denoising strength: {strength}")),
+            "{}",
+            picture.infotext
+        );
+    }
+    let again = json!({"init_images": [BASE64_STANDARD.encode(png(&pictures[1]))], "denoising_strength": 0.4, "seed": 12});
+    let (second, _) = run(&server, "img2img", again);
+    let apart = second[0].data.iter().zip(&pictures[2].data).map(|(a, b)| a.abs_diff(*b)).max().unwrap();
+    assert!(apart <= 1, "the second turn is drawn over the first: {apart}");
+}
+
+fn png(picture: &Picture) -> Vec<u8> {
+    let mut file = Vec::new();
+    let mut encoder = png::Encoder::new(&mut file, picture.width, picture.height);
+    encoder.set_color(png::ColorType::Rgb);
+    encoder.write_header().unwrap().write_image_data(&picture.data).unwrap();
+    file
+}
+
+#[test]
+fn scripts_are_listed_with_their_arguments() {
+    let bench = bench();
+    let server = bench.start();
+    let lists = server.get("/sdapi/v1/scripts").ok();
+    let has = |kind: &str, title: &str| lists[kind].as_array().unwrap().contains(&json!(title));
+    assert!(
+        has("txt2img", "prompt matrix") && has("img2img", "loopback") && !has("txt2img", "loopback"),
+        "{lists}"
+    );
+    let info = server.get("/sdapi/v1/script-info").ok();
+    let of = |name: &str, is_img2img: bool| {
+        let found = info.as_array().unwrap().iter();
+        found.filter(|script| script["name"] == name && script["is_img2img"] == is_img2img).count()
+    };
+    assert_eq!(
+        (of("x/y/z plot", false), of("x/y/z plot", true), of("loopback", false), of("loopback", true)),
+        (1, 1, 0, 1)
+    );
+    let matrix = info.as_array().unwrap().iter().find(|script| script["name"] == "prompt matrix").unwrap();
+    assert_eq!(
+        (&matrix["is_alwayson"], &matrix["args"][3]["choices"]),
+        (&json!(false), &json!(["comma", "space"]))
+    );
+}
+
+#[test]
+fn what_a_script_cannot_do_is_said() {
+    let bench = bench().config("[limits]\nscript_jobs_max = 3\n");
+    let server = bench.start();
+    for (changes, status, says) in [
+        (json!({"script_name": "Nonesuch"}), 422, "Script 'Nonesuch' not found"),
+        (json!({"script_name": "Loopback"}), 422, "not found for txt2img"),
+        (json!({"script_name": "Prompt matrix", "script_args": "x"}), 422, "script_args"),
+        (
+            json!({"script_name": "Prompt matrix", "script_args": [false, false, "both"]}),
+            422,
+            "one of positive, negative",
+        ),
+        (json!({"script_name": "X/Y/Z plot", "script_args": ["Steps", "0"]}), 422, "steps"),
+        (json!({"script_name": "Prompt matrix", "prompt": "a|b|c"}), 422, "script_jobs_max"),
+    ] {
+        let reply = server.post("/sdapi/v1/txt2img", &quick_with(changes.clone()));
+        assert_eq!(reply.status, status, "{changes} {}", reply.json());
+        assert!(reply.json().to_string().contains(says), "{}", reply.json());
+    }
+    // A script that failed leaves nothing behind.
+    let (pictures, _) = run(&server, "txt2img", json!({"script_name": "None"}));
+    assert_eq!(pictures.len(), 1);
+}
+
+#[test]
+fn a_script_is_cancelled_with_its_drawings() {
+    let bench = bench();
+    let server = bench.start();
+    let body = quick_with(
+        json!({"stable_diffusion_model": "demo-v0", "script_name": "X/Y/Z plot", "steps": 60, "width": 128, "height": 128,
+        "script_args": ["Seed", "1-200", []]}),
+    );
+    let reply = server.post_with("/txt2img", &[("Request-Type", "async")], &body);
+    let id = reply.ok()["taskId"].as_str().unwrap().to_owned();
+    let began = std::time::Instant::now();
+    loop {
+        let progress = server.get(&format!("/tasks/{id}/progress")).ok();
+        if progress["progress"].as_f64().is_some_and(|progress| progress > 0.0) {
+            break;
+        }
+        assert!(began.elapsed().as_secs() < 60, "{progress}");
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    server.post(&format!("/tasks/{id}/cancellation"), &json!({})).ok();
+    let began = std::time::Instant::now();
+    loop {
+        let reply = server.get(&format!("/tasks/{id}/result"));
+        if reply.json()["status"] == "canceled" {
+            break;
+        }
+        assert!(began.elapsed().as_secs() < 30, "{}", reply.json());
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    // The device is free again.
+    let (pictures, _) = run(&server, "txt2img", json!({}));
+    assert_eq!(pictures.len(), 1);
+    assert!(server.get("/metrics").body.len() > 100);
+}
