@@ -146,3 +146,36 @@ fn plugins_are_managed_from_the_terminal() {
     let (code, _, errors) = plugin(&["--admin-key", "wrong", "list"]);
     assert_eq!((code, errors.contains("admin key")), (1, true), "{errors}");
 }
+
+#[test]
+fn a_plugin_is_begun_checked_and_not_begun_twice() {
+    let home = tempfile::tempdir().unwrap();
+    let folder = home.path().join("my-marks");
+    let place = folder.to_str().unwrap();
+    let new = |name: &str| gesso(&["plugin", "new", name, "--world", "script", "--folder", place]);
+    let (code, output, errors) = run(new("my-marks"));
+    assert_eq!(code, 0, "{errors}");
+    assert!(output.contains("cargo build --release --target wasm32-wasip2"), "{output}");
+    let manifest = std::fs::read_to_string(folder.join("manifest.json")).unwrap();
+    assert!(manifest.contains("\"id\": \"my-marks\""), "{manifest}");
+    let sdk = checkout().join("sdk-plugin").canonicalize().unwrap();
+    assert!(std::fs::read_to_string(folder.join("Cargo.toml")).unwrap().contains(sdk.to_str().unwrap()));
+    let (code, _, errors) = run(new("my-marks"));
+    assert!(code != 0 && errors.contains("is there already"), "{errors}");
+    let (code, _, errors) = run(new("My Marks"));
+    assert!(code != 0 && errors.contains("cannot name a plugin"), "{errors}");
+
+    let check = |file: &std::path::Path| run(gesso(&["plugin", "check", file.to_str().unwrap()]));
+    let (code, output, errors) = check(&component("examples", "example-script"));
+    assert_eq!(code, 0, "{errors}");
+    assert!(
+        output.contains("example-script 0.1.0: script") && output.contains("without any grant"),
+        "{output}"
+    );
+    let (_, output, _) = check(&component("plugins", "dynamic-prompts"));
+    assert!(output.contains("folder `wildcards`"), "{output}");
+    let (code, _, errors) = check(&component("guests", "wants-sockets"));
+    assert!(code != 0 && errors.contains("would refuse") && errors.contains("wasi:sockets"), "{errors}");
+    let (code, _, errors) = check(&folder.join("manifest.json"));
+    assert!(code != 0 && errors.contains("not a WebAssembly file"), "{errors}");
+}

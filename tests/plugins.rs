@@ -1,5 +1,6 @@
 //! Plugins in a running server: the real guests, the real sandbox, real requests beside them.
 
 mod admin;
+mod examples;
 mod first_party;
 mod hostile;

@@ -42,7 +42,7 @@ fn every_wrong_value_is_refused_with_its_field_and_the_remedy() {
     );
     refused(&server, &with(json!({"seed": 1e300})), 400, "seed");
     refused(&server, &with(json!({"alwayson_scripts": {"nobody": {}}})), 400, "nobody");
-    refused(&server, &with(json!({"script_name": "x/y/z plot"})), 400, "script_name is not supported yet");
+    refused(&server, &with(json!({"script_name": "x/y/z plot"})), 400, "Script 'x/y/z plot' not found");
     refused(&server, &with(json!({"override_settings": {"sd_modell": 1}})), 400, "sd_modell");
     refused(&server, &with(json!({"override_settings": {"emphasis": 1}})), 400, "emphasis must be a string");
     refused(&server, &with(json!({"stable_diffusion_model": "demo-v1"})), 404, "did you mean \"demo-v0\"?");

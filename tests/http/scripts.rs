@@ -240,3 +240,21 @@ fn a_script_is_cancelled_with_its_drawings() {
     assert_eq!(pictures.len(), 1);
     assert!(server.get("/metrics").body.len() > 100);
 }
+
+#[test]
+fn an_enlarged_picture_is_drawn_over_in_tiles() {
+    let bench = bench();
+    let server = bench.start();
+    let body = |args: Value, strength: f64| {
+        json!({"script_name": "SD upscale", "script_args": args, "init_images": [striped(64, 48)],
+        "denoising_strength": strength, "seed": 3, "width": 64, "height": 64})
+    };
+    let (pictures, info) = run(&server, "img2img", body(json!(["", 16, "Lanczos", 2]), 0.3));
+    assert_eq!((pictures.len(), pictures[0].width, pictures[0].height), (1, 128, 96));
+    // Three tiles along and two down, each with a seed of its own.
+    assert_eq!(info["all_seeds"], json!([3, 4, 5, 6, 7, 8]));
+    let (by_number, _) = run(&server, "img2img", body(json!(["", 16, 1, 2]), 0.3));
+    assert!(by_number[0].data == pictures[0].data);
+    let reply = server.post("/sdapi/v1/img2img", &quick_with(body(json!(["", 16, "Nonesuch", 2]), 0.3)));
+    assert!(reply.status == 422 && reply.json().to_string().contains("Nonesuch"), "{}", reply.json());
+}

@@ -1,5 +1,5 @@
 //! Builds the guests, which are workspaces of their own for `wasm32-wasip2`: first-party plugins into
-//! `.gesso/plugins/<id>.wasm`, the tests' guests into `.gesso/guests/<case>.wasm`. Knows nothing of what they do.
+//! `.gesso/plugins/<id>.wasm`, the example plugins into `.gesso/examples/<id>.wasm`, the tests' guests into `.gesso/guests/<case>.wasm`. Knows nothing of what they do.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -29,10 +29,10 @@ pub(crate) fn command(_: &Options) -> Result<()> {
 }
 
 /// Workspaces of guests, as folders of the checkout.
-pub(crate) const WORKSPACES: [&str; 2] = ["plugins", "tests/components"];
+pub(crate) const WORKSPACES: [&str; 3] = ["plugins", "examples/plugins", "tests/components"];
 
 pub(crate) fn build(paths: &Paths, toolchain: GuestToolchain) -> Result<()> {
-    for (workspace, into) in WORKSPACES.iter().zip([paths.plugins(), paths.guests()]) {
+    for (workspace, into) in WORKSPACES.iter().zip([paths.plugins(), paths.examples(), paths.guests()]) {
         let folder = paths.root.join(workspace);
         if !folder.join("Cargo.toml").exists() {
             bail!("{} has no Cargo.toml: is the checkout complete?", folder.display());

@@ -39,6 +39,11 @@ impl Paths {
         self.local.join("plugins")
     }
 
+    /// Example plugins, which no server loads by itself.
+    pub(crate) fn examples(&self) -> PathBuf {
+        self.local.join("examples")
+    }
+
     /// Guests that only tests load, one `<case>.wasm` each.
     pub(crate) fn guests(&self) -> PathBuf {
         self.local.join("guests")

@@ -56,11 +56,12 @@ pub(crate) fn command(options: &Options) -> Result<()> {
     }
     stages.attempt("plugin tests", "seconds", || {
         // On the host's own target: what plugins compute is tested without a sandbox around it.
-        let manifest = paths.root.join("plugins/Cargo.toml");
-        let mut tests = cargo(&paths.root);
-        tests.env("CARGO_TARGET_DIR", paths.target.join("guests"));
-        tests.args(["test", "--workspace", "--target", "x86_64-unknown-linux-gnu", "--manifest-path"]);
-        run(tests.arg(manifest))
+        ["plugins", "examples/plugins"].iter().try_for_each(|workspace| {
+            let mut tests = cargo(&paths.root);
+            tests.env("CARGO_TARGET_DIR", paths.target.join("guests"));
+            tests.args(["test", "--workspace", "--target", "x86_64-unknown-linux-gnu", "--manifest-path"]);
+            run(tests.arg(paths.root.join(workspace).join("Cargo.toml")))
+        })
     });
     if !options.fast {
         stages.attempt("Python client", "webuiapi draws a picture; 10 MB to fetch the first time", || {

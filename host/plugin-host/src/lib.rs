@@ -8,6 +8,7 @@
 mod annotate;
 mod call;
 mod changes;
+mod check;
 mod compile;
 pub mod compile_worker;
 mod deserialize;
@@ -32,6 +33,7 @@ mod table;
 mod watch;
 
 pub use crate::annotate::{AnnotateError, Annotation};
+pub use crate::check::{Checked, check_component};
 pub use crate::error::{FailureKind, HookError, InstallError, StartError};
 pub use crate::hooks::Before;
 pub use crate::host::PluginHost;

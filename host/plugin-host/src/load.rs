@@ -29,11 +29,43 @@ pub(crate) struct Capabilities {
 pub(crate) struct Loaded {
     pub(crate) manifest: Manifest,
     pub(crate) version: VersionRef,
+    pub(crate) worlds: Worlds,
+    pub(crate) capabilities: Arc<Capabilities>,
+}
+
+/// The worlds that a version fills.
+pub(crate) struct Worlds {
     pub(crate) hooks: Option<RequestHookPre<CallState>>,
     pub(crate) http: Option<ProxyPre<CallState>>,
     pub(crate) annotator: Option<AnnotatorPre<CallState>>,
     pub(crate) script: Option<ScriptPre<CallState>>,
-    pub(crate) capabilities: Arc<Capabilities>,
+}
+
+impl Worlds {
+    /// Those that the manifest names.
+    ///
+    /// # Errors
+    /// `Refused` for one that the component does not fill.
+    pub(crate) fn of(manifest: &Manifest, instance: &InstancePre<CallState>) -> Result<Self, LoadError> {
+        fn fill<T>(
+            manifest: &Manifest,
+            world: &str,
+            pre: impl FnOnce() -> wasmtime::Result<T>,
+        ) -> Result<Option<T>, LoadError> {
+            let filled = manifest.has_world(world).then(pre).transpose();
+            filled.map_err(|error| {
+                LoadError::Refused(format!(
+                    "its manifest names the world {world}, which it does not fill: {error:#}"
+                ))
+            })
+        }
+        Ok(Self {
+            hooks: fill(manifest, "request-hook", || RequestHookPre::new(instance.clone()))?,
+            http: fill(manifest, "http-extension", || ProxyPre::new(instance.clone()))?,
+            annotator: fill(manifest, "annotator", || AnnotatorPre::new(instance.clone()))?,
+            script: fill(manifest, "script", || ScriptPre::new(instance.clone()))?,
+        })
+    }
 }
 
 /// Why some bytes did not become a version.
@@ -85,29 +117,9 @@ impl Loader {
             |error: wasmtime::Error| LoadError::Refused(format!("it does not fit this host: {error:#}"));
         let instance = self.linker.instantiate_pre(&component).map_err(linked)?;
         let manifest = inspection.manifest;
-        let world = |name: &str, error: wasmtime::Error| {
-            LoadError::Refused(format!(
-                "its manifest names the world {name}, which it does not fill: {error:#}"
-            ))
-        };
-        let hooks = manifest
-            .has_world("request-hook")
-            .then(|| RequestHookPre::new(instance.clone()).map_err(|error| world("request-hook", error)))
-            .transpose()?;
-        let http = manifest
-            .has_world("http-extension")
-            .then(|| ProxyPre::new(instance.clone()).map_err(|error| world("http-extension", error)))
-            .transpose()?;
-        let annotator = manifest
-            .has_world("annotator")
-            .then(|| AnnotatorPre::new(instance.clone()).map_err(|error| world("annotator", error)))
-            .transpose()?;
-        let script = manifest
-            .has_world("script")
-            .then(|| ScriptPre::new(instance.clone()).map_err(|error| world("script", error)))
-            .transpose()?;
+        let worlds = Worlds::of(&manifest, &instance)?;
         let version = VersionRef { version: manifest.version.clone(), digest };
-        let loaded = Loaded { manifest, version, hooks, http, annotator, script, capabilities };
+        let loaded = Loaded { manifest, version, worlds, capabilities };
         probe(runner, shared, &loaded, instance).await?;
         Ok(loaded)
     }

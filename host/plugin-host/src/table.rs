@@ -83,22 +83,22 @@ impl Entry {
 
     pub(crate) fn hooks(&self) -> Option<(&Loaded, &RequestHookPre<CallState>)> {
         let loaded = self.serving()?;
-        Some((loaded, loaded.hooks.as_ref()?))
+        Some((loaded, loaded.worlds.hooks.as_ref()?))
     }
 
     pub(crate) fn http(&self) -> Option<(&Loaded, &ProxyPre<CallState>)> {
         let loaded = self.serving()?;
-        Some((loaded, loaded.http.as_ref()?))
+        Some((loaded, loaded.worlds.http.as_ref()?))
     }
 
     pub(crate) fn annotator(&self) -> Option<(&Loaded, &AnnotatorPre<CallState>)> {
         let loaded = self.serving()?;
-        Some((loaded, loaded.annotator.as_ref()?))
+        Some((loaded, loaded.worlds.annotator.as_ref()?))
     }
 
     pub(crate) fn script(&self) -> Option<(&Loaded, &ScriptPre<CallState>)> {
         let loaded = self.serving()?;
-        Some((loaded, loaded.script.as_ref()?))
+        Some((loaded, loaded.worlds.script.as_ref()?))
     }
 
     pub(crate) fn status(&self, position: usize) -> PluginStatus {

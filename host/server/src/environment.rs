@@ -46,6 +46,11 @@ pub(crate) fn log_filter() -> String {
         .unwrap_or_else(|_| "info,wasmtime=warn,cranelift_codegen=warn,sled=warn".into())
 }
 
+/// The checkout of the project that this program, or the current folder, is in.
+pub(crate) fn checkout() -> Option<PathBuf> {
+    surroundings().checkout
+}
+
 fn surroundings() -> Surroundings {
     let places = [std::env::current_exe().ok(), std::env::current_dir().ok()];
     let checkout = places.iter().flatten().find_map(|place| {

@@ -17,7 +17,7 @@ use safetensors::tensor::{SafeTensors, TensorView};
 const UNET: &str = "model.diffusion_model.";
 const SWITCHES: usize = 100;
 /// Switches until every block the allocator keeps has been made.
-const WARM_UP: usize = 30;
+const WARM_UP: usize = 100;
 /// What may be left of allocations that were given back, as a part of what was resident after warming up.
 const GROWTH_MAX: f64 = 1.05;
 

@@ -7,6 +7,7 @@ mod grid;
 mod loopback;
 mod matrix;
 mod prompt_list;
+mod sd_upscale;
 mod xyz;
 
 use gesso_plugin::{Fault, Script, ScriptCall, ScriptOutput};
@@ -19,6 +20,7 @@ impl Script for Scripts {
             "Prompt matrix" => matrix::run(&call),
             "Prompts from file or textbox" => prompt_list::run(&call),
             "Loopback" => loopback::run(call),
+            "SD upscale" => sd_upscale::run(call),
             "X/Y/Z plot" => xyz::run(&call),
             other => Err(Fault::InvalidInput(format!("There is no script {other:?}."))),
         }

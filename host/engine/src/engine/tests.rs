@@ -485,5 +485,6 @@ fn a_device_that_cannot_be_opened_is_an_error_and_not_a_hang() {
     let factory: BackendFactory<Fake> = Box::new(|| Err(BackendError::Device("no device".into())));
     let error =
         Engine::start(EngineSettings::default(), Arc::new(PausedClock::default()), factory).unwrap_err();
-    assert!(error.to_string().contains("no device"), "{error}");
+    let source = std::error::Error::source(&error).unwrap();
+    assert!(source.to_string().contains("no device"), "{source}");
 }

@@ -3,9 +3,14 @@
 
 use crate::support::{TestHost, guest, plugin, repository};
 use gesso_core::pixels::{PixelFormat, Pixels};
-use gesso_plugin_host::{CallContext, FailureKind, HookError, InstallError, OnFailure, Policy};
-use std::sync::atomic::Ordering;
+use gesso_plugin_host::{
+    AnnotateError, Annotation, CallContext, Drawn, FailureKind, HookError, Inference, InferenceError,
+    InstallError, Job, OnFailure, Policy, ScriptError, ScriptInput, ScriptOutput, Upscaling,
+};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
+use tokio::sync::oneshot;
 
 /// How a guest's story ends.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -27,7 +32,7 @@ macro_rules! cases {
 }
 
 use Ends::{In, Refused};
-use FailureKind::{BadReturn, Cpu, Fault, Memory, NoResponse, Trap, WallClock};
+use FailureKind::{BadReturn, Cpu, Fault, Handles, Memory, NoResponse, Trap, WallClock};
 
 cases! {
     a_loop_in_before_ends_at_its_processor_time: "cpu-loop" => In("before", Cpu);
@@ -43,6 +48,9 @@ cases! {
     a_giant_return_is_not_taken: "giant-return" => In("before", BadReturn);
     a_return_outside_of_memory_is_not_read: "bogus-return" => In("before", BadReturn);
     a_thousand_pictures_are_not_taken: "many-outputs" => In("after", BadReturn);
+    a_thousand_pictures_of_a_script_are_not_taken: "script-bad-return" => In("run", BadReturn);
+    drawings_without_end_are_denied_handles: "script-fan-out" => In("run", Handles);
+    a_loop_in_an_annotator_ends_at_its_processor_time: "annotator-loop" => In("annotate", Cpu);
     a_handler_that_never_answers_is_found_out: "http-never-answers" => In("http", NoResponse);
     an_endless_body_is_cut_off: "http-endless-body" => In("http", BadReturn);
     a_loop_at_start_is_refused: "start-loop" => Refused;
@@ -117,7 +125,73 @@ async fn call(test: &TestHost, id: &str, hook: &str) -> HookError {
             let context = CallContext::new("test", 7);
             test.host.after(&context, "{}", vec![picture]).await.unwrap_err()
         }
+        "annotate" => {
+            let source = Pixels::new(8, 8, PixelFormat::Rgb8, vec![9; 192]).unwrap();
+            let annotation = Annotation { source, mask: None, arguments: "{}".into() };
+            match test.host.annotate(&CallContext::new("test", 7), "hostile", annotation).await {
+                Err(AnnotateError::Hook(error)) => error,
+                other => panic!("{other:?}"),
+            }
+        }
+        "run" => match script(test, &Arc::default()).await {
+            Err(ScriptError::Hook(error)) => error,
+            other => panic!("{other:?}"),
+        },
         _ => test.get(id, "/").await.unwrap_err(),
+    }
+}
+
+async fn script(test: &TestHost, jobs: &Arc<Jobs>) -> Result<ScriptOutput, ScriptError> {
+    let input =
+        ScriptInput { params: "{}".into(), arguments: "[]".into(), init_images: Vec::new(), mask: None };
+    test.host.run_script(&CallContext::new("test", 7), "hostile", input, jobs.clone()).await
+}
+
+/// Draws nothing, for ever: counts what was asked for and what was cancelled.
+#[derive(Default)]
+struct Jobs {
+    begun: AtomicUsize,
+    cancelled: Arc<AtomicUsize>,
+    /// Kept, so that nobody who waits is told of an end.
+    unfinished: Mutex<Vec<oneshot::Sender<Result<Drawn, InferenceError>>>>,
+}
+
+impl Inference for Jobs {
+    fn generate(&self, _: String, _: Vec<Pixels>, _: Option<Pixels>) -> Job {
+        let (sender, result) = oneshot::channel();
+        self.unfinished.lock().unwrap().push(sender);
+        self.begun.fetch_add(1, Ordering::Relaxed);
+        let cancelled = self.cancelled.clone();
+        let cancel = move || {
+            cancelled.fetch_add(1, Ordering::Relaxed);
+        };
+        Job { progress: Box::new(|| 0.0), cancel: Box::new(cancel), result }
+    }
+
+    fn upscale(&self, picture: Pixels, _: String, _: f64) -> Upscaling {
+        Box::pin(async { Ok(picture) })
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn drawings_that_a_script_leaves_behind_are_cancelled() {
+    let test = TestHost::start().await;
+    for guest_name in ["script-leaves-jobs", "script-fan-out"] {
+        test.host.install(guest(guest_name)).await.unwrap();
+        let jobs = Arc::new(Jobs::default());
+        let ended = script(&test, &jobs).await;
+        assert_eq!(ended.is_ok(), guest_name == "script-leaves-jobs", "{ended:?}");
+        // The store goes with the guest's task, which may end a moment later.
+        let begun = jobs.begun.load(Ordering::Relaxed);
+        assert!(begun >= 3);
+        for _ in 0..200 {
+            if jobs.cancelled.load(Ordering::Relaxed) == begun {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(25)).await;
+        }
+        assert_eq!(jobs.cancelled.load(Ordering::Relaxed), begun, "{guest_name}");
+        test.host.remove(guest_name).await.unwrap();
     }
 }
 
@@ -253,7 +327,7 @@ async fn a_failing_plugin_that_may_be_skipped_is_skipped() {
 
 #[test]
 fn every_guest_has_a_test() {
-    let others = ["good-v1", "good-v2", "log-bomb", "fs-escape", "http-giant-header"];
+    let others = ["good-v1", "good-v2", "log-bomb", "fs-escape", "http-giant-header", "script-leaves-jobs"];
     let folder = repository().join("tests/components");
     for case in std::fs::read_dir(folder).unwrap() {
         let path = case.unwrap().path();

@@ -1,4 +1,7 @@
-//! `gesso plugin`: the admin routes of a running server, from a terminal.
+//! `gesso plugin`: the admin routes of a running server, from a terminal, and what authors do without one.
+
+mod check;
+mod scaffold;
 
 use std::path::PathBuf;
 
@@ -6,17 +9,25 @@ use anyhow::{Context, bail};
 use serde_json::Value;
 
 use crate::environment;
-use crate::settings::cli::{Plugin, PluginCommand, Serve};
+use crate::settings::cli::{AdminCommand, AuthorCommand, Plugin, PluginCommand, Serve};
 use crate::telemetry;
 
 pub(crate) fn run(arguments: &Plugin) -> anyhow::Result<()> {
+    match &arguments.command {
+        PluginCommand::Author(AuthorCommand::New(new)) => scaffold::run(new),
+        PluginCommand::Author(AuthorCommand::Check { file }) => check::run(file),
+        PluginCommand::Admin(command) => administer(arguments, command),
+    }
+}
+
+fn administer(arguments: &Plugin, command: &AdminCommand) -> anyhow::Result<()> {
     let key = match &arguments.admin_key {
         Some(key) => key.clone(),
         None => stored_key(arguments)?,
     };
     let server = Server { base: arguments.url.trim_end_matches('/').to_owned(), key };
-    match &arguments.command {
-        PluginCommand::List => {
+    match command {
+        AdminCommand::List => {
             let Value::Array(plugins) = server.call("GET", "/plugins", None)? else {
                 bail!("{} did not answer with a list; is it a Gesso server?", server.base);
             };
@@ -29,18 +40,18 @@ pub(crate) fn run(arguments: &Plugin) -> anyhow::Result<()> {
                 telemetry::announce(&line(plugin));
             }
         }
-        PluginCommand::Install { file } => {
+        AdminCommand::Install { file } => {
             let bytes = std::fs::read(file).with_context(|| format!("{} cannot be read", file.display()))?;
             telemetry::announce(&line(&server.call("POST", "/plugins", Some(bytes))?));
         }
-        PluginCommand::Rollback { id } => {
+        AdminCommand::Rollback { id } => {
             telemetry::announce(&line(&server.call(
                 "POST",
                 &format!("/plugins/{}/rollback", checked(id)?),
                 None,
             )?));
         }
-        PluginCommand::Remove { id } => {
+        AdminCommand::Remove { id } => {
             server.call("DELETE", &format!("/plugins/{}", checked(id)?), None)?;
             telemetry::announce(&format!("{id} removed"));
         }

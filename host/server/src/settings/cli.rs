@@ -181,6 +181,24 @@ pub(crate) struct Plugin {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum PluginCommand {
+    #[command(flatten)]
+    Author(AuthorCommand),
+    #[command(flatten)]
+    Admin(AdminCommand),
+}
+
+/// What needs no server.
+#[derive(Debug, Subcommand)]
+pub(crate) enum AuthorCommand {
+    /// Begin a plugin in Rust: a folder with sources, manifest and tests. Needs no server.
+    New(NewPlugin),
+    /// Say what a server would make of a component, and what it would need. Needs no server.
+    Check { file: PathBuf },
+}
+
+/// What a running server is asked.
+#[derive(Debug, Subcommand)]
+pub(crate) enum AdminCommand {
     /// Every plugin with version, state, grants and calls.
     List,
     /// Upload a component; a plugin of the same id is replaced while requests under way finish on the old one.
@@ -189,4 +207,31 @@ pub(crate) enum PluginCommand {
     Rollback { id: String },
     /// Stop it and delete its file.
     Remove { id: String },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct NewPlugin {
+    /// The plugin's id: a to z, 0 to 9 and -
+    pub(crate) name: String,
+    /// What it is
+    #[arg(long, value_enum)]
+    pub(crate) world: World,
+    /// Where it goes; the name in the current folder when left out
+    #[arg(long)]
+    pub(crate) folder: Option<PathBuf>,
+    /// The folder sdk-plugin of a checkout; that of the checkout around the current folder when left out
+    #[arg(long)]
+    pub(crate) sdk: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum World {
+    /// Sees requests before they are drawn, and pictures before they are stored
+    RequestHook,
+    /// Makes the maps that ControlNets read
+    Annotator,
+    /// Draws in place of the pipeline, as often as it likes
+    Script,
+    /// An HTTP API under /ext/<id>/
+    HttpExtension,
 }
