@@ -29,7 +29,7 @@ const NAME: &str = "script_name";
 const ARGS: &str = "script_args";
 /// What one enlargement may multiply a side by.
 const FACTOR_MAX: f64 = 8.0;
-const STEPS_PER_MEGA: f64 = 1e6;
+const PIXELS_PER_MEGA: f64 = 1e6;
 
 /// The script that a body names, for this kind of drawing.
 ///
@@ -171,9 +171,7 @@ impl Drawings {
 
     fn spend(&self, request: &GenerateRequest) -> Result<(), InferenceError> {
         let most = self.app.settings.limits.script_megapixel_steps_max as f64;
-        let second = request.hires.as_ref().map_or(0.0, |_| 1.0);
-        let pixels = f64::from(request.width) * f64::from(request.height) / STEPS_PER_MEGA;
-        let cost = pixels * f64::from(request.steps) * f64::from(request.image_count()) * (1.0 + second);
+        let cost = megapixel_steps(request);
         let mut state = self.lock();
         if state.megapixel_steps + cost > most {
             return Err(InferenceError::Limit(format!(
@@ -256,6 +254,19 @@ impl Drawings {
         let enlarged = job.finish().await.map_err(|error| told(engine_failed(error)))?.pop();
         enlarged.ok_or_else(|| InferenceError::Failed("the engine enlarged a picture to none".into()))
     }
+}
+
+/// What the drawing of a request costs, both passes of a second one included.
+fn megapixel_steps(request: &GenerateRequest) -> f64 {
+    let pass = |(width, height): (u32, u32), steps: u32| {
+        f64::from(width) * f64::from(height) / PIXELS_PER_MEGA * f64::from(steps)
+    };
+    let first = pass((request.width, request.height), request.steps);
+    let second = request.hires.as_ref().map_or(0.0, |hires| {
+        let target = hires.size.target(request.width, request.height).size;
+        pass(target, hires.steps.unwrap_or(request.steps))
+    });
+    (first + second) * f64::from(request.image_count())
 }
 
 struct AbortOnDrop(tokio::task::JoinHandle<()>);
@@ -370,4 +381,47 @@ fn merged(infos: Vec<Value>, output: &ScriptOutput) -> Value {
     info["infotexts"] = output.infotexts.clone().into();
     info["index_of_first_image"] = output.index_of_first_image.into();
     info
+}
+
+#[cfg(test)]
+mod tests {
+    use gesso_core::hires::{Hires, HiresSize, HiresUpscaler, LatentUpscaler};
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_second_pass_costs_by_its_own_size_and_steps() {
+        let hires = Hires {
+            size: HiresSize::Scale(2.0),
+            upscaler: HiresUpscaler::Latent(LatentUpscaler::Bilinear),
+            denoising_strength: 0.5,
+            steps: Some(10),
+            sampler: None,
+            scheduler: None,
+            prompt: None,
+            negative_prompt: None,
+            model: None,
+        };
+        let plain = GenerateRequest {
+            width: 1000,
+            height: 1000,
+            steps: 20,
+            batch_size: 3,
+            ..GenerateRequest::default()
+        };
+        assert_eq!(megapixel_steps(&plain), 60.0);
+        let second = megapixel_steps(&GenerateRequest { hires: Some(hires), ..plain });
+        assert_eq!(second, 180.0);
+    }
+
+    #[test]
+    fn the_info_of_a_script_has_the_seeds_of_all_its_drawings() {
+        let info = |seed: u64| json!({"prompt": "a", "all_seeds": [seed], "all_prompts": ["a"], "index_of_first_image": 0});
+        let output =
+            ScriptOutput { images: Vec::new(), infotexts: vec!["x".into()], index_of_first_image: 1 };
+        let merged = merged(vec![info(3), info(4)], &output);
+        assert_eq!((&merged["all_seeds"], &merged["prompt"]), (&json!([3, 4]), &json!("a")));
+        assert_eq!((&merged["infotexts"], &merged["index_of_first_image"]), (&json!(["x"]), &json!(1)));
+    }
 }

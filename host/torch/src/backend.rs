@@ -28,7 +28,7 @@ pub use crate::pass::{Pass, Sample};
 use crate::resident::{Bounds, Resident};
 use crate::source::{self, LATENT_SCALE};
 use crate::vae_tiles::{VAE_TILING, decode_tiled};
-use crate::working_memory;
+use crate::working_memory::{self, Size};
 
 /// One row of RGB for each latent channel: a linear fit of small pictures to Stable Diffusion 1.x latents.
 const PREVIEW: [f32; 12] =
@@ -68,8 +68,8 @@ impl Default for TorchSettings {
 pub struct TorchBackend {
     pub(crate) resident: Resident,
     conditioner: Conditioner,
-    /// Passes that may still be drawn, with what each computes in.
-    in_flight: Vec<(Weak<Pass>, u64)>,
+    /// Passes that may still be drawn.
+    in_flight: Vec<(Weak<Pass>, Size)>,
 }
 
 impl TorchBackend {
@@ -80,15 +80,17 @@ impl TorchBackend {
     pub fn open(settings: TorchSettings) -> Result<Self, BackendError> {
         device::set_threads(settings.threads);
         let compute = settings.device.compute(settings.dtype)?;
+        // Asking makes the device this thread's present one too, which pinning and the allocator go by.
+        let free = device::free_memory(compute.device);
         let bounds = Bounds {
             models: settings.resident_models,
             host_bytes: match settings.resident_bytes_max {
                 0 => machine_memory::total().map_or(u64::MAX, |total| total / 2),
                 bytes => bytes,
             },
-            device_bytes: match settings.device_bytes_max {
-                0 => device::free_memory(compute.device).unwrap_or(u64::MAX),
-                bytes => bytes,
+            device_bytes: match (settings.device_bytes_max, free) {
+                (0, free) => free.unwrap_or(u64::MAX),
+                (bytes, _) => bytes,
             },
         };
         let resident = Resident::new(bounds, compute);
@@ -102,20 +104,15 @@ impl Backend for TorchBackend {
 
     fn open_pass(&mut self, spec: &PassSpec<'_>) -> Result<OpenPass<Rc<Pass>>, BackendError> {
         let _guard = tch::no_grad_guard();
-        let working =
-            working_memory::bytes(spec.width, spec.height, spec.request.batch_size, self.resident.compute());
+        let size = Size { width: spec.width, height: spec.height, pictures: spec.request.batch_size };
         self.in_flight.retain(|(pass, _)| pass.strong_count() > 0);
-        let others: u64 = self.in_flight.iter().map(|(_, working)| working).sum();
-        self.resident.reserve(others.saturating_add(working));
-        let opened = match open_pass::open(&mut self.resident, &mut self.conditioner, spec) {
-            Err(BackendError::OutOfMemory(_)) if self.resident.drop_unused() => {
-                open_pass::open(&mut self.resident, &mut self.conditioner, spec)
-            }
-            opened => opened,
-        };
-        let (pass, schedule, patches) = opened?;
+        let all = self.in_flight.iter().map(|(_, size)| *size).chain([size]);
+        self.resident.reserve(working_memory::bytes(all, self.resident.compute()));
+        let conditioner = &mut self.conditioner;
+        let (pass, schedule, patches) =
+            self.resident.with_room(|resident| open_pass::open(resident, conditioner, spec))?;
         let pass = Rc::new(pass);
-        self.in_flight.push((Rc::downgrade(&pass), working));
+        self.in_flight.push((Rc::downgrade(&pass), size));
         let key = BatchKey {
             model: spec.model.clone(),
             patches,
@@ -152,13 +149,10 @@ impl Backend for TorchBackend {
                     }
                     UpscaleBy::Pixels(by) => {
                         let picture = decode(&mut self.resident, &sample)?;
-                        let large = enlarge::to_size(
-                            &mut self.resident,
-                            &picture,
-                            upscale.target.enlarged,
-                            by,
-                            is_cancelled,
-                        )?;
+                        let size = upscale.target.enlarged;
+                        let large = self.resident.with_room(|resident| {
+                            enlarge::to_size(resident, &picture, size, by, is_cancelled)
+                        })?;
                         let large = convert::to_tensor(&large).map_err(device_error)?;
                         let networks = pass.networks().map_err(device_error)?;
                         source::encode(networks, &large).map_err(device_error)?
@@ -226,7 +220,7 @@ impl Backend for TorchBackend {
         is_cancelled: &dyn Fn() -> bool,
     ) -> Result<Pixels, BackendError> {
         let _guard = tch::no_grad_guard();
-        enlarge::by_factor(&mut self.resident, picture, factor, by, is_cancelled)
+        self.resident.with_room(|resident| enlarge::by_factor(resident, picture, factor, by, is_cancelled))
     }
 
     fn restore_faces(
@@ -236,7 +230,7 @@ impl Backend for TorchBackend {
         is_cancelled: &dyn Fn() -> bool,
     ) -> Result<Pixels, BackendError> {
         let _guard = tch::no_grad_guard();
-        enlarge::faces(&mut self.resident, picture, by, is_cancelled)
+        self.resident.with_room(|resident| enlarge::faces(resident, picture, by, is_cancelled))
     }
 
     fn describe(&self) -> String {

@@ -45,8 +45,9 @@ pub(crate) fn send(tensor: &Tensor, device: Device) -> Result<Tensor, TchError> 
 /// and what the device does next is queued behind the copy.
 pub(crate) fn send_as(tensor: &Tensor, device: Device, kind: Kind) -> Result<Tensor, TchError> {
     let is_upload = device.is_cuda() && tensor.device() == Device::Cpu;
+    // The operator itself: `pin_memory` with a device warns that the argument is deprecated, on every call.
     if is_upload && tensor.numel() * tensor.kind().elt_size_in_bytes() <= PINNED_BYTES_MAX {
-        return tensor.f_pin_memory(device)?.f_to_device_(device, kind, true, false);
+        return tensor.f_internal_pin_memory(device)?.f_to_device_(device, kind, true, false);
     }
     // On its way to the host the caller reads the numbers next, so it must wait.
     tensor.f_to_device_(device, kind, false, false)

@@ -25,7 +25,9 @@ pub(crate) fn device_error(error: TchError) -> BackendError {
     let text = error.to_string();
     // The rest of a C++ message is a stack trace.
     let first = text.lines().next().unwrap_or_default().to_owned();
-    let out_of_memory = ["out of memory", "can't allocate memory", "DefaultCPUAllocator", "bad_alloc"];
+    // The last is what cuBLAS and cuDNN say.
+    let out_of_memory =
+        ["out of memory", "can't allocate memory", "DefaultCPUAllocator", "bad_alloc", "ALLOC_FAILED"];
     if out_of_memory.iter().any(|sign| text.contains(sign)) {
         BackendError::OutOfMemory(first)
     } else {

@@ -77,6 +77,9 @@ pub(crate) fn kept(
             return Ok(known.shallow_clone());
         }
     }
-    // Pinned memory is copied to the device several times as fast.
-    if compute.device.is_cuda() { tensor.f_pin_memory(compute.device) } else { Ok(tensor) }
+    if !compute.device.is_cuda() {
+        return Ok(tensor);
+    }
+    // Pinned memory is copied to the device several times as fast. A system bounds how much of it there may be.
+    Ok(tensor.f_internal_pin_memory(compute.device).unwrap_or(tensor))
 }

@@ -32,22 +32,23 @@ impl<K: PartialEq, V: Clone> Lru<K, V> {
         self.entries.iter().any(|(known, _)| known == key)
     }
 
+    pub(crate) fn any(&self, is_one: impl Fn(&K) -> bool) -> bool {
+        self.entries.iter().any(|(key, _)| is_one(key))
+    }
+
     /// The values, the one unused longest first.
     pub(crate) fn values(&self) -> impl Iterator<Item = &V> {
         self.entries.iter().map(|(_, value)| value)
     }
 
-    /// Drops the entry unused longest; `false` where there is none.
-    pub(crate) fn drop_oldest(&mut self) -> bool {
-        let is_some = !self.entries.is_empty();
-        if is_some {
-            self.entries.remove(0);
-        }
-        is_some
+    /// Drops the entry unused longest of those that may go; `false` where there is none.
+    pub(crate) fn drop_oldest(&mut self, may_go: impl Fn(&K, &V) -> bool) -> bool {
+        let oldest = self.entries.iter().position(|(key, value)| may_go(key, value));
+        oldest.map(|place| self.entries.remove(place)).is_some()
     }
 
-    pub(crate) fn retain(&mut self, stays: impl Fn(&K) -> bool) {
-        self.entries.retain(|(key, _)| stays(key));
+    pub(crate) fn retain(&mut self, stays: impl Fn(&K, &V) -> bool) {
+        self.entries.retain(|(key, value)| stays(key, value));
     }
 
     pub(crate) fn insert(&mut self, key: K, value: V) {

@@ -1,6 +1,6 @@
 //! Which checkpoints, and variants of them, stay in memory: bounded by number and by bytes, the one unused longest
-//! dropped first. Tensors that several share count once. Called by `Resident`; knows neither files nor networks, and
-//! not what pictures in flight still hold.
+//! dropped first. Tensors that several share count once. What pictures in flight hold is not dropped for bytes: it would go on
+//! taking its memory uncounted. Called by `Resident`; knows neither files nor networks.
 
 use std::collections::HashSet;
 use std::rc::Rc;
@@ -56,21 +56,20 @@ impl<V: Held> ModelCache<V> {
     /// new one must not be made beside the old.
     pub(crate) fn make_room(&mut self, bytes: u64) -> Vec<Rc<V>> {
         self.checkpoints.make_room();
-        self.shrink(bytes, 0);
+        self.shrink(bytes, Spare::None);
         self.checkpoints.values().cloned().collect()
     }
 
     /// Sets what of the bound is kept free, and drops what is in the way but for the checkpoint used last.
     pub(crate) fn reserve(&mut self, bytes: u64) {
         self.reserved = bytes;
-        self.shrink(0, 1);
+        self.shrink(0, Spare::Last);
     }
 
-    /// Drops all but the checkpoint used last; whether there was anything else.
+    /// Drops all that no picture in flight holds; whether there was anything.
     pub(crate) fn drop_unused(&mut self) -> bool {
         let before = self.held().count();
-        while self.variants.drop_oldest() {}
-        while self.checkpoints.values().count() > 1 && self.checkpoints.drop_oldest() {}
+        while self.drop_oldest(Spare::None) {}
         self.held().count() < before
     }
 
@@ -82,27 +81,37 @@ impl<V: Held> ModelCache<V> {
     pub(crate) fn insert_variant(&mut self, key: VariantKey, networks: Rc<V>) {
         self.variants.make_room();
         let with_it = bytes(self.held().chain([&networks]));
-        self.shrink(with_it - self.bytes(), 1);
+        self.shrink(with_it - self.bytes(), Spare::Last);
         self.variants.insert(key, networks);
     }
 
-    /// Drops variants, then all but `kept` checkpoints, until `coming` bytes more are within the bound.
-    fn shrink(&mut self, coming: u64, kept: usize) {
+    /// Drops what nothing holds until `coming` bytes more are within the bound.
+    fn shrink(&mut self, coming: u64, spare: Spare) {
         self.drop_orphans();
-        while self.bytes().saturating_add(coming).saturating_add(self.reserved) > self.bytes_max {
-            if self.variants.drop_oldest() {
-                continue;
-            }
-            if self.checkpoints.values().count() <= kept || !self.checkpoints.drop_oldest() {
-                break;
-            }
+        while self.bytes().saturating_add(coming).saturating_add(self.reserved) > self.bytes_max
+            && self.drop_oldest(spare)
+        {}
+    }
+
+    /// Drops the variant unused longest or, where none can go, such a checkpoint; whether there was one. One whose variant
+    /// is held stays, because the variant goes on holding all its tensors.
+    fn drop_oldest(&mut self, spare: Spare) -> bool {
+        if self.variants.drop_oldest(|_, variant| is_idle(variant)) {
+            return true;
         }
+        let last = self.checkpoints.values().last().map(Rc::as_ptr).filter(|_| spare == Spare::Last);
+        let variants = &self.variants;
+        self.checkpoints.drop_oldest(|model, checkpoint| {
+            is_idle(checkpoint)
+                && last != Some(Rc::as_ptr(checkpoint))
+                && !variants.any(|key| key.model == *model)
+        })
     }
 
     /// A variant holds every tensor of its checkpoint, so it goes with it.
     fn drop_orphans(&mut self) {
         let checkpoints = &self.checkpoints;
-        self.variants.retain(|key| checkpoints.contains(&key.model));
+        self.variants.retain(|key, _| checkpoints.contains(&key.model));
     }
 
     fn held(&self) -> impl Iterator<Item = &Rc<V>> {
@@ -112,6 +121,19 @@ impl<V: Held> ModelCache<V> {
     fn bytes(&self) -> u64 {
         bytes(self.held())
     }
+}
+
+/// What stays although nothing holds it.
+#[derive(Clone, Copy, PartialEq)]
+enum Spare {
+    None,
+    /// The checkpoint used last.
+    Last,
+}
+
+/// Nothing but the cache holds it.
+fn is_idle<V>(held: &Rc<V>) -> bool {
+    Rc::strong_count(held) == 1
 }
 
 fn bytes<'a, V: Held + 'a>(all: impl Iterator<Item = &'a Rc<V>>) -> u64 {
@@ -216,12 +238,38 @@ mod tests {
     }
 
     #[test]
-    fn all_but_the_checkpoint_in_use_can_be_dropped() {
+    fn all_that_nothing_holds_can_be_dropped() {
         let mut cache = cache(&[("a", &[(1, 40)]), ("b", &[(2, 40)])]);
         cache.insert_variant(variant("b"), Rc::new(Fake(vec![(2, 40), (5, 10)])));
+        let in_use = cache.checkpoint(&model("a")).unwrap();
         assert!(cache.drop_unused());
-        assert_eq!((has(&cache, &["a", "b"]), cache.bytes()), (vec![false, true], 40));
+        assert_eq!((has(&cache, &["a", "b"]), cache.bytes()), (vec![true, false], 40));
         assert!(!cache.drop_unused());
+        drop(in_use);
+        assert!(cache.drop_unused());
+        assert_eq!(cache.bytes(), 0);
+    }
+
+    #[test]
+    fn what_is_in_use_stays_and_what_is_not_goes_for_it() {
+        let mut cache = cache(&[("a", &[(1, 40)]), ("b", &[(2, 40)])]);
+        let in_use = cache.checkpoint(&model("a")).unwrap();
+        assert!(cache.checkpoint(&model("b")).is_some(), "used last");
+        load(&mut cache, "c", &[(3, 50)]);
+        assert_eq!(has(&cache, &["a", "b", "c"]), [true, false, true]);
+        drop(in_use);
+    }
+
+    #[test]
+    fn a_checkpoint_stays_for_its_variant_in_use() {
+        let mut cache = cache(&[("a", &[(1, 40)])]);
+        let in_use = Rc::new(Fake(vec![(1, 40), (5, 30)]));
+        cache.insert_variant(variant("a"), in_use.clone());
+        load(&mut cache, "b", &[(2, 100)]);
+        assert_eq!((has(&cache, &["a", "b"]), cache.bytes()), (vec![true, true], 170));
+        drop(in_use);
+        load(&mut cache, "c", &[(3, 1)]);
+        assert_eq!(has(&cache, &["a", "b", "c"]), [false, false, true]);
     }
 
     #[test]

@@ -154,11 +154,36 @@ impl Resident {
         }
     }
 
-    /// Drops every network that was not used last, when memory is out; whether there was any.
+    /// Drops every network that no picture in flight holds, when memory is out; whether there was any.
     pub(crate) fn drop_unused(&mut self) -> bool {
-        let dropped = self.models.drop_unused();
+        // Control networks first: each holds tensors of its checkpoint.
+        let beside = [
+            drop_idle(&mut self.controls),
+            drop_idle(&mut self.hypernetworks),
+            drop_idle(&mut self.upscalers),
+            drop_idle(&mut self.restorers),
+            drop_idle(&mut self.detector),
+            drop_idle(&mut self.parser),
+            drop_idle(&mut self.vaes),
+            drop_idle(&mut self.loras),
+        ];
+        let dropped = self.models.drop_unused() || beside.contains(&true);
         tracing::warn!(dropped, "out of memory; models that are not in use are dropped");
         dropped
+    }
+
+    /// What `run` gives or, where that takes more memory than there is, gives once all that is not in use is dropped.
+    ///
+    /// # Errors
+    /// What `run` says.
+    pub(crate) fn with_room<T>(
+        &mut self,
+        mut run: impl FnMut(&mut Self) -> Result<T, BackendError>,
+    ) -> Result<T, BackendError> {
+        match run(self) {
+            Err(BackendError::OutOfMemory(_)) if self.drop_unused() => run(self),
+            result => result,
+        }
     }
 
     /// The checkpoint with a VAE and LoRAs over it. `loras` are those that act at the same time. `seamless` networks draw
@@ -197,7 +222,7 @@ impl Resident {
         if seamless {
             variant = variant.and_then(|variant| variant.seamless());
         }
-        let variant = Rc::new(variant.map_err(|problem| BackendError::Model(problem.to_string()))?);
+        let variant = Rc::new(variant.map_err(|problem| load_error(problem.of(&model.path)))?);
         self.models.insert_variant(key, variant.clone());
         Ok(variant)
     }
@@ -266,6 +291,7 @@ impl Resident {
             let read = |path: &Path| {
                 Hypernetwork::load(path, device).map_err(|error| match error {
                     HypernetworkError::Unreadable(error) => load_error(error),
+                    HypernetworkError::Torch(error) => device_error(error),
                     other => BackendError::Model(format!("{}: {other}", file.name)),
                 })
             };
@@ -369,6 +395,13 @@ fn cached_value<K: Filed + Clone + PartialEq, V: Clone, E>(
     let value = read(key.path())?;
     cache.insert(key.clone(), value.clone());
     Ok(value)
+}
+
+/// Drops what nothing but the cache holds; whether there was any.
+fn drop_idle<K: PartialEq, V>(cache: &mut Lru<K, Rc<V>>) -> bool {
+    let before = cache.values().count();
+    cache.retain(|_, value| Rc::strong_count(value) > 1);
+    cache.values().count() < before
 }
 
 fn lora_error(error: lora::LoraError) -> BackendError {

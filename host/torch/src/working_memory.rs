@@ -1,4 +1,4 @@
-//! How much of a device's memory a pass computes in, beside the models: what the models must leave free. An estimate from
+//! How much of a device's memory passes compute in, beside the models: what the models must leave free. An estimate from
 //! the shapes of Stable Diffusion 1.x; where it is too low, running out of memory is handled on its own.
 
 use crate::compute::Compute;
@@ -14,13 +14,29 @@ const UNET_TENSORS: u64 = 32;
 const VAE_TENSORS: u64 = 8;
 /// Rows of one picture in a UNet call: with and without the prompt.
 const ROWS: u64 = 2;
+/// Pictures in one UNet call, as the engine bounds them.
+const TOGETHER_MAX: u64 = 8;
 
-/// Bytes for `pictures` of `width` x `height` pixels that are drawn together and decoded one by one.
-pub(crate) fn bytes(width: u32, height: u32, pictures: u32, compute: Compute) -> u64 {
-    let pixels = u64::from(width) * u64::from(height);
+/// Pictures of one size, in pixels.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Size {
+    pub(crate) width: u32,
+    pub(crate) height: u32,
+    pub(crate) pictures: u32,
+}
+
+/// Bytes for all that is in flight. Calls follow one another, so it is what the largest takes; pictures that may share a
+/// call are drawn together, and all are decoded one by one.
+pub(crate) fn bytes(in_flight: impl Iterator<Item = Size> + Clone, compute: Compute) -> u64 {
+    let together = in_flight.clone().map(|size| u64::from(size.pictures)).sum::<u64>().min(TOGETHER_MAX);
+    in_flight.map(|size| bytes_of(size, together, compute)).max().unwrap_or(0)
+}
+
+fn bytes_of(size: Size, pictures: u64, compute: Compute) -> u64 {
+    let pixels = u64::from(size.width) * u64::from(size.height);
     let places = pixels / u64::from(PIXELS_PER_LATENT * PIXELS_PER_LATENT);
     let [unet, vae] = [compute.unet, compute.vae].map(|kind| kind.elt_size_in_bytes() as u64);
-    let steps = places * UNET_CHANNELS * UNET_TENSORS * ROWS * u64::from(pictures) * unet;
+    let steps = places * UNET_CHANNELS * UNET_TENSORS * ROWS * pictures * unet;
     // A VAE that overflows half precision runs in f32.
     let decode = pixels * VAE_CHANNELS * VAE_TENSORS * vae.max(4);
     steps.max(decode)
@@ -35,8 +51,16 @@ mod tests {
     #[test]
     fn one_picture_is_bound_by_its_decoding_and_many_by_their_steps() {
         let compute = Compute { unet: Kind::Half, vae: Kind::Half, ..Kind::Half.into() };
-        assert_eq!(bytes(512, 512, 1, compute), 1 << 30);
-        assert_eq!(bytes(512, 512, 8, compute), 5 << 28);
-        assert_eq!(bytes(1024, 512, 1, compute), 2 << 30);
+        let bytes = |all: &[(u32, u32, u32)]| {
+            let size = |&(width, height, pictures)| Size { width, height, pictures };
+            super::bytes(all.iter().map(size), compute)
+        };
+        assert_eq!(bytes(&[(512, 512, 1)]), 1 << 30);
+        assert_eq!(bytes(&[(512, 512, 8)]), 5 << 28);
+        assert_eq!(bytes(&[(1024, 512, 1)]), 2 << 30);
+        // The rest of a large batch waits for its own call, and so does another size.
+        assert_eq!(bytes(&[(512, 512, 32)]), 5 << 28);
+        assert_eq!(bytes(&[(512, 512, 4), (512, 512, 4)]), 5 << 28);
+        assert_eq!(bytes(&[(512, 512, 1), (1024, 512, 1)]), 2 << 30);
     }
 }

@@ -222,10 +222,11 @@ impl<B: Backend> RunningJob<B> {
         })
     }
 
-    /// True once in `every` calls.
+    /// True once in `every` calls of each picture that is being drawn.
     pub(super) fn preview_due(&mut self, every: u32) -> bool {
         let (done, _) = self.calls();
-        let due = done >= self.last_preview_at + every;
+        let together = u32::try_from(self.lanes.len()).unwrap_or(u32::MAX).max(1);
+        let due = done >= self.last_preview_at + every.saturating_mul(together);
         if due {
             self.last_preview_at = done;
         }

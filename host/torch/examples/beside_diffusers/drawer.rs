@@ -37,7 +37,9 @@ impl Drawer {
         let settings = TorchSettings { device, dtype, ..TorchSettings::default() };
         let clock = Arc::new(MonotonicClock::default());
         let open = Box::new(move || TorchBackend::open(settings));
-        let (engine, handle) = Engine::start(EngineSettings::default(), clock, open)?;
+        // diffusers draws no previews.
+        let settings = EngineSettings { preview_every: 0, ..EngineSettings::default() };
+        let (engine, handle) = Engine::start(settings, clock, open)?;
         let model = ModelFile { name: "random".into(), path: model.to_owned(), version: String::new() };
         Ok(Self { model: Arc::new(model), handle, _engine: engine })
     }

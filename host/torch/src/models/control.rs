@@ -1,7 +1,7 @@
 //! What control networks add to a UNet's call, and the arithmetic on it: scale, limit to a region, pool, place into
 //! the rows of a batch, sum. Knows no network and decides no number.
 
-use tch::{Kind, TchError, Tensor};
+use tch::{Device, Kind, TchError, Tensor};
 
 use super::layers::{Forward, resize_bilinear};
 use crate::compute::send;
@@ -68,13 +68,15 @@ impl Control {
     /// Spreads the tensors over a batch of `total` rows: row `i` of each, or its only row, goes to `rows[i]`, and the
     /// rest is zero, which leaves those rows as they are without control.
     pub fn placed(&self, rows: &[i64], total: i64) -> Result<Self, TchError> {
-        let index = Tensor::f_from_slice(rows)?;
+        let first = self.middle.iter().chain(&self.inputs).chain(&self.features).next();
+        let device = first.map_or(Device::Cpu, Tensor::device);
+        let index = send(&Tensor::f_from_slice(rows)?, device)?;
         self.map(|_, tensor| {
             let mut size = tensor.size();
             size[0] = total;
             let zeros = Tensor::f_zeros(&size, (tensor.kind(), tensor.device()))?;
             size[0] = rows.len() as i64;
-            zeros.f_index_copy(0, &send(&index, tensor.device())?, &tensor.f_expand(&size, false)?)
+            zeros.f_index_copy(0, &index, &tensor.f_expand(&size, false)?)
         })
     }
 
