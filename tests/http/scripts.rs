@@ -147,6 +147,35 @@ fn loopback_draws_over_what_it_drew() {
     assert!(apart <= 1, "the second turn is drawn over the first: {apart}");
 }
 
+#[test]
+fn loopback_shows_the_last_picture_of_each_of_several_batches() {
+    let bench = bench();
+    let server = bench.start();
+    let body = json!({"script_name": "Loopback", "script_args": [2, 0.2, "Linear"], "init_images": [striped(64, 64)],
+        "denoising_strength": 0.6, "seed": 11, "n_iter": 2});
+    let (pictures, info) = run(&server, "img2img", body);
+    assert_eq!((pictures.len(), &info["all_seeds"]), (3, &json!([11, 12, 13, 14])));
+    assert_eq!((pictures[0].width, pictures[0].height), (2 * 64, 64));
+    for (picture, seed) in pictures[1..].iter().zip(["Seed: 12", "Seed: 14"]) {
+        assert!(picture.infotext.contains(seed), "{}", picture.infotext);
+    }
+}
+
+#[test]
+fn a_script_may_name_saved_styles_beside_the_requests_own() {
+    let bench = bench();
+    let server = bench.start();
+    let styles = "name,prompt,negative_prompt\nInk,ink lines,\nOil,oil on canvas,\n";
+    std::fs::write(bench.data.path().join("styles.csv"), styles).unwrap();
+    let args = json!(["Styles", "Oil,Nonesuch", [], "Nothing", "", [], "Nothing", "", [], false, true]);
+    let changes =
+        json!({"script_name": "X/Y/Z plot", "script_args": args, "prompt": "a sea", "styles": ["Ink"]});
+    let reply = server.post("/sdapi/v1/txt2img", &quick_with(changes)).ok();
+    let info: Value = serde_json::from_str(reply["info"].as_str().unwrap()).unwrap();
+    assert_eq!(info["all_prompts"], json!(["a sea, ink lines, oil on canvas", "a sea, ink lines"]));
+    assert_eq!(info["styles"], json!(["Ink"]));
+}
+
 fn png(picture: &Picture) -> Vec<u8> {
     let mut file = Vec::new();
     let mut encoder = png::Encoder::new(&mut file, picture.width, picture.height);

@@ -54,6 +54,7 @@ pub(crate) struct Runner {
     threads: Handle,
     budget: Budget,
     script_budget: Budget,
+    annotator_budget: Budget,
     slots: Arc<Semaphore>,
     /// Scripts at one time. They wait for drawings most of the time, and drawings may need slots: of their own, so that they
     /// never hold what they wait for.
@@ -66,7 +67,7 @@ impl Runner {
     pub(crate) fn new(
         engine: Engine,
         threads: Handle,
-        (budget, script_budget): (Budget, Budget),
+        [budget, script_budget, annotator_budget]: [Budget; 3],
         slots: usize,
     ) -> Self {
         Self {
@@ -74,6 +75,7 @@ impl Runner {
             threads,
             budget,
             script_budget,
+            annotator_budget,
             slots: Arc::new(Semaphore::new(slots)),
             script_slots: Arc::new(Semaphore::new(slots.div_ceil(2))),
             most_waiting: slots.saturating_mul(WAITING_PER_SLOT),
@@ -123,6 +125,21 @@ impl Runner {
             () = cancelled(context) => return Err(HookError::Cancelled),
         };
         self.run_in((permit, &self.script_budget), shared, loaded, "run", context, work).await
+    }
+
+    /// Runs an annotator under its own budget.
+    ///
+    /// # Errors
+    /// As [`Self::run`].
+    pub(crate) async fn run_annotator<T: Send + 'static>(
+        &self,
+        shared: &Arc<Shared>,
+        loaded: &Loaded,
+        context: &CallContext,
+        work: impl FnOnce(Store<CallState>) -> Work<T> + Send + 'static,
+    ) -> Result<T, HookError> {
+        let permits = self.admit(shared, context).await?;
+        self.run_in((permits, &self.annotator_budget), shared, loaded, "annotate", context, work).await
     }
 
     /// As [`Self::run`], for a caller that brings what must live as long as the guest. A probe brings nothing:

@@ -12,7 +12,7 @@ use gesso_core::pixels::Pixels;
 use wasmtime::Store;
 
 /// Pictures one hook may hand back.
-pub(crate) const MAX_IMAGES: usize = 256;
+const MAX_IMAGES: usize = 256;
 
 /// What the `before` hooks made of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -13,7 +13,7 @@ use crate::log::LogLine;
 use crate::manifest::{Annotator, Script};
 use crate::registry::{Policy, Registry};
 use crate::script::{self, ScriptError, ScriptInput, ScriptOutput};
-use crate::settings::{CallContext, FolderSource, Grants, HostSettings};
+use crate::settings::{Budget, CallContext, FolderSource, Grants, HostSettings};
 use crate::status::PluginStatus;
 use crate::table::Table;
 use crate::{engine, http_extension, interfaces, watch};
@@ -69,7 +69,8 @@ impl PluginHost {
 
         let slots = settings.max_concurrent_calls.max(1);
         let wasm = |error: wasmtime::Error| StartError::Engine(format!("{error:#}"));
-        let memory_bytes = settings.budget.memory_bytes.max(settings.script_budget.memory_bytes);
+        let all = [&settings.budget, &settings.script_budget, &settings.annotator_budget];
+        let memory_bytes = all.map(|budget| budget.memory_bytes).into_iter().max().unwrap_or_default();
         let engine = engine::for_running(slots, memory_bytes).map_err(wasm)?;
         engine::start_epochs(&engine).map_err(StartError::Threads)?;
         let mut linker = Linker::new(&engine);
@@ -83,8 +84,7 @@ impl PluginHost {
             .enable_all()
             .build()
             .map_err(StartError::Threads)?;
-        let budgets = (settings.budget.clone(), settings.script_budget.clone());
-        let runner = Runner::new(engine, threads.handle().clone(), budgets, slots);
+        let runner = Runner::new(engine, threads.handle().clone(), all.map(Budget::clone), slots);
         // A quarter of the slots stays out of any one plugin's reach.
         let slots_per_plugin = (slots - slots.div_ceil(4)).max(1);
         let host = Self(Arc::new(Inner {

@@ -50,12 +50,23 @@ pub enum InferenceError {
 /// A drawing under way; dropping it cancels it.
 pub struct Job {
     /// The share that is done.
-    pub progress: Box<dyn Fn() -> f32 + Send>,
-    pub cancel: Box<dyn Fn() + Send>,
-    pub result: oneshot::Receiver<Result<Drawn, InferenceError>>,
+    pub(crate) progress: Box<dyn Fn() -> f32 + Send>,
+    pub(crate) cancel: Box<dyn Fn() + Send>,
+    result: oneshot::Receiver<Result<Drawn, InferenceError>>,
+    /// What it was given, on the account of the call's pictures while it lives.
+    pub(crate) given_bytes: u64,
 }
 
 impl Job {
+    /// `progress` is the share that is done.
+    pub fn new(
+        progress: impl Fn() -> f32 + Send + 'static,
+        cancel: impl Fn() + Send + 'static,
+        result: oneshot::Receiver<Result<Drawn, InferenceError>>,
+    ) -> Self {
+        Self { progress: Box::new(progress), cancel: Box::new(cancel), result, given_bytes: 0 }
+    }
+
     pub(crate) async fn finish(mut self) -> Result<Drawn, InferenceError> {
         let ended = || InferenceError::Unavailable("the server ended before the drawing".into());
         (&mut self.result).await.unwrap_or_else(|_| Err(ended()))

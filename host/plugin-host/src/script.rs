@@ -3,7 +3,7 @@
 
 use crate::call::{Failure, Runner, Work};
 use crate::error::{FailureKind, HookError};
-use crate::hooks::{MAX_IMAGES, failed};
+use crate::hooks::failed;
 use crate::inference::Inference;
 use crate::interfaces::gesso::plugin::types::Fault;
 use crate::interfaces::{CallState, OverBudget};
@@ -13,6 +13,9 @@ use crate::table::{Entry, Table};
 use gesso_core::pixels::Pixels;
 use std::sync::Arc;
 use wasmtime::Store;
+
+/// Pictures that a script may give back: a plot has hundreds.
+const IMAGES_MAX: usize = 2048;
 
 /// What a script is given.
 #[derive(Debug, Clone, PartialEq)]
@@ -97,9 +100,9 @@ pub(crate) async fn run(
                 Err(fault) => return Err(failed(fault)),
             };
             let bad = |text: String| Failure::Named(FailureKind::BadReturn, text);
-            if output.images.len() > MAX_IMAGES {
+            if output.images.len() > IMAGES_MAX {
                 let count = output.images.len();
-                return Err(bad(format!("it returned {count} pictures; at most {MAX_IMAGES} are taken")));
+                return Err(bad(format!("it returned {count} pictures; at most {IMAGES_MAX} are taken")));
             }
             if output.infotexts.len() != output.images.len() {
                 let (texts, images) = (output.infotexts.len(), output.images.len());

@@ -23,8 +23,10 @@ pub struct HostSettings {
     pub budget: Budget,
     /// Of a script, which waits for drawings and puts many pictures together.
     pub script_budget: Budget,
+    /// Of an annotator, which looks at every pixel of a large picture.
+    pub annotator_budget: Budget,
     /// Guests that may run at one time, over all plugins. Memory is bounded by this times
-    /// `budget.memory_bytes + budget.image_bytes`.
+    /// `memory_bytes + image_bytes` of the largest budget.
     pub max_concurrent_calls: usize,
     /// Grants from the settings file, by plugin id. Grants stored through [`crate::PluginHost::set_grants`] win.
     pub grants: BTreeMap<String, Grants>,
@@ -77,6 +79,16 @@ impl Budget {
             wall: Duration::from_secs(6 * 3600),
             memory_bytes: 256 << 20,
             image_bytes: 1 << 30,
+            ..Self::default()
+        }
+    }
+
+    /// What an annotator may spend by default: room and time for a map of 2048 pixels on the short side.
+    pub fn of_an_annotator() -> Self {
+        Self {
+            cpu: Duration::from_secs(20),
+            wall: Duration::from_secs(30),
+            memory_bytes: 512 << 20,
             ..Self::default()
         }
     }

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use gesso_core::control::{ControlUnit, ResizeMode};
-use gesso_core::pixels::Pixels;
+use gesso_core::pixels::{PixelFormat, Pixels};
 use gesso_core::request::GenerateRequest;
 use gesso_engine::ControlUse;
 use gesso_engine::backend::ModelFile;
@@ -72,16 +72,18 @@ pub(crate) fn decode(
             .map_err(|error| AppError::invalid(FIELD, format!("ControlNet: {error}")))?;
         // Without a picture of its own a unit is steered by the one that is drawn over, and by its mask.
         let own = body.get("init_images").and_then(|images| images.get(0)).cloned();
-        let drawn_over = image.is_none();
+        let has_own = image.is_some();
         let found = read(image.map(Value::String).or(own), limits)?.ok_or_else(|| {
             let message = format!("the ControlNet unit of {} has no image; send one as base64", unit.model);
             AppError::invalid(FIELD, message)
         })?;
-        let drawn_mask = drawn_over.then(|| body.get("mask").cloned()).flatten();
-        let mask = match (read(mask.map(Value::String), limits)?, drawn_mask) {
-            (Some(mask), _) => Some(to_gray(&mask).map_err(unfit)?),
-            (None, Some(mask)) => read(Some(mask), limits)?.map(|mask| repainted(&mask, body)).transpose()?,
-            (None, None) => None,
+        let mask = match read(mask.map(Value::String), limits)? {
+            Some(mask) => Some(to_gray(&mask).map_err(unfit)?),
+            // The mask of what is drawn over belongs to a picture of the unit's own as far as it covers it.
+            None => read(body.get("mask").cloned(), limits)?
+                .filter(|mask| !has_own || (mask.width, mask.height) == (found.width, found.height))
+                .map(|mask| repainted(&mask, body))
+                .transpose()?,
         };
         let part = |picture: Pixels| match cropped {
             // Only a part of the source is drawn, so the same part of the picture belongs to it.
@@ -126,7 +128,14 @@ pub(crate) async fn annotate(
         };
         let ControlUnit { threshold_a, threshold_b, .. } = one.unit;
         let settings = MapSettings { resolution, threshold_a, threshold_b };
-        let pictures = (one.picture.clone(), one.mask.take());
+        // Without any mask nothing is repainted, which a module that needs one is told by a black one.
+        let black = || Pixels {
+            width: size.0,
+            height: size.1,
+            format: PixelFormat::Gray8,
+            data: vec![0; size.0 as usize * size.1 as usize],
+        };
+        let pictures = (one.picture.clone(), Some(one.mask.take().unwrap_or_else(black)));
         one.picture = annotators::annotate(app, call, FIELD, &annotator, &settings, pictures).await?;
     }
     Ok(())
@@ -149,8 +158,7 @@ pub(crate) fn place(
             if !unit.hr_option.acts_in(is_second) {
                 continue;
             }
-            let fitted = control_fit(&map, width, height, fit(unit.resize_mode)).map_err(unfit)?;
-            let (hint, hidden) = annotators::split(fitted);
+            let (hint, hidden) = fitted(&map, (width, height), unit.resize_mode)?;
             let (hint, hidden) = (Arc::new(hint), hidden.map(Arc::new));
             let region = region.as_ref().map(to_gray).transpose().map_err(unfit)?.map(Arc::new);
             control.push(ControlUse { file: file.clone(), unit: unit.clone(), hint, hidden, region });
@@ -161,6 +169,25 @@ pub(crate) fn place(
         controls.units.push(unit);
     }
     Ok(controls)
+}
+
+/// A map at a pass's size, and what of it is hidden from the network, white. What `ResizeAndFill` adds around a map with
+/// hidden places is hidden too.
+fn fitted(
+    map: &Pixels,
+    (width, height): (u32, u32),
+    mode: ResizeMode,
+) -> Result<(Pixels, Option<Pixels>), AppError> {
+    let fitted = |map: &Pixels| control_fit(map, width, height, fit(mode)).map_err(unfit);
+    if map.format != PixelFormat::Rgba8 {
+        return Ok((fitted(map)?, None));
+    }
+    // Fitting reads alpha as the mask of what is hidden, which is the inverse of what a map's alpha says.
+    let inverted = |mut map: Pixels| {
+        map.data.iter_mut().skip(3).step_by(4).for_each(|alpha| *alpha = 255 - *alpha);
+        map
+    };
+    Ok(annotators::split(inverted(fitted(&inverted(map.clone()))?)))
 }
 
 fn read(value: Option<Value>, limits: DecodeLimits) -> Result<Option<Pixels>, AppError> {
@@ -177,4 +204,22 @@ fn fit(mode: ResizeMode) -> ControlFit {
 
 fn unfit(error: gesso_picture::error::PictureError) -> AppError {
     AppError::invalid(FIELD, format!("a ControlNet image: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_added_around_a_map_with_hidden_places_is_hidden() {
+        let row = |alpha: u8| [9, 9, 9, alpha].repeat(8);
+        let data = [row(0), row(255)].map(|row| row.repeat(4)).concat();
+        let map = Pixels::new(8, 8, PixelFormat::Rgba8, data).unwrap();
+        let (hint, hidden) = fitted(&map, (16, 8), ResizeMode::ResizeAndFill).unwrap();
+        assert_eq!((hint.format, hint.width, hint.height), (PixelFormat::Rgb8, 16, 8));
+        let hidden = hidden.unwrap();
+        let middle = |y: usize| hidden.data[y * 16 + 8];
+        assert_eq!((middle(1), middle(6)), (255, 0), "as the map's own alpha says");
+        assert!(hidden.data.chunks(16).all(|row| row[0] == 255 && row[15] == 255));
+    }
 }

@@ -1,6 +1,7 @@
 //! One leased drawing, from its stored body to its stored pictures: the plugins' hooks, the pipeline or the script that a
 //! request names, files written. The record is the worker's.
 
+use std::iter::Peekable;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -18,6 +19,9 @@ use crate::http::wire::{generate, img2img};
 use crate::pipeline::{self, Asked};
 use crate::running::RunningGuard;
 use crate::{png_file, scripts};
+
+/// Pictures that one call of the `after` hooks is given: a script makes more than a call may hold.
+const AFTER_BYTES: usize = 32 << 20;
 
 /// Draws a task's pictures and stores them.
 pub(crate) async fn draw(
@@ -50,15 +54,23 @@ pub(crate) async fn draw(
         None => by_pipeline(app, asked, lease, running).await?,
         Some(script) => by_script(app, asked, &script, running).await?,
     };
-    let pictures = app.plugins.after(&call, &before.params, drawn.pictures).await?;
-    if cancel.is_cancelled() {
-        return Err(AppError::Cancelled);
-    }
-    // A plugin may have added pictures; those carry no infotext, and neither do maps.
-    let texts = drawn.infotexts.iter().cloned().chain(std::iter::repeat(String::new()));
+    let texts = drawn.infotexts.into_iter().chain(std::iter::repeat(String::new()));
+    let mut pictures = drawn.pictures.into_iter().zip(texts).peekable();
     let mut images = Vec::new();
-    for (picture, infotext) in pictures.into_iter().chain(drawn.maps).zip(texts) {
-        images.push(store_picture(app, lease, images.len() as u32 + 1, picture, infotext).await?);
+    while pictures.peek().is_some() {
+        let (some, texts) = up_to(AFTER_BYTES, &mut pictures);
+        let some = app.plugins.after(&call, &before.params, some).await?;
+        if cancel.is_cancelled() {
+            return Err(AppError::Cancelled);
+        }
+        // A plugin may have added pictures; those carry no infotext.
+        let texts = texts.into_iter().chain(std::iter::repeat(String::new()));
+        for (picture, infotext) in some.into_iter().zip(texts) {
+            images.push(store_picture(app, lease, images.len() as u32 + 1, picture, infotext).await?);
+        }
+    }
+    for map in drawn.maps {
+        images.push(store_picture(app, lease, images.len() as u32 + 1, map, String::new()).await?);
     }
     let seconds = drawn.seconds.unwrap_or_else(|| began.elapsed().as_secs_f64());
     let warnings: Vec<&String> = styling.warnings.iter().chain(&drawn.warnings).collect();
@@ -129,6 +141,8 @@ async fn by_script(
     let pictures = scripts::pictures(app, asked.body).await?;
     let mut params = asked.body.clone();
     params.retain(|name, _| !img2img::PICTURES.contains(&name.as_str()));
+    // They lie in the prompts already, and the script's own drawings may name more.
+    params.insert("styles".into(), json!([]));
     let params = Value::Object(params).to_string();
     let scripted =
         scripts::run(app, asked, script, params, pictures, |progress| running.show(progress)).await?;
@@ -141,6 +155,23 @@ async fn by_script(
         steps: scripted.steps,
         seconds: None,
     })
+}
+
+/// The next pictures that take `bytes_max` together, with their texts; one that is larger comes alone.
+fn up_to(
+    bytes_max: usize,
+    pictures: &mut Peekable<impl Iterator<Item = (Pixels, String)>>,
+) -> (Vec<Pixels>, Vec<String>) {
+    let mut bytes = 0;
+    let mut taken = (Vec::new(), Vec::new());
+    while let Some((picture, text)) =
+        pictures.next_if(|(next, _)| bytes == 0 || bytes + next.data.len() <= bytes_max)
+    {
+        bytes += picture.data.len();
+        taken.0.push(picture);
+        taken.1.push(text);
+    }
+    taken
 }
 
 /// Writes a picture under its place in the reply, from 1.
@@ -200,6 +231,8 @@ fn timestamp(unix_ms: u64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use gesso_core::pixels::PixelFormat;
+
     use super::*;
 
     #[test]
@@ -212,6 +245,18 @@ mod tests {
         }
         assert_eq!(read(r#"{"seed": 9}"#).unwrap()["seed"], 9);
         assert!(read("[]").is_err());
+    }
+
+    #[test]
+    fn pictures_go_through_the_hooks_as_many_at_a_time_as_fit() {
+        let picture = |height| Pixels::new(1, height, PixelFormat::Gray8, vec![0; height as usize]).unwrap();
+        let mut all = [4, 4, 20, 2, 8, 1].map(|height| (picture(height), height.to_string()));
+        let mut pictures = all.iter_mut().map(|pair| pair.clone()).peekable();
+        let mut parts = Vec::new();
+        while pictures.peek().is_some() {
+            parts.push(up_to(10, &mut pictures).1.join(" "));
+        }
+        assert_eq!(parts, ["4 4", "20", "2 8", "1"]);
     }
 
     #[test]

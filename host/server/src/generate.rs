@@ -11,10 +11,10 @@ use crate::blocking::blocking;
 use crate::controls;
 use crate::error::AppError;
 use crate::faces::DrawnFaces;
+use crate::http::wire::control;
 use crate::http::wire::faces::FacesWanted;
 use crate::http::wire::generate::{self, Drawing};
-use crate::http::wire::{control, styles};
-use crate::scripts;
+use crate::{scripts, styles};
 
 /// Bodies up to here lie in the record; larger ones go to the object store first.
 const INLINE_BYTES_MAX: usize = 8 * 1024;
@@ -32,13 +32,7 @@ pub(crate) async fn submit(
         return Err(AppError::Unavailable("the server is shutting down; try again in a moment".into()));
     }
     let mut body = drawing.read(body, || rand::rng().random()).map_err(AppError::Invalid)?;
-    if styles::are_named(&body) {
-        let saved = app.styles.clone();
-        // The blocking pool: the file of styles.
-        let sheet = blocking(move || saved.sheet()).await?;
-        styles::apply(&mut body, &sheet, app.limits.max_prompt_bytes)
-            .map_err(|problem| AppError::Invalid(vec![problem]))?;
-    }
+    styles::lay_into(&mut body, &app.styles, &app.limits).await?;
     let request =
         generate::to_request(drawing, &body, &app.defaults, &app.limits).map_err(AppError::Invalid)?;
     check_scripts(app, &body)?;

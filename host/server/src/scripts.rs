@@ -9,27 +9,32 @@ use gesso_core::pixels::Pixels;
 use gesso_core::request::GenerateRequest;
 use gesso_engine::{CancelFlag, Enlargement, JobSpec, Progress, Work};
 use gesso_plugin_host::{
-    CallContext, Drawn, Inference, InferenceError, Job, Script, ScriptError, ScriptInput, ScriptOutput,
-    Upscaling,
+    CallContext, Drawn, HookError, Inference, InferenceError, Job, Script, ScriptError, ScriptInput,
+    ScriptOutput, Upscaling,
 };
 use rand::RngExt;
 use serde_json::{Map, Value};
 use tokio::runtime::Handle;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{Semaphore, oneshot, watch};
 
 use crate::app::App;
 use crate::blocking::blocking;
 use crate::engine_errors::{engine_failed, engine_refused};
 use crate::error::AppError;
 use crate::http::wire::generate::{Drawing, to_request};
+use crate::http::wire::styles::Styling;
 use crate::pipeline::{self, Asked};
-use crate::{controls, png_file, resources, sources};
+use crate::{controls, png_file, resources, sources, styles};
 
 const NAME: &str = "script_name";
 const ARGS: &str = "script_args";
 /// What one enlargement may multiply a side by.
 const FACTOR_MAX: f64 = 8.0;
 const PIXELS_PER_MEGA: f64 = 1e6;
+/// What enlarging costs, as steps at the size of the result.
+const STEPS_OF_ENLARGING: f64 = 10.0;
+/// Drawings of one script that are prepared and drawn at one time.
+const AT_ONCE: usize = 8;
 
 /// The script that a body names, for this kind of drawing.
 ///
@@ -91,15 +96,23 @@ pub(crate) async fn run(
         // Guests run on threads of their own; drawings belong on the server's.
         runtime: Handle::current(),
         progress,
+        turns: Semaphore::new(AT_ONCE),
         state: Mutex::default(),
     });
     let inference = Arc::new(SharedDrawings(drawings.clone()));
     let run = app.plugins.run_script(asked.call, &script.title, input, inference);
-    let output = run.await.map_err(|error| match error {
-        ScriptError::Refused(reason) => AppError::invalid(ARGS, format!("{}: {reason}", script.title)),
-        ScriptError::Hook(error) => error.into(),
-    })?;
+    let output = run.await;
     let mut state = std::mem::take(&mut *drawings.lock());
+    let output = output.map_err(|error| match (error, state.shortage.take()) {
+        // What the script made of it is a consequence; the task is tried again.
+        (ScriptError::Refused(_) | ScriptError::Hook(HookError::PluginFailed { .. }), Some(shortage)) => {
+            shortage
+        }
+        (ScriptError::Refused(reason), None) => {
+            AppError::invalid(ARGS, format!("{}: {reason}", script.title))
+        }
+        (ScriptError::Hook(error), _) => error.into(),
+    })?;
     state.done.sort_by_key(|done| done.place);
     let warnings = state.done.iter().flat_map(|done| done.warnings.clone()).collect();
     let steps = state.done.iter().map(|done| done.steps).sum();
@@ -133,6 +146,8 @@ struct Drawings {
     runtime: Handle,
     /// That of the drawing that moved last.
     progress: watch::Sender<Progress>,
+    /// For drawings that are prepared and drawn at one time; the others wait with what the script gave them.
+    turns: Semaphore,
     state: Mutex<State>,
 }
 
@@ -141,6 +156,8 @@ struct State {
     jobs: u32,
     megapixel_steps: f64,
     done: Vec<Done>,
+    /// The first drawing that failed for want of room in the server.
+    shortage: Option<AppError>,
 }
 
 struct Done {
@@ -169,9 +186,9 @@ impl Drawings {
         Ok(state.jobs)
     }
 
-    fn spend(&self, request: &GenerateRequest) -> Result<(), InferenceError> {
+    /// Takes the cost of a drawing off what the script may have drawn, in megapixels times steps.
+    fn spend(&self, cost: f64) -> Result<(), InferenceError> {
         let most = self.app.settings.limits.script_megapixel_steps_max as f64;
-        let cost = megapixel_steps(request);
         let mut state = self.lock();
         if state.megapixel_steps + cost > most {
             return Err(InferenceError::Limit(format!(
@@ -191,19 +208,26 @@ impl Drawings {
         place: u32,
         (cancel, seen): (&CancelFlag, &watch::Sender<f32>),
     ) -> Result<Drawn, InferenceError> {
+        // Cannot fail: nobody closes it.
+        let _turn = self.turns.acquire().await;
+        if cancel.is_cancelled() {
+            return Err(InferenceError::Cancelled);
+        }
         let drawing = if init_images.is_empty() { Drawing::Txt2Img } else { Drawing::Img2Img };
         let mut params: Map<String, Value> = serde_json::from_str(&params).map_err(|error| {
             InferenceError::Invalid(format!("the parameters are not a JSON object: {error}"))
         })?;
         params.remove(NAME);
         params.extend(encoded(init_images, mask).await?);
-        let body = drawing
+        let mut body = drawing
             .read(&params, || rand::rng().random())
             .map_err(|problems| told(AppError::Invalid(problems)))?;
+        styles::lay_into(&mut body, &self.app.styles, &self.app.limits).await.map_err(told)?;
+        let styling = Styling::take(&mut body);
         let request = to_request(drawing, &body, &self.app.defaults, &self.app.limits)
             .map_err(|problems| told(AppError::Invalid(problems)))?;
         controls::check(&self.app, &body).map_err(told)?;
-        self.spend(&request)?;
+        self.spend(megapixel_steps(&request))?;
         let asked =
             Asked { call: &self.call, body: &body, request: &request, priority: self.priority, cancel };
         let mut shown = None;
@@ -212,12 +236,12 @@ impl Drawings {
             // A tokio worker: it waits.
             shown = Some(AbortOnDrop(tokio::spawn(forward(progress, sender, seen))));
         });
-        let finished = finished.await.map_err(told)?;
+        let finished = finished.await.map_err(|error| self.told(error))?;
         drop(shown);
         let infotexts = finished.infotexts(&request);
         let info = finished.info(&request, &body, &infotexts, "");
         let steps = f64::from(request.steps * request.image_count());
-        let warnings = finished.warnings().cloned().collect();
+        let warnings = styling.warnings.iter().chain(finished.warnings()).cloned().collect();
         self.lock().done.push(Done { place, info: info.clone(), warnings, steps });
         Ok(Drawn { images: finished.pictures, infotexts, info: info.to_string() })
     }
@@ -229,6 +253,7 @@ impl Drawings {
         picture: Pixels,
         upscaler: String,
         factor: f64,
+        cancel: CancelFlag,
     ) -> Result<Pixels, InferenceError> {
         if !(factor > 0.0 && factor <= FACTOR_MAX) {
             return Err(InferenceError::Invalid(format!(
@@ -243,16 +268,28 @@ impl Drawings {
             )));
         }
         self.enter()?;
+        self.spend(pixels / PIXELS_PER_MEGA * STEPS_OF_ENLARGING)?;
+        let _turn = self.turns.acquire().await;
         let catalogue = self.app.catalogue.clone();
         // The blocking pool: folders.
         let by = blocking(move || resources::upscaler(&catalogue, &upscaler)).await.map_err(told)?;
         let by = by.map_err(|error| told(error.into()))?;
         let work = Work::Enlarge(Enlargement { picture: Arc::new(picture), factor, by });
-        let cancel = CancelFlag::default();
         let job = self.app.engine.submit(JobSpec { work, priority: self.priority, cancel });
-        let job = job.map_err(|error| told(engine_refused(error)))?;
-        let enlarged = job.finish().await.map_err(|error| told(engine_failed(error)))?.pop();
+        let job = job.map_err(|error| self.told(engine_refused(error)))?;
+        let enlarged = job.finish().await.map_err(|error| self.told(engine_failed(error)))?.pop();
         enlarged.ok_or_else(|| InferenceError::Failed("the engine enlarged a picture to none".into()))
+    }
+
+    /// What the script hears of an error. A shortage of the server is kept too, for the task that may be tried again.
+    fn told(&self, error: AppError) -> InferenceError {
+        let is_shortage = matches!(error, AppError::Overloaded(_) | AppError::Unavailable(_));
+        let for_script = InferenceError::Unavailable(error.to_string());
+        if !is_shortage {
+            return told(error);
+        }
+        self.lock().shortage.get_or_insert(error);
+        for_script
     }
 }
 
@@ -267,6 +304,14 @@ fn megapixel_steps(request: &GenerateRequest) -> f64 {
         pass(target, hires.steps.unwrap_or(request.steps))
     });
     (first + second) * f64::from(request.image_count())
+}
+
+struct CancelOnDrop(CancelFlag);
+
+impl Drop for CancelOnDrop {
+    fn drop(&mut self) {
+        self.0.cancel();
+    }
 }
 
 struct AbortOnDrop(tokio::task::JoinHandle<()>);
@@ -347,17 +392,19 @@ impl Inference for SharedDrawings {
             // Nobody to tell where the script has dropped the job.
             let _ = sender.send(drawn);
         });
-        Job {
-            progress: Box::new(move || *progress.borrow()),
-            cancel: Box::new(move || cancel.cancel()),
-            result,
-        }
+        Job::new(move || *progress.borrow(), move || cancel.cancel(), result)
     }
 
     fn upscale(&self, picture: Pixels, upscaler: String, factor: f64) -> Upscaling {
         let drawings = self.0.clone();
-        let task = self.0.runtime.spawn(async move { drawings.enlarge(picture, upscaler, factor).await });
+        let cancel = CancelFlag::default();
+        // The script may end while it waits.
+        let given_up = CancelOnDrop(cancel.clone());
+        // The server's tokio workers: it waits for the device.
+        let task =
+            self.0.runtime.spawn(async move { drawings.enlarge(picture, upscaler, factor, cancel).await });
         Box::pin(async move {
+            let _given_up = given_up;
             task.await.unwrap_or_else(|_| Err(InferenceError::Failed("the enlargement ended early".into())))
         })
     }

@@ -228,6 +228,7 @@ async fn open_plugins(settings: &Settings) -> Result<PluginHost, StartupError> {
         compiler: vec![own.into(), "compile-plugin".into()],
         budget,
         script_budget: Budget::of_a_script(),
+        annotator_budget: Budget::of_an_annotator(),
         max_concurrent_calls: settings.plugin_budget.concurrent_calls,
         grants: grants.collect(),
     };

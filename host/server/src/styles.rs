@@ -1,13 +1,19 @@
 //! The operator's saved styles: the file `styles.csv` in the data folder, read again whenever it changes. What is in it
-//! is `gesso-core`'s to read; what a request makes of it is `http/wire/styles.rs`.
+//! is `gesso-core`'s to read; what a request makes of it is `http/wire/styles.rs`. Called for what clients send and for
+//! what scripts ask for.
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use gesso_core::limits::Limits;
 use gesso_core::prompt::StyleSheet;
+use serde_json::{Map, Value};
 
+use crate::blocking::blocking;
 use crate::catalogue::Stamp;
+use crate::error::AppError;
+use crate::http::wire;
 
 /// As web UIs name it, so that theirs can be copied.
 const FILE: &str = "styles.csv";
@@ -51,6 +57,25 @@ impl SavedStyles {
         *known = Some((stamp, sheet.clone()));
         sheet
     }
+}
+
+/// Lays the saved styles that a body names into its prompts.
+///
+/// # Errors
+/// As `http::wire::styles::apply`.
+pub(crate) async fn lay_into(
+    body: &mut Map<String, Value>,
+    saved: &Arc<SavedStyles>,
+    limits: &Limits,
+) -> Result<(), AppError> {
+    if !wire::styles::are_named(body) {
+        return Ok(());
+    }
+    let saved = saved.clone();
+    // The blocking pool: the file of styles.
+    let sheet = blocking(move || saved.sheet()).await?;
+    wire::styles::apply(body, &sheet, limits.max_prompt_bytes)
+        .map_err(|problem| AppError::Invalid(vec![problem]))
 }
 
 fn unreadable(error: &std::io::Error) -> StyleSheet {

@@ -7,6 +7,8 @@ use gesso_plugin::{Fault, Image, ImageDesc, PixelFormat};
 /// Pixels that a cell of the font takes, at least, and for each so many pixels of a picture's side.
 const SCALE_PER_SIDE: u32 = 256;
 const PAD: u32 = 6;
+/// The host's pictures have no longer side.
+const SIDE_MAX: u32 = 16_384;
 const INK: [u8; 3] = [20, 20, 20];
 const STRUCK: [u8; 3] = [160, 160, 160];
 const PAPER: u8 = 255;
@@ -57,8 +59,10 @@ impl Layout {
     }
 
     fn size(&self) -> (u32, u32) {
-        let side = |count: u32, cell: u32| count * cell + count.saturating_sub(1) * self.margin;
-        (self.left + side(self.columns, self.cell.0), self.top + side(self.rows, self.cell.1))
+        let gaps = |count: u32| count.saturating_sub(1).saturating_mul(self.margin);
+        let side = |count: u32, cell: u32| count.saturating_mul(cell).saturating_add(gaps(count));
+        let (across, down) = (side(self.columns, self.cell.0), side(self.rows, self.cell.1));
+        (across.saturating_add(self.left), down.saturating_add(self.top))
     }
 
     fn x(&self, column: u32) -> u32 {
@@ -97,6 +101,12 @@ impl Grid {
         let ImageDesc { width, height, .. } = first.desc();
         let layout = self.layout(pictures.len(), (width, height));
         let (whole_width, whole_height) = layout.size();
+        if whole_width.max(whole_height) > SIDE_MAX {
+            return Err(Fault::InvalidInput(format!(
+                "The grid is {whole_width} x {whole_height} pixels large; {SIDE_MAX} is the most for a side: ask for \
+                 fewer or smaller pictures."
+            )));
+        }
         let desc = ImageDesc { width: whole_width, height: whole_height, format: PixelFormat::Rgb8 };
         let mut whole = Image::allocate(desc)?;
         let mut top = Canvas::new(whole_width, layout.top);
@@ -234,6 +244,13 @@ mod tests {
         let grid = Grid { columns: 3, margin: 4, ..Grid::default() };
         assert_eq!(grid.layout(5, (64, 48)).size(), (3 * 64 + 8, 2 * 48 + 4));
         assert_eq!(grid.layout(2, (64, 48)).size(), (2 * 64 + 4, 48));
+    }
+
+    #[test]
+    fn a_grid_that_no_picture_can_hold_has_a_size_to_refuse() {
+        let grid = Grid { columns: 100, margin: 500, ..Grid::default() };
+        assert_eq!(grid.layout(200, (512, 512)).size(), (100 * 512 + 99 * 500, 2 * 512 + 500));
+        assert_eq!(grid.layout(200, (u32::MAX, 1)).size().0, u32::MAX);
     }
 
     #[test]

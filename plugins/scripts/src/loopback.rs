@@ -26,6 +26,8 @@ pub(crate) fn run(mut call: ScriptCall) -> Result<ScriptOutput, Fault> {
     call.params.set("batch_size", 1);
     call.params.set("n_iter", 1);
     let mut drawn = Vec::new();
+    // Of several batches only the last picture of each is shown.
+    let kept = if batches == 1 { loops as usize } else { 1 };
     let original = std::mem::take(&mut call.init_images);
     for _ in 0..batches {
         if let Some(fill) = &fill {
@@ -45,11 +47,13 @@ pub(crate) fn run(mut call: ScriptCall) -> Result<ScriptOutput, Fault> {
             call.params.set("inpainting_fill", FILL_ORIGINAL);
             next_seed += 1;
         }
+        let end = drawn.len();
+        drawn.drain(begin..end - kept);
     }
     if drawn.len() < 2 {
         return Ok(ScriptOutput { pictures: drawn, index_of_first_image: 0 });
     }
-    let grid = Grid { columns: loops as usize, ..Grid::default() };
+    let grid = Grid { columns: drawn.len(), ..Grid::default() };
     let picture = grid.draw(&drawn.iter().map(|(picture, _)| picture).collect::<Vec<_>>())?;
     let infotext = drawn[0].1.clone();
     drawn.insert(0, (picture, infotext));

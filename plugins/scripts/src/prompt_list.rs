@@ -54,7 +54,8 @@ pub(crate) fn run(call: &ScriptCall) -> Result<ScriptOutput, Fault> {
 
 /// Lays a line over a request.
 fn apply(params: &mut Params, line: &str, at_end: bool) -> Result<(), String> {
-    if !line.contains("--") {
+    // Words may hold dashes of their own.
+    if !line.starts_with("--") {
         join(params, "prompt", line, at_end);
         return Ok(());
     }
@@ -131,6 +132,7 @@ mod tests {
     fn a_plain_line_is_a_prompt_beside_the_requests_own() {
         assert_eq!(applied("a cat", false).unwrap().prompt(), "a cat sea");
         assert_eq!(applied("a cat", true).unwrap().prompt(), "sea a cat");
+        assert_eq!(applied("a cat -- at night", false).unwrap().prompt(), "a cat -- at night sea");
     }
 
     #[test]
@@ -155,7 +157,7 @@ mod tests {
             ("--colour red", "--colour is not known"),
             ("--prompt \"open", "not closed"),
             ("--steps", "no value"),
-            ("cat --steps 3", "\"cat\" stands where"),
+            ("--steps 3 cat --seed 1", "\"cat\" stands where"),
         ] {
             let problem = applied(line, false).unwrap_err();
             assert!(problem.contains(says), "{problem}");

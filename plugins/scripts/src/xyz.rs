@@ -3,6 +3,8 @@
 mod axes;
 mod values;
 
+use std::hash::{DefaultHasher, Hash, Hasher};
+
 use gesso_plugin::{Fault, Image, Params, ScriptCall, ScriptOutput};
 
 use self::axes::{Axis, Point};
@@ -15,7 +17,8 @@ const CELLS_MAX: usize = 512;
 const NAMES: [&str; 3] = ["X", "Y", "Z"];
 
 pub(crate) fn run(call: &ScriptCall) -> Result<ScriptOutput, Fault> {
-    let plot = Plot::read(&Arguments(&call.arguments), !call.init_images.is_empty())?;
+    let arguments = Arguments(&call.arguments);
+    let plot = Plot::read(&arguments, seed(&call.params), !call.init_images.is_empty())?;
     let requests = plot.requests(&call.params)?;
     let mut cells = Vec::with_capacity(requests.len());
     for drawn in draw_all(call, requests)? {
@@ -40,6 +43,13 @@ pub(crate) fn run(call: &ScriptCall) -> Result<ScriptOutput, Fault> {
     Ok(ScriptOutput { pictures: made, index_of_first_image })
 }
 
+/// A seed that looks random and is the same whenever the request is drawn again.
+fn random_seed(request_seed: u64, place: u32) -> u32 {
+    let mut hasher = DefaultHasher::new();
+    (request_seed, place).hash(&mut hasher);
+    hasher.finish() as u32
+}
+
 struct Plot {
     /// Along, down, and from grid to grid.
     axes: [Vec<Point>; 3],
@@ -52,7 +62,7 @@ struct Plot {
 }
 
 impl Plot {
-    fn read(arguments: &Arguments<'_>, is_img2img: bool) -> Result<Self, Fault> {
+    fn read(arguments: &Arguments<'_>, request_seed: u64, is_img2img: bool) -> Result<Self, Fault> {
         let axis = |index: usize| {
             let place = index * 3;
             let axis = Axis::find(arguments.0.get(place).unwrap_or(&serde_json::Value::Null), is_img2img)?;
@@ -62,8 +72,13 @@ impl Plot {
                 other => other,
             })
         };
+        let mut axes = [axis(0)?, axis(1)?, axis(2)?];
+        if !arguments.flag(12, "Keep -1 for seeds")? {
+            let points = axes.iter_mut().flatten();
+            points.zip(0..).for_each(|(point, place)| point.fix_seed(random_seed(request_seed, place)));
+        }
         let plot = Self {
-            axes: [axis(0)?, axis(1)?, axis(2)?],
+            axes,
             vary: [
                 arguments.flag(13, "Vary seeds for X")?,
                 arguments.flag(14, "Vary seeds for Y")?,
@@ -86,7 +101,6 @@ impl Plot {
     /// One for each picture: along first, then down, then from grid to grid.
     fn requests(&self, params: &Params) -> Result<Vec<Params>, Fault> {
         let [along, down, deep] = &self.axes;
-        let seed = seed(params);
         let mut requests = Vec::new();
         for (k, z) in deep.iter().enumerate() {
             for (j, y) in down.iter().enumerate() {
@@ -94,18 +108,12 @@ impl Plot {
                     let mut params = params.clone();
                     params.set("batch_size", 1);
                     params.set("n_iter", 1);
-                    let shift = self.shift([i, j, k]);
-                    params.set("seed", seed + shift);
                     for point in [x, y, z] {
                         point.apply(&mut params)?;
                     }
-                    // A seed that an axis sets moves too.
-                    if let Some(own) = params
-                        .get("seed")
-                        .and_then(serde_json::Value::as_u64)
-                        .filter(|own| *own != seed + shift)
-                    {
-                        params.set("seed", own + shift);
+                    // A seed that an axis sets moves too; one of -1 is another for each picture anyway.
+                    if let Some(seed) = params.get("seed").and_then(serde_json::Value::as_u64) {
+                        params.set("seed", seed + self.shift([i, j, k]));
                     }
                     requests.push(params);
                 }
@@ -150,7 +158,7 @@ mod tests {
     use super::*;
 
     fn plot(arguments: Value) -> Result<Plot, Fault> {
-        Plot::read(&Arguments(arguments.as_array().unwrap()), false)
+        Plot::read(&Arguments(arguments.as_array().unwrap()), 10, false)
     }
 
     fn requests(arguments: Value) -> Vec<(u64, u64, f64)> {
@@ -198,6 +206,28 @@ mod tests {
         assert_eq!(seeds([true, false]), [10, 11, 10, 11]);
         assert_eq!(seeds([false, true]), [10, 10, 11, 11]);
         assert_eq!(seeds([true, true]), [10, 11, 12, 13]);
+    }
+
+    #[test]
+    fn a_seed_of_an_axis_moves_too_whatever_it_is() {
+        // The second is what the request's own would have become.
+        let mut args =
+            json!(["Seed", "10,11", [], "Nothing", "", [], 0, "", [], 0, 0, 0, 0, true, 0, 0, 0, 0]);
+        let seeds = |args| requests(args).into_iter().map(|(seed, ..)| seed).collect::<Vec<_>>();
+        assert_eq!(seeds(args.clone()), [10, 12]);
+        args[13] = false.into();
+        assert_eq!(seeds(args), [10, 11]);
+    }
+
+    #[test]
+    fn a_seed_of_minus_one_is_one_seed_for_its_place_unless_it_is_kept() {
+        let mut args =
+            json!(["Seed", "-1,-1", [], "Steps", "1,2", [], 0, "", [], 0, 0, 0, false, 0, 0, 0, 0, 0]);
+        let seeds: Vec<_> = requests(args.clone()).into_iter().map(|(seed, ..)| seed).collect();
+        assert!(seeds[0] != seeds[1] && seeds[..2] == seeds[2..], "{seeds:?}");
+        args[12] = true.into();
+        let params = plot(args).unwrap().requests(&Params::from_json("{}").unwrap()).unwrap();
+        assert!(params.iter().all(|params| params.get("seed") == Some(&json!(-1))));
     }
 
     #[test]

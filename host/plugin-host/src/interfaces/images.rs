@@ -39,7 +39,8 @@ pub(super) fn push(state: &mut CallState, pixels: Pixels) -> Result<Resource<Pix
     })
 }
 
-fn reserve(state: &mut CallState, bytes: u64) -> Result<(), OverBudget> {
+/// Puts bytes onto the account.
+pub(super) fn reserve(state: &mut CallState, bytes: u64) -> Result<(), OverBudget> {
     let total = state.image_bytes.saturating_add(bytes);
     if total > state.budget.image_bytes {
         return Err(OverBudget::Bytes(state.budget.image_bytes));

@@ -3,13 +3,17 @@
 //!
 //! [`Inference`]: crate::inference::Inference
 
-use super::CallState;
 use super::gesso::plugin::types::Fault;
 use super::script::gesso::plugin0_2_0::inference::{Drawn, Host, HostJob};
+use super::{CallState, images};
 use crate::inference::{InferenceError, Job};
 use gesso_core::pixels::Pixels;
 use std::sync::Arc;
 use wasmtime::component::Resource;
+
+/// Pictures that one drawing may be given, and bytes of its parameters.
+const INIT_IMAGES_MAX: usize = 16;
+const PARAMS_BYTES_MAX: usize = 1 << 20;
 
 impl From<InferenceError> for Fault {
     fn from(error: InferenceError) -> Self {
@@ -35,16 +39,34 @@ impl Host for CallState {
         mask: Option<Resource<Pixels>>,
     ) -> wasmtime::Result<Result<Resource<Job>, Fault>> {
         let Some(inference) = self.inference.clone() else { return Ok(Err(not_here())) };
+        if params.len() > PARAMS_BYTES_MAX {
+            let text = format!("the parameters have {} bytes; {PARAMS_BYTES_MAX} are the most", params.len());
+            return Ok(Err(Fault::LimitExceeded(text)));
+        }
+        if init_images.len() > INIT_IMAGES_MAX {
+            let text = format!("{} pictures to draw over; {INIT_IMAGES_MAX} are the most", init_images.len());
+            return Ok(Err(Fault::LimitExceeded(text)));
+        }
+        let mut given_bytes = params.len() as u64;
+        for image in init_images.iter().chain(&mask) {
+            given_bytes += self.table.get(image)?.data.len() as u64;
+        }
+        if let Err(error) = images::reserve(self, given_bytes) {
+            return Ok(Err(error.into()));
+        }
         let mut pictures = Vec::with_capacity(init_images.len());
         for image in &init_images {
             pictures.push(self.table.get(image)?.clone());
         }
         let mask = mask.map(|mask| self.table.get(&mask).cloned()).transpose()?;
-        Ok(Ok(self.table.push(inference.generate(params, pictures, mask))?))
+        let mut job = inference.generate(params, pictures, mask);
+        job.given_bytes = given_bytes;
+        Ok(Ok(self.table.push(job)?))
     }
 
     async fn finish(&mut self, job: Resource<Job>) -> wasmtime::Result<Result<Drawn, Fault>> {
         let job = self.table.delete(job)?;
+        self.image_bytes -= job.given_bytes;
         let drawn = match job.finish().await {
             Ok(drawn) => drawn,
             Err(error) => return Ok(Err(error.into())),
@@ -85,7 +107,8 @@ impl HostJob for CallState {
     }
 
     fn drop(&mut self, job: Resource<Job>) -> wasmtime::Result<()> {
-        self.table.delete(job)?;
+        let job = self.table.delete(job)?;
+        self.image_bytes -= job.given_bytes;
         Ok(())
     }
 }

@@ -48,7 +48,7 @@ cases! {
     a_giant_return_is_not_taken: "giant-return" => In("before", BadReturn);
     a_return_outside_of_memory_is_not_read: "bogus-return" => In("before", BadReturn);
     a_thousand_pictures_are_not_taken: "many-outputs" => In("after", BadReturn);
-    a_thousand_pictures_of_a_script_are_not_taken: "script-bad-return" => In("run", BadReturn);
+    thousands_of_pictures_of_a_script_are_not_taken: "script-bad-return" => In("run", BadReturn);
     drawings_without_end_are_denied_handles: "script-fan-out" => In("run", Handles);
     a_loop_in_an_annotator_ends_at_its_processor_time: "annotator-loop" => In("annotate", Cpu);
     a_handler_that_never_answers_is_found_out: "http-never-answers" => In("http", NoResponse);
@@ -133,7 +133,7 @@ async fn call(test: &TestHost, id: &str, hook: &str) -> HookError {
                 other => panic!("{other:?}"),
             }
         }
-        "run" => match script(test, &Arc::default()).await {
+        "run" => match script(test, &Arc::default(), Vec::new()).await {
             Err(ScriptError::Hook(error)) => error,
             other => panic!("{other:?}"),
         },
@@ -141,9 +141,12 @@ async fn call(test: &TestHost, id: &str, hook: &str) -> HookError {
     }
 }
 
-async fn script(test: &TestHost, jobs: &Arc<Jobs>) -> Result<ScriptOutput, ScriptError> {
-    let input =
-        ScriptInput { params: "{}".into(), arguments: "[]".into(), init_images: Vec::new(), mask: None };
+async fn script(
+    test: &TestHost,
+    jobs: &Arc<Jobs>,
+    init_images: Vec<Pixels>,
+) -> Result<ScriptOutput, ScriptError> {
+    let input = ScriptInput { params: "{}".into(), arguments: "[]".into(), init_images, mask: None };
     test.host.run_script(&CallContext::new("test", 7), "hostile", input, jobs.clone()).await
 }
 
@@ -165,7 +168,7 @@ impl Inference for Jobs {
         let cancel = move || {
             cancelled.fetch_add(1, Ordering::Relaxed);
         };
-        Job { progress: Box::new(|| 0.0), cancel: Box::new(cancel), result }
+        Job::new(|| 0.0, cancel, result)
     }
 
     fn upscale(&self, picture: Pixels, _: String, _: f64) -> Upscaling {
@@ -179,7 +182,7 @@ async fn drawings_that_a_script_leaves_behind_are_cancelled() {
     for guest_name in ["script-leaves-jobs", "script-fan-out"] {
         test.host.install(guest(guest_name)).await.unwrap();
         let jobs = Arc::new(Jobs::default());
-        let ended = script(&test, &jobs).await;
+        let ended = script(&test, &jobs, Vec::new()).await;
         assert_eq!(ended.is_ok(), guest_name == "script-leaves-jobs", "{ended:?}");
         // The store goes with the guest's task, which may end a moment later.
         let begun = jobs.begun.load(Ordering::Relaxed);
@@ -193,6 +196,20 @@ async fn drawings_that_a_script_leaves_behind_are_cancelled() {
         assert_eq!(jobs.cancelled.load(Ordering::Relaxed), begun, "{guest_name}");
         test.host.remove(guest_name).await.unwrap();
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pictures_of_drawings_under_way_are_on_the_scripts_account() {
+    let test = TestHost::start().await;
+    test.host.install(guest("script-fan-out")).await.unwrap();
+    let side = 4096;
+    let data = vec![0; side as usize * side as usize];
+    let picture = Pixels::new(side, side, PixelFormat::Gray8, data).unwrap();
+    let jobs = Arc::new(Jobs::default());
+    // The account holds 128 MiB: the script's own 16 and those of six drawings. A seventh lacks room for its parameters.
+    let Err(ScriptError::Refused(reason)) = script(&test, &jobs, vec![picture]).await else { panic!() };
+    assert!(reason.contains("may take 134217728 bytes"), "{reason}");
+    assert_eq!(jobs.begun.load(Ordering::Relaxed), 6);
 }
 
 /// Calls to a well-behaved plugin, one after the other, until finished.

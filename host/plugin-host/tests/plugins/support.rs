@@ -36,6 +36,11 @@ impl TestHost {
                 ..Budget::default()
             },
             script_budget: Budget { wall: Duration::from_secs(20), ..Budget::default() },
+            annotator_budget: Budget {
+                cpu: Duration::from_millis(400),
+                wall: Duration::from_secs(6),
+                ..Budget::default()
+            },
             max_concurrent_calls: 8,
             grants: BTreeMap::new(),
         };

@@ -190,6 +190,15 @@ impl Point {
         Self { shown: self.words.join(", "), ..self }
     }
 
+    /// Puts a seed in the place of one of -1, which the host would choose anew for each picture.
+    pub(crate) fn fix_seed(&mut self, seed: u32) {
+        let is_seed = matches!(self.axis.sets, Sets::Field("seed" | "subseed"));
+        if is_seed && self.value.as_i64().is_some_and(|seed| seed < 0) {
+            self.value = seed.into();
+            self.shown = format!("{}: {seed}", self.axis.label);
+        }
+    }
+
     /// Lays the value over a request.
     pub(crate) fn apply(&self, params: &mut Params) -> Result<(), Fault> {
         let text = self.value.as_str().unwrap_or_default();
@@ -246,15 +255,19 @@ fn orders(words: &[String]) -> Result<Vec<Vec<String>>, Fault> {
     if words.len() > WORDS_MAX {
         return Err(Fault::InvalidInput(format!("Prompt order takes at most {WORDS_MAX} words.")));
     }
+    // By place, for a word may stand there twice.
     let mut orders = vec![Vec::new()];
     for _ in words {
-        let longer = |order: Vec<String>| {
-            let rest: Vec<_> = words.iter().filter(|word| !order.contains(word)).cloned().collect();
-            rest.into_iter().map(move |word| order.iter().cloned().chain([word]).collect::<Vec<_>>())
+        let longer = |order: Vec<usize>| {
+            let rest: Vec<_> = (0..words.len()).filter(|place| !order.contains(place)).collect();
+            rest.into_iter().map(move |place| order.iter().copied().chain([place]).collect::<Vec<_>>())
         };
         orders = orders.into_iter().flat_map(longer).collect();
     }
-    Ok(orders)
+    Ok(orders
+        .into_iter()
+        .map(|order| order.into_iter().map(|place| words[place].clone()).collect())
+        .collect())
 }
 
 /// Puts the words, in their order, at the places where they stand now.
@@ -351,6 +364,7 @@ mod tests {
         let prompts: Vec<_> = params.iter().map(Params::prompt).collect();
         assert_eq!(prompts, ["a red cat, a blue dog", "a red dog, a blue cat"]);
         assert_eq!(orders(&["a", "b", "c"].map(str::to_owned)).unwrap().len(), 6);
+        assert_eq!(orders(&["a", "a"].map(str::to_owned)).unwrap(), [["a", "a"], ["a", "a"]]);
         assert!(orders(&["a", "b", "c", "d", "e", "f"].map(str::to_owned)).is_err());
     }
 
