@@ -59,6 +59,7 @@ pub struct EngineStats {
     pub unet_calls: u64,
     /// Rows over all calls; divided by `unet_calls` it is the mean batch.
     pub rows: u64,
+    /// Time of the backend's calls. A device that works behind the host's back takes longer than it tells here.
     pub unet_time: Duration,
     pub images: u64,
     pub failed_jobs: u64,

@@ -14,13 +14,18 @@ pub(crate) fn draw_all(
     call: &ScriptCall,
     requests: impl IntoIterator<Item = Params>,
 ) -> Result<Vec<Drawn>, Fault> {
-    let mut requests = requests.into_iter();
+    let begin = |params: Params| inference::generate(&params, &call.init_images, call.mask.as_ref());
+    in_turn(requests.into_iter().map(begin))
+}
+
+/// What drawings come to, in their order; each is begun when one of those before it is done.
+pub(crate) fn in_turn(mut drawings: impl Iterator<Item = Result<Job, Fault>>) -> Result<Vec<Drawn>, Fault> {
     let mut under_way: VecDeque<Job> = VecDeque::new();
     let mut done = Vec::new();
     loop {
         while under_way.len() < AT_ONCE {
-            let Some(params) = requests.next() else { break };
-            under_way.push_back(inference::generate(&params, &call.init_images, call.mask.as_ref())?);
+            let Some(job) = drawings.next() else { break };
+            under_way.push_back(job?);
         }
         match under_way.pop_front() {
             Some(job) => done.push(job.finish()?),

@@ -6,8 +6,10 @@ mod drawing;
 mod grid;
 mod loopback;
 mod matrix;
+mod outpainting;
 mod prompt_list;
 mod sd_upscale;
+mod tiles;
 mod xyz;
 
 use gesso_plugin::{Fault, Script, ScriptCall, ScriptOutput};
@@ -20,6 +22,7 @@ impl Script for Scripts {
             "Prompt matrix" => matrix::run(&call),
             "Prompts from file or textbox" => prompt_list::run(&call),
             "Loopback" => loopback::run(call),
+            "Poor man's outpainting" => outpainting::run(call),
             "SD upscale" => sd_upscale::run(call),
             "X/Y/Z plot" => xyz::run(&call),
             other => Err(Fault::InvalidInput(format!("There is no script {other:?}."))),

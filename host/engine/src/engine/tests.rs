@@ -335,7 +335,8 @@ fn a_model_that_cannot_be_used_fails_its_own_job() {
 
 #[test]
 fn pictures_come_back_in_order_and_progress_ends_at_one() {
-    let mut bench = bench(EngineSettings::default(), vec![]);
+    // Each picture takes four calls: previews come in the middle, by every second call of each.
+    let mut bench = bench(EngineSettings { preview_every: 2, ..EngineSettings::default() }, vec![]);
     let job = bench.submit(1, |drawing| drawing.request.batch_size = 3);
     let progress = job.progress();
     bench.open();
