@@ -28,12 +28,17 @@ pub(crate) struct MapSettings {
     pub(crate) threshold_b: Option<f64>,
 }
 
+/// Whether a module's name means that a picture is its own map.
+pub(crate) fn takes_as_it_is(module: &str) -> bool {
+    module.trim().is_empty() || module.trim().eq_ignore_ascii_case(NONE)
+}
+
 /// The annotator of a module's name, in any of its spellings; `None` for the module that takes the picture as it is.
 ///
 /// # Errors
 /// A problem of `field` that says what there is instead.
 pub(crate) fn find(app: &App, field: &str, module: &str) -> Result<Option<Annotator>, AppError> {
-    if module.trim().is_empty() || module.trim().eq_ignore_ascii_case(NONE) {
+    if takes_as_it_is(module) {
         return Ok(None);
     }
     let mut all = app.plugins.annotators();

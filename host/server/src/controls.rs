@@ -79,6 +79,8 @@ pub(crate) fn decode(
         })?;
         let mask = match read(mask.map(Value::String), limits)? {
             Some(mask) => Some(to_gray(&mask).map_err(unfit)?),
+            // Nobody reads it.
+            None if annotators::takes_as_it_is(&unit.module) => None,
             // The mask of what is drawn over belongs to a picture of the unit's own as far as it covers it.
             None => read(body.get("mask").cloned(), limits)?
                 .filter(|mask| !has_own || (mask.width, mask.height) == (found.width, found.height))
@@ -135,7 +137,8 @@ pub(crate) async fn annotate(
             format: PixelFormat::Gray8,
             data: vec![0; size.0 as usize * size.1 as usize],
         };
-        let pictures = (one.picture.clone(), Some(one.mask.take().unwrap_or_else(black)));
+        let mask = annotator.mask.then(|| one.mask.take().unwrap_or_else(black));
+        let pictures = (one.picture.clone(), mask);
         one.picture = annotators::annotate(app, call, FIELD, &annotator, &settings, pictures).await?;
     }
     Ok(())
