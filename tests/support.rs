@@ -271,7 +271,7 @@ impl Drop for Server {
 /// A quick request: the demo checkpoint, few steps.
 pub(crate) fn quick() -> Value {
     json!({
-        "stable_diffusion_model": "demo-v0", "prompt": "mountain landscape during sunset", "steps": 3,
+        "stable_diffusion_model": "demo-v1", "prompt": "mountain landscape during sunset", "steps": 3,
         "width": 64, "height": 64, "seed": 1, "cfg_scale": 5, "sampler_name": "Euler",
     })
 }
@@ -303,6 +303,16 @@ pub(crate) fn decode(png: &[u8]) -> Picture {
         .find(|chunk| chunk.keyword == "parameters")
         .map_or(String::new(), |chunk| chunk.text.clone());
     Picture { width: frame.width, height: frame.height, data, infotext }
+}
+
+/// Waits for what will come to pass.
+#[track_caller]
+pub(crate) fn eventually(what: &str, mut is: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while !is() {
+        assert!(Instant::now() < deadline, "not so after 30 s: {what}");
+        std::thread::sleep(Duration::from_millis(100));
+    }
 }
 
 /// Runs a command that has to end by itself: exit code, standard output, standard error.

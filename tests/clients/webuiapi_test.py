@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import webuiapi
 
-MODEL = "demo-v0"
+MODEL = "demo-v1"
 
 
 def check(condition, sentence):

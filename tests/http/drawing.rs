@@ -219,8 +219,8 @@ pub(super) fn models() -> TempDir {
     let checkpoints = folder.path().join("Stable-diffusion");
     std::fs::create_dir(&checkpoints).unwrap();
     std::fs::copy(
-        checkout().join("examples/demo-model/demo-v0.safetensors"),
-        checkpoints.join("demo-v0.safetensors"),
+        checkout().join("examples/demo-model/demo-v1.safetensors"),
+        checkpoints.join("demo-v1.safetensors"),
     )
     .unwrap();
     folder

@@ -240,7 +240,7 @@ fn a_script_is_cancelled_with_its_drawings() {
     let bench = bench();
     let server = bench.start();
     let body = quick_with(
-        json!({"stable_diffusion_model": "demo-v0", "script_name": "X/Y/Z plot", "steps": 60, "width": 128, "height": 128,
+        json!({"stable_diffusion_model": "demo-v1", "script_name": "X/Y/Z plot", "steps": 60, "width": 128, "height": 128,
         "script_args": ["Seed", "1-200", []]}),
     );
     let reply = server.post_with("/txt2img", &[("Request-Type", "async")], &body);

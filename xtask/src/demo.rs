@@ -111,7 +111,7 @@ struct Shown {
 fn draw(server: &mut Server, stop: &AtomicBool) -> Result<Shown> {
     let client = Client::new(&server.url);
     let request = json!({
-        "stable_diffusion_model": "demo-v0",
+        "stable_diffusion_model": "demo-v1",
         // dynamic-prompts replaces the braces before the generation; watermark marks the picture after it.
         "prompt": "mountain landscape during {0::dawn|sunset}",
         "steps": STEPS,
@@ -171,7 +171,7 @@ impl Shown {
             None => println!("  speed       {:.1} steps/s, all included", STEPS as f64 / whole.as_secs_f64()),
         }
         let body =
-            r#"{"stable_diffusion_model":"demo-v0","prompt":"{red|blue} circle","width":128,"height":128}"#;
+            r#"{"stable_diffusion_model":"demo-v1","prompt":"{red|blue} circle","width":128,"height":128}"#;
         println!("\nNext, in another terminal:");
         println!("  curl {url}/txt2img -H 'content-type: application/json' -d '{body}'");
         println!("  curl {url}/ext/hello-api/");

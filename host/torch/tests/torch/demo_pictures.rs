@@ -1,11 +1,11 @@
-//! The demo checkpoint draws the twelve pictures that an independent implementation drew from it, within one grey
+//! The first demo checkpoint draws the twelve pictures that an independent implementation drew from it, within one grey
 //! level on 99.9 % of the values, in f32.
 
 use std::fs::File;
 use std::io::BufReader;
 use std::path::Path;
 
-use crate::support::{Wanted, agreement, backend, demo_model, draw, model_file};
+use crate::support::{Wanted, agreement, backend, draw, model_file};
 
 const AGREEMENT: f64 = 0.999;
 
@@ -19,8 +19,8 @@ fn read_png(path: &Path) -> (u32, u32, Vec<u8>) {
 }
 
 #[test]
-fn the_demo_checkpoint_draws_its_twelve_pictures() {
-    let folder = demo_model();
+fn a_trained_checkpoint_draws_its_twelve_pictures() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/demo-v0");
     let model = model_file(&folder.join("demo-v0.safetensors"));
     let list = std::fs::read_to_string(folder.join("pictures.json")).unwrap();
     let list: Vec<Wanted> = serde_json::from_str(&list).unwrap();
