@@ -4,3 +4,5 @@ mod admin;
 mod examples;
 mod first_party;
 mod hostile;
+mod kits;
+mod signed;

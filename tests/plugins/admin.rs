@@ -1,11 +1,11 @@
 //! The admin's side: the key, upload, swap, roll-back, the watched folder, refusals.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::support::{Bench, Server, component, quick, request};
+use crate::support::{Bench, Server, component, eventually, quick, request};
 
 fn upload(server: &Server, guest: &str) -> (u16, Value) {
     let reply = server.admin("POST", "/plugins", std::fs::read(component("guests", guest)).unwrap());
@@ -17,15 +17,6 @@ fn version(server: &Server, id: &str) -> String {
         .as_str()
         .unwrap_or_default()
         .to_owned()
-}
-
-#[track_caller]
-fn eventually(what: &str, mut is: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(30);
-    while !is() {
-        assert!(Instant::now() < deadline, "not so after 30 s: {what}");
-        std::thread::sleep(Duration::from_millis(100));
-    }
 }
 
 #[test]

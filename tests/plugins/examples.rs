@@ -4,7 +4,7 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use serde_json::{Value, json};
 
-use crate::support::{Bench, decode, quick_with, request};
+use crate::support::{Bench, Server, decode, quick_with, request};
 
 #[test]
 fn every_example_does_what_it_says() {
@@ -13,21 +13,27 @@ fn every_example_does_what_it_says() {
         .iter()
         .fold(bench, |bench, world| bench.plugin("examples", &format!("example-{world}")));
     let server = bench.start();
+    check_examples(&server, "example-http-extension", "posterize", "Several seeds");
+}
+
+/// What the examples of one language do, all four in one server.
+pub(super) fn check_examples(server: &Server, api: &str, module: &str, script: &str) {
     let reply = server.post(
         "/sdapi/v1/txt2img",
-        &quick_with(json!({"prompt": "sea", "script_name": "Several seeds", "script_args": [2], "seed": 4})),
+        &quick_with(json!({"prompt": "sea", "script_name": script, "script_args": [2], "seed": 4})),
     );
     let reply = reply.ok();
     let info: Value = serde_json::from_str(reply["info"].as_str().unwrap()).unwrap();
     assert_eq!((&info["all_seeds"], &info["prompt"]), (&json!([4, 5]), &json!("sea, oil on canvas")));
     assert_eq!(reply["images"].as_array().unwrap().len(), 2);
 
-    let detect = json!({"controlnet_module": "posterize", "controlnet_threshold_a": 2, "controlnet_input_images": [reply["images"][0]]});
+    let detect = json!({"controlnet_module": module, "controlnet_threshold_a": 2, "controlnet_input_images": [reply["images"][0]]});
     let map = server.post("/controlnet/detect", &detect).ok();
     let map = decode(&BASE64_STANDARD.decode(map["images"][0].as_str().unwrap()).unwrap());
     assert!(map.data.iter().all(|level| [0, 255].contains(level)));
 
-    let url = format!("{}/ext/example-http-extension/", server.url);
+    let url = format!("{}/ext/{api}/", server.url);
     let counted = request("POST", &url, &[("content-type", "text/plain")], b"two words".to_vec());
     assert_eq!(counted.ok(), json!({"words": 2}));
+    assert_eq!(request("GET", &url, &[], Vec::new()).status, 405);
 }

@@ -13,6 +13,7 @@ mod client_test;
 mod demo;
 mod gpu_check;
 mod guest_toolchain;
+mod kits;
 mod libtorch;
 mod lint;
 mod machine;
@@ -47,6 +48,7 @@ struct Arguments {
 enum Command {
     Setup(setup::Options),
     BuildPlugins(build_plugins::Options),
+    Kits(kits::Options),
     Demo(demo::Options),
     Test(test::Options),
     Lint(lint::Options),
@@ -61,6 +63,7 @@ fn main() -> std::process::ExitCode {
     let result = match Arguments::parse().command {
         Command::Setup(options) => setup::command(&options),
         Command::BuildPlugins(options) => build_plugins::command(&options),
+        Command::Kits(options) => kits::command(&options),
         Command::Demo(options) => demo::command(&options),
         Command::Test(options) => test::command(&options),
         Command::Lint(options) => lint::command(&options),

@@ -44,6 +44,11 @@ impl Paths {
         self.local.join("examples")
     }
 
+    /// Tools for plugins in Python and JavaScript.
+    pub(crate) fn kits(&self) -> PathBuf {
+        self.local.join("kits")
+    }
+
     /// Guests that only tests load, one `<case>.wasm` each.
     pub(crate) fn guests(&self) -> PathBuf {
         self.local.join("guests")

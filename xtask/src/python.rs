@@ -15,10 +15,9 @@ use crate::process::{capture, run};
 pub(crate) fn packages(cache: &Path, name: &str, requirements: &Path) -> Result<PathBuf> {
     let wanted =
         fs::read(requirements).with_context(|| format!("{} cannot be read", requirements.display()))?;
-    let hash: String = Sha256::digest(&wanted).iter().take(4).map(|byte| format!("{byte:02x}")).collect();
     let version = "import sys; print('%d.%d' % sys.version_info[:2])";
     let version = capture(Command::new("python3").args(["-c", version]))?;
-    let folder = cache.join("python").join(format!("{name}-{hash}-py{}", version.trim()));
+    let folder = cache.join("python").join(format!("{name}-{}-py{}", short_hash(&wanted), version.trim()));
     if folder.is_dir() {
         return Ok(folder);
     }
@@ -41,4 +40,9 @@ pub(crate) fn packages(cache: &Path, name: &str, requirements: &Path) -> Result<
     fs::remove_dir_all(&temporary)?;
     fs::rename(&staging, &folder)?;
     Ok(folder)
+}
+
+/// Tells one version of a file from another.
+pub(crate) fn short_hash(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().take(4).map(|byte| format!("{byte:02x}")).collect()
 }

@@ -3,6 +3,7 @@
 use anyhow::Result;
 
 use crate::client_test;
+use crate::kits;
 use crate::paths::Paths;
 use crate::process::{cargo, run, succeeds};
 use crate::setup;
@@ -22,8 +23,9 @@ pub(crate) struct Options {
 pub(crate) fn command(options: &Options) -> Result<()> {
     let paths = Paths::find()?;
     let rounds = options.rounds.unwrap_or(if options.fast { 5 } else { 100 }).to_string();
-    let mut stages = Stages::new(setup::STAGES + if options.fast { 2 } else { 4 });
+    let mut stages = Stages::new(setup::STAGES + if options.fast { 3 } else { 5 });
     setup::stages(&paths, &mut stages)?;
+    kits::stage(&paths, &mut stages)?;
 
     let nextest = succeeds(cargo(&paths.root).args(["nextest", "--version"]));
     let (runner, expected) = match nextest {

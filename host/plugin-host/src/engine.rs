@@ -22,7 +22,8 @@ fn config() -> Config {
         .gc_support(false)
         .wasm_gc(false)
         .wasm_memory64(false)
-        .wasm_multi_memory(false)
+        // A component made of components, as some tools make them, has adapters between two memories.
+        .wasm_multi_memory(true)
         .shared_memory(false)
         .wasm_relaxed_simd(false)
         .wasm_tail_call(false)

@@ -88,7 +88,13 @@ impl PluginHost {
         // A quarter of the slots stays out of any one plugin's reach.
         let slots_per_plugin = (slots - slots.div_ceil(4)).max(1);
         let host = Self(Arc::new(Inner {
-            loader: Loader { compiler, linker, folders, slots_per_plugin },
+            loader: Loader {
+                compiler,
+                linker,
+                folders,
+                slots_per_plugin,
+                trusted_keys: settings.trusted_keys.clone(),
+            },
             runner,
             table: ArcSwap::default(),
             changes: tokio::sync::Mutex::new(Changes::new(registry)),

@@ -1,16 +1,24 @@
-//! One HTTP request through a plugin's `wasi:http/incoming-handler`. Called by the host handle with a path whose
+//! One HTTP request through a plugin's `wasi:http/incoming-handler` or `handle`. Called by the host handle with a path whose
 //! prefix is already cut. Credentials stop here; the answer is bounded.
 
 use crate::call::{Failure, Runner, Work};
 use crate::error::{FailureKind, HookError};
-use crate::interfaces::CallState;
+use crate::hooks::failed;
+use crate::interfaces::gesso::plugin::types::Fault;
+use crate::interfaces::http_handler::{self, HttpHandlerPre};
+use crate::interfaces::{CallState, FIELD_BYTES};
+use crate::load::Http;
 use crate::settings::CallContext;
 use crate::table::Entry;
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, COOKIE, HOST, HeaderName, HeaderValue, PROXY_AUTHORIZATION};
+use http::header::{
+    AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HOST, HeaderName, HeaderValue,
+    PROXY_AUTHORIZATION, TRANSFER_ENCODING, UPGRADE,
+};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use wasmtime::Store;
 use wasmtime_wasi_http::WasiHttpView;
+use wasmtime_wasi_http::p2::bindings::ProxyPre;
 use wasmtime_wasi_http::p2::bindings::http::types::{ErrorCode, Scheme};
 use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
 
@@ -33,26 +41,91 @@ pub(crate) async fn handle(
     if request.uri().authority().is_none() && !request.headers().contains_key(HOST) {
         request.headers_mut().insert(HOST, HeaderValue::from_static("localhost"));
     }
-    let (pre, most) = (pre.clone(), runner.budget().http_body_bytes);
-    let work = move |mut store: Store<CallState>| -> Work<http::Response<Bytes>> {
-        Box::pin(async move {
-            let (sender, receiver) = tokio::sync::oneshot::channel();
-            let mut view = store.data_mut().http();
-            let request = view.new_incoming_request(Scheme::Http, request.map(Full::new))?;
-            let outparam = view.new_response_outparam(sender)?;
-            let guest = pre.instantiate_async(&mut store).await?;
-            // Owns the store: once the guest is done, the sender goes with it and the other side learns that no
-            // response will come.
-            let guest_side = async move {
-                guest.wasi_http_incoming_handler().call_handle(&mut store, request, outparam).await?;
-                Ok::<(), Failure>(())
-            };
-            // A trap is the better explanation where both sides fail, hence the order.
-            let ((), response) = tokio::try_join!(biased; guest_side, collect(receiver, most))?;
-            Ok::<_, Failure>(response)
-        })
+    let most = runner.budget().http_body_bytes;
+    let work: Box<dyn FnOnce(Store<CallState>) -> Work<http::Response<Bytes>> + Send> = match pre.clone() {
+        Http::Wasi(pre) => Box::new(move |store| Box::pin(through_wasi(pre, store, request, most))),
+        Http::Plain(pre) => Box::new(move |store| Box::pin(through_plain_data(pre, store, request, most))),
     };
     runner.run(&entry.shared, loaded, "http", context, work).await
+}
+
+async fn through_wasi(
+    pre: ProxyPre<CallState>,
+    mut store: Store<CallState>,
+    request: http::Request<Bytes>,
+    most: usize,
+) -> Result<http::Response<Bytes>, Failure> {
+    let (sender, receiver) = tokio::sync::oneshot::channel();
+    let mut view = store.data_mut().http();
+    let request = view.new_incoming_request(Scheme::Http, request.map(Full::new))?;
+    let outparam = view.new_response_outparam(sender)?;
+    let guest = pre.instantiate_async(&mut store).await?;
+    // Owns the store: once the guest is done, the sender goes with it and the other side learns that no
+    // response will come.
+    let guest_side = async move {
+        guest.wasi_http_incoming_handler().call_handle(&mut store, request, outparam).await?;
+        Ok::<(), Failure>(())
+    };
+    // A trap is the better explanation where both sides fail, hence the order.
+    let ((), response) = tokio::try_join!(biased; guest_side, collect(receiver, most))?;
+    Ok(response)
+}
+
+async fn through_plain_data(
+    pre: HttpHandlerPre<CallState>,
+    mut store: Store<CallState>,
+    request: http::Request<Bytes>,
+    most: usize,
+) -> Result<http::Response<Bytes>, Failure> {
+    let guest = pre.instantiate_async(&mut store).await?;
+    let (parts, body) = request.into_parts();
+    let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+    let request = http_handler::Request {
+        method: parts.method.to_string(),
+        path: parts.uri.path_and_query().map_or("/", |path| path.as_str()).to_owned(),
+        headers: parts.headers.iter().map(|(name, value)| (name.to_string(), text(value))).collect(),
+        body: body.into(),
+    };
+    match guest.call_handle(&mut store, &request).await? {
+        Ok(response) => answer(response, most),
+        Err(Fault::InvalidInput(reason)) => {
+            let body = serde_json::json!({ "error": crate::log::tidy(&reason, 1024) }).to_string();
+            let json = [("content-type".to_owned(), "application/json".to_owned())];
+            answer(http_handler::Response { status: 400, headers: json.into(), body: body.into() }, most)
+        }
+        Err(fault) => Err(failed(fault)),
+    }
+}
+
+/// Fields that say how an answer travels, which is the server's to decide.
+const FRAMING: [HeaderName; 4] = [CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING, UPGRADE];
+
+fn answer(response: http_handler::Response, most: usize) -> Result<http::Response<Bytes>, Failure> {
+    let wrong = |text: String| Failure::Named(FailureKind::BadReturn, text);
+    if response.body.len() > most {
+        return Err(wrong(format!("its response body has more than {most} bytes")));
+    }
+    let status = response.status;
+    let mut answer = http::Response::new(Bytes::from(response.body));
+    *answer.status_mut() = http::StatusCode::from_u16(status)
+        .ok()
+        .filter(|status| !status.is_informational())
+        .ok_or_else(|| wrong(format!("it answered with {status}, which is no status of an answer")))?;
+    let mut bytes = 0;
+    for (name, value) in response.headers {
+        bytes += name.len() + value.len();
+        if bytes > FIELD_BYTES {
+            return Err(wrong(format!("its response has more than {FIELD_BYTES} bytes of header fields")));
+        }
+        let field = HeaderName::from_bytes(name.as_bytes()).ok().zip(HeaderValue::from_str(&value).ok());
+        let (name, value) = field
+            .ok_or_else(|| wrong(format!("it answered with the header field {name:?}, which is none")))?;
+        if !FRAMING.contains(&name) {
+            answer.headers_mut().append(name, value);
+        }
+    }
+    answer.headers_mut().entry(CONTENT_TYPE).or_insert(HeaderValue::from_static("application/octet-stream"));
+    Ok(answer)
 }
 
 type Answer = Result<http::Response<HyperOutgoingBody>, ErrorCode>;
@@ -80,4 +153,39 @@ async fn collect(
         Failure::Named(FailureKind::BadReturn, text)
     })?;
     Ok(http::Response::from_parts(parts, body.to_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answered(status: u16, headers: &[(&str, &str)]) -> Result<http::Response<Bytes>, String> {
+        let headers = headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let response = http_handler::Response { status, headers, body: vec![1, 2, 3] };
+        answer(response, 3).map_err(|failure| match failure {
+            Failure::Named(_, text) => text,
+            _ => "another failure".to_owned(),
+        })
+    }
+
+    #[test]
+    fn fields_pass_but_not_those_that_say_how_an_answer_travels() {
+        let fields =
+            [("x-mark", "a"), ("X-Mark", "b"), ("Content-Length", "9"), ("transfer-encoding", "chunked")];
+        let answer = answered(201, &fields).unwrap();
+        let marks: Vec<_> = answer.headers().get_all("x-mark").iter().map(HeaderValue::as_bytes).collect();
+        assert_eq!((answer.status().as_u16(), marks), (201, vec![b"a".as_slice(), b"b"]));
+        assert_eq!(answer.headers().len(), 3, "{:?}", answer.headers());
+    }
+
+    #[test]
+    fn what_is_no_answer_is_the_plugins_failure() {
+        assert!(answered(99, &[]).unwrap_err().contains("99"));
+        assert!(answered(101, &[]).unwrap_err().contains("no status of an answer"));
+        assert!(answered(200, &[("a b", "x")]).unwrap_err().contains("\"a b\""));
+        assert!(answered(200, &[("a", "x\r\nset-cookie: y")]).unwrap_err().contains("\"a\""));
+        assert!(answered(200, &[("a", &"x".repeat(FIELD_BYTES))]).unwrap_err().contains("header fields"));
+        let long = http_handler::Response { status: 200, headers: Vec::new(), body: vec![0; 4] };
+        assert!(answer(long, 3).is_err());
+    }
 }

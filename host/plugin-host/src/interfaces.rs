@@ -43,6 +43,19 @@ pub(crate) mod annotator {
     });
 }
 
+pub(crate) mod http_handler {
+    wasmtime::component::bindgen!({
+        path: ["../../wit/gesso-plugin-0.1.0", "../../wit/gesso-plugin-0.2.0"],
+        world: "gesso:plugin/http-handler@0.2.0",
+        imports: { default: trappable },
+        exports: { default: async },
+        with: {
+            "gesso:plugin/types@0.1.0": super::gesso::plugin::types,
+            "gesso:plugin/call@0.1.0": super::gesso::plugin::call,
+        },
+    });
+}
+
 pub(crate) mod script {
     wasmtime::component::bindgen!({
         path: ["../../wit/gesso-plugin-0.1.0", "../../wit/gesso-plugin-0.2.0"],
@@ -63,7 +76,7 @@ pub(crate) mod script {
 }
 
 /// Header fields of one HTTP extension call, in wasmtime's in-memory measure.
-const FIELD_BYTES: usize = 32 << 10;
+pub(crate) const FIELD_BYTES: usize = 32 << 10;
 /// Random bytes a guest may ask for at once.
 const RANDOM_BYTES: u64 = 64 << 10;
 

@@ -7,11 +7,13 @@ use crate::compile_worker::sha256_hex;
 use crate::grants::{self, Denied};
 use crate::inspect::{self, Inspection};
 use crate::interfaces::annotator::AnnotatorPre;
+use crate::interfaces::http_handler::HttpHandlerPre;
 use crate::interfaces::script::ScriptPre;
 use crate::interfaces::{CallState, RequestHookPre};
 use crate::manifest::Manifest;
 use crate::registry::VersionRef;
 use crate::settings::{CallContext, FolderSource, GrantedFolder, Grants};
+use crate::signature::{self, TrustedKey};
 use crate::table::Shared;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -31,14 +33,25 @@ pub(crate) struct Loaded {
     pub(crate) version: VersionRef,
     pub(crate) worlds: Worlds,
     pub(crate) capabilities: Arc<Capabilities>,
+    /// The public key that vouches for it, hex.
+    pub(crate) signed_by: Option<String>,
 }
 
 /// The worlds that a version fills.
 pub(crate) struct Worlds {
     pub(crate) hooks: Option<RequestHookPre<CallState>>,
-    pub(crate) http: Option<ProxyPre<CallState>>,
+    pub(crate) http: Option<Http>,
     pub(crate) annotator: Option<AnnotatorPre<CallState>>,
     pub(crate) script: Option<ScriptPre<CallState>>,
+}
+
+/// The two ways to be an HTTP API.
+#[derive(Clone)]
+pub(crate) enum Http {
+    /// `wasi:http/incoming-handler`, the world `http-extension`.
+    Wasi(ProxyPre<CallState>),
+    /// The world `http-handler`.
+    Plain(HttpHandlerPre<CallState>),
 }
 
 impl Worlds {
@@ -59,9 +72,12 @@ impl Worlds {
                 ))
             })
         }
+        let wasi = fill(manifest, "http-extension", || ProxyPre::new(instance.clone()).map(Http::Wasi))?;
+        let plain =
+            fill(manifest, "http-handler", || HttpHandlerPre::new(instance.clone()).map(Http::Plain))?;
         Ok(Self {
             hooks: fill(manifest, "request-hook", || RequestHookPre::new(instance.clone()))?,
-            http: fill(manifest, "http-extension", || ProxyPre::new(instance.clone()))?,
+            http: wasi.or(plain),
             annotator: fill(manifest, "annotator", || AnnotatorPre::new(instance.clone()))?,
             script: fill(manifest, "script", || ScriptPre::new(instance.clone()))?,
         })
@@ -83,6 +99,8 @@ pub(crate) struct Loader {
     pub(crate) linker: Linker<CallState>,
     pub(crate) folders: Arc<dyn FolderSource>,
     pub(crate) slots_per_plugin: usize,
+    /// Where there are any, only what they signed is loaded.
+    pub(crate) trusted_keys: Vec<TrustedKey>,
 }
 
 /// Inspects bytes nobody vouches for; a panic of the parser is a refusal.
@@ -103,6 +121,7 @@ impl Loader {
         inspection: Inspection,
         grants: &Grants,
     ) -> Result<Loaded, LoadError> {
+        let signed_by = signature::check(bytes, &self.trusted_keys).map_err(LoadError::Refused)?;
         grants::check(&inspection, grants).map_err(|denied| match denied {
             Denied::Missing { grantable: true, .. } => LoadError::NeedsGrants(denied.to_string()),
             _ => LoadError::Refused(denied.to_string()),
@@ -119,7 +138,7 @@ impl Loader {
         let manifest = inspection.manifest;
         let worlds = Worlds::of(&manifest, &instance)?;
         let version = VersionRef { version: manifest.version.clone(), digest };
-        let loaded = Loaded { manifest, version, worlds, capabilities };
+        let loaded = Loaded { manifest, version, worlds, capabilities, signed_by };
         probe(runner, shared, &loaded, instance).await?;
         Ok(loaded)
     }

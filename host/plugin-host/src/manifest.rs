@@ -15,8 +15,13 @@ pub(crate) const SECTION: &str = "gesso:manifest";
 /// A manifest is a page of text; more is a mistake or an attack.
 const MAX_BYTES: usize = 64 << 10;
 /// Each with the version that brought it.
-const WORLDS: [(&str, &str); 4] =
-    [("request-hook", "0.1.0"), ("http-extension", "0.1.0"), ("annotator", "0.2.0"), ("script", "0.2.0")];
+const WORLDS: [(&str, &str); 5] = [
+    ("request-hook", "0.1.0"),
+    ("http-extension", "0.1.0"),
+    ("http-handler", "0.2.0"),
+    ("annotator", "0.2.0"),
+    ("script", "0.2.0"),
+];
 const HOOKS: [&str; 2] = ["before", "after"];
 
 /// A checked manifest. Unknown fields are ignored, so that newer plugins load on older hosts.
@@ -132,6 +137,11 @@ impl Manifest {
         })
     }
 
+    /// The worlds it fills, each with the version of the contract that has it.
+    pub fn worlds_since(&self) -> impl Iterator<Item = (&'static str, &'static str)> {
+        WORLDS.into_iter().filter(|(world, _)| self.has_world(world))
+    }
+
     pub(crate) fn has_world(&self, world: &str) -> bool {
         self.worlds.iter().any(|name| name == world)
     }
@@ -243,7 +253,7 @@ mod tests {
             (
                 "request-hook",
                 "model-hook",
-                "`worlds` holds \"model-hook\"; this host knows request-hook, http-extension, annotator, script",
+                "`worlds` holds \"model-hook\"; this host knows request-hook, http-extension, http-handler, annotator, script",
             ),
             (r#"["request-hook"]"#, "[]", "`worlds` is empty"),
             (r#"["request-hook"]"#, r#"["request-hook"],"wants":[]"#, "`wants` is not an object"),

@@ -1,6 +1,7 @@
 //! What the host is built from: folders, budgets, grants, and the context of one call. Filled by the server, which
 //! alone reads configuration. Refuses to know where a value came from.
 
+use crate::signature::TrustedKey;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -28,6 +29,8 @@ pub struct HostSettings {
     /// Guests that may run at one time, over all plugins. Memory is bounded by this times
     /// `memory_bytes + image_bytes` of the largest budget.
     pub max_concurrent_calls: usize,
+    /// Where there are any, only components that one of them signed are loaded.
+    pub trusted_keys: Vec<TrustedKey>,
     /// Grants from the settings file, by plugin id. Grants stored through [`crate::PluginHost::set_grants`] win.
     pub grants: BTreeMap<String, Grants>,
 }

@@ -19,6 +19,8 @@ pub struct PluginStatus {
     pub hooks: Vec<String>,
     /// SHA-256 of the active build, hex.
     pub digest: Option<String>,
+    /// The Ed25519 key that signed the active build, hex.
+    pub signed_by: Option<String>,
     pub wants: Wants,
     pub granted: Grants,
     pub settings_schema: Option<serde_json::Value>,

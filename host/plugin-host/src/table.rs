@@ -6,7 +6,7 @@ use crate::interfaces::annotator::AnnotatorPre;
 use crate::interfaces::script::ScriptPre;
 use crate::interfaces::{CallState, RequestHookPre};
 use crate::limits::Spent;
-use crate::load::Loaded;
+use crate::load::{Http, Loaded};
 use crate::log::LogRing;
 use crate::manifest::Manifest;
 use crate::registry::{OnFailure, VersionRef};
@@ -15,7 +15,6 @@ use crate::status::{PluginState, PluginStatus};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::Semaphore;
-use wasmtime_wasi_http::p2::bindings::ProxyPre;
 
 /// What a plugin keeps over all its versions.
 #[derive(Debug)]
@@ -86,7 +85,7 @@ impl Entry {
         Some((loaded, loaded.worlds.hooks.as_ref()?))
     }
 
-    pub(crate) fn http(&self) -> Option<(&Loaded, &ProxyPre<CallState>)> {
+    pub(crate) fn http(&self) -> Option<(&Loaded, &Http)> {
         let loaded = self.serving()?;
         Some((loaded, loaded.worlds.http.as_ref()?))
     }
@@ -121,6 +120,7 @@ impl Entry {
                 .map(|manifest| manifest.hooks.clone())
                 .unwrap_or_default(),
             digest: self.active.as_ref().map(|loaded| loaded.version.digest.clone()),
+            signed_by: self.active.as_ref().and_then(|loaded| loaded.signed_by.clone()),
             wants: manifest.map(|manifest| manifest.wants.clone()).unwrap_or_default(),
             granted: self.granted.clone(),
             settings_schema: manifest.and_then(|manifest| manifest.settings_schema.clone()),

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use gesso_plugin_host::TrustedKey;
 use gesso_torch::DeviceChoice;
 use serde::{Deserialize, Serialize};
 
@@ -68,6 +69,8 @@ pub(crate) struct Settings {
     pub(crate) limits: LimitSettings,
     /// What one plugin call may use.
     pub(crate) plugin_budget: BudgetSettings,
+    /// Ed25519 public keys, 64 hex digits each: where there are any, only plugins that one of them signed are loaded.
+    pub(crate) plugin_keys: Vec<String>,
     /// What each plugin may touch, by plugin id. Nothing is granted by default.
     pub(crate) grants: BTreeMap<String, GrantSettings>,
 }
@@ -148,6 +151,7 @@ impl Default for Settings {
             log_format: "text".into(),
             limits: LimitSettings::default(),
             plugin_budget: BudgetSettings::default(),
+            plugin_keys: Vec::new(),
             grants: BTreeMap::new(),
         }
     }
@@ -317,6 +321,10 @@ impl Settings {
             let message = format!(
                 "admin_key must have at least {ADMIN_KEY_CHARS_MIN} characters; leave it out to have one made"
             );
+            return Err(SettingsError::Invalid { place: "settings".into(), message });
+        }
+        if let Some(message) = self.plugin_keys.iter().find_map(|key| TrustedKey::parse(key).err()) {
+            let message = format!("plugin_keys: {message}");
             return Err(SettingsError::Invalid { place: "settings".into(), message });
         }
         if !(1..=SIGNED_URL_SECONDS_MAX).contains(&self.signed_url_seconds) {

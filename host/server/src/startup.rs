@@ -10,7 +10,7 @@ use gesso_core::limits::Limits;
 use gesso_core::request::NoiseSource;
 use gesso_engine::clock::MonotonicClock;
 use gesso_engine::{Engine, EngineHandle, EngineSettings};
-use gesso_plugin_host::{Budget, FolderSource, GrantedFolder, Grants, HostSettings, PluginHost};
+use gesso_plugin_host::{Budget, FolderSource, GrantedFolder, Grants, HostSettings, PluginHost, TrustedKey};
 use gesso_store::{
     Folder, FolderError, ObjectSettings, Objects, SledSettings, SledTasks, SystemClock, TaskStoreError,
 };
@@ -222,6 +222,7 @@ async fn open_plugins(settings: &Settings) -> Result<PluginHost, StartupError> {
         let settings = serde_json::Value::Object(grant.settings.clone());
         (id.clone(), Grants { folders: grant.folders.clone(), settings })
     });
+    let keys: Result<_, _> = settings.plugin_keys.iter().map(|key| TrustedKey::parse(key)).collect();
     let host = HostSettings {
         folder: settings.plugins.clone(),
         state: settings.data.join("plugins"),
@@ -230,13 +231,14 @@ async fn open_plugins(settings: &Settings) -> Result<PluginHost, StartupError> {
         script_budget: Budget::of_a_script(),
         annotator_budget: Budget::of_an_annotator(),
         max_concurrent_calls: settings.plugin_budget.concurrent_calls,
+        trusted_keys: keys.map_err(anyhow::Error::msg)?,
         grants: grants.collect(),
     };
     Ok(PluginHost::start(host, Arc::new(Folders)).await.context("the plugin host cannot start")?)
 }
 
 /// Folders for plugins, through capability handles.
-struct Folders;
+pub(crate) struct Folders;
 
 impl FolderSource for Folders {
     fn open(&self, path: &Path) -> std::io::Result<Arc<dyn GrantedFolder>> {

@@ -42,6 +42,7 @@ impl TestHost {
                 ..Budget::default()
             },
             max_concurrent_calls: 8,
+            trusted_keys: Vec::new(),
             grants: BTreeMap::new(),
         };
         change(&mut settings);

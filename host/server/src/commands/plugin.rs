@@ -1,7 +1,12 @@
 //! `gesso plugin`: the admin routes of a running server, from a terminal, and what authors do without one.
 
 mod check;
+mod dev;
+mod kit;
+mod project;
 mod scaffold;
+mod sign;
+mod trial;
 
 use std::path::PathBuf;
 
@@ -14,18 +19,34 @@ use crate::telemetry;
 
 pub(crate) fn run(arguments: &Plugin) -> anyhow::Result<()> {
     match &arguments.command {
-        PluginCommand::Author(AuthorCommand::New(new)) => scaffold::run(new),
-        PluginCommand::Author(AuthorCommand::Check { file }) => check::run(file),
-        PluginCommand::Admin(command) => administer(arguments, command),
+        PluginCommand::Author(command) => author(arguments, command),
+        PluginCommand::Admin(command) => administer(&server(arguments)?, command),
     }
 }
 
-fn administer(arguments: &Plugin, command: &AdminCommand) -> anyhow::Result<()> {
+fn author(arguments: &Plugin, command: &AuthorCommand) -> anyhow::Result<()> {
+    match command {
+        AuthorCommand::New(new) => scaffold::run(new),
+        AuthorCommand::Build { folder } => project::build(folder),
+        AuthorCommand::Test { folder, bless } => trial::run(folder, *bless),
+        AuthorCommand::Dev { folder } => dev::run(folder, &server(arguments)?),
+        AuthorCommand::Check { file } => check::run(file),
+        AuthorCommand::Pack { file, manifest, out } => project::pack(file, manifest, out.as_deref()),
+        AuthorCommand::Keygen { out } => sign::new_key(out),
+        AuthorCommand::Sign { file, key } => sign::sign(file, key),
+        AuthorCommand::Verify { file, keys } => sign::verify(file, keys),
+    }
+}
+
+fn server(arguments: &Plugin) -> anyhow::Result<Server> {
     let key = match &arguments.admin_key {
         Some(key) => key.clone(),
         None => stored_key(arguments)?,
     };
-    let server = Server { base: arguments.url.trim_end_matches('/').to_owned(), key };
+    Ok(Server { base: arguments.url.trim_end_matches('/').to_owned(), key })
+}
+
+fn administer(server: &Server, command: &AdminCommand) -> anyhow::Result<()> {
     match command {
         AdminCommand::List => {
             let Value::Array(plugins) = server.call("GET", "/plugins", None)? else {

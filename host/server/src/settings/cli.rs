@@ -190,10 +190,62 @@ pub(crate) enum PluginCommand {
 /// What needs no server.
 #[derive(Debug, Subcommand)]
 pub(crate) enum AuthorCommand {
-    /// Begin a plugin in Rust: a folder with sources, manifest and tests. Needs no server.
+    /// Begin a plugin: a folder with sources, manifest and tests. Needs no server.
     New(NewPlugin),
+    /// Compile a plugin's folder into `<id>.wasm` in it. Needs no server.
+    Build {
+        /// The plugin's folder
+        #[arg(default_value = ".")]
+        folder: PathBuf,
+    },
+    /// Run a plugin's own tests, then try its component in a host like the server's. Needs no server.
+    ///
+    /// The component is called with ordinary and with odd requests and pictures. Pictures that it makes are compared
+    /// with those in the folder `golden`, where there is one.
+    Test {
+        /// The plugin's folder
+        #[arg(default_value = ".")]
+        folder: PathBuf,
+        /// Write what it makes into the folder `golden`, to be compared with from now on
+        #[arg(long)]
+        bless: bool,
+    },
+    /// Build whenever a source changes, put the result into a running server, and show the plugin's log.
+    Dev {
+        /// The plugin's folder
+        #[arg(default_value = ".")]
+        folder: PathBuf,
+    },
     /// Say what a server would make of a component, and what it would need. Needs no server.
     Check { file: PathBuf },
+    /// Put a manifest into a component that another compiler made. Needs no server.
+    Pack {
+        file: PathBuf,
+        #[arg(long, default_value = "manifest.json")]
+        manifest: PathBuf,
+        /// Where it goes; `<id>.wasm` beside the file when left out
+        #[arg(short, long)]
+        out: Option<PathBuf>,
+    },
+    /// Make a key to sign plugins with, and show its public half. Needs no server.
+    Keygen {
+        /// Where the private key goes
+        out: PathBuf,
+    },
+    /// Sign a component, in place. Needs no server.
+    Sign {
+        file: PathBuf,
+        /// The file that `keygen` wrote
+        #[arg(long)]
+        key: PathBuf,
+    },
+    /// Say who signed a component, and whether its bytes are those that were signed. Needs no server.
+    Verify {
+        file: PathBuf,
+        /// Public keys of which one must have signed it
+        #[arg(long = "key")]
+        keys: Vec<String>,
+    },
 }
 
 /// What a running server is asked.
@@ -213,15 +265,26 @@ pub(crate) enum AdminCommand {
 pub(crate) struct NewPlugin {
     /// The plugin's id: a to z, 0 to 9 and -
     pub(crate) name: String,
+    /// What it is written in
+    #[arg(long = "lang", value_enum, default_value = "rust")]
+    pub(crate) language: Language,
     /// What it is
     #[arg(long, value_enum)]
     pub(crate) world: World,
     /// Where it goes; the name in the current folder when left out
     #[arg(long)]
     pub(crate) folder: Option<PathBuf>,
-    /// The folder sdk-plugin of a checkout; that of the checkout around the current folder when left out
+    /// For Rust, the folder sdk-plugin of a checkout; that of the checkout around the current folder when left out
     #[arg(long)]
     pub(crate) sdk: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Language {
+    Rust,
+    Python,
+    /// JavaScript
+    Js,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]

@@ -8,12 +8,16 @@ use gesso_plugin_host::{Checked, check_component};
 use crate::telemetry;
 
 pub(super) fn run(file: &Path) -> anyhow::Result<()> {
+    let (checked, bytes) = judge(file)?;
+    telemetry::announce(&report(&checked, bytes));
+    Ok(())
+}
+
+/// What a server would take it for, and its length in bytes.
+pub(super) fn judge(file: &Path) -> anyhow::Result<(Checked, usize)> {
     let bytes = std::fs::read(file).with_context(|| format!("{} cannot be read", file.display()))?;
     match check_component(&bytes) {
-        Ok(checked) => {
-            telemetry::announce(&report(&checked, bytes.len()));
-            Ok(())
-        }
+        Ok(checked) => Ok((checked, bytes.len())),
         Err(reason) => bail!("a server would refuse {}: {reason}", file.display()),
     }
 }

@@ -4,64 +4,79 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
+use gesso_plugin_host::Manifest;
 
+use super::kit;
+use super::project::{COMPONENTIZE_PY, COMPONENTIZE_QJS};
 use crate::environment;
-use crate::settings::cli::{NewPlugin, World};
+use crate::settings::cli::{Language, NewPlugin, World};
 use crate::telemetry;
 
-/// A plugin's files that differ between worlds.
-struct Example {
-    /// What the example calls itself, in its manifest.
-    id: &'static str,
-    manifest: &'static str,
-    source: &'static str,
-    /// What its README says of it.
-    does: &'static str,
-}
+/// A path in the project, and what stands there.
+type File = (&'static str, String);
 
 macro_rules! example {
-    ($world:literal, $does:literal) => {
-        Example {
-            id: concat!("example-", $world),
-            manifest: include_str!(concat!("../../../../../examples/plugins/", $world, "/manifest.json")),
-            source: include_str!(concat!("../../../../../examples/plugins/", $world, "/src/lib.rs")),
-            does: $does,
-        }
+    ($folder:literal: $($file:literal),+) => {
+        vec![$((
+            $file,
+            include_str!(concat!("../../../../../examples/plugins/", $folder, "/", $file)).to_owned(),
+        )),+]
     };
 }
 
-impl World {
-    fn example(self) -> Example {
-        match self {
-            Self::RequestHook => example!("request-hook", "ends every prompt with a style"),
-            Self::Annotator => example!("annotator", "makes a ControlNet map of few levels"),
-            Self::Script => example!("script", "draws a request with several seeds"),
-            Self::HttpExtension => example!("http-extension", "counts the words of a text"),
+/// Manifest, source and test of the example, the manifest first.
+fn example(language: Language, world: World) -> Vec<File> {
+    use Language::{Js, Python, Rust};
+    use World::{Annotator, HttpExtension, RequestHook, Script};
+    match (language, world) {
+        (Rust, RequestHook) => example!("request-hook": "manifest.json", "src/lib.rs"),
+        (Rust, Annotator) => example!("annotator": "manifest.json", "src/lib.rs"),
+        (Rust, Script) => example!("script": "manifest.json", "src/lib.rs"),
+        (Rust, HttpExtension) => example!("http-extension": "manifest.json", "src/lib.rs"),
+        (Python, RequestHook) => {
+            example!("python/request-hook": "manifest.json", "plugin.py", "test_plugin.py")
         }
+        (Python, Annotator) => example!("python/annotator": "manifest.json", "plugin.py", "test_plugin.py"),
+        (Python, Script) => example!("python/script": "manifest.json", "plugin.py", "test_plugin.py"),
+        (Python, HttpExtension) => {
+            example!("python/http-handler": "manifest.json", "plugin.py", "test_plugin.py")
+        }
+        (Js, RequestHook) => example!("js/request-hook": "manifest.json", "plugin.js", "plugin.test.js"),
+        (Js, Annotator) => example!("js/annotator": "manifest.json", "plugin.js", "plugin.test.js"),
+        (Js, Script) => example!("js/script": "manifest.json", "plugin.js", "plugin.test.js"),
+        (Js, HttpExtension) => example!("js/http-handler": "manifest.json", "plugin.js", "plugin.test.js"),
+    }
+}
+
+fn does(world: World) -> &'static str {
+    match world {
+        World::RequestHook => "ends every prompt with a style",
+        World::Annotator => "makes a ControlNet map of few levels",
+        World::Script => "draws a request with several seeds",
+        World::HttpExtension => "counts the words of a text",
     }
 }
 
 pub(super) fn run(arguments: &NewPlugin) -> anyhow::Result<()> {
-    let NewPlugin { name, world, folder, sdk } = arguments;
+    let NewPlugin { name, language, world, folder, sdk } = arguments;
     let is_id = (1..=64).contains(&name.len())
         && name.starts_with(|first: char| first.is_ascii_lowercase())
         && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
     if !is_id {
         bail!("{name:?} cannot name a plugin; use a to z, 0 to 9 and -, beginning with a letter");
     }
-    let sdk = match sdk {
-        Some(sdk) => sdk.clone(),
-        None => environment::checkout().map(|checkout| checkout.join("sdk-plugin")).context(
-            "the SDK is not here: run this in a checkout of Gesso, or name the folder sdk-plugin of one with --sdk",
-        )?,
-    };
-    let sdk = sdk.canonicalize().with_context(|| format!("there is no SDK at {}", sdk.display()))?;
     let folder = folder.clone().unwrap_or_else(|| PathBuf::from(name));
     if folder.exists() {
         bail!("{} is there already; choose another name, or another place with --folder", folder.display());
     }
-    let example = world.example();
-    for (path, text) in files(name, &example, &sdk) {
+    let mut files = named(example(*language, *world), name)?;
+    files.extend(match language {
+        Language::Rust => around_rust(name, &rust_sdk(sdk.as_deref())?),
+        Language::Python => around_python(),
+        Language::Js => around_js(),
+    });
+    files.push(("README.md", readme(name, *language, *world)));
+    for (path, text) in files {
         let path = folder.join(path);
         if let Some(parent) = path.parent() {
             std::fs::create_dir_all(parent)
@@ -70,56 +85,111 @@ pub(super) fn run(arguments: &NewPlugin) -> anyhow::Result<()> {
         std::fs::write(&path, text).with_context(|| format!("{} cannot be written", path.display()))?;
     }
     telemetry::announce(&format!(
-        "{} is a plugin that {}.\n\n  cd {}\n  cargo test                                      # its own tests, without a \
-         server\n  cargo build --release --target wasm32-wasip2    # once: rustup target add wasm32-wasip2\n  gesso plugin \
-         check {built}\n  gesso plugin install {built}",
+        "{} is a plugin that {}.\n\n  cd {}\n{}\n",
         folder.display(),
-        example.does,
+        does(*world),
         folder.display(),
-        built = format_args!("target/wasm32-wasip2/release/{}.wasm", name.replace('-', "_")),
+        steps(name, *language)
     ));
     Ok(())
 }
 
-fn files(name: &str, example: &Example, sdk: &Path) -> Vec<(&'static str, String)> {
-    let manifest = example.manifest.replace(example.id, name).replace("\"Example: ", "\"");
+fn rust_sdk(named: Option<&Path>) -> anyhow::Result<PathBuf> {
+    let sdk = match named {
+        Some(sdk) => sdk.to_owned(),
+        None => environment::checkout().map(|checkout| checkout.join("sdk-plugin")).context(
+            "the SDK is not here: run this in a checkout of Gesso, or name the folder sdk-plugin of one with --sdk",
+        )?,
+    };
+    sdk.canonicalize().with_context(|| format!("there is no SDK at {}", sdk.display()))
+}
+
+/// The example under its new name.
+fn named(mut files: Vec<File>, name: &str) -> anyhow::Result<Vec<File>> {
+    let manifest = Manifest::parse(files[0].1.as_bytes())?;
+    files[0].1 = files[0].1.replace(&format!("{:?}", manifest.id), &format!("{name:?}"));
+    files[0].1 =
+        files[0].1.replace("\"Example: ", "\"").replace(" (Python)", "").replace(" (JavaScript)", "");
+    Ok(files)
+}
+
+fn around_rust(name: &str, sdk: &Path) -> Vec<File> {
     let cargo = format!(
         "[package]\nname = \"{name}\"\nversion = \"0.1.0\"\nedition = \"2024\"\npublish = false\n\n[lib]\ncrate-type = \
          [\"cdylib\", \"rlib\"]\n\n[dependencies]\ngesso-plugin = {{ path = {sdk:?} }}\n\n# Small is fast to load, too.\n\
          [profile.release]\nopt-level = \"s\"\nlto = true\ncodegen-units = 1\nstrip = true\npanic = \"abort\"\n\n\
          [workspace]\n"
     );
-    let readme = format!(
-        "# {name}\n\nA plugin for Gesso that {}.\n\n    cargo test\n    cargo build --release --target wasm32-wasip2\n    \
-         gesso plugin install target/wasm32-wasip2/release/{}.wasm\n",
-        example.does,
-        name.replace('-', "_")
-    );
+    vec![("Cargo.toml", cargo), (".gitignore", "/target\n/*.wasm\n".to_owned())]
+}
+
+fn around_python() -> Vec<File> {
     vec![
-        ("Cargo.toml", cargo),
-        ("manifest.json", manifest),
-        ("src/lib.rs", example.source.to_owned()),
-        ("README.md", readme),
-        (".gitignore", "/target\n".to_owned()),
+        ("requirements.txt", format!("{COMPONENTIZE_PY}\n")),
+        ("pyrightconfig.json", format!("{{ \"extraPaths\": [\"{}\"] }}\n", kit::FOLDER)),
+        (".gitignore", format!("/{}\n/*.wasm\n__pycache__\n", kit::FOLDER)),
     ]
+}
+
+fn around_js() -> Vec<File> {
+    let (tool, version) = COMPONENTIZE_QJS;
+    let package = format!(
+        "{{\n  \"private\": true,\n  \"type\": \"module\",\n  \"devDependencies\": {{ \"{tool}\": \"{version}\" }}\n}}\n"
+    );
+    let types = format!("{{ \"include\": [\"*.js\", \"{}/index.d.ts\"] }}\n", kit::FOLDER);
+    vec![
+        ("package.json", package),
+        ("jsconfig.json", types),
+        (".gitignore", format!("/{}\n/*.wasm\n/node_modules\n", kit::FOLDER)),
+    ]
+}
+
+/// What to do next, in a terminal in the plugin's folder.
+fn steps(name: &str, language: Language) -> String {
+    let tools = match language {
+        Language::Rust => "rustup target add wasm32-wasip2".to_owned(),
+        Language::Python => "python3 -m pip install -r requirements.txt".to_owned(),
+        Language::Js => "npm install".to_owned(),
+    };
+    [
+        (tools, "once"),
+        ("gesso plugin test".to_owned(), "its own tests, then the component in a host like the server's"),
+        ("gesso plugin build".to_owned(), "the component"),
+        (format!("gesso plugin install {name}.wasm"), "into a running server"),
+        ("gesso plugin dev".to_owned(), "or all of it again whenever a file changes"),
+    ]
+    .iter()
+    .map(|(command, what)| format!("  {command:48}# {what}"))
+    .collect::<Vec<_>>()
+    .join("\n")
+}
+
+fn readme(name: &str, language: Language, world: World) -> String {
+    let steps = steps(name, language).replace("\n  ", "\n    ");
+    format!("# {name}\n\nA plugin for Gesso that {}.\n\n  {steps}\n", does(world))
 }
 
 #[cfg(test)]
 mod tests {
-    use gesso_plugin_host::Manifest;
-
     use super::*;
 
     #[test]
-    fn every_world_has_a_project_of_its_own_name() {
-        for world in [World::RequestHook, World::Annotator, World::Script, World::HttpExtension] {
-            let files = files("my-plugin", &world.example(), Path::new("/sdk"));
-            let text = |name: &str| files.iter().find(|(path, _)| *path == name).unwrap().1.clone();
-            let manifest = Manifest::parse(text("manifest.json").as_bytes()).unwrap();
-            assert_eq!(manifest.id, "my-plugin");
-            assert!(!manifest.title.unwrap().starts_with("Example"));
-            assert!(text("Cargo.toml").contains("gesso-plugin = { path = \"/sdk\" }"));
-            assert!(!text("src/lib.rs").contains("example-"), "{world:?} names itself in its source");
+    fn every_world_has_a_project_of_its_own_name_in_every_language() {
+        for language in [Language::Rust, Language::Python, Language::Js] {
+            for world in [World::RequestHook, World::Annotator, World::Script, World::HttpExtension] {
+                let files = named(example(language, world), "my-plugin").unwrap();
+                let manifest = Manifest::parse(files[0].1.as_bytes()).unwrap();
+                assert_eq!(manifest.id, "my-plugin");
+                assert!(!manifest.title.unwrap().starts_with("Example"));
+                let sources = &files[1..];
+                assert!(sources.iter().all(|(_, text)| !text.contains("example-")), "{language:?} {world:?}");
+            }
         }
+    }
+
+    #[test]
+    fn the_project_in_rust_finds_its_sdk() {
+        let files = around_rust("my-plugin", Path::new("/sdk"));
+        assert!(files[0].1.contains("gesso-plugin = { path = \"/sdk\" }"));
     }
 }

@@ -1,0 +1,114 @@
+//! `gesso plugin dev`: builds whenever a source changes, puts what was built into a running server, and shows the plugin's log.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use serde_json::Value;
+
+use super::project::Project;
+use super::{Server, kit, line};
+use crate::telemetry;
+
+/// Between looks at the sources and at the log.
+const LOOK: Duration = Duration::from_millis(500);
+/// Folders that builds write into.
+const BUILT: [&str; 5] = ["target", "node_modules", "__pycache__", ".git", kit::FOLDER];
+/// A source tree deeper or larger than this is no plugin's.
+const DEPTH_MAX: usize = 8;
+
+/// Until it is interrupted. A build or an install that fails says why, and the next change tries again.
+pub(super) fn run(folder: &Path, server: &Server) -> anyhow::Result<()> {
+    let id = Project::open(folder)?.manifest.id;
+    telemetry::announce(&format!("watching {}; Ctrl-C ends it", folder.display()));
+    let mut log = Log { place: format!("/plugins/{id}/logs"), last: None };
+    let mut known = BTreeMap::new();
+    loop {
+        let sources = sources(folder);
+        if sources != known {
+            known = sources;
+            match build_and_install(folder, server) {
+                Ok(status) => telemetry::announce(&status),
+                Err(error) => telemetry::complain(&format!("{error:#}")),
+            }
+        }
+        log.news(server).iter().for_each(|text| telemetry::announce(text));
+        std::thread::sleep(LOOK);
+    }
+}
+
+fn build_and_install(folder: &Path, server: &Server) -> anyhow::Result<String> {
+    let component = Project::open(folder)?.build()?;
+    super::check::judge(&component)?;
+    let status = server.call("POST", "/plugins", Some(std::fs::read(component)?))?;
+    Ok(line(&status))
+}
+
+/// Every source with the time it was last written.
+fn sources(folder: &Path) -> BTreeMap<PathBuf, SystemTime> {
+    let mut found = BTreeMap::new();
+    let mut folders = vec![(folder.to_owned(), 0)];
+    while let Some((folder, depth)) = folders.pop() {
+        for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+            let (path, name) = (entry.path(), entry.file_name());
+            let Ok(about) = entry.metadata() else { continue };
+            let is_component = path.extension().is_some_and(|kind| kind == "wasm" || kind == "partial");
+            if about.is_dir() && depth < DEPTH_MAX && !BUILT.iter().any(|built| name == *built) {
+                folders.push((path, depth + 1));
+            } else if let (true, false, Ok(written)) = (about.is_file(), is_component, about.modified()) {
+                found.insert(path, written);
+            }
+        }
+    }
+    found
+}
+
+/// The plugin's log on the server, of which only what is new is shown.
+struct Log {
+    place: String,
+    last: Option<Value>,
+}
+
+impl Log {
+    fn news(&mut self, server: &Server) -> Vec<String> {
+        // A server that is restarted, or does not know the plugin yet, has nothing to show for now.
+        let answer = server.call("GET", &self.place, None).unwrap_or_default();
+        let lines = answer.as_array().cloned().unwrap_or_default();
+        let seen = self.last.as_ref().and_then(|last| lines.iter().rposition(|line| line == last));
+        let first = match (&self.last, seen) {
+            // What was logged before the watch began is not news.
+            (None, _) => lines.len(),
+            (Some(_), seen) => seen.map_or(0, |seen| seen + 1),
+        };
+        self.last = Some(lines.last().cloned().unwrap_or(Value::Null));
+        let shown = lines[first..].iter().map(|line| {
+            let text = |field: &str| line[field].as_str().unwrap_or_default().to_owned();
+            format!("  {:5} {}", text("level"), text("text"))
+        });
+        shown.collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_builds_write_is_no_source() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in [
+            "src/lib.rs",
+            "target/debug/x.rs",
+            ".kit/entry.py",
+            "node_modules/a.js",
+            "a.wasm",
+            "manifest.json",
+        ] {
+            let path = folder.path().join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, "").unwrap();
+        }
+        let names: Vec<_> = sources(folder.path()).into_keys().collect();
+        assert_eq!(names, ["manifest.json", "src/lib.rs"].map(|name| folder.path().join(name)));
+    }
+}

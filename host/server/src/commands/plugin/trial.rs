@@ -1,0 +1,293 @@
+//! `gesso plugin test`: the author's own tests, then the component in a host like the server's, with the server's budgets and
+//! nothing granted but empty folders. Drawings are made up: a colour gradient in place of a picture.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context, bail, ensure};
+use bytes::Bytes;
+use gesso_core::pixels::{PixelFormat, Pixels};
+use gesso_plugin_host::{
+    AnnotateError, Annotation, Budget, CallContext, Drawn, Grants, HookError, HostSettings, Inference,
+    InferenceError, Job, Manifest, PluginHost, PluginState, ScriptError, ScriptInput, Upscaling,
+};
+use serde_json::{Value, json};
+use tokio::sync::oneshot;
+
+use super::project::Project;
+use crate::startup::Folders;
+use crate::{png_file, telemetry};
+
+pub(super) fn run(folder: &Path, bless: bool) -> anyhow::Result<()> {
+    let project = Project::open(folder)?;
+    telemetry::announce("its own tests");
+    project.unit_tests()?;
+    telemetry::announce("the component");
+    let component = project.build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(trial(&project, &component, bless))
+}
+
+async fn trial(project: &Project, component: &Path, bless: bool) -> anyhow::Result<()> {
+    let home = tempfile::tempdir()?;
+    let host = PluginHost::start(settings(&project.manifest, home.path())?, Arc::new(Folders)).await?;
+    let status = host.install(std::fs::read(component)?).await?;
+    if let PluginState::Refused { reason } = status.state {
+        bail!("the host refuses it: {reason}");
+    }
+    let goldens = Goldens { folder: project.folder.join("golden"), bless };
+    let mut failures = 0;
+    for case in cases(&project.manifest) {
+        let before = host.get(&project.manifest.id);
+        let outcome = case.run(&host, &goldens).await;
+        let after = host.get(&project.manifest.id);
+        let spent = before.zip(after).map_or(0, |(before, after)| after.cpu_ms - before.cpu_ms);
+        match outcome {
+            Ok(answer) => telemetry::announce(&format!("  ok      {:44} {answer}, {spent} ms", case.name)),
+            Err(reason) => {
+                failures += 1;
+                telemetry::announce(&format!("  FAILED  {:44} {reason:#}", case.name));
+            }
+        }
+    }
+    for line in host.logs(&project.manifest.id).iter().filter(|_| failures > 0) {
+        telemetry::announce(&format!("  log     {}", line.text));
+    }
+    let peak = host.get(&project.manifest.id).map_or(0, |status| status.memory_peak_bytes);
+    telemetry::announce(&format!("it took {} MiB of memory at most", peak.div_ceil(1 << 20)));
+    host.shutdown().await;
+    ensure!(failures == 0, "{failures} calls failed");
+    Ok(())
+}
+
+/// The server's own budgets, and an empty folder for each that the manifest wants.
+fn settings(manifest: &Manifest, home: &Path) -> anyhow::Result<HostSettings> {
+    let mut grants = Grants::default();
+    for name in &manifest.wants.folders {
+        let folder = home.join("granted").join(name);
+        std::fs::create_dir_all(&folder)?;
+        grants.folders.insert(name.clone(), folder);
+    }
+    let own = std::env::current_exe().context("this program does not know its own path")?;
+    Ok(HostSettings {
+        folder: home.join("plugins"),
+        state: home.join("state"),
+        compiler: vec![own.into(), "compile-plugin".into()],
+        budget: Budget::default(),
+        script_budget: Budget::of_a_script(),
+        annotator_budget: Budget::of_an_annotator(),
+        max_concurrent_calls: 4,
+        trusted_keys: Vec::new(),
+        grants: [(manifest.id.clone(), grants)].into(),
+    })
+}
+
+/// One call that a component must answer, or refuse in a sentence.
+struct Case {
+    name: String,
+    call: Call,
+}
+
+enum Call {
+    Before(Value),
+    After(Vec<Pixels>),
+    Annotate { module: String, annotation: Annotation },
+    Script { title: String, input: ScriptInput },
+    Http { method: &'static str, path: &'static str },
+}
+
+/// What a request says, and odd ones: hardly anything, letters of every kind, and more than a plugin knows.
+fn requests() -> [(&'static str, Value); 3] {
+    let ordinary = json!({"prompt": "a boat on a lake", "negative_prompt": "", "seed": 1, "steps": 20, "cfg_scale": 7.0,
+        "width": 64, "height": 48, "batch_size": 1, "n_iter": 1, "sampler_name": "Euler"});
+    let mut odd = ordinary.clone();
+    odd["prompt"] = "夕焼け 🏔 {a|b} <lora:none:1> (((\"\\\n".into();
+    odd["a_field_of_tomorrow"] = json!({"nested": [1, null]});
+    [
+        ("an ordinary request", ordinary),
+        ("a request with nothing in it", json!({})),
+        ("a request with odd text", odd),
+    ]
+}
+
+fn pictures() -> [(&'static str, Pixels); 3] {
+    [
+        ("a picture", gradient(64, 48)),
+        ("a picture of one pixel", gradient(1, 1)),
+        ("a large picture", gradient(1024, 768)),
+    ]
+}
+
+fn cases(manifest: &Manifest) -> Vec<Case> {
+    let mut cases = Vec::new();
+    let mut case = |name: String, call| cases.push(Case { name, call });
+    let fills = |world: &str| manifest.worlds.iter().any(|name| name == world);
+    let calls = |hook: &str| fills("request-hook") && manifest.hooks.iter().any(|name| name == hook);
+    for (name, request) in requests().into_iter().filter(|_| calls("before")) {
+        case(format!("before, {name}"), Call::Before(request));
+    }
+    for (name, picture) in pictures().into_iter().filter(|_| calls("after")) {
+        case(format!("after, {name}"), Call::After(vec![picture]));
+    }
+    for annotator in &manifest.annotators {
+        for (name, source) in pictures() {
+            let mut sliders = annotator.sliders.iter().map(|slider| slider.value);
+            let arguments = json!({
+                "resolution": annotator.resolution.then_some(512),
+                "threshold_a": sliders.next(),
+                "threshold_b": sliders.next(),
+            });
+            let mask = annotator.mask.then(|| half_mask(&source));
+            let annotation = Annotation { source, mask, arguments: arguments.to_string() };
+            let module = annotator.name.clone();
+            case(format!("{module}, {name}"), Call::Annotate { module, annotation });
+        }
+    }
+    for script in &manifest.scripts {
+        let arguments: Vec<_> = script.args.iter().map(|argument| argument.value.clone()).collect();
+        let [(_, params), ..] = requests();
+        for (name, init_images) in [("text to image", vec![]), ("image to image", vec![gradient(64, 48)])] {
+            if if init_images.is_empty() { script.txt2img } else { script.img2img } {
+                let (params, arguments) = (params.to_string(), json!(arguments).to_string());
+                let input = ScriptInput { params, arguments, init_images, mask: None };
+                case(
+                    format!("{}, {name}", script.title),
+                    Call::Script { title: script.title.clone(), input },
+                );
+            }
+        }
+    }
+    if fills("http-extension") || fills("http-handler") {
+        for (method, path) in [("GET", "/"), ("POST", "/"), ("GET", "/no/such/place?x=%F0%9F%8F%94")] {
+            case(format!("{method} {path}"), Call::Http { method, path });
+        }
+    }
+    cases
+}
+
+impl Case {
+    /// What came of it, in a few words.
+    async fn run(&self, host: &PluginHost, goldens: &Goldens) -> anyhow::Result<String> {
+        let context = CallContext::new("test", 1);
+        match &self.call {
+            Call::Before(request) => match host.before(&context, request.to_string()).await {
+                Ok(done) if done.applied.is_empty() => Ok("unchanged".into()),
+                Ok(done) => {
+                    let params: Value = serde_json::from_str(&done.params)?;
+                    Ok(format!("changed, prompt {}", params["prompt"]))
+                }
+                Err(HookError::Rejected { reason, .. }) => Ok(format!("refused: {reason}")),
+                Err(error) => Err(error.into()),
+            },
+            Call::After(pictures) => {
+                let made = host.after(&context, &requests()[0].1.to_string(), pictures.clone()).await?;
+                goldens.compare(&self.name, &made)
+            }
+            Call::Annotate { module, annotation } => {
+                match host.annotate(&context, module, annotation.clone()).await {
+                    Ok(map) => goldens.compare(&self.name, &[map]),
+                    Err(AnnotateError::Refused(reason)) => Ok(format!("refused: {reason}")),
+                    Err(error) => Err(error.into()),
+                }
+            }
+            Call::Script { title, input } => {
+                match host.run_script(&context, title, input.clone(), Arc::new(MadeUp)).await {
+                    Ok(output) => goldens.compare(&self.name, &output.images),
+                    Err(ScriptError::Refused(reason)) => Ok(format!("refused: {reason}")),
+                    Err(error) => Err(error.into()),
+                }
+            }
+            Call::Http { method, path } => {
+                let request = axum::http::Request::builder().method(*method).uri(*path).body(Bytes::new())?;
+                let id = host.list().first().map(|status| status.id.clone()).unwrap_or_default();
+                let answer = host.handle_http(&id, request).await?;
+                ensure!(!answer.status().is_server_error(), "it answered {}", answer.status());
+                Ok(format!("status {}, {} bytes", answer.status().as_u16(), answer.body().len()))
+            }
+        }
+    }
+}
+
+/// Pictures of an earlier run, to compare with.
+struct Goldens {
+    folder: PathBuf,
+    bless: bool,
+}
+
+impl Goldens {
+    fn compare(&self, case: &str, made: &[Pixels]) -> anyhow::Result<String> {
+        let count = format!("{} pictures", made.len());
+        if !self.bless && !self.folder.is_dir() {
+            return Ok(count);
+        }
+        for (index, picture) in made.iter().enumerate() {
+            let name: String =
+                case.chars().map(|letter| if letter.is_alphanumeric() { letter } else { '-' }).collect();
+            let path = self.folder.join(format!("{name}-{index}.png"));
+            let png = png_file::encode(picture, "")?;
+            if self.bless {
+                std::fs::create_dir_all(&self.folder)?;
+                std::fs::write(&path, &png)
+                    .with_context(|| format!("{} cannot be written", path.display()))?;
+                continue;
+            }
+            let golden = std::fs::read(&path).with_context(|| {
+                format!("{} cannot be read; --bless writes what the plugin makes now", path.display())
+            })?;
+            ensure!(
+                golden == png,
+                "it made another picture than {}; --bless takes it as right",
+                path.display()
+            );
+        }
+        Ok(format!("{count}{}", if self.bless { " written" } else { " as before" }))
+    }
+}
+
+/// Red grows to the right, green downwards.
+fn gradient(width: u32, height: u32) -> Pixels {
+    let level = |at: u32, of: u32| (at * 255 / of.max(2).saturating_sub(1)) as u8;
+    let places = (0..height).flat_map(|y| (0..width).map(move |x| (x, y)));
+    let data = places.flat_map(|(x, y)| [level(x, width), level(y, height), 128]).collect();
+    Pixels { width, height, format: PixelFormat::Rgb8, data }
+}
+
+/// White on the right half.
+fn half_mask(source: &Pixels) -> Pixels {
+    let row = (0..source.width).map(|x| if x >= source.width / 2 { 255 } else { 0 });
+    let data = (0..source.height).flat_map(|_| row.clone()).collect();
+    Pixels { width: source.width, height: source.height, format: PixelFormat::Gray8, data }
+}
+
+/// Draws gradients, at once.
+struct MadeUp;
+
+impl Inference for MadeUp {
+    fn generate(&self, params: String, _: Vec<Pixels>, _: Option<Pixels>) -> Job {
+        let (sender, result) = oneshot::channel();
+        // The other end is the job below.
+        drop(sender.send(made_up(&params)));
+        Job::new(|| 1.0, || {}, result)
+    }
+
+    fn upscale(&self, picture: Pixels, _: String, factor: f64) -> Upscaling {
+        let side = |side: u32| (f64::from(side) * factor.clamp(1.0, 8.0)) as u32;
+        Box::pin(std::future::ready(Ok(gradient(side(picture.width), side(picture.height)))))
+    }
+}
+
+/// As many pictures as the request asks for.
+fn made_up(params: &str) -> Result<Drawn, InferenceError> {
+    let params: Value = serde_json::from_str(params)
+        .map_err(|error| InferenceError::Invalid(format!("the parameters are no JSON: {error}")))?;
+    let number = |field: &str, default| params[field].as_u64().unwrap_or(default);
+    let count = number("batch_size", 1).min(16) * number("n_iter", 1).min(16);
+    let side = |field| number(field, 512).clamp(8, 2048) as u32;
+    let seed = number("seed", 0);
+    let prompt = params["prompt"].as_str().unwrap_or_default();
+    let infotexts = (0..count).map(|index| format!("{prompt}\nSteps: 1, Seed: {}", seed + index)).collect();
+    let info = json!({"prompt": prompt, "seed": seed, "all_seeds": (seed..seed + count).collect::<Vec<_>>(),
+        "all_prompts": vec![prompt; count as usize]});
+    let images = (0..count).map(|_| gradient(side("width"), side("height"))).collect();
+    Ok(Drawn { images, infotexts, info: info.to_string() })
+}

@@ -1,0 +1,127 @@
+// A host for unit tests: pictures in memory, drawings that end at once. `node --test` with it needs no server.
+
+import { random } from "./random.js";
+import { bytesOf, textOf } from "./utf8.js";
+
+const CHANNELS = { gray8: 1, rgb8: 3, rgba8: 4 };
+
+function fault(tag, sentence) {
+  return Object.assign(new Error(sentence), { tag });
+}
+
+/** A picture, black where no `rows` are given. Resizing takes the nearest pixel; the real host has Lanczos. */
+export class Picture {
+  constructor(width, height, format = "rgb8", rows = null) {
+    this.width = width;
+    this.height = height;
+    this.format = format;
+    this.stride = width * CHANNELS[format];
+    this.rows = rows ? Uint8Array.from(rows) : new Uint8Array(this.stride * height);
+    if (this.rows.length !== this.stride * height) {
+      throw new Error(`${this.rows.length} bytes are no ${width}x${height} picture in ${format}`);
+    }
+  }
+
+  readRows(first, count) {
+    this.#check(first, count);
+    return this.rows.slice(first * this.stride, (first + count) * this.stride);
+  }
+
+  writeRows(first, rows) {
+    if (rows.length % this.stride !== 0) throw fault("invalid-input", "only whole rows can be written");
+    this.#check(first, rows.length / this.stride);
+    this.rows.set(rows, first * this.stride);
+  }
+
+  resize(width, height) {
+    const made = new Picture(width, height, this.format);
+    const from = (x, y) => Math.trunc((y * this.height) / height) * this.width + Math.trunc((x * this.width) / width);
+    return made.#fill((x, y) => this.#pixel(from(x, y)));
+  }
+
+  convert(to) {
+    const made = new Picture(this.width, this.height, to);
+    return made.#fill((x, y) => converted(this.#pixel(y * this.width + x), to));
+  }
+
+  #pixel(at) {
+    const size = CHANNELS[this.format];
+    return this.rows.subarray(at * size, (at + 1) * size);
+  }
+
+  #fill(pixel) {
+    for (let y = 0; y < this.height; y++) {
+      for (let x = 0; x < this.width; x++) {
+        this.rows.set(pixel(x, y), (y * this.width + x) * CHANNELS[this.format]);
+      }
+    }
+    return this;
+  }
+
+  #check(first, count) {
+    if (first < 0 || count < 0 || first + count > this.height) {
+      throw fault("invalid-input", `rows ${first} to ${first + count} are not in a picture of ${this.height}`);
+    }
+  }
+}
+
+function converted(pixel, to) {
+  const [red, green, blue] = pixel.length > 1 ? pixel : [pixel[0], pixel[0], pixel[0]];
+  // ITU-R BT.601, as the host has it.
+  if (to === "gray8") return [(19595 * red + 38470 * green + 7471 * blue + 32768) >> 16];
+  return [red, green, blue, pixel[3] ?? 255].slice(0, CHANNELS[to]);
+}
+
+/** A request to an HTTP API. @param {string | Uint8Array} body */
+export function request(method, path, body = "", headers = {}) {
+  const bytes = typeof body === "string" ? bytesOf(body) : body;
+  const [place, query = ""] = path.split(/\?(.*)/s);
+  return { method, path: place, query, headers, body: bytes, text: () => textOf(bytes) };
+}
+
+/** Answers with what it was given, and keeps what it was asked: `logged`, `drawings`. */
+export class Host {
+  constructor({ settings = {}, seed = 0, folders = {} } = {}) {
+    Object.assign(this, { requestId: "test", settings, seed, folders, logged: [], drawings: [] });
+  }
+  random() {
+    return random(this.seed);
+  }
+  log(text, level = "info") {
+    this.logged.push([level, text]);
+  }
+  cancelled() {
+    return false;
+  }
+  invalidInput(sentence) {
+    return fault("invalid-input", sentence);
+  }
+  rejected(sentence) {
+    return fault("rejected", sentence);
+  }
+  newPicture(width, height, format) {
+    return new Picture(width, height, format);
+  }
+  listFiles(folder) {
+    return Object.keys(this.#folder(folder)).sort();
+  }
+  readFile(folder, path) {
+    return this.#folder(folder)[path];
+  }
+  generate(params, initImages = [], mask = null) {
+    // As it would cross to the host, so that what JSON cannot say is found here.
+    const asked = JSON.parse(JSON.stringify(params));
+    this.drawings.push(asked);
+    const picture = new Picture(asked.width ?? 512, asked.height ?? 512);
+    const infotext = `${asked.prompt ?? ""}\nSeed: ${asked.seed ?? -1}`;
+    const drawn = { images: [picture], infotexts: [infotext], info: { prompt: asked.prompt ?? "" } };
+    return { progress: () => 1, cancel() {}, finish: () => drawn };
+  }
+  upscale(picture, upscaler, factor) {
+    return picture.resize(Math.trunc(picture.width * factor), Math.trunc(picture.height * factor));
+  }
+  #folder(name) {
+    if (!(name in this.folders)) throw fault("not-permitted", `folder "${name}" is not granted`);
+    return this.folders[name];
+  }
+}

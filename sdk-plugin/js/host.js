@@ -1,0 +1,134 @@
+// The real host, on the interfaces of the contract that a world imports.
+
+import { random } from "./random.js";
+
+export class Fault extends Error {
+  constructor(tag, sentence) {
+    super(sentence ?? tag);
+    this.tag = tag;
+  }
+}
+
+/** What the host answers, with its faults as errors. */
+function asked(work) {
+  try {
+    return work();
+  } catch (fault) {
+    if (fault instanceof Error || fault?.tag === undefined) throw fault;
+    throw new Fault(fault.tag, fault.val);
+  }
+}
+
+/** Where `console` ends: the plugin's own log, line by line. */
+export function consoleOn(call) {
+  const at = (level) => (...parts) => `${parts.map(shown).join(" ")}`.split("\n").forEach((line) => call.log(level, line));
+  return { debug: at("debug"), log: at("info"), info: at("info"), warn: at("warn"), error: at("error") };
+}
+
+function shown(part) {
+  return typeof part === "object" && part !== null && !(part instanceof Error) ? JSON.stringify(part) : String(part);
+}
+
+const SILENT = ["cancelled", "deadline-exceeded"];
+
+/** What the plugin answers, with its errors as faults. A surprise goes into the log as a whole. */
+export function answered(call, work) {
+  try {
+    return work();
+  } catch (error) {
+    if (error instanceof Fault) {
+      throw SILENT.includes(error.tag) ? { tag: error.tag } : { tag: error.tag, val: error.message };
+    }
+    call.log("error", `${error}`);
+    for (const line of (error?.stack ?? "").trimEnd().split("\n")) call.log("error", line);
+    throw { tag: "other", val: `${error}` };
+  }
+}
+
+export class Picture {
+  constructor(image) {
+    this.image = image;
+    Object.assign(this, image.desc());
+  }
+  readRows(first, count) {
+    return asked(() => this.image.readRows(first, count));
+  }
+  writeRows(first, rows) {
+    asked(() => this.image.writeRows(first, rows));
+  }
+  resize(width, height) {
+    return new Picture(asked(() => this.image.resize(width, height)));
+  }
+  convert(to) {
+    return new Picture(asked(() => this.image.convert(to)));
+  }
+}
+
+class Job {
+  constructor(inference, job) {
+    this.inference = inference;
+    this.job = job;
+  }
+  progress() {
+    return this.job.progress();
+  }
+  cancel() {
+    this.job.cancel();
+  }
+  finish() {
+    const drawn = asked(() => this.inference.finish(this.job));
+    return { images: drawn.images.map((image) => new Picture(image)), infotexts: drawn.infotexts, info: JSON.parse(drawn.info) };
+  }
+}
+
+export class Host {
+  constructor(interfaces) {
+    this.interfaces = interfaces;
+    this.Fault = Fault;
+  }
+  get requestId() {
+    return this.interfaces.call.requestId();
+  }
+  get seed() {
+    return this.interfaces.call.seed();
+  }
+  get settings() {
+    return JSON.parse(this.interfaces.call.settings());
+  }
+  random() {
+    return random(this.seed);
+  }
+  log(text, level = "info") {
+    this.interfaces.call.log(level, `${text}`);
+  }
+  cancelled() {
+    return this.interfaces.call.cancelled();
+  }
+  invalidInput(sentence) {
+    return new Fault("invalid-input", sentence);
+  }
+  rejected(sentence) {
+    return new Fault("rejected", sentence);
+  }
+  newPicture(width, height, format = "rgb8") {
+    return new Picture(asked(() => this.interfaces.images.Image.allocate({ width, height, format })));
+  }
+  listFiles(folder) {
+    return asked(() => this.#folders().list(folder));
+  }
+  readFile(folder, path) {
+    return asked(() => this.#folders().read(folder, path));
+  }
+  generate(params, initImages = [], mask = null) {
+    const { inference } = this.interfaces;
+    const lent = initImages.map((picture) => picture.image);
+    return new Job(inference, asked(() => inference.generate(JSON.stringify(params), lent, mask && mask.image)));
+  }
+  upscale(picture, upscaler, factor) {
+    return new Picture(asked(() => this.interfaces.inference.upscale(picture.image, upscaler, factor)));
+  }
+  #folders() {
+    if (this.interfaces.folders) return this.interfaces.folders;
+    throw new Fault("not-permitted", 'the manifest wants no folder: add "wants": {"folders": ["name"]}');
+  }
+}

@@ -1,0 +1,95 @@
+/** The words between a plugin in JavaScript and its host. A plugin is a module `plugin.js` with functions; the last
+ * argument of each is the `Host`, so that a test can pass the one of `.kit/fake.js` instead. */
+declare module "gesso-plugin" {
+  /** The request body in the web UI's field names. */
+  export type Params = { prompt?: string; seed?: number; width?: number; height?: number; [field: string]: unknown };
+  export type Format = "gray8" | "rgb8" | "rgba8";
+  export type Level = "debug" | "info" | "warn" | "error";
+
+  /** A picture that the host holds: 8 bits a channel, interleaved, top row first. Rows are copied where they are read and
+   * written. */
+  export interface Picture {
+    readonly width: number;
+    readonly height: number;
+    readonly format: Format;
+    readRows(first: number, count: number): Uint8Array;
+    writeRows(first: number, rows: Uint8Array): void;
+    /** A new picture of that size, by Lanczos. */
+    resize(width: number, height: number): Picture;
+    /** A new picture in that format. */
+    convert(to: Format): Picture;
+  }
+
+  /** What came of a drawing: the pictures, an infotext for each, and the web UI's `info`. */
+  export interface Drawn {
+    images: Picture[];
+    infotexts: string[];
+    info: Record<string, unknown>;
+  }
+
+  /** A drawing under way. Several may be under way at a time; they share the device's steps. */
+  export interface Job {
+    /** The share that is done, 0 to 1. */
+    progress(): number;
+    cancel(): void;
+    /** Waits for it. */
+    finish(): Drawn;
+  }
+
+  /** A picture that a script made. Grids and the like stand before what was drawn. */
+  export interface Made {
+    picture: Picture;
+    infotext?: string;
+    grid?: boolean;
+  }
+
+  /** A request to an HTTP API. Header names are in lower case; the prefix `/ext/<id>` is cut off the path. */
+  export interface Request {
+    method: string;
+    path: string;
+    query: string;
+    headers: Record<string, string>;
+    body: Uint8Array;
+    /** The body as text; throws where it is no UTF-8. */
+    text(): string;
+  }
+
+  /** An answer. A body of text goes out as text, bytes as bytes, anything else as JSON. */
+  export interface Response {
+    status?: number;
+    headers?: Record<string, string>;
+    body?: unknown;
+  }
+
+  /** Why a call cannot be done: what the host throws, with the contract's word for it. */
+  export interface Fault extends Error {
+    tag: "invalid-input" | "not-permitted" | "limit-exceeded" | "cancelled" | "deadline-exceeded" | "unavailable" | "other" | "rejected";
+  }
+
+  /** What a plugin can ask for while it is called. */
+  export interface Host {
+    /** The same in every call of one request. */
+    readonly requestId: string;
+    /** Belongs to the request: the same request has the same. */
+    readonly seed: number;
+    /** As the admin left them. */
+    readonly settings: Record<string, any>;
+    /** Numbers from 0 up to 1 from the request's seed, so that the same request gives the same picture. */
+    random(): () => number;
+    log(text: string, level?: Level): void;
+    /** Whether anyone still waits; a long call should look now and then. */
+    cancelled(): boolean;
+    /** To be thrown: an argument is wrong; the client's request ends with the sentence. */
+    invalidInput(sentence: string): Fault;
+    /** To be thrown by `before`: the request ends here, and the client reads the sentence. */
+    rejected(sentence: string): Fault;
+    newPicture(width: number, height: number, format?: Format): Picture;
+    /** Paths in a granted folder; the manifest's `wants` names it. */
+    listFiles(folder: string): string[];
+    readFile(folder: string, path: string): Uint8Array;
+    /** Begins a drawing; for scripts. */
+    generate(params: Params, initImages?: Picture[], mask?: Picture | null): Job;
+    /** For scripts. */
+    upscale(picture: Picture, upscaler: string, factor: number): Picture;
+  }
+}

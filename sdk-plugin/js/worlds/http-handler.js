@@ -1,0 +1,25 @@
+// Joins plugin.js to the world http-handler: `handle(request, host)` answers `{ status, headers, body }`, where a body is
+// text, bytes, or anything else, which goes out as JSON.
+import call from "gesso:plugin/call@0.1.0";
+import * as plugin from "../plugin.js";
+import { Host, answered, consoleOn } from "./host.js";
+import { bytesOf, textOf } from "./utf8.js";
+
+globalThis.console = consoleOn(call);
+
+export function handle({ method, path, headers, body }) {
+  return answered(call, () => {
+    const [place, query = ""] = path.split(/\?(.*)/s);
+    const asked = { method, path: place, query, headers: Object.fromEntries(headers), body, text: () => textOf(body) };
+    const answer = plugin.handle(asked, new Host({ call }));
+    const [type, bytes] = encoded(answer.body);
+    const fields = Object.entries({ "content-type": type, ...answer.headers });
+    return { status: answer.status ?? 200, headers: fields, body: bytes };
+  });
+}
+
+function encoded(body) {
+  if (body instanceof Uint8Array) return ["application/octet-stream", body];
+  if (typeof body === "string") return ["text/plain; charset=utf-8", bytesOf(body)];
+  return ["application/json", bytesOf(JSON.stringify(body ?? null))];
+}

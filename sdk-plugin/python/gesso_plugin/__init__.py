@@ -1,0 +1,147 @@
+"""The words between a plugin in Python and its host. A plugin is a module `plugin.py` with functions; the last argument
+of each is the `Host`, so that a test can pass `gesso_plugin.fake.Host` instead.
+"""
+
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any, Literal, Protocol, Sequence
+
+Format = Literal["gray8", "rgb8", "rgba8"]
+Level = Literal["debug", "info", "warn", "error"]
+
+
+class Fault(Exception):
+    """Why a call cannot be done. Whatever a plugin raises fails its call; these say why in the contract's words."""
+
+
+class InvalidInput(Fault):
+    """An argument is wrong; the client's request ends with the sentence."""
+
+
+class NotPermitted(Fault):
+    """The admin has not granted it."""
+
+
+class LimitExceeded(Fault):
+    """A budget is spent."""
+
+
+class Cancelled(Fault):
+    """Nobody waits for the result any more."""
+
+
+class DeadlineExceeded(Fault):
+    """The time for this call is over."""
+
+
+class Unavailable(Fault):
+    """What the call needs is not there now."""
+
+
+class Rejected(Exception):
+    """Raised by `before`: the request ends here, and the client reads the sentence."""
+
+
+class Picture(Protocol):
+    """A picture that the host holds: 8 bits a channel, interleaved, top row first. Rows are copied where they are read and
+    written."""
+
+    @property
+    def width(self) -> int: ...
+    @property
+    def height(self) -> int: ...
+    @property
+    def format(self) -> Format: ...
+    def read_rows(self, first: int, count: int) -> bytes: ...
+    def write_rows(self, first: int, rows: bytes) -> None: ...
+    def resize(self, width: int, height: int) -> "Picture":
+        """A new picture of that size, by Lanczos."""
+
+    def convert(self, to: Format) -> "Picture":
+        """A new picture in that format."""
+
+
+@dataclass
+class Drawn:
+    """What came of a drawing: the pictures, an infotext for each, and the web UI's `info`."""
+
+    images: list[Picture]
+    infotexts: list[str]
+    info: dict[str, Any]
+
+
+class Job(Protocol):
+    """A drawing under way. Several may be under way at a time; they share the device's steps."""
+
+    def progress(self) -> float:
+        """The share that is done, 0 to 1."""
+
+    def cancel(self) -> None: ...
+    def finish(self) -> Drawn:
+        """Waits for it."""
+
+
+class Host(Protocol):
+    """What a plugin can ask for while it is called."""
+
+    @property
+    def request_id(self) -> str:
+        """The same in every call of one request."""
+
+    @property
+    def seed(self) -> int:
+        """Belongs to the request: the same request has the same."""
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """As the admin left them."""
+
+    def random(self) -> Random:
+        """Numbers from the request's seed, so that the same request gives the same picture."""
+
+    def log(self, text: str, level: Level = "info") -> None: ...
+    def cancelled(self) -> bool:
+        """Whether anyone still waits; a long call should look now and then."""
+
+    def new_picture(self, width: int, height: int, format: Format = "rgb8") -> Picture: ...
+    def list_files(self, folder: str) -> list[str]:
+        """Paths in a granted folder; the manifest's `wants` names it."""
+
+    def read_file(self, folder: str, path: str) -> bytes: ...
+    def generate(
+        self, params: dict[str, Any], init_images: Sequence[Picture] = (), mask: Picture | None = None
+    ) -> Job:
+        """Begins a drawing; for scripts."""
+
+    def upscale(self, picture: Picture, upscaler: str, factor: float) -> Picture:
+        """For scripts."""
+
+
+@dataclass
+class Made:
+    """A picture that a script made. Grids and the like stand before what was drawn."""
+
+    picture: Picture
+    infotext: str = ""
+    grid: bool = False
+
+
+@dataclass
+class Request:
+    """A request to an HTTP API. Header names are in lower case; the prefix `/ext/<id>` is cut off the path."""
+
+    method: str
+    path: str
+    query: str = ""
+    headers: dict[str, str] = field(default_factory=dict)
+    body: bytes = b""
+
+
+@dataclass
+class Response:
+    """An answer; a body of text goes out as UTF-8."""
+
+    status: int = 200
+    body: bytes | str = b""
+    content_type: str = "application/json"
+    headers: dict[str, str] = field(default_factory=dict)

@@ -1,0 +1,170 @@
+"""The real host, on what componentize-py makes of the contract. Only inside of a component is there a `wit_world`."""
+
+import io
+import json
+import sys
+import traceback
+from random import Random
+from typing import Any, Callable, Sequence
+
+import gesso_plugin as words
+from componentize_py_types import Err
+from wit_world.imports import call
+
+try:  # The worlds differ in what they import.
+    from wit_world.imports import images
+except ImportError:
+    images = None
+try:
+    from wit_world.imports import folders
+except ImportError:
+    folders = None
+try:
+    from wit_world.imports import inference
+except ImportError:
+    inference = None
+try:
+    from wit_world.imports import types
+except ImportError:
+    from wit_world.imports import gesso_plugin_types as types
+
+_FAULTS = [
+    (words.InvalidInput, types.Fault_InvalidInput),
+    (words.NotPermitted, types.Fault_NotPermitted),
+    (words.LimitExceeded, types.Fault_LimitExceeded),
+    (words.Unavailable, types.Fault_Unavailable),
+]
+_SILENT_FAULTS = [
+    (words.Cancelled, types.Fault_Cancelled),
+    (words.DeadlineExceeded, types.Fault_DeadlineExceeded),
+]
+
+
+def _asked(function: Callable, *arguments):
+    """What the host answers, with its faults as exceptions."""
+    try:
+        return function(*arguments)
+    except Err as error:
+        for exception, fault in _FAULTS + _SILENT_FAULTS:
+            if isinstance(error.value, fault):
+                raise exception(getattr(error.value, "value", "")) from None
+        raise words.Fault(error.value.value) from None
+
+
+def answered(function: Callable, *arguments):
+    """What the plugin answers, with its exceptions as faults. A surprise goes into the log as a whole."""
+    try:
+        return function(*arguments)
+    except words.Fault as fault:
+        for exception, wire in _FAULTS:
+            if isinstance(fault, exception):
+                raise Err(wire(str(fault))) from None
+        for exception, wire in _SILENT_FAULTS:
+            if isinstance(fault, exception):
+                raise Err(wire()) from None
+        raise Err(types.Fault_Other(str(fault))) from None
+    except Exception as surprise:
+        for line in traceback.format_exc().splitlines():
+            call.log(call.Level.ERROR, line)
+        raise Err(types.Fault_Other(f"{type(surprise).__name__}: {surprise}")) from None
+
+
+class _Log(io.TextIOBase):
+    """Where `print` ends: the plugin's own log, line by line."""
+
+    def __init__(self, level):
+        self._level, self._line = level, ""
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, text: str) -> int:
+        *lines, self._line = (self._line + text).split("\n")
+        for line in lines:
+            call.log(self._level, line)
+        return len(text)
+
+
+sys.stdout, sys.stderr = _Log(call.Level.INFO), _Log(call.Level.WARN)
+
+
+class Picture:
+    def __init__(self, image):
+        self.image = image
+        desc = image.desc()
+        self.width, self.height = desc.width, desc.height
+        self.format = desc.format.name.lower()
+
+    def read_rows(self, first: int, count: int) -> bytes:
+        return _asked(self.image.read_rows, first, count)
+
+    def write_rows(self, first: int, rows: bytes) -> None:
+        _asked(self.image.write_rows, first, bytes(rows))
+
+    def resize(self, width: int, height: int) -> "Picture":
+        return Picture(_asked(self.image.resize, width, height))
+
+    def convert(self, to: str) -> "Picture":
+        return Picture(_asked(self.image.convert, types.PixelFormat[to.upper()]))
+
+
+class Job:
+    def __init__(self, job):
+        self._job = job
+
+    def progress(self) -> float:
+        return self._job.progress()
+
+    def cancel(self) -> None:
+        self._job.cancel()
+
+    def finish(self) -> words.Drawn:
+        drawn = _asked(inference.finish, self._job)
+        pictures = [Picture(image) for image in drawn.images]
+        return words.Drawn(pictures, drawn.infotexts, json.loads(drawn.info))
+
+
+class Host:
+    @property
+    def request_id(self) -> str:
+        return call.request_id()
+
+    @property
+    def seed(self) -> int:
+        return call.seed()
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        return json.loads(call.settings())
+
+    def random(self) -> Random:
+        return Random(self.seed)
+
+    def log(self, text: str, level: str = "info") -> None:
+        call.log(call.Level[level.upper()], text)
+
+    def cancelled(self) -> bool:
+        return call.cancelled()
+
+    def new_picture(self, width: int, height: int, format: str = "rgb8") -> Picture:
+        desc = types.ImageDesc(width, height, types.PixelFormat[format.upper()])
+        return Picture(_asked(images.Image.allocate, desc))
+
+    def list_files(self, folder: str) -> list[str]:
+        return _asked(_granted().list, folder)
+
+    def read_file(self, folder: str, path: str) -> bytes:
+        return _asked(_granted().read, folder, path)
+
+    def generate(self, params: dict[str, Any], init_images: Sequence[Picture] = (), mask: Picture | None = None) -> Job:
+        lent = [picture.image for picture in init_images]
+        return Job(_asked(inference.generate, json.dumps(params), lent, mask and mask.image))
+
+    def upscale(self, picture: Picture, upscaler: str, factor: float) -> Picture:
+        return Picture(_asked(inference.upscale, picture.image, upscaler, factor))
+
+
+def _granted():
+    if folders is None:
+        raise words.NotPermitted('the manifest wants no folder: add "wants": {"folders": ["name"]}')
+    return folders

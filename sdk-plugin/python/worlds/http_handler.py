@@ -1,0 +1,19 @@
+"""Joins `plugin.py` to the world http-handler: `handle(request, host)` answers a `Response`. Bodies are whole."""
+
+import plugin
+import wit_world
+from gesso_plugin import Request
+from gesso_plugin.host import Host, answered
+
+
+class WitWorld:
+    def handle(self, request: wit_world.Request) -> wit_world.Response:
+        def work():
+            path, _, query = request.path.partition("?")
+            asked = Request(request.method, path, query, dict(request.headers), request.body)
+            answer = plugin.handle(asked, Host())
+            body = answer.body.encode() if isinstance(answer.body, str) else answer.body
+            headers = {"content-type": answer.content_type} | answer.headers
+            return wit_world.Response(answer.status, list(headers.items()), body)
+
+        return answered(work)
