@@ -1,5 +1,5 @@
 //! The HTTP surface against the real binary, the real checkpoint and no plugins but
-//! those that make ControlNet's maps. Files mirror the dialects.
+//! those that make ControlNet's maps and fetch pictures. Files mirror the dialects.
 
 mod bad_input;
 mod controlnet;
@@ -7,6 +7,7 @@ mod deterministic;
 mod drawing;
 mod extras;
 mod faces;
+mod inputs;
 mod operators;
 mod redraw;
 mod scripts;

@@ -56,3 +56,27 @@ pub mod script {
         },
     });
 }
+
+pub mod input_fetcher {
+    wit_bindgen::generate!({
+        path: ["../wit/gesso-plugin-0.1.0", "../wit/gesso-plugin-0.2.0"],
+        world: "gesso:plugin/input-fetcher@0.2.0",
+        generate_all,
+        pub_export_macro: true,
+        export_macro_name: "export_input_fetcher",
+        with: {
+            "gesso:plugin/call@0.1.0": crate::bindings::request_hook::gesso::plugin::call,
+            "gesso:plugin/types@0.1.0": crate::bindings::request_hook::gesso::plugin::types,
+        },
+    });
+}
+
+/// For plugins of any world.
+pub mod outgoing {
+    wit_bindgen::generate!({
+        path: "../wit/gesso-plugin-0.1.0",
+        inline: "package sdk:outgoing; world outgoing { import wasi:http/outgoing-handler@0.2.12; }",
+        world: "sdk:outgoing/outgoing",
+        generate_all,
+    });
+}

@@ -1,7 +1,6 @@
 //! The admin's side: the key, upload, swap, roll-back, the watched folder, refusals.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use serde_json::Value;
 

@@ -82,6 +82,7 @@ pub(crate) async fn annotate(
             }
         })
     };
-    let answer = runner.run_annotator(&entry.shared, loaded, context, work).await?;
+    let answer =
+        runner.run(&entry.shared, loaded, ("annotate", &runner.budgets().annotator), context, work).await?;
     answer.map_err(AnnotateError::Refused)
 }

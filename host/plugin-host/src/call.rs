@@ -5,7 +5,7 @@ use crate::error::{FailureKind, HookError};
 use crate::interfaces::{CallLog, CallState};
 use crate::limits::{CpuSpent, Metered, Spent};
 use crate::load::Loaded;
-use crate::settings::{Budget, CallContext};
+use crate::settings::{Budget, Budgets, CallContext};
 use crate::table::Shared;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -52,9 +52,7 @@ pub(crate) struct Runner {
     engine: Engine,
     /// The plugins' own runtime: a guest that spins between epochs delays other guests, never the server's I/O.
     threads: Handle,
-    budget: Budget,
-    script_budget: Budget,
-    annotator_budget: Budget,
+    budgets: Budgets,
     slots: Arc<Semaphore>,
     /// Scripts at one time. They wait for drawings most of the time, and drawings may need slots: of their own, so that they
     /// never hold what they wait for.
@@ -64,26 +62,19 @@ pub(crate) struct Runner {
 }
 
 impl Runner {
-    pub(crate) fn new(
-        engine: Engine,
-        threads: Handle,
-        [budget, script_budget, annotator_budget]: [Budget; 3],
-        slots: usize,
-    ) -> Self {
+    pub(crate) fn new(engine: Engine, threads: Handle, budgets: Budgets, slots: usize) -> Self {
         Self {
             engine,
             threads,
-            budget,
-            script_budget,
-            annotator_budget,
+            budgets,
             slots: Arc::new(Semaphore::new(slots)),
             script_slots: Arc::new(Semaphore::new(slots.div_ceil(2))),
             most_waiting: slots.saturating_mul(WAITING_PER_SLOT),
         }
     }
 
-    pub(crate) fn budget(&self) -> &Budget {
-        &self.budget
+    pub(crate) fn budgets(&self) -> &Budgets {
+        &self.budgets
     }
 
     /// Ends every call that waits for a slot and admits no further one.
@@ -92,7 +83,7 @@ impl Runner {
         self.script_slots.close();
     }
 
-    /// Runs `work` in a fresh store.
+    /// Runs `work` in a fresh store, under that budget of this runner's.
     ///
     /// # Errors
     /// `PluginFailed`, `Overloaded` or `Cancelled`.
@@ -100,12 +91,12 @@ impl Runner {
         &self,
         shared: &Arc<Shared>,
         loaded: &Loaded,
-        hook: &'static str,
+        (hook, budget): (&'static str, &Budget),
         context: &CallContext,
         work: impl FnOnce(Store<CallState>) -> Work<T> + Send + 'static,
     ) -> Result<T, HookError> {
         let permits = self.admit(shared, context).await?;
-        self.run_with(permits, shared, loaded, hook, context, work).await
+        self.run_in((permits, budget), shared, loaded, hook, context, work).await
     }
 
     /// Runs a script under its own budget, in a slot of its own kind. The pool has room for half as many beside the calls.
@@ -124,22 +115,7 @@ impl Runner {
             permit = self.script_slots.clone().acquire_owned() => permit.map_err(|_| HookError::Overloaded)?,
             () = cancelled(context) => return Err(HookError::Cancelled),
         };
-        self.run_in((permit, &self.script_budget), shared, loaded, "run", context, work).await
-    }
-
-    /// Runs an annotator under its own budget.
-    ///
-    /// # Errors
-    /// As [`Self::run`].
-    pub(crate) async fn run_annotator<T: Send + 'static>(
-        &self,
-        shared: &Arc<Shared>,
-        loaded: &Loaded,
-        context: &CallContext,
-        work: impl FnOnce(Store<CallState>) -> Work<T> + Send + 'static,
-    ) -> Result<T, HookError> {
-        let permits = self.admit(shared, context).await?;
-        self.run_in((permits, &self.annotator_budget), shared, loaded, "annotate", context, work).await
+        self.run_in((permit, &self.budgets.script), shared, loaded, "run", context, work).await
     }
 
     /// As [`Self::run`], for a caller that brings what must live as long as the guest. A probe brings nothing:
@@ -153,7 +129,7 @@ impl Runner {
         context: &CallContext,
         work: impl FnOnce(Store<CallState>) -> Work<T> + Send + 'static,
     ) -> Result<T, HookError> {
-        self.run_in((permits, &self.budget), shared, loaded, hook, context, work).await
+        self.run_in((permits, &self.budgets.hook), shared, loaded, hook, context, work).await
     }
 
     async fn run_in<P: Send + 'static, T: Send + 'static>(
@@ -207,7 +183,7 @@ impl Runner {
             biased;
             permits = permits => permits,
             () = cancelled(context) => Err(HookError::Cancelled),
-            () = tokio::time::sleep(self.budget.wall) => Err(HookError::Overloaded),
+            () = tokio::time::sleep(self.budgets.hook.wall) => Err(HookError::Overloaded),
         }
     }
 

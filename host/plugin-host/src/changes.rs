@@ -8,6 +8,7 @@ use crate::host::Inner;
 use crate::inspect::{Inspection, MAX_COMPONENT_BYTES};
 use crate::load::{self, LoadError, Loaded};
 use crate::manifest::is_id;
+use crate::outgoing::HostPattern;
 use crate::registry::{Policy, Registry, VersionRef};
 use crate::settings::Grants;
 use crate::table::{Entry, Shared};
@@ -128,8 +129,13 @@ impl Inner {
                 reason: format!("the folder `{name}` ({}) does not open: {error}", path.display()),
             })?;
         }
+        if let Some(problem) = grants.hosts.iter().find_map(|host| HostPattern::parse(host).err()) {
+            return Err(InstallError::Refused { id: Some(id.to_owned()), reason: problem });
+        }
         let before = self.table.load().get(id).map(|entry| entry.granted.clone()).unwrap_or_default();
-        let revokes = before.folders.iter().any(|(name, path)| grants.folders.get(name) != Some(path));
+        let revokes = before.folders.iter().any(|(name, path)| grants.folders.get(name) != Some(path))
+            || before.hosts.iter().any(|host| !grants.hosts.contains(host))
+            || (before.private_addresses && !grants.private_addresses);
         changes.registry.record_mut(id).grants = Some(grants);
         self.save(&changes)?;
         // What was taken away is gone before the new version is even compiled.

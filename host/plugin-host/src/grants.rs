@@ -40,6 +40,7 @@ const OFFERED: [&str; 23] = [
 ];
 const OFFERED_RANDOM: [&str; 2] = ["wasi:random/insecure", "wasi:random/insecure-seed"];
 const FOLDERS: &str = "gesso:plugin/folders";
+const OUTGOING: &str = "wasi:http/outgoing-handler";
 
 /// Why a component may not load.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -60,12 +61,13 @@ pub(crate) fn check(inspection: &Inspection, grants: &Grants) -> Result<(), Deni
         let package = interface.split('/').next().unwrap_or_default();
         if interface == FOLDERS {
             missing.extend(missing_folders(inspection, grants));
-        } else if interface == "wasi:http/outgoing-handler" || package == "wasi:sockets" {
+        } else if interface == OUTGOING {
+            missing.extend(missing_hosts(inspection, grants));
+        } else if package == "wasi:sockets" {
             grantable = false;
-            // All interfaces of wasi:sockets are one wish in the list.
+            // All its interfaces are one wish in the list.
             let wish = format!(
-                "the network ({}), which this version cannot grant",
-                if package == "wasi:sockets" { package } else { interface }
+                "sockets ({package}), which nothing grants; {OUTGOING} asks hosts that an admin grants"
             );
             if !missing.contains(&wish) {
                 missing.push(wish);
@@ -92,6 +94,16 @@ fn missing_folders(inspection: &Inspection, grants: &Grants) -> Vec<String> {
     }
     let without = wanted.iter().filter(|name| !grants.folders.contains_key(*name));
     without.map(|name| format!("folder `{name}` ({FOLDERS})")).collect()
+}
+
+/// Any host will do for the admin who knows better than the manifest.
+fn missing_hosts(inspection: &Inspection, grants: &Grants) -> Option<String> {
+    if !grants.hosts.is_empty() {
+        return None;
+    }
+    let wanted = &inspection.manifest.wants.hosts;
+    let hosts = if wanted.is_empty() { "any".to_owned() } else { wanted.join(" ") };
+    Some(format!("hosts `{hosts}` ({OUTGOING})"))
 }
 
 /// The offered version where `version` does not fit it. A guest built for a smaller patch or minor of WASI 0.2
@@ -147,9 +159,9 @@ mod tests {
         .unwrap_err();
         assert_eq!(
             error,
-            "it needs grants it does not have: folder `wildcards` (gesso:plugin/folders), the network \
-             (wasi:http/outgoing-handler), which this version cannot grant, the network (wasi:sockets), which this \
-             version cannot grant"
+            "it needs grants it does not have: folder `wildcards` (gesso:plugin/folders), hosts `any` \
+             (wasi:http/outgoing-handler), sockets (wasi:sockets), which nothing grants; wasi:http/outgoing-handler \
+             asks hosts that an admin grants"
         );
     }
 

@@ -90,7 +90,7 @@ async fn before_one(
     params: String,
 ) -> Result<Verdict, HookError> {
     let Some((loaded, pre)) = entry.hooks() else { return Ok(Verdict::Unchanged) };
-    let (pre, most) = (pre.clone(), runner.budget().return_bytes);
+    let (pre, most) = (pre.clone(), runner.budgets().hook.return_bytes);
     let work = move |mut store: Store<CallState>| -> crate::call::Work<Verdict> {
         Box::pin(async move {
             let guest = pre.instantiate_async(&mut store).await?;
@@ -105,7 +105,7 @@ async fn before_one(
             Ok::<_, Failure>(verdict)
         })
     };
-    runner.run(&entry.shared, loaded, "before", context, work).await
+    runner.run(&entry.shared, loaded, ("before", &runner.budgets().hook), context, work).await
 }
 
 async fn after_one(
@@ -142,7 +142,7 @@ async fn after_one(
                 .collect::<Result<_, Failure>>()
         })
     };
-    runner.run(&entry.shared, loaded, "after", context, work).await
+    runner.run(&entry.shared, loaded, ("after", &runner.budgets().hook), context, work).await
 }
 
 fn check_replacement(json: &str, most: usize) -> Result<(), Failure> {

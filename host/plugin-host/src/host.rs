@@ -6,14 +6,16 @@ use crate::call::Runner;
 use crate::changes::Changes;
 use crate::compile::{Compiler, private_folder};
 use crate::error::{HookError, InstallError, StartError};
+use crate::fetch::{self, FetchError};
 use crate::hooks::{self, Before};
 use crate::inference::Inference;
 use crate::load::Loader;
 use crate::log::LogLine;
 use crate::manifest::{Annotator, Script};
+use crate::outgoing::Network;
 use crate::registry::{Policy, Registry};
 use crate::script::{self, ScriptError, ScriptInput, ScriptOutput};
-use crate::settings::{Budget, CallContext, FolderSource, Grants, HostSettings};
+use crate::settings::{CallContext, FolderSource, Grants, HostSettings};
 use crate::status::PluginStatus;
 use crate::table::Table;
 use crate::{engine, http_extension, interfaces, watch};
@@ -69,7 +71,7 @@ impl PluginHost {
 
         let slots = settings.max_concurrent_calls.max(1);
         let wasm = |error: wasmtime::Error| StartError::Engine(format!("{error:#}"));
-        let all = [&settings.budget, &settings.script_budget, &settings.annotator_budget];
+        let all = settings.budgets.all();
         let memory_bytes = all.map(|budget| budget.memory_bytes).into_iter().max().unwrap_or_default();
         let engine = engine::for_running(slots, memory_bytes).map_err(wasm)?;
         engine::start_epochs(&engine).map_err(StartError::Threads)?;
@@ -84,11 +86,12 @@ impl PluginHost {
             .enable_all()
             .build()
             .map_err(StartError::Threads)?;
-        let runner = Runner::new(engine, threads.handle().clone(), all.map(Budget::clone), slots);
+        let runner = Runner::new(engine, threads.handle().clone(), settings.budgets.clone(), slots);
         // A quarter of the slots stays out of any one plugin's reach.
         let slots_per_plugin = (slots - slots.div_ceil(4)).max(1);
         let host = Self(Arc::new(Inner {
             loader: Loader {
+                network: Arc::new(Network::new()),
                 compiler,
                 linker,
                 folders,
@@ -167,6 +170,19 @@ impl PluginHost {
         annotation: Annotation,
     ) -> Result<Pixels, AnnotateError> {
         annotate::annotate(&self.0.table.load_full(), &self.0.runner, call, module, annotation).await
+    }
+
+    /// The file that a reference names, by the first active plugin that fetches its scheme.
+    ///
+    /// # Errors
+    /// `Refused` where the plugin finds the reference wrong, `NoFetcher` where there is none; else as for hooks.
+    pub async fn fetch(
+        &self,
+        call: &CallContext,
+        scheme: &str,
+        reference: &str,
+    ) -> Result<Vec<u8>, FetchError> {
+        fetch::fetch(&self.0.table.load_full(), &self.0.runner, call, scheme, reference).await
     }
 
     /// What the active plugins draw in place of the pipeline; of several scripts of one title the first plugin's counts.

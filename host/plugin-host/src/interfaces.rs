@@ -12,6 +12,7 @@ use crate::inference::Inference;
 use crate::limits::{Spent, SummingLimiter};
 use crate::load::Capabilities;
 use crate::log::{LogLevel, LogRing, tidy};
+use crate::outgoing::Outgoing;
 use crate::settings::{Budget, CallContext};
 use gesso_core::pixels::Pixels;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -47,6 +48,19 @@ pub(crate) mod http_handler {
     wasmtime::component::bindgen!({
         path: ["../../wit/gesso-plugin-0.1.0", "../../wit/gesso-plugin-0.2.0"],
         world: "gesso:plugin/http-handler@0.2.0",
+        imports: { default: trappable },
+        exports: { default: async },
+        with: {
+            "gesso:plugin/types@0.1.0": super::gesso::plugin::types,
+            "gesso:plugin/call@0.1.0": super::gesso::plugin::call,
+        },
+    });
+}
+
+pub(crate) mod input_fetcher {
+    wasmtime::component::bindgen!({
+        path: ["../../wit/gesso-plugin-0.1.0", "../../wit/gesso-plugin-0.2.0"],
+        world: "gesso:plugin/input-fetcher@0.2.0",
         imports: { default: trappable },
         exports: { default: async },
         with: {
@@ -164,7 +178,7 @@ pub(crate) struct CallState {
     table: ResourceTable,
     wasi: WasiCtx,
     http: WasiHttpCtx,
-    outgoing: NoOutgoing,
+    outgoing: Outgoing,
     pub(crate) limiter: SummingLimiter,
     budget: Budget,
     capabilities: Arc<Capabilities>,
@@ -200,7 +214,7 @@ impl CallState {
             table,
             wasi: wasi.build(),
             http,
-            outgoing: NoOutgoing,
+            outgoing: Outgoing::new(capabilities.hosts.clone()),
             limiter: SummingLimiter::new(budget, spent),
             budget: budget.clone(),
             capabilities,
@@ -240,6 +254,8 @@ pub(crate) fn link(linker: &mut Linker<CallState>) -> wasmtime::Result<()> {
         &(&options).into(),
         CallState::http,
     )?;
+    let outgoing = wasmtime_wasi_http::p2::bindings::http::outgoing_handler::add_to_linker::<_, WasiHttp>;
+    outgoing(linker, CallState::http)?;
     RequestHook::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
     script::gesso::plugin0_2_0::inference::add_to_linker::<_, HasSelf<_>>(linker, |state| state)
 }
@@ -257,21 +273,3 @@ impl WasiHttpView for CallState {
 }
 
 impl gesso::plugin::types::Host for CallState {}
-
-/// `wasi:http/outgoing-handler` is not linked; this answers should it ever be reached some other way.
-struct NoOutgoing;
-
-type WasiBody = http_body_util::combinators::UnsyncBoxBody<bytes::Bytes, wasmtime_wasi_http::Error>;
-type Done = Box<dyn Future<Output = Result<(), wasmtime_wasi_http::Error>> + Send>;
-
-impl wasmtime_wasi_http::WasiHttpHooks for NoOutgoing {
-    fn send_request(
-        &mut self,
-        _: http::Request<WasiBody>,
-        _: Option<wasmtime_wasi_http::RequestOptions>,
-        _: Done,
-    ) -> Box<dyn Future<Output = Result<(http::Response<WasiBody>, Done), wasmtime_wasi_http::Error>> + Send>
-    {
-        Box::new(async { Err(wasmtime_wasi_http::Error::HttpRequestDenied) })
-    }
-}

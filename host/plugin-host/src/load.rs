@@ -8,9 +8,11 @@ use crate::grants::{self, Denied};
 use crate::inspect::{self, Inspection};
 use crate::interfaces::annotator::AnnotatorPre;
 use crate::interfaces::http_handler::HttpHandlerPre;
+use crate::interfaces::input_fetcher::InputFetcherPre;
 use crate::interfaces::script::ScriptPre;
 use crate::interfaces::{CallState, RequestHookPre};
 use crate::manifest::Manifest;
+use crate::outgoing::{HostAccess, HostPattern, Network};
 use crate::registry::VersionRef;
 use crate::settings::{CallContext, FolderSource, GrantedFolder, Grants};
 use crate::signature::{self, TrustedKey};
@@ -24,6 +26,7 @@ use wasmtime_wasi_http::p2::bindings::ProxyPre;
 pub(crate) struct Capabilities {
     pub(crate) settings_json: String,
     pub(crate) folders: BTreeMap<String, Arc<dyn GrantedFolder>>,
+    pub(crate) hosts: Option<HostAccess>,
 }
 
 /// A version ready to be called. Calls hold the `Arc` they started with, so that a swap never touches them; the
@@ -43,6 +46,7 @@ pub(crate) struct Worlds {
     pub(crate) http: Option<Http>,
     pub(crate) annotator: Option<AnnotatorPre<CallState>>,
     pub(crate) script: Option<ScriptPre<CallState>>,
+    pub(crate) fetcher: Option<InputFetcherPre<CallState>>,
 }
 
 /// The two ways to be an HTTP API.
@@ -80,6 +84,7 @@ impl Worlds {
             http: wasi.or(plain),
             annotator: fill(manifest, "annotator", || AnnotatorPre::new(instance.clone()))?,
             script: fill(manifest, "script", || ScriptPre::new(instance.clone()))?,
+            fetcher: fill(manifest, "input-fetcher", || InputFetcherPre::new(instance.clone()))?,
         })
     }
 }
@@ -98,6 +103,7 @@ pub(crate) struct Loader {
     pub(crate) compiler: Compiler,
     pub(crate) linker: Linker<CallState>,
     pub(crate) folders: Arc<dyn FolderSource>,
+    pub(crate) network: Arc<Network>,
     pub(crate) slots_per_plugin: usize,
     /// Where there are any, only what they signed is loaded.
     pub(crate) trusted_keys: Vec<TrustedKey>,
@@ -143,6 +149,14 @@ impl Loader {
         Ok(loaded)
     }
 
+    fn hosts(&self, grants: &Grants) -> Result<Option<HostAccess>, LoadError> {
+        let hosts: Result<Arc<[_]>, _> = grants.hosts.iter().map(|host| HostPattern::parse(host)).collect();
+        let hosts = hosts.map_err(|problem| LoadError::NeedsGrants(format!("in its grants {problem}")))?;
+        let private_addresses = grants.private_addresses;
+        let access = HostAccess { network: self.network.clone(), hosts, private_addresses };
+        Ok((!access.hosts.is_empty()).then_some(access))
+    }
+
     fn capabilities(&self, grants: &Grants) -> Result<Capabilities, LoadError> {
         let mut folders = BTreeMap::new();
         for (name, path) in &grants.folders {
@@ -156,7 +170,7 @@ impl Loader {
         }
         let settings_json =
             if grants.settings.is_null() { "{}".to_owned() } else { grants.settings.to_string() };
-        Ok(Capabilities { settings_json, folders })
+        Ok(Capabilities { settings_json, folders, hosts: self.hosts(grants)? })
     }
 }
 

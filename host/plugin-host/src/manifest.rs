@@ -4,6 +4,8 @@
 mod annotators;
 mod scripts;
 
+use crate::outgoing::HostPattern;
+
 pub use self::annotators::{Annotator, Slider};
 pub use self::scripts::{Script, ScriptArgument};
 use serde::{Deserialize, Serialize};
@@ -15,12 +17,13 @@ pub(crate) const SECTION: &str = "gesso:manifest";
 /// A manifest is a page of text; more is a mistake or an attack.
 const MAX_BYTES: usize = 64 << 10;
 /// Each with the version that brought it.
-const WORLDS: [(&str, &str); 5] = [
+const WORLDS: [(&str, &str); 6] = [
     ("request-hook", "0.1.0"),
     ("http-extension", "0.1.0"),
     ("http-handler", "0.2.0"),
     ("annotator", "0.2.0"),
     ("script", "0.2.0"),
+    ("input-fetcher", "0.2.0"),
 ];
 const HOOKS: [&str; 2] = ["before", "after"];
 
@@ -38,6 +41,8 @@ pub struct Manifest {
     pub annotators: Vec<Annotator>,
     /// What a plugin of the world `script` draws.
     pub scripts: Vec<Script>,
+    /// Schemes of the references that a plugin of the world `input-fetcher` brings pictures for.
+    pub fetches: Vec<String>,
     pub title: Option<String>,
     pub description: Option<String>,
     pub licence: Option<String>,
@@ -50,6 +55,9 @@ pub struct Manifest {
 pub struct Wants {
     #[serde(default)]
     pub folders: Vec<String>,
+    /// As an admin would grant them: `https://pictures.example`.
+    #[serde(default)]
+    pub hosts: Vec<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -109,12 +117,26 @@ impl Manifest {
         if worlds.iter().any(|world| world == "script") == scripts.is_empty() {
             return wrong("scripts", "goes with the world script, which has at least one".into());
         }
+        let fetches = names(&fields, "fetches", None)?.unwrap_or_default();
+        if worlds.iter().any(|world| world == "input-fetcher") == fetches.is_empty() {
+            return wrong("fetches", "goes with the world input-fetcher, which has at least one".into());
+        }
+        if let Some(scheme) = fetches.iter().find(|scheme| !is_scheme(scheme)) {
+            return wrong(
+                "fetches",
+                format!("holds {scheme:?}; a scheme such as \"https\" has a-z, 0-9, + and -"),
+            );
+        }
         let hooks =
             names(&fields, "hooks", Some(&HOOKS))?.unwrap_or_else(|| HOOKS.map(str::to_owned).to_vec());
         let wants = match fields.get("wants") {
             None | Some(Value::Null) => Wants::default(),
             Some(Value::Object(wants)) => {
-                Wants { folders: names(wants, "folders", None)?.unwrap_or_default() }
+                let hosts = names(wants, "hosts", None)?.unwrap_or_default();
+                if let Some(problem) = hosts.iter().find_map(|host| HostPattern::parse(host).err()) {
+                    return wrong("wants", format!("has a wrong host: {problem}"));
+                }
+                Wants { folders: names(wants, "folders", None)?.unwrap_or_default(), hosts }
             }
             Some(_) => {
                 return wrong("wants", "is not an object such as {\"folders\": [\"wildcards\"]}".into());
@@ -129,6 +151,7 @@ impl Manifest {
             wants,
             annotators,
             scripts,
+            fetches,
             title: optional(&fields, "title")?,
             description: optional(&fields, "description")?,
             licence: optional(&fields, "licence")?,
@@ -155,6 +178,14 @@ impl Manifest {
 pub(crate) fn is_id(id: &str) -> bool {
     (1..=64).contains(&id.len())
         && id.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+}
+
+/// Of a reference (RFC 3986, lower case). `data` is read by the server itself, and one letter is a drive of Windows.
+fn is_scheme(scheme: &str) -> bool {
+    scheme.len() >= 2
+        && scheme != "data"
+        && scheme.starts_with(|first: char| first.is_ascii_lowercase())
+        && scheme.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"+-".contains(&b))
 }
 
 fn is_version(version: &str) -> bool {
@@ -233,7 +264,7 @@ mod tests {
     fn reads_a_full_manifest_and_ignores_unknown_fields() {
         let manifest = parse(
             r#"{"id":"dynamic-prompts","version":"1.2.3","api":"0.1.0","worlds":["request-hook"],"hooks":["before"],
-                "wants":{"folders":["wildcards"],"hosts":["later"]},"licence":"Apache-2.0","colour":"blue"}"#,
+                "wants":{"folders":["wildcards"],"hosts":["*.later"],"more":[]},"licence":"Apache-2.0","colour":"blue"}"#,
         )
         .unwrap();
         assert_eq!(manifest.wants.folders, ["wildcards"]);
@@ -253,7 +284,7 @@ mod tests {
             (
                 "request-hook",
                 "model-hook",
-                "`worlds` holds \"model-hook\"; this host knows request-hook, http-extension, http-handler, annotator, script",
+                "`worlds` holds \"model-hook\"; this host knows request-hook, http-extension, http-handler, annotator, script, input-fetcher",
             ),
             (r#"["request-hook"]"#, "[]", "`worlds` is empty"),
             (r#"["request-hook"]"#, r#"["request-hook"],"wants":[]"#, "`wants` is not an object"),

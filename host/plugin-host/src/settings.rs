@@ -21,11 +21,7 @@ pub struct HostSettings {
     /// Command line of the compile worker; the host appends its own arguments. The command must end in
     /// [`crate::compile_worker::main`].
     pub compiler: Vec<OsString>,
-    pub budget: Budget,
-    /// Of a script, which waits for drawings and puts many pictures together.
-    pub script_budget: Budget,
-    /// Of an annotator, which looks at every pixel of a large picture.
-    pub annotator_budget: Budget,
+    pub budgets: Budgets,
     /// Guests that may run at one time, over all plugins. Memory is bounded by this times
     /// `memory_bytes + image_bytes` of the largest budget.
     pub max_concurrent_calls: usize,
@@ -74,9 +70,39 @@ impl Default for Budget {
     }
 }
 
+/// What a call may spend, by what it is for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Budgets {
+    /// Of hooks, HTTP APIs and the trial at load.
+    pub hook: Budget,
+    /// Of a script, which waits for drawings and puts many pictures together.
+    pub script: Budget,
+    /// Of an annotator, which looks at every pixel of a large picture.
+    pub annotator: Budget,
+    /// Of an input fetcher, which waits for others and holds what they send.
+    pub fetcher: Budget,
+}
+
+impl Default for Budgets {
+    fn default() -> Self {
+        Self {
+            hook: Budget::default(),
+            script: Budget::of_a_script(),
+            annotator: Budget::of_an_annotator(),
+            fetcher: Budget { wall: Duration::from_secs(30), memory_bytes: 160 << 20, ..Budget::default() },
+        }
+    }
+}
+
+impl Budgets {
+    pub(crate) fn all(&self) -> [&Budget; 4] {
+        [&self.hook, &self.script, &self.annotator, &self.fetcher]
+    }
+}
+
 impl Budget {
     /// What a script may spend by default: time to draw hundreds of pictures, and room to put them together.
-    pub fn of_a_script() -> Self {
+    fn of_a_script() -> Self {
         Self {
             cpu: Duration::from_secs(60),
             wall: Duration::from_secs(6 * 3600),
@@ -87,7 +113,7 @@ impl Budget {
     }
 
     /// What an annotator may spend by default: room and time for a map of 2048 pixels on the short side.
-    pub fn of_an_annotator() -> Self {
+    fn of_an_annotator() -> Self {
         Self {
             cpu: Duration::from_secs(20),
             wall: Duration::from_secs(30),
@@ -103,6 +129,10 @@ impl Budget {
 pub struct Grants {
     /// Name the guest uses → folder on the host, read only.
     pub folders: BTreeMap<String, PathBuf>,
+    /// Hosts it may send requests to: `https://pictures.example`, `*.example:8443`, `http://127.0.0.1:9000`.
+    pub hosts: Vec<String>,
+    /// Whether names among these hosts may stand for addresses of this machine and of private networks.
+    pub private_addresses: bool,
     /// The plugin's settings, handed to it as JSON; `null` reads as `{}` in the guest.
     pub settings: serde_json::Value,
 }

@@ -3,6 +3,7 @@
 
 use crate::error::HookError;
 use crate::interfaces::annotator::AnnotatorPre;
+use crate::interfaces::input_fetcher::InputFetcherPre;
 use crate::interfaces::script::ScriptPre;
 use crate::interfaces::{CallState, RequestHookPre};
 use crate::limits::Spent;
@@ -98,6 +99,11 @@ impl Entry {
     pub(crate) fn script(&self) -> Option<(&Loaded, &ScriptPre<CallState>)> {
         let loaded = self.serving()?;
         Some((loaded, loaded.worlds.script.as_ref()?))
+    }
+
+    pub(crate) fn fetcher(&self) -> Option<(&Loaded, &InputFetcherPre<CallState>)> {
+        let loaded = self.serving()?;
+        Some((loaded, loaded.worlds.fetcher.as_ref()?))
     }
 
     pub(crate) fn status(&self, position: usize) -> PluginStatus {

@@ -18,7 +18,7 @@ use crate::http::wire::styles::Styling;
 use crate::http::wire::{generate, img2img};
 use crate::pipeline::{self, Asked};
 use crate::running::RunningGuard;
-use crate::{png_file, scripts};
+use crate::{inputs, png_file, scripts};
 
 /// Pictures that one call of the `after` hooks is given: a script makes more than a call may hold.
 const AFTER_BYTES: usize = 32 << 20;
@@ -47,6 +47,9 @@ pub(crate) async fn draw(
         body = reread(kind, &before.params, &body, &pictures)?;
     }
     body.extend(pictures.into_iter().map(|(name, value)| (name.to_owned(), value)));
+    // What the client said is what it is told again, not the files that it named.
+    let said = inputs::has_references(&mut body).then(|| body.clone());
+    inputs::bring(app, &call, &lease.task.owner, &mut body).await?;
     let request = generate::to_request(kind, &body, &app.defaults, &app.limits).map_err(AppError::Invalid)?;
     let asked = Asked { call: &call, body: &body, request: &request, priority: lease.task.priority, cancel };
     let began = Instant::now();
@@ -74,7 +77,7 @@ pub(crate) async fn draw(
     }
     let seconds = drawn.seconds.unwrap_or_else(|| began.elapsed().as_secs_f64());
     let warnings: Vec<&String> = styling.warnings.iter().chain(&drawn.warnings).collect();
-    let mut parameters = body.clone();
+    let mut parameters = said.unwrap_or_else(|| body.clone());
     if parameters.get("include_init_images") != Some(&Value::Bool(true)) {
         for name in img2img::PICTURES {
             if let Some(picture) = parameters.get_mut(name) {

@@ -17,6 +17,7 @@ mod extras;
 mod faces;
 mod generate;
 mod http;
+mod inputs;
 mod picture_texts;
 mod pipeline;
 mod png_file;

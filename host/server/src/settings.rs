@@ -104,6 +104,10 @@ pub(crate) struct BudgetSettings {
 pub(crate) struct GrantSettings {
     /// Name the plugin uses -> folder it may read.
     pub(crate) folders: BTreeMap<String, PathBuf>,
+    /// Hosts it may send requests to: `https://pictures.example`, `*.example:8443`, `http://127.0.0.1:9000`.
+    pub(crate) hosts: Vec<String>,
+    /// Whether names among these hosts may stand for addresses of this machine and of private networks.
+    pub(crate) private_addresses: bool,
     /// The plugin's own settings.
     pub(crate) settings: serde_json::Map<String, serde_json::Value>,
 }

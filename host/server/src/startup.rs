@@ -10,7 +10,9 @@ use gesso_core::limits::Limits;
 use gesso_core::request::NoiseSource;
 use gesso_engine::clock::MonotonicClock;
 use gesso_engine::{Engine, EngineHandle, EngineSettings};
-use gesso_plugin_host::{Budget, FolderSource, GrantedFolder, Grants, HostSettings, PluginHost, TrustedKey};
+use gesso_plugin_host::{
+    Budget, Budgets, FolderSource, GrantedFolder, Grants, HostSettings, PluginHost, TrustedKey,
+};
 use gesso_store::{
     Folder, FolderError, ObjectSettings, Objects, SledSettings, SledTasks, SystemClock, TaskStoreError,
 };
@@ -23,7 +25,7 @@ use crate::app::App;
 use crate::catalogue::Catalogue;
 use crate::http::wire::generate::Defaults;
 use crate::running::RunningTasks;
-use crate::settings::{ADMIN_KEY_CHARS_MIN, Settings, SettingsError};
+use crate::settings::{ADMIN_KEY_CHARS_MIN, GrantSettings, Settings, SettingsError};
 use crate::styles::SavedStyles;
 use crate::telemetry;
 
@@ -212,7 +214,7 @@ async fn admin_key(path: &Path) -> Result<String, StartupError> {
 
 async fn open_plugins(settings: &Settings) -> Result<PluginHost, StartupError> {
     let own = std::env::current_exe().context("the path of this binary is unknown")?;
-    let budget = Budget {
+    let hook = Budget {
         cpu: Duration::from_millis(settings.plugin_budget.cpu_ms),
         wall: Duration::from_millis(settings.plugin_budget.wall_ms),
         memory_bytes: settings.plugin_budget.memory_mib << 20,
@@ -220,16 +222,15 @@ async fn open_plugins(settings: &Settings) -> Result<PluginHost, StartupError> {
     };
     let grants = settings.grants.iter().map(|(id, grant)| {
         let settings = serde_json::Value::Object(grant.settings.clone());
-        (id.clone(), Grants { folders: grant.folders.clone(), settings })
+        let GrantSettings { folders, hosts, private_addresses, .. } = grant.clone();
+        (id.clone(), Grants { folders, hosts, private_addresses, settings })
     });
     let keys: Result<_, _> = settings.plugin_keys.iter().map(|key| TrustedKey::parse(key)).collect();
     let host = HostSettings {
         folder: settings.plugins.clone(),
         state: settings.data.join("plugins"),
         compiler: vec![own.into(), "compile-plugin".into()],
-        budget,
-        script_budget: Budget::of_a_script(),
-        annotator_budget: Budget::of_an_annotator(),
+        budgets: Budgets { hook, ..Budgets::default() },
         max_concurrent_calls: settings.plugin_budget.concurrent_calls,
         trusted_keys: keys.map_err(anyhow::Error::msg)?,
         grants: grants.collect(),

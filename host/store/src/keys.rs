@@ -125,6 +125,11 @@ impl ObjectKey {
         &self.0
     }
 
+    /// Whose picture it is, where it is one that a task made.
+    pub fn image_owner(&self) -> Option<&str> {
+        self.0.strip_prefix("images/")?.split('/').next()
+    }
+
     /// The last part: a file name fit for a download.
     pub fn file_name(&self) -> &str {
         self.0.rsplit('/').next().unwrap_or(&self.0)

@@ -64,8 +64,10 @@ def answered(function: Callable, *arguments):
                 raise Err(wire()) from None
         raise Err(types.Fault_Other(str(fault))) from None
     except Exception as surprise:
-        for line in traceback.format_exc().splitlines():
-            call.log(call.Level.ERROR, line)
+        # Not `format_exc`: it would read the sources, and there is no file system.
+        for frame, line in traceback.walk_tb(surprise.__traceback__):
+            place = frame.f_code
+            call.log(call.Level.ERROR, f"{place.co_filename}, line {line}, in {place.co_name}")
         raise Err(types.Fault_Other(f"{type(surprise).__name__}: {surprise}")) from None
 
 

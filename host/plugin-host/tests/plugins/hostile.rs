@@ -282,7 +282,7 @@ async fn a_giant_header_does_not_reach_the_client() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn cancelling_ends_a_sleeper_and_a_loop_at_once() {
-    let test = TestHost::with(|settings| settings.budget.cpu = Duration::from_secs(60)).await;
+    let test = TestHost::with(|settings| settings.budgets.hook.cpu = Duration::from_secs(60)).await;
     for case in ["sleep-forever", "cpu-loop"] {
         let id = test.host.install(guest(case)).await.unwrap().id;
         let context = CallContext::new("test", 7);

@@ -214,7 +214,7 @@ async fn an_http_extension_answers_and_never_sees_credentials() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hundred_swaps_under_load_lose_no_call() {
-    let test = TestHost::with(|settings| settings.budget.cpu = std::time::Duration::from_secs(5)).await;
+    let test = TestHost::with(|settings| settings.budgets.hook.cpu = std::time::Duration::from_secs(5)).await;
     test.host.install(guest("good-v1")).await.unwrap();
     test.host.install(guest("good-v2")).await.unwrap();
     let stop = Arc::new(AtomicBool::new(false));

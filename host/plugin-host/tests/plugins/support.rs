@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use gesso_plugin_host::{
-    Budget, CallContext, FolderSource, GrantedFolder, Grants, HookError, HostSettings, PluginHost,
+    Budget, Budgets, CallContext, FolderSource, GrantedFolder, Grants, HookError, HostSettings, PluginHost,
 };
 use std::collections::BTreeMap;
 use std::io;
@@ -26,20 +26,17 @@ impl TestHost {
     /// Starts with budgets small enough for a test and large enough for a busy machine.
     pub(crate) async fn with(change: impl FnOnce(&mut HostSettings)) -> Self {
         let home = tempfile::tempdir().unwrap();
+        let short =
+            Budget { cpu: Duration::from_millis(400), wall: Duration::from_secs(6), ..Budget::default() };
         let mut settings = HostSettings {
             folder: home.path().join("plugins"),
             state: home.path().join("state"),
             compiler: vec![env!("CARGO_BIN_EXE_gesso-plugin-compiler").into()],
-            budget: Budget {
-                cpu: Duration::from_millis(400),
-                wall: Duration::from_secs(6),
-                ..Budget::default()
-            },
-            script_budget: Budget { wall: Duration::from_secs(20), ..Budget::default() },
-            annotator_budget: Budget {
-                cpu: Duration::from_millis(400),
-                wall: Duration::from_secs(6),
-                ..Budget::default()
+            budgets: Budgets {
+                hook: short.clone(),
+                script: Budget { wall: Duration::from_secs(20), ..Budget::default() },
+                annotator: short.clone(),
+                fetcher: short,
             },
             max_concurrent_calls: 8,
             trusted_keys: Vec::new(),

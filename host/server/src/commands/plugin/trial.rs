@@ -8,8 +8,9 @@ use anyhow::{Context, bail, ensure};
 use bytes::Bytes;
 use gesso_core::pixels::{PixelFormat, Pixels};
 use gesso_plugin_host::{
-    AnnotateError, Annotation, Budget, CallContext, Drawn, Grants, HookError, HostSettings, Inference,
-    InferenceError, Job, Manifest, PluginHost, PluginState, ScriptError, ScriptInput, Upscaling,
+    AnnotateError, Annotation, Budgets, CallContext, Drawn, FailureKind, FetchError, Grants, HookError,
+    HostSettings, Inference, InferenceError, Job, Manifest, PluginHost, PluginState, ScriptError,
+    ScriptInput, Upscaling,
 };
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
@@ -68,14 +69,14 @@ fn settings(manifest: &Manifest, home: &Path) -> anyhow::Result<HostSettings> {
         std::fs::create_dir_all(&folder)?;
         grants.folders.insert(name.clone(), folder);
     }
+    // A name that nobody has: the component loads, and reaches no host.
+    grants.hosts = vec!["https://host.invalid".into()];
     let own = std::env::current_exe().context("this program does not know its own path")?;
     Ok(HostSettings {
         folder: home.join("plugins"),
         state: home.join("state"),
         compiler: vec![own.into(), "compile-plugin".into()],
-        budget: Budget::default(),
-        script_budget: Budget::of_a_script(),
-        annotator_budget: Budget::of_an_annotator(),
+        budgets: Budgets::default(),
         max_concurrent_calls: 4,
         trusted_keys: Vec::new(),
         grants: [(manifest.id.clone(), grants)].into(),
@@ -94,6 +95,7 @@ enum Call {
     Annotate { module: String, annotation: Annotation },
     Script { title: String, input: ScriptInput },
     Http { method: &'static str, path: &'static str },
+    Fetch { scheme: String },
 }
 
 /// What a request says, and odd ones: hardly anything, letters of every kind, and more than a plugin knows.
@@ -157,6 +159,9 @@ fn cases(manifest: &Manifest) -> Vec<Case> {
             }
         }
     }
+    for scheme in &manifest.fetches {
+        case(format!("fetch, {scheme}"), Call::Fetch { scheme: scheme.clone() });
+    }
     if fills("http-extension") || fills("http-handler") {
         for (method, path) in [("GET", "/"), ("POST", "/"), ("GET", "/no/such/place?x=%F0%9F%8F%94")] {
             case(format!("{method} {path}"), Call::Http { method, path });
@@ -194,6 +199,19 @@ impl Case {
                 match host.run_script(&context, title, input.clone(), Arc::new(MadeUp)).await {
                     Ok(output) => goldens.compare(&self.name, &output.images),
                     Err(ScriptError::Refused(reason)) => Ok(format!("refused: {reason}")),
+                    Err(error) => Err(error.into()),
+                }
+            }
+            Call::Fetch { scheme } => {
+                // Nothing is granted, so there is nothing to bring; what matters is that it says so.
+                match host.fetch(&context, scheme, &format!("{scheme}://pictures.invalid/a.png")).await {
+                    Ok(file) => Ok(format!("{} bytes", file.len())),
+                    Err(FetchError::Refused(reason)) => Ok(format!("refused: {reason}")),
+                    Err(FetchError::Hook(HookError::PluginFailed {
+                        reason: FailureKind::Fault,
+                        message,
+                        ..
+                    })) => Ok(format!("a fault: {message}")),
                     Err(error) => Err(error.into()),
                 }
             }

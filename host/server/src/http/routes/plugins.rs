@@ -27,6 +27,12 @@ pub(crate) struct GrantBody {
     #[serde(default)]
     #[schema(value_type = BTreeMap<String, String>)]
     folders: BTreeMap<String, PathBuf>,
+    /// Hosts it may send requests to: `https://pictures.example`, `*.example:8443`, `http://127.0.0.1:9000`.
+    #[serde(default)]
+    hosts: Vec<String>,
+    /// Whether names among these hosts may stand for addresses of the server's machine and of private networks.
+    #[serde(default)]
+    private_addresses: bool,
     /// The plugin's own settings.
     #[serde(default)]
     #[schema(value_type = Object)]
@@ -100,7 +106,8 @@ pub(crate) async fn grant(
 ) -> Result<Json<PluginStatus>, InstallFailure> {
     let body: GrantBody = serde_json::from_slice(&body)
         .map_err(|error| InstallFailure(AppError::invalid("body", format!("not a grant: {error}"))))?;
-    let grants = Grants { folders: body.folders, settings: Value::Object(body.settings) };
+    let GrantBody { folders, hosts, private_addresses, settings } = body;
+    let grants = Grants { folders, hosts, private_addresses, settings: Value::Object(settings) };
     Ok(Json(app.plugins.set_grants(&id, grants).await?))
 }
 

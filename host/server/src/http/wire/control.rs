@@ -10,7 +10,7 @@ use super::problems::Problems;
 
 /// The name under `alwayson_scripts`, in any case.
 pub(crate) const SCRIPT: &str = "controlnet";
-const FIELD: &str = "alwayson_scripts";
+pub(crate) const FIELD: &str = "alwayson_scripts";
 /// Units of one request.
 pub(crate) const UNITS_MAX: usize = 10;
 
@@ -55,6 +55,33 @@ pub(crate) fn units(body: &Map<String, Value>) -> Result<Vec<ControlInput>, Vec<
         problems.add(FIELD, message);
     }
     problems.into_result(units)
+}
+
+/// Fields of a unit that hold pictures.
+const PICTURES: [&str; 5] = ["image", "input_image", "mask", "mask_image", "effective_region_mask"];
+
+/// Every text of `alwayson_scripts` that stands for a picture of a unit, whether the unit acts or not.
+pub(crate) fn pictures(scripts: &mut Value) -> Vec<&mut String> {
+    let mut found = Vec::new();
+    let scripts = scripts.as_object_mut().into_iter().flatten();
+    for (_, script) in scripts.filter(|(name, _)| name.eq_ignore_ascii_case(SCRIPT)) {
+        for unit in script.get_mut("args").and_then(Value::as_array_mut).into_iter().flatten() {
+            let fields = unit.as_object_mut().into_iter().flatten();
+            let held = fields.filter(|(name, _)| PICTURES.contains(&name.as_str()));
+            held.for_each(|(_, value)| texts(value, &mut found));
+        }
+    }
+    found
+}
+
+/// A text, `{image, mask}`, or a list of either.
+fn texts<'a>(value: &'a mut Value, found: &mut Vec<&'a mut String>) {
+    match value {
+        Value::String(text) => found.push(text),
+        Value::Array(list) => list.iter_mut().for_each(|value| texts(value, found)),
+        Value::Object(fields) => fields.values_mut().for_each(|value| texts(value, found)),
+        _ => {}
+    }
 }
 
 /// Pairs of a unit in infotext and fields of a unit in a body.

@@ -1,0 +1,167 @@
+//! Pictures that a request names instead of carrying: what an earlier task of the same owner made, by its path, and whatever
+//! a plugin fetches. Each reference is replaced by the file as base64; decoding is for those who read it.
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use gesso_plugin_host::{CallContext, FetchError};
+use gesso_store::{ObjectKey, ObjectsError};
+use serde_json::{Map, Value};
+
+use crate::app::App;
+use crate::error::AppError;
+use crate::http::wire::control;
+
+/// Of one request.
+const REFERENCES_MAX: usize = 64;
+/// A longer text is no reference.
+const BYTES_MAX: usize = 4096;
+
+/// Whether a text can name a picture at all; base64 has neither `:` nor `.`.
+fn is_reference(text: &str) -> bool {
+    text.len() <= BYTES_MAX && (scheme(text).is_some() || ObjectKey::parse(text.trim()).is_ok())
+}
+
+/// The scheme, in lower case, of what is an address of a kind; the server reads `data:` itself.
+fn scheme(text: &str) -> Option<String> {
+    let (scheme, rest) = text.trim().split_once(':')?;
+    let letters = |byte: u8| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte);
+    let is_scheme =
+        scheme.len() >= 2 && scheme.as_bytes()[0].is_ascii_alphabetic() && scheme.bytes().all(letters);
+    let scheme = scheme.to_ascii_lowercase();
+    (is_scheme && !rest.is_empty() && scheme != "data").then_some(scheme)
+}
+
+/// Whether [`bring`] has anything to do.
+pub(crate) fn has_references(body: &mut Map<String, Value>) -> bool {
+    pictures(body).iter().any(|(_, text)| is_reference(text))
+}
+
+/// Brings every picture that the body names, one after the other.
+///
+/// # Errors
+/// A problem of the field for a reference that leads nowhere; else what the plugin host or the object store says.
+pub(crate) async fn bring(
+    app: &App,
+    call: &CallContext,
+    owner: &str,
+    body: &mut Map<String, Value>,
+) -> Result<(), AppError> {
+    let named: Vec<_> = pictures(body).into_iter().filter(|(_, text)| is_reference(text)).collect();
+    if named.len() > REFERENCES_MAX {
+        let message =
+            format!("the request names {} pictures; at most {REFERENCES_MAX} are fetched", named.len());
+        return Err(AppError::invalid(named[0].0, message));
+    }
+    for (field, text) in named {
+        let file = one(app, call, owner, field, text.trim()).await?;
+        *text = BASE64_STANDARD.encode(file);
+    }
+    Ok(())
+}
+
+/// Every text of the body that stands for a picture, with the field to blame.
+fn pictures(body: &mut Map<String, Value>) -> Vec<(&'static str, &mut String)> {
+    let mut found = Vec::new();
+    for (name, value) in body.iter_mut() {
+        match (name.as_str(), value) {
+            ("init_images", Value::Array(images)) => {
+                found.extend(images.iter_mut().filter_map(text).map(|text| ("init_images", text)));
+            }
+            ("mask", value) => found.extend(text(value).map(|text| ("mask", text))),
+            ("alwayson_scripts", scripts) => {
+                let texts = control::pictures(scripts);
+                found.extend(texts.into_iter().map(|text| (control::FIELD, text)));
+            }
+            _ => {}
+        }
+    }
+    found
+}
+
+fn text(value: &mut Value) -> Option<&mut String> {
+    match value {
+        Value::String(text) => Some(text),
+        _ => None,
+    }
+}
+
+async fn one(
+    app: &App,
+    call: &CallContext,
+    owner: &str,
+    field: &'static str,
+    reference: &str,
+) -> Result<Vec<u8>, AppError> {
+    let Some(scheme) = scheme(reference) else { return made_earlier(app, owner, field, reference).await };
+    app.plugins.fetch(call, &scheme, reference).await.map_err(|error| match error {
+        FetchError::Refused(reason) => AppError::invalid(field, format!("{field}: {reason}")),
+        FetchError::NoFetcher(_) => {
+            let message = format!(
+                "{field}: {reference:.200} is an address, and no active plugin fetches {scheme}: addresses; send the \
+                 picture as base64, or have an admin grant hosts to the plugin input-fetch"
+            );
+            AppError::invalid(field, message)
+        }
+        FetchError::Hook(error) => error.into(),
+    })
+}
+
+/// A picture by the path that a result named it with.
+async fn made_earlier(app: &App, owner: &str, field: &'static str, path: &str) -> Result<Vec<u8>, AppError> {
+    let nothing = || AppError::invalid(field, format!("{field}: there is no picture {path:.200}"));
+    let key = ObjectKey::parse(path).map_err(|_| nothing())?;
+    // Others' pictures are not told from those that are not there.
+    if key.image_owner() != Some(owner) {
+        return Err(nothing());
+    }
+    match app.objects.get(&key).await {
+        Ok(bytes) => Ok(bytes.to_vec()),
+        Err(ObjectsError::NotFound(_)) => Err(nothing()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn references_are_told_from_base64_and_data() {
+        for text in [
+            "https://a.example/x.png",
+            " HTTP://a",
+            "s3:bucket/key",
+            "images/default/abcdefghijklmnopqrstuv_1.png",
+        ] {
+            assert!(is_reference(text) || text.starts_with("images"), "{text}");
+        }
+        for text in [
+            "",
+            "iVBORw0KGgo=",
+            "data:image/png;base64,iVBORw0KGgo=",
+            "a:b",
+            ":x",
+            "https:",
+            "images/default",
+            "c:/x",
+        ] {
+            assert!(!is_reference(text), "{text}");
+        }
+        assert_eq!(scheme("HTTPS://a"), Some("https".into()));
+    }
+
+    #[test]
+    fn pictures_are_found_wherever_a_request_has_them() {
+        let mut body = json!({
+            "init_images": ["a", 1, "b"], "mask": "c", "prompt": "https://no.example",
+            "alwayson_scripts": {"ControlNet": {"args": [{"image": "d", "model": "x"}, {"input_image": {"image": "e", "mask": "f"}},
+                {"image": ["g", "h"], "mask_image": "i", "effective_region_mask": "j"}]}, "other": {"args": [{"image": "no"}]}},
+        });
+        let body = body.as_object_mut().unwrap();
+        let mut texts: Vec<_> = pictures(body).into_iter().map(|(_, text)| text.clone()).collect();
+        texts.sort();
+        assert_eq!(texts, ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j"]);
+    }
+}
