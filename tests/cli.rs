@@ -139,7 +139,16 @@ fn plugins_are_managed_from_the_terminal() {
     let (code, back, errors) = plugin(&["rollback", "good"]);
     assert_eq!(code, 0, "{errors}");
     assert_ne!(before.split_whitespace().nth(1), back.split_whitespace().nth(1), "{before} {back}");
+    let (code, off, errors) = plugin(&["configure", "good", "--enabled", "false"]);
+    assert!(code == 0 && off.contains("disabled"), "{off} {errors}");
+    let grants = bench.data.path().join("grants.json");
+    std::fs::write(&grants, "{\"hosts\": [\"pictures.example\"]}").unwrap();
+    assert_eq!(plugin(&["grant", "good", grants.to_str().unwrap()]).0, 0);
+    assert_eq!(plugin(&["logs", "good"]).0, 0);
     assert_eq!(plugin(&["remove", "good"]).0, 0);
+    let (_, history, _) = plugin(&["history", "good"]);
+    let told = ["active", "configured", "granted    host pictures.example", "removed"];
+    assert!(told.iter().all(|event| history.contains(event)), "{history}");
     let (code, _, errors) = plugin(&["remove", "good"]);
     assert_eq!(code, 1);
     assert!(errors.contains("no plugin named good"), "{errors}");

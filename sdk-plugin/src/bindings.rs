@@ -72,6 +72,7 @@ pub mod input_fetcher {
 }
 
 /// For plugins of any world.
+#[allow(unreachable_pub, reason = "the generator does not know who may see its module")]
 pub mod outgoing {
     wit_bindgen::generate!({
         path: "../wit/gesso-plugin-0.1.0",

@@ -91,7 +91,9 @@ fn fault(code: &ErrorCode) -> Fault {
         ErrorCode::DestinationIpProhibited => {
             Fault::NotPermitted("The host's address is in a private network.".into())
         }
-        ErrorCode::ConnectionLimitReached => Fault::LimitExceeded("The call has sent as many requests as it may.".into()),
+        ErrorCode::ConnectionLimitReached => {
+            Fault::LimitExceeded("The call has sent as many requests as it may.".into())
+        }
         ErrorCode::HttpResponseBodySize(_) | ErrorCode::HttpResponseHeaderSectionSize(_) => {
             Fault::LimitExceeded("The answer is too large.".into())
         }

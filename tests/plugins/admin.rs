@@ -30,6 +30,8 @@ fn every_plugin_route_needs_the_admin_key() {
         ("POST", "/plugins/x/rollback"),
         ("PUT", "/plugins/x/grants"),
         ("GET", "/plugins/x/logs"),
+        ("GET", "/plugins/x/history"),
+        ("PATCH", "/plugins/x"),
     ] {
         let url = format!("{}{path}", server.url);
         for key in ["", "Bearer ", "Bearer wrong"] {
@@ -137,4 +139,42 @@ fn swapping_under_load_fails_no_request() {
         drawing.join().unwrap()
     });
     assert!(drawn > 0);
+}
+
+#[test]
+fn a_plugin_is_switched_off_moved_and_looked_back_at() {
+    let bench = Bench::new();
+    let server = bench.start();
+    upload(&server, "good-v1");
+    let switched = |body: &str| server.admin("PATCH", "/plugins/good", body.as_bytes().to_vec());
+    assert_eq!(switched("{\"enabled\": false}").ok()["state"]["is"], "disabled");
+    let prompt = || {
+        let reply = server.post("/sdapi/v1/txt2img", &quick()).ok();
+        let info: Value = serde_json::from_str(reply["info"].as_str().unwrap()).unwrap();
+        info["prompt"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(prompt(), quick()["prompt"].as_str().unwrap());
+    assert_eq!(
+        switched("{\"enabled\": true, \"on_failure\": \"skip\", \"position\": 0}").ok()["on_failure"],
+        "skip"
+    );
+    assert_ne!(prompt(), quick()["prompt"].as_str().unwrap());
+    for wrong in ["{\"enable\": true}", "{\"on_failure\": \"ignore\"}", "[]"] {
+        let refused = switched(wrong);
+        assert_eq!(refused.status, 400, "{wrong}");
+        assert!(refused.json()["message"].as_str().unwrap().contains("not a plugin's switches"), "{wrong}");
+    }
+    assert_eq!(server.admin("PATCH", "/plugins/nobody", b"{}".to_vec()).status, 404);
+
+    let history = server.admin("GET", "/plugins/good/history", Vec::new()).ok();
+    let events: Vec<_> =
+        history.as_array().unwrap().iter().map(|event| event["event"].as_str().unwrap()).collect();
+    assert_eq!(events, ["active", "configured", "configured"]);
+    let metrics = String::from_utf8(server.get("/metrics").body).unwrap();
+    for line in [
+        "gesso_plugin_calls_total{plugin=\"good\"} 2",
+        "gesso_plugin_call_milliseconds{plugin=\"good\",quantile=\"0.95\"}",
+    ] {
+        assert!(metrics.contains(line), "{line} is not in\n{metrics}");
+    }
 }

@@ -152,9 +152,10 @@ impl Runner {
             let task = work(limited_store(&engine, state, account.clone(), cpu));
             Metered { task, spent: account }.await
         });
+        let began = Instant::now();
         let outcome = self.wait(task, context, budget).await;
         let result = outcome.map_err(|failure| self.name(shared, (hook, budget), failure, &spent, &log));
-        shared.count(&result, &spent);
+        shared.count(&result, &spent, began.elapsed());
         log.finish(None);
         result
     }

@@ -10,8 +10,10 @@ use crate::load::{self, LoadError, Loaded};
 use crate::manifest::is_id;
 use crate::outgoing::HostPattern;
 use crate::registry::{Policy, Registry, VersionRef};
+use crate::schema;
 use crate::settings::Grants;
 use crate::table::{Entry, Shared};
+use crate::trail::TrailEvent;
 use crate::watch::Watched;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -112,6 +114,7 @@ impl Inner {
         changes.registry.forget(id);
         self.save(&changes)?;
         self.table.store(Arc::new(self.table.load().without(id)));
+        self.trail.note(id, TrailEvent::Removed, None, None);
         if is_id(id) {
             let _ = std::fs::remove_dir_all(self.versions_of(id));
         }
@@ -132,12 +135,18 @@ impl Inner {
         if let Some(problem) = grants.hosts.iter().find_map(|host| HostPattern::parse(host).err()) {
             return Err(InstallError::Refused { id: Some(id.to_owned()), reason: problem });
         }
+        let schema = self.table.load().get(id).and_then(|entry| entry.manifest()?.settings_schema.clone());
+        if let Some(reason) = schema.and_then(|schema| schema::check(&schema, &grants.settings).err()) {
+            return Err(InstallError::Refused { id: Some(id.to_owned()), reason });
+        }
         let before = self.table.load().get(id).map(|entry| entry.granted.clone()).unwrap_or_default();
         let revokes = before.folders.iter().any(|(name, path)| grants.folders.get(name) != Some(path))
             || before.hosts.iter().any(|host| !grants.hosts.contains(host))
             || (before.private_addresses && !grants.private_addresses);
+        let detail = told(&grants);
         changes.registry.record_mut(id).grants = Some(grants);
         self.save(&changes)?;
+        self.trail.note(id, TrailEvent::Granted, None, Some(detail));
         // What was taken away is gone before the new version is even compiled.
         if revokes && let Some(mut entry) = self.table.load().get(id).cloned() {
             entry.active = None;
@@ -160,6 +169,7 @@ impl Inner {
             changes.registry.move_to(id, position);
         }
         self.save(&changes)?;
+        self.trail.note(id, TrailEvent::Configured, None, Some(format!("{policy:?}")));
         self.put(&changes, entry);
         Ok(())
     }
@@ -255,7 +265,8 @@ impl Inner {
         private_folder(&folder).map_err(|source| InstallError::Storage { path: folder.clone(), source })?;
         store(&folder.join(format!("{}.wasm", version.digest)), bytes)?;
         let record = changes.registry.record_mut(id);
-        if record.current.as_ref().is_none_or(|current| current.digest != version.digest) {
+        let is_new = record.current.as_ref().is_none_or(|current| current.digest != version.digest);
+        if is_new {
             record.previous = record.current.replace(version.clone());
         }
         let kept: Vec<String> = [&record.current, &record.previous]
@@ -270,6 +281,9 @@ impl Inner {
         entry.refused_manifest = None;
         self.put(changes, entry);
         prune(&folder, &kept);
+        if is_new {
+            self.trail.note(id, TrailEvent::Active, Some((&version.version, &version.digest)), None);
+        }
         tracing::info!(plugin = id, version = version.version, digest = version.digest, "a plugin is active");
         Ok(())
     }
@@ -277,6 +291,10 @@ impl Inner {
     fn refuse(&self, changes: &mut Changes, id: &str, bytes: &[u8], reason: &str, stand_in: StandIn) {
         changes.registry.record_mut(id);
         let mut entry = self.entry(changes, id);
+        // Said once, and not at every start again.
+        if entry.refused.as_deref() != Some(reason) {
+            self.trail.note(id, TrailEvent::Refused, None, Some(reason.to_owned()));
+        }
         if stand_in == StandIn::Kept {
             entry.active = None;
         }
@@ -349,6 +367,17 @@ impl Inner {
 
 fn store(path: &Path, bytes: &[u8]) -> Result<(), InstallError> {
     write_atomically(path, &[bytes]).map_err(|source| InstallError::Storage { path: path.to_owned(), source })
+}
+
+/// What was granted; of settings, which may hold secrets, their names.
+fn told(grants: &Grants) -> String {
+    let folders = grants.folders.iter().map(|(name, path)| format!("folder {name} at {}", path.display()));
+    let hosts = grants.hosts.iter().map(|host| format!("host {host}"));
+    let private = grants.private_addresses.then(|| "private addresses".to_owned());
+    let settings =
+        grants.settings.as_object().into_iter().flatten().map(|(name, _)| format!("setting {name}"));
+    let all: Vec<_> = folders.chain(hosts).chain(private).chain(settings).collect();
+    if all.is_empty() { "nothing".to_owned() } else { all.join(", ") }
 }
 
 /// Deletes kept versions that neither serve nor can be returned to.

@@ -18,6 +18,7 @@ use crate::script::{self, ScriptError, ScriptInput, ScriptOutput};
 use crate::settings::{CallContext, FolderSource, Grants, HostSettings};
 use crate::status::PluginStatus;
 use crate::table::Table;
+use crate::trail::{Trail, TrailLine};
 use crate::{engine, http_extension, interfaces, watch};
 use arc_swap::ArcSwap;
 use bytes::Bytes;
@@ -44,6 +45,7 @@ pub(crate) struct Inner {
     pub(crate) loader: Loader,
     pub(crate) runner: Runner,
     pub(crate) table: ArcSwap<Table>,
+    pub(crate) trail: Trail,
     pub(crate) changes: tokio::sync::Mutex<Changes>,
     /// Taken at the end: a runtime must not be dropped where it would block.
     threads: Mutex<Option<Runtime>>,
@@ -100,6 +102,7 @@ impl PluginHost {
             },
             runner,
             table: ArcSwap::default(),
+            trail: Trail::at(&settings.state),
             changes: tokio::sync::Mutex::new(Changes::new(registry)),
             threads: Mutex::new(Some(threads)),
             watcher: Mutex::new(None),
@@ -266,6 +269,11 @@ impl PluginHost {
     /// The newest lines of the plugin's log, oldest first.
     pub fn logs(&self, id: &str) -> Vec<LogLine> {
         self.0.table.load().get(id).map(|entry| entry.shared.log.snapshot()).unwrap_or_default()
+    }
+
+    /// What was done to the plugin and what came of it, oldest first; of removed ones too.
+    pub fn history(&self, id: &str) -> Vec<TrailLine> {
+        self.0.trail.of(id)
     }
 
     /// Looks at the folder now instead of at the next tick of the watch; files still being written wait for it.

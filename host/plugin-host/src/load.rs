@@ -14,6 +14,7 @@ use crate::interfaces::{CallState, RequestHookPre};
 use crate::manifest::Manifest;
 use crate::outgoing::{HostAccess, HostPattern, Network};
 use crate::registry::VersionRef;
+use crate::schema;
 use crate::settings::{CallContext, FolderSource, GrantedFolder, Grants};
 use crate::signature::{self, TrustedKey};
 use crate::table::Shared;
@@ -132,6 +133,9 @@ impl Loader {
             Denied::Missing { grantable: true, .. } => LoadError::NeedsGrants(denied.to_string()),
             _ => LoadError::Refused(denied.to_string()),
         })?;
+        if let Some(schema) = &inspection.manifest.settings_schema {
+            schema::check(schema, &grants.settings).map_err(LoadError::NeedsGrants)?;
+        }
         let capabilities = Arc::new(self.capabilities(grants)?);
         let digest = sha256_hex(bytes);
         let component = self.compiler.compile(bytes, &digest).await.map_err(|error| match error {

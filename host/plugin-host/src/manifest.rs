@@ -217,7 +217,10 @@ fn optional(fields: &Map<String, Value>, field: &'static str) -> Result<Option<S
 fn schema(fields: &Map<String, Value>, field: &'static str) -> Result<Option<Value>, ManifestError> {
     match fields.get(field) {
         None | Some(Value::Null) => Ok(None),
-        Some(value @ Value::Object(_)) => Ok(Some(value.clone())),
+        Some(value @ Value::Object(_)) => match crate::schema::problem(value) {
+            Some(problem) => wrong(field, problem),
+            None => Ok(Some(value.clone())),
+        },
         Some(_) => wrong(field, "is not a JSON schema object".into()),
     }
 }

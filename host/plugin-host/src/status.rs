@@ -37,6 +37,9 @@ pub struct PluginStatus {
     pub last_failure: Option<String>,
     /// Highest linear memory of one call, bytes.
     pub memory_peak_bytes: u64,
+    /// From start to end: what half of the newest calls, and 95 of 100, did not exceed, milliseconds.
+    pub wall_ms_p50: Option<f64>,
+    pub wall_ms_p95: Option<f64>,
     /// Processor time of all calls, milliseconds.
     pub cpu_ms: u64,
     /// What a roll-back returns to.

@@ -1,6 +1,7 @@
 //! The plugins as they stand: an immutable table, replaced whole by each change, and the counters that live longer
 //! than any version. Read by every call without a lock. Decides nothing.
 
+use crate::durations::Durations;
 use crate::error::HookError;
 use crate::interfaces::annotator::AnnotatorPre;
 use crate::interfaces::input_fetcher::InputFetcherPre;
@@ -15,6 +16,7 @@ use crate::settings::Grants;
 use crate::status::{PluginState, PluginStatus};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 use tokio::sync::Semaphore;
 
 /// What a plugin keeps over all its versions.
@@ -30,6 +32,7 @@ pub(crate) struct Shared {
     failures: AtomicU64,
     memory_peak: AtomicU64,
     cpu_nanos: AtomicU64,
+    durations: Durations,
     last_failure: Mutex<Option<String>>,
 }
 
@@ -44,11 +47,13 @@ impl Shared {
             failures: AtomicU64::new(0),
             memory_peak: AtomicU64::new(0),
             cpu_nanos: AtomicU64::new(0),
+            durations: Durations::default(),
             last_failure: Mutex::new(None),
         })
     }
 
-    pub(crate) fn count<T>(&self, result: &Result<T, HookError>, spent: &Spent) {
+    pub(crate) fn count<T>(&self, result: &Result<T, HookError>, spent: &Spent, took: Duration) {
+        self.durations.note(took);
         self.calls.fetch_add(1, Ordering::Relaxed);
         self.memory_peak.fetch_max(spent.memory_peak(), Ordering::Relaxed);
         self.cpu_nanos.fetch_add(spent.cpu().as_nanos() as u64, Ordering::Relaxed);
@@ -106,8 +111,13 @@ impl Entry {
         Some((loaded, loaded.worlds.fetcher.as_ref()?))
     }
 
+    /// Of the active build, or of the refused one where none is active.
+    pub(crate) fn manifest(&self) -> Option<&Manifest> {
+        self.active.as_ref().map(|loaded| &loaded.manifest).or(self.refused_manifest.as_ref())
+    }
+
     pub(crate) fn status(&self, position: usize) -> PluginStatus {
-        let manifest = self.active.as_ref().map(|loaded| &loaded.manifest).or(self.refused_manifest.as_ref());
+        let manifest = self.manifest();
         let state = match (&self.active, &self.refused) {
             (Some(_), _) if self.enabled => PluginState::Active,
             (Some(_), _) => PluginState::Disabled,
@@ -139,11 +149,17 @@ impl Entry {
             failures: self.shared.failures.load(Ordering::Relaxed),
             last_failure: self.shared.last_failure.lock().unwrap_or_else(PoisonError::into_inner).clone(),
             memory_peak_bytes: self.shared.memory_peak.load(Ordering::Relaxed),
+            wall_ms_p50: self.shared.durations.median_and_slow().map(|(median, _)| millis(median)),
+            wall_ms_p95: self.shared.durations.median_and_slow().map(|(_, slow)| millis(slow)),
             cpu_ms: self.shared.cpu_nanos.load(Ordering::Relaxed) / 1_000_000,
             previous: self.previous.clone(),
             refused_update: self.refused.clone().filter(|_| self.active.is_some()),
         }
     }
+}
+
+fn millis(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1000.0
 }
 
 /// All plugins in the order their hooks run.

@@ -42,7 +42,9 @@ fn follow(
             }
             _ if status.is_success() => return Ok(response.into_body()),
             _ if status.is_server_error() => {
-                return Err(Fault::Unavailable(format!("{reference:.200} answered with the status {status}")));
+                return Err(Fault::Unavailable(format!(
+                    "{reference:.200} answered with the status {status}"
+                )));
             }
             _ => return Err(wrong(&format!("answered with the status {status}"))),
         }
@@ -74,11 +76,16 @@ mod tests {
 
     #[test]
     fn what_is_wrong_is_a_sentence_with_the_reference() {
-        let said = |reference: &str, status: u16, location: Option<&str>| match follow(reference, |_| answer(status, location)) {
+        let said = |reference: &str, status: u16, location: Option<&str>| match follow(reference, |_| {
+            answer(status, location)
+        }) {
             Err(Fault::InvalidInput(text)) => text,
             other => format!("{other:?}"),
         };
-        assert_eq!(said("https://a.example/x", 404, None), "https://a.example/x answered with the status 404 Not Found");
+        assert_eq!(
+            said("https://a.example/x", 404, None),
+            "https://a.example/x answered with the status 404 Not Found"
+        );
         assert!(said("https://a.example/x", 302, Some("/x")).contains("more than 5 times"));
         assert!(said("https://", 200, None).contains("is no address"));
         let denied = follow("https://10.0.0.1/", |_| Err(Fault::NotPermitted("private".into())));

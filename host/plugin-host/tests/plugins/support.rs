@@ -97,6 +97,11 @@ pub(crate) fn plugin(name: &str) -> Vec<u8> {
     built("plugins", name)
 }
 
+/// One of `examples/plugins`.
+pub(crate) fn example(name: &str) -> Vec<u8> {
+    built("examples", name)
+}
+
 fn built(kind: &str, name: &str) -> Vec<u8> {
     let path = repository().join(".gesso").join(kind).join(format!("{name}.wasm"));
     std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}; run cargo xtask setup", path.display()))

@@ -72,6 +72,38 @@ fn administer(server: &Server, command: &AdminCommand) -> anyhow::Result<()> {
                 None,
             )?));
         }
+        AdminCommand::Configure { id, enabled, on_failure, position } => {
+            let said = [
+                ("enabled", enabled.map(Value::from)),
+                ("on_failure", on_failure.clone().map(Value::from)),
+                ("position", position.map(Value::from)),
+            ];
+            let body: serde_json::Map<_, _> =
+                said.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect();
+            let path = format!("/plugins/{}", checked(id)?);
+            let body = Value::Object(body).to_string().into_bytes();
+            telemetry::announce(&line(&server.call("PATCH", &path, Some(body))?));
+        }
+        AdminCommand::Grant { id, file } => {
+            let body = std::fs::read(file).with_context(|| format!("{} cannot be read", file.display()))?;
+            let path = format!("/plugins/{}/grants", checked(id)?);
+            telemetry::announce(&line(&server.call("PUT", &path, Some(body))?));
+        }
+        AdminCommand::Logs { id } => {
+            let lines = server.call("GET", &format!("/plugins/{}/logs", checked(id)?), None)?;
+            lines.as_array().into_iter().flatten().for_each(|line| telemetry::announce(&log_line(line)));
+        }
+        AdminCommand::History { id } => {
+            let Value::Array(events) =
+                server.call("GET", &format!("/plugins/{}/history", checked(id)?), None)?
+            else {
+                bail!("{} did not answer with a list; is it a Gesso server?", server.base);
+            };
+            if events.is_empty() {
+                telemetry::announce(&format!("nothing was ever done to a plugin named {id}"));
+            }
+            events.iter().for_each(|event| telemetry::announce(&event_line(event)));
+        }
         AdminCommand::Remove { id } => {
             server.call("DELETE", &format!("/plugins/{}", checked(id)?), None)?;
             telemetry::announce(&format!("{id} removed"));
@@ -121,6 +153,23 @@ fn line(plugin: &Value) -> String {
         plugin["calls"],
         plugin["failures"]
     )
+}
+
+fn log_line(line: &Value) -> String {
+    let text = |key: &str| line.get(key).and_then(Value::as_str).unwrap_or_default();
+    format!("{} {:5} {}", when(line), text("level"), text("text"))
+}
+
+/// In UTC.
+fn when(line: &Value) -> String {
+    let at = line["time_ms"].as_i64().and_then(|millis| jiff::Timestamp::from_millisecond(millis).ok());
+    at.map_or_else(String::new, |at| at.strftime("%F %T").to_string())
+}
+
+fn event_line(event: &Value) -> String {
+    let text = |key: &str| event.get(key).and_then(Value::as_str).unwrap_or_default();
+    let at = when(event);
+    format!("{at} {:10} {}{}", text("event"), text("version"), text("detail"))
 }
 
 struct Server {

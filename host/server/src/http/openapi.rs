@@ -23,7 +23,7 @@ use super::wire::schema::{
         controlnet::version, controlnet::settings, controlnet::model_list, controlnet::module_list, controlnet::control_types,
         controlnet::detect,
         files::file,
-        plugins::list, plugins::show, plugins::install, plugins::remove, plugins::rollback, plugins::grant, plugins::logs,
+        plugins::list, plugins::show, plugins::install, plugins::remove, plugins::rollback, plugins::grant, plugins::logs, plugins::history, plugins::configure,
         health::live, health::ready, health::metrics,
     ),
     components(schemas(

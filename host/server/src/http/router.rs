@@ -65,10 +65,11 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/ext/{plugin}/", any(extensions::handle_root))
         .route("/ext/{plugin}/{*path}", any(extensions::handle))
         .route("/plugins", get(plugins::list).post(plugins::install))
-        .route("/plugins/{id}", get(plugins::show).delete(plugins::remove))
+        .route("/plugins/{id}", get(plugins::show).patch(plugins::configure).delete(plugins::remove))
         .route("/plugins/{id}/rollback", post(plugins::rollback))
         .route("/plugins/{id}/grants", put(plugins::grant))
         .route("/plugins/{id}/logs", get(plugins::logs))
+        .route("/plugins/{id}/history", get(plugins::history))
         // Operators.
         .route("/health/live", get(health::live))
         .route("/health/ready", get(health::ready))

@@ -257,6 +257,29 @@ pub(crate) enum AdminCommand {
     Install { file: PathBuf },
     /// Back to the version before.
     Rollback { id: String },
+    /// Switch a plugin on or off, move it in the chain of hooks, say what its failures cost.
+    Configure {
+        id: String,
+        /// Whether it is called at all
+        #[arg(long)]
+        enabled: Option<bool>,
+        /// What a failed call does to the request: fail or skip
+        #[arg(long)]
+        on_failure: Option<String>,
+        /// New place in the chain of hooks, from 0
+        #[arg(long)]
+        position: Option<usize>,
+    },
+    /// Replace a plugin's grants and settings with those of a JSON file, as PUT /plugins/<id>/grants takes them.
+    Grant {
+        id: String,
+        /// `{"folders": {"wildcards": "/srv/wildcards"}, "hosts": ["https://pictures.example"], "settings": {}}`
+        file: PathBuf,
+    },
+    /// The newest lines of a plugin's log.
+    Logs { id: String },
+    /// What was done to a plugin and what came of it.
+    History { id: String },
     /// Stop it and delete its file.
     Remove { id: String },
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use serde_json::Value;
 
 use super::project::Project;
-use super::{Server, kit, line};
+use super::{Server, kit, line, log_line};
 use crate::telemetry;
 
 /// Between looks at the sources and at the log.
@@ -81,11 +81,7 @@ impl Log {
             (Some(_), seen) => seen.map_or(0, |seen| seen + 1),
         };
         self.last = Some(lines.last().cloned().unwrap_or(Value::Null));
-        let shown = lines[first..].iter().map(|line| {
-            let text = |field: &str| line[field].as_str().unwrap_or_default().to_owned();
-            format!("  {:5} {}", text("level"), text("text"))
-        });
-        shown.collect()
+        lines[first..].iter().map(|line| format!("  {}", log_line(line))).collect()
     }
 }
 

@@ -113,7 +113,9 @@ impl Project {
             let files = message["filenames"].as_array()?;
             files.iter().filter_map(Value::as_str).find(|name| name.ends_with(".wasm")).map(PathBuf::from)
         });
-        files.last().context("the build made no component: is `crate-type = [\"cdylib\"]` in Cargo.toml?")
+        files
+            .reduce(|_, last| last)
+            .context("the build made no component: is `crate-type = [\"cdylib\"]` in Cargo.toml?")
     }
 
     fn build_python(&self) -> anyhow::Result<PathBuf> {

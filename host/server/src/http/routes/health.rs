@@ -51,7 +51,16 @@ pub(crate) async fn metrics(State(app): State<Arc<App>>) -> Response {
     metrics::counter!("gesso_engine_failed_jobs_total").absolute(engine.failed_jobs);
     for plugin in app.plugins.list() {
         metrics::counter!("gesso_plugin_calls_total", "plugin" => plugin.id.clone()).absolute(plugin.calls);
-        metrics::counter!("gesso_plugin_failures_total", "plugin" => plugin.id).absolute(plugin.failures);
+        metrics::counter!("gesso_plugin_failures_total", "plugin" => plugin.id.clone())
+            .absolute(plugin.failures);
+        metrics::counter!("gesso_plugin_cpu_milliseconds_total", "plugin" => plugin.id.clone())
+            .absolute(plugin.cpu_ms);
+        metrics::gauge!("gesso_plugin_memory_peak_bytes", "plugin" => plugin.id.clone())
+            .set(plugin.memory_peak_bytes as f64);
+        for (quantile, millis) in [("0.5", plugin.wall_ms_p50), ("0.95", plugin.wall_ms_p95)] {
+            let labels = [("plugin", plugin.id.clone()), ("quantile", quantile.to_owned())];
+            metrics::gauge!("gesso_plugin_call_milliseconds", &labels).set(millis.unwrap_or_default());
+        }
     }
     ([("content-type", "text/plain; version=0.0.4")], app.metrics.render()).into_response()
 }

@@ -9,12 +9,13 @@ use axum::body::Bytes;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use gesso_plugin_host::{Grants, InstallError, PluginStatus};
+use gesso_plugin_host::{Grants, InstallError, OnFailure, PluginStatus, Policy, TrailLine};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 
 use crate::app::App;
+use crate::blocking::blocking;
 use crate::error::AppError;
 use crate::http::error::Failure;
 use crate::http::extract::Admin;
@@ -94,6 +95,35 @@ pub(crate) async fn remove(
     Ok(Json(json!({"message": "success"})))
 }
 
+/// An admin's switches of a plugin; what is left out stays.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct PolicyBody {
+    /// Whether it is called at all.
+    enabled: Option<bool>,
+    /// What a failed call does to the request: `fail` or `skip`.
+    #[schema(value_type = Option<String>)]
+    on_failure: Option<OnFailure>,
+    /// New place in the chain of hooks, from 0.
+    position: Option<usize>,
+}
+
+/// Switches a plugin on or off, moves it in the chain of hooks, says what its failures cost.
+#[utoipa::path(patch, path = "/plugins/{id}", tag = "plugins", params(("id" = String, Path)), security(("admin_key" = [])),
+    request_body = PolicyBody,
+    responses((status = 200, description = "The plugin with its new switches"), (status = 404, description = "No such plugin")))]
+pub(crate) async fn configure(
+    _: Admin,
+    State(app): State<Arc<App>>,
+    Path(id): Path<String>,
+    body: Bytes,
+) -> Result<Json<PluginStatus>, InstallFailure> {
+    let PolicyBody { enabled, on_failure, position } = serde_json::from_slice(&body).map_err(|error| {
+        InstallFailure(AppError::invalid("body", format!("not a plugin's switches: {error}")))
+    })?;
+    Ok(Json(app.plugins.configure(&id, Policy { enabled, on_failure, position }).await?))
+}
+
 /// Replaces a plugin's grants and settings; it is loaded again with them.
 #[utoipa::path(put, path = "/plugins/{id}/grants", tag = "plugins", params(("id" = String, Path)), security(("admin_key" = [])),
     request_body = GrantBody,
@@ -109,6 +139,18 @@ pub(crate) async fn grant(
     let GrantBody { folders, hosts, private_addresses, settings } = body;
     let grants = Grants { folders, hosts, private_addresses, settings: Value::Object(settings) };
     Ok(Json(app.plugins.set_grants(&id, grants).await?))
+}
+
+/// What was done to a plugin and what came of it, of removed ones too.
+#[utoipa::path(get, path = "/plugins/{id}/history", tag = "plugins", params(("id" = String, Path)), security(("admin_key" = [])),
+    responses((status = 200, description = "Events, oldest first: active, refused, granted, configured, removed")))]
+pub(crate) async fn history(
+    _: Admin,
+    State(app): State<Arc<App>>,
+    Path(id): Path<String>,
+) -> Result<Json<Vec<TrailLine>>, Failure> {
+    // The blocking pool: two files are read.
+    Ok(Json(blocking(move || app.plugins.history(&id)).await?))
 }
 
 /// The last lines a plugin logged.
