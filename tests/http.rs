@@ -1,5 +1,5 @@
 //! The HTTP surface against the real binary, the real checkpoint and no plugins but
-//! those that make ControlNet's maps and fetch pictures. Files mirror the dialects.
+//! those that make pictures for it: maps, letters, what an address names. Files mirror the dialects.
 
 mod bad_input;
 mod controlnet;

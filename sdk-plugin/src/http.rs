@@ -26,12 +26,18 @@ pub trait HttpExtension {
 }
 
 /// Makes an [`HttpExtension`] the component's export and embeds the manifest, a path from the package's folder.
-/// Once per crate, whose `crate-type` must contain `cdylib`.
+/// Once per crate, whose `crate-type` must contain `cdylib`. Beside the macro of another world, which embeds the manifest,
+/// without one: `http_extension!(Site)`.
 #[macro_export]
 macro_rules! http_extension {
     ($plugin:ty, manifest = $manifest:literal) => {
         const _: () = {
             $crate::__embed_manifest!($manifest);
+        };
+        $crate::http_extension!($plugin);
+    };
+    ($plugin:ty) => {
+        const _: () = {
             type Component = $crate::__private::HttpExtensionAdapter<$plugin>;
             // Native builds are for tests; their linkers do not take the names a component exports.
             #[cfg(target_family = "wasm")]

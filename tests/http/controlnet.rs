@@ -147,3 +147,35 @@ fn what_is_to_be_repainted_is_hidden_from_the_network() {
     let (shown, hidden) = (draw(json!(mask(0))), draw(json!(mask(255))));
     assert!(shown != hidden);
 }
+
+#[test]
+fn letters_guide_a_picture_as_their_guide_does() {
+    let models = models();
+    write_adapter(&models.path().join("ControlNet/t2iadapter_sketch.safetensors"));
+    let bench = Bench::new().models_at(models.path()).plugin("plugins", "art-text");
+    let server = bench.start();
+    let page = server.get("/ext/art-text/");
+    assert!(page.status == 200 && String::from_utf8_lossy(&page.body).contains("page.js"));
+    let guide = server.get("/ext/art-text/guide.png?text=Gesso&width=64&height=64&invert=1");
+    assert_eq!(guide.header("content-type"), "image/png");
+    let drawn = |scripts: Value| {
+        let reply = server.post("/sdapi/v1/txt2img", &quick_with(json!({"alwayson_scripts": scripts}))).ok();
+        picture(&reply["images"][0]).data
+    };
+    let args = json!({"text": "Gesso", "model": "t2iadapter_sketch", "invert": true});
+    let lettered = drawn(json!({"art-text": {"args": args}}));
+    let unit =
+        json!({"enabled": true, "model": "t2iadapter_sketch", "image": BASE64_STANDARD.encode(&guide.body)});
+    assert!(
+        lettered == drawn(json!({"controlnet": {"args": [unit]}})),
+        "the guide itself draws another picture"
+    );
+    assert!(lettered != drawn(json!({})), "the letters changed nothing");
+
+    let refused = server.post(
+        "/sdapi/v1/txt2img",
+        &quick_with(json!({"alwayson_scripts": {"art-text": {"args": {"text": "文字", "model": "x"}}}})),
+    );
+    let text = String::from_utf8_lossy(&refused.body).into_owned();
+    assert!(refused.status == 422 && text.contains("has no '文'"), "{} {text}", refused.status);
+}

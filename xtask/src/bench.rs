@@ -1,17 +1,18 @@
-//! `cargo xtask bench engine`: the networks beside diffusers on the same random weights of Stable Diffusion 1.5's size,
+//! `cargo xtask bench`: `engine` is the networks beside diffusers on the same random weights of Stable Diffusion 1.5's size,
 //! alternating in one run, so that what counts is the ratio. Never part of a test: times are no bound.
 
 use std::process::Command;
 
 use anyhow::Result;
 
+use crate::bench_plugins;
 use crate::parity;
 use crate::paths::Paths;
 use crate::process::{cargo, run};
 use crate::setup;
 use crate::stages::Stages;
 
-/// Times our networks beside diffusers on this machine, as ratios (20 min, 20 GB of disk, 16 GB of memory)
+/// Times Gesso beside others on this machine, as ratios
 #[derive(clap::Args)]
 pub(crate) struct Options {
     #[arg(value_enum)]
@@ -20,16 +21,24 @@ pub(crate) struct Options {
 
 #[derive(Clone, Copy, clap::ValueEnum)]
 enum What {
-    /// UNet step in f32 and bf16, VAE decode, text encoder
+    /// UNet step in f32 and bf16, VAE decode, text encoder, beside diffusers (20 min, 20 GB of disk, 16 GB of memory)
     Engine,
+    /// Calls of plugins, beside wasmtime alone and OpenCV, in Rust, Python and JavaScript (10 min)
+    Plugins,
 }
 
 pub(crate) fn command(options: &Options) -> Result<()> {
-    let What::Engine = options.what;
     let paths = Paths::find()?;
+    match options.what {
+        What::Engine => engine(&paths),
+        What::Plugins => bench_plugins::command(&paths),
+    }
+}
+
+fn engine(paths: &Paths) -> Result<()> {
     let mut stages = Stages::new(setup::STAGES + 4);
-    setup::stages(&paths, &mut stages)?;
-    let (packages, folder) = parity::reference(&paths, &mut stages)?;
+    setup::stages(paths, &mut stages)?;
+    let (packages, folder) = parity::reference(paths, &mut stages)?;
     // The profile of every other build: what is timed runs in libtorch.
     let example = ["--package", "gesso-torch", "--example", parity::EXAMPLE];
     stages.run("build", "seconds after a build of the server", || {

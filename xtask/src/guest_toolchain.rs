@@ -58,7 +58,8 @@ impl GuestToolchain {
                 let mut command = Command::new("/usr/bin/cargo");
                 command.current_dir(root);
                 command.env("RUSTC", "/usr/bin/rustc").env("RUSTC_BOOTSTRAP", "1");
-                command.env("RUSTFLAGS", "-L native=/usr/lib/wasm32-wasi");
+                // In place of the flags in `.cargo/config.toml`, so those are repeated.
+                command.env("RUSTFLAGS", "-L native=/usr/lib/wasm32-wasi -C target-feature=+simd128");
                 command.args([subcommand, "-Zbuild-std=std,panic_abort"]);
                 command
             }

@@ -1,11 +1,7 @@
 //! A thousand swaps under load: no call is lost, and memory stays where it is. In a process of its own, since what other tests
 //! take would be counted too.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::print_stdout,
-    reason = "a test fails by panicking, and may say what it measured"
-)]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking, and may say what it measured")]
 
 #[allow(dead_code, reason = "shared with the other tests of the host, which use more of it")]
 #[path = "plugins/support.rs"]

@@ -24,30 +24,39 @@ impl Floats {
         let weights = weights(sigma, reach);
         let row = self.width * self.channels;
         let height = self.values.len() / row.max(1);
-        let along = self.convolved(&weights, self.width, |line, place| {
-            (line / self.channels) * row + line % self.channels + place * self.channels
-        });
-        along.convolved(&weights, height, |line, place| line + place * row)
-    }
-
-    /// Convolves every line of `length` places: `index` says where a place of a line lies.
-    fn convolved(&self, weights: &[f32], length: usize, index: impl Fn(usize, usize) -> usize) -> Self {
-        let reach = weights.len() / 2;
-        let mut out = vec![0.0; self.values.len()];
-        let lines = self.values.len() / length.max(1);
-        // The line with its mirrored ends, so that the sum below has no cases.
-        let mut wide = vec![0.0; length + 2 * reach];
-        for line in 0..lines {
-            for (place, value) in wide.iter_mut().enumerate() {
-                *value = self.values[index(line, mirrored(place as isize - reach as isize, length))];
+        let mut across = vec![0.0; self.values.len()];
+        // A row with its mirrored ends, so that the sums have no cases.
+        let mut wide = vec![0.0; row + 2 * reach * self.channels];
+        for (line, out) in self.values.chunks_exact(row).zip(across.chunks_exact_mut(row)) {
+            for (place, pixel) in wide.chunks_exact_mut(self.channels).enumerate() {
+                let from = mirrored(place as isize - reach as isize, self.width) * self.channels;
+                pixel.copy_from_slice(&line[from..from + self.channels]);
             }
-            for place in 0..length {
-                let window = &wide[place..place + weights.len()];
-                out[index(line, place)] =
-                    window.iter().zip(weights).map(|(value, weight)| value * weight).sum();
-            }
+            add_all(out, &weights, |step| &wide[step * self.channels..]);
         }
-        Self { values: out, ..*self }
+        let mut values = vec![0.0; self.values.len()];
+        for (line, out) in values.chunks_exact_mut(row).enumerate() {
+            add_all(out, &weights, |step| {
+                let from = mirrored(line as isize + step as isize - reach as isize, height) * row;
+                &across[from..]
+            });
+        }
+        Self { values, ..*self }
+    }
+}
+
+/// Adds up weighted rows, the `step`th weight's from where `row` says; whole rows at a time, which is what compilers make
+/// vectors of, and four of them in one go, so that sums stay in registers.
+fn add_all<'a>(out: &mut [f32], weights: &[f32], row: impl Fn(usize) -> &'a [f32]) {
+    let (fours, rest) = weights.as_chunks::<4>();
+    for (index, [a, b, c, d]) in fours.iter().enumerate() {
+        let rows = [0, 1, 2, 3].map(|step| &row(4 * index + step)[..out.len()]);
+        for (at, sum) in out.iter_mut().enumerate() {
+            *sum = *sum + rows[0][at] * a + rows[1][at] * b + rows[2][at] * c + rows[3][at] * d;
+        }
+    }
+    for (step, weight) in (4 * fours.len()..).zip(rest) {
+        out.iter_mut().zip(row(step)).for_each(|(sum, value)| *sum += value * weight);
     }
 }
 

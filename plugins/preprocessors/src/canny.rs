@@ -15,13 +15,12 @@ pub(crate) fn edges(picture: &Pixels, low: f64, high: f64) -> Pixels {
     let mut state = vec![State::None; width * height];
     let mut strong = Vec::new();
     for y in 0..height {
-        for x in 0..width {
-            let here = y * width + x;
-            let magnitude = gradients.magnitude[here];
+        for (x, state) in state[y * width..][..width].iter_mut().enumerate() {
+            let magnitude = gradients.magnitude(x, y);
             if magnitude > low && gradients.is_ridge(x, y) {
-                state[here] = State::Weak;
+                *state = State::Weak;
                 if magnitude > high {
-                    state[here] = State::Edge;
+                    *state = State::Edge;
                     strong.push((x, y));
                 }
             }
@@ -35,8 +34,12 @@ pub(crate) fn edges(picture: &Pixels, low: f64, high: f64) -> Pixels {
             }
         }
     }
-    let white = |state: &State| if *state == State::Edge { [255; 3] } else { [0; 3] };
-    let data = state.iter().flat_map(white).collect();
+    let mut data = vec![0; 3 * width * height];
+    for (pixel, state) in data.chunks_exact_mut(3).zip(&state) {
+        if *state == State::Edge {
+            pixel.fill(255);
+        }
+    }
     Pixels { width: picture.width, height: picture.height, format: PixelFormat::Rgb8, data }
 }
 
@@ -52,12 +55,13 @@ fn around(x: usize, y: usize, width: usize, height: usize) -> impl Iterator<Item
     rows.flat_map(move |y| (x.saturating_sub(1)..=(x + 1).min(width - 1)).map(move |x| (x, y)))
 }
 
+/// Sobel's, of each place's strongest channel.
 struct Gradients {
     width: usize,
-    height: usize,
-    across: Vec<i32>,
-    down: Vec<i32>,
-    magnitude: Vec<i32>,
+    across: Vec<i16>,
+    down: Vec<i16>,
+    /// With a border of one place around the picture: outside of it nothing changes.
+    magnitude: Vec<i16>,
 }
 
 impl Gradients {
@@ -66,57 +70,77 @@ impl Gradients {
         let channels = picture.format.channels();
         let mut gradients = Self {
             width,
-            height,
-            across: Vec::with_capacity(width * height),
-            down: Vec::with_capacity(width * height),
-            magnitude: Vec::with_capacity(width * height),
+            across: vec![0; width * height],
+            down: vec![0; width * height],
+            magnitude: vec![0; (width + 2) * (height + 2)],
         };
+        let row = |y: usize| &picture.data[y * width * channels..(y + 1) * width * channels];
+        let (mut above, mut here, mut below) = (wide(row(0), channels), wide(row(0), channels), Vec::new());
+        let (mut across, mut down) = (vec![0; width * channels], vec![0; width * channels]);
         for y in 0..height {
-            let rows = [y.saturating_sub(1), y, (y + 1).min(height - 1)];
-            for x in 0..width {
-                let columns = [x.saturating_sub(1), x, (x + 1).min(width - 1)];
-                let mut best = (0, 0, -1);
-                for channel in 0..channels {
-                    let at = |column: usize, row: usize| {
-                        i32::from(picture.data[(rows[row] * width + columns[column]) * channels + channel])
-                    };
-                    let across = (at(2, 0) - at(0, 0)) + 2 * (at(2, 1) - at(0, 1)) + (at(2, 2) - at(0, 2));
-                    let down = (at(0, 2) - at(0, 0)) + 2 * (at(1, 2) - at(1, 0)) + (at(2, 2) - at(2, 0));
-                    let magnitude = across.abs() + down.abs();
+            below.clone_from(&wide(row((y + 1).min(height - 1)), channels));
+            sobel([&above, &here, &below], channels, &mut across, &mut down);
+            let magnitudes = &mut gradients.magnitude[(y + 1) * (width + 2) + 1..][..width];
+            let pixels = across.chunks_exact(channels).zip(down.chunks_exact(channels));
+            let strongest = gradients.across[y * width..].iter_mut().zip(&mut gradients.down[y * width..]);
+            for (((across, down), magnitude), strongest) in pixels.zip(magnitudes).zip(strongest) {
+                let mut best = (across[0], down[0], across[0].abs() + down[0].abs());
+                for (across, down) in across.iter().zip(down).skip(1) {
                     // The first of equal channels.
-                    if magnitude > best.2 {
-                        best = (across, down, magnitude);
+                    let steep = across.abs() + down.abs();
+                    if steep > best.2 {
+                        best = (*across, *down, steep);
                     }
                 }
-                gradients.across.push(best.0);
-                gradients.down.push(best.1);
-                gradients.magnitude.push(best.2);
+                (*strongest.0, *strongest.1) = (best.0, best.1);
+                *magnitude = best.2;
             }
+            std::mem::swap(&mut above, &mut here);
+            std::mem::swap(&mut here, &mut below);
         }
         gradients
     }
 
-    /// Outside of the picture nothing changes.
-    fn at(&self, x: isize, y: isize) -> i32 {
-        let inside = (0..self.width as isize).contains(&x) && (0..self.height as isize).contains(&y);
-        if inside { self.magnitude[y as usize * self.width + x as usize] } else { 0 }
+    fn magnitude(&self, x: usize, y: usize) -> i32 {
+        i32::from(self.magnitude[(y + 1) * (self.width + 2) + x + 1])
     }
 
     /// Whether the place is steeper than its neighbours along the gradient, in four directions.
     fn is_ridge(&self, x: usize, y: usize) -> bool {
         let here = y * self.width + x;
-        let (across, down, magnitude) = (self.across[here], self.down[here], self.magnitude[here]);
-        let (x, y) = (x as isize, y as isize);
+        let (across, down) = (i32::from(self.across[here]), i32::from(self.down[here]));
+        let (magnitude, row) = (self.magnitude(x, y), self.width + 2);
+        // Where this place is in the array with the border.
+        let place = (y + 1) * row + x + 1;
+        let at = |place: usize| i32::from(self.magnitude[place]);
         let steep = down.abs() << SHIFT;
         let flat_until = across.abs() * TAN_22;
         if steep < flat_until {
-            return magnitude > self.at(x - 1, y) && magnitude >= self.at(x + 1, y);
+            return magnitude > at(place - 1) && magnitude >= at(place + 1);
         }
         // tan(67.5°) is tan(22.5°) + 2.
         if steep > flat_until + (across.abs() << (SHIFT + 1)) {
-            return magnitude > self.at(x, y - 1) && magnitude >= self.at(x, y + 1);
+            return magnitude > at(place - row) && magnitude >= at(place + row);
         }
-        let side = if (across ^ down) < 0 { -1 } else { 1 };
-        magnitude > self.at(x - side, y - 1) && magnitude > self.at(x + side, y + 1)
+        let diagonal = if (across ^ down) < 0 { row - 1 } else { row + 1 };
+        magnitude > at(place - diagonal) && magnitude > at(place + diagonal)
+    }
+}
+
+/// A row of levels with its first and last pixel once more.
+fn wide(row: &[u8], channels: usize) -> Vec<i16> {
+    let (first, last) = (&row[..channels], &row[row.len() - channels..]);
+    first.iter().chain(row).chain(last).map(|level| i16::from(*level)).collect()
+}
+
+/// Of every value of the middle row; one loop over plain slices, which compilers make vectors of.
+fn sobel(rows: [&[i16]; 3], channels: usize, across: &mut [i16], down: &mut [i16]) {
+    let length = across.len();
+    let [above, here, below] = rows.map(|row| [0, 1, 2].map(|step| &row[step * channels..][..length]));
+    for at in 0..length {
+        across[at] =
+            (above[2][at] - above[0][at]) + 2 * (here[2][at] - here[0][at]) + (below[2][at] - below[0][at]);
+        down[at] =
+            (below[0][at] - above[0][at]) + 2 * (below[1][at] - above[1][at]) + (below[2][at] - above[2][at]);
     }
 }

@@ -46,7 +46,9 @@ fn padded(picture: &Pixels) -> Pixels {
 fn cut(picture: &Pixels, width: u32, height: u32) -> Pixels {
     let channels = picture.format.channels();
     let (row_bytes, kept) = (picture.width as usize * channels, width as usize * channels);
-    let rows = picture.data.chunks_exact(row_bytes).take(height as usize);
-    let data = rows.flat_map(|row| &row[..kept]).copied().collect();
+    let mut data = Vec::with_capacity(kept * height as usize);
+    for row in picture.data.chunks_exact(row_bytes).take(height as usize) {
+        data.extend_from_slice(&row[..kept]);
+    }
     Pixels { width, height, format: picture.format, data }
 }

@@ -1,0 +1,301 @@
+//! Times calls of plugins, for `cargo xtask bench plugins`: `time_calls BUILT PYTHON JS FOLDER`, where BUILT has the folders
+//! `plugins` and `guests`, PYTHON and JS are request hooks of the kits, and FOLDER takes the picture that others are timed
+//! on. Prints `name<TAB>milliseconds` lines; medians, where a call can be repeated.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a program for developers fails by panicking and speaks on standard output"
+)]
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use gesso_core::pixels::{PixelFormat, Pixels};
+use gesso_plugin_host::{
+    Annotation, Budget, Budgets, CallContext, FolderSource, GrantedFolder, HostSettings, PluginHost,
+    PluginState,
+};
+use wasmtime::component::{Component, HasSelf, Linker, Resource, ResourceTable};
+use wasmtime::{Config, Engine, Store};
+use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
+
+const SIDE: u32 = 512;
+const CALLS: usize = 400;
+const PICTURES: usize = 40;
+const MANY: usize = 1000;
+const PARAMS: &str =
+    r#"{"prompt":"a {red|blue} hill by the sea","seed":1,"steps":20,"width":512,"height":512}"#;
+
+#[tokio::main]
+async fn main() {
+    let arguments: Vec<PathBuf> = std::env::args_os().skip(1).map(PathBuf::from).collect();
+    let [built, python, js, folder] = &arguments[..] else {
+        panic!("call it as time_calls BUILT PYTHON JS FOLDER");
+    };
+    let built =
+        |kind: &str, name: &str| std::fs::read(built.join(kind).join(format!("{name}.wasm"))).unwrap();
+    let picture = picture();
+    std::fs::write(folder.join("picture.rgb"), &picture.data).unwrap();
+
+    let good = built("guests", "good-v1");
+    let bare = Bare::new(&good);
+    let host = Host::start().await;
+    host.0.install(good.clone()).await.unwrap();
+    // In turns, so that both meet the machine in the same mood.
+    let (mut alone, mut ours) = (Vec::new(), Vec::new());
+    for _ in 0..CALLS {
+        alone.push(timed(|| bare.call()));
+        ours.push(host.before().await);
+    }
+    say("wasmtime alone, instantiate and call", median(alone));
+    say("the same in the host", median(ours));
+
+    for (language, file) in [("Python", python), ("JavaScript", js)] {
+        let host = Host::start().await;
+        let began = Instant::now();
+        host.0.install(std::fs::read(file).unwrap()).await.unwrap();
+        say(&format!("{language}, install"), began.elapsed());
+        say(&format!("{language}, first call"), host.before().await);
+        let mut calls = Vec::new();
+        for _ in 0..CALLS {
+            calls.push(host.before().await);
+        }
+        say(&format!("{language}, call"), median(calls));
+    }
+
+    let host = Host::start().await;
+    host.0.install(built("plugins", "watermark")).await.unwrap();
+    let mut calls = Vec::new();
+    for _ in 0..PICTURES {
+        let pictures = vec![picture.clone()];
+        let began = Instant::now();
+        host.0.after(&CallContext::new("bench", 1), PARAMS, pictures).await.unwrap();
+        calls.push(began.elapsed());
+    }
+    say("watermark, after", median(calls));
+    host.0.install(built("plugins", "preprocessors")).await.unwrap();
+    for (module, threshold_a) in [("canny", 100.0), ("blur_gaussian", 9.0)] {
+        let arguments =
+            serde_json::json!({"resolution": SIDE, "threshold_a": threshold_a, "threshold_b": 200.0})
+                .to_string();
+        let mut calls = Vec::new();
+        for _ in 0..PICTURES {
+            let annotation = Annotation { source: picture.clone(), mask: None, arguments: arguments.clone() };
+            let began = Instant::now();
+            host.0.annotate(&CallContext::new("bench", 1), module, annotation).await.unwrap();
+            calls.push(began.elapsed());
+        }
+        say(module, median(calls));
+    }
+    many(&good).await;
+}
+
+/// A thousand plugins that all want every request.
+async fn many(good: &[u8]) {
+    let host = Host::start().await;
+    host.0.install(good.to_vec()).await.unwrap();
+    let mut before = Vec::new();
+    for _ in 0..CALLS {
+        before.push(host.before().await);
+    }
+    let (alone, memory) = (median(before), resident());
+    let began = Instant::now();
+    for index in 0..MANY - 1 {
+        host.0.install(renamed(good, index)).await.unwrap();
+    }
+    say("999 installs", began.elapsed());
+    let active = host.0.list().iter().filter(|plugin| plugin.state == PluginState::Active).count();
+    assert_eq!(active, MANY, "not all of them are active");
+    println!("memory of 999 plugins, MB\t{:.1}", (resident() - memory) / 1e6);
+    let mut chain = Vec::new();
+    for _ in 0..5 {
+        chain.push(host.before().await);
+    }
+    say("one hook", alone);
+    say("a thousand hooks", median(chain));
+}
+
+/// The same component under another id of four letters.
+fn renamed(component: &[u8], index: usize) -> Vec<u8> {
+    let (was, becomes) = (br#""id": "good""#, format!("\"id\": \"g{index:03}\""));
+    let mut renamed = component.to_vec();
+    // Once in the section that is read, and once in the data that it was made from.
+    let places = component.windows(was.len()).enumerate().filter(|(_, window)| window == was);
+    places.for_each(|(at, _)| renamed[at..at + was.len()].copy_from_slice(becomes.as_bytes()));
+    renamed
+}
+
+/// Something with edges and without noise that would hide them.
+fn picture() -> Pixels {
+    let places = (0..SIDE).flat_map(|y| (0..SIDE).map(move |x| (x, y)));
+    let data = places.flat_map(|(x, y)| [(x ^ y) as u8, (x * 7 / 3 + y) as u8, ((x * x + y * y) >> 8) as u8]);
+    Pixels { width: SIDE, height: SIDE, format: PixelFormat::Rgb8, data: data.collect() }
+}
+
+fn timed(work: impl FnOnce()) -> Duration {
+    let began = Instant::now();
+    work();
+    began.elapsed()
+}
+
+fn median(mut times: Vec<Duration>) -> Duration {
+    times.sort_unstable();
+    times[times.len() / 2]
+}
+
+fn say(name: &str, took: Duration) {
+    println!("{name}\t{:.4}", took.as_secs_f64() * 1000.0);
+}
+
+/// Bytes of this process in memory, in pages of 4 KiB.
+fn resident() -> f64 {
+    let pages = std::fs::read_to_string("/proc/self/statm").unwrap();
+    pages.split_whitespace().nth(1).unwrap().parse::<f64>().unwrap() * 4096.0
+}
+
+/// The plugin host with its default budgets.
+struct Host(PluginHost, #[expect(dead_code, reason = "deleted when the host is done")] tempfile::TempDir);
+
+impl Host {
+    async fn start() -> Self {
+        let home = tempfile::tempdir().unwrap();
+        let compiler = std::env::current_exe().unwrap();
+        let compiler = compiler.parent().unwrap().parent().unwrap().join("gesso-plugin-compiler");
+        let settings = HostSettings {
+            folder: home.path().join("plugins"),
+            state: home.path().join("state"),
+            compiler: vec![compiler.into()],
+            budgets: Budgets {
+                hook: Budget { cpu: Duration::from_secs(60), ..Budget::default() },
+                ..Budgets::default()
+            },
+            max_concurrent_calls: 8,
+            trusted_keys: Vec::new(),
+            grants: BTreeMap::new(),
+        };
+        Self(PluginHost::start(settings, Arc::new(NoFolders)).await.unwrap(), home)
+    }
+
+    async fn before(&self) -> Duration {
+        let began = Instant::now();
+        self.0.before(&CallContext::new("bench", 1), PARAMS.to_owned()).await.unwrap();
+        began.elapsed()
+    }
+}
+
+struct NoFolders;
+
+impl FolderSource for NoFolders {
+    fn open(&self, _: &Path) -> io::Result<Arc<dyn GrantedFolder>> {
+        Err(io::ErrorKind::NotFound.into())
+    }
+}
+
+/// wasmtime without a host of ours around it: no budget, no log, no threads of its own.
+struct Bare {
+    engine: Engine,
+    guest: bindings::RequestHookPre<State>,
+}
+
+mod bindings {
+    wasmtime::component::bindgen!({ path: "../../wit/gesso-plugin-0.1.0", world: "request-hook" });
+}
+
+use bindings::gesso::plugin::{call, folders, images, types};
+
+struct State {
+    wasi: WasiCtx,
+    table: ResourceTable,
+}
+
+impl WasiView for State {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
+    }
+}
+
+/// The guest that is timed asks for nothing.
+fn not_asked() -> ! {
+    panic!("the guest asked its host for something")
+}
+
+impl types::Host for State {}
+
+impl call::Host for State {
+    fn request_id(&mut self) -> String {
+        not_asked()
+    }
+    fn seed(&mut self) -> u64 {
+        not_asked()
+    }
+    fn settings(&mut self) -> String {
+        not_asked()
+    }
+    fn log(&mut self, _: call::Level, _: String) {
+        not_asked()
+    }
+    fn cancelled(&mut self) -> bool {
+        not_asked()
+    }
+}
+
+impl folders::Host for State {
+    fn list(&mut self, _: String) -> Result<Vec<String>, types::Fault> {
+        not_asked()
+    }
+    fn read(&mut self, _: String, _: String) -> Result<Vec<u8>, types::Fault> {
+        not_asked()
+    }
+}
+
+impl images::Host for State {}
+
+type Handle = Resource<images::Image>;
+
+impl images::HostImage for State {
+    fn allocate(&mut self, _: types::ImageDesc) -> Result<Handle, types::Fault> {
+        not_asked()
+    }
+    fn desc(&mut self, _: Handle) -> types::ImageDesc {
+        not_asked()
+    }
+    fn read_rows(&mut self, _: Handle, _: u32, _: u32) -> Result<Vec<u8>, types::Fault> {
+        not_asked()
+    }
+    fn write_rows(&mut self, _: Handle, _: u32, _: Vec<u8>) -> Result<(), types::Fault> {
+        not_asked()
+    }
+    fn resize(&mut self, _: Handle, _: u32, _: u32) -> Result<Handle, types::Fault> {
+        not_asked()
+    }
+    fn convert(&mut self, _: Handle, _: types::PixelFormat) -> Result<Handle, types::Fault> {
+        not_asked()
+    }
+    fn drop(&mut self, _: Handle) -> wasmtime::Result<()> {
+        not_asked()
+    }
+}
+
+impl Bare {
+    fn new(component: &[u8]) -> Self {
+        let engine = Engine::new(&Config::new()).unwrap();
+        let component = Component::new(&engine, component).unwrap();
+        let mut linker = Linker::new(&engine);
+        wasmtime_wasi::p2::add_to_linker_sync(&mut linker).unwrap();
+        bindings::RequestHook::add_to_linker::<_, HasSelf<_>>(&mut linker, |state| state).unwrap();
+        let guest = linker.instantiate_pre(&component).unwrap();
+        Self { engine, guest: bindings::RequestHookPre::new(guest).unwrap() }
+    }
+
+    fn call(&self) {
+        let state = State { wasi: WasiCtx::builder().build(), table: ResourceTable::new() };
+        let mut store = Store::new(&self.engine, state);
+        let guest = self.guest.instantiate(&mut store).unwrap();
+        let verdict = guest.call_before(&mut store, &PARAMS.to_owned()).unwrap().unwrap();
+        assert!(matches!(verdict, bindings::Verdict::Replaced(_)));
+    }
+}

@@ -1,0 +1,157 @@
+//! `cargo xtask bench plugins`: what plugins cost, beside what else one could take, in one run. The program that is timed is
+//! the plugin host's example `time_calls`; OpenCV works on the same picture, a server draws the picture that hooks are
+//! measured against.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use serde_json::json;
+
+use crate::kits;
+use crate::paths::Paths;
+use crate::process::{capture, cargo, run};
+use crate::python;
+use crate::server::Server;
+use crate::setup;
+use crate::stages::Stages;
+
+/// Milliseconds, but for what says otherwise in its name.
+type Times = BTreeMap<String, f64>;
+
+const SIDE: u32 = 512;
+const STEPS: u32 = 20;
+
+pub(crate) fn command(paths: &Paths) -> Result<()> {
+    let mut stages = Stages::new(setup::STAGES + 6);
+    setup::stages(paths, &mut stages)?;
+    kits::stage(paths, &mut stages)?;
+    let requirements = paths.root.join("xtask/requirements/bench_plugins.txt");
+    let packages = stages.run("OpenCV and NumPy", "60 MB to fetch the first time", || {
+        python::packages(&paths.cache, "bench-plugins", &requirements)
+    })?;
+    stages.run("build", "about 10 min on 2 cores the first time", || {
+        let bins = ["--bin", "gesso", "--bin", "gesso-plugin-compiler", "--example", "time_calls"];
+        run(cargo(&paths.root).args(["build", "-p", "gesso", "-p", "gesso-plugin-host"]).args(bins))
+    })?;
+    let folder = paths.local.join("bench-plugins");
+    if folder.exists() {
+        fs::remove_dir_all(&folder)?;
+    }
+    fs::create_dir_all(&folder)?;
+    let mut times = stages
+        .run("plugins", "about 6 min, most of it to compile a thousand", || time_calls(paths, &folder))?;
+    stages.run("OpenCV", "seconds", || {
+        let script = paths.root.join("xtask/requirements/bench_plugins.py");
+        let text = capture(Command::new("python3").arg(script).arg(&folder).env("PYTHONPATH", packages))?;
+        times.extend(read(&text));
+        Ok(())
+    })?;
+    stages.run("a picture", "20 steps of 512x512 by the demo checkpoint, thrice", || {
+        times.insert("picture".into(), draw(paths, &folder)?);
+        Ok(())
+    })?;
+    stages.finish()?;
+    print(&times)
+}
+
+fn time_calls(paths: &Paths, folder: &Path) -> Result<Times> {
+    let gesso = paths.target.join("debug/gesso");
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let places = std::iter::once(paths.kits().join("bin")).chain(std::env::split_paths(&path));
+    let path = std::env::join_paths(places)?;
+    let mut components = Vec::new();
+    for language in ["python", "js"] {
+        let project = folder.join(language);
+        let mut new = Command::new(&gesso);
+        new.args(["plugin", "new", language, "--lang", language, "--world", "request-hook", "--folder"]);
+        capture(new.arg(&project))?;
+        capture(Command::new(&gesso).args(["plugin", "build"]).arg(&project).env("PATH", &path))?;
+        components.push(project.join(format!("{language}.wasm")));
+    }
+    let mut program = Command::new(paths.target.join("debug/examples/time_calls"));
+    program.arg(&paths.local).args(&components).arg(folder);
+    Ok(read(&capture(&mut program)?))
+}
+
+/// Lines of a name, a tab and a number.
+fn read(text: &str) -> Times {
+    let lines = text.lines().filter_map(|line| line.split_once('\t'));
+    lines.filter_map(|(name, number)| Some((name.to_owned(), number.trim().parse().ok()?))).collect()
+}
+
+/// The best of three, without any plugin.
+fn draw(paths: &Paths, folder: &Path) -> Result<f64> {
+    let data = folder.join("server");
+    let binary = paths.target.join("debug/gesso");
+    let server = Server::start(&binary, &paths.root, "127.0.0.1:0", &data, Duration::from_secs(180))?;
+    let body = json!({"stable_diffusion_model": "demo-v1", "prompt": "sea at night", "steps": STEPS, "width": SIDE, "height": SIDE, "seed": 1});
+    let agent: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
+    let mut best = f64::INFINITY;
+    for _ in 0..3 {
+        let began = Instant::now();
+        let reply = agent.post(format!("{}/txt2img", server.url)).send_json(&body)?;
+        ensure!(reply.status().is_success(), "the server answered {}", reply.status());
+        best = best.min(began.elapsed().as_secs_f64() * 1000.0);
+    }
+    server.stop(Duration::from_secs(75))?;
+    Ok(best)
+}
+
+fn print(times: &Times) -> Result<()> {
+    let of =
+        |name: &str| times.get(name).copied().with_context(|| format!("nothing was measured for {name:?}"));
+    let row = |work: &str, ours: &str, beside: &str| -> Result<()> {
+        let (a, b) = (of(ours)?, of(beside)?);
+        println!("| {work} | {a:.2} ms | {b:.2} ms | {:.2} |", a / b);
+        Ok(())
+    };
+    println!("\n| Work | Gesso | Beside it | Ratio |\n|---|---|---|---|");
+    row(
+        "Instantiate and call a hook; wasmtime alone",
+        "the same in the host",
+        "wasmtime alone, instantiate and call",
+    )?;
+    row("canny, 512x512; OpenCV on one thread", "canny", "OpenCV canny")?;
+    row("blur_gaussian, sigma 9, 512x512; OpenCV on one thread", "blur_gaussian", "OpenCV blur")?;
+    let hooks = of("the same in the host")? + of("watermark, after")?;
+    let picture = of("picture")?;
+    println!(
+        "| A hook before and one after on 512x512; a picture of 20 steps by the demo checkpoint | {hooks:.2} ms | \
+         {picture:.0} ms | {:.4} |",
+        hooks / picture
+    );
+    println!("\n| Plugins in other languages | Install | First call | Call |\n|---|---|---|---|");
+    for language in ["Python", "JavaScript"] {
+        let of = |what: &str| of(&format!("{language}, {what}"));
+        println!(
+            "| {language} | {:.1} s | {:.2} ms | {:.2} ms |",
+            of("install")? / 1000.0,
+            of("first call")?,
+            of("call")?
+        );
+    }
+    println!(
+        "\nA thousand plugins that all want every request: installed in {:.0} s, {:.1} MB of memory, {:.0} ms a request \
+         where one takes {:.2} ms.",
+        of("999 installs")? / 1000.0,
+        of("memory of 999 plugins, MB")?,
+        of("a thousand hooks")?,
+        of("one hook")?
+    );
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_of_times_are_read_and_others_left() {
+        let times = read("a call\t1.5\nwarning: x\nanother\t2\nno number\tx\n");
+        assert_eq!(times, Times::from([("a call".into(), 1.5), ("another".into(), 2.0)]));
+    }
+}
