@@ -113,9 +113,9 @@ fn draw(server: &mut Server, stop: &AtomicBool) -> Result<Shown> {
     let request = json!({
         "stable_diffusion_model": "demo-v1",
         // dynamic-prompts replaces the braces before the generation; watermark marks the picture after it.
-        "prompt": "mountain landscape during {0::dawn|sunset}",
+        "prompt": "snowy mountains at {0::night|sunrise}",
         "steps": STEPS,
-        "seed": 1,
+        "seed": 6,
         "width": SIDE,
         "height": SIDE,
         "sampler_name": "DPM++ 2M",
@@ -129,7 +129,7 @@ fn draw(server: &mut Server, stop: &AtomicBool) -> Result<Shown> {
         }
     })?;
     let prompt = prompt_drawn(&drawn.result)?;
-    ensure!(prompt == "mountain landscape during sunset", "dynamic-prompts left the prompt {prompt:?}");
+    ensure!(prompt == "snowy mountains at sunrise", "dynamic-prompts left the prompt {prompt:?}");
 
     let path = drawn.result["ossUrl"][0].as_str().context("the result has no signed URL")?;
     let signed_url = client.absolute(path);
@@ -170,8 +170,7 @@ impl Shown {
             }
             None => println!("  speed       {:.1} steps/s, all included", STEPS as f64 / whole.as_secs_f64()),
         }
-        let body =
-            r#"{"stable_diffusion_model":"demo-v1","prompt":"{red|blue} circle","width":128,"height":128}"#;
+        let body = r#"{"stable_diffusion_model":"demo-v1","prompt":"a large {red|blue} circle","width":128,"height":128}"#;
         println!("\nNext, in another terminal:");
         println!("  curl {url}/txt2img -H 'content-type: application/json' -d '{body}'");
         println!("  curl {url}/ext/hello-api/");
