@@ -9,7 +9,7 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use serde_json::{Value, json};
 
-use super::drawing::{draw, striped};
+use super::drawing::{draw, png, striped};
 use crate::support::{Bench, quick, quick_with};
 
 /// A little web server on this machine.
@@ -135,6 +135,47 @@ fn nothing_is_fetched_until_an_admin_grants_hosts() {
     );
     grant(json!([site.address])).ok();
     server.post("/sdapi/v1/img2img", &body).ok();
+}
+
+#[test]
+fn a_plugin_reaches_no_host_through_a_request() {
+    let (_, bytes) = stripes();
+    let site = site(bytes);
+    let grants = format!("[grants.input-fetch]\nhosts = [\"{}\"]\n", site.address);
+    let bench =
+        Bench::new().plugin("plugins", "input-fetch").plugin("guests", "names-picture").config(&grants);
+    let server = bench.start();
+    let reply = server
+        .post("/sdapi/v1/txt2img", &quick_with(json!({"prompt": format!("{}/picture.png", site.address)})));
+    let text = String::from_utf8_lossy(&reply.body).into_owned();
+    assert!(reply.status == 422 && text.contains("which only a client may"), "{} {text}", reply.status);
+    assert_eq!(site.asked.load(Ordering::Relaxed), 0, "the plugin had a host asked");
+}
+
+#[test]
+fn pictures_are_no_larger_together_than_a_request_may_be() {
+    let noise =
+        png(128, 128, |x, y| [x * 31 + y * 17, x * y, x ^ (y * 5)].map(|level| ((level * 167) >> 3) as u8));
+    let bytes = BASE64_STANDARD.decode(noise.split(',').nth(1).unwrap()).unwrap();
+    let length = bytes.len();
+    let site = site(bytes);
+    let settings = format!(
+        "[limits]\nbody_bytes_max = {}\n[grants.input-fetch]\nhosts = [\"{}\"]\n",
+        3 * length,
+        site.address
+    );
+    let bench = Bench::new().plugin("plugins", "input-fetch").config(&settings);
+    let server = bench.start();
+    let picture = format!("{}/picture.png", site.address);
+    let send = |images: Value| {
+        server.post("/sdapi/v1/img2img", &quick_with(json!({"init_images": images, "batch_size": 3})))
+    };
+    send(json!([picture, picture])).ok();
+    assert_eq!(site.asked.load(Ordering::Relaxed), 1, "the same address is asked once");
+    let images = json!([picture, format!("{picture}#2"), picture]);
+    let reply = send(images);
+    let text = String::from_utf8_lossy(&reply.body).into_owned();
+    assert!(reply.status == 422 && text.contains("limits.body_bytes_max"), "{} {text}", reply.status);
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Plugins in Python and JavaScript, from `gesso plugin new` to a running server, with the tools of `cargo xtask kits`.
+//! Plugins from `gesso plugin new` to a running server, in every language, with the tools of `cargo xtask kits`.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -65,6 +65,20 @@ fn javascript_from_new_to_a_running_server() {
 }
 
 #[test]
+fn rust_from_new_to_a_component_that_was_tried() {
+    let home = tempfile::tempdir().unwrap();
+    let folder = begin(home.path(), "maps", "rust", "annotator");
+    let mut command = plugin(&["test", folder.to_str().unwrap()]);
+    // Kept from run to run: the SDK is compiled for two targets.
+    command.env("CARGO_TARGET_DIR", checkout().join("target/guests/new"));
+    let (code, output, errors) = run(command);
+    assert_eq!(code, 0, "{output}\n{errors}");
+    assert!(output.contains("  ok      posterize, a large picture"), "{output}");
+    let (_, judged, _) = run(plugin(&["check", folder.join("maps.wasm").to_str().unwrap()]));
+    assert!(judged.contains("maps 0.1.0: annotator") && judged.contains("without any grant"), "{judged}");
+}
+
+#[test]
 fn a_plugin_that_throws_says_where_in_its_log_and_fails_its_test() {
     let home = tempfile::tempdir().unwrap();
     for (language, file, source, trace) in [
@@ -96,6 +110,13 @@ fn pictures_are_compared_with_those_that_were_taken_as_right() {
     assert_eq!(tested(&folder, &["--bless"]).0, 0);
     let (code, output) = tested(&folder, &[]);
     assert!(code == 0 && output.contains("as before"), "{output}");
+    let golden = folder.join("golden");
+    let first = std::fs::read_dir(&golden).unwrap().next().unwrap().unwrap().path();
+    let one_more = golden.join(first.file_name().unwrap().to_str().unwrap().replace("-0.png", "-1.png"));
+    std::fs::copy(&first, &one_more).unwrap();
+    let (code, output) = tested(&folder, &[]);
+    assert!(code == 1 && output.contains("is one more"), "{output}");
+    std::fs::remove_file(&one_more).unwrap();
     let source = folder.join("plugin.js");
     let text = std::fs::read_to_string(&source).unwrap();
     std::fs::write(

@@ -121,7 +121,7 @@ fn print(times: &Times) -> Result<()> {
     let picture = of("picture")?;
     println!(
         "| A hook before and one after on 512x512; a picture of 20 steps by the demo checkpoint | {hooks:.2} ms | \
-         {picture:.0} ms | {:.4} |",
+         {picture:.0} ms | {:.5} |",
         hooks / picture
     );
     println!("\n| Plugins in other languages | Install | First call | Call |\n|---|---|---|---|");

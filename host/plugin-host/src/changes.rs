@@ -51,9 +51,10 @@ enum StandIn {
 
 impl Inner {
     pub(crate) async fn install(&self, bytes: &[u8]) -> Result<String, InstallError> {
-        let inspection = load::inspect(bytes)
+        let inspection = self
+            .inspected(bytes)
             .map_err(|error| InstallError::Refused { id: None, reason: error.to_string() })?;
-        let id = inspection.manifest.id.clone();
+        let id = inspection.1.manifest.id.clone();
         let mut changes = self.open_changes().await?;
         let outcome = self.load(&changes, &id, bytes, inspection).await;
         let path = self.file_of(&id);
@@ -90,7 +91,7 @@ impl Inner {
         let bytes = self.kept_version(id, &previous).ok_or_else(none)?;
         let refused =
             |error: LoadError| InstallError::Refused { id: Some(id.to_owned()), reason: error.to_string() };
-        let inspection = load::inspect(&bytes).map_err(refused)?;
+        let inspection = self.inspected(&bytes).map_err(refused)?;
         let loaded = self.load(&changes, id, &bytes, inspection).await.map_err(refused)?;
         let path = self.file_of(id);
         store(&path, &bytes)?;
@@ -135,7 +136,8 @@ impl Inner {
         if let Some(problem) = grants.hosts.iter().find_map(|host| HostPattern::parse(host).err()) {
             return Err(InstallError::Refused { id: Some(id.to_owned()), reason: problem });
         }
-        let schema = self.table.load().get(id).and_then(|entry| entry.manifest()?.settings_schema.clone());
+        let schema =
+            self.table.load().get(id).and_then(|entry| entry.waiting_manifest()?.settings_schema.clone());
         if let Some(reason) = schema.and_then(|schema| schema::check(&schema, &grants.settings).err()) {
             return Err(InstallError::Refused { id: Some(id.to_owned()), reason });
         }
@@ -215,13 +217,13 @@ impl Inner {
             Ok(bytes) => bytes,
             Err(error) => return Err((Vec::new(), format!("its file cannot be read: {error}"))),
         };
-        let inspection = match load::inspect(&bytes) {
+        let inspection = match self.inspected(&bytes) {
             Ok(inspection) => inspection,
             Err(error) => return Err((bytes, error.to_string())),
         };
-        if inspection.manifest.id != id {
+        if inspection.1.manifest.id != id {
             let reason =
-                format!("its manifest says id {0}: rename the file to {0}.wasm", inspection.manifest.id);
+                format!("its manifest says id {0}: rename the file to {0}.wasm", inspection.1.manifest.id);
             return Err((bytes, reason));
         }
         match self.load(changes, id, &bytes, inspection).await {
@@ -237,8 +239,12 @@ impl Inner {
             return None;
         }
         let bytes = self.kept_version(id, &current)?;
-        let inspection = load::inspect(&bytes).ok()?;
+        let inspection = self.inspected(&bytes).ok()?;
         self.load(changes, id, &bytes, inspection).await.ok()
+    }
+
+    fn inspected(&self, bytes: &[u8]) -> Result<(Option<String>, Inspection), LoadError> {
+        load::inspect_trusted(bytes, &self.loader.trusted_keys)
     }
 
     async fn load(
@@ -246,7 +252,7 @@ impl Inner {
         changes: &Changes,
         id: &str,
         bytes: &[u8],
-        inspection: Inspection,
+        inspection: (Option<String>, Inspection),
     ) -> Result<Loaded, LoadError> {
         let grants = self.grants_of(changes, id);
         self.loader.load(&self.runner, &self.shared(id), bytes, inspection, &grants).await
@@ -292,14 +298,16 @@ impl Inner {
         changes.registry.record_mut(id);
         let mut entry = self.entry(changes, id);
         // Said once, and not at every start again.
-        if entry.refused.as_deref() != Some(reason) {
+        let last = self.trail.of(id).pop();
+        if last.is_none_or(|last| last.event != TrailEvent::Refused || last.detail.as_deref() != Some(reason))
+        {
             self.trail.note(id, TrailEvent::Refused, None, Some(reason.to_owned()));
         }
         if stand_in == StandIn::Kept {
             entry.active = None;
         }
         entry.refused = Some(reason.to_owned());
-        entry.refused_manifest = load::inspect(bytes).ok().map(|inspection| inspection.manifest);
+        entry.refused_manifest = self.inspected(bytes).ok().map(|(_, inspection)| inspection.manifest);
         self.put(changes, entry);
     }
 

@@ -110,6 +110,15 @@ pub(crate) struct Loader {
     pub(crate) trusted_keys: Vec<TrustedKey>,
 }
 
+/// Who vouches for the bytes, and what they say of themselves. Nothing of them is read before the signature.
+pub(crate) fn inspect_trusted(
+    bytes: &[u8],
+    trusted_keys: &[TrustedKey],
+) -> Result<(Option<String>, Inspection), LoadError> {
+    let signed_by = signature::check(bytes, trusted_keys).map_err(LoadError::Refused)?;
+    Ok((signed_by, inspect(bytes)?))
+}
+
 /// Inspects bytes nobody vouches for; a panic of the parser is a refusal.
 pub(crate) fn inspect(bytes: &[u8]) -> Result<Inspection, LoadError> {
     match std::panic::catch_unwind(|| inspect::inspect(bytes)) {
@@ -125,10 +134,9 @@ impl Loader {
         runner: &Runner,
         shared: &Arc<Shared>,
         bytes: &[u8],
-        inspection: Inspection,
+        (signed_by, inspection): (Option<String>, Inspection),
         grants: &Grants,
     ) -> Result<Loaded, LoadError> {
-        let signed_by = signature::check(bytes, &self.trusted_keys).map_err(LoadError::Refused)?;
         grants::check(&inspection, grants).map_err(|denied| match denied {
             Denied::Missing { grantable: true, .. } => LoadError::NeedsGrants(denied.to_string()),
             _ => LoadError::Refused(denied.to_string()),

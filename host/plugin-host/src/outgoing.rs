@@ -6,11 +6,12 @@ mod addresses;
 mod patterns;
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http_body_util::{BodyExt, Full, Limited};
+use http_body_util::{BodyExt, Full};
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::redirect::Policy;
 use url::{Host, Url};
@@ -22,6 +23,8 @@ pub(crate) use self::patterns::HostPattern;
 const REQUESTS: u32 = 16;
 /// Of one request and of one answer, bytes.
 const BODY_BYTES: usize = 32 << 20;
+/// Of all requests and answers of a call, which the guest may hold at one time.
+const CALL_BYTES: usize = 64 << 20;
 const FIELD_BYTES: usize = 32 << 10;
 /// From the first look-up to the last byte.
 const WHOLE: Duration = Duration::from_secs(20);
@@ -45,11 +48,22 @@ pub(crate) struct HostAccess {
 pub(crate) struct Outgoing {
     access: Option<HostAccess>,
     left: u32,
+    allowance: Allowance,
 }
 
 impl Outgoing {
     pub(crate) fn new(access: Option<HostAccess>) -> Self {
-        Self { access, left: REQUESTS }
+        Self { access, left: REQUESTS, allowance: Allowance(Arc::new(AtomicUsize::new(CALL_BYTES))) }
+    }
+}
+
+/// Bytes that the bodies of a call may still take.
+#[derive(Clone)]
+struct Allowance(Arc<AtomicUsize>);
+
+impl Allowance {
+    fn take(&self, bytes: usize) -> bool {
+        self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(bytes)).is_ok()
     }
 }
 
@@ -70,9 +84,10 @@ impl WasiHttpHooks for Outgoing {
             return Box::new(async { Err(Error::ConnectionLimitReached) });
         };
         self.left = left;
+        let allowance = self.allowance.clone();
         Box::new(async move {
             let asked = options.and_then(|options| options.first_byte_timeout).unwrap_or(WHOLE);
-            let answer = tokio::time::timeout(asked.min(WHOLE), access.send(request)).await;
+            let answer = tokio::time::timeout(asked.min(WHOLE), access.send(request, &allowance)).await;
             let answer = answer.map_err(|_| Error::HttpResponseTimeout)??;
             let body = |bytes| {
                 Full::new(bytes).map_err(|never: std::convert::Infallible| match never {}).boxed_unsync()
@@ -85,15 +100,25 @@ impl WasiHttpHooks for Outgoing {
 
 impl HostAccess {
     /// The whole answer; a redirect is one.
-    async fn send(&self, request: http::Request<WasiBody>) -> Result<http::Response<Bytes>, Error> {
-        let (parts, body) = request.into_parts();
+    async fn send(
+        &self,
+        request: http::Request<WasiBody>,
+        allowance: &Allowance,
+    ) -> Result<http::Response<Bytes>, Error> {
+        let (mut parts, mut body) = request.into_parts();
         let url = Url::parse(&parts.uri.to_string()).map_err(|_| Error::HttpRequestUriInvalid)?;
         self.check(&url)?;
         if parts.method == http::Method::CONNECT || parts.method == http::Method::TRACE {
             return Err(Error::HttpRequestMethodInvalid);
         }
-        let body = Limited::new(body, BODY_BYTES).collect().await;
-        let body = body.map_err(|_| Error::HttpRequestBodySize(Some(BODY_BYTES as u64)))?.to_bytes();
+        let mut sent = BytesMut::new();
+        while let Some(frame) = body.frame().await.transpose()? {
+            let Ok(part) = frame.into_data() else { continue };
+            if sent.len() + part.len() > BODY_BYTES || !allowance.take(part.len()) {
+                return Err(Error::HttpRequestBodySize(Some(BODY_BYTES as u64)));
+            }
+            sent.extend_from_slice(&part);
+        }
         let mut outgoing = reqwest::Request::new(parts.method, url);
         // The connection's own fields are the client's to write.
         let own = [
@@ -102,12 +127,10 @@ impl HostAccess {
             http::header::TRANSFER_ENCODING,
             http::header::CONNECTION,
         ];
-        outgoing.headers_mut().extend(parts.headers.into_iter().filter_map(|(name, value)| {
-            let name = name?;
-            (!own.contains(&name)).then_some((name, value))
-        }));
-        if !body.is_empty() {
-            *outgoing.body_mut() = Some(body.into());
+        own.iter().for_each(|name| drop(parts.headers.remove(name)));
+        outgoing.headers_mut().extend(parts.headers);
+        if !sent.is_empty() {
+            *outgoing.body_mut() = Some(sent.freeze().into());
         }
         let client = self.network.client(self.private_addresses)?;
         let mut answer = client.execute(outgoing).await.map_err(named)?;
@@ -118,7 +141,7 @@ impl HostAccess {
         }
         let mut whole = BytesMut::new();
         while let Some(part) = answer.chunk().await.map_err(named)? {
-            if whole.len() + part.len() > BODY_BYTES {
+            if whole.len() + part.len() > BODY_BYTES || !allowance.take(part.len()) {
                 return Err(Error::HttpResponseBodySize(Some(BODY_BYTES as u64)));
             }
             whole.extend_from_slice(&part);
@@ -233,7 +256,7 @@ mod tests {
         let body =
             Full::new(Bytes::new()).map_err(|never: std::convert::Infallible| match never {}).boxed_unsync();
         let request = http::Request::builder().uri(url).body(body).unwrap();
-        let answer = access.send(request).await;
+        let answer = access.send(request, &Outgoing::new(None).allowance).await;
         answer.map(|answer| answer.status().as_u16()).map_err(|error| format!("{error:?}"))
     }
 

@@ -6,33 +6,48 @@ use serde_json::Value;
 
 /// A schema of settings deeper than this is a mistake or an attack.
 const DEPTH_MAX: usize = 16;
+/// Patterns of a schema, and the bytes that one may take when it is compiled.
+const PATTERNS_MAX: usize = 32;
+const PATTERN_BYTES: usize = 128 << 10;
 /// What is told of settings that are wrong in many places.
 const TOLD_MAX: usize = 5;
 
 /// What a schema may not be, as the end of a sentence.
 pub(crate) fn problem(schema: &Value) -> Option<String> {
-    if let Some(found) = unfit(schema, 0) {
+    let mut patterns = 0;
+    if let Some(found) = unfit(schema, 0, &mut patterns) {
         return Some(found);
+    }
+    if patterns > PATTERNS_MAX {
+        return Some(format!("has {patterns} patterns; {PATTERNS_MAX} are enough for settings"));
     }
     validator(schema).err().map(|error| format!("is no JSON schema: {error}"))
 }
 
-fn unfit(value: &Value, depth: usize) -> Option<String> {
+fn unfit(value: &Value, depth: usize, patterns: &mut usize) -> Option<String> {
     match value {
         _ if depth > DEPTH_MAX => Some(format!("is more than {DEPTH_MAX} levels deep")),
         Value::Object(fields) => fields.iter().find_map(|(name, inner)| match name.as_str() {
             "$ref" | "$dynamicRef" | "$recursiveRef" => {
                 Some(format!("has {name}; write what it refers to in its place"))
             }
-            _ => unfit(inner, depth + 1),
+            _ => {
+                *patterns += match name.as_str() {
+                    "pattern" => 1,
+                    "patternProperties" => inner.as_object().map_or(1, serde_json::Map::len),
+                    _ => 0,
+                };
+                unfit(inner, depth + 1, patterns)
+            }
         }),
-        Value::Array(items) => items.iter().find_map(|inner| unfit(inner, depth + 1)),
+        Value::Array(items) => items.iter().find_map(|inner| unfit(inner, depth + 1, patterns)),
         _ => None,
     }
 }
 
 fn validator(schema: &Value) -> Result<jsonschema::Validator, String> {
-    let options = jsonschema::options().with_pattern_options(PatternOptions::regex());
+    let options =
+        jsonschema::options().with_pattern_options(PatternOptions::regex().size_limit(PATTERN_BYTES));
     options.build(schema).map_err(|error| error.to_string())
 }
 
@@ -84,6 +99,12 @@ mod tests {
         assert!(
             problem(&json!({"pattern": "(a)\\1"})).is_some(),
             "a pattern that looks back can take for ever"
+        );
+        let many: Vec<_> = (0..40).map(|index| json!({"pattern": format!("a{index}")})).collect();
+        assert!(problem(&json!({ "allOf": many })).unwrap().contains("40 patterns"));
+        assert!(
+            problem(&json!({"pattern": "(?:\\pL|a\\pN){150}"})).is_some(),
+            "a pattern that takes megabytes"
         );
         let deep = (0..40).fold(json!(true), |inner, _| json!({"not": inner}));
         assert!(problem(&deep).unwrap().contains("levels deep"));

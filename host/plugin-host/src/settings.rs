@@ -23,7 +23,8 @@ pub struct HostSettings {
     pub compiler: Vec<OsString>,
     pub budgets: Budgets,
     /// Guests that may run at one time, over all plugins. Memory is bounded by this times
-    /// `memory_bytes + image_bytes` of the largest budget.
+    /// `memory_bytes + image_bytes` of the largest budget, and 64 MiB of requests and answers of a plugin that was granted
+    /// hosts.
     pub max_concurrent_calls: usize,
     /// Where there are any, only components that one of them signed are loaded.
     pub trusted_keys: Vec<TrustedKey>,

@@ -116,6 +116,11 @@ impl Entry {
         self.active.as_ref().map(|loaded| &loaded.manifest).or(self.refused_manifest.as_ref())
     }
 
+    /// Of the build that new grants are for: one that waits for them before the one that is active.
+    pub(crate) fn waiting_manifest(&self) -> Option<&Manifest> {
+        self.refused_manifest.as_ref().or(self.active.as_ref().map(|loaded| &loaded.manifest))
+    }
+
     pub(crate) fn status(&self, position: usize) -> PluginStatus {
         let manifest = self.manifest();
         let state = match (&self.active, &self.refused) {

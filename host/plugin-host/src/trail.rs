@@ -78,8 +78,8 @@ impl Trail {
             std::fs::rename(&self.path, self.before())?;
         }
         let mut file = OpenOptions::new().create(true).append(true).open(&self.path)?;
-        // One write, so that a crash leaves whole lines, the last one at worst cut off.
-        file.write_all(format!("{}\n", serde_json::to_string(line)?).as_bytes())
+        // One write, so that a crash leaves whole lines, the last one at worst cut off; a line begins one of its own.
+        file.write_all(format!("\n{}", serde_json::to_string(line)?).as_bytes())
     }
 
     /// The newest lines of a plugin, oldest first; a line that was cut off is left out.
@@ -105,14 +105,16 @@ mod tests {
         trail.note("b", TrailEvent::Removed, None, None);
         trail.note("a", TrailEvent::Refused, None, Some("it does not compile".into()));
         let mut file = OpenOptions::new().append(true).open(folder.path().join("trail.jsonl")).unwrap();
-        file.write_all(b"{\"time_ms\": 1, \"plu").unwrap();
+        file.write_all(b"\n{\"time_ms\": 1, \"plu").unwrap();
         let events: Vec<_> = trail.of("a").into_iter().map(|line| line.event).collect();
         assert_eq!(events, [TrailEvent::Active, TrailEvent::Refused]);
         assert_eq!(trail.of("nobody"), []);
+        trail.note("a", TrailEvent::Configured, None, None);
+        assert_eq!(trail.of("a").len(), 3, "a cut line took the next one with it");
 
-        file.write_all(format!("\n{}\n", "x".repeat(FILE_BYTES as usize)).as_bytes()).unwrap();
+        file.write_all(format!("\n{}", "x".repeat(FILE_BYTES as usize)).as_bytes()).unwrap();
         trail.note("a", TrailEvent::Granted, None, None);
-        assert_eq!(trail.of("a").len(), 3);
+        assert_eq!(trail.of("a").len(), 4);
         assert!(std::fs::metadata(folder.path().join("trail.jsonl")).unwrap().len() < 1000);
     }
 }

@@ -37,6 +37,7 @@ pub(crate) async fn draw(
         return Err(AppError::Internal("a stored request is not an object".into()));
     };
     let styling = Styling::take(&mut body);
+    let named = inputs::references(&mut body);
     // Pictures are megabytes of text that no hook of this version reads.
     let pictures: Vec<_> =
         img2img::PICTURES.iter().filter_map(|name| Some((*name, body.remove(*name)?))).collect();
@@ -48,8 +49,8 @@ pub(crate) async fn draw(
     }
     body.extend(pictures.into_iter().map(|(name, value)| (name.to_owned(), value)));
     // What the client said is what it is told again, not the files that it named.
-    let said = inputs::has_references(&mut body).then(|| body.clone());
-    inputs::bring(app, &call, &lease.task.owner, &mut body).await?;
+    let said = (!named.is_empty()).then(|| body.clone());
+    inputs::bring(app, &call, &lease.task.owner, &named, &mut body).await?;
     let request = generate::to_request(kind, &body, &app.defaults, &app.limits).map_err(AppError::Invalid)?;
     let asked = Asked { call: &call, body: &body, request: &request, priority: lease.task.priority, cancel };
     let began = Instant::now();

@@ -1,6 +1,9 @@
 //! Pictures that a request names instead of carrying: what an earlier task of the same owner made, by its path, and whatever
 //! a plugin fetches. Each reference is replaced by the file as base64; decoding is for those who read it.
 
+use std::collections::{HashMap, HashSet};
+use std::time::Duration;
+
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use gesso_plugin_host::{CallContext, FetchError};
@@ -15,6 +18,8 @@ use crate::http::wire::control;
 const REFERENCES_MAX: usize = 64;
 /// A longer text is no reference.
 const BYTES_MAX: usize = 4096;
+/// All pictures of a request together: a host that answers slowly holds up no more than one drawing, and not for long.
+const WHOLE: Duration = Duration::from_secs(60);
 
 /// Whether a text can name a picture at all; base64 has neither `:` nor `.`.
 fn is_reference(text: &str) -> bool {
@@ -31,19 +36,22 @@ fn scheme(text: &str) -> Option<String> {
     (is_scheme && !rest.is_empty() && scheme != "data").then_some(scheme)
 }
 
-/// Whether [`bring`] has anything to do.
-pub(crate) fn has_references(body: &mut Map<String, Value>) -> bool {
-    pictures(body).iter().any(|(_, text)| is_reference(text))
+/// The references of a body. To be asked before plugins see it: what they add is not the client's.
+pub(crate) fn references(body: &mut Map<String, Value>) -> HashSet<String> {
+    pictures(body).into_iter().filter(|(_, text)| is_reference(text)).map(|(_, text)| text.clone()).collect()
 }
 
-/// Brings every picture that the body names, one after the other.
+/// Brings every picture that the body names, one after the other, as long as the client named it itself: a plugin reaches
+/// no host through the requests that it sees.
 ///
 /// # Errors
-/// A problem of the field for a reference that leads nowhere; else what the plugin host or the object store says.
+/// A problem of the field for a reference that leads nowhere, or for files that are larger together than a request may
+/// be; else what the plugin host or the object store says.
 pub(crate) async fn bring(
     app: &App,
     call: &CallContext,
     owner: &str,
+    clients: &HashSet<String>,
     body: &mut Map<String, Value>,
 ) -> Result<(), AppError> {
     let named: Vec<_> = pictures(body).into_iter().filter(|(_, text)| is_reference(text)).collect();
@@ -52,9 +60,27 @@ pub(crate) async fn bring(
             format!("the request names {} pictures; at most {REFERENCES_MAX} are fetched", named.len());
         return Err(AppError::invalid(named[0].0, message));
     }
+    let deadline = tokio::time::Instant::now() + WHOLE;
+    let (mut brought, mut bytes) = (HashMap::new(), 0);
     for (field, text) in named {
-        let file = one(app, call, owner, field, text.trim()).await?;
-        *text = BASE64_STANDARD.encode(file);
+        if !clients.contains(text) {
+            let message = format!("{field}: a plugin named the picture {text:.200}, which only a client may");
+            return Err(AppError::invalid(field, message));
+        }
+        if !brought.contains_key(text) {
+            let file = tokio::time::timeout_at(deadline, one(app, call, owner, field, text.trim())).await;
+            let late = |_| {
+                AppError::invalid(field, format!("{field}: its pictures took longer than {WHOLE:?} to fetch"))
+            };
+            brought.insert(text.clone(), BASE64_STANDARD.encode(file.map_err(late)??));
+        }
+        let file = &brought[text];
+        bytes += file.len();
+        if bytes > app.settings.limits.body_bytes_max {
+            let message = format!("{field}: the pictures are larger together than limits.body_bytes_max");
+            return Err(AppError::invalid(field, message));
+        }
+        text.clone_from(file);
     }
     Ok(())
 }

@@ -13,7 +13,8 @@ export function handle({ method, path, headers, body }) {
     const asked = { method, path: place, query, headers: Object.fromEntries(headers), body, text: () => textOf(body) };
     const answer = plugin.handle(asked, new Host({ call }));
     const [type, bytes] = encoded(answer.body);
-    const fields = Object.entries({ "content-type": type, ...answer.headers });
+    const own = Object.entries(answer.headers ?? {}).map(([name, value]) => [name.toLowerCase(), `${value}`]);
+    const fields = Object.entries({ "content-type": type, ...Object.fromEntries(own) });
     return { status: answer.status ?? 200, headers: fields, body: bytes };
   });
 }

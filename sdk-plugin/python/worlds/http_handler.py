@@ -13,7 +13,8 @@ class WitWorld:
             asked = Request(request.method, path, query, dict(request.headers), request.body)
             answer = plugin.handle(asked, Host())
             body = answer.body.encode() if isinstance(answer.body, str) else answer.body
-            headers = {"content-type": answer.content_type} | answer.headers
+            own = {name.lower(): value for name, value in answer.headers.items()}
+            headers = {"content-type": answer.content_type} | own
             return wit_world.Response(answer.status, list(headers.items()), body)
 
         return answered(work)

@@ -38,6 +38,11 @@ pub(super) fn lay_out(project: &Project) -> anyhow::Result<Kit> {
     };
     let kit = project.folder.join(FOLDER);
     let wants_folders = !project.manifest.wants.folders.is_empty();
+    if wants_folders && world != "request-hook" {
+        bail!(
+            "the manifest wants folders, which plugins in Python and JavaScript have in the world request-hook alone"
+        );
+    }
     lay_out_contract(&kit.join("wit"), wants_folders)?;
     match project.language {
         Language::Rust => bail!("a plugin in Rust takes the crate sdk-plugin; it needs no kit"),

@@ -31,7 +31,9 @@ pub(super) fn run(folder: &Path, bless: bool) -> anyhow::Result<()> {
 
 async fn trial(project: &Project, component: &Path, bless: bool) -> anyhow::Result<()> {
     let home = tempfile::tempdir()?;
-    let host = PluginHost::start(settings(&project.manifest, home.path())?, Arc::new(Folders)).await?;
+    let host =
+        PluginHost::start(settings(&project.manifest, &project.folder, home.path())?, Arc::new(Folders))
+            .await?;
     let status = host.install(std::fs::read(component)?).await?;
     if let PluginState::Refused { reason } = status.state {
         bail!("the host refuses it: {reason}");
@@ -62,13 +64,14 @@ async fn trial(project: &Project, component: &Path, bless: bool) -> anyhow::Resu
 }
 
 /// The server's own budgets, and an empty folder for each that the manifest wants.
-fn settings(manifest: &Manifest, home: &Path) -> anyhow::Result<HostSettings> {
+fn settings(manifest: &Manifest, project: &Path, home: &Path) -> anyhow::Result<HostSettings> {
     let mut grants = Grants::default();
     for name in &manifest.wants.folders {
         let folder = home.join("granted").join(name);
         std::fs::create_dir_all(&folder)?;
         grants.folders.insert(name.clone(), folder);
     }
+    grants.settings = trial_settings(manifest, project)?;
     // A name that nobody has: the component loads, and reaches no host.
     grants.hosts = vec!["https://host.invalid".into()];
     let own = std::env::current_exe().context("this program does not know its own path")?;
@@ -81,6 +84,22 @@ fn settings(manifest: &Manifest, home: &Path) -> anyhow::Result<HostSettings> {
         trusted_keys: Vec::new(),
         grants: [(manifest.id.clone(), grants)].into(),
     })
+}
+
+/// Those of `settings.json` in the plugin's folder; without it, the defaults that the schema gives.
+fn trial_settings(manifest: &Manifest, project: &Path) -> anyhow::Result<Value> {
+    let path = project.join("settings.json");
+    if path.exists() {
+        let text = std::fs::read_to_string(&path)?;
+        return serde_json::from_str(&text).with_context(|| path.display().to_string());
+    }
+    let properties =
+        manifest.settings_schema.as_ref().and_then(|schema| schema.get("properties")?.as_object());
+    let defaults = properties
+        .into_iter()
+        .flatten()
+        .filter_map(|(name, property)| Some((name.clone(), property.get("default")?.clone())));
+    Ok(Value::Object(defaults.collect()))
 }
 
 /// One call that a component must answer, or refuse in a sentence.
@@ -238,10 +257,17 @@ impl Goldens {
         if !self.bless && !self.folder.is_dir() {
             return Ok(count);
         }
+        let name: String =
+            case.chars().map(|letter| if letter.is_alphanumeric() { letter } else { '-' }).collect();
+        let path_of = |index: usize| self.folder.join(format!("{name}-{index}.png"));
+        let beyond = path_of(made.len());
+        if self.bless {
+            let older = (made.len()..).map(path_of).take_while(|path| path.exists());
+            older.for_each(|path| drop(std::fs::remove_file(path)));
+        }
+        ensure!(!beyond.exists(), "it made {count}, and {} is one more", beyond.display());
         for (index, picture) in made.iter().enumerate() {
-            let name: String =
-                case.chars().map(|letter| if letter.is_alphanumeric() { letter } else { '-' }).collect();
-            let path = self.folder.join(format!("{name}-{index}.png"));
+            let path = path_of(index);
             let png = png_file::encode(picture, "")?;
             if self.bless {
                 std::fs::create_dir_all(&self.folder)?;
