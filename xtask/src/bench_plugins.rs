@@ -45,7 +45,7 @@ pub(crate) fn command(paths: &Paths) -> Result<()> {
     let mut times = stages
         .run("plugins", "about 6 min, most of it to compile a thousand", || time_calls(paths, &folder))?;
     stages.run("OpenCV", "seconds", || {
-        let script = paths.root.join("xtask/requirements/bench_plugins.py");
+        let script = paths.root.join("host/plugin-host/examples/time_opencv.py");
         let text = capture(Command::new("python3").arg(script).arg(&folder).env("PYTHONPATH", packages))?;
         times.extend(read(&text));
         Ok(())

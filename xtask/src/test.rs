@@ -9,7 +9,7 @@ use crate::process::{cargo, run, succeeds};
 use crate::setup;
 use crate::stages::Stages;
 
-/// Runs all tests: host, documentation, plugins, a Python client (25 min cold, 5 min warm, on 2 cores)
+/// Runs all tests: host, documentation, plugins, a Python client (30 min cold on 2 cores, half of it the build)
 #[derive(clap::Args)]
 pub(crate) struct Options {
     /// Leave out documentation tests and the Python client, and kill the store a few times only
@@ -29,10 +29,10 @@ pub(crate) fn command(options: &Options) -> Result<()> {
 
     let nextest = succeeds(cargo(&paths.root).args(["nextest", "--version"]));
     let (runner, expected) = match nextest {
-        true => ("cargo nextest", "about 20 min with the first build, then 4 min"),
+        true => ("cargo nextest", "about 27 min with the first build, half of that without"),
         false => (
             "cargo test",
-            "cargo-nextest is not installed, so cargo's own; about 20 min with the first build",
+            "cargo-nextest is not installed, so cargo's own; about half an hour with the first build",
         ),
     };
     stages.attempt(&format!("host tests ({runner})"), expected, || {

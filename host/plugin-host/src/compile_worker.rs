@@ -2,11 +2,11 @@
 //! it with the server's configuration and writes the artifact. Started by the plugin host through
 //! `gesso compile-plugin`. Knows no grants, no cache and no keys.
 
+use crate::hex::hex;
 use crate::{engine, inspect};
 use rustix::process::{Resource, Rlimit, setrlimit};
 use sha2::{Digest, Sha256};
 use std::ffi::OsString;
-use std::fmt::Write as _;
 use std::io::{Read, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -81,11 +81,7 @@ fn limit_self() -> Result<(), String> {
 }
 
 pub(crate) fn sha256_hex(bytes: &[u8]) -> String {
-    let mut hex = String::with_capacity(64);
-    for byte in Sha256::digest(bytes) {
-        let _ = write!(hex, "{byte:02x}");
-    }
-    hex
+    hex(&Sha256::digest(bytes))
 }
 
 fn one_line(text: &str) -> String {

@@ -17,6 +17,7 @@ mod engine;
 mod error;
 mod fetch;
 mod grants;
+mod hex;
 mod hooks;
 mod host;
 mod http_extension;

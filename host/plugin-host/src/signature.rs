@@ -1,8 +1,7 @@
 //! Who vouches for a component: an Ed25519 signature (RFC 8032) over its bytes, as a custom section at their end. Knows keys,
 //! not what a plugin may do; without keys that the admin trusts, signatures are not looked at.
 
-use std::fmt::Write as _;
-
+use crate::hex::hex;
 use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey};
 use wasm_encoder::{CustomSection, Section};
 
@@ -104,13 +103,6 @@ fn split(component: &[u8]) -> Option<Parts<'_>> {
         lengths == [0, (SECTION_BYTES - 2) as u8, SECTION.len() as u8] && name == SECTION.as_bytes();
     let (key, signature) = data.split_first_chunk()?;
     is_signature.then_some((signed, key, signature.first_chunk()?))
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 fn key_bytes(text: &str) -> Result<[u8; KEY_BYTES], String> {

@@ -123,6 +123,7 @@ impl Entry {
 
     pub(crate) fn status(&self, position: usize) -> PluginStatus {
         let manifest = self.manifest();
+        let durations = self.shared.durations.median_and_slow();
         let state = match (&self.active, &self.refused) {
             (Some(_), _) if self.enabled => PluginState::Active,
             (Some(_), _) => PluginState::Disabled,
@@ -154,8 +155,8 @@ impl Entry {
             failures: self.shared.failures.load(Ordering::Relaxed),
             last_failure: self.shared.last_failure.lock().unwrap_or_else(PoisonError::into_inner).clone(),
             memory_peak_bytes: self.shared.memory_peak.load(Ordering::Relaxed),
-            wall_ms_p50: self.shared.durations.median_and_slow().map(|(median, _)| millis(median)),
-            wall_ms_p95: self.shared.durations.median_and_slow().map(|(_, slow)| millis(slow)),
+            wall_ms_p50: durations.map(|(median, _)| millis(median)),
+            wall_ms_p95: durations.map(|(_, slow)| millis(slow)),
             cpu_ms: self.shared.cpu_nanos.load(Ordering::Relaxed) / 1_000_000,
             previous: self.previous.clone(),
             refused_update: self.refused.clone().filter(|_| self.active.is_some()),

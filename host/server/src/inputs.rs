@@ -161,7 +161,7 @@ mod tests {
             "s3:bucket/key",
             "images/default/abcdefghijklmnopqrstuv_1.png",
         ] {
-            assert!(is_reference(text) || text.starts_with("images"), "{text}");
+            assert!(is_reference(text), "{text}");
         }
         for text in [
             "",

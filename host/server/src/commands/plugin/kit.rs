@@ -16,19 +16,14 @@ static CONTRACT: Dir = include_dir!("$CARGO_MANIFEST_DIR/../../wit");
 static PYTHON: Dir = include_dir!("$CARGO_MANIFEST_DIR/../../sdk-plugin/python");
 static JS: Dir = include_dir!("$CARGO_MANIFEST_DIR/../../sdk-plugin/js");
 
-/// A kit that is in place.
-pub(super) struct Kit {
-    /// With package and version: `gesso:plugin/script@0.2.0`.
-    pub(super) world: String,
-}
-
 /// A path in the kit, from the plugin's folder.
 pub(super) fn in_folder(name: &str) -> PathBuf {
     Path::new(FOLDER).join(name)
 }
 
-/// Writes the kit for the project's language and world.
-pub(super) fn lay_out(project: &Project) -> anyhow::Result<Kit> {
+/// Writes the kit for the project's language and world, and names the world with package and version:
+/// `gesso:plugin/script@0.2.0`.
+pub(super) fn lay_out(project: &Project) -> anyhow::Result<String> {
     let worlds: Vec<_> = project.manifest.worlds_since().collect();
     let [(world, since)] = worlds[..] else {
         bail!(
@@ -67,7 +62,7 @@ pub(super) fn lay_out(project: &Project) -> anyhow::Result<Kit> {
             write(&kit.join("entry.js"), &joined)?;
         }
     }
-    Ok(Kit { world: format!("gesso:plugin/{world}@{since}") })
+    Ok(format!("gesso:plugin/{world}@{since}"))
 }
 
 fn entry(kit: &'static Dir, name: &str, world: &str) -> anyhow::Result<&'static [u8]> {

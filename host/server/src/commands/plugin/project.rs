@@ -60,12 +60,8 @@ impl Project {
         let bytes = std::fs::read(&built).with_context(|| format!("{} was not built", built.display()))?;
         let (packed, _) = pack_component(&bytes, &self.manifest_text)
             .map_err(|reason| anyhow::anyhow!("{}: {reason}", built.display()))?;
-        // By rename: a server may be watching the folder, and half a component is none.
         let component = self.component();
-        let partial = component.with_added_extension("partial");
-        std::fs::write(&partial, packed)
-            .and_then(|()| std::fs::rename(&partial, &component))
-            .with_context(|| format!("{} cannot be written", component.display()))?;
+        replace(&component, &packed)?;
         Ok(component)
     }
 
@@ -119,9 +115,9 @@ impl Project {
     }
 
     fn build_python(&self) -> anyhow::Result<PathBuf> {
-        let kit = kit::lay_out(self)?;
+        let world = kit::lay_out(self)?;
         let mut tool = Command::new("componentize-py");
-        tool.args(["--quiet", "--wit-path"]).arg(kit::in_folder("wit")).args(["--world", &kit.world]);
+        tool.args(["--quiet", "--wit-path"]).arg(kit::in_folder("wit")).args(["--world", &world]);
         // CPython imports all of WASI, sockets too, which no host of ours offers; what the kit needs it asks of the host.
         tool.args(["componentize", "--stub-wasi", "--python-path", kit::FOLDER, "--python-path", "."]);
         tool.args(["entry", "--output"]).arg(kit::in_folder("built.wasm"));
@@ -130,7 +126,7 @@ impl Project {
     }
 
     fn build_js(&self) -> anyhow::Result<PathBuf> {
-        let kit = kit::lay_out(self)?;
+        let world = kit::lay_out(self)?;
         let (name, version) = COMPONENTIZE_QJS;
         let installed = self.folder.canonicalize()?;
         let installed = installed
@@ -138,7 +134,7 @@ impl Project {
             .map(|place| place.join("node_modules/.bin").join(name))
             .find(|tool| tool.is_file());
         let mut tool = Command::new(installed.unwrap_or_else(|| PathBuf::from(name)));
-        tool.arg("--wit").arg(kit::in_folder("wit")).args(["--world", &kit.world, "--module-root", "."]);
+        tool.arg("--wit").arg(kit::in_folder("wit")).args(["--world", &world, "--module-root", "."]);
         tool.arg("--js").arg(kit::in_folder("entry.js")).args(["--sync", "--stub-wasi", "--output"]);
         tool.arg(kit::in_folder("built.wasm")).stdout(Stdio::null());
         self.run(
@@ -159,6 +155,15 @@ impl Project {
     }
 }
 
+/// Puts a component where one may be already; by rename, since a server may be watching the folder, and half a component is
+/// none.
+pub(super) fn replace(component: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+    let partial = component.with_added_extension("partial");
+    std::fs::write(&partial, bytes)
+        .and_then(|()| std::fs::rename(&partial, component))
+        .with_context(|| format!("{} cannot be written", component.display()))
+}
+
 /// `gesso plugin build`.
 pub(super) fn build(folder: &Path) -> anyhow::Result<()> {
     let project = Project::open(folder)?;
@@ -176,7 +181,7 @@ pub(super) fn pack(file: &Path, manifest: &Path, out: Option<&Path>) -> anyhow::
     let (packed, named) = pack_component(&read(file)?, &read(manifest)?)
         .map_err(|reason| anyhow::anyhow!("{} cannot be packed: {reason}", file.display()))?;
     let out = out.map_or_else(|| file.with_file_name(format!("{}.wasm", named.id)), Path::to_owned);
-    std::fs::write(&out, packed).with_context(|| format!("{} cannot be written", out.display()))?;
+    replace(&out, &packed)?;
     super::check::run(&out)?;
     telemetry::announce(&format!("packed {}", out.display()));
     Ok(())

@@ -35,10 +35,7 @@ pub(super) fn sign(file: &Path, key: &Path) -> anyhow::Result<()> {
         .with_context(|| format!("{} cannot be read; `gesso plugin keygen` makes a key", key.display()))?;
     let author = AuthorKey::parse(&text).map_err(|reason| anyhow!("{}: {reason}", key.display()))?;
     let signed = author.sign(&std::fs::read(file)?);
-    let partial = file.with_added_extension("partial");
-    std::fs::write(&partial, signed)
-        .and_then(|()| std::fs::rename(&partial, file))
-        .with_context(|| format!("{} cannot be written", file.display()))?;
+    super::project::replace(file, &signed)?;
     telemetry::announce(&format!("{} is signed with {}", file.display(), author.public_hex()));
     Ok(())
 }

@@ -167,15 +167,14 @@ fn cases(manifest: &Manifest) -> Vec<Case> {
     for script in &manifest.scripts {
         let arguments: Vec<_> = script.args.iter().map(|argument| argument.value.clone()).collect();
         let [(_, params), ..] = requests();
-        for (name, init_images) in [("text to image", vec![]), ("image to image", vec![gradient(64, 48)])] {
-            if if init_images.is_empty() { script.txt2img } else { script.img2img } {
-                let (params, arguments) = (params.to_string(), json!(arguments).to_string());
-                let input = ScriptInput { params, arguments, init_images, mask: None };
-                case(
-                    format!("{}, {name}", script.title),
-                    Call::Script { title: script.title.clone(), input },
-                );
-            }
+        let kinds = [
+            ("text to image", script.txt2img, vec![]),
+            ("image to image", script.img2img, vec![gradient(64, 48)]),
+        ];
+        for (name, _, init_images) in kinds.into_iter().filter(|(_, offered, _)| *offered) {
+            let (params, arguments) = (params.to_string(), json!(arguments).to_string());
+            let input = ScriptInput { params, arguments, init_images, mask: None };
+            case(format!("{}, {name}", script.title), Call::Script { title: script.title.clone(), input });
         }
     }
     for scheme in &manifest.fetches {

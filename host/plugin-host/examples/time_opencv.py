@@ -1,4 +1,4 @@
-"""Times OpenCV on the picture that `time_calls` left, for `cargo xtask bench plugins`: `python3 bench_plugins.py FOLDER`."""
+"""Times OpenCV on the picture that `time_calls` left, for `cargo xtask bench plugins`: `python3 time_opencv.py FOLDER`."""
 
 import statistics
 import sys
