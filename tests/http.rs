@@ -1,6 +1,7 @@
 //! The HTTP surface against the real binary, the real checkpoint and no plugins but
-//! those that make pictures for it: maps, letters, what an address names. Files mirror the dialects.
+//! those that have to do with pictures: maps, letters, what an address names, finds. Files mirror the dialects.
 
+mod adetailer;
 mod bad_input;
 mod controlnet;
 mod deterministic;

@@ -79,10 +79,19 @@ export function request(method, path, body = "", headers = {}) {
   return { method, path: place, query, headers, body: bytes, text: () => textOf(bytes) };
 }
 
-/** Answers with what it was given, and keeps what it was asked: `logged`, `drawings`. */
+/** What a picture hook is told of a picture, with changes. */
+export function drawnPicture(changes = {}) {
+  const about = { place: 0, count: 1, prompt: "", negativePrompt: "", seed: 0n, subseed: 0n, infotext: "" };
+  return { ...about, ...changes };
+}
+
+/** Answers with what it was given, and keeps what it was asked: `logged`, `drawings`. A network is a function of its
+ * inputs, with what is said of it as its `about`. */
 export class Host {
-  constructor({ settings = {}, seed = 0, folders = {} } = {}) {
+  #networks;
+  constructor({ settings = {}, seed = 0, folders = {}, networks = {} } = {}) {
     Object.assign(this, { requestId: "test", settings, seed, folders, logged: [], drawings: [] });
+    this.#networks = networks;
   }
   random() {
     return random(this.seed);
@@ -119,6 +128,19 @@ export class Host {
   }
   upscale(picture, upscaler, factor) {
     return picture.resize(Math.trunc(picture.width * factor), Math.trunc(picture.height * factor));
+  }
+  networks() {
+    return Object.keys(this.#networks).sort();
+  }
+  aboutNetwork(network) {
+    return this.#network(network).about ?? null;
+  }
+  runNetwork(network, inputs) {
+    return this.#network(network)(inputs);
+  }
+  #network(name) {
+    if (!(name in this.#networks)) throw fault("invalid-input", `there is no network "${name}"`);
+    return this.#networks[name];
   }
   #folder(name) {
     if (!(name in this.folders)) throw fault("not-permitted", `folder "${name}" is not granted`);

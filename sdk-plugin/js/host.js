@@ -127,6 +127,20 @@ export class Host {
   upscale(picture, upscaler, factor) {
     return new Picture(asked(() => this.interfaces.inference.upscale(picture.image, upscaler, factor)));
   }
+  networks() {
+    return asked(() => this.#models().list());
+  }
+  aboutNetwork(network) {
+    const text = asked(() => this.#models().about(network));
+    return text == null ? null : JSON.parse(text);
+  }
+  runNetwork(network, inputs) {
+    return asked(() => this.#models().run(network, inputs));
+  }
+  #models() {
+    if (this.interfaces.models) return this.interfaces.models;
+    throw new Fault("not-permitted", "this world runs no networks: annotators, scripts and picture hooks do");
+  }
   #folders() {
     if (this.interfaces.folders) return this.interfaces.folders;
     throw new Fault("not-permitted", 'the manifest wants no folder: add "wants": {"folders": ["name"]}');

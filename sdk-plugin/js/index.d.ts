@@ -43,6 +43,29 @@ declare module "gesso-plugin" {
     grid?: boolean;
   }
 
+  /** Numbers in row-major order; a picture goes into a network as `[1, channels, height, width]`. */
+  export interface Tensor {
+    shape: Uint32Array | number[];
+    values: Float32Array | number[];
+  }
+
+  /** Which picture it is, and how it was drawn. */
+  export interface DrawnPicture {
+    place: number;
+    count: number;
+    prompt: string;
+    negativePrompt: string;
+    seed: bigint;
+    subseed: bigint;
+    infotext: string;
+  }
+
+  /** A picture as a picture hook leaves it, and what its infotext says beside. */
+  export interface Finished {
+    picture: Picture;
+    fields?: Record<string, string>;
+  }
+
   /** A request to an HTTP API. Header names are in lower case; the prefix `/ext/<id>` is cut off the path. */
   export interface Request {
     method: string;
@@ -87,9 +110,14 @@ declare module "gesso-plugin" {
     /** Paths in a granted folder; the manifest's `wants` names it. */
     listFiles(folder: string): string[];
     readFile(folder: string, path: string): Uint8Array;
-    /** Begins a drawing; for scripts. */
+    /** Begins a drawing; for scripts and picture hooks. */
     generate(params: Params, initImages?: Picture[], mask?: Picture | null): Job;
-    /** For scripts. */
+    /** For scripts and picture hooks. */
     upscale(picture: Picture, upscaler: string, factor: number): Picture;
+    /** The granted networks that are there; not in request hooks and HTTP APIs, as the next two. */
+    networks(): string[];
+    /** What its exporter wrote into a network's file, or null. */
+    aboutNetwork(network: string): unknown;
+    runNetwork(network: string, inputs: Tensor[]): Tensor[];
   }
 }

@@ -37,6 +37,24 @@ pub mod annotator {
             "gesso:plugin/call@0.1.0": crate::bindings::request_hook::gesso::plugin::call,
             "gesso:plugin/images@0.1.0": crate::bindings::request_hook::gesso::plugin::images,
             "gesso:plugin/types@0.1.0": crate::bindings::request_hook::gesso::plugin::types,
+            "gesso:plugin/models@0.2.0": crate::bindings::picture_hook::gesso::plugin0_2_0::models,
+        },
+    });
+}
+
+/// Has every interface of 0.2.0; the other worlds use its functions.
+#[allow(clippy::too_many_arguments, reason = "the generator spreads lists into pointers and lengths")]
+pub mod picture_hook {
+    wit_bindgen::generate!({
+        path: ["../wit/gesso-plugin-0.1.0", "../wit/gesso-plugin-0.2.0"],
+        world: "gesso:plugin/picture-hook@0.2.0",
+        generate_all,
+        pub_export_macro: true,
+        export_macro_name: "export_picture_hook",
+        with: {
+            "gesso:plugin/call@0.1.0": crate::bindings::request_hook::gesso::plugin::call,
+            "gesso:plugin/images@0.1.0": crate::bindings::request_hook::gesso::plugin::images,
+            "gesso:plugin/types@0.1.0": crate::bindings::request_hook::gesso::plugin::types,
         },
     });
 }
@@ -50,6 +68,8 @@ pub mod script {
         pub_export_macro: true,
         export_macro_name: "export_script",
         with: {
+            "gesso:plugin/inference@0.2.0": crate::bindings::picture_hook::gesso::plugin0_2_0::inference,
+            "gesso:plugin/models@0.2.0": crate::bindings::picture_hook::gesso::plugin0_2_0::models,
             "gesso:plugin/call@0.1.0": crate::bindings::request_hook::gesso::plugin::call,
             "gesso:plugin/images@0.1.0": crate::bindings::request_hook::gesso::plugin::images,
             "gesso:plugin/types@0.1.0": crate::bindings::request_hook::gesso::plugin::types,

@@ -1,8 +1,9 @@
-//! Drawings that a script asks for. Each is checked like a client's request and counts against what the script may spend.
+//! Drawings that a script or a picture hook asks for. Each is checked like a client's request and counts against what the
+//! call may spend.
 
 use serde_json::Value;
 
-use crate::bindings::script::gesso::plugin0_2_0::inference as host;
+use crate::bindings::picture_hook::gesso::plugin0_2_0::inference as host;
 use crate::{Fault, Image, Params};
 
 /// A drawing under way. Dropping it cancels it; several share the device's steps.
@@ -23,7 +24,7 @@ pub struct Drawn {
 /// repainted.
 ///
 /// # Errors
-/// [`Fault::NotPermitted`] outside of a script. What is wrong with `params` is told by [`Job::finish`].
+/// [`Fault::NotPermitted`] outside of scripts and picture hooks. What is wrong with `params` is told by [`Job::finish`].
 pub fn generate(params: &Params, init_images: &[Image], mask: Option<&Image>) -> Result<Job, Fault> {
     let images: Vec<_> = init_images.iter().map(Image::as_host).collect();
     Ok(Job(host::generate(&params.to_json(), &images, mask.map(Image::as_host))?))
@@ -51,7 +52,7 @@ impl Job {
     /// Waits for the drawing.
     ///
     /// # Errors
-    /// [`Fault::InvalidInput`] where the request is wrong, [`Fault::LimitExceeded`] where the script has spent what it may.
+    /// [`Fault::InvalidInput`] where the request is wrong, [`Fault::LimitExceeded`] where the call has spent what it may.
     pub fn finish(self) -> Result<Drawn, Fault> {
         let host::Drawn { images, infotexts, info } = host::finish(self.0)?;
         let info = serde_json::from_str(&info)

@@ -24,7 +24,7 @@
 //! { "id": "style", "version": "0.1.0", "api": "0.1.0", "worlds": ["request-hook"] }
 //! ```
 //!
-//! Whatever asks the host something ([`call`], [`folders`], [`inference`], [`outgoing`], [`Image`]) works inside a host only: on a native target
+//! Whatever asks the host something ([`call`], [`folders`], [`inference`], [`models`], [`outgoing`], [`Image`]) works inside a host only: on a native target
 //! it panics. Keep what is worth testing in functions that do not ask.
 
 mod annotator;
@@ -38,8 +38,10 @@ mod image;
 pub mod inference;
 mod input_fetcher;
 mod manifest;
+pub mod models;
 pub mod outgoing;
 mod params;
+mod picture_hook;
 mod random;
 mod request_hook;
 mod script;
@@ -50,6 +52,7 @@ pub use http::HttpExtension;
 pub use image::{Image, ImageDesc, PixelFormat};
 pub use input_fetcher::InputFetcher;
 pub use params::{Params, arguments};
+pub use picture_hook::{DrawnPicture, FinishedPicture, PictureHook};
 pub use random::Random;
 pub use request_hook::{RequestHook, Verdict};
 pub use script::{Script, ScriptCall, ScriptOutput};
@@ -61,10 +64,11 @@ pub use serde_json;
 #[doc(hidden)]
 pub mod __private {
     pub use crate::annotator::Adapter as AnnotatorAdapter;
-    pub use crate::bindings::{annotator, http_extension, input_fetcher, request_hook, script};
+    pub use crate::bindings::{annotator, http_extension, input_fetcher, picture_hook, request_hook, script};
     pub use crate::http::Adapter as HttpExtensionAdapter;
     pub use crate::input_fetcher::Adapter as InputFetcherAdapter;
     pub use crate::manifest::is_json_object;
+    pub use crate::picture_hook::Adapter as PictureHookAdapter;
     pub use crate::request_hook::Adapter as RequestHookAdapter;
     pub use crate::script::Adapter as ScriptAdapter;
 }

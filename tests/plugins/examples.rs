@@ -9,14 +9,14 @@ use crate::support::{Bench, Server, decode, quick_with, request};
 #[test]
 fn every_example_does_what_it_says() {
     let bench = Bench::new();
-    let bench = ["annotator", "http-extension", "request-hook", "script"]
+    let bench = ["annotator", "http-extension", "picture-hook", "request-hook", "script"]
         .iter()
         .fold(bench, |bench, world| bench.plugin("examples", &format!("example-{world}")));
     let server = bench.start();
     check_examples(&server, "example-http-extension", "posterize", "Several seeds");
 }
 
-/// What the examples of one language do, all four in one server.
+/// What the examples of one language do, all five in one server.
 pub(super) fn check_examples(server: &Server, api: &str, module: &str, script: &str) {
     let reply = server.post(
         "/sdapi/v1/txt2img",
@@ -26,6 +26,8 @@ pub(super) fn check_examples(server: &Server, api: &str, module: &str, script: &
     let info: Value = serde_json::from_str(reply["info"].as_str().unwrap()).unwrap();
     assert_eq!((&info["all_seeds"], &info["prompt"]), (&json!([4, 5]), &json!("sea, oil on canvas")));
     assert_eq!(reply["images"].as_array().unwrap().len(), 2);
+    let text = info["infotexts"][1].as_str().unwrap();
+    assert!(text.contains("Brightness: ") && text.contains(" %, Version: "), "{text}");
 
     let detect = json!({"controlnet_module": module, "controlnet_threshold_a": 2, "controlnet_input_images": [reply["images"][0]]});
     let map = server.post("/controlnet/detect", &detect).ok();

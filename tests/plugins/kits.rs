@@ -8,7 +8,7 @@ use serde_json::json;
 use super::examples::check_examples;
 use crate::support::{Bench, checkout, eventually, quick_with, run};
 
-const WORLDS: [&str; 4] = ["request-hook", "annotator", "script", "http-extension"];
+const WORLDS: [&str; 5] = ["request-hook", "annotator", "picture-hook", "script", "http-extension"];
 
 /// `gesso plugin …` that finds the kits' tools.
 fn plugin(arguments: &[&str]) -> Command {

@@ -8,6 +8,9 @@ mod write;
 
 pub use write::{DrawnWith, of};
 
+/// Names the program; always the last field.
+const VERSION: &str = "Version";
+
 /// A picture's text in parts.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Infotext {
@@ -38,6 +41,15 @@ impl Infotext {
             Some(value) => self.field(key, value),
             None => self,
         }
+    }
+
+    /// The text with these fields behind its own, the version still last; a key that it has takes the new value.
+    pub fn extended(text: &str, fields: &[(String, String)]) -> String {
+        let mut infotext = Self::parse(text);
+        let version = infotext.fields.pop_if(|(key, _)| key == VERSION);
+        let mut infotext = fields.iter().fold(infotext, |text, (key, value)| text.field(key, value));
+        infotext.fields.extend(version);
+        infotext.to_string()
     }
 
     /// The value of a field.
@@ -95,6 +107,13 @@ pub(super) mod tests {
     fn a_key_set_twice_keeps_its_place() {
         let text = Infotext::new("p", "").field("A1", 1).field("B1", 2).field("A1", 3).to_string();
         assert_eq!(text, "p\nA1: 3, B1: 2");
+    }
+
+    #[test]
+    fn more_fields_stand_before_the_version() {
+        let fields = [("ADetailer model", "a, b"), ("Steps", "9")].map(|(k, v)| (k.to_owned(), v.to_owned()));
+        let text = Infotext::extended("p\nNegative prompt: n\nSteps: 4, Seed: 1, Version: x", &fields);
+        assert_eq!(text, "p\nNegative prompt: n\nSteps: 9, Seed: 1, ADetailer model: \"a, b\", Version: x");
     }
 
     /// Prompts as the layout can hold them: no blanks at the ends of a line, no line that reads as a negative prompt.

@@ -11,6 +11,7 @@ pub mod img2img;
 pub mod infotext;
 pub mod limits;
 pub mod noise;
+pub mod numbers;
 pub mod pixels;
 pub mod prompt;
 pub mod request;

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use gesso_core::hires::{HiresTarget, LatentUpscaler};
+use gesso_core::numbers::Numbers;
 use gesso_core::pixels::Pixels;
 use gesso_core::prompt::Conditioning;
 use gesso_core::request::GenerateRequest;
@@ -205,6 +206,13 @@ pub trait Backend {
         by: &FaceRestorer,
         is_cancelled: &dyn Fn() -> bool,
     ) -> Result<Pixels, BackendError>;
+
+    /// What a network of its own making makes of its inputs. It cannot be interrupted.
+    fn run_network(
+        &mut self,
+        network: &Arc<ModelFile>,
+        inputs: &[Numbers],
+    ) -> Result<Vec<Numbers>, BackendError>;
 
     /// What the device calls itself and how it computes, for start-up messages and metrics.
     fn describe(&self) -> String;

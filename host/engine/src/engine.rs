@@ -13,7 +13,9 @@ use tokio::sync::{oneshot, watch};
 
 use crate::backend::{Backend, BackendError, BackendFactory, Row};
 use crate::clock::Clock;
-use crate::job::{Drawing, JobError, JobHandle, JobSpec, Phase, Progress, SubmitError, Work};
+use crate::job::{
+    Drawing, JobError, JobHandle, JobSpec, Made, NetworkRun, Phase, Progress, SubmitError, Work,
+};
 use crate::policy::{self, Candidate, Rules};
 
 mod passes;
@@ -136,7 +138,7 @@ impl Incoming {
     fn images(&self) -> usize {
         match &self.work {
             Work::Draw(drawing) => drawing.request.image_count() as usize,
-            Work::Enlarge(_) | Work::RestoreFaces(_) => 1,
+            Work::Enlarge(_) | Work::RestoreFaces(_) | Work::RunNetwork(_) => 1,
         }
     }
 
@@ -144,7 +146,7 @@ impl Incoming {
     fn model(&self) -> Option<&std::path::PathBuf> {
         match &self.work {
             Work::Draw(drawing) => Some(&drawing.model.path),
-            Work::Enlarge(_) | Work::RestoreFaces(_) => None,
+            Work::Enlarge(_) | Work::RestoreFaces(_) | Work::RunNetwork(_) => None,
         }
     }
 }
@@ -308,6 +310,7 @@ impl<B: Backend> Owner<B> {
             Work::RestoreFaces(work) => self.at_once(caller, |backend, is_cancelled| {
                 backend.restore_faces(&work.picture, &work.by, is_cancelled)
             }),
+            Work::RunNetwork(work) => self.run_network(caller, &work),
         }
     }
 
@@ -334,8 +337,22 @@ impl<B: Backend> Owner<B> {
         match guarded(|| Ok(work(backend, &is_cancelled)?)) {
             Ok(pixels) => {
                 lock(&self.stats).images += 1;
-                caller.answer(Ok(vec![pixels]));
+                caller.answer(Ok(Made::Pictures(vec![pixels])));
             }
+            Err(error) => self.refuse(caller, error),
+        }
+    }
+
+    fn run_network(&mut self, caller: Caller, work: &NetworkRun) {
+        let backend = &mut self.backend;
+        let run = || {
+            if caller.is_gone() {
+                return Err(JobError::Cancelled);
+            }
+            Ok(backend.run_network(&work.network, &work.inputs)?)
+        };
+        match guarded(run) {
+            Ok(numbers) => caller.answer(Ok(Made::Numbers(numbers))),
             Err(error) => self.refuse(caller, error),
         }
     }

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use gesso_core::control::ControlUnit;
+use gesso_core::numbers::Numbers;
 use gesso_core::pixels::Pixels;
 use gesso_core::request::GenerateRequest;
 use tokio::sync::{oneshot, watch};
@@ -30,6 +31,13 @@ impl CancelFlag {
     }
 }
 
+impl From<Arc<AtomicBool>> for CancelFlag {
+    /// A flag that others raise.
+    fn from(flag: Arc<AtomicBool>) -> Self {
+        Self(flag)
+    }
+}
+
 /// One job.
 #[derive(Debug, Clone)]
 pub struct JobSpec {
@@ -45,6 +53,7 @@ pub enum Work {
     Draw(Box<Drawing>),
     Enlarge(Enlargement),
     RestoreFaces(FaceRestoration),
+    RunNetwork(NetworkRun),
 }
 
 /// A request to draw, with every name in it looked up.
@@ -150,6 +159,20 @@ pub struct FaceRestoration {
     pub by: FaceRestorer,
 }
 
+/// A network that is run as it is, for a plugin.
+#[derive(Debug, Clone)]
+pub struct NetworkRun {
+    pub network: Arc<ModelFile>,
+    pub inputs: Arc<Vec<Numbers>>,
+}
+
+/// What a job made.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Made {
+    Pictures(Vec<Pixels>),
+    Numbers(Vec<Numbers>),
+}
+
 /// Where a job stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Phase {
@@ -184,6 +207,7 @@ impl Progress {
         let (steps, images_total) = match work {
             Work::Draw(drawing) => (drawing.request.steps, drawing.request.image_count()),
             Work::Enlarge(_) | Work::RestoreFaces(_) => (1, 1),
+            Work::RunNetwork(_) => (1, 0),
         };
         Self {
             phase: Phase::Queued,
@@ -243,7 +267,7 @@ pub enum SubmitError {
 #[derive(Debug)]
 pub struct JobHandle {
     pub(crate) progress: watch::Receiver<Progress>,
-    pub(crate) reply: oneshot::Receiver<Result<Vec<Pixels>, JobError>>,
+    pub(crate) reply: oneshot::Receiver<Result<Made, JobError>>,
     pub(crate) cancel: CancelFlag,
 }
 
@@ -257,13 +281,30 @@ impl JobHandle {
         self.cancel.clone()
     }
 
-    /// Waits for the pictures, in order.
+    /// Waits for the pictures, in order; a job that makes none gives none.
     pub async fn finish(self) -> Result<Vec<Pixels>, JobError> {
-        self.reply.await.unwrap_or(Err(JobError::ShutDown))
+        self.reply.await.unwrap_or(Err(JobError::ShutDown)).map(Made::pictures)
+    }
+
+    /// Waits for what [`Work::RunNetwork`] makes, in the order of the network's outputs.
+    pub async fn finish_numbers(self) -> Result<Vec<Numbers>, JobError> {
+        match self.reply.await.unwrap_or(Err(JobError::ShutDown))? {
+            Made::Numbers(numbers) => Ok(numbers),
+            Made::Pictures(_) => Ok(Vec::new()),
+        }
     }
 
     /// Waits on the calling thread; must not be called from async code.
     pub fn blocking_finish(self) -> Result<Vec<Pixels>, JobError> {
-        self.reply.blocking_recv().unwrap_or(Err(JobError::ShutDown))
+        self.reply.blocking_recv().unwrap_or(Err(JobError::ShutDown)).map(Made::pictures)
+    }
+}
+
+impl Made {
+    fn pictures(self) -> Vec<Pixels> {
+        match self {
+            Self::Pictures(pictures) => pictures,
+            Self::Numbers(_) => Vec::new(),
+        }
     }
 }

@@ -57,6 +57,8 @@ pub(crate) struct Runner {
     /// Scripts at one time. They wait for drawings most of the time, and drawings may need slots: of their own, so that they
     /// never hold what they wait for.
     script_slots: Arc<Semaphore>,
+    /// Picture hooks at one time, which draw like scripts, also for the pictures of scripts.
+    finisher_slots: Arc<Semaphore>,
     /// Calls of one plugin that may wait for a slot.
     most_waiting: usize,
 }
@@ -69,6 +71,7 @@ impl Runner {
             budgets,
             slots: Arc::new(Semaphore::new(slots)),
             script_slots: Arc::new(Semaphore::new(slots.div_ceil(2))),
+            finisher_slots: Arc::new(Semaphore::new(slots.div_ceil(2))),
             most_waiting: slots.saturating_mul(WAITING_PER_SLOT),
         }
     }
@@ -81,6 +84,7 @@ impl Runner {
     pub(crate) fn close(&self) {
         self.slots.close();
         self.script_slots.close();
+        self.finisher_slots.close();
     }
 
     /// Runs `work` in a fresh store, under that budget of this runner's.
@@ -99,7 +103,8 @@ impl Runner {
         self.run_in((permits, budget), shared, loaded, hook, context, work).await
     }
 
-    /// Runs a script under its own budget, in a slot of its own kind. The pool has room for half as many beside the calls.
+    /// Runs a script under its own budget, in a slot of its own kind. The pool has room for half as many beside the calls, and
+    /// for half as many picture hooks.
     ///
     /// # Errors
     /// As [`Self::run`].
@@ -110,12 +115,23 @@ impl Runner {
         context: &CallContext,
         work: impl FnOnce(Store<CallState>) -> Work<T> + Send + 'static,
     ) -> Result<T, HookError> {
-        let permit = tokio::select! {
-            biased;
-            permit = self.script_slots.clone().acquire_owned() => permit.map_err(|_| HookError::Overloaded)?,
-            () = cancelled(context) => return Err(HookError::Cancelled),
-        };
+        let permit = slot(&self.script_slots, context).await?;
         self.run_in((permit, &self.budgets.script), shared, loaded, "run", context, work).await
+    }
+
+    /// Runs a picture hook, which draws as a script does.
+    ///
+    /// # Errors
+    /// As [`Self::run`].
+    pub(crate) async fn run_finisher<T: Send + 'static>(
+        &self,
+        shared: &Arc<Shared>,
+        loaded: &Loaded,
+        context: &CallContext,
+        work: impl FnOnce(Store<CallState>) -> Work<T> + Send + 'static,
+    ) -> Result<T, HookError> {
+        let permit = slot(&self.finisher_slots, context).await?;
+        self.run_in((permit, &self.budgets.script), shared, loaded, "finish", context, work).await
     }
 
     /// As [`Self::run`], for a caller that brings what must live as long as the guest. A probe brings nothing:
@@ -284,6 +300,15 @@ fn classify(error: &wasmtime::Error, spent: &Spent, budget: &Budget) -> (Failure
         ),
         Some(trap) => (FailureKind::Trap, format!("it trapped ({trap})")),
         None => (FailureKind::BadReturn, format!("what it passed to the host cannot be read ({cause})")),
+    }
+}
+
+/// Waits as long as it takes: those that hold slots of this kind wait for drawings.
+async fn slot(slots: &Arc<Semaphore>, context: &CallContext) -> Result<OwnedSemaphorePermit, HookError> {
+    tokio::select! {
+        biased;
+        permit = slots.clone().acquire_owned() => permit.map_err(|_| HookError::Overloaded),
+        () = cancelled(context) => Err(HookError::Cancelled),
     }
 }
 

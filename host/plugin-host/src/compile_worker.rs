@@ -1,7 +1,8 @@
-//! The compile worker: a process of its own that limits itself, reads one component from standard input, compiles
+//! The compile worker: a process of its own that limits and confines itself, reads one component from standard input, compiles
 //! it with the server's configuration and writes the artifact. Started by the plugin host through
 //! `gesso compile-plugin`. Knows no grants, no cache and no keys.
 
+use crate::confine::confine;
 use crate::hex::hex;
 use crate::{engine, inspect};
 use rustix::process::{Resource, Rlimit, setrlimit};
@@ -47,7 +48,11 @@ fn run(mut args: impl Iterator<Item = OsString>) -> Result<(), String> {
     let (Some(output), Some(expected)) = (output, expected) else {
         return Err("expected --output FILE --sha256 HEX".to_owned());
     };
+    // Opened while that is still allowed.
+    let mut file =
+        std::fs::File::create(&output).map_err(|error| format!("{}: {error}", output.display()))?;
     limit_self()?;
+    confine();
 
     let mut bytes = Vec::new();
     let limit = inspect::MAX_COMPONENT_BYTES as u64 + 1;
@@ -58,7 +63,7 @@ fn run(mut args: impl Iterator<Item = OsString>) -> Result<(), String> {
     inspect::inspect(&bytes).map_err(|error| error.to_string())?;
     let engine = engine::for_compiling().map_err(|error| error.to_string())?;
     let artifact = engine.precompile_component(&bytes).map_err(|error| one_line(&format!("{error:#}")))?;
-    std::fs::write(&output, artifact).map_err(|error| format!("{}: {error}", output.display()))
+    file.write_all(&artifact).map_err(|error| format!("{}: {error}", output.display()))
 }
 
 /// Untrusted input decides how long a compiler runs and what it allocates; the kernel ends it where it overdoes.

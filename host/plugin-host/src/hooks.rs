@@ -73,7 +73,7 @@ pub(crate) async fn after(
 }
 
 /// The admin's choice for a plugin that failed; cancellation and overload are not the plugin's doing.
-fn skip_or_fail(entry: &Entry, error: HookError) -> Result<Verdict, HookError> {
+pub(crate) fn skip_or_fail(entry: &Entry, error: HookError) -> Result<Verdict, HookError> {
     match (&error, entry.on_failure) {
         (HookError::PluginFailed { .. }, OnFailure::Skip) => {
             tracing::warn!(plugin = entry.id, %error, "a failing plugin was skipped");

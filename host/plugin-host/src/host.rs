@@ -7,11 +7,13 @@ use crate::changes::Changes;
 use crate::compile::{Compiler, private_folder};
 use crate::error::{HookError, InstallError, StartError};
 use crate::fetch::{self, FetchError};
+use crate::finish::{self, DrawnPicture, FinishedPicture};
 use crate::hooks::{self, Before};
 use crate::inference::Inference;
 use crate::load::Loader;
 use crate::log::LogLine;
 use crate::manifest::{Annotator, Script};
+use crate::networks::Networks;
 use crate::outgoing::Network;
 use crate::registry::{Policy, Registry};
 use crate::script::{self, ScriptError, ScriptInput, ScriptOutput};
@@ -59,7 +61,11 @@ impl PluginHost {
     ///
     /// # Errors
     /// Where folders, registry, engine or threads are not to be had.
-    pub async fn start(settings: HostSettings, folders: Arc<dyn FolderSource>) -> Result<Self, StartError> {
+    pub async fn start(
+        settings: HostSettings,
+        folders: Arc<dyn FolderSource>,
+        networks: Arc<dyn Networks>,
+    ) -> Result<Self, StartError> {
         if settings.compiler.is_empty() {
             return Err(StartError::NoCompiler);
         }
@@ -94,6 +100,7 @@ impl PluginHost {
         let host = Self(Arc::new(Inner {
             loader: Loader {
                 network: Arc::new(Network::new()),
+                networks,
                 compiler,
                 linker,
                 folders,
@@ -205,6 +212,27 @@ impl PluginHost {
         inference: Arc<dyn Inference>,
     ) -> Result<ScriptOutput, ScriptError> {
         script::run(&self.0.table.load_full(), &self.0.runner, call, title, input, inference).await
+    }
+
+    /// Whether any active plugin finishes pictures.
+    pub fn finishes_pictures(&self) -> bool {
+        self.0.table.load().entries.iter().any(|entry| entry.finisher().is_some())
+    }
+
+    /// The picture as the plugins that finish pictures leave it, in the admin's order. `inference` draws for them, and `add`
+    /// lays fields into an infotext.
+    ///
+    /// # Errors
+    /// `Rejected` where a plugin finds the request wrong; else the first failure that may not be skipped.
+    pub async fn finish_picture(
+        &self,
+        call: &CallContext,
+        params: &str,
+        picture: DrawnPicture,
+        inference: Arc<dyn Inference>,
+        add: impl Fn(&str, &[(String, String)]) -> String,
+    ) -> Result<FinishedPicture, HookError> {
+        finish::finish(&self.0.table.load_full(), &self.0.runner, call, params, picture, inference, add).await
     }
 
     /// Every plugin, in the order its hooks run.

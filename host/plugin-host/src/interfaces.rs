@@ -5,6 +5,7 @@ mod call;
 mod folders;
 mod images;
 mod inference;
+mod models;
 mod streams;
 
 pub(crate) use self::images::OverBudget;
@@ -40,6 +41,7 @@ pub(crate) mod annotator {
             "gesso:plugin/types@0.1.0": super::gesso::plugin::types,
             "gesso:plugin/images@0.1.0": super::gesso::plugin::images,
             "gesso:plugin/call@0.1.0": super::gesso::plugin::call,
+            "gesso:plugin/models@0.2.0": super::picture_hook::gesso::plugin0_2_0::models,
         },
     });
 }
@@ -70,13 +72,17 @@ pub(crate) mod input_fetcher {
     });
 }
 
-pub(crate) mod script {
+/// Has every interface of 0.2.0; the other worlds use its types and functions.
+pub(crate) mod picture_hook {
     wasmtime::component::bindgen!({
         path: ["../../wit/gesso-plugin-0.1.0", "../../wit/gesso-plugin-0.2.0"],
-        world: "gesso:plugin/script@0.2.0",
+        world: "gesso:plugin/picture-hook@0.2.0",
         imports: {
             "gesso:plugin/inference@0.2.0.finish": async | trappable,
             "gesso:plugin/inference@0.2.0.upscale": async | trappable,
+            "gesso:plugin/models@0.2.0.list": async | trappable,
+            "gesso:plugin/models@0.2.0.about": async | trappable,
+            "gesso:plugin/models@0.2.0.run": async | trappable,
             default: trappable,
         },
         exports: { default: async },
@@ -85,6 +91,22 @@ pub(crate) mod script {
             "gesso:plugin/images@0.1.0": super::gesso::plugin::images,
             "gesso:plugin/call@0.1.0": super::gesso::plugin::call,
             "gesso:plugin/inference@0.2.0.job": crate::inference::Job,
+        },
+    });
+}
+
+pub(crate) mod script {
+    wasmtime::component::bindgen!({
+        path: ["../../wit/gesso-plugin-0.1.0", "../../wit/gesso-plugin-0.2.0"],
+        world: "gesso:plugin/script@0.2.0",
+        imports: { default: trappable },
+        exports: { default: async },
+        with: {
+            "gesso:plugin/types@0.1.0": super::gesso::plugin::types,
+            "gesso:plugin/images@0.1.0": super::gesso::plugin::images,
+            "gesso:plugin/call@0.1.0": super::gesso::plugin::call,
+            "gesso:plugin/inference@0.2.0": super::picture_hook::gesso::plugin0_2_0::inference,
+            "gesso:plugin/models@0.2.0": super::picture_hook::gesso::plugin0_2_0::models,
         },
     });
 }
@@ -185,7 +207,8 @@ pub(crate) struct CallState {
     log: Arc<CallLog>,
     context: CallContext,
     image_bytes: u64,
-    /// Present while a script runs.
+    network_runs: u32,
+    /// Present while a script or a picture hook runs.
     pub(crate) inference: Option<Arc<dyn Inference>>,
 }
 
@@ -221,6 +244,7 @@ impl CallState {
             log,
             context,
             image_bytes: 0,
+            network_runs: 0,
             inference: None,
         }
     }
@@ -257,7 +281,8 @@ pub(crate) fn link(linker: &mut Linker<CallState>) -> wasmtime::Result<()> {
     let outgoing = wasmtime_wasi_http::p2::bindings::http::outgoing_handler::add_to_linker::<_, WasiHttp>;
     outgoing(linker, CallState::http)?;
     RequestHook::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
-    script::gesso::plugin0_2_0::inference::add_to_linker::<_, HasSelf<_>>(linker, |state| state)
+    picture_hook::gesso::plugin0_2_0::inference::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
+    picture_hook::gesso::plugin0_2_0::models::add_to_linker::<_, HasSelf<_>>(linker, |state| state)
 }
 
 impl WasiView for CallState {

@@ -9,9 +9,11 @@ use crate::inspect::{self, Inspection};
 use crate::interfaces::annotator::AnnotatorPre;
 use crate::interfaces::http_handler::HttpHandlerPre;
 use crate::interfaces::input_fetcher::InputFetcherPre;
+use crate::interfaces::picture_hook::PictureHookPre;
 use crate::interfaces::script::ScriptPre;
 use crate::interfaces::{CallState, RequestHookPre};
 use crate::manifest::Manifest;
+use crate::networks::{GrantedNetworks, Networks};
 use crate::outgoing::{HostAccess, HostPattern, Network};
 use crate::registry::VersionRef;
 use crate::schema;
@@ -28,6 +30,7 @@ pub(crate) struct Capabilities {
     pub(crate) settings_json: String,
     pub(crate) folders: BTreeMap<String, Arc<dyn GrantedFolder>>,
     pub(crate) hosts: Option<HostAccess>,
+    pub(crate) networks: Option<GrantedNetworks>,
 }
 
 /// A version ready to be called. Calls hold the `Arc` they started with, so that a swap never touches them; the
@@ -48,6 +51,7 @@ pub(crate) struct Worlds {
     pub(crate) annotator: Option<AnnotatorPre<CallState>>,
     pub(crate) script: Option<ScriptPre<CallState>>,
     pub(crate) fetcher: Option<InputFetcherPre<CallState>>,
+    pub(crate) finisher: Option<PictureHookPre<CallState>>,
 }
 
 /// The two ways to be an HTTP API.
@@ -86,6 +90,7 @@ impl Worlds {
             annotator: fill(manifest, "annotator", || AnnotatorPre::new(instance.clone()))?,
             script: fill(manifest, "script", || ScriptPre::new(instance.clone()))?,
             fetcher: fill(manifest, "input-fetcher", || InputFetcherPre::new(instance.clone()))?,
+            finisher: fill(manifest, "picture-hook", || PictureHookPre::new(instance.clone()))?,
         })
     }
 }
@@ -105,6 +110,7 @@ pub(crate) struct Loader {
     pub(crate) linker: Linker<CallState>,
     pub(crate) folders: Arc<dyn FolderSource>,
     pub(crate) network: Arc<Network>,
+    pub(crate) networks: Arc<dyn Networks>,
     pub(crate) slots_per_plugin: usize,
     /// Where there are any, only what they signed is loaded.
     pub(crate) trusted_keys: Vec<TrustedKey>,
@@ -182,7 +188,11 @@ impl Loader {
         }
         let settings_json =
             if grants.settings.is_null() { "{}".to_owned() } else { grants.settings.to_string() };
-        Ok(Capabilities { settings_json, folders, hosts: self.hosts(grants)? })
+        let networks = (!grants.models.is_empty()).then(|| GrantedNetworks {
+            patterns: grants.models.as_slice().into(),
+            source: self.networks.clone(),
+        });
+        Ok(Capabilities { settings_json, folders, hosts: self.hosts(grants)?, networks })
     }
 }
 

@@ -17,13 +17,14 @@ pub(crate) const SECTION: &str = "gesso:manifest";
 /// A manifest is a page of text; more is a mistake or an attack.
 const MAX_BYTES: usize = 64 << 10;
 /// Each with the version that brought it.
-const WORLDS: [(&str, &str); 6] = [
+const WORLDS: [(&str, &str); 7] = [
     ("request-hook", "0.1.0"),
     ("http-extension", "0.1.0"),
     ("http-handler", "0.2.0"),
     ("annotator", "0.2.0"),
     ("script", "0.2.0"),
     ("input-fetcher", "0.2.0"),
+    ("picture-hook", "0.2.0"),
 ];
 const HOOKS: [&str; 2] = ["before", "after"];
 
@@ -58,6 +59,9 @@ pub struct Wants {
     /// As an admin would grant them: `https://pictures.example`.
     #[serde(default)]
     pub hosts: Vec<String>,
+    /// Networks, as an admin would grant them: `depth`, `face_*`, `*`.
+    #[serde(default)]
+    pub models: Vec<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -136,7 +140,11 @@ impl Manifest {
                 if let Some(problem) = hosts.iter().find_map(|host| HostPattern::parse(host).err()) {
                     return wrong("wants", format!("has a wrong host: {problem}"));
                 }
-                Wants { folders: names(wants, "folders", None)?.unwrap_or_default(), hosts }
+                Wants {
+                    folders: names(wants, "folders", None)?.unwrap_or_default(),
+                    hosts,
+                    models: names(wants, "models", None)?.unwrap_or_default(),
+                }
             }
             Some(_) => {
                 return wrong("wants", "is not an object such as {\"folders\": [\"wildcards\"]}".into());
@@ -287,7 +295,7 @@ mod tests {
             (
                 "request-hook",
                 "model-hook",
-                "`worlds` holds \"model-hook\"; this host knows request-hook, http-extension, http-handler, annotator, script, input-fetcher",
+                "`worlds` holds \"model-hook\"; this host knows request-hook, http-extension, http-handler, annotator, script, input-fetcher, picture-hook",
             ),
             (r#"["request-hook"]"#, "[]", "`worlds` is empty"),
             (r#"["request-hook"]"#, r#"["request-hook"],"wants":[]"#, "`wants` is not an object"),

@@ -76,7 +76,7 @@ impl Default for Budget {
 pub struct Budgets {
     /// Of hooks, HTTP APIs and the trial at load.
     pub hook: Budget,
-    /// Of a script, which waits for drawings and puts many pictures together.
+    /// Of a script or a picture hook, which wait for drawings and put many pictures together.
     pub script: Budget,
     /// Of an annotator, which looks at every pixel of a large picture.
     pub annotator: Budget,
@@ -134,6 +134,8 @@ pub struct Grants {
     pub hosts: Vec<String>,
     /// Whether names among these hosts may stand for addresses of this machine and of private networks.
     pub private_addresses: bool,
+    /// Networks it may run: names, `*` for all, or how names begin with `*` behind it.
+    pub models: Vec<String>,
     /// The plugin's settings, handed to it as JSON; `null` reads as `{}` in the guest.
     pub settings: serde_json::Value,
 }

@@ -5,6 +5,7 @@ use crate::durations::Durations;
 use crate::error::HookError;
 use crate::interfaces::annotator::AnnotatorPre;
 use crate::interfaces::input_fetcher::InputFetcherPre;
+use crate::interfaces::picture_hook::PictureHookPre;
 use crate::interfaces::script::ScriptPre;
 use crate::interfaces::{CallState, RequestHookPre};
 use crate::limits::Spent;
@@ -104,6 +105,11 @@ impl Entry {
     pub(crate) fn script(&self) -> Option<(&Loaded, &ScriptPre<CallState>)> {
         let loaded = self.serving()?;
         Some((loaded, loaded.worlds.script.as_ref()?))
+    }
+
+    pub(crate) fn finisher(&self) -> Option<(&Loaded, &PictureHookPre<CallState>)> {
+        let loaded = self.serving()?;
+        Some((loaded, loaded.worlds.finisher.as_ref()?))
     }
 
     pub(crate) fn fetcher(&self) -> Option<(&Loaded, &InputFetcherPre<CallState>)> {

@@ -18,7 +18,7 @@ use crate::http::wire::styles::Styling;
 use crate::http::wire::{generate, img2img};
 use crate::pipeline::{self, Asked};
 use crate::running::RunningGuard;
-use crate::{inputs, png_file, scripts};
+use crate::{finishing, inputs, png_file, scripts};
 
 /// Pictures that one call of the `after` hooks is given: a script makes more than a call may hold.
 const AFTER_BYTES: usize = 32 << 20;
@@ -117,17 +117,19 @@ struct DrawnPictures {
 }
 
 async fn by_pipeline(
-    app: &App,
+    app: &Arc<App>,
     asked: Asked<'_>,
     lease: &Lease,
     running: &RunningGuard<'_>,
 ) -> Result<DrawnPictures, AppError> {
-    let finished = pipeline::run(app, asked, |progress| running.show(progress)).await?;
-    let infotexts = finished.infotexts(asked.request);
+    let mut finished = pipeline::run(app, asked, |progress| running.show(progress)).await?;
+    let mut infotexts = finished.infotexts(asked.request);
+    let pictures = (finished.pictures.as_mut_slice(), infotexts.as_mut_slice());
+    let finishing = finishing::finish(app, asked, pictures, |progress| running.show(progress)).await?;
     let started = timestamp(lease.task.started_ms.unwrap_or(lease.task.created_ms));
     Ok(DrawnPictures {
         info: finished.info(asked.request, asked.body, &infotexts, &started),
-        warnings: finished.warnings().cloned().collect(),
+        warnings: finished.warnings().cloned().chain(finishing.warnings).collect(),
         steps: f64::from(asked.request.steps * asked.request.image_count()),
         seconds: Some(finished.seconds),
         pictures: finished.pictures,
@@ -143,11 +145,7 @@ async fn by_script(
     running: &RunningGuard<'_>,
 ) -> Result<DrawnPictures, AppError> {
     let pictures = scripts::pictures(app, asked.body).await?;
-    let mut params = asked.body.clone();
-    params.retain(|name, _| !img2img::PICTURES.contains(&name.as_str()));
-    // They lie in the prompts already, and the script's own drawings may name more.
-    params.insert("styles".into(), json!([]));
-    let params = Value::Object(params).to_string();
+    let params = scripts::params(asked.body);
     let scripted =
         scripts::run(app, asked, script, params, pictures, |progress| running.show(progress)).await?;
     Ok(DrawnPictures {

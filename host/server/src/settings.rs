@@ -108,6 +108,8 @@ pub(crate) struct GrantSettings {
     pub(crate) hosts: Vec<String>,
     /// Whether names among these hosts may stand for addresses of this machine and of private networks.
     pub(crate) private_addresses: bool,
+    /// Networks it may run: names, `*` for all, or how names begin with `*` behind it.
+    pub(crate) models: Vec<String>,
     /// The plugin's own settings.
     pub(crate) settings: serde_json::Map<String, serde_json::Value>,
 }

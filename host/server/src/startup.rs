@@ -24,6 +24,7 @@ use tokio::sync::watch;
 use crate::app::App;
 use crate::catalogue::Catalogue;
 use crate::http::wire::generate::Defaults;
+use crate::networks::ServerNetworks;
 use crate::running::RunningTasks;
 use crate::settings::{ADMIN_KEY_CHARS_MIN, GrantSettings, Settings, SettingsError};
 use crate::styles::SavedStyles;
@@ -65,18 +66,24 @@ pub(crate) async fn build(settings: Settings) -> Result<Server, StartupError> {
         None => admin_key(&settings.data.join("admin-key")).await?,
     };
     make_folder(&settings.plugins).await?;
-    let plugins = open_plugins(&settings).await?;
+    let catalogue = Arc::new(Catalogue::new(
+        settings.models.clone(),
+        settings.default_model.clone(),
+        Some(settings.data.join("hashes.json")),
+    ));
     let (engine, handle) = open_engine(&settings).await?;
+    let networks = ServerNetworks {
+        catalogue: catalogue.clone(),
+        engine: handle.clone(),
+        runtime: tokio::runtime::Handle::current(),
+    };
+    let plugins = open_plugins(&settings, networks).await?;
     let (drain, draining) = watch::channel(false);
     let (stop, stopping) = watch::channel(false);
     let app = App {
         limits: limits(&settings),
         defaults: defaults(&settings),
-        catalogue: Arc::new(Catalogue::new(
-            settings.models.clone(),
-            settings.default_model.clone(),
-            Some(settings.data.join("hashes.json")),
-        )),
+        catalogue,
         styles: Arc::new(SavedStyles::in_folder(&settings.data)),
         engine: handle,
         tasks: Arc::new(tasks),
@@ -212,7 +219,7 @@ async fn admin_key(path: &Path) -> Result<String, StartupError> {
     Ok(key)
 }
 
-async fn open_plugins(settings: &Settings) -> Result<PluginHost, StartupError> {
+async fn open_plugins(settings: &Settings, networks: ServerNetworks) -> Result<PluginHost, StartupError> {
     let own = std::env::current_exe().context("the path of this binary is unknown")?;
     let hook = Budget {
         cpu: Duration::from_millis(settings.plugin_budget.cpu_ms),
@@ -222,8 +229,8 @@ async fn open_plugins(settings: &Settings) -> Result<PluginHost, StartupError> {
     };
     let grants = settings.grants.iter().map(|(id, grant)| {
         let settings = serde_json::Value::Object(grant.settings.clone());
-        let GrantSettings { folders, hosts, private_addresses, .. } = grant.clone();
-        (id.clone(), Grants { folders, hosts, private_addresses, settings })
+        let GrantSettings { folders, hosts, private_addresses, models, .. } = grant.clone();
+        (id.clone(), Grants { folders, hosts, private_addresses, models, settings })
     });
     let keys: Result<_, _> = settings.plugin_keys.iter().map(|key| TrustedKey::parse(key)).collect();
     let host = HostSettings {
@@ -235,7 +242,9 @@ async fn open_plugins(settings: &Settings) -> Result<PluginHost, StartupError> {
         trusted_keys: keys.map_err(anyhow::Error::msg)?,
         grants: grants.collect(),
     };
-    Ok(PluginHost::start(host, Arc::new(Folders)).await.context("the plugin host cannot start")?)
+    Ok(PluginHost::start(host, Arc::new(Folders), Arc::new(networks))
+        .await
+        .context("the plugin host cannot start")?)
 }
 
 /// Folders for plugins, through capability handles.

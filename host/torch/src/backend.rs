@@ -2,12 +2,14 @@
 //! turns latents into pictures. The numbers of each call come with it; none is decided here.
 
 use std::rc::{Rc, Weak};
+use std::sync::Arc;
 
+use gesso_core::numbers::Numbers;
 use gesso_core::pixels::Pixels;
 use gesso_core::sampler::Start;
 use gesso_engine::backend::{
-    Backend, BackendError, BatchKey, FaceRestorer, Measured, OpenPass, Origin, PassSpec, PixelUpscaler, Row,
-    StartNoise, UpscaleBy,
+    Backend, BackendError, BatchKey, FaceRestorer, Measured, ModelFile, OpenPass, Origin, PassSpec,
+    PixelUpscaler, Row, StartNoise, UpscaleBy,
 };
 use tch::{Device, TchError, Tensor};
 
@@ -231,6 +233,22 @@ impl Backend for TorchBackend {
     ) -> Result<Pixels, BackendError> {
         let _guard = tch::no_grad_guard();
         self.resident.with_room(|resident| enlarge::faces(resident, picture, by, is_cancelled))
+    }
+
+    fn run_network(
+        &mut self,
+        network: &Arc<ModelFile>,
+        inputs: &[Numbers],
+    ) -> Result<Vec<Numbers>, BackendError> {
+        let _guard = tch::no_grad_guard();
+        self.resident.with_room(|resident| {
+            let scripted = resident.scripted(network)?;
+            scripted.run(inputs).map_err(|error| match device_error(error) {
+                // What a network does not take is not the device's fault.
+                BackendError::Device(why) => BackendError::Request(format!("{}: {why}", network.name)),
+                other => other,
+            })
+        })
     }
 
     fn describe(&self) -> String {

@@ -27,6 +27,8 @@ pub enum Problem {
         "it calls {0}; a pickle that runs code is never loaded: convert it to .safetensors where you trust it"
     )]
     Forbidden(String),
+    #[error("its code names {0}; a network that reaches outside of itself is never run")]
+    Script(String),
     #[error("it names {0:?} twice; save the file again with another tool")]
     Duplicate(String),
     #[error("{0}; use a Stable Diffusion 1.x checkpoint in one file or a folder in diffusers' layout")]

@@ -23,6 +23,7 @@ use crate::models::unet::context::ContextMap;
 use crate::networks::Networks;
 use crate::restore::{FaceDetector, FaceParser, Restorer};
 use crate::tensors::Tensors;
+use crate::torchscript::ScriptedNetwork;
 use crate::upscale::{ChannelOrder, PictureError, Upscaler};
 
 /// VAE files kept; 335 MB each.
@@ -36,6 +37,8 @@ const HYPERNETWORKS_KEPT: usize = 2;
 const CONTROLS_KEPT: usize = 3;
 /// Upscaling networks kept; 67 MB each.
 const UPSCALERS_KEPT: usize = 2;
+/// TorchScript networks kept, some MB to some hundred: a plugin uses one or two.
+const SCRIPTED_KEPT: usize = 4;
 /// Face restorers kept, 350 MB each: a request may name both kinds.
 const RESTORERS_KEPT: usize = 2;
 
@@ -68,6 +71,7 @@ pub(crate) struct Resident {
     /// There is one of each; 110 and 85 MB.
     detector: Lru<Arc<ModelFile>, Rc<FaceDetector>>,
     parser: Lru<Arc<ModelFile>, Rc<FaceParser>>,
+    scripted: Lru<Arc<ModelFile>, Rc<ScriptedNetwork>>,
     compute: Compute,
 }
 
@@ -103,6 +107,7 @@ impl Resident {
             restorers: Lru::new(RESTORERS_KEPT),
             detector: Lru::new(1),
             parser: Lru::new(1),
+            scripted: Lru::new(SCRIPTED_KEPT),
             compute,
         }
     }
@@ -164,6 +169,7 @@ impl Resident {
             drop_idle(&mut self.restorers),
             drop_idle(&mut self.detector),
             drop_idle(&mut self.parser),
+            drop_idle(&mut self.scripted),
             drop_idle(&mut self.vaes),
             drop_idle(&mut self.loras),
         ];
@@ -333,6 +339,11 @@ impl Resident {
     pub(crate) fn face_parser(&mut self, file: &Arc<ModelFile>) -> Result<Rc<FaceParser>, PictureError> {
         let device = self.compute.device;
         cached(&mut self.parser, file, |path| FaceParser::load(path, device))
+    }
+
+    pub(crate) fn scripted(&mut self, file: &Arc<ModelFile>) -> Result<Rc<ScriptedNetwork>, BackendError> {
+        let device = self.compute.device;
+        cached(&mut self.scripted, file, |path| ScriptedNetwork::load(path, device).map_err(load_error))
     }
 }
 

@@ -1,6 +1,7 @@
 // Joins plugin.js to the world annotator: `annotate(module, source, mask, arguments, host)` answers the map.
 import call from "gesso:plugin/call@0.1.0";
 import images from "gesso:plugin/images@0.1.0";
+import models from "gesso:plugin/models@0.2.0";
 import * as plugin from "../plugin.js";
 import { Host, Picture, answered, consoleOn } from "./host.js";
 
@@ -9,6 +10,7 @@ globalThis.console = consoleOn(call);
 export function annotate(module, source, mask, settings) {
   return answered(call, () => {
     const masked = mask && new Picture(mask);
-    return plugin.annotate(module, new Picture(source), masked, JSON.parse(settings), new Host({ call, images })).image;
+    const host = new Host({ call, images, models });
+    return plugin.annotate(module, new Picture(source), masked, JSON.parse(settings), host).image;
   });
 }

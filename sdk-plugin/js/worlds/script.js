@@ -3,6 +3,7 @@
 import call from "gesso:plugin/call@0.1.0";
 import images from "gesso:plugin/images@0.1.0";
 import inference from "gesso:plugin/inference@0.2.0";
+import models from "gesso:plugin/models@0.2.0";
 import * as plugin from "../plugin.js";
 import { Host, Picture, answered, consoleOn } from "./host.js";
 
@@ -11,7 +12,7 @@ globalThis.console = consoleOn(call);
 export function run(title, params, settings, initImages, mask) {
   return answered(call, () => {
     const sources = initImages.map((image) => new Picture(image));
-    const host = new Host({ call, images, inference });
+    const host = new Host({ call, images, inference, models });
     const made = plugin.run(title, JSON.parse(params), JSON.parse(settings), sources, mask && new Picture(mask), host);
     return {
       images: made.map(({ picture }) => picture.image),

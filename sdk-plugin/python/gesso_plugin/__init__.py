@@ -81,6 +81,14 @@ class Job(Protocol):
         """Waits for it."""
 
 
+@dataclass
+class Tensor:
+    """Numbers in row-major order; a picture goes into a network as `[1, channels, height, width]`."""
+
+    shape: list[int]
+    values: list[float]
+
+
 class Host(Protocol):
     """What a plugin can ask for while it is called."""
 
@@ -111,10 +119,18 @@ class Host(Protocol):
     def generate(
         self, params: dict[str, Any], init_images: Sequence[Picture] = (), mask: Picture | None = None
     ) -> Job:
-        """Begins a drawing; for scripts."""
+        """Begins a drawing; for scripts and picture hooks."""
 
     def upscale(self, picture: Picture, upscaler: str, factor: float) -> Picture:
-        """For scripts."""
+        """For scripts and picture hooks."""
+
+    def networks(self) -> list[str]:
+        """The granted networks that are there; not in request hooks and HTTP APIs, as the next two."""
+
+    def about_network(self, network: str) -> Any:
+        """What its exporter wrote into a network's file, or nothing."""
+
+    def run_network(self, network: str, inputs: Sequence[Tensor]) -> list[Tensor]: ...
 
 
 @dataclass
@@ -124,6 +140,27 @@ class Made:
     picture: Picture
     infotext: str = ""
     grid: bool = False
+
+
+@dataclass
+class DrawnPicture:
+    """Which picture it is, and how it was drawn."""
+
+    place: int = 0
+    count: int = 1
+    prompt: str = ""
+    negative_prompt: str = ""
+    seed: int = 0
+    subseed: int = 0
+    infotext: str = ""
+
+
+@dataclass
+class Finished:
+    """A picture as a picture hook leaves it, and what its infotext says beside."""
+
+    picture: Picture
+    fields: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass

@@ -2,7 +2,7 @@
 
 import json
 from random import Random
-from typing import Any, Sequence
+from typing import Any, Callable, Sequence
 
 from gesso_plugin import Drawn, InvalidInput, NotPermitted
 
@@ -75,10 +75,18 @@ class Job:
 
 
 class Host:
-    """Answers with what it was given, and keeps what it was asked: `logged`, `drawings`."""
+    """Answers with what it was given, and keeps what it was asked: `logged`, `drawings`. A network is a function of its
+    inputs."""
 
-    def __init__(self, settings: dict | None = None, seed: int = 0, folders: dict[str, dict[str, bytes]] | None = None):
+    def __init__(
+        self,
+        settings: dict | None = None,
+        seed: int = 0,
+        folders: dict[str, dict[str, bytes]] | None = None,
+        networks: dict[str, Callable[[Sequence], list]] | None = None,
+    ):
         self.request_id, self.seed, self.settings = "test", seed, settings or {}
+        self._networks = networks or {}
         self.folders = folders or {}
         self.logged: list[tuple[str, str]] = []
         self.drawings: list[dict] = []
@@ -111,6 +119,20 @@ class Host:
 
     def upscale(self, picture, upscaler: str, factor: float):
         return picture.resize(int(picture.width * factor), int(picture.height * factor))
+
+    def networks(self) -> list[str]:
+        return sorted(self._networks)
+
+    def about_network(self, network: str) -> Any:
+        return getattr(self._network(network), "about", None)
+
+    def run_network(self, network: str, inputs: Sequence) -> list:
+        return self._network(network)(inputs)
+
+    def _network(self, name: str):
+        if name not in self._networks:
+            raise InvalidInput(f"there is no network {name!r}")
+        return self._networks[name]
 
     def _folder(self, name: str) -> dict[str, bytes]:
         if name not in self.folders:

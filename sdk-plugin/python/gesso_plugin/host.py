@@ -24,6 +24,10 @@ try:
 except ImportError:
     inference = None
 try:
+    from wit_world.imports import models
+except ImportError:
+    models = None
+try:
     from wit_world.imports import types
 except ImportError:
     from wit_world.imports import gesso_plugin_types as types
@@ -164,6 +168,24 @@ class Host:
 
     def upscale(self, picture: Picture, upscaler: str, factor: float) -> Picture:
         return Picture(_asked(inference.upscale, picture.image, upscaler, factor))
+
+    def networks(self) -> list[str]:
+        return _asked(_networks().list)
+
+    def about_network(self, network: str) -> Any:
+        text = _asked(_networks().about, network)
+        return None if text is None else json.loads(text)
+
+    def run_network(self, network: str, inputs: Sequence[words.Tensor]) -> list[words.Tensor]:
+        given = [_networks().Tensor(list(tensor.shape), list(tensor.values)) for tensor in inputs]
+        outputs = _asked(_networks().run, network, given)
+        return [words.Tensor(tensor.shape, tensor.values) for tensor in outputs]
+
+
+def _networks():
+    if models is None:
+        raise words.NotPermitted("this world runs no networks: annotators, scripts and picture hooks do")
+    return models
 
 
 def _granted():

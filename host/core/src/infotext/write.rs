@@ -88,7 +88,7 @@ pub fn of(request: &GenerateRequest, image: u32, with: &DrawnWith<'_>) -> String
     let text = with.control.iter().enumerate().fold(text, |text, (index, unit)| {
         text.optional_field(&format!("ControlNet {index}"), control_field(unit))
     });
-    text.field("Version", with.version).to_string()
+    text.field(super::VERSION, with.version).to_string()
 }
 
 /// What the request's passes are asked for: a field is printed when it acts in either.

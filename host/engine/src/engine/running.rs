@@ -12,7 +12,7 @@ use tokio::sync::{oneshot, watch};
 use super::Slot;
 use super::passes::{Passes, Stage};
 use crate::backend::{Backend, BackendError, BatchKey, Measured, OpenPass, Origin, Row};
-use crate::job::{CancelFlag, JobError, Phase, Progress};
+use crate::job::{CancelFlag, JobError, Made, Phase, Progress};
 
 /// One picture under way.
 pub(super) struct Lane<S> {
@@ -96,7 +96,7 @@ pub(super) struct Begun<B: Backend> {
 pub(super) struct Caller {
     pub(super) cancel: CancelFlag,
     pub(super) progress: watch::Sender<Progress>,
-    pub(super) reply: oneshot::Sender<Result<Vec<Pixels>, JobError>>,
+    pub(super) reply: oneshot::Sender<Result<Made, JobError>>,
     pub(super) slot: Slot,
 }
 
@@ -107,7 +107,7 @@ impl Caller {
     }
 
     /// Tells the caller how it ended.
-    pub(super) fn answer(self, result: Result<Vec<Pixels>, JobError>) {
+    pub(super) fn answer(self, result: Result<Made, JobError>) {
         self.progress.send_modify(|progress| {
             progress.phase = Phase::Finished;
             progress.eta = None;
@@ -261,7 +261,7 @@ impl<B: Backend> RunningJob<B> {
     pub(super) fn answer(self) {
         let result = match self.failure {
             Some(error) => Err(error),
-            None => Ok(self.finished.into_iter().flatten().collect()),
+            None => Ok(Made::Pictures(self.finished.into_iter().flatten().collect())),
         };
         self.caller.answer(result);
     }

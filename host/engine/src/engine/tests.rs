@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use gesso_core::hires::{Hires, HiresSize, HiresUpscaler, LatentUpscaler};
 use gesso_core::img2img::{Img2Img, ResizeMode};
+use gesso_core::numbers::Numbers;
 use gesso_core::pixels::{PixelFormat, Pixels};
 use gesso_core::request::GenerateRequest;
 use gesso_core::sampler::{Sampler, Start};
@@ -17,7 +18,7 @@ use crate::backend::{
     BatchKey, FaceRestorer, Measured, ModelFile, OpenPass, Origin, PassSpec, PixelUpscaler, StartNoise,
     Upscale, UpscaleBy,
 };
-use crate::job::{CancelFlag, Enlargement, FaceRestoration, Resources, SecondPass};
+use crate::job::{CancelFlag, Enlargement, FaceRestoration, NetworkRun, Resources, SecondPass};
 
 /// What the fake did, in order, and what it shall do.
 #[derive(Default)]
@@ -147,6 +148,17 @@ impl Backend for Fake {
             return Err(BackendError::Cancelled);
         }
         Ok(Pixels { data: levels.collect(), ..picture.clone() })
+    }
+
+    fn run_network(
+        &mut self,
+        network: &Arc<ModelFile>,
+        inputs: &[Numbers],
+    ) -> Result<Vec<Numbers>, BackendError> {
+        if network.name == "broken" {
+            return Err(BackendError::Model("it is broken".into()));
+        }
+        Ok(inputs.iter().rev().cloned().collect())
     }
 
     fn describe(&self) -> String {
@@ -478,6 +490,29 @@ fn faces_are_restored_between_the_calls_of_drawings() {
     let restored = bench.handle.submit(JobSpec { work, priority: 0, cancel: CancelFlag::default() }).unwrap();
     bench.open();
     assert_eq!(restored.blocking_finish().unwrap()[0].data, [12]);
+    drawn.blocking_finish().unwrap();
+}
+
+#[test]
+fn networks_run_between_the_calls_of_drawings() {
+    let mut bench = bench(EngineSettings::default(), vec![]);
+    let drawn = bench.submit_first(1, |_| {});
+    let run = |name, cancel| {
+        let inputs = [1.0, 2.0].map(|value| Numbers { shape: vec![1], values: vec![value] });
+        let work = NetworkRun { network: model(name), inputs: Arc::new(inputs.to_vec()) };
+        bench.handle.submit(JobSpec { work: Work::RunNetwork(work), priority: 0, cancel }).unwrap()
+    };
+    let (run_one, broken) = (run("net", CancelFlag::default()), run("broken", CancelFlag::default()));
+    let cancelled = CancelFlag::default();
+    let gone = run("net", cancelled.clone());
+    cancelled.cancel();
+    bench.open();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let values: Vec<_> = runtime.block_on(run_one.finish_numbers()).unwrap();
+    assert_eq!(values.iter().map(|output| output.values[0]).collect::<Vec<_>>(), [2.0, 1.0]);
+    let error = runtime.block_on(broken.finish_numbers()).unwrap_err();
+    assert!(error.to_string().contains("it is broken"), "{error}");
+    assert_eq!(runtime.block_on(gone.finish_numbers()), Err(JobError::Cancelled));
     drawn.blocking_finish().unwrap();
 }
 

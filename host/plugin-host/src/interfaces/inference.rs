@@ -4,7 +4,7 @@
 //! [`Inference`]: crate::inference::Inference
 
 use super::gesso::plugin::types::Fault;
-use super::script::gesso::plugin0_2_0::inference::{Drawn, Host, HostJob};
+use super::picture_hook::gesso::plugin0_2_0::inference::{Drawn, Host, HostJob};
 use super::{CallState, images};
 use crate::inference::{InferenceError, Job};
 use gesso_core::pixels::Pixels;
@@ -28,7 +28,7 @@ impl From<InferenceError> for Fault {
 }
 
 fn not_here() -> Fault {
-    Fault::NotPermitted("drawings can be asked for while a script runs, not now".to_owned())
+    Fault::NotPermitted("drawings can be asked for by scripts and picture hooks, not here".to_owned())
 }
 
 impl Host for CallState {

@@ -6,6 +6,7 @@
     reason = "a test fails by panicking, and may say what it measured"
 )]
 
+mod confined;
 mod hostile;
 mod lifecycle;
 mod support;

@@ -2,7 +2,8 @@
 
 use bytes::Bytes;
 use gesso_plugin_host::{
-    Budget, Budgets, CallContext, FolderSource, GrantedFolder, Grants, HookError, HostSettings, PluginHost,
+    Budget, Budgets, CallContext, FolderSource, GrantedFolder, Grants, HookError, HostSettings, NoNetworks,
+    PluginHost,
 };
 use std::collections::BTreeMap;
 use std::io;
@@ -43,7 +44,8 @@ impl TestHost {
             grants: BTreeMap::new(),
         };
         change(&mut settings);
-        let host = PluginHost::start(settings.clone(), Arc::new(PlainFolders)).await.unwrap();
+        let host =
+            PluginHost::start(settings.clone(), Arc::new(PlainFolders), Arc::new(NoNetworks)).await.unwrap();
         Self { host, home, settings }
     }
 
@@ -52,7 +54,8 @@ impl TestHost {
         let Self { host, home, settings } = self;
         host.shutdown().await;
         drop(host);
-        let host = PluginHost::start(settings.clone(), Arc::new(PlainFolders)).await.unwrap();
+        let host =
+            PluginHost::start(settings.clone(), Arc::new(PlainFolders), Arc::new(NoNetworks)).await.unwrap();
         Self { host, home, settings }
     }
 

@@ -16,10 +16,12 @@ pub(crate) enum Kind {
     Control,
     /// Networks that restore faces, and those that find and part them. Which is which shows in the files.
     Face,
+    /// TorchScript networks, which plugins run.
+    Network,
 }
 
 impl Kind {
-    pub(crate) const ALL: [Self; 8] = [
+    pub(crate) const ALL: [Self; 9] = [
         Self::Checkpoint,
         Self::Lora,
         Self::Vae,
@@ -28,6 +30,7 @@ impl Kind {
         Self::Upscaler,
         Self::Control,
         Self::Face,
+        Self::Network,
     ];
 
     /// In sentences to clients.
@@ -41,6 +44,7 @@ impl Kind {
             Self::Upscaler => "upscaler",
             Self::Control => "ControlNet model",
             Self::Face => "face model",
+            Self::Network => "network",
         }
     }
 
@@ -56,6 +60,7 @@ impl Kind {
             Self::Control => &["ControlNet", "T2I-Adapter"],
             // The last two are ComfyUI's.
             Self::Face => &["GFPGAN", "Codeformer", "facelib", "facerestore_models", "facedetection"],
+            Self::Network => &["networks", "adetailer"],
         }
     }
 
@@ -68,6 +73,7 @@ impl Kind {
             Self::Hypernetwork => &["pt"],
             Self::Upscaler | Self::Face => &["safetensors", "pth"],
             Self::Control => &["safetensors", "pth", "bin"],
+            Self::Network => &["torchscript"],
         }
     }
 

@@ -316,6 +316,8 @@ pub(crate) enum World {
     RequestHook,
     /// Makes the maps that ControlNets read
     Annotator,
+    /// Sees each picture once it is drawn, and may look at it with networks and paint over it
+    PictureHook,
     /// Draws in place of the pipeline, as often as it likes
     Script,
     /// An HTTP API under /ext/<id>/

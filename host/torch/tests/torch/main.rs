@@ -16,6 +16,7 @@ mod hypernetworks;
 mod layouts;
 mod lora;
 mod names;
+mod networks;
 mod overlays;
 mod parity;
 mod passes;

@@ -27,22 +27,27 @@ macro_rules! example {
 /// Manifest, source and test of the example, the manifest first.
 fn example(language: Language, world: World) -> Vec<File> {
     use Language::{Js, Python, Rust};
-    use World::{Annotator, HttpExtension, RequestHook, Script};
+    use World::{Annotator, HttpExtension, PictureHook, RequestHook, Script};
     match (language, world) {
         (Rust, RequestHook) => example!("request-hook": "manifest.json", "src/lib.rs"),
         (Rust, Annotator) => example!("annotator": "manifest.json", "src/lib.rs"),
+        (Rust, PictureHook) => example!("picture-hook": "manifest.json", "src/lib.rs"),
         (Rust, Script) => example!("script": "manifest.json", "src/lib.rs"),
         (Rust, HttpExtension) => example!("http-extension": "manifest.json", "src/lib.rs"),
         (Python, RequestHook) => {
             example!("python/request-hook": "manifest.json", "plugin.py", "test_plugin.py")
         }
         (Python, Annotator) => example!("python/annotator": "manifest.json", "plugin.py", "test_plugin.py"),
+        (Python, PictureHook) => {
+            example!("python/picture-hook": "manifest.json", "plugin.py", "test_plugin.py")
+        }
         (Python, Script) => example!("python/script": "manifest.json", "plugin.py", "test_plugin.py"),
         (Python, HttpExtension) => {
             example!("python/http-handler": "manifest.json", "plugin.py", "test_plugin.py")
         }
         (Js, RequestHook) => example!("js/request-hook": "manifest.json", "plugin.js", "plugin.test.js"),
         (Js, Annotator) => example!("js/annotator": "manifest.json", "plugin.js", "plugin.test.js"),
+        (Js, PictureHook) => example!("js/picture-hook": "manifest.json", "plugin.js", "plugin.test.js"),
         (Js, Script) => example!("js/script": "manifest.json", "plugin.js", "plugin.test.js"),
         (Js, HttpExtension) => example!("js/http-handler": "manifest.json", "plugin.js", "plugin.test.js"),
     }
@@ -52,6 +57,7 @@ fn does(world: World) -> &'static str {
     match world {
         World::RequestHook => "ends every prompt with a style",
         World::Annotator => "makes a ControlNet map of few levels",
+        World::PictureHook => "says how bright a picture is",
         World::Script => "draws a request with several seeds",
         World::HttpExtension => "counts the words of a text",
     }
@@ -171,13 +177,15 @@ fn readme(name: &str, language: Language, world: World) -> String {
 
 #[cfg(test)]
 mod tests {
+    use clap::ValueEnum;
+
     use super::*;
 
     #[test]
     fn every_world_has_a_project_of_its_own_name_in_every_language() {
         for language in [Language::Rust, Language::Python, Language::Js] {
-            for world in [World::RequestHook, World::Annotator, World::Script, World::HttpExtension] {
-                let files = named(example(language, world), "my-plugin").unwrap();
+            for world in World::value_variants() {
+                let files = named(example(language, *world), "my-plugin").unwrap();
                 let manifest = Manifest::parse(files[0].1.as_bytes()).unwrap();
                 assert_eq!(manifest.id, "my-plugin");
                 assert!(!manifest.title.unwrap().starts_with("Example"));

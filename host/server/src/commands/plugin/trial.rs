@@ -6,11 +6,12 @@ use std::sync::Arc;
 
 use anyhow::{Context, bail, ensure};
 use bytes::Bytes;
+use gesso_core::infotext::Infotext;
 use gesso_core::pixels::{PixelFormat, Pixels};
 use gesso_plugin_host::{
-    AnnotateError, Annotation, Budgets, CallContext, Drawn, FailureKind, FetchError, Grants, HookError,
-    HostSettings, Inference, InferenceError, Job, Manifest, PluginHost, PluginState, ScriptError,
-    ScriptInput, Upscaling,
+    AnnotateError, Annotation, Budgets, CallContext, Drawn, DrawnPicture, FailureKind, FetchError, Grants,
+    HookError, HostSettings, Inference, InferenceError, Job, Manifest, NoNetworks, PictureFacts, PluginHost,
+    PluginState, ScriptError, ScriptInput, Upscaling,
 };
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
@@ -31,9 +32,12 @@ pub(super) fn run(folder: &Path, bless: bool) -> anyhow::Result<()> {
 
 async fn trial(project: &Project, component: &Path, bless: bool) -> anyhow::Result<()> {
     let home = tempfile::tempdir()?;
-    let host =
-        PluginHost::start(settings(&project.manifest, &project.folder, home.path())?, Arc::new(Folders))
-            .await?;
+    let host = PluginHost::start(
+        settings(&project.manifest, &project.folder, home.path())?,
+        Arc::new(Folders),
+        Arc::new(NoNetworks),
+    )
+    .await?;
     let status = host.install(std::fs::read(component)?).await?;
     if let PluginState::Refused { reason } = status.state {
         bail!("the host refuses it: {reason}");
@@ -111,6 +115,7 @@ struct Case {
 enum Call {
     Before(Value),
     After(Vec<Pixels>),
+    Finish(Pixels),
     Annotate { module: String, annotation: Annotation },
     Script { title: String, input: ScriptInput },
     Http { method: &'static str, path: &'static str },
@@ -149,6 +154,9 @@ fn cases(manifest: &Manifest) -> Vec<Case> {
     }
     for (name, picture) in pictures().into_iter().filter(|_| calls("after")) {
         case(format!("after, {name}"), Call::After(vec![picture]));
+    }
+    for (name, picture) in pictures().into_iter().filter(|_| fills("picture-hook")) {
+        case(format!("finish, {name}"), Call::Finish(picture));
     }
     for annotator in &manifest.annotators {
         for (name, source) in pictures() {
@@ -205,6 +213,31 @@ impl Case {
             Call::After(pictures) => {
                 let made = host.after(&context, &requests()[0].1.to_string(), pictures.clone()).await?;
                 goldens.compare(&self.name, &made)
+            }
+            Call::Finish(picture) => {
+                let request = &requests()[0].1;
+                let about = PictureFacts {
+                    place: 0,
+                    count: 1,
+                    prompt: request["prompt"].as_str().unwrap_or_default().to_owned(),
+                    negative_prompt: String::new(),
+                    seed: 1,
+                    subseed: 1,
+                    infotext: "a boat on a lake\nSteps: 20, Seed: 1".into(),
+                };
+                let given = DrawnPicture { about, picture: picture.clone(), source: None };
+                let inference = Arc::new(MadeUp);
+                let params = request.to_string();
+                let finished =
+                    host.finish_picture(&context, &params, given, inference, Infotext::extended).await;
+                match finished {
+                    Ok(finished) => {
+                        let made = goldens.compare(&self.name, &[finished.picture])?;
+                        Ok(format!("{made}, {} fields", finished.fields.len()))
+                    }
+                    Err(HookError::Rejected { reason, .. }) => Ok(format!("refused: {reason}")),
+                    Err(error) => Err(error.into()),
+                }
             }
             Call::Annotate { module, annotation } => {
                 match host.annotate(&context, module, annotation.clone()).await {

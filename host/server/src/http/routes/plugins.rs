@@ -34,6 +34,9 @@ pub(crate) struct GrantBody {
     /// Whether names among these hosts may stand for addresses of the server's machine and of private networks.
     #[serde(default)]
     private_addresses: bool,
+    /// Networks it may run: names, `*` for all, or how names begin with `*` behind it.
+    #[serde(default)]
+    models: Vec<String>,
     /// The plugin's own settings.
     #[serde(default)]
     #[schema(value_type = Object)]
@@ -136,8 +139,8 @@ pub(crate) async fn grant(
 ) -> Result<Json<PluginStatus>, InstallFailure> {
     let body: GrantBody = serde_json::from_slice(&body)
         .map_err(|error| InstallFailure(AppError::invalid("body", format!("not a grant: {error}"))))?;
-    let GrantBody { folders, hosts, private_addresses, settings } = body;
-    let grants = Grants { folders, hosts, private_addresses, settings: Value::Object(settings) };
+    let GrantBody { folders, hosts, private_addresses, models, settings } = body;
+    let grants = Grants { folders, hosts, private_addresses, models, settings: Value::Object(settings) };
     Ok(Json(app.plugins.set_grants(&id, grants).await?))
 }
 

@@ -1,0 +1,162 @@
+//! One picture through the plugins that finish pictures, in the admin's order. Called by the host handle with what draws
+//! for them. Knows no request.
+
+use crate::call::{Failure, Runner, Work};
+use crate::error::{FailureKind, HookError};
+use crate::hooks::{failed, skip_or_fail};
+use crate::inference::Inference;
+use crate::interfaces::gesso::plugin::types::Fault;
+use crate::interfaces::{CallState, OverBudget, picture_hook};
+use crate::registry::OnFailure;
+use crate::settings::CallContext;
+use crate::table::{Entry, Table};
+use gesso_core::pixels::Pixels;
+use std::sync::Arc;
+use wasmtime::Store;
+
+/// Fields that one plugin may add to an infotext, and bytes of a name and a value.
+const FIELDS_MAX: usize = 64;
+const NAME_BYTES_MAX: usize = 64;
+const VALUE_BYTES_MAX: usize = 4096;
+
+/// Which picture it is, and how it was drawn.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PictureFacts {
+    /// Its place in the request, from 0, and how many there are.
+    pub place: u32,
+    pub count: u32,
+    pub prompt: String,
+    pub negative_prompt: String,
+    pub seed: u64,
+    pub subseed: u64,
+    pub infotext: String,
+}
+
+/// What picture hooks are given.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DrawnPicture {
+    pub about: PictureFacts,
+    pub picture: Pixels,
+    /// The one that was drawn over, as it was sent.
+    pub source: Option<Pixels>,
+}
+
+/// A picture as its plugins left it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FinishedPicture {
+    pub picture: Pixels,
+    /// What its infotext says beside, in order.
+    pub fields: Vec<(String, String)>,
+}
+
+/// Runs the hooks. `add` lays fields into an infotext, so that later hooks see them.
+pub(crate) async fn finish(
+    table: &Table,
+    runner: &Runner,
+    context: &CallContext,
+    params: &str,
+    DrawnPicture { mut about, mut picture, source }: DrawnPicture,
+    inference: Arc<dyn Inference>,
+    add: impl Fn(&str, &[(String, String)]) -> String,
+) -> Result<FinishedPicture, HookError> {
+    let mut fields = Vec::new();
+    for entry in table.entries.iter().filter(|entry| entry.finisher().is_some()) {
+        let kept = (entry.on_failure == OnFailure::Skip).then(|| picture.clone());
+        let call = DrawnPicture { about: about.clone(), picture, source: source.clone() };
+        match (finish_one(entry, runner, context, (params.to_owned(), call), inference.clone()).await, kept) {
+            (Ok(finished), _) => {
+                about.infotext = add(&about.infotext, &finished.fields);
+                picture = finished.picture;
+                fields.extend(finished.fields);
+            }
+            (Err(error), Some(kept)) => {
+                skip_or_fail(entry, error)?;
+                picture = kept;
+            }
+            (Err(error), None) => return Err(error),
+        }
+    }
+    Ok(FinishedPicture { picture, fields })
+}
+
+async fn finish_one(
+    entry: &Entry,
+    runner: &Runner,
+    context: &CallContext,
+    (params, DrawnPicture { about, picture, source }): (String, DrawnPicture),
+    inference: Arc<dyn Inference>,
+) -> Result<FinishedPicture, HookError> {
+    let Some((loaded, pre)) = entry.finisher() else {
+        return Ok(FinishedPicture { picture, fields: Vec::new() });
+    };
+    let pre = pre.clone();
+    let work = move |mut store: Store<CallState>| -> Work<Result<FinishedPicture, String>> {
+        Box::pin(async move {
+            store.data_mut().inference = Some(inference);
+            let guest = pre.instantiate_async(&mut store).await?;
+            let room = |error: OverBudget| {
+                Failure::Named(FailureKind::Handles, format!("the picture does not fit: {error}"))
+            };
+            let lent = store.data_mut().lend(picture).map_err(room)?;
+            let source = source.map(|source| store.data_mut().lend(source).map_err(room)).transpose()?;
+            let about = picture_hook::DrawnPicture {
+                place: about.place,
+                count: about.count,
+                prompt: about.prompt,
+                negative_prompt: about.negative_prompt,
+                seed: about.seed,
+                subseed: about.subseed,
+                infotext: about.infotext,
+            };
+            let finished = match guest.call_finish(&mut store, &params, &about, lent, source).await? {
+                Ok(finished) => finished,
+                // A request that asks for too much is wrong too.
+                Err(Fault::InvalidInput(reason) | Fault::LimitExceeded(reason)) => {
+                    return Ok(Err(crate::log::tidy(&reason, 1024)));
+                }
+                Err(fault) => return Err(failed(fault)),
+            };
+            check_fields(&finished.fields)
+                .map_err(|problem| Failure::Named(FailureKind::BadReturn, problem))?;
+            let picture = store.data_mut().take(finished.picture)?;
+            Ok::<_, Failure>(Ok(FinishedPicture { picture, fields: finished.fields }))
+        })
+    };
+    let answer = runner.run_finisher(&entry.shared, loaded, context, work).await?;
+    answer.map_err(|reason| HookError::Rejected { plugin: entry.id.clone(), reason })
+}
+
+/// An infotext is a line that others read: its layout must hold what plugins add.
+fn check_fields(fields: &[(String, String)]) -> Result<(), String> {
+    if fields.len() > FIELDS_MAX {
+        return Err(format!("it added {} fields; at most {FIELDS_MAX} are taken", fields.len()));
+    }
+    let is_name = |name: &str| {
+        (1..=NAME_BYTES_MAX).contains(&name.len())
+            && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b" -/".contains(&byte))
+            && name.trim() == name
+    };
+    match fields.iter().find(|(name, value)| !is_name(name) || value.len() > VALUE_BYTES_MAX) {
+        None => Ok(()),
+        Some((name, _)) => Err(format!(
+            "it added the field {:?}; a name has 1 to {NAME_BYTES_MAX} letters, digits, blanks, - and /, a value at most \
+             {VALUE_BYTES_MAX} bytes",
+            crate::log::tidy(name, NAME_BYTES_MAX)
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_must_fit_the_layout_of_infotexts() {
+        let field = |name: &str, length| vec![(name.to_owned(), "x".repeat(length))];
+        assert_eq!(check_fields(&field("ADetailer model 2nd", 10)), Ok(()));
+        for bad in [field("", 1), field("a: b", 1), field("a\nb", 1), field(" a", 1), field("a", 5000)] {
+            assert!(check_fields(&bad).is_err(), "{bad:?}");
+        }
+        assert!(check_fields(&vec![("a".to_owned(), String::new()); 65]).is_err());
+    }
+}

@@ -1,0 +1,417 @@
+//! Drawings that a plugin asks for, a script or a picture hook: each checked like a client's request, counted against what
+//! one call may have drawn, and drawn by the pipeline.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use gesso_core::pixels::Pixels;
+use gesso_core::request::GenerateRequest;
+use gesso_engine::{CancelFlag, Enlargement, JobSpec, Progress, Work};
+use gesso_plugin_host::{CallContext, Inference, InferenceError, Job, Upscaling};
+use rand::RngExt;
+use serde_json::{Map, Value};
+use tokio::runtime::Handle;
+use tokio::sync::{Semaphore, oneshot, watch};
+
+use crate::app::App;
+use crate::blocking::blocking;
+use crate::engine_errors::{engine_failed, engine_refused};
+use crate::error::AppError;
+use crate::finishing;
+use crate::http::wire::generate::{Drawing, to_request};
+use crate::http::wire::styles::Styling;
+use crate::pipeline::{self, Asked};
+use crate::scripts;
+use crate::{controls, png_file, resources, styles};
+
+/// What one enlargement may multiply a side by.
+const FACTOR_MAX: f64 = 8.0;
+const PIXELS_PER_MEGA: f64 = 1e6;
+/// What enlarging costs, as steps at the size of the result.
+const STEPS_OF_ENLARGING: f64 = 10.0;
+/// Drawings of one call that are prepared and drawn at one time.
+const AT_ONCE: usize = 8;
+
+/// Who asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Asker {
+    Script,
+    /// Its drawings are parts of a picture, which no hook finishes again.
+    PictureHook,
+}
+
+impl Asker {
+    /// In sentences to clients.
+    fn noun(self) -> &'static str {
+        match self {
+            Self::Script => "a script",
+            Self::PictureHook => "a picture hook",
+        }
+    }
+}
+
+/// What the drawings of one call share.
+pub(crate) struct Drawings {
+    asker: Asker,
+    app: Arc<App>,
+    call: CallContext,
+    priority: i32,
+    runtime: Handle,
+    /// That of the drawing that moved last.
+    progress: watch::Sender<Progress>,
+    /// For drawings that are prepared and drawn at one time; the others wait with what the call gave them.
+    turns: Semaphore,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    jobs: u32,
+    megapixel_steps: f64,
+    done: Vec<Done>,
+    /// The first drawing that failed for want of room in the server.
+    shortage: Option<AppError>,
+}
+
+struct Done {
+    /// Which drawing of the call it was.
+    place: u32,
+    info: Value,
+    warnings: Vec<String>,
+    steps: f64,
+}
+
+/// What was drawn in one call.
+pub(crate) struct Drawn {
+    /// Of every drawing, in the order they were asked for.
+    pub(crate) infos: Vec<Value>,
+    pub(crate) warnings: Vec<String>,
+    /// Sampler steps over all pictures.
+    pub(crate) steps: f64,
+    /// The first drawing that failed for want of room in the server, for which the task is tried again.
+    pub(crate) shortage: Option<AppError>,
+}
+
+impl Drawings {
+    /// `show` is given the progress of the drawing that moved last. Call it on the server's threads.
+    pub(crate) fn of(
+        asker: Asker,
+        app: &Arc<App>,
+        call: CallContext,
+        priority: i32,
+        show: impl FnOnce(watch::Receiver<Progress>),
+    ) -> Arc<Self> {
+        let (progress, shown) = watch::channel(Progress::default());
+        show(shown);
+        Arc::new(Self {
+            asker,
+            app: app.clone(),
+            call,
+            priority,
+            // Guests run on threads of their own; drawings belong on the server's.
+            runtime: Handle::current(),
+            progress,
+            turns: Semaphore::new(AT_ONCE),
+            state: Mutex::default(),
+        })
+    }
+
+    /// What a guest asks.
+    pub(crate) fn inference(self: &Arc<Self>) -> Arc<dyn Inference> {
+        Arc::new(SharedDrawings(self.clone()))
+    }
+
+    /// What was drawn so far.
+    pub(crate) fn take(&self) -> Drawn {
+        let mut state = std::mem::take(&mut *self.lock());
+        state.done.sort_by_key(|done| done.place);
+        Drawn {
+            warnings: state.done.iter().flat_map(|done| done.warnings.clone()).collect(),
+            steps: state.done.iter().map(|done| done.steps).sum(),
+            infos: state.done.into_iter().map(|done| done.info).collect(),
+            shortage: state.shortage,
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes a drawing's place among those that the call may have.
+    fn enter(&self) -> Result<u32, InferenceError> {
+        let most = self.app.settings.limits.script_jobs_max;
+        let mut state = self.lock();
+        if state.jobs >= most {
+            return Err(InferenceError::Limit(format!(
+                "{} may ask for {most} drawings (limits.script_jobs_max); ask for fewer",
+                self.asker.noun()
+            )));
+        }
+        state.jobs += 1;
+        Ok(state.jobs)
+    }
+
+    /// Takes the cost of a drawing off what the call may have drawn, in megapixels times steps.
+    fn spend(&self, cost: f64) -> Result<(), InferenceError> {
+        let most = self.app.settings.limits.script_megapixel_steps_max as f64;
+        let mut state = self.lock();
+        if state.megapixel_steps + cost > most {
+            return Err(InferenceError::Limit(format!(
+                "{} may take {most} megapixels times steps (limits.script_megapixel_steps_max); ask for fewer or \
+                 smaller pictures",
+                self.asker.noun()
+            )));
+        }
+        state.megapixel_steps += cost;
+        Ok(())
+    }
+
+    async fn draw(
+        &self,
+        params: String,
+        init_images: Vec<Pixels>,
+        mask: Option<Pixels>,
+        place: u32,
+        (cancel, seen): (&CancelFlag, &watch::Sender<f32>),
+    ) -> Result<gesso_plugin_host::Drawn, InferenceError> {
+        // Cannot fail: nobody closes it.
+        let _turn = self.turns.acquire().await;
+        if cancel.is_cancelled() {
+            return Err(InferenceError::Cancelled);
+        }
+        let drawing = if init_images.is_empty() { Drawing::Txt2Img } else { Drawing::Img2Img };
+        let mut params: Map<String, Value> = serde_json::from_str(&params).map_err(|error| {
+            InferenceError::Invalid(format!("the parameters are not a JSON object: {error}"))
+        })?;
+        params.remove(scripts::NAME);
+        params.extend(encoded(init_images, mask).await?);
+        let mut body = drawing
+            .read(&params, || rand::rng().random())
+            .map_err(|problems| told(AppError::Invalid(problems)))?;
+        styles::lay_into(&mut body, &self.app.styles, &self.app.limits).await.map_err(told)?;
+        let styling = Styling::take(&mut body);
+        let request = to_request(drawing, &body, &self.app.defaults, &self.app.limits)
+            .map_err(|problems| told(AppError::Invalid(problems)))?;
+        controls::check(&self.app, &body).map_err(told)?;
+        self.spend(megapixel_steps(&request))?;
+        let asked =
+            Asked { call: &self.call, body: &body, request: &request, priority: self.priority, cancel };
+        let mut shown = None;
+        let finished = pipeline::run(&self.app, asked, |progress| {
+            let (sender, seen) = (self.progress.clone(), seen.clone());
+            // A tokio worker: it waits.
+            shown = Some(AbortOnDrop(tokio::spawn(forward(progress, sender, seen))));
+        });
+        let mut finished = finished.await.map_err(|error| self.told(error))?;
+        drop(shown);
+        let mut infotexts = finished.infotexts(&request);
+        let mut steps = f64::from(request.steps * request.image_count());
+        let mut warnings: Vec<String> = styling.warnings.iter().chain(finished.warnings()).cloned().collect();
+        if self.asker == Asker::Script {
+            let pictures = (finished.pictures.as_mut_slice(), infotexts.as_mut_slice());
+            let more = finishing::finish(&self.app, asked, pictures, |_| ()).await;
+            let more = more.map_err(|error| self.told(error))?;
+            warnings.extend(more.warnings);
+            steps += more.steps;
+        }
+        let info = finished.info(&request, &body, &infotexts, "");
+        self.lock().done.push(Done { place, info: info.clone(), warnings, steps });
+        Ok(gesso_plugin_host::Drawn { images: finished.pictures, infotexts, info: info.to_string() })
+    }
+}
+
+impl Drawings {
+    async fn enlarge(
+        &self,
+        picture: Pixels,
+        upscaler: String,
+        factor: f64,
+        cancel: CancelFlag,
+    ) -> Result<Pixels, InferenceError> {
+        if !(factor > 0.0 && factor <= FACTOR_MAX) {
+            return Err(InferenceError::Invalid(format!(
+                "the factor is {factor}; choose one above 0, up to {FACTOR_MAX}"
+            )));
+        }
+        let pixels = f64::from(picture.width) * f64::from(picture.height) * factor * factor;
+        let most = self.app.source_limits().decode.pixels_max;
+        if pixels > most as f64 {
+            return Err(InferenceError::Limit(format!(
+                "the enlarged picture may have {most} pixels; choose a smaller factor"
+            )));
+        }
+        self.enter()?;
+        self.spend(pixels / PIXELS_PER_MEGA * STEPS_OF_ENLARGING)?;
+        let _turn = self.turns.acquire().await;
+        let catalogue = self.app.catalogue.clone();
+        // The blocking pool: folders.
+        let by = blocking(move || resources::upscaler(&catalogue, &upscaler)).await.map_err(told)?;
+        let by = by.map_err(|error| told(error.into()))?;
+        let work = Work::Enlarge(Enlargement { picture: Arc::new(picture), factor, by });
+        let job = self.app.engine.submit(JobSpec { work, priority: self.priority, cancel });
+        let job = job.map_err(|error| self.told(engine_refused(error)))?;
+        let enlarged = job.finish().await.map_err(|error| self.told(engine_failed(error)))?.pop();
+        enlarged.ok_or_else(|| InferenceError::Failed("the engine enlarged a picture to none".into()))
+    }
+
+    /// What the plugin hears of an error. A shortage of the server is kept too, for the task that may be tried again.
+    fn told(&self, error: AppError) -> InferenceError {
+        let is_shortage = matches!(error, AppError::Overloaded(_) | AppError::Unavailable(_));
+        let for_plugin = InferenceError::Unavailable(error.to_string());
+        if !is_shortage {
+            return told(error);
+        }
+        self.lock().shortage.get_or_insert(error);
+        for_plugin
+    }
+}
+
+/// What the drawing of a request costs, both passes of a second one included.
+fn megapixel_steps(request: &GenerateRequest) -> f64 {
+    let pass = |(width, height): (u32, u32), steps: u32| {
+        f64::from(width) * f64::from(height) / PIXELS_PER_MEGA * f64::from(steps)
+    };
+    let first = pass((request.width, request.height), request.steps);
+    let second = request.hires.as_ref().map_or(0.0, |hires| {
+        let target = hires.size.target(request.width, request.height).size;
+        pass(target, hires.steps.unwrap_or(request.steps))
+    });
+    (first + second) * f64::from(request.image_count())
+}
+
+struct CancelOnDrop(CancelFlag);
+
+impl Drop for CancelOnDrop {
+    fn drop(&mut self) {
+        self.0.cancel();
+    }
+}
+
+struct AbortOnDrop(tokio::task::JoinHandle<()>);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// Shows a drawing's progress as the call's, and its share as its own.
+async fn forward(
+    mut progress: watch::Receiver<Progress>,
+    call: watch::Sender<Progress>,
+    own: watch::Sender<f32>,
+) {
+    while progress.changed().await.is_ok() {
+        let now = progress.borrow_and_update().clone();
+        own.send_replace(now.fraction() as f32);
+        call.send_replace(now);
+    }
+}
+
+/// Pictures as a body has them.
+async fn encoded(
+    init_images: Vec<Pixels>,
+    mask: Option<Pixels>,
+) -> Result<Vec<(String, Value)>, InferenceError> {
+    if init_images.is_empty() {
+        return Ok(Vec::new());
+    }
+    // The blocking pool: compression.
+    let encoded = blocking(move || {
+        let text = |picture: &Pixels| {
+            let file = png_file::encode_with(picture, &[]);
+            file.map(|file| Value::String(BASE64_STANDARD.encode(file)))
+        };
+        let images = init_images.iter().map(text).collect::<Result<Vec<_>, _>>()?;
+        let mask = mask.as_ref().map(text).transpose()?;
+        let mut fields = vec![("init_images".to_owned(), Value::from(images))];
+        fields.extend(mask.map(|mask| ("mask".to_owned(), mask)));
+        Ok::<_, png::EncodingError>(fields)
+    });
+    let encoded = encoded.await.map_err(told)?;
+    encoded.map_err(|error| InferenceError::Failed(format!("a picture cannot be encoded: {error}")))
+}
+
+fn told(error: AppError) -> InferenceError {
+    match error {
+        AppError::Invalid(_) | AppError::NotFound(_) => InferenceError::Invalid(error.to_string()),
+        AppError::Cancelled => InferenceError::Cancelled,
+        AppError::Overloaded(_) | AppError::Unavailable(_) => InferenceError::Unavailable(error.to_string()),
+        _ => InferenceError::Failed(error.to_string()),
+    }
+}
+
+/// Jobs outlive the call that began them, so each holds what they share.
+struct SharedDrawings(Arc<Drawings>);
+
+impl Inference for SharedDrawings {
+    fn generate(&self, params: String, init_images: Vec<Pixels>, mask: Option<Pixels>) -> Job {
+        let drawings = self.0.clone();
+        let cancel = CancelFlag::default();
+        let (seen, progress) = watch::channel(0.0_f32);
+        let (sender, result) = oneshot::channel();
+        let flag = cancel.clone();
+        // Here and not in the task, so that drawings are counted in the order they were asked for.
+        let place = drawings.enter();
+        // The server's tokio workers: it waits for the device and for the pools.
+        self.0.runtime.spawn(async move {
+            let drawn = match place {
+                Ok(place) => drawings.draw(params, init_images, mask, place, (&flag, &seen)).await,
+                Err(error) => Err(error),
+            };
+            if drawn.is_ok() {
+                seen.send_replace(1.0);
+            }
+            // Nobody to tell where the guest has dropped the job.
+            let _ = sender.send(drawn);
+        });
+        Job::new(move || *progress.borrow(), move || cancel.cancel(), result)
+    }
+
+    fn upscale(&self, picture: Pixels, upscaler: String, factor: f64) -> Upscaling {
+        let drawings = self.0.clone();
+        let cancel = CancelFlag::default();
+        // The guest may end while it waits.
+        let given_up = CancelOnDrop(cancel.clone());
+        // The server's tokio workers: it waits for the device.
+        let task =
+            self.0.runtime.spawn(async move { drawings.enlarge(picture, upscaler, factor, cancel).await });
+        Box::pin(async move {
+            let _given_up = given_up;
+            task.await.unwrap_or_else(|_| Err(InferenceError::Failed("the enlargement ended early".into())))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use gesso_core::hires::{Hires, HiresSize, HiresUpscaler, LatentUpscaler};
+
+    use super::*;
+
+    #[test]
+    fn a_second_pass_costs_by_its_own_size_and_steps() {
+        let hires = Hires {
+            size: HiresSize::Scale(2.0),
+            upscaler: HiresUpscaler::Latent(LatentUpscaler::Bilinear),
+            denoising_strength: 0.5,
+            steps: Some(10),
+            sampler: None,
+            scheduler: None,
+            prompt: None,
+            negative_prompt: None,
+            model: None,
+        };
+        let plain = GenerateRequest {
+            width: 1000,
+            height: 1000,
+            steps: 20,
+            batch_size: 3,
+            ..GenerateRequest::default()
+        };
+        assert_eq!(megapixel_steps(&plain), 60.0);
+        let second = megapixel_steps(&GenerateRequest { hires: Some(hires), ..plain });
+        assert_eq!(second, 180.0);
+    }
+}

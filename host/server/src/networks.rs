@@ -1,0 +1,99 @@
+//! Networks that plugins run: names to files of the models folder, and the device. Which of them a plugin may run is the
+//! plugin host's.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use gesso_core::numbers::Numbers;
+use gesso_engine::backend::BackendError;
+use gesso_engine::{CancelFlag, EngineHandle, JobError, JobSpec, NetworkRun, Work};
+use gesso_plugin_host::{NetworkAnswer, NetworkError, Networks};
+use tokio::runtime::Handle;
+
+use crate::blocking::blocking;
+use crate::catalogue::{Catalogue, CatalogueError, Kind};
+use crate::error::AppError;
+
+/// The networks of the models folder.
+pub(crate) struct ServerNetworks {
+    pub(crate) catalogue: Arc<Catalogue>,
+    pub(crate) engine: EngineHandle,
+    /// Guests run on threads of their own; folders and waiting belong on the server's.
+    pub(crate) runtime: Handle,
+}
+
+impl ServerNetworks {
+    fn answer<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = Result<T, NetworkError>> + Send + 'static,
+    ) -> NetworkAnswer<T> {
+        // The server's tokio workers: it waits for the pools and for the device.
+        let task = self.runtime.spawn(work);
+        Box::pin(async move {
+            task.await.unwrap_or_else(|_| Err(NetworkError::Failed("the server ended early".into())))
+        })
+    }
+}
+
+impl Networks for ServerNetworks {
+    fn list(&self) -> NetworkAnswer<Vec<String>> {
+        let catalogue = self.catalogue.clone();
+        self.answer(async move {
+            // The blocking pool: folders.
+            let files = blocking(move || catalogue.files(Kind::Network)).await.map_err(internal)?;
+            let mut names: Vec<String> =
+                files.map_err(not_found)?.into_iter().map(|file| file.stem).collect();
+            names.sort_unstable();
+            Ok(names)
+        })
+    }
+
+    fn about(&self, network: String) -> NetworkAnswer<Option<String>> {
+        let catalogue = self.catalogue.clone();
+        self.answer(async move {
+            // The blocking pool: folders and a file's head.
+            let read = blocking(move || {
+                let file = catalogue.find(Kind::Network, &network).map_err(not_found)?;
+                gesso_torch::about_network(&file.path)
+                    .map_err(|error| NetworkError::Failed(format!("{}: {}", file.name, error.problem)))
+            });
+            read.await.map_err(internal)?
+        })
+    }
+
+    fn run(
+        &self,
+        network: String,
+        inputs: Vec<Numbers>,
+        cancelled: Arc<AtomicBool>,
+    ) -> NetworkAnswer<Vec<Numbers>> {
+        let (catalogue, engine) = (self.catalogue.clone(), self.engine.clone());
+        self.answer(async move {
+            // The blocking pool: folders.
+            let found = blocking(move || catalogue.find(Kind::Network, &network)).await.map_err(internal)?;
+            let run = NetworkRun { network: found.map_err(not_found)?, inputs: Arc::new(inputs) };
+            let cancel = CancelFlag::from(cancelled);
+            let spec = JobSpec { work: Work::RunNetwork(run), priority: 0, cancel };
+            let job = engine.submit(spec).map_err(|error| NetworkError::Unavailable(error.to_string()))?;
+            job.finish_numbers().await.map_err(|error| match error {
+                JobError::Cancelled => NetworkError::Cancelled,
+                JobError::Backend(BackendError::Request(why) | BackendError::Model(why)) => {
+                    NetworkError::Invalid(why)
+                }
+                JobError::ShutDown => NetworkError::Unavailable(error.to_string()),
+                JobError::Backend(_) | JobError::Panicked(_) => NetworkError::Failed(error.to_string()),
+            })
+        })
+    }
+}
+
+fn not_found(error: CatalogueError) -> NetworkError {
+    match error {
+        CatalogueError::Unknown { .. } | CatalogueError::Empty => NetworkError::Invalid(error.to_string()),
+        CatalogueError::Unreadable(_) => NetworkError::Unavailable(error.to_string()),
+    }
+}
+
+fn internal(error: AppError) -> NetworkError {
+    NetworkError::Failed(error.to_string())
+}

@@ -1,0 +1,220 @@
+//! Networks that bring their own code: TorchScript archives, run as they are on the device. For plugins, whose detectors
+//! and annotators are of every kind. Knows no plugin.
+//!
+//! TorchScript is a language without Python in it: what it can do is compute, and two of libtorch's operators read and
+//! write files. An archive is packed anew from what was looked at, so that libtorch sees no member that this file has not
+//! seen, and one that names these operators, or those of other libraries, is refused.
+
+use std::borrow::Cow;
+use std::io::{BufReader, Cursor, Read, Write};
+use std::path::Path;
+use std::sync::Arc;
+
+use gesso_core::numbers::Numbers;
+use tch::{CModule, Device, IValue, Kind, TchError, Tensor};
+use zip::write::SimpleFileOptions;
+use zip::{CompressionMethod, ZipArchive, ZipWriter};
+
+use crate::error::{LoadError, Problem};
+use crate::stored::OpenFile;
+
+/// What its exporter says of a network, below the archive's folder.
+const ABOUT: &str = "/extra/config.txt";
+const ABOUT_BYTES_MAX: u64 = 1 << 20;
+/// Largest file: a network for one picture has some hundred megabytes.
+const FILE_BYTES_MAX: u64 = 4 << 30;
+/// What the members may unpack to, as a multiple of the file and a little more; weights are hardly ever compressed.
+const UNPACKING_MAX: u64 = 4;
+const UNPACKED_BYTES_SPARE: u64 = 16 << 20;
+const MEMBERS_MAX: usize = 50_000;
+/// What one run may give back.
+const OUTPUT_VALUES_MAX: usize = 16 << 20;
+/// Tuples and lists inside each other.
+const OUTPUT_DEPTH_MAX: usize = 8;
+
+/// The operators of libtorch 2.11 that touch files (`from_file` reads, `save` writes).
+const FILE_OPERATORS: [&str; 2] = ["from_file", "save"];
+/// Whose operators archives may name with `ops.`; torchvision's exist only where that library is loaded.
+const OPERATOR_LIBRARIES: [&str; 4] = ["aten", "prim", "quantized", "torchvision"];
+
+/// A network in memory. Belongs to the thread that loaded it.
+pub(crate) struct ScriptedNetwork {
+    module: CModule,
+    device: Device,
+}
+
+impl ScriptedNetwork {
+    pub(crate) fn load(path: &Path, device: Device) -> Result<Self, LoadError> {
+        let load = || {
+            let archive = repacked(path)?;
+            let module = CModule::load_data_on_device(&mut archive.as_slice(), device);
+            let mut module = module.map_err(|error| Problem::Malformed(first_line(&error)))?;
+            module.f_set_eval()?;
+            Ok(Self { module, device })
+        };
+        load().map_err(|problem: Problem| problem.of(path))
+    }
+
+    /// What the network makes of its inputs: every tensor it gives, tuples and lists laid out in order, as f32.
+    pub(crate) fn run(&self, inputs: &[Numbers]) -> Result<Vec<Numbers>, TchError> {
+        let given = inputs.iter().map(|input| self.tensor(input)).collect::<Result<Vec<_>, _>>()?;
+        let mut outputs = Vec::new();
+        let mut room = OUTPUT_VALUES_MAX;
+        collect(self.module.forward_is(&given)?, 0, &mut room, &mut outputs)?;
+        Ok(outputs)
+    }
+
+    fn tensor(&self, input: &Numbers) -> Result<IValue, TchError> {
+        let shape: Vec<i64> = input.shape.iter().map(|&side| i64::from(side)).collect();
+        let tensor = Tensor::f_from_slice(&input.values)?.f_reshape(shape)?;
+        Ok(IValue::Tensor(tensor.f_to_device(self.device)?))
+    }
+}
+
+/// What the exporter of a TorchScript archive put into it as `extra/config.txt`, where it did.
+///
+/// # Errors
+/// Where the file is no archive, or the text is longer than 1 MiB or no UTF-8.
+pub fn about_network(path: &Path) -> Result<Option<String>, LoadError> {
+    let read = || {
+        let mut archive = open(path)?;
+        let is_about = |name: &Cow<'_, str>| name.ends_with(ABOUT);
+        let name = archive.file_names().flatten().find(is_about).map(Cow::into_owned);
+        let Some(name) = name else { return Ok(None) };
+        let mut text = String::new();
+        let member = archive.by_name(&name).map_err(zip_problem)?;
+        let read = member.take(ABOUT_BYTES_MAX + 1).read_to_string(&mut text);
+        read.map_err(|error| Problem::Malformed(format!("{ABOUT} does not read: {error}")))?;
+        if text.len() as u64 > ABOUT_BYTES_MAX {
+            return Err(Problem::Malformed(format!("{ABOUT} is longer than {ABOUT_BYTES_MAX} bytes")));
+        }
+        Ok(Some(text))
+    };
+    read().map_err(|problem: Problem| problem.of(path))
+}
+
+fn open(path: &Path) -> Result<ZipArchive<BufReader<crate::stored::Reader>>, Problem> {
+    let file = Arc::new(OpenFile::open(path)?);
+    if file.length() > FILE_BYTES_MAX {
+        return Err(Problem::Malformed(format!("it has more than {FILE_BYTES_MAX} bytes")));
+    }
+    ZipArchive::new(BufReader::new(file.reader())).map_err(zip_problem)
+}
+
+/// The archive with every member read, judged, and laid down uncompressed.
+fn repacked(path: &Path) -> Result<Vec<u8>, Problem> {
+    let mut archive = open(path)?;
+    let length = std::fs::metadata(path)?.len();
+    let mut room = length.saturating_mul(UNPACKING_MAX).saturating_add(UNPACKED_BYTES_SPARE);
+    if archive.len() > MEMBERS_MAX {
+        return Err(Problem::Malformed(format!("its archive has more than {MEMBERS_MAX} members")));
+    }
+    if !archive.file_names().flatten().any(|name| name.contains("/code/")) {
+        return Err(Problem::Malformed("it has no code in it; export the network as TorchScript".into()));
+    }
+    let mut packed = ZipWriter::new(Cursor::new(Vec::new()));
+    let plain = SimpleFileOptions::default().compression_method(CompressionMethod::Stored);
+    for index in 0..archive.len() {
+        let member = archive.by_index(index).map_err(zip_problem)?;
+        let name = member.name().map_err(zip_problem)?.into_owned();
+        let mut bytes = Vec::new();
+        member.take(room + 1).read_to_end(&mut bytes)?;
+        room = room
+            .checked_sub(bytes.len() as u64)
+            .ok_or_else(|| Problem::Malformed("its archive unpacks to many times its size".to_owned()))?;
+        if name.contains("/code/") && !name.ends_with(".debug_pkl") {
+            judge(&String::from_utf8_lossy(&bytes))?;
+        }
+        packed.start_file(name, plain).map_err(zip_problem)?;
+        packed.write_all(&bytes)?;
+    }
+    Ok(packed.finish().map_err(zip_problem)?.into_inner())
+}
+
+/// # Errors
+/// [`Problem::Script`] for code that names what reaches outside of it.
+fn judge(code: &str) -> Result<(), Problem> {
+    let is_word = |letter: char| letter.is_alphanumeric() || letter == '_';
+    let words = code.split(|letter: char| !is_word(letter)).filter(|word| !word.is_empty());
+    if let Some(word) = words.clone().find(|word| FILE_OPERATORS.contains(word)) {
+        return Err(Problem::Script(format!("the operator {word}, which touches files")));
+    }
+    let mut before = "";
+    for word in words {
+        if before == "ops" && !OPERATOR_LIBRARIES.contains(&word) || before == "torch" && word == "classes" {
+            return Err(Problem::Script(format!(
+                "{before}.{word:.50}, which is no part of libtorch's operators"
+            )));
+        }
+        before = word;
+    }
+    Ok(())
+}
+
+fn collect(
+    value: IValue,
+    depth: usize,
+    room: &mut usize,
+    outputs: &mut Vec<Numbers>,
+) -> Result<(), TchError> {
+    let unfit = |what: &str| Err(TchError::Torch(format!("the network gives {what}")));
+    if depth > OUTPUT_DEPTH_MAX {
+        return unfit("lists inside of lists without end");
+    }
+    match value {
+        IValue::Tensor(tensor) => outputs.push(numbers(&tensor, room)?),
+        IValue::TensorList(tensors) => {
+            for tensor in tensors {
+                outputs.push(numbers(&tensor, room)?);
+            }
+        }
+        IValue::Tuple(values) | IValue::GenericList(values) => {
+            for value in values {
+                collect(value, depth + 1, room, outputs)?;
+            }
+        }
+        // Names and order of a dictionary would be lost.
+        IValue::GenericDict(_) => return unfit("a dictionary; export it so that it gives tensors"),
+        _ => return unfit("something that is no tensor; export it so that it gives tensors"),
+    }
+    Ok(())
+}
+
+fn numbers(tensor: &Tensor, room: &mut usize) -> Result<Numbers, TchError> {
+    *room = room
+        .checked_sub(tensor.numel())
+        .ok_or_else(|| TchError::Torch(format!("the network gives more than {OUTPUT_VALUES_MAX} numbers")))?;
+    let flat = tensor.f_to_device(Device::Cpu)?.f_to_kind(Kind::Float)?.f_contiguous()?;
+    let mut values = vec![0.0_f32; flat.numel()];
+    flat.f_copy_data(&mut values, flat.numel())?;
+    Ok(Numbers { shape: tensor.size().into_iter().map(|side| side as u32).collect(), values })
+}
+
+fn zip_problem(error: zip::result::ZipError) -> Problem {
+    Problem::Malformed(format!("its archive: {error}"))
+}
+
+fn first_line(error: &TchError) -> String {
+    error.to_string().lines().find(|line| !line.trim().is_empty()).unwrap_or_default().trim().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn code_that_reaches_outside_is_refused_by_name() {
+        for (code, names) in [
+            ("x = torch.from_file(\"/etc/passwd\", False, 10)", "from_file"),
+            ("input.save(\"/tmp/x\")", "save"),
+            ("_0 = ops . c10d.broadcast(x)", "ops.c10d"),
+            ("y : __torch__.torch.classes.c10d.Store", "torch.classes"),
+        ] {
+            let problem = judge(code).unwrap_err().to_string();
+            assert!(problem.contains(names), "{code}: {problem}");
+        }
+        let ordinary = "def forward(self: __torch__.Net, x: Tensor) -> Tensor:\n  weight = self.weight\n  _0 = \
+                        torch._convolution(x, weight, None, [1, 1])\n  return ops.prim.NumToTensor(torch.size(_0, 2))";
+        judge(ordinary).unwrap();
+    }
+}
