@@ -9,6 +9,7 @@ mod drawing;
 mod extras;
 mod faces;
 mod inputs;
+mod networks;
 mod operators;
 mod redraw;
 mod scripts;

@@ -3,27 +3,13 @@
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use serde_json::{Value, json};
-use tempfile::TempDir;
 
 use super::drawing::{draw, png};
-use crate::support::{Bench, Picture, Server, checkout, decode, quick_with};
+use super::networks::models_with;
+use crate::support::{Bench, Picture, Server, decode, quick_with};
 
 const GRANT: &str = "[grants.adetailer]\nmodels = [\"*\"]\n";
 const SIDE: u32 = 128;
-
-/// The demo checkpoint, and a detector of what is red in cells of 32 pixels.
-fn models() -> TempDir {
-    let models = tempfile::tempdir().unwrap();
-    let folder = models.path().join("adetailer");
-    std::fs::create_dir(&folder).unwrap();
-    let checkpoint = "demo-v1.safetensors";
-    std::fs::copy(checkout().join("examples/demo-model").join(checkpoint), models.path().join(checkpoint))
-        .unwrap();
-    let network = "red_places.torchscript";
-    std::fs::copy(checkout().join("host/torch/tests/fixtures/networks").join(network), folder.join(network))
-        .unwrap();
-    models
-}
 
 /// Sea blue, and a red square in the lower right cell.
 fn square() -> String {
@@ -51,7 +37,7 @@ fn changed(a: &Picture, b: &Picture) -> Vec<usize> {
 
 #[test]
 fn what_a_detector_finds_is_painted_again_and_nothing_else() {
-    let models = models();
+    let models = models_with(&[("adetailer", "red_places", "red_places")]);
     let bench = Bench::new().models_at(models.path()).config(GRANT).plugin("plugins", "adetailer");
     let server = bench.start();
     let detail =
@@ -90,7 +76,7 @@ fn what_a_detector_finds_is_painted_again_and_nothing_else() {
 
 #[test]
 fn a_batch_and_the_pictures_of_a_script_are_looked_at_one_by_one() {
-    let models = models();
+    let models = models_with(&[("adetailer", "red_places", "red_places")]);
     let bench = Bench::new().models_at(models.path()).config(GRANT);
     let bench = bench.plugin("plugins", "adetailer").plugin("plugins", "scripts");
     let server = bench.start();
@@ -124,7 +110,7 @@ fn a_batch_and_the_pictures_of_a_script_are_looked_at_one_by_one() {
 
 #[test]
 fn what_cannot_be_found_is_refused_before_anything_is_drawn() {
-    let models = models();
+    let models = models_with(&[("adetailer", "red_places", "red_places")]);
     let bench = Bench::new().models_at(models.path()).config(GRANT).plugin("plugins", "adetailer");
     let server = bench.start();
     let refused = |args: Value| {
@@ -146,7 +132,7 @@ fn what_cannot_be_found_is_refused_before_anything_is_drawn() {
 
 #[test]
 fn a_network_runs_only_where_it_is_granted() {
-    let models = models();
+    let models = models_with(&[("adetailer", "red_places", "red_places")]);
     let bench = Bench::new().models_at(models.path()).plugin("plugins", "adetailer");
     let server = bench.start();
     let asked = |server: &Server| {

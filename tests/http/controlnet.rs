@@ -49,7 +49,12 @@ fn modules_and_models_are_listed_as_controlnet_lists_them() {
     let types = server.get("/controlnet/control_types").ok();
     let canny = &types["control_types"]["Canny"];
     assert_eq!((&canny["default_option"], &canny["default_model"]), (&json!("canny"), &json!(model)));
-    assert_eq!(types["control_types"]["Depth"]["module_list"], json!(["none"]));
+    let first = |tag: &str| types["control_types"][tag]["default_option"].as_str().unwrap().to_owned();
+    assert_eq!(
+        [first("Depth"), first("SoftEdge"), first("MLSD")],
+        ["depth_midas", "softedge_pidinet", "invert (from white bg & black line)"]
+    );
+    assert_eq!(types["control_types"]["OpenPose"]["module_list"], json!(["none"]));
 }
 
 #[test]
@@ -77,8 +82,12 @@ fn a_map_is_made_without_drawing_anything() {
 
     for (body, says) in [
         (
-            json!({"controlnet_module": "depth", "controlnet_input_images": [striped(8, 8)]}),
+            json!({"controlnet_module": "openpose", "controlnet_input_images": [striped(8, 8)]}),
             "Module not available",
+        ),
+        (
+            json!({"controlnet_module": "depth", "controlnet_input_images": [striped(8, 8)]}),
+            "an admin grants them",
         ),
         (json!({"controlnet_module": "canny"}), "No image selected"),
         (json!({"controlnet_module": "canny", "controlnet_input_images": ["?"]}), "controlnet_input_images"),
@@ -125,11 +134,11 @@ fn a_unit_is_steered_by_the_map_of_its_module() {
     assert!(plain.data != drawn.data, "the picture itself steers otherwise");
 
     let body = quick_with(
-        json!({"alwayson_scripts": {"ControlNet": {"args": [unit(json!({"module": "depth_midas"}))]}}}),
+        json!({"alwayson_scripts": {"ControlNet": {"args": [unit(json!({"module": "openpose_full"}))]}}}),
     );
     let reply = server.post("/sdapi/v1/txt2img", &body);
     let text = reply.json().to_string();
-    assert!(reply.status == 422 && text.contains("depth_midas") && text.contains("canny"), "{text}");
+    assert!(reply.status == 422 && text.contains("openpose_full") && text.contains("canny"), "{text}");
 }
 
 #[test]

@@ -3,10 +3,10 @@
 
 use crate::engine;
 use crate::grants::{self, Denied};
-use crate::interfaces;
 use crate::load::{self, Worlds};
 use crate::manifest::Manifest;
 use crate::settings::Grants;
+use crate::{inspect, interfaces, signature};
 use wasmtime::component::{Component, Linker};
 
 /// A component that a host would take.
@@ -17,6 +17,15 @@ pub struct Checked {
     pub imports: Vec<String>,
     /// What an admin must grant before it runs.
     pub needs: Option<String>,
+}
+
+/// Judges bytes as far as a host does before it compiles anything: who signed them, what they import, their manifest.
+///
+/// # Errors
+/// Why a host would refuse them. A fault of the parser is a panic here, where a host makes a refusal of it.
+pub fn judge_upload(bytes: &[u8]) -> Result<Manifest, String> {
+    signature::check(bytes, &[])?;
+    inspect::inspect(bytes).map(|inspection| inspection.manifest).map_err(|error| error.to_string())
 }
 
 /// Judges a component as a host would that grants nothing; does not start it.

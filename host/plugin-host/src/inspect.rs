@@ -107,6 +107,8 @@ fn walk(bytes: &[u8]) -> Result<(Vec<String>, Vec<&[u8]>), InspectError> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     const MANIFEST: &str = r#"{"id":"a","version":"1.0.0","api":"0.1.0","worlds":["request-hook"]}"#;
@@ -146,5 +148,69 @@ mod tests {
         assert!(matches!(inspect(&bytes[..bytes.len() - 3]), Err(InspectError::Malformed(_))));
         let deep = component(&format!("{}{}", "(component ".repeat(20), ")".repeat(20)));
         assert_eq!(inspect(&deep), Err(InspectError::TooMany("levels of nesting", MAX_DEPTH as u64)));
+    }
+
+    proptest! {
+        #[test]
+        fn damaged_components_are_refused_or_read_and_never_panic(
+            changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..8),
+            length in any::<prop::sample::Index>(),
+            cut: bool,
+        ) {
+            let imports = "(import \"wasi:io/poll@0.2.6\" (instance)) (core module (func) (memory 1))";
+            let mut bytes = component(&format!("{imports} (core module {} (func))", section(MANIFEST)));
+            for (place, value) in changes {
+                let place = place.index(bytes.len());
+                bytes[place] = value;
+            }
+            if cut {
+                bytes.truncate(length.index(bytes.len()));
+            }
+            let _ = inspect(&bytes);
+        }
+
+        #[test]
+        fn any_manifest_is_judged(text in "[ -~\\n]{0,200}", value in json()) {
+            let _ = Manifest::parse(text.as_bytes());
+            let _ = Manifest::parse(value.to_string().as_bytes());
+        }
+    }
+
+    /// A manifest with something else in some of its fields.
+    fn json() -> impl Strategy<Value = serde_json::Value> {
+        let leaf = prop_oneof![
+            Just(serde_json::Value::Null),
+            any::<bool>().prop_map(Into::into),
+            any::<i64>().prop_map(Into::into),
+            "[a-z0-9./:*-]{0,12}".prop_map(Into::into),
+        ];
+        let value = leaf.prop_recursive(4, 32, 6, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..6).prop_map(Into::into),
+                prop::collection::btree_map("[a-z_]{1,10}", inner, 0..6)
+                    .prop_map(|map| map.into_iter().collect::<serde_json::Map<_, _>>().into()),
+            ]
+        });
+        let fields = [
+            "id",
+            "version",
+            "api",
+            "worlds",
+            "hooks",
+            "wants",
+            "annotators",
+            "scripts",
+            "fetches",
+            "title",
+            "settings_schema",
+            "arguments_schema",
+        ];
+        prop::collection::vec((prop::sample::select(fields.to_vec()), value), 0..4).prop_map(|changes| {
+            let mut manifest: serde_json::Value = serde_json::from_str(MANIFEST).unwrap();
+            for (field, value) in changes {
+                manifest[field] = value;
+            }
+            manifest
+        })
     }
 }

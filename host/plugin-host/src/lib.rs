@@ -44,7 +44,7 @@ mod trail;
 mod watch;
 
 pub use crate::annotate::{AnnotateError, Annotation};
-pub use crate::check::{Checked, check_component};
+pub use crate::check::{Checked, check_component, judge_upload};
 pub use crate::error::{FailureKind, HookError, InstallError, StartError};
 pub use crate::fetch::FetchError;
 pub use crate::finish::{DrawnPicture, FinishedPicture, PictureFacts};

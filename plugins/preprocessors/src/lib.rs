@@ -1,16 +1,19 @@
-//! Annotators: the maps that control networks read, as far as that takes no network. Each is a file that knows pixels
-//! alone; this one asks the host for the picture, brings it to the resolution, and hands the map back.
+//! Annotators: the maps that control networks read. Each is a file that knows pixels alone, or, in `neural`, what a network
+//! takes and gives; this one asks the host for the picture, brings it to the resolution, and hands the map back.
 
 mod bell;
 mod canny;
 mod colour;
 mod inpaint;
 mod lines;
+mod neural;
 mod resolution;
 mod shuffle;
 
 use gesso_core::pixels::{PixelFormat, Pixels};
 use gesso_picture::error::PictureError;
+use gesso_plugin::models::{self, Tensor};
+use gesso_plugin::serde_json::Value;
 use gesso_plugin::{Annotation, Annotator, Fault, Image, ImageDesc, Random};
 
 /// The manifest's default of the slider that web UIs call "Preprocessor Resolution".
@@ -24,16 +27,34 @@ impl Annotator for Preprocessors {
     fn annotate(module: &str, annotation: Annotation) -> Result<Image, Fault> {
         let source = read(&annotation.source)?;
         let mask = annotation.mask.as_ref().map(read).transpose()?;
-        let settings = Settings {
-            resolution: annotation.resolution.unwrap_or(RESOLUTION),
-            threshold_a: annotation.threshold_a,
-            threshold_b: annotation.threshold_b,
-        };
+        let resolution = annotation.resolution.unwrap_or(RESOLUTION);
+        if let Some(recipe) = neural::recipe_of(module) {
+            return write(&neural::map(recipe, &source, resolution, &Networks)?);
+        }
+        let settings =
+            Settings { resolution, threshold_a: annotation.threshold_a, threshold_b: annotation.threshold_b };
         write(&map(module, &source, mask.as_ref(), settings, &mut Random::for_request(0))?)
     }
 }
 
 gesso_plugin::annotator!(Preprocessors, manifest = "manifest.json");
+
+/// The host's.
+struct Networks;
+
+impl neural::Look for Networks {
+    fn networks(&self) -> Result<Vec<String>, Fault> {
+        models::list()
+    }
+
+    fn about(&self, network: &str) -> Result<Option<Value>, Fault> {
+        models::about(network)
+    }
+
+    fn run(&self, network: &str, input: Tensor) -> Result<Vec<Tensor>, Fault> {
+        models::run(network, vec![input])
+    }
+}
 
 /// What a request sets; the host has settled defaults and ranges.
 #[derive(Debug, Clone, Copy)]

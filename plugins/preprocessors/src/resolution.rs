@@ -14,9 +14,19 @@ pub(crate) fn at(
     resolution: u32,
     work: impl Fn(&Pixels) -> Pixels,
 ) -> Result<Pixels, PictureError> {
-    let scaled = scaled(source, resolution)?;
+    try_at(source, resolution, |error| error, |picture| Ok(work(picture)))
+}
+
+/// The same of work that may fail; `unfit` makes its error of the picture's.
+pub(crate) fn try_at<E>(
+    source: &Pixels,
+    resolution: u32,
+    unfit: impl Fn(PictureError) -> E,
+    work: impl Fn(&Pixels) -> Result<Pixels, E>,
+) -> Result<Pixels, E> {
+    let scaled = scaled(source, resolution).map_err(unfit)?;
     let (width, height) = (scaled.width, scaled.height);
-    Ok(cut(&work(&padded(&scaled)), width, height))
+    Ok(cut(&work(&padded(&scaled))?, width, height))
 }
 
 /// The picture with its short side of `resolution` pixels.

@@ -1,0 +1,124 @@
+//! Maps that networks make: which network a module asks for, how it is fed, and how its numbers become a map. Each network
+//! takes one picture and gives one map; that is what they are exported as. Asks through [`Look`], so that tests need no
+//! host.
+
+mod edges;
+mod input;
+mod output;
+
+use gesso_core::pixels::Pixels;
+use gesso_picture::error::PictureError;
+use gesso_plugin::Fault;
+use gesso_plugin::models::Tensor;
+use gesso_plugin::serde_json::Value;
+
+use crate::resolution;
+use input::Feed;
+use output::Reading;
+
+/// What is asked of the host.
+pub(crate) trait Look {
+    fn networks(&self) -> Result<Vec<String>, Fault>;
+    fn about(&self, network: &str) -> Result<Option<Value>, Fault>;
+    fn run(&self, network: &str, input: Tensor) -> Result<Vec<Tensor>, Fault>;
+}
+
+/// A module that needs a network.
+#[derive(Debug)]
+pub(crate) struct Recipe {
+    module: &'static str,
+    /// Stems of the files it may be, the published weights' first.
+    networks: &'static [&'static str],
+    feed: Feed,
+    reading: Reading,
+}
+
+const HED: &[&str] = &["ControlNetHED", "hed"];
+const PIDINET: &[&str] = &["table5_pidinet", "pidinet"];
+
+const RECIPES: [Recipe; 15] = [
+    recipe("depth", &["dpt_hybrid-midas-501f0c75", "depth"], Feed::SIGNED, Reading::Nearness),
+    recipe("depth_zoe", &["ZoeD_M12_N", "depth_zoe"], Feed::UNIT, Reading::Distance),
+    recipe("depth_anything", &["depth_anything_vitl14", "depth_anything"], Feed::PATCHES, Reading::Nearness),
+    recipe(
+        "depth_anything_v2",
+        &["depth_anything_v2_vitl", "depth_anything_v2"],
+        Feed::PATCHES,
+        Reading::Nearness,
+    ),
+    recipe("normal_bae", &["scannet", "normal_bae"], Feed::IMAGENET, Reading::Normals),
+    recipe("hed", HED, Feed::LEVELS, Reading::Logits { in_steps: false }),
+    recipe("hed_safe", HED, Feed::LEVELS, Reading::Logits { in_steps: true }),
+    recipe("scribble_hed", HED, Feed::LEVELS, Reading::ScribbledLogits),
+    recipe("pidinet", PIDINET, Feed::BLUE_FIRST, Reading::Strength { in_steps: false }),
+    recipe("pidinet_safe", PIDINET, Feed::BLUE_FIRST, Reading::Strength { in_steps: true }),
+    recipe("pidinet_sketch", PIDINET, Feed::BLUE_FIRST, Reading::Sketch),
+    recipe("pidinet_scribble", PIDINET, Feed::BLUE_FIRST, Reading::ScribbledStrength),
+    recipe("lineart", &["sk_model", "lineart"], Feed::UNIT, Reading::Paper),
+    recipe("lineart_coarse", &["sk_model2", "lineart_coarse"], Feed::UNIT, Reading::Paper),
+    recipe("lineart_anime", &["netG", "lineart_anime"], Feed::LARGE_BLOCKS, Reading::SignedPaper),
+];
+
+const fn recipe(
+    module: &'static str,
+    networks: &'static [&'static str],
+    feed: Feed,
+    reading: Reading,
+) -> Recipe {
+    Recipe { module, networks, feed, reading }
+}
+
+/// How a module's map is made, where that takes a network.
+pub(crate) fn recipe_of(module: &str) -> Option<&'static Recipe> {
+    RECIPES.iter().find(|recipe| recipe.module == module)
+}
+
+/// The map of an RGB picture, its short side of `resolution` pixels.
+pub(crate) fn map(
+    recipe: &Recipe,
+    source: &Pixels,
+    resolution: u32,
+    look: &dyn Look,
+) -> Result<Pixels, Fault> {
+    let network = recipe.find(look)?;
+    let about = look.about(&network)?;
+    let unfit = |error: PictureError| Fault::InvalidInput(error.to_string());
+    let work = |picture: &Pixels| -> Result<Pixels, Fault> {
+        let fed = recipe.feed.sized(picture, about.as_ref()).map_err(unfit)?;
+        let outputs = look.run(&network, recipe.feed.tensor(&fed))?;
+        let size = (picture.width, picture.height);
+        recipe
+            .reading
+            .map(&outputs, (fed.width, fed.height), size)
+            .map_err(|problem| Fault::InvalidInput(format!("the network {network} {problem}")))
+    };
+    resolution::try_at(source, resolution, unfit, work)
+}
+
+impl Recipe {
+    fn find(&self, look: &dyn Look) -> Result<String, Fault> {
+        let there = look.networks().map_err(|fault| match fault {
+            // What a request asks for is not to be had here, which is no failure of the plugin.
+            Fault::NotPermitted(_) => Fault::InvalidInput(
+                "it needs a network, and no network may be run here: an admin grants them (`models` of the plugin \
+                 preprocessors)."
+                    .into(),
+            ),
+            other => other,
+        })?;
+        let found = self
+            .networks
+            .iter()
+            .find_map(|wanted| there.iter().find(|name| name.eq_ignore_ascii_case(wanted)).cloned());
+        found.ok_or_else(|| {
+            Fault::InvalidInput(format!(
+                "it needs the network {}.torchscript in the folder networks of the models, which is not there; the plugin's \
+                 README says how the published weights become one.",
+                self.networks.join(".torchscript or ")
+            ))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;

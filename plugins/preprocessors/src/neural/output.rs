@@ -1,0 +1,165 @@
+//! What a network's numbers mean as a map.
+
+use gesso_core::pixels::{PixelFormat, Pixels};
+use gesso_plugin::models::Tensor;
+
+use super::edges;
+
+/// How its output becomes a map. What the web UIs' modules do with it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reading {
+    /// Of the least and the greatest nearness: far is black.
+    Nearness,
+    /// Between the distances that 2 % and 85 % of the picture stay below: near is white.
+    Distance,
+    /// Directions of surfaces, -1 to 1, as colours.
+    Normals,
+    /// Edges before their sigmoid, the mean of all outputs; in three steps where asked.
+    Logits {
+        in_steps: bool,
+    },
+    ScribbledLogits,
+    /// Edges, 0 to 1.
+    Strength {
+        in_steps: bool,
+    },
+    /// Edges over a half.
+    Sketch,
+    ScribbledStrength,
+    /// A drawing on white paper, 0 to 1: white lines on black.
+    Paper,
+    /// The same, -1 to 1.
+    SignedPaper,
+}
+
+impl Reading {
+    /// The map at `size`, width first, of outputs for an input of `fed`.
+    ///
+    /// # Errors
+    /// The end of a sentence about the network, for outputs that are no map.
+    pub(super) fn map(self, outputs: &[Tensor], fed: (u32, u32), size: (u32, u32)) -> Result<Pixels, String> {
+        if self == Self::Normals {
+            let planes = planes(outputs.last(), 3, fed, size)?;
+            let level = |value: f32| byte((value + 1.0) / 2.0 * 255.0);
+            let count = planes[0].len();
+            let data = (0..count).flat_map(|place| [0, 1, 2].map(|channel| level(planes[channel][place])));
+            return Ok(Pixels {
+                width: size.0,
+                height: size.1,
+                format: PixelFormat::Rgb8,
+                data: data.collect(),
+            });
+        }
+        let levels = match self {
+            Self::Logits { .. } | Self::ScribbledLogits => {
+                let mut sum = vec![0.0_f32; size.0 as usize * size.1 as usize];
+                for output in outputs {
+                    for (sum, value) in sum.iter_mut().zip(&planes(Some(output), 1, fed, size)?[0]) {
+                        *sum += value;
+                    }
+                }
+                let count = outputs.len().max(1) as f32;
+                sum.iter().map(|sum| 1.0 / (1.0 + (-sum / count).exp())).collect()
+            }
+            _ => planes(outputs.last(), 1, fed, size)?.swap_remove(0),
+        };
+        let width = size.0 as usize;
+        let grey: Vec<u8> = match self {
+            Self::Nearness => {
+                let (least, most) = range(&levels);
+                let span = (most - least).max(f32::MIN_POSITIVE);
+                levels.iter().map(|level| byte((level - least) / span * 255.0)).collect()
+            }
+            Self::Distance => {
+                let (near, far) = (percentile(&levels, 0.02), percentile(&levels, 0.85));
+                let span = (far - near).max(f32::MIN_POSITIVE);
+                levels.iter().map(|level| byte((1.0 - (level - near) / span) * 255.0)).collect()
+            }
+            Self::Logits { in_steps } | Self::Strength { in_steps } => {
+                let step = |level: f32| if in_steps { (level * 3.0).floor() / 2.0 } else { level };
+                levels.iter().map(|level| byte(step(*level) * 255.0)).collect()
+            }
+            Self::Sketch => levels.iter().map(|level| if *level > 0.5 { 255 } else { 0 }).collect(),
+            Self::ScribbledLogits | Self::ScribbledStrength => {
+                let edges: Vec<u8> = levels.iter().map(|level| byte(level * 255.0)).collect();
+                edges::scribbled(&edges, width)
+            }
+            Self::Paper => levels.iter().map(|level| 255 - byte(level * 255.0)).collect(),
+            Self::SignedPaper => levels.iter().map(|level| 255 - byte(level * 127.5 + 127.5)).collect(),
+            // Came back above.
+            Self::Normals => Vec::new(),
+        };
+        let data = grey.into_iter().flat_map(|level| [level; 3]).collect();
+        Ok(Pixels { width: size.0, height: size.1, format: PixelFormat::Rgb8, data })
+    }
+}
+
+/// Truncated, as numpy's `astype` has it; what is no number is black.
+fn byte(level: f32) -> u8 {
+    level.clamp(0.0, 255.0) as u8
+}
+
+fn range(levels: &[f32]) -> (f32, f32) {
+    levels.iter().fold((f32::INFINITY, f32::NEG_INFINITY), |(least, most), level| {
+        (least.min(*level), most.max(*level))
+    })
+}
+
+/// Between the two nearest, as numpy has it.
+fn percentile(levels: &[f32], share: f32) -> f32 {
+    let mut sorted = levels.to_vec();
+    sorted.sort_by(f32::total_cmp);
+    let place = share * (sorted.len().saturating_sub(1)) as f32;
+    let at = |place: f32| sorted.get(place as usize).copied().unwrap_or_default();
+    at(place.floor()) + (at(place.ceil()) - at(place.floor())) * place.fract()
+}
+
+/// The first `count` planes of an output, each brought to `size` where the network gives another.
+fn planes(
+    output: Option<&Tensor>,
+    count: usize,
+    fed: (u32, u32),
+    size: (u32, u32),
+) -> Result<Vec<Vec<f32>>, String> {
+    let output = output.ok_or("gives nothing")?;
+    let (rows, columns, channels) = match *output.shape.as_slice() {
+        [rows, columns] | [1, rows, columns] => (rows, columns, 1),
+        [1, channels, rows, columns] => (rows, columns, channels as usize),
+        _ => (0, 0, 0),
+    };
+    let (rows, columns) = (rows as usize, columns as usize);
+    let plane = rows * columns;
+    if plane == 0 || channels < count || output.values.len() != plane * channels {
+        return Err(format!(
+            "gives {:?} for a picture of {} x {}, which is no map; export it so that it gives the map alone",
+            output.shape, fed.0, fed.1
+        ));
+    }
+    let planes = output.values.chunks_exact(plane).take(count);
+    Ok(planes.map(|values| resized(values, (rows, columns), size)).collect())
+}
+
+/// Bilinear, between the centres of pixels.
+fn resized(values: &[f32], (rows, columns): (usize, usize), (width, height): (u32, u32)) -> Vec<f32> {
+    let (width, height) = (width as usize, height as usize);
+    if (rows, columns) == (height, width) {
+        return values.to_vec();
+    }
+    let places = |from: usize, to: usize| -> Vec<(usize, usize, f32)> {
+        let place = |at: usize| {
+            let exact = ((at as f32 + 0.5) * from as f32 / to as f32 - 0.5).clamp(0.0, (from - 1) as f32);
+            (exact as usize, (exact as usize + 1).min(from - 1), exact.fract())
+        };
+        (0..to).map(place).collect()
+    };
+    let (across, down) = (places(columns, width), places(rows, height));
+    let mut resized = Vec::with_capacity(width * height);
+    for (top, bottom, share) in down {
+        let (top, bottom) = (&values[top * columns..][..columns], &values[bottom * columns..][..columns]);
+        resized.extend(across.iter().map(|&(left, right, along)| {
+            let row = |row: &[f32]| row[left] + (row[right] - row[left]) * along;
+            row(top) + (row(bottom) - row(top)) * share
+        }));
+    }
+    resized
+}

@@ -1,0 +1,181 @@
+//! Networks that compute something plain, so that what goes in and what comes out can be told.
+
+use std::cell::RefCell;
+
+use gesso_core::pixels::PixelFormat;
+use gesso_plugin::serde_json::json;
+
+use super::*;
+use crate::tests::fixture;
+
+/// One network, a function of its input.
+struct Fake<'a> {
+    name: &'a str,
+    about: Option<Value>,
+    network: &'a dyn Fn(&Tensor) -> Vec<Tensor>,
+    fed: RefCell<Vec<Tensor>>,
+}
+
+impl Look for Fake<'_> {
+    fn networks(&self) -> Result<Vec<String>, Fault> {
+        Ok(vec!["other".into(), self.name.into()])
+    }
+
+    fn about(&self, _: &str) -> Result<Option<Value>, Fault> {
+        Ok(self.about.clone())
+    }
+
+    fn run(&self, network: &str, input: Tensor) -> Result<Vec<Tensor>, Fault> {
+        assert_eq!(network, self.name);
+        let made = (self.network)(&input);
+        self.fed.borrow_mut().push(input);
+        Ok(made)
+    }
+}
+
+fn made(
+    module: &str,
+    name: &str,
+    source: &Pixels,
+    network: &dyn Fn(&Tensor) -> Vec<Tensor>,
+) -> (Result<Pixels, Fault>, Vec<Tensor>) {
+    let fake = Fake { name, about: None, network, fed: RefCell::default() };
+    let map = map(recipe_of(module).unwrap(), source, 64, &fake);
+    (map, fake.fed.into_inner())
+}
+
+/// Red from left to right in even steps, 64 by 64.
+fn ramp() -> Pixels {
+    let data = (0..64).flat_map(|_| (0..64).flat_map(|x| [(x * 4) as u8, 100, 0])).collect();
+    Pixels::new(64, 64, PixelFormat::Rgb8, data).unwrap()
+}
+
+/// The first channel of what goes in.
+fn first(input: &Tensor) -> Vec<Tensor> {
+    let (rows, columns) = (input.shape[2], input.shape[3]);
+    let values = input.values[..(rows * columns) as usize].to_vec();
+    vec![Tensor { shape: vec![1, 1, rows, columns], values }]
+}
+
+fn row(map: &Pixels) -> Vec<u8> {
+    map.data[..map.width as usize * 3].as_chunks::<3>().0.iter().map(|pixel| pixel[0]).collect()
+}
+
+#[test]
+fn near_is_white_by_the_range_of_the_picture() {
+    let (map, fed) = made("depth", "dpt_hybrid-midas-501f0c75", &ramp(), &first);
+    let row = row(&map.unwrap());
+    assert_eq!((row[0], row[63]), (0, 255));
+    assert!(row.is_sorted());
+    assert_eq!(fed[0].shape, [1, 3, 64, 64]);
+    assert_eq!((fed[0].values[0], fed[0].values[64 * 64]), (-1.0, 100.0 / 127.5 - 1.0));
+    // Distances are the other way round, and what is farther than most is black.
+    let (map, _) = made("depth_zoe", "zoed_m12_n", &ramp(), &first);
+    let row = self::row(&map.unwrap());
+    assert_eq!((row[0], row[63]), (255, 0));
+    assert!(row.iter().filter(|level| **level == 0).count() >= 9);
+}
+
+#[test]
+fn colours_go_in_as_each_network_was_trained() {
+    let (_, fed) = made("pidinet", "table5_pidinet", &ramp(), &first);
+    assert_eq!((fed[0].values[0], fed[0].values[64 * 64]), (0.0, 100.0 / 255.0), "blue, then green");
+    let (_, fed) = made("hed", "ControlNetHED", &ramp(), &first);
+    assert_eq!(fed[0].values[63], 252.0);
+    let (_, fed) = made("depth_anything", "depth_anything", &ramp(), &first);
+    assert_eq!(fed[0].shape, [1, 3, 70, 70], "in patches of 14");
+    assert!((fed[0].values[70 * 70] - (100.0 / 255.0 - 0.456) / 0.224).abs() < 1e-4);
+    let (_, fed) = made("lineart_anime", "netG", &ramp(), &first);
+    assert_eq!(fed[0].shape, [1, 3, 256, 256]);
+}
+
+#[test]
+fn a_file_may_ask_for_a_size_and_the_map_comes_back_at_the_pictures() {
+    let fake = Fake {
+        name: "depth",
+        about: Some(json!({"imgsz": [32, 96]})),
+        network: &first,
+        fed: RefCell::default(),
+    };
+    let map = map(recipe_of("depth").unwrap(), &ramp(), 64, &fake).unwrap();
+    assert_eq!(fake.fed.borrow()[0].shape, [1, 3, 32, 96]);
+    assert_eq!((map.width, map.height), (64, 64));
+    assert!(row(&map).is_sorted());
+}
+
+#[test]
+fn several_edge_maps_of_a_network_are_one_by_their_mean() {
+    let scales = |_: &Tensor| {
+        let plane = |side: u32, value: f32| Tensor {
+            shape: vec![1, 1, side, side],
+            values: vec![value; (side * side) as usize],
+        };
+        vec![plane(64, 2.0), plane(32, 0.0), plane(8, -0.5)]
+    };
+    let sigmoid = 1.0 / (1.0 + (-0.5_f32).exp());
+    let (map, _) = made("hed", "hed", &ramp(), &scales);
+    assert!(map.unwrap().data.iter().all(|level| *level == (sigmoid * 255.0) as u8));
+    // 0.62 is in the second of three steps.
+    let (map, _) = made("hed_safe", "hed", &ramp(), &scales);
+    assert!(map.unwrap().data.iter().all(|level| *level == 127));
+}
+
+#[test]
+fn drawings_on_paper_become_white_lines_on_black() {
+    let (map, _) = made("lineart", "sk_model", &ramp(), &first);
+    assert_eq!(row(&map.unwrap())[..2], [255, 251]);
+    let (map, _) = made("pidinet_sketch", "pidinet", &ramp(), &|input| {
+        let mut red = first(input);
+        // Blue goes in first, and there is none.
+        red[0].values = input.values[2 * 64 * 64..].to_vec();
+        red
+    });
+    assert_eq!(row(&map.unwrap()).iter().filter(|level| **level == 255).count(), 32);
+}
+
+#[test]
+fn normals_are_colours() {
+    let flat = |_: &Tensor| {
+        let values = [0.0_f32, 0.0, 1.0].iter().flat_map(|value| vec![*value; 64 * 64]).collect();
+        vec![Tensor { shape: vec![1, 3, 64, 64], values }]
+    };
+    let (map, _) = made("normal_bae", "scannet", &ramp(), &flat);
+    assert_eq!(map.unwrap().data[..3], [127, 127, 255]);
+}
+
+#[test]
+fn scribbles_are_opencvs_but_for_rounding() {
+    for name in ["demo", "shapes"] {
+        let (soft, want) = (fixture(&format!("{name}.soft")), fixture(&format!("{name}.scribbled")));
+        let grey: Vec<u8> = soft.data.as_chunks::<3>().0.iter().map(|pixel| pixel[0]).collect();
+        let got = edges::scribbled(&grey, soft.width as usize);
+        let want: Vec<u8> = want.data.as_chunks::<3>().0.iter().map(|pixel| pixel[0]).collect();
+        let apart = got.iter().zip(&want).filter(|(got, want)| got != want).count();
+        // On the level top of a broad edge, rounding decides what is highest.
+        assert!(want.contains(&255) && apart * 100 < want.len(), "{name}: {apart} of {}", want.len());
+    }
+}
+
+#[test]
+fn what_is_missing_or_no_map_is_said_with_a_remedy() {
+    let refused = |module: &str, name: &str, network: &dyn Fn(&Tensor) -> Vec<Tensor>| {
+        let (map, _) = made(module, name, &ramp(), network);
+        let Err(Fault::InvalidInput(text)) = map else { panic!("{module} is made") };
+        text
+    };
+    let text = refused("depth", "face_yolov8n", &first);
+    assert!(text.contains("dpt_hybrid-midas-501f0c75.torchscript or depth.torchscript"), "{text}");
+    let text = refused("depth", "depth", &|_| vec![]);
+    assert!(text.contains("gives nothing"), "{text}");
+    let text = refused("normal_bae", "scannet", &first);
+    assert!(text.contains("[1, 1, 64, 64] for a picture of 64 x 64, which is no map"), "{text}");
+}
+
+#[test]
+fn every_module_with_a_recipe_is_offered() {
+    let manifest: Value = gesso_plugin::serde_json::from_str(include_str!("../../manifest.json")).unwrap();
+    for recipe in &RECIPES {
+        let mut offered = manifest["annotators"].as_array().unwrap().iter();
+        assert!(offered.any(|annotator| annotator["name"] == recipe.module), "{}", recipe.module);
+    }
+}

@@ -1,0 +1,116 @@
+//! Takes the background out of each picture: a network says how much of each pixel stands before it, which becomes the
+//! picture's alpha. How networks are fed and read is pure (`matte`); this file asks the host.
+
+pub mod matte;
+
+use gesso_plugin::{
+    DrawnPicture, Fault, FinishedPicture, Image, ImageDesc, Params, PictureHook, PixelFormat, RequestHook,
+    Verdict, models,
+};
+use matte::Network;
+use serde::Deserialize;
+
+/// The name under `alwayson_scripts`.
+const NAME: &str = "Rembg";
+/// Rows that cross at once.
+const BAND_ROWS: u32 = 256;
+
+/// What a request may say under `alwayson_scripts.Rembg.args`.
+#[derive(Debug, Deserialize)]
+#[serde(default)]
+struct Arguments {
+    model: String,
+    return_mask: bool,
+}
+
+impl Default for Arguments {
+    fn default() -> Self {
+        Self { model: "None".into(), return_mask: false }
+    }
+}
+
+impl Arguments {
+    /// `None` where pictures are left alone.
+    fn read(params: &Params) -> Result<Option<Self>, Fault> {
+        let arguments: Option<Self> = params.arguments(NAME)?;
+        let is_off = |model: &str| model.is_empty() || model.eq_ignore_ascii_case("none");
+        Ok(arguments.filter(|arguments| !is_off(&arguments.model)))
+    }
+
+    /// # Errors
+    /// A sentence for the client: what there is instead, or that an admin has to grant it.
+    fn network(&self) -> Result<String, Fault> {
+        let refused = |text: String| Fault::InvalidInput(format!("alwayson_scripts.{NAME}: {text}."));
+        let there = models::list().map_err(|fault| match fault {
+            Fault::NotPermitted(_) => refused(
+                "no network may be run here; an admin grants them (`models` of the plugin rembg)".into(),
+            ),
+            other => other,
+        })?;
+        let found = there.iter().find(|name| name.eq_ignore_ascii_case(&self.model));
+        found.cloned().ok_or_else(|| {
+            let there = if there.is_empty() { "none".to_owned() } else { there.join(", ") };
+            refused(format!(
+                "model is {:?}; the networks here are: {there}. A TorchScript file of that name belongs into the folder \
+                 networks of the models",
+                self.model
+            ))
+        })
+    }
+}
+
+struct Rembg;
+
+impl RequestHook for Rembg {
+    /// Refuses what cannot be done before anything is drawn.
+    fn before(params: &mut Params) -> Result<Verdict, Fault> {
+        Arguments::read(params)?.map(|arguments| arguments.network()).transpose()?;
+        Ok(Verdict::Continue)
+    }
+}
+
+gesso_plugin::request_hook!(Rembg, manifest = "manifest.json");
+
+impl PictureHook for Rembg {
+    fn finish(
+        params: &Params,
+        _about: &DrawnPicture,
+        picture: Image,
+        _source: Option<Image>,
+    ) -> Result<FinishedPicture, Fault> {
+        let Some(arguments) = Arguments::read(params)? else { return Ok(picture.into()) };
+        let network = arguments.network()?;
+        let colours = picture.convert(PixelFormat::Rgb8)?;
+        let mask = mask(&network, &colours)?;
+        let picture = if arguments.return_mask { mask } else { cut_out(&colours, &mask)? };
+        Ok(FinishedPicture { picture, fields: vec![("Rembg model".into(), network)] })
+    }
+}
+
+gesso_plugin::picture_hook!(Rembg);
+
+/// White where something stands before the background, of the picture's size.
+fn mask(name: &str, colours: &Image) -> Result<Image, Fault> {
+    let network = Network::of(name, models::about(name)?.as_ref());
+    let fed = colours.resize(network.side, network.side)?.read_rows(0, network.side)?;
+    let outputs = models::run(name, vec![network.input(&fed)])?;
+    let unfit =
+        |problem| Fault::InvalidInput(format!("alwayson_scripts.{NAME}: the network {name} {problem}."));
+    let (rows, columns, levels) = matte::levels(&outputs).map_err(unfit)?;
+    let desc = ImageDesc { width: columns, height: rows, format: PixelFormat::Gray8 };
+    let mut mask = Image::allocate(desc)?;
+    mask.write_rows(0, &levels)?;
+    let ImageDesc { width, height, .. } = colours.desc();
+    mask.resize(width, height)
+}
+
+fn cut_out(colours: &Image, mask: &Image) -> Result<Image, Fault> {
+    let ImageDesc { width, height, .. } = colours.desc();
+    let mut cut = Image::allocate(ImageDesc { width, height, format: PixelFormat::Rgba8 })?;
+    for first in (0..height).step_by(BAND_ROWS as usize) {
+        let count = BAND_ROWS.min(height - first);
+        let rows = matte::with_alpha(&colours.read_rows(first, count)?, &mask.read_rows(first, count)?);
+        cut.write_rows(first, &rows)?;
+    }
+    Ok(cut)
+}

@@ -1,0 +1,78 @@
+//! Networks of the models folder that plugins look with: maps, and backgrounds taken out.
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use serde_json::json;
+use tempfile::TempDir;
+
+use super::drawing::{draw, png};
+use crate::support::{Bench, checkout, decode, quick_with};
+
+/// The demo checkpoint, and networks of the torch crate's fixtures: the folder each lies in, which one it is, its name.
+pub(super) fn models_with(networks: &[(&str, &str, &str)]) -> TempDir {
+    let models = tempfile::tempdir().unwrap();
+    let checkpoint = "demo-v1.safetensors";
+    let copy = |from: &str, to: &str| std::fs::copy(checkout().join(from), models.path().join(to)).unwrap();
+    copy(&format!("examples/demo-model/{checkpoint}"), checkpoint);
+    for (folder, network, name) in networks {
+        std::fs::create_dir_all(models.path().join(folder)).unwrap();
+        let fixture = format!("host/torch/tests/fixtures/networks/{network}.torchscript");
+        copy(&fixture, &format!("{folder}/{name}.torchscript"));
+    }
+    models
+}
+
+#[test]
+fn a_module_looks_with_its_network_and_says_where_it_is_missing() {
+    let models = models_with(&[("networks", "redness", "depth")]);
+    let bench = Bench::new().models_at(models.path()).plugin("plugins", "preprocessors");
+    let bench = bench.config("[grants.preprocessors]\nmodels = [\"*\"]\n");
+    let server = bench.start();
+    let picture = png(64, 64, |x, _| [(x * 4) as u8, 90, 90]);
+    let detect = |module: &str| {
+        let body = json!({"controlnet_module": module, "controlnet_input_images": [picture], "controlnet_processor_res": 64});
+        server.post("/controlnet/detect", &body)
+    };
+    let reply = detect("depth_midas").ok();
+    let map = decode(&BASE64_STANDARD.decode(reply["images"][0].as_str().unwrap()).unwrap());
+    let row: Vec<u8> = map.data[..64 * 3].chunks(3).map(|pixel| pixel[0]).collect();
+    assert_eq!((row[0], row[63]), (0, 255));
+    assert!(row.is_sorted(), "{row:?}");
+    let reply = detect("softedge_hed");
+    assert_eq!(reply.status, 422, "{}", reply.json());
+    assert!(reply.json().to_string().contains("ControlNetHED.torchscript"), "{}", reply.json());
+}
+
+#[test]
+fn backgrounds_become_transparent_or_the_mask_comes_instead() {
+    let models = models_with(&[("networks", "redness", "u2net")]);
+    let bench = Bench::new().models_at(models.path()).plugin("plugins", "rembg");
+    let bench = bench.config("[grants.rembg]\nmodels = [\"u2net*\"]\n");
+    let server = bench.start();
+    let with = |args: serde_json::Value| {
+        draw(&server, "txt2img", json!({"alwayson_scripts": {"Rembg": {"args": args}}})).0
+    };
+    let (plain, cut) = (with(json!({})), with(json!({"model": "u2net"})));
+    let mask = with(json!(["u2net", true]));
+    assert!(
+        !plain.infotext.contains("Rembg") && cut.infotext.contains("Rembg model: u2net"),
+        "{}",
+        cut.infotext
+    );
+    let pixels = (plain.width * plain.height) as usize;
+    assert_eq!((plain.data.len(), cut.data.len(), mask.data.len()), (pixels * 3, pixels * 4, pixels));
+    for (place, pixel) in cut.data.chunks(4).enumerate() {
+        assert_eq!((&pixel[..3], pixel[3]), (&plain.data[place * 3..][..3], mask.data[place]));
+    }
+    // What is red stays, of what the network makes of it.
+    let reddest = (0..pixels).max_by_key(|place| plain.data[place * 3]).unwrap();
+    let least = (0..pixels).min_by_key(|place| plain.data[place * 3]).unwrap();
+    assert!(mask.data[reddest] > 200 && mask.data[least] < 55, "{} {}", mask.data[reddest], mask.data[least]);
+    let reply = server
+        .post("/txt2img", &quick_with(json!({"alwayson_scripts": {"rembg": {"args": {"model": "isnet"}}}})));
+    let message = reply.json()["message"].as_str().unwrap().to_owned();
+    assert!(
+        (400..500).contains(&reply.status) && message.contains("the networks here are: u2net"),
+        "{message}"
+    );
+}
