@@ -330,3 +330,33 @@ fn a_controlnet_file_that_is_none_and_a_module_that_is_not_here_are_named() {
     let off = unit(json!({"enabled": false}));
     assert_eq!(off.status, 200);
 }
+
+#[test]
+fn pictures_may_have_prompts_and_seeds_of_their_own() {
+    let bench = Bench::new();
+    let server = bench.start();
+    let own = json!([{"prompt": "sea at night"}, {"prompt": "desert at noon", "seed": 9}, {}]);
+    let (_, reply) =
+        draw(&server, "txt2img", json!({"prompt": "mountains", "seed": 4, "n_iter": 3, "per_picture": own}));
+    let info: Value = serde_json::from_str(reply["info"].as_str().unwrap()).unwrap();
+    assert_eq!(info["all_prompts"], json!(["sea at night", "desert at noon", "mountains"]));
+    assert_eq!(info["all_seeds"], json!([4, 9, 6]));
+    assert_eq!(reply["parameters"]["per_picture"], own);
+    let pictures = reply["images"].as_array().unwrap().iter();
+    let pictures: Vec<_> =
+        pictures.map(|text| decode(&BASE64_STANDARD.decode(text.as_str().unwrap()).unwrap())).collect();
+    for (place, (prompt, seed)) in
+        [("sea at night", 4), ("desert at noon", 9), ("mountains", 6)].into_iter().enumerate()
+    {
+        let alone = txt2img(&server, json!({"prompt": prompt, "seed": seed}));
+        assert!(difference(&alone, &pictures[place]) < 0.01, "{prompt}");
+        assert_eq!(alone.infotext, pictures[place].infotext);
+    }
+    let reply = server.post("/txt2img", &quick_with(json!({"per_picture": [{}, {}]})));
+    let message = reply.json()["message"].as_str().unwrap().to_owned();
+    assert!(
+        reply.status == 400 && message.contains("2 entries for 1 pictures"),
+        "{} {message}",
+        reply.status
+    );
+}

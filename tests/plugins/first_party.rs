@@ -27,6 +27,44 @@ fn dynamic_prompts_chooses_variants_and_wildcards_by_the_seed() {
 }
 
 #[test]
+fn dynamic_prompts_draws_each_picture_for_itself_or_every_combination() {
+    let bench = Bench::new().config(&grant()).plugin("plugins", "dynamic-prompts");
+    let bench = bench.plugin("plugins", "scripts");
+    let server = bench.start();
+    let info = |changes: Value| -> (Value, Value) {
+        let mut body = json!({"prompt": "a {red|blue} boat, {sea|lake}", "seed": 3, "steps": 1});
+        body.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
+        let reply = server.post("/sdapi/v1/txt2img", &quick_with(body)).ok();
+        let info = serde_json::from_str(reply["info"].as_str().unwrap()).unwrap();
+        (reply, info)
+    };
+    let args = |args: Value| json!({"alwayson_scripts": {"Dynamic Prompts": {"args": args}}});
+    let (reply, all) = info(args(json!([true, true, 1])));
+    let every = json!(["a red boat, sea", "a red boat, lake", "a blue boat, sea", "a blue boat, lake"]);
+    assert_eq!((&all["all_prompts"], &all["all_seeds"]), (&every, &json!([3, 4, 5, 6])));
+    assert_eq!(reply["images"].as_array().unwrap().len(), 4);
+    let (_, batch) = info(json!({"n_iter": 8}));
+    let prompts: std::collections::BTreeSet<_> =
+        batch["all_prompts"].as_array().unwrap().iter().map(|prompt| prompt.as_str().unwrap()).collect();
+    assert!(prompts.len() > 1, "{prompts:?}");
+    let mut fixed = args(json!({"fixed_seed": true}));
+    fixed["batch_size"] = json!(2);
+    assert_eq!(info(fixed).1["all_seeds"], json!([3, 3]));
+    // A script changes the prompt that it is given.
+    let (_, script) = info(json!({"n_iter": 2, "script_name": "Prompts from file or textbox",
+        "script_args": [false, false, "start", "hill\nwood"]}));
+    assert!(
+        script["all_prompts"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .any(|prompt| prompt.as_str().unwrap().contains("wood"))
+    );
+    let refused = server.post("/txt2img", &quick_with(args(json!({"jinja": true}))));
+    assert!(refused.json()["message"].as_str().unwrap().contains("jinja is not there"), "{}", refused.json());
+}
+
+#[test]
 fn an_unknown_wildcard_is_a_clear_failure_of_that_request_only() {
     let bench = Bench::new().config(&grant()).plugin("plugins", "dynamic-prompts");
     let server = bench.start();

@@ -2,20 +2,24 @@
 //! request names, files written. The record is the worker's.
 
 use std::iter::Peekable;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Instant;
 
+use futures::{StreamExt, TryStreamExt, stream};
 use gesso_core::pixels::Pixels;
-use gesso_engine::CancelFlag;
+use gesso_engine::{CancelFlag, Progress};
 use gesso_plugin_host::{CallContext, Script};
 use gesso_store::{ImageFormat, Lease, ObjectKey, Outcome, Payload};
 use serde_json::{Map, Value, json};
+use tokio::sync::watch;
 
 use crate::app::App;
 use crate::blocking::blocking;
+use crate::drawings::AT_ONCE;
 use crate::error::AppError;
 use crate::http::wire::styles::Styling;
-use crate::http::wire::{generate, img2img};
+use crate::http::wire::{generate, img2img, per_picture};
 use crate::pipeline::{self, Asked};
 use crate::running::RunningGuard;
 use crate::{finishing, inputs, png_file, scripts};
@@ -55,7 +59,7 @@ pub(crate) async fn draw(
     let asked = Asked { call: &call, body: &body, request: &request, priority: lease.task.priority, cancel };
     let began = Instant::now();
     let drawn = match scripts::named(app, kind, &body)? {
-        None => by_pipeline(app, asked, lease, running).await?,
+        None => by_pipeline(app, asked, kind, lease, running).await?,
         Some(script) => by_script(app, asked, &script, running).await?,
     };
     let texts = drawn.infotexts.into_iter().chain(std::iter::repeat(String::new()));
@@ -87,6 +91,7 @@ pub(crate) async fn draw(
         }
     }
     styling.undo(&mut parameters);
+    per_picture::tidy(&mut parameters);
     let mut info = drawn.info;
     // The client's own styles stand in both.
     info["styles"] =
@@ -119,16 +124,76 @@ struct DrawnPictures {
 async fn by_pipeline(
     app: &Arc<App>,
     asked: Asked<'_>,
+    kind: generate::Drawing,
     lease: &Lease,
     running: &RunningGuard<'_>,
 ) -> Result<DrawnPictures, AppError> {
-    let mut finished = pipeline::run(app, asked, |progress| running.show(progress)).await?;
+    let started = timestamp(lease.task.started_ms.unwrap_or(lease.task.created_ms));
+    let bodies = per_picture::bodies(asked.body, asked.request);
+    if bodies.is_empty() {
+        let whole = (0, asked.request.image_count());
+        return once(app, asked, &started, whole, |progress| running.show(progress)).await;
+    }
+    let (progress, shown) = watch::channel(Progress::default());
+    running.show(shown);
+    let count = bodies.len() as u32;
+    let alone = async |(place, body): (u32, Map<String, Value>)| {
+        let request =
+            generate::to_request(kind, &body, &app.defaults, &app.limits).map_err(AppError::Invalid)?;
+        let asked = Asked { body: &body, request: &request, ..asked };
+        // A tokio worker: it ends with the drawing whose progress it shows.
+        let show = |own| drop(tokio::spawn(relay(own, progress.clone())));
+        once(app, asked, &started, (place, count), show).await
+    };
+    // On the worker's own task: drawings wait for the device.
+    let mut parts = pin!(stream::iter((0..).zip(bodies)).map(alone).buffered(AT_ONCE));
+    let mut together: Option<DrawnPictures> = None;
+    let mut infos = Vec::new();
+    while let Some(part) = parts.try_next().await? {
+        infos.push(part.info.clone());
+        match &mut together {
+            None => together = Some(part),
+            Some(all) => {
+                all.pictures.extend(part.pictures);
+                all.infotexts.extend(part.infotexts);
+                all.steps += part.steps;
+                // What is missing is missing for all of them.
+                for warning in part.warnings {
+                    if !all.warnings.contains(&warning) {
+                        all.warnings.push(warning);
+                    }
+                }
+            }
+        }
+    }
+    let mut all = together.ok_or_else(|| AppError::Internal("a request came to no picture".into()))?;
+    all.info = scripts::merged(infos, &all.infotexts, 0);
+    // They were drawn beside each other.
+    all.seconds = None;
+    Ok(all)
+}
+
+/// Shows the progress of the drawing that moved last as the request's.
+async fn relay(mut own: watch::Receiver<Progress>, request: watch::Sender<Progress>) {
+    while own.changed().await.is_ok() {
+        request.send_replace(own.borrow_and_update().clone());
+    }
+}
+
+/// One request through the pipeline and the plugins that finish pictures. `place` is that of its first picture among so many.
+async fn once(
+    app: &Arc<App>,
+    asked: Asked<'_>,
+    started: &str,
+    place: (u32, u32),
+    show: impl Fn(watch::Receiver<Progress>),
+) -> Result<DrawnPictures, AppError> {
+    let mut finished = pipeline::run(app, asked, &show).await?;
     let mut infotexts = finished.infotexts(asked.request);
     let pictures = (finished.pictures.as_mut_slice(), infotexts.as_mut_slice());
-    let finishing = finishing::finish(app, asked, pictures, |progress| running.show(progress)).await?;
-    let started = timestamp(lease.task.started_ms.unwrap_or(lease.task.created_ms));
+    let finishing = finishing::finish(app, asked, place, pictures, show).await?;
     Ok(DrawnPictures {
-        info: finished.info(asked.request, asked.body, &infotexts, &started),
+        info: finished.info(asked.request, asked.body, &infotexts, started),
         warnings: finished.warnings().cloned().chain(finishing.warnings).collect(),
         steps: f64::from(asked.request.steps * asked.request.image_count()),
         seconds: Some(finished.seconds),

@@ -30,8 +30,8 @@ const FACTOR_MAX: f64 = 8.0;
 const PIXELS_PER_MEGA: f64 = 1e6;
 /// What enlarging costs, as steps at the size of the result.
 const STEPS_OF_ENLARGING: f64 = 10.0;
-/// Drawings of one call that are prepared and drawn at one time.
-const AT_ONCE: usize = 8;
+/// Drawings of one call, or of one request, that are prepared and drawn at one time.
+pub(crate) const AT_ONCE: usize = 8;
 
 /// Who asks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -210,7 +210,8 @@ impl Drawings {
         let mut warnings: Vec<String> = styling.warnings.iter().chain(finished.warnings()).cloned().collect();
         if self.asker == Asker::Script {
             let pictures = (finished.pictures.as_mut_slice(), infotexts.as_mut_slice());
-            let more = finishing::finish(&self.app, asked, pictures, |_| ()).await;
+            let whole = (0, request.image_count());
+            let more = finishing::finish(&self.app, asked, whole, pictures, |_| ()).await;
             let more = more.map_err(|error| self.told(error))?;
             warnings.extend(more.warnings);
             steps += more.steps;

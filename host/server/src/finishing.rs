@@ -23,11 +23,12 @@ pub(crate) struct Finishing {
     pub(crate) steps: f64,
 }
 
-/// Replaces pictures and infotexts by what the plugins make of them. `show` is given the progress of their drawings, one
+/// Replaces pictures and infotexts by what the plugins make of them; the first is picture `first` of `count`. `show` is given the progress of their drawings, one
 /// picture after the other.
 pub(crate) async fn finish(
     app: &Arc<App>,
     asked: Asked<'_>,
+    (first, count): (u32, u32),
     (pictures, infotexts): (&mut [Pixels], &mut [String]),
     show: impl Fn(watch::Receiver<Progress>),
 ) -> Result<Finishing, AppError> {
@@ -39,11 +40,10 @@ pub(crate) async fn finish(
     // What the client hears of, and what the drawing around it is cancelled by, are two flags in a script.
     let call = CallContext { cancelled: asked.cancel.shared(), ..asked.call.clone() };
     let (sources, _) = scripts::pictures(app, asked.body).await?;
-    let count = pictures.len() as u32;
     for (place, (picture, infotext)) in (0_u32..).zip(pictures.iter_mut().zip(infotexts)) {
         let (seed, subseed) = request.seeds_of(place);
         let about = PictureFacts {
-            place,
+            place: first + place,
             count,
             prompt: request.prompt.clone(),
             negative_prompt: request.negative_prompt.clone(),

@@ -14,7 +14,7 @@ use crate::blocking::blocking;
 use crate::drawings::{Asker, Drawings};
 use crate::error::AppError;
 use crate::http::wire::generate::Drawing;
-use crate::http::wire::img2img;
+use crate::http::wire::{img2img, per_picture};
 use crate::pipeline::Asked;
 use crate::sources;
 
@@ -85,16 +85,17 @@ pub(crate) async fn run(
         }
         (ScriptError::Hook(error), _) => error.into(),
     })?;
-    let info = merged(drawn.infos, &output);
+    let info = merged(drawn.infos, &output.infotexts, output.index_of_first_image);
     Ok(Scripted { output, info, warnings: drawn.warnings, steps: drawn.steps })
 }
 
 /// A body as a plugin that draws gets it: without its pictures, and with no styles, which lie in the prompts already; its own
-/// drawings may name more.
+/// drawings may name more. What pictures have of their own belongs to the request's own.
 pub(crate) fn params(body: &Map<String, Value>) -> String {
     let mut params = body.clone();
     params.retain(|name, _| !img2img::PICTURES.contains(&name.as_str()));
     params.insert("styles".into(), json!([]));
+    params.remove(per_picture::FIELD);
     Value::Object(params).to_string()
 }
 
@@ -116,8 +117,8 @@ pub(crate) async fn pictures(
     .await?
 }
 
-/// The info of a script's pictures: the first drawing's, with what differs between drawings of all of them.
-fn merged(infos: Vec<Value>, output: &ScriptOutput) -> Value {
+/// The info of several drawings' pictures: the first drawing's, with what differs between drawings of all of them.
+pub(crate) fn merged(infos: Vec<Value>, infotexts: &[String], index_of_first_image: u32) -> Value {
     let mut lists: Vec<(&str, Vec<Value>)> =
         ["all_prompts", "all_negative_prompts", "all_seeds", "all_subseeds"]
             .map(|key| (key, Vec::new()))
@@ -131,8 +132,8 @@ fn merged(infos: Vec<Value>, output: &ScriptOutput) -> Value {
     for (key, list) in lists {
         info[key] = list.into();
     }
-    info["infotexts"] = output.infotexts.clone().into();
-    info["index_of_first_image"] = output.index_of_first_image.into();
+    info["infotexts"] = infotexts.into();
+    info["index_of_first_image"] = index_of_first_image.into();
     info
 }
 
@@ -145,9 +146,7 @@ mod tests {
     #[test]
     fn the_info_of_a_script_has_the_seeds_of_all_its_drawings() {
         let info = |seed: u64| json!({"prompt": "a", "all_seeds": [seed], "all_prompts": ["a"], "index_of_first_image": 0});
-        let output =
-            ScriptOutput { images: Vec::new(), infotexts: vec!["x".into()], index_of_first_image: 1 };
-        let merged = merged(vec![info(3), info(4)], &output);
+        let merged = merged(vec![info(3), info(4)], &["x".to_owned()], 1);
         assert_eq!((&merged["all_seeds"], &merged["prompt"]), (&json!([3, 4]), &json!("a")));
         assert_eq!((&merged["infotexts"], &merged["index_of_first_image"]), (&json!(["x"]), &json!(1)));
     }

@@ -10,6 +10,7 @@ pub(crate) mod img2img;
 pub(crate) mod info;
 mod infotext;
 mod overrides;
+pub(crate) mod per_picture;
 mod problems;
 pub(crate) mod schema;
 pub(crate) mod styles;

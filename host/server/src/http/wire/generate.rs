@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use super::fields::{self, Field, FieldProblem, Kind};
 use super::overrides::Overrides;
 use super::problems::{Problems, flag, integer, non_empty, number, text};
-use super::{control, img2img, infotext, txt2img};
+use super::{control, img2img, infotext, per_picture, txt2img};
 
 /// What is drawn from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -147,6 +147,12 @@ const LAST: &[Field] = &[
         "Arguments for plugins, by plugin id or title, and for ControlNet.",
     ),
     field(
+        per_picture::FIELD,
+        Kind::List,
+        "An object for each picture with what it has of its own: prompt, negative_prompt, hr_prompt, hr_negative_prompt, \
+         seed, subseed. Plugins that write prompts fill it.",
+    ),
+    field(
         "infotext",
         Kind::OptionalText,
         "A picture's text; fills what the body leaves unsaid, but for the checkpoint.",
@@ -233,6 +239,7 @@ pub(crate) fn to_request(
     if let Err(units) = control::units(body) {
         units.into_iter().for_each(|problem| problems.add(&problem.field, problem.message));
     }
+    per_picture::check(body, &request, limits, &mut problems);
     for problem in limits.check(&request) {
         problems.add(problem.field, problem.message);
     }

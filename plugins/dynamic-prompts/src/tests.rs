@@ -1,0 +1,60 @@
+//! What becomes of a request as a whole.
+
+use gesso_plugin::serde_json::json;
+
+use super::*;
+
+fn drawn(request: Value, arguments: Arguments) -> Params {
+    let mut params = Params::from_json(&request.to_string()).unwrap();
+    let mut wildcards = Wildcards::new(|| Ok(Vec::new()), |_: &str| Ok(Vec::new()));
+    let drawing = Drawing { arguments: &arguments, seed: 5 };
+    drawing.draw(&mut params, &mut wildcards).unwrap();
+    params
+}
+
+fn own(params: &Params, field: &str) -> Vec<Value> {
+    let pictures = params.get(PER_PICTURE).and_then(Value::as_array).cloned().unwrap_or_default();
+    pictures.iter().map(|picture| picture[field].clone()).collect()
+}
+
+#[test]
+fn each_picture_of_a_request_is_drawn_for_itself_and_the_first_as_if_it_were_alone() {
+    let request = |count: u64| json!({"prompt": "a {b|c|d|e|f|g} boat", "negative_prompt": "plain", "batch_size": 2, "n_iter": count});
+    let several = drawn(request(4), Arguments::default());
+    let prompts = own(&several, "prompt");
+    assert_eq!(prompts.len(), 8);
+    assert!(prompts.iter().any(|prompt| *prompt != prompts[0]));
+    assert_eq!(several.prompt(), prompts[0].as_str().unwrap());
+    let alone = drawn(json!({"prompt": "a {b|c|d|e|f|g} boat"}), Arguments::default());
+    assert_eq!((alone.prompt(), alone.get(PER_PICTURE)), (several.prompt(), None));
+    let plain = json!({"prompt": "a boat", "batch_size": 3});
+    assert_eq!(drawn(plain.clone(), Arguments::default()), Params::from_json(&plain.to_string()).unwrap());
+}
+
+#[test]
+fn all_combinations_become_pictures() {
+    let request = json!({"prompt": "{a|b} {1|2}", "negative_prompt": "{x|y}", "batch_size": 4, "n_iter": 1});
+    let arguments = Arguments { combinatorial: true, combinatorial_batches: 2, ..Arguments::default() };
+    let all = drawn(request.clone(), arguments.clone());
+    assert_eq!(own(&all, "prompt"), ["a 1", "a 2", "b 1", "b 2", "a 1", "a 2", "b 1", "b 2"]);
+    assert_eq!(own(&all, "negative_prompt")[..4], ["x", "y", "x", "y"]);
+    assert_eq!((all.get("batch_size"), all.get("n_iter")), (Some(&json!(1)), Some(&json!(8))));
+    let few = drawn(request, Arguments { max_generations: 3, combinatorial_batches: 1, ..arguments });
+    assert_eq!(own(&few, "prompt"), ["a 1", "a 2", "b 1"]);
+}
+
+#[test]
+fn a_fixed_seed_is_that_of_every_picture() {
+    let request = json!({"prompt": "a boat", "batch_size": 3, "seed": 7, "subseed": 8});
+    let fixed = drawn(request, Arguments { fixed_seed: true, ..Arguments::default() });
+    assert_eq!((own(&fixed, "seed"), own(&fixed, "subseed")), (vec![json!(7); 3], vec![json!(8); 3]));
+}
+
+#[test]
+fn what_a_client_says_of_its_pictures_stands() {
+    let own = json!([{"prompt": "x"}, {"prompt": "y"}]);
+    let request = json!({"prompt": "{a|b}", "batch_size": 2, "per_picture": own});
+    let drawn = drawn(request, Arguments { combinatorial: true, ..Arguments::default() });
+    assert_eq!(drawn.get(PER_PICTURE), Some(&own));
+    assert!(["a", "b"].contains(&drawn.prompt()));
+}
