@@ -142,12 +142,12 @@ fn plugins_are_managed_from_the_terminal() {
     let (code, off, errors) = plugin(&["configure", "good", "--enabled", "false"]);
     assert!(code == 0 && off.contains("disabled"), "{off} {errors}");
     let grants = bench.data.path().join("grants.json");
-    std::fs::write(&grants, "{\"hosts\": [\"pictures.example\"]}").unwrap();
+    std::fs::write(&grants, "{\"hosts\": [\"pictures.example\"], \"models\": [\"depth\"]}").unwrap();
     assert_eq!(plugin(&["grant", "good", grants.to_str().unwrap()]).0, 0);
     assert_eq!(plugin(&["logs", "good"]).0, 0);
     assert_eq!(plugin(&["remove", "good"]).0, 0);
     let (_, history, _) = plugin(&["history", "good"]);
-    let told = ["active", "configured", "granted    host pictures.example", "removed"];
+    let told = ["active", "configured", "granted    host pictures.example, network depth", "removed"];
     assert!(told.iter().all(|event| history.contains(event)), "{history}");
     let (code, _, errors) = plugin(&["remove", "good"]);
     assert_eq!(code, 1);

@@ -2,9 +2,9 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use crate::support::{Bench, Server, component, eventually, quick, request};
+use crate::support::{Bench, Server, component, eventually, quick, request, run};
 
 fn upload(server: &Server, guest: &str) -> (u16, Value) {
     let reply = server.admin("POST", "/plugins", std::fs::read(component("guests", guest)).unwrap());
@@ -159,7 +159,19 @@ fn a_plugin_is_switched_off_moved_and_looked_back_at() {
         "skip"
     );
     assert_ne!(prompt(), quick()["prompt"].as_str().unwrap());
-    for wrong in ["{\"enable\": true}", "{\"on_failure\": \"ignore\"}", "[]"] {
+    assert_eq!(switched("{\"called\": \"named\"}").ok()["called"], "named");
+    assert_eq!(
+        prompt(),
+        quick()["prompt"].as_str().unwrap(),
+        "a request that does not name it is none of its business"
+    );
+    let mut naming = quick();
+    naming["alwayson_scripts"] = json!({"Good": {"args": []}});
+    let reply = server.post("/sdapi/v1/txt2img", &naming).ok();
+    let info: Value = serde_json::from_str(reply["info"].as_str().unwrap()).unwrap();
+    assert_ne!(info["prompt"], quick()["prompt"]);
+    switched("{\"called\": \"always\"}").ok();
+    for wrong in ["{\"called\": \"never\"}", "{\"enable\": true}", "{\"on_failure\": \"ignore\"}", "[]"] {
         let refused = switched(wrong);
         assert_eq!(refused.status, 400, "{wrong}");
         assert!(refused.json()["message"].as_str().unwrap().contains("not a plugin's switches"), "{wrong}");
@@ -169,12 +181,39 @@ fn a_plugin_is_switched_off_moved_and_looked_back_at() {
     let history = server.admin("GET", "/plugins/good/history", Vec::new()).ok();
     let events: Vec<_> =
         history.as_array().unwrap().iter().map(|event| event["event"].as_str().unwrap()).collect();
-    assert_eq!(events, ["active", "configured", "configured"]);
+    assert_eq!(events, ["active", "configured", "configured", "configured", "configured"]);
     let metrics = String::from_utf8(server.get("/metrics").body).unwrap();
     for line in [
-        "gesso_plugin_calls_total{plugin=\"good\"} 2",
+        "gesso_plugin_calls_total{plugin=\"good\"} 4",
         "gesso_plugin_call_milliseconds{plugin=\"good\",quantile=\"0.95\"}",
     ] {
         assert!(metrics.contains(line), "{line} is not in\n{metrics}");
     }
+}
+
+#[test]
+fn a_drain_waits_for_the_calls_under_way() {
+    let bench = Bench::new().plugin("plugins", "scripts");
+    let server = bench.start();
+    let mut body = quick();
+    for (field, value) in [
+        ("script_name", json!("Prompts from file or textbox")),
+        ("script_args", json!([false, false, "start", "sea\nhill\nwood"])),
+        ("steps", json!(40)),
+    ] {
+        body[field] = value;
+    }
+    let task = server.submit(&body);
+    let running = || server.admin("GET", "/plugins/scripts", Vec::new()).ok()["running"] == 1;
+    eventually("the script runs", running);
+    let data = bench.data.path().to_str().unwrap();
+    let mut drain = std::process::Command::new(env!("CARGO_BIN_EXE_gesso"));
+    drain.args(["plugin", "--url", &server.url, "--data", data, "drain", "scripts"]);
+    let (code, output, errors) = run(drain);
+    assert_eq!(code, 0, "{errors}");
+    assert!(format!("{output}{errors}").contains("waiting for 1 calls under way"), "{output} {errors}");
+    assert!(!running());
+    assert_eq!(server.result(&task)["status"], "succeeded", "what was under way came to its end");
+    let refused = server.post("/txt2img", &body);
+    assert!(refused.json()["message"].as_str().unwrap().contains("not found"), "{}", refused.json());
 }

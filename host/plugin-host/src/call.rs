@@ -161,10 +161,11 @@ impl Runner {
         let log = Arc::new(CallLog::new(shared.log.clone(), &context.request_id, budget));
         let state =
             CallState::new(budget, loaded.capabilities.clone(), context.clone(), log.clone(), spent.clone());
+        let running = shared.begin();
         let (engine, cpu, account) = (self.engine.clone(), budget.cpu, spent.clone());
         let task = self.threads.spawn(async move {
             // Held until the guest has really ended, which may be after nobody waits for it any more.
-            let _permits = permits;
+            let _held = (permits, running);
             let task = work(limited_store(&engine, state, account.clone(), cpu));
             Metered { task, spent: account }.await
         });

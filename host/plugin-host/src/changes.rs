@@ -166,7 +166,8 @@ impl Inner {
         let record = changes.registry.record_mut(id);
         record.enabled = policy.enabled.unwrap_or(record.enabled);
         record.on_failure = policy.on_failure.unwrap_or(record.on_failure);
-        (entry.enabled, entry.on_failure) = (record.enabled, record.on_failure);
+        record.called = policy.called.unwrap_or(record.called);
+        (entry.enabled, entry.on_failure, entry.called) = (record.enabled, record.on_failure, record.called);
         if let Some(position) = policy.position {
             changes.registry.move_to(id, position);
         }
@@ -325,6 +326,7 @@ impl Inner {
             refused: known.and_then(|entry| entry.refused.clone()),
             enabled: record.enabled,
             on_failure: record.on_failure,
+            called: record.called,
             granted: self.grants_of(changes, id),
             previous: record.previous,
         }
@@ -381,10 +383,11 @@ fn store(path: &Path, bytes: &[u8]) -> Result<(), InstallError> {
 fn told(grants: &Grants) -> String {
     let folders = grants.folders.iter().map(|(name, path)| format!("folder {name} at {}", path.display()));
     let hosts = grants.hosts.iter().map(|host| format!("host {host}"));
+    let models = grants.models.iter().map(|network| format!("network {network}"));
     let private = grants.private_addresses.then(|| "private addresses".to_owned());
     let settings =
         grants.settings.as_object().into_iter().flatten().map(|(name, _)| format!("setting {name}"));
-    let all: Vec<_> = folders.chain(hosts).chain(private).chain(settings).collect();
+    let all: Vec<_> = folders.chain(hosts).chain(private).chain(models).chain(settings).collect();
     if all.is_empty() { "nothing".to_owned() } else { all.join(", ") }
 }
 

@@ -55,7 +55,7 @@ pub use crate::log::{LogLevel, LogLine};
 pub use crate::manifest::{Annotator, Manifest, ManifestError, Script, ScriptArgument, Slider, Wants};
 pub use crate::networks::{NetworkAnswer, NetworkError, Networks, NoNetworks};
 pub use crate::pack::pack_component;
-pub use crate::registry::{OnFailure, Policy, VersionRef};
+pub use crate::registry::{Called, OnFailure, Policy, VersionRef};
 pub use crate::script::{ScriptError, ScriptInput, ScriptOutput};
 pub use crate::settings::{Budget, Budgets, CallContext, FolderSource, GrantedFolder, Grants, HostSettings};
 pub use crate::signature::{AuthorKey, TrustedKey, signer};

@@ -22,6 +22,17 @@ pub enum OnFailure {
     Skip,
 }
 
+/// Which requests the hooks of a plugin are called for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Called {
+    /// All of them.
+    #[default]
+    Always,
+    /// Those that name it under `alwayson_scripts`, by id or title.
+    Named,
+}
+
 /// Which build of a plugin.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VersionRef {
@@ -36,6 +47,7 @@ pub struct VersionRef {
 pub struct Policy {
     pub enabled: Option<bool>,
     pub on_failure: Option<OnFailure>,
+    pub called: Option<Called>,
     /// New place in the chain of hooks, from 0.
     pub position: Option<usize>,
 }
@@ -46,6 +58,7 @@ pub struct Policy {
 pub(crate) struct Record {
     pub(crate) enabled: bool,
     pub(crate) on_failure: OnFailure,
+    pub(crate) called: Called,
     /// Grants given through the API; `None` leaves the settings file's.
     pub(crate) grants: Option<Grants>,
     /// The build that served last.
@@ -55,7 +68,14 @@ pub(crate) struct Record {
 
 impl Default for Record {
     fn default() -> Self {
-        Self { enabled: true, on_failure: OnFailure::Fail, grants: None, current: None, previous: None }
+        Self {
+            enabled: true,
+            on_failure: OnFailure::Fail,
+            called: Called::Always,
+            grants: None,
+            current: None,
+            previous: None,
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! What an admin sees of a plugin. Built by the table, serialised by the server.
 
 use crate::manifest::Wants;
-use crate::registry::{OnFailure, VersionRef};
+use crate::registry::{Called, OnFailure, VersionRef};
 use crate::settings::Grants;
 use serde::Serialize;
 
@@ -29,8 +29,11 @@ pub struct PluginStatus {
     pub route: Option<String>,
     pub enabled: bool,
     pub on_failure: OnFailure,
+    pub called: Called,
     /// Place in the chain of hooks, from 0.
     pub position: usize,
+    /// Calls under way.
+    pub running: usize,
     pub calls: u64,
     pub failures: u64,
     /// Text of the newest failed call.

@@ -12,9 +12,10 @@ use crate::limits::Spent;
 use crate::load::{Http, Loaded};
 use crate::log::LogRing;
 use crate::manifest::Manifest;
-use crate::registry::{OnFailure, VersionRef};
+use crate::registry::{Called, OnFailure, VersionRef};
 use crate::settings::Grants;
 use crate::status::{PluginState, PluginStatus};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -29,6 +30,8 @@ pub(crate) struct Shared {
     pub(crate) slots: Arc<Semaphore>,
     /// Calls that wait for a slot.
     pub(crate) waiting: AtomicUsize,
+    /// Calls whose guest has not ended, over all versions.
+    running: AtomicUsize,
     calls: AtomicU64,
     failures: AtomicU64,
     memory_peak: AtomicU64,
@@ -44,6 +47,7 @@ impl Shared {
             log: Arc::default(),
             slots: Arc::new(Semaphore::new(slots)),
             waiting: AtomicUsize::new(0),
+            running: AtomicUsize::new(0),
             calls: AtomicU64::new(0),
             failures: AtomicU64::new(0),
             memory_peak: AtomicU64::new(0),
@@ -51,6 +55,12 @@ impl Shared {
             durations: Durations::default(),
             last_failure: Mutex::new(None),
         })
+    }
+
+    /// Counts a call as under way until what comes back is dropped.
+    pub(crate) fn begin(self: &Arc<Self>) -> Running {
+        self.running.fetch_add(1, Ordering::Relaxed);
+        Running(self.clone())
     }
 
     pub(crate) fn count<T>(&self, result: &Result<T, HookError>, spent: &Spent, took: Duration) {
@@ -66,6 +76,16 @@ impl Shared {
     }
 }
 
+/// A call under way.
+#[derive(Debug)]
+pub(crate) struct Running(Arc<Shared>);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.running.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 /// One plugin at one moment.
 #[derive(Clone)]
 pub(crate) struct Entry {
@@ -78,6 +98,7 @@ pub(crate) struct Entry {
     pub(crate) refused: Option<String>,
     pub(crate) enabled: bool,
     pub(crate) on_failure: OnFailure,
+    pub(crate) called: Called,
     pub(crate) granted: Grants,
     pub(crate) previous: Option<VersionRef>,
 }
@@ -115,6 +136,12 @@ impl Entry {
     pub(crate) fn fetcher(&self) -> Option<(&Loaded, &InputFetcherPre<CallState>)> {
         let loaded = self.serving()?;
         Some((loaded, loaded.worlds.fetcher.as_ref()?))
+    }
+
+    /// Whether a request that names these under `alwayson_scripts`, in lower case, is its business.
+    pub(crate) fn is_called(&self, named: &Named) -> bool {
+        let title = self.active.as_ref().and_then(|loaded| loaded.manifest.title.as_deref());
+        self.called == Called::Always || named.has(&self.id) || title.is_some_and(|title| named.has(title))
     }
 
     /// Of the active build, or of the refused one where none is active.
@@ -156,7 +183,9 @@ impl Entry {
             route: self.http().map(|_| format!("/ext/{}/", self.id)),
             enabled: self.enabled,
             on_failure: self.on_failure,
+            called: self.called,
             position,
+            running: self.shared.running.load(Ordering::Relaxed),
             calls: self.shared.calls.load(Ordering::Relaxed),
             failures: self.shared.failures.load(Ordering::Relaxed),
             last_failure: self.shared.last_failure.lock().unwrap_or_else(PoisonError::into_inner).clone(),
@@ -174,6 +203,27 @@ fn millis(duration: Duration) -> f64 {
     duration.as_secs_f64() * 1000.0
 }
 
+/// What a request names under `alwayson_scripts`, in lower case.
+#[derive(Debug, Default)]
+pub(crate) struct Named(BTreeSet<String>);
+
+impl Named {
+    fn of(params: &str) -> Self {
+        #[derive(serde::Deserialize)]
+        struct Params {
+            #[serde(default)]
+            alwayson_scripts: Option<BTreeMap<String, serde::de::IgnoredAny>>,
+        }
+        // What is no request names nobody.
+        let scripts = serde_json::from_str::<Params>(params).ok().and_then(|params| params.alwayson_scripts);
+        Self(scripts.into_iter().flatten().map(|(name, _)| name.to_lowercase()).collect())
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.0.contains(&name.to_lowercase())
+    }
+}
+
 /// All plugins in the order their hooks run.
 #[derive(Clone, Default)]
 pub(crate) struct Table {
@@ -185,10 +235,24 @@ impl Table {
         self.entries.iter().find(|entry| entry.id == id)
     }
 
-    pub(crate) fn with_hook(&self, hook: &str) -> impl Iterator<Item = &Entry> {
-        self.entries
-            .iter()
-            .filter(move |entry| entry.hooks().is_some_and(|(loaded, _)| loaded.manifest.has_hook(hook)))
+    /// Plugins with that hook that a request with these parameters is the business of.
+    pub(crate) fn with_hook(&self, hook: &str, params: &str) -> impl Iterator<Item = &Entry> {
+        let named = self.named(params);
+        self.entries.iter().filter(move |entry| {
+            entry.hooks().is_some_and(|(loaded, _)| loaded.manifest.has_hook(hook)) && entry.is_called(&named)
+        })
+    }
+
+    /// The same for plugins that finish pictures.
+    pub(crate) fn finishers(&self, params: &str) -> impl Iterator<Item = &Entry> {
+        let named = self.named(params);
+        self.entries.iter().filter(move |entry| entry.finisher().is_some() && entry.is_called(&named))
+    }
+
+    /// Reads parameters only where some plugin wants to be named.
+    fn named(&self, params: &str) -> Named {
+        let matters = self.entries.iter().any(|entry| entry.called == Called::Named);
+        if matters { Named::of(params) } else { Named::default() }
     }
 
     /// The table with `entry` in place of the one of the same id, in the given order.
@@ -202,5 +266,20 @@ impl Table {
 
     pub(crate) fn without(&self, id: &str) -> Self {
         Self { entries: self.entries.iter().filter(|entry| entry.id != id).cloned().collect() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_names_plugins_in_any_case_and_nobody_where_it_is_odd() {
+        let named =
+            Named::of(r#"{"prompt": "x", "alwayson_scripts": {"ADetailer": {"args": []}, "b": null}}"#);
+        assert!(named.has("adetailer") && named.has("B") && !named.has("prompt"));
+        for odd in ["{}", "[]", "", r#"{"alwayson_scripts": null}"#, r#"{"alwayson_scripts": 3}"#] {
+            assert!(!Named::of(odd).has("adetailer"), "{odd}");
+        }
     }
 }

@@ -9,6 +9,7 @@ mod sign;
 mod trial;
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use serde_json::Value;
@@ -16,6 +17,9 @@ use serde_json::Value;
 use crate::environment;
 use crate::settings::cli::{AdminCommand, AuthorCommand, Plugin, PluginCommand, Serve};
 use crate::telemetry;
+
+/// How often a drain looks.
+const DRAIN_LOOK: Duration = Duration::from_millis(200);
 
 pub(crate) fn run(arguments: &Plugin) -> anyhow::Result<()> {
     match &arguments.command {
@@ -72,10 +76,11 @@ fn administer(server: &Server, command: &AdminCommand) -> anyhow::Result<()> {
                 None,
             )?));
         }
-        AdminCommand::Configure { id, enabled, on_failure, position } => {
+        AdminCommand::Configure { id, enabled, on_failure, called, position } => {
             let said = [
                 ("enabled", enabled.map(Value::from)),
                 ("on_failure", on_failure.clone().map(Value::from)),
+                ("called", called.clone().map(Value::from)),
                 ("position", position.map(Value::from)),
             ];
             let body: serde_json::Map<_, _> =
@@ -84,6 +89,7 @@ fn administer(server: &Server, command: &AdminCommand) -> anyhow::Result<()> {
             let body = Value::Object(body).to_string().into_bytes();
             telemetry::announce(&line(&server.call("PATCH", &path, Some(body))?));
         }
+        AdminCommand::Drain { id } => drain(server, checked(id)?)?,
         AdminCommand::Grant { id, file } => {
             let body = std::fs::read(file).with_context(|| format!("{} cannot be read", file.display()))?;
             let path = format!("/plugins/{}/grants", checked(id)?);
@@ -110,6 +116,28 @@ fn administer(server: &Server, command: &AdminCommand) -> anyhow::Result<()> {
         }
     }
     Ok(())
+}
+
+/// New calls end at once with the switch; those under way take as long as they take.
+fn drain(server: &Server, id: &str) -> anyhow::Result<()> {
+    let path = format!("/plugins/{id}");
+    let mut status = server.call("PATCH", &path, Some(br#"{"enabled": false}"#.to_vec()))?;
+    let mut told = 0;
+    loop {
+        let running = status["running"].as_u64().unwrap_or_default();
+        if running == 0 {
+            telemetry::announce(&line(&status));
+            return Ok(());
+        }
+        if running != told {
+            telemetry::announce(&format!(
+                "{id} is off for new requests; waiting for {running} calls under way"
+            ));
+            told = running;
+        }
+        std::thread::sleep(DRAIN_LOOK);
+        status = server.call("GET", &path, None)?;
+    }
 }
 
 fn stored_key(arguments: &Plugin) -> anyhow::Result<String> {

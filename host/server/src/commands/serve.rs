@@ -31,7 +31,8 @@ pub(crate) fn run(arguments: &Serve) -> anyhow::Result<()> {
         tracing::warn!(%name, "no setting reads this environment variable");
     }
     for (plugin, grant) in &settings.grants {
-        tracing::info!(%plugin, folders = ?grant.folders, "granted by the settings");
+        let (folders, hosts, models) = (&grant.folders, &grant.hosts, &grant.models);
+        tracing::info!(%plugin, ?folders, ?hosts, ?models, "granted by the settings");
     }
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().context("no async runtime")?;

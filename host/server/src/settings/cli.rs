@@ -257,7 +257,8 @@ pub(crate) enum AdminCommand {
     Install { file: PathBuf },
     /// Back to the version before.
     Rollback { id: String },
-    /// Switch a plugin on or off, move it in the chain of hooks, say what its failures cost.
+    /// Switch a plugin on or off, move it in the chain of hooks, say which requests it is called for and what its failures
+    /// cost.
     Configure {
         id: String,
         /// Whether it is called at all
@@ -266,10 +267,15 @@ pub(crate) enum AdminCommand {
         /// What a failed call does to the request: fail or skip
         #[arg(long)]
         on_failure: Option<String>,
+        /// Which requests its hooks are called for: always, or named under alwayson_scripts
+        #[arg(long)]
+        called: Option<String>,
         /// New place in the chain of hooks, from 0
         #[arg(long)]
         position: Option<usize>,
     },
+    /// Switch a plugin off and wait until its last call has ended.
+    Drain { id: String },
     /// Replace a plugin's grants and settings with those of a JSON file, as PUT /plugins/<id>/grants takes them.
     Grant {
         id: String,

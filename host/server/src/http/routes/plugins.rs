@@ -9,7 +9,7 @@ use axum::body::Bytes;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use gesso_plugin_host::{Grants, InstallError, OnFailure, PluginStatus, Policy, TrailLine};
+use gesso_plugin_host::{Called, Grants, InstallError, OnFailure, PluginStatus, Policy, TrailLine};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use utoipa::ToSchema;
@@ -107,11 +107,14 @@ pub(crate) struct PolicyBody {
     /// What a failed call does to the request: `fail` or `skip`.
     #[schema(value_type = Option<String>)]
     on_failure: Option<OnFailure>,
+    /// Which requests its hooks are called for: `always`, or `named` for those that name it under `alwayson_scripts`.
+    #[schema(value_type = Option<String>)]
+    called: Option<Called>,
     /// New place in the chain of hooks, from 0.
     position: Option<usize>,
 }
 
-/// Switches a plugin on or off, moves it in the chain of hooks, says what its failures cost.
+/// Switches a plugin on or off, moves it in the chain of hooks, says which requests it is called for and what its failures cost.
 #[utoipa::path(patch, path = "/plugins/{id}", tag = "plugins", params(("id" = String, Path)), security(("admin_key" = [])),
     request_body = PolicyBody,
     responses((status = 200, description = "The plugin with its new switches"), (status = 404, description = "No such plugin")))]
@@ -121,10 +124,11 @@ pub(crate) async fn configure(
     Path(id): Path<String>,
     body: Bytes,
 ) -> Result<Json<PluginStatus>, InstallFailure> {
-    let PolicyBody { enabled, on_failure, position } = serde_json::from_slice(&body).map_err(|error| {
-        InstallFailure(AppError::invalid("body", format!("not a plugin's switches: {error}")))
-    })?;
-    Ok(Json(app.plugins.configure(&id, Policy { enabled, on_failure, position }).await?))
+    let PolicyBody { enabled, on_failure, called, position } =
+        serde_json::from_slice(&body).map_err(|error| {
+            InstallFailure(AppError::invalid("body", format!("not a plugin's switches: {error}")))
+        })?;
+    Ok(Json(app.plugins.configure(&id, Policy { enabled, on_failure, called, position }).await?))
 }
 
 /// Replaces a plugin's grants and settings; it is loaded again with them.
