@@ -65,6 +65,29 @@ fn dynamic_prompts_draws_each_picture_for_itself_or_every_combination() {
 }
 
 #[test]
+fn block_weights_of_loras_have_names() {
+    let bench = Bench::new().plugin("plugins", "lora-block-weight");
+    let server = bench.start();
+    let prompt = |args: Value| {
+        let body = quick_with(json!({"prompt": "sea <lora:none:1:MINE>", "steps": 1,
+            "alwayson_scripts": {"LoRA Block Weight": {"args": args}}}));
+        let reply = server.post("/sdapi/v1/txt2img", &body).ok();
+        let info: Value = serde_json::from_str(reply["info"].as_str().unwrap()).unwrap();
+        info["prompt"].as_str().unwrap().to_owned()
+    };
+    let mine = ["1"; 17].join(",");
+    assert_eq!(prompt(json!([format!("MINE:{mine}")])), format!("sea <lora:none:1:lbw={mine}>"));
+    assert_eq!(prompt(json!(["", false])), "sea <lora:none:1>");
+    let body = quick_with(json!({"alwayson_scripts": {"lora-block-weight": {"args": {"presets": "MINE"}}}}));
+    let reply = server.post("/txt2img", &body);
+    assert!(
+        reply.status == 400 && reply.json()["message"].as_str().unwrap().contains("is no preset"),
+        "{}",
+        reply.json()
+    );
+}
+
+#[test]
 fn an_unknown_wildcard_is_a_clear_failure_of_that_request_only() {
     let bench = Bench::new().config(&grant()).plugin("plugins", "dynamic-prompts");
     let server = bench.start();

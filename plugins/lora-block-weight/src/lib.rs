@@ -1,0 +1,70 @@
+//! Before-hook: gives block weights of LoRAs names. The weights themselves are the server's (`lbw=` in a prompt); what is
+//! rewritten, and how, is pure (`tags`).
+
+pub mod tags;
+
+use gesso_plugin::serde_json::Value;
+use gesso_plugin::{Fault, Params, RequestHook, Verdict, call};
+use serde::Deserialize;
+use tags::Presets;
+
+/// The names under `alwayson_scripts`.
+const NAMES: [&str; 2] = ["lora-block-weight", "LoRA Block Weight"];
+const FIELDS: [&str; 4] = ["prompt", "negative_prompt", "hr_prompt", "hr_negative_prompt"];
+/// What each picture of a request has of its own.
+const PER_PICTURE: &str = "per_picture";
+
+/// What a request may say.
+#[derive(Debug, Deserialize)]
+#[serde(default)]
+struct Arguments {
+    presets: String,
+    active: bool,
+}
+
+impl Default for Arguments {
+    fn default() -> Self {
+        Self { presets: String::new(), active: true }
+    }
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Settings {
+    presets: String,
+}
+
+struct LoraBlockWeight;
+
+impl RequestHook for LoraBlockWeight {
+    fn before(params: &mut Params) -> Result<Verdict, Fault> {
+        let mut arguments = None;
+        for name in NAMES {
+            arguments = arguments.or(params.arguments::<Arguments>(name)?);
+        }
+        let arguments = arguments.unwrap_or_default();
+        let settings: Settings = call::settings()?;
+        // What the request says comes first.
+        let presets = Presets::read(&format!("{}\n{}", arguments.presets, settings.presets))?;
+        let rewritten = |text: &str| tags::rewritten(text, &presets, arguments.active);
+        for field in FIELDS {
+            if let Some(text) = params.get(field).and_then(Value::as_str).and_then(rewritten) {
+                params.set(field, text);
+            }
+        }
+        let mut pictures = params.get(PER_PICTURE).and_then(Value::as_array).cloned().unwrap_or_default();
+        for picture in pictures.iter_mut().filter_map(Value::as_object_mut) {
+            for field in FIELDS {
+                if let Some(text) = picture.get(field).and_then(Value::as_str).and_then(rewritten) {
+                    picture.insert(field.into(), text.into());
+                }
+            }
+        }
+        if !pictures.is_empty() {
+            params.set(PER_PICTURE, pictures);
+        }
+        Ok(Verdict::Continue)
+    }
+}
+
+gesso_plugin::request_hook!(LoraBlockWeight, manifest = "manifest.json");
