@@ -109,6 +109,23 @@ fn a_batch_and_the_pictures_of_a_script_are_looked_at_one_by_one() {
 }
 
 #[test]
+fn what_all_pictures_of_a_request_have_painted_counts_together() {
+    let models = models_with(&[("adetailer", "red_places", "red_places")]);
+    let bench = Bench::new().models_at(models.path()).config("[limits]\nscript_jobs_max = 2\n").config(GRANT);
+    let bench = bench.plugin("plugins", "adetailer");
+    let server = bench.start();
+    let batch = |count: u32| {
+        let args = json!([true, true, {"ad_model": "red_places", "ad_mask_merge_invert": "Merge"}]);
+        let body = over_the_square(args, json!({"batch_size": count, "steps": 1}));
+        server.post("/img2img", &quick_with(body))
+    };
+    assert_eq!(batch(2).ok()["status"], "succeeded");
+    let reply = batch(3);
+    let message = reply.json()["message"].as_str().unwrap().to_owned();
+    assert!((400..500).contains(&reply.status) && message.contains("limits.script_jobs_max"), "{message}");
+}
+
+#[test]
 fn what_cannot_be_found_is_refused_before_anything_is_drawn() {
     let models = models_with(&[("adetailer", "red_places", "red_places")]);
     let bench = Bench::new().models_at(models.path()).config(GRANT).plugin("plugins", "adetailer");

@@ -48,6 +48,14 @@ pub(crate) type Work<T> = Pin<Box<dyn Future<Output = Result<T, Failure>> + Send
 #[error("the call was cancelled")]
 struct CancelledInGuest;
 
+/// What asks for drawings while it runs. Scripts' drawings are finished by picture hooks, so that neither may hold what the
+/// other waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Draws {
+    Script,
+    PictureHook,
+}
+
 pub(crate) struct Runner {
     engine: Engine,
     /// The plugins' own runtime: a guest that spins between epochs delays other guests, never the server's I/O.
@@ -103,35 +111,30 @@ impl Runner {
         self.run_in((permits, budget), shared, loaded, hook, context, work).await
     }
 
-    /// Runs a script under its own budget, in a slot of its own kind. The pool has room for half as many beside the calls, and
-    /// for half as many picture hooks.
+    /// Runs what waits for drawings under a budget of its own, in a slot of its own kind. The pool has room for half as many
+    /// of each kind beside the calls.
     ///
     /// # Errors
     /// As [`Self::run`].
-    pub(crate) async fn run_script<T: Send + 'static>(
+    pub(crate) async fn run_drawing<T: Send + 'static>(
         &self,
+        kind: Draws,
         shared: &Arc<Shared>,
         loaded: &Loaded,
         context: &CallContext,
         work: impl FnOnce(Store<CallState>) -> Work<T> + Send + 'static,
     ) -> Result<T, HookError> {
-        let permit = slot(&self.script_slots, context).await?;
-        self.run_in((permit, &self.budgets.script), shared, loaded, "run", context, work).await
-    }
-
-    /// Runs a picture hook, which draws as a script does.
-    ///
-    /// # Errors
-    /// As [`Self::run`].
-    pub(crate) async fn run_finisher<T: Send + 'static>(
-        &self,
-        shared: &Arc<Shared>,
-        loaded: &Loaded,
-        context: &CallContext,
-        work: impl FnOnce(Store<CallState>) -> Work<T> + Send + 'static,
-    ) -> Result<T, HookError> {
-        let permit = slot(&self.finisher_slots, context).await?;
-        self.run_in((permit, &self.budgets.script), shared, loaded, "finish", context, work).await
+        let (slots, hook) = match kind {
+            Draws::Script => (&self.script_slots, "run"),
+            Draws::PictureHook => (&self.finisher_slots, "finish"),
+        };
+        // As long as it takes: those that hold slots of this kind wait for drawings.
+        let permit = tokio::select! {
+            biased;
+            permit = slots.clone().acquire_owned() => permit.map_err(|_| HookError::Overloaded)?,
+            () = cancelled(context) => return Err(HookError::Cancelled),
+        };
+        self.run_in((permit, &self.budgets.script), shared, loaded, hook, context, work).await
     }
 
     /// As [`Self::run`], for a caller that brings what must live as long as the guest. A probe brings nothing:
@@ -301,15 +304,6 @@ fn classify(error: &wasmtime::Error, spent: &Spent, budget: &Budget) -> (Failure
         ),
         Some(trap) => (FailureKind::Trap, format!("it trapped ({trap})")),
         None => (FailureKind::BadReturn, format!("what it passed to the host cannot be read ({cause})")),
-    }
-}
-
-/// Waits as long as it takes: those that hold slots of this kind wait for drawings.
-async fn slot(slots: &Arc<Semaphore>, context: &CallContext) -> Result<OwnedSemaphorePermit, HookError> {
-    tokio::select! {
-        biased;
-        permit = slots.clone().acquire_owned() => permit.map_err(|_| HookError::Overloaded),
-        () = cancelled(context) => Err(HookError::Cancelled),
     }
 }
 

@@ -4,14 +4,17 @@
 use landlock::{
     ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, Ruleset, RulesetAttr, RulesetStatus, Scope,
 };
-use seccompiler::{BpfProgram, SeccompAction, SeccompFilter};
+use seccompiler::{
+    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
+};
+use std::collections::BTreeMap;
 
 /// The newest rules that the crate knows; older kernels keep those that they know.
 const LANDLOCK: ABI = ABI::V6;
 
 /// Calls that a compiler has no use for and that reach beyond the process. A list of what is refused and not of what is
 /// allowed: C libraries and kernels bring new calls that a compiler needs.
-const REFUSED: [i64; 37] = [
+const REFUSED: [i64; 40] = [
     // The network.
     libc::SYS_socket,
     libc::SYS_socketpair,
@@ -34,6 +37,9 @@ const REFUSED: [i64; 37] = [
     libc::SYS_pidfd_getfd,
     libc::SYS_pidfd_send_signal,
     libc::SYS_kill,
+    libc::SYS_tkill,
+    libc::SYS_rt_sigqueueinfo,
+    libc::SYS_rt_tgsigqueueinfo,
     libc::SYS_shmget,
     libc::SYS_shmat,
     // The machine.
@@ -54,6 +60,9 @@ const REFUSED: [i64; 37] = [
     libc::SYS_io_uring_register,
     libc::SYS_userfaultfd,
 ];
+
+/// Calls that name a process first, which may be this one alone; 0 stands for it where a call says so.
+const OWN_PROCESS: [(i64, bool); 2] = [(libc::SYS_tgkill, false), (libc::SYS_prlimit64, true)];
 
 /// What the kernel keeps up from now on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,7 +90,15 @@ fn give_up_files() -> Result<bool, landlock::RulesetError> {
 }
 
 fn give_up_calls() -> Result<(), seccompiler::Error> {
-    let refused = REFUSED.into_iter().map(|call| (call, Vec::new())).collect();
+    let mut refused: BTreeMap<i64, Vec<SeccompRule>> =
+        REFUSED.into_iter().map(|call| (call, Vec::new())).collect();
+    let own = u64::from(std::process::id());
+    for (call, has_zero) in OWN_PROCESS {
+        let other = |process| SeccompCondition::new(0, SeccompCmpArgLen::Dword, SeccompCmpOp::Ne, process);
+        let mut others = vec![other(own)?];
+        others.extend(has_zero.then(|| other(0)).transpose()?);
+        refused.insert(call, vec![SeccompRule::new(others)?]);
+    }
     let denied = SeccompAction::Errno(libc::EPERM as u32);
     let filter =
         SeccompFilter::new(refused, SeccompAction::Allow, denied, std::env::consts::ARCH.try_into()?)?;

@@ -1,7 +1,7 @@
 //! One picture through the plugins that finish pictures, in the admin's order. Called by the host handle with what draws
 //! for them. Knows no request.
 
-use crate::call::{Failure, Runner, Work};
+use crate::call::{Draws, Failure, Runner, Work};
 use crate::error::{FailureKind, HookError};
 use crate::hooks::{failed, skip_or_fail};
 use crate::inference::Inference;
@@ -122,7 +122,7 @@ async fn finish_one(
             Ok::<_, Failure>(Ok(FinishedPicture { picture, fields: finished.fields }))
         })
     };
-    let answer = runner.run_finisher(&entry.shared, loaded, context, work).await?;
+    let answer = runner.run_drawing(Draws::PictureHook, &entry.shared, loaded, context, work).await?;
     answer.map_err(|reason| HookError::Rejected { plugin: entry.id.clone(), reason })
 }
 

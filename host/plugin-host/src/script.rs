@@ -1,7 +1,7 @@
 //! One run of a plugin's script. Called by the host handle with what draws for it; knows which scripts there are, not what
 //! they draw.
 
-use crate::call::{Failure, Runner, Work};
+use crate::call::{Draws, Failure, Runner, Work};
 use crate::error::{FailureKind, HookError};
 use crate::hooks::failed;
 use crate::inference::Inference;
@@ -116,6 +116,6 @@ pub(crate) async fn run(
             }))
         })
     };
-    let answer = runner.run_script(&entry.shared, loaded, context, work).await?;
+    let answer = runner.run_drawing(Draws::Script, &entry.shared, loaded, context, work).await?;
     answer.map_err(ScriptError::Refused)
 }

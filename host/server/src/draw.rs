@@ -16,7 +16,7 @@ use tokio::sync::watch;
 
 use crate::app::App;
 use crate::blocking::blocking;
-use crate::drawings::AT_ONCE;
+use crate::drawings::{AT_ONCE, Account};
 use crate::error::AppError;
 use crate::http::wire::styles::Styling;
 use crate::http::wire::{generate, img2img, per_picture};
@@ -47,7 +47,9 @@ pub(crate) async fn draw(
         img2img::PICTURES.iter().filter_map(|name| Some((*name, body.remove(*name)?))).collect();
     let seed = body.get("seed").and_then(Value::as_u64).unwrap_or_default();
     let call = CallContext { request_id: lease.task.id.to_string(), seed, cancelled: cancel.shared() };
-    let before = app.plugins.before(&call, Value::Object(body.clone()).to_string()).await?;
+    let mut told = body.clone();
+    generate::tell_batch(kind, &mut told, &pictures);
+    let before = app.plugins.before(&call, Value::Object(told).to_string()).await?;
     if !before.applied.is_empty() {
         body = reread(kind, &before.params, &body, &pictures)?;
     }
@@ -129,24 +131,25 @@ async fn by_pipeline(
     running: &RunningGuard<'_>,
 ) -> Result<DrawnPictures, AppError> {
     let started = timestamp(lease.task.started_ms.unwrap_or(lease.task.created_ms));
-    let bodies = per_picture::bodies(asked.body, asked.request);
-    if bodies.is_empty() {
+    let account = Arc::default();
+    let count = per_picture::count(asked.body);
+    if count == 0 {
         let whole = (0, asked.request.image_count());
-        return once(app, asked, &started, whole, |progress| running.show(progress)).await;
+        return once(app, &account, asked, &started, whole, |progress| running.show(progress)).await;
     }
     let (progress, shown) = watch::channel(Progress::default());
     running.show(shown);
-    let count = bodies.len() as u32;
-    let alone = async |(place, body): (u32, Map<String, Value>)| {
+    let alone = async |place: u32| {
+        let body = per_picture::alone(asked.body, asked.request, place);
         let request =
             generate::to_request(kind, &body, &app.defaults, &app.limits).map_err(AppError::Invalid)?;
         let asked = Asked { body: &body, request: &request, ..asked };
         // A tokio worker: it ends with the drawing whose progress it shows.
         let show = |own| drop(tokio::spawn(relay(own, progress.clone())));
-        once(app, asked, &started, (place, count), show).await
+        once(app, &account, asked, &started, (place, count), show).await
     };
     // On the worker's own task: drawings wait for the device.
-    let mut parts = pin!(stream::iter((0..).zip(bodies)).map(alone).buffered(AT_ONCE));
+    let mut parts = pin!(stream::iter(0..count).map(alone).buffered(AT_ONCE));
     let mut together: Option<DrawnPictures> = None;
     let mut infos = Vec::new();
     while let Some(part) = parts.try_next().await? {
@@ -183,6 +186,7 @@ async fn relay(mut own: watch::Receiver<Progress>, request: watch::Sender<Progre
 /// One request through the pipeline and the plugins that finish pictures. `place` is that of its first picture among so many.
 async fn once(
     app: &Arc<App>,
+    account: &Arc<Account>,
     asked: Asked<'_>,
     started: &str,
     place: (u32, u32),
@@ -191,7 +195,7 @@ async fn once(
     let mut finished = pipeline::run(app, asked, &show).await?;
     let mut infotexts = finished.infotexts(asked.request);
     let pictures = (finished.pictures.as_mut_slice(), infotexts.as_mut_slice());
-    let finishing = finishing::finish(app, asked, place, pictures, show).await?;
+    let finishing = finishing::finish(app, account, asked, place, pictures, show).await?;
     Ok(DrawnPictures {
         info: finished.info(asked.request, asked.body, &infotexts, started),
         warnings: finished.warnings().cloned().chain(finishing.warnings).collect(),

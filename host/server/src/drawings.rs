@@ -20,6 +20,7 @@ use crate::engine_errors::{engine_failed, engine_refused};
 use crate::error::AppError;
 use crate::finishing;
 use crate::http::wire::generate::{Drawing, to_request};
+use crate::http::wire::per_picture;
 use crate::http::wire::styles::Styling;
 use crate::pipeline::{self, Asked};
 use crate::scripts;
@@ -41,19 +42,26 @@ pub(crate) enum Asker {
     PictureHook,
 }
 
-impl Asker {
-    /// In sentences to clients.
-    fn noun(self) -> &'static str {
-        match self {
-            Self::Script => "a script",
-            Self::PictureHook => "a picture hook",
-        }
+impl Account {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Spent> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// What plugins have had drawn for one request, scripts and picture hooks together.
+#[derive(Debug, Default)]
+pub(crate) struct Account(Mutex<Spent>);
+
+#[derive(Debug, Default)]
+struct Spent {
+    jobs: u32,
+    megapixel_steps: f64,
 }
 
 /// What the drawings of one call share.
 pub(crate) struct Drawings {
     asker: Asker,
+    account: Arc<Account>,
     app: Arc<App>,
     call: CallContext,
     priority: i32,
@@ -67,8 +75,6 @@ pub(crate) struct Drawings {
 
 #[derive(Default)]
 struct State {
-    jobs: u32,
-    megapixel_steps: f64,
     done: Vec<Done>,
     /// The first drawing that failed for want of room in the server.
     shortage: Option<AppError>,
@@ -97,6 +103,7 @@ impl Drawings {
     /// `show` is given the progress of the drawing that moved last. Call it on the server's threads.
     pub(crate) fn of(
         asker: Asker,
+        account: &Arc<Account>,
         app: &Arc<App>,
         call: CallContext,
         priority: i32,
@@ -106,6 +113,7 @@ impl Drawings {
         show(shown);
         Arc::new(Self {
             asker,
+            account: account.clone(),
             app: app.clone(),
             call,
             priority,
@@ -138,32 +146,30 @@ impl Drawings {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes a drawing's place among those that the call may have.
+    /// Takes a drawing's place among those that a request's plugins may have.
     fn enter(&self) -> Result<u32, InferenceError> {
         let most = self.app.settings.limits.script_jobs_max;
-        let mut state = self.lock();
-        if state.jobs >= most {
+        let mut spent = self.account.lock();
+        if spent.jobs >= most {
             return Err(InferenceError::Limit(format!(
-                "{} may ask for {most} drawings (limits.script_jobs_max); ask for fewer",
-                self.asker.noun()
+                "the plugins of a request may ask for {most} drawings (limits.script_jobs_max); ask for fewer"
             )));
         }
-        state.jobs += 1;
-        Ok(state.jobs)
+        spent.jobs += 1;
+        Ok(spent.jobs)
     }
 
-    /// Takes the cost of a drawing off what the call may have drawn, in megapixels times steps.
+    /// Takes the cost of a drawing off what a request's plugins may have drawn, in megapixels times steps.
     fn spend(&self, cost: f64) -> Result<(), InferenceError> {
         let most = self.app.settings.limits.script_megapixel_steps_max as f64;
-        let mut state = self.lock();
-        if state.megapixel_steps + cost > most {
+        let mut spent = self.account.lock();
+        if spent.megapixel_steps + cost > most {
             return Err(InferenceError::Limit(format!(
-                "{} may take {most} megapixels times steps (limits.script_megapixel_steps_max); ask for fewer or \
-                 smaller pictures",
-                self.asker.noun()
+                "the plugins of a request may take {most} megapixels times steps (limits.script_megapixel_steps_max); ask \
+                 for fewer or smaller pictures"
             )));
         }
-        state.megapixel_steps += cost;
+        spent.megapixel_steps += cost;
         Ok(())
     }
 
@@ -185,6 +191,8 @@ impl Drawings {
             InferenceError::Invalid(format!("the parameters are not a JSON object: {error}"))
         })?;
         params.remove(scripts::NAME);
+        // A drawing has the prompt that it is asked for.
+        params.remove(per_picture::FIELD);
         params.extend(encoded(init_images, mask).await?);
         let mut body = drawing
             .read(&params, || rand::rng().random())
@@ -211,7 +219,7 @@ impl Drawings {
         if self.asker == Asker::Script {
             let pictures = (finished.pictures.as_mut_slice(), infotexts.as_mut_slice());
             let whole = (0, request.image_count());
-            let more = finishing::finish(&self.app, asked, whole, pictures, |_| ()).await;
+            let more = finishing::finish(&self.app, &self.account, asked, whole, pictures, |_| ()).await;
             let more = more.map_err(|error| self.told(error))?;
             warnings.extend(more.warnings);
             steps += more.steps;

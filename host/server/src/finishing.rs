@@ -10,7 +10,7 @@ use gesso_plugin_host::{CallContext, DrawnPicture, HookError, PictureFacts};
 use tokio::sync::watch;
 
 use crate::app::App;
-use crate::drawings::{Asker, Drawings};
+use crate::drawings::{Account, Asker, Drawings};
 use crate::error::AppError;
 use crate::pipeline::Asked;
 use crate::scripts;
@@ -27,6 +27,7 @@ pub(crate) struct Finishing {
 /// picture after the other.
 pub(crate) async fn finish(
     app: &Arc<App>,
+    account: &Arc<Account>,
     asked: Asked<'_>,
     (first, count): (u32, u32),
     (pictures, infotexts): (&mut [Pixels], &mut [String]),
@@ -51,7 +52,7 @@ pub(crate) async fn finish(
             subseed,
             infotext: infotext.clone(),
         };
-        let drawings = Drawings::of(Asker::PictureHook, app, call.clone(), asked.priority, &show);
+        let drawings = Drawings::of(Asker::PictureHook, account, app, call.clone(), asked.priority, &show);
         let source = sources.get(place as usize % sources.len().max(1)).cloned();
         let given = DrawnPicture { about, picture: picture.clone(), source };
         let finished =

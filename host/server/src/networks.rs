@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use gesso_core::numbers::Numbers;
-use gesso_engine::backend::BackendError;
+use gesso_engine::backend::{BackendError, ModelFile};
 use gesso_engine::{CancelFlag, EngineHandle, JobError, JobSpec, NetworkRun, Work};
 use gesso_plugin_host::{NetworkAnswer, NetworkError, Networks};
 use tokio::runtime::Handle;
+use tokio::task::JoinHandle;
 
 use crate::blocking::blocking;
 use crate::catalogue::{Catalogue, CatalogueError, Kind};
@@ -28,9 +29,9 @@ impl ServerNetworks {
         work: impl Future<Output = Result<T, NetworkError>> + Send + 'static,
     ) -> NetworkAnswer<T> {
         // The server's tokio workers: it waits for the pools and for the device.
-        let task = self.runtime.spawn(work);
+        let mut task = AbortOnDrop(self.runtime.spawn(work));
         Box::pin(async move {
-            task.await.unwrap_or_else(|_| Err(NetworkError::Failed("the server ended early".into())))
+            (&mut task.0).await.unwrap_or_else(|_| Err(NetworkError::Failed("the server ended early".into())))
         })
     }
 }
@@ -53,7 +54,7 @@ impl Networks for ServerNetworks {
         self.answer(async move {
             // The blocking pool: folders and a file's head.
             let read = blocking(move || {
-                let file = catalogue.find(Kind::Network, &network).map_err(not_found)?;
+                let file = find(&catalogue, &network)?;
                 gesso_torch::about_network(&file.path)
                     .map_err(|error| NetworkError::Failed(format!("{}: {}", file.name, error.problem)))
             });
@@ -70,8 +71,8 @@ impl Networks for ServerNetworks {
         let (catalogue, engine) = (self.catalogue.clone(), self.engine.clone());
         self.answer(async move {
             // The blocking pool: folders.
-            let found = blocking(move || catalogue.find(Kind::Network, &network)).await.map_err(internal)?;
-            let run = NetworkRun { network: found.map_err(not_found)?, inputs: Arc::new(inputs) };
+            let network = blocking(move || find(&catalogue, &network)).await.map_err(internal)??;
+            let run = NetworkRun { network, inputs: Arc::new(inputs) };
             let cancel = CancelFlag::from(cancelled);
             let spec = JobSpec { work: Work::RunNetwork(run), priority: 0, cancel };
             let job = engine.submit(spec).map_err(|error| NetworkError::Unavailable(error.to_string()))?;
@@ -84,6 +85,30 @@ impl Networks for ServerNetworks {
                 JobError::Backend(_) | JobError::Panicked(_) => NetworkError::Failed(error.to_string()),
             })
         })
+    }
+}
+
+/// A guest that ends leaves nothing behind: the job of a task that is gone is cancelled.
+struct AbortOnDrop<T>(JoinHandle<T>);
+
+impl<T> Drop for AbortOnDrop<T> {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// By its bare name, which is what is granted.
+fn find(catalogue: &Catalogue, network: &str) -> Result<Arc<ModelFile>, NetworkError> {
+    let files = catalogue.files(Kind::Network).map_err(not_found)?;
+    match files.iter().find(|found| found.stem.eq_ignore_ascii_case(network)) {
+        Some(found) => catalogue.model_file(found).map_err(not_found),
+        None => catalogue.find(Kind::Network, network).map_err(not_found).and_then(|found| {
+            // A path or a file's name means a network too, but is none.
+            Err(NetworkError::Invalid(format!(
+                "there is no network {network:?}; its name is {:?}",
+                found.name
+            )))
+        }),
     }
 }
 

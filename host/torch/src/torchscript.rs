@@ -2,10 +2,12 @@
 //! and annotators are of every kind. Knows no plugin.
 //!
 //! TorchScript is a language without Python in it: what it can do is compute, and two of libtorch's operators read and
-//! write files. An archive is packed anew from what was looked at, so that libtorch sees no member that this file has not
-//! seen, and one that names these operators, or those of other libraries, is refused.
+//! write files. An archive is packed anew from what `judge` has looked at, so that libtorch sees nothing else.
+
+mod judge;
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 use std::io::{BufReader, Cursor, Read, Write};
 use std::path::Path;
 use std::sync::Arc;
@@ -31,11 +33,6 @@ const MEMBERS_MAX: usize = 50_000;
 const OUTPUT_VALUES_MAX: usize = 16 << 20;
 /// Tuples and lists inside each other.
 const OUTPUT_DEPTH_MAX: usize = 8;
-
-/// The operators of libtorch 2.11 that touch files (`from_file` reads, `save` writes).
-const FILE_OPERATORS: [&str; 2] = ["from_file", "save"];
-/// Whose operators archives may name with `ops.`; torchvision's exist only where that library is loaded.
-const OPERATOR_LIBRARIES: [&str; 4] = ["aten", "prim", "quantized", "torchvision"];
 
 /// A network in memory. Belongs to the thread that loaded it.
 pub(crate) struct ScriptedNetwork {
@@ -101,7 +98,7 @@ fn open(path: &Path) -> Result<ZipArchive<BufReader<crate::stored::Reader>>, Pro
     ZipArchive::new(BufReader::new(file.reader())).map_err(zip_problem)
 }
 
-/// The archive with every member read, judged, and laid down uncompressed.
+/// The archive with every member that libtorch needs, read, judged, and laid down uncompressed.
 fn repacked(path: &Path) -> Result<Vec<u8>, Problem> {
     let mut archive = open(path)?;
     let length = std::fs::metadata(path)?.len();
@@ -109,46 +106,71 @@ fn repacked(path: &Path) -> Result<Vec<u8>, Problem> {
     if archive.len() > MEMBERS_MAX {
         return Err(Problem::Malformed(format!("its archive has more than {MEMBERS_MAX} members")));
     }
-    if !archive.file_names().flatten().any(|name| name.contains("/code/")) {
-        return Err(Problem::Malformed("it has no code in it; export the network as TorchScript".into()));
-    }
     let mut packed = ZipWriter::new(Cursor::new(Vec::new()));
     let plain = SimpleFileOptions::default().compression_method(CompressionMethod::Stored);
+    let (mut folder, mut seen, mut has_code) = (None::<String>, HashSet::new(), false);
     for index in 0..archive.len() {
         let member = archive.by_index(index).map_err(zip_problem)?;
         let name = member.name().map_err(zip_problem)?.into_owned();
+        let odd =
+            || Problem::Malformed(format!("its archive holds {name:.100?}, which is no part of a network"));
+        let (own, rest) = name.split_once('/').ok_or_else(odd)?;
+        // libtorch finds members without regard to case.
+        if folder.get_or_insert_with(|| own.to_owned()) != own || !seen.insert(name.to_lowercase()) {
+            return Err(odd());
+        }
+        let part = Part::of(rest).ok_or_else(odd)?;
+        if part == Part::Needless {
+            continue;
+        }
         let mut bytes = Vec::new();
         member.take(room + 1).read_to_end(&mut bytes)?;
         room = room
             .checked_sub(bytes.len() as u64)
             .ok_or_else(|| Problem::Malformed("its archive unpacks to many times its size".to_owned()))?;
-        if name.contains("/code/") && !name.ends_with(".debug_pkl") {
-            judge(&String::from_utf8_lossy(&bytes))?;
+        match part {
+            Part::Code => {
+                has_code = true;
+                let code = std::str::from_utf8(&bytes)
+                    .map_err(|_| Problem::Malformed(format!("its code {name:.100?} is no text")))?;
+                judge::code(code).map_err(Problem::Script)?;
+            }
+            Part::Pickle => judge::pickle(&bytes).map_err(Problem::Script)?,
+            Part::Data | Part::Needless => {}
         }
         packed.start_file(name, plain).map_err(zip_problem)?;
         packed.write_all(&bytes)?;
     }
+    if !has_code {
+        return Err(Problem::Malformed("it has no code in it; export the network as TorchScript".into()));
+    }
     Ok(packed.finish().map_err(zip_problem)?.into_inner())
 }
 
-/// # Errors
-/// [`Problem::Script`] for code that names what reaches outside of it.
-fn judge(code: &str) -> Result<(), Problem> {
-    let is_word = |letter: char| letter.is_alphanumeric() || letter == '_';
-    let words = code.split(|letter: char| !is_word(letter)).filter(|word| !word.is_empty());
-    if let Some(word) = words.clone().find(|word| FILE_OPERATORS.contains(word)) {
-        return Err(Problem::Script(format!("the operator {word}, which touches files")));
+/// What a member of an archive is, by its name below the archive's folder; a network has no other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Part {
+    Code,
+    Pickle,
+    Data,
+    /// Left out: what tools keep for themselves.
+    Needless,
+}
+
+impl Part {
+    fn of(name: &str) -> Option<Self> {
+        let is_in = |folder: &str| name.starts_with(folder);
+        Some(match name {
+            "data.pkl" | "constants.pkl" => Self::Pickle,
+            "version" | "byteorder" | ".format_version" | ".storage_alignment" => Self::Data,
+            _ if is_in("data/") || is_in("constants/") || is_in(".data/") => Self::Data,
+            "traced_inputs.pkl" => Self::Needless,
+            _ if is_in("extra/") || is_in("traced_inputs/") => Self::Needless,
+            _ if is_in("code/") && name.ends_with(".py") => Self::Code,
+            _ if is_in("code/") && name.ends_with(".debug_pkl") => Self::Needless,
+            _ => return None,
+        })
     }
-    let mut before = "";
-    for word in words {
-        if before == "ops" && !OPERATOR_LIBRARIES.contains(&word) || before == "torch" && word == "classes" {
-            return Err(Problem::Script(format!(
-                "{before}.{word:.50}, which is no part of libtorch's operators"
-            )));
-        }
-        before = word;
-    }
-    Ok(())
 }
 
 fn collect(
@@ -196,25 +218,4 @@ fn zip_problem(error: zip::result::ZipError) -> Problem {
 
 fn first_line(error: &TchError) -> String {
     error.to_string().lines().find(|line| !line.trim().is_empty()).unwrap_or_default().trim().to_owned()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn code_that_reaches_outside_is_refused_by_name() {
-        for (code, names) in [
-            ("x = torch.from_file(\"/etc/passwd\", False, 10)", "from_file"),
-            ("input.save(\"/tmp/x\")", "save"),
-            ("_0 = ops . c10d.broadcast(x)", "ops.c10d"),
-            ("y : __torch__.torch.classes.c10d.Store", "torch.classes"),
-        ] {
-            let problem = judge(code).unwrap_err().to_string();
-            assert!(problem.contains(names), "{code}: {problem}");
-        }
-        let ordinary = "def forward(self: __torch__.Net, x: Tensor) -> Tensor:\n  weight = self.weight\n  _0 = \
-                        torch._convolution(x, weight, None, [1, 1])\n  return ops.prim.NumToTensor(torch.size(_0, 2))";
-        judge(ordinary).unwrap();
-    }
 }

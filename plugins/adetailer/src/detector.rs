@@ -105,8 +105,17 @@ pub struct Find {
     /// 0 to 1.
     pub score: f32,
     pub class: usize,
-    /// White where it is, of the picture's size; a rectangle where the network does not say more.
-    pub mask: Mask,
+    /// Of each mask prototype, how much it says of the find; none where the network does not segment.
+    coefficients: Vec<f32>,
+}
+
+/// What was found in one picture.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Finds {
+    /// The surest first.
+    pub all: Vec<Find>,
+    placement: Placement,
+    prototypes: Option<Tensor>,
 }
 
 /// Grey, 255 where something is.
@@ -121,7 +130,7 @@ pub struct Mask {
 ///
 /// # Errors
 /// A sentence for outputs that no such detector gives.
-pub fn finds(outputs: &[Tensor], placement: &Placement, score_min: f32) -> Result<Vec<Find>, String> {
+pub fn finds(outputs: &[Tensor], placement: Placement, score_min: f32) -> Result<Finds, String> {
     let unfit = || {
         let shapes: Vec<_> = outputs.iter().map(|output| format!("{:?}", output.shape)).collect();
         format!("its outputs {} are not those of a YOLO detector", shapes.join(", "))
@@ -140,17 +149,23 @@ pub fn finds(outputs: &[Tensor], placement: &Placement, score_min: f32) -> Resul
         let classes = rows.checked_sub(4 + coefficients).filter(|classes| *classes > 0).ok_or_else(unfit)?;
         suppress(candidates(first, columns, classes, coefficients, score_min))
     };
-    raw.into_iter().map(|raw| raw.placed(prototypes, placement).ok_or_else(unfit)).collect()
+    if let Some(&[batch, count, rows, columns]) = prototypes.map(|prototypes| prototypes.shape.as_slice()) {
+        let values = prototypes.map_or(0, |prototypes| prototypes.values.len());
+        let sides = [batch, count, rows, columns].map(|side| side as usize);
+        if batch != 1 || sides.contains(&0) || values != sides.iter().product::<usize>() {
+            return Err(unfit());
+        }
+    }
+    let placed = |raw: Find| {
+        let (left, top) = placement.in_picture((raw.area[0], raw.area[1]));
+        let (right, bottom) = placement.in_picture((raw.area[2], raw.area[3]));
+        Find { area: [left, top, right, bottom], ..raw }
+    };
+    let all = raw.into_iter().map(placed).collect();
+    Ok(Finds { all, placement, prototypes: prototypes.cloned() })
 }
 
-/// A find in pixels of the input.
-#[derive(Debug, Clone)]
-struct Raw {
-    area: Box,
-    score: f32,
-    class: usize,
-    coefficients: Vec<f32>,
-}
+// Up to where they are placed, finds are in pixels of the input.
 
 fn candidates(
     output: &Tensor,
@@ -158,7 +173,7 @@ fn candidates(
     classes: usize,
     coefficients: usize,
     score_min: f32,
-) -> Vec<Raw> {
+) -> Vec<Find> {
     let at = |row: usize, place: usize| output.values[row * places + place];
     let candidate = |place: usize| {
         let scores = (0..classes).map(|class| (class, at(4 + class, place)));
@@ -166,7 +181,7 @@ fn candidates(
         let [x, y, width, height] = [0, 1, 2, 3].map(|row| at(row, place));
         let area = [x - width / 2.0, y - height / 2.0, x + width / 2.0, y + height / 2.0];
         let is_good = score > score_min && area.iter().all(|side| side.is_finite());
-        is_good.then(|| Raw {
+        is_good.then(|| Find {
             area,
             score,
             class,
@@ -176,11 +191,11 @@ fn candidates(
     (0..places).filter_map(candidate).collect()
 }
 
-fn suppressed_by_network(output: &Tensor, score_min: f32) -> Vec<Raw> {
+fn suppressed_by_network(output: &Tensor, score_min: f32) -> Vec<Find> {
     let rows = output.values.as_chunks::<6>().0.iter();
     let finds = rows.filter(|row| row[4] > score_min && row.iter().all(|value| value.is_finite()));
     finds
-        .map(|&[left, top, right, bottom, score, class]| Raw {
+        .map(|&[left, top, right, bottom, score, class]| Find {
             area: [left, top, right, bottom],
             score,
             class: class.max(0.0) as usize,
@@ -191,9 +206,9 @@ fn suppressed_by_network(output: &Tensor, score_min: f32) -> Vec<Raw> {
 }
 
 /// Of several of one class that lie on each other, the surest.
-fn suppress(mut candidates: Vec<Raw>) -> Vec<Raw> {
+fn suppress(mut candidates: Vec<Find>) -> Vec<Find> {
     candidates.sort_by(|a, b| b.score.total_cmp(&a.score));
-    let mut kept: Vec<Raw> = Vec::new();
+    let mut kept: Vec<Find> = Vec::new();
     for candidate in candidates {
         let is_known = kept.iter().any(|known| {
             known.class == candidate.class && overlap(&known.area, &candidate.area) > OVERLAP_MAX
@@ -217,33 +232,33 @@ fn overlap(a: &Box, b: &Box) -> f32 {
     if union > 0.0 { both / union } else { 0.0 }
 }
 
-impl Raw {
-    fn placed(self, prototypes: Option<&Tensor>, placement: &Placement) -> Option<Find> {
-        let (left, top) = placement.in_picture((self.area[0], self.area[1]));
-        let (right, bottom) = placement.in_picture((self.area[2], self.area[3]));
-        let area = [left, top, right, bottom];
-        let mask = match prototypes {
-            None => Mask::rectangle(placement.picture, &area),
-            Some(prototypes) => self.shape(prototypes, placement, &area)?,
-        };
-        Some(Find { area, score: self.score, class: self.class, mask })
+impl Finds {
+    /// Pixels of the picture.
+    pub fn picture(&self) -> (u32, u32) {
+        self.placement.picture
     }
 
-    /// The prototypes in the find's proportions, positive inside of it, between whose values the picture's pixels lie.
-    fn shape(&self, prototypes: &Tensor, placement: &Placement, area: &Box) -> Option<Mask> {
-        let &[1, count, rows, columns] = prototypes.shape.as_slice() else { return None };
-        let (count, rows, columns) = (count as usize, rows as usize, columns as usize);
-        let plane = rows * columns;
-        if plane == 0 || count != self.coefficients.len() || prototypes.values.len() != count * plane {
-            return None;
+    /// White where a find is, of the picture's size: a rectangle, or the part of it that the network means.
+    pub fn mask(&self, find: &Find) -> Mask {
+        let mut mask = Mask::rectangle(self.placement.picture, &find.area);
+        if let Some(prototypes) = &self.prototypes {
+            self.shape(prototypes, find, &mut mask);
         }
+        mask
+    }
+
+    /// Takes out of a rectangle where the prototypes, in the find's proportions, are not positive; the picture's pixels lie
+    /// between their values.
+    fn shape(&self, prototypes: &Tensor, find: &Find, mask: &mut Mask) {
+        let placement = &self.placement;
+        let (rows, columns) = (prototypes.shape[2] as usize, prototypes.shape[3] as usize);
+        let plane = rows * columns;
         let mut logits = vec![0.0_f32; plane];
-        for (prototype, coefficient) in prototypes.values.chunks_exact(plane).zip(&self.coefficients) {
+        for (prototype, coefficient) in prototypes.values.chunks_exact(plane).zip(&find.coefficients) {
             for (logit, value) in logits.iter_mut().zip(prototype) {
                 *logit += coefficient * value;
             }
         }
-        let mut mask = Mask::rectangle(placement.picture, area);
         let (across, down) =
             (columns as f32 / placement.input.0 as f32, rows as f32 / placement.input.1 as f32);
         let scale = |scaled: u32, picture: u32| scaled as f32 / picture as f32;
@@ -258,7 +273,6 @@ impl Raw {
                 *pixel = 0;
             }
         }
-        Some(mask)
     }
 }
 
@@ -312,11 +326,11 @@ mod tests {
                 [80.0, 50.0, 5.0, 5.0, 0.2, 0.3],
                 [f32::NAN, 50.0, 5.0, 5.0, 0.9, 0.3],
             ])],
-            &placement,
+            placement,
             0.3,
         )
         .unwrap();
-        let found: Vec<_> = finds.iter().map(|find| (find.class, find.area)).collect();
+        let found: Vec<_> = finds.all.iter().map(|find| (find.class, find.area)).collect();
         assert_eq!(
             found,
             [
@@ -326,7 +340,7 @@ mod tests {
                 (0, [0.0, 0.0, 60.0, 30.0]),
             ]
         );
-        let mask = &finds[0].mask;
+        let mask = finds.mask(&finds.all[0]);
         assert_eq!((mask.width, mask.height), (200, 100));
         assert_eq!(mask.data.iter().filter(|pixel| **pixel == 255).count(), 41 * 21);
     }
@@ -338,8 +352,9 @@ mod tests {
         // The prototype is positive on the left half.
         let values = (0..16).flat_map(|_| (0..16).map(|x| if x < 8 { 1.0 } else { -1.0 })).collect();
         let prototypes = Tensor { shape: vec![1, 1, 16, 16], values };
-        let found = finds(&[find, prototypes], &placement, 0.3).unwrap();
-        let row = &found[0].mask.data[32 * 64..33 * 64];
+        let found = finds(&[find, prototypes], placement, 0.3).unwrap();
+        let mask = found.mask(&found.all[0]);
+        let row = &mask.data[32 * 64..33 * 64];
         assert!(
             row[..31].iter().all(|pixel| *pixel == 255) && row[33..].iter().all(|pixel| *pixel == 0),
             "{row:?}"
@@ -350,7 +365,8 @@ mod tests {
     fn networks_that_suppress_by_themselves_are_read_too() {
         let placement = Placement::of((64, 64), (64, 64));
         let values = vec![1.0, 2.0, 30.0, 40.0, 0.8, 3.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0];
-        let found = finds(&[Tensor { shape: vec![1, 2, 6], values }], &placement, 0.3).unwrap();
+        let found = finds(&[Tensor { shape: vec![1, 2, 6], values }], placement, 0.3).unwrap();
+        let found = found.all;
         assert_eq!((found.len(), found[0].class, found[0].area), (1, 3, [1.0, 2.0, 30.0, 40.0]));
     }
 
@@ -359,10 +375,10 @@ mod tests {
         let placement = Placement::of((64, 64), (64, 64));
         for shape in [vec![], vec![1, 4], vec![1, 4, 2], vec![2, 6, 1]] {
             let values = vec![0.0; Tensor::default().values.len() + shape.iter().product::<u32>() as usize];
-            let error = finds(&[Tensor { shape: shape.clone(), values }], &placement, 0.3).unwrap_err();
+            let error = finds(&[Tensor { shape: shape.clone(), values }], placement, 0.3).unwrap_err();
             assert!(error.contains(&format!("{shape:?}")), "{error}");
         }
-        assert!(finds(&[], &placement, 0.3).is_err());
+        assert!(finds(&[], placement, 0.3).is_err());
     }
 
     #[test]

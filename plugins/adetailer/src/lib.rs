@@ -8,7 +8,7 @@ pub mod repaint;
 mod site;
 
 use arguments::{Asked, Detail, NAME};
-use detector::{About, Mask, Placement};
+use detector::{About, Find, Finds, Mask, Placement};
 use gesso_plugin::serde_json::{Value, json};
 use gesso_plugin::{
     DrawnPicture, Fault, FinishedPicture, Image, ImageDesc, Params, PictureHook, PixelFormat, RequestHook,
@@ -61,7 +61,8 @@ impl PictureHook for ADetailer {
         let there = detectors()?;
         for (place, detail) in asked.details.iter().enumerate() {
             let detector = detector_of(detail, &there)?;
-            for (number, mask) in find(detector, detail, &finished.picture)?.into_iter().enumerate() {
+            let (finds, chosen) = find(detector, detail, &finished.picture)?;
+            for (number, mask) in masks::masks(&finds, &chosen, detail).enumerate() {
                 if let Some(prompts) = repaint::prompts(detail, about, number) {
                     let ImageDesc { width, height, .. } = finished.picture.desc();
                     let request = repaint::request(params, detail, about, prompts, number, (width, height));
@@ -103,8 +104,8 @@ fn detector_of<'a>(detail: &Detail, there: &'a [String]) -> Result<&'a str, Faul
     })
 }
 
-/// Where the picture is to be painted again.
-fn find(detector: &str, detail: &Detail, picture: &Image) -> Result<Vec<Mask>, Fault> {
+/// What there is in the picture, and what of it is to be painted again.
+fn find(detector: &str, detail: &Detail, picture: &Image) -> Result<(Finds, Vec<Find>), Fault> {
     let about = About::read(models::about(detector)?.as_ref());
     let ImageDesc { width, height, .. } = picture.desc();
     let placement = Placement::of((width, height), (about.width, about.height));
@@ -112,9 +113,10 @@ fn find(detector: &str, detail: &Detail, picture: &Image) -> Result<Vec<Mask>, F
     let scaled = picture.convert(PixelFormat::Rgb8)?.resize(scaled_width, scaled_height)?;
     let input = placement.input(&scaled.read_rows(0, scaled_height)?);
     let outputs = models::run(detector, vec![input])?;
-    let finds = detector::finds(&outputs, &placement, detail.ad_confidence)
+    let finds = detector::finds(&outputs, placement, detail.ad_confidence)
         .map_err(|problem| Fault::InvalidInput(format!("alwayson_scripts.{NAME}: {detector}: {problem}.")))?;
-    Ok(masks::masks(finds, &about.classes, detail))
+    let chosen = masks::chosen(&finds, &about.classes, detail);
+    Ok((finds, chosen))
 }
 
 /// The picture with what lies under the mask painted again.

@@ -1,11 +1,14 @@
 //! Which finds are painted again, and where exactly: by size and number, moved, grown, merged. Pure.
 
 use crate::arguments::{Detail, FilterBy, Merge};
-use crate::detector::{Find, Mask};
+use crate::detector::{Find, Finds, Mask};
 
-/// The masks to paint under, in order.
-pub fn masks(finds: Vec<Find>, classes: &[String], detail: &Detail) -> Vec<Mask> {
-    let mut kept: Vec<Find> = finds.into_iter().filter(|find| is_wanted(find, classes, detail)).collect();
+/// Which finds are painted again, in order.
+pub fn chosen(finds: &Finds, classes: &[String], detail: &Detail) -> Vec<Find> {
+    let (width, height) = finds.picture();
+    let whole = width as f32 * height as f32;
+    let is_wanted = |find: &&Find| is_wanted(find, area(find) / whole, classes, detail);
+    let mut kept: Vec<Find> = finds.all.iter().filter(is_wanted).cloned().collect();
     if detail.ad_mask_k > 0 {
         match detail.ad_mask_filter_method {
             FilterBy::Area => kept.sort_by(|a, b| area(b).total_cmp(&area(a))),
@@ -13,21 +16,29 @@ pub fn masks(finds: Vec<Find>, classes: &[String], detail: &Detail) -> Vec<Mask>
         }
         kept.truncate(detail.ad_mask_k as usize);
     }
-    let moved = kept.into_iter().map(|find| {
+    kept
+}
+
+/// The masks to paint under, each made when it is asked for: a picture may have hundreds. What vanishes is left out.
+pub fn masks<'a>(
+    finds: &'a Finds,
+    chosen: &'a [Find],
+    detail: &'a Detail,
+) -> Box<dyn Iterator<Item = Mask> + 'a> {
+    let moved = chosen.iter().map(|find| {
         // Down the picture is up in the argument.
-        let moved = find.mask.moved(detail.ad_x_offset, -detail.ad_y_offset);
+        let moved = finds.mask(find).moved(detail.ad_x_offset, -detail.ad_y_offset);
         moved.grown(detail.ad_dilate_erode)
     });
-    let masks: Vec<Mask> = moved.filter(|mask| mask.data.iter().any(|pixel| *pixel > 0)).collect();
+    let masks = moved.filter(|mask| mask.data.iter().any(|pixel| *pixel > 0));
     match detail.ad_mask_merge_invert {
-        Merge::None => masks,
-        Merge::Merge => merged(masks).into_iter().collect(),
-        Merge::MergeAndInvert => merged(masks).into_iter().map(Mask::inverted).collect(),
+        Merge::None => Box::new(masks),
+        Merge::Merge => Box::new(merged(masks).into_iter()),
+        Merge::MergeAndInvert => Box::new(merged(masks).into_iter().map(Mask::inverted)),
     }
 }
 
-fn is_wanted(find: &Find, classes: &[String], detail: &Detail) -> bool {
-    let share = area(find) / (find.mask.width as f32 * find.mask.height as f32);
+fn is_wanted(find: &Find, share: f32, classes: &[String], detail: &Detail) -> bool {
     let mut names =
         detail.ad_model_classes.split(',').map(str::trim).filter(|name| !name.is_empty()).peekable();
     let own = classes.get(find.class).map_or("", String::as_str);
@@ -39,8 +50,8 @@ fn area(find: &Find) -> f32 {
     (find.area[2] - find.area[0]) * (find.area[3] - find.area[1])
 }
 
-fn merged(masks: Vec<Mask>) -> Option<Mask> {
-    masks.into_iter().reduce(|mut all, mask| {
+fn merged(masks: impl Iterator<Item = Mask>) -> Option<Mask> {
+    masks.reduce(|mut all, mask| {
         for (pixel, other) in all.data.iter_mut().zip(mask.data) {
             *pixel = (*pixel).max(other);
         }
@@ -67,27 +78,38 @@ impl Mask {
         Self { data, ..self }
     }
 
-    /// The greatest, or least where `by` is negative, of a square of that many pixels around each, the middle of an even
-    /// square being right of its centre. Beyond the edges is nothing.
+    /// White where any pixel of a square of that many pixels around is, or where all are for a negative `by`; the middle of an
+    /// even square is right of its centre. What lies beyond the edges does not count.
     fn grown(self, by: i32) -> Self {
         let side = by.unsigned_abs() as usize;
         if side < 2 {
             return self;
         }
-        let choose = |row: &[u8]| -> Vec<u8> {
-            (0..row.len())
-                .map(|at| {
-                    let around = &row[at.saturating_sub(side / 2)..(at + side - side / 2).min(row.len())];
-                    let chosen = if by > 0 { around.iter().max() } else { around.iter().min() };
-                    chosen.copied().unwrap_or_default()
-                })
-                .collect()
+        let choose = |row: &mut dyn Iterator<Item = u8>, white: &mut Vec<u32>| -> Vec<u8> {
+            // How many are white before each place.
+            white.clear();
+            white.push(0);
+            white.extend(row.scan(0, |sum, pixel| {
+                *sum += u32::from(pixel > 0);
+                Some(*sum)
+            }));
+            let length = white.len() - 1;
+            let around = |at: usize| (at.saturating_sub(side / 2), (at + side - side / 2).min(length));
+            let level = |at: usize| {
+                let (from, to) = around(at);
+                let count = white[to] - white[from];
+                let is_white = if by > 0 { count > 0 } else { count as usize == to - from };
+                if is_white { 255 } else { 0 }
+            };
+            (0..length).map(level).collect()
         };
         let (width, height) = (self.width as usize, self.height as usize);
-        let mut data: Vec<u8> = self.data.chunks_exact(width).flat_map(choose).collect();
+        let mut counts = Vec::new();
+        let rows = self.data.chunks_exact(width);
+        let mut data: Vec<u8> = rows.flat_map(|row| choose(&mut row.iter().copied(), &mut counts)).collect();
         for x in 0..width {
-            let column: Vec<u8> = (0..height).map(|y| data[y * width + x]).collect();
-            for (y, pixel) in choose(&column).into_iter().enumerate() {
+            let column = choose(&mut (0..height).map(|y| data[y * width + x]), &mut counts);
+            for (y, pixel) in column.into_iter().enumerate() {
                 data[y * width + x] = pixel;
             }
         }
@@ -104,10 +126,22 @@ impl Mask {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use gesso_plugin::models::Tensor;
 
-    fn find(area: [f32; 4], score: f32, class: usize) -> Find {
-        Find { area, score, class, mask: Mask::rectangle((10, 10), &area) }
+    use super::*;
+    use crate::detector::{self, Placement};
+
+    /// Areas, scores and classes as a network gives them that suppresses by itself, of a picture of 10 by 10.
+    fn finds(found: &[([f32; 4], f32, usize)]) -> Finds {
+        let values = found.iter().flat_map(|(area, score, class)| {
+            area.iter().copied().chain([*score, *class as f32]).collect::<Vec<_>>()
+        });
+        let output = Tensor { shape: vec![1, found.len() as u32, 6], values: values.collect() };
+        detector::finds(&[output], Placement::of((10, 10), (10, 10)), 0.1).unwrap()
+    }
+
+    fn made(finds: &Finds, classes: &[String], detail: &Detail) -> Vec<Mask> {
+        masks(finds, &chosen(finds, classes, detail), detail).collect()
     }
 
     fn count(mask: &Mask) -> usize {
@@ -116,18 +150,16 @@ mod tests {
 
     #[test]
     fn finds_are_chosen_by_class_size_and_number() {
-        let finds = || {
-            vec![
-                find([0.0, 0.0, 1.0, 1.0], 0.9, 0),
-                find([2.0, 2.0, 6.0, 6.0], 0.5, 1),
-                find([0.0, 5.0, 3.0, 8.0], 0.7, 0),
-            ]
-        };
+        let finds = finds(&[
+            ([0.0, 0.0, 1.0, 1.0], 0.9, 0),
+            ([2.0, 2.0, 6.0, 6.0], 0.5, 1),
+            ([0.0, 5.0, 3.0, 8.0], 0.7, 0),
+        ]);
         let classes = ["face".to_owned(), "hand".to_owned()];
         let chosen = |change: fn(&mut Detail)| {
             let mut detail = Detail { ad_dilate_erode: 0, ..Detail::default() };
             change(&mut detail);
-            masks(finds(), &classes, &detail).iter().map(count).collect::<Vec<_>>()
+            made(&finds, &classes, &detail).iter().map(count).collect::<Vec<_>>()
         };
         assert_eq!(chosen(|_| {}), [4, 25, 16]);
         assert_eq!(chosen(|d| d.ad_model_classes = "Face, foot".into()), [4, 16]);
@@ -161,6 +193,6 @@ mod tests {
         assert_eq!(count(&mask.clone().grown(3)), 25);
         assert_eq!(count(&mask.grown(-3)), 1);
         let detail = Detail { ad_dilate_erode: -8, ..Detail::default() };
-        assert_eq!(masks(vec![find(area, 0.9, 0)], &[], &detail), []);
+        assert_eq!(made(&finds(&[(area, 0.9, 0)]), &[], &detail), []);
     }
 }

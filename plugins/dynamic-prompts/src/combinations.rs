@@ -3,12 +3,15 @@
 
 use gesso_plugin::Fault;
 
-use crate::expand::{ExpandError, MAX_BYTES};
+use crate::expand::{ExpandError, MAX_BYTES, MAX_NODES};
 use crate::grammar::{Choice, Node, Template, Variant, parse};
 use crate::wildcards::Wildcards;
 
 /// Wildcards within wildcards.
 const MAX_DEPTH: usize = 16;
+
+/// Options that one variant may join.
+const CHOSEN_MAX: usize = 64;
 
 /// The first `most` prompts of a template.
 ///
@@ -23,7 +26,7 @@ where
     List: FnMut() -> Result<Vec<String>, Fault>,
     Read: FnMut(&str) -> Result<Vec<u8>, Fault>,
 {
-    Combiner { wildcards, path: Vec::new(), most }.template(&parse(prompt)?)
+    Combiner { wildcards, path: Vec::new(), most, nodes: 0 }.template(&parse(prompt)?)
 }
 
 struct Combiner<'a, List, Read> {
@@ -31,6 +34,7 @@ struct Combiner<'a, List, Read> {
     /// The wildcards whose lines are being expanded, outermost first.
     path: Vec<String>,
     most: usize,
+    nodes: usize,
 }
 
 impl<List, Read> Combiner<'_, List, Read>
@@ -41,6 +45,10 @@ where
     fn template(&mut self, template: &Template) -> Result<Vec<String>, ExpandError> {
         let mut all = vec![String::new()];
         for node in &template.0 {
+            self.nodes += 1;
+            if self.nodes > MAX_NODES {
+                return Err(ExpandError::TooMany);
+            }
             let parts = match node {
                 Node::Text(text) => vec![text.clone()],
                 Node::Wildcard(name) => self.lines(name)?.concat(),
@@ -60,6 +68,7 @@ where
         }
         let mut all = Vec::new();
         for line in lines.iter().take(self.most) {
+            self.nodes += 1;
             let template =
                 parse(&line.text).map_err(|error| ExpandError::Line { name: name.to_owned(), error })?;
             all.push(self.template(&template)?);
@@ -80,6 +89,9 @@ where
             }
         };
         let (low, high) = (variant.at_least.min(options.len()), variant.at_most.min(options.len()));
+        if high > CHOSEN_MAX {
+            return Err(ExpandError::TooMany);
+        }
         let mut all = Vec::new();
         for wanted in low..=high.max(low) {
             if all.len() < self.most {
@@ -172,6 +184,8 @@ mod tests {
         let wide = "{a|b|c|d|e|f|g|h}".repeat(30);
         assert_eq!(all(&wide, 10).unwrap().len(), 10);
         assert!(matches!(all("__circle__", 9), Err(ExpandError::TooDeep { .. })));
+        let many = format!("{{100$$ $${}}}", ["a"; 100].join("|"));
+        assert_eq!(all(&many, 9), Err(ExpandError::TooMany));
     }
 
     proptest! {

@@ -11,7 +11,7 @@ pub const MAX_BYTES: usize = 16 << 10;
 /// Wildcards within wildcards.
 const MAX_DEPTH: usize = 16;
 /// Nodes drawn for one prompt; without it, lines that name two wildcards each would double sixteen times.
-const MAX_NODES: usize = 20_000;
+pub(crate) const MAX_NODES: usize = 20_000;
 
 /// One prompt being drawn.
 pub struct Expansion<'a, List, Read> {

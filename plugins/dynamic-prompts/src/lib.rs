@@ -31,6 +31,9 @@ const FIELDS: [(&str, u64); 4] =
 /// Where the attention grabber draws from.
 const ATTENTION_STREAM: u64 = 2;
 
+/// What all pictures' texts may take together: a plugin may hand 256 KiB back.
+const TEXTS_BYTES_MAX: usize = 160 << 10;
+
 type Picture = Map<String, Value>;
 
 struct DynamicPrompts;
@@ -96,7 +99,10 @@ impl Drawing<'_> {
             self.by_combination(&texts, wildcards)?
         } else {
             // What a client says of its pictures stands; then the prompt that they share is drawn once.
-            let count = if shared { picture_count(params) } else { 1 };
+            let longest: usize = texts.iter().map(|(_, _, text)| text.len()).sum();
+            let count = picture_count(params);
+            let fits = count <= GENERATIONS_MAX && count.saturating_mul(longest) <= TEXTS_BYTES_MAX;
+            let count = if shared && fits { count } else { 1 };
             (0..count as u64)
                 .map(|place| self.by_chance(place, &texts, wildcards))
                 .collect::<Result<_, _>>()?
@@ -164,6 +170,14 @@ impl Drawing<'_> {
         }
         let of_prompt = all.iter().find(|(field, _)| *field == "prompt").map_or(1, |(_, all)| all.len());
         let count = (of_prompt * self.arguments.combinatorial_batches).min(GENERATIONS_MAX);
+        // As many as the server may take back from a plugin.
+        let bytes: usize =
+            all.iter().map(|(_, all)| all.iter().map(String::len).max().unwrap_or(0) * count).sum();
+        if bytes > TEXTS_BYTES_MAX {
+            return Err(Fault::InvalidInput(format!(
+                "dynamic-prompts: {count} combinations of such long prompts are too much text; lower max_generations."
+            )));
+        }
         let picture = |place: usize| {
             let of = |(field, all): &(&str, Vec<String>)| {
                 let text = all.get(place % of_prompt % all.len().max(1))?;
@@ -181,7 +195,7 @@ type Text = (&'static str, u64, String);
 fn picture_count(params: &Params) -> usize {
     let number = |field: &str| params.get(field).and_then(Value::as_u64).unwrap_or(1).max(1);
     let count = number("batch_size").saturating_mul(number("n_iter"));
-    usize::try_from(count).unwrap_or(usize::MAX).min(GENERATIONS_MAX)
+    usize::try_from(count).unwrap_or(usize::MAX)
 }
 
 /// The request is the first picture's; where pictures differ, each has its own.
@@ -190,8 +204,8 @@ fn write(params: &mut Params, pictures: Vec<Picture>, sets_count: bool) {
         params.set(field.clone(), value.clone());
     }
     if sets_count {
-        params.set("batch_size", 1);
-        params.set("n_iter", pictures.len() as u64);
+        let batch = params.get("batch_size").and_then(Value::as_u64).unwrap_or(1).max(1);
+        params.set("n_iter", (pictures.len() as u64).div_ceil(batch));
     }
     if pictures.windows(2).any(|pair| pair[0] != pair[1])
         || pictures.len() > 1 && pictures[0].contains_key("seed")

@@ -33,6 +33,9 @@ pub(crate) struct Recipe {
     reading: Reading,
 }
 
+/// What crosses to the host at once has 64 MiB, four bytes for each number.
+const NUMBERS_MAX: usize = 15 << 20;
+
 const HED: &[&str] = &["ControlNetHED", "hed"];
 const PIDINET: &[&str] = &["table5_pidinet", "pidinet"];
 
@@ -85,6 +88,14 @@ pub(crate) fn map(
     let unfit = |error: PictureError| Fault::InvalidInput(error.to_string());
     let work = |picture: &Pixels| -> Result<Pixels, Fault> {
         let fed = recipe.feed.sized(picture, about.as_ref()).map_err(unfit)?;
+        let numbers = fed.data.len();
+        if numbers > NUMBERS_MAX {
+            let (width, height) = (fed.width, fed.height);
+            return Err(Fault::InvalidInput(format!(
+                "a network is fed {NUMBERS_MAX} numbers at most, and {width} x {height} pixels are {numbers}; choose a smaller \
+                 processor_res"
+            )));
+        }
         let outputs = look.run(&network, recipe.feed.tensor(&fed))?;
         let size = (picture.width, picture.height);
         recipe

@@ -24,6 +24,8 @@ fn a_confined_process_reaches_no_file_no_host_and_no_program() {
         ("list a folder", files),
         ("connect", calls),
         ("start a program", calls),
+        ("signal its parent", calls),
+        ("limit its parent", calls),
     ] {
         assert_eq!(lines.contains(&what), !by, "{what}: {said}");
     }

@@ -26,6 +26,19 @@ fn numbers(shape: &[u32], values: &[f32]) -> Numbers {
 
 /// The archive with other text in its members of code.
 fn with_code(name: &str, change: impl Fn(&str) -> String) -> tempfile::NamedTempFile {
+    changed(name, str::to_owned, change)
+}
+
+/// The archive with other names of its members.
+fn renamed(name: &str, rename: impl Fn(&str) -> String) -> tempfile::NamedTempFile {
+    changed(name, rename, str::to_owned)
+}
+
+fn changed(
+    name: &str,
+    rename: impl Fn(&str) -> String,
+    change: impl Fn(&str) -> String,
+) -> tempfile::NamedTempFile {
     let mut archive = ZipArchive::new(Cursor::new(std::fs::read(fixture(name)).unwrap())).unwrap();
     let mut changed = ZipWriter::new(tempfile::NamedTempFile::new().unwrap());
     for index in 0..archive.len() {
@@ -35,7 +48,8 @@ fn with_code(name: &str, change: impl Fn(&str) -> String) -> tempfile::NamedTemp
         if member.name().unwrap().ends_with(".py") {
             bytes = change(std::str::from_utf8(&bytes).unwrap()).into_bytes();
         }
-        changed.start_file(member.name().unwrap(), SimpleFileOptions::default()).unwrap();
+        let name = rename(&member.name().unwrap());
+        changed.start_file(name, SimpleFileOptions::default()).unwrap();
         changed.write_all(&bytes).unwrap();
     }
     changed.finish().unwrap()
@@ -75,12 +89,34 @@ fn outputs_inside_of_others_come_in_order() {
 fn code_that_touches_files_is_refused_and_does_not_run() {
     let folder = tempfile::tempdir().unwrap();
     let target = folder.path().join("written");
-    let save = format!("ops.aten.save(a, \"{}\")\n    _0 = (torch.add", target.display());
-    let bad = with_code("nested.torchscript", |code| code.replace("_0 = (torch.add", &save));
-    let input = numbers(&[1], &[1.0]);
-    let error = run(bad.path(), &[input.clone(), input]).unwrap_err().to_string();
-    assert!(error.contains("its code names the operator save"), "{error}");
-    assert!(!target.exists());
+    // libtorch runs each of these.
+    for (call, says) in [
+        ("ops.aten.save(a, PATH)", "the operator save"),
+        ("torch.save(a, PATH)", "the operator save"),
+        ("getattr(torch, \"sa\" \"ve\")(a, PATH)", "getattr other than"),
+        ("getattr(torch, \"\\163ave\")(a, PATH)", "getattr other than"),
+    ] {
+        let call = call.replace("PATH", &format!("{target:?}"));
+        let bad = with_code("nested.torchscript", |code| {
+            code.replace("_0 = (torch.add", &format!("{call}\n    _0 = (torch.add"))
+        });
+        let input = numbers(&[1], &[1.0]);
+        let error = run(bad.path(), &[input.clone(), input]).unwrap_err().to_string();
+        assert!(error.contains("its code names") && error.contains(says), "{call}: {error}");
+        assert!(!target.exists());
+    }
+}
+
+#[test]
+fn members_that_nobody_looked_at_are_refused() {
+    // libtorch finds members without regard to case.
+    for (name, other) in
+        [("code/__torch__.py", "CODE/__torch__.py"), ("version", "model.json"), ("constants.pkl", "Data.pkl")]
+    {
+        let bad = renamed("nested.torchscript", |member| member.replace(name, other));
+        let error = run(bad.path(), &[]).unwrap_err().to_string();
+        assert!(error.contains(other) && error.contains("no part of a network"), "{error}");
+    }
 }
 
 #[test]

@@ -38,6 +38,9 @@ impl Reading {
     /// # Errors
     /// The end of a sentence about the network, for outputs that are no map.
     pub(super) fn map(self, outputs: &[Tensor], fed: (u32, u32), size: (u32, u32)) -> Result<Pixels, String> {
+        if outputs.is_empty() {
+            return Err("gives nothing".to_owned());
+        }
         if self == Self::Normals {
             let planes = planes(outputs.last(), 3, fed, size)?;
             let level = |value: f32| byte((value + 1.0) / 2.0 * 255.0);

@@ -54,6 +54,18 @@ impl Drawing {
     }
 }
 
+/// Writes into a body without its pictures how many of a batch are drawn, which depends on them.
+pub(crate) fn tell_batch(drawing: Drawing, body: &mut Map<String, Value>, pictures: &[(&str, Value)]) {
+    let sources =
+        pictures.iter().find(|(name, _)| *name == "init_images").and_then(|(_, list)| list.as_array());
+    if let (Drawing::Img2Img, Some(sources)) = (drawing, sources)
+        && sources.len() > 1
+        && integer(body, "batch_size") > sources.len() as i64
+    {
+        body.insert("batch_size".into(), sources.len().into());
+    }
+}
+
 pub(super) const fn field(name: &'static str, kind: Kind, doc: &'static str) -> Field {
     Field { name, kind, doc }
 }
@@ -150,7 +162,7 @@ const LAST: &[Field] = &[
         per_picture::FIELD,
         Kind::List,
         "An object for each picture with what it has of its own: prompt, negative_prompt, hr_prompt, hr_negative_prompt, \
-         seed, subseed. Plugins that write prompts fill it.",
+         seed, subseed. The last batch may have fewer. Plugins that write prompts fill it.",
     ),
     field(
         "infotext",

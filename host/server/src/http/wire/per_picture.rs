@@ -29,13 +29,15 @@ pub(super) fn check(
     problems: &mut Problems,
 ) {
     let entries = entries(body);
-    // Not checked yet: sizes may be of any length.
-    let count = u64::from(request.batch_size) * u64::from(request.n_iter);
     if entries.is_empty() {
         return;
     }
-    if entries.len() as u64 != count {
-        let text = format!("has {} entries for {count} pictures (batch_size times n_iter)", entries.len());
+    // Not checked yet: sizes may be of any length. The last batch may be a part of one.
+    let (batch, batches) = (u64::from(request.batch_size), u64::from(request.n_iter));
+    let fits = (batch * batches.saturating_sub(1) + 1..=batch * batches).contains(&(entries.len() as u64));
+    if !fits {
+        let (count, all) = (entries.len(), batch * batches);
+        let text = format!("has {count} entries for {all} pictures (batch_size times n_iter)");
         problems.add(FIELD, format!("{FIELD} {text}; give one for each, or none"));
         return;
     }
@@ -72,30 +74,28 @@ pub(crate) fn tidy(echo: &mut Map<String, Value>) {
     }
 }
 
-/// A body for each picture, where pictures have something of their own; none where they share everything.
-pub(crate) fn bodies(body: &Map<String, Value>, request: &GenerateRequest) -> Vec<Map<String, Value>> {
-    let batch = request.batch_size.max(1) as usize;
-    let alone = |(place, entry): (usize, &Value)| {
-        let mut alone = body.clone();
-        let (seed, subseed) = request.seeds_of(place as u32);
-        alone.insert("seed".into(), seed.into());
-        alone.insert("subseed".into(), subseed.into());
-        for (name, value) in entry.as_object().into_iter().flatten() {
-            alone.insert(name.clone(), value.clone());
-        }
-        for name in ["batch_size", "n_iter"] {
-            alone.insert(name.into(), 1.into());
-        }
-        alone.insert(FIELD.into(), Value::Array(Vec::new()));
-        if let Some(Value::Array(sources)) = alone.get_mut("init_images")
-            && sources.len() > 1
-        {
-            let own = sources.swap_remove(place % batch % sources.len());
-            *sources = vec![own];
-        }
-        alone
-    };
-    entries(body).iter().enumerate().map(alone).collect()
+/// How many pictures have something of their own; 0 where they share everything.
+pub(crate) fn count(body: &Map<String, Value>) -> u32 {
+    u32::try_from(entries(body).len()).unwrap_or(u32::MAX)
+}
+
+/// The body of one picture.
+pub(crate) fn alone(body: &Map<String, Value>, request: &GenerateRequest, place: u32) -> Map<String, Value> {
+    let sources = body.get("init_images").and_then(Value::as_array);
+    let own = sources.filter(|sources| !sources.is_empty()).map(|sources| {
+        let of_batch = place % request.batch_size.max(1);
+        vec![sources[of_batch as usize % sources.len()].clone()]
+    });
+    let shared = body.iter().filter(|(name, _)| !["init_images", FIELD].contains(&name.as_str()));
+    let mut alone: Map<String, Value> = shared.map(|(name, value)| (name.clone(), value.clone())).collect();
+    alone.extend(own.map(|own| ("init_images".to_owned(), own.into())));
+    let (seed, subseed) = request.seeds_of(place);
+    for (name, value) in [("seed", seed), ("subseed", subseed), ("batch_size", 1), ("n_iter", 1)] {
+        alone.insert(name.into(), value.into());
+    }
+    let entry = entries(body).get(place as usize).and_then(Value::as_object);
+    alone.extend(entry.into_iter().flatten().map(|(name, value)| (name.clone(), value.clone())));
+    alone
 }
 
 #[cfg(test)]
@@ -116,8 +116,15 @@ mod tests {
     fn entries_are_as_many_as_pictures_and_hold_what_a_picture_can_have() {
         assert_eq!(checked(2, json!([{"prompt": "a"}, {"seed": 3, "negative_prompt": ""}])), Ok(()));
         assert_eq!(checked(2, json!([])), Ok(()));
+        let batches = GenerateRequest { batch_size: 4, n_iter: 2, ..GenerateRequest::default() };
+        for (count, fits) in [(4, false), (5, true), (8, true), (9, false)] {
+            let body = json!({FIELD: vec![json!({}); count]});
+            let mut problems = Problems::default();
+            check(body.as_object().unwrap(), &batches, &Limits::default(), &mut problems);
+            assert_eq!(problems.into_result(()).is_ok(), fits, "{count}");
+        }
         for (count, entries, says) in [
-            (2, json!([{}]), "has 1 entries for 2 pictures"),
+            (2, json!([{}, {}, {}]), "has 3 entries for 2 pictures"),
             (1, json!(["a boat"]), "per_picture[0] must be an object"),
             (1, json!([{"steps": 3}]), "per_picture[0].steps is not among prompt, "),
             (1, json!([{"prompt": 3}]), "per_picture[0].prompt must be a string"),
@@ -134,13 +141,14 @@ mod tests {
         let body = json!({"prompt": "all", "seed": 7, "subseed": 1, "batch_size": 2, "n_iter": 2, "init_images": ["x", "y"],
             FIELD: [{}, {"prompt": "b"}, {"seed": 9}, {"subseed": 4, "prompt": "d"}]});
         let request = GenerateRequest { seed: 7, batch_size: 2, n_iter: 2, ..GenerateRequest::default() };
-        let bodies = bodies(body.as_object().unwrap(), &request);
+        let body = body.as_object().unwrap();
+        assert_eq!(count(body), 4);
+        let bodies: Vec<_> = (0..4).map(|place| alone(body, &request, place)).collect();
         let of = |name: &str| bodies.iter().map(|body| body[name].clone()).collect::<Vec<_>>();
         assert_eq!(of("prompt"), ["all", "b", "all", "d"]);
         assert_eq!(of("seed"), [7, 8, 9, 10]);
         assert_eq!(of("init_images"), [json!(["x"]), json!(["y"]), json!(["x"]), json!(["y"])]);
-        assert!(bodies.iter().all(|body| body["batch_size"] == 1 && body[FIELD] == json!([])));
-        let shared = json!({"prompt": "all"});
-        assert!(super::bodies(shared.as_object().unwrap(), &request).is_empty());
+        assert!(bodies.iter().all(|body| body["batch_size"] == 1 && !body.contains_key(FIELD)));
+        assert_eq!(count(json!({"prompt": "all"}).as_object().unwrap()), 0);
     }
 }
