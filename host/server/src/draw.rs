@@ -22,7 +22,7 @@ use crate::http::wire::styles::Styling;
 use crate::http::wire::{generate, img2img, per_picture};
 use crate::pipeline::{self, Asked};
 use crate::running::RunningGuard;
-use crate::{finishing, inputs, png_file, scripts};
+use crate::{finishing, inputs, plugin_view, png_file, scripts};
 
 /// Pictures that one call of the `after` hooks is given: a script makes more than a call may hold.
 const AFTER_BYTES: usize = 32 << 20;
@@ -213,8 +213,8 @@ async fn by_script(
     script: &Script,
     running: &RunningGuard<'_>,
 ) -> Result<DrawnPictures, AppError> {
-    let pictures = scripts::pictures(app, asked.body).await?;
-    let params = scripts::params(asked.body);
+    let pictures = plugin_view::pictures(app, asked.body).await?;
+    let params = plugin_view::params(asked.body);
     let scripted =
         scripts::run(app, asked, script, params, pictures, |progress| running.show(progress)).await?;
     Ok(DrawnPictures {

@@ -23,7 +23,7 @@ use crate::http::wire::generate::{Drawing, to_request};
 use crate::http::wire::per_picture;
 use crate::http::wire::styles::Styling;
 use crate::pipeline::{self, Asked};
-use crate::scripts;
+use crate::plugin_view::SCRIPT_NAME;
 use crate::{controls, png_file, resources, styles};
 
 /// What one enlargement may multiply a side by.
@@ -190,7 +190,7 @@ impl Drawings {
         let mut params: Map<String, Value> = serde_json::from_str(&params).map_err(|error| {
             InferenceError::Invalid(format!("the parameters are not a JSON object: {error}"))
         })?;
-        params.remove(scripts::NAME);
+        params.remove(SCRIPT_NAME);
         // A drawing has the prompt that it is asked for.
         params.remove(per_picture::FIELD);
         params.extend(encoded(init_images, mask).await?);

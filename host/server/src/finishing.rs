@@ -13,7 +13,7 @@ use crate::app::App;
 use crate::drawings::{Account, Asker, Drawings};
 use crate::error::AppError;
 use crate::pipeline::Asked;
-use crate::scripts;
+use crate::plugin_view;
 
 /// What the plugins' drawings add to a request's account.
 #[derive(Debug, Default)]
@@ -37,10 +37,10 @@ pub(crate) async fn finish(
     if !app.plugins.finishes_pictures() {
         return Ok(finishing);
     }
-    let (request, params) = (asked.request, scripts::params(asked.body));
+    let (request, params) = (asked.request, plugin_view::params(asked.body));
     // What the client hears of, and what the drawing around it is cancelled by, are two flags in a script.
     let call = CallContext { cancelled: asked.cancel.shared(), ..asked.call.clone() };
-    let (sources, _) = scripts::pictures(app, asked.body).await?;
+    let (sources, _) = plugin_view::pictures(app, asked.body).await?;
     for (place, (picture, infotext)) in (0_u32..).zip(pictures.iter_mut().zip(infotexts)) {
         let (seed, subseed) = request.seeds_of(place);
         let about = PictureFacts {

@@ -23,6 +23,7 @@ mod inputs;
 mod networks;
 mod picture_texts;
 mod pipeline;
+mod plugin_view;
 mod png_file;
 mod resources;
 mod running;

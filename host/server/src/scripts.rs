@@ -6,20 +6,16 @@ use std::sync::Arc;
 use gesso_core::pixels::Pixels;
 use gesso_engine::Progress;
 use gesso_plugin_host::{HookError, Script, ScriptError, ScriptInput, ScriptOutput};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use tokio::sync::watch;
 
 use crate::app::App;
-use crate::blocking::blocking;
 use crate::drawings::{Asker, Drawings};
 use crate::error::AppError;
 use crate::http::wire::generate::Drawing;
-use crate::http::wire::{img2img, per_picture};
 use crate::pipeline::Asked;
-use crate::sources;
+use crate::plugin_view::SCRIPT_NAME;
 
-/// The field that names a script.
-pub(crate) const NAME: &str = "script_name";
 const ARGS: &str = "script_args";
 /// The script that a body names, for this kind of drawing.
 ///
@@ -30,7 +26,7 @@ pub(crate) fn named(
     drawing: Drawing,
     body: &Map<String, Value>,
 ) -> Result<Option<Script>, AppError> {
-    let name = body.get(NAME).and_then(Value::as_str).unwrap_or_default().trim();
+    let name = body.get(SCRIPT_NAME).and_then(Value::as_str).unwrap_or_default().trim();
     if name.is_empty() || name.eq_ignore_ascii_case("none") {
         return Ok(None);
     }
@@ -42,7 +38,10 @@ pub(crate) fn named(
     let titles: Vec<_> = all.iter().map(|script| script.title.as_str()).collect();
     let there =
         if titles.is_empty() { "there is none".into() } else { format!("there are {}", titles.join(", ")) };
-    Err(AppError::invalid(NAME, format!("Script '{name}' not found for {}: {there}", drawing.as_str())))
+    Err(AppError::invalid(
+        SCRIPT_NAME,
+        format!("Script '{name}' not found for {}: {there}", drawing.as_str()),
+    ))
 }
 
 /// The arguments as the script gets them, a JSON list.
@@ -88,34 +87,6 @@ pub(crate) async fn run(
     })?;
     let info = merged(drawn.infos, &output.infotexts, output.index_of_first_image);
     Ok(Scripted { output, info, warnings: drawn.warnings, steps: drawn.steps })
-}
-
-/// A body as a plugin that draws gets it: without its pictures, and with no styles, which lie in the prompts already; its own
-/// drawings may name more. What pictures have of their own belongs to the request's own.
-pub(crate) fn params(body: &Map<String, Value>) -> String {
-    let mut params = body.clone();
-    params.retain(|name, _| !img2img::PICTURES.contains(&name.as_str()));
-    params.insert("styles".into(), json!([]));
-    params.remove(per_picture::FIELD);
-    Value::Object(params).to_string()
-}
-
-/// The pictures of a request, decoded: those drawn over, and the mask.
-pub(crate) async fn pictures(
-    app: &App,
-    body: &Map<String, Value>,
-) -> Result<(Vec<Pixels>, Option<Pixels>), AppError> {
-    let limits = app.source_limits().decode;
-    let texts = body.get("init_images").and_then(Value::as_array).cloned().unwrap_or_default();
-    let mask = body.get("mask").filter(|mask| !mask.is_null()).cloned();
-    // The blocking pool: decoding.
-    blocking(move || {
-        let pictures = texts.iter().map(|text| sources::picture("init_images", text, limits));
-        let pictures = pictures.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect();
-        let mask = mask.map(|mask| sources::picture("mask", &mask, limits)).transpose()?.flatten();
-        Ok((pictures, mask))
-    })
-    .await?
 }
 
 /// The info of several drawings' pictures: the first drawing's, with what differs between drawings of all of them.
