@@ -1,5 +1,5 @@
 //! Drawings that a plugin asks for, a script or a picture hook: each checked like a client's request, counted against what
-//! one call may have drawn, and drawn by the pipeline.
+//! the plugins of one request may have drawn, and drawn by the pipeline.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -42,12 +42,6 @@ pub(crate) enum Asker {
     PictureHook,
 }
 
-impl Account {
-    fn lock(&self) -> std::sync::MutexGuard<'_, Spent> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
 /// What plugins have had drawn for one request, scripts and picture hooks together.
 #[derive(Debug, Default)]
 pub(crate) struct Account(Mutex<Spent>);
@@ -56,6 +50,12 @@ pub(crate) struct Account(Mutex<Spent>);
 struct Spent {
     jobs: u32,
     megapixel_steps: f64,
+}
+
+impl Account {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Spent> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// What the drawings of one call share.

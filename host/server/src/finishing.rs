@@ -23,8 +23,8 @@ pub(crate) struct Finishing {
     pub(crate) steps: f64,
 }
 
-/// Replaces pictures and infotexts by what the plugins make of them; the first is picture `first` of `count`. `show` is given the progress of their drawings, one
-/// picture after the other.
+/// Replaces pictures and infotexts by what the plugins make of them; the first is picture `first` of `count`. `show` is given
+/// the progress of their drawings, one picture after the other.
 pub(crate) async fn finish(
     app: &Arc<App>,
     account: &Arc<Account>,

@@ -95,7 +95,9 @@ impl Drawing<'_> {
             .collect();
         let grabs = self.arguments.attention_grabber && !params.prompt().trim().is_empty();
         let shared = params.get(PER_PICTURE).and_then(Value::as_array).is_none_or(Vec::is_empty);
-        let mut pictures = if self.arguments.combinatorial && shared {
+        let is_dynamic = texts.iter().any(|(field, ..)| *field == "prompt");
+        let combines = self.arguments.combinatorial && shared && is_dynamic;
+        let mut pictures = if combines {
             self.by_combination(&texts, wildcards)?
         } else {
             // What a client says of its pictures stands; then the prompt that they share is drawn once.
@@ -125,7 +127,7 @@ impl Drawing<'_> {
                 }
             }
         }
-        write(params, pictures, self.arguments.combinatorial && shared);
+        write(params, pictures, combines);
         Ok(())
     }
 

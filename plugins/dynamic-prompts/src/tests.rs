@@ -42,6 +42,10 @@ fn all_combinations_become_pictures() {
     let few = drawn(request, Arguments { max_generations: 3, combinatorial_batches: 1, ..arguments });
     assert_eq!(own(&few, "prompt"), ["a 1", "a 2", "b 1"]);
     assert_eq!(few.get("n_iter"), Some(&json!(1)));
+    // A prompt without anything to combine is drawn as often as was asked for.
+    let plain = json!({"prompt": "a boat", "n_iter": 4});
+    let combinatorial = Arguments { combinatorial: true, ..Arguments::default() };
+    assert_eq!(drawn(plain.clone(), combinatorial), Params::from_json(&plain.to_string()).unwrap());
 }
 
 #[test]
