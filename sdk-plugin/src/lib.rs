@@ -44,6 +44,7 @@ mod params;
 mod picture_hook;
 mod random;
 mod request_hook;
+pub mod schema;
 mod script;
 
 pub use annotator::{Annotation, Annotator};
@@ -57,6 +58,8 @@ pub use random::Random;
 pub use request_hook::{RequestHook, Verdict};
 pub use script::{Script, ScriptCall, ScriptOutput};
 
+pub use schemars;
+pub use schemars::JsonSchema;
 pub use serde;
 pub use serde_json;
 

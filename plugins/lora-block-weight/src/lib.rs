@@ -4,7 +4,7 @@
 pub mod tags;
 
 use gesso_plugin::serde_json::Value;
-use gesso_plugin::{Fault, Params, RequestHook, Verdict, call};
+use gesso_plugin::{Fault, JsonSchema, Params, RequestHook, Verdict, call};
 use serde::Deserialize;
 use tags::Presets;
 
@@ -14,11 +14,14 @@ const FIELDS: [&str; 4] = ["prompt", "negative_prompt", "hr_prompt", "hr_negativ
 /// What each picture of a request has of its own.
 const PER_PICTURE: &str = "per_picture";
 
-/// What a request may say.
-#[derive(Debug, Deserialize)]
+/// What a request may say: an object, or a list in this order.
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(default)]
+#[schemars(crate = "gesso_plugin::schemars")]
 struct Arguments {
+    /// As the setting of this name, for this request.
     presets: String,
+    /// False takes block weights out of the prompts.
     active: bool,
 }
 
@@ -28,9 +31,13 @@ impl Default for Arguments {
     }
 }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
+/// What an admin may set.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(crate = "gesso_plugin::schemars")]
 struct Settings {
+    /// Lines of a name, a colon and 17 or 26 numbers: MINE:1,0,0,0,1,1,1,1,1,1,1,1,0,0,0,0,0
+    #[schemars(length(max = 32768))]
     presets: String,
 }
 
@@ -68,3 +75,17 @@ impl RequestHook for LoraBlockWeight {
 }
 
 gesso_plugin::request_hook!(LoraBlockWeight, manifest = "manifest.json");
+
+#[cfg(test)]
+mod tests {
+    use gesso_plugin::schema::assert_in_manifest;
+
+    use super::*;
+
+    #[test]
+    fn the_manifest_has_what_is_read() {
+        let manifest = include_str!("../manifest.json");
+        assert_in_manifest::<Arguments>(manifest, "arguments_schema");
+        assert_in_manifest::<Settings>(manifest, "settings_schema");
+    }
+}

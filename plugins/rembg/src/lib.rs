@@ -4,8 +4,8 @@
 pub mod matte;
 
 use gesso_plugin::{
-    DrawnPicture, Fault, FinishedPicture, Image, ImageDesc, Params, PictureHook, PixelFormat, RequestHook,
-    Verdict, models,
+    DrawnPicture, Fault, FinishedPicture, Image, ImageDesc, JsonSchema, Params, PictureHook, PixelFormat,
+    RequestHook, Verdict, models,
 };
 use matte::Network;
 use serde::Deserialize;
@@ -16,10 +16,13 @@ const NAME: &str = "Rembg";
 const BAND_ROWS: u32 = 256;
 
 /// What a request may say under `alwayson_scripts.Rembg.args`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(default)]
+#[schemars(crate = "gesso_plugin::schemars")]
 struct Arguments {
+    /// The network: u2net, isnet-general-use, …; None leaves pictures alone.
     model: String,
+    /// The mask in place of the picture: white is what stays.
     return_mask: bool,
 }
 
@@ -113,4 +116,15 @@ fn cut_out(colours: &Image, mask: &Image) -> Result<Image, Fault> {
         cut.write_rows(first, &rows)?;
     }
     Ok(cut)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_manifest_has_what_is_read() {
+        let manifest = include_str!("../manifest.json");
+        gesso_plugin::schema::assert_in_manifest::<Arguments>(manifest, "arguments_schema");
+    }
 }

@@ -1,12 +1,15 @@
 //! Ends every prompt with a style, which the admin may choose.
 
 use gesso_plugin::serde::Deserialize;
-use gesso_plugin::{Fault, Params, RequestHook, Verdict, call};
+use gesso_plugin::{Fault, JsonSchema, Params, RequestHook, Verdict, call};
 
-/// What the admin may set; the manifest has the same as a schema.
-#[derive(Deserialize)]
-#[serde(crate = "gesso_plugin::serde", default)]
+/// What the admin may set.
+// The manifest has it as a schema, which a test below keeps equal.
+#[derive(Deserialize, JsonSchema)]
+#[serde(crate = "gesso_plugin::serde", default, deny_unknown_fields)]
+#[schemars(crate = "gesso_plugin::schemars")]
 struct Settings {
+    /// What every prompt ends with.
     style: String,
 }
 
@@ -36,6 +39,12 @@ fn styled(prompt: &str, style: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_manifest_has_the_settings() {
+        let manifest = include_str!("../manifest.json");
+        gesso_plugin::schema::assert_in_manifest::<Settings>(manifest, "settings_schema");
+    }
 
     #[test]
     fn a_style_ends_the_prompt() {
