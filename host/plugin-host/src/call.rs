@@ -107,8 +107,9 @@ impl Runner {
         context: &CallContext,
         work: impl FnOnce(Store<CallState>) -> Work<T> + Send + 'static,
     ) -> Result<T, HookError> {
+        let running = shared.begin();
         let permits = self.admit(shared, context).await?;
-        self.run_in((permits, budget), shared, loaded, hook, context, work).await
+        self.run_in(((permits, running), budget), shared, loaded, hook, context, work).await
     }
 
     /// Runs what waits for drawings under a budget of its own, in a slot of its own kind. The pool has room for half as many
@@ -128,13 +129,14 @@ impl Runner {
             Draws::Script => (&self.script_slots, "run"),
             Draws::PictureHook => (&self.finisher_slots, "finish"),
         };
+        let running = shared.begin();
         // As long as it takes: those that hold slots of this kind wait for drawings.
         let permit = tokio::select! {
             biased;
             permit = slots.clone().acquire_owned() => permit.map_err(|_| HookError::Overloaded)?,
             () = cancelled(context) => return Err(HookError::Cancelled),
         };
-        self.run_in((permit, &self.budgets.script), shared, loaded, hook, context, work).await
+        self.run_in(((permit, running), &self.budgets.script), shared, loaded, hook, context, work).await
     }
 
     /// As [`Self::run`], for a caller that brings what must live as long as the guest. A probe brings nothing:
@@ -148,7 +150,8 @@ impl Runner {
         context: &CallContext,
         work: impl FnOnce(Store<CallState>) -> Work<T> + Send + 'static,
     ) -> Result<T, HookError> {
-        self.run_in((permits, &self.budgets.hook), shared, loaded, hook, context, work).await
+        self.run_in(((permits, shared.begin()), &self.budgets.hook), shared, loaded, hook, context, work)
+            .await
     }
 
     async fn run_in<P: Send + 'static, T: Send + 'static>(
@@ -164,11 +167,10 @@ impl Runner {
         let log = Arc::new(CallLog::new(shared.log.clone(), &context.request_id, budget));
         let state =
             CallState::new(budget, loaded.capabilities.clone(), context.clone(), log.clone(), spent.clone());
-        let running = shared.begin();
         let (engine, cpu, account) = (self.engine.clone(), budget.cpu, spent.clone());
         let task = self.threads.spawn(async move {
             // Held until the guest has really ended, which may be after nobody waits for it any more.
-            let _held = (permits, running);
+            let _permits = permits;
             let task = work(limited_store(&engine, state, account.clone(), cpu));
             Metered { task, spent: account }.await
         });

@@ -167,6 +167,7 @@ impl Inner {
         record.enabled = policy.enabled.unwrap_or(record.enabled);
         record.on_failure = policy.on_failure.unwrap_or(record.on_failure);
         record.called = policy.called.unwrap_or(record.called);
+        entry.shared.switch(record.enabled);
         (entry.enabled, entry.on_failure, entry.called) = (record.enabled, record.on_failure, record.called);
         if let Some(position) = policy.position {
             changes.registry.move_to(id, position);
@@ -317,10 +318,12 @@ impl Inner {
         let table = self.table.load();
         let known = table.get(id);
         let record = changes.registry.plugins.get(id).cloned().unwrap_or_default();
+        let shared =
+            known.map_or_else(|| Shared::new(id, self.loader.slots_per_plugin), |entry| entry.shared.clone());
+        shared.switch(record.enabled);
         Entry {
             id: id.to_owned(),
-            shared: known
-                .map_or_else(|| Shared::new(id, self.loader.slots_per_plugin), |entry| entry.shared.clone()),
+            shared,
             active: known.and_then(|entry| entry.active.clone()),
             refused_manifest: known.and_then(|entry| entry.refused_manifest.clone()),
             refused: known.and_then(|entry| entry.refused.clone()),

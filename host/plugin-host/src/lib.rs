@@ -57,7 +57,9 @@ pub use crate::networks::{NetworkAnswer, NetworkError, Networks, NoNetworks};
 pub use crate::pack::pack_component;
 pub use crate::registry::{Called, OnFailure, Policy, VersionRef};
 pub use crate::script::{ScriptError, ScriptInput, ScriptOutput};
-pub use crate::settings::{Budget, Budgets, CallContext, FolderSource, GrantedFolder, Grants, HostSettings};
+pub use crate::settings::{
+    Budget, Budgets, CallContext, FolderSource, GrantedFolder, Grants, HostSettings, Named,
+};
 pub use crate::signature::{AuthorKey, TrustedKey, signer};
 pub use crate::status::{PluginState, PluginStatus};
 pub use crate::trail::{TrailEvent, TrailLine};

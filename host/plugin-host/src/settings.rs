@@ -3,7 +3,7 @@
 
 use crate::signature::TrustedKey;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -165,18 +165,34 @@ pub trait GrantedFolder: Send + Sync {
     fn read(&self, path: &str, max: usize) -> io::Result<Vec<u8>>;
 }
 
+/// The plugins that a client names under `alwayson_scripts`, by id or title, in any case.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Named(Arc<BTreeSet<String>>);
+
+impl Named {
+    pub fn new<'a>(names: impl IntoIterator<Item = &'a str>) -> Self {
+        Self(Arc::new(names.into_iter().map(str::to_lowercase).collect()))
+    }
+
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.0.contains(&name.to_lowercase())
+    }
+}
+
 /// Whom a call serves.
 #[derive(Debug, Clone)]
 pub struct CallContext {
     pub request_id: String,
     /// The same request has the same seed in every hook.
     pub seed: u64,
+    /// As the client sent it: what plugins write into a request calls nobody.
+    pub named: Named,
     /// Set by the server when nobody waits any more; looked at by the host and visible to the guest.
     pub cancelled: Arc<AtomicBool>,
 }
 
 impl CallContext {
     pub fn new(request_id: impl Into<String>, seed: u64) -> Self {
-        Self { request_id: request_id.into(), seed, cancelled: Arc::default() }
+        Self { request_id: request_id.into(), seed, named: Named::default(), cancelled: Arc::default() }
     }
 }

@@ -32,7 +32,7 @@ pub struct PluginStatus {
     pub called: Called,
     /// Place in the chain of hooks, from 0.
     pub position: usize,
-    /// Calls under way.
+    /// Calls under way, with those that wait for their turn.
     pub running: usize,
     pub calls: u64,
     pub failures: u64,

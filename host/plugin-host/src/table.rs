@@ -13,10 +13,9 @@ use crate::load::{Http, Loaded};
 use crate::log::LogRing;
 use crate::manifest::Manifest;
 use crate::registry::{Called, OnFailure, VersionRef};
-use crate::settings::Grants;
+use crate::settings::{Grants, Named};
 use crate::status::{PluginState, PluginStatus};
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::Semaphore;
@@ -30,8 +29,10 @@ pub(crate) struct Shared {
     pub(crate) slots: Arc<Semaphore>,
     /// Calls that wait for a slot.
     pub(crate) waiting: AtomicUsize,
-    /// Calls whose guest has not ended, over all versions.
+    /// Calls that wait for their turn or whose guest has not ended, over all versions.
     running: AtomicUsize,
+    /// Switched off by the admin: chains of calls under way leave it out from now on.
+    off: AtomicBool,
     calls: AtomicU64,
     failures: AtomicU64,
     memory_peak: AtomicU64,
@@ -48,6 +49,7 @@ impl Shared {
             slots: Arc::new(Semaphore::new(slots)),
             waiting: AtomicUsize::new(0),
             running: AtomicUsize::new(0),
+            off: AtomicBool::new(false),
             calls: AtomicU64::new(0),
             failures: AtomicU64::new(0),
             memory_peak: AtomicU64::new(0),
@@ -61,6 +63,14 @@ impl Shared {
     pub(crate) fn begin(self: &Arc<Self>) -> Running {
         self.running.fetch_add(1, Ordering::Relaxed);
         Running(self.clone())
+    }
+
+    pub(crate) fn switch(&self, enabled: bool) {
+        self.off.store(!enabled, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_off(&self) -> bool {
+        self.off.load(Ordering::Relaxed)
     }
 
     pub(crate) fn count<T>(&self, result: &Result<T, HookError>, spent: &Spent, took: Duration) {
@@ -203,27 +213,6 @@ fn millis(duration: Duration) -> f64 {
     duration.as_secs_f64() * 1000.0
 }
 
-/// What a request names under `alwayson_scripts`, in lower case.
-#[derive(Debug, Default)]
-pub(crate) struct Named(BTreeSet<String>);
-
-impl Named {
-    fn of(params: &str) -> Self {
-        #[derive(serde::Deserialize)]
-        struct Params {
-            #[serde(default)]
-            alwayson_scripts: Option<BTreeMap<String, serde::de::IgnoredAny>>,
-        }
-        // What is no request names nobody.
-        let scripts = serde_json::from_str::<Params>(params).ok().and_then(|params| params.alwayson_scripts);
-        Self(scripts.into_iter().flatten().map(|(name, _)| name.to_lowercase()).collect())
-    }
-
-    fn has(&self, name: &str) -> bool {
-        self.0.contains(&name.to_lowercase())
-    }
-}
-
 /// All plugins in the order their hooks run.
 #[derive(Clone, Default)]
 pub(crate) struct Table {
@@ -235,24 +224,20 @@ impl Table {
         self.entries.iter().find(|entry| entry.id == id)
     }
 
-    /// Plugins with that hook that a request with these parameters is the business of.
-    pub(crate) fn with_hook(&self, hook: &str, params: &str) -> impl Iterator<Item = &Entry> {
-        let named = self.named(params);
+    /// Plugins with that hook that a request which names these is the business of.
+    pub(crate) fn with_hook<'a>(
+        &'a self,
+        hook: &'a str,
+        named: &'a Named,
+    ) -> impl Iterator<Item = &'a Entry> {
         self.entries.iter().filter(move |entry| {
-            entry.hooks().is_some_and(|(loaded, _)| loaded.manifest.has_hook(hook)) && entry.is_called(&named)
+            entry.hooks().is_some_and(|(loaded, _)| loaded.manifest.has_hook(hook)) && entry.is_called(named)
         })
     }
 
     /// The same for plugins that finish pictures.
-    pub(crate) fn finishers(&self, params: &str) -> impl Iterator<Item = &Entry> {
-        let named = self.named(params);
-        self.entries.iter().filter(move |entry| entry.finisher().is_some() && entry.is_called(&named))
-    }
-
-    /// Reads parameters only where some plugin wants to be named.
-    fn named(&self, params: &str) -> Named {
-        let matters = self.entries.iter().any(|entry| entry.called == Called::Named);
-        if matters { Named::of(params) } else { Named::default() }
+    pub(crate) fn finishers<'a>(&'a self, named: &'a Named) -> impl Iterator<Item = &'a Entry> {
+        self.entries.iter().filter(move |entry| entry.finisher().is_some() && entry.is_called(named))
     }
 
     /// The table with `entry` in place of the one of the same id, in the given order.
@@ -266,20 +251,5 @@ impl Table {
 
     pub(crate) fn without(&self, id: &str) -> Self {
         Self { entries: self.entries.iter().filter(|entry| entry.id != id).cloned().collect() }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_request_names_plugins_in_any_case_and_nobody_where_it_is_odd() {
-        let named =
-            Named::of(r#"{"prompt": "x", "alwayson_scripts": {"ADetailer": {"args": []}, "b": null}}"#);
-        assert!(named.has("adetailer") && named.has("B") && !named.has("prompt"));
-        for odd in ["{}", "[]", "", r#"{"alwayson_scripts": null}"#, r#"{"alwayson_scripts": 3}"#] {
-            assert!(!Named::of(odd).has("adetailer"), "{odd}");
-        }
     }
 }

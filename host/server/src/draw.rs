@@ -9,7 +9,7 @@ use std::time::Instant;
 use futures::{StreamExt, TryStreamExt, stream};
 use gesso_core::pixels::Pixels;
 use gesso_engine::{CancelFlag, Progress};
-use gesso_plugin_host::{CallContext, Script};
+use gesso_plugin_host::{CallContext, Named, Script};
 use gesso_store::{ImageFormat, Lease, ObjectKey, Outcome, Payload};
 use serde_json::{Map, Value, json};
 use tokio::sync::watch;
@@ -46,7 +46,14 @@ pub(crate) async fn draw(
     let pictures: Vec<_> =
         img2img::PICTURES.iter().filter_map(|name| Some((*name, body.remove(*name)?))).collect();
     let seed = body.get("seed").and_then(Value::as_u64).unwrap_or_default();
-    let call = CallContext { request_id: lease.task.id.to_string(), seed, cancelled: cancel.shared() };
+    let scripts = body.get("alwayson_scripts").and_then(Value::as_object);
+    let addressed = Named::new(scripts.into_iter().flatten().map(|(name, _)| name.as_str()));
+    let call = CallContext {
+        request_id: lease.task.id.to_string(),
+        seed,
+        named: addressed,
+        cancelled: cancel.shared(),
+    };
     let mut told = body.clone();
     generate::tell_batch(kind, &mut told, &pictures);
     let before = app.plugins.before(&call, Value::Object(told).to_string()).await?;

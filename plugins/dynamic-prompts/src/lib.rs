@@ -101,10 +101,8 @@ impl Drawing<'_> {
             self.by_combination(&texts, wildcards)?
         } else {
             // What a client says of its pictures stands; then the prompt that they share is drawn once.
-            let longest: usize = texts.iter().map(|(_, _, text)| text.len()).sum();
             let count = picture_count(params);
-            let fits = count <= GENERATIONS_MAX && count.saturating_mul(longest) <= TEXTS_BYTES_MAX;
-            let count = if shared && fits { count } else { 1 };
+            let count = if shared && count <= GENERATIONS_MAX { count } else { 1 };
             (0..count as u64)
                 .map(|place| self.by_chance(place, &texts, wildcards))
                 .collect::<Result<_, _>>()?
@@ -118,6 +116,14 @@ impl Drawing<'_> {
                 let grabbed = attention::grabbed(prompt, weights, &mut random);
                 picture.insert("prompt".into(), grabbed.into());
             }
+        }
+        let texts = pictures.iter().flat_map(|picture| picture.values().filter_map(Value::as_str));
+        if texts.map(str::len).sum::<usize>() > TEXTS_BYTES_MAX {
+            let count = pictures.len();
+            return Err(Fault::InvalidInput(format!(
+                "dynamic-prompts: the prompts of {count} pictures are too much text together; ask for fewer pictures, or \
+                 shorter prompts."
+            )));
         }
         if self.arguments.fixed_seed {
             for name in ["seed", "subseed"] {
@@ -172,14 +178,6 @@ impl Drawing<'_> {
         }
         let of_prompt = all.iter().find(|(field, _)| *field == "prompt").map_or(1, |(_, all)| all.len());
         let count = (of_prompt * self.arguments.combinatorial_batches).min(GENERATIONS_MAX);
-        // As many as the server may take back from a plugin.
-        let bytes: usize =
-            all.iter().map(|(_, all)| all.iter().map(String::len).max().unwrap_or(0) * count).sum();
-        if bytes > TEXTS_BYTES_MAX {
-            return Err(Fault::InvalidInput(format!(
-                "dynamic-prompts: {count} combinations of such long prompts are too much text; lower max_generations."
-            )));
-        }
         let picture = |place: usize| {
             let of = |(field, all): &(&str, Vec<String>)| {
                 let text = all.get(place % of_prompt % all.len().max(1))?;
@@ -205,11 +203,14 @@ fn write(params: &mut Params, pictures: Vec<Picture>, sets_count: bool) {
     for (field, value) in pictures.first().into_iter().flatten() {
         params.set(field.clone(), value.clone());
     }
+    let mut fills_batches = true;
     if sets_count {
         let batch = params.get("batch_size").and_then(Value::as_u64).unwrap_or(1).max(1);
         params.set("n_iter", (pictures.len() as u64).div_ceil(batch));
+        fills_batches = (pictures.len() as u64).is_multiple_of(batch);
     }
-    if pictures.windows(2).any(|pair| pair[0] != pair[1])
+    if !fills_batches
+        || pictures.windows(2).any(|pair| pair[0] != pair[1])
         || pictures.len() > 1 && pictures[0].contains_key("seed")
     {
         params.set(PER_PICTURE, pictures.into_iter().map(Value::Object).collect::<Vec<_>>());

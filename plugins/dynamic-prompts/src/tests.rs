@@ -42,10 +42,31 @@ fn all_combinations_become_pictures() {
     let few = drawn(request, Arguments { max_generations: 3, combinatorial_batches: 1, ..arguments });
     assert_eq!(own(&few, "prompt"), ["a 1", "a 2", "b 1"]);
     assert_eq!(few.get("n_iter"), Some(&json!(1)));
+    let one = Arguments { combinatorial: true, max_generations: 1, ..Arguments::default() };
+    let one = drawn(json!({"prompt": "{a|b}", "batch_size": 4}), one);
+    assert_eq!((own(&one, "prompt"), one.get("n_iter")), (vec![json!("a")], Some(&json!(1))));
     // A prompt without anything to combine is drawn as often as was asked for.
     let plain = json!({"prompt": "a boat", "n_iter": 4});
     let combinatorial = Arguments { combinatorial: true, ..Arguments::default() };
     assert_eq!(drawn(plain.clone(), combinatorial), Params::from_json(&plain.to_string()).unwrap());
+}
+
+#[test]
+fn more_text_than_goes_back_is_the_clients_business() {
+    let request = json!({"prompt": format!("{{a|b}} {}", "x".repeat(15_000)), "batch_size": 16});
+    for arguments in [
+        Arguments::default(),
+        Arguments { combinatorial: true, combinatorial_batches: 16, ..Arguments::default() },
+        Arguments { attention_grabber: true, ..Arguments::default() },
+    ] {
+        let mut params = Params::from_json(&request.to_string()).unwrap();
+        let mut wildcards = Wildcards::new(|| Ok(Vec::new()), |_: &str| Ok(Vec::new()));
+        let drawing = Drawing { arguments: &arguments, seed: 5 };
+        let Err(Fault::InvalidInput(text)) = drawing.draw(&mut params, &mut wildcards) else {
+            panic!("so much is taken")
+        };
+        assert!(text.contains("too much text"), "{text}");
+    }
 }
 
 #[test]

@@ -7,8 +7,9 @@
 const FILE_OPERATORS: [&str; 2] = ["from_file", "save"];
 /// Whose operators archives may name with `ops.`; torchvision's exist only where that library is loaded.
 const OPERATOR_LIBRARIES: [&str; 4] = ["aten", "prim", "quantized", "torchvision"];
-/// The path of native classes, as one name and as a module and a name.
-const NATIVE_CLASSES: [&[u8]; 2] = [b"torch.classes", b"torch\nclasses"];
+/// The path of native classes, as one name and, in pickles, as a module and a name.
+const NATIVE_PATH: &str = "torch.classes";
+const NATIVE_CLASSES: [&[u8]; 2] = [NATIVE_PATH.as_bytes(), b"torch\nclasses"];
 
 /// A piece of code as libtorch's lexer sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,21 +30,24 @@ pub(super) fn code(code: &str) -> Result<(), String> {
             Token::Word(word) | Token::Text(word) if FILE_OPERATORS.contains(&word) => {
                 return Err(format!("the operator {word}, which touches files"));
             }
+            Token::Text(text) if text.contains(NATIVE_PATH) => return Err(native()),
+            // By itself it is a value whose parts may be asked for by other names.
+            Token::Word("__torch__") if at(1) != Some(Token::Sign('.')) => {
+                return Err("__torch__ other than by a class of it".to_owned());
+            }
             Token::Word("torch") => match (at(1), at(2)) {
                 (Some(Token::Sign('.')), Some(Token::Word(word))) if word != "classes" => {}
                 _ => return Err("torch other than by an operator or a module of it".to_owned()),
             },
             // Behind a dot it is a part of a name, as in `torchvision.ops`.
-            Token::Word("ops") if place == 0 || tokens[place - 1] != Token::Sign('.') => {
-                match (at(1), at(2), at(3)) {
-                    (Some(Token::Sign('.')), Some(Token::Word(library)), Some(Token::Sign('.')))
-                        if OPERATOR_LIBRARIES.contains(&library) => {}
-                    (Some(Token::Sign('.')), Some(Token::Word(library)), _) => {
-                        return Err(format!("ops.{library:.50}, which is no part of libtorch's operators"));
-                    }
-                    _ => return Err("ops other than by an operator of it".to_owned()),
+            Token::Word("ops") if !is_part_of_a_name(&tokens[..place]) => match (at(1), at(2), at(3)) {
+                (Some(Token::Sign('.')), Some(Token::Word(library)), Some(Token::Sign('.')))
+                    if OPERATOR_LIBRARIES.contains(&library) => {}
+                (Some(Token::Sign('.')), Some(Token::Word(library)), _) => {
+                    return Err(format!("ops.{library:.50}, which is no part of libtorch's operators"));
                 }
-            }
+                _ => return Err("ops other than by an operator of it".to_owned()),
+            },
             Token::Word("getattr") => plain_getattr(&tokens[place + 1..])?,
             _ => {}
         }
@@ -51,11 +55,23 @@ pub(super) fn code(code: &str) -> Result<(), String> {
     Ok(())
 }
 
+/// Whether what stands before a word is a name and a dot, and not a number that ends with one.
+fn is_part_of_a_name(before: &[Token<'_>]) -> bool {
+    match before {
+        [.., Token::Word(name), Token::Sign('.')] => !name.starts_with(|first: char| first.is_ascii_digit()),
+        _ => false,
+    }
+}
+
 /// `getattr(a.path, "name")`: one text without escapes, which is looked at like every other.
 fn plain_getattr(tokens: &[Token<'_>]) -> Result<(), String> {
     let refused = || Err("getattr other than with one plain text".to_owned());
     let Some((Token::Sign('('), rest)) = tokens.split_first() else { return refused() };
-    let is_path = |token: &&Token<'_>| matches!(token, Token::Word(_) | Token::Sign('.'));
+    let is_path = |token: &&Token<'_>| match token {
+        Token::Word(word) => !["__torch__", "torch", "ops"].contains(word),
+        Token::Sign(sign) => *sign == '.',
+        Token::Text(_) => false,
+    };
     let path = rest.iter().take_while(is_path).count();
     match rest.get(path..path + 3) {
         Some([Token::Sign(','), Token::Text(name), Token::Sign(')')]) if path > 0 && !name.contains('\\') => {
@@ -73,6 +89,10 @@ fn tokens(code: &str) -> Result<Vec<Token<'_>>, String> {
             return Err("letters that no exporter writes outside of texts".to_owned());
         }
         let length = match first {
+            // Not a remark: libtorch reads it, and what follows in its line.
+            '#' if rest[1..].trim_start_matches([' ', '\t']).starts_with("type:") => {
+                return Err("a type in a remark, which no exporter writes".to_owned());
+            }
             '#' => rest.find('\n').unwrap_or(rest.len()),
             '"' | '\'' => {
                 let inside = text_length(&rest[1..], first).ok_or("a text without an end")?;
@@ -111,7 +131,8 @@ fn text_length(text: &str, quote: char) -> Option<usize> {
     let mut letters = text.char_indices();
     while let Some((place, letter)) = letters.next() {
         match letter {
-            '\\' => drop(letters.next()),
+            '\\' if letters.next().is_none_or(|(_, letter)| letter == '\n') => return None,
+            '\\' => {}
             '\n' => return None,
             _ if letter == quote => return Some(place),
             _ => {}
@@ -125,9 +146,13 @@ fn text_length(text: &str, quote: char) -> Option<usize> {
 pub(super) fn pickle(bytes: &[u8]) -> Result<(), String> {
     let names = |path: &&&[u8]| bytes.windows(path.len()).any(|window| window == **path);
     match NATIVE_CLASSES.iter().find(names) {
-        Some(_) => Err("a native class (torch.classes); export the network unquantized".to_owned()),
+        Some(_) => Err(native()),
         None => Ok(()),
     }
+}
+
+fn native() -> String {
+    "a native class (torch.classes); export the network unquantized".to_owned()
 }
 
 #[cfg(test)]
@@ -145,9 +170,18 @@ mod tests {
             ("_0 = ops . c10d.broadcast(x)", "ops.c10d"),
             ("_0 = ops.# aten.\nc10d.broadcast(x)", "ops.c10d"),
             ("prim = ops\nprim.c10d.foo(x)", "ops other than"),
+            ("x = 1.\nops.c10d.f(x)", "ops.c10d"),
+            ("x = ...\nops.c10d.f(x)", "ops.c10d"),
+            ("def f(x): # type: (Tensor) -> None return torch.save(x, \"/path\")", "a type in a remark"),
+            ("def f(x): #type: (Tensor) -> None return torch.save(x, \"/path\")", "a type in a remark"),
+            ("x = \"a\\\nb\"", "without an end"),
+            (r#"a = getattr(__torch__, "torch")"#, "getattr other than"),
+            (r#"a = getattr(__torch__.x, "torch")"#, "getattr other than"),
+            ("t = __torch__\nt.torch.classes.x", "__torch__ other than"),
+            (r#"x : "torch.classes.quantized.X" = y"#, "a native class"),
             ("aten = torch\naten.add(x)", "torch other than"),
             ("(torch).add(x)", "torch other than"),
-            (r#"getattr(torch, "save")(x, "/path")"#, "torch other than"),
+            (r#"getattr(torch, "save")(x, "/path")"#, "getattr other than"),
             (r#"getattr(x, "sa" "ve")("/path")"#, "getattr other than"),
             (r#"getattr(x, "\163ave")("/path")"#, "getattr other than"),
             ("getattr(x, name)", "getattr other than"),
