@@ -39,7 +39,6 @@ mod tests {
     /// How strongly.
     #[derive(serde::Deserialize, JsonSchema)]
     #[serde(default, deny_unknown_fields)]
-    #[allow(dead_code, reason = "only its shape matters")]
     struct Settings {
         /// From 0 to 1.
         #[schemars(range(min = 0, max = 1))]
@@ -48,7 +47,7 @@ mod tests {
         name: Option<String>,
     }
 
-    #[derive(serde::Deserialize, serde::Serialize, JsonSchema)]
+    #[derive(Debug, PartialEq, serde::Deserialize, serde::Serialize, JsonSchema)]
     #[serde(rename_all = "lowercase")]
     enum Corner {
         Left,
@@ -64,6 +63,8 @@ mod tests {
     #[test]
     fn a_schema_is_one_piece_with_defaults_and_descriptions() {
         let schema = of::<Settings>();
+        let read: Settings = serde_json::from_str("{}").unwrap();
+        assert_eq!((read.strength, read.corner, read.name), (0.5, Corner::Right, None));
         assert_eq!(
             schema,
             serde_json::json!({

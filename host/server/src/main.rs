@@ -3,6 +3,7 @@
 //! Exit codes: 0 done; 1 the command failed; 2 the command line or the settings are wrong; 3 another process holds
 //! the data folder or the port.
 
+mod abort_on_drop;
 mod annotators;
 mod app;
 mod blocking;

@@ -9,8 +9,8 @@ use gesso_engine::backend::{BackendError, ModelFile};
 use gesso_engine::{CancelFlag, EngineHandle, JobError, JobSpec, NetworkRun, Work};
 use gesso_plugin_host::{NetworkAnswer, NetworkError, Networks};
 use tokio::runtime::Handle;
-use tokio::task::JoinHandle;
 
+use crate::abort_on_drop::AbortOnDrop;
 use crate::blocking::blocking;
 use crate::catalogue::{Catalogue, CatalogueError, Kind};
 use crate::error::AppError;
@@ -28,7 +28,8 @@ impl ServerNetworks {
         &self,
         work: impl Future<Output = Result<T, NetworkError>> + Send + 'static,
     ) -> NetworkAnswer<T> {
-        // The server's tokio workers: it waits for the pools and for the device.
+        // The server's tokio workers: it waits for the pools and for the device. A guest that ends leaves nothing behind: the
+        // job of a task that is gone is cancelled.
         let mut task = AbortOnDrop(self.runtime.spawn(work));
         Box::pin(async move {
             (&mut task.0).await.unwrap_or_else(|_| Err(NetworkError::Failed("the server ended early".into())))
@@ -85,15 +86,6 @@ impl Networks for ServerNetworks {
                 JobError::Backend(_) | JobError::Panicked(_) => NetworkError::Failed(error.to_string()),
             })
         })
-    }
-}
-
-/// A guest that ends leaves nothing behind: the job of a task that is gone is cancelled.
-struct AbortOnDrop<T>(JoinHandle<T>);
-
-impl<T> Drop for AbortOnDrop<T> {
-    fn drop(&mut self) {
-        self.0.abort();
     }
 }
 

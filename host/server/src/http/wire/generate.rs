@@ -56,13 +56,12 @@ impl Drawing {
 
 /// Writes into a body without its pictures how many of a batch are drawn, which depends on them.
 pub(crate) fn tell_batch(drawing: Drawing, body: &mut Map<String, Value>, pictures: &[(&str, Value)]) {
-    let sources =
-        pictures.iter().find(|(name, _)| *name == "init_images").and_then(|(_, list)| list.as_array());
-    if let (Drawing::Img2Img, Some(sources)) = (drawing, sources)
-        && sources.len() > 1
-        && integer(body, "batch_size") > sources.len() as i64
+    let sources = pictures.iter().find(|(name, _)| *name == "init_images");
+    let sources = sources.and_then(|(_, list)| list.as_array()).map_or(0, Vec::len);
+    if drawing == Drawing::Img2Img
+        && let Ok(asked) = u32::try_from(integer(body, "batch_size"))
     {
-        body.insert("batch_size".into(), sources.len().into());
+        body.insert("batch_size".into(), img2img::batch_of(sources, asked).into());
     }
 }
 

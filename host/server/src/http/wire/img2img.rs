@@ -74,7 +74,12 @@ pub(super) fn settings(
 
 /// Several pictures make the batch as large as they are many.
 pub(super) fn batch_size(body: &Map<String, Value>, asked: u32) -> u32 {
-    match body.get("init_images").and_then(Value::as_array).map_or(0, Vec::len) {
+    batch_of(body.get("init_images").and_then(Value::as_array).map_or(0, Vec::len), asked)
+}
+
+/// Pictures of one batch that is drawn over so many others: one for each of several.
+pub(super) fn batch_of(sources: usize, asked: u32) -> u32 {
+    match sources {
         0 | 1 => asked,
         count => asked.min(count as u32),
     }
