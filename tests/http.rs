@@ -1,6 +1,7 @@
 //! The HTTP surface against the real binary, the real checkpoint and no plugins but
 //! those that have to do with pictures: maps, letters, what an address names, finds. Files mirror the dialects.
 
+mod accounts;
 mod adetailer;
 mod bad_input;
 mod controlnet;

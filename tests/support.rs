@@ -204,6 +204,14 @@ impl Server {
         request(method, &format!("{}{path}", self.url), &[("authorization", &bearer)], body)
     }
 
+    /// As the admin, with a body of JSON.
+    pub(crate) fn admin_json(&self, method: &str, path: &str, body: &str) -> Reply {
+        let key = std::fs::read_to_string(self.data.join("admin-key")).unwrap();
+        let bearer = format!("Bearer {}", key.trim());
+        let headers = [("authorization", bearer.as_str()), ("content-type", "application/json")];
+        request(method, &format!("{}{path}", self.url), &headers, body.as_bytes().to_vec())
+    }
+
     /// Submits an async task and returns its id.
     pub(crate) fn submit(&self, body: &Value) -> String {
         let reply = self.post_with("/txt2img", &[("Request-Type", "async")], body).ok();

@@ -11,10 +11,13 @@ use gesso_plugin_host::PluginHost;
 use gesso_store::{Objects, TaskStore};
 use tokio::sync::watch;
 
+use crate::accounts::Accounts;
+use crate::audit::Audit;
 use crate::catalogue::Catalogue;
 use crate::http::wire::generate::Defaults;
+use crate::quotas::Quotas;
 use crate::running::RunningTasks;
-use crate::settings::Settings;
+use crate::settings::{Access, Settings};
 use crate::sources::SourceLimits;
 use crate::styles::SavedStyles;
 
@@ -36,7 +39,9 @@ pub(crate) struct App {
     pub(crate) objects: Objects,
     pub(crate) plugins: PluginHost,
     pub(crate) running: RunningTasks,
-    pub(crate) admin_key: String,
+    pub(crate) accounts: Arc<Accounts>,
+    pub(crate) quotas: Arc<Quotas>,
+    pub(crate) audit: Arc<Audit>,
     /// Where the server listens.
     pub(crate) address: SocketAddr,
     /// Turns true when the server drains: nothing new begins.
@@ -49,6 +54,15 @@ pub(crate) struct App {
 impl App {
     pub(crate) fn is_draining(&self) -> bool {
         *self.draining.borrow()
+    }
+
+    /// Whether nobody has to say who they are.
+    pub(crate) fn is_open(&self) -> bool {
+        match self.settings.access {
+            Access::Open => true,
+            Access::Closed => false,
+            Access::Auto => self.address.ip().is_loopback() && self.accounts.is_empty(),
+        }
     }
 
     /// What a picture in a request may be.

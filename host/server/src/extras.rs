@@ -13,6 +13,7 @@ use gesso_picture::decode::DecodeLimits;
 use gesso_picture::error::PictureError;
 use gesso_picture::mix::blend;
 
+use crate::accounts::Caller;
 use crate::app::App;
 use crate::blocking::blocking;
 use crate::catalogue::{Catalogue, CatalogueError};
@@ -38,7 +39,11 @@ pub(crate) struct Processed {
 }
 
 /// Does what the request says, picture by picture. Dropping the future cancels what is under way.
-pub(crate) async fn process(app: &App, request: ExtrasRequest) -> Result<Processed, AppError> {
+pub(crate) async fn process(
+    app: &App,
+    caller: &Caller,
+    request: ExtrasRequest,
+) -> Result<Processed, AppError> {
     if app.is_draining() {
         return Err(AppError::Unavailable("the server is shutting down; try again in a moment".into()));
     }
@@ -50,7 +55,7 @@ pub(crate) async fn process(app: &App, request: ExtrasRequest) -> Result<Process
     })
     .await??;
     let cancel = CancelFlag::default();
-    let running = app.running.enter(random_id()?, cancel.clone());
+    let running = app.running.enter(random_id()?, &caller.name, cancel.clone());
     let mut processed = Processed { files: Vec::new(), infotext: String::new() };
     for text in pictures {
         let limits = app.source_limits().decode;

@@ -6,6 +6,7 @@ use rand::RngExt;
 use serde_json::{Map, Value};
 use tokio::sync::broadcast::error::RecvError;
 
+use crate::accounts::Caller;
 use crate::app::App;
 use crate::blocking::blocking;
 use crate::controls;
@@ -21,9 +22,10 @@ const INLINE_BYTES_MAX: usize = 8 * 1024;
 
 /// Checks a drawing's body and makes it a task, which survives the process from here on.
 ///
-/// `body` is what the client sent; `id` is the client's own choice, if any.
+/// `body` is what the client sent; `id` is the client's own choice, if any. The task belongs to `caller`.
 pub(crate) async fn submit(
     app: &App,
+    caller: &Caller,
     drawing: Drawing,
     body: &Map<String, Value>,
     id: Option<TaskId>,
@@ -40,11 +42,12 @@ pub(crate) async fn submit(
     if let Some(script) = scripts::named(app, drawing, &body)? {
         scripts::arguments(&script, &body)?;
     }
+    let (pictures, model) = (request.image_count(), request.model);
     let catalogue = app.catalogue.clone();
     let wanted_faces = FacesWanted::read(&body).map_err(AppError::Invalid)?;
     // The blocking pool: folders and the heads of files.
     blocking(move || {
-        catalogue.checkpoint(request.model.as_deref())?;
+        catalogue.checkpoint(model.as_deref())?;
         DrawnFaces::find(&catalogue, wanted_faces).map(drop)
     })
     .await??;
@@ -57,6 +60,7 @@ pub(crate) async fn submit(
         Some(id) => id,
         None => random_id()?,
     };
+    let counted = app.quotas.reserve(caller, &id, pictures).await?;
     let text = Value::Object(body).to_string();
     let payload = if text.len() <= INLINE_BYTES_MAX {
         Payload::Inline(text)
@@ -65,19 +69,21 @@ pub(crate) async fn submit(
         app.objects.put(&key, text.into_bytes().into()).await?;
         Payload::Object(key)
     };
-    let task = NewTask { id, kind: drawing.as_str().into(), owner: "default".into(), priority: 0, payload };
+    let task =
+        NewTask { id, kind: drawing.as_str().into(), owner: caller.name.clone(), priority: 0, payload };
     let task = app.tasks.submit(task).await?;
+    counted.keep();
     tracing::info!(task = %task.id, "task accepted");
     metrics::counter!("gesso_tasks_submitted_total").increment(1);
     Ok(task)
 }
 
-/// Waits until the task is terminal. A server that drains stops waiting for tasks that have not begun.
+/// Waits until a task that was submitted here is terminal. A server that drains stops waiting for tasks that have not begun.
 pub(crate) async fn wait(app: &App, id: &TaskId) -> Result<Task, AppError> {
     let mut changes = app.tasks.subscribe();
     let mut draining = app.draining.clone();
     loop {
-        let task = get(app, id).await?;
+        let task = app.tasks.get(id).await?.ok_or_else(not_found)?;
         match task.state {
             TaskState::Succeeded | TaskState::Failed | TaskState::Canceled => return Ok(task),
             TaskState::Waiting if app.is_draining() => {
@@ -103,15 +109,22 @@ pub(crate) async fn wait(app: &App, id: &TaskId) -> Result<Task, AppError> {
     }
 }
 
-/// The task, or the sentence that there is none.
-pub(crate) async fn get(app: &App, id: &TaskId) -> Result<Task, AppError> {
-    app.tasks.get(id).await?.ok_or_else(|| AppError::NotFound("not found".into()))
+/// The task, or the sentence that there is none. Others' tasks are not told from those that are not there.
+pub(crate) async fn get(app: &App, caller: &Caller, id: &TaskId) -> Result<Task, AppError> {
+    let task = app.tasks.get(id).await?;
+    task.filter(|task| caller.may_see(&task.owner)).ok_or_else(not_found)
 }
 
 /// Asks a task to stop. Repeating it changes nothing; a task that has ended otherwise is a conflict.
-pub(crate) async fn cancel(app: &App, id: &TaskId) -> Result<Task, AppError> {
+pub(crate) async fn cancel(app: &App, caller: &Caller, id: &TaskId) -> Result<Task, AppError> {
+    get(app, caller, id).await?;
+    stop(app, id).await
+}
+
+/// [`cancel`] for the server's own reasons: a client that went away.
+pub(crate) async fn stop(app: &App, id: &TaskId) -> Result<Task, AppError> {
     let task = app.tasks.cancel(id).await.map_err(|error| match error {
-        gesso_store::TaskStoreError::NotFound => AppError::NotFound("not found".into()),
+        gesso_store::TaskStoreError::NotFound => not_found(),
         other => other.into(),
     })?;
     app.running.cancel(id);
@@ -121,6 +134,10 @@ pub(crate) async fn cancel(app: &App, id: &TaskId) -> Result<Task, AppError> {
         }
         TaskState::Waiting | TaskState::Running | TaskState::Canceled => Ok(task),
     }
+}
+
+fn not_found() -> AppError {
+    AppError::NotFound("not found".into())
 }
 
 /// Arguments for a plugin that is not there would be lost without a word.

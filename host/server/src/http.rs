@@ -1,5 +1,6 @@
 //! The HTTP surface: the router page, the two dialects' routes, and their wire types.
 
+pub(crate) mod access;
 pub(crate) mod error;
 pub(crate) mod extract;
 pub(crate) mod openapi;

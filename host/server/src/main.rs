@@ -4,8 +4,10 @@
 //! the data folder or the port.
 
 mod abort_on_drop;
+mod accounts;
 mod annotators;
 mod app;
+mod audit;
 mod blocking;
 mod catalogue;
 mod commands;
@@ -26,6 +28,7 @@ mod picture_texts;
 mod pipeline;
 mod plugin_view;
 mod png_file;
+mod quotas;
 mod resources;
 mod running;
 mod scripts;

@@ -8,10 +8,13 @@ use gesso_core::ids::TaskId;
 use gesso_engine::{CancelFlag, Progress};
 use tokio::sync::watch;
 
+use crate::accounts::Caller;
+
 /// One task under way.
 #[derive(Debug, Clone)]
 pub(crate) struct RunningTask {
     pub(crate) id: TaskId,
+    pub(crate) owner: String,
     pub(crate) started: Instant,
     pub(crate) cancel: CancelFlag,
     /// `None` while plugins work on the request.
@@ -36,8 +39,14 @@ pub(crate) struct RunningTasks(Mutex<BTreeMap<TaskId, RunningTask>>);
 
 impl RunningTasks {
     /// Enters a task; it leaves when the guard is dropped.
-    pub(crate) fn enter(&self, id: TaskId, cancel: CancelFlag) -> RunningGuard<'_> {
-        let task = RunningTask { id: id.clone(), started: Instant::now(), cancel, progress: None };
+    pub(crate) fn enter(&self, id: TaskId, owner: &str, cancel: CancelFlag) -> RunningGuard<'_> {
+        let task = RunningTask {
+            id: id.clone(),
+            owner: owner.into(),
+            started: Instant::now(),
+            cancel,
+            progress: None,
+        };
         let started = task.started;
         self.lock().insert(id.clone(), task);
         RunningGuard { tasks: self, id, started }
@@ -47,9 +56,10 @@ impl RunningTasks {
         self.lock().get(id).cloned()
     }
 
-    /// The one that has run longest, which is what the web UI's global progress shows.
-    pub(crate) fn oldest(&self) -> Option<RunningTask> {
-        self.lock().values().min_by_key(|task| task.started).cloned()
+    /// The one that has run longest of those that the caller may see, which is what the web UI's global progress shows.
+    pub(crate) fn oldest(&self, caller: &Caller) -> Option<RunningTask> {
+        let tasks = self.lock();
+        tasks.values().filter(|task| caller.may_see(&task.owner)).min_by_key(|task| task.started).cloned()
     }
 
     pub(crate) fn count(&self) -> usize {
@@ -102,9 +112,9 @@ mod tests {
     fn an_attempt_that_ends_late_leaves_the_newer_ones_entry() {
         let tasks = RunningTasks::default();
         let id = TaskId::parse("a").unwrap();
-        let old = tasks.enter(id.clone(), CancelFlag::default());
+        let old = tasks.enter(id.clone(), "ann", CancelFlag::default());
         let flag = CancelFlag::default();
-        let new = tasks.enter(id.clone(), flag.clone());
+        let new = tasks.enter(id.clone(), "ann", flag.clone());
         drop(old);
         tasks.cancel(&id);
         assert!(flag.is_cancelled());

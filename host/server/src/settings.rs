@@ -8,6 +8,8 @@ use gesso_plugin_host::TrustedKey;
 use gesso_torch::DeviceChoice;
 use serde::{Deserialize, Serialize};
 
+use crate::accounts::Allowance;
+
 pub(crate) mod cli;
 mod suggest;
 
@@ -31,8 +33,14 @@ pub(crate) struct Settings {
     pub(crate) objects: Option<String>,
     /// Keys of the object store, e.g. `aws_endpoint`, `aws_access_key_id`.
     pub(crate) object_options: BTreeMap<String, String>,
-    /// Guards everything under /plugins; unset makes one in `data/admin-key` at the first start.
+    /// The admin's: a bearer key, and the password of the user `admin`; unset makes one in `data/admin-key` at the first
+    /// start.
     pub(crate) admin_key: Option<String>,
+    /// Whether requests need credentials: closed (all do), open (only the admin's do), or auto, which is open as long
+    /// as nobody has an account and only this machine can reach the server.
+    pub(crate) access: Access,
+    /// Origins whose pages may use the APIs from a browser, such as `https://studio.example`; `*` is any.
+    pub(crate) cors_origins: Vec<String>,
     /// auto, cpu, cuda or cuda:N. `auto` takes the first CUDA device, where there is one.
     pub(crate) device: String,
     /// auto, f32, bf16 or f16. `auto` is f16 on CUDA, and measures once at start-up on a processor.
@@ -67,6 +75,11 @@ pub(crate) struct Settings {
     pub(crate) log_format: String,
     /// What requests may ask for.
     pub(crate) limits: LimitSettings,
+    /// What each owner may use up, unless their account says otherwise: `requests_per_minute`, `tasks_at_once`,
+    /// `pictures_per_day`; 0 is no bound.
+    pub(crate) allowance: Allowance,
+    /// Habits of the serverless product that some clients rely on.
+    pub(crate) compat: CompatSettings,
     /// What one plugin call may use.
     pub(crate) plugin_budget: BudgetSettings,
     /// Ed25519 public keys, 64 hex digits each: where there are any, only plugins that one of them signed are loaded.
@@ -88,6 +101,23 @@ pub(crate) struct LimitSettings {
     pub(crate) script_jobs_max: u32,
     /// Megapixels times steps over all drawings of a script; 512x512 in 20 steps is 5.
     pub(crate) script_megapixel_steps_max: u32,
+}
+
+/// Whether requests need credentials.
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Access {
+    #[default]
+    Auto,
+    Open,
+    Closed,
+}
+
+#[derive(Debug, Clone, Default, Serialize, Deserialize, PartialEq)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct CompatSettings {
+    /// Missing and wrong credentials are answered 410, as there, and not 401.
+    pub(crate) login_410: bool,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize, PartialEq)]
@@ -141,6 +171,8 @@ impl Default for Settings {
             objects: None,
             object_options: BTreeMap::new(),
             admin_key: None,
+            access: Access::Auto,
+            cors_origins: Vec::new(),
             device: "auto".into(),
             dtype: "auto".into(),
             threads: 0,
@@ -156,6 +188,12 @@ impl Default for Settings {
             waiting_tasks_max: 1000,
             log_format: "text".into(),
             limits: LimitSettings::default(),
+            allowance: Allowance {
+                requests_per_minute: Some(0),
+                tasks_at_once: Some(0),
+                pictures_per_day: Some(0),
+            },
+            compat: CompatSettings::default(),
             plugin_budget: BudgetSettings::default(),
             plugin_keys: Vec::new(),
             grants: BTreeMap::new(),
@@ -196,6 +234,7 @@ pub(crate) const ENVIRONMENT: &[(&str, &str)] = &[
     ("GESSO_MODELS", "models"),
     ("GESSO_PLUGINS", "plugins"),
     ("GESSO_ADMIN_KEY", "admin_key"),
+    ("GESSO_ACCESS", "access"),
     ("GESSO_PUBLIC_URL", "public_url"),
 ];
 
@@ -243,6 +282,17 @@ impl Settings {
             "default_model" => self.default_model = Some(value.into()),
             "objects" => self.objects = Some(value.into()),
             "public_url" => self.public_url = Some(value.into()),
+            "access" => {
+                self.access = match value {
+                    "auto" => Access::Auto,
+                    "open" => Access::Open,
+                    "closed" => Access::Closed,
+                    _ => {
+                        let message = format!("access is {value:?}; it must be one of auto, open, closed");
+                        return Err(SettingsError::Invalid { place: place.into(), message });
+                    }
+                };
+            }
             "device" => self.device = value.into(),
             "dtype" => self.dtype = value.into(),
             "log_format" => self.log_format = value.into(),
@@ -338,6 +388,12 @@ impl Settings {
                 format!("signed_url_seconds must be between 1 and {SIGNED_URL_SECONDS_MAX}, a week");
             return Err(SettingsError::Invalid { place: "settings".into(), message });
         }
+        if let Some(origin) = self.cors_origins.iter().find(|origin| !is_origin(origin)) {
+            let message = format!(
+                "cors_origins has {origin:?}; it must be a scheme and a host, such as https://studio.example, or *"
+            );
+            return Err(SettingsError::Invalid { place: "settings".into(), message });
+        }
         self.listen.parse::<std::net::SocketAddr>().map(drop).map_err(|_| SettingsError::Invalid {
             place: "settings".into(),
             message: format!(
@@ -365,6 +421,12 @@ impl Settings {
     }
 }
 
+/// What browsers send as `Origin`: a scheme, a host, a port where it is another than the scheme's.
+fn is_origin(text: &str) -> bool {
+    let uri = text.parse::<axum::http::Uri>();
+    text == "*" || uri.is_ok_and(|uri| uri.scheme().is_some() && uri.path() == "/" && !text.ends_with('/'))
+}
+
 /// Refuses keys that no setting has, one level deep, with the nearest that exists. Options and grants are named by
 /// users and are not checked here.
 fn check_keys(place: &str, table: &toml::Table, known: &toml::Table) -> Result<(), SettingsError> {
@@ -376,7 +438,7 @@ fn check_keys(place: &str, table: &toml::Table, known: &toml::Table) -> Result<(
             return Err(unknown(place, key, &names));
         }
         if let (Some(inner), Some(toml::Value::Table(known))) = (value.as_table(), known.get(key))
-            && ["limits", "plugin_budget"].contains(&key.as_str())
+            && ["limits", "plugin_budget", "allowance", "compat"].contains(&key.as_str())
         {
             let names: Vec<&str> = known.keys().map(String::as_str).collect();
             if let Some(key) = inner.keys().find(|key| !names.contains(&key.as_str())) {

@@ -14,17 +14,21 @@ use gesso_plugin_host::{
     Budget, Budgets, FolderSource, GrantedFolder, Grants, HostSettings, PluginHost, TrustedKey,
 };
 use gesso_store::{
-    Folder, FolderError, ObjectSettings, Objects, SledSettings, SledTasks, SystemClock, TaskStoreError,
+    Documents, Folder, FolderError, Journal, ObjectSettings, Objects, SledSettings, SledTasks, SystemClock,
+    TaskStoreError,
 };
 use gesso_torch::{DtypeChoice, TorchBackend, TorchSettings};
 use rand::RngExt;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
+use crate::accounts::Accounts;
 use crate::app::App;
+use crate::audit::Audit;
 use crate::catalogue::Catalogue;
 use crate::http::wire::generate::Defaults;
 use crate::networks::ServerNetworks;
+use crate::quotas::Quotas;
 use crate::running::RunningTasks;
 use crate::settings::{ADMIN_KEY_CHARS_MIN, GrantSettings, Settings, SettingsError};
 use crate::styles::SavedStyles;
@@ -65,6 +69,8 @@ pub(crate) async fn build(settings: Settings) -> Result<Server, StartupError> {
         Some(key) => key.clone(),
         None => admin_key(&settings.data.join("admin-key")).await?,
     };
+    let (accounts, quotas) = open_accounts(&settings, admin_key).await?;
+    let audit = Audit::new(Journal::at(&settings.data.join("audit.jsonl")), Arc::new(SystemClock));
     make_folder(&settings.plugins).await?;
     let catalogue = Arc::new(Catalogue::new(
         settings.models.clone(),
@@ -90,7 +96,9 @@ pub(crate) async fn build(settings: Settings) -> Result<Server, StartupError> {
         objects,
         plugins,
         running: RunningTasks::default(),
-        admin_key,
+        accounts: Arc::new(accounts),
+        quotas: Arc::new(quotas),
+        audit: Arc::new(audit),
         address,
         draining,
         stopping,
@@ -215,8 +223,19 @@ async fn admin_key(path: &Path) -> Result<String, StartupError> {
         .await
         .context("the admin key cannot be written")?;
     file.sync_all().await.context("the admin key cannot be written")?;
-    tracing::info!(path = %path.display(), "made an admin key for the routes under /plugins");
+    tracing::info!(path = %path.display(), "made an admin key: a bearer key, and the password of the user admin");
     Ok(key)
+}
+
+/// Who has an account, and what was used of it.
+async fn open_accounts(settings: &Settings, admin_key: String) -> Result<(Accounts, Quotas), StartupError> {
+    let documents = Documents::new(&settings.data.join("accounts"));
+    let allowance = settings.allowance;
+    let opened = tokio::task::spawn_blocking(move || -> std::io::Result<_> {
+        let accounts = Accounts::open(documents.clone(), admin_key, Arc::new(SystemClock))?;
+        Ok((accounts, Quotas::open(allowance, documents, Arc::new(SystemClock))?))
+    });
+    Ok(opened.await.context("reading the accounts panicked")?.context("the accounts cannot be read")?)
 }
 
 async fn open_plugins(settings: &Settings, networks: ServerNetworks) -> Result<PluginHost, StartupError> {

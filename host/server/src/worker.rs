@@ -65,7 +65,7 @@ pub(crate) async fn run(app: Arc<App>) {
 async fn work(app: &Arc<App>, lease: Lease) {
     let id = lease.task.id.clone();
     let cancel = CancelFlag::default();
-    let running = app.running.enter(id.clone(), cancel.clone());
+    let running = app.running.enter(id.clone(), &lease.task.owner, cancel.clone());
     let started = Instant::now();
     // A cancel between the lease and the line above found no flag to raise.
     if app.tasks.get(&id).await.is_ok_and(|task| task.is_some_and(|task| task.cancel_requested)) {

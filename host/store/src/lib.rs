@@ -6,21 +6,27 @@
 //! - [`tasks`]: the trait and its words; [`MemoryTasks`] is the model, [`SledTasks`] the durable one.
 //! - [`keys`]: every name an object may have; [`objects`]: putting and getting them; [`local_urls`]: signed URLs
 //!   for objects in a local folder.
+//! - [`documents`]: small JSON files, such as accounts and options; [`journal`]: lines that are only added to.
 //! - [`folders`]: reading files whose names come from a user or a plugin.
 
 pub mod clock;
+pub mod documents;
 pub mod folders;
+pub mod journal;
 pub mod keys;
 pub mod local_urls;
 mod memory;
 pub mod objects;
 mod sled_tasks;
+mod small_file;
 pub mod tasks;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 
 pub use clock::{Clock, SystemClock};
+pub use documents::Documents;
 pub use folders::{Folder, FolderError};
+pub use journal::Journal;
 pub use keys::{ImageFormat, KeyError, ObjectKey};
 pub use local_urls::{LocalSigner, UrlError};
 pub use memory::MemoryTasks;

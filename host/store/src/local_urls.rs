@@ -4,9 +4,8 @@
 //! `/files/{key}?exp={unix seconds}&kid={key number}&sig={HMAC-SHA256, base64url}`. Two secrets are active, so that
 //! URLs outlive one rotation; the newer one signs. The MAC covers method, key, expiry and secret number.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
@@ -19,6 +18,7 @@ use sha2::Sha256;
 use subtle::ConstantTimeEq;
 
 use crate::keys::ObjectKey;
+use crate::small_file;
 
 /// How long a URL is valid when nobody says otherwise.
 pub const DEFAULT_URL_TTL: Duration = Duration::from_secs(3600);
@@ -57,7 +57,7 @@ struct Secret {
 impl LocalSigner {
     /// Reads the secrets from `file`, or creates it with two new ones, readable by its owner only.
     pub fn open(file: &Path) -> io::Result<Self> {
-        let secrets = match File::open(file) {
+        let secrets = match small_file::open(file) {
             Ok(opened) => read_secrets(opened)?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let secrets = vec![Secret::new(1)?, Secret::new(2)?];
@@ -136,11 +136,6 @@ fn parameter<'a>(query: &'a str, name: &str) -> Result<&'a str, UrlError> {
 }
 
 fn read_secrets(mut file: File) -> io::Result<Vec<Secret>> {
-    // A restored or hand-copied file may have lost its narrow rights.
-    if file.metadata()?.permissions().mode() & 0o077 != 0 {
-        tracing::warn!("others could read the secrets of signed links; the rights were narrowed");
-        file.set_permissions(fs::Permissions::from_mode(0o600))?;
-    }
     let mut text = String::new();
     file.read_to_string(&mut text)?;
     let secrets: Vec<Secret> = serde_json::from_str(&text)?;
@@ -154,20 +149,14 @@ fn read_secrets(mut file: File) -> io::Result<Vec<Secret>> {
 }
 
 fn write_secrets(file: &Path, secrets: &[Secret]) -> io::Result<()> {
-    let folder = file.parent().unwrap_or(Path::new("."));
-    fs::create_dir_all(folder)?;
-    let staged = file.with_extension("new");
-    let mut writer = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&staged)?;
-    writer.set_permissions(fs::Permissions::from_mode(0o600))?;
-    serde_json::to_writer(&mut writer, secrets)?;
-    writer.flush()?;
-    writer.sync_all()?;
-    fs::rename(&staged, file)?;
-    File::open(folder)?.sync_all()
+    small_file::replace(file, &serde_json::to_vec(secrets)?)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+
     use gesso_core::ids::TaskId;
 
     use super::*;

@@ -4,6 +4,7 @@
 //! to `drain_seconds`; plugins stop; the device thread ends; the task store closes last. What is not finished by
 //! then runs again after the restart.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -46,8 +47,18 @@ async fn serve(settings: crate::settings::Settings) -> Result<(), StartupError> 
     let drain_time = Duration::from_secs(settings.drain_seconds);
     let Server { app, engine, listener, drain, stop } = startup::build(settings).await?;
     let address = listener.local_addr().context("the listening address cannot be read")?;
-    if !address.ip().is_loopback() {
-        tracing::warn!(%address, "listening beyond this machine: whoever reaches this port may draw and read results");
+    match (app.is_open(), address.ip().is_loopback()) {
+        (true, true) => tracing::info!(
+            "nobody has an account: whoever uses this machine may draw and read results; `gesso user add` ends that"
+        ),
+        (true, false) => {
+            tracing::warn!(%address, "access is open: whoever reaches this port may draw and read results")
+        }
+        (false, _) if app.accounts.is_empty() => tracing::info!(
+            "every request needs credentials, and only the user admin has them: the password is in {}",
+            app.settings.data.join("admin-key").display()
+        ),
+        (false, _) => {}
     }
     let mut terminate = signal(SignalKind::terminate()).context("SIGTERM cannot be handled")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT cannot be handled")?;
@@ -62,7 +73,10 @@ async fn serve(settings: crate::settings::Settings) -> Result<(), StartupError> 
         }
     });
     let mut draining = app.draining.clone();
-    let http = axum::serve(listener, router(app.clone())).with_graceful_shutdown(async move {
+    // A tokio worker: a line in a table for each task that begins or ends.
+    tokio::spawn(app.quotas.clone().follow(app.tasks.clone()));
+    let service = router(app.clone()).into_make_service_with_connect_info::<SocketAddr>();
+    let http = axum::serve(listener, service).with_graceful_shutdown(async move {
         // An error means that the sender is gone, which is a shutdown too.
         drop(draining.wait_for(|draining| *draining).await);
     });

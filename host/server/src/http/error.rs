@@ -12,7 +12,11 @@ use crate::error::AppError;
 /// Seconds a client should wait after 429 or 503.
 const RETRY_AFTER_SECONDS: u64 = 5;
 
-/// A failure in the serverless dialect and on Gesso's own routes: `{message, code, requestId, problems?}`.
+/// What problem details (RFC 9457) are sent as.
+const PROBLEM_JSON: &str = "application/problem+json";
+
+/// A failure in the serverless dialect and on Gesso's own routes: problem details (RFC 9457) with `code`, `requestId` and
+/// `message`, which is what the serverless contract calls `detail`, and `errors` with a pointer for each bad field.
 #[derive(Debug)]
 pub(crate) struct Failure(pub(crate) AppError);
 
@@ -44,26 +48,52 @@ pub(crate) fn status(error: &AppError) -> StatusCode {
     }
 }
 
-/// The serverless body for a failure, for routes that add keys of their own.
+/// The body for a failure, for routes that add keys of their own.
 pub(crate) fn body(error: &AppError) -> Value {
-    let mut body = json!({
-        "message": error.to_string(),
-        "code": error.code(),
-        "requestId": request_id::current(),
-    });
+    let mut body = details(status(error), error.code(), &error.to_string());
     if let AppError::Invalid(problems) = error {
-        body["problems"] = problems
+        body["errors"] = problems
             .iter()
-            .map(|problem| json!({"field": problem.field, "message": problem.message}))
+            .map(|problem| json!({"pointer": pointer(&problem.field), "detail": problem.message}))
             .collect();
     }
     body
 }
 
+/// Problem details where there is no [`AppError`]: what is wrong with the request as a whole.
+pub(crate) fn problem(status: StatusCode, code: &str, message: &str) -> Response {
+    let mut response = (status, Json(details(status, code, message))).into_response();
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
+    response
+}
+
+fn details(status: StatusCode, code: &str, message: &str) -> Value {
+    json!({
+        "type": "about:blank",
+        "title": status.canonical_reason().unwrap_or_default(),
+        "status": status.as_u16(),
+        "detail": message,
+        "message": message,
+        "code": code,
+        "requestId": request_id::current(),
+    })
+}
+
+/// A JSON pointer (RFC 6901), as a fragment, to a field of the body; fields of fields have dots between them.
+fn pointer(field: &str) -> String {
+    if field == "body" {
+        return "#".into();
+    }
+    let parts = field.split('.').map(|part| part.replace('~', "~0").replace('/', "~1"));
+    parts.fold("#".to_owned(), |pointer, part| pointer + "/" + &part)
+}
+
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
         log(&self.0);
-        respond(&self.0, status(&self.0), body(&self.0))
+        let mut response = respond(&self.0, status(&self.0), body(&self.0));
+        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
+        response
     }
 }
 
@@ -98,5 +128,18 @@ fn respond(error: &AppError, status: StatusCode, body: Value) -> Response {
 fn log(error: &AppError) {
     if matches!(error, AppError::Internal(_) | AppError::PluginFailed(_) | AppError::StorageFull) {
         tracing::error!(%error, "request failed");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pointers_name_fields_of_fields_and_escape_what_pointers_are_made_of() {
+        assert_eq!(pointer("width"), "#/width");
+        assert_eq!(pointer("allowance.tasks_at_once"), "#/allowance/tasks_at_once");
+        assert_eq!(pointer("a/b~c"), "#/a~1b~0c");
+        assert_eq!(pointer("body"), "#");
     }
 }

@@ -1,6 +1,4 @@
-//! What handlers take as arguments: a lax JSON object, the admin's proof, a task id.
-
-use std::sync::Arc;
+//! What handlers take as arguments: a JSON object, lax or of a type, and a task id. Who asks is `access.rs`.
 
 use axum::body::Bytes;
 use axum::extract::{FromRequest, FromRequestParts, Path, Request};
@@ -8,12 +6,10 @@ use axum::http::StatusCode;
 use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
 use gesso_core::ids::TaskId;
-use serde_json::{Map, Value, json};
-use subtle::ConstantTimeEq;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
 
-use super::error::{Failure, WebUiFailure};
-use super::request_id;
-use crate::app::App;
+use super::error::{Failure, WebUiFailure, problem};
 use crate::error::AppError;
 
 /// A JSON object, whatever JSON content type it came with. No content type at all is taken as JSON too.
@@ -34,7 +30,7 @@ impl<S: Send + Sync> FromRequest<S> for JsonObject {
             && !content_type.ends_with("+json")
         {
             let message = format!("the body is {content_type}; send it as application/json");
-            return Err(plain(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", &message));
+            return Err(problem(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", &message));
         }
         let bytes = Bytes::from_request(request, state).await.map_err(|rejection| {
             let status = rejection.status();
@@ -43,16 +39,16 @@ impl<S: Send + Sync> FromRequest<S> for JsonObject {
             } else {
                 ("invalid", format!("the body could not be read: {}", rejection.body_text()))
             };
-            plain(status, code, &message)
+            problem(status, code, &message)
         })?;
         match serde_json::from_slice(&bytes) {
             Ok(Value::Object(body)) => Ok(Self(body)),
             Ok(_) => {
-                Err(plain(StatusCode::BAD_REQUEST, "invalid", "bad request body: it must be a JSON object"))
+                Err(problem(StatusCode::BAD_REQUEST, "invalid", "bad request body: it must be a JSON object"))
             }
             Err(error) => {
                 let message = format!("bad request body: not valid JSON, {error}");
-                Err(plain(StatusCode::BAD_REQUEST, "invalid", &message))
+                Err(problem(StatusCode::BAD_REQUEST, "invalid", &message))
             }
         }
     }
@@ -76,28 +72,20 @@ impl<S: Send + Sync> FromRequest<S> for WebUiObject {
     }
 }
 
-/// Proof that the caller holds the admin key. Take it as an argument to guard a route.
+/// A JSON object of the fields that `T` has, on Gesso's own routes. What does not fit is named by its pointer.
 #[derive(Debug)]
-pub(crate) struct Admin;
+pub(crate) struct JsonBody<T>(pub(crate) T);
 
-impl FromRequestParts<Arc<App>> for Admin {
+impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for JsonBody<T> {
     type Rejection = Response;
 
-    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Response> {
-        let given = parts
-            .headers
-            .get("authorization")
-            .and_then(|value| value.to_str().ok())
-            .and_then(|value| value.strip_prefix("Bearer "))
-            .unwrap_or_default();
-        if !given.is_empty() && given.as_bytes().ct_eq(app.admin_key.as_bytes()).into() {
-            return Ok(Self);
-        }
-        let message = "this route needs the admin key: Authorization: Bearer <key>; \
-                       the key is in the file admin-key in the data folder";
-        let mut response = plain(StatusCode::UNAUTHORIZED, "unauthorized", message);
-        response.headers_mut().insert("www-authenticate", axum::http::HeaderValue::from_static("Bearer"));
-        Err(response)
+    async fn from_request(request: Request, state: &S) -> Result<Self, Response> {
+        let JsonObject(body) = JsonObject::from_request(request, state).await?;
+        serde_path_to_error::deserialize(Value::Object(body)).map(Self).map_err(|error| {
+            let (path, message) = (error.path().to_string(), error.inner().to_string());
+            let field = if path == "." { "body" } else { path.as_str() };
+            Failure(AppError::invalid(field, format!("{field}: {message}"))).into_response()
+        })
     }
 }
 
@@ -113,10 +101,4 @@ impl<S: Send + Sync> FromRequestParts<S> for TaskPath {
         let Path(text) = Path::<String>::from_request_parts(parts, state).await.map_err(|_| not_found())?;
         TaskId::parse(&text).map(Self).map_err(|_| not_found())
     }
-}
-
-fn plain(status: StatusCode, code: &str, message: &str) -> Response {
-    let body =
-        json!({"message": message, "code": code, "detail": message, "requestId": request_id::current()});
-    (status, axum::Json(body)).into_response()
 }

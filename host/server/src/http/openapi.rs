@@ -1,9 +1,11 @@
 //! The OpenAPI document, put together from the handlers and the wire types.
 
-use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
-use super::routes::{controlnet, files, health, plugins, serverless, webui, webui_extras, webui_lists};
+use super::routes::{
+    accounts, controlnet, files, health, plugins, serverless, webui, webui_extras, webui_lists,
+};
 use super::wire::schema::{
     DetectBody, ExtraBatchImagesBody, ExtraSingleImageBody, Img2ImgBody, PngInfoBody, Txt2ImgBody,
 };
@@ -11,7 +13,7 @@ use super::wire::schema::{
 #[derive(OpenApi)]
 #[openapi(
     info(title = "Gesso", description = "A Stable Diffusion server with sandboxed plugins", license(name = "Apache-2.0")),
-    modifiers(&AdminKey),
+    modifiers(&Credentials), security(("bearer" = []), ("basic" = []), ("token" = [])),
     paths(
         serverless::txt2img, serverless::img2img, serverless::result, serverless::progress, serverless::cancellation,
         serverless::models,
@@ -24,6 +26,8 @@ use super::wire::schema::{
         controlnet::detect,
         files::file,
         plugins::list, plugins::show, plugins::install, plugins::remove, plugins::rollback, plugins::grant, plugins::logs, plugins::history, plugins::configure,
+        accounts::login, accounts::logout, accounts::whoami, accounts::users, accounts::add_user, accounts::user,
+        accounts::change_user, accounts::remove_user, accounts::keys, accounts::add_key, accounts::remove_key, accounts::audit,
         health::live, health::ready, health::metrics,
     ),
     components(schemas(
@@ -32,16 +36,22 @@ use super::wire::schema::{
 )]
 struct Document;
 
-struct AdminKey;
+/// How a request says who sent it. None is needed where access is open, and by the routes of anybody.
+struct Credentials;
 
-impl Modify for AdminKey {
+impl Modify for Credentials {
     fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
-        let scheme = HttpBuilder::new()
-            .scheme(HttpAuthScheme::Bearer)
-            .description(Some("The admin key: the file admin-key in the data folder"))
-            .build();
+        let http = |scheme, text: &str| {
+            SecurityScheme::Http(HttpBuilder::new().scheme(scheme).description(Some(text)).build())
+        };
+        let bearer = "An API key, a session's token, or the admin key, which is in the file admin-key in the data folder";
+        let basic = "A user's name, with their password or one of their keys";
+        let token =
+            ApiKeyValue::with_description("Token", "The same as bearer, as the serverless API has it");
         let components = document.components.get_or_insert_with(Default::default);
-        components.add_security_scheme("admin_key", SecurityScheme::Http(scheme));
+        components.add_security_scheme("bearer", http(HttpAuthScheme::Bearer, bearer));
+        components.add_security_scheme("basic", http(HttpAuthScheme::Basic, basic));
+        components.add_security_scheme("token", SecurityScheme::ApiKey(ApiKey::Header(token)));
     }
 }
 

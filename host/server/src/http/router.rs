@@ -1,43 +1,94 @@
 //! Every route on one page, grouped by who calls it.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::extract::{DefaultBodyLimit, Request};
-use axum::http::{HeaderValue, StatusCode};
+use axum::http::{Extensions, HeaderMap, HeaderName, HeaderValue, StatusCode, Version, header};
 use axum::middleware::{self, Next};
-use axum::response::{IntoResponse, Response};
-use axum::routing::{any, get, post, put};
+use axum::response::{IntoResponse, Redirect, Response};
+use axum::routing::{any, delete, get, post, put};
 use axum::{Json, Router};
 use serde_json::json;
 use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::compression::CompressionLayer;
+use tower_http::compression::predicate::{NotForContentType, Predicate, SizeAbove};
+use tower_http::cors::{AllowHeaders, AllowMethods, AllowOrigin, CorsLayer};
 use utoipa_swagger_ui::SwaggerUi;
 
+use super::error::problem;
 use super::routes::{
-    controlnet, extensions, files, health, plugins, serverless, webui, webui_extras, webui_lists,
+    accounts, controlnet, extensions, files, health, plugins, serverless, webui, webui_extras, webui_lists,
 };
-use super::{openapi, request_id};
+use super::{access, openapi, request_id};
+use crate::accounts::Role;
 use crate::app::App;
 
-/// The whole surface.
+/// As the web UI: smaller answers cost more than they save.
+const COMPRESSED_BYTES_MIN: u64 = 1000;
+/// Compression runs where requests are served; what takes longer than a moment is sent as it is.
+const COMPRESSED_BYTES_MAX: u64 = 256 * 1024;
+/// How long browsers remember what a preflight said.
+const PREFLIGHT_LIFE: Duration = Duration::from_secs(600);
+/// Headers that a page of another site may read.
+const EXPOSED: [HeaderName; 5] = [
+    HeaderName::from_static("taskid"),
+    HeaderName::from_static("x-request-id"),
+    HeaderName::from_static("ratelimit-limit"),
+    HeaderName::from_static("ratelimit-remaining"),
+    HeaderName::from_static("ratelimit-reset"),
+];
+
+/// The whole surface, by who may use it. Where a path has several methods, each stands with its own role.
 pub(crate) fn router(app: Arc<App>) -> Router {
     let body_bytes_max = app.settings.limits.body_bytes_max;
+    let of = |routes: Router<Arc<App>>, role: Role| {
+        routes.route_layer(middleware::from_fn_with_state((app.clone(), role), access::need))
+    };
+    let drawing = drawing().route_layer(middleware::from_fn_with_state(app.clone(), access::count));
     Router::new()
-        // Applications: tasks.
-        .route("/txt2img", post(serverless::txt2img))
-        .route("/img2img", post(serverless::img2img))
+        .merge(of(reading(), Role::Reader))
+        .merge(of(drawing, Role::User))
+        .merge(of(using(), Role::User))
+        .merge(of(operating(), Role::Operator))
+        .merge(of(administering(), Role::Admin))
+        .merge(public())
+        .fallback(not_found)
+        .method_not_allowed_fallback(method_not_allowed)
+        .layer(DefaultBodyLimit::max(body_bytes_max))
+        .layer(middleware::from_fn_with_state(app.clone(), access::identify))
+        .layer(cors(&app.settings.cors_origins))
+        .layer(CompressionLayer::new().gzip(true).compress_when(worth_compressing()))
+        .layer(middleware::from_fn(process_time))
+        .layer(CatchPanicLayer::custom(panicked))
+        .layer(middleware::from_fn(request_id::layer))
+        .with_state(app)
+}
+
+/// Anybody, without credentials.
+fn public() -> Router<Arc<App>> {
+    Router::new()
+        .route("/", get(home))
+        .route("/login", post(accounts::login))
+        // Whoever holds a signed URL.
+        .route("/files/{*id}", get(files::file))
+        .route("/health/live", get(health::live))
+        .route("/health/ready", get(health::ready))
+        .merge(SwaggerUi::new("/docs").url("/openapi.json", openapi::document()))
+}
+
+/// What there is, and what is one's own.
+fn reading() -> Router<Arc<App>> {
+    Router::new()
+        .route("/whoami", get(accounts::whoami))
+        .route("/logout", post(accounts::logout))
+        // The serverless API.
         .route("/tasks/{id}/result", get(serverless::result))
         .route("/tasks/{id}/progress", get(serverless::progress))
-        .route("/tasks/{id}/cancellation", post(serverless::cancellation))
         .route("/models", get(serverless::models))
-        // Applications: the web UI's API.
-        .route("/sdapi/v1/txt2img", post(webui::txt2img))
-        .route("/sdapi/v1/img2img", post(webui::img2img))
-        .route("/sdapi/v1/extra-single-image", post(webui_extras::extra_single_image))
-        .route("/sdapi/v1/extra-batch-images", post(webui_extras::extra_batch_images))
-        .route("/sdapi/v1/png-info", post(webui_extras::png_info))
+        // The web UI's API.
         .route("/sdapi/v1/progress", get(webui::progress))
-        .route("/sdapi/v1/interrupt", post(webui::interrupt))
+        .route("/sdapi/v1/png-info", post(webui_extras::png_info))
         .route("/sdapi/v1/sd-models", get(webui_lists::sd_models))
         .route("/sdapi/v1/sd-vae", get(webui_lists::sd_vae))
         .route("/sdapi/v1/loras", get(webui_lists::loras))
@@ -51,37 +102,87 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/sdapi/v1/options", get(webui_lists::options))
         .route("/sdapi/v1/scripts", get(webui_lists::scripts))
         .route("/sdapi/v1/script-info", get(webui_lists::script_info))
-        // Applications: ControlNet's API.
+        // ControlNet's API.
         .route("/controlnet/version", get(controlnet::version))
         .route("/controlnet/settings", get(controlnet::settings))
         .route("/controlnet/model_list", get(controlnet::model_list))
         .route("/controlnet/module_list", get(controlnet::module_list))
         .route("/controlnet/control_types", get(controlnet::control_types))
+}
+
+/// What keeps the device busy; counted against the caller's rate.
+fn drawing() -> Router<Arc<App>> {
+    Router::new()
+        .route("/txt2img", post(serverless::txt2img))
+        .route("/img2img", post(serverless::img2img))
+        .route("/sdapi/v1/txt2img", post(webui::txt2img))
+        .route("/sdapi/v1/img2img", post(webui::img2img))
+        .route("/sdapi/v1/extra-single-image", post(webui_extras::extra_single_image))
+        .route("/sdapi/v1/extra-batch-images", post(webui_extras::extra_batch_images))
         .route("/controlnet/detect", post(controlnet::detect))
-        // Whoever holds a signed URL.
-        .route("/files/{*id}", get(files::file))
-        // Plugins: their own APIs, and the admin's side.
+}
+
+/// What changes one's own tasks and keys, and the plugins' own APIs.
+fn using() -> Router<Arc<App>> {
+    Router::new()
+        .route("/tasks/{id}/cancellation", post(serverless::cancellation))
+        .route("/sdapi/v1/interrupt", post(webui::interrupt))
+        .route("/keys", get(accounts::keys).post(accounts::add_key))
+        .route("/keys/{id}", delete(accounts::remove_key))
         .route("/ext/{plugin}", any(extensions::handle_root))
         .route("/ext/{plugin}/", any(extensions::handle_root))
         .route("/ext/{plugin}/{*path}", any(extensions::handle))
+}
+
+/// What concerns everybody's work.
+fn operating() -> Router<Arc<App>> {
+    Router::new().route("/metrics", get(health::metrics))
+}
+
+/// What decides who may do what.
+fn administering() -> Router<Arc<App>> {
+    Router::new()
+        .route("/users", get(accounts::users).post(accounts::add_user))
+        .route(
+            "/users/{name}",
+            get(accounts::user).patch(accounts::change_user).delete(accounts::remove_user),
+        )
+        .route("/audit", get(accounts::audit))
         .route("/plugins", get(plugins::list).post(plugins::install))
         .route("/plugins/{id}", get(plugins::show).patch(plugins::configure).delete(plugins::remove))
         .route("/plugins/{id}/rollback", post(plugins::rollback))
         .route("/plugins/{id}/grants", put(plugins::grant))
         .route("/plugins/{id}/logs", get(plugins::logs))
         .route("/plugins/{id}/history", get(plugins::history))
-        // Operators.
-        .route("/health/live", get(health::live))
-        .route("/health/ready", get(health::ready))
-        .route("/metrics", get(health::metrics))
-        .merge(SwaggerUi::new("/docs").url("/openapi.json", openapi::document()))
-        .fallback(not_found)
-        .method_not_allowed_fallback(method_not_allowed)
-        .layer(DefaultBodyLimit::max(body_bytes_max))
-        .layer(middleware::from_fn(process_time))
-        .layer(CatchPanicLayer::custom(panicked))
-        .layer(middleware::from_fn(request_id::layer))
-        .with_state(app)
+}
+
+/// Which pages of other sites may read answers. The preflight needs no credentials.
+fn cors(origins: &[String]) -> CorsLayer {
+    let layer = CorsLayer::new()
+        .allow_methods(AllowMethods::mirror_request())
+        .allow_headers(AllowHeaders::mirror_request())
+        .expose_headers(EXPOSED)
+        .max_age(PREFLIGHT_LIFE);
+    if origins.iter().any(|origin| origin == "*") {
+        return layer.allow_origin(tower_http::cors::Any);
+    }
+    let origins = origins.iter().filter_map(|origin| HeaderValue::from_str(origin).ok());
+    layer.allow_origin(AllowOrigin::list(origins)).allow_credentials(true)
+}
+
+/// Lists and documents. Pictures are compressed as they are, and a drawing's answer is mostly pictures.
+fn worth_compressing() -> impl Predicate {
+    let small = |_: StatusCode, _: Version, headers: &HeaderMap, _: &Extensions| {
+        let length =
+            headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+        length.is_none_or(|length| length <= COMPRESSED_BYTES_MAX)
+    };
+    SizeAbove::new(COMPRESSED_BYTES_MIN).and(NotForContentType::IMAGES).and(small)
+}
+
+/// Where browsers begin; some clients ask for it to see whether a server is there.
+async fn home() -> Redirect {
+    Redirect::temporary("/docs")
 }
 
 /// The exact body clients test for to see whether an API is there.
@@ -113,10 +214,6 @@ fn panicked(panic: Box<dyn std::any::Any + Send>) -> Response {
         .cloned()
         .or_else(|| panic.downcast_ref::<&str>().map(ToString::to_string));
     tracing::error!(panic = text.as_deref().unwrap_or("no message"), "a handler panicked");
-    let body = json!({
-        "message": "the server made a mistake; it goes on, please report the request that did it",
-        "code": "internal",
-        "requestId": request_id::current(),
-    });
-    (StatusCode::INTERNAL_SERVER_ERROR, Json(body)).into_response()
+    let message = "the server made a mistake; it goes on, please report the request that did it";
+    problem(StatusCode::INTERNAL_SERVER_ERROR, "internal", message)
 }

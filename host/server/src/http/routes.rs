@@ -1,5 +1,6 @@
 //! One file for each group of routes.
 
+pub(crate) mod accounts;
 pub(crate) mod controlnet;
 pub(crate) mod extensions;
 pub(crate) mod files;

@@ -75,7 +75,7 @@ impl Drop for CancelOnDrop<'_> {
             tracing::info!(task = %id, "the client went away; cancelling its task");
             let app = self.app.clone();
             // A tokio worker: one call to the store.
-            tokio::spawn(async move { generate::cancel(&app, &id).await.map(drop).unwrap_or_default() });
+            tokio::spawn(async move { generate::stop(&app, &id).await.map(drop).unwrap_or_default() });
         }
     }
 }

@@ -52,6 +52,9 @@ pub(crate) struct Serve {
     /// What URLs to this server begin with, behind a proxy [env: GESSO_PUBLIC_URL]
     #[arg(long)]
     pub(crate) public_url: Option<String>,
+    /// Whether requests need credentials: auto, open or closed [env: GESSO_ACCESS]
+    #[arg(long)]
+    pub(crate) access: Option<String>,
     /// Checkpoint for requests that name none
     #[arg(long)]
     pub(crate) default_model: Option<String>,
@@ -84,6 +87,7 @@ impl Serve {
             ("models", &self.models),
             ("plugins", &self.plugins),
             ("public_url", &self.public_url),
+            ("access", &self.access),
             ("default_model", &self.default_model),
             ("device", &self.device),
             ("dtype", &self.dtype),

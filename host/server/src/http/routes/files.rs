@@ -2,17 +2,14 @@
 
 use std::sync::Arc;
 
-use axum::Json;
 use axum::extract::{Path, RawQuery, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use gesso_store::{Clock, SystemClock};
-use serde_json::json;
 
 use crate::app::App;
 use crate::error::AppError;
-use crate::http::error::Failure;
-use crate::http::request_id;
+use crate::http::error::{Failure, problem};
 
 /// A picture, to whoever holds its signed URL.
 #[utoipa::path(get, path = "/files/{id}", tag = "files",
@@ -32,8 +29,7 @@ pub(crate) async fn file(
     let key = match signer.verify(&id, query.as_deref().unwrap_or_default(), SystemClock.now_ms()) {
         Ok(key) => key,
         Err(error) => {
-            let body = json!({"message": error.to_string(), "code": "forbidden", "requestId": request_id::current()});
-            return Ok((StatusCode::FORBIDDEN, Json(body)).into_response());
+            return Ok(problem(StatusCode::FORBIDDEN, "forbidden", &error.to_string()));
         }
     };
     let bytes = app.objects.get(&key).await?;

@@ -10,6 +10,7 @@ use gesso_core::ids::TaskId;
 use gesso_store::{Task, TaskState};
 use serde_json::{Map, Value, json};
 
+use crate::accounts::Caller;
 use crate::app::App;
 use crate::blocking::blocking;
 use crate::error::AppError;
@@ -33,10 +34,11 @@ use crate::http::wire::schema::{Img2ImgBody, Txt2ImgBody};
               (status = 409, description = "The task id is taken"), (status = 429, description = "Too much is waiting")))]
 pub(crate) async fn txt2img(
     State(app): State<Arc<App>>,
+    caller: Caller,
     headers: HeaderMap,
     JsonObject(body): JsonObject,
 ) -> Result<Response, Failure> {
-    draw(app, &headers, Drawing::Txt2Img, body).await
+    draw(app, &caller, &headers, Drawing::Txt2Img, body).await
 }
 
 /// Draws over pictures; sync and async as for text-to-image.
@@ -49,14 +51,16 @@ pub(crate) async fn txt2img(
               (status = 409, description = "The task id is taken"), (status = 429, description = "Too much is waiting")))]
 pub(crate) async fn img2img(
     State(app): State<Arc<App>>,
+    caller: Caller,
     headers: HeaderMap,
     JsonObject(body): JsonObject,
 ) -> Result<Response, Failure> {
-    draw(app, &headers, Drawing::Img2Img, body).await
+    draw(app, &caller, &headers, Drawing::Img2Img, body).await
 }
 
 async fn draw(
     app: Arc<App>,
+    caller: &Caller,
     headers: &HeaderMap,
     drawing: Drawing,
     mut body: Map<String, Value>,
@@ -68,7 +72,7 @@ async fn draw(
         }
         None => None,
     };
-    let task = generate::submit(&app, drawing, &body, id).await.map_err(|error| match error {
+    let task = generate::submit(&app, caller, drawing, &body, id).await.map_err(|error| match error {
         AppError::NotFound(message) => {
             AppError::NotFound(format!("model not found, please check request: {message}"))
         }
@@ -96,10 +100,11 @@ async fn draw(
               (status = 404, description = "No such task")))]
 pub(crate) async fn result(
     State(app): State<Arc<App>>,
+    caller: Caller,
     headers: HeaderMap,
     TaskPath(id): TaskPath,
 ) -> Result<Json<Value>, Failure> {
-    let task = generate::get(&app, &id).await?;
+    let task = generate::get(&app, &caller, &id).await?;
     let mut body = json!({"taskId": id.as_str(), "status": task.state.as_str()});
     let Some(outcome) = &task.outcome else { return Ok(Json(body)) };
     if let Some(error) = &outcome.error {
@@ -126,9 +131,10 @@ pub(crate) async fn result(
               (status = 404, description = "No such task")))]
 pub(crate) async fn progress(
     State(app): State<Arc<App>>,
+    caller: Caller,
     TaskPath(id): TaskPath,
 ) -> Result<Json<Value>, Failure> {
-    let task = generate::get(&app, &id).await?;
+    let task = generate::get(&app, &caller, &id).await?;
     let running = app.running.get(&id);
     let live = running.as_ref().and_then(|running| Some(running.progress.as_ref()?.borrow().clone()));
     let (fraction, eta) = match task.state {
@@ -159,9 +165,10 @@ pub(crate) async fn progress(
               (status = 409, description = "It has ended already")))]
 pub(crate) async fn cancellation(
     State(app): State<Arc<App>>,
+    caller: Caller,
     TaskPath(id): TaskPath,
 ) -> Result<Json<Value>, Failure> {
-    generate::cancel(&app, &id).await?;
+    generate::cancel(&app, &caller, &id).await?;
     Ok(Json(json!({"message": "success"})))
 }
 

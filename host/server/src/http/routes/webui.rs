@@ -11,6 +11,7 @@ use gesso_store::TaskState;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
+use crate::accounts::Caller;
 use crate::app::App;
 use crate::error::AppError;
 use crate::generate;
@@ -26,9 +27,10 @@ use crate::http::wire::schema::{Img2ImgBody, Txt2ImgBody};
               (status = 422, description = "Every problem of the body")))]
 pub(crate) async fn txt2img(
     State(app): State<Arc<App>>,
+    caller: Caller,
     WebUiObject(body): WebUiObject,
 ) -> Result<Json<Value>, WebUiFailure> {
-    draw(&app, Drawing::Txt2Img, &body).await
+    draw(&app, &caller, Drawing::Txt2Img, &body).await
 }
 
 /// Draws over pictures and answers with the results, base64, when they are there.
@@ -38,24 +40,26 @@ pub(crate) async fn txt2img(
               (status = 422, description = "Every problem of the body")))]
 pub(crate) async fn img2img(
     State(app): State<Arc<App>>,
+    caller: Caller,
     WebUiObject(body): WebUiObject,
 ) -> Result<Json<Value>, WebUiFailure> {
     if body.get("init_images").is_none_or(Value::is_null) {
         return Err(AppError::NotFound("Init image not found".into()).into());
     }
-    draw(&app, Drawing::Img2Img, &body).await
+    draw(&app, &caller, Drawing::Img2Img, &body).await
 }
 
 async fn draw(
     app: &Arc<App>,
+    caller: &Caller,
     drawing: Drawing,
     body: &Map<String, Value>,
 ) -> Result<Json<Value>, WebUiFailure> {
     // Ids of the web UI's own form, such as task(txt2img-ABC1234), are no task ids here; a drawn one serves as well.
     let id = body.get("force_task_id").and_then(Value::as_str).and_then(|id| TaskId::parse(id).ok());
-    let task = match generate::submit(app, drawing, body, id).await {
+    let task = match generate::submit(app, caller, drawing, body, id).await {
         // There the id only labels progress, so a taken one is no error.
-        Err(AppError::Conflict(_)) => generate::submit(app, drawing, body, None).await?,
+        Err(AppError::Conflict(_)) => generate::submit(app, caller, drawing, body, None).await?,
         other => other?,
     };
     let guard = CancelOnDrop::new(app, &task.id, false);
@@ -105,9 +109,10 @@ pub(crate) struct ProgressQuery {
     responses((status = 200, description = "progress, eta_relative, state, current_image, textinfo")))]
 pub(crate) async fn progress(
     State(app): State<Arc<App>>,
+    caller: Caller,
     Query(query): Query<ProgressQuery>,
 ) -> Result<Json<Value>, WebUiFailure> {
-    let running = app.running.oldest();
+    let running = app.running.oldest(&caller);
     let live = running.as_ref().and_then(|running| Some(running.progress.as_ref()?.borrow().clone()));
     let skip = ["1", "true", "on", "yes"].contains(&query.skip_current_image.to_ascii_lowercase().as_str());
     let image = if skip { Value::Null } else { preview(live.as_ref()).await? };
@@ -123,9 +128,12 @@ pub(crate) async fn progress(
 
 /// Stops the task that has run longest: the one the global progress shows.
 #[utoipa::path(post, path = "/sdapi/v1/interrupt", tag = "web UI", responses((status = 200, description = "{}")))]
-pub(crate) async fn interrupt(State(app): State<Arc<App>>) -> Result<Json<Value>, WebUiFailure> {
-    if let Some(running) = app.running.oldest() {
-        match generate::cancel(&app, &running.id).await {
+pub(crate) async fn interrupt(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+) -> Result<Json<Value>, WebUiFailure> {
+    if let Some(running) = app.running.oldest(&caller) {
+        match generate::cancel(&app, &caller, &running.id).await {
             // It ended by itself between the look and the call.
             Ok(_) | Err(AppError::Conflict(_) | AppError::NotFound(_)) => {}
             Err(error) => return Err(error.into()),

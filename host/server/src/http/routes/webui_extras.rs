@@ -10,6 +10,7 @@ use base64::prelude::BASE64_STANDARD;
 use gesso_core::infotext::Infotext;
 use serde_json::{Map, Value, json};
 
+use crate::accounts::Caller;
 use crate::app::App;
 use crate::blocking::blocking;
 use crate::error::AppError;
@@ -27,9 +28,10 @@ use crate::{picture_texts, sources};
               (status = 429, description = "The engine has enough to do")))]
 pub(crate) async fn extra_single_image(
     State(app): State<Arc<App>>,
+    caller: Caller,
     WebUiObject(body): WebUiObject,
 ) -> Result<Json<Value>, WebUiFailure> {
-    let (html_info, mut images) = process(&app, Extras::Single, &body).await?;
+    let (html_info, mut images) = process(&app, &caller, Extras::Single, &body).await?;
     Ok(Json(json!({"html_info": html_info, "image": images.pop()})))
 }
 
@@ -40,19 +42,21 @@ pub(crate) async fn extra_single_image(
               (status = 429, description = "The engine has enough to do")))]
 pub(crate) async fn extra_batch_images(
     State(app): State<Arc<App>>,
+    caller: Caller,
     WebUiObject(body): WebUiObject,
 ) -> Result<Json<Value>, WebUiFailure> {
-    let (html_info, images) = process(&app, Extras::Batch, &body).await?;
+    let (html_info, images) = process(&app, &caller, Extras::Batch, &body).await?;
     Ok(Json(json!({"html_info": html_info, "images": images})))
 }
 
 async fn process(
     app: &App,
+    caller: &Caller,
     extras: Extras,
     body: &Map<String, Value>,
 ) -> Result<(String, Vec<String>), AppError> {
     let request = extras.read(body, &app.limits).map_err(AppError::Invalid)?;
-    let processed = extras::process(app, request).await?;
+    let processed = extras::process(app, caller, request).await?;
     let images = processed.files.iter().map(|file| BASE64_STANDARD.encode(file)).collect();
     Ok((html(&processed.infotext), images))
 }

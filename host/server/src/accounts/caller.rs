@@ -1,0 +1,40 @@
+//! Who asks: a name, which owns tasks, and a role, which says what they may do.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::Allowance;
+
+/// What somebody may do. Each may do what those before it may.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Role {
+    /// Look: lists, options, their own tasks.
+    Reader,
+    /// Draw, and stop what is their own.
+    User,
+    /// See and stop everybody's tasks, read metrics, load and unload models.
+    Operator,
+    /// Plugins, users and keys.
+    Admin,
+}
+
+/// One who asks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Caller {
+    pub(crate) name: String,
+    pub(crate) role: Role,
+    pub(crate) allowance: Allowance,
+}
+
+impl Caller {
+    /// Whether what belongs to `owner` is theirs to see.
+    pub(crate) fn may_see(&self, owner: &str) -> bool {
+        self.role >= Role::Operator || self.name == owner
+    }
+
+    /// Whose things they see: their own, or everybody's.
+    pub(crate) fn sees(&self) -> Option<&str> {
+        (self.role < Role::Operator).then_some(&self.name)
+    }
+}

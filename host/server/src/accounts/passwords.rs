@@ -1,0 +1,168 @@
+//! Passwords: hashed and compared by Argon2id, a few at a time, and no faster than a person types them wrong.
+//!
+//! HTTP Basic sends the password with every request, and Argon2 is slow on purpose. What was right is remembered
+//! for a few minutes, as a hash that is of no use to anybody but this process.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::num::NonZeroU32;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use argon2::password_hash::phc::PasswordHash;
+use argon2::{Argon2, PasswordHasher, PasswordVerifier};
+use governor::clock::{Clock, DefaultClock};
+use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+use tokio::sync::Semaphore;
+
+use super::random_text;
+use crate::blocking::blocking;
+use crate::error::AppError;
+
+/// Each takes 19 MiB.
+const AT_ONCE: usize = 2;
+/// Tries that one address has for one name, and how many come back in a minute.
+const TRIES: NonZeroU32 = NonZeroU32::new(10).expect("not zero");
+/// Tries that one address has for all names together.
+const TRIES_FROM_ONE_ADDRESS: NonZeroU32 = NonZeroU32::new(60).expect("not zero");
+/// Addresses and names whose tries are counted, before those that have all of theirs again are let go.
+const COUNTED_MAX: usize = 10_000;
+const REMEMBERED: Duration = Duration::from_secs(300);
+const REMEMBERED_MAX: usize = 1_000;
+
+/// Why credentials let nobody in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Refusal {
+    #[error("the credentials are wrong, or no longer valid")]
+    Wrong,
+    #[error("too many wrong passwords; try again in {seconds} seconds")]
+    TooMany { seconds: u64 },
+}
+
+pub(super) struct Passwords {
+    slots: Semaphore,
+    by_name: DefaultKeyedRateLimiter<(IpAddr, String)>,
+    by_address: DefaultKeyedRateLimiter<IpAddr>,
+    /// By name: the hash of what was right, and since when.
+    right: Mutex<HashMap<String, ([u8; 32], Instant)>>,
+    /// Makes those hashes useless elsewhere.
+    pepper: String,
+    /// Compared with when there is no such user, so that the time an answer takes does not tell.
+    nobody: String,
+}
+
+impl Default for Passwords {
+    fn default() -> Self {
+        Self {
+            slots: Semaphore::new(AT_ONCE),
+            by_name: RateLimiter::keyed(Quota::per_minute(TRIES)),
+            by_address: RateLimiter::keyed(Quota::per_minute(TRIES_FROM_ONE_ADDRESS)),
+            right: Mutex::default(),
+            pepper: random_text(43),
+            nobody: hashed(&random_text(43)).unwrap_or_default(),
+        }
+    }
+}
+
+impl Passwords {
+    pub(super) async fn hash(&self, password: String) -> Result<String, AppError> {
+        let _slot = self.slots.acquire().await;
+        // The blocking pool: slow on purpose.
+        blocking(move || hashed(&password)).await?.map_err(AppError::Internal)
+    }
+
+    /// `stored` is what is kept of `name`'s password, if anything.
+    pub(super) async fn check(
+        &self,
+        name: &str,
+        password: &str,
+        stored: Option<&str>,
+        from: IpAddr,
+    ) -> Result<(), Refusal> {
+        let print = self.print(name, password);
+        if stored.is_some() && self.is_known(name, &print) {
+            return Ok(());
+        }
+        self.count(name, from)?;
+        let (given, wanted) = (password.to_owned(), stored.unwrap_or(&self.nobody).to_owned());
+        let _slot = self.slots.acquire().await;
+        // The blocking pool: slow on purpose.
+        let right = blocking(move || matches(&given, &wanted)).await.map_err(|_| Refusal::Wrong)?;
+        if !right || stored.is_none() {
+            return Err(Refusal::Wrong);
+        }
+        let mut known = self.lock();
+        known.retain(|_, (_, since)| since.elapsed() < REMEMBERED);
+        if known.len() < REMEMBERED_MAX {
+            known.insert(name.to_owned(), (print, Instant::now()));
+        }
+        Ok(())
+    }
+
+    /// What was right for this name may be so no longer.
+    pub(super) fn forget(&self, name: &str) {
+        self.lock().remove(name);
+    }
+
+    /// Takes one of the tries that are left.
+    fn count(&self, name: &str, from: IpAddr) -> Result<(), Refusal> {
+        let from = network(from);
+        if self.by_name.len() > COUNTED_MAX {
+            self.by_name.retain_recent();
+            self.by_address.retain_recent();
+        }
+        // Names of any length would fill the memory.
+        let name: String = name.chars().take(64).collect();
+        let wait = |until: governor::NotUntil<_>| Refusal::TooMany {
+            seconds: until.wait_time_from(DefaultClock::default().now()).as_secs() + 1,
+        };
+        self.by_address.check_key(&from).map_err(wait)?;
+        self.by_name.check_key(&(from, name)).map_err(wait)
+    }
+
+    fn print(&self, name: &str, password: &str) -> [u8; 32] {
+        let mut hasher = Sha256::new();
+        for part in [&self.pepper, name, password] {
+            hasher.update((part.len() as u64).to_le_bytes());
+            hasher.update(part);
+        }
+        hasher.finalize().into()
+    }
+
+    fn is_known(&self, name: &str, print: &[u8; 32]) -> bool {
+        let known = self.lock();
+        known
+            .get(name)
+            .is_some_and(|(right, since)| since.elapsed() < REMEMBERED && right.ct_eq(print).into())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, ([u8; 32], Instant)>> {
+        self.right.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One household has a whole /64 of IPv6, and counts as one.
+pub(super) fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => {
+            let segments = address.segments();
+            IpAddr::from([segments[0], segments[1], segments[2], segments[3], 0, 0, 0, 0])
+        }
+        v4 => v4,
+    }
+}
+
+/// With the parameters that OWASP recommends for Argon2id, which are the library's own: 19 MiB, 2 passes, 1 lane.
+fn hashed(password: &str) -> Result<String, String> {
+    Argon2::default()
+        .hash_password(password.as_bytes())
+        .map(|hash| hash.to_string())
+        .map_err(|error| format!("a password could not be hashed: {error}"))
+}
+
+fn matches(password: &str, stored: &str) -> bool {
+    PasswordHash::new(stored)
+        .is_ok_and(|hash| Argon2::default().verify_password(password.as_bytes(), &hash).is_ok())
+}

@@ -1,0 +1,74 @@
+//! What was done to the server and by whom: changes by operators and admins, sessions opened, credentials refused.
+//! Lines in `audit.jsonl` in the data folder. Drawing is no change; tasks tell who asked for them.
+
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use gesso_store::{Clock, Journal};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::blocking::blocking;
+use crate::error::AppError;
+
+/// One thing done, or refused.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub(crate) struct AuditLine {
+    /// Unix milliseconds.
+    pub(crate) time_ms: u64,
+    pub(crate) request_id: String,
+    /// Who did it, or who they said they were.
+    pub(crate) who: String,
+    /// The address it came from.
+    #[schema(value_type = String)]
+    pub(crate) from: IpAddr,
+    /// Method and path: `DELETE /keys/abcdefghij`.
+    pub(crate) what: String,
+    /// The status of the answer.
+    pub(crate) status: u16,
+}
+
+/// The audit log.
+pub(crate) struct Audit {
+    journal: Journal,
+    clock: Arc<dyn Clock>,
+    writing: Mutex<()>,
+}
+
+impl Audit {
+    pub(crate) fn new(journal: Journal, clock: Arc<dyn Clock>) -> Self {
+        Self { journal, clock, writing: Mutex::default() }
+    }
+
+    /// Writes a line before the answer goes out. One that cannot be written is told in the log and stops nothing.
+    pub(crate) async fn note(
+        self: &Arc<Self>,
+        request_id: String,
+        who: String,
+        from: IpAddr,
+        what: String,
+        status: u16,
+    ) {
+        let line = AuditLine { time_ms: self.clock.now_ms(), request_id, who, from, what, status };
+        let audit = self.clone();
+        // The blocking pool: a file.
+        let written = blocking(move || {
+            let _one_at_a_time = audit.writing.lock().unwrap_or_else(PoisonError::into_inner);
+            audit.journal.append(&line)
+        });
+        match written.await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::error!(%error, "the audit log cannot be written"),
+            Err(error) => tracing::error!(%error, "the audit log cannot be written"),
+        }
+    }
+
+    /// The newest lines, oldest first.
+    pub(crate) async fn newest(self: &Arc<Self>, count: usize) -> Result<Vec<AuditLine>, AppError> {
+        let audit = self.clone();
+        // The blocking pool: two files.
+        blocking(move || audit.journal.newest(count))
+            .await?
+            .map_err(|error| AppError::Internal(format!("the audit log cannot be read: {error}")))
+    }
+}

@@ -1,0 +1,316 @@
+//! What one owner may use up: requests in a minute, tasks at once, pictures in a day. The bounds are the account's,
+//! or the settings' where the account says nothing; 0 is none.
+
+use std::collections::{HashMap, HashSet};
+use std::num::NonZeroU32;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use gesso_core::ids::TaskId;
+use gesso_store::{Clock, Documents, TaskFilter, TaskState, TaskStore};
+use governor::clock::{Clock as _, DefaultClock};
+use governor::middleware::StateInformationMiddleware;
+use governor::state::{InMemoryState, NotKeyed};
+use governor::{Quota, RateLimiter};
+use serde::{Deserialize, Serialize};
+use tokio::sync::broadcast::error::RecvError;
+
+use crate::accounts::{Allowance, Caller};
+use crate::blocking::blocking;
+use crate::error::AppError;
+
+const DOCUMENT: &str = "pictures-today";
+const DAY_MS: u64 = 86_400_000;
+
+type Rate = RateLimiter<NotKeyed, InMemoryState, DefaultClock, StateInformationMiddleware>;
+
+/// Everybody's use.
+pub(crate) struct Quotas {
+    defaults: Allowance,
+    clock: Arc<dyn Clock>,
+    documents: Documents,
+    /// By owner, with the bound each was made for.
+    rates: Mutex<HashMap<String, (NonZeroU32, Arc<Rate>)>>,
+    active: Mutex<HashMap<String, HashSet<TaskId>>>,
+    day: Arc<Mutex<Day>>,
+}
+
+/// Pictures asked for on one day.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct Day {
+    /// Days since the Unix epoch.
+    day: u64,
+    pictures: HashMap<String, u32>,
+}
+
+/// What is left of a rate, for the reply's headers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Left {
+    pub(crate) limit: u32,
+    pub(crate) remaining: u32,
+    /// Until there is one more.
+    pub(crate) reset_seconds: u64,
+}
+
+impl Quotas {
+    /// Reads what was used today; blocks.
+    pub(crate) fn open(
+        defaults: Allowance,
+        documents: Documents,
+        clock: Arc<dyn Clock>,
+    ) -> std::io::Result<Self> {
+        let day = documents.read::<Day>(DOCUMENT)?.unwrap_or_default();
+        let day = Arc::new(Mutex::new(day));
+        let (rates, active) = (Mutex::default(), Mutex::default());
+        Ok(Self { defaults, clock, documents, rates, active, day })
+    }
+
+    /// Takes one of the requests that are left this minute; `None` where there is no bound. `Err` holds the seconds
+    /// until there is one.
+    pub(crate) fn take_request(&self, caller: &Caller) -> Result<Option<Left>, Left> {
+        let bound = caller.allowance.requests_per_minute.or(self.defaults.requests_per_minute);
+        let Some(bound) = bound.and_then(NonZeroU32::new) else { return Ok(None) };
+        let rate = {
+            let mut rates = lock(&self.rates);
+            let entry = rates.entry(caller.name.clone()).or_insert_with(|| (bound, rate(bound)));
+            // An admin has changed it.
+            if entry.0 != bound {
+                *entry = (bound, rate(bound));
+            }
+            entry.1.clone()
+        };
+        let limit = bound.get();
+        match rate.check() {
+            Ok(left) => {
+                let remaining = left.remaining_burst_capacity();
+                Ok(Some(Left { limit, remaining, reset_seconds: u64::from(60_u32.div_ceil(limit)) }))
+            }
+            Err(until) => {
+                let wait = until.wait_time_from(DefaultClock::default().now());
+                Err(Left { limit, remaining: 0, reset_seconds: wait.as_secs() + 1 })
+            }
+        }
+    }
+
+    /// Counts a task that is about to be stored, and the pictures it asks for. Dropping the reservation without
+    /// [`Reservation::keep`] gives both back.
+    ///
+    /// # Errors
+    /// `Overloaded` where the owner has enough under way or has had enough today.
+    pub(crate) async fn reserve(
+        &self,
+        caller: &Caller,
+        id: &TaskId,
+        pictures: u32,
+    ) -> Result<Reservation<'_>, AppError> {
+        let at_once = caller.allowance.tasks_at_once.or(self.defaults.tasks_at_once).unwrap_or_default();
+        {
+            let mut active = lock(&self.active);
+            let mine = active.entry(caller.name.clone()).or_default();
+            if at_once > 0 && mine.len() >= at_once as usize {
+                let message = format!(
+                    "{} of your tasks wait or run already; wait for one to end, or cancel one",
+                    mine.len()
+                );
+                return Err(AppError::Overloaded(message));
+            }
+            mine.insert(id.clone());
+        }
+        let mut reservation = Reservation {
+            quotas: self,
+            owner: caller.name.clone(),
+            id: id.clone(),
+            pictures: 0,
+            kept: false,
+        };
+        let a_day = caller.allowance.pictures_per_day.or(self.defaults.pictures_per_day).unwrap_or_default();
+        if a_day > 0 {
+            self.take_pictures(&caller.name, pictures, a_day)?;
+            reservation.pictures = pictures;
+            self.save_day().await?;
+        }
+        Ok(reservation)
+    }
+
+    fn take_pictures(&self, owner: &str, pictures: u32, a_day: u32) -> Result<(), AppError> {
+        let now_ms = self.clock.now_ms();
+        let mut day = lock(&self.day);
+        if day.day != now_ms / DAY_MS {
+            *day = Day { day: now_ms / DAY_MS, pictures: HashMap::new() };
+        }
+        let used = day.pictures.entry(owner.to_owned()).or_default();
+        if used.saturating_add(pictures) > a_day {
+            let hours = (DAY_MS - now_ms % DAY_MS).div_ceil(3_600_000);
+            let message = format!(
+                "{used} of your {a_day} pictures of today are used, and this asks for {pictures}; the day ends in {hours} h (UTC)"
+            );
+            return Err(AppError::Overloaded(message));
+        }
+        *used += pictures;
+        Ok(())
+    }
+
+    async fn save_day(&self) -> Result<(), AppError> {
+        let (documents, day) = (self.documents.clone(), self.day.clone());
+        // The blocking pool: a file. What is written is what holds then, so that the last writer is right.
+        blocking(move || {
+            let day = lock(&day);
+            documents.write(DOCUMENT, &*day)
+        })
+        .await?
+        .map_err(|error| AppError::Internal(format!("the pictures of today cannot be counted: {error}")))
+    }
+
+    fn ended(&self, id: &TaskId) {
+        let mut active = lock(&self.active);
+        active.retain(|_, tasks| {
+            tasks.remove(id);
+            !tasks.is_empty()
+        });
+    }
+
+    /// Takes in the tasks of an earlier run, then lets go of every task that ends; returns when the store closes.
+    pub(crate) async fn follow(self: Arc<Self>, tasks: Arc<dyn TaskStore>) {
+        let mut changes = tasks.subscribe();
+        for state in [TaskState::Waiting, TaskState::Running] {
+            let filter = TaskFilter {
+                state: Some(state),
+                limit: gesso_store::tasks::LIST_LIMIT,
+                ..TaskFilter::default()
+            };
+            for task in tasks.list(filter).await.unwrap_or_default() {
+                lock(&self.active).entry(task.owner).or_default().insert(task.id);
+            }
+        }
+        loop {
+            match changes.recv().await {
+                Ok(change) if change.state.is_terminal() => self.ended(&change.id),
+                Ok(_) => {}
+                Err(RecvError::Lagged(_)) => self.look_again(tasks.as_ref()).await,
+                Err(RecvError::Closed) => return,
+            }
+        }
+    }
+
+    /// Some ends were missed.
+    async fn look_again(&self, tasks: &dyn TaskStore) {
+        let known: Vec<TaskId> = lock(&self.active).values().flatten().cloned().collect();
+        for id in known {
+            if !matches!(tasks.get(&id).await, Ok(Some(task)) if !task.state.is_terminal()) {
+                self.ended(&id);
+            }
+        }
+    }
+}
+
+/// A task that is counted, until it is known to be stored.
+pub(crate) struct Reservation<'a> {
+    quotas: &'a Quotas,
+    owner: String,
+    id: TaskId,
+    pictures: u32,
+    kept: bool,
+}
+
+impl Reservation<'_> {
+    /// The task is stored: it counts until it ends, its pictures until the day does.
+    pub(crate) fn keep(mut self) {
+        self.kept = true;
+    }
+}
+
+impl Drop for Reservation<'_> {
+    fn drop(&mut self) {
+        if self.kept {
+            return;
+        }
+        let mut active = lock(&self.quotas.active);
+        if let Some(mine) = active.get_mut(&self.owner) {
+            mine.remove(&self.id);
+        }
+        drop(active);
+        if self.pictures > 0
+            && let Some(used) = lock(&self.quotas.day).pictures.get_mut(&self.owner)
+        {
+            *used = used.saturating_sub(self.pictures);
+        }
+    }
+}
+
+fn rate(bound: NonZeroU32) -> Arc<Rate> {
+    let limiter = RateLimiter::direct(Quota::per_minute(bound));
+    Arc::new(limiter.with_middleware::<StateInformationMiddleware>())
+}
+
+fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
+    of.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use gesso_store::testing::ManualClock;
+
+    use super::*;
+    use crate::accounts::Role;
+
+    fn caller(allowance: Allowance) -> Caller {
+        Caller { name: "ann".into(), role: Role::User, allowance }
+    }
+
+    fn id(text: &str) -> TaskId {
+        TaskId::parse(text).unwrap()
+    }
+
+    fn quotas(folder: &tempfile::TempDir, clock: &ManualClock) -> Quotas {
+        let defaults = Allowance { tasks_at_once: Some(2), ..Allowance::default() };
+        Quotas::open(defaults, Documents::new(folder.path()), Arc::new(clock.clone())).unwrap()
+    }
+
+    #[test]
+    fn requests_run_out_and_the_reply_says_when_there_are_more() {
+        let folder = tempfile::tempdir().unwrap();
+        let quotas = quotas(&folder, &ManualClock::new(0));
+        assert_eq!(quotas.take_request(&caller(Allowance::default())), Ok(None));
+        let bounded = caller(Allowance { requests_per_minute: Some(3), ..Allowance::default() });
+        let left: Vec<_> =
+            (0..3).map(|_| quotas.take_request(&bounded).unwrap().unwrap().remaining).collect();
+        assert_eq!(left, [2, 1, 0]);
+        let refused = quotas.take_request(&bounded).unwrap_err();
+        assert_eq!((refused.limit, refused.remaining), (3, 0));
+        assert!((1..=21).contains(&refused.reset_seconds), "{refused:?}");
+        // A new bound is in force at once.
+        let more = caller(Allowance { requests_per_minute: Some(5), ..Allowance::default() });
+        assert_eq!(quotas.take_request(&more).unwrap().unwrap().remaining, 4);
+    }
+
+    #[tokio::test]
+    async fn tasks_at_once_are_bounded_until_one_ends_or_was_never_stored() {
+        let folder = tempfile::tempdir().unwrap();
+        let quotas = quotas(&folder, &ManualClock::new(0));
+        let ann = caller(Allowance::default());
+        quotas.reserve(&ann, &id("a"), 1).await.unwrap().keep();
+        drop(quotas.reserve(&ann, &id("never"), 1).await.unwrap());
+        quotas.reserve(&ann, &id("b"), 1).await.unwrap().keep();
+        assert!(matches!(quotas.reserve(&ann, &id("c"), 1).await, Err(AppError::Overloaded(_))));
+        let bob = Caller { name: "bob".into(), ..ann.clone() };
+        quotas.reserve(&bob, &id("d"), 1).await.unwrap().keep();
+        quotas.ended(&id("a"));
+        assert!(quotas.reserve(&ann, &id("c"), 1).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn pictures_of_a_day_outlive_the_process_and_begin_anew_the_next() {
+        let folder = tempfile::tempdir().unwrap();
+        let clock = ManualClock::new(DAY_MS * 20_000 + 5);
+        let ann = caller(Allowance { pictures_per_day: Some(10), ..Allowance::default() });
+        let first = quotas(&folder, &clock);
+        first.reserve(&ann, &id("a"), 8).await.unwrap().keep();
+        drop(first.reserve(&ann, &id("given-back"), 2).await.unwrap());
+        let again = quotas(&folder, &clock);
+        let error = again.reserve(&ann, &id("b"), 3).await.err().unwrap();
+        assert!(error.to_string().contains("of your 10 pictures"), "{error}");
+        clock.advance(Duration::from_millis(DAY_MS));
+        again.reserve(&ann, &id("b"), 10).await.unwrap().keep();
+    }
+}

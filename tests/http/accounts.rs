@@ -1,0 +1,301 @@
+//! Who may do what: users, keys, sessions, roles, quotas, and what pages of other sites may not.
+
+use serde_json::{Value, json};
+
+use crate::support::{Bench, Reply, Server, quick, quick_with, request};
+
+const PASSWORD: &str = "correct horse battery";
+
+/// Adds a user and returns a key of theirs.
+fn user(server: &Server, name: &str, role: &str) -> String {
+    let body = json!({"name": name, "role": role, "password": PASSWORD}).to_string();
+    let reply = server.admin_json("POST", "/users", &body);
+    assert_eq!(reply.status, 201, "{}", reply.json());
+    let reply = server.admin_json("POST", "/keys", &json!({"user": name, "label": "test"}).to_string());
+    assert_eq!(reply.status, 201, "{}", reply.json());
+    reply.json()["key"].as_str().unwrap().to_owned()
+}
+
+fn call(server: &Server, method: &str, path: &str, headers: &[(&str, &str)], body: &Value) -> Reply {
+    let mut all = vec![("content-type", "application/json")];
+    all.extend(headers);
+    let body = if body.is_null() { Vec::new() } else { body.to_string().into_bytes() };
+    request(method, &format!("{}{path}", server.url), &all, body)
+}
+
+fn bearer(key: &str) -> String {
+    format!("Bearer {key}")
+}
+
+#[test]
+fn loopback_is_open_until_there_is_a_user_and_then_everybody_needs_credentials() {
+    let bench = Bench::new();
+    let server = bench.start();
+    let me = server.get("/whoami").ok();
+    assert_eq!(
+        (&me["name"], &me["role"], &me["open"]),
+        (&json!("default"), &json!("operator"), &json!(true))
+    );
+    let key = user(&server, "ann", "user");
+    let refused = server.get("/whoami");
+    assert_eq!(refused.status, 401);
+    assert_eq!(refused.header("content-type"), "application/problem+json");
+    assert!(refused.header("www-authenticate").starts_with("Basic realm"), "{:?}", refused.headers);
+    let with = |name: &str, value: &str| call(&server, "GET", "/whoami", &[(name, value)], &Value::Null);
+    assert_eq!(with("authorization", &bearer(&key)).ok()["name"], "ann");
+    assert_eq!(with("token", &key).ok()["role"], "user");
+    // ann:correct horse battery
+    assert_eq!(with("authorization", "Basic YW5uOmNvcnJlY3QgaG9yc2UgYmF0dGVyeQ==").ok()["name"], "ann");
+    for wrong in ["Basic YW5uOndyb25n", "Bearer x", "Bearer ", "Basic", ""] {
+        assert_eq!(with("authorization", wrong).status, 401, "{wrong}");
+    }
+    for anybodys in ["/health/ready", "/openapi.json", "/health/live"] {
+        assert_eq!(server.get(anybodys).status, 200, "{anybodys}");
+    }
+    // The first-run admin password is the key.
+    let admin = std::fs::read_to_string(bench.data.path().join("admin-key")).unwrap();
+    let login = server.post("/login", &json!({"userName": "admin", "password": admin.trim()})).ok();
+    assert_eq!(with("token", login["token"].as_str().unwrap()).ok()["role"], "admin");
+}
+
+#[test]
+fn access_can_be_closed_from_the_start_and_opened_for_good() {
+    let closed = Bench::new().config("access = \"closed\"\n");
+    let server = closed.start();
+    assert_eq!(server.post("/txt2img", &quick()).status, 401);
+    let open = Bench::new().config("access = \"open\"\n");
+    let server = open.start();
+    user(&server, "ann", "user");
+    assert_eq!(server.get("/whoami").ok()["name"], "default");
+    assert_eq!(server.get("/users").status, 401);
+}
+
+#[test]
+fn a_session_opens_with_a_password_and_ends_with_logout() {
+    let bench = Bench::new();
+    let server = bench.start();
+    user(&server, "ann", "user");
+    let login = |password: &str| server.post("/login", &json!({"userName": "ann", "password": password}));
+    let wrong = login("a wrong password");
+    assert_eq!(
+        (wrong.status, wrong.json()["message"].as_str().unwrap().starts_with("login fail")),
+        (401, true)
+    );
+    let opened = login(PASSWORD).ok();
+    assert_eq!((&opened["userName"], &opened["message"]), (&json!("ann"), &json!("login success")));
+    let token = opened["token"].as_str().unwrap();
+    assert_eq!(token.len(), 64);
+    let me = || call(&server, "GET", "/whoami", &[("token", token)], &Value::Null);
+    assert_eq!(me().ok()["name"], "ann");
+    assert_eq!(call(&server, "POST", "/logout", &[("token", token)], &Value::Null).status, 200);
+    assert_eq!(me().status, 401);
+    let last = (0..12).map(|_| login("a wrong password")).last().unwrap();
+    assert_eq!(last.status, 429);
+    assert!(last.header("retry-after").parse::<u32>().unwrap() >= 1);
+}
+
+#[test]
+fn clients_of_the_serverless_product_may_be_told_410() {
+    let bench = Bench::new().config("access = \"closed\"\ncompat.login_410 = true\n");
+    let server = bench.start();
+    let reply = server.get("/models");
+    assert_eq!((reply.status, reply.json()["code"].clone()), (410, json!("unauthorized")));
+    assert_eq!(server.post("/login", &json!({"userName": "x", "password": "y"})).status, 410);
+}
+
+#[test]
+fn tasks_and_pictures_belong_to_who_asked_for_them() {
+    let bench = Bench::new();
+    let server = bench.start();
+    let [ann, bob, operator] = [("ann", "user"), ("bob", "user"), ("olga", "operator")]
+        .map(|(name, role)| bearer(&user(&server, name, role)));
+    let as_who = |who: &str, method: &str, path: &str, body: &Value| {
+        call(&server, method, path, &[("authorization", who)], body)
+    };
+    let done = as_who(&ann, "POST", "/txt2img", &quick()).ok();
+    let id = done["taskId"].as_str().unwrap();
+    let result = as_who(&ann, "GET", &format!("/tasks/{id}/result"), &Value::Null).ok();
+    let picture = result["images"][0].as_str().unwrap();
+    assert_eq!(picture, format!("images/ann/{id}_1.png"));
+    for path in ["result", "progress"] {
+        let path = format!("/tasks/{id}/{path}");
+        assert_eq!(as_who(&bob, "GET", &path, &Value::Null).status, 404);
+        assert_eq!(as_who(&operator, "GET", &path, &Value::Null).status, 200);
+    }
+    assert_eq!(as_who(&bob, "POST", &format!("/tasks/{id}/cancellation"), &Value::Null).status, 404);
+    let from_picture = quick_with(json!({"init_images": [picture], "denoising_strength": 0.5}));
+    assert_eq!(as_who(&ann, "POST", "/img2img", &from_picture).status, 200);
+    let stolen = as_who(&bob, "POST", "/img2img", &from_picture);
+    assert_eq!(stolen.status, 400, "{}", stolen.json());
+
+    // The global routes of the web UI show and stop what is one's own.
+    let long = quick_with(json!({"steps": 150, "width": 256, "height": 256}));
+    let headers = [("authorization", ann.as_str()), ("Request-Type", "async")];
+    let id = call(&server, "POST", "/txt2img", &headers, &long).ok()["taskId"].as_str().unwrap().to_owned();
+    let progress =
+        |who: &str| as_who(who, "GET", "/sdapi/v1/progress", &Value::Null).ok()["progress"].clone();
+    crate::support::eventually("ann's task runs", || progress(&ann) != 0.0);
+    assert_eq!(progress(&bob), 0.0);
+    as_who(&bob, "POST", "/sdapi/v1/interrupt", &Value::Null).ok();
+    assert_ne!(progress(&ann), 0.0);
+    as_who(&ann, "POST", "/sdapi/v1/interrupt", &Value::Null).ok();
+    crate::support::eventually("ann's task is cancelled", || {
+        as_who(&ann, "GET", &format!("/tasks/{id}/result"), &Value::Null).ok()["status"] == "canceled"
+    });
+}
+
+#[test]
+fn every_route_lets_in_the_roles_that_the_table_says_and_nobody_else() {
+    let bench = Bench::new().config("access = \"closed\"\n");
+    let server = bench.start();
+    let roles = ["reader", "user", "operator"].map(|role| (role, bearer(&user(&server, role, role))));
+    let document = server.get("/openapi.json").ok();
+    let mut table = std::collections::BTreeMap::new();
+    for (path, methods) in document["paths"].as_object().unwrap() {
+        for method in methods.as_object().unwrap().keys().map(|method| method.to_uppercase()) {
+            // Nothing has this name, and no body is right, so that nothing is done.
+            let url =
+                path.replace("{id}", "nothing").replace("{name}", "nothing").replace("{plugin}", "nothing");
+            let mut lets_in = Vec::new();
+            let anonymous = call(&server, &method, &url, &[], &json!([]));
+            let is_refusal = |status| status == 401 || status == 403;
+            // A file's own refusal is that of its signature.
+            if !is_refusal(anonymous.status) || path.starts_with("/files/") || path == "/login" {
+                lets_in.push("anybody");
+            }
+            for (role, key) in &roles {
+                let reply = call(&server, &method, &url, &[("authorization", key)], &json!([]));
+                assert_ne!(reply.status, 401, "{method} {path} as {role}");
+                assert!(reply.status < 500, "{method} {path} as {role}: {}", reply.status);
+                if reply.status != 403 {
+                    lets_in.push(role);
+                }
+            }
+            let reply = server.admin_json(&method, &url, "[]");
+            assert!(!is_refusal(reply.status) || path.starts_with("/files/"), "{method} {path} as admin");
+            let first = lets_in.first().copied().unwrap_or("admin");
+            table.insert(format!("{path} {method}"), first);
+        }
+    }
+    insta::assert_json_snapshot!("roles_by_route", table);
+}
+
+#[test]
+fn an_allowance_bounds_requests_tasks_and_pictures_and_says_what_is_left() {
+    let bench = Bench::new().config("[allowance]\npictures_per_day = 5\n");
+    let server = bench.start();
+    let key = bearer(&user(&server, "ann", "user"));
+    let draw = |body: &Value| call(&server, "POST", "/txt2img", &[("authorization", &key)], body);
+    let fast = quick_with(json!({"steps": 1}));
+    assert_eq!(draw(&quick_with(json!({"steps": 1, "batch_size": 4}))).status, 200);
+    let too_many = draw(&quick_with(json!({"steps": 1, "n_iter": 2})));
+    assert_eq!(too_many.status, 429);
+    assert!(
+        too_many.json()["detail"].as_str().unwrap().contains("4 of your 5 pictures"),
+        "{}",
+        too_many.json()
+    );
+    assert_eq!(draw(&fast).status, 200);
+
+    let change = json!({"allowance": {"requests_per_minute": 2, "pictures_per_day": 0}}).to_string();
+    assert_eq!(server.admin_json("PATCH", "/users/ann", &change).status, 200);
+    let (first, second, third) = (draw(&fast), draw(&fast), draw(&fast));
+    assert_eq!([first.status, second.status, third.status], [200, 200, 429]);
+    assert_eq!((first.header("ratelimit-limit"), first.header("ratelimit-remaining")), ("2", "1"));
+    assert_eq!(second.header("ratelimit-remaining"), "0");
+    assert!(third.header("retry-after").parse::<u32>().unwrap() <= 31);
+
+    let change = json!({"allowance": {"tasks_at_once": 1, "pictures_per_day": 0}}).to_string();
+    assert_eq!(server.admin_json("PATCH", "/users/ann", &change).status, 200);
+    let headers = [("authorization", key.as_str()), ("Request-Type", "async")];
+    let long = quick_with(json!({"steps": 150, "width": 256, "height": 256}));
+    let id = call(&server, "POST", "/txt2img", &headers, &long).ok()["taskId"].as_str().unwrap().to_owned();
+    let refused = draw(&fast);
+    assert_eq!(refused.status, 429);
+    assert!(refused.json()["detail"].as_str().unwrap().contains("cancel one"), "{}", refused.json());
+    let path = format!("/tasks/{id}/cancellation");
+    assert_eq!(call(&server, "POST", &path, &[("authorization", &key)], &Value::Null).status, 200);
+    crate::support::eventually("the task has ended", || draw(&fast).status == 200);
+}
+
+#[test]
+fn what_is_done_to_accounts_is_written_down_with_who_did_it_and_without_secrets() {
+    let bench = Bench::new();
+    let server = bench.start();
+    let key = user(&server, "ann", "user");
+    server.post("/login", &json!({"userName": "ann", "password": "a wrong password"}));
+    call(&server, "DELETE", "/users/ann", &[("authorization", &bearer(&key))], &Value::Null);
+    assert_eq!(server.admin_json("DELETE", "/users/ann", "").status, 200);
+    let lines = server.admin_json("GET", "/audit", "").ok();
+    let told: Vec<_> = lines
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|line| {
+            format!("{} {} {}", line["who"].as_str().unwrap(), line["what"].as_str().unwrap(), line["status"])
+        })
+        .collect();
+    assert_eq!(
+        told,
+        [
+            "admin POST /users 201",
+            "ann POST /login 401",
+            "ann DELETE /users/ann 403",
+            "admin DELETE /users/ann 200",
+        ]
+    );
+    assert!(!lines.to_string().contains(&key) && !lines.to_string().contains(PASSWORD));
+}
+
+#[test]
+fn pages_of_other_sites_change_nothing_unless_they_are_named() {
+    let bench = Bench::new().config("cors_origins = [\"https://studio.example\"]\n");
+    let server = bench.start();
+    let interrupt =
+        |headers: &[(&str, &str)]| call(&server, "POST", "/sdapi/v1/interrupt", headers, &Value::Null);
+    assert_eq!(interrupt(&[("origin", "https://evil.example")]).status, 403);
+    assert_eq!(interrupt(&[("origin", "null")]).status, 403);
+    assert_eq!(interrupt(&[("origin", &server.url)]).status, 200);
+    let named = interrupt(&[("origin", "https://studio.example")]);
+    assert_eq!((named.status, named.header("access-control-allow-origin")), (200, "https://studio.example"));
+    // A name that was made to stand for this machine.
+    let rebound = call(&server, "GET", "/models", &[("host", "rebound.example")], &Value::Null);
+    assert_eq!(rebound.status, 403);
+    // The preflight asks without credentials.
+    user(&server, "ann", "user");
+    let headers = [
+        ("origin", "https://studio.example"),
+        ("access-control-request-method", "POST"),
+        ("access-control-request-headers", "authorization,content-type"),
+    ];
+    let preflight = call(&server, "OPTIONS", "/sdapi/v1/txt2img", &headers, &Value::Null);
+    assert_eq!(preflight.status, 200);
+    assert_eq!(preflight.header("access-control-allow-headers"), "authorization,content-type");
+}
+
+#[test]
+fn lists_are_compressed_for_those_who_ask() {
+    let bench = Bench::new();
+    let server = bench.start();
+    let get = |path: &str| call(&server, "GET", path, &[("accept-encoding", "gzip")], &Value::Null);
+    assert_eq!(get("/sdapi/v1/samplers").header("content-encoding"), "gzip");
+    assert_eq!(get("/controlnet/version").header("content-encoding"), "");
+}
+
+#[test]
+fn wrong_bodies_are_problems_with_a_pointer() {
+    let bench = Bench::new();
+    let server = bench.start();
+    for (body, pointer) in [
+        (json!({"name": "ann", "role": "king"}), "#/role"),
+        (json!({"name": "ann", "allowance": {"pictures_per_day": "many"}}), "#/allowance/pictures_per_day"),
+        (json!({"name": "ann", "colour": 1}), "#/colour"),
+        (json!({"name": "a b"}), "#/name"),
+        (json!({"name": "ann", "password": "short"}), "#/password"),
+        (json!({}), "#"),
+    ] {
+        let reply = server.admin_json("POST", "/users", &body.to_string());
+        assert_eq!((reply.status, reply.header("content-type")), (400, "application/problem+json"), "{body}");
+        assert_eq!(reply.json()["errors"][0]["pointer"], pointer, "{}", reply.json());
+    }
+}
