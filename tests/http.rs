@@ -17,3 +17,4 @@ mod scripts;
 mod serverless;
 mod styles;
 mod webui;
+mod webui_server;

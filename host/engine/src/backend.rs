@@ -214,6 +214,15 @@ pub trait Backend {
         inputs: &[Numbers],
     ) -> Result<Vec<Numbers>, BackendError>;
 
+    /// Brings a checkpoint into the device's memory.
+    fn load(&mut self, model: &Arc<ModelFile>) -> Result<(), BackendError>;
+
+    /// Drops every model that nothing in flight needs from the device's memory.
+    fn unload(&mut self);
+
+    /// The checkpoints in the device's memory. Asked after every step, so it has to be cheap.
+    fn loaded(&self) -> Vec<Arc<ModelFile>>;
+
     /// What the device calls itself and how it computes, for start-up messages and metrics.
     fn describe(&self) -> String;
 }

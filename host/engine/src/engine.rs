@@ -11,7 +11,7 @@ use std::time::Duration;
 use gesso_core::pixels::Pixels;
 use tokio::sync::{oneshot, watch};
 
-use crate::backend::{Backend, BackendError, BackendFactory, Row};
+use crate::backend::{Backend, BackendError, BackendFactory, ModelFile, Row};
 use crate::clock::Clock;
 use crate::job::{
     Drawing, JobError, JobHandle, JobSpec, Made, NetworkRun, Phase, Progress, SubmitError, Work,
@@ -65,6 +65,8 @@ pub struct EngineStats {
     pub unet_time: Duration,
     pub images: u64,
     pub failed_jobs: u64,
+    /// The checkpoints in the device's memory, after the last step or command.
+    pub loaded: Vec<Arc<ModelFile>>,
 }
 
 /// The thread behind the handles. Dropping every handle lets it finish its jobs and end.
@@ -117,12 +119,22 @@ impl Engine {
 /// A cheap clone that submits jobs.
 #[derive(Debug, Clone)]
 pub struct EngineHandle {
-    commands: mpsc::Sender<Incoming>,
+    commands: mpsc::Sender<Command>,
     /// Held by the owner thread for as long as it runs.
     alive: Weak<()>,
     jobs: Arc<AtomicUsize>,
     max_jobs: usize,
     stats: Arc<Mutex<EngineStats>>,
+}
+
+/// What reaches the owner thread.
+#[derive(Debug)]
+enum Command {
+    Job(Incoming),
+    /// Done between two steps, before any job that came after it.
+    Load(Arc<ModelFile>, oneshot::Sender<Result<(), JobError>>),
+    /// Unanswered where it panicked.
+    Unload(oneshot::Sender<()>),
 }
 
 /// A job on its way to the owner thread.
@@ -174,8 +186,22 @@ impl EngineHandle {
         let cancel = spec.cancel.clone();
         let caller = Caller { cancel: spec.cancel, progress, reply, slot };
         let incoming = Incoming { work: spec.work, priority: spec.priority, caller };
-        self.commands.send(incoming).map_err(|_| SubmitError::ShutDown)?;
+        self.commands.send(Command::Job(incoming)).map_err(|_| SubmitError::ShutDown)?;
         Ok(JobHandle { progress: progress_rx, reply: reply_rx, cancel })
+    }
+
+    /// Brings a checkpoint into memory ahead of the first job that draws with it.
+    pub async fn load(&self, model: Arc<ModelFile>) -> Result<(), JobError> {
+        let (reply, done) = oneshot::channel();
+        self.commands.send(Command::Load(model, reply)).map_err(|_| JobError::ShutDown)?;
+        done.await.map_err(|_| JobError::ShutDown)?
+    }
+
+    /// Drops every model that no picture in flight needs from the device's memory.
+    pub async fn unload(&self) -> Result<(), JobError> {
+        let (reply, done) = oneshot::channel();
+        self.commands.send(Command::Unload(reply)).map_err(|_| JobError::ShutDown)?;
+        done.await.map_err(|_| JobError::ShutDown)
     }
 
     /// Whether the owner thread is there to take jobs.
@@ -230,18 +256,18 @@ impl<B: Backend> Owner<B> {
         }
     }
 
-    fn run(mut self, inbox: &mpsc::Receiver<Incoming>) {
+    fn run(mut self, inbox: &mpsc::Receiver<Command>) {
         let mut open = true;
         loop {
             if self.waiting.is_empty() && self.running.is_empty() {
                 match inbox.recv() {
-                    Ok(incoming) if open => self.enqueue(incoming),
+                    Ok(command) if open => self.obey(command),
                     _ => return,
                 }
             }
             loop {
                 match inbox.try_recv() {
-                    Ok(incoming) => self.enqueue(incoming),
+                    Ok(command) => self.obey(command),
                     Err(mpsc::TryRecvError::Empty) => break,
                     Err(mpsc::TryRecvError::Disconnected) => {
                         open = false;
@@ -250,7 +276,25 @@ impl<B: Backend> Owner<B> {
                 }
             }
             self.turn();
+            lock(&self.stats).loaded = self.backend.loaded();
         }
+    }
+
+    fn obey(&mut self, command: Command) {
+        let backend = &mut self.backend;
+        match command {
+            Command::Job(incoming) => return self.enqueue(incoming),
+            // Nobody listens only when the caller has gone away, and then nobody cares.
+            Command::Load(model, reply) => {
+                drop(reply.send(guarded(|| backend.load(&model).map_err(JobError::from))));
+            }
+            Command::Unload(reply) => {
+                if guarded(|| Ok(backend.unload())).is_ok() {
+                    let _ = reply.send(());
+                }
+            }
+        }
+        lock(&self.stats).loaded = self.backend.loaded();
     }
 
     fn enqueue(&mut self, incoming: Incoming) {

@@ -15,8 +15,10 @@ use crate::accounts::Accounts;
 use crate::audit::Audit;
 use crate::catalogue::Catalogue;
 use crate::http::wire::generate::Defaults;
+use crate::labels::Labels;
 use crate::quotas::Quotas;
 use crate::running::RunningTasks;
+use crate::saved_options::SavedOptions;
 use crate::settings::{Access, Settings};
 use crate::sources::SourceLimits;
 use crate::styles::SavedStyles;
@@ -42,6 +44,8 @@ pub(crate) struct App {
     pub(crate) accounts: Arc<Accounts>,
     pub(crate) quotas: Arc<Quotas>,
     pub(crate) audit: Arc<Audit>,
+    pub(crate) options: Arc<SavedOptions>,
+    pub(crate) labels: Labels,
     /// Where the server listens.
     pub(crate) address: SocketAddr,
     /// Turns true when the server drains: nothing new begins.

@@ -18,11 +18,12 @@ use crate::app::App;
 use crate::blocking::blocking;
 use crate::drawings::{AT_ONCE, Account};
 use crate::error::AppError;
+use crate::http::wire::file_format::FileFormat;
 use crate::http::wire::styles::Styling;
 use crate::http::wire::{generate, img2img, per_picture};
 use crate::pipeline::{self, Asked};
 use crate::running::RunningGuard;
-use crate::{finishing, inputs, plugin_view, png_file, scripts};
+use crate::{finishing, inputs, picture_file, plugin_view, scripts};
 
 /// Pictures that one call of the `after` hooks is given: a script makes more than a call may hold.
 const AFTER_BYTES: usize = 32 << 20;
@@ -71,6 +72,7 @@ pub(crate) async fn draw(
         None => by_pipeline(app, asked, kind, lease, running).await?,
         Some(script) => by_script(app, asked, &script, running).await?,
     };
+    let format = FileFormat::of(&body).map_err(AppError::Invalid)?;
     let texts = drawn.infotexts.into_iter().chain(std::iter::repeat(String::new()));
     let mut pictures = drawn.pictures.into_iter().zip(texts).peekable();
     let mut images = Vec::new();
@@ -83,11 +85,13 @@ pub(crate) async fn draw(
         // A plugin may have added pictures; those carry no infotext.
         let texts = texts.into_iter().chain(std::iter::repeat(String::new()));
         for (picture, infotext) in some.into_iter().zip(texts) {
-            images.push(store_picture(app, lease, images.len() as u32 + 1, picture, infotext).await?);
+            let place = images.len() as u32 + 1;
+            images.push(store_picture(app, lease, place, picture, infotext, format).await?);
         }
     }
     for map in drawn.maps {
-        images.push(store_picture(app, lease, images.len() as u32 + 1, map, String::new()).await?);
+        let place = images.len() as u32 + 1;
+        images.push(store_picture(app, lease, place, map, String::new(), format).await?);
     }
     let seconds = drawn.seconds.unwrap_or_else(|| began.elapsed().as_secs_f64());
     let warnings: Vec<&String> = styling.warnings.iter().chain(&drawn.warnings).collect();
@@ -259,12 +263,18 @@ async fn store_picture(
     place: u32,
     picture: Pixels,
     infotext: String,
+    format: FileFormat,
 ) -> Result<ObjectKey, AppError> {
     // The blocking pool: compression.
-    let bytes = blocking(move || png_file::encode(&picture, &infotext))
+    let bytes = blocking(move || picture_file::encode(&picture, &infotext, format))
         .await?
         .map_err(|error| AppError::Internal(format!("a picture could not be encoded: {error}")))?;
-    let key = ObjectKey::image(&lease.task.owner, &lease.task.id, lease.attempt, place, ImageFormat::Png)
+    let kind = match format {
+        FileFormat::Png => ImageFormat::Png,
+        FileFormat::Jpeg { .. } => ImageFormat::Jpeg,
+        FileFormat::Webp { .. } | FileFormat::WebpLossless => ImageFormat::Webp,
+    };
+    let key = ObjectKey::image(&lease.task.owner, &lease.task.id, lease.attempt, place, kind)
         .map_err(|error| AppError::Internal(error.to_string()))?;
     app.objects.put(&key, bytes.into()).await?;
     Ok(key)

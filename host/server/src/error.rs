@@ -73,6 +73,7 @@ impl From<TaskStoreError> for AppError {
             TaskStoreError::Exists => {
                 Self::Conflict("a task of this id exists already; choose another".into())
             }
+            TaskStoreError::State(_) => Self::Conflict(error.to_string()),
             TaskStoreError::Full(_) => Self::StorageFull,
             TaskStoreError::Unavailable(_) => Self::Unavailable(error.to_string()),
             other => Self::Internal(format!("the task store failed: {other}")),

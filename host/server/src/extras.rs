@@ -24,7 +24,7 @@ use crate::generate::random_id;
 use crate::http::wire::extras::{ExtrasRequest, ExtrasSize, FaceStep, Restorer};
 use crate::http::wire::fields::FieldProblem;
 use crate::running::RunningGuard;
-use crate::{picture_texts, png_file, resources, sources};
+use crate::{picture_file, picture_texts, resources, sources};
 
 /// Sides of what the engine enlarges are multiples of this, rounded down.
 const SIDE_MULTIPLE: u32 = 8;
@@ -32,7 +32,7 @@ const SIDE_MULTIPLE: u32 = 8;
 /// The results of one request.
 #[derive(Debug)]
 pub(crate) struct Processed {
-    /// PNG files, in the order of the request.
+    /// Files, in the order of the request.
     pub(crate) files: Vec<Vec<u8>>,
     /// What was done to the last picture, `Key: value, ...`; empty when nothing was.
     pub(crate) infotext: String,
@@ -57,6 +57,7 @@ pub(crate) async fn process(
     let cancel = CancelFlag::default();
     let running = app.running.enter(random_id()?, &caller.name, cancel.clone());
     let mut processed = Processed { files: Vec::new(), infotext: String::new() };
+    let format = app.options.of(&caller.name).await?.file_format()?;
     for text in pictures {
         let limits = app.source_limits().decode;
         // The blocking pool: decoding.
@@ -75,9 +76,7 @@ pub(crate) async fn process(
         let infotext = done.to_string();
         processed.infotext.clone_from(&infotext);
         // The blocking pool: encoding.
-        let file = blocking(move || {
-            png_file::encode_with(&picture, &[("parameters", &parameters), ("postprocessing", &infotext)])
-        });
+        let file = blocking(move || picture_file::encode_worked_on(&picture, &parameters, &infotext, format));
         processed.files.push(
             file.await?
                 .map_err(|error| AppError::Internal(format!("a picture could not be encoded: {error}")))?,

@@ -1,7 +1,7 @@
 //! Taking in a request and waiting for it: validation, the durable task, the answer.
 
 use gesso_core::ids::TaskId;
-use gesso_store::{NewTask, ObjectKey, Payload, Task, TaskState};
+use gesso_store::{NewTask, ObjectKey, Payload, Task, TaskState, Terms};
 use rand::RngExt;
 use serde_json::{Map, Value};
 use tokio::sync::broadcast::error::RecvError;
@@ -14,7 +14,9 @@ use crate::error::AppError;
 use crate::faces::DrawnFaces;
 use crate::http::wire::control;
 use crate::http::wire::faces::FacesWanted;
+use crate::http::wire::file_format::FileFormat;
 use crate::http::wire::generate::{self, Drawing};
+use crate::http::wire::options;
 use crate::{scripts, styles};
 
 /// Bodies up to here lie in the record; larger ones go to the object store first.
@@ -34,6 +36,8 @@ pub(crate) async fn submit(
         return Err(AppError::Unavailable("the server is shutting down; try again in a moment".into()));
     }
     let mut body = drawing.read(body, || rand::rng().random()).map_err(AppError::Invalid)?;
+    options::lay_under(&mut body, &app.options.of(&caller.name).await?.options);
+    FileFormat::of(&body).map_err(AppError::Invalid)?;
     styles::lay_into(&mut body, &app.styles, &app.limits).await?;
     let request =
         generate::to_request(drawing, &body, &app.defaults, &app.limits).map_err(AppError::Invalid)?;
@@ -69,8 +73,14 @@ pub(crate) async fn submit(
         app.objects.put(&key, text.into_bytes().into()).await?;
         Payload::Object(key)
     };
-    let task =
-        NewTask { id, kind: drawing.as_str().into(), owner: caller.name.clone(), priority: 0, payload };
+    let task = NewTask {
+        id,
+        kind: drawing.as_str().into(),
+        owner: caller.name.clone(),
+        priority: 0,
+        payload,
+        terms: Terms::default(),
+    };
     let task = app.tasks.submit(task).await?;
     counted.keep();
     tracing::info!(task = %task.id, "task accepted");
@@ -85,13 +95,13 @@ pub(crate) async fn wait(app: &App, id: &TaskId) -> Result<Task, AppError> {
     loop {
         let task = app.tasks.get(id).await?.ok_or_else(not_found)?;
         match task.state {
-            TaskState::Succeeded | TaskState::Failed | TaskState::Canceled => return Ok(task),
+            state if state.is_terminal() => return Ok(task),
             TaskState::Waiting if app.is_draining() => {
                 let message =
                     format!("the server is shutting down; task {id} is kept and runs after the restart");
                 return Err(AppError::Unavailable(message));
             }
-            TaskState::Waiting | TaskState::Running => {}
+            _ => {}
         }
         loop {
             tokio::select! {
@@ -129,11 +139,17 @@ pub(crate) async fn stop(app: &App, id: &TaskId) -> Result<Task, AppError> {
     })?;
     app.running.cancel(id);
     match task.state {
-        TaskState::Succeeded | TaskState::Failed => {
+        TaskState::Succeeded | TaskState::Failed | TaskState::Expired => {
             Err(AppError::Conflict(format!("the task is {} already", task.state.as_str())))
         }
         TaskState::Waiting | TaskState::Running | TaskState::Canceled => Ok(task),
     }
+}
+
+/// The place of a waiting task in the queue, from 1, and how many wait; 0 when it does not wait any more.
+pub(crate) async fn place(app: &App, task: &Task) -> Result<(u64, u64), AppError> {
+    let ahead = app.tasks.ahead(&task.id).await?;
+    Ok((ahead.map_or(0, |ahead| ahead + 1), app.tasks.stats().await?.waiting))
 }
 
 fn not_found() -> AppError {

@@ -177,7 +177,7 @@ impl Quotas {
                 limit: gesso_store::tasks::LIST_LIMIT,
                 ..TaskFilter::default()
             };
-            for task in tasks.list(filter).await.unwrap_or_default() {
+            for task in tasks.list(filter).await.unwrap_or_default().tasks {
                 lock(&self.active).entry(task.owner).or_default().insert(task.id);
             }
         }

@@ -27,9 +27,11 @@ use crate::app::App;
 use crate::audit::Audit;
 use crate::catalogue::Catalogue;
 use crate::http::wire::generate::Defaults;
+use crate::labels::Labels;
 use crate::networks::ServerNetworks;
 use crate::quotas::Quotas;
 use crate::running::RunningTasks;
+use crate::saved_options::SavedOptions;
 use crate::settings::{ADMIN_KEY_CHARS_MIN, GrantSettings, Settings, SettingsError};
 use crate::styles::SavedStyles;
 use crate::telemetry;
@@ -71,6 +73,7 @@ pub(crate) async fn build(settings: Settings) -> Result<Server, StartupError> {
     };
     let (accounts, quotas) = open_accounts(&settings, admin_key).await?;
     let audit = Audit::new(Journal::at(&settings.data.join("audit.jsonl")), Arc::new(SystemClock));
+    let options = SavedOptions::new(Documents::new(&settings.data.join("options")));
     make_folder(&settings.plugins).await?;
     let catalogue = Arc::new(Catalogue::new(
         settings.models.clone(),
@@ -99,6 +102,8 @@ pub(crate) async fn build(settings: Settings) -> Result<Server, StartupError> {
         accounts: Arc::new(accounts),
         quotas: Arc::new(quotas),
         audit: Arc::new(audit),
+        options: Arc::new(options),
+        labels: Labels::default(),
         address,
         draining,
         stopping,

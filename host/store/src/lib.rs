@@ -33,6 +33,6 @@ pub use memory::MemoryTasks;
 pub use objects::{ObjectInfo, ObjectSettings, Objects, ObjectsError};
 pub use sled_tasks::{SledSettings, SledTasks};
 pub use tasks::{
-    Lease, NewTask, Outcome, Payload, Task, TaskChange, TaskError, TaskFilter, TaskState, TaskStats,
-    TaskStore, TaskStoreError,
+    Lease, NewTask, Notice, Outcome, Payload, Task, TaskChange, TaskError, TaskFilter, TaskPage, TaskState,
+    TaskStats, TaskStore, TaskStoreError, Terms,
 };

@@ -12,8 +12,8 @@ use tokio::sync::broadcast;
 use crate::clock::Clock;
 use crate::tasks::rules::Entry;
 use crate::tasks::{
-    LIST_LIMIT, Lease, NewTask, Outcome, Task, TaskChange, TaskFilter, TaskState, TaskStats, TaskStore,
-    TaskStoreError,
+    LIST_LIMIT, Lease, NewTask, Outcome, Task, TaskChange, TaskFilter, TaskPage, TaskState, TaskStats,
+    TaskStore, TaskStoreError,
 };
 
 /// A [`TaskStore`] whose only promise is to follow the rules.
@@ -47,6 +47,18 @@ impl MemoryTasks {
     fn state(&self) -> MutexGuard<'_, State> {
         // A panic between two changes leaves each entry whole, so a poisoned lock is still usable.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Ends every waiting task whose time to begin is over.
+    fn expire(&self, state: &mut State, now_ms: u64) -> u64 {
+        let mut expired = 0;
+        for entry in state.by_sequence.values_mut() {
+            if entry.expire(now_ms) {
+                self.tell(entry);
+                expired += 1;
+            }
+        }
+        expired
     }
 
     fn tell(&self, entry: &Entry) {
@@ -98,6 +110,7 @@ impl TaskStore for MemoryTasks {
             entry.lose(now_ms);
             self.tell(entry);
         }
+        self.expire(&mut state, now_ms);
         let waiting = state.by_sequence.values_mut().filter(|entry| entry.task.state == TaskState::Waiting);
         let Some(next) = waiting.min_by_key(|entry| (-i64::from(entry.task.priority), entry.sequence)) else {
             return Ok(None);
@@ -134,14 +147,56 @@ impl TaskStore for MemoryTasks {
         Ok(entry.map(|entry| entry.task.clone()))
     }
 
-    async fn list(&self, filter: TaskFilter) -> Result<Vec<Task>, TaskStoreError> {
+    async fn list(&self, filter: TaskFilter) -> Result<TaskPage, TaskStoreError> {
+        let (state, limit) = (self.state(), filter.limit.min(LIST_LIMIT));
+        let newest_first = state.by_sequence.range(..filter.after.unwrap_or(u64::MAX)).rev();
+        let accepted = newest_first.map(|(_, entry)| entry).filter(|entry| filter.accepts(&entry.task));
+        Ok(TaskPage::new(accepted.take(limit + 1).cloned().collect(), limit))
+    }
+
+    async fn ahead(&self, id: &TaskId) -> Result<Option<u64>, TaskStoreError> {
         let state = self.state();
-        let newest_first = state.by_sequence.values().rev().map(|entry| &entry.task);
-        Ok(newest_first
-            .filter(|task| filter.accepts(task))
-            .take(filter.limit.min(LIST_LIMIT))
-            .cloned()
-            .collect())
+        let waiting = || state.by_sequence.values().filter(|entry| entry.task.state == TaskState::Waiting);
+        let place = |entry: &Entry| (-i64::from(entry.task.priority), entry.sequence);
+        let own = waiting().find(|entry| entry.task.id == *id).map(place);
+        Ok(own.map(|own| waiting().filter(|entry| place(entry) < own).count() as u64))
+    }
+
+    async fn retry(&self, id: &TaskId) -> Result<Task, TaskStoreError> {
+        self.change(id, |entry, now_ms| entry.retry(now_ms))
+    }
+
+    async fn remove(&self, id: &TaskId) -> Result<Task, TaskStoreError> {
+        let mut state = self.state();
+        let sequence = *state.sequence_of.get(id).ok_or(TaskStoreError::NotFound)?;
+        let task = state.by_sequence.get(&sequence).ok_or(TaskStoreError::NotFound)?.task.clone();
+        if !task.state.is_terminal() {
+            return Err(TaskStoreError::State(task.state));
+        }
+        state.by_sequence.remove(&sequence);
+        state.sequence_of.remove(id);
+        Ok(task)
+    }
+
+    async fn expire_overdue(&self) -> Result<u64, TaskStoreError> {
+        let now_ms = self.clock.now_ms();
+        Ok(self.expire(&mut self.state(), now_ms))
+    }
+
+    async fn due_notices(&self, limit: usize) -> Result<Vec<Task>, TaskStoreError> {
+        let now_ms = self.clock.now_ms();
+        let state = self.state();
+        let entries = state.by_sequence.values();
+        let mut due: Vec<_> = entries
+            .filter_map(|entry| Some((entry.task.notice?.due_ms, entry.sequence, &entry.task)))
+            .filter(|(due_ms, _, _)| *due_ms <= now_ms)
+            .collect();
+        due.sort_by_key(|(due_ms, sequence, _)| (*due_ms, *sequence));
+        Ok(due.into_iter().take(limit).map(|(_, _, task)| task.clone()).collect())
+    }
+
+    async fn settle_notice(&self, id: &TaskId, next_ms: Option<u64>) -> Result<Task, TaskStoreError> {
+        self.change(id, |entry, _| entry.settle_notice(next_ms))
     }
 
     fn subscribe(&self) -> broadcast::Receiver<TaskChange> {
@@ -156,12 +211,18 @@ impl TaskStore for MemoryTasks {
         Ok(stats)
     }
 
-    async fn remove_terminal_before(&self, ms: u64) -> Result<u64, TaskStoreError> {
+    async fn remove_ended_before(&self, ms: u64, limit: usize) -> Result<Vec<Task>, TaskStoreError> {
         let mut state = self.state();
-        let before = state.by_sequence.len();
-        state.by_sequence.retain(|_, entry| entry.task.finished_ms.is_none_or(|finished| finished >= ms));
-        let State { by_sequence, sequence_of, .. } = &mut *state;
-        sequence_of.retain(|_, sequence| by_sequence.contains_key(sequence));
-        Ok((before - by_sequence.len()) as u64)
+        let ended =
+            state.by_sequence.values().filter_map(|entry| Some((entry.task.finished_ms?, entry.sequence)));
+        let mut old: Vec<_> = ended.filter(|(finished_ms, _)| *finished_ms < ms).collect();
+        old.sort_unstable();
+        old.truncate(limit);
+        let removed: Vec<Task> =
+            old.iter().filter_map(|(_, sequence)| Some(state.by_sequence.remove(sequence)?.task)).collect();
+        for task in &removed {
+            state.sequence_of.remove(&task.id);
+        }
+        Ok(removed)
     }
 }

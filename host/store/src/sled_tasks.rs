@@ -17,7 +17,8 @@ use tokio::sync::broadcast;
 use crate::clock::Clock;
 use crate::tasks::rules::Entry;
 use crate::tasks::{
-    Lease, NewTask, Outcome, Task, TaskChange, TaskFilter, TaskState, TaskStats, TaskStore, TaskStoreError,
+    Lease, NewTask, Outcome, Task, TaskChange, TaskFilter, TaskPage, TaskState, TaskStats, TaskStore,
+    TaskStoreError,
 };
 use committer::{Committer, Writer};
 
@@ -28,7 +29,7 @@ mod records;
 mod trees;
 
 /// The most records one pass of retention removes before other commands have their turn.
-const REMOVED_AT_ONCE: u64 = 200;
+const REMOVED_AT_ONCE: usize = 200;
 
 /// How the database is opened.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -156,6 +157,7 @@ impl TaskStore for SledTasks {
         self.committer
             .commit(move |writer| {
                 lose_expired(writer, writer.now_ms)?;
+                expire_overdue(writer)?;
                 let Some(old) = writer.trees.first_ready()? else { return Ok(None) };
                 let mut new = old.clone();
                 let lease = new.lease(&worker, ttl, writer.now_ms)?;
@@ -204,8 +206,48 @@ impl TaskStore for SledTasks {
             .await
     }
 
-    async fn list(&self, filter: TaskFilter) -> Result<Vec<Task>, TaskStoreError> {
+    async fn list(&self, filter: TaskFilter) -> Result<TaskPage, TaskStoreError> {
         self.committer.shared.read(move |trees| trees.list(&filter)).await
+    }
+
+    async fn ahead(&self, id: &TaskId) -> Result<Option<u64>, TaskStoreError> {
+        let id = id.clone();
+        self.committer.shared.read(move |trees| trees.ahead(id.as_str().as_bytes())).await
+    }
+
+    async fn retry(&self, id: &TaskId) -> Result<Task, TaskStoreError> {
+        self.change(id, |entry, now_ms| entry.retry(now_ms)).await
+    }
+
+    async fn remove(&self, id: &TaskId) -> Result<Task, TaskStoreError> {
+        let id = id.clone();
+        self.committer
+            .commit(move |writer| {
+                let old = writer.trees.get(id.as_str().as_bytes())?.ok_or(TaskStoreError::NotFound)?;
+                if !old.task.state.is_terminal() {
+                    return Err(TaskStoreError::State(old.task.state));
+                }
+                writer.replace(Some(&old), None)?;
+                Ok(old.task)
+            })
+            .await
+    }
+
+    async fn expire_overdue(&self) -> Result<u64, TaskStoreError> {
+        self.committer.commit(expire_overdue).await
+    }
+
+    async fn due_notices(&self, limit: usize) -> Result<Vec<Task>, TaskStoreError> {
+        self.committer
+            .commit(move |writer| {
+                let due = writer.trees.due_notices(writer.now_ms, limit)?;
+                Ok(due.into_iter().map(|entry| entry.task).collect())
+            })
+            .await
+    }
+
+    async fn settle_notice(&self, id: &TaskId, next_ms: Option<u64>) -> Result<Task, TaskStoreError> {
+        self.change(id, move |entry, _| entry.settle_notice(next_ms)).await
     }
 
     fn subscribe(&self) -> broadcast::Receiver<TaskChange> {
@@ -219,28 +261,42 @@ impl TaskStore for SledTasks {
             .await
     }
 
-    async fn remove_terminal_before(&self, ms: u64) -> Result<u64, TaskStoreError> {
-        let mut removed = 0;
+    async fn remove_ended_before(&self, ms: u64, limit: usize) -> Result<Vec<Task>, TaskStoreError> {
+        let mut removed = Vec::new();
         loop {
-            let now = self
+            let most = (limit - removed.len()).min(REMOVED_AT_ONCE);
+            let mut now = self
                 .committer
                 .commit(move |writer| {
-                    let mut now = 0;
-                    while now < REMOVED_AT_ONCE
+                    let mut now = Vec::new();
+                    while now.len() < most
                         && let Some(old) = writer.trees.first_finished(ms)?
                     {
                         writer.replace(Some(&old), None)?;
-                        now += 1;
+                        now.push(old.task);
                     }
                     Ok(now)
                 })
                 .await?;
-            removed += now;
-            if now < REMOVED_AT_ONCE {
+            let was_last = now.len() < most || most == 0;
+            removed.append(&mut now);
+            if was_last || removed.len() >= limit {
                 return Ok(removed);
             }
         }
     }
+}
+
+/// Ends every waiting task whose time to begin is over.
+fn expire_overdue(writer: &mut Writer<'_>) -> Result<u64, TaskStoreError> {
+    let mut expired = 0;
+    while let Some(old) = writer.trees.first_overdue(writer.now_ms)? {
+        let mut new = old.clone();
+        new.expire(writer.now_ms);
+        writer.replace(Some(&old), Some(&new))?;
+        expired += 1;
+    }
+    Ok(expired)
 }
 
 /// Takes back every lease whose deadline is at or before `deadline_ms`.

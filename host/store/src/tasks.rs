@@ -9,6 +9,7 @@ use gesso_core::ids::TaskId;
 use tokio::sync::broadcast;
 
 use crate::keys::ObjectKey;
+use rules::Entry;
 
 pub(crate) mod rules;
 
@@ -18,11 +19,17 @@ pub const INLINE_PAYLOAD_LIMIT: usize = 12 * 1024;
 /// The longest stored record in bytes. Larger values make sled's files grow without bound.
 pub const RECORD_LIMIT: usize = 16 * 1024;
 
+/// The longest text of [`Terms`] in bytes.
+pub const TERM_LIMIT: usize = 1024;
+
 /// The most tasks [`TaskStore::list`] returns, whatever the filter asks for.
 pub const LIST_LIMIT: usize = 1000;
 
 /// A task is failed with this code when three of its attempts ended without a word.
 pub const CRASHED: &str = "crashed";
+
+/// The code of a task that had not begun when its time was over.
+pub const EXPIRED: &str = "expired";
 
 /// A place where tasks wait, are leased to workers, and end.
 ///
@@ -53,16 +60,36 @@ pub trait TaskStore: Send + Sync {
     async fn get(&self, id: &TaskId) -> Result<Option<Task>, TaskStoreError>;
 
     /// The tasks that pass the filter, newest first.
-    async fn list(&self, filter: TaskFilter) -> Result<Vec<Task>, TaskStoreError>;
+    async fn list(&self, filter: TaskFilter) -> Result<TaskPage, TaskStoreError>;
+
+    /// How many waiting tasks a lease would choose before this one; `None` when it does not wait.
+    async fn ahead(&self, id: &TaskId) -> Result<Option<u64>, TaskStoreError>;
+
+    /// Has a failed or expired task wait again: without its outcome and its deadline, at its old place. `State` for
+    /// one in another state.
+    async fn retry(&self, id: &TaskId) -> Result<Task, TaskStoreError>;
+
+    /// Forgets one task that has ended. `State` for one that has not. Its objects are the caller's to delete.
+    async fn remove(&self, id: &TaskId) -> Result<Task, TaskStoreError>;
+
+    /// Ends waiting tasks whose [`Terms::start_by_ms`] has passed and returns how many. A lease does so first, so that
+    /// none of them ever begins.
+    async fn expire_overdue(&self) -> Result<u64, TaskStoreError>;
+
+    /// Ended tasks whose webhook is to be told now, the one that has waited longest first.
+    async fn due_notices(&self, limit: usize) -> Result<Vec<Task>, TaskStoreError>;
+
+    /// An attempt to tell a webhook is over: nothing more is due, or another attempt at this time.
+    async fn settle_notice(&self, id: &TaskId, next_ms: Option<u64>) -> Result<Task, TaskStoreError>;
 
     /// Hears of every durable change of a task's state, from now on. A slow receiver is told how much it missed.
     fn subscribe(&self) -> broadcast::Receiver<TaskChange>;
 
     async fn stats(&self) -> Result<TaskStats, TaskStoreError>;
 
-    /// Forgets tasks that ended before `ms` (Unix milliseconds) and returns how many. Their objects are the
-    /// caller's to delete.
-    async fn remove_terminal_before(&self, ms: u64) -> Result<u64, TaskStoreError>;
+    /// Forgets up to `limit` tasks that ended before `ms` (Unix milliseconds), the oldest end first, and returns them.
+    /// Their objects are the caller's to delete.
+    async fn remove_ended_before(&self, ms: u64, limit: usize) -> Result<Vec<Task>, TaskStoreError>;
 }
 
 /// What a caller hands in.
@@ -76,6 +103,22 @@ pub struct NewTask {
     /// Higher runs first.
     pub priority: i32,
     pub payload: Payload,
+    pub terms: Terms,
+}
+
+/// What was asked about a task beside what it draws. Texts are at most [`TERM_LIMIT`] bytes long.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Terms {
+    /// The model it is for, by which it can be listed.
+    pub model: Option<String>,
+    /// Tells the request from another one, for callers that repeat themselves.
+    pub fingerprint: Option<String>,
+    /// A task that has not begun by then expires. Unix milliseconds.
+    pub start_by_ms: Option<u64>,
+    /// How long an attempt may take; the worker's to keep.
+    pub run_ms_max: Option<u64>,
+    /// The URL to tell when it has ended.
+    pub webhook: Option<String>,
 }
 
 /// The request a worker will carry out.
@@ -94,16 +137,18 @@ pub enum TaskState {
     Succeeded,
     Failed,
     Canceled,
+    /// It had not begun when its time was over.
+    Expired,
 }
 
 impl TaskState {
     /// Every state, in the order of a task's life.
-    pub const ALL: [TaskState; 5] =
-        [Self::Waiting, Self::Running, Self::Succeeded, Self::Failed, Self::Canceled];
+    pub const ALL: [TaskState; 6] =
+        [Self::Waiting, Self::Running, Self::Succeeded, Self::Failed, Self::Canceled, Self::Expired];
 
     /// Whether a task in this state never changes again.
     pub fn is_terminal(self) -> bool {
-        matches!(self, Self::Succeeded | Self::Failed | Self::Canceled)
+        !matches!(self, Self::Waiting | Self::Running)
     }
 
     pub fn as_str(self) -> &'static str {
@@ -113,6 +158,7 @@ impl TaskState {
             Self::Succeeded => "succeeded",
             Self::Failed => "failed",
             Self::Canceled => "canceled",
+            Self::Expired => "expired",
         }
     }
 }
@@ -131,6 +177,7 @@ pub struct Task {
     pub owner: String,
     pub priority: i32,
     pub payload: Payload,
+    pub terms: Terms,
     pub state: TaskState,
     /// Set while a running task has been asked to stop and has not ended yet, and kept afterwards.
     pub cancel_requested: bool,
@@ -143,8 +190,19 @@ pub struct Task {
     pub finished_ms: Option<u64>,
     /// Present exactly when the state is terminal.
     pub outcome: Option<Outcome>,
+    /// Present while its webhook has still to be told of its end.
+    pub notice: Option<Notice>,
     /// From 1; grows by one with every change that [`TaskStore::subscribe`] tells of.
     pub revision: u64,
+}
+
+/// What is owed to a task's webhook.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Notice {
+    /// Attempts that came to nothing.
+    pub attempts: u32,
+    /// When the next one is due, Unix milliseconds.
+    pub due_ms: u64,
 }
 
 /// How a task ended.
@@ -180,13 +238,35 @@ pub struct Lease {
 pub struct TaskFilter {
     pub state: Option<TaskState>,
     pub owner: Option<String>,
+    /// [`Terms::model`].
+    pub model: Option<String>,
+    /// Only those behind this place: the [`TaskPage::next`] of the page before.
+    pub after: Option<u64>,
     /// At most [`LIST_LIMIT`].
     pub limit: usize,
 }
 
+/// Some of the tasks that a filter accepts.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TaskPage {
+    pub tasks: Vec<Task>,
+    /// Where the next page begins; `None` when this is the last.
+    pub next: Option<u64>,
+}
+
+impl TaskPage {
+    /// Of entries newest first, one more than `limit` of them when there are that many.
+    pub(crate) fn new(mut entries: Vec<Entry>, limit: usize) -> Self {
+        let more = entries.len() > limit;
+        entries.truncate(limit);
+        let next = entries.last().filter(|_| more).map(|entry| entry.sequence);
+        Self { tasks: entries.into_iter().map(|entry| entry.task).collect(), next }
+    }
+}
+
 impl Default for TaskFilter {
     fn default() -> Self {
-        Self { state: None, owner: None, limit: 100 }
+        Self { state: None, owner: None, model: None, after: None, limit: 100 }
     }
 }
 
@@ -194,6 +274,7 @@ impl TaskFilter {
     pub(crate) fn accepts(&self, task: &Task) -> bool {
         self.state.is_none_or(|state| state == task.state)
             && self.owner.as_deref().is_none_or(|owner| owner == task.owner)
+            && self.model.as_ref().is_none_or(|model| task.terms.model.as_ref() == Some(model))
     }
 }
 
@@ -218,13 +299,19 @@ pub struct TaskStats {
     pub succeeded: u64,
     pub failed: u64,
     pub canceled: u64,
+    pub expired: u64,
     /// Bytes of the store's files; 0 for the memory store.
     pub size_on_disk: u64,
 }
 
 impl TaskStats {
     pub fn total(&self) -> u64 {
-        self.waiting + self.running + self.succeeded + self.failed + self.canceled
+        self.waiting + self.running + self.ended()
+    }
+
+    /// Tasks that never change again.
+    pub fn ended(&self) -> u64 {
+        self.succeeded + self.failed + self.canceled + self.expired
     }
 
     pub(crate) fn of_state(&mut self, state: TaskState) -> &mut u64 {
@@ -234,6 +321,7 @@ impl TaskStats {
             TaskState::Succeeded => &mut self.succeeded,
             TaskState::Failed => &mut self.failed,
             TaskState::Canceled => &mut self.canceled,
+            TaskState::Expired => &mut self.expired,
         }
     }
 }
@@ -250,6 +338,9 @@ pub enum TaskStoreError {
     /// Drop the attempt's results: another attempt, or none, has the right to speak.
     #[error("the lease is no longer valid; discard this attempt's results")]
     Fenced,
+    /// Answer "conflict", with the state.
+    #[error("the task is {0}, and this can be done in another state only")]
+    State(TaskState),
     /// Move the payload to the object store, or refuse it.
     #[error("the task needs {bytes} bytes where {limit} are allowed; store large inputs as objects")]
     TooLarge { bytes: usize, limit: usize },

@@ -16,7 +16,7 @@ use gesso_core::ids::TaskId;
 use gesso_store::testing::conformance::{new_task, outcome};
 use gesso_store::{
     Clock, ObjectKey, ObjectSettings, Objects, ObjectsError, Outcome, SledSettings, SledTasks, SystemClock,
-    TaskFilter, TaskState, TaskStore, TaskStoreError,
+    TaskFilter, TaskState, TaskStore,
 };
 
 const CHILD: &str = "GESSO_KILL_CHILD";
@@ -230,7 +230,7 @@ impl Expected {
                 assert!(task.state.is_terminal(), "{id} was asked to stop and waits again: {task:?}");
             }
         }
-        let all = store.list(TaskFilter { limit: 1000, ..TaskFilter::default() }).await.unwrap();
+        let all = store.list(TaskFilter { limit: 1000, ..TaskFilter::default() }).await.unwrap().tasks;
         let stats = store.stats().await.unwrap();
         assert_eq!(stats.total(), all.len() as u64);
         assert_eq!(stats.running, 0, "a dead process still holds a lease");
@@ -249,10 +249,10 @@ impl Expected {
 
     /// Retention, so that the store stays small and old space is used again.
     async fn forget_ended(&mut self, store: &SledTasks) {
-        let all = store.list(TaskFilter { limit: 1000, ..TaskFilter::default() }).await.unwrap();
+        let all = store.list(TaskFilter { limit: 1000, ..TaskFilter::default() }).await.unwrap().tasks;
         let ended: Vec<_> = all.iter().filter(|task| task.state.is_terminal()).collect();
-        let removed: Result<u64, TaskStoreError> = store.remove_terminal_before(u64::MAX).await;
-        assert_eq!(removed, Ok(ended.len() as u64));
+        let removed = store.remove_ended_before(u64::MAX, usize::MAX).await.unwrap();
+        assert_eq!(removed.len(), ended.len());
         for task in ended {
             self.tasks.remove(task.id.as_str());
         }

@@ -27,7 +27,7 @@ async fn open(folder: &Path) -> SledTasks {
 }
 
 async fn all(store: &SledTasks) -> Vec<Task> {
-    store.list(TaskFilter { limit: 1000, ..TaskFilter::default() }).await.expect("the store answers")
+    store.list(TaskFilter { limit: 1000, ..TaskFilter::default() }).await.expect("the store answers").tasks
 }
 
 /// A folder with 30 tasks, opened a second time so that sled has written a snapshot.

@@ -8,7 +8,7 @@ use gesso_store::testing::ManualClock;
 use gesso_store::testing::conformance::{Subject, new_task, outcome};
 use gesso_store::{
     Lease, MemoryTasks, NewTask, SledSettings, SledTasks, Task, TaskFilter, TaskState, TaskStats, TaskStore,
-    TaskStoreError,
+    TaskStoreError, Terms,
 };
 use proptest::prelude::*;
 
@@ -46,13 +46,18 @@ async fn open(folder: &std::path::Path, clock: &ManualClock) -> SledTasks {
 
 #[derive(Debug, Clone)]
 enum Step {
-    Submit { id: u8, priority: i8 },
+    Submit { id: u8, priority: i8, start_in: Option<u64>, webhook: bool },
     Lease { worker: u8, seconds: u64 },
     Extend { lease: usize, seconds: u64 },
     Finish { lease: usize, state: TaskState },
     Release { lease: usize },
     Cancel { id: u8 },
-    Remove { seconds_ago: u64 },
+    Remove { seconds_ago: u64, limit: usize },
+    Retry { id: u8 },
+    Forget { id: u8 },
+    Expire,
+    Notices,
+    Settle { id: u8, seconds: Option<u64> },
     Wait { seconds: u64 },
     Restart,
 }
@@ -60,13 +65,19 @@ enum Step {
 fn step() -> impl Strategy<Value = Step> {
     let end = prop::sample::select(vec![TaskState::Succeeded, TaskState::Failed, TaskState::Canceled]);
     prop_oneof![
-        4 => (0u8..12, any::<i8>()).prop_map(|(id, priority)| Step::Submit { id, priority }),
+        4 => (0u8..12, any::<i8>(), prop::option::of(0u64..60), any::<bool>())
+            .prop_map(|(id, priority, start_in, webhook)| Step::Submit { id, priority, start_in, webhook }),
         6 => (0u8..3, 1u64..40).prop_map(|(worker, seconds)| Step::Lease { worker, seconds }),
         2 => (0usize..8, 1u64..40).prop_map(|(lease, seconds)| Step::Extend { lease, seconds }),
         3 => (0usize..8, end).prop_map(|(lease, state)| Step::Finish { lease, state }),
         1 => (0usize..8).prop_map(|lease| Step::Release { lease }),
         1 => (0u8..12).prop_map(|id| Step::Cancel { id }),
-        1 => (0u64..60).prop_map(|seconds_ago| Step::Remove { seconds_ago }),
+        1 => (0u64..60, 0usize..5).prop_map(|(seconds_ago, limit)| Step::Remove { seconds_ago, limit }),
+        2 => (0u8..12).prop_map(|id| Step::Retry { id }),
+        1 => (0u8..12).prop_map(|id| Step::Forget { id }),
+        1 => Just(Step::Expire),
+        1 => Just(Step::Notices),
+        2 => (0u8..12, prop::option::of(0u64..40)).prop_map(|(id, seconds)| Step::Settle { id, seconds }),
         2 => (0u64..30).prop_map(|seconds| Step::Wait { seconds }),
         1 => Just(Step::Restart),
     ]
@@ -77,7 +88,8 @@ fn step() -> impl Strategy<Value = Step> {
 enum Said {
     Task(Result<Task, TaskStoreError>),
     Lease(Result<Option<Lease>, TaskStoreError>),
-    Removed(Result<u64, TaskStoreError>),
+    Removed(Result<Vec<Task>, TaskStoreError>),
+    Count(Result<u64, TaskStoreError>),
     Nothing,
 }
 
@@ -86,9 +98,12 @@ async fn apply(store: &dyn TaskStore, step: &Step, leases: &[Lease], now_ms: u64
     let lease = |index: usize| leases.iter().rev().nth(index);
     let id = |id: u8| new_task(&format!("t{id}")).id;
     match step {
-        Step::Submit { id, priority } => {
+        Step::Submit { id, priority, start_in, webhook } => {
             let priority = i32::from(*priority / 40);
-            Said::Task(store.submit(NewTask { priority, ..new_task(&format!("t{id}")) }).await)
+            let start_by_ms = start_in.map(|seconds| now_ms + seconds * 1000);
+            let webhook = webhook.then(|| "https://a.example".to_owned());
+            let terms = Terms { start_by_ms, webhook, ..Terms::default() };
+            Said::Task(store.submit(NewTask { priority, terms, ..new_task(&format!("t{id}")) }).await)
         }
         Step::Lease { worker, seconds } => {
             Said::Lease(store.lease(&format!("worker{worker}"), Duration::from_secs(*seconds)).await)
@@ -106,16 +121,24 @@ async fn apply(store: &dyn TaskStore, step: &Step, leases: &[Lease], now_ms: u64
             None => Said::Nothing,
         },
         Step::Cancel { id: number } => Said::Task(store.cancel(&id(*number)).await),
-        Step::Remove { seconds_ago } => {
-            Said::Removed(store.remove_terminal_before(now_ms - seconds_ago * 1000).await)
+        Step::Remove { seconds_ago, limit } => {
+            Said::Removed(store.remove_ended_before(now_ms - seconds_ago * 1000, *limit).await)
         }
+        Step::Retry { id: number } => Said::Task(store.retry(&id(*number)).await),
+        Step::Forget { id: number } => Said::Task(store.remove(&id(*number)).await),
+        Step::Expire => Said::Count(store.expire_overdue().await),
+        Step::Notices => Said::Removed(store.due_notices(3).await),
+        Step::Settle { id: number, seconds } => Said::Task(
+            store.settle_notice(&id(*number), seconds.map(|seconds| now_ms + seconds * 1000)).await,
+        ),
         Step::Wait { .. } | Step::Restart => Said::Nothing,
     }
 }
 
 async fn everything(store: &dyn TaskStore) -> (Vec<Task>, TaskStats) {
-    let tasks =
+    let page =
         store.list(TaskFilter { limit: 1000, ..TaskFilter::default() }).await.expect("the store answers");
+    let tasks = page.tasks;
     let stats = store.stats().await.expect("the store answers");
     (tasks, TaskStats { size_on_disk: 0, ..stats })
 }

@@ -185,7 +185,7 @@ impl Backend for TorchBackend {
             let asked: Vec<_> = good.iter().map(|(row, _)| asked(row)).collect();
             let predict = |rows: &[Asked<'_>]| guidance::predict(rows).map_err(device_error);
             let resident = &mut self.resident;
-            let outputs = memory::all_or_each(&asked, || resident.drop_unused(), predict)?;
+            let outputs = memory::all_or_each(&asked, || resident.make_do(), predict)?;
             for ((row, result), output) in good.iter_mut().zip(outputs) {
                 let noise = result.as_mut().ok().and_then(Option::take);
                 match output.and_then(|output| advance(row, &output, noise.as_ref())) {
@@ -249,6 +249,19 @@ impl Backend for TorchBackend {
                 other => other,
             })
         })
+    }
+
+    fn load(&mut self, model: &Arc<ModelFile>) -> Result<(), BackendError> {
+        let _guard = tch::no_grad_guard();
+        self.resident.with_room(|resident| resident.checkpoint(model)).map(drop)
+    }
+
+    fn unload(&mut self) {
+        self.resident.drop_unused();
+    }
+
+    fn loaded(&self) -> Vec<Arc<ModelFile>> {
+        self.resident.loaded()
     }
 
     fn describe(&self) -> String {
@@ -317,7 +330,7 @@ fn decode(resident: &mut Resident, sample: &Sample) -> Result<Pixels, BackendErr
         convert::to_pixels(&picture).map_err(device_error)
     };
     memory::whole_or_tiles(
-        || resident.drop_unused(),
+        || resident.make_do(),
         || part(&latent),
         || decode_tiled(&latent, VAE_TILING, networks.is_seamless(), part),
     )

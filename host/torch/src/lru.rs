@@ -36,6 +36,11 @@ impl<K: PartialEq, V: Clone> Lru<K, V> {
         self.entries.iter().any(|(key, _)| is_one(key))
     }
 
+    /// The keys, the one unused longest first.
+    pub(crate) fn keys(&self) -> impl Iterator<Item = &K> {
+        self.entries.iter().map(|(key, _)| key)
+    }
+
     /// The values, the one unused longest first.
     pub(crate) fn values(&self) -> impl Iterator<Item = &V> {
         self.entries.iter().map(|(_, value)| value)

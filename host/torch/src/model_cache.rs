@@ -48,6 +48,11 @@ impl<V: Held> ModelCache<V> {
         self.checkpoints.get(model)
     }
 
+    /// The checkpoints that are there.
+    pub(crate) fn models(&self) -> impl Iterator<Item = &Arc<ModelFile>> {
+        self.checkpoints.keys()
+    }
+
     pub(crate) fn variant(&mut self, key: &VariantKey) -> Option<Rc<V>> {
         self.variants.get(key)
     }

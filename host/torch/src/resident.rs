@@ -116,7 +116,7 @@ impl Resident {
         self.compute
     }
 
-    fn checkpoint(&mut self, model: &Arc<ModelFile>) -> Result<Rc<Networks>, BackendError> {
+    pub(crate) fn checkpoint(&mut self, model: &Arc<ModelFile>) -> Result<Rc<Networks>, BackendError> {
         if let Some(networks) = self.models.checkpoint(model) {
             return Ok(networks);
         }
@@ -173,9 +173,19 @@ impl Resident {
             drop_idle(&mut self.vaes),
             drop_idle(&mut self.loras),
         ];
-        let dropped = self.models.drop_unused() || beside.contains(&true);
+        self.models.drop_unused() || beside.contains(&true)
+    }
+
+    /// [`Resident::drop_unused`], because memory ran out.
+    pub(crate) fn make_do(&mut self) -> bool {
+        let dropped = self.drop_unused();
         tracing::warn!(dropped, "out of memory; models that are not in use are dropped");
         dropped
+    }
+
+    /// The checkpoints on the device.
+    pub(crate) fn loaded(&self) -> Vec<Arc<ModelFile>> {
+        self.models.models().cloned().collect()
     }
 
     /// What `run` gives or, where that takes more memory than there is, gives once all that is not in use is dropped.
@@ -187,7 +197,7 @@ impl Resident {
         mut run: impl FnMut(&mut Self) -> Result<T, BackendError>,
     ) -> Result<T, BackendError> {
         match run(self) {
-            Err(BackendError::OutOfMemory(_)) if self.drop_unused() => run(self),
+            Err(BackendError::OutOfMemory(_)) if self.make_do() => run(self),
             result => result,
         }
     }

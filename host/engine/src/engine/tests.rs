@@ -46,6 +46,7 @@ enum Failure {
 struct Fake {
     script: Arc<Mutex<Script>>,
     clock: Arc<PausedClock>,
+    loaded: Vec<Arc<ModelFile>>,
 }
 
 #[derive(Default)]
@@ -161,6 +162,22 @@ impl Backend for Fake {
         Ok(inputs.iter().rev().cloned().collect())
     }
 
+    fn load(&mut self, model: &Arc<ModelFile>) -> Result<(), BackendError> {
+        if model.name == "broken" {
+            return Err(BackendError::Model("it is broken".into()));
+        }
+        self.loaded.push(model.clone());
+        Ok(())
+    }
+
+    fn unload(&mut self) {
+        self.loaded.clear();
+    }
+
+    fn loaded(&self) -> Vec<Arc<ModelFile>> {
+        self.loaded.clone()
+    }
+
     fn describe(&self) -> String {
         "fake".into()
     }
@@ -179,7 +196,7 @@ fn bench(settings: EngineSettings, failures: Vec<Failure>) -> Bench {
     let clock = Arc::new(PausedClock::default());
     let (gate, closed) = std::sync::mpsc::channel::<()>();
     let (enter, entered) = std::sync::mpsc::channel();
-    let fake = Fake { script: script.clone(), clock: clock.clone() };
+    let fake = Fake { script: script.clone(), clock: clock.clone(), loaded: Vec::new() };
     script.lock().unwrap().on_step = Some(Box::new(move |number| {
         if number == 0 {
             enter.send(()).ok();
@@ -244,6 +261,17 @@ fn rows_of_different_jobs_share_calls_whatever_their_step_counts() {
     let rows: usize = batches.iter().map(Vec::len).sum();
     assert_eq!(rows, 4 + 2 + 4);
     assert!(batches.len() < rows);
+}
+
+#[tokio::test]
+async fn models_are_brought_in_and_dropped_between_jobs_and_a_bad_one_is_told() {
+    let bench = bench(EngineSettings::default(), vec![]);
+    bench.handle.load(model("demo")).await.unwrap();
+    assert_eq!(bench.handle.stats().loaded, [model("demo")]);
+    let broken = bench.handle.load(model("broken")).await;
+    assert_eq!(broken, Err(JobError::Backend(BackendError::Model("it is broken".into()))));
+    bench.handle.unload().await.unwrap();
+    assert_eq!(bench.handle.stats().loaded, []);
 }
 
 #[test]

@@ -4,7 +4,8 @@ use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder
 use utoipa::{Modify, OpenApi};
 
 use super::routes::{
-    accounts, controlnet, files, health, plugins, serverless, webui, webui_extras, webui_lists,
+    accounts, controlnet, files, health, plugins, serverless, webui, webui_extras, webui_internal,
+    webui_lists, webui_options, webui_server,
 };
 use super::wire::schema::{
     DetectBody, ExtraBatchImagesBody, ExtraSingleImageBody, Img2ImgBody, PngInfoBody, Txt2ImgBody,
@@ -19,8 +20,13 @@ use super::wire::schema::{
         serverless::models,
         webui::txt2img, webui::img2img, webui::progress, webui::interrupt,
         webui_extras::extra_single_image, webui_extras::extra_batch_images, webui_extras::png_info,
-        webui_lists::sd_models, webui_lists::samplers, webui_lists::schedulers, webui_lists::options,
+        webui_lists::sd_models, webui_lists::samplers, webui_lists::schedulers, webui_options::webui, webui_options::change_webui, webui_options::serverless, webui_options::change_serverless,
         webui_lists::scripts, webui_lists::script_info, webui_lists::latent_upscale_modes, webui_lists::upscalers, webui_lists::face_restorers, webui_lists::sd_vae,
+        webui_lists::embeddings, webui_lists::realesrgan_models,
+        webui_server::memory, webui_server::unload_checkpoint, webui_server::reload_checkpoint, webui_server::refresh_checkpoints,
+        webui_server::refresh_vae, webui_server::refresh_loras, webui_server::refresh_embeddings, webui_server::skip,
+        webui_server::cmd_flags, webui_server::extensions, webui_server::interrogate,
+        webui_internal::progress, webui_internal::pending_tasks, webui_internal::ping,
         webui_lists::loras, webui_lists::hypernetworks, webui_lists::prompt_styles,
         controlnet::version, controlnet::settings, controlnet::model_list, controlnet::module_list, controlnet::control_types,
         controlnet::detect,

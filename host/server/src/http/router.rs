@@ -18,7 +18,8 @@ use utoipa_swagger_ui::SwaggerUi;
 
 use super::error::problem;
 use super::routes::{
-    accounts, controlnet, extensions, files, health, plugins, serverless, webui, webui_extras, webui_lists,
+    accounts, controlnet, extensions, files, health, plugins, serverless, webui, webui_extras,
+    webui_internal, webui_lists, webui_options, webui_server,
 };
 use super::{access, openapi, request_id};
 use crate::accounts::Role;
@@ -86,6 +87,7 @@ fn reading() -> Router<Arc<App>> {
         .route("/tasks/{id}/result", get(serverless::result))
         .route("/tasks/{id}/progress", get(serverless::progress))
         .route("/models", get(serverless::models))
+        .route("/options", get(webui_options::serverless))
         // The web UI's API.
         .route("/sdapi/v1/progress", get(webui::progress))
         .route("/sdapi/v1/png-info", post(webui_extras::png_info))
@@ -99,7 +101,19 @@ fn reading() -> Router<Arc<App>> {
         .route("/sdapi/v1/face-restorers", get(webui_lists::face_restorers))
         .route("/sdapi/v1/prompt-styles", get(webui_lists::prompt_styles))
         .route("/sdapi/v1/latent-upscale-modes", get(webui_lists::latent_upscale_modes))
-        .route("/sdapi/v1/options", get(webui_lists::options))
+        .route("/sdapi/v1/options", get(webui_options::webui))
+        .route("/sdapi/v1/embeddings", get(webui_lists::embeddings))
+        .route("/sdapi/v1/realesrgan-models", get(webui_lists::realesrgan_models))
+        .route("/sdapi/v1/memory", get(webui_server::memory))
+        .route("/sdapi/v1/cmd-flags", get(webui_server::cmd_flags))
+        .route("/sdapi/v1/extensions", get(webui_server::extensions))
+        .route("/sdapi/v1/refresh-checkpoints", post(webui_server::refresh_checkpoints))
+        .route("/sdapi/v1/refresh-vae", post(webui_server::refresh_vae))
+        .route("/sdapi/v1/refresh-loras", post(webui_server::refresh_loras))
+        .route("/sdapi/v1/refresh-embeddings", post(webui_server::refresh_embeddings))
+        .route("/internal/progress", post(webui_internal::progress))
+        .route("/internal/pending-tasks", get(webui_internal::pending_tasks))
+        .route("/internal/ping", get(webui_internal::ping))
         .route("/sdapi/v1/scripts", get(webui_lists::scripts))
         .route("/sdapi/v1/script-info", get(webui_lists::script_info))
         // ControlNet's API.
@@ -120,6 +134,7 @@ fn drawing() -> Router<Arc<App>> {
         .route("/sdapi/v1/extra-single-image", post(webui_extras::extra_single_image))
         .route("/sdapi/v1/extra-batch-images", post(webui_extras::extra_batch_images))
         .route("/controlnet/detect", post(controlnet::detect))
+        .route("/sdapi/v1/interrogate", post(webui_server::interrogate))
 }
 
 /// What changes one's own tasks and keys, and the plugins' own APIs.
@@ -127,6 +142,9 @@ fn using() -> Router<Arc<App>> {
     Router::new()
         .route("/tasks/{id}/cancellation", post(serverless::cancellation))
         .route("/sdapi/v1/interrupt", post(webui::interrupt))
+        .route("/sdapi/v1/skip", post(webui_server::skip))
+        .route("/options", post(webui_options::change_serverless))
+        .route("/sdapi/v1/options", post(webui_options::change_webui))
         .route("/keys", get(accounts::keys).post(accounts::add_key))
         .route("/keys/{id}", delete(accounts::remove_key))
         .route("/ext/{plugin}", any(extensions::handle_root))
@@ -136,7 +154,23 @@ fn using() -> Router<Arc<App>> {
 
 /// What concerns everybody's work.
 fn operating() -> Router<Arc<App>> {
-    Router::new().route("/metrics", get(health::metrics))
+    let elsewhere = [
+        "server-kill",
+        "server-restart",
+        "server-stop",
+        "create/embedding",
+        "create/hypernetwork",
+        "train/embedding",
+        "train/hypernetwork",
+    ];
+    elsewhere
+        .into_iter()
+        .fold(Router::new(), |routes, name| {
+            routes.route(&format!("/sdapi/v1/{name}"), post(webui_server::not_here))
+        })
+        .route("/metrics", get(health::metrics))
+        .route("/sdapi/v1/unload-checkpoint", post(webui_server::unload_checkpoint))
+        .route("/sdapi/v1/reload-checkpoint", post(webui_server::reload_checkpoint))
 }
 
 /// What decides who may do what.

@@ -9,4 +9,7 @@ pub(crate) mod plugins;
 pub(crate) mod serverless;
 pub(crate) mod webui;
 pub(crate) mod webui_extras;
+pub(crate) mod webui_internal;
 pub(crate) mod webui_lists;
+pub(crate) mod webui_options;
+pub(crate) mod webui_server;

@@ -142,16 +142,23 @@ fn verify(trees: &Trees) -> Result<(), TaskStoreError> {
         let _ = write!(Nowhere, "{tree:?}");
     }
     let mut found = TaskStats::default();
+    let mut alarms = 0;
     for record in trees.records() {
-        *found.of_state(records::decode(&record?)?.task.state) += 1;
+        let entry = records::decode(&record?)?;
+        *found.of_state(entry.task.state) += 1;
+        alarms += u64::from(entry.alarm_ms().is_some());
     }
     let counted = trees.counts()?;
     if found != counted {
         return Err(TaskStoreError::Corrupt(format!("it counted {counted:?} but holds {found:?}")));
     }
-    let ended = found.succeeded + found.failed + found.canceled;
-    let expected =
-        [("ready", found.waiting), ("leases", found.running), ("finished", ended), ("order", found.total())];
+    let expected = [
+        ("ready", found.waiting),
+        ("leases", found.running),
+        ("finished", found.ended()),
+        ("order", found.total()),
+        ("alarms", alarms),
+    ];
     for (name, tree) in trees.named() {
         let entries = tree.len() as u64;
         if let Some((_, count)) = expected.iter().find(|(expected, _)| *expected == name)

@@ -9,7 +9,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::keys::ObjectKey;
 use crate::tasks::rules::{Entry, Holder};
-use crate::tasks::{Outcome, Payload, RECORD_LIMIT, Task, TaskError, TaskState, TaskStoreError};
+use crate::tasks::{
+    Notice, Outcome, Payload, RECORD_LIMIT, Task, TaskError, TaskState, TaskStoreError, Terms,
+};
 
 const VERSION: u8 = 1;
 const HEADER: usize = 5;
@@ -83,6 +85,38 @@ struct RecordV1 {
     lost_attempts: u32,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     holder: Option<HolderV1>,
+    #[serde(default, skip_serializing_if = "TermsV1::is_empty")]
+    terms: TermsV1,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    notice: Option<NoticeV1>,
+}
+
+/// Absent in records of before they were known, which asked for none.
+#[derive(Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+struct TermsV1 {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    model: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fingerprint: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    start_by_ms: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    run_ms_max: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    webhook: Option<String>,
+}
+
+impl TermsV1 {
+    fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct NoticeV1 {
+    attempts: u32,
+    due_ms: u64,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -93,6 +127,7 @@ enum StateV1 {
     Succeeded,
     Failed,
     Canceled,
+    Expired,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -155,6 +190,8 @@ impl RecordV1 {
                 .holder
                 .as_ref()
                 .map(|holder| HolderV1 { worker: holder.worker.clone(), deadline_ms: holder.deadline_ms }),
+            terms: TermsV1::from(&task.terms),
+            notice: task.notice.map(|notice| NoticeV1 { attempts: notice.attempts, due_ms: notice.due_ms }),
         };
         (record, text)
     }
@@ -190,11 +227,27 @@ impl RecordV1 {
             started_ms: self.started_ms,
             finished_ms: self.finished_ms,
             outcome: outcome.transpose()?,
+            terms: self.terms.into(),
+            notice: self.notice.map(|notice| Notice { attempts: notice.attempts, due_ms: notice.due_ms }),
             revision: self.revision,
         };
         let holder =
             self.holder.map(|holder| Holder { worker: holder.worker, deadline_ms: holder.deadline_ms });
         Ok(Entry { task, sequence: self.sequence, lost_attempts: self.lost_attempts, holder })
+    }
+}
+
+impl From<&Terms> for TermsV1 {
+    fn from(terms: &Terms) -> Self {
+        let Terms { model, fingerprint, start_by_ms, run_ms_max, webhook } = terms.clone();
+        Self { model, fingerprint, start_by_ms, run_ms_max, webhook }
+    }
+}
+
+impl From<TermsV1> for Terms {
+    fn from(terms: TermsV1) -> Self {
+        let TermsV1 { model, fingerprint, start_by_ms, run_ms_max, webhook } = terms;
+        Self { model, fingerprint, start_by_ms, run_ms_max, webhook }
     }
 }
 
@@ -206,6 +259,7 @@ impl From<TaskState> for StateV1 {
             TaskState::Succeeded => Self::Succeeded,
             TaskState::Failed => Self::Failed,
             TaskState::Canceled => Self::Canceled,
+            TaskState::Expired => Self::Expired,
         }
     }
 }
@@ -218,6 +272,7 @@ impl From<StateV1> for TaskState {
             StateV1::Succeeded => Self::Succeeded,
             StateV1::Failed => Self::Failed,
             StateV1::Canceled => Self::Canceled,
+            StateV1::Expired => Self::Expired,
         }
     }
 }
@@ -251,6 +306,11 @@ mod tests {
             owner: "default".to_owned(),
             priority: 5,
             payload: Payload::Inline("\"".repeat(INLINE_PAYLOAD_LIMIT)),
+            terms: Terms {
+                model: Some("demo".to_owned()),
+                webhook: Some("https://a.example".to_owned()),
+                ..Terms::default()
+            },
         };
         let mut entry = Entry::new(new, 7, 1_000).unwrap();
         let lease = entry.lease("worker-1", Duration::from_secs(30), 2_000).unwrap();

@@ -9,7 +9,7 @@ use sled::{Db, Tree};
 
 use super::records;
 use crate::tasks::rules::Entry;
-use crate::tasks::{LIST_LIMIT, Task, TaskFilter, TaskState, TaskStats, TaskStoreError};
+use crate::tasks::{LIST_LIMIT, TaskFilter, TaskPage, TaskState, TaskStats, TaskStoreError};
 
 pub(super) const FORMAT: &[u8] = b"1";
 const FORMAT_KEY: &str = "format";
@@ -22,6 +22,7 @@ const SEQUENCE_KEY: &str = "next_sequence";
 /// | `leases` | deadline, sequence | id of a running task |
 /// | `finished` | end, sequence | id of an ended task |
 /// | `order` | sequence | id of any task |
+/// | `alarms` | time, sequence | id of a task about which something is to be done then |
 /// | `meta` | `format`, `next_sequence`, one count per state | |
 ///
 /// Numbers in keys are big-endian, so that byte order is number order.
@@ -34,6 +35,7 @@ pub(super) struct Trees {
     leases: Tree,
     finished: Tree,
     order: Tree,
+    alarms: Tree,
     meta: Tree,
 }
 
@@ -47,18 +49,20 @@ impl Trees {
             leases: tree("leases")?,
             finished: tree("finished")?,
             order: tree("order")?,
+            alarms: tree("alarms")?,
             meta: tree("meta")?,
             db,
         })
     }
 
-    pub(super) fn named(&self) -> [(&'static str, &Tree); 6] {
+    pub(super) fn named(&self) -> [(&'static str, &Tree); 7] {
         [
             ("tasks", &self.tasks),
             ("ready", &self.ready),
             ("leases", &self.leases),
             ("finished", &self.finished),
             ("order", &self.order),
+            ("alarms", &self.alarms),
             ("meta", &self.meta),
         ]
     }
@@ -121,30 +125,74 @@ impl Trees {
     }
 
     /// Newest first. Concurrent changes may be seen or not, each task for itself.
-    pub(super) fn list(&self, filter: &TaskFilter) -> Result<Vec<Task>, TaskStoreError> {
+    pub(super) fn list(&self, filter: &TaskFilter) -> Result<TaskPage, TaskStoreError> {
         let limit = filter.limit.min(LIST_LIMIT);
         let mut found = Vec::new();
-        // Two indexes hold few tasks among possibly many ended ones, but not by age: that is made good below.
-        let (ids, by_age) = match filter.state {
-            Some(TaskState::Waiting) => (&self.ready, false),
-            Some(TaskState::Running) => (&self.leases, false),
-            _ => (&self.order, true),
-        };
-        for item in ids.iter().rev() {
-            let (_, id) = item.map_err(store_error)?;
+        let mut take = |id: &[u8]| -> Result<usize, TaskStoreError> {
             // A task may be removed between the two reads.
-            if let Some(entry) = self.get(&id)?
+            if let Some(entry) = self.get(id)?
                 && filter.accepts(&entry.task)
+                && filter.after.is_none_or(|after| entry.sequence < after)
             {
                 found.push(entry);
             }
-            if by_age && found.len() >= limit {
-                break;
+            Ok(found.len())
+        };
+        match filter.state {
+            // These indexes hold few tasks among possibly many ended ones, but not by age: that is made good below.
+            Some(TaskState::Waiting) | Some(TaskState::Running) => {
+                let ids = if filter.state == Some(TaskState::Waiting) { &self.ready } else { &self.leases };
+                for id in ids.iter().values() {
+                    take(&id.map_err(store_error)?)?;
+                }
+            }
+            _ => {
+                let end = filter.after.unwrap_or(u64::MAX).to_be_bytes();
+                for id in self.order.range(..end).rev() {
+                    if take(&id.map_err(store_error)?.1)? > limit {
+                        break;
+                    }
+                }
             }
         }
         found.sort_by_key(|entry| std::cmp::Reverse(entry.sequence));
-        found.truncate(limit);
-        Ok(found.into_iter().map(|entry| entry.task).collect())
+        Ok(TaskPage::new(found, limit))
+    }
+
+    /// Waiting entries that a lease would choose before this one; `None` when it does not wait.
+    pub(super) fn ahead(&self, id: &[u8]) -> Result<Option<u64>, TaskStoreError> {
+        let Some(entry) = self.get(id)?.filter(|entry| entry.task.state == TaskState::Waiting) else {
+            return Ok(None);
+        };
+        Ok(Some(self.ready.range(..index_key(&entry)).count() as u64))
+    }
+
+    /// A waiting entry whose time to begin was over at `now_ms`.
+    pub(super) fn first_overdue(&self, now_ms: u64) -> Result<Option<Entry>, TaskStoreError> {
+        self.alarmed(now_ms, |entry| entry.task.state == TaskState::Waiting, 1).map(|mut all| all.pop())
+    }
+
+    /// Ended entries whose notice was due at `now_ms`.
+    pub(super) fn due_notices(&self, now_ms: u64, limit: usize) -> Result<Vec<Entry>, TaskStoreError> {
+        self.alarmed(now_ms, |entry| entry.task.notice.is_some(), limit)
+    }
+
+    fn alarmed(
+        &self,
+        now_ms: u64,
+        is_one: impl Fn(&Entry) -> bool,
+        limit: usize,
+    ) -> Result<Vec<Entry>, TaskStoreError> {
+        let mut found = Vec::new();
+        for alarm in self.alarms.iter() {
+            let (key, id) = alarm.map_err(store_error)?;
+            if number(&key) > now_ms || found.len() >= limit {
+                break;
+            }
+            // Between the two reads it may have been settled.
+            found.extend(self.get(&id)?.filter(|entry| is_one(entry)));
+        }
+        Ok(found)
     }
 
     /// Every record as it is stored, for the guard and the backup.
@@ -167,8 +215,9 @@ impl Trees {
         let changed = |state: TaskState| {
             old.is_some_and(|old| old.task.state == state) || new.is_some_and(|new| new.task.state == state)
         };
-        let trees = (&self.tasks, &self.ready, &self.leases, &self.finished, &self.order, &self.meta);
-        let outcome = trees.transaction(|(tasks, ready, leases, finished, order, meta)| {
+        let trees =
+            (&self.tasks, &self.ready, &self.leases, &self.finished, &self.order, &self.alarms, &self.meta);
+        let outcome = trees.transaction(|(tasks, ready, leases, finished, order, alarms, meta)| {
             let index = |entry: &Entry| match entry.task.state {
                 TaskState::Waiting => ready,
                 TaskState::Running => leases,
@@ -176,6 +225,9 @@ impl Trees {
             };
             if let Some(old) = old {
                 index(old).remove(index_key(old))?;
+                if let Some(key) = alarm_key(old) {
+                    alarms.remove(key)?;
+                }
                 if new.is_none() {
                     tasks.remove(old.task.id.as_ref().as_bytes())?;
                     order.remove(&old.sequence.to_be_bytes())?;
@@ -184,6 +236,9 @@ impl Trees {
             if let (Some(new), Some(record)) = (new, &record) {
                 let id = new.task.id.as_ref().as_bytes();
                 index(new).insert(index_key(new), id)?;
+                if let Some(key) = alarm_key(new) {
+                    alarms.insert(key, id)?;
+                }
                 tasks.insert(id, record.as_slice())?;
                 if old.is_none() {
                     order.insert(&new.sequence.to_be_bytes(), id)?;
@@ -221,6 +276,11 @@ fn index_key(entry: &Entry) -> Vec<u8> {
         (_, None) => entry.task.finished_ms.unwrap_or(0),
     };
     [first.to_be_bytes(), entry.sequence.to_be_bytes()].concat()
+}
+
+/// The key of an entry about which something is to be done at a time.
+fn alarm_key(entry: &Entry) -> Option<Vec<u8>> {
+    Some([entry.alarm_ms()?.to_be_bytes(), entry.sequence.to_be_bytes()].concat())
 }
 
 /// The number in the first eight bytes; fewer read as 0.

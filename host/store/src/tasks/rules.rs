@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use super::{
-    CRASHED, INLINE_PAYLOAD_LIMIT, Lease, NewTask, Outcome, Payload, Task, TaskError, TaskState,
-    TaskStoreError,
+    CRASHED, EXPIRED, INLINE_PAYLOAD_LIMIT, Lease, NewTask, Notice, Outcome, Payload, TERM_LIMIT, Task,
+    TaskError, TaskState, TaskStoreError, Terms,
 };
 use crate::keys;
 
@@ -42,12 +42,14 @@ impl Entry {
         }
         check_name("the kind of a task", &new.kind)?;
         keys::check_owner(&new.owner).map_err(|error| TaskStoreError::Invalid(error.to_string()))?;
+        check_terms(&new.terms)?;
         let task = Task {
             id: new.id,
             kind: new.kind,
             owner: new.owner,
             priority: new.priority,
             payload: new.payload,
+            terms: new.terms,
             state: TaskState::Waiting,
             cancel_requested: false,
             attempt: 0,
@@ -56,6 +58,7 @@ impl Entry {
             started_ms: None,
             finished_ms: None,
             outcome: None,
+            notice: None,
             revision: 1,
         };
         Ok(Self { task, sequence, lost_attempts: 0, holder: None })
@@ -147,6 +150,53 @@ impl Entry {
         }
     }
 
+    /// When something is to be done about the entry though nobody asks: its start is overdue, or its webhook is due.
+    pub(crate) fn alarm_ms(&self) -> Option<u64> {
+        match self.task.state {
+            TaskState::Waiting => self.task.terms.start_by_ms,
+            TaskState::Running => None,
+            _ => self.task.notice.map(|notice| notice.due_ms),
+        }
+    }
+
+    /// Ends a waiting task whose time to begin is over. Returns whether anything changed.
+    pub(crate) fn expire(&mut self, now_ms: u64) -> bool {
+        let overdue = self.task.terms.start_by_ms.is_some_and(|start_by| start_by <= now_ms);
+        if self.task.state != TaskState::Waiting || !overdue {
+            return false;
+        }
+        let message =
+            "the task had not begun when the time it was given was over; submit it again with more".into();
+        let error = Some(TaskError { code: EXPIRED.to_owned(), message });
+        self.end(TaskState::Expired, Outcome { error, ..Outcome::default() }, now_ms);
+        true
+    }
+
+    /// A task that ended badly waits again, as if it had never been tried.
+    pub(crate) fn retry(&mut self, now_ms: u64) -> Result<(), TaskStoreError> {
+        if !matches!(self.task.state, TaskState::Failed | TaskState::Expired) {
+            return Err(TaskStoreError::State(self.task.state));
+        }
+        self.lost_attempts = 0;
+        self.task.terms.start_by_ms = None;
+        self.task.outcome = None;
+        self.task.finished_ms = None;
+        self.task.notice = None;
+        self.change(TaskState::Waiting, now_ms);
+        Ok(())
+    }
+
+    /// An attempt to tell the webhook is over.
+    pub(crate) fn settle_notice(&mut self, next_ms: Option<u64>) -> Result<(), TaskStoreError> {
+        let notice = self.task.notice.as_mut().ok_or(TaskStoreError::State(self.task.state))?;
+        notice.attempts += 1;
+        match next_ms {
+            Some(due_ms) => notice.due_ms = due_ms,
+            None => self.task.notice = None,
+        }
+        Ok(())
+    }
+
     /// The running attempt ended without a word: its process died or its lease expired.
     pub(crate) fn lose(&mut self, now_ms: u64) {
         self.lost_attempts += 1;
@@ -183,6 +233,7 @@ impl Entry {
         self.holder = None;
         self.task.outcome = Some(outcome);
         self.task.finished_ms = Some(now_ms);
+        self.task.notice = self.task.terms.webhook.as_ref().map(|_| Notice { attempts: 0, due_ms: now_ms });
         self.change(state, now_ms);
     }
 
@@ -195,6 +246,18 @@ impl Entry {
 
 fn deadline(ttl: Duration, now_ms: u64) -> u64 {
     now_ms.saturating_add(u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX))
+}
+
+fn check_terms(terms: &Terms) -> Result<(), TaskStoreError> {
+    let texts = [("model", &terms.model), ("fingerprint", &terms.fingerprint), ("webhook", &terms.webhook)];
+    let too_long =
+        |(_, text): &&(&str, &Option<String>)| text.as_ref().is_some_and(|text| text.len() > TERM_LIMIT);
+    match texts.iter().find(too_long) {
+        Some((what, _)) => {
+            Err(TaskStoreError::Invalid(format!("the {what} of a task is longer than {TERM_LIMIT} bytes")))
+        }
+        None => Ok(()),
+    }
 }
 
 fn check_name(what: &str, name: &str) -> Result<(), TaskStoreError> {

@@ -11,8 +11,8 @@ use super::ManualClock;
 use crate::clock::Clock as _;
 use crate::keys::{ImageFormat, ObjectKey};
 use crate::tasks::{
-    CRASHED, INLINE_PAYLOAD_LIMIT, Lease, NewTask, Outcome, Payload, Task, TaskChange, TaskError, TaskFilter,
-    TaskState, TaskStats, TaskStore, TaskStoreError,
+    CRASHED, EXPIRED, INLINE_PAYLOAD_LIMIT, Lease, NewTask, Outcome, Payload, TERM_LIMIT, Task, TaskChange,
+    TaskError, TaskFilter, TaskState, TaskStats, TaskStore, TaskStoreError, Terms,
 };
 
 /// An empty store and the clock it reads.
@@ -50,6 +50,14 @@ macro_rules! conformance_tests {
             subscribers_hear_of_every_change_once
             counts_tasks_by_state
             retention_removes_only_tasks_that_ended_before
+            retention_takes_the_oldest_ends_first_and_no_more_than_it_is_told
+            pages_follow_each_other_without_gap_or_double
+            tells_how_many_wait_before_a_task
+            a_task_that_has_not_begun_in_time_expires_and_never_begins
+            a_failed_task_can_be_tried_again_and_others_cannot
+            only_a_task_that_has_ended_can_be_removed
+            an_ended_tasks_webhook_is_due_until_it_is_settled
+            refuses_terms_that_are_too_long
             concurrent_workers_never_share_an_attempt
             concurrent_submits_of_one_id_have_one_winner
         }
@@ -75,6 +83,7 @@ pub fn new_task(id: &str) -> NewTask {
         owner: "default".to_owned(),
         priority: 0,
         payload: Payload::Inline(r#"{"prompt":"mountain"}"#.to_owned()),
+        terms: Terms::default(),
     }
 }
 
@@ -325,8 +334,8 @@ pub async fn lists_newest_first_by_state_and_owner_up_to_the_limit(subject: Subj
     subject.lease().await;
     subject.lease().await;
     let ids = async |filter: TaskFilter| {
-        let tasks = subject.store.list(filter).await.expect("the store answers");
-        tasks.iter().map(|task| task.id.to_string()).collect::<Vec<_>>().join(" ")
+        let page = subject.store.list(filter).await.expect("the store answers");
+        page.tasks.iter().map(|task| task.id.to_string()).collect::<Vec<_>>().join(" ")
     };
     let all = TaskFilter::default();
     assert_eq!(ids(all.clone()).await, "t5 t4 t3 t2 t1 t0");
@@ -338,7 +347,7 @@ pub async fn lists_newest_first_by_state_and_owner_up_to_the_limit(subject: Subj
         ids(TaskFilter { state: Some(TaskState::Waiting), limit: 3, ..all.clone() }).await,
         "t4 t3 t1"
     );
-    let of_bob = TaskFilter { owner: Some("bob".to_owned()), state: Some(TaskState::Waiting), limit: 9 };
+    let of_bob = TaskFilter { owner: Some("bob".to_owned()), state: Some(TaskState::Waiting), ..all.clone() };
     assert_eq!(ids(of_bob).await, "t3 t1");
     assert_eq!(ids(TaskFilter { state: Some(TaskState::Failed), ..all }).await, "");
 }
@@ -387,13 +396,158 @@ pub async fn retention_removes_only_tasks_that_ended_before(subject: Subject) {
     let limit = subject.clock.now_ms();
     let young = subject.submit("young").await;
     subject.store.cancel(&young.id).await.expect("the task is there");
-    assert_eq!(subject.store.remove_terminal_before(limit).await, Ok(1));
+    let removed = subject.store.remove_ended_before(limit, 9).await.expect("the store answers");
+    assert_eq!(removed.iter().map(|task| &task.id).collect::<Vec<_>>(), [&old.id]);
     assert_eq!(subject.store.get(&old.id).await, Ok(None));
     for kept in [&running, &waiting, &young] {
         assert_eq!(subject.get(kept).await.id, kept.id);
     }
     assert_eq!(subject.store.stats().await.expect("the store answers").total(), 3);
     subject.submit("old").await;
+}
+
+pub async fn retention_takes_the_oldest_ends_first_and_no_more_than_it_is_told(subject: Subject) {
+    let tasks = [subject.submit("a").await, subject.submit("b").await, subject.submit("c").await];
+    for task in [&tasks[2], &tasks[0], &tasks[1]] {
+        subject.store.cancel(&task.id).await.expect("the task is there");
+        subject.clock.advance(Duration::from_secs(1));
+    }
+    let remove = async |limit| {
+        let removed = subject.store.remove_ended_before(u64::MAX, limit).await.expect("the store answers");
+        removed.iter().map(|task| task.id.to_string()).collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(
+        (remove(0).await, remove(2).await, remove(9).await),
+        (String::new(), "c a".into(), "b".into())
+    );
+}
+
+pub async fn pages_follow_each_other_without_gap_or_double(subject: Subject) {
+    for number in 0..7 {
+        let terms = Terms { model: Some(format!("m{}", number % 2)), ..Terms::default() };
+        let task = NewTask { terms, ..new_task(&format!("t{number}")) };
+        subject.store.submit(task).await.expect("the task is stored");
+    }
+    for (state, model, expected) in [
+        (None, None, "t6 t5 t4 | t3 t2 t1 | t0"),
+        (Some(TaskState::Waiting), None, "t6 t5 t4 | t3 t2 t1 | t0"),
+        (None, Some("m0"), "t6 t4 t2 | t0"),
+        (None, Some("m9"), ""),
+    ] {
+        let (mut pages, mut after) = (Vec::new(), None);
+        loop {
+            let filter = TaskFilter {
+                state,
+                model: model.map(str::to_owned),
+                after,
+                limit: 3,
+                ..TaskFilter::default()
+            };
+            let page = subject.store.list(filter).await.expect("the store answers");
+            pages.push(page.tasks.iter().map(|task| task.id.to_string()).collect::<Vec<_>>().join(" "));
+            after = page.next;
+            if after.is_none() {
+                break;
+            }
+        }
+        assert_eq!(pages.join(" | "), expected);
+    }
+    let exact = TaskFilter { limit: 7, ..TaskFilter::default() };
+    assert_eq!(subject.store.list(exact).await.expect("the store answers").next, None);
+}
+
+pub async fn tells_how_many_wait_before_a_task(subject: Subject) {
+    for (id, priority) in [("a", 0), ("b", 5), ("c", 0), ("d", -5)] {
+        subject.store.submit(NewTask { priority, ..new_task(id) }).await.expect("the task is stored");
+    }
+    let ahead = async |id: &str| subject.store.ahead(&TaskId::parse(id).expect("a task id")).await;
+    assert_eq!((ahead("b").await, ahead("a").await), (Ok(Some(0)), Ok(Some(1))));
+    assert_eq!((ahead("c").await, ahead("d").await, ahead("x").await), (Ok(Some(2)), Ok(Some(3)), Ok(None)));
+    subject.lease().await;
+    assert_eq!((ahead("b").await, ahead("c").await), (Ok(None), Ok(Some(1))));
+}
+
+pub async fn a_task_that_has_not_begun_in_time_expires_and_never_begins(subject: Subject) {
+    let start_by_ms = Some(subject.clock.now_ms() + 5_000);
+    let terms = Terms { start_by_ms, ..Terms::default() };
+    let late =
+        subject.store.submit(NewTask { terms: terms.clone(), ..new_task("late") }).await.expect("stored");
+    subject.store.submit(NewTask { terms, priority: 1, ..new_task("begun") }).await.expect("stored");
+    let lease = subject.lease().await;
+    assert_eq!(lease.task.id.as_str(), "begun");
+    assert_eq!(subject.store.expire_overdue().await, Ok(0));
+    subject.clock.advance(Duration::from_secs(5));
+    assert_eq!(subject.store.lease("worker", TTL).await, Ok(None), "a lease looks first");
+    let late = subject.get(&late).await;
+    assert_eq!(late.state, TaskState::Expired);
+    assert_eq!(late.outcome.and_then(|outcome| outcome.error).expect("a reason").code, EXPIRED);
+    // What has begun in time goes on.
+    subject.store.finish(&lease, TaskState::Succeeded, outcome(&lease)).await.expect("the lease is held");
+    assert_eq!(subject.store.stats().await.expect("the store answers").expired, 1);
+    assert_eq!(subject.store.expire_overdue().await, Ok(0));
+}
+
+pub async fn a_failed_task_can_be_tried_again_and_others_cannot(subject: Subject) {
+    let task = subject.submit("again").await;
+    assert_eq!(subject.store.retry(&task.id).await, Err(TaskStoreError::State(TaskState::Waiting)));
+    let lease = subject.lease().await;
+    assert_eq!(subject.store.retry(&task.id).await, Err(TaskStoreError::State(TaskState::Running)));
+    let error = TaskError { code: "internal".to_owned(), message: "no".to_owned() };
+    let failed = Outcome { error: Some(error), ..Outcome::default() };
+    subject.store.finish(&lease, TaskState::Failed, failed).await.expect("the lease is held");
+    let waiting = subject.store.retry(&task.id).await.expect("it failed");
+    assert_eq!((waiting.state, waiting.attempt), (TaskState::Waiting, 1));
+    assert_eq!((&waiting.outcome, waiting.finished_ms), (&None, None));
+    let lease = subject.lease().await;
+    assert_eq!(lease.attempt, 2);
+    subject.store.finish(&lease, TaskState::Succeeded, outcome(&lease)).await.expect("the lease is held");
+    assert_eq!(subject.store.retry(&task.id).await, Err(TaskStoreError::State(TaskState::Succeeded)));
+}
+
+pub async fn only_a_task_that_has_ended_can_be_removed(subject: Subject) {
+    let task = subject.submit("gone").await;
+    assert_eq!(subject.store.remove(&task.id).await, Err(TaskStoreError::State(TaskState::Waiting)));
+    let canceled = subject.store.cancel(&task.id).await.expect("the task is there");
+    assert_eq!(subject.store.remove(&task.id).await, Ok(canceled));
+    assert_eq!(subject.store.get(&task.id).await, Ok(None));
+    assert_eq!(subject.store.remove(&task.id).await, Err(TaskStoreError::NotFound));
+    assert_eq!(subject.store.stats().await.expect("the store answers").total(), 0);
+}
+
+pub async fn an_ended_tasks_webhook_is_due_until_it_is_settled(subject: Subject) {
+    let terms = Terms { webhook: Some("https://a.example/hook".to_owned()), ..Terms::default() };
+    let task = subject.store.submit(NewTask { terms, ..new_task("told") }).await.expect("stored");
+    subject.submit("silent").await;
+    let due = async || {
+        let due = subject.store.due_notices(9).await.expect("the store answers");
+        due.iter()
+            .map(|task| (task.id.to_string(), task.notice.expect("a notice").attempts))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(due().await, []);
+    for id in ["told", "silent"] {
+        subject.store.cancel(&TaskId::parse(id).expect("a task id")).await.expect("the task is there");
+    }
+    assert_eq!(due().await, [("told".to_owned(), 0)]);
+    let next = subject.clock.now_ms() + 1_000;
+    subject.store.settle_notice(&task.id, Some(next)).await.expect("a notice is due");
+    assert_eq!(due().await, []);
+    subject.clock.advance(Duration::from_secs(1));
+    assert_eq!(due().await, [("told".to_owned(), 1)]);
+    let settled = subject.store.settle_notice(&task.id, None).await.expect("a notice is due");
+    assert_eq!((settled.notice, settled.state), (None, TaskState::Canceled));
+    assert_eq!(due().await, []);
+    let again = subject.store.settle_notice(&task.id, None).await;
+    assert_eq!(again, Err(TaskStoreError::State(TaskState::Canceled)));
+}
+
+pub async fn refuses_terms_that_are_too_long(subject: Subject) {
+    let with_model = |bytes| {
+        let terms = Terms { model: Some("x".repeat(bytes)), ..Terms::default() };
+        subject.store.submit(NewTask { terms, ..new_task("long") })
+    };
+    assert!(matches!(with_model(TERM_LIMIT + 1).await, Err(TaskStoreError::Invalid(_))));
+    assert!(with_model(TERM_LIMIT).await.is_ok());
 }
 
 pub async fn concurrent_workers_never_share_an_attempt(subject: Subject) {

@@ -143,7 +143,7 @@ pub(crate) async fn progress(
             running.as_ref().map_or((0.0, 0.0), |running| (running.fraction(), running.eta().as_secs_f64()))
         }
         // The contract reports finished and failed alike as 1.
-        TaskState::Succeeded | TaskState::Failed | TaskState::Canceled => (1.0, 0.0),
+        _ => (1.0, 0.0),
     };
     let mut body = json!({
         "taskId": id.as_str(),
@@ -177,8 +177,10 @@ pub(crate) async fn cancellation(
 pub(crate) async fn models(State(app): State<Arc<App>>) -> Result<Json<Value>, Failure> {
     let catalogue = app.catalogue.clone();
     let all = blocking(move || catalogue.checkpoints()).await??;
+    let loaded = app.engine.stats().loaded;
     let list = all.iter().map(|checkpoint| {
-        json!({"type": "stableDiffusion", "name": checkpoint.file_name, "ossPath": "", "etag": checkpoint.sha256, "status": "loaded"})
+        let status = if loaded.contains(&checkpoint.file) { "loaded" } else { "unloaded" };
+        json!({"type": "stableDiffusion", "name": checkpoint.file_name, "ossPath": "", "etag": checkpoint.sha256, "status": status})
     });
     Ok(Json(list.collect()))
 }
@@ -234,12 +236,20 @@ fn take_model(body: &mut Map<String, Value>) -> Result<(), AppError> {
             return Err(AppError::invalid("stable_diffusion_model", message));
         }
     };
+    // Here a VAE has a field of its own too; "None" was what the product sent for "unsaid".
+    let vae = match body.remove("sd_vae") {
+        Some(Value::String(vae)) if !vae.is_empty() && vae != "None" => Some(vae),
+        _ => None,
+    };
     let overrides = body.entry("override_settings").or_insert_with(|| json!({}));
     if overrides.is_null() {
         *overrides = json!({});
     }
     if let Some(overrides) = overrides.as_object_mut() {
         overrides.insert("sd_model_checkpoint".into(), model.into());
+        if let Some(vae) = vae {
+            overrides.entry("sd_vae").or_insert(vae.into());
+        }
     }
     Ok(())
 }

@@ -56,12 +56,14 @@ async fn draw(
     body: &Map<String, Value>,
 ) -> Result<Json<Value>, WebUiFailure> {
     // Ids of the web UI's own form, such as task(txt2img-ABC1234), are no task ids here; a drawn one serves as well.
-    let id = body.get("force_task_id").and_then(Value::as_str).and_then(|id| TaskId::parse(id).ok());
+    let label = body.get("force_task_id").and_then(Value::as_str).unwrap_or_default();
+    let id = TaskId::parse(label).ok();
     let task = match generate::submit(app, caller, drawing, body, id).await {
         // There the id only labels progress, so a taken one is no error.
         Err(AppError::Conflict(_)) => generate::submit(app, caller, drawing, body, None).await?,
         other => other?,
     };
+    app.labels.put(&caller.name, label, &task.id);
     let guard = CancelOnDrop::new(app, &task.id, false);
     let task = generate::wait(app, &task.id).await;
     guard.disarm();

@@ -6,20 +6,22 @@ use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use gesso_core::hires::LatentUpscaler;
-use gesso_core::request::{GenerateRequest, NoiseSource};
 use gesso_core::sampler::Sampler;
 use gesso_core::schedule::Scheduler;
 use gesso_plugin_host::Script;
 use gesso_torch::Upscaler;
+use gesso_torch::embedding::Embedding;
 use serde_json::{Map, Value, json};
 
+use crate::accounts::Caller;
 use crate::app::App;
 use crate::blocking::blocking;
-use crate::catalogue::{Found, Kind, alias};
+use crate::catalogue::{CatalogueError, Found, Kind, alias};
 use crate::faces::Installed;
 use crate::http::error::WebUiFailure;
 use crate::http::wire::control;
 use crate::http::wire::extras::Restorer;
+use crate::http::wire::options;
 
 /// The checkpoints.
 #[utoipa::path(get, path = "/sdapi/v1/sd-models", tag = "web UI", responses((status = 200, description = "title, model_name, hash, sha256, filename, config")))]
@@ -65,26 +67,6 @@ pub(crate) async fn schedulers() -> Json<Value> {
         })
     });
     Json(list.collect())
-}
-
-/// The options in force.
-#[utoipa::path(get, path = "/sdapi/v1/options", tag = "web UI", responses((status = 200, description = "Option name to value")))]
-pub(crate) async fn options(State(app): State<Arc<App>>) -> Result<Json<Value>, WebUiFailure> {
-    let catalogue = app.catalogue.clone();
-    let checkpoint = match blocking(move || catalogue.checkpoint(None)).await? {
-        Ok(checkpoint) => Value::String(checkpoint.title()),
-        Err(_) => Value::Null,
-    };
-    Ok(Json(json!({
-        "sd_model_checkpoint": checkpoint,
-        "sd_vae": "Automatic",
-        "CLIP_stop_at_last_layers": app.defaults.clip_skip,
-        "emphasis": "Original",
-        "randn_source": match app.defaults.noise_source { NoiseSource::Cpu => "CPU", NoiseSource::Nv => "NV" },
-        "eta_noise_seed_delta": 0,
-        "samples_format": "png",
-        "comma_padding_backtrack": GenerateRequest::COMMA_BACKTRACK,
-    })))
 }
 
 /// Titles of what `script_name` and `alwayson_scripts` may name, lower case: the plugins' scripts, ControlNet, which is the
@@ -202,6 +184,59 @@ pub(crate) async fn loras(State(app): State<Arc<App>>) -> Result<Json<Value>, We
 pub(crate) async fn hypernetworks(State(app): State<Arc<App>>) -> Result<Json<Value>, WebUiFailure> {
     let files = files(&app, Kind::Hypernetwork).await?;
     Ok(Json(files.iter().map(|found| json!({"name": found.stem, "path": found.file_name})).collect()))
+}
+
+/// The textual inversions that a prompt may name: those that fit the caller's checkpoint, and those that do not.
+#[utoipa::path(get, path = "/sdapi/v1/embeddings", tag = "web UI",
+    responses((status = 200, description = "loaded and skipped: name to step, sd_checkpoint, sd_checkpoint_name, shape, vectors")))]
+pub(crate) async fn embeddings(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+) -> Result<Json<Value>, WebUiFailure> {
+    let saved = app.options.of(&caller.name).await?;
+    let named = saved.options.get(options::CHECKPOINT).and_then(Value::as_str).map(str::to_owned);
+    let catalogue = app.catalogue.clone();
+    // The blocking pool: every file is read; they are small.
+    let (loaded, skipped) = blocking(move || {
+        let checkpoint = catalogue.checkpoint(named.as_deref()).ok();
+        let width =
+            checkpoint.and_then(|checkpoint| catalogue.facts(&checkpoint.file)).map(|facts| facts.text_width);
+        let mut lists = (Map::new(), Map::new());
+        for found in catalogue.files(Kind::Embedding)? {
+            let embedding = match Embedding::load(&found.path) {
+                Ok(embedding) => embedding,
+                Err(error) => {
+                    tracing::warn!(%error, file = found.file_name, "skipping an unusable embedding");
+                    continue;
+                }
+            };
+            let entry = json!({
+                "step": embedding.step,
+                "sd_checkpoint": embedding.checkpoint,
+                "sd_checkpoint_name": embedding.checkpoint_name,
+                "shape": embedding.width(),
+                "vectors": embedding.vectors.size().first(),
+            });
+            let fits = width.is_none_or(|width| width == embedding.width());
+            let list = if fits { &mut lists.0 } else { &mut lists.1 };
+            list.insert(embedding.name, entry);
+        }
+        Ok::<_, CatalogueError>(lists)
+    })
+    .await??;
+    Ok(Json(json!({"loaded": loaded, "skipped": skipped})))
+}
+
+/// The upscaling networks of the Real-ESRGAN family.
+#[utoipa::path(get, path = "/sdapi/v1/realesrgan-models", tag = "web UI", responses((status = 200, description = "name, path, scale")))]
+pub(crate) async fn realesrgan_models(State(app): State<Arc<App>>) -> Result<Json<Value>, WebUiFailure> {
+    let Json(all) = upscalers(State(app)).await?;
+    let is_one = |entry: &&Value| {
+        entry["name"].as_str().is_some_and(|name| name.to_lowercase().replace('-', "").starts_with("realesr"))
+    };
+    let entry =
+        |entry: &Value| json!({"name": entry["name"], "path": entry["model_path"], "scale": entry["scale"]});
+    Ok(Json(all.as_array().into_iter().flatten().filter(is_one).map(entry).collect()))
 }
 
 /// The styles that a request may name: those of `styles.csv` in the data folder.

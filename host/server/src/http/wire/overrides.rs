@@ -6,66 +6,8 @@ use gesso_core::sampler::{SamplerOptions, UniPcSkip, UniPcVariant};
 use serde_json::{Map, Value};
 
 use super::fields::{boolean, integer, number};
+use super::options;
 use super::problems::Problems;
-
-/// Options that change pictures, as this server reads them.
-const KNOWN: &[&str] = &[
-    "sd_model_checkpoint",
-    "sd_vae",
-    "CLIP_stop_at_last_layers",
-    "eta_noise_seed_delta",
-    "randn_source",
-    "emphasis",
-    "comma_padding_backtrack",
-    "use_old_scheduling",
-    "tiling",
-    "sd_noise_schedule",
-    "eta_ancestral",
-    "eta_ddim",
-    "s_churn",
-    "s_tmin",
-    "s_tmax",
-    "s_noise",
-    "s_min_uncond",
-    "s_min_uncond_all",
-    "skip_early_cond",
-    "sigma_min",
-    "sigma_max",
-    "rho",
-    "beta_dist_alpha",
-    "beta_dist_beta",
-    "always_discard_next_to_last_sigma",
-    "sgm_noise_multiplier",
-    "uni_pc_variant",
-    "uni_pc_skip_type",
-    "uni_pc_order",
-    "uni_pc_lower_order_final",
-    "initial_noise_multiplier",
-    "img2img_extra_noise",
-    "img2img_fix_steps",
-    "img2img_color_correction",
-    "inpainting_mask_weight",
-    "face_restoration_model",
-    "code_former_weight",
-];
-
-/// Options that clients send and that change nothing here: what they ask for is so already, or belongs to saving files
-/// on the server's disk.
-const HARMLESS: &[&str] = &[
-    "samples_format",
-    "jpeg_quality",
-    "filter_nsfw",
-    "samples_save",
-    "save_images_add_number",
-    "auto_vae_precision",
-    "batch_cond_uncond",
-    "sd_checkpoint_cache",
-    "live_previews_enable",
-    "do_not_show_images",
-    "return_grid",
-    "ESRGAN_tile",
-    "ESRGAN_tile_overlap",
-];
 
 /// The options of one request.
 pub(super) struct Overrides<'a>(Option<&'a Map<String, Value>>);
@@ -73,10 +15,13 @@ pub(super) struct Overrides<'a>(Option<&'a Map<String, Value>>);
 impl<'a> Overrides<'a> {
     pub(super) fn new(body: &'a Map<String, Value>, problems: &mut Problems) -> Self {
         let map = body.get("override_settings").and_then(Value::as_object);
-        if let Some(option) = map.and_then(|map| map.keys().find(|key| !is_known(key))) {
+        if let Some(option) = map.and_then(|map| map.keys().find(|key| !options::is_known(key))) {
             problems.add(
                 "override_settings",
-                format!("override_settings.{option} is not an option here; known: {}", KNOWN.join(", ")),
+                format!(
+                    "override_settings.{option} is not an option here; known: {}",
+                    options::acting().join(", ")
+                ),
             );
         }
         Self(map)
@@ -214,10 +159,6 @@ impl<'a> Overrides<'a> {
         unipc.lower_order_final =
             self.flag("uni_pc_lower_order_final", problems).unwrap_or(unipc.lower_order_final);
     }
-}
-
-fn is_known(name: &str) -> bool {
-    KNOWN.contains(&name) || HARMLESS.contains(&name)
 }
 
 pub(super) fn refuse(problems: &mut Problems, name: &str, expected: &str) {

@@ -1,0 +1,71 @@
+//! The options of whoever asks, in both dialects: the web UI's as one dictionary, the serverless API's as `data`.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use serde_json::{Map, Value, json};
+
+use crate::accounts::Caller;
+use crate::app::App;
+use crate::blocking::blocking;
+use crate::error::AppError;
+use crate::http::error::{Failure, WebUiFailure};
+use crate::http::extract::{JsonObject, WebUiObject};
+use crate::http::wire::options;
+
+/// The options in force for the caller: all of them, which may be posted back as they are.
+#[utoipa::path(get, path = "/sdapi/v1/options", tag = "web UI", responses((status = 200, description = "Option name to value")))]
+pub(crate) async fn webui(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+) -> Result<Json<Map<String, Value>>, WebUiFailure> {
+    Ok(Json(in_force(&app, &caller).await?))
+}
+
+/// Changes options of the caller's requests from now on; those that are not named stay. Requests under way keep theirs.
+#[utoipa::path(post, path = "/sdapi/v1/options", tag = "web UI", request_body = Object,
+    responses((status = 200, description = "null"), (status = 422, description = "Every option that is unknown or cannot be read")))]
+pub(crate) async fn change_webui(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    WebUiObject(body): WebUiObject,
+) -> Result<Json<Value>, WebUiFailure> {
+    app.options.change(&app, &caller.name, &body).await?;
+    Ok(Json(Value::Null))
+}
+
+/// The caller's options and the number of their version.
+#[utoipa::path(get, path = "/options", tag = "options", responses((status = 200, description = "version, data: option name to value")))]
+pub(crate) async fn serverless(State(app): State<Arc<App>>, caller: Caller) -> Result<Json<Value>, Failure> {
+    let version = app.options.of(&caller.name).await?.version;
+    Ok(Json(json!({"version": version, "data": in_force(&app, &caller).await?})))
+}
+
+/// Changes options of the caller's requests from now on, as `{"data": {option: value}}`.
+#[utoipa::path(post, path = "/options", tag = "options", request_body = Object,
+    responses((status = 200, description = "message, version"), (status = 400, description = "Every option that is unknown or cannot be read")))]
+pub(crate) async fn change_serverless(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    JsonObject(body): JsonObject,
+) -> Result<Json<Value>, Failure> {
+    let Some(data) = body.get("data").and_then(Value::as_object) else {
+        return Err(AppError::invalid("data", "data must be an object of options").into());
+    };
+    let set = app.options.change(&app, &caller.name, data).await?;
+    Ok(Json(json!({"message": "success", "version": set.version})))
+}
+
+async fn in_force(app: &App, caller: &Caller) -> Result<Map<String, Value>, AppError> {
+    let saved = app.options.of(&caller.name).await?;
+    let named = saved.options.get(options::CHECKPOINT).and_then(Value::as_str).map(str::to_owned);
+    let catalogue = app.catalogue.clone();
+    // The blocking pool: folders and the heads of files.
+    let checkpoint = blocking(move || {
+        // One that was saved and has gone is what the next request is refused for; here it is no reason to fail.
+        catalogue.checkpoint(named.as_deref()).or_else(|_| catalogue.checkpoint(None))
+    });
+    let checkpoint = checkpoint.await?.ok().map(|checkpoint| (checkpoint.title(), checkpoint.sha256));
+    Ok(options::whole(&app.defaults, &saved.options, checkpoint))
+}

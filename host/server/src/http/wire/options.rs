@@ -1,0 +1,281 @@
+//! The web UI's options that this server knows, with what stands unless somebody says otherwise: the dictionary that
+//! clients fetch, change in one place and post back as a whole.
+//!
+//! An option that a request overrides, an option that an owner saved, and the default mean the same and are read by the
+//! same code (`overrides.rs`); they only come from different places.
+
+use gesso_core::limits::Limits;
+use gesso_core::request::{GenerateRequest, NoiseSource};
+use serde_json::{Map, Value, json};
+
+use super::faces::FacesWanted;
+use super::fields::FieldProblem;
+use super::file_format::FileFormat;
+use super::generate::{self, Defaults, Drawing};
+
+/// The option that names the checkpoint.
+pub(crate) const CHECKPOINT: &str = "sd_model_checkpoint";
+/// Told, and not taken: it follows from the checkpoint.
+const CHECKPOINT_HASH: &str = "sd_checkpoint_hash";
+
+/// Whether the option acts on what is drawn or saved, or is only known so that clients may send it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Effect {
+    Acts,
+    /// What it asks for is so already, or belongs to a user interface.
+    None,
+}
+
+/// Every option with its default, in the order in which they are told.
+fn table(defaults: &Defaults) -> Vec<(&'static str, Value, Effect)> {
+    use Effect::{Acts, None};
+    let noise = match defaults.noise_source {
+        NoiseSource::Cpu => "CPU",
+        NoiseSource::Nv => "NV",
+    };
+    vec![
+        (CHECKPOINT, Value::Null, Acts),
+        (CHECKPOINT_HASH, json!(""), None),
+        ("sd_vae", json!("Automatic"), Acts),
+        ("CLIP_stop_at_last_layers", json!(defaults.clip_skip), Acts),
+        ("emphasis", json!("Original"), Acts),
+        ("randn_source", json!(noise), Acts),
+        ("eta_noise_seed_delta", json!(0), Acts),
+        ("comma_padding_backtrack", json!(GenerateRequest::COMMA_BACKTRACK), Acts),
+        ("use_old_scheduling", json!(false), Acts),
+        ("tiling", json!(false), Acts),
+        ("sd_noise_schedule", json!("Default"), Acts),
+        ("eta_ancestral", json!(1.0), Acts),
+        ("eta_ddim", json!(0.0), Acts),
+        ("s_churn", json!(0.0), Acts),
+        ("s_tmin", json!(0.0), Acts),
+        ("s_tmax", json!(0.0), Acts),
+        ("s_noise", json!(1.0), Acts),
+        ("s_min_uncond", json!(0.0), Acts),
+        ("s_min_uncond_all", json!(false), Acts),
+        ("skip_early_cond", json!(0.0), Acts),
+        ("sigma_min", json!(0.0), Acts),
+        ("sigma_max", json!(0.0), Acts),
+        ("rho", json!(0.0), Acts),
+        ("beta_dist_alpha", json!(0.6), Acts),
+        ("beta_dist_beta", json!(0.6), Acts),
+        ("always_discard_next_to_last_sigma", json!(false), Acts),
+        ("sgm_noise_multiplier", json!(false), Acts),
+        ("uni_pc_variant", json!("bh1"), Acts),
+        ("uni_pc_skip_type", json!("time_uniform"), Acts),
+        ("uni_pc_order", json!(3), Acts),
+        ("uni_pc_lower_order_final", json!(true), Acts),
+        ("initial_noise_multiplier", json!(1.0), Acts),
+        ("img2img_extra_noise", json!(0.0), Acts),
+        ("img2img_fix_steps", json!(false), Acts),
+        ("img2img_color_correction", json!(false), Acts),
+        ("inpainting_mask_weight", json!(1.0), Acts),
+        ("face_restoration_model", json!("CodeFormer"), Acts),
+        ("code_former_weight", json!(0.5), Acts),
+        ("samples_format", json!("png"), Acts),
+        ("jpeg_quality", json!(80), Acts),
+        ("webp_lossless", json!(false), Acts),
+        ("samples_filename_pattern", json!(""), Acts),
+        ("save_images_add_number", json!(true), Acts),
+        ("save_to_dirs", json!(true), Acts),
+        ("directories_filename_pattern", json!("[date]"), Acts),
+        ("samples_save", json!(true), None),
+        ("filter_nsfw", json!(false), None),
+        ("auto_vae_precision", json!(true), None),
+        ("batch_cond_uncond", json!(true), None),
+        ("sd_checkpoint_cache", json!(0), None),
+        ("sd_checkpoints_limit", json!(1), None),
+        ("live_previews_enable", json!(true), None),
+        ("show_progress_every_n_steps", json!(10), None),
+        ("show_progress_type", json!("Approx NN"), None),
+        ("do_not_show_images", json!(false), None),
+        ("enable_pnginfo", json!(true), None),
+        ("save_txt", json!(false), None),
+        ("return_grid", json!(true), None),
+        ("grid_save", json!(true), None),
+        ("grid_format", json!("png"), None),
+        ("upscaler_for_img2img", Value::Null, None),
+        ("face_restoration", json!(false), None),
+        ("ESRGAN_tile", json!(192), None),
+        ("ESRGAN_tile_overlap", json!(8), None),
+        ("overlay_inpaint", json!(true), None),
+        ("enable_prompt_comments", json!(true), None),
+        ("lora_preferred_name", json!("Alias from file"), None),
+        ("sd_lora", json!("None"), None),
+        ("disable_weights_auto_swap", json!(true), None),
+        ("add_model_hash_to_info", json!(true), None),
+        ("add_model_name_to_info", json!(true), None),
+        ("api_enable_requests", json!(true), None),
+        ("api_forbid_local_requests", json!(true), None),
+        ("api_useragent", json!(""), None),
+        ("quicksettings_list", json!([CHECKPOINT]), None),
+    ]
+}
+
+/// Whether there is an option of this name.
+pub(super) fn is_known(name: &str) -> bool {
+    table(&Defaults::default()).iter().any(|(known, _, _)| *known == name)
+}
+
+/// The names of options that act, for sentences.
+pub(super) fn acting() -> Vec<&'static str> {
+    let all = table(&Defaults::default());
+    all.into_iter()
+        .filter(|(name, _, effect)| *effect == Effect::Acts && *name != CHECKPOINT_HASH)
+        .map(|(name, _, _)| name)
+        .collect()
+}
+
+/// The whole dictionary: the defaults with what was saved over them. `checkpoint` is the title and the hash of the one
+/// that is drawn with.
+pub(crate) fn whole(
+    defaults: &Defaults,
+    saved: &Map<String, Value>,
+    checkpoint: Option<(String, String)>,
+) -> Map<String, Value> {
+    let mut all: Map<String, Value> =
+        table(defaults).into_iter().map(|(name, value, _)| (name.to_owned(), value)).collect();
+    all.extend(saved.iter().map(|(name, value)| (name.clone(), value.clone())));
+    if let Some((title, hash)) = checkpoint {
+        all.insert(CHECKPOINT.into(), title.into());
+        all.insert(CHECKPOINT_HASH.into(), hash.into());
+    }
+    all
+}
+
+/// What an owner has saved after `change` was laid over it: only what differs from the defaults is kept, so that the
+/// rest follows them. Null is the default.
+///
+/// # Errors
+/// Every option that is not known, or whose value cannot be read.
+pub(crate) fn change(
+    defaults: &Defaults,
+    saved: &Map<String, Value>,
+    change: &Map<String, Value>,
+) -> Result<Map<String, Value>, Vec<FieldProblem>> {
+    let table = table(defaults);
+    let mut problems = Vec::new();
+    let mut merged = saved.clone();
+    for (name, value) in change {
+        let Some((_, default, effect)) = table.iter().find(|(known, _, _)| known == name) else {
+            let message = format!("{name} is not an option here; GET /sdapi/v1/options lists them");
+            problems.push(FieldProblem { field: name.clone(), message });
+            continue;
+        };
+        // What the server tells and the client sends back changes nothing.
+        let is_default = value.is_null() || same(value, default);
+        if is_default || name == CHECKPOINT_HASH {
+            merged.shift_remove(name);
+        } else if *effect == Effect::None && !same_type(value, default) {
+            let message = format!("{name} has a value of another type than the option's");
+            problems.push(FieldProblem { field: name.clone(), message });
+        } else {
+            merged.insert(name.clone(), value.clone());
+        }
+    }
+    problems.extend(unreadable(defaults, change));
+    if problems.is_empty() { Ok(merged) } else { Err(problems) }
+}
+
+/// Options whose value a request that overrode them would be refused for.
+fn unreadable(defaults: &Defaults, options: &Map<String, Value>) -> Vec<FieldProblem> {
+    let mut problems = Vec::new();
+    for (name, value) in options.iter().filter(|(name, value)| is_known(name) && !value.is_null()) {
+        for drawing in [Drawing::Txt2Img, Drawing::Img2Img] {
+            let body = json!({"override_settings": {name: value}, "init_images": [""]});
+            let Some(body) = body.as_object() else { continue };
+            let Ok(body) = drawing.read(body, || 0) else { continue };
+            let limits = Limits::default();
+            let found = generate::to_request(drawing, &body, defaults, &limits).err().unwrap_or_default();
+            let faces = FacesWanted::read(&body).err().unwrap_or_default();
+            let file = FileFormat::of(&body).err().unwrap_or_default();
+            let own = |problem: &FieldProblem| problem.field == "override_settings";
+            for problem in found.into_iter().chain(faces).chain(file).filter(own) {
+                let message = problem.message.replace("override_settings.", "");
+                if !problems.iter().any(|known: &FieldProblem| known.message == message) {
+                    problems.push(FieldProblem { field: name.clone(), message });
+                }
+            }
+        }
+    }
+    problems
+}
+
+/// Numbers are the same whether they are written with a point or without.
+fn same(left: &Value, right: &Value) -> bool {
+    match (left.as_f64(), right.as_f64()) {
+        (Some(left), Some(right)) => left == right,
+        _ => left == right,
+    }
+}
+
+fn same_type(left: &Value, right: &Value) -> bool {
+    right.is_null() || std::mem::discriminant(left) == std::mem::discriminant(right)
+}
+
+/// Lays saved options under those of a request, which win. `body` went through [`Drawing::read`].
+pub(crate) fn lay_under(body: &mut Map<String, Value>, saved: &Map<String, Value>) {
+    let acting = acting();
+    let mut all: Map<String, Value> = saved
+        .iter()
+        .filter(|(name, _)| acting.contains(&name.as_str()))
+        .map(|(name, value)| (name.clone(), value.clone()))
+        .collect();
+    if all.is_empty() {
+        return;
+    }
+    if let Some(own) = body.get("override_settings").and_then(Value::as_object) {
+        all.extend(
+            own.iter()
+                .filter(|(_, value)| !value.is_null())
+                .map(|(name, value)| (name.clone(), value.clone())),
+        );
+    }
+    body.insert("override_settings".into(), all.into());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn map(value: Value) -> Map<String, Value> {
+        value.as_object().unwrap().clone()
+    }
+
+    fn changed(saved: Value, by: Value) -> Result<Value, Vec<String>> {
+        change(&Defaults::default(), &map(saved), &map(by))
+            .map(Value::Object)
+            .map_err(|problems| problems.into_iter().map(|problem| problem.message).collect())
+    }
+
+    #[test]
+    fn the_whole_dictionary_posted_back_changes_nothing() {
+        let saved = json!({"CLIP_stop_at_last_layers": 2, "sd_model_checkpoint": "x"});
+        let whole = whole(&Defaults::default(), &map(saved.clone()), None);
+        assert_eq!(changed(saved.clone(), Value::Object(whole)).unwrap(), saved);
+    }
+
+    #[test]
+    fn only_what_differs_is_kept_and_null_is_the_default() {
+        let saved = changed(json!({}), json!({"eta_ddim": 0.5, "s_noise": 1, "tiling": true})).unwrap();
+        assert_eq!(saved, json!({"eta_ddim": 0.5, "tiling": true}));
+        assert_eq!(changed(saved, json!({"eta_ddim": null, "tiling": false})).unwrap(), json!({}));
+    }
+
+    #[test]
+    fn unknown_options_and_values_that_cannot_be_read_are_named() {
+        let by = json!({"sd_modell": "x", "eta_ddim": "much", "uni_pc_variant": "bh3", "img2img_fix_steps": "maybe",
+            "samples_format": "tiff", "live_previews_enable": "on"});
+        let problems = changed(json!({}), by).unwrap_err();
+        assert_eq!(problems.len(), 6, "{problems:?}");
+        assert!(problems[0].starts_with("sd_modell is not an option here"), "{problems:?}");
+        assert!(problems.contains(&"eta_ddim must be a finite number".to_owned()), "{problems:?}");
+    }
+
+    #[test]
+    fn a_requests_own_options_win_over_saved_ones() {
+        let mut body = map(json!({"override_settings": {"eta_ddim": 0.1, "sd_vae": null}}));
+        lay_under(&mut body, &map(json!({"eta_ddim": 0.5, "sd_vae": "x.pt", "live_previews_enable": false})));
+        assert_eq!(body["override_settings"], json!({"eta_ddim": 0.1, "sd_vae": "x.pt"}));
+    }
+}

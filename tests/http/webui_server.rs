@@ -1,0 +1,197 @@
+//! The web UI's options, files and lists, as its clients use them.
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use serde_json::{Value, json};
+
+use crate::support::{Bench, Server, decode, eventually, quick_with};
+
+fn options(server: &Server) -> Value {
+    server.get("/sdapi/v1/options").ok()
+}
+
+fn infotext(reply: &Value) -> String {
+    let info: Value = serde_json::from_str(reply["info"].as_str().unwrap()).unwrap();
+    info["infotexts"][0].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn the_whole_dictionary_may_be_posted_back_with_one_option_changed() {
+    let bench = Bench::new();
+    let server = bench.start();
+    let mut whole = options(&server);
+    whole["CLIP_stop_at_last_layers"] = json!(2);
+    assert_eq!(server.post("/sdapi/v1/options", &whole).ok(), Value::Null);
+    assert_eq!(options(&server), whole);
+    let drawn = server.post("/sdapi/v1/txt2img", &quick_with(json!({"stable_diffusion_model": null}))).ok();
+    assert!(infotext(&drawn).contains("Clip skip: 2"), "{}", infotext(&drawn));
+    // A request's own word wins, and changes nothing that lasts.
+    let own = quick_with(json!({"override_settings": {"CLIP_stop_at_last_layers": 1}}));
+    let drawn = server.post("/sdapi/v1/txt2img", &own).ok();
+    assert!(!infotext(&drawn).contains("Clip skip"), "{}", infotext(&drawn));
+    assert_eq!(options(&server), whole);
+    drop(server);
+    let server = bench.start();
+    assert_eq!(options(&server), whole, "options outlive the process");
+}
+
+#[test]
+fn wrong_options_are_named_and_change_nothing() {
+    let bench = Bench::new();
+    let server = bench.start();
+    let before = options(&server);
+    let body = json!({"CLIP_stop_at_last_layers": 2, "sd_model_checkpoint": "no-such", "eta_ddim": "much", "nonsense": 1});
+    let reply = server.post("/sdapi/v1/options", &body);
+    assert_eq!(reply.status, 422);
+    let detail = reply.json()["detail"].to_string();
+    for name in ["nonsense", "eta_ddim"] {
+        assert!(detail.contains(name), "{detail}");
+    }
+    let reply = server.post("/sdapi/v1/options", &json!({"sd_model_checkpoint": "no-such"}));
+    assert_eq!((reply.status, &reply.json()["detail"][0]["loc"][1]), (422, &json!("sd_model_checkpoint")));
+    assert_eq!(options(&server), before);
+}
+
+#[test]
+fn the_checkpoint_is_chosen_by_title_stem_or_hash() {
+    let bench = Bench::new();
+    let server = bench.start();
+    let models = server.get("/sdapi/v1/sd-models").ok();
+    for name in ["title", "model_name", "hash", "sha256", "filename"] {
+        let body = json!({"sd_model_checkpoint": models[0][name]});
+        assert_eq!(server.post("/sdapi/v1/options", &body).status, 200, "{body}");
+        assert_eq!(options(&server)["sd_model_checkpoint"], models[0]["title"]);
+    }
+}
+
+#[test]
+fn options_of_the_serverless_dialect_are_the_same_with_a_version() {
+    let bench = Bench::new();
+    let server = bench.start();
+    assert_eq!(server.get("/options").ok()["version"], 0);
+    let reply = server.post("/options", &json!({"data": {"CLIP_stop_at_last_layers": 2}})).ok();
+    assert_eq!((&reply["message"], &reply["version"]), (&json!("success"), &json!(1)));
+    assert_eq!(options(&server)["CLIP_stop_at_last_layers"], 2);
+    assert_eq!(server.post("/options", &json!({"CLIP_stop_at_last_layers": 2})).status, 400);
+}
+
+#[test]
+fn each_owner_has_options_of_their_own() {
+    let bench = Bench::new();
+    let server = bench.start();
+    let key = |name: &str| {
+        server.admin_json("POST", "/users", &json!({"name": name}).to_string());
+        let made = server.admin_json("POST", "/keys", &json!({"user": name}).to_string());
+        made.json()["key"].as_str().unwrap().to_owned()
+    };
+    let (ann, bob) = (key("ann"), key("bob"));
+    let change = json!({"CLIP_stop_at_last_layers": 2});
+    assert_eq!(server.post_with("/sdapi/v1/options", &[("token", &ann)], &change).status, 200);
+    let skip = |key: &str| {
+        let url = format!("{}/sdapi/v1/options", server.url);
+        crate::support::request("GET", &url, &[("token", key)], Vec::new()).ok()["CLIP_stop_at_last_layers"]
+            .clone()
+    };
+    assert_eq!((skip(&ann), skip(&bob)), (json!(2), json!(1)));
+}
+
+#[test]
+fn pictures_come_in_the_format_that_is_asked_for_with_their_infotext() {
+    let bench = Bench::new();
+    let server = bench.start();
+    for (format, magic, extension) in
+        [("jpg", &b"\xff\xd8\xff"[..], "jpg"), ("webp", b"RIFF", "webp"), ("png", b"\x89PNG", "png")]
+    {
+        let body = quick_with(json!({"override_settings": {"samples_format": format, "jpeg_quality": 90}}));
+        let reply = server.post("/sdapi/v1/txt2img", &body).ok();
+        let picture = reply["images"][0].as_str().unwrap();
+        assert!(BASE64_STANDARD.decode(picture).unwrap().starts_with(magic), "{format}");
+        let info = server.post("/sdapi/v1/png-info", &json!({"image": picture})).ok();
+        assert_eq!(info["info"].as_str().unwrap(), infotext(&reply), "{format}");
+        let done = server.post("/txt2img", &body).ok();
+        let id = done["taskId"].as_str().unwrap();
+        assert_eq!(server.result(id)["images"][0], format!("images/default/{id}_1.{extension}"));
+        assert!(server.picture(&done).starts_with(magic), "{format}");
+    }
+    let wrong = server
+        .post("/sdapi/v1/txt2img", &quick_with(json!({"override_settings": {"samples_format": "tiff"}})));
+    assert_eq!(wrong.status, 422);
+    // Saved once, it holds for every request, and for pictures that are only enlarged.
+    assert_eq!(server.post("/sdapi/v1/options", &json!({"samples_format": "webp"})).status, 200);
+    let reply = server.post("/sdapi/v1/txt2img", &quick_with(json!({}))).ok();
+    let picture = reply["images"][0].as_str().unwrap();
+    assert!(BASE64_STANDARD.decode(picture).unwrap().starts_with(b"RIFF"));
+    let extras = json!({"image": picture, "upscaler_1": "Lanczos", "upscaling_resize": 2});
+    let enlarged = server.post("/sdapi/v1/extra-single-image", &extras).ok();
+    assert!(BASE64_STANDARD.decode(enlarged["image"].as_str().unwrap()).unwrap().starts_with(b"RIFF"));
+}
+
+#[test]
+fn routes_that_clients_parse_answer_null_or_an_object() {
+    let bench = Bench::new();
+    let server = bench.start();
+    for name in ["checkpoints", "vae", "loras", "embeddings"] {
+        let reply = server.post(&format!("/sdapi/v1/refresh-{name}"), &Value::Null);
+        assert_eq!((reply.status, reply.json()), (200, Value::Null), "{name}");
+    }
+    assert_eq!(server.post("/sdapi/v1/skip", &json!("")).ok(), Value::Null);
+    // text-generation-webui sends an empty JSON string.
+    assert_eq!(server.post("/sdapi/v1/unload-checkpoint", &json!("")).ok(), json!({}));
+    assert_eq!(server.post("/sdapi/v1/reload-checkpoint", &json!("")).ok(), json!({}));
+    assert_eq!(server.get("/internal/ping").ok(), json!({}));
+    assert_eq!(server.get("/sdapi/v1/embeddings").ok(), json!({"loaded": {}, "skipped": {}}));
+    for name in ["realesrgan-models", "extensions"] {
+        assert_eq!(server.get(&format!("/sdapi/v1/{name}")).ok(), json!([]), "{name}");
+    }
+    let memory = server.get("/sdapi/v1/memory").ok();
+    let ram = |name: &str| memory["ram"][name].as_u64().unwrap();
+    assert_eq!(ram("free") + ram("used"), ram("total"));
+    assert!(memory["cuda"].is_object());
+    let flags = server.get("/sdapi/v1/cmd-flags").ok();
+    assert_eq!((&flags["api"], &flags["gradio_auth"]), (&json!(true), &Value::Null));
+    let interrogate = |body: &Value| server.post("/sdapi/v1/interrogate", body).json()["detail"].clone();
+    assert_eq!(interrogate(&json!({"image": ""})), "Image not found");
+    assert_eq!(interrogate(&json!({"image": "abc", "model": "clip"})), "Model not found");
+    assert_eq!(server.post("/sdapi/v1/train/embedding", &json!({})).status, 501);
+    assert_eq!(server.get("/").status, 200, "browsers are led to the documentation");
+}
+
+#[test]
+fn a_checkpoint_leaves_memory_and_comes_back() {
+    let bench = Bench::new();
+    let server = bench.start();
+    let status = || server.get("/models").ok()[0]["status"].clone();
+    assert_eq!(status(), "unloaded");
+    server.post("/sdapi/v1/reload-checkpoint", &json!("")).ok();
+    assert_eq!(status(), "loaded");
+    server.post("/sdapi/v1/unload-checkpoint", &json!("")).ok();
+    assert_eq!(status(), "unloaded");
+    server.post("/sdapi/v1/txt2img", &quick_with(json!({}))).ok();
+    assert_eq!(status(), "loaded");
+}
+
+#[test]
+fn a_client_follows_its_task_by_a_name_of_its_own() {
+    let bench = Bench::new().config("concurrent_tasks = 1\n");
+    let server = bench.start();
+    let label = "task(txt2img-ABC1234)";
+    let progress = |label: &str| server.post("/internal/progress", &json!({"id_task": label})).ok();
+    let unknown = progress(label);
+    assert_eq!([&unknown["active"], &unknown["queued"], &unknown["completed"]], [&json!(false); 3]);
+    let blocker = server.submit(&quick_with(json!({"steps": 150, "width": 256, "height": 256})));
+    let body = quick_with(json!({"force_task_id": label, "steps": 60, "width": 256, "height": 256}));
+    std::thread::scope(|scope| {
+        let drawing = scope.spawn(|| server.post("/sdapi/v1/txt2img", &body).ok());
+        eventually("the task waits", || progress(label)["queued"] == true);
+        assert_eq!(progress(label)["textinfo"], "In queue: 1/1");
+        assert_eq!(server.get("/internal/pending-tasks").ok(), json!({"size": 1, "tasks": [label]}));
+        server.post(&format!("/tasks/{blocker}/cancellation"), &Value::Null).ok();
+        eventually("there is a preview", || progress(label)["live_preview"].is_string());
+        let live = progress(label);
+        assert_eq!(live["active"], true);
+        let data = live["live_preview"].as_str().unwrap().strip_prefix("data:image/png;base64,").unwrap();
+        assert!(decode(&BASE64_STANDARD.decode(data).unwrap()).width > 0);
+        drawing.join().unwrap();
+    });
+    assert_eq!(progress(label)["completed"], true);
+}
