@@ -16,5 +16,6 @@ mod redraw;
 mod scripts;
 mod serverless;
 mod styles;
+mod tasks;
 mod webui;
 mod webui_server;

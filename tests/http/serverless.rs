@@ -116,7 +116,7 @@ fn a_signed_url_that_was_changed_shows_nothing() {
 
 #[test]
 fn picture_urls_begin_with_the_host_that_was_asked_or_the_public_url() {
-    let bench = Bench::new();
+    let bench = Bench::new().config("access = \"open\"\n");
     let server = bench.start();
     let id = server.post("/txt2img", &quick()).ok()["taskId"].as_str().unwrap().to_owned();
     let result = format!("{}/tasks/{id}/result", server.url);

@@ -54,6 +54,7 @@ pub use crate::inference::{Drawn, Inference, InferenceError, Job, Upscaling};
 pub use crate::log::{LogLevel, LogLine};
 pub use crate::manifest::{Annotator, Manifest, ManifestError, Script, ScriptArgument, Slider, Wants};
 pub use crate::networks::{NetworkAnswer, NetworkError, Networks, NoNetworks};
+pub use crate::outgoing::Outward;
 pub use crate::pack::pack_component;
 pub use crate::registry::{Called, OnFailure, Policy, VersionRef};
 pub use crate::script::{ScriptError, ScriptInput, ScriptOutput};

@@ -3,6 +3,7 @@
 //! Redirects are answers like any other: a plugin that follows one asks again, and is checked again.
 
 mod addresses;
+mod outward;
 mod patterns;
 
 use std::net::{IpAddr, SocketAddr};
@@ -17,6 +18,7 @@ use reqwest::redirect::Policy;
 use url::{Host, Url};
 use wasmtime_wasi_http::{Error, RequestOptions, WasiHttpHooks};
 
+pub use self::outward::Outward;
 pub(crate) use self::patterns::HostPattern;
 
 /// Requests of one call.

@@ -22,6 +22,7 @@ use crate::saved_options::SavedOptions;
 use crate::settings::{Access, Settings};
 use crate::sources::SourceLimits;
 use crate::styles::SavedStyles;
+use crate::webhooks::Webhooks;
 
 /// How much larger a picture in a request may be than one that is drawn, by side and by area.
 const SOURCE_SIDES_MAX: u32 = 4;
@@ -46,6 +47,7 @@ pub(crate) struct App {
     pub(crate) audit: Arc<Audit>,
     pub(crate) options: Arc<SavedOptions>,
     pub(crate) labels: Labels,
+    pub(crate) webhooks: Webhooks,
     /// Where the server listens.
     pub(crate) address: SocketAddr,
     /// Turns true when the server drains: nothing new begins.

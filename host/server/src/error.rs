@@ -21,6 +21,13 @@ pub(crate) enum AppError {
     Overloaded(String),
     #[error("the task was cancelled")]
     Cancelled,
+    #[error("the task did not end in the time it was given; give it more with Task-Timeout, or ask for less")]
+    TimedOut,
+    /// Well-formed, and at odds with what came before.
+    #[error("{0}")]
+    Unprocessable(String),
+    #[error("{0}")]
+    Forbidden(String),
     #[error("{0}")]
     PluginFailed(String),
     #[error("{0}")]
@@ -40,6 +47,9 @@ impl AppError {
             Self::Conflict(_) => "conflict",
             Self::Overloaded(_) => "overloaded",
             Self::Cancelled => "cancelled",
+            Self::TimedOut => "timeout",
+            Self::Unprocessable(_) => "unprocessable",
+            Self::Forbidden(_) => "forbidden",
             Self::PluginFailed(_) => "plugin_failed",
             Self::Unavailable(_) => "unavailable",
             Self::StorageFull => "storage_full",

@@ -40,7 +40,10 @@ mod settings;
 mod sources;
 mod startup;
 mod styles;
+mod task_events;
 mod telemetry;
+mod upkeep;
+mod webhooks;
 mod worker;
 
 use std::process::ExitCode;

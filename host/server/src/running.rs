@@ -35,7 +35,14 @@ impl RunningTask {
 
 /// All of them.
 #[derive(Debug, Default)]
-pub(crate) struct RunningTasks(Mutex<BTreeMap<TaskId, RunningTask>>);
+pub(crate) struct RunningTasks {
+    tasks: Mutex<BTreeMap<TaskId, RunningTask>>,
+    /// Seconds that a task took lately.
+    pace: Mutex<f64>,
+}
+
+/// Of the newest task in the mean.
+const WEIGHT: f64 = 0.2;
 
 impl RunningTasks {
     /// Enters a task; it leaves when the guard is dropped.
@@ -62,6 +69,25 @@ impl RunningTasks {
         tasks.values().filter(|task| caller.may_see(&task.owner)).min_by_key(|task| task.started).cloned()
     }
 
+    /// How long a task waits that is at this place in the queue, from 1, by what tasks took lately.
+    pub(crate) fn wait_estimate(&self, place: u64, at_once: usize) -> Duration {
+        let seconds = *self.pace.lock().unwrap_or_else(PoisonError::into_inner);
+        let busy = self.count() as f64;
+        // Tasks beside each other share the device, so that together they take as long as one after the other.
+        Duration::try_from_secs_f64(seconds * (busy + place as f64) / at_once.max(1) as f64)
+            .unwrap_or_default()
+    }
+
+    /// Takes in how long a task took.
+    pub(crate) fn took(&self, time: Duration) {
+        let mut pace = self.pace.lock().unwrap_or_else(PoisonError::into_inner);
+        *pace = if *pace == 0.0 {
+            time.as_secs_f64()
+        } else {
+            *pace * (1.0 - WEIGHT) + time.as_secs_f64() * WEIGHT
+        };
+    }
+
     pub(crate) fn count(&self) -> usize {
         self.lock().len()
     }
@@ -74,7 +100,7 @@ impl RunningTasks {
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<TaskId, RunningTask>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.tasks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -65,6 +65,14 @@ pub(crate) struct Settings {
     pub(crate) public_url: Option<String>,
     /// How long signed picture URLs last.
     pub(crate) signed_url_seconds: u64,
+    /// Tasks that ended so many hours ago are forgotten, with their pictures; 0 keeps them.
+    pub(crate) retention_hours: u64,
+    /// Hosts whose URLs tasks may name to be told of their end, as in a plugin's grant: `https://*` is every public one.
+    pub(crate) webhook_hosts: Vec<String>,
+    /// Whether names among these hosts may stand for addresses of this machine and of private networks.
+    pub(crate) webhook_private_addresses: bool,
+    /// Seconds from each attempt to tell a webhook that failed to the next; after the last it is given up.
+    pub(crate) webhook_retry_seconds: Vec<u64>,
     /// How long a draining server waits for running tasks.
     pub(crate) drain_seconds: u64,
     /// Tasks drawn at the same time; their steps share UNet calls.
@@ -183,6 +191,11 @@ impl Default for Settings {
             randn_source: "NV".into(),
             public_url: None,
             signed_url_seconds: 3600,
+            retention_hours: 0,
+            webhook_hosts: vec!["https://*".into()],
+            webhook_private_addresses: false,
+            // As Standard Webhooks recommends: 5 s, 5 min, 30 min, 2 h, 5 h, 10 h, 14 h, 20 h, 24 h.
+            webhook_retry_seconds: vec![5, 300, 1_800, 7_200, 18_000, 36_000, 50_400, 72_000, 86_400],
             drain_seconds: 60,
             concurrent_tasks: 8,
             waiting_tasks_max: 1000,

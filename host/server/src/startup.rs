@@ -11,7 +11,7 @@ use gesso_core::request::NoiseSource;
 use gesso_engine::clock::MonotonicClock;
 use gesso_engine::{Engine, EngineHandle, EngineSettings};
 use gesso_plugin_host::{
-    Budget, Budgets, FolderSource, GrantedFolder, Grants, HostSettings, PluginHost, TrustedKey,
+    Budget, Budgets, FolderSource, GrantedFolder, Grants, HostSettings, Outward, PluginHost, TrustedKey,
 };
 use gesso_store::{
     Documents, Folder, FolderError, Journal, ObjectSettings, Objects, SledSettings, SledTasks, SystemClock,
@@ -35,6 +35,7 @@ use crate::saved_options::SavedOptions;
 use crate::settings::{ADMIN_KEY_CHARS_MIN, GrantSettings, Settings, SettingsError};
 use crate::styles::SavedStyles;
 use crate::telemetry;
+use crate::webhooks::Webhooks;
 
 /// Why nothing started. Each has its own exit code.
 #[derive(Debug, thiserror::Error)]
@@ -73,6 +74,7 @@ pub(crate) async fn build(settings: Settings) -> Result<Server, StartupError> {
     };
     let (accounts, quotas) = open_accounts(&settings, admin_key).await?;
     let audit = Audit::new(Journal::at(&settings.data.join("audit.jsonl")), Arc::new(SystemClock));
+    let webhooks = open_webhooks(&settings).await?;
     let options = SavedOptions::new(Documents::new(&settings.data.join("options")));
     make_folder(&settings.plugins).await?;
     let catalogue = Arc::new(Catalogue::new(
@@ -104,6 +106,7 @@ pub(crate) async fn build(settings: Settings) -> Result<Server, StartupError> {
         audit: Arc::new(audit),
         options: Arc::new(options),
         labels: Labels::default(),
+        webhooks,
         address,
         draining,
         stopping,
@@ -230,6 +233,18 @@ async fn admin_key(path: &Path) -> Result<String, StartupError> {
     file.sync_all().await.context("the admin key cannot be written")?;
     tracing::info!(path = %path.display(), "made an admin key: a bearer key, and the password of the user admin");
     Ok(key)
+}
+
+async fn open_webhooks(settings: &Settings) -> Result<Webhooks, StartupError> {
+    let outward = Outward::new(&settings.webhook_hosts, settings.webhook_private_addresses)
+        .map_err(|message| SettingsError::Invalid { place: "settings: webhook_hosts".into(), message })?;
+    let documents = Documents::new(&settings.data.join("accounts"));
+    let schedule = settings.webhook_retry_seconds.clone();
+    let opened = tokio::task::spawn_blocking(move || Webhooks::open(&documents, outward, schedule));
+    Ok(opened
+        .await
+        .context("reading the webhooks' secret panicked")?
+        .context("the webhooks' secret cannot be read")?)
 }
 
 /// Who has an account, and what was used of it.

@@ -76,6 +76,10 @@ async fn work(app: &Arc<App>, lease: Lease) {
         biased;
         () = async { drop(stopping.wait_for(|stop| *stop).await) } => Err(Failure::Stopped),
         result = draw::draw(app, &lease, &running, &cancel) => result.map_err(Failure::App),
+        () = time_is_up(lease.task.terms.run_ms_max) => {
+            cancel.cancel();
+            Err(Failure::App(AppError::TimedOut))
+        }
         fenced = keep_lease(app, &lease, &cancel) => Err(fenced),
     };
     let (state, outcome) = match result {
@@ -99,6 +103,9 @@ async fn work(app: &Arc<App>, lease: Lease) {
             (TaskState::Failed, Outcome { error: Some(error), ..Outcome::default() })
         }
     };
+    if state == TaskState::Succeeded {
+        app.running.took(started.elapsed());
+    }
     match app.tasks.finish(&lease, state, outcome).await {
         Ok(_) => tracing::info!(task = %id, ?state, seconds = started.elapsed().as_secs_f64(), "task ended"),
         Err(error) => {
@@ -107,6 +114,14 @@ async fn work(app: &Arc<App>, lease: Lease) {
     }
     metrics::counter!("gesso_tasks_ended_total", "state" => state.as_str()).increment(1);
     metrics::histogram!("gesso_task_seconds").record(started.elapsed().as_secs_f64());
+}
+
+/// Never, for a task without a bound.
+async fn time_is_up(run_ms_max: Option<u64>) {
+    match run_ms_max {
+        Some(millis) => tokio::time::sleep(Duration::from_millis(millis)).await,
+        None => std::future::pending().await,
+    }
 }
 
 /// Why a task has no pictures.

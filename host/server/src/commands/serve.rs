@@ -16,6 +16,8 @@ use crate::http::router::router;
 use crate::settings::cli::Serve;
 use crate::startup::{self, Server, StartupError};
 use crate::telemetry;
+use crate::upkeep;
+use crate::webhooks;
 use crate::worker;
 
 /// Time to write down that running tasks wait again.
@@ -65,16 +67,13 @@ async fn serve(settings: crate::settings::Settings) -> Result<(), StartupError> 
 
     // Tokio workers: leasing and waiting; the work itself is on the device thread and in the pools.
     let mut worker = tokio::spawn(worker::run(app.clone()));
-    let handle = app.metrics.clone();
-    let upkeep = tokio::spawn(async move {
-        loop {
-            tokio::time::sleep(Duration::from_secs(5)).await;
-            handle.run_upkeep();
-        }
-    });
+    // Tokio workers too: clocks, and waiting for others.
+    let beside = [
+        tokio::spawn(upkeep::run(app.clone())),
+        tokio::spawn(webhooks::run(app.clone())),
+        tokio::spawn(app.quotas.clone().follow(app.tasks.clone())),
+    ];
     let mut draining = app.draining.clone();
-    // A tokio worker: a line in a table for each task that begins or ends.
-    tokio::spawn(app.quotas.clone().follow(app.tasks.clone()));
     let service = router(app.clone()).into_make_service_with_connect_info::<SocketAddr>();
     let http = axum::serve(listener, service).with_graceful_shutdown(async move {
         // An error means that the sender is gone, which is a shutdown too.
@@ -121,7 +120,7 @@ async fn serve(settings: crate::settings::Settings) -> Result<(), StartupError> 
             tracing::warn!("not all tasks could be handed back; their leases end with this process");
         }
     }
-    upkeep.abort();
+    beside.iter().for_each(tokio::task::JoinHandle::abort);
     app.plugins.shutdown().await;
     if let Some(app) = Arc::into_inner(app) {
         drop(app);

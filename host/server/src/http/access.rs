@@ -21,6 +21,7 @@ use super::request_id;
 use crate::accounts::{ANYONE, Allowance, Caller, Refusal, Role};
 use crate::app::App;
 use crate::quotas::Left;
+use crate::settings::Access;
 
 /// What came of reading a request's credentials.
 #[derive(Clone)]
@@ -219,7 +220,7 @@ impl Credentials {
 fn check_site(app: &App, method: &Method, headers: &HeaderMap) -> Result<(), String> {
     let text = |name: header::HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
     let host = text(header::HOST).and_then(|host| host.parse::<Authority>().ok());
-    if app.is_open() && app.address.ip().is_loopback() {
+    if app.settings.access == Access::Auto && app.is_open() {
         let is_known = host.as_ref().is_none_or(|host| {
             is_this_machine(host.host())
                 || app.settings.public_url.as_ref().is_some_and(|url| host_of(url) == Some(host.clone()))

@@ -4,7 +4,7 @@ use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder
 use utoipa::{Modify, OpenApi};
 
 use super::routes::{
-    accounts, controlnet, files, health, plugins, serverless, webui, webui_extras, webui_internal,
+    accounts, controlnet, files, health, plugins, serverless, tasks, webui, webui_extras, webui_internal,
     webui_lists, webui_options, webui_server,
 };
 use super::wire::schema::{
@@ -17,7 +17,8 @@ use super::wire::schema::{
     modifiers(&Credentials), security(("bearer" = []), ("basic" = []), ("token" = [])),
     paths(
         serverless::txt2img, serverless::img2img, serverless::result, serverless::progress, serverless::cancellation,
-        serverless::models,
+        serverless::models, tasks::list, tasks::show, tasks::remove, tasks::retry, tasks::events, tasks::websocket,
+        tasks::webhook_secret,
         webui::txt2img, webui::img2img, webui::progress, webui::interrupt,
         webui_extras::extra_single_image, webui_extras::extra_batch_images, webui_extras::png_info,
         webui_lists::sd_models, webui_lists::samplers, webui_lists::schedulers, webui_options::webui, webui_options::change_webui, webui_options::serverless, webui_options::change_serverless,

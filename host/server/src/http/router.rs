@@ -18,7 +18,7 @@ use utoipa_swagger_ui::SwaggerUi;
 
 use super::error::problem;
 use super::routes::{
-    accounts, controlnet, extensions, files, health, plugins, serverless, webui, webui_extras,
+    accounts, controlnet, extensions, files, health, plugins, serverless, tasks, webui, webui_extras,
     webui_internal, webui_lists, webui_options, webui_server,
 };
 use super::{access, openapi, request_id};
@@ -84,6 +84,11 @@ fn reading() -> Router<Arc<App>> {
         .route("/whoami", get(accounts::whoami))
         .route("/logout", post(accounts::logout))
         // The serverless API.
+        .route("/tasks", get(tasks::list))
+        .route("/tasks/{id}", get(tasks::show))
+        .route("/tasks/{id}/events", get(tasks::events))
+        .route("/tasks/{id}/ws", get(tasks::websocket))
+        .route("/webhooks/secret", get(tasks::webhook_secret))
         .route("/tasks/{id}/result", get(serverless::result))
         .route("/tasks/{id}/progress", get(serverless::progress))
         .route("/models", get(serverless::models))
@@ -140,6 +145,8 @@ fn drawing() -> Router<Arc<App>> {
 /// What changes one's own tasks and keys, and the plugins' own APIs.
 fn using() -> Router<Arc<App>> {
     Router::new()
+        .route("/tasks/{id}", delete(tasks::remove))
+        .route("/tasks/{id}/retry", post(tasks::retry))
         .route("/tasks/{id}/cancellation", post(serverless::cancellation))
         .route("/sdapi/v1/interrupt", post(webui::interrupt))
         .route("/sdapi/v1/skip", post(webui_server::skip))

@@ -7,6 +7,7 @@ pub(crate) mod files;
 pub(crate) mod health;
 pub(crate) mod plugins;
 pub(crate) mod serverless;
+pub(crate) mod tasks;
 pub(crate) mod webui;
 pub(crate) mod webui_extras;
 pub(crate) mod webui_internal;

@@ -3,11 +3,13 @@
 
 use std::sync::Arc;
 
+use axum::http::HeaderMap;
+use axum::http::uri::Authority;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use gesso_core::ids::TaskId;
 use gesso_engine::{Phase, Progress};
-use gesso_store::Task;
+use gesso_store::{ObjectKey, Task, TaskState};
 use serde_json::{Map, Value, json};
 
 use crate::app::App;
@@ -41,6 +43,107 @@ pub(crate) async fn preview(progress: Option<&Progress>) -> Result<Value, AppErr
     };
     let png = blocking(move || png_file::encode(&pixels, "")).await?;
     Ok(png.map(|png| BASE64_STANDARD.encode(png)).map_or(Value::Null, Value::String))
+}
+
+/// A task in a list: what can be told without asking anybody else.
+pub(crate) async fn summary(app: &App, task: &Task, host: Option<&str>) -> Result<Value, AppError> {
+    let error = task.outcome.as_ref().and_then(|outcome| outcome.error.as_ref());
+    let is_stopping = task.cancel_requested && task.state == TaskState::Running;
+    Ok(json!({
+        "taskId": task.id.as_str(),
+        "status": task.state.as_str(),
+        "phase": if is_stopping { "canceling" } else { phase(app, task) },
+        "kind": task.kind,
+        "model": task.terms.model,
+        "user": task.owner,
+        "priority": task.priority,
+        "attempt": task.attempt,
+        "createdMs": task.created_ms,
+        "startedMs": task.started_ms,
+        "finishedMs": task.finished_ms,
+        "startByMs": task.terms.start_by_ms,
+        "code": error.map(|error| &error.code),
+        "message": error.map(|error| &error.message),
+        "images": task.outcome.iter().flat_map(|outcome| &outcome.images).map(ObjectKey::as_str).collect::<Vec<_>>(),
+        "ossUrl": signed_urls(app, task, host).await?,
+    }))
+}
+
+/// One task: its place in the queue while it waits, its progress while it runs, its result when it has one.
+pub(crate) async fn whole(app: &App, task: &Task, host: Option<&str>) -> Result<Value, AppError> {
+    if task.state.is_terminal() {
+        return ended(app, task, host).await;
+    }
+    let mut view = summary(app, task, host).await?;
+    let (fraction, eta) = progress(app, task).await?;
+    view["progress"] = fraction.into();
+    view["etaRelative"] = eta.into();
+    if task.state == TaskState::Waiting {
+        let (place, waiting) = generate::place(app, task).await?;
+        view["position"] = place.into();
+        view["waiting"] = waiting.into();
+    }
+    Ok(view)
+}
+
+/// Share done and seconds to the end, of a task in any state.
+pub(crate) async fn progress(app: &App, task: &Task) -> Result<(f64, f64), AppError> {
+    let running = app.running.get(&task.id);
+    Ok(match task.state {
+        TaskState::Waiting => {
+            let (place, _) = generate::place(app, task).await?;
+            (0.0, app.running.wait_estimate(place, app.settings.concurrent_tasks).as_secs_f64())
+        }
+        TaskState::Running => {
+            running.map_or((0.0, 0.0), |running| (running.fraction(), running.eta().as_secs_f64()))
+        }
+        // The contract reports all ends alike as 1.
+        _ => (1.0, 0.0),
+    })
+}
+
+/// A task that has ended, with the seeds and texts of its pictures.
+pub(crate) async fn ended(app: &App, task: &Task, host: Option<&str>) -> Result<Value, AppError> {
+    let mut view = summary(app, task, host).await?;
+    view["progress"] = 1.0.into();
+    if task.state == TaskState::Succeeded {
+        let details = details(app, task).await?;
+        let info = details.get("info");
+        view["seeds"] = info.and_then(|info| info.get("all_seeds")).cloned().unwrap_or_default();
+        view["infotexts"] = info.and_then(|info| info.get("infotexts")).cloned().unwrap_or_default();
+        view["warnings"] = details.get("warnings").cloned().unwrap_or_else(|| json!([]));
+    }
+    Ok(view)
+}
+
+fn phase(app: &App, task: &Task) -> &'static str {
+    if task.state != TaskState::Running {
+        return task.state.as_str();
+    }
+    let running = app.running.get(&task.id);
+    let phase = running.and_then(|running| Some(running.progress.as_ref()?.borrow().phase));
+    match phase {
+        None => "plugins",
+        Some(Phase::Queued) => "queued",
+        Some(Phase::Preparing) => "loading_model",
+        Some(Phase::Sampling) => "sampling",
+        Some(Phase::Finished) => "saving",
+    }
+}
+
+/// URLs that show a task's pictures to whoever holds them, for a while.
+pub(crate) async fn signed_urls(app: &App, task: &Task, host: Option<&str>) -> Result<Vec<String>, AppError> {
+    let mut urls = Vec::new();
+    for key in task.outcome.iter().flat_map(|outcome| &outcome.images) {
+        urls.push(app.signed_url(key, host).await?);
+    }
+    Ok(urls)
+}
+
+/// The host and port the client asked, when they look like ones.
+pub(crate) fn host(headers: &HeaderMap) -> Option<&str> {
+    let host = headers.get("host")?.to_str().ok()?;
+    (host.parse::<Authority>().is_ok() && !host.contains('@')).then_some(host)
 }
 
 /// What the worker stored beside the pictures.

@@ -16,4 +16,5 @@ pub(crate) mod per_picture;
 mod problems;
 pub(crate) mod schema;
 pub(crate) mod styles;
+pub(crate) mod terms;
 mod txt2img;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use gesso_core::ids::TaskId;
 use gesso_store::{Task, TaskState};
@@ -17,9 +17,11 @@ use crate::error::AppError;
 use crate::generate;
 use crate::http::error::{self, Failure};
 use crate::http::extract::{JsonObject, TaskPath};
-use crate::http::task_view::{CancelOnDrop, details, preview, state};
+use crate::http::routes::tasks::links;
+use crate::http::task_view::{self, CancelOnDrop, details, host, preview, signed_urls, state};
 use crate::http::wire::generate::Drawing;
 use crate::http::wire::schema::{Img2ImgBody, Txt2ImgBody};
+use crate::http::wire::terms::{RequestTerms, Wait};
 
 /// Draws pictures from text.
 ///
@@ -28,10 +30,17 @@ use crate::http::wire::schema::{Img2ImgBody, Txt2ImgBody};
 #[utoipa::path(post, path = "/txt2img", tag = "tasks", request_body = Txt2ImgBody,
     params(("Request-Type" = Option<String>, Header, description = "sync (default) or async"),
            ("Task-Flag" = Option<String>, Header, description = "true keeps a sync task going when the client leaves"),
-           ("taskId" = Option<String>, Header, description = "The task id to use")),
+           ("Prefer" = Option<String>, Header, description = "respond-async, or wait=N: the result, or the task after N seconds"),
+           ("taskId" = Option<String>, Header, description = "The task id to use"),
+           ("Idempotency-Key" = Option<String>, Header, description = "8 to 128 characters; the same key and body are the same task"),
+           ("Task-Priority" = Option<i32>, Header, description = "-100 to 100, higher first; above 0 for operators"),
+           ("Task-Start-Within" = Option<u64>, Header, description = "Seconds; a task that has not begun by then expires"),
+           ("Task-Timeout" = Option<u64>, Header, description = "Seconds from its beginning; a task that has not ended by then fails"),
+           ("Task-Webhook" = Option<String>, Header, description = "A URL that is told when the task has ended")),
     responses((status = 200, description = "taskId, status, and when finished ossUrl: signed URLs of the pictures"),
               (status = 400, description = "Every problem of the body"), (status = 404, description = "No such model"),
-              (status = 409, description = "The task id is taken"), (status = 429, description = "Too much is waiting")))]
+              (status = 202, description = "The task, with its links"), (status = 409, description = "The task id is taken"),
+              (status = 422, description = "The idempotency key was used with another body"), (status = 429, description = "Too much is waiting")))]
 pub(crate) async fn txt2img(
     State(app): State<Arc<App>>,
     caller: Caller,
@@ -45,10 +54,17 @@ pub(crate) async fn txt2img(
 #[utoipa::path(post, path = "/img2img", tag = "tasks", request_body = Img2ImgBody,
     params(("Request-Type" = Option<String>, Header, description = "sync (default) or async"),
            ("Task-Flag" = Option<String>, Header, description = "true keeps a sync task going when the client leaves"),
-           ("taskId" = Option<String>, Header, description = "The task id to use")),
+           ("Prefer" = Option<String>, Header, description = "respond-async, or wait=N: the result, or the task after N seconds"),
+           ("taskId" = Option<String>, Header, description = "The task id to use"),
+           ("Idempotency-Key" = Option<String>, Header, description = "8 to 128 characters; the same key and body are the same task"),
+           ("Task-Priority" = Option<i32>, Header, description = "-100 to 100, higher first; above 0 for operators"),
+           ("Task-Start-Within" = Option<u64>, Header, description = "Seconds; a task that has not begun by then expires"),
+           ("Task-Timeout" = Option<u64>, Header, description = "Seconds from its beginning; a task that has not ended by then fails"),
+           ("Task-Webhook" = Option<String>, Header, description = "A URL that is told when the task has ended")),
     responses((status = 200, description = "taskId, status, and when finished ossUrl: signed URLs of the pictures"),
               (status = 400, description = "Every problem of the body"), (status = 404, description = "No such model"),
-              (status = 409, description = "The task id is taken"), (status = 429, description = "Too much is waiting")))]
+              (status = 202, description = "The task, with its links"), (status = 409, description = "The task id is taken"),
+              (status = 422, description = "The idempotency key was used with another body"), (status = 429, description = "Too much is waiting")))]
 pub(crate) async fn img2img(
     State(app): State<Arc<App>>,
     caller: Caller,
@@ -66,32 +82,66 @@ async fn draw(
     mut body: Map<String, Value>,
 ) -> Result<Response, Failure> {
     take_model(&mut body)?;
-    let id = match header(headers, "taskId") {
-        Some(text) => {
-            Some(TaskId::parse(text).map_err(|error| AppError::invalid("taskId", error.to_string()))?)
+    let terms = RequestTerms::of(headers).map_err(AppError::Invalid)?;
+    let submitted =
+        generate::submit(&app, caller, drawing, &body, &terms).await.map_err(|error| match error {
+            AppError::NotFound(message) => {
+                AppError::NotFound(format!("model not found, please check request: {message}"))
+            }
+            other => other,
+        })?;
+    let id = submitted.task.id.clone();
+    let keep = terms.outlives_client(headers);
+    let mut response = match terms.wait {
+        Wait::Nothing { accepted } => {
+            let status = if accepted { StatusCode::ACCEPTED } else { StatusCode::OK };
+            (status, Json(waiting(&app, &submitted.task).await?)).into_response()
         }
-        None => None,
-    };
-    let task = generate::submit(&app, caller, drawing, &body, id).await.map_err(|error| match error {
-        AppError::NotFound(message) => {
-            AppError::NotFound(format!("model not found, please check request: {message}"))
+        Wait::Result => {
+            let guard = CancelOnDrop::new(&app, &id, keep);
+            let task = generate::wait(&app, &id).await;
+            guard.disarm();
+            answer(&app, &id, task, host(headers)).await?
         }
-        other => other,
-    })?;
-    let task_id = task.id.clone();
-    let mut response = if header(headers, "Request-Type") == Some("async") {
-        Json(json!({"taskId": task.id.as_str(), "status": "waiting"})).into_response()
-    } else {
-        let keep = header(headers, "Task-Flag").is_some_and(|flag| flag.eq_ignore_ascii_case("true"));
-        let guard = CancelOnDrop::new(&app, &task_id, keep);
-        let task = generate::wait(&app, &task_id).await;
-        guard.disarm();
-        answer(&app, &task_id, task, host(headers)).await?
+        Wait::AtMost(time) => {
+            let guard = CancelOnDrop::new(&app, &id, keep);
+            let task = tokio::time::timeout(time, generate::wait(&app, &id)).await;
+            guard.disarm();
+            match task {
+                Ok(task) => answer(&app, &id, task, host(headers)).await?,
+                // It goes on; the client knows where to ask.
+                Err(_) => {
+                    let task = generate::get(&app, caller, &id).await?;
+                    (StatusCode::ACCEPTED, Json(waiting(&app, &task).await?)).into_response()
+                }
+            }
+        }
     };
-    if let Ok(value) = HeaderValue::from_str(task_id.as_str()) {
-        response.headers_mut().insert("taskid", value);
+    let fields = response.headers_mut();
+    if let Ok(value) = HeaderValue::from_str(id.as_str()) {
+        fields.insert("taskid", value);
+    }
+    if let Ok(value) = HeaderValue::from_str(&format!("/tasks/{id}")) {
+        fields.insert(header::LOCATION, value);
+    }
+    if submitted.is_replay {
+        fields.insert("idempotent-replayed", HeaderValue::from_static("true"));
     }
     Ok(response)
+}
+
+/// The answer to those who do not wait.
+async fn waiting(app: &App, task: &Task) -> Result<Value, AppError> {
+    let (fraction, eta) = task_view::progress(app, task).await?;
+    let (position, _) = generate::place(app, task).await?;
+    Ok(json!({
+        "taskId": task.id.as_str(),
+        "status": task.state.as_str(),
+        "position": position,
+        "progress": fraction,
+        "etaRelative": eta,
+        "links": links(&task.id),
+    }))
 }
 
 /// What became of a task: its pictures once it succeeded, the reason when it failed.
@@ -137,14 +187,7 @@ pub(crate) async fn progress(
     let task = generate::get(&app, &caller, &id).await?;
     let running = app.running.get(&id);
     let live = running.as_ref().and_then(|running| Some(running.progress.as_ref()?.borrow().clone()));
-    let (fraction, eta) = match task.state {
-        TaskState::Waiting => (0.0, 0.0),
-        TaskState::Running => {
-            running.as_ref().map_or((0.0, 0.0), |running| (running.fraction(), running.eta().as_secs_f64()))
-        }
-        // The contract reports finished and failed alike as 1.
-        _ => (1.0, 0.0),
-    };
+    let (fraction, eta) = task_view::progress(&app, &task).await?;
     let mut body = json!({
         "taskId": id.as_str(),
         "status": task.state.as_str(),
@@ -211,19 +254,12 @@ async fn answer(
     let status = match failure.map(|failure| failure.code.as_str()) {
         None => StatusCode::CONFLICT,
         Some("invalid") => StatusCode::BAD_REQUEST,
+        Some("timeout" | "expired") => StatusCode::GATEWAY_TIMEOUT,
         Some("overloaded") => StatusCode::TOO_MANY_REQUESTS,
         Some("storage_full") => StatusCode::INSUFFICIENT_STORAGE,
         Some(_) => StatusCode::INTERNAL_SERVER_ERROR,
     };
     Ok((status, Json(body)).into_response())
-}
-
-async fn signed_urls(app: &App, task: &Task, host: Option<&str>) -> Result<Vec<String>, AppError> {
-    let mut urls = Vec::new();
-    for key in task.outcome.iter().flat_map(|outcome| &outcome.images) {
-        urls.push(app.signed_url(key, host).await?);
-    }
-    Ok(urls)
 }
 
 /// The dialect names its checkpoint in a field of its own; it wins over an override.
@@ -252,14 +288,4 @@ fn take_model(body: &mut Map<String, Value>) -> Result<(), AppError> {
         }
     }
     Ok(())
-}
-
-fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
-    headers.get(name)?.to_str().ok().filter(|text| !text.is_empty())
-}
-
-/// The host and port the client asked, when they look like ones.
-fn host(headers: &HeaderMap) -> Option<&str> {
-    header(headers, "host")
-        .filter(|host| host.parse::<axum::http::uri::Authority>().is_ok() && !host.contains('@'))
 }

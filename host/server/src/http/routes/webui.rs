@@ -20,6 +20,7 @@ use crate::http::extract::WebUiObject;
 use crate::http::task_view::{CancelOnDrop, details, preview, state};
 use crate::http::wire::generate::Drawing;
 use crate::http::wire::schema::{Img2ImgBody, Txt2ImgBody};
+use crate::http::wire::terms::RequestTerms;
 
 /// Draws pictures from text and answers with them, base64, when they are there.
 #[utoipa::path(post, path = "/sdapi/v1/txt2img", tag = "web UI", request_body = Txt2ImgBody,
@@ -57,12 +58,15 @@ async fn draw(
 ) -> Result<Json<Value>, WebUiFailure> {
     // Ids of the web UI's own form, such as task(txt2img-ABC1234), are no task ids here; a drawn one serves as well.
     let label = body.get("force_task_id").and_then(Value::as_str).unwrap_or_default();
-    let id = TaskId::parse(label).ok();
-    let task = match generate::submit(app, caller, drawing, body, id).await {
+    let terms = RequestTerms { id: TaskId::parse(label).ok(), ..RequestTerms::default() };
+    let submitted = match generate::submit(app, caller, drawing, body, &terms).await {
         // There the id only labels progress, so a taken one is no error.
-        Err(AppError::Conflict(_)) => generate::submit(app, caller, drawing, body, None).await?,
+        Err(AppError::Conflict(_)) => {
+            generate::submit(app, caller, drawing, body, &RequestTerms::default()).await?
+        }
         other => other?,
     };
+    let task = submitted.task;
     app.labels.put(&caller.name, label, &task.id);
     let guard = CancelOnDrop::new(app, &task.id, false);
     let task = generate::wait(app, &task.id).await;

@@ -1,0 +1,271 @@
+//! Tasks as such: which there are, how one is, what is done about one, and events as they happen.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
+use axum::extract::{Query, State};
+use axum::http::HeaderMap;
+use axum::response::sse::{Event, KeepAlive, Sse};
+use axum::response::{IntoResponse, Response};
+use futures::{Stream, StreamExt};
+use gesso_core::ids::TaskId;
+use gesso_store::{TaskFilter, TaskState};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use utoipa::IntoParams;
+
+use crate::accounts::Caller;
+use crate::app::App;
+use crate::blocking::blocking;
+use crate::error::AppError;
+use crate::generate;
+use crate::http::error::Failure;
+use crate::http::extract::TaskPath;
+use crate::http::task_view::{self, host, preview};
+use crate::png_file;
+use crate::task_events::{self, EventKind, TaskEvent};
+use crate::upkeep;
+
+const PAGE: usize = 50;
+/// So that proxies do not take a quiet stream for a dead one.
+const HEARTBEAT: Duration = Duration::from_secs(15);
+
+/// Which tasks to list.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(default)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct ListQuery {
+    /// waiting, running, succeeded, failed, canceled or expired; any when left out.
+    state: Option<String>,
+    /// Whose; for operators, whose own are everybody's.
+    user: Option<String>,
+    /// The file name of a checkpoint, as `GET /models` has it.
+    model: Option<String>,
+    /// 1 to 1000, 50 unless said otherwise.
+    limit: Option<usize>,
+    /// `next` of the page before.
+    cursor: Option<u64>,
+}
+
+/// The caller's tasks, newest first; operators see everybody's.
+#[utoipa::path(get, path = "/tasks", tag = "tasks", params(ListQuery),
+    responses((status = 200, description = "tasks, and next: the cursor of the next page, null on the last")))]
+pub(crate) async fn list(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    headers: HeaderMap,
+    Query(query): Query<ListQuery>,
+) -> Result<Json<Value>, Failure> {
+    let state = match query.state.as_deref().filter(|state| !state.is_empty()) {
+        None => None,
+        Some(name) => {
+            let known = TaskState::ALL.into_iter().find(|state| state.as_str() == name);
+            let names = || TaskState::ALL.map(TaskState::as_str).join(", ");
+            Some(
+                known
+                    .ok_or_else(|| AppError::invalid("state", format!("state must be one of {}", names())))?,
+            )
+        }
+    };
+    let limit = query.limit.unwrap_or(PAGE);
+    if !(1..=gesso_store::tasks::LIST_LIMIT).contains(&limit) {
+        return Err(AppError::invalid("limit", "limit must be between 1 and 1000").into());
+    }
+    let owner = match (caller.sees(), query.user) {
+        (None, user) => user,
+        (Some(own), None) => Some(own.to_owned()),
+        (Some(own), Some(user)) if user == own => Some(user),
+        // Others' tasks are not told from those that are not there.
+        (Some(_), Some(_)) => return Ok(Json(json!({"tasks": [], "next": null}))),
+    };
+    let filter = TaskFilter { state, owner, model: query.model, after: query.cursor, limit };
+    let page = app.tasks.list(filter).await?;
+    let mut tasks = Vec::with_capacity(page.tasks.len());
+    for task in &page.tasks {
+        tasks.push(task_view::summary(&app, task, host(&headers)).await?);
+    }
+    Ok(Json(json!({"tasks": tasks, "next": page.next})))
+}
+
+/// One task: its state, its place in the queue or its progress, and what became of it.
+#[utoipa::path(get, path = "/tasks/{id}", tag = "tasks", params(("id" = String, Path)),
+    responses((status = 200, description = "The task"), (status = 404, description = "No such task")))]
+pub(crate) async fn show(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    headers: HeaderMap,
+    TaskPath(id): TaskPath,
+) -> Result<Json<Value>, Failure> {
+    let task = generate::get(&app, &caller, &id).await?;
+    Ok(Json(task_view::whole(&app, &task, host(&headers)).await?))
+}
+
+/// Forgets a task that has ended, with its pictures.
+#[utoipa::path(delete, path = "/tasks/{id}", tag = "tasks", params(("id" = String, Path)),
+    responses((status = 200, description = "Removed"), (status = 404, description = "No such task"),
+              (status = 409, description = "It has not ended; cancel it first")))]
+pub(crate) async fn remove(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    TaskPath(id): TaskPath,
+) -> Result<Json<Value>, Failure> {
+    generate::get(&app, &caller, &id).await?;
+    let task = app.tasks.remove(&id).await?;
+    upkeep::delete_objects(&app, &task).await;
+    Ok(Json(json!({"message": "success"})))
+}
+
+/// Has a task that failed or expired run again, under its id.
+#[utoipa::path(post, path = "/tasks/{id}/retry", tag = "tasks", params(("id" = String, Path)),
+    responses((status = 200, description = "The task, waiting"), (status = 404, description = "No such task"),
+              (status = 409, description = "It has neither failed nor expired")))]
+pub(crate) async fn retry(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    headers: HeaderMap,
+    TaskPath(id): TaskPath,
+) -> Result<Json<Value>, Failure> {
+    let task = generate::retry(&app, &caller, &id).await?;
+    Ok(Json(task_view::whole(&app, &task, host(&headers)).await?))
+}
+
+/// What a listener wants to see.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(default)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct EventsQuery {
+    /// Pictures of what is drawn so far: in SSE a data URI in the event, in WebSocket a PNG in a message of its own.
+    previews: bool,
+}
+
+/// The events of a task, as Server-Sent Events: `task.status`, `task.progress` and at last `task.done`. A client that
+/// comes back with `Last-Event-ID` is told from there on.
+#[utoipa::path(get, path = "/tasks/{id}/events", tag = "tasks",
+    params(("id" = String, Path), EventsQuery, ("Last-Event-ID" = Option<String>, Header)),
+    responses((status = 200, description = "Events", content_type = "text/event-stream"), (status = 404, description = "No such task")))]
+pub(crate) async fn events(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    headers: HeaderMap,
+    Query(query): Query<EventsQuery>,
+    TaskPath(id): TaskPath,
+) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Failure> {
+    let seen = headers.get("last-event-id").and_then(|id| id.to_str().ok()).map(str::to_owned);
+    let events = task_events::follow(app.clone(), &caller, &id, seen).await?;
+    let asked_host = host(&headers).map(str::to_owned);
+    let events = events.then(move |event| {
+        let (app, host) = (app.clone(), asked_host.clone());
+        async move {
+            let mut data = told(&app, &event, host.as_deref()).await;
+            if query.previews
+                && let Ok(Value::String(picture)) = preview(event.progress.as_ref()).await
+            {
+                data["preview"] = format!("data:image/png;base64,{picture}").into();
+            }
+            Ok(Event::default().id(event.id).event(event.kind.as_str()).data(data.to_string()))
+        }
+    });
+    Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(HEARTBEAT)))
+}
+
+/// The same events as text messages of a WebSocket, `{"event", "id", "data"}`; previews are binary ones.
+#[utoipa::path(get, path = "/tasks/{id}/ws", tag = "tasks", params(("id" = String, Path), EventsQuery),
+    responses((status = 101, description = "Events"), (status = 404, description = "No such task"),
+              (status = 426, description = "This is no WebSocket")))]
+pub(crate) async fn websocket(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    headers: HeaderMap,
+    Query(query): Query<EventsQuery>,
+    TaskPath(id): TaskPath,
+    upgrade: WebSocketUpgrade,
+) -> Result<Response, Failure> {
+    let events = task_events::follow(app.clone(), &caller, &id, None).await?;
+    let host = host(&headers).map(str::to_owned);
+    Ok(upgrade.on_upgrade(move |socket| speak(app, socket, events, host, query.previews)).into_response())
+}
+
+async fn speak(
+    app: Arc<App>,
+    mut socket: WebSocket,
+    events: impl Stream<Item = TaskEvent>,
+    host: Option<String>,
+    previews: bool,
+) {
+    let mut events = std::pin::pin!(events);
+    let mut heartbeat = tokio::time::interval(HEARTBEAT);
+    loop {
+        let message = tokio::select! {
+            event = events.next() => match event {
+                Some(event) => {
+                    let data = told(&app, &event, host.as_deref()).await;
+                    let text = json!({"event": event.kind.as_str(), "id": event.id, "data": data}).to_string();
+                    let picture = event.progress.and_then(|progress| progress.preview).filter(|_| previews);
+                    if socket.send(Message::Text(text.into())).await.is_err() {
+                        return;
+                    }
+                    let Some(picture) = picture else { continue };
+                    // The blocking pool: compression.
+                    let Ok(Ok(file)) = blocking(move || png_file::encode(&picture, "")).await else { continue };
+                    Message::Binary(file.into())
+                }
+                None => {
+                    drop(socket.send(Message::Close(None)).await);
+                    return;
+                }
+            },
+            // What the client says is not listened to; that it has gone is.
+            heard = socket.recv() => match heard {
+                Some(Ok(Message::Close(_)) | Err(_)) | None => return,
+                Some(Ok(_)) => continue,
+            },
+            _ = heartbeat.tick() => Message::Ping(Vec::new().into()),
+        };
+        if socket.send(message).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// The data of an event: where the task is, and at its end what became of it.
+async fn told(app: &App, event: &TaskEvent, host: Option<&str>) -> Value {
+    let whole = match event.kind {
+        EventKind::Done => task_view::ended(app, &event.task, host).await,
+        EventKind::Status | EventKind::Progress => task_view::summary(app, &event.task, host).await,
+    };
+    let mut data = whole.unwrap_or_else(|error| {
+        tracing::warn!(task = %event.task.id, %error, "an event could not be told in full");
+        json!({"taskId": event.task.id.as_str(), "status": event.task.state.as_str()})
+    });
+    if let Some(progress) = &event.progress
+        && event.kind != EventKind::Done
+    {
+        data["progress"] = progress.fraction().min(0.99).into();
+        data["etaRelative"] = progress.eta.unwrap_or_default().as_secs_f64().into();
+        data["step"] = progress.step.into();
+        data["steps"] = progress.steps.into();
+    }
+    data
+}
+
+/// What the caller verifies the messages of webhooks with.
+#[utoipa::path(get, path = "/webhooks/secret", tag = "tasks",
+    responses((status = 200, description = "secret: whsec_ and 32 bytes in base64, as Standard Webhooks has it")))]
+pub(crate) async fn webhook_secret(State(app): State<Arc<App>>, caller: Caller) -> Json<Value> {
+    Json(json!({"secret": app.webhooks.secret(&caller.name)}))
+}
+
+/// Where a task's own resources are; clients need not build these.
+pub(crate) fn links(id: &TaskId) -> Value {
+    json!({
+        "self": format!("/tasks/{id}"),
+        "result": format!("/tasks/{id}/result"),
+        "progress": format!("/tasks/{id}/progress"),
+        "cancel": format!("/tasks/{id}/cancellation"),
+        "events": format!("/tasks/{id}/events"),
+        "websocket": format!("/tasks/{id}/ws"),
+    })
+}

@@ -1,0 +1,164 @@
+//! What a request's headers say about the task that it becomes: its id, whether to wait for it, how long it may take.
+
+use std::time::Duration;
+
+use axum::http::HeaderMap;
+use gesso_core::ids::TaskId;
+
+use super::fields::FieldProblem;
+
+/// A sync request waits no longer than this when it says how long.
+const WAIT_SECONDS_MAX: u64 = 600;
+/// A week.
+const SECONDS_MAX: u64 = 604_800;
+const KEY_CHARS: std::ops::RangeInclusive<usize> = 8..=128;
+const PRIORITY_MAX: i32 = 100;
+
+/// As the headers say.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct RequestTerms {
+    /// `taskId`: the client's own choice.
+    pub(crate) id: Option<TaskId>,
+    /// `Idempotency-Key`: the same key and body are the same task.
+    pub(crate) idempotency_key: Option<String>,
+    /// `Task-Priority`: higher runs first.
+    pub(crate) priority: i32,
+    /// `Task-Start-Within`, seconds: a task that has not begun by then expires.
+    pub(crate) start_within: Option<Duration>,
+    /// `Task-Timeout`, seconds: a task that has not ended by then fails.
+    pub(crate) timeout: Option<Duration>,
+    /// `Task-Webhook`: a URL that is told when the task has ended.
+    pub(crate) webhook: Option<String>,
+    pub(crate) wait: Wait,
+}
+
+/// What the client waits for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Wait {
+    /// The result. `keep` has the task go on when the client leaves: `Task-Flag: true`.
+    #[default]
+    Result,
+    /// `Prefer: wait=N`: the result, or so long.
+    AtMost(Duration),
+    /// `Request-Type: async` or `Prefer: respond-async`: nothing. `accepted` answers 202, as HTTP has it.
+    Nothing { accepted: bool },
+}
+
+impl RequestTerms {
+    /// # Errors
+    /// Every header that cannot be read.
+    pub(crate) fn of(headers: &HeaderMap) -> Result<Self, Vec<FieldProblem>> {
+        let mut problems = Vec::new();
+        let mut wrong = |name: &str, message: String| {
+            problems.push(FieldProblem { field: name.into(), message: format!("{name}: {message}") });
+        };
+        let mut terms = Self::default();
+        if let Some(text) = text(headers, "taskId") {
+            match TaskId::parse(text) {
+                Ok(id) => terms.id = Some(id),
+                Err(error) => wrong("taskId", error.to_string()),
+            }
+        }
+        if let Some(key) = text(headers, "Idempotency-Key") {
+            let is_one = KEY_CHARS.contains(&key.len()) && key.bytes().all(|byte| byte.is_ascii_graphic());
+            match (is_one, &terms.id) {
+                (true, None) => terms.idempotency_key = Some(key.into()),
+                (true, Some(_)) => wrong("Idempotency-Key", "leave it out where taskId is sent".into()),
+                (false, _) => wrong("Idempotency-Key", "it must be 8 to 128 visible characters".into()),
+            }
+        }
+        for (name, into) in
+            [("Task-Start-Within", &mut terms.start_within), ("Task-Timeout", &mut terms.timeout)]
+        {
+            let Some(text) = text(headers, name) else { continue };
+            match text.parse::<u64>() {
+                Ok(seconds @ 1..=SECONDS_MAX) => *into = Some(Duration::from_secs(seconds)),
+                _ => wrong(name, format!("it must be whole seconds between 1 and {SECONDS_MAX}")),
+            }
+        }
+        if let Some(text) = text(headers, "Task-Priority") {
+            match text.parse::<i32>() {
+                Ok(priority) if priority.abs() <= PRIORITY_MAX => terms.priority = priority,
+                _ => wrong("Task-Priority", format!("it must be between -{PRIORITY_MAX} and {PRIORITY_MAX}")),
+            }
+        }
+        terms.webhook = text(headers, "Task-Webhook").map(str::to_owned);
+        terms.wait = wait(headers);
+        if problems.is_empty() { Ok(terms) } else { Err(problems) }
+    }
+
+    /// Whether the task goes on when the client leaves.
+    pub(crate) fn outlives_client(&self, headers: &HeaderMap) -> bool {
+        let flagged = text(headers, "Task-Flag").is_some_and(|flag| flag.eq_ignore_ascii_case("true"));
+        // Who names a task means to come back for it.
+        flagged || self.idempotency_key.is_some() || self.webhook.is_some() || self.wait != Wait::Result
+    }
+}
+
+fn wait(headers: &HeaderMap) -> Wait {
+    if text(headers, "Request-Type") == Some("async") {
+        return Wait::Nothing { accepted: false };
+    }
+    // RFC 7240; what is not understood is ignored, as it says.
+    let prefers = headers.get_all("prefer").iter().filter_map(|value| value.to_str().ok());
+    let mut preferred = Wait::Result;
+    for part in prefers.flat_map(|value| value.split([',', ';'])).map(str::trim) {
+        if part.eq_ignore_ascii_case("respond-async") {
+            return Wait::Nothing { accepted: true };
+        }
+        let seconds = part.split_once('=').filter(|(name, _)| name.trim().eq_ignore_ascii_case("wait"));
+        if let Some(seconds) = seconds.and_then(|(_, seconds)| seconds.trim().parse::<u64>().ok()) {
+            preferred = Wait::AtMost(Duration::from_secs(seconds.min(WAIT_SECONDS_MAX)));
+        }
+    }
+    preferred
+}
+
+fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    headers.get(name)?.to_str().ok().map(str::trim).filter(|text| !text.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::{HeaderName, HeaderValue};
+
+    use super::*;
+
+    fn read(headers: &[(&'static str, &str)]) -> Result<RequestTerms, Vec<String>> {
+        let pairs = headers.iter().map(|(name, value)| {
+            (HeaderName::from_static(name), HeaderValue::from_bytes(value.as_bytes()).unwrap())
+        });
+        RequestTerms::of(&pairs.collect())
+            .map_err(|problems| problems.into_iter().map(|problem| problem.field).collect())
+    }
+
+    #[test]
+    fn clients_wait_as_they_prefer() {
+        let wait = |headers: &[(&'static str, &str)]| read(headers).unwrap().wait;
+        assert_eq!(wait(&[]), Wait::Result);
+        assert_eq!(wait(&[("request-type", "sync")]), Wait::Result);
+        assert_eq!(wait(&[("request-type", "async")]), Wait::Nothing { accepted: false });
+        assert_eq!(wait(&[("prefer", "handling=lenient, respond-async")]), Wait::Nothing { accepted: true });
+        assert_eq!(wait(&[("prefer", "wait=5")]), Wait::AtMost(Duration::from_secs(5)));
+        assert_eq!(wait(&[("prefer", "wait = 9999")]), Wait::AtMost(Duration::from_secs(600)));
+        assert_eq!(wait(&[("prefer", "wait=x")]), Wait::Result);
+    }
+
+    #[test]
+    fn every_header_that_cannot_be_read_is_named() {
+        let headers = [
+            ("taskid", "a b"),
+            ("idempotency-key", "short"),
+            ("task-timeout", "0"),
+            ("task-start-within", "soon"),
+            ("task-priority", "1000"),
+        ];
+        let wrong = read(&headers).unwrap_err();
+        assert_eq!(
+            wrong,
+            ["taskId", "Idempotency-Key", "Task-Start-Within", "Task-Timeout", "Task-Priority"]
+        );
+        let both = [("taskid", "mine"), ("idempotency-key", "12345678")];
+        assert_eq!(read(&both).unwrap_err(), ["Idempotency-Key"]);
+    }
+}
