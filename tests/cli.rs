@@ -153,7 +153,7 @@ fn plugins_are_managed_from_the_terminal() {
     assert_eq!(code, 1);
     assert!(errors.contains("no plugin named good"), "{errors}");
     let (code, _, errors) = plugin(&["--admin-key", "wrong", "list"]);
-    assert_eq!((code, errors.contains("admin key")), (1, true), "{errors}");
+    assert_eq!((code, errors.contains("needs credentials")), (1, true), "{errors}");
 }
 
 #[test]
@@ -187,4 +187,64 @@ fn a_plugin_is_begun_checked_and_not_begun_twice() {
     assert!(code != 0 && errors.contains("would refuse") && errors.contains("wasi:sockets"), "{errors}");
     let (code, _, errors) = check(&folder.join("manifest.json"));
     assert!(code != 0 && errors.contains("not a WebAssembly file"), "{errors}");
+}
+
+#[test]
+fn users_keys_tasks_and_pictures_are_managed_from_a_terminal() {
+    let bench = Bench::new();
+    let server = bench.start();
+    let data = bench.data.path().to_str().unwrap();
+    let admin = |arguments: &[&str]| {
+        let mut command = gesso(arguments);
+        command.args(["--url", &server.url, "--data", data]);
+        let (code, output, errors) = run(command);
+        assert_eq!(code, 0, "{arguments:?}: {errors}");
+        output
+    };
+    assert!(admin(&["user", "list"]).contains("nobody has an account"));
+    assert!(admin(&["user", "add", "ann"]).contains("keys only"));
+    let key = admin(&["key", "new", "--user", "ann", "--label", "laptop", "--days", "30"]);
+    let key = key.trim();
+    assert!(key.starts_with("gesso_"), "{key}");
+    let listed = admin(&["key", "list"]);
+    assert!(listed.contains("laptop") && !listed.contains(key), "{listed}");
+
+    let as_ann = |arguments: &[&str]| {
+        let mut command = gesso(arguments);
+        command.args(["--url", &server.url, "--key", key]);
+        run(command)
+    };
+    let (code, output, errors) = as_ann(&["task", "list"]);
+    assert_eq!((code, output.trim()), (0, "no tasks"), "{errors}");
+    assert!(as_ann(&["model", "list"]).1.contains("demo-v1.safetensors"));
+    assert!(as_ann(&["model", "load"]).2.contains("403"), "loading is for operators");
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let reply = server.post_with("/txt2img", &[("Token", key)], &quick());
+    std::fs::write(path("first.png"), server.picture(&reply.ok())).unwrap();
+    let (code, _, errors) = as_ann(&["upscale", &path("first.png"), "--out", &path("large.png")]);
+    assert_eq!(code, 0, "{errors}");
+    assert_eq!(decode(&std::fs::read(path("large.png")).unwrap()).width, 128);
+    let arguments =
+        ["img2img", &path("first.png"), "red", "--out", &path("red.png"), "--steps", "4", "--width", "64"];
+    let (code, output, errors) = as_ann(&[&arguments[..], &["--height", "64"]].concat());
+    assert_eq!((code, output.trim()), (0, path("red.png").as_str()), "{errors}");
+    let tasks = as_ann(&["task", "list", "--state", "succeeded"]).1;
+    assert_eq!(tasks.lines().count(), 3, "{tasks}");
+    let id = tasks.split_whitespace().next().unwrap();
+    let (code, _, errors) = as_ann(&["task", "wait", id, "--out", &path("again.png")]);
+    assert_eq!(code, 0, "{errors}");
+    assert_eq!(std::fs::read(path("again.png")).unwrap(), std::fs::read(path("red.png")).unwrap());
+    assert_eq!(as_ann(&["task", "remove", id]).0, 0);
+    assert!(as_ann(&["task", "show", id]).2.contains("404"));
+    assert!(as_ann(&["task", "cancel", "../x"]).2.contains("not the id of a task"));
+
+    let mut command =
+        gesso(&["user", "set", "ann", "--password-stdin", "--url", &server.url, "--data", data]);
+    let password = path("password");
+    std::fs::write(&password, "correct horse battery\n").unwrap();
+    command.stdin(std::fs::File::open(&password).unwrap());
+    assert!(run(command).1.contains("password"));
+    assert_eq!(admin(&["user", "remove", "ann"]).trim(), "ann removed, with all of their keys");
+    assert!(as_ann(&["task", "list"]).2.contains("credentials"), "the key is no longer one");
 }

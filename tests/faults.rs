@@ -3,7 +3,7 @@
 use std::process::Command;
 use std::time::Duration;
 
-use crate::support::{Bench, decode, quick, quick_with, try_request};
+use crate::support::{Bench, decode, eventually, quick, quick_with, try_request};
 use serde_json::json;
 
 #[test]
@@ -156,4 +156,28 @@ fn a_full_disk_is_said_and_the_server_recovers_when_there_is_space() {
 
     std::fs::remove_file(&filler).unwrap();
     assert_eq!(server.post("/txt2img", &quick()).ok()["status"], "succeeded");
+}
+
+#[test]
+fn a_restart_finishes_what_runs_takes_changed_settings_in_and_keeps_its_process() {
+    let bench = Bench::new().on_one_port();
+    let server = bench.start();
+    let id = server.submit(&quick_with(json!({"steps": 30})));
+    std::fs::write(bench.data.path().join("test-settings.toml"), "signed_url_seconds = 7\n").unwrap();
+    let pid = server.pid();
+    assert_eq!(server.post("/restart", &json!({})).ok(), json!({"message": "success"}));
+    eventually("the server is back", || {
+        let url = format!("{}/tasks/{id}/result", server.url);
+        try_request("GET", &url, &[], Vec::new()).is_ok_and(|reply| {
+            reply.status == 200
+                && reply.json()["ossUrl"][0].as_str().is_some_and(|url| {
+                    let expires =
+                        url.split_once("exp=").unwrap().1.split('&').next().unwrap().parse::<u64>().unwrap();
+                    let now =
+                        std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+                    expires <= now + 8
+                })
+        })
+    });
+    assert!(std::path::Path::new(&format!("/proc/{pid}")).exists());
 }

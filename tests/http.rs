@@ -4,6 +4,7 @@
 mod accounts;
 mod adetailer;
 mod bad_input;
+mod calls;
 mod controlnet;
 mod deterministic;
 mod drawing;

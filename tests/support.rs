@@ -84,6 +84,7 @@ pub(crate) struct Bench {
     models: PathBuf,
     pub(crate) plugins: TempDir,
     config: String,
+    listen: String,
 }
 
 impl Bench {
@@ -95,12 +96,20 @@ impl Bench {
             models: checkout().join("examples/demo-model"),
             plugins: tempfile::tempdir().unwrap(),
             config: String::new(),
+            listen: "127.0.0.1:0".into(),
         }
     }
 
     /// Another place for the server's data folder.
     pub(crate) fn data_at(mut self, folder: PathBuf) -> Self {
         self.data_elsewhere = Some(folder);
+        self
+    }
+
+    /// A port that is the same after a restart: one that was free a moment ago, which is all that can be known.
+    pub(crate) fn on_one_port(mut self) -> Self {
+        let free = std::net::TcpListener::bind(&self.listen).unwrap();
+        self.listen = free.local_addr().unwrap().to_string();
         self
     }
 
@@ -133,7 +142,7 @@ impl Bench {
         std::fs::write(&config, &self.config).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_gesso"));
         command
-            .args(["serve", "--listen", "127.0.0.1:0", "--dtype", "f32", "--config"])
+            .args(["serve", "--listen", &self.listen, "--dtype", "f32", "--config"])
             .arg(config)
             .arg("--data")
             .arg(self.data_folder())

@@ -1,12 +1,13 @@
 """Draws pictures with PyPI's `webuiapi`, as its users would, against a running server.
 
-Usage: python3 webuiapi_test.py http://127.0.0.1:PORT
+Usage: python3 webuiapi_test.py http://127.0.0.1:PORT DATA/admin-key
 Ends with status 1 and the failed check's sentence when the server answers what such a client cannot use.
 """
 
 import sys
 from urllib.parse import urlsplit
 
+import requests
 import webuiapi
 
 MODEL = "demo-v1"
@@ -81,6 +82,68 @@ def batch(api):
     check(result.info["all_seeds"] == [5, 6], "its seeds count up")
 
 
+def everything_else(api, first):
+    """Every other method of the client that has a meaning here, as its users call it."""
+    options = api.get_options()
+    check(MODEL in options["sd_model_checkpoint"], "the options name the checkpoint")
+    check(api.set_options(options) is None, "the whole dictionary may be posted back")
+    check(api.set_options({"CLIP_stop_at_last_layers": 2}) is None, "an option can be changed")
+    check(api.get_options()["CLIP_stop_at_last_layers"] == 2, "and stays changed")
+    api.set_options({"CLIP_stop_at_last_layers": 1})
+    api.util_set_model(MODEL)
+    check(MODEL in api.util_get_current_model(), "the checkpoint can be set by a part of its name")
+    lists = {
+        "upscalers": api.get_upscalers(),
+        "latent upscale modes": api.get_latent_upscale_modes(),
+        "schedulers": api.get_schedulers(),
+        "samplers": api.get_samplers(),
+        "VAEs": api.get_sd_vae(),
+        "LoRAs": api.get_loras(),
+        "models": api.get_sd_models(),
+        "hypernetworks": api.get_hypernetworks(),
+        "face restorers": api.get_face_restorers(),
+        "Real-ESRGAN models": api.get_realesrgan_models(),
+        "styles": api.get_prompt_styles(),
+        "ControlNet's models": api.controlnet_model_list(),
+        "ControlNet's modules": api.controlnet_module_list(),
+    }
+    for name, found in lists.items():
+        check(isinstance(found, list), f"{name} are a list, of {len(found)}")
+    check(api.get_embeddings().keys() >= {"loaded", "skipped"}, "embeddings are loaded or skipped")
+    check(api.get_memory()["ram"]["total"] > 0, "the memory is told")
+    check(api.get_cmd_flags()["api"] is True, "the flags are told")
+    check(api.controlnet_version() == 3, "ControlNet's API has its version")
+    check(api.refresh_checkpoints() is None, "checkpoints can be refreshed")
+    check(api.skip() is None and api.interrupt() == {}, "skip and interrupt are answered when nothing runs")
+
+    again = api.img2img(images=[first.image], prompt="mountain", seed=1, width=128, height=128, steps=4, denoising_strength=0.5)
+    check(again.image.size == (128, 128) and again.image != first.image, "a picture is drawn over")
+    large = api.extra_single_image(image=first.image, upscaler_1="Lanczos", upscaling_resize=2)
+    check(large.image.size == (256, 256), "a picture is enlarged")
+    both = api.extra_batch_images(images=[first.image, again.image], upscaler_1="Lanczos", upscaling_resize=2)
+    check([picture.size for picture in both.images] == [(256, 256)] * 2, "pictures are enlarged together")
+    check("Seed: 1003" in api.png_info(first.image).info, "a picture tells how it was drawn")
+    maps = api.controlnet_detect(images=[first.image], module="canny")
+    check(maps.image.size[0] > 0, "a module makes a map")
+    try:
+        api.interrogate(first.image)
+    except RuntimeError as error:
+        check(error.args[0] == 404, "interrogating is refused: there is no model for it")
+    else:
+        check(False, "interrogating is refused")
+
+
+def who_may(api, url):
+    """HTTP Basic, as `webuiapi`'s users have it; the first user closes the server."""
+    admin = open(sys.argv[2]).read().strip()
+    made = requests.post(f"{url}/users", json={"name": "ann", "password": "correct horse battery"}, auth=("admin", admin))
+    check(made.status_code == 201, "the admin key makes the first user")
+    check(api.get_options().get("code") == "unauthorized", "whoever does not say who they are is refused")
+    api.set_auth("ann", "correct horse battery")
+    result = api.txt2img(prompt="red circle", seed=5, width=64, height=64, steps=1)
+    check(len(result.images) == 1, "a user draws with their password")
+
+
 def refusal(api):
     try:
         api.txt2img(prompt="x", width=128, height=128, steps=1, sampler_name="No such sampler")
@@ -100,8 +163,10 @@ def main():
     same_seed(api, first)
     batch(api)
     refusal(api)
+    everything_else(api, first)
     api.util_wait_for_ready(check_interval=0.2)
     print("ok: the server is ready again")
+    who_may(api, sys.argv[1])
 
 
 if __name__ == "__main__":

@@ -55,7 +55,7 @@ fn every_wrong_value_is_refused_with_its_field_and_the_remedy() {
     );
     // All at once.
     let reply = server.post("/txt2img", &with(json!({"width": 65, "steps": 0, "eta": 7}))).json();
-    assert_eq!(reply["problems"].as_array().unwrap().len(), 3, "{reply}");
+    assert_eq!(reply["errors"].as_array().unwrap().len(), 3, "{reply}");
     assert_eq!(server.post("/txt2img", &quick()).ok()["status"], "succeeded");
 }
 

@@ -268,7 +268,7 @@ fn an_interrupt_ends_an_enlargement_and_so_does_hanging_up() {
     let mut stream = TcpStream::connect(server.url.trim_start_matches("http://")).unwrap();
     let body = body.to_string();
     let length = body.len();
-    let head = format!("POST {SINGLE} HTTP/1.1\r\nhost: gesso\r\ncontent-length: {length}\r\n\r\n");
+    let head = format!("POST {SINGLE} HTTP/1.1\r\nhost: localhost\r\ncontent-length: {length}\r\n\r\n");
     stream.write_all([head, body].concat().as_bytes()).unwrap();
     wait_for_engine_jobs(&server, 1.0);
     drop(stream);

@@ -126,7 +126,7 @@ fn picture_urls_begin_with_the_host_that_was_asked_or_the_public_url() {
     };
     assert!(url_for("gesso.test:7860").starts_with("http://gesso.test:7860/files/images/default/"));
     assert!(url_for("evil@x").starts_with("http://127.0.0.1:"), "{}", url_for("evil@x"));
-    let bench = Bench::new().config("public_url = \"https://pictures.test/\"\n");
+    let bench = Bench::new().config("access = \"open\"\npublic_url = \"https://pictures.test/\"\n");
     let server = bench.start();
     let body = server.post("/txt2img", &quick()).ok();
     assert!(body["ossUrl"][0].as_str().unwrap().starts_with("https://pictures.test/files/images/"), "{body}");

@@ -281,21 +281,27 @@ fn a_websocket_has_the_same_events_and_pictures_of_what_is_drawn_so_far() {
 }
 
 #[test]
-fn a_draining_server_ends_its_streams() {
-    let bench = Bench::new().config("drain_seconds = 20\n");
+fn a_draining_server_ends_its_streams_and_not_what_they_tell_of() {
+    let bench = Bench::new().config("drain_seconds = 6\n");
     let server = bench.start();
-    let id = server.submit(&long());
+    let id = server.submit(&quick_with(json!({"steps": 150, "width": 512, "height": 512})));
     let url = format!("{}/tasks/{id}/events", server.url);
     let listening = std::thread::spawn(move || {
         let response = ureq::get(url).call().unwrap();
-        BufReader::new(response.into_body().into_reader()).lines().map_while(Result::ok).count()
+        let lines = BufReader::new(response.into_body().into_reader()).lines().map_while(Result::ok);
+        (lines.collect::<Vec<_>>(), std::time::Instant::now())
     });
     eventually("the task runs", || server.get(&format!("/tasks/{id}")).ok()["status"] == "running");
-    cancel(&server, &id);
     let began = std::time::Instant::now();
     assert!(server.stop().success());
-    assert!(began.elapsed() < Duration::from_secs(19), "{:?}", began.elapsed());
-    listening.join().unwrap();
+    let stopped = began.elapsed();
+    let (lines, ended) = listening.join().unwrap();
+    assert!(!lines.contains(&"event: task.done".to_owned()), "{lines:?}");
+    assert!(
+        ended - began < Duration::from_secs(4) && ended - began < stopped,
+        "{:?}, {stopped:?}",
+        ended - began
+    );
 }
 
 /// Answers every request with the next of `statuses`, the last one for ever; what it was sent comes out.

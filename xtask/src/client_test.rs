@@ -24,7 +24,7 @@ pub(crate) fn run(paths: &Paths) -> Result<()> {
     }
     let server = Server::start(&binary, &paths.root, "127.0.0.1:0", &folder, Duration::from_secs(180))?;
     let mut python = Command::new("python3");
-    python.arg(clients.join("webuiapi_test.py")).arg(&server.url);
+    python.arg(clients.join("webuiapi_test.py")).arg(&server.url).arg(folder.join("data/admin-key"));
     python.env("PYTHONPATH", packages).env("PYTHONDONTWRITEBYTECODE", "1");
     process::run(&mut python).with_context(|| server.last_words())?;
     server.stop(Duration::from_secs(75))

@@ -276,24 +276,35 @@ impl<B: Backend> Owner<B> {
                 }
             }
             self.turn();
-            lock(&self.stats).loaded = self.backend.loaded();
+            self.tell_loaded();
         }
     }
 
     fn obey(&mut self, command: Command) {
         let backend = &mut self.backend;
+        // What is loaded is told before the answer is: whoever hears the one may ask for the other.
         match command {
-            Command::Job(incoming) => return self.enqueue(incoming),
-            // Nobody listens only when the caller has gone away, and then nobody cares.
+            Command::Job(incoming) => self.enqueue(incoming),
             Command::Load(model, reply) => {
-                drop(reply.send(guarded(|| backend.load(&model).map_err(JobError::from))));
+                let loaded = guarded(|| backend.load(&model).map_err(JobError::from));
+                self.tell_loaded();
+                // Nobody listens only when the caller has gone away, and then nobody cares.
+                drop(reply.send(loaded));
             }
             Command::Unload(reply) => {
-                if guarded(|| Ok(backend.unload())).is_ok() {
+                let unloaded = guarded(|| {
+                    backend.unload();
+                    Ok(())
+                });
+                self.tell_loaded();
+                if unloaded.is_ok() {
                     let _ = reply.send(());
                 }
             }
         }
+    }
+
+    fn tell_loaded(&self) {
         lock(&self.stats).loaded = self.backend.loaded();
     }
 

@@ -37,7 +37,7 @@ const DOCUMENT: &str = "accounts";
 const PASSWORD_CHARS_MIN: usize = 12;
 const PASSWORD_CHARS_MAX: usize = 256;
 const USERS_MAX: usize = 10_000;
-const KEYS_MAX: usize = 20_000;
+const KEYS_OF_ONE_MAX: usize = 100;
 const LABEL_CHARS_MAX: usize = 100;
 
 /// What API keys begin with, so that scanners for leaked secrets can find them.
@@ -86,15 +86,16 @@ impl Accounts {
         })
     }
 
-    /// Whether nobody has been given an account yet.
+    /// Whether nobody has ever been given an account: once there was one, its leaving opens nothing.
     pub(crate) fn is_empty(&self) -> bool {
-        self.book().users.is_empty()
+        let book = self.book();
+        !book.had_users && book.users.is_empty()
     }
 
     /// Whom a key, a session's token or the admin key stands for.
     pub(crate) fn by_secret(&self, secret: &str) -> Result<Caller, Refusal> {
         if same(secret, &self.admin_key) {
-            return Ok(Caller { name: ADMIN.into(), role: Role::Admin, allowance: Allowance::default() });
+            return Ok(Caller::admin());
         }
         let (book, now_ms) = (self.book(), self.clock.now_ms());
         let name = match key_id(secret) {
@@ -109,6 +110,11 @@ impl Accounts {
             None => self.sessions.user(secret, now_ms).ok_or(Refusal::Wrong)?,
         };
         book.caller(&name).ok_or(Refusal::Wrong)
+    }
+
+    /// Who has this name now; `None` for whoever has no account, or one that was withdrawn.
+    pub(crate) fn named(&self, name: &str) -> Option<Caller> {
+        if name == ADMIN { Some(Caller::admin()) } else { self.book().caller(name) }
     }
 
     /// Whom a name and a password, or a name and one of its keys, stand for. `from` is who tries, for the count of
@@ -131,6 +137,7 @@ impl Accounts {
 
     /// Opens a session that ends when it has not been used for an hour, and returns its token.
     pub(crate) async fn login(&self, name: &str, password: &str, from: IpAddr) -> Result<String, Refusal> {
+        let before = self.book();
         let caller = self.by_password(name, password, from).await?;
         if caller.name == ADMIN {
             // The admin key is no account that could be withdrawn: it is its own token.
@@ -138,6 +145,11 @@ impl Accounts {
         }
         let token = random_text(64);
         self.sessions.open(&token, &caller.name, self.clock.now_ms());
+        // The password may have been changed while it was compared, and its sessions ended before this one began.
+        if self.book().password_of(name) != before.password_of(name) {
+            self.sessions.close(&token);
+            return Err(Refusal::Wrong);
+        }
         Ok(token)
     }
 
@@ -184,6 +196,7 @@ impl Accounts {
             let user = UserRecord { role, password: hash, created_ms, enabled: true, allowance };
             let view = UserView::of(&named, &user);
             book.users.insert(named, user);
+            book.had_users = true;
             Ok(view)
         })
         .await
@@ -200,36 +213,43 @@ impl Accounts {
             Some(password) => Some(self.hash(password).await?),
             None => None,
         };
+        let (named, accounts) = (name.to_owned(), self.clone());
         let ends_sessions = hash.is_some() || enabled == Some(false);
-        let named = name.to_owned();
-        let view = self.change(move |book| {
-            let user = book.users.get_mut(&named).ok_or_else(|| no_user(&named))?;
-            user.role = role.unwrap_or(user.role);
-            user.enabled = enabled.unwrap_or(user.enabled);
-            user.allowance = allowance.unwrap_or(user.allowance);
-            user.password = hash.or(user.password.take());
-            Ok(UserView::of(&named, user))
-        });
-        let view = view.await?;
-        self.passwords.forget(name);
-        if ends_sessions {
-            self.sessions.close_all(name);
-        }
-        Ok(view)
+        self.change_and(
+            move |book| {
+                let user = book.users.get_mut(&named).ok_or_else(|| no_user(&named))?;
+                user.role = role.unwrap_or(user.role);
+                user.enabled = enabled.unwrap_or(user.enabled);
+                user.allowance = allowance.unwrap_or(user.allowance);
+                user.password = hash.or(user.password.take());
+                Ok((UserView::of(&named, user), named))
+            },
+            move |(view, named)| {
+                accounts.passwords.forget(&named);
+                if ends_sessions {
+                    accounts.sessions.close_all(&named);
+                }
+                view
+            },
+        )
+        .await
     }
 
     /// Takes a user's account and keys away. Their tasks stay, for operators to see.
     pub(crate) async fn remove_user(self: &Arc<Self>, name: &str) -> Result<(), AppError> {
-        let named = name.to_owned();
-        self.change(move |book| {
-            book.users.remove(&named).ok_or_else(|| no_user(&named))?;
-            book.keys.retain(|_, key| key.user != named);
-            Ok(())
-        })
-        .await?;
-        self.passwords.forget(name);
-        self.sessions.close_all(name);
-        Ok(())
+        let (named, accounts) = (name.to_owned(), self.clone());
+        self.change_and(
+            move |book| {
+                book.users.remove(&named).ok_or_else(|| no_user(&named))?;
+                book.keys.retain(|_, key| key.user != named);
+                Ok(named)
+            },
+            move |named| {
+                accounts.passwords.forget(&named);
+                accounts.sessions.close_all(&named);
+            },
+        )
+        .await
     }
 
     /// The keys of one user, or of everybody.
@@ -261,8 +281,9 @@ impl Accounts {
             if !book.users.contains_key(&key.user) {
                 return Err(no_user(&key.user));
             }
-            if book.keys.len() >= KEYS_MAX {
-                return Err(AppError::Conflict(format!("there are {KEYS_MAX} keys already; remove some")));
+            if book.keys.values().filter(|known| known.user == key.user).count() >= KEYS_OF_ONE_MAX {
+                let message = format!("{} has {KEYS_OF_ONE_MAX} keys already; withdraw some", key.user);
+                return Err(AppError::Conflict(message));
             }
             let view = KeyView::of(&id, &key);
             book.keys.insert(id, key);
@@ -294,6 +315,15 @@ impl Accounts {
         self: &Arc<Self>,
         how: impl FnOnce(&mut Book) -> Result<T, AppError> + Send + 'static,
     ) -> Result<T, AppError> {
+        self.change_and(how, |done| done).await
+    }
+
+    /// The same, and does what follows from it even where nobody waits any more.
+    async fn change_and<T, U: Send + 'static>(
+        self: &Arc<Self>,
+        how: impl FnOnce(&mut Book) -> Result<T, AppError> + Send + 'static,
+        then: impl FnOnce(T) -> U + Send + 'static,
+    ) -> Result<U, AppError> {
         let accounts = self.clone();
         // The blocking pool: a file.
         blocking(move || {
@@ -305,7 +335,7 @@ impl Accounts {
                 .write(DOCUMENT, &book)
                 .map_err(|error| AppError::Internal(format!("the accounts cannot be written: {error}")))?;
             *accounts.book.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(book);
-            Ok(done)
+            Ok(then(done))
         })
         .await?
     }

@@ -9,9 +9,9 @@ use gesso_engine::EngineHandle;
 use gesso_picture::decode::DecodeLimits;
 use gesso_plugin_host::PluginHost;
 use gesso_store::{Objects, TaskStore};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
-use crate::accounts::Accounts;
+use crate::accounts::{ANYONE, Accounts, Caller};
 use crate::audit::Audit;
 use crate::catalogue::Catalogue;
 use crate::http::wire::generate::Defaults;
@@ -22,6 +22,7 @@ use crate::saved_options::SavedOptions;
 use crate::settings::{Access, Settings};
 use crate::sources::SourceLimits;
 use crate::styles::SavedStyles;
+use crate::task_events::Listeners;
 use crate::webhooks::Webhooks;
 
 /// How much larger a picture in a request may be than one that is drawn, by side and by area.
@@ -48,8 +49,11 @@ pub(crate) struct App {
     pub(crate) options: Arc<SavedOptions>,
     pub(crate) labels: Labels,
     pub(crate) webhooks: Webhooks,
+    pub(crate) listeners: Listeners,
     /// Where the server listens.
     pub(crate) address: SocketAddr,
+    /// Told when the server is to drain and begin anew.
+    pub(crate) restart: Notify,
     /// Turns true when the server drains: nothing new begins.
     pub(crate) draining: watch::Receiver<bool>,
     /// Turns true when draining took too long: what still runs is handed back.
@@ -67,8 +71,17 @@ impl App {
         match self.settings.access {
             Access::Open => true,
             Access::Closed => false,
-            Access::Auto => self.address.ip().is_loopback() && self.accounts.is_empty(),
+            // A public URL says that others reach it, through something that stands before it.
+            Access::Auto => {
+                let is_alone = self.settings.public_url.is_none() && self.address.ip().is_loopback();
+                is_alone && self.accounts.is_empty()
+            }
         }
+    }
+
+    /// Who a task's owner is now; `None` when they may do nothing any more.
+    pub(crate) fn caller_named(&self, owner: &str) -> Option<Caller> {
+        if owner == ANYONE { self.is_open().then(Caller::anyone) } else { self.accounts.named(owner) }
     }
 
     /// What a picture in a request may be.

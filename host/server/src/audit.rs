@@ -2,9 +2,11 @@
 //! Lines in `audit.jsonl` in the data folder. Drawing is no change; tasks tell who asked for them.
 
 use std::net::IpAddr;
+use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use gesso_store::{Clock, Journal};
+use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -33,11 +35,36 @@ pub(crate) struct Audit {
     journal: Journal,
     clock: Arc<dyn Clock>,
     writing: Mutex<()>,
+    refusals: DefaultKeyedRateLimiter<IpAddr>,
 }
+
+/// Lines that one address can have written in a minute without having any right, so that nobody can push out those that
+/// matter.
+const REFUSALS: NonZeroU32 = NonZeroU32::new(20).expect("not zero");
+/// Addresses whose lines are counted, before those that have all of theirs again are let go.
+const COUNTED_MAX: usize = 10_000;
 
 impl Audit {
     pub(crate) fn new(journal: Journal, clock: Arc<dyn Clock>) -> Self {
-        Self { journal, clock, writing: Mutex::default() }
+        let refusals = RateLimiter::keyed(Quota::per_minute(REFUSALS));
+        Self { journal, clock, writing: Mutex::default(), refusals }
+    }
+
+    /// [`Audit::note`] for what anybody can bring about: some lines for each address, and no more.
+    pub(crate) async fn note_refusal(
+        self: &Arc<Self>,
+        request_id: String,
+        who: String,
+        from: IpAddr,
+        what: String,
+        status: u16,
+    ) {
+        if self.refusals.len() > COUNTED_MAX {
+            self.refusals.retain_recent();
+        }
+        if self.refusals.check_key(&from).is_ok() {
+            self.note(request_id, who, from, what, status).await;
+        }
     }
 
     /// Writes a line before the answer goes out. One that cannot be written is told in the log and stops nothing.

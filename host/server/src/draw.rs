@@ -18,6 +18,7 @@ use crate::app::App;
 use crate::blocking::blocking;
 use crate::drawings::{AT_ONCE, Account};
 use crate::error::AppError;
+use crate::http::calls;
 use crate::http::wire::file_format::FileFormat;
 use crate::http::wire::styles::Styling;
 use crate::http::wire::{generate, img2img, per_picture};
@@ -28,17 +29,21 @@ use crate::{finishing, inputs, picture_file, plugin_view, scripts};
 /// Pictures that one call of the `after` hooks is given: a script makes more than a call may hold.
 const AFTER_BYTES: usize = 32 << 20;
 
-/// Draws a task's pictures and stores them.
+/// Draws a task's pictures and stores them, or has a route answer that is a task.
 pub(crate) async fn draw(
     app: &Arc<App>,
     lease: &Lease,
     running: &RunningGuard<'_>,
     cancel: &CancelFlag,
 ) -> Result<Outcome, AppError> {
+    let stored = payload(app, &lease.task.payload).await?;
+    if lease.task.kind == calls::KIND {
+        return calls::run(app, lease, stored, cancel).await;
+    }
     let kind = generate::Drawing::parse(&lease.task.kind).ok_or_else(|| {
         AppError::Internal(format!("a stored task is of the unknown kind {:?}", lease.task.kind))
     })?;
-    let Value::Object(mut body) = payload(app, &lease.task.payload).await? else {
+    let Value::Object(mut body) = stored else {
         return Err(AppError::Internal("a stored request is not an object".into()));
     };
     let styling = Styling::take(&mut body);

@@ -1,6 +1,7 @@
 //! The only place that reads environment variables, the current folder and the place of the binary.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use crate::settings::{ENVIRONMENT, Settings, SettingsError, Surroundings, cli};
 use crate::startup::StartupError;
@@ -44,6 +45,13 @@ pub(crate) fn unknown_variables() -> Vec<String> {
 pub(crate) fn log_filter() -> String {
     std::env::var("GESSO_LOG")
         .unwrap_or_else(|_| "info,wasmtime=warn,cranelift_codegen=warn,sled=warn".into())
+}
+
+/// The command that this process was started with.
+pub(crate) fn this_command() -> std::io::Result<Command> {
+    let mut command = Command::new(std::env::current_exe()?);
+    command.args(std::env::args_os().skip(1));
+    Ok(command)
 }
 
 /// The checkout of the project that this program, or the current folder, is in.

@@ -20,10 +20,10 @@ use crate::catalogue::{Catalogue, CatalogueError};
 use crate::engine_errors::{engine_failed, engine_refused};
 use crate::error::AppError;
 use crate::faces::{self, Installed};
-use crate::generate::random_id;
 use crate::http::wire::extras::{ExtrasRequest, ExtrasSize, FaceStep, Restorer};
 use crate::http::wire::fields::FieldProblem;
 use crate::running::RunningGuard;
+use crate::tasks::random_id;
 use crate::{picture_file, picture_texts, resources, sources};
 
 /// Sides of what the engine enlarges are multiples of this, rounded down.

@@ -8,11 +8,14 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use gesso_plugin_host::{CallContext, FetchError};
 use gesso_store::{ObjectKey, ObjectsError};
+use rand::RngExt;
 use serde_json::{Map, Value};
 
+use crate::accounts::Caller;
 use crate::app::App;
 use crate::error::AppError;
 use crate::http::wire::control;
+use crate::tasks::random_id;
 
 /// Of one request.
 const REFERENCES_MAX: usize = 64;
@@ -85,6 +88,20 @@ pub(crate) async fn bring(
     Ok(())
 }
 
+/// [`bring`] for a body that no plugin has seen.
+pub(crate) async fn bring_own(
+    app: &App,
+    caller: &Caller,
+    body: &mut Map<String, Value>,
+) -> Result<(), AppError> {
+    let named = references(body);
+    if named.is_empty() {
+        return Ok(());
+    }
+    let call = CallContext::new(random_id()?.to_string(), rand::rng().random());
+    bring(app, &call, &caller.name, &named, body).await
+}
+
 /// Every text of the body that stands for a picture, with the field to blame.
 fn pictures(body: &mut Map<String, Value>) -> Vec<(&'static str, &mut String)> {
     let mut found = Vec::new();
@@ -92,6 +109,19 @@ fn pictures(body: &mut Map<String, Value>) -> Vec<(&'static str, &mut String)> {
         match (name.as_str(), value) {
             ("init_images", Value::Array(images)) => {
                 found.extend(images.iter_mut().filter_map(text).map(|text| ("init_images", text)));
+            }
+            // Of the extras, of png-info, and of a module alone.
+            ("image", value) => found.extend(text(value).map(|text| ("image", text))),
+            ("imageList", Value::Array(list)) => {
+                let data = list.iter_mut().filter_map(|item| item.get_mut("data").and_then(text));
+                found.extend(data.map(|text| ("imageList", text)));
+            }
+            ("controlnet_input_images" | "controlnet_images", Value::Array(images)) => {
+                let texts = images.iter_mut().filter_map(text);
+                found.extend(texts.map(|text| ("controlnet_input_images", text)));
+            }
+            ("controlnet_masks", Value::Array(masks)) => {
+                found.extend(masks.iter_mut().filter_map(text).map(|text| ("controlnet_masks", text)));
             }
             ("mask", value) => found.extend(text(value).map(|text| ("mask", text))),
             ("alwayson_scripts", scripts) => {

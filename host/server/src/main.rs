@@ -41,6 +41,7 @@ mod sources;
 mod startup;
 mod styles;
 mod task_events;
+mod tasks;
 mod telemetry;
 mod upkeep;
 mod webhooks;
@@ -57,6 +58,12 @@ fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Serve(arguments) => commands::serve::run(&arguments),
         Command::Txt2Img(arguments) => commands::txt2img::run(&arguments),
+        Command::Img2Img(arguments) => commands::task::img2img(&arguments),
+        Command::Upscale(arguments) => commands::task::upscale(&arguments),
+        Command::Task(arguments) => commands::task::tasks(&arguments),
+        Command::Model(arguments) => commands::task::models(&arguments),
+        Command::User(arguments) => commands::account::users(&arguments),
+        Command::Key(arguments) => commands::account::keys(&arguments),
         Command::Plugin(arguments) => commands::plugin::run(&arguments),
         Command::CompilePlugin { arguments } => {
             return gesso_plugin_host::compile_worker::main(arguments.into_iter());

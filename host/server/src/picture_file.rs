@@ -20,6 +20,10 @@ use crate::sources::BACKGROUND;
 /// What stands before an EXIF comment in UTF-16 (EXIF 2.3, 4.6.5).
 const UNICODE: &[u8] = b"UNICODE\0";
 
+/// A JPEG has 64 KiB for EXIF, and a letter may take four bytes of them. A longer infotext is cut: half of one is of more
+/// use than a file that cannot be read.
+const COMMENT_CHARS_MAX: usize = 16_000;
+
 /// Encodes `pixels` with how they were drawn. Transparency is laid on white where the kind has none.
 ///
 /// # Errors
@@ -110,6 +114,7 @@ fn opaque(pixels: &Pixels) -> Result<Cow<'_, Pixels>, String> {
 
 /// An EXIF block that holds nothing but a comment.
 fn user_comment(text: &str) -> Result<Vec<u8>, String> {
+    let text: String = text.chars().take(COMMENT_CHARS_MAX).collect();
     let comment: Vec<u8> =
         UNICODE.iter().copied().chain(text.encode_utf16().flat_map(u16::to_be_bytes)).collect();
     let field = Field { tag: Tag::UserComment, ifd_num: In::PRIMARY, value: Value::Undefined(comment, 0) };
@@ -163,6 +168,20 @@ mod tests {
             for kind in FORMATS {
                 let file = encode(&gradient(format, channels), "x", kind).unwrap();
                 assert_eq!(decode(&file, &DecodeLimits::default()).unwrap().width, 32, "{format:?} {kind:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_text_that_is_too_long_is_cut_and_the_picture_stays_whole() {
+        let picture = gradient(PixelFormat::Rgb8, 3);
+        for letter in ["x", "🏔"] {
+            let text = letter.repeat(70_000);
+            for format in FORMATS {
+                let file = encode(&picture, &text, format).unwrap();
+                assert_eq!(decode(&file, &DecodeLimits::default()).unwrap().width, 32, "{format:?}");
+                let read = picture_texts::read(&file).infotext.unwrap();
+                assert!(text.starts_with(&read) && read.chars().count() >= COMMENT_CHARS_MAX, "{format:?}");
             }
         }
     }

@@ -6,6 +6,7 @@ use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use gesso_core::ids::TaskId;
+use gesso_store::tasks::LIST_LIMIT;
 use gesso_store::{Clock, Documents, TaskFilter, TaskState, TaskStore};
 use governor::clock::{Clock as _, DefaultClock};
 use governor::middleware::StateInformationMiddleware;
@@ -31,7 +32,7 @@ pub(crate) struct Quotas {
     /// By owner, with the bound each was made for.
     rates: Mutex<HashMap<String, (NonZeroU32, Arc<Rate>)>>,
     active: Mutex<HashMap<String, HashSet<TaskId>>>,
-    day: Arc<Mutex<Day>>,
+    day: Mutex<Day>,
 }
 
 /// Pictures asked for on one day.
@@ -59,7 +60,7 @@ impl Quotas {
         clock: Arc<dyn Clock>,
     ) -> std::io::Result<Self> {
         let day = documents.read::<Day>(DOCUMENT)?.unwrap_or_default();
-        let day = Arc::new(Mutex::new(day));
+        let day = Mutex::new(day);
         let (rates, active) = (Mutex::default(), Mutex::default());
         Ok(Self { defaults, clock, documents, rates, active, day })
     }
@@ -97,13 +98,13 @@ impl Quotas {
     /// # Errors
     /// `Overloaded` where the owner has enough under way or has had enough today.
     pub(crate) async fn reserve(
-        &self,
+        self: &Arc<Self>,
         caller: &Caller,
         id: &TaskId,
         pictures: u32,
-    ) -> Result<Reservation<'_>, AppError> {
+    ) -> Result<Reservation, AppError> {
         let at_once = caller.allowance.tasks_at_once.or(self.defaults.tasks_at_once).unwrap_or_default();
-        {
+        let is_new = {
             let mut active = lock(&self.active);
             let mine = active.entry(caller.name.clone()).or_default();
             if at_once > 0 && mine.len() >= at_once as usize {
@@ -113,15 +114,10 @@ impl Quotas {
                 );
                 return Err(AppError::Overloaded(message));
             }
-            mine.insert(id.clone());
-        }
-        let mut reservation = Reservation {
-            quotas: self,
-            owner: caller.name.clone(),
-            id: id.clone(),
-            pictures: 0,
-            kept: false,
+            mine.insert(id.clone())
         };
+        let (quotas, owner) = (self.clone(), caller.name.clone());
+        let mut reservation = Reservation { quotas, owner, id: is_new.then(|| id.clone()), pictures: 0 };
         let a_day = caller.allowance.pictures_per_day.or(self.defaults.pictures_per_day).unwrap_or_default();
         if a_day > 0 {
             self.take_pictures(&caller.name, pictures, a_day)?;
@@ -149,15 +145,18 @@ impl Quotas {
         Ok(())
     }
 
-    async fn save_day(&self) -> Result<(), AppError> {
-        let (documents, day) = (self.documents.clone(), self.day.clone());
-        // The blocking pool: a file. What is written is what holds then, so that the last writer is right.
-        blocking(move || {
-            let day = lock(&day);
-            documents.write(DOCUMENT, &*day)
-        })
-        .await?
-        .map_err(|error| AppError::Internal(format!("the pictures of today cannot be counted: {error}")))
+    async fn save_day(self: &Arc<Self>) -> Result<(), AppError> {
+        let quotas = self.clone();
+        // The blocking pool: a file.
+        blocking(move || quotas.write_day())
+            .await?
+            .map_err(|error| AppError::Internal(format!("the pictures of today cannot be counted: {error}")))
+    }
+
+    /// What is written is what holds then, so that the last writer is right.
+    fn write_day(&self) -> std::io::Result<()> {
+        let day = lock(&self.day);
+        self.documents.write(DOCUMENT, &*day)
     }
 
     fn ended(&self, id: &TaskId) {
@@ -172,13 +171,15 @@ impl Quotas {
     pub(crate) async fn follow(self: Arc<Self>, tasks: Arc<dyn TaskStore>) {
         let mut changes = tasks.subscribe();
         for state in [TaskState::Waiting, TaskState::Running] {
-            let filter = TaskFilter {
-                state: Some(state),
-                limit: gesso_store::tasks::LIST_LIMIT,
-                ..TaskFilter::default()
-            };
-            for task in tasks.list(filter).await.unwrap_or_default().tasks {
-                lock(&self.active).entry(task.owner).or_default().insert(task.id);
+            let mut filter = TaskFilter { state: Some(state), limit: LIST_LIMIT, ..TaskFilter::default() };
+            while let Ok(page) = tasks.list(filter.clone()).await {
+                for task in page.tasks {
+                    lock(&self.active).entry(task.owner).or_default().insert(task.id);
+                }
+                filter.after = page.next;
+                if page.next.is_none() {
+                    break;
+                }
             }
         }
         loop {
@@ -203,36 +204,42 @@ impl Quotas {
 }
 
 /// A task that is counted, until it is known to be stored.
-pub(crate) struct Reservation<'a> {
-    quotas: &'a Quotas,
+pub(crate) struct Reservation {
+    quotas: Arc<Quotas>,
     owner: String,
-    id: TaskId,
+    /// `None` for a task that was counted before.
+    id: Option<TaskId>,
     pictures: u32,
-    kept: bool,
 }
 
-impl Reservation<'_> {
+impl Reservation {
     /// The task is stored: it counts until it ends, its pictures until the day does.
     pub(crate) fn keep(mut self) {
-        self.kept = true;
+        self.id = None;
+        self.pictures = 0;
     }
 }
 
-impl Drop for Reservation<'_> {
+impl Drop for Reservation {
     fn drop(&mut self) {
-        if self.kept {
+        if let Some(id) = &self.id
+            && let Some(mine) = lock(&self.quotas.active).get_mut(&self.owner)
+        {
+            mine.remove(id);
+        }
+        if self.pictures == 0 {
             return;
         }
-        let mut active = lock(&self.quotas.active);
-        if let Some(mine) = active.get_mut(&self.owner) {
-            mine.remove(&self.id);
-        }
-        drop(active);
-        if self.pictures > 0
-            && let Some(used) = lock(&self.quotas.day).pictures.get_mut(&self.owner)
-        {
+        if let Some(used) = lock(&self.quotas.day).pictures.get_mut(&self.owner) {
             *used = used.saturating_sub(self.pictures);
         }
+        let quotas = self.quotas.clone();
+        // The blocking pool: a file.
+        tokio::task::spawn_blocking(move || {
+            if let Err(error) = quotas.write_day() {
+                tracing::warn!(%error, "pictures that were given back stay counted");
+            }
+        });
     }
 }
 
@@ -262,9 +269,9 @@ mod tests {
         TaskId::parse(text).unwrap()
     }
 
-    fn quotas(folder: &tempfile::TempDir, clock: &ManualClock) -> Quotas {
+    fn quotas(folder: &tempfile::TempDir, clock: &ManualClock) -> Arc<Quotas> {
         let defaults = Allowance { tasks_at_once: Some(2), ..Allowance::default() };
-        Quotas::open(defaults, Documents::new(folder.path()), Arc::new(clock.clone())).unwrap()
+        Arc::new(Quotas::open(defaults, Documents::new(folder.path()), Arc::new(clock.clone())).unwrap())
     }
 
     #[test]
@@ -296,7 +303,10 @@ mod tests {
         let bob = Caller { name: "bob".into(), ..ann.clone() };
         quotas.reserve(&bob, &id("d"), 1).await.unwrap().keep();
         quotas.ended(&id("a"));
-        assert!(quotas.reserve(&ann, &id("c"), 1).await.is_ok());
+        // One that is counted already counts once, and giving the second back gives nothing back.
+        drop(quotas.reserve(&ann, &id("b"), 1).await.unwrap());
+        quotas.reserve(&ann, &id("c"), 1).await.unwrap().keep();
+        assert!(quotas.reserve(&ann, &id("e"), 1).await.is_err());
     }
 
     #[tokio::test]
@@ -307,7 +317,12 @@ mod tests {
         let first = quotas(&folder, &clock);
         first.reserve(&ann, &id("a"), 8).await.unwrap().keep();
         drop(first.reserve(&ann, &id("given-back"), 2).await.unwrap());
+        // What is given back is written by and by.
+        while first.documents.read::<Day>(DOCUMENT).unwrap().unwrap().pictures["ann"] != 8 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
         let again = quotas(&folder, &clock);
+        drop(again.reserve(&ann, &id("b"), 2).await.unwrap());
         let error = again.reserve(&ann, &id("b"), 3).await.err().unwrap();
         assert!(error.to_string().contains("of your 10 pictures"), "{error}");
         clock.advance(Duration::from_millis(DAY_MS));

@@ -2,7 +2,7 @@
 //! their own, with a number that grows with every change.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use gesso_store::Documents;
 use serde::{Deserialize, Serialize};
@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 
 use crate::app::App;
 use crate::blocking::blocking;
+use crate::catalogue::Catalogue;
 use crate::error::AppError;
 use crate::http::wire::fields::FieldProblem;
 use crate::http::wire::file_format::FileFormat;
@@ -37,8 +38,8 @@ impl OptionSet {
 pub(crate) struct SavedOptions {
     documents: Documents,
     known: Mutex<HashMap<String, Arc<OptionSet>>>,
-    /// Held while options are changed, so that changes come one after the other.
-    changing: tokio::sync::Mutex<()>,
+    /// Held while a file is read into `known` or changed, so that what is known is what was written last.
+    files: Mutex<()>,
 }
 
 /// Owners whose options are kept in memory.
@@ -46,7 +47,7 @@ const KNOWN_MAX: usize = 1_000;
 
 impl SavedOptions {
     pub(crate) fn new(documents: Documents) -> Self {
-        Self { documents, known: Mutex::default(), changing: tokio::sync::Mutex::default() }
+        Self { documents, known: Mutex::default(), files: Mutex::default() }
     }
 
     /// The owner's options; none were set as long as there is no file.
@@ -54,12 +55,13 @@ impl SavedOptions {
         if let Some(set) = self.known(owner) {
             return Ok(set);
         }
-        let (documents, name) = (self.documents.clone(), owner.to_owned());
+        let (saved, owner) = (self.clone(), owner.to_owned());
         // The blocking pool: a file.
-        let read = blocking(move || documents.read::<OptionSet>(&name)).await?;
-        let set = Arc::new(read.map_err(|error| AppError::Internal(error.to_string()))?.unwrap_or_default());
-        self.keep(owner, set.clone());
-        Ok(set)
+        blocking(move || {
+            let _one_at_a_time = lock(&saved.files);
+            saved.read(&owner)
+        })
+        .await?
     }
 
     /// Lays `change` over the owner's options, durably.
@@ -70,63 +72,75 @@ impl SavedOptions {
         self: &Arc<Self>,
         app: &App,
         owner: &str,
-        change: &Map<String, Value>,
+        change: Map<String, Value>,
     ) -> Result<Arc<OptionSet>, AppError> {
-        let _one_at_a_time = self.changing.lock().await;
-        let before = self.of(owner).await?;
-        let mut merged =
-            options::change(&app.defaults, &before.options, change).map_err(AppError::Invalid)?;
-        self.settle_checkpoint(app, change, &mut merged).await?;
-        if merged == before.options {
-            return Ok(before);
+        let (saved, owner) = (self.clone(), owner.to_owned());
+        let (defaults, catalogue) = (app.defaults.clone(), app.catalogue.clone());
+        // The blocking pool: files, and the heads of checkpoints.
+        blocking(move || {
+            let _one_at_a_time = lock(&saved.files);
+            let before = saved.read(&owner)?;
+            let mut merged =
+                options::change(&defaults, &before.options, &change).map_err(AppError::Invalid)?;
+            settle_checkpoint(&catalogue, &change, &mut merged)?;
+            if merged == before.options {
+                return Ok(before);
+            }
+            let set = Arc::new(OptionSet { version: before.version + 1, options: merged });
+            saved
+                .documents
+                .write(&owner, &*set)
+                .map_err(|error| AppError::Internal(format!("the options cannot be written: {error}")))?;
+            saved.keep(&owner, set.clone());
+            Ok(set)
+        })
+        .await?
+    }
+
+    /// What is known, or what the file says.
+    fn read(&self, owner: &str) -> Result<Arc<OptionSet>, AppError> {
+        if let Some(set) = self.known(owner) {
+            return Ok(set);
         }
-        let set = Arc::new(OptionSet { version: before.version + 1, options: merged });
-        let (documents, name, written) = (self.documents.clone(), owner.to_owned(), set.clone());
-        // The blocking pool: a file.
-        blocking(move || documents.write(&name, &*written))
-            .await?
-            .map_err(|error| AppError::Internal(format!("the options cannot be written: {error}")))?;
+        let read = self.documents.read::<OptionSet>(owner);
+        let set = Arc::new(read.map_err(|error| AppError::Internal(error.to_string()))?.unwrap_or_default());
         self.keep(owner, set.clone());
         Ok(set)
     }
 
-    /// A checkpoint must be there; the one that is drawn with anyway is not kept, so that a new default is followed.
-    async fn settle_checkpoint(
-        &self,
-        app: &App,
-        change: &Map<String, Value>,
-        merged: &mut Map<String, Value>,
-    ) -> Result<(), AppError> {
-        let Some(name) = change.get(options::CHECKPOINT).filter(|value| !value.is_null()) else {
-            return Ok(());
-        };
-        let name = name.as_str().unwrap_or_default().to_owned();
-        let catalogue = app.catalogue.clone();
-        // The blocking pool: folders and the heads of files.
-        let (named, default) =
-            blocking(move || (catalogue.checkpoint(Some(&name)), catalogue.checkpoint(None))).await?;
-        let named = named.map_err(|error| {
-            AppError::Invalid(vec![FieldProblem {
-                field: options::CHECKPOINT.into(),
-                message: error.to_string(),
-            }])
-        })?;
-        match default {
-            Ok(default) if default.file == named.file => merged.shift_remove(options::CHECKPOINT),
-            _ => merged.insert(options::CHECKPOINT.into(), named.file_name.into()),
-        };
-        Ok(())
-    }
-
     fn known(&self, owner: &str) -> Option<Arc<OptionSet>> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner).get(owner).cloned()
+        lock(&self.known).get(owner).cloned()
     }
 
     fn keep(&self, owner: &str, set: Arc<OptionSet>) {
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = lock(&self.known);
         if known.len() >= KNOWN_MAX {
             known.clear();
         }
         known.insert(owner.to_owned(), set);
     }
+}
+
+/// A checkpoint must be there; the one that is drawn with anyway is not kept, so that a new default is followed.
+fn settle_checkpoint(
+    catalogue: &Catalogue,
+    change: &Map<String, Value>,
+    merged: &mut Map<String, Value>,
+) -> Result<(), AppError> {
+    let Some(name) = change.get(options::CHECKPOINT).filter(|value| !value.is_null()) else { return Ok(()) };
+    let named = catalogue.checkpoint(Some(name.as_str().unwrap_or_default())).map_err(|error| {
+        AppError::Invalid(vec![FieldProblem {
+            field: options::CHECKPOINT.into(),
+            message: error.to_string(),
+        }])
+    })?;
+    match catalogue.checkpoint(None) {
+        Ok(default) if default.file == named.file => merged.shift_remove(options::CHECKPOINT),
+        _ => merged.insert(options::CHECKPOINT.into(), named.file_name.into()),
+    };
+    Ok(())
+}
+
+fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
+    of.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -20,7 +20,7 @@ use gesso_store::{
 use gesso_torch::{DtypeChoice, TorchBackend, TorchSettings};
 use rand::RngExt;
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use crate::accounts::Accounts;
 use crate::app::App;
@@ -34,6 +34,7 @@ use crate::running::RunningTasks;
 use crate::saved_options::SavedOptions;
 use crate::settings::{ADMIN_KEY_CHARS_MIN, GrantSettings, Settings, SettingsError};
 use crate::styles::SavedStyles;
+use crate::task_events::Listeners;
 use crate::telemetry;
 use crate::webhooks::Webhooks;
 
@@ -107,7 +108,9 @@ pub(crate) async fn build(settings: Settings) -> Result<Server, StartupError> {
         options: Arc::new(options),
         labels: Labels::default(),
         webhooks,
+        listeners: Listeners::default(),
         address,
+        restart: Notify::new(),
         draining,
         stopping,
         metrics,

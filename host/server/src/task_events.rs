@@ -1,7 +1,8 @@
 //! What happens to one task, as it happens: its state, its progress, its end. For those who listen by SSE or WebSocket.
 //! Each event tells where the task is and not what changed, so that a listener that missed some has missed nothing.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::Stream;
@@ -14,9 +15,9 @@ use tokio::sync::watch;
 use crate::accounts::Caller;
 use crate::app::App;
 use crate::error::AppError;
-use crate::generate;
+use crate::tasks;
 
-/// Progress is told no oftener.
+/// Progress is told no oftener, beside changes of state.
 const PACE: Duration = Duration::from_millis(200);
 /// How often to look whether a task that runs has any progress to tell yet.
 const LOOK: Duration = Duration::from_millis(200);
@@ -64,7 +65,8 @@ pub(crate) async fn follow(
     seen: Option<String>,
 ) -> Result<impl Stream<Item = TaskEvent> + use<>, AppError> {
     let changes = app.tasks.subscribe();
-    generate::get(&app, caller, id).await?;
+    tasks::get(&app, caller, id).await?;
+    let listening = app.listeners.enter(&caller.name)?;
     let follower = Follower {
         draining: app.draining.clone(),
         app,
@@ -75,11 +77,50 @@ pub(crate) async fn follow(
         calls: 0,
         progress: None,
         ended: false,
+        _listening: listening,
     };
     Ok(futures::stream::unfold(follower, |mut follower| async move {
         let event = follower.next().await?;
         Some((event, follower))
     }))
+}
+
+/// How many streams each caller has open.
+#[derive(Debug, Default)]
+pub(crate) struct Listeners(Arc<Mutex<HashMap<String, usize>>>);
+
+/// Of one caller. Browsers open six to one host at most.
+const STREAMS_OF_ONE_MAX: usize = 1_000;
+
+impl Listeners {
+    fn enter(&self, name: &str) -> Result<Listening, AppError> {
+        let mut open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mine = open.entry(name.to_owned()).or_default();
+        if *mine >= STREAMS_OF_ONE_MAX {
+            let message = format!("{STREAMS_OF_ONE_MAX} of your streams are open already; close some");
+            return Err(AppError::Overloaded(message));
+        }
+        *mine += 1;
+        Ok(Listening { open: self.0.clone(), name: name.to_owned() })
+    }
+}
+
+/// One open stream.
+struct Listening {
+    open: Arc<Mutex<HashMap<String, usize>>>,
+    name: String,
+}
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(mine) = open.get_mut(&self.name) {
+            *mine -= 1;
+            if *mine == 0 {
+                open.remove(&self.name);
+            }
+        }
+    }
 }
 
 struct Follower {
@@ -94,6 +135,7 @@ struct Follower {
     calls: u32,
     progress: Option<watch::Receiver<Progress>>,
     ended: bool,
+    _listening: Listening,
 }
 
 impl Follower {
@@ -129,19 +171,42 @@ impl Follower {
     /// Progress begins when the worker hands the task to the engine, which nothing announces.
     fn find_progress(&mut self) {
         let running = self.app.running.get(&self.id);
-        self.progress = running.and_then(|running| running.progress);
+        let mut progress = running.and_then(|running| running.progress);
+        if let Some(progress) = &mut progress {
+            progress.mark_unchanged();
+        }
+        self.progress = progress;
     }
 
-    /// Until something may have happened; `None` when nothing will any more.
+    /// Until something may have happened to this task; `None` when nothing will any more.
     async fn wait(&mut self) -> Option<()> {
-        let look = if self.progress.is_some() { PACE } else { LOOK };
+        let Self { changes, draining, progress, id, .. } = self;
+        let further = async {
+            match progress {
+                // What moves faster than anybody looks is told at this pace.
+                Some(progress) => {
+                    tokio::time::sleep(PACE).await;
+                    // An error says that it is over, which the store tells soon.
+                    if progress.changed().await.is_err() {
+                        tokio::time::sleep(LOOK).await;
+                    }
+                }
+                None => tokio::time::sleep(LOOK).await,
+            }
+        };
+        let changed = async {
+            loop {
+                match changes.recv().await {
+                    Ok(change) if change.id != *id => {}
+                    Ok(_) | Err(RecvError::Lagged(_)) => return Some(()),
+                    Err(RecvError::Closed) => return None,
+                }
+            }
+        };
         tokio::select! {
-            change = self.changes.recv() => match change {
-                Ok(_) | Err(RecvError::Lagged(_)) => Some(()),
-                Err(RecvError::Closed) => None,
-            },
-            () = tokio::time::sleep(look) => Some(()),
-            _ = self.draining.changed() => None,
+            changed = changed => changed,
+            () = further => Some(()),
+            _ = draining.changed() => None,
         }
     }
 }

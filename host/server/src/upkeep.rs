@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt;
-use gesso_store::{Clock, ObjectKey, Payload, SystemClock, Task};
+use gesso_store::{Clock, ObjectKey, Payload, SystemClock, Task, TaskStoreError};
 
 use crate::app::App;
 
@@ -50,21 +50,40 @@ async fn forget_old(app: &App) {
         return;
     }
     let before_ms = SystemClock.now_ms().saturating_sub(hours * 3_600_000);
-    match app.tasks.remove_ended_before(before_ms, REMOVED_AT_ONCE).await {
-        Ok(tasks) if tasks.is_empty() => {}
-        Ok(tasks) => {
-            let count = tasks.len();
-            for task in &tasks {
-                delete_objects(app, task).await;
-            }
-            tracing::info!(count, hours, "forgot tasks that ended long ago, with their pictures");
+    let old = match app.tasks.ended_before(before_ms, REMOVED_AT_ONCE).await {
+        Ok(old) => old,
+        Err(error) => return tracing::warn!(%error, "old tasks could not be listed"),
+    };
+    let mut count = 0;
+    // One whose webhook is owed stays until that is told or given up.
+    for task in old.into_iter().filter(|task| task.notice.is_none()) {
+        if app.is_draining() {
+            break;
         }
-        Err(error) => tracing::warn!(%error, "old tasks could not be removed"),
+        match forget(app, &task).await {
+            Ok(()) => count += 1,
+            Err(error) => tracing::warn!(task = %task.id, %error, "an old task could not be removed"),
+        }
+    }
+    if count > 0 {
+        tracing::info!(count, hours, "forgot tasks that ended long ago, with their pictures");
     }
 }
 
-/// Deletes what a task that is no longer stored had in the object store. What cannot be deleted is told in the log.
-pub(crate) async fn delete_objects(app: &App, task: &Task) {
+/// Forgets a task that has ended: its objects first, so that none is left without a task that names it.
+///
+/// # Errors
+/// `State` for one that has not ended, or runs again.
+pub(crate) async fn forget(app: &App, task: &Task) -> Result<(), TaskStoreError> {
+    if !task.state.is_terminal() {
+        return Err(TaskStoreError::State(task.state));
+    }
+    delete_objects(app, task).await;
+    app.tasks.remove(&task.id).await.map(drop)
+}
+
+/// Deletes what a task has in the object store. What cannot be deleted is told in the log.
+async fn delete_objects(app: &App, task: &Task) {
     let outcome = task.outcome.iter();
     let mut keys: Vec<&ObjectKey> =
         outcome.flat_map(|outcome| outcome.images.iter().chain(&outcome.details)).collect();

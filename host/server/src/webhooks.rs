@@ -1,13 +1,14 @@
 //! Telling the URL that a task named that it has ended, as Standard Webhooks has it: signed, tried again for days, and
 //! only to hosts that the settings allow. What is owed is the task store's to remember, so that no end is missed.
 
-use std::sync::Arc;
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use futures::StreamExt;
+use gesso_core::ids::TaskId;
 use gesso_plugin_host::Outward;
 use gesso_store::{Clock, Documents, SystemClock, Task, TaskStoreError};
 use hmac::{Hmac, KeyInit, Mac};
@@ -15,6 +16,7 @@ use rand::RngExt;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use sha2::Sha256;
+use tokio::task::JoinSet;
 
 use crate::app::App;
 use crate::http::task_view;
@@ -24,8 +26,9 @@ const DOCUMENT: &str = "webhooks";
 const WHOLE: Duration = Duration::from_secs(20);
 /// How often to look for what is due.
 const TICK: Duration = Duration::from_secs(1);
-/// Told at the same time.
-const AT_ONCE: usize = 8;
+/// Told at the same time, of all owners and of one.
+const AT_ONCE: usize = 64;
+const OF_ONE: usize = 4;
 /// `410 Gone`: the receiver wants no more.
 const GONE: u16 = 410;
 
@@ -101,23 +104,57 @@ fn mac(key: &[u8], text: &str) -> Vec<u8> {
     mac.finalize().into_bytes().to_vec()
 }
 
-/// Tells what is due until the server drains.
+/// Tells what is due until the server drains. Receivers that answer slowly keep only their own owner waiting.
 pub(crate) async fn run(app: Arc<App>) {
     let mut draining = app.draining.clone();
+    let mut telling: JoinSet<()> = JoinSet::new();
+    let busy: Arc<Mutex<HashMap<String, usize>>> = Arc::default();
+    // Being told at present; what is due is listed until it is settled.
+    let told: Arc<Mutex<HashSet<TaskId>>> = Arc::default();
     while !app.is_draining() {
         tokio::select! {
             () = tokio::time::sleep(TICK) => {}
             _ = draining.changed() => continue,
         }
-        let due = match app.tasks.due_notices(AT_ONCE).await {
+        while telling.try_join_next().is_some() {}
+        let full: Vec<String> = lock(&busy)
+            .iter()
+            .filter(|(_, count)| **count >= OF_ONE)
+            .map(|(owner, _)| owner.clone())
+            .collect();
+        let due = match app.tasks.due_notices(AT_ONCE + OF_ONE, &full).await {
             Ok(due) => due,
             Err(error) => {
                 tracing::warn!(%error, "webhooks that are due could not be listed");
                 continue;
             }
         };
-        futures::stream::iter(due).for_each_concurrent(AT_ONCE, |task| tell(&app, task)).await;
+        for task in due {
+            let has_room = lock(&busy).get(&task.owner).is_none_or(|count| *count < OF_ONE);
+            if telling.len() >= AT_ONCE || !has_room || !lock(&told).insert(task.id.clone()) {
+                continue;
+            }
+            *lock(&busy).entry(task.owner.clone()).or_default() += 1;
+            let (app, busy, told) = (app.clone(), busy.clone(), told.clone());
+            // A tokio worker: waiting for somebody else's server.
+            telling.spawn(async move {
+                let (owner, id) = (task.owner.clone(), task.id.clone());
+                tell(&app, task).await;
+                lock(&told).remove(&id);
+                let mut busy = lock(&busy);
+                if let Some(count) = busy.get_mut(&owner) {
+                    *count -= 1;
+                    if *count == 0 {
+                        busy.remove(&owner);
+                    }
+                }
+            });
+        }
     }
+}
+
+fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
+    of.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 async fn tell(app: &App, task: Task) {
@@ -151,7 +188,7 @@ async fn tell(app: &App, task: Task) {
         }
     };
     metrics::counter!("gesso_webhook_attempts_total", "told" => next_ms.is_none().to_string()).increment(1);
-    match app.tasks.settle_notice(&task.id, next_ms).await {
+    match app.tasks.settle_notice(&task.id, task.revision, next_ms).await {
         // It was removed or is tried again meanwhile.
         Ok(_) | Err(TaskStoreError::NotFound | TaskStoreError::State(_)) => {}
         Err(error) => tracing::warn!(task = %task.id, %error, "a webhook may be told twice"),

@@ -83,6 +83,7 @@ async fn work(app: &Arc<App>, lease: Lease) {
         fenced = keep_lease(app, &lease, &cancel) => Err(fenced),
     };
     let (state, outcome) = match result {
+        Ok(outcome) if outcome.error.is_some() => (TaskState::Failed, outcome),
         Ok(outcome) => (TaskState::Succeeded, outcome),
         Err(Failure::Fenced) => {
             tracing::warn!(task = %id, attempt = lease.attempt, "another attempt owns the task; result dropped");

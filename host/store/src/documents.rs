@@ -45,9 +45,14 @@ impl Documents {
         })
     }
 
-    /// Durable when it returns.
+    /// Durable when it returns. `InvalidInput` for one that would be too long to be read again.
     pub fn write<T: Serialize>(&self, name: &str, document: &T) -> io::Result<()> {
-        small_file::replace(&self.path(name)?, &serde_json::to_vec_pretty(document)?)
+        let bytes = serde_json::to_vec_pretty(document)?;
+        if bytes.len() as u64 > DOCUMENT_LIMIT {
+            let message = format!("{} bytes are more than a document may have", bytes.len());
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
+        }
+        small_file::replace(&self.path(name)?, &bytes)
     }
 
     /// Whether there was one.
@@ -87,6 +92,15 @@ mod tests {
         assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
         assert!(documents.remove("a").unwrap());
         assert!(!documents.remove("a").unwrap());
+    }
+
+    #[test]
+    fn what_is_too_long_to_be_read_is_not_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let documents = Documents::new(folder.path());
+        let long = "x".repeat(DOCUMENT_LIMIT as usize);
+        assert_eq!(documents.write("a", &long).unwrap_err().kind(), io::ErrorKind::InvalidInput);
+        assert_eq!(documents.read::<String>("a").unwrap(), None);
     }
 
     #[test]

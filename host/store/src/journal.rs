@@ -39,8 +39,12 @@ impl Journal {
     pub fn newest<T: DeserializeOwned>(&self, count: usize) -> io::Result<Vec<T>> {
         let mut lines = Vec::new();
         for path in [self.before(), self.path.clone()] {
-            match fs::read_to_string(path) {
-                Ok(text) => lines.extend(text.lines().filter_map(|line| serde_json::from_str(line).ok())),
+            match fs::read(path) {
+                // A line that a crash cut may end inside a letter.
+                Ok(bytes) => {
+                    let text = String::from_utf8_lossy(&bytes);
+                    lines.extend(text.lines().filter_map(|line| serde_json::from_str(line).ok()));
+                }
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => return Err(error),
             }
@@ -65,7 +69,7 @@ mod tests {
         let journal = Journal { file_bytes: 20, ..Journal::at(&path) };
         assert_eq!(journal.newest::<u32>(9).unwrap(), [0; 0]);
         journal.append(&1).unwrap();
-        OpenOptions::new().append(true).open(&path).unwrap().write_all(b"\n{\"cut").unwrap();
+        OpenOptions::new().append(true).open(&path).unwrap().write_all(b"\n{\"cut \xe5").unwrap();
         journal.append(&2).unwrap();
         assert_eq!(journal.newest::<u32>(9).unwrap(), [1, 2], "a cut line took the next one with it");
         for line in 3..30 {

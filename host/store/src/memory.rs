@@ -183,20 +183,25 @@ impl TaskStore for MemoryTasks {
         Ok(self.expire(&mut self.state(), now_ms))
     }
 
-    async fn due_notices(&self, limit: usize) -> Result<Vec<Task>, TaskStoreError> {
+    async fn due_notices(&self, limit: usize, but: &[String]) -> Result<Vec<Task>, TaskStoreError> {
         let now_ms = self.clock.now_ms();
         let state = self.state();
         let entries = state.by_sequence.values();
         let mut due: Vec<_> = entries
             .filter_map(|entry| Some((entry.task.notice?.due_ms, entry.sequence, &entry.task)))
-            .filter(|(due_ms, _, _)| *due_ms <= now_ms)
+            .filter(|(due_ms, _, task)| *due_ms <= now_ms && !but.contains(&task.owner))
             .collect();
         due.sort_by_key(|(due_ms, sequence, _)| (*due_ms, *sequence));
         Ok(due.into_iter().take(limit).map(|(_, _, task)| task.clone()).collect())
     }
 
-    async fn settle_notice(&self, id: &TaskId, next_ms: Option<u64>) -> Result<Task, TaskStoreError> {
-        self.change(id, |entry, _| entry.settle_notice(next_ms))
+    async fn settle_notice(
+        &self,
+        id: &TaskId,
+        revision: u64,
+        next_ms: Option<u64>,
+    ) -> Result<Task, TaskStoreError> {
+        self.change(id, |entry, _| entry.settle_notice(revision, next_ms))
     }
 
     fn subscribe(&self) -> broadcast::Receiver<TaskChange> {
@@ -211,18 +216,14 @@ impl TaskStore for MemoryTasks {
         Ok(stats)
     }
 
-    async fn remove_ended_before(&self, ms: u64, limit: usize) -> Result<Vec<Task>, TaskStoreError> {
-        let mut state = self.state();
-        let ended =
-            state.by_sequence.values().filter_map(|entry| Some((entry.task.finished_ms?, entry.sequence)));
-        let mut old: Vec<_> = ended.filter(|(finished_ms, _)| *finished_ms < ms).collect();
-        old.sort_unstable();
-        old.truncate(limit);
-        let removed: Vec<Task> =
-            old.iter().filter_map(|(_, sequence)| Some(state.by_sequence.remove(sequence)?.task)).collect();
-        for task in &removed {
-            state.sequence_of.remove(&task.id);
-        }
-        Ok(removed)
+    async fn ended_before(&self, ms: u64, limit: usize) -> Result<Vec<Task>, TaskStoreError> {
+        let state = self.state();
+        let ended = state
+            .by_sequence
+            .values()
+            .filter_map(|entry| Some((entry.task.finished_ms?, entry.sequence, &entry.task)));
+        let mut old: Vec<_> = ended.filter(|(finished_ms, _, _)| *finished_ms < ms).collect();
+        old.sort_unstable_by_key(|(finished_ms, sequence, _)| (*finished_ms, *sequence));
+        Ok(old.into_iter().take(limit).map(|(_, _, task)| task.clone()).collect())
     }
 }

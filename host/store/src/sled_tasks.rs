@@ -28,8 +28,8 @@ mod guard;
 mod records;
 mod trees;
 
-/// The most records one pass of retention removes before other commands have their turn.
-const REMOVED_AT_ONCE: usize = 200;
+/// The most records one command changes by itself before other commands have their turn.
+const CHANGED_AT_ONCE: u64 = 200;
 
 /// How the database is opened.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -157,7 +157,8 @@ impl TaskStore for SledTasks {
         self.committer
             .commit(move |writer| {
                 lose_expired(writer, writer.now_ms)?;
-                expire_overdue(writer)?;
+                // However many are overdue, none of them begins.
+                while expire_overdue(writer)? == CHANGED_AT_ONCE {}
                 let Some(old) = writer.trees.first_ready()? else { return Ok(None) };
                 let mut new = old.clone();
                 let lease = new.lease(&worker, ttl, writer.now_ms)?;
@@ -234,20 +235,33 @@ impl TaskStore for SledTasks {
     }
 
     async fn expire_overdue(&self) -> Result<u64, TaskStoreError> {
-        self.committer.commit(expire_overdue).await
+        let mut expired = 0;
+        loop {
+            let now = self.committer.commit(expire_overdue).await?;
+            expired += now;
+            if now < CHANGED_AT_ONCE {
+                return Ok(expired);
+            }
+        }
     }
 
-    async fn due_notices(&self, limit: usize) -> Result<Vec<Task>, TaskStoreError> {
+    async fn due_notices(&self, limit: usize, but: &[String]) -> Result<Vec<Task>, TaskStoreError> {
+        let but = but.to_owned();
         self.committer
             .commit(move |writer| {
-                let due = writer.trees.due_notices(writer.now_ms, limit)?;
+                let due = writer.trees.due_notices(writer.now_ms, limit, &but)?;
                 Ok(due.into_iter().map(|entry| entry.task).collect())
             })
             .await
     }
 
-    async fn settle_notice(&self, id: &TaskId, next_ms: Option<u64>) -> Result<Task, TaskStoreError> {
-        self.change(id, move |entry, _| entry.settle_notice(next_ms)).await
+    async fn settle_notice(
+        &self,
+        id: &TaskId,
+        revision: u64,
+        next_ms: Option<u64>,
+    ) -> Result<Task, TaskStoreError> {
+        self.change(id, move |entry, _| entry.settle_notice(revision, next_ms)).await
     }
 
     fn subscribe(&self) -> broadcast::Receiver<TaskChange> {
@@ -261,36 +275,22 @@ impl TaskStore for SledTasks {
             .await
     }
 
-    async fn remove_ended_before(&self, ms: u64, limit: usize) -> Result<Vec<Task>, TaskStoreError> {
-        let mut removed = Vec::new();
-        loop {
-            let most = (limit - removed.len()).min(REMOVED_AT_ONCE);
-            let mut now = self
-                .committer
-                .commit(move |writer| {
-                    let mut now = Vec::new();
-                    while now.len() < most
-                        && let Some(old) = writer.trees.first_finished(ms)?
-                    {
-                        writer.replace(Some(&old), None)?;
-                        now.push(old.task);
-                    }
-                    Ok(now)
-                })
-                .await?;
-            let was_last = now.len() < most || most == 0;
-            removed.append(&mut now);
-            if was_last || removed.len() >= limit {
-                return Ok(removed);
-            }
-        }
+    async fn ended_before(&self, ms: u64, limit: usize) -> Result<Vec<Task>, TaskStoreError> {
+        self.committer
+            .shared
+            .read(move |trees| {
+                Ok(trees.ended_before(ms, limit)?.into_iter().map(|entry| entry.task).collect())
+            })
+            .await
     }
 }
 
-/// Ends every waiting task whose time to begin is over.
+/// Ends waiting tasks whose time to begin is over: up to [`CHANGED_AT_ONCE`] of them.
 fn expire_overdue(writer: &mut Writer<'_>) -> Result<u64, TaskStoreError> {
     let mut expired = 0;
-    while let Some(old) = writer.trees.first_overdue(writer.now_ms)? {
+    while expired < CHANGED_AT_ONCE
+        && let Some(old) = writer.trees.first_overdue(writer.now_ms)?
+    {
         let mut new = old.clone();
         new.expire(writer.now_ms);
         writer.replace(Some(&old), Some(&new))?;

@@ -69,27 +69,33 @@ pub trait TaskStore: Send + Sync {
     /// one in another state.
     async fn retry(&self, id: &TaskId) -> Result<Task, TaskStoreError>;
 
-    /// Forgets one task that has ended. `State` for one that has not. Its objects are the caller's to delete.
+    /// Forgets one task that has ended. `State` for one that has not. Its objects are the caller's to delete, before.
     async fn remove(&self, id: &TaskId) -> Result<Task, TaskStoreError>;
 
     /// Ends waiting tasks whose [`Terms::start_by_ms`] has passed and returns how many. A lease does so first, so that
     /// none of them ever begins.
     async fn expire_overdue(&self) -> Result<u64, TaskStoreError>;
 
-    /// Ended tasks whose webhook is to be told now, the one that has waited longest first.
-    async fn due_notices(&self, limit: usize) -> Result<Vec<Task>, TaskStoreError>;
+    /// Ended tasks whose webhook is to be told now, the one that has waited longest first, without those of the owners
+    /// `but`.
+    async fn due_notices(&self, limit: usize, but: &[String]) -> Result<Vec<Task>, TaskStoreError>;
 
-    /// An attempt to tell a webhook is over: nothing more is due, or another attempt at this time.
-    async fn settle_notice(&self, id: &TaskId, next_ms: Option<u64>) -> Result<Task, TaskStoreError>;
+    /// An attempt to tell the webhook of a task's end, at this revision, is over: nothing more is due, or another
+    /// attempt at this time. `State` where there is nothing to settle any more, such as after a retry.
+    async fn settle_notice(
+        &self,
+        id: &TaskId,
+        revision: u64,
+        next_ms: Option<u64>,
+    ) -> Result<Task, TaskStoreError>;
 
     /// Hears of every durable change of a task's state, from now on. A slow receiver is told how much it missed.
     fn subscribe(&self) -> broadcast::Receiver<TaskChange>;
 
     async fn stats(&self) -> Result<TaskStats, TaskStoreError>;
 
-    /// Forgets up to `limit` tasks that ended before `ms` (Unix milliseconds), the oldest end first, and returns them.
-    /// Their objects are the caller's to delete.
-    async fn remove_ended_before(&self, ms: u64, limit: usize) -> Result<Vec<Task>, TaskStoreError>;
+    /// Up to `limit` tasks that ended before `ms` (Unix milliseconds), the oldest end first: what retention removes.
+    async fn ended_before(&self, ms: u64, limit: usize) -> Result<Vec<Task>, TaskStoreError>;
 }
 
 /// What a caller hands in.

@@ -251,8 +251,11 @@ impl Expected {
     async fn forget_ended(&mut self, store: &SledTasks) {
         let all = store.list(TaskFilter { limit: 1000, ..TaskFilter::default() }).await.unwrap().tasks;
         let ended: Vec<_> = all.iter().filter(|task| task.state.is_terminal()).collect();
-        let removed = store.remove_ended_before(u64::MAX, usize::MAX).await.unwrap();
-        assert_eq!(removed.len(), ended.len());
+        let found = store.ended_before(u64::MAX, usize::MAX).await.unwrap();
+        assert_eq!(found.len(), ended.len());
+        for task in found {
+            store.remove(&task.id).await.unwrap();
+        }
         for task in ended {
             self.tasks.remove(task.id.as_str());
         }

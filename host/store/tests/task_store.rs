@@ -52,7 +52,7 @@ enum Step {
     Finish { lease: usize, state: TaskState },
     Release { lease: usize },
     Cancel { id: u8 },
-    Remove { seconds_ago: u64, limit: usize },
+    Ended { seconds_ago: u64, limit: usize },
     Retry { id: u8 },
     Forget { id: u8 },
     Expire,
@@ -72,9 +72,9 @@ fn step() -> impl Strategy<Value = Step> {
         3 => (0usize..8, end).prop_map(|(lease, state)| Step::Finish { lease, state }),
         1 => (0usize..8).prop_map(|lease| Step::Release { lease }),
         1 => (0u8..12).prop_map(|id| Step::Cancel { id }),
-        1 => (0u64..60, 0usize..5).prop_map(|(seconds_ago, limit)| Step::Remove { seconds_ago, limit }),
+        1 => (0u64..60, 0usize..5).prop_map(|(seconds_ago, limit)| Step::Ended { seconds_ago, limit }),
         2 => (0u8..12).prop_map(|id| Step::Retry { id }),
-        1 => (0u8..12).prop_map(|id| Step::Forget { id }),
+        2 => (0u8..12).prop_map(|id| Step::Forget { id }),
         1 => Just(Step::Expire),
         1 => Just(Step::Notices),
         2 => (0u8..12, prop::option::of(0u64..40)).prop_map(|(id, seconds)| Step::Settle { id, seconds }),
@@ -88,7 +88,7 @@ fn step() -> impl Strategy<Value = Step> {
 enum Said {
     Task(Result<Task, TaskStoreError>),
     Lease(Result<Option<Lease>, TaskStoreError>),
-    Removed(Result<Vec<Task>, TaskStoreError>),
+    Tasks(Result<Vec<Task>, TaskStoreError>),
     Count(Result<u64, TaskStoreError>),
     Nothing,
 }
@@ -121,16 +121,18 @@ async fn apply(store: &dyn TaskStore, step: &Step, leases: &[Lease], now_ms: u64
             None => Said::Nothing,
         },
         Step::Cancel { id: number } => Said::Task(store.cancel(&id(*number)).await),
-        Step::Remove { seconds_ago, limit } => {
-            Said::Removed(store.remove_ended_before(now_ms - seconds_ago * 1000, *limit).await)
+        Step::Ended { seconds_ago, limit } => {
+            Said::Tasks(store.ended_before(now_ms - seconds_ago * 1000, *limit).await)
         }
         Step::Retry { id: number } => Said::Task(store.retry(&id(*number)).await),
         Step::Forget { id: number } => Said::Task(store.remove(&id(*number)).await),
         Step::Expire => Said::Count(store.expire_overdue().await),
-        Step::Notices => Said::Removed(store.due_notices(3).await),
-        Step::Settle { id: number, seconds } => Said::Task(
-            store.settle_notice(&id(*number), seconds.map(|seconds| now_ms + seconds * 1000)).await,
-        ),
+        Step::Notices => Said::Tasks(store.due_notices(3, &[]).await),
+        Step::Settle { id: number, seconds } => {
+            let next_ms = seconds.map(|seconds| now_ms + seconds * 1000);
+            let revision = store.get(&id(*number)).await.ok().flatten().map_or(0, |task| task.revision);
+            Said::Task(store.settle_notice(&id(*number), revision, next_ms).await)
+        }
         Step::Wait { .. } | Step::Restart => Said::Nothing,
     }
 }

@@ -27,6 +27,8 @@ pub(crate) struct Allowance {
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub(super) struct Book {
+    /// From the first user on, whatever becomes of them.
+    pub(super) had_users: bool,
     pub(super) users: BTreeMap<String, UserRecord>,
     /// By id, the part of a key's text that is no secret.
     pub(super) keys: BTreeMap<String, KeyRecord>,
@@ -82,6 +84,11 @@ pub(crate) struct KeyView {
 }
 
 impl Book {
+    /// What is kept of a user's password.
+    pub(super) fn password_of(&self, name: &str) -> Option<&str> {
+        self.users.get(name)?.password.as_deref()
+    }
+
     pub(super) fn caller(&self, name: &str) -> Option<Caller> {
         let user = self.users.get(name).filter(|user| user.enabled)?;
         Some(Caller { name: name.into(), role: user.role, allowance: user.allowance })

@@ -81,7 +81,7 @@ impl Passwords {
         stored: Option<&str>,
         from: IpAddr,
     ) -> Result<(), Refusal> {
-        let print = self.print(name, password);
+        let print = self.print(name, password, stored.unwrap_or_default());
         if stored.is_some() && self.is_known(name, &print) {
             return Ok(());
         }
@@ -122,9 +122,10 @@ impl Passwords {
         self.by_name.check_key(&(from, name)).map_err(wait)
     }
 
-    fn print(&self, name: &str, password: &str) -> [u8; 32] {
+    /// Of another stored password it is another, so that what was right before a change is not after it.
+    fn print(&self, name: &str, password: &str, stored: &str) -> [u8; 32] {
         let mut hasher = Sha256::new();
-        for part in [&self.pepper, name, password] {
+        for part in [&self.pepper, name, password, stored] {
             hasher.update((part.len() as u64).to_le_bytes());
             hasher.update(part);
         }

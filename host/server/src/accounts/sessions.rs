@@ -7,7 +7,8 @@ use super::hex_sha256;
 
 /// As the serverless API has it: sliding.
 const LIFE_MS: u64 = 3_600_000;
-/// Beyond these the one that was used longest ago ends.
+/// Of one user, and of all; beyond these the one that was used longest ago ends.
+const SESSIONS_OF_ONE_MAX: usize = 50;
 const SESSIONS_MAX: usize = 10_000;
 
 #[derive(Debug, Default)]
@@ -23,11 +24,18 @@ impl Sessions {
     pub(super) fn open(&self, token: &str, user: &str, now_ms: u64) {
         let mut sessions = self.lock();
         sessions.retain(|_, session| session.expires_ms > now_ms);
-        if sessions.len() >= SESSIONS_MAX
-            && let Some(oldest) = sessions.iter().min_by_key(|(_, session)| session.expires_ms)
-        {
-            let oldest = oldest.0.clone();
-            sessions.remove(&oldest);
+        // One's own give way first, so that nobody pushes out others'.
+        let mine = sessions.iter().filter(|(_, session)| session.user == user);
+        let oldest = |(_, session): &(&String, &Session)| session.expires_ms;
+        let gives_way = if mine.clone().count() >= SESSIONS_OF_ONE_MAX {
+            mine.min_by_key(oldest)
+        } else if sessions.len() >= SESSIONS_MAX {
+            sessions.iter().min_by_key(oldest)
+        } else {
+            None
+        };
+        if let Some(token) = gives_way.map(|(token, _)| token.clone()) {
+            sessions.remove(&token);
         }
         let session = Session { user: user.into(), expires_ms: now_ms + LIFE_MS };
         sessions.insert(hex_sha256(token), session);

@@ -8,14 +8,13 @@ mod scaffold;
 mod sign;
 mod trial;
 
-use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
-use serde_json::Value;
+use anyhow::Context;
+use serde_json::{Value, json};
 
-use crate::environment;
-use crate::settings::cli::{AdminCommand, AuthorCommand, Plugin, PluginCommand, Serve};
+use super::client::{Server, checked, when};
+use crate::settings::cli::{AdminCommand, AuthorCommand, Plugin, PluginCommand};
 use crate::telemetry;
 
 /// How often a drain looks.
@@ -24,7 +23,7 @@ const DRAIN_LOOK: Duration = Duration::from_millis(200);
 pub(crate) fn run(arguments: &Plugin) -> anyhow::Result<()> {
     match &arguments.command {
         PluginCommand::Author(command) => author(arguments, command),
-        PluginCommand::Admin(command) => administer(&server(arguments)?, command),
+        PluginCommand::Admin(command) => administer(&Server::as_admin(&arguments.connection)?, command),
     }
 }
 
@@ -33,7 +32,7 @@ fn author(arguments: &Plugin, command: &AuthorCommand) -> anyhow::Result<()> {
         AuthorCommand::New(new) => scaffold::run(new),
         AuthorCommand::Build { folder } => project::build(folder),
         AuthorCommand::Test { folder, bless } => trial::run(folder, *bless),
-        AuthorCommand::Dev { folder } => dev::run(folder, &server(arguments)?),
+        AuthorCommand::Dev { folder } => dev::run(folder, &Server::as_admin(&arguments.connection)?),
         AuthorCommand::Check { file } => check::run(file),
         AuthorCommand::Pack { file, manifest, out } => project::pack(file, manifest, out.as_deref()),
         AuthorCommand::Keygen { out } => sign::new_key(out),
@@ -42,20 +41,10 @@ fn author(arguments: &Plugin, command: &AuthorCommand) -> anyhow::Result<()> {
     }
 }
 
-fn server(arguments: &Plugin) -> anyhow::Result<Server> {
-    let key = match &arguments.admin_key {
-        Some(key) => key.clone(),
-        None => stored_key(arguments)?,
-    };
-    Ok(Server { base: arguments.url.trim_end_matches('/').to_owned(), key })
-}
-
 fn administer(server: &Server, command: &AdminCommand) -> anyhow::Result<()> {
     match command {
         AdminCommand::List => {
-            let Value::Array(plugins) = server.call("GET", "/plugins", None)? else {
-                bail!("{} did not answer with a list; is it a Gesso server?", server.base);
-            };
+            let plugins = server.list("/plugins")?;
             if plugins.is_empty() {
                 telemetry::announce(
                     "no plugins; drop a .wasm file into the plugins folder or use `plugin install`",
@@ -67,14 +56,12 @@ fn administer(server: &Server, command: &AdminCommand) -> anyhow::Result<()> {
         }
         AdminCommand::Install { file } => {
             let bytes = std::fs::read(file).with_context(|| format!("{} cannot be read", file.display()))?;
-            telemetry::announce(&line(&server.call("POST", "/plugins", Some(bytes))?));
+            let installed = server.call("POST", "/plugins", "application/wasm", &[], Some(bytes))?;
+            telemetry::announce(&line(&installed));
         }
         AdminCommand::Rollback { id } => {
-            telemetry::announce(&line(&server.call(
-                "POST",
-                &format!("/plugins/{}/rollback", checked(id)?),
-                None,
-            )?));
+            let path = format!("/plugins/{}/rollback", plugin_id(id)?);
+            telemetry::announce(&line(&server.json("POST", &path, None)?));
         }
         AdminCommand::Configure { id, enabled, on_failure, called, position } => {
             let said = [
@@ -85,33 +72,29 @@ fn administer(server: &Server, command: &AdminCommand) -> anyhow::Result<()> {
             ];
             let body: serde_json::Map<_, _> =
                 said.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect();
-            let path = format!("/plugins/{}", checked(id)?);
-            let body = Value::Object(body).to_string().into_bytes();
-            telemetry::announce(&line(&server.call("PATCH", &path, Some(body))?));
+            let path = format!("/plugins/{}", plugin_id(id)?);
+            telemetry::announce(&line(&server.json("PATCH", &path, Some(&Value::Object(body)))?));
         }
-        AdminCommand::Drain { id } => drain(server, checked(id)?)?,
+        AdminCommand::Drain { id } => drain(server, plugin_id(id)?)?,
         AdminCommand::Grant { id, file } => {
             let body = std::fs::read(file).with_context(|| format!("{} cannot be read", file.display()))?;
-            let path = format!("/plugins/{}/grants", checked(id)?);
-            telemetry::announce(&line(&server.call("PUT", &path, Some(body))?));
+            let path = format!("/plugins/{}/grants", plugin_id(id)?);
+            let granted = server.call("PUT", &path, "application/json", &[], Some(body))?;
+            telemetry::announce(&line(&granted));
         }
         AdminCommand::Logs { id } => {
-            let lines = server.call("GET", &format!("/plugins/{}/logs", checked(id)?), None)?;
-            lines.as_array().into_iter().flatten().for_each(|line| telemetry::announce(&log_line(line)));
+            let lines = server.list(&format!("/plugins/{}/logs", plugin_id(id)?))?;
+            lines.iter().for_each(|line| telemetry::announce(&log_line(line)));
         }
         AdminCommand::History { id } => {
-            let Value::Array(events) =
-                server.call("GET", &format!("/plugins/{}/history", checked(id)?), None)?
-            else {
-                bail!("{} did not answer with a list; is it a Gesso server?", server.base);
-            };
+            let events = server.list(&format!("/plugins/{}/history", plugin_id(id)?))?;
             if events.is_empty() {
                 telemetry::announce(&format!("nothing was ever done to a plugin named {id}"));
             }
             events.iter().for_each(|event| telemetry::announce(&event_line(event)));
         }
         AdminCommand::Remove { id } => {
-            server.call("DELETE", &format!("/plugins/{}", checked(id)?), None)?;
+            server.json("DELETE", &format!("/plugins/{}", plugin_id(id)?), None)?;
             telemetry::announce(&format!("{id} removed"));
         }
     }
@@ -121,7 +104,7 @@ fn administer(server: &Server, command: &AdminCommand) -> anyhow::Result<()> {
 /// New calls end at once with the switch; those under way take as long as they take.
 fn drain(server: &Server, id: &str) -> anyhow::Result<()> {
     let path = format!("/plugins/{id}");
-    let mut status = server.call("PATCH", &path, Some(br#"{"enabled": false}"#.to_vec()))?;
+    let mut status = server.json("PATCH", &path, Some(&json!({"enabled": false})))?;
     let mut told = 0;
     loop {
         let running = status["running"].as_u64().unwrap_or_default();
@@ -136,31 +119,12 @@ fn drain(server: &Server, id: &str) -> anyhow::Result<()> {
             told = running;
         }
         std::thread::sleep(DRAIN_LOOK);
-        status = server.call("GET", &path, None)?;
+        status = server.json("GET", &path, None)?;
     }
 }
 
-fn stored_key(arguments: &Plugin) -> anyhow::Result<String> {
-    let settings = environment::settings(&Serve { data: arguments.data.clone(), ..Serve::default() })?;
-    if let Some(key) = settings.admin_key {
-        return Ok(key);
-    }
-    let path: PathBuf = settings.data.join("admin-key");
-    let key = std::fs::read_to_string(&path).with_context(|| {
-        format!(
-            "no admin key: {} cannot be read; pass --admin-key, or --data with the server's data folder",
-            path.display()
-        )
-    })?;
-    Ok(key.trim().to_owned())
-}
-
-/// An id goes into a path, so it has to look like one.
-fn checked(id: &str) -> anyhow::Result<&str> {
-    if !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-') {
-        return Ok(id);
-    }
-    bail!("{id:?} is not a plugin id: letters, digits and '-' only; `gesso plugin list` shows them")
+fn plugin_id(id: &str) -> anyhow::Result<&str> {
+    checked("a plugin id", id).context("`gesso plugin list` shows them")
 }
 
 fn line(plugin: &Value) -> String {
@@ -185,45 +149,11 @@ fn line(plugin: &Value) -> String {
 
 fn log_line(line: &Value) -> String {
     let text = |key: &str| line.get(key).and_then(Value::as_str).unwrap_or_default();
-    format!("{} {:5} {}", when(line), text("level"), text("text"))
-}
-
-/// In UTC.
-fn when(line: &Value) -> String {
-    let at = line["time_ms"].as_i64().and_then(|millis| jiff::Timestamp::from_millisecond(millis).ok());
-    at.map_or_else(String::new, |at| at.strftime("%F %T").to_string())
+    format!("{} {:5} {}", when(&line["time_ms"]), text("level"), text("text"))
 }
 
 fn event_line(event: &Value) -> String {
     let text = |key: &str| event.get(key).and_then(Value::as_str).unwrap_or_default();
-    let at = when(event);
+    let at = when(&event["time_ms"]);
     format!("{at} {:10} {}{}", text("event"), text("version"), text("detail"))
-}
-
-struct Server {
-    base: String,
-    key: String,
-}
-
-impl Server {
-    fn call(&self, method: &str, path: &str, body: Option<Vec<u8>>) -> anyhow::Result<Value> {
-        let agent: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
-        let request = ureq::http::Request::builder()
-            .method(method)
-            .uri(format!("{}{path}", self.base))
-            .header("authorization", format!("Bearer {}", self.key))
-            .header("content-type", "application/wasm")
-            .body(body.unwrap_or_default())?;
-        let mut response = agent.run(request).with_context(|| {
-            format!("no answer from {}; is the server running? (--url names another)", self.base)
-        })?;
-        let text = response.body_mut().read_to_string()?;
-        let value: Value = serde_json::from_str(&text).unwrap_or(Value::String(text));
-        if response.status().is_success() {
-            return Ok(value);
-        }
-        let message =
-            value.get("message").and_then(Value::as_str).map_or_else(|| value.to_string(), ToOwned::to_owned);
-        bail!("{} ({})", message, response.status())
-    }
 }

@@ -5,6 +5,7 @@
 //! then runs again after the restart.
 
 use std::net::SocketAddr;
+use std::os::unix::process::CommandExt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -42,10 +43,24 @@ pub(crate) fn run(arguments: &Serve) -> anyhow::Result<()> {
     let result = runtime.block_on(serve(settings));
     // Blocking work that is still under way has no one left to hear of it.
     runtime.shutdown_timeout(Duration::from_secs(5));
-    Ok(result?)
+    match result? {
+        Ended::Stopped => Ok(()),
+        // In the place of this process, so that whoever watches it sees one that goes on.
+        Ended::Restarts => {
+            let error = environment::this_command().context("the path of this binary is unknown")?.exec();
+            Err(anyhow::Error::new(error).context("the server could not begin anew"))
+        }
+    }
 }
 
-async fn serve(settings: crate::settings::Settings) -> Result<(), StartupError> {
+/// Why the server is done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ended {
+    Stopped,
+    Restarts,
+}
+
+async fn serve(settings: crate::settings::Settings) -> Result<Ended, StartupError> {
     let drain_time = Duration::from_secs(settings.drain_seconds);
     let Server { app, engine, listener, drain, stop } = startup::build(settings).await?;
     let address = listener.local_addr().context("the listening address cannot be read")?;
@@ -68,11 +83,8 @@ async fn serve(settings: crate::settings::Settings) -> Result<(), StartupError> 
     // Tokio workers: leasing and waiting; the work itself is on the device thread and in the pools.
     let mut worker = tokio::spawn(worker::run(app.clone()));
     // Tokio workers too: clocks, and waiting for others.
-    let beside = [
-        tokio::spawn(upkeep::run(app.clone())),
-        tokio::spawn(webhooks::run(app.clone())),
-        tokio::spawn(app.quotas.clone().follow(app.tasks.clone())),
-    ];
+    let mut beside = [tokio::spawn(upkeep::run(app.clone())), tokio::spawn(webhooks::run(app.clone()))];
+    let quotas = tokio::spawn(app.quotas.clone().follow(app.tasks.clone()));
     let mut draining = app.draining.clone();
     let service = router(app.clone()).into_make_service_with_connect_info::<SocketAddr>();
     let http = axum::serve(listener, service).with_graceful_shutdown(async move {
@@ -86,9 +98,14 @@ async fn serve(settings: crate::settings::Settings) -> Result<(), StartupError> 
     );
     telemetry::announce(&format!("listening on http://{address}"));
 
+    let mut ended = Ended::Stopped;
     tokio::select! {
         _ = terminate.recv() => tracing::info!("SIGTERM: draining"),
         _ = interrupt.recv() => tracing::info!("SIGINT: draining"),
+        () = app.restart.notified() => {
+            tracing::info!("a restart was asked for: draining");
+            ended = Ended::Restarts;
+        }
     }
     drain.send_replace(true);
     let drained = async {
@@ -120,7 +137,11 @@ async fn serve(settings: crate::settings::Settings) -> Result<(), StartupError> 
             tracing::warn!("not all tasks could be handed back; their leases end with this process");
         }
     }
-    beside.iter().for_each(tokio::task::JoinHandle::abort);
+    // They end by themselves when the server drains; what waits for somebody else's server is not waited for.
+    if tokio::time::timeout(HAND_BACK, futures::future::join_all(beside.iter_mut())).await.is_err() {
+        beside.iter().for_each(tokio::task::JoinHandle::abort);
+    }
+    quotas.abort();
     app.plugins.shutdown().await;
     if let Some(app) = Arc::into_inner(app) {
         drop(app);
@@ -130,5 +151,5 @@ async fn serve(settings: crate::settings::Settings) -> Result<(), StartupError> 
                 .await,
         );
     }
-    Ok(())
+    Ok(ended)
 }

@@ -18,10 +18,13 @@ use base64::prelude::BASE64_STANDARD;
 
 use super::error::problem;
 use super::request_id;
-use crate::accounts::{ANYONE, Allowance, Caller, Refusal, Role};
+use crate::accounts::{ANYONE, Caller, Refusal, Role};
 use crate::app::App;
 use crate::quotas::Left;
 use crate::settings::Access;
+
+/// Of a path in the audit log.
+const PATH_CHARS_MAX: usize = 200;
 
 /// What came of reading a request's credentials.
 #[derive(Clone)]
@@ -32,6 +35,10 @@ struct Identity {
     claimed: Option<String>,
     from: IpAddr,
 }
+
+/// Marks a request that the server itself makes for the owner of a task. Nothing that comes over the network has one.
+#[derive(Clone)]
+pub(crate) struct ActingFor(pub(crate) Caller);
 
 /// What a request says about who sent it.
 #[derive(Debug, PartialEq, Eq)]
@@ -53,21 +60,37 @@ pub(crate) async fn identify(State(app): State<Arc<App>>, mut request: Request, 
         .extensions()
         .get::<ConnectInfo<SocketAddr>>()
         .map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |ConnectInfo(address)| address.ip());
-    let credentials = Credentials::of(request.headers());
-    let ambient = !matches!(credentials, Credentials::Secret(_));
-    if ambient && let Err(message) = check_site(&app, request.method(), request.headers()) {
-        return problem(StatusCode::FORBIDDEN, "forbidden", &message);
+    if let Some(ActingFor(caller)) = request.extensions().get::<ActingFor>().cloned() {
+        request.extensions_mut().insert(Identity { caller: Ok(caller), claimed: None, from });
+        return next.run(request).await;
     }
+    let credentials = Credentials::of(request.headers());
     let claimed = credentials.name();
+    let is_password = matches!(credentials, Credentials::Password { .. });
     let caller = match credentials {
         Credentials::None | Credentials::Unreadable => Err(Refusal::Wrong),
         Credentials::Secret(secret) => app.accounts.by_secret(&secret),
         Credentials::Password { name, password } => app.accounts.by_password(&name, &password, from).await,
     };
+    // Only a key is something that a page of another site cannot have: what a browser sends by itself, and a header that
+    // says nothing, prove nobody.
+    let is_proven = caller.is_ok() && !is_password;
+    if !is_proven && let Err(message) = check_site(&app, request.method(), request.headers(), is_password) {
+        return problem(StatusCode::FORBIDDEN, "forbidden", &message);
+    }
     // Where nobody has to say who they are, what they say wrong does not matter.
-    let caller = caller.or_else(|refusal| if app.is_open() { Ok(anyone()) } else { Err(refusal) });
+    let is_open = app.is_open() && !comes_from_elsewhere(&app, request.headers());
+    let caller = caller.or_else(|refusal| if is_open { Ok(Caller::anyone()) } else { Err(refusal) });
     request.extensions_mut().insert(Identity { caller, claimed, from });
     next.run(request).await
+}
+
+/// Whether a proxy passed the request on: then who stands before the server is not who asks, and an address of this
+/// machine proves nothing.
+fn comes_from_elsewhere(app: &App, headers: &HeaderMap) -> bool {
+    let passed_on =
+        ["forwarded", "x-forwarded-for", "x-real-ip"].iter().any(|name| headers.contains_key(*name));
+    app.settings.access == Access::Auto && passed_on
 }
 
 /// Middleware of a group of routes: lets those of this role and above through.
@@ -79,19 +102,32 @@ pub(crate) async fn need(
     let Some(identity) = request.extensions().get::<Identity>().cloned() else {
         return problem(StatusCode::INTERNAL_SERVER_ERROR, "internal", "the request went around its guard");
     };
-    let what = format!("{} {}", request.method(), request.uri().path());
     let changes = !matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
+    let path: String = request.uri().path().chars().take(PATH_CHARS_MAX).collect();
+    let what = format!("{} {path}", request.method());
     let (who, response) = match identity.caller {
         Ok(caller) if caller.role >= role => {
-            let response = next.run(request).await;
-            // What operators and admins change is written down, whatever came of it.
-            if role < Role::Operator || !changes {
-                return response;
+            let is_noted = changes && is_noted(role, &caller, &path);
+            if !is_noted || request.extensions().get::<ActingFor>().is_some() {
+                return next.run(request).await;
             }
-            (caller.name, response)
+            // A tokio worker, on its own: a client that goes away leaves the change, and so its line.
+            let noted = async move {
+                let response = next.run(request).await;
+                let status = response.status().as_u16();
+                app.audit.note(request_id::current(), caller.name, identity.from, what, status).await;
+                response
+            };
+            return tokio::spawn(request_id::carried(noted)).await.unwrap_or_else(|_| {
+                problem(
+                    StatusCode::INTERNAL_SERVER_ERROR,
+                    "internal",
+                    "the change panicked; see the server's log",
+                )
+            });
         }
         // Nobody in particular: they may yet say who they are.
-        Ok(caller) if caller.name == ANYONE => (ANYONE.to_owned(), unauthorized(&app, Refusal::Wrong)),
+        Ok(caller) if caller.name == ANYONE => return unauthorized(&app, Refusal::Wrong),
         Ok(caller) => {
             let message = format!("{} may not do this: it takes the role {}", caller.name, word(role));
             (caller.name, problem(StatusCode::FORBIDDEN, "forbidden", &message))
@@ -99,16 +135,25 @@ pub(crate) async fn need(
         Err(refusal) => {
             let response = unauthorized(&app, refusal);
             metrics::counter!("gesso_refused_credentials_total").increment(1);
-            // A name that is tried is written down; those are counted, so that nobody can flush the log with them.
             match identity.claimed {
                 Some(claimed) if refusal == Refusal::Wrong => (claimed, response),
                 _ => return response,
             }
         }
     };
-    let status = response.status().as_u16();
-    app.audit.note(request_id::current(), who, identity.from, what, status).await;
+    // To look at what one may not see is no attempt at a change.
+    if changes || response.status() != StatusCode::FORBIDDEN {
+        let status = response.status().as_u16();
+        app.audit.note_refusal(request_id::current(), who, identity.from, what, status).await;
+    }
     response
+}
+
+/// What is written down when it is done: what operators and admins change, keys, and others' tasks.
+fn is_noted(role: Role, caller: &Caller, path: &str) -> bool {
+    let is_key = path == "/keys" || path.starts_with("/keys/");
+    let may_be_others = caller.role >= Role::Operator && caller.name != ANYONE && path.starts_with("/tasks/");
+    role >= Role::Operator || is_key || may_be_others
 }
 
 /// Middleware of the routes that draw: each counts against its caller's rate, and the reply tells what is left.
@@ -118,6 +163,10 @@ pub(crate) async fn count(
     request: Request,
     next: Next,
 ) -> Response {
+    // What a worker asks for was counted when its owner asked.
+    if request.extensions().get::<ActingFor>().is_some() {
+        return next.run(request).await;
+    }
     match app.quotas.take_request(&caller) {
         Ok(None) => next.run(request).await,
         Ok(Some(left)) => {
@@ -158,6 +207,21 @@ impl<S: Send + Sync> FromRequestParts<S> for Caller {
     }
 }
 
+/// The key or token that a request has, as an argument.
+#[derive(Debug)]
+pub(crate) struct Secret(pub(crate) Option<String>);
+
+impl<S: Send + Sync> FromRequestParts<S> for Secret {
+    type Rejection = std::convert::Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
+        Ok(Self(match Credentials::of(&parts.headers) {
+            Credentials::Secret(secret) => Some(secret),
+            _ => None,
+        }))
+    }
+}
+
 /// Where a request came from.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct From(pub(crate) IpAddr);
@@ -171,12 +235,8 @@ impl<S: Send + Sync> FromRequestParts<S> for From {
     }
 }
 
-/// Who asks where no credentials are wanted: everything but what is the admin's.
-fn anyone() -> Caller {
-    Caller { name: ANYONE.into(), role: Role::Operator, allowance: Allowance::default() }
-}
-
 impl Credentials {
+    /// What a request says; the first of several.
     fn of(headers: &HeaderMap) -> Self {
         let text = |name: &str| {
             headers
@@ -217,7 +277,7 @@ impl Credentials {
 
 /// Browsers send what a page of any site asks for, with the password they remember. A page of another site changes
 /// nothing here; and where no credentials are wanted, a name that was made to stand for this machine asks nothing.
-fn check_site(app: &App, method: &Method, headers: &HeaderMap) -> Result<(), String> {
+fn check_site(app: &App, method: &Method, headers: &HeaderMap, is_password: bool) -> Result<(), String> {
     let text = |name: header::HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
     let host = text(header::HOST).and_then(|host| host.parse::<Authority>().ok());
     if app.settings.access == Access::Auto && app.is_open() {
@@ -231,13 +291,17 @@ fn check_site(app: &App, method: &Method, headers: &HeaderMap) -> Result<(), Str
                 .into());
         }
     }
-    if matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS) {
+    // A WebSocket is opened with GET, and browsers let pages of every site read it.
+    let is_websocket = headers.contains_key(header::UPGRADE);
+    if matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS) && !is_websocket {
         return Ok(());
     }
     let Some(origin) = text(header::ORIGIN) else { return Ok(()) };
     let own = host_of(origin).is_some_and(|origin| Some(&origin) == host.as_ref());
     let public = app.settings.public_url.as_ref().is_some_and(|url| host_of(url) == host_of(origin));
-    let allowed = app.settings.cors_origins.iter().any(|known| known == "*" || known == origin);
+    // Any page may ask, but none may use the password that the browser remembers.
+    let any = |known: &str| known == "*" && !is_password;
+    let allowed = app.settings.cors_origins.iter().any(|known| any(known) || known == origin);
     if own || public || allowed {
         return Ok(());
     }

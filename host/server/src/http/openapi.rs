@@ -16,7 +16,7 @@ use super::wire::schema::{
     info(title = "Gesso", description = "A Stable Diffusion server with sandboxed plugins", license(name = "Apache-2.0")),
     modifiers(&Credentials), security(("bearer" = []), ("basic" = []), ("token" = [])),
     paths(
-        serverless::txt2img, serverless::img2img, serverless::result, serverless::progress, serverless::cancellation,
+        serverless::txt2img, serverless::img2img, serverless::extra_images, serverless::restart, serverless::initialize, serverless::result, serverless::progress, serverless::cancellation,
         serverless::models, tasks::list, tasks::show, tasks::remove, tasks::retry, tasks::events, tasks::websocket,
         tasks::webhook_secret,
         webui::txt2img, webui::img2img, webui::progress, webui::interrupt,

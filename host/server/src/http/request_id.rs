@@ -19,6 +19,11 @@ pub(crate) fn current() -> String {
     CURRENT.try_with(Clone::clone).unwrap_or_default()
 }
 
+/// The same work with the id and the log's span of this request, for a task of its own.
+pub(crate) fn carried<F: Future>(work: F) -> impl Future<Output = F::Output> {
+    CURRENT.scope(current(), work).in_current_span()
+}
+
 /// Middleware around everything.
 pub(crate) async fn layer(request: Request, next: Next) -> Response {
     let id = request

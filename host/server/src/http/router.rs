@@ -21,7 +21,7 @@ use super::routes::{
     accounts, controlnet, extensions, files, health, plugins, serverless, tasks, webui, webui_extras,
     webui_internal, webui_lists, webui_options, webui_server,
 };
-use super::{access, openapi, request_id};
+use super::{access, calls, openapi, request_id};
 use crate::accounts::Role;
 use crate::app::App;
 
@@ -32,7 +32,10 @@ const COMPRESSED_BYTES_MAX: u64 = 256 * 1024;
 /// How long browsers remember what a preflight said.
 const PREFLIGHT_LIFE: Duration = Duration::from_secs(600);
 /// Headers that a page of another site may read.
-const EXPOSED: [HeaderName; 5] = [
+const EXPOSED: [HeaderName; 8] = [
+    header::LOCATION,
+    header::RETRY_AFTER,
+    HeaderName::from_static("idempotent-replayed"),
     HeaderName::from_static("taskid"),
     HeaderName::from_static("x-request-id"),
     HeaderName::from_static("ratelimit-limit"),
@@ -46,10 +49,19 @@ pub(crate) fn router(app: Arc<App>) -> Router {
     let of = |routes: Router<Arc<App>>, role: Role| {
         routes.route_layer(middleware::from_fn_with_state((app.clone(), role), access::need))
     };
-    let drawing = drawing().route_layer(middleware::from_fn_with_state(app.clone(), access::count));
+    // Requests of these may become tasks.
+    let as_task = |routes: Router<Arc<App>>| {
+        routes.route_layer(middleware::from_fn_with_state(app.clone(), calls::layer))
+    };
+    let counted = |routes: Router<Arc<App>>| {
+        routes.route_layer(middleware::from_fn_with_state(app.clone(), access::count))
+    };
     Router::new()
         .merge(of(reading(), Role::Reader))
-        .merge(of(drawing, Role::User))
+        .merge(of(as_task(webui_reading()), Role::Reader))
+        .merge(of(counted(drawing()), Role::User))
+        .merge(of(counted(as_task(working())), Role::User))
+        .merge(of(as_task(plugins_own()), Role::User))
         .merge(of(using(), Role::User))
         .merge(of(operating(), Role::Operator))
         .merge(of(administering(), Role::Admin))
@@ -93,7 +105,11 @@ fn reading() -> Router<Arc<App>> {
         .route("/tasks/{id}/progress", get(serverless::progress))
         .route("/models", get(serverless::models))
         .route("/options", get(webui_options::serverless))
-        // The web UI's API.
+}
+
+/// What the web UI's clients look at.
+fn webui_reading() -> Router<Arc<App>> {
+    Router::new()
         .route("/sdapi/v1/progress", get(webui::progress))
         .route("/sdapi/v1/png-info", post(webui_extras::png_info))
         .route("/sdapi/v1/sd-models", get(webui_lists::sd_models))
@@ -134,19 +150,25 @@ fn drawing() -> Router<Arc<App>> {
     Router::new()
         .route("/txt2img", post(serverless::txt2img))
         .route("/img2img", post(serverless::img2img))
+        .route("/extra_images", post(serverless::extra_images))
+        .route("/tasks/{id}/retry", post(tasks::retry))
         .route("/sdapi/v1/txt2img", post(webui::txt2img))
         .route("/sdapi/v1/img2img", post(webui::img2img))
+}
+
+/// The same, of routes that know no tasks by themselves.
+fn working() -> Router<Arc<App>> {
+    Router::new()
         .route("/sdapi/v1/extra-single-image", post(webui_extras::extra_single_image))
         .route("/sdapi/v1/extra-batch-images", post(webui_extras::extra_batch_images))
         .route("/controlnet/detect", post(controlnet::detect))
         .route("/sdapi/v1/interrogate", post(webui_server::interrogate))
 }
 
-/// What changes one's own tasks and keys, and the plugins' own APIs.
+/// What changes one's own tasks, options and keys.
 fn using() -> Router<Arc<App>> {
     Router::new()
         .route("/tasks/{id}", delete(tasks::remove))
-        .route("/tasks/{id}/retry", post(tasks::retry))
         .route("/tasks/{id}/cancellation", post(serverless::cancellation))
         .route("/sdapi/v1/interrupt", post(webui::interrupt))
         .route("/sdapi/v1/skip", post(webui_server::skip))
@@ -154,6 +176,11 @@ fn using() -> Router<Arc<App>> {
         .route("/sdapi/v1/options", post(webui_options::change_webui))
         .route("/keys", get(accounts::keys).post(accounts::add_key))
         .route("/keys/{id}", delete(accounts::remove_key))
+}
+
+/// The plugins' own APIs.
+fn plugins_own() -> Router<Arc<App>> {
+    Router::new()
         .route("/ext/{plugin}", any(extensions::handle_root))
         .route("/ext/{plugin}/", any(extensions::handle_root))
         .route("/ext/{plugin}/{*path}", any(extensions::handle))
@@ -176,6 +203,8 @@ fn operating() -> Router<Arc<App>> {
             routes.route(&format!("/sdapi/v1/{name}"), post(webui_server::not_here))
         })
         .route("/metrics", get(health::metrics))
+        .route("/restart", post(serverless::restart))
+        .route("/initialize", post(serverless::initialize))
         .route("/sdapi/v1/unload-checkpoint", post(webui_server::unload_checkpoint))
         .route("/sdapi/v1/reload-checkpoint", post(webui_server::reload_checkpoint))
 }

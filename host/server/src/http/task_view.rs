@@ -15,8 +15,8 @@ use serde_json::{Map, Value, json};
 use crate::app::App;
 use crate::blocking::blocking;
 use crate::error::AppError;
-use crate::generate;
 use crate::png_file;
+use crate::tasks;
 
 /// The web UI's `state` object for a job.
 pub(crate) fn state(progress: Option<&Progress>) -> Value {
@@ -79,7 +79,7 @@ pub(crate) async fn whole(app: &App, task: &Task, host: Option<&str>) -> Result<
     view["progress"] = fraction.into();
     view["etaRelative"] = eta.into();
     if task.state == TaskState::Waiting {
-        let (place, waiting) = generate::place(app, task).await?;
+        let (place, waiting) = tasks::place(app, task).await?;
         view["position"] = place.into();
         view["waiting"] = waiting.into();
     }
@@ -91,7 +91,7 @@ pub(crate) async fn progress(app: &App, task: &Task) -> Result<(f64, f64), AppEr
     let running = app.running.get(&task.id);
     Ok(match task.state {
         TaskState::Waiting => {
-            let (place, _) = generate::place(app, task).await?;
+            let (place, _) = tasks::place(app, task).await?;
             (0.0, app.running.wait_estimate(place, app.settings.concurrent_tasks).as_secs_f64())
         }
         TaskState::Running => {
@@ -178,7 +178,7 @@ impl Drop for CancelOnDrop<'_> {
             tracing::info!(task = %id, "the client went away; cancelling its task");
             let app = self.app.clone();
             // A tokio worker: one call to the store.
-            tokio::spawn(async move { generate::stop(&app, &id).await.map(drop).unwrap_or_default() });
+            tokio::spawn(async move { tasks::stop(&app, &id).await.map(drop).unwrap_or_default() });
         }
     }
 }

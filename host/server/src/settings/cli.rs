@@ -22,6 +22,19 @@ pub(crate) enum Command {
     /// Draw one picture here and now, without a server.
     #[command(name = "txt2img")]
     Txt2Img(Txt2Img),
+    /// Draw over a picture, on a running server.
+    #[command(name = "img2img")]
+    Img2Img(Img2Img),
+    /// Enlarge a picture, on a running server.
+    Upscale(Upscale),
+    /// Look at, stop and repeat the tasks of a running server.
+    Task(TaskArguments),
+    /// Look at the checkpoints of a running server, load and unload them.
+    Model(Model),
+    /// Say who may use a running server.
+    User(User),
+    /// Make and withdraw API keys of a running server.
+    Key(Key),
     /// Look at and change the plugins of a running server.
     Plugin(Plugin),
     /// Compiles one plugin in a process of its own. For the server only.
@@ -168,17 +181,194 @@ impl LocalSettings {
     }
 }
 
+/// Which server, and with what it is asked.
+#[derive(Debug, Args)]
+pub(crate) struct Connection {
+    /// Base URL of the server
+    #[arg(long, global = true, env = "GESSO_URL", default_value = "http://127.0.0.1:7860")]
+    pub(crate) url: String,
+    /// API key, or the admin key; commands for admins read `admin-key` in the data folder when it is left out
+    #[arg(long, global = true, visible_alias = "admin-key", env = "GESSO_ADMIN_KEY", hide_env_values = true)]
+    pub(crate) key: Option<String>,
+    /// Data folder of the server on this machine [env: GESSO_DATA]
+    #[arg(long, global = true)]
+    pub(crate) data: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Img2Img {
+    /// The picture to draw over
+    pub(crate) picture: PathBuf,
+    /// What to draw
+    pub(crate) prompt: String,
+    /// Where the picture goes
+    #[arg(short, long)]
+    pub(crate) out: PathBuf,
+    /// What is drawn anew: white in this picture; all of it when left out
+    #[arg(long)]
+    pub(crate) mask: Option<PathBuf>,
+    #[arg(long, default_value = "")]
+    pub(crate) negative_prompt: String,
+    /// 0 keeps the picture, 1 keeps nothing of it
+    #[arg(long, default_value_t = 0.75)]
+    pub(crate) strength: f64,
+    #[arg(long, default_value_t = 20)]
+    pub(crate) steps: u32,
+    #[arg(long, default_value_t = 512)]
+    pub(crate) width: u32,
+    #[arg(long, default_value_t = 512)]
+    pub(crate) height: u32,
+    /// -1 draws one
+    #[arg(long, default_value_t = -1, allow_hyphen_values = true)]
+    pub(crate) seed: i64,
+    /// Checkpoint by name; the server's own choice when left out
+    #[arg(long)]
+    pub(crate) model: Option<String>,
+    #[command(flatten)]
+    pub(crate) connection: Connection,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Upscale {
+    /// The picture to enlarge
+    pub(crate) picture: PathBuf,
+    /// Where the picture goes
+    #[arg(short, long)]
+    pub(crate) out: PathBuf,
+    #[arg(long, default_value_t = 2.0)]
+    pub(crate) factor: f64,
+    /// Lanczos, Nearest, or a network of the models folder
+    #[arg(long, default_value = "Lanczos")]
+    pub(crate) upscaler: String,
+    #[command(flatten)]
+    pub(crate) connection: Connection,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TaskArguments {
+    #[command(flatten)]
+    pub(crate) connection: Connection,
+    #[command(subcommand)]
+    pub(crate) command: TaskCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum TaskCommand {
+    /// Your tasks, newest first; everybody's for operators.
+    List {
+        /// waiting, running, succeeded, failed, canceled or expired
+        #[arg(long)]
+        state: Option<String>,
+        #[arg(long, default_value_t = 20)]
+        limit: u32,
+    },
+    /// All that is known of one.
+    Show { id: String },
+    /// Stop one.
+    Cancel { id: String },
+    /// Have one that failed or expired run again.
+    Retry { id: String },
+    /// Forget one that has ended, with its pictures.
+    Remove { id: String },
+    /// Wait for the end of one, with a progress bar.
+    Wait {
+        id: String,
+        /// Where its pictures go
+        #[arg(short, long)]
+        out: Option<PathBuf>,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Model {
+    #[command(flatten)]
+    pub(crate) connection: Connection,
+    #[command(subcommand)]
+    pub(crate) command: ModelCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ModelCommand {
+    /// The checkpoints, and which are in memory.
+    List,
+    /// Bring your checkpoint into memory.
+    Load,
+    /// Take out of memory what no picture under way needs.
+    Unload,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct User {
+    #[command(flatten)]
+    pub(crate) connection: Connection,
+    #[command(subcommand)]
+    pub(crate) command: UserCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum UserCommand {
+    /// Everybody who has an account.
+    List,
+    /// Add a user. From the first on, everybody has to say who they are.
+    Add {
+        /// Letters, digits, '-' and '_'
+        name: String,
+        /// reader, user, operator or admin
+        #[arg(long, default_value = "user")]
+        role: String,
+        /// Read a password from standard input; without one only keys let them in
+        #[arg(long)]
+        password_stdin: bool,
+    },
+    /// Change a user.
+    Set {
+        name: String,
+        /// reader, user, operator or admin
+        #[arg(long)]
+        role: Option<String>,
+        /// Whether the account may be used
+        #[arg(long)]
+        enabled: Option<bool>,
+        /// Read a new password from standard input; it ends their sessions
+        #[arg(long)]
+        password_stdin: bool,
+    },
+    /// Take a user's account and keys away; their tasks stay.
+    Remove { name: String },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Key {
+    #[command(flatten)]
+    pub(crate) connection: Connection,
+    #[command(subcommand)]
+    pub(crate) command: KeyCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum KeyCommand {
+    /// Your keys; everybody's for admins.
+    List,
+    /// Make a key and show it, once.
+    New {
+        /// Whose; your own when left out
+        #[arg(long)]
+        user: Option<String>,
+        /// What it is for
+        #[arg(long, default_value = "")]
+        label: String,
+        /// How long it lasts; for ever when left out
+        #[arg(long)]
+        days: Option<u32>,
+    },
+    /// Withdraw a key.
+    Remove { id: String },
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct Plugin {
-    /// Base URL of the server
-    #[arg(long, env = "GESSO_URL", default_value = "http://127.0.0.1:7860")]
-    pub(crate) url: String,
-    /// Admin key; when left out it is read from `admin-key` in the data folder
-    #[arg(long, env = "GESSO_ADMIN_KEY", hide_env_values = true)]
-    pub(crate) admin_key: Option<String>,
-    /// Data folder of the server on this machine [env: GESSO_DATA]
-    #[arg(long)]
-    pub(crate) data: Option<String>,
+    #[command(flatten)]
+    pub(crate) connection: Connection,
     #[command(subcommand)]
     pub(crate) command: PluginCommand,
 }

@@ -142,11 +142,12 @@ fn verify(trees: &Trees) -> Result<(), TaskStoreError> {
         let _ = write!(Nowhere, "{tree:?}");
     }
     let mut found = TaskStats::default();
-    let mut alarms = 0;
+    let (mut starts, mut notices) = (0, 0);
     for record in trees.records() {
         let entry = records::decode(&record?)?;
         *found.of_state(entry.task.state) += 1;
-        alarms += u64::from(entry.alarm_ms().is_some());
+        starts += u64::from(entry.expires_ms().is_some());
+        notices += u64::from(entry.task.notice.is_some());
     }
     let counted = trees.counts()?;
     if found != counted {
@@ -157,7 +158,8 @@ fn verify(trees: &Trees) -> Result<(), TaskStoreError> {
         ("leases", found.running),
         ("finished", found.ended()),
         ("order", found.total()),
-        ("alarms", alarms),
+        ("starts", starts),
+        ("notices", notices),
     ];
     for (name, tree) in trees.named() {
         let entries = tree.len() as u64;

@@ -22,7 +22,8 @@ const SEQUENCE_KEY: &str = "next_sequence";
 /// | `leases` | deadline, sequence | id of a running task |
 /// | `finished` | end, sequence | id of an ended task |
 /// | `order` | sequence | id of any task |
-/// | `alarms` | time, sequence | id of a task about which something is to be done then |
+/// | `starts` | latest beginning, sequence | id of a task that has to begin by then |
+/// | `notices` | time, sequence | id of a task whose webhook is to be told then |
 /// | `meta` | `format`, `next_sequence`, one count per state | |
 ///
 /// Numbers in keys are big-endian, so that byte order is number order.
@@ -35,7 +36,8 @@ pub(super) struct Trees {
     leases: Tree,
     finished: Tree,
     order: Tree,
-    alarms: Tree,
+    starts: Tree,
+    notices: Tree,
     meta: Tree,
 }
 
@@ -49,20 +51,22 @@ impl Trees {
             leases: tree("leases")?,
             finished: tree("finished")?,
             order: tree("order")?,
-            alarms: tree("alarms")?,
+            starts: tree("starts")?,
+            notices: tree("notices")?,
             meta: tree("meta")?,
             db,
         })
     }
 
-    pub(super) fn named(&self) -> [(&'static str, &Tree); 7] {
+    pub(super) fn named(&self) -> [(&'static str, &Tree); 8] {
         [
             ("tasks", &self.tasks),
             ("ready", &self.ready),
             ("leases", &self.leases),
             ("finished", &self.finished),
             ("order", &self.order),
-            ("alarms", &self.alarms),
+            ("starts", &self.starts),
+            ("notices", &self.notices),
             ("meta", &self.meta),
         ]
     }
@@ -118,13 +122,6 @@ impl Trees {
         first.map(|(_, id)| self.indexed(&id)).transpose()
     }
 
-    /// An entry that ended before `ms`.
-    pub(super) fn first_finished(&self, ms: u64) -> Result<Option<Entry>, TaskStoreError> {
-        let first = self.finished.first().map_err(store_error)?.filter(|(key, _)| number(key) < ms);
-        first.map(|(_, id)| self.indexed(&id)).transpose()
-    }
-
-    /// Newest first. Concurrent changes may be seen or not, each task for itself.
     pub(super) fn list(&self, filter: &TaskFilter) -> Result<TaskPage, TaskStoreError> {
         let limit = filter.limit.min(LIST_LIMIT);
         let mut found = Vec::new();
@@ -169,28 +166,37 @@ impl Trees {
 
     /// A waiting entry whose time to begin was over at `now_ms`.
     pub(super) fn first_overdue(&self, now_ms: u64) -> Result<Option<Entry>, TaskStoreError> {
-        self.alarmed(now_ms, |entry| entry.task.state == TaskState::Waiting, 1).map(|mut all| all.pop())
+        let first = self.starts.first().map_err(store_error)?.filter(|(key, _)| number(key) <= now_ms);
+        first.map(|(_, id)| self.indexed(&id)).transpose()
     }
 
-    /// Ended entries whose notice was due at `now_ms`.
-    pub(super) fn due_notices(&self, now_ms: u64, limit: usize) -> Result<Vec<Entry>, TaskStoreError> {
-        self.alarmed(now_ms, |entry| entry.task.notice.is_some(), limit)
-    }
-
-    fn alarmed(
+    /// Ended entries whose notice was due at `now_ms`, but for those of some owners.
+    pub(super) fn due_notices(
         &self,
         now_ms: u64,
-        is_one: impl Fn(&Entry) -> bool,
         limit: usize,
+        but: &[String],
     ) -> Result<Vec<Entry>, TaskStoreError> {
         let mut found = Vec::new();
-        for alarm in self.alarms.iter() {
-            let (key, id) = alarm.map_err(store_error)?;
+        for notice in self.notices.iter() {
+            let (key, id) = notice.map_err(store_error)?;
             if number(&key) > now_ms || found.len() >= limit {
                 break;
             }
-            // Between the two reads it may have been settled.
-            found.extend(self.get(&id)?.filter(|entry| is_one(entry)));
+            let entry = self.indexed(&id)?;
+            if !but.contains(&entry.task.owner) {
+                found.push(entry);
+            }
+        }
+        Ok(found)
+    }
+
+    /// Entries that ended before `ms`, the oldest end first.
+    pub(super) fn ended_before(&self, ms: u64, limit: usize) -> Result<Vec<Entry>, TaskStoreError> {
+        let mut found = Vec::new();
+        for id in self.finished.range(..ms.to_be_bytes()).values().take(limit) {
+            // It may be removed between the two reads.
+            found.extend(self.get(&id.map_err(store_error)?)?);
         }
         Ok(found)
     }
@@ -215,9 +221,17 @@ impl Trees {
         let changed = |state: TaskState| {
             old.is_some_and(|old| old.task.state == state) || new.is_some_and(|new| new.task.state == state)
         };
-        let trees =
-            (&self.tasks, &self.ready, &self.leases, &self.finished, &self.order, &self.alarms, &self.meta);
-        let outcome = trees.transaction(|(tasks, ready, leases, finished, order, alarms, meta)| {
+        let trees = (
+            &self.tasks,
+            &self.ready,
+            &self.leases,
+            &self.finished,
+            &self.order,
+            &self.starts,
+            &self.notices,
+            &self.meta,
+        );
+        let outcome = trees.transaction(|(tasks, ready, leases, finished, order, starts, notices, meta)| {
             let index = |entry: &Entry| match entry.task.state {
                 TaskState::Waiting => ready,
                 TaskState::Running => leases,
@@ -225,8 +239,11 @@ impl Trees {
             };
             if let Some(old) = old {
                 index(old).remove(index_key(old))?;
-                if let Some(key) = alarm_key(old) {
-                    alarms.remove(key)?;
+                if let Some(key) = start_key(old) {
+                    starts.remove(key)?;
+                }
+                if let Some(key) = notice_key(old) {
+                    notices.remove(key)?;
                 }
                 if new.is_none() {
                     tasks.remove(old.task.id.as_ref().as_bytes())?;
@@ -236,8 +253,11 @@ impl Trees {
             if let (Some(new), Some(record)) = (new, &record) {
                 let id = new.task.id.as_ref().as_bytes();
                 index(new).insert(index_key(new), id)?;
-                if let Some(key) = alarm_key(new) {
-                    alarms.insert(key, id)?;
+                if let Some(key) = start_key(new) {
+                    starts.insert(key, id)?;
+                }
+                if let Some(key) = notice_key(new) {
+                    notices.insert(key, id)?;
                 }
                 tasks.insert(id, record.as_slice())?;
                 if old.is_none() {
@@ -278,9 +298,16 @@ fn index_key(entry: &Entry) -> Vec<u8> {
     [first.to_be_bytes(), entry.sequence.to_be_bytes()].concat()
 }
 
-/// The key of an entry about which something is to be done at a time.
-fn alarm_key(entry: &Entry) -> Option<Vec<u8>> {
-    Some([entry.alarm_ms()?.to_be_bytes(), entry.sequence.to_be_bytes()].concat())
+fn start_key(entry: &Entry) -> Option<Vec<u8>> {
+    Some(timed_key(entry.expires_ms()?, entry))
+}
+
+fn notice_key(entry: &Entry) -> Option<Vec<u8>> {
+    Some(timed_key(entry.task.notice?.due_ms, entry))
+}
+
+fn timed_key(ms: u64, entry: &Entry) -> Vec<u8> {
+    [ms.to_be_bytes(), entry.sequence.to_be_bytes()].concat()
 }
 
 /// The number in the first eight bytes; fewer read as 0.

@@ -150,19 +150,15 @@ impl Entry {
         }
     }
 
-    /// When something is to be done about the entry though nobody asks: its start is overdue, or its webhook is due.
-    pub(crate) fn alarm_ms(&self) -> Option<u64> {
-        match self.task.state {
-            TaskState::Waiting => self.task.terms.start_by_ms,
-            TaskState::Running => None,
-            _ => self.task.notice.map(|notice| notice.due_ms),
-        }
+    /// When the entry expires, unless it begins. One that has begun before waits as long as it takes.
+    pub(crate) fn expires_ms(&self) -> Option<u64> {
+        let waits_for_the_first_time = self.task.state == TaskState::Waiting && self.task.attempt == 0;
+        self.task.terms.start_by_ms.filter(|_| waits_for_the_first_time)
     }
 
     /// Ends a waiting task whose time to begin is over. Returns whether anything changed.
     pub(crate) fn expire(&mut self, now_ms: u64) -> bool {
-        let overdue = self.task.terms.start_by_ms.is_some_and(|start_by| start_by <= now_ms);
-        if self.task.state != TaskState::Waiting || !overdue {
+        if self.expires_ms().is_none_or(|expires_ms| expires_ms > now_ms) {
             return false;
         }
         let message =
@@ -172,12 +168,13 @@ impl Entry {
         true
     }
 
-    /// A task that ended badly waits again, as if it had never been tried.
+    /// A task that ended badly waits again. Its attempts go on counting: their numbers are in the names of pictures.
     pub(crate) fn retry(&mut self, now_ms: u64) -> Result<(), TaskStoreError> {
         if !matches!(self.task.state, TaskState::Failed | TaskState::Expired) {
             return Err(TaskStoreError::State(self.task.state));
         }
         self.lost_attempts = 0;
+        self.task.cancel_requested = false;
         self.task.terms.start_by_ms = None;
         self.task.outcome = None;
         self.task.finished_ms = None;
@@ -187,7 +184,14 @@ impl Entry {
     }
 
     /// An attempt to tell the webhook is over.
-    pub(crate) fn settle_notice(&mut self, next_ms: Option<u64>) -> Result<(), TaskStoreError> {
+    pub(crate) fn settle_notice(
+        &mut self,
+        revision: u64,
+        next_ms: Option<u64>,
+    ) -> Result<(), TaskStoreError> {
+        if self.task.revision != revision {
+            return Err(TaskStoreError::State(self.task.state));
+        }
         let notice = self.task.notice.as_mut().ok_or(TaskStoreError::State(self.task.state))?;
         notice.attempts += 1;
         match next_ms {

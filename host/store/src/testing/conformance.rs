@@ -49,14 +49,17 @@ macro_rules! conformance_tests {
             lists_newest_first_by_state_and_owner_up_to_the_limit
             subscribers_hear_of_every_change_once
             counts_tasks_by_state
-            retention_removes_only_tasks_that_ended_before
-            retention_takes_the_oldest_ends_first_and_no_more_than_it_is_told
+            retention_sees_only_tasks_that_ended_before
+            retention_sees_the_oldest_ends_first_and_no_more_than_it_asks_for
             pages_follow_each_other_without_gap_or_double
             tells_how_many_wait_before_a_task
             a_task_that_has_not_begun_in_time_expires_and_never_begins
             a_failed_task_can_be_tried_again_and_others_cannot
             only_a_task_that_has_ended_can_be_removed
             an_ended_tasks_webhook_is_due_until_it_is_settled
+            what_was_owed_of_an_earlier_end_settles_nothing_of_a_later_one
+            a_retried_task_is_not_asked_to_stop_any_more
+            a_task_that_began_in_time_and_was_handed_back_does_not_expire
             refuses_terms_that_are_too_long
             concurrent_workers_never_share_an_attempt
             concurrent_submits_of_one_id_have_one_winner
@@ -385,7 +388,7 @@ pub async fn counts_tasks_by_state(subject: Subject) {
     assert_eq!((stats.waiting, stats.running), (2, 0));
 }
 
-pub async fn retention_removes_only_tasks_that_ended_before(subject: Subject) {
+pub async fn retention_sees_only_tasks_that_ended_before(subject: Subject) {
     let old = subject.submit("old").await;
     let running = subject.submit("running").await;
     let lease = subject.lease().await;
@@ -396,8 +399,9 @@ pub async fn retention_removes_only_tasks_that_ended_before(subject: Subject) {
     let limit = subject.clock.now_ms();
     let young = subject.submit("young").await;
     subject.store.cancel(&young.id).await.expect("the task is there");
-    let removed = subject.store.remove_ended_before(limit, 9).await.expect("the store answers");
-    assert_eq!(removed.iter().map(|task| &task.id).collect::<Vec<_>>(), [&old.id]);
+    let ended = subject.store.ended_before(limit, 9).await.expect("the store answers");
+    assert_eq!(ended.iter().map(|task| &task.id).collect::<Vec<_>>(), [&old.id]);
+    subject.store.remove(&old.id).await.expect("it has ended");
     assert_eq!(subject.store.get(&old.id).await, Ok(None));
     for kept in [&running, &waiting, &young] {
         assert_eq!(subject.get(kept).await.id, kept.id);
@@ -406,20 +410,18 @@ pub async fn retention_removes_only_tasks_that_ended_before(subject: Subject) {
     subject.submit("old").await;
 }
 
-pub async fn retention_takes_the_oldest_ends_first_and_no_more_than_it_is_told(subject: Subject) {
+pub async fn retention_sees_the_oldest_ends_first_and_no_more_than_it_asks_for(subject: Subject) {
     let tasks = [subject.submit("a").await, subject.submit("b").await, subject.submit("c").await];
     for task in [&tasks[2], &tasks[0], &tasks[1]] {
         subject.store.cancel(&task.id).await.expect("the task is there");
         subject.clock.advance(Duration::from_secs(1));
     }
-    let remove = async |limit| {
-        let removed = subject.store.remove_ended_before(u64::MAX, limit).await.expect("the store answers");
-        removed.iter().map(|task| task.id.to_string()).collect::<Vec<_>>().join(" ")
+    let ended = async |limit| {
+        let ended = subject.store.ended_before(u64::MAX, limit).await.expect("the store answers");
+        ended.iter().map(|task| task.id.to_string()).collect::<Vec<_>>().join(" ")
     };
-    assert_eq!(
-        (remove(0).await, remove(2).await, remove(9).await),
-        (String::new(), "c a".into(), "b".into())
-    );
+    assert_eq!((ended(0).await, ended(2).await), (String::new(), "c a".to_owned()));
+    assert_eq!(ended(9).await, "c a b");
 }
 
 pub async fn pages_follow_each_other_without_gap_or_double(subject: Subject) {
@@ -519,7 +521,7 @@ pub async fn an_ended_tasks_webhook_is_due_until_it_is_settled(subject: Subject)
     let task = subject.store.submit(NewTask { terms, ..new_task("told") }).await.expect("stored");
     subject.submit("silent").await;
     let due = async || {
-        let due = subject.store.due_notices(9).await.expect("the store answers");
+        let due = subject.store.due_notices(9, &[]).await.expect("the store answers");
         due.iter()
             .map(|task| (task.id.to_string(), task.notice.expect("a notice").attempts))
             .collect::<Vec<_>>()
@@ -529,16 +531,53 @@ pub async fn an_ended_tasks_webhook_is_due_until_it_is_settled(subject: Subject)
         subject.store.cancel(&TaskId::parse(id).expect("a task id")).await.expect("the task is there");
     }
     assert_eq!(due().await, [("told".to_owned(), 0)]);
+    let others = subject.store.due_notices(9, &["default".to_owned()]).await.expect("the store answers");
+    assert_eq!(others, []);
+    let revision = subject.get(&task).await.revision;
     let next = subject.clock.now_ms() + 1_000;
-    subject.store.settle_notice(&task.id, Some(next)).await.expect("a notice is due");
+    subject.store.settle_notice(&task.id, revision, Some(next)).await.expect("a notice is due");
     assert_eq!(due().await, []);
     subject.clock.advance(Duration::from_secs(1));
     assert_eq!(due().await, [("told".to_owned(), 1)]);
-    let settled = subject.store.settle_notice(&task.id, None).await.expect("a notice is due");
+    let settled = subject.store.settle_notice(&task.id, revision, None).await.expect("a notice is due");
     assert_eq!((settled.notice, settled.state), (None, TaskState::Canceled));
     assert_eq!(due().await, []);
-    let again = subject.store.settle_notice(&task.id, None).await;
+    let again = subject.store.settle_notice(&task.id, revision, None).await;
     assert_eq!(again, Err(TaskStoreError::State(TaskState::Canceled)));
+}
+
+pub async fn what_was_owed_of_an_earlier_end_settles_nothing_of_a_later_one(subject: Subject) {
+    let terms = Terms { webhook: Some("https://a.example/hook".to_owned()), ..Terms::default() };
+    subject.store.submit(NewTask { terms, ..new_task("told") }).await.expect("stored");
+    let fail = async || {
+        let lease = subject.lease().await;
+        let failed = subject.store.finish(&lease, TaskState::Failed, Outcome::default()).await;
+        failed.expect("the lease is held")
+    };
+    let first = fail().await;
+    subject.store.retry(&first.id).await.expect("it failed");
+    let second = fail().await;
+    let late = subject.store.settle_notice(&first.id, first.revision, None).await;
+    assert_eq!(late, Err(TaskStoreError::State(TaskState::Failed)));
+    assert_eq!(subject.get(&second).await.notice, second.notice);
+}
+
+pub async fn a_retried_task_is_not_asked_to_stop_any_more(subject: Subject) {
+    let task = subject.submit("again").await;
+    let lease = subject.lease().await;
+    subject.store.cancel(&task.id).await.expect("the task is there");
+    subject.store.finish(&lease, TaskState::Failed, Outcome::default()).await.expect("the lease is held");
+    assert!(!subject.store.retry(&task.id).await.expect("it failed").cancel_requested);
+}
+
+pub async fn a_task_that_began_in_time_and_was_handed_back_does_not_expire(subject: Subject) {
+    let terms = Terms { start_by_ms: Some(subject.clock.now_ms() + 5_000), ..Terms::default() };
+    subject.store.submit(NewTask { terms, ..new_task("begun") }).await.expect("stored");
+    let lease = subject.lease().await;
+    subject.store.release(&lease).await.expect("the lease is held");
+    subject.clock.advance(Duration::from_secs(60));
+    assert_eq!(subject.store.expire_overdue().await, Ok(0));
+    assert_eq!(subject.lease().await.attempt, 2);
 }
 
 pub async fn refuses_terms_that_are_too_long(subject: Subject) {

@@ -40,7 +40,7 @@ pub(super) fn run(folder: &Path, server: &Server) -> anyhow::Result<()> {
 fn build_and_install(folder: &Path, server: &Server) -> anyhow::Result<String> {
     let component = Project::open(folder)?.build()?;
     super::check::judge(&component)?;
-    let status = server.call("POST", "/plugins", Some(std::fs::read(component)?))?;
+    let status = server.call("POST", "/plugins", "application/wasm", &[], Some(std::fs::read(component)?))?;
     Ok(line(&status))
 }
 
@@ -72,7 +72,7 @@ struct Log {
 impl Log {
     fn news(&mut self, server: &Server) -> Vec<String> {
         // A server that is restarted, or does not know the plugin yet, has nothing to show for now.
-        let answer = server.call("GET", &self.place, None).unwrap_or_default();
+        let answer = server.json("GET", &self.place, None).unwrap_or_default();
         let lines = answer.as_array().cloned().unwrap_or_default();
         let seen = self.last.as_ref().and_then(|last| lines.iter().rposition(|line| line == last));
         let first = match (&self.last, seen) {

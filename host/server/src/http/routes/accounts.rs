@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::{Path, Query, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -14,7 +14,7 @@ use crate::accounts::{Allowance, Caller, KeyView, Refusal, Role, UserChange, Use
 use crate::app::App;
 use crate::audit::AuditLine;
 use crate::error::AppError;
-use crate::http::access::From;
+use crate::http::access::{From, Secret};
 use crate::http::error::{Failure, problem};
 use crate::http::extract::JsonBody;
 use crate::http::request_id;
@@ -59,17 +59,16 @@ pub(crate) async fn login(
         }
     };
     let who = name.chars().filter(|letter| !letter.is_control()).take(64).collect();
-    app.audit.note(request_id::current(), who, from, "POST /login".into(), response.status().as_u16()).await;
+    let status = response.status().as_u16();
+    app.audit.note_refusal(request_id::current(), who, from, "POST /login".into(), status).await;
     response
 }
 
 /// Ends the session whose token the request has.
 #[utoipa::path(post, path = "/logout", tag = "accounts", responses((status = 200, description = "Ended")))]
-pub(crate) async fn logout(State(app): State<Arc<App>>, headers: HeaderMap) -> Json<Value> {
-    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-    let bearer = text("authorization").and_then(|value| value.strip_prefix("Bearer "));
-    for token in text("token").into_iter().chain(bearer) {
-        app.accounts.logout(token.trim());
+pub(crate) async fn logout(State(app): State<Arc<App>>, Secret(token): Secret) -> Json<Value> {
+    if let Some(token) = token {
+        app.accounts.logout(&token);
     }
     Json(json!({"message": "success"}))
 }

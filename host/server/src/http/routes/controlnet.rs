@@ -13,19 +13,21 @@ use rand::RngExt;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
+use crate::accounts::Caller;
 use crate::annotators::{self, NONE, RESOLUTION, RESOLUTION_MAX, RESOLUTION_MIN};
 use crate::app::App;
 use crate::blocking::blocking;
 use crate::catalogue::{CatalogueError, Kind, Part};
 use crate::error::AppError;
-use crate::generate::random_id;
 use crate::http::error::WebUiFailure;
 use crate::http::extract::WebUiObject;
 use crate::http::wire::control::UNITS_MAX;
 use crate::http::wire::detect::{Detect, MODULE};
 use crate::http::wire::schema::DetectBody;
+use crate::inputs;
 use crate::png_file;
 use crate::sources::{BACKGROUND, picture};
+use crate::tasks::random_id;
 
 /// The version whose API this is.
 const VERSION: u32 = 3;
@@ -168,8 +170,10 @@ async fn models(app: &App) -> Result<Vec<String>, AppError> {
               (status = 429, description = "The plugins have enough to do")))]
 pub(crate) async fn detect(
     State(app): State<Arc<App>>,
-    WebUiObject(body): WebUiObject,
+    caller: Caller,
+    WebUiObject(mut body): WebUiObject,
 ) -> Result<Json<Value>, WebUiFailure> {
+    inputs::bring_own(&app, &caller, &mut body).await?;
     let Detect { module, images, masks, settings } = Detect::read(&body).map_err(AppError::Invalid)?;
     let annotator = annotators::find(&app, MODULE, &module)?;
     let call = CallContext::new(format!("detect-{}", random_id()?), rand::rng().random());

@@ -4,24 +4,24 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
-use axum::response::{IntoResponse, Response};
-use gesso_core::ids::TaskId;
-use gesso_store::{Task, TaskState};
+use axum::http::HeaderMap;
+use axum::response::Response;
 use serde_json::{Map, Value, json};
 
 use crate::accounts::Caller;
 use crate::app::App;
 use crate::blocking::blocking;
+use crate::engine_errors::engine_failed;
 use crate::error::AppError;
-use crate::generate;
-use crate::http::error::{self, Failure};
+use crate::http::calls;
+use crate::http::error::Failure;
 use crate::http::extract::{JsonObject, TaskPath};
-use crate::http::routes::tasks::links;
-use crate::http::task_view::{self, CancelOnDrop, details, host, preview, signed_urls, state};
+use crate::http::task_answer::{self, Shape};
+use crate::http::task_view::{self, details, host, preview, signed_urls, state};
 use crate::http::wire::generate::Drawing;
-use crate::http::wire::schema::{Img2ImgBody, Txt2ImgBody};
-use crate::http::wire::terms::{RequestTerms, Wait};
+use crate::http::wire::schema::{ExtraSingleImageBody, Img2ImgBody, Txt2ImgBody};
+use crate::http::wire::terms::RequestTerms;
+use crate::{generate, tasks};
 
 /// Draws pictures from text.
 ///
@@ -74,6 +74,47 @@ pub(crate) async fn img2img(
     draw(app, &caller, &headers, Drawing::Img2Img, body).await
 }
 
+/// Enlarges one picture and restores its faces, as `/sdapi/v1/extra-single-image`; a task like any other, whose pictures
+/// are paths.
+#[utoipa::path(post, path = "/extra_images", tag = "tasks", request_body = ExtraSingleImageBody,
+    params(("Request-Type" = Option<String>, Header, description = "sync (default) or async"),
+           ("taskId" = Option<String>, Header, description = "The task id to use")),
+    responses((status = 200, description = "taskId, status, and when finished ossUrl: signed URLs of the pictures"),
+              (status = 400, description = "Every problem of the body"), (status = 429, description = "Too much is waiting")))]
+pub(crate) async fn extra_images(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    headers: HeaderMap,
+    JsonObject(mut body): JsonObject,
+) -> Result<Response, Failure> {
+    // The dialect lets a checkpoint be named, which enlarging does not use.
+    body.remove("stable_diffusion_model");
+    let terms = RequestTerms::of(&headers).map_err(AppError::Invalid)?;
+    let body = Value::Object(body).to_string();
+    let to = ("POST", "/sdapi/v1/extra-single-image", Some("application/json"));
+    let submitted = calls::submit(&app, &caller, &terms, to, body.as_bytes()).await?;
+    task_answer::respond(&app, &caller, &headers, &terms, submitted, Shape::Task).await
+}
+
+/// Drains the server and begins anew with the same command line, so that changed settings, models and libraries are taken in.
+/// What runs is finished first, as when the server is stopped.
+#[utoipa::path(post, path = "/restart", tag = "operators", responses((status = 200, description = "It drains")))]
+pub(crate) async fn restart(State(app): State<Arc<App>>, caller: Caller) -> Json<Value> {
+    tracing::info!(who = caller.name, "asked to restart");
+    app.restart.notify_one();
+    Json(json!({"message": "success"}))
+}
+
+/// Brings the default checkpoint into memory, ahead of the first request.
+#[utoipa::path(post, path = "/initialize", tag = "operators", responses((status = 200, description = "In memory"), (status = 503, description = "There is no checkpoint")))]
+pub(crate) async fn initialize(State(app): State<Arc<App>>) -> Result<&'static str, Failure> {
+    let catalogue = app.catalogue.clone();
+    // The blocking pool: folders and the heads of files.
+    let checkpoint = blocking(move || catalogue.checkpoint(None)).await??;
+    app.engine.load(checkpoint.file).await.map_err(engine_failed)?;
+    Ok("initialize success")
+}
+
 async fn draw(
     app: Arc<App>,
     caller: &Caller,
@@ -90,58 +131,7 @@ async fn draw(
             }
             other => other,
         })?;
-    let id = submitted.task.id.clone();
-    let keep = terms.outlives_client(headers);
-    let mut response = match terms.wait {
-        Wait::Nothing { accepted } => {
-            let status = if accepted { StatusCode::ACCEPTED } else { StatusCode::OK };
-            (status, Json(waiting(&app, &submitted.task).await?)).into_response()
-        }
-        Wait::Result => {
-            let guard = CancelOnDrop::new(&app, &id, keep);
-            let task = generate::wait(&app, &id).await;
-            guard.disarm();
-            answer(&app, &id, task, host(headers)).await?
-        }
-        Wait::AtMost(time) => {
-            let guard = CancelOnDrop::new(&app, &id, keep);
-            let task = tokio::time::timeout(time, generate::wait(&app, &id)).await;
-            guard.disarm();
-            match task {
-                Ok(task) => answer(&app, &id, task, host(headers)).await?,
-                // It goes on; the client knows where to ask.
-                Err(_) => {
-                    let task = generate::get(&app, caller, &id).await?;
-                    (StatusCode::ACCEPTED, Json(waiting(&app, &task).await?)).into_response()
-                }
-            }
-        }
-    };
-    let fields = response.headers_mut();
-    if let Ok(value) = HeaderValue::from_str(id.as_str()) {
-        fields.insert("taskid", value);
-    }
-    if let Ok(value) = HeaderValue::from_str(&format!("/tasks/{id}")) {
-        fields.insert(header::LOCATION, value);
-    }
-    if submitted.is_replay {
-        fields.insert("idempotent-replayed", HeaderValue::from_static("true"));
-    }
-    Ok(response)
-}
-
-/// The answer to those who do not wait.
-async fn waiting(app: &App, task: &Task) -> Result<Value, AppError> {
-    let (fraction, eta) = task_view::progress(app, task).await?;
-    let (position, _) = generate::place(app, task).await?;
-    Ok(json!({
-        "taskId": task.id.as_str(),
-        "status": task.state.as_str(),
-        "position": position,
-        "progress": fraction,
-        "etaRelative": eta,
-        "links": links(&task.id),
-    }))
+    task_answer::respond(&app, caller, headers, &terms, submitted, Shape::Task).await
 }
 
 /// What became of a task: its pictures once it succeeded, the reason when it failed.
@@ -154,23 +144,29 @@ pub(crate) async fn result(
     headers: HeaderMap,
     TaskPath(id): TaskPath,
 ) -> Result<Json<Value>, Failure> {
-    let task = generate::get(&app, &caller, &id).await?;
+    let task = tasks::get(&app, &caller, &id).await?;
     let mut body = json!({"taskId": id.as_str(), "status": task.state.as_str()});
     let Some(outcome) = &task.outcome else { return Ok(Json(body)) };
     if let Some(error) = &outcome.error {
         body["message"] = error.message.clone().into();
         body["code"] = error.code.clone().into();
     }
-    if task.state == TaskState::Succeeded {
+    if outcome.details.is_some() {
         let details = details(&app, &task).await?;
         body["images"] = outcome.images.iter().map(gesso_store::ObjectKey::as_str).collect();
         body["ossUrl"] = signed_urls(&app, &task, host(&headers)).await?.into();
         body["parameters"] = details.get("parameters").cloned().unwrap_or_default();
         // The arguments of scripts may be large, and the contract blanks them.
-        body["parameters"]["alwayson_scripts"] = "".into();
+        if body["parameters"].get("alwayson_scripts").is_some() {
+            body["parameters"]["alwayson_scripts"] = "".into();
+        }
         body["info"] = details.get("info").map(Value::to_string).unwrap_or_default().into();
         body["warnings"] = details.get("warnings").cloned().unwrap_or_else(|| json!([]));
         body["stepsPerSecond"] = details.get("stepsPerSecond").cloned().unwrap_or_default();
+        // Of a route that is no drawing: what it answered.
+        if let Some(answer) = details.get("answer") {
+            body["answer"] = answer.clone();
+        }
     }
     Ok(Json(body))
 }
@@ -184,7 +180,7 @@ pub(crate) async fn progress(
     caller: Caller,
     TaskPath(id): TaskPath,
 ) -> Result<Json<Value>, Failure> {
-    let task = generate::get(&app, &caller, &id).await?;
+    let task = tasks::get(&app, &caller, &id).await?;
     let running = app.running.get(&id);
     let live = running.as_ref().and_then(|running| Some(running.progress.as_ref()?.borrow().clone()));
     let (fraction, eta) = task_view::progress(&app, &task).await?;
@@ -211,7 +207,7 @@ pub(crate) async fn cancellation(
     caller: Caller,
     TaskPath(id): TaskPath,
 ) -> Result<Json<Value>, Failure> {
-    generate::cancel(&app, &caller, &id).await?;
+    tasks::cancel(&app, &caller, &id).await?;
     Ok(Json(json!({"message": "success"})))
 }
 
@@ -226,40 +222,6 @@ pub(crate) async fn models(State(app): State<Arc<App>>) -> Result<Json<Value>, F
         json!({"type": "stableDiffusion", "name": checkpoint.file_name, "ossPath": "", "etag": checkpoint.sha256, "status": status})
     });
     Ok(Json(list.collect()))
-}
-
-async fn answer(
-    app: &App,
-    id: &TaskId,
-    task: Result<Task, AppError>,
-    host: Option<&str>,
-) -> Result<Response, Failure> {
-    let task = match task {
-        Ok(task) => task,
-        Err(error) => {
-            let mut body = error::body(&error);
-            body["taskId"] = id.as_str().into();
-            body["status"] = "waiting".into();
-            return Ok((error::status(&error), Json(body)).into_response());
-        }
-    };
-    let mut body = json!({"taskId": id.as_str(), "status": task.state.as_str()});
-    if task.state == TaskState::Succeeded {
-        body["ossUrl"] = signed_urls(app, &task, host).await?.into();
-        return Ok(Json(body).into_response());
-    }
-    let failure = task.outcome.as_ref().and_then(|outcome| outcome.error.as_ref());
-    body["message"] = failure.map_or("the task was cancelled", |failure| &failure.message).into();
-    body["code"] = failure.map_or("cancelled", |failure| &failure.code).into();
-    let status = match failure.map(|failure| failure.code.as_str()) {
-        None => StatusCode::CONFLICT,
-        Some("invalid") => StatusCode::BAD_REQUEST,
-        Some("timeout" | "expired") => StatusCode::GATEWAY_TIMEOUT,
-        Some("overloaded") => StatusCode::TOO_MANY_REQUESTS,
-        Some("storage_full") => StatusCode::INSUFFICIENT_STORAGE,
-        Some(_) => StatusCode::INTERNAL_SERVER_ERROR,
-    };
-    Ok((status, Json(body)).into_response())
 }
 
 /// The dialect names its checkpoint in a field of its own; it wins over an override.

@@ -21,12 +21,12 @@ use crate::accounts::Caller;
 use crate::app::App;
 use crate::blocking::blocking;
 use crate::error::AppError;
-use crate::generate;
 use crate::http::error::Failure;
 use crate::http::extract::TaskPath;
 use crate::http::task_view::{self, host, preview};
 use crate::png_file;
 use crate::task_events::{self, EventKind, TaskEvent};
+use crate::tasks;
 use crate::upkeep;
 
 const PAGE: usize = 50;
@@ -99,7 +99,7 @@ pub(crate) async fn show(
     headers: HeaderMap,
     TaskPath(id): TaskPath,
 ) -> Result<Json<Value>, Failure> {
-    let task = generate::get(&app, &caller, &id).await?;
+    let task = tasks::get(&app, &caller, &id).await?;
     Ok(Json(task_view::whole(&app, &task, host(&headers)).await?))
 }
 
@@ -112,9 +112,8 @@ pub(crate) async fn remove(
     caller: Caller,
     TaskPath(id): TaskPath,
 ) -> Result<Json<Value>, Failure> {
-    generate::get(&app, &caller, &id).await?;
-    let task = app.tasks.remove(&id).await?;
-    upkeep::delete_objects(&app, &task).await;
+    let task = tasks::get(&app, &caller, &id).await?;
+    upkeep::forget(&app, &task).await?;
     Ok(Json(json!({"message": "success"})))
 }
 
@@ -128,7 +127,7 @@ pub(crate) async fn retry(
     headers: HeaderMap,
     TaskPath(id): TaskPath,
 ) -> Result<Json<Value>, Failure> {
-    let task = generate::retry(&app, &caller, &id).await?;
+    let task = tasks::retry(&app, &caller, &id).await?;
     Ok(Json(task_view::whole(&app, &task, host(&headers)).await?))
 }
 
@@ -204,7 +203,7 @@ async fn speak(
                     let data = told(&app, &event, host.as_deref()).await;
                     let text = json!({"event": event.kind.as_str(), "id": event.id, "data": data}).to_string();
                     let picture = event.progress.and_then(|progress| progress.preview).filter(|_| previews);
-                    if socket.send(Message::Text(text.into())).await.is_err() {
+                    if !send(&mut socket, Message::Text(text.into())).await {
                         return;
                     }
                     let Some(picture) = picture else { continue };
@@ -213,7 +212,7 @@ async fn speak(
                     Message::Binary(file.into())
                 }
                 None => {
-                    drop(socket.send(Message::Close(None)).await);
+                    send(&mut socket, Message::Close(None)).await;
                     return;
                 }
             },
@@ -224,10 +223,15 @@ async fn speak(
             },
             _ = heartbeat.tick() => Message::Ping(Vec::new().into()),
         };
-        if socket.send(message).await.is_err() {
+        if !send(&mut socket, message).await {
             return;
         }
     }
+}
+
+/// Whether the client took it; one that reads nothing is let go.
+async fn send(socket: &mut WebSocket, message: Message) -> bool {
+    matches!(tokio::time::timeout(HEARTBEAT, socket.send(message)).await, Ok(Ok(())))
 }
 
 /// The data of an event: where the task is, and at its end what became of it.

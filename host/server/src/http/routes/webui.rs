@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::{Query, State};
+use axum::http::{HeaderMap, HeaderValue};
+use axum::response::{IntoResponse, Response};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use gesso_core::ids::TaskId;
@@ -15,12 +17,14 @@ use crate::accounts::Caller;
 use crate::app::App;
 use crate::error::AppError;
 use crate::generate;
-use crate::http::error::WebUiFailure;
+use crate::http::error::{Failure, WebUiFailure};
 use crate::http::extract::WebUiObject;
+use crate::http::task_answer::{self, Shape};
 use crate::http::task_view::{CancelOnDrop, details, preview, state};
 use crate::http::wire::generate::Drawing;
 use crate::http::wire::schema::{Img2ImgBody, Txt2ImgBody};
-use crate::http::wire::terms::RequestTerms;
+use crate::http::wire::terms::{RequestTerms, Wait};
+use crate::tasks;
 
 /// Draws pictures from text and answers with them, base64, when they are there.
 #[utoipa::path(post, path = "/sdapi/v1/txt2img", tag = "web UI", request_body = Txt2ImgBody,
@@ -29,9 +33,10 @@ use crate::http::wire::terms::RequestTerms;
 pub(crate) async fn txt2img(
     State(app): State<Arc<App>>,
     caller: Caller,
+    headers: HeaderMap,
     WebUiObject(body): WebUiObject,
-) -> Result<Json<Value>, WebUiFailure> {
-    draw(&app, &caller, Drawing::Txt2Img, &body).await
+) -> Result<Response, WebUiFailure> {
+    draw(&app, &caller, &headers, Drawing::Txt2Img, &body).await
 }
 
 /// Draws over pictures and answers with the results, base64, when they are there.
@@ -42,34 +47,44 @@ pub(crate) async fn txt2img(
 pub(crate) async fn img2img(
     State(app): State<Arc<App>>,
     caller: Caller,
+    headers: HeaderMap,
     WebUiObject(body): WebUiObject,
-) -> Result<Json<Value>, WebUiFailure> {
+) -> Result<Response, WebUiFailure> {
     if body.get("init_images").is_none_or(Value::is_null) {
         return Err(AppError::NotFound("Init image not found".into()).into());
     }
-    draw(&app, &caller, Drawing::Img2Img, &body).await
+    draw(&app, &caller, &headers, Drawing::Img2Img, &body).await
 }
 
 async fn draw(
     app: &Arc<App>,
     caller: &Caller,
+    headers: &HeaderMap,
     drawing: Drawing,
     body: &Map<String, Value>,
-) -> Result<Json<Value>, WebUiFailure> {
+) -> Result<Response, WebUiFailure> {
     // Ids of the web UI's own form, such as task(txt2img-ABC1234), are no task ids here; a drawn one serves as well.
     let label = body.get("force_task_id").and_then(Value::as_str).unwrap_or_default();
-    let terms = RequestTerms { id: TaskId::parse(label).ok(), ..RequestTerms::default() };
+    let mut terms = RequestTerms::of(headers).map_err(AppError::Invalid)?;
+    if terms.id.is_none() && terms.idempotency_key.is_none() {
+        terms.id = TaskId::parse(label).ok();
+    }
     let submitted = match generate::submit(app, caller, drawing, body, &terms).await {
         // There the id only labels progress, so a taken one is no error.
         Err(AppError::Conflict(_)) => {
-            generate::submit(app, caller, drawing, body, &RequestTerms::default()).await?
+            generate::submit(app, caller, drawing, body, &RequestTerms { id: None, ..terms.clone() }).await?
         }
         other => other?,
     };
+    app.labels.put(&caller.name, label, &submitted.task.id);
+    // Who does not wait for pictures is answered as in the other dialect, which knows tasks.
+    if terms.wait != Wait::Result {
+        let answered = task_answer::respond(app, caller, headers, &terms, submitted, Shape::Task).await;
+        return answered.map_err(|Failure(error)| WebUiFailure(error));
+    }
     let task = submitted.task;
-    app.labels.put(&caller.name, label, &task.id);
-    let guard = CancelOnDrop::new(app, &task.id, false);
-    let task = generate::wait(app, &task.id).await;
+    let guard = CancelOnDrop::new(app, &task.id, terms.outlives_client());
+    let task = tasks::wait(app, &task.id).await;
     guard.disarm();
     let task = task?;
     let outcome = task.outcome.clone().unwrap_or_default();
@@ -99,7 +114,11 @@ async fn draw(
     if let Some(warnings) = details.remove("warnings").filter(|warnings| warnings != &json!([])) {
         reply["warnings"] = warnings;
     }
-    Ok(Json(reply))
+    let mut response = Json(reply).into_response();
+    if let Ok(value) = HeaderValue::from_str(task.id.as_str()) {
+        response.headers_mut().insert("taskid", value);
+    }
+    Ok(response)
 }
 
 /// `skip_current_image` leaves the preview out.
@@ -139,7 +158,7 @@ pub(crate) async fn interrupt(
     caller: Caller,
 ) -> Result<Json<Value>, WebUiFailure> {
     if let Some(running) = app.running.oldest(&caller) {
-        match generate::cancel(&app, &caller, &running.id).await {
+        match tasks::cancel(&app, &caller, &running.id).await {
             // It ended by itself between the look and the call.
             Ok(_) | Err(AppError::Conflict(_) | AppError::NotFound(_)) => {}
             Err(error) => return Err(error.into()),

@@ -19,7 +19,7 @@ use crate::http::error::WebUiFailure;
 use crate::http::extract::WebUiObject;
 use crate::http::wire::extras::Extras;
 use crate::http::wire::schema::{ExtraBatchImagesBody, ExtraSingleImageBody, PngInfoBody};
-use crate::{picture_texts, sources};
+use crate::{inputs, picture_texts, sources};
 
 /// Enlarges one picture, restores its faces, as far as it is asked to, and answers with it; nothing is stored.
 #[utoipa::path(post, path = "/sdapi/v1/extra-single-image", tag = "web UI", request_body = ExtraSingleImageBody,
@@ -31,7 +31,7 @@ pub(crate) async fn extra_single_image(
     caller: Caller,
     WebUiObject(body): WebUiObject,
 ) -> Result<Json<Value>, WebUiFailure> {
-    let (html_info, mut images) = process(&app, &caller, Extras::Single, &body).await?;
+    let (html_info, mut images) = process(&app, &caller, Extras::Single, body).await?;
     Ok(Json(json!({"html_info": html_info, "image": images.pop()})))
 }
 
@@ -45,7 +45,7 @@ pub(crate) async fn extra_batch_images(
     caller: Caller,
     WebUiObject(body): WebUiObject,
 ) -> Result<Json<Value>, WebUiFailure> {
-    let (html_info, images) = process(&app, &caller, Extras::Batch, &body).await?;
+    let (html_info, images) = process(&app, &caller, Extras::Batch, body).await?;
     Ok(Json(json!({"html_info": html_info, "images": images})))
 }
 
@@ -53,9 +53,10 @@ async fn process(
     app: &App,
     caller: &Caller,
     extras: Extras,
-    body: &Map<String, Value>,
+    mut body: Map<String, Value>,
 ) -> Result<(String, Vec<String>), AppError> {
-    let request = extras.read(body, &app.limits).map_err(AppError::Invalid)?;
+    inputs::bring_own(app, caller, &mut body).await?;
+    let request = extras.read(&body, &app.limits).map_err(AppError::Invalid)?;
     let processed = extras::process(app, caller, request).await?;
     let images = processed.files.iter().map(|file| BASE64_STANDARD.encode(file)).collect();
     Ok((html(&processed.infotext), images))
@@ -85,8 +86,10 @@ fn html(text: &str) -> String {
               (status = 422, description = "image is no picture")))]
 pub(crate) async fn png_info(
     State(app): State<Arc<App>>,
-    WebUiObject(body): WebUiObject,
+    caller: Caller,
+    WebUiObject(mut body): WebUiObject,
 ) -> Result<Json<Value>, WebUiFailure> {
+    inputs::bring_own(&app, &caller, &mut body).await?;
     let limits = app.source_limits().decode;
     // The blocking pool: decoding and unpacking.
     let texts = blocking(move || {

@@ -11,10 +11,10 @@ use serde_json::{Value, json};
 
 use crate::accounts::Caller;
 use crate::app::App;
-use crate::generate;
 use crate::http::error::WebUiFailure;
 use crate::http::extract::WebUiObject;
 use crate::http::task_view::preview;
+use crate::tasks;
 
 /// How far the task is that a request named by `force_task_id`, or that has this id here.
 #[utoipa::path(post, path = "/internal/progress", tag = "web UI", request_body = Object,
@@ -29,7 +29,7 @@ pub(crate) async fn progress(
     let wants_preview = body.get("live_preview").and_then(Value::as_bool).unwrap_or(true);
     let id = app.labels.task(&caller.name, label).or_else(|| TaskId::parse(label).ok());
     let task = match id {
-        Some(id) => generate::get(&app, &caller, &id).await.ok(),
+        Some(id) => tasks::get(&app, &caller, &id).await.ok(),
         None => None,
     };
     let state = task.as_ref().map(|task| task.state);
@@ -46,7 +46,7 @@ pub(crate) async fn progress(
     let Some(task) = task else { return Ok(Json(reply)) };
     match task.state {
         TaskState::Waiting => {
-            let (place, all) = generate::place(&app, &task).await?;
+            let (place, all) = tasks::place(&app, &task).await?;
             reply["textinfo"] = format!("In queue: {place}/{all}").into();
         }
         TaskState::Running => {
@@ -68,7 +68,7 @@ pub(crate) async fn progress(
     Ok(Json(reply))
 }
 
-/// Tasks of the caller that wait, the next one first.
+/// Tasks of the caller that wait, the oldest first.
 #[utoipa::path(get, path = "/internal/pending-tasks", tag = "web UI", responses((status = 200, description = "size, tasks (ids)")))]
 pub(crate) async fn pending_tasks(
     State(app): State<Arc<App>>,

@@ -31,7 +31,7 @@ pub(crate) async fn change_webui(
     caller: Caller,
     WebUiObject(body): WebUiObject,
 ) -> Result<Json<Value>, WebUiFailure> {
-    app.options.change(&app, &caller.name, &body).await?;
+    app.options.change(&app, &caller.name, body).await?;
     Ok(Json(Value::Null))
 }
 
@@ -48,9 +48,9 @@ pub(crate) async fn serverless(State(app): State<Arc<App>>, caller: Caller) -> R
 pub(crate) async fn change_serverless(
     State(app): State<Arc<App>>,
     caller: Caller,
-    JsonObject(body): JsonObject,
+    JsonObject(mut body): JsonObject,
 ) -> Result<Json<Value>, Failure> {
-    let Some(data) = body.get("data").and_then(Value::as_object) else {
+    let Some(Value::Object(data)) = body.remove("data") else {
         return Err(AppError::invalid("data", "data must be an object of options").into());
     };
     let set = app.options.change(&app, &caller.name, data).await?;

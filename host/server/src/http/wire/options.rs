@@ -4,6 +4,9 @@
 //! An option that a request overrides, an option that an owner saved, and the default mean the same and are read by the
 //! same code (`overrides.rs`); they only come from different places.
 
+use std::collections::HashSet;
+use std::sync::LazyLock;
+
 use gesso_core::limits::Limits;
 use gesso_core::request::{GenerateRequest, NoiseSource};
 use serde_json::{Map, Value, json};
@@ -15,6 +18,10 @@ use super::generate::{self, Defaults, Drawing};
 
 /// The option that names the checkpoint.
 pub(crate) const CHECKPOINT: &str = "sd_model_checkpoint";
+/// Names in one change. Whole dictionaries of web UIs, which have other options too, are a few hundred.
+const NAMES_MAX: usize = 500;
+/// Of all options of an owner that differ from the defaults.
+const BYTES_MAX: usize = 64 * 1024;
 /// Told, and not taken: it follows from the checkpoint.
 const CHECKPOINT_HASH: &str = "sd_checkpoint_hash";
 
@@ -75,10 +82,10 @@ fn table(defaults: &Defaults) -> Vec<(&'static str, Value, Effect)> {
         ("samples_format", json!("png"), Acts),
         ("jpeg_quality", json!(80), Acts),
         ("webp_lossless", json!(false), Acts),
-        ("samples_filename_pattern", json!(""), Acts),
-        ("save_images_add_number", json!(true), Acts),
-        ("save_to_dirs", json!(true), Acts),
-        ("directories_filename_pattern", json!("[date]"), Acts),
+        ("samples_filename_pattern", json!(""), None),
+        ("save_images_add_number", json!(true), None),
+        ("save_to_dirs", json!(true), None),
+        ("directories_filename_pattern", json!("[date]"), None),
         ("samples_save", json!(true), None),
         ("filter_nsfw", json!(false), None),
         ("auto_vae_precision", json!(true), None),
@@ -112,9 +119,12 @@ fn table(defaults: &Defaults) -> Vec<(&'static str, Value, Effect)> {
     ]
 }
 
+static NAMES: LazyLock<HashSet<&'static str>> =
+    LazyLock::new(|| table(&Defaults::default()).into_iter().map(|(name, _, _)| name).collect());
+
 /// Whether there is an option of this name.
 pub(super) fn is_known(name: &str) -> bool {
-    table(&Defaults::default()).iter().any(|(known, _, _)| *known == name)
+    NAMES.contains(name)
 }
 
 /// The names of options that act, for sentences.
@@ -154,6 +164,11 @@ pub(crate) fn change(
     change: &Map<String, Value>,
 ) -> Result<Map<String, Value>, Vec<FieldProblem>> {
     let table = table(defaults);
+    if change.len() > NAMES_MAX {
+        let message =
+            format!("{} options are more than there are; send those of GET /sdapi/v1/options", change.len());
+        return Err(vec![FieldProblem { field: "body".into(), message }]);
+    }
     let mut problems = Vec::new();
     let mut merged = saved.clone();
     for (name, value) in change {
@@ -174,6 +189,11 @@ pub(crate) fn change(
         }
     }
     problems.extend(unreadable(defaults, change));
+    let bytes: usize = merged.iter().map(|(name, value)| name.len() + value.to_string().len()).sum();
+    if bytes > BYTES_MAX {
+        let message = format!("the options take {bytes} bytes together; at most {BYTES_MAX} are kept");
+        problems.push(FieldProblem { field: "body".into(), message });
+    }
     if problems.is_empty() { Ok(merged) } else { Err(problems) }
 }
 
@@ -270,6 +290,14 @@ mod tests {
         assert_eq!(problems.len(), 6, "{problems:?}");
         assert!(problems[0].starts_with("sd_modell is not an option here"), "{problems:?}");
         assert!(problems.contains(&"eta_ddim must be a finite number".to_owned()), "{problems:?}");
+    }
+
+    #[test]
+    fn neither_many_names_nor_long_values_are_kept() {
+        let many: Map<String, Value> = (0..=NAMES_MAX).map(|number| (number.to_string(), json!(1))).collect();
+        assert_eq!(changed(json!({}), Value::Object(many)).unwrap_err().len(), 1);
+        let long = json!({"api_useragent": "x".repeat(BYTES_MAX)});
+        assert!(changed(json!({}), long).unwrap_err()[0].contains("bytes together"));
     }
 
     #[test]

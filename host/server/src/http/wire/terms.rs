@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use axum::http::HeaderMap;
 use gesso_core::ids::TaskId;
+use gesso_store::tasks::TERM_LIMIT;
 
 use super::fields::FieldProblem;
 
@@ -29,13 +30,15 @@ pub(crate) struct RequestTerms {
     pub(crate) timeout: Option<Duration>,
     /// `Task-Webhook`: a URL that is told when the task has ended.
     pub(crate) webhook: Option<String>,
+    /// `Task-Flag: true`: the task goes on when the client leaves.
+    pub(crate) is_flagged: bool,
     pub(crate) wait: Wait,
 }
 
 /// What the client waits for.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) enum Wait {
-    /// The result. `keep` has the task go on when the client leaves: `Task-Flag: true`.
+    /// The result.
     #[default]
     Result,
     /// `Prefer: wait=N`: the result, or so long.
@@ -78,20 +81,30 @@ impl RequestTerms {
         }
         if let Some(text) = text(headers, "Task-Priority") {
             match text.parse::<i32>() {
-                Ok(priority) if priority.abs() <= PRIORITY_MAX => terms.priority = priority,
+                Ok(priority) if (-PRIORITY_MAX..=PRIORITY_MAX).contains(&priority) => {
+                    terms.priority = priority
+                }
                 _ => wrong("Task-Priority", format!("it must be between -{PRIORITY_MAX} and {PRIORITY_MAX}")),
             }
         }
-        terms.webhook = text(headers, "Task-Webhook").map(str::to_owned);
+        match text(headers, "Task-Webhook") {
+            Some(url) if url.len() > TERM_LIMIT => {
+                wrong("Task-Webhook", format!("it is longer than {TERM_LIMIT} bytes"));
+            }
+            url => terms.webhook = url.map(str::to_owned),
+        }
+        terms.is_flagged = text(headers, "Task-Flag").is_some_and(|flag| flag.eq_ignore_ascii_case("true"));
         terms.wait = wait(headers);
         if problems.is_empty() { Ok(terms) } else { Err(problems) }
     }
 
     /// Whether the task goes on when the client leaves.
-    pub(crate) fn outlives_client(&self, headers: &HeaderMap) -> bool {
-        let flagged = text(headers, "Task-Flag").is_some_and(|flag| flag.eq_ignore_ascii_case("true"));
+    pub(crate) fn outlives_client(&self) -> bool {
         // Who names a task means to come back for it.
-        flagged || self.idempotency_key.is_some() || self.webhook.is_some() || self.wait != Wait::Result
+        self.is_flagged
+            || self.idempotency_key.is_some()
+            || self.webhook.is_some()
+            || self.wait != Wait::Result
     }
 }
 
@@ -151,7 +164,7 @@ mod tests {
             ("idempotency-key", "short"),
             ("task-timeout", "0"),
             ("task-start-within", "soon"),
-            ("task-priority", "1000"),
+            ("task-priority", "-2147483648"),
         ];
         let wrong = read(&headers).unwrap_err();
         assert_eq!(

@@ -1,0 +1,137 @@
+//! A running server, asked over its REST API by the commands that need one.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, bail};
+use serde_json::Value;
+
+use crate::environment;
+use crate::settings::cli::{Connection, Serve};
+
+/// A server and what it is asked with.
+pub(crate) struct Server {
+    pub(crate) base: String,
+    key: Option<String>,
+}
+
+impl Server {
+    /// As an admin: with the key that is given, or the one in the data folder.
+    pub(crate) fn as_admin(connection: &Connection) -> anyhow::Result<Self> {
+        let key = match &connection.key {
+            Some(key) => key.clone(),
+            None => stored_key(connection)?,
+        };
+        Ok(Self { key: Some(key), ..Self::as_said(connection) })
+    }
+
+    /// With the key that is given, or with none.
+    pub(crate) fn as_said(connection: &Connection) -> Self {
+        Self { base: connection.url.trim_end_matches('/').to_owned(), key: connection.key.clone() }
+    }
+
+    /// Sends JSON, or nothing, and reads JSON.
+    ///
+    /// # Errors
+    /// A sentence: nobody answers, or what the server says.
+    pub(crate) fn json(&self, method: &str, path: &str, body: Option<&Value>) -> anyhow::Result<Value> {
+        let body = body.map(|body| body.to_string().into_bytes());
+        self.call(method, path, "application/json", &[], body)
+    }
+
+    /// Sends bytes and reads JSON.
+    ///
+    /// # Errors
+    /// As [`Server::json`].
+    pub(crate) fn call(
+        &self,
+        method: &str,
+        path: &str,
+        content_type: &str,
+        headers: &[(&str, &str)],
+        body: Option<Vec<u8>>,
+    ) -> anyhow::Result<Value> {
+        let mut builder = ureq::http::Request::builder().method(method).uri(format!("{}{path}", self.base));
+        if let Some(key) = &self.key {
+            builder = builder.header("authorization", format!("Bearer {key}"));
+        }
+        for (name, value) in headers {
+            builder = builder.header(*name, *value);
+        }
+        let request = builder.header("content-type", content_type).body(body.unwrap_or_default())?;
+        let mut response = agent().run(request).with_context(|| {
+            format!("no answer from {}; is the server running? (--url names another)", self.base)
+        })?;
+        let text = response.body_mut().read_to_string()?;
+        let value: Value = serde_json::from_str(&text).unwrap_or(Value::String(text));
+        if response.status().is_success() {
+            return Ok(value);
+        }
+        let message =
+            value.get("message").and_then(Value::as_str).map_or_else(|| value.to_string(), ToOwned::to_owned);
+        bail!("{} ({})", message, response.status())
+    }
+
+    /// The list that a route answers with.
+    ///
+    /// # Errors
+    /// As [`Server::json`]; something else than a list.
+    pub(crate) fn list(&self, path: &str) -> anyhow::Result<Vec<Value>> {
+        match self.json("GET", path, None)? {
+            Value::Array(list) => Ok(list),
+            _ => bail!("{} did not answer with a list; is it a Gesso server?", self.base),
+        }
+    }
+
+    /// A file by its signed URL.
+    ///
+    /// # Errors
+    /// A sentence: nobody answers there, or the link has expired.
+    pub(crate) fn file(&self, url: &str) -> anyhow::Result<Vec<u8>> {
+        let request = ureq::http::Request::builder().uri(url).body(Vec::new())?;
+        let mut response = agent().run(request).with_context(|| format!("no answer from {url}"))?;
+        if !response.status().is_success() {
+            bail!("the picture could not be fetched: {}", response.status());
+        }
+        Ok(response.body_mut().with_config().limit(FILE_BYTES_MAX).read_to_vec()?)
+    }
+}
+
+/// A picture of any size that a server draws.
+const FILE_BYTES_MAX: u64 = 256 << 20;
+
+fn agent() -> ureq::Agent {
+    ureq::Agent::config_builder().http_status_as_error(false).build().into()
+}
+
+fn stored_key(connection: &Connection) -> anyhow::Result<String> {
+    let settings = environment::settings(&Serve { data: connection.data.clone(), ..Serve::default() })?;
+    if let Some(key) = settings.admin_key {
+        return Ok(key);
+    }
+    let path: PathBuf = settings.data.join("admin-key");
+    let key = std::fs::read_to_string(&path).with_context(|| {
+        format!(
+            "no key: {} cannot be read; pass --key, or --data with the server's data folder",
+            path.display()
+        )
+    })?;
+    Ok(key.trim().to_owned())
+}
+
+/// A word that goes into a path has to look like one.
+///
+/// # Errors
+/// A sentence that says what it may hold.
+pub(crate) fn checked<'a>(what: &str, text: &'a str) -> anyhow::Result<&'a str> {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+    if !text.is_empty() && text.bytes().all(is_plain) {
+        return Ok(text);
+    }
+    bail!("{text:?} is not {what}: letters, digits, '-' and '_' only")
+}
+
+/// Milliseconds since the Unix epoch as a time in UTC; `-` for none.
+pub(crate) fn when(millis: &Value) -> String {
+    let at = millis.as_i64().and_then(|millis| jiff::Timestamp::from_millisecond(millis).ok());
+    at.map_or_else(|| "-".to_owned(), |at| at.strftime("%F %T").to_string())
+}

@@ -1,0 +1,131 @@
+//! How a client is answered whose request has become a task: at once, when it is done, or after as long as it waits.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use gesso_core::ids::TaskId;
+use gesso_store::{Task, TaskState};
+use serde_json::{Value, json};
+
+use super::error::{self, Failure};
+use super::task_view::{self, CancelOnDrop, host, signed_urls};
+use super::wire::terms::{RequestTerms, Wait};
+use super::{calls, routes};
+use crate::accounts::Caller;
+use crate::app::App;
+use crate::error::AppError;
+use crate::tasks::{self, Submitted};
+
+/// How a task that is a call of another route is answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Shape {
+    /// As a task: `taskId`, `status`, `ossUrl`.
+    Task,
+    /// As the route itself answered.
+    Own,
+}
+
+/// Answers as the client prefers. One that goes away while it waits cancels its task, unless it means to come back.
+pub(crate) async fn respond(
+    app: &Arc<App>,
+    caller: &Caller,
+    headers: &HeaderMap,
+    terms: &RequestTerms,
+    submitted: Submitted,
+    shape: Shape,
+) -> Result<Response, Failure> {
+    let id = submitted.task.id.clone();
+    let mut response = match terms.wait {
+        Wait::Nothing { accepted } => {
+            let status = if accepted { StatusCode::ACCEPTED } else { StatusCode::OK };
+            (status, Json(waiting(app, &submitted.task).await?)).into_response()
+        }
+        Wait::Result => {
+            let guard = CancelOnDrop::new(app, &id, terms.outlives_client());
+            let task = tasks::wait(app, &id).await;
+            guard.disarm();
+            ended(app, &id, task, host(headers), shape).await?
+        }
+        Wait::AtMost(time) => {
+            let guard = CancelOnDrop::new(app, &id, terms.outlives_client());
+            let task = tokio::time::timeout(time, tasks::wait(app, &id)).await;
+            guard.disarm();
+            match task {
+                Ok(task) => ended(app, &id, task, host(headers), shape).await?,
+                // It goes on; the client knows where to ask.
+                Err(_) => {
+                    let task = tasks::get(app, caller, &id).await?;
+                    (StatusCode::ACCEPTED, Json(waiting(app, &task).await?)).into_response()
+                }
+            }
+        }
+    };
+    let fields = response.headers_mut();
+    if let Ok(value) = HeaderValue::from_str(id.as_str()) {
+        fields.insert("taskid", value);
+    }
+    if let Ok(value) = HeaderValue::from_str(&format!("/tasks/{id}")) {
+        fields.insert(header::LOCATION, value);
+    }
+    if submitted.is_replay {
+        fields.insert("idempotent-replayed", HeaderValue::from_static("true"));
+    }
+    Ok(response)
+}
+
+/// For those who do not wait.
+async fn waiting(app: &App, task: &Task) -> Result<Value, AppError> {
+    let (fraction, eta) = task_view::progress(app, task).await?;
+    let (position, _) = tasks::place(app, task).await?;
+    Ok(json!({
+        "taskId": task.id.as_str(),
+        "status": task.state.as_str(),
+        "position": position,
+        "progress": fraction,
+        "etaRelative": eta,
+        "links": routes::tasks::links(&task.id),
+    }))
+}
+
+/// For those who waited.
+async fn ended(
+    app: &App,
+    id: &TaskId,
+    task: Result<Task, AppError>,
+    host: Option<&str>,
+    shape: Shape,
+) -> Result<Response, Failure> {
+    let task = match task {
+        Ok(task) => task,
+        Err(error) => {
+            let mut body = error::body(&error);
+            body["taskId"] = id.as_str().into();
+            body["status"] = "waiting".into();
+            return Ok((error::status(&error), Json(body)).into_response());
+        }
+    };
+    if shape == Shape::Own
+        && let Some(response) = calls::answer(app, &task).await?
+    {
+        return Ok(response);
+    }
+    let mut body = json!({"taskId": id.as_str(), "status": task.state.as_str()});
+    if task.state == TaskState::Succeeded {
+        body["ossUrl"] = signed_urls(app, &task, host).await?.into();
+        return Ok(Json(body).into_response());
+    }
+    let failure = task.outcome.as_ref().and_then(|outcome| outcome.error.as_ref());
+    body["message"] = failure.map_or("the task was cancelled", |failure| &failure.message).into();
+    body["code"] = failure.map_or("cancelled", |failure| &failure.code).into();
+    let status = match failure.map(|failure| failure.code.as_str()) {
+        None => StatusCode::CONFLICT,
+        Some("invalid" | calls::REFUSED) => StatusCode::BAD_REQUEST,
+        Some("timeout" | "expired") => StatusCode::GATEWAY_TIMEOUT,
+        Some("overloaded") => StatusCode::TOO_MANY_REQUESTS,
+        Some("storage_full") => StatusCode::INSUFFICIENT_STORAGE,
+        Some(_) => StatusCode::INTERNAL_SERVER_ERROR,
+    };
+    Ok((status, Json(body)).into_response())
+}

@@ -1,0 +1,277 @@
+//! Tasks of those who ask: made of a request that was checked, found, waited for, stopped, tried again. Knows neither
+//! what is drawn nor how a client is answered.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use gesso_core::ids::TaskId;
+use gesso_store::{Clock, NewTask, ObjectKey, Payload, SystemClock, Task, TaskState, TaskStoreError, Terms};
+use rand::RngExt;
+use sha2::{Digest, Sha256};
+use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::oneshot;
+use tracing::Instrument;
+
+use crate::accounts::{Caller, Role};
+use crate::app::App;
+use crate::error::AppError;
+use crate::http::wire::terms::RequestTerms;
+
+/// Bodies up to here lie in the record; larger ones go to the object store first.
+const INLINE_BYTES_MAX: usize = 8 * 1024;
+
+/// What a worker is to do.
+pub(crate) struct Work {
+    /// As in task records: `txt2img`.
+    pub(crate) kind: &'static str,
+    /// JSON.
+    pub(crate) body: String,
+    /// How many pictures it counts for.
+    pub(crate) pictures: u32,
+    /// The checkpoint it is for, by which it is listed.
+    pub(crate) model: Option<String>,
+    pub(crate) repeat: Option<Repeat>,
+}
+
+/// The task of an earlier request that this one repeats.
+///
+/// # Errors
+/// `Unprocessable` where the key was used with another body.
+pub(crate) async fn earlier(app: &App, repeat: Option<&Repeat>) -> Result<Option<Submitted>, AppError> {
+    let Some(repeat) = repeat else { return Ok(None) };
+    let task = app.tasks.get(&repeat.id).await?;
+    task.map(|task| repeat.of(task)).transpose()
+}
+
+/// Makes work a task of the caller's, which survives the process from here on.
+pub(crate) async fn submit(
+    app: &Arc<App>,
+    caller: &Caller,
+    work: Work,
+    terms: &RequestTerms,
+) -> Result<Submitted, AppError> {
+    check_terms(app, caller, terms)?;
+    check_room(app).await?;
+    let (app, caller, terms) = (app.clone(), caller.clone(), terms.clone());
+    let (told, submitted) = oneshot::channel();
+    // A tokio worker, on its own: a client that goes away meanwhile must leave neither a task that is not counted nor
+    // one that draws for nobody.
+    let stored = async move {
+        let submitted = store(&app, &caller, work, &terms).await;
+        let fresh = submitted.as_ref().ok().filter(|submitted| !submitted.is_replay);
+        let fresh = fresh.map(|submitted| submitted.task.id.clone());
+        if told.send(submitted).is_err()
+            && let Some(id) = fresh
+            && !terms.outlives_client()
+        {
+            tracing::info!(task = %id, "the client went away; cancelling its task");
+            drop(stop(&app, &id).await);
+        }
+    };
+    tokio::spawn(stored.in_current_span());
+    submitted.await.map_err(|_| AppError::Internal("storing the task panicked".into()))?
+}
+
+/// Whether one more task may wait.
+async fn check_room(app: &App) -> Result<(), AppError> {
+    if app.is_draining() {
+        return Err(AppError::Unavailable("the server is shutting down; try again in a moment".into()));
+    }
+    let waiting = app.tasks.stats().await?.waiting;
+    if waiting >= app.settings.waiting_tasks_max as u64 {
+        return Err(AppError::Overloaded(format!("{waiting} tasks are waiting already; try again later")));
+    }
+    Ok(())
+}
+
+async fn store(app: &App, caller: &Caller, work: Work, terms: &RequestTerms) -> Result<Submitted, AppError> {
+    let Work { kind, body, pictures, model, repeat } = work;
+    let id = match (&terms.id, &repeat) {
+        (Some(id), _) => id.clone(),
+        (None, Some(repeat)) => repeat.id.clone(),
+        (None, None) => random_id()?,
+    };
+    let counted = app.quotas.reserve(caller, &id, pictures).await?;
+    let payload = if body.len() <= INLINE_BYTES_MAX {
+        Payload::Inline(body)
+    } else {
+        let key = ObjectKey::payload(&id, rand::rng().random());
+        app.objects.put(&key, body.into_bytes().into()).await?;
+        Payload::Object(key)
+    };
+    let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+    let stored_terms = Terms {
+        model,
+        fingerprint: repeat.as_ref().map(|repeat| repeat.fingerprint.clone()),
+        start_by_ms: terms.start_within.map(|time| SystemClock.now_ms().saturating_add(millis(time))),
+        run_ms_max: terms.timeout.map(millis),
+        webhook: terms.webhook.clone(),
+    };
+    let (kind, owner) = (kind.to_owned(), caller.name.clone());
+    let new =
+        NewTask { id, kind, owner, priority: terms.priority, payload: payload.clone(), terms: stored_terms };
+    let refused = match app.tasks.submit(new).await {
+        Ok(task) => {
+            counted.keep();
+            tracing::info!(task = %task.id, owner = task.owner, "task accepted");
+            metrics::counter!("gesso_tasks_submitted_total").increment(1);
+            return Ok(Submitted { task, is_replay: false });
+        }
+        Err(refused) => refused,
+    };
+    if let Payload::Object(key) = &payload
+        && let Err(error) = app.objects.delete(key).await
+    {
+        tracing::warn!(%key, %error, "the request of a task that was refused could not be deleted");
+    }
+    match (refused, repeat) {
+        // The same request came twice at the same time, and the other one was first.
+        (TaskStoreError::Exists, Some(repeat)) => {
+            repeat.of(app.tasks.get(&repeat.id).await?.ok_or_else(not_found)?)
+        }
+        (refused, _) => Err(refused.into()),
+    }
+}
+
+/// A task that was asked for.
+pub(crate) struct Submitted {
+    pub(crate) task: Task,
+    /// It was there already: the request repeats one under the same idempotency key.
+    pub(crate) is_replay: bool,
+}
+
+/// A request under an idempotency key. The key is in the task's id, so that it is remembered as long as the task is.
+pub(crate) struct Repeat {
+    owner: String,
+    id: TaskId,
+    fingerprint: String,
+}
+
+impl Repeat {
+    /// `None` for a request without a key. `body` is what the client sent.
+    pub(crate) fn new(caller: &Caller, kind: &str, body: &str, terms: &RequestTerms) -> Option<Self> {
+        let key = terms.idempotency_key.as_ref()?;
+        let print = |parts: &[&str]| {
+            let mut hasher = Sha256::new();
+            for part in parts {
+                hasher.update((part.len() as u64).to_le_bytes());
+                hasher.update(part);
+            }
+            hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect::<String>()
+        };
+        let id = format!("key-{}", &print(&[&caller.name, kind, key])[..40]);
+        // Letters and digits only, so that it is an id.
+        let id = TaskId::parse(&id).unwrap_or_else(|error| unreachable!("hex digits are no id: {error}"));
+        Some(Self { owner: caller.name.clone(), id, fingerprint: print(&[body]) })
+    }
+
+    /// The task of the first request, if this one asks for the same.
+    fn of(&self, task: Task) -> Result<Submitted, AppError> {
+        if task.owner == self.owner && task.terms.fingerprint.as_ref() == Some(&self.fingerprint) {
+            return Ok(Submitted { task, is_replay: true });
+        }
+        let message = "Idempotency-Key: it was used with another body; use a new one for a new request";
+        Err(AppError::Unprocessable(message.into()))
+    }
+}
+
+fn check_terms(app: &App, caller: &Caller, terms: &RequestTerms) -> Result<(), AppError> {
+    if terms.priority > 0 && caller.role < Role::Operator {
+        let message = "Task-Priority: above 0 is for operators; leave it out".into();
+        return Err(AppError::Forbidden(message));
+    }
+    if let Some(url) = &terms.webhook
+        && !app.webhooks.allows(url)
+    {
+        let message = format!("Task-Webhook: {url:.200} is no address that webhook_hosts allows");
+        return Err(AppError::invalid("Task-Webhook", message));
+    }
+    Ok(())
+}
+
+/// Waits until a task that was submitted here is terminal. A server that drains stops waiting for tasks that have not begun.
+pub(crate) async fn wait(app: &App, id: &TaskId) -> Result<Task, AppError> {
+    let mut changes = app.tasks.subscribe();
+    let mut draining = app.draining.clone();
+    loop {
+        let task = app.tasks.get(id).await?.ok_or_else(not_found)?;
+        match task.state {
+            state if state.is_terminal() => return Ok(task),
+            TaskState::Waiting if app.is_draining() => {
+                let message =
+                    format!("the server is shutting down; task {id} is kept and runs after the restart");
+                return Err(AppError::Unavailable(message));
+            }
+            _ => {}
+        }
+        loop {
+            tokio::select! {
+                change = changes.recv() => match change {
+                    Ok(change) if change.id != *id => {}
+                    // Lagged: some changes were missed, perhaps this one; look again.
+                    Ok(_) | Err(RecvError::Lagged(_)) => break,
+                    Err(RecvError::Closed) => {
+                        return Err(AppError::Unavailable("the task store is closed".into()));
+                    }
+                },
+                _ = draining.changed() => break,
+            }
+        }
+    }
+}
+
+/// The task, or the sentence that there is none. Others' tasks are not told from those that are not there.
+pub(crate) async fn get(app: &App, caller: &Caller, id: &TaskId) -> Result<Task, AppError> {
+    let task = app.tasks.get(id).await?;
+    task.filter(|task| caller.may_see(&task.owner)).ok_or_else(not_found)
+}
+
+/// Asks a task to stop. Repeating it changes nothing; a task that has ended otherwise is a conflict.
+pub(crate) async fn cancel(app: &App, caller: &Caller, id: &TaskId) -> Result<Task, AppError> {
+    get(app, caller, id).await?;
+    stop(app, id).await
+}
+
+/// [`cancel`] for the server's own reasons: a client that went away.
+pub(crate) async fn stop(app: &App, id: &TaskId) -> Result<Task, AppError> {
+    let task = app.tasks.cancel(id).await.map_err(|error| match error {
+        gesso_store::TaskStoreError::NotFound => not_found(),
+        other => other.into(),
+    })?;
+    app.running.cancel(id);
+    match task.state {
+        TaskState::Succeeded | TaskState::Failed | TaskState::Expired => {
+            Err(AppError::Conflict(format!("the task is {} already", task.state.as_str())))
+        }
+        TaskState::Waiting | TaskState::Running | TaskState::Canceled => Ok(task),
+    }
+}
+
+/// Has a task that failed or expired run again.
+pub(crate) async fn retry(app: &App, caller: &Caller, id: &TaskId) -> Result<Task, AppError> {
+    let task = get(app, caller, id).await?;
+    check_room(app).await?;
+    // It counts for whose it is, whoever asks.
+    let owner = app.caller_named(&task.owner).unwrap_or_else(|| caller.clone());
+    let counted = app.quotas.reserve(&owner, id, 0).await?;
+    let task = app.tasks.retry(id).await?;
+    counted.keep();
+    tracing::info!(task = %id, "task runs again");
+    Ok(task)
+}
+
+/// The place of a waiting task in the queue, from 1, and how many wait; 0 when it does not wait any more.
+pub(crate) async fn place(app: &App, task: &Task) -> Result<(u64, u64), AppError> {
+    let ahead = app.tasks.ahead(&task.id).await?;
+    Ok((ahead.map_or(0, |ahead| ahead + 1), app.tasks.stats().await?.waiting))
+}
+
+fn not_found() -> AppError {
+    AppError::NotFound("not found".into())
+}
+
+/// 22 letters and digits: 130 bits, so that nobody guesses another's task.
+pub(crate) fn random_id() -> Result<TaskId, AppError> {
+    let text: String = rand::rng().sample_iter(rand::distr::Alphanumeric).take(22).map(char::from).collect();
+    TaskId::parse(&text).map_err(|error| AppError::Internal(error.to_string()))
+}

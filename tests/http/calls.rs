@@ -1,0 +1,135 @@
+//! Routes that are no drawings, as tasks: extras, modules, lists and plugins' own APIs.
+
+use serde_json::{Value, json};
+
+use crate::http::extras::{SINGLE, base64_png, pixels, waves};
+use crate::support::{Bench, quick, request};
+
+const ASYNC: [(&str, &str); 1] = [("Request-Type", "async")];
+
+#[test]
+fn an_enlargement_becomes_a_task_whose_picture_is_a_path_that_the_next_request_may_name() {
+    let bench = Bench::new();
+    let server = bench.start();
+    let source = waves(24, 16);
+    let body = json!({"image": base64_png(&source), "upscaler_1": "Lanczos"});
+    let direct = pixels(&server.post(SINGLE, &body).ok()["image"]);
+    let submitted = server.post_with(SINGLE, &ASYNC, &body).ok();
+    assert_eq!(submitted["status"], "waiting");
+    let id = submitted["taskId"].as_str().unwrap();
+    let result = server.result(id);
+    let path = format!("images/default/{id}_1.png");
+    assert_eq!((&result["status"], &result["images"]), (&json!("succeeded"), &json!([path])));
+    assert_eq!(
+        (&result["answer"]["status"], &result["answer"]["body"]["image"]),
+        (&json!(200), &json!(path))
+    );
+    let info: Value = serde_json::from_str(result["info"].as_str().unwrap()).unwrap();
+    assert_eq!(info["image"], path.as_str());
+    let picture = crate::support::decode(&server.picture(&result));
+    assert_eq!((picture.width, picture.data), (48, direct.data.clone()));
+    // Paths and base64 mean the same.
+    let again = json!({"image": path, "upscaler_1": "Lanczos", "upscaling_resize": 1});
+    assert_eq!(pixels(&server.post(SINGLE, &again).ok()["image"]).data, direct.data);
+    let info = server.post("/sdapi/v1/png-info", &json!({"image": path})).ok();
+    assert!(info["items"]["postprocessing"].as_str().unwrap().contains("Lanczos"), "{info}");
+    let elsewhere = server.post(SINGLE, &json!({"image": "images/ann/x_1.png", "upscaler_1": "Lanczos"}));
+    assert_eq!(elsewhere.status, 422, "others' pictures are not there");
+}
+
+#[test]
+fn a_flagged_call_is_answered_as_ever_and_can_be_looked_up_later() {
+    let bench = Bench::new();
+    let server = bench.start();
+    let reply = server.post_with(
+        "/sdapi/v1/png-info",
+        &[("Task-Flag", "true"), ("taskId", "mine")],
+        &json!({"image": base64_png(&waves(8, 8))}),
+    );
+    assert_eq!((reply.ok()["info"].clone(), reply.header("taskid")), (json!(""), "mine"));
+    assert_eq!(server.result("mine")["answer"]["body"]["items"], json!({}));
+    let listed = request("GET", &format!("{}/sdapi/v1/samplers", server.url), &ASYNC, Vec::new()).ok();
+    let samplers = server.result(listed["taskId"].as_str().unwrap());
+    assert_eq!(samplers["answer"]["body"][0]["name"], "DPM++ 2M");
+}
+
+#[test]
+fn a_call_that_is_refused_fails_with_the_routes_own_words() {
+    let bench = Bench::new();
+    let server = bench.start();
+    let wrong = json!({"image": "no picture", "upscaler_1": "Lanczos"});
+    let direct = server.post(SINGLE, &wrong);
+    let id = server.post_with(SINGLE, &ASYNC, &wrong).ok()["taskId"].as_str().unwrap().to_owned();
+    let result = server.result(&id);
+    assert_eq!((&result["status"], &result["code"]), (&json!("failed"), &json!("refused")));
+    assert!(result["message"].as_str().unwrap().starts_with("422"), "{result}");
+    assert_eq!(result["answer"]["body"], direct.json());
+    let flagged = server.post_with(SINGLE, &[("Task-Flag", "true")], &wrong);
+    assert_eq!((flagged.status, flagged.json()), (direct.status, direct.json()));
+}
+
+#[test]
+fn the_serverless_dialect_enlarges_pictures_as_tasks() {
+    let bench = Bench::new();
+    let server = bench.start();
+    let done = server.post("/txt2img", &quick()).ok();
+    let drawn = server.result(done["taskId"].as_str().unwrap())["images"][0].clone();
+    let body = json!({"stable_diffusion_model": "demo-v1", "image": drawn, "upscaler_1": "Lanczos", "upscaling_resize": 2});
+    let reply = server.post("/extra_images", &body).ok();
+    assert_eq!(reply["status"], "succeeded");
+    assert_eq!(crate::support::decode(&server.picture(&reply)).width, 128);
+    let wrong = server.post("/extra_images", &json!({"image": ""}));
+    assert_eq!((wrong.status, &wrong.json()["status"]), (400, &json!("failed")));
+}
+
+#[test]
+fn the_web_uis_drawing_answers_at_once_where_the_client_does_not_wait() {
+    let bench = Bench::new();
+    let server = bench.start();
+    let submitted = server.post_with("/sdapi/v1/txt2img", &ASYNC, &quick()).ok();
+    let result = server.result(submitted["taskId"].as_str().unwrap());
+    assert_eq!((&result["status"], result["images"].as_array().unwrap().len()), (&json!("succeeded"), 1));
+}
+
+#[test]
+fn a_plugins_own_api_may_be_a_task_and_ends_with_its_owners_account() {
+    let bench = Bench::new().plugin("plugins", "hello-api").config("concurrent_tasks = 1\n");
+    let server = bench.start();
+    let direct = server.get("/ext/hello-api/");
+    let ask = |headers: &[(&str, &str)]| {
+        let all: Vec<_> = ASYNC.iter().chain(headers).copied().collect();
+        request("GET", &format!("{}/ext/hello-api/", server.url), &all, Vec::new()).ok()["taskId"]
+            .as_str()
+            .unwrap()
+            .to_owned()
+    };
+    let result = server.result(&ask(&[]));
+    let said = &result["answer"]["body"];
+    assert_eq!(
+        said.as_str().map_or_else(|| said.to_string(), str::to_owned),
+        String::from_utf8(direct.body).unwrap()
+    );
+
+    // A task that waits while its owner's account goes does nothing any more.
+    server.admin_json("POST", "/users", r#"{"name": "ann"}"#);
+    let key =
+        server.admin_json("POST", "/keys", r#"{"user": "ann"}"#).json()["key"].as_str().unwrap().to_owned();
+    let long = crate::support::quick_with(json!({"steps": 150, "width": 256, "height": 256}));
+    let headers = [("Request-Type", "async"), ("Token", key.as_str())];
+    let busy = server.post_with("/txt2img", &headers, &long).ok()["taskId"].as_str().unwrap().to_owned();
+    let id = ask(&[("Token", &key)]);
+    server.admin_json("DELETE", "/users/ann", "");
+    server.admin("POST", &format!("/tasks/{busy}/cancellation"), Vec::new());
+    crate::support::eventually("the task has ended", || {
+        server.admin("GET", &format!("/tasks/{id}"), Vec::new()).ok()["code"] == "forbidden"
+    });
+}
+
+#[test]
+fn a_checkpoint_can_be_brought_into_memory_ahead_of_the_first_request() {
+    let bench = Bench::new();
+    let server = bench.start();
+    let reply = server.post("/initialize", &Value::Null);
+    assert_eq!((reply.status, String::from_utf8(reply.body).unwrap()), (200, "initialize success".into()));
+    assert_eq!(server.get("/models").ok()[0]["status"], "loaded");
+}
