@@ -304,8 +304,11 @@ fn a_draining_server_ends_its_streams_and_not_what_they_tell_of() {
     );
 }
 
+/// The headers of a message, names in lower case, and its body.
+type Heard = (Vec<(String, String)>, String);
+
 /// Answers every request with the next of `statuses`, the last one for ever; what it was sent comes out.
-fn receiver(statuses: Vec<u16>) -> (String, mpsc::Receiver<(Vec<(String, String)>, String)>) {
+fn receiver(statuses: Vec<u16>) -> (String, mpsc::Receiver<Heard>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}/hook", listener.local_addr().unwrap());
     let (told, heard) = mpsc::channel();
@@ -344,9 +347,8 @@ fn a_webhook_is_told_of_the_end_until_it_answers_and_can_verify_who_told_it() {
     let id =
         submit_with(&server, &[("Task-Webhook", &url)], &quick()).ok()["taskId"].as_str().unwrap().to_owned();
     let [first, second] = [0, 1].map(|_| heard.recv_timeout(Duration::from_secs(60)).unwrap());
-    let header = |message: &(Vec<(String, String)>, String), name: &str| {
-        message.0.iter().find(|(known, _)| known == name).unwrap().1.clone()
-    };
+    let header =
+        |message: &Heard, name: &str| message.0.iter().find(|(known, _)| known == name).unwrap().1.clone();
     assert_eq!(header(&first, "webhook-id"), header(&second, "webhook-id"), "a repeat can be told");
     let mut headers = ureq::http::HeaderMap::new();
     for name in ["webhook-id", "webhook-timestamp", "webhook-signature"] {

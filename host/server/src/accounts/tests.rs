@@ -1,3 +1,5 @@
+//! Accounts on a folder of their own, with a clock that is moved by hand.
+
 use std::time::Duration;
 
 use gesso_store::testing::ManualClock;
