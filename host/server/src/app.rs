@@ -16,13 +16,13 @@ use crate::audit::Audit;
 use crate::catalogue::Catalogue;
 use crate::http::wire::generate::Defaults;
 use crate::labels::Labels;
+use crate::listeners::Listeners;
 use crate::quotas::Quotas;
 use crate::running::RunningTasks;
 use crate::saved_options::SavedOptions;
 use crate::settings::{Access, Settings};
 use crate::sources::SourceLimits;
 use crate::styles::SavedStyles;
-use crate::task_events::Listeners;
 use crate::webhooks::Webhooks;
 
 /// How much larger a picture in a request may be than one that is drawn, by side and by area.

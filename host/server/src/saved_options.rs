@@ -8,12 +8,12 @@ use gesso_store::Documents;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::app::App;
 use crate::blocking::blocking;
 use crate::catalogue::Catalogue;
 use crate::error::AppError;
 use crate::http::wire::fields::FieldProblem;
 use crate::http::wire::file_format::FileFormat;
+use crate::http::wire::generate::Defaults;
 use crate::http::wire::options;
 
 /// One owner's, at one time.
@@ -64,18 +64,17 @@ impl SavedOptions {
         .await?
     }
 
-    /// Lays `change` over the owner's options, durably.
+    /// Lays `change` over the owner's options, durably. A checkpoint that it names has to be in the catalogue.
     ///
     /// # Errors
     /// Every option that is not known or whose value cannot be read; nothing is changed then.
     pub(crate) async fn change(
         self: &Arc<Self>,
-        app: &App,
+        (defaults, catalogue): (Defaults, Arc<Catalogue>),
         owner: &str,
         change: Map<String, Value>,
     ) -> Result<Arc<OptionSet>, AppError> {
         let (saved, owner) = (self.clone(), owner.to_owned());
-        let (defaults, catalogue) = (app.defaults.clone(), app.catalogue.clone());
         // The blocking pool: files, and the heads of checkpoints.
         blocking(move || {
             let _one_at_a_time = lock(&saved.files);

@@ -28,13 +28,13 @@ use crate::audit::Audit;
 use crate::catalogue::Catalogue;
 use crate::http::wire::generate::Defaults;
 use crate::labels::Labels;
+use crate::listeners::Listeners;
 use crate::networks::ServerNetworks;
 use crate::quotas::Quotas;
 use crate::running::RunningTasks;
 use crate::saved_options::SavedOptions;
 use crate::settings::{ADMIN_KEY_CHARS_MIN, GrantSettings, Settings, SettingsError};
 use crate::styles::SavedStyles;
-use crate::task_events::Listeners;
 use crate::telemetry;
 use crate::webhooks::Webhooks;
 

@@ -1,8 +1,7 @@
 //! What happens to one task, as it happens: its state, its progress, its end. For those who listen by SSE or WebSocket.
 //! Each event tells where the task is and not what changed, so that a listener that missed some has missed nothing.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::Stream;
@@ -15,6 +14,7 @@ use tokio::sync::watch;
 use crate::accounts::Caller;
 use crate::app::App;
 use crate::error::AppError;
+use crate::listeners::Listening;
 use crate::tasks;
 
 /// Progress is told no oftener, beside changes of state.
@@ -83,44 +83,6 @@ pub(crate) async fn follow(
         let event = follower.next().await?;
         Some((event, follower))
     }))
-}
-
-/// How many streams each caller has open.
-#[derive(Debug, Default)]
-pub(crate) struct Listeners(Arc<Mutex<HashMap<String, usize>>>);
-
-/// Of one caller. Browsers open six to one host at most.
-const STREAMS_OF_ONE_MAX: usize = 1_000;
-
-impl Listeners {
-    fn enter(&self, name: &str) -> Result<Listening, AppError> {
-        let mut open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let mine = open.entry(name.to_owned()).or_default();
-        if *mine >= STREAMS_OF_ONE_MAX {
-            let message = format!("{STREAMS_OF_ONE_MAX} of your streams are open already; close some");
-            return Err(AppError::Overloaded(message));
-        }
-        *mine += 1;
-        Ok(Listening { open: self.0.clone(), name: name.to_owned() })
-    }
-}
-
-/// One open stream.
-struct Listening {
-    open: Arc<Mutex<HashMap<String, usize>>>,
-    name: String,
-}
-
-impl Drop for Listening {
-    fn drop(&mut self) {
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(mine) = open.get_mut(&self.name) {
-            *mine -= 1;
-            if *mine == 0 {
-                open.remove(&self.name);
-            }
-        }
-    }
 }
 
 struct Follower {

@@ -14,11 +14,11 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::environment;
 use crate::http::router::router;
+use crate::notices;
 use crate::settings::cli::Serve;
 use crate::startup::{self, Server, StartupError};
 use crate::telemetry;
 use crate::upkeep;
-use crate::webhooks;
 use crate::worker;
 
 /// Time to write down that running tasks wait again.
@@ -83,7 +83,7 @@ async fn serve(settings: crate::settings::Settings) -> Result<Ended, StartupErro
     // Tokio workers: leasing and waiting; the work itself is on the device thread and in the pools.
     let mut worker = tokio::spawn(worker::run(app.clone()));
     // Tokio workers too: clocks, and waiting for others.
-    let mut beside = [tokio::spawn(upkeep::run(app.clone())), tokio::spawn(webhooks::run(app.clone()))];
+    let mut beside = [tokio::spawn(upkeep::run(app.clone())), tokio::spawn(notices::run(app.clone()))];
     let quotas = tokio::spawn(app.quotas.clone().follow(app.tasks.clone()));
     let mut draining = app.draining.clone();
     let service = router(app.clone()).into_make_service_with_connect_info::<SocketAddr>();

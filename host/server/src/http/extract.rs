@@ -1,7 +1,7 @@
 //! What handlers take as arguments: a JSON object, lax or of a type, and a task id. Who asks is `access.rs`.
 
 use axum::body::Bytes;
-use axum::extract::{FromRequest, FromRequestParts, Path, Request};
+use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
@@ -86,6 +86,21 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for JsonBody<T> {
             let field = if path == "." { "body" } else { path.as_str() };
             Failure(AppError::invalid(field, format!("{field}: {message}"))).into_response()
         })
+    }
+}
+
+/// The query's parameters, as `T` has them.
+#[derive(Debug)]
+pub(crate) struct Parameters<T>(pub(crate) T);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Parameters<T> {
+    type Rejection = Response;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Response> {
+        match Query::<T>::from_request_parts(parts, state).await {
+            Ok(Query(read)) => Ok(Self(read)),
+            Err(rejection) => Err(Failure(AppError::invalid("query", rejection.body_text())).into_response()),
+        }
     }
 }
 

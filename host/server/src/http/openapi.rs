@@ -1,6 +1,9 @@
 //! The OpenAPI document, put together from the handlers and the wire types.
 
-use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::openapi::response::ResponseBuilder;
+use utoipa::openapi::security::{
+    ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme,
+};
 use utoipa::{Modify, OpenApi};
 
 use super::routes::{
@@ -14,7 +17,7 @@ use super::wire::schema::{
 #[derive(OpenApi)]
 #[openapi(
     info(title = "Gesso", description = "A Stable Diffusion server with sandboxed plugins", license(name = "Apache-2.0")),
-    modifiers(&Credentials), security(("bearer" = []), ("basic" = []), ("token" = [])),
+    modifiers(&Credentials, &Refusals), security(("bearer" = []), ("basic" = []), ("token" = [])),
     paths(
         serverless::txt2img, serverless::img2img, serverless::extra_images, serverless::restart, serverless::initialize, serverless::result, serverless::progress, serverless::cancellation,
         serverless::models, tasks::list, tasks::show, tasks::remove, tasks::retry, tasks::events, tasks::websocket,
@@ -59,6 +62,30 @@ impl Modify for Credentials {
         components.add_security_scheme("bearer", http(HttpAuthScheme::Bearer, bearer));
         components.add_security_scheme("basic", http(HttpAuthScheme::Basic, basic));
         components.add_security_scheme("token", SecurityScheme::ApiKey(ApiKey::Header(token)));
+    }
+}
+
+/// Routes that ask nobody who they are.
+const PUBLIC: [&str; 4] = ["/login", "/files/{id}", "/health/live", "/health/ready"];
+
+/// What every operation may answer beside what its own lines say.
+struct Refusals;
+
+impl Modify for Refusals {
+    fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
+        let refused = ResponseBuilder::new()
+            .description("Refused, with the reason: problem details, or the web UI's shape on its routes")
+            .build();
+        for (path, item) in &mut document.paths.paths {
+            let operations =
+                [&mut item.get, &mut item.post, &mut item.put, &mut item.patch, &mut item.delete];
+            for operation in operations.into_iter().flatten() {
+                operation.responses.responses.insert("4XX".into(), refused.clone().into());
+                if PUBLIC.contains(&path.as_str()) {
+                    operation.security = Some(vec![SecurityRequirement::default()]);
+                }
+            }
+        }
     }
 }
 

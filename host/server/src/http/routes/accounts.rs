@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
@@ -16,7 +16,7 @@ use crate::audit::AuditLine;
 use crate::error::AppError;
 use crate::http::access::{From, Secret};
 use crate::http::error::{Failure, problem};
-use crate::http::extract::JsonBody;
+use crate::http::extract::{JsonBody, Parameters};
 use crate::http::request_id;
 
 /// Lines of the audit log that are told at most.
@@ -245,7 +245,7 @@ pub(crate) struct AuditQuery {
     responses((status = 200, body = Vec<AuditLine>)))]
 pub(crate) async fn audit(
     State(app): State<Arc<App>>,
-    Query(query): Query<AuditQuery>,
+    Parameters(query): Parameters<AuditQuery>,
 ) -> Result<Json<Vec<AuditLine>>, Failure> {
     let count = query.limit.unwrap_or(200).min(AUDIT_LINES_MAX);
     Ok(Json(app.audit.newest(count).await?))

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use gesso_picture::convert::flatten;
@@ -20,7 +20,7 @@ use crate::blocking::blocking;
 use crate::catalogue::{CatalogueError, Kind, Part};
 use crate::error::AppError;
 use crate::http::error::WebUiFailure;
-use crate::http::extract::WebUiObject;
+use crate::http::extract::{Parameters, WebUiObject};
 use crate::http::wire::control::UNITS_MAX;
 use crate::http::wire::detect::{Detect, MODULE};
 use crate::http::wire::schema::DetectBody;
@@ -90,7 +90,7 @@ pub(crate) struct Names {
     responses((status = 200, description = "module_list, module_detail")))]
 pub(crate) async fn module_list(
     State(app): State<Arc<App>>,
-    Query(Names { alias_names }): Query<Names>,
+    Parameters(Names { alias_names }): Parameters<Names>,
 ) -> Json<Value> {
     let annotators = app.plugins.annotators();
     let name =

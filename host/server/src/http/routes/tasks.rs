@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
+use axum::extract::State;
 use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
-use axum::extract::{Query, State};
 use axum::http::HeaderMap;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
@@ -22,7 +22,7 @@ use crate::app::App;
 use crate::blocking::blocking;
 use crate::error::AppError;
 use crate::http::error::Failure;
-use crate::http::extract::TaskPath;
+use crate::http::extract::{Parameters, TaskPath};
 use crate::http::task_view::{self, host, preview};
 use crate::png_file;
 use crate::task_events::{self, EventKind, TaskEvent};
@@ -57,7 +57,7 @@ pub(crate) async fn list(
     State(app): State<Arc<App>>,
     caller: Caller,
     headers: HeaderMap,
-    Query(query): Query<ListQuery>,
+    Parameters(query): Parameters<ListQuery>,
 ) -> Result<Json<Value>, Failure> {
     let state = match query.state.as_deref().filter(|state| !state.is_empty()) {
         None => None,
@@ -149,7 +149,7 @@ pub(crate) async fn events(
     State(app): State<Arc<App>>,
     caller: Caller,
     headers: HeaderMap,
-    Query(query): Query<EventsQuery>,
+    Parameters(query): Parameters<EventsQuery>,
     TaskPath(id): TaskPath,
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Failure> {
     let seen = headers.get("last-event-id").and_then(|id| id.to_str().ok()).map(str::to_owned);
@@ -178,7 +178,7 @@ pub(crate) async fn websocket(
     State(app): State<Arc<App>>,
     caller: Caller,
     headers: HeaderMap,
-    Query(query): Query<EventsQuery>,
+    Parameters(query): Parameters<EventsQuery>,
     TaskPath(id): TaskPath,
     upgrade: WebSocketUpgrade,
 ) -> Result<Response, Failure> {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue};
 use axum::response::{IntoResponse, Response};
 use base64::Engine;
@@ -18,7 +18,7 @@ use crate::app::App;
 use crate::error::AppError;
 use crate::generate;
 use crate::http::error::{Failure, WebUiFailure};
-use crate::http::extract::WebUiObject;
+use crate::http::extract::{Parameters, WebUiObject};
 use crate::http::task_answer::{self, Shape};
 use crate::http::task_view::{CancelOnDrop, details, preview, state};
 use crate::http::wire::generate::Drawing;
@@ -135,7 +135,7 @@ pub(crate) struct ProgressQuery {
 pub(crate) async fn progress(
     State(app): State<Arc<App>>,
     caller: Caller,
-    Query(query): Query<ProgressQuery>,
+    Parameters(query): Parameters<ProgressQuery>,
 ) -> Result<Json<Value>, WebUiFailure> {
     let running = app.running.oldest(&caller);
     let live = running.as_ref().and_then(|running| Some(running.progress.as_ref()?.borrow().clone()));

@@ -9,9 +9,11 @@ use serde_json::{Map, Value, json};
 use crate::accounts::Caller;
 use crate::app::App;
 use crate::blocking::blocking;
+use crate::catalogue::Catalogue;
 use crate::error::AppError;
 use crate::http::error::{Failure, WebUiFailure};
 use crate::http::extract::{JsonObject, WebUiObject};
+use crate::http::wire::generate::Defaults;
 use crate::http::wire::options;
 
 /// The options in force for the caller: all of them, which may be posted back as they are.
@@ -31,7 +33,7 @@ pub(crate) async fn change_webui(
     caller: Caller,
     WebUiObject(body): WebUiObject,
 ) -> Result<Json<Value>, WebUiFailure> {
-    app.options.change(&app, &caller.name, body).await?;
+    app.options.change(judges(&app), &caller.name, body).await?;
     Ok(Json(Value::Null))
 }
 
@@ -53,8 +55,13 @@ pub(crate) async fn change_serverless(
     let Some(Value::Object(data)) = body.remove("data") else {
         return Err(AppError::invalid("data", "data must be an object of options").into());
     };
-    let set = app.options.change(&app, &caller.name, data).await?;
+    let set = app.options.change(judges(&app), &caller.name, data).await?;
     Ok(Json(json!({"message": "success", "version": set.version})))
+}
+
+/// What changes are judged by.
+fn judges(app: &App) -> (Defaults, Arc<Catalogue>) {
+    (app.defaults.clone(), app.catalogue.clone())
 }
 
 async fn in_force(app: &App, caller: &Caller) -> Result<Map<String, Value>, AppError> {

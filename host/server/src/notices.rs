@@ -1,0 +1,112 @@
+//! Telling webhooks that tasks have ended, until they answer or are given up. What is owed is the task store's to remember,
+//! so that no end is missed; how a message is signed and sent is `webhooks.rs`.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use gesso_core::ids::TaskId;
+use gesso_store::{Clock, SystemClock, Task, TaskStoreError};
+use serde_json::json;
+use tokio::task::JoinSet;
+
+use crate::app::App;
+use crate::http::task_view;
+
+/// How often to look for what is due.
+const TICK: Duration = Duration::from_secs(1);
+/// Told at the same time, of all owners and of one.
+const AT_ONCE: usize = 64;
+const OF_ONE: usize = 4;
+/// `410 Gone`: the receiver wants no more.
+const GONE: u16 = 410;
+
+/// Tells what is due until the server drains. Receivers that answer slowly keep only their own owner waiting.
+pub(crate) async fn run(app: Arc<App>) {
+    let mut draining = app.draining.clone();
+    let mut telling: JoinSet<()> = JoinSet::new();
+    let busy: Arc<Mutex<HashMap<String, usize>>> = Arc::default();
+    // Being told at present; what is due is listed until it is settled.
+    let told: Arc<Mutex<HashSet<TaskId>>> = Arc::default();
+    while !app.is_draining() {
+        tokio::select! {
+            () = tokio::time::sleep(TICK) => {}
+            _ = draining.changed() => continue,
+        }
+        while telling.try_join_next().is_some() {}
+        let full: Vec<String> = lock(&busy)
+            .iter()
+            .filter(|(_, count)| **count >= OF_ONE)
+            .map(|(owner, _)| owner.clone())
+            .collect();
+        let due = match app.tasks.due_notices(AT_ONCE + OF_ONE, &full).await {
+            Ok(due) => due,
+            Err(error) => {
+                tracing::warn!(%error, "webhooks that are due could not be listed");
+                continue;
+            }
+        };
+        for task in due {
+            let has_room = lock(&busy).get(&task.owner).is_none_or(|count| *count < OF_ONE);
+            if telling.len() >= AT_ONCE || !has_room || !lock(&told).insert(task.id.clone()) {
+                continue;
+            }
+            *lock(&busy).entry(task.owner.clone()).or_default() += 1;
+            let (app, busy, told) = (app.clone(), busy.clone(), told.clone());
+            // A tokio worker: waiting for somebody else's server.
+            telling.spawn(async move {
+                let (owner, id) = (task.owner.clone(), task.id.clone());
+                tell(&app, task).await;
+                lock(&told).remove(&id);
+                let mut busy = lock(&busy);
+                if let Some(count) = busy.get_mut(&owner) {
+                    *count -= 1;
+                    if *count == 0 {
+                        busy.remove(&owner);
+                    }
+                }
+            });
+        }
+    }
+}
+
+fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
+    of.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+async fn tell(app: &App, task: Task) {
+    let (Some(url), Some(notice)) = (&task.terms.webhook, task.notice) else { return };
+    let now_ms = SystemClock.now_ms();
+    let view = match task_view::ended(app, &task, None).await {
+        Ok(view) => view,
+        Err(error) => {
+            tracing::warn!(task = %task.id, %error, "the message of a webhook could not be written");
+            json!({"taskId": task.id.as_str(), "status": task.state.as_str()})
+        }
+    };
+    let time = jiff::Timestamp::from_millisecond(now_ms as i64).unwrap_or_default().to_string();
+    let message =
+        json!({"type": format!("task.{}", task.state), "timestamp": time, "data": view}).to_string();
+    // The same for every attempt, so that a receiver can tell a repeat.
+    let id = format!("msg_{}_{}", task.id, task.revision);
+    let told = app.webhooks.send(&task.owner, url, &id, now_ms, message).await;
+    let next_ms = match told {
+        Ok(200..=299) => None,
+        Ok(GONE) => {
+            tracing::info!(task = %task.id, "the webhook wants no more messages");
+            None
+        }
+        ref failed => {
+            let next = app.webhooks.wait_ms(notice.attempts).map(|wait| SystemClock.now_ms() + wait);
+            let (attempt, last) = (notice.attempts + 1, next.is_none());
+            tracing::warn!(task = %task.id, ?failed, attempt, last, "a webhook was not told");
+            next
+        }
+    };
+    metrics::counter!("gesso_webhook_attempts_total", "told" => next_ms.is_none().to_string()).increment(1);
+    match app.tasks.settle_notice(&task.id, task.revision, next_ms).await {
+        // It was removed or is tried again meanwhile.
+        Ok(_) | Err(TaskStoreError::NotFound | TaskStoreError::State(_)) => {}
+        Err(error) => tracing::warn!(task = %task.id, %error, "a webhook may be told twice"),
+    }
+}
