@@ -179,5 +179,18 @@ fn a_restart_finishes_what_runs_takes_changed_settings_in_and_keeps_its_process(
                 })
         })
     });
-    assert!(std::path::Path::new(&format!("/proc/{pid}")).exists());
+    let state = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    assert!(!state.contains(") Z "), "another process took over: {state}");
+}
+
+#[test]
+fn an_end_that_is_asked_for_during_a_restart_is_an_end() {
+    let bench = Bench::new().on_one_port().config("drain_seconds = 30\n");
+    let mut server = bench.start();
+    server.submit(&quick_with(json!({"steps": 150, "width": 512, "height": 512})));
+    eventually("the task runs", || server.get("/sdapi/v1/progress").ok()["progress"] != 0.0);
+    server.post("/restart", &json!({})).ok();
+    std::thread::sleep(Duration::from_millis(500));
+    server.signal("TERM");
+    assert!(server.wait().success());
 }

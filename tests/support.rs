@@ -12,6 +12,8 @@ use tempfile::TempDir;
 
 /// Longer than any start-up on a busy machine; a server that is up answers at once.
 const START_LIMIT: Duration = Duration::from_secs(120);
+/// Longer than anything takes that comes to pass at all, a restart of a server on a busy machine too.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// The checkout these tests belong to.
 pub(crate) fn checkout() -> PathBuf {
@@ -151,6 +153,11 @@ impl Bench {
             .arg("--plugins")
             .arg(self.plugins.path());
         command
+    }
+
+    /// [`Bench::start`] with more around the command.
+    pub(crate) fn start_with(&self, command: Command) -> Server {
+        Server::start(command, self.data_folder())
     }
 
     /// Starts a server and waits for its readiness line.
@@ -325,9 +332,9 @@ pub(crate) fn decode(png: &[u8]) -> Picture {
 /// Waits for what will come to pass.
 #[track_caller]
 pub(crate) fn eventually(what: &str, mut is: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(30);
+    let deadline = Instant::now() + PATIENCE;
     while !is() {
-        assert!(Instant::now() < deadline, "not so after 30 s: {what}");
+        assert!(Instant::now() < deadline, "not so after {PATIENCE:?}: {what}");
         std::thread::sleep(Duration::from_millis(100));
     }
 }

@@ -124,6 +124,11 @@ fn tasks_and_pictures_belong_to_who_asked_for_them() {
         assert_eq!(as_who(&operator, "GET", &path, &Value::Null).status, 200);
     }
     assert_eq!(as_who(&bob, "POST", &format!("/tasks/{id}/cancellation"), &Value::Null).status, 404);
+    // Who may only look makes no task of a look.
+    let reader = bearer(&user(&server, "rita", "reader"));
+    let headers = [("authorization", reader.as_str()), ("Request-Type", "async")];
+    assert_eq!(call(&server, "GET", "/sdapi/v1/samplers", &headers[..1], &Value::Null).status, 200);
+    assert_eq!(call(&server, "GET", "/sdapi/v1/samplers", &headers, &Value::Null).status, 403);
     let from_picture = quick_with(json!({"init_images": [picture], "denoising_strength": 0.5}));
     assert_eq!(as_who(&ann, "POST", "/img2img", &from_picture).status, 200);
     let stolen = as_who(&bob, "POST", "/img2img", &from_picture);

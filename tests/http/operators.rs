@@ -1,8 +1,11 @@
 //! Probes, metrics, documents.
 
-use serde_json::json;
+use std::os::unix::net::UnixDatagram;
+use std::process::Command;
 
-use crate::support::{Bench, quick};
+use serde_json::{Value, json};
+
+use crate::support::{Bench, checkout, quick};
 
 #[test]
 fn probes_answer_and_metrics_count_what_was_drawn() {
@@ -26,4 +29,61 @@ fn the_api_documents_itself() {
     let page = server.get("/docs/");
     assert_eq!(page.status, 200);
     assert!(String::from_utf8_lossy(&page.body).contains("swagger-ui"));
+}
+
+#[test]
+fn every_number_of_the_dashboard_is_one_that_the_server_tells() {
+    let bench = Bench::new().plugin("plugins", "watermark");
+    let server = bench.start();
+    server.post("/txt2img", &quick()).ok();
+    let told = String::from_utf8(server.get("/metrics").body).unwrap();
+    let text = std::fs::read_to_string(checkout().join("deploy/grafana-dashboard.json")).unwrap();
+    let dashboard: Value = serde_json::from_str(&text).unwrap();
+    let mut names = std::collections::BTreeSet::new();
+    for target in
+        dashboard["panels"].as_array().unwrap().iter().flat_map(|panel| panel["targets"].as_array().unwrap())
+    {
+        let expression = target["expr"].as_str().unwrap();
+        let words = expression.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_');
+        names.extend(words.filter(|word| word.starts_with("gesso_")).map(str::to_owned));
+    }
+    assert!(names.len() > 10, "{names:?}");
+    // Counted only once somebody was refused, which nobody is where access is open.
+    names.remove("gesso_refused_credentials_total");
+    for name in names {
+        let is_told = |line: &str| line.strip_prefix(&name).is_some_and(|rest| rest.starts_with([' ', '{']));
+        assert!(told.lines().any(is_told), "{name} is not in\n{told}");
+    }
+}
+
+#[test]
+fn the_unit_for_systemd_is_one_and_hears_when_the_server_listens_and_stops() {
+    let bench = Bench::new();
+    let socket = bench.data.path().join("notify");
+    let heard = UnixDatagram::bind(&socket).unwrap();
+    heard.set_read_timeout(Some(std::time::Duration::from_secs(60))).unwrap();
+    let mut command = bench.command();
+    command.env("NOTIFY_SOCKET", &socket);
+    let server = bench.start_with(command);
+    let hear = || {
+        let mut text = [0; 256];
+        let length = heard.recv(&mut text).unwrap();
+        String::from_utf8_lossy(&text[..length]).trim().to_owned()
+    };
+    assert_eq!(hear(), "READY=1");
+    assert!(server.stop().success());
+    assert_eq!(hear(), "STOPPING=1");
+
+    // Where the tool is: a setting that does not exist is a warning that names its line.
+    let unit = checkout().join("deploy/gesso.service");
+    let Ok(verified) = Command::new("systemd-analyze").args(["verify", "--man=no"]).arg(&unit).output()
+    else {
+        return;
+    };
+    let said = String::from_utf8_lossy(&verified.stderr);
+    let own: Vec<_> = said
+        .lines()
+        .filter(|line| line.contains("gesso.service") && !line.contains("gesso is not executable"))
+        .collect();
+    assert_eq!(own, Vec::<&str>::new());
 }

@@ -195,3 +195,46 @@ fn a_client_follows_its_task_by_a_name_of_its_own() {
     });
     assert_eq!(progress(label)["completed"], true);
 }
+
+#[test]
+fn pictures_are_saved_where_people_look_for_them_under_names_that_the_options_form() {
+    let bench = Bench::new();
+    let server = bench.start();
+    let outputs = bench.data.path().join("outputs/default/txt2img-images");
+    let files = |folder: &std::path::Path| -> Vec<String> {
+        let mut all: Vec<_> = std::fs::read_dir(folder)
+            .map(|items| items.map(|item| item.unwrap().file_name().into_string().unwrap()).collect())
+            .unwrap_or_default();
+        all.sort();
+        all
+    };
+    server.post("/sdapi/v1/txt2img", &quick_with(json!({}))).ok();
+    assert_eq!(files(&outputs), Vec::<String>::new(), "nothing is saved unless it is asked for");
+    let drawn =
+        server.post("/sdapi/v1/txt2img", &quick_with(json!({"save_images": true, "batch_size": 2}))).ok();
+    let day = files(&outputs);
+    assert_eq!((day.len(), day[0].len()), (1, "2026-01-02".len()));
+    assert_eq!(files(&outputs.join(&day[0])), ["00000-1.png", "00001-2.png"]);
+    let saved = std::fs::read(outputs.join(&day[0]).join("00001-2.png")).unwrap();
+    assert_eq!(BASE64_STANDARD.encode(saved), drawn["images"][1].as_str().unwrap());
+
+    let options = json!({"samples_filename_pattern": "../[prompt_words<2>] [seed]", "directories_filename_pattern": "[model_name]/[steps]",
+        "save_images_add_number": false, "samples_format": "jpg"});
+    assert_eq!(server.post("/sdapi/v1/options", &options).status, 200);
+    for _ in 0..2 {
+        server.post("/txt2img", &quick_with(json!({"save_images": true}))).ok();
+    }
+    assert_eq!(files(&outputs.join("demo-v1/3")), ["mountain landscape 1-1.jpg", "mountain landscape 1.jpg"]);
+    let wrong = server.post("/sdapi/v1/options", &json!({"save_to_dirs": "maybe"}));
+    assert_eq!(wrong.status, 422);
+}
+
+#[test]
+fn a_folder_that_cannot_be_written_is_a_warning_and_no_lost_picture() {
+    let bench = Bench::new();
+    std::fs::write(bench.data.path().join("outputs"), "no folder").unwrap();
+    let server = bench.start();
+    let drawn = server.post("/sdapi/v1/txt2img", &quick_with(json!({"save_images": true}))).ok();
+    assert_eq!(drawn["images"].as_array().unwrap().len(), 1);
+    assert!(drawn["warnings"][0].as_str().unwrap().contains("could not be saved"), "{}", drawn["warnings"]);
+}

@@ -8,7 +8,7 @@ use gesso_core::limits::Limits;
 use gesso_engine::EngineHandle;
 use gesso_picture::decode::DecodeLimits;
 use gesso_plugin_host::PluginHost;
-use gesso_store::{Objects, TaskStore};
+use gesso_store::{Objects, Outputs, TaskStore};
 use tokio::sync::{Notify, watch};
 
 use crate::accounts::{ANYONE, Accounts, Caller};
@@ -41,6 +41,8 @@ pub(crate) struct App {
     pub(crate) engine: EngineHandle,
     pub(crate) tasks: Arc<dyn TaskStore>,
     pub(crate) objects: Objects,
+    /// Where `save_images` puts pictures.
+    pub(crate) outputs: Outputs,
     pub(crate) plugins: PluginHost,
     pub(crate) running: RunningTasks,
     pub(crate) accounts: Arc<Accounts>,

@@ -6,6 +6,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Instant;
 
+use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
 use gesso_core::pixels::Pixels;
 use gesso_engine::{CancelFlag, Progress};
@@ -20,10 +21,12 @@ use crate::drawings::{AT_ONCE, Account};
 use crate::error::AppError;
 use crate::http::calls;
 use crate::http::wire::file_format::FileFormat;
+use crate::http::wire::output_options::OutputOptions;
 use crate::http::wire::styles::Styling;
 use crate::http::wire::{generate, img2img, per_picture};
 use crate::pipeline::{self, Asked};
 use crate::running::RunningGuard;
+use crate::saved_pictures::Saving;
 use crate::{finishing, inputs, picture_file, plugin_view, scripts};
 
 /// Pictures that one call of the `after` hooks is given: a script makes more than a call may hold.
@@ -78,8 +81,15 @@ pub(crate) async fn draw(
         Some(script) => by_script(app, asked, &script, running).await?,
     };
     let format = FileFormat::of(&body).map_err(AppError::Invalid)?;
-    let texts = drawn.infotexts.into_iter().chain(std::iter::repeat(String::new()));
-    let mut pictures = drawn.pictures.into_iter().zip(texts).peekable();
+    let outputs = OutputOptions::of(&body).map_err(AppError::Invalid)?;
+    let DrawnPictures { pictures, maps, infotexts, mut info, warnings: found, steps, seconds } = drawn;
+    // The client's own styles stand in both.
+    info["styles"] = body.get("styles").filter(|styles| !styles.is_null()).cloned().unwrap_or(json!([]));
+    info["job_timestamp"] = timestamp(lease.task.started_ms.unwrap_or(lease.task.created_ms)).into();
+    let saving = Saving::new(kind, lease, &body, &info, request.scheduler.label(), &outputs);
+    let mut warnings: Vec<String> = styling.warnings.iter().cloned().chain(found).collect();
+    let texts = infotexts.into_iter().chain(std::iter::repeat(String::new()));
+    let mut pictures = pictures.into_iter().zip(texts).peekable();
     let mut images = Vec::new();
     while pictures.peek().is_some() {
         let (some, texts) = up_to(AFTER_BYTES, &mut pictures);
@@ -91,15 +101,20 @@ pub(crate) async fn draw(
         let texts = texts.into_iter().chain(std::iter::repeat(String::new()));
         for (picture, infotext) in some.into_iter().zip(texts) {
             let place = images.len() as u32 + 1;
-            images.push(store_picture(app, lease, place, picture, infotext, format).await?);
+            let (key, warning) = store_picture(app, &saving, place, picture, infotext, format).await?;
+            images.push(key);
+            warnings.extend(warning);
         }
     }
-    for map in drawn.maps {
+    for map in maps {
         let place = images.len() as u32 + 1;
-        images.push(store_picture(app, lease, place, map, String::new(), format).await?);
+        let (key, warning) = store_picture(app, &saving, place, map, String::new(), format).await?;
+        images.push(key);
+        warnings.extend(warning);
     }
-    let seconds = drawn.seconds.unwrap_or_else(|| began.elapsed().as_secs_f64());
-    let warnings: Vec<&String> = styling.warnings.iter().chain(&drawn.warnings).collect();
+    // One folder that cannot be written is one reason, however many pictures there are.
+    warnings.dedup();
+    let seconds = seconds.unwrap_or_else(|| began.elapsed().as_secs_f64());
     let mut parameters = said.unwrap_or_else(|| body.clone());
     if parameters.get("include_init_images") != Some(&Value::Bool(true)) {
         for name in img2img::PICTURES {
@@ -110,16 +125,11 @@ pub(crate) async fn draw(
     }
     styling.undo(&mut parameters);
     per_picture::tidy(&mut parameters);
-    let mut info = drawn.info;
-    // The client's own styles stand in both.
-    info["styles"] =
-        parameters.get("styles").filter(|styles| !styles.is_null()).cloned().unwrap_or(json!([]));
-    info["job_timestamp"] = timestamp(lease.task.started_ms.unwrap_or(lease.task.created_ms)).into();
     let details = json!({
         "parameters": parameters,
         "info": info,
         "warnings": warnings,
-        "stepsPerSecond": drawn.steps / seconds,
+        "stepsPerSecond": steps / seconds,
     });
     let key = ObjectKey::details(&lease.task.id, lease.attempt);
     app.objects.put(&key, details.to_string().into_bytes().into()).await?;
@@ -261,15 +271,16 @@ fn up_to(
     taken
 }
 
-/// Writes a picture under its place in the reply, from 1.
+/// Writes a picture under its place in the reply, from 1, and where people look for it, if the request asks for that: what
+/// came in between is a warning.
 async fn store_picture(
     app: &App,
-    lease: &Lease,
+    saving: &Saving<'_>,
     place: u32,
     picture: Pixels,
     infotext: String,
     format: FileFormat,
-) -> Result<ObjectKey, AppError> {
+) -> Result<(ObjectKey, Option<String>), AppError> {
     // The blocking pool: compression.
     let bytes = blocking(move || picture_file::encode(&picture, &infotext, format))
         .await?
@@ -279,10 +290,13 @@ async fn store_picture(
         FileFormat::Jpeg { .. } => ImageFormat::Jpeg,
         FileFormat::Webp { .. } | FileFormat::WebpLossless => ImageFormat::Webp,
     };
-    let key = ObjectKey::image(&lease.task.owner, &lease.task.id, lease.attempt, place, kind)
+    let Lease { task, attempt, .. } = saving.lease;
+    let key = ObjectKey::image(&task.owner, &task.id, *attempt, place, kind)
         .map_err(|error| AppError::Internal(error.to_string()))?;
-    app.objects.put(&key, bytes.into()).await?;
-    Ok(key)
+    let bytes = Bytes::from(bytes);
+    app.objects.put(&key, bytes.clone()).await?;
+    let warning = saving.save(app, place as usize - 1, kind, bytes).await;
+    Ok((key, warning))
 }
 
 async fn payload(app: &App, payload: &Payload) -> Result<Value, AppError> {

@@ -16,6 +16,7 @@ use crate::http::wire::faces::FacesWanted;
 use crate::http::wire::file_format::FileFormat;
 use crate::http::wire::generate::{self, Drawing};
 use crate::http::wire::options;
+use crate::http::wire::output_options::OutputOptions;
 use crate::http::wire::terms::RequestTerms;
 use crate::tasks::{self, Repeat, Submitted, Work};
 use crate::{scripts, styles};
@@ -37,6 +38,7 @@ pub(crate) async fn submit(
     let mut body = drawing.read(body, || rand::rng().random()).map_err(AppError::Invalid)?;
     options::lay_under(&mut body, &app.options.of(&caller.name).await?.options);
     FileFormat::of(&body).map_err(AppError::Invalid)?;
+    OutputOptions::of(&body).map_err(AppError::Invalid)?;
     styles::lay_into(&mut body, &app.styles, &app.limits).await?;
     let request =
         generate::to_request(drawing, &body, &app.defaults, &app.limits).map_err(AppError::Invalid)?;

@@ -25,49 +25,69 @@ const GONE: u16 = 410;
 pub(crate) async fn run(app: Arc<App>) {
     let mut draining = app.draining.clone();
     let mut telling: JoinSet<()> = JoinSet::new();
-    let busy: Arc<Mutex<HashMap<String, usize>>> = Arc::default();
+    let busy = Busy::default();
     // Being told at present; what is due is listed until it is settled.
-    let told: Arc<Mutex<HashSet<TaskId>>> = Arc::default();
+    let told = Told::default();
     while !app.is_draining() {
         tokio::select! {
             () = tokio::time::sleep(TICK) => {}
+            // Whoever answers makes room for the next.
+            Some(_) = telling.join_next() => {}
             _ = draining.changed() => continue,
         }
         while telling.try_join_next().is_some() {}
-        let full: Vec<String> = lock(&busy)
-            .iter()
-            .filter(|(_, count)| **count >= OF_ONE)
-            .map(|(owner, _)| owner.clone())
-            .collect();
-        let due = match app.tasks.due_notices(AT_ONCE + OF_ONE, &full).await {
-            Ok(due) => due,
-            Err(error) => {
-                tracing::warn!(%error, "webhooks that are due could not be listed");
-                continue;
-            }
-        };
-        for task in due {
-            let has_room = lock(&busy).get(&task.owner).is_none_or(|count| *count < OF_ONE);
-            if telling.len() >= AT_ONCE || !has_room || !lock(&told).insert(task.id.clone()) {
-                continue;
-            }
-            *lock(&busy).entry(task.owner.clone()).or_default() += 1;
-            let (app, busy, told) = (app.clone(), busy.clone(), told.clone());
-            // A tokio worker: waiting for somebody else's server.
-            telling.spawn(async move {
-                let (owner, id) = (task.owner.clone(), task.id.clone());
-                tell(&app, task).await;
-                lock(&told).remove(&id);
-                let mut busy = lock(&busy);
-                if let Some(count) = busy.get_mut(&owner) {
-                    *count -= 1;
-                    if *count == 0 {
-                        busy.remove(&owner);
-                    }
-                }
-            });
-        }
+        // Owners that have as many as they may are left out of the next look, so that it comes to others'.
+        while begin(&app, &mut telling, &busy, &told).await {}
     }
+}
+
+type Busy = Arc<Mutex<HashMap<String, usize>>>;
+type Told = Arc<Mutex<HashSet<TaskId>>>;
+
+/// Begins to tell what is due and has room; whether anything was begun.
+async fn begin(app: &Arc<App>, telling: &mut JoinSet<()>, busy: &Busy, told: &Told) -> bool {
+    let is_full = |(_, count): &(&String, &usize)| **count >= OF_ONE;
+    let full: Vec<String> = lock(busy).iter().filter(is_full).map(|(owner, _)| owner.clone()).collect();
+    let due = match room(telling) {
+        0 => return false,
+        // Of those, some may be told already.
+        room => app.tasks.due_notices(room + AT_ONCE, &full).await,
+    };
+    let due = match due {
+        Ok(due) => due,
+        Err(error) => {
+            tracing::warn!(%error, "webhooks that are due could not be listed");
+            return false;
+        }
+    };
+    let mut any = false;
+    for task in due {
+        let has_room = lock(busy).get(&task.owner).is_none_or(|count| *count < OF_ONE);
+        if room(telling) == 0 || !has_room || !lock(told).insert(task.id.clone()) {
+            continue;
+        }
+        any = true;
+        *lock(busy).entry(task.owner.clone()).or_default() += 1;
+        let (app, busy, told) = (app.clone(), busy.clone(), told.clone());
+        // A tokio worker: waiting for somebody else's server.
+        telling.spawn(async move {
+            let (owner, id) = (task.owner.clone(), task.id.clone());
+            tell(&app, task).await;
+            lock(&told).remove(&id);
+            let mut busy = lock(&busy);
+            if let Some(count) = busy.get_mut(&owner) {
+                *count -= 1;
+                if *count == 0 {
+                    busy.remove(&owner);
+                }
+            }
+        });
+    }
+    any
+}
+
+fn room(telling: &JoinSet<()>) -> usize {
+    AT_ONCE.saturating_sub(telling.len())
 }
 
 fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -31,6 +31,8 @@ pub(crate) struct Settings {
     pub(crate) default_model: Option<String>,
     /// Where pictures go: a folder, or s3://bucket/prefix; unset is `objects` in `data`.
     pub(crate) objects: Option<String>,
+    /// Folder for pictures of requests with `save_images`, by user, kind and date; unset is `outputs` in `data`.
+    pub(crate) outputs: Option<PathBuf>,
     /// Keys of the object store, e.g. `aws_endpoint`, `aws_access_key_id`.
     pub(crate) object_options: BTreeMap<String, String>,
     /// The admin's: a bearer key, and the password of the user `admin`; unset makes one in `data/admin-key` at the first
@@ -177,6 +179,7 @@ impl Default for Settings {
             plugins: "plugins".into(),
             default_model: None,
             objects: None,
+            outputs: None,
             object_options: BTreeMap::new(),
             admin_key: None,
             access: Access::Auto,
@@ -445,7 +448,7 @@ fn is_origin(text: &str) -> bool {
 fn check_keys(place: &str, table: &toml::Table, known: &toml::Table) -> Result<(), SettingsError> {
     let mut names: Vec<&str> = known.keys().map(String::as_str).collect();
     // Optional settings are absent from a table of defaults.
-    names.extend(["default_model", "objects", "admin_key", "public_url"]);
+    names.extend(["default_model", "objects", "outputs", "admin_key", "public_url"]);
     for (key, value) in table {
         if !names.contains(&key.as_str()) {
             return Err(unknown(place, key, &names));

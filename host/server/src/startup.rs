@@ -14,8 +14,8 @@ use gesso_plugin_host::{
     Budget, Budgets, FolderSource, GrantedFolder, Grants, HostSettings, Outward, PluginHost, TrustedKey,
 };
 use gesso_store::{
-    Documents, Folder, FolderError, Journal, ObjectSettings, Objects, SledSettings, SledTasks, SystemClock,
-    TaskStoreError,
+    Documents, Folder, FolderError, Journal, ObjectSettings, Objects, Outputs, SledSettings, SledTasks,
+    SystemClock, TaskStoreError,
 };
 use gesso_torch::{DtypeChoice, TorchBackend, TorchSettings};
 use rand::RngExt;
@@ -69,6 +69,8 @@ pub(crate) async fn build(settings: Settings) -> Result<Server, StartupError> {
     let metrics = telemetry::install_metrics()?;
     let tasks = open_tasks(&settings.data.join("tasks")).await?;
     let objects = open_objects(&settings)?;
+    let outputs = settings.outputs.clone().unwrap_or_else(|| settings.data.join("outputs"));
+    let outputs = Outputs::new(&outputs);
     let admin_key = match &settings.admin_key {
         Some(key) => key.clone(),
         None => admin_key(&settings.data.join("admin-key")).await?,
@@ -100,6 +102,7 @@ pub(crate) async fn build(settings: Settings) -> Result<Server, StartupError> {
         engine: handle,
         tasks: Arc::new(tasks),
         objects,
+        outputs,
         plugins,
         running: RunningTasks::default(),
         accounts: Arc::new(accounts),

@@ -248,16 +248,22 @@ pub(crate) async fn stop(app: &App, id: &TaskId) -> Result<Task, AppError> {
 }
 
 /// Has a task that failed or expired run again.
-pub(crate) async fn retry(app: &App, caller: &Caller, id: &TaskId) -> Result<Task, AppError> {
+pub(crate) async fn retry(app: &Arc<App>, caller: &Caller, id: &TaskId) -> Result<Task, AppError> {
     let task = get(app, caller, id).await?;
     check_room(app).await?;
     // It counts for whose it is, whoever asks.
     let owner = app.caller_named(&task.owner).unwrap_or_else(|| caller.clone());
-    let counted = app.quotas.reserve(&owner, id, 0).await?;
-    let task = app.tasks.retry(id).await?;
-    counted.keep();
-    tracing::info!(task = %id, "task runs again");
-    Ok(task)
+    let (app, id) = (app.clone(), id.clone());
+    // A tokio worker, on its own, so that it is counted even when the client goes away meanwhile.
+    let again = async move {
+        let counted = app.quotas.reserve(&owner, &id, 0).await?;
+        let task = app.tasks.retry(&id).await?;
+        counted.keep();
+        tracing::info!(task = %id, "task runs again");
+        Ok(task)
+    };
+    let again = tokio::spawn(again.in_current_span()).await;
+    again.map_err(|_| AppError::Internal("trying the task again panicked".into()))?
 }
 
 /// The place of a waiting task in the queue, from 1, and how many wait; 0 when it does not wait any more.

@@ -4,10 +4,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::StreamExt;
-use gesso_store::{Clock, ObjectKey, Payload, SystemClock, Task, TaskStoreError};
+use futures::TryStreamExt;
+use gesso_store::{Clock, ObjectKey, ObjectsError, Payload, SystemClock, Task, TaskStoreError};
 
 use crate::app::App;
+use crate::error::AppError;
 
 /// How late a task expires at most.
 const TICK: Duration = Duration::from_secs(1);
@@ -73,28 +74,27 @@ async fn forget_old(app: &App) {
 /// Forgets a task that has ended: its objects first, so that none is left without a task that names it.
 ///
 /// # Errors
-/// `State` for one that has not ended, or runs again.
-pub(crate) async fn forget(app: &App, task: &Task) -> Result<(), TaskStoreError> {
+/// `Conflict` for one that has not ended; what the object store says, and then the task stays, to be forgotten another time.
+pub(crate) async fn forget(app: &App, task: &Task) -> Result<(), AppError> {
     if !task.state.is_terminal() {
-        return Err(TaskStoreError::State(task.state));
+        return Err(TaskStoreError::State(task.state).into());
     }
-    delete_objects(app, task).await;
-    app.tasks.remove(&task.id).await.map(drop)
+    delete_objects(app, task).await?;
+    Ok(app.tasks.remove(&task.id).await.map(drop)?)
 }
 
-/// Deletes what a task has in the object store. What cannot be deleted is told in the log.
-async fn delete_objects(app: &App, task: &Task) {
+/// Deletes what a task has in the object store; what is not there any more is gone as it should be.
+async fn delete_objects(app: &App, task: &Task) -> Result<(), ObjectsError> {
     let outcome = task.outcome.iter();
     let mut keys: Vec<&ObjectKey> =
         outcome.flat_map(|outcome| outcome.images.iter().chain(&outcome.details)).collect();
     if let Payload::Object(key) = &task.payload {
         keys.push(key);
     }
-    futures::stream::iter(keys)
-        .for_each_concurrent(DELETED_AT_ONCE, async |key| {
-            if let Err(error) = app.objects.delete(key).await {
-                tracing::warn!(%key, %error, "an object of a removed task could not be deleted");
-            }
+    futures::stream::iter(keys.into_iter().map(Ok))
+        .try_for_each_concurrent(DELETED_AT_ONCE, async |key| match app.objects.delete(key).await {
+            Ok(()) | Err(ObjectsError::NotFound(_)) => Ok(()),
+            Err(error) => Err(error),
         })
-        .await;
+        .await
 }

@@ -7,6 +7,7 @@
 //! - [`keys`]: every name an object may have; [`objects`]: putting and getting them; [`local_urls`]: signed URLs
 //!   for objects in a local folder.
 //! - [`documents`]: small JSON files, such as accounts and options; [`journal`]: lines that are only added to.
+//! - [`outputs`]: writing pictures where people look for them.
 //! - [`folders`]: reading files whose names come from a user or a plugin.
 
 pub mod clock;
@@ -17,6 +18,7 @@ pub mod keys;
 pub mod local_urls;
 mod memory;
 pub mod objects;
+pub mod outputs;
 mod sled_tasks;
 mod small_file;
 pub mod tasks;
@@ -31,6 +33,7 @@ pub use keys::{ImageFormat, KeyError, ObjectKey};
 pub use local_urls::{LocalSigner, UrlError};
 pub use memory::MemoryTasks;
 pub use objects::{ObjectInfo, ObjectSettings, Objects, ObjectsError};
+pub use outputs::Outputs;
 pub use sled_tasks::{SledSettings, SledTasks};
 pub use tasks::{
     Lease, NewTask, Notice, Outcome, Payload, Task, TaskChange, TaskError, TaskFilter, TaskPage, TaskState,

@@ -89,7 +89,14 @@ async fn a_session_lasts_an_hour_from_its_last_use_and_ends_with_a_new_password(
     let bench = Bench::new();
     let accounts = bench.open();
     with_ann(&accounts).await;
+    let (_, key) = accounts.add_key("ann", String::new(), None).await.unwrap();
+    assert_eq!(
+        accounts.login("ann", &key, HERE).await,
+        Err(Refusal::Wrong),
+        "a session would outlive the key"
+    );
     let token = accounts.login("ann", PASSWORD, HERE).await.unwrap();
+    assert_eq!(accounts.login("ann", &token, HERE).await, Err(Refusal::Wrong));
     for _ in 0..3 {
         bench.clock.advance(Duration::from_secs(3_000));
         assert_eq!(accounts.by_secret(&token).unwrap().name, "ann");

@@ -10,6 +10,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use futures::FutureExt;
+use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::environment;
@@ -26,6 +28,8 @@ const HAND_BACK: Duration = Duration::from_secs(5);
 
 pub(crate) fn run(arguments: &Serve) -> anyhow::Result<()> {
     let settings = environment::settings(arguments)?;
+    // Where the program is now: it may be replaced by a newer one, which is what a restart takes in then.
+    let mut again = environment::this_command().context("the path of this binary is unknown")?;
     if arguments.print_settings {
         telemetry::announce(settings.print().trim_end());
         return Ok(());
@@ -47,9 +51,16 @@ pub(crate) fn run(arguments: &Serve) -> anyhow::Result<()> {
         Ended::Stopped => Ok(()),
         // In the place of this process, so that whoever watches it sees one that goes on.
         Ended::Restarts => {
-            let error = environment::this_command().context("the path of this binary is unknown")?.exec();
+            let error = again.exec();
             Err(anyhow::Error::new(error).context("the server could not begin anew"))
         }
+    }
+}
+
+/// Does nothing where no service manager asked for it.
+fn tell_systemd(state: NotifyState<'_>) {
+    if let Err(error) = sd_notify::notify(&[state]) {
+        tracing::warn!(%error, "the service manager could not be told");
     }
 }
 
@@ -97,6 +108,7 @@ async fn serve(settings: crate::settings::Settings) -> Result<Ended, StartupErro
         data = %app.settings.data.display(), plugins = app.plugins.list().len(), "ready"
     );
     telemetry::announce(&format!("listening on http://{address}"));
+    tell_systemd(NotifyState::Ready);
 
     let mut ended = Ended::Stopped;
     tokio::select! {
@@ -107,6 +119,7 @@ async fn serve(settings: crate::settings::Settings) -> Result<Ended, StartupErro
             ended = Ended::Restarts;
         }
     }
+    tell_systemd(NotifyState::Stopping);
     drain.send_replace(true);
     let drained = async {
         let (http, worker) = tokio::join!(http, &mut worker);
@@ -122,8 +135,14 @@ async fn serve(settings: crate::settings::Settings) -> Result<Ended, StartupErro
     let in_time = tokio::select! {
         () = drained => true,
         () = tokio::time::sleep(drain_time) => false,
-        _ = terminate.recv() => false,
-        _ = interrupt.recv() => false,
+        _ = terminate.recv() => {
+            ended = Ended::Stopped;
+            false
+        }
+        _ = interrupt.recv() => {
+            ended = Ended::Stopped;
+            false
+        }
     };
     if in_time {
         tracing::info!("drained");
@@ -151,5 +170,7 @@ async fn serve(settings: crate::settings::Settings) -> Result<Ended, StartupErro
                 .await,
         );
     }
-    Ok(ended)
+    // Who asks for an end while the last of it goes on means an end.
+    let is_stopped = terminate.recv().now_or_never().is_some() || interrupt.recv().now_or_never().is_some();
+    Ok(if is_stopped { Ended::Stopped } else { ended })
 }

@@ -160,13 +160,14 @@ fn is_noted(role: Role, caller: &Caller, path: &str) -> bool {
 pub(crate) async fn count(
     State(app): State<Arc<App>>,
     caller: Caller,
-    request: Request,
+    mut request: Request,
     next: Next,
 ) -> Response {
     // What a worker asks for was counted when its owner asked.
     if request.extensions().get::<ActingFor>().is_some() {
         return next.run(request).await;
     }
+    request.extensions_mut().insert(Counted);
     match app.quotas.take_request(&caller) {
         Ok(None) => next.run(request).await,
         Ok(Some(left)) => {
@@ -174,18 +175,23 @@ pub(crate) async fn count(
             tell(&mut response, left);
             response
         }
-        Err(left) => {
-            let message = format!(
-                "{} requests in a minute are yours; try again in {} s",
-                left.limit, left.reset_seconds
-            );
-            let mut response = problem(StatusCode::TOO_MANY_REQUESTS, "overloaded", &message);
-            tell(&mut response, left);
-            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(left.reset_seconds));
-            response
-        }
+        Err(left) => too_many(left),
     }
 }
+
+/// The answer to one request too many.
+pub(crate) fn too_many(left: Left) -> Response {
+    let Left { limit, reset_seconds, .. } = left;
+    let message = format!("{limit} requests in a minute are yours; try again in {reset_seconds} s");
+    let mut response = problem(StatusCode::TOO_MANY_REQUESTS, "overloaded", &message);
+    tell(&mut response, left);
+    response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(reset_seconds));
+    response
+}
+
+/// Marks a request that was counted.
+#[derive(Clone, Copy)]
+pub(crate) struct Counted;
 
 /// The headers of draft-ietf-httpapi-ratelimit-headers-06, which is what clients read.
 fn tell(response: &mut Response, left: Left) {

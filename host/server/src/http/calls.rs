@@ -18,13 +18,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
-use super::access::ActingFor;
-use super::error::Failure;
+use super::access::{self, ActingFor, Counted};
+use super::error::{Failure, problem};
 use super::router::router;
 use super::task_answer::{self, Shape};
 use super::task_view;
 use super::wire::terms::{RequestTerms, Wait};
-use crate::accounts::Caller;
+use crate::accounts::{Caller, Role};
 use crate::app::App;
 use crate::error::AppError;
 use crate::tasks::{self, Repeat, Submitted, Work};
@@ -35,7 +35,7 @@ pub(crate) const KIND: &str = "call";
 pub(crate) const REFUSED: &str = "refused";
 
 /// Of an answer that is kept.
-const ANSWER_BYTES_MAX: usize = 64 << 20;
+const ANSWER_BYTES_MAX: usize = 256 << 20;
 /// Shorter texts are no pictures.
 const PICTURE_CHARS_MIN: usize = 64;
 /// How often to look whether the task was cancelled.
@@ -61,8 +61,11 @@ struct Call {
 struct Answer {
     status: u16,
     content_type: String,
-    /// JSON with paths in place of its pictures, or text.
+    /// JSON with paths in place of its pictures, the path of a picture, or text.
     body: Value,
+    /// A body that is neither.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    base64: Option<String>,
 }
 
 /// Middleware of the routes that may become tasks.
@@ -76,6 +79,17 @@ pub(crate) async fn layer(
     if is_replay || !wants_task(request.headers()) {
         return next.run(request).await;
     }
+    // Readers look, and a task is more than a look.
+    if caller.role < Role::User {
+        let message = format!("{} may not make tasks: it takes the role user", caller.name);
+        return Failure(AppError::Forbidden(message)).into_response();
+    }
+    // Routes that draw were counted before.
+    if request.extensions().get::<Counted>().is_none()
+        && let Err(left) = app.quotas.take_request(&caller)
+    {
+        return access::too_many(left);
+    }
     match as_task(&app, &caller, request).await {
         Ok(response) => response,
         Err(failure) => failure.into_response(),
@@ -86,16 +100,16 @@ fn wants_task(headers: &HeaderMap) -> bool {
     let says = |name: &str, wanted: &str| {
         headers.get(name).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(wanted.as_bytes()))
     };
-    says("task-flag", "true")
-        || RequestTerms::of(headers).is_ok_and(|terms| matches!(terms.wait, Wait::Nothing { .. }))
+    says("task-flag", "true") || matches!(Wait::of(headers), Wait::Nothing { .. })
 }
 
 async fn as_task(app: &Arc<App>, caller: &Caller, request: Request) -> Result<Response, Failure> {
     let (parts, body) = request.into_parts();
     let terms = RequestTerms::of(&parts.headers).map_err(AppError::Invalid)?;
-    let bytes = to_bytes(body, app.settings.limits.body_bytes_max)
-        .await
-        .map_err(|_| AppError::invalid("body", "the body is larger than limits.body_bytes_max"))?;
+    let Ok(bytes) = to_bytes(body, app.settings.limits.body_bytes_max).await else {
+        let message = "the body is larger than limits.body_bytes_max, or broke off; send smaller inputs";
+        return Ok(problem(StatusCode::PAYLOAD_TOO_LARGE, "too_large", message));
+    };
     let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
     let content_type = parts.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let submitted = submit(app, caller, &terms, (parts.method.as_str(), path, content_type), &bytes).await?;
@@ -152,7 +166,12 @@ pub(crate) async fn run(
             }
         }
     };
-    keep(app, lease, &call, response).await
+    match response.status() {
+        // Passing shortages are no answer: the task waits for its turn again, as one that draws does.
+        StatusCode::TOO_MANY_REQUESTS => Err(AppError::Overloaded("the route had too much to do".into())),
+        StatusCode::SERVICE_UNAVAILABLE => Err(AppError::Unavailable("the route could not answer".into())),
+        _ => keep(app, lease, &call, response).await,
+    }
 }
 
 fn request(call: &Call, caller: Caller) -> Result<Request, AppError> {
@@ -183,8 +202,10 @@ async fn keep(app: &App, lease: &Lease, call: &Call, response: Response) -> Resu
         .await
         .map_err(|error| AppError::Internal(format!("the answer cannot be kept: {error}")))?;
     let mut images = Vec::new();
-    let body = match serde_json::from_slice::<Value>(&bytes) {
-        Ok(mut body) => {
+    let mut base64 = None;
+    let json = content_type.contains("json").then(|| serde_json::from_slice::<Value>(&bytes).ok()).flatten();
+    let body = match (json, format_of(&bytes), std::str::from_utf8(&bytes)) {
+        (Some(mut body), _, _) => {
             let mut pictures = Vec::new();
             find_pictures(&mut body, &mut pictures);
             for text in pictures {
@@ -195,22 +216,24 @@ async fn keep(app: &App, lease: &Lease, call: &Call, response: Response) -> Resu
             }
             body
         }
-        Err(_) => match format_of(&bytes) {
-            Some(format) => {
-                let key = store(app, lease, 1, bytes.to_vec(), format).await?;
-                let path = Value::String(key.to_string());
-                images.push(key);
-                path
-            }
-            None => String::from_utf8_lossy(&bytes).into_owned().into(),
-        },
+        (None, Some(format), _) => {
+            let key = store(app, lease, 1, bytes.to_vec(), format).await?;
+            let path = Value::String(key.to_string());
+            images.push(key);
+            path
+        }
+        (None, None, Ok(text)) => text.into(),
+        (None, None, Err(_)) => {
+            base64 = Some(BASE64_STANDARD.encode(&bytes));
+            Value::Null
+        }
     };
     let error = (!status.is_success()).then(|| {
         let said = ["detail", "message"].into_iter().find_map(|name| body.get(name)).unwrap_or(&body);
         let said = said.as_str().map_or_else(|| said.to_string(), str::to_owned);
         TaskError { code: REFUSED.into(), message: format!("{status}: {said:.500}") }
     });
-    let answer = Answer { status: status.as_u16(), content_type, body };
+    let answer = Answer { status: status.as_u16(), content_type, body, base64 };
     let parameters = call.text.as_deref().and_then(|text| serde_json::from_str::<Value>(text).ok());
     let details = json!({
         "parameters": parameters.map(shortened).unwrap_or_else(|| json!({})),
@@ -232,12 +255,18 @@ pub(crate) async fn answer(app: &App, task: &Task) -> Result<Option<Response>, A
     let mut details = task_view::details(app, task).await?;
     let answer = serde_json::from_value::<Answer>(details.remove("answer").unwrap_or_default());
     let Ok(answer) = answer else { return Ok(None) };
-    let text = match (&answer.body, answer.content_type.contains("json")) {
-        (Value::String(text), false) => text.clone(),
-        (body, _) => body.to_string(),
+    let is_json = answer.content_type.contains("json");
+    let file = answer.body.as_str().filter(|_| answer.content_type.starts_with("image/"));
+    let bytes = match (file.and_then(|path| ObjectKey::parse(path).ok()), &answer.base64) {
+        (Some(key), _) => app.objects.get(&key).await?,
+        (None, Some(base64)) => BASE64_STANDARD.decode(base64).unwrap_or_default().into(),
+        (None, None) => match &answer.body {
+            Value::String(text) if !is_json => Bytes::from(text.clone()),
+            body => body.to_string().into(),
+        },
     };
     let status = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let mut response = (status, text).into_response();
+    let mut response = (status, bytes).into_response();
     if let Ok(value) = HeaderValue::from_str(&answer.content_type) {
         response.headers_mut().insert(header::CONTENT_TYPE, value);
     }
@@ -320,8 +349,7 @@ mod tests {
             text: Some("{}".into()),
             base64: None,
         };
-        let caller =
-            Caller { name: "ann".into(), role: crate::accounts::Role::User, allowance: Default::default() };
+        let caller = Caller { name: "ann".into(), role: Role::User, allowance: Default::default() };
         let request = request(&call, caller).unwrap();
         assert_eq!(
             (request.method().as_str(), request.uri().to_string()),

@@ -11,6 +11,7 @@ pub(crate) mod img2img;
 pub(crate) mod info;
 mod infotext;
 pub(crate) mod options;
+pub(crate) mod output_options;
 mod overrides;
 pub(crate) mod per_picture;
 mod problems;

@@ -44,6 +44,13 @@ pub(crate) async fn metrics(State(app): State<Arc<App>>) -> Response {
     let engine = app.engine.stats();
     metrics::gauge!("gesso_engine_jobs").set(app.engine.jobs() as f64);
     metrics::gauge!("gesso_tasks_running").set(app.running.count() as f64);
+    metrics::gauge!("gesso_models_loaded").set(engine.loaded.len() as f64);
+    // A store that cannot answer makes the server not ready, which is for `/health/ready` to tell.
+    if let Ok(tasks) = app.tasks.stats().await {
+        for (state, count) in [("waiting", tasks.waiting), ("running", tasks.running)] {
+            metrics::gauge!("gesso_tasks", "state" => state).set(count as f64);
+        }
+    }
     metrics::counter!("gesso_unet_calls_total").absolute(engine.unet_calls);
     metrics::counter!("gesso_unet_rows_total").absolute(engine.rows);
     metrics::counter!("gesso_unet_microseconds_total").absolute(engine.unet_time.as_micros() as u64);

@@ -93,6 +93,8 @@ async fn draw(
             "invalid" => AppError::invalid("body", error.message),
             "plugin_failed" => AppError::PluginFailed(error.message),
             "storage_full" => AppError::StorageFull,
+            "timeout" => AppError::TimedOut,
+            "expired" => AppError::Unavailable(error.message),
             _ => AppError::Internal(error.message),
         }
         .into());

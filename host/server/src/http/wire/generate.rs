@@ -151,7 +151,11 @@ const LAST: &[Field] = &[
         "Arguments of script_name: a list in the order of script-info, or an object by label.",
     ),
     field("send_images", Kind::Boolean(true), "False leaves the pictures out of the reply."),
-    field("save_images", Kind::Boolean(false), "Accepted for compatibility: pictures are always kept."),
+    field(
+        "save_images",
+        Kind::Boolean(false),
+        "Saves the pictures in the folder of outputs too, under names by the options samples_filename_pattern and others.",
+    ),
     field(
         "alwayson_scripts",
         Kind::Object,

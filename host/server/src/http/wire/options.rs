@@ -15,6 +15,7 @@ use super::faces::FacesWanted;
 use super::fields::FieldProblem;
 use super::file_format::FileFormat;
 use super::generate::{self, Defaults, Drawing};
+use super::output_options::OutputOptions;
 
 /// The option that names the checkpoint.
 pub(crate) const CHECKPOINT: &str = "sd_model_checkpoint";
@@ -82,10 +83,10 @@ fn table(defaults: &Defaults) -> Vec<(&'static str, Value, Effect)> {
         ("samples_format", json!("png"), Acts),
         ("jpeg_quality", json!(80), Acts),
         ("webp_lossless", json!(false), Acts),
-        ("samples_filename_pattern", json!(""), None),
-        ("save_images_add_number", json!(true), None),
-        ("save_to_dirs", json!(true), None),
-        ("directories_filename_pattern", json!("[date]"), None),
+        ("samples_filename_pattern", json!(""), Acts),
+        ("save_images_add_number", json!(true), Acts),
+        ("save_to_dirs", json!(true), Acts),
+        ("directories_filename_pattern", json!("[date]"), Acts),
         ("samples_save", json!(true), None),
         ("filter_nsfw", json!(false), None),
         ("auto_vae_precision", json!(true), None),
@@ -209,8 +210,9 @@ fn unreadable(defaults: &Defaults, options: &Map<String, Value>) -> Vec<FieldPro
             let found = generate::to_request(drawing, &body, defaults, &limits).err().unwrap_or_default();
             let faces = FacesWanted::read(&body).err().unwrap_or_default();
             let file = FileFormat::of(&body).err().unwrap_or_default();
+            let outputs = OutputOptions::of(&body).err().unwrap_or_default();
             let own = |problem: &FieldProblem| problem.field == "override_settings";
-            for problem in found.into_iter().chain(faces).chain(file).filter(own) {
+            for problem in found.into_iter().chain(faces).chain(file).chain(outputs).filter(own) {
                 let message = problem.message.replace("override_settings.", "");
                 if !problems.iter().any(|known: &FieldProblem| known.message == message) {
                     problems.push(FieldProblem { field: name.clone(), message });

@@ -47,6 +47,28 @@ pub(crate) enum Wait {
     Nothing { accepted: bool },
 }
 
+impl Wait {
+    /// As the headers say; what cannot be read is nothing that was said.
+    pub(crate) fn of(headers: &HeaderMap) -> Self {
+        if text(headers, "Request-Type") == Some("async") {
+            return Self::Nothing { accepted: false };
+        }
+        // RFC 7240; what is not understood is ignored, as it says.
+        let prefers = headers.get_all("prefer").iter().filter_map(|value| value.to_str().ok());
+        let mut preferred = Self::Result;
+        for part in prefers.flat_map(|value| value.split([',', ';'])).map(str::trim) {
+            if part.eq_ignore_ascii_case("respond-async") {
+                return Self::Nothing { accepted: true };
+            }
+            let seconds = part.split_once('=').filter(|(name, _)| name.trim().eq_ignore_ascii_case("wait"));
+            if let Some(seconds) = seconds.and_then(|(_, seconds)| seconds.trim().parse::<u64>().ok()) {
+                preferred = Self::AtMost(Duration::from_secs(seconds.min(WAIT_SECONDS_MAX)));
+            }
+        }
+        preferred
+    }
+}
+
 impl RequestTerms {
     /// # Errors
     /// Every header that cannot be read.
@@ -94,7 +116,7 @@ impl RequestTerms {
             url => terms.webhook = url.map(str::to_owned),
         }
         terms.is_flagged = text(headers, "Task-Flag").is_some_and(|flag| flag.eq_ignore_ascii_case("true"));
-        terms.wait = wait(headers);
+        terms.wait = Wait::of(headers);
         if problems.is_empty() { Ok(terms) } else { Err(problems) }
     }
 
@@ -106,25 +128,6 @@ impl RequestTerms {
             || self.webhook.is_some()
             || self.wait != Wait::Result
     }
-}
-
-fn wait(headers: &HeaderMap) -> Wait {
-    if text(headers, "Request-Type") == Some("async") {
-        return Wait::Nothing { accepted: false };
-    }
-    // RFC 7240; what is not understood is ignored, as it says.
-    let prefers = headers.get_all("prefer").iter().filter_map(|value| value.to_str().ok());
-    let mut preferred = Wait::Result;
-    for part in prefers.flat_map(|value| value.split([',', ';'])).map(str::trim) {
-        if part.eq_ignore_ascii_case("respond-async") {
-            return Wait::Nothing { accepted: true };
-        }
-        let seconds = part.split_once('=').filter(|(name, _)| name.trim().eq_ignore_ascii_case("wait"));
-        if let Some(seconds) = seconds.and_then(|(_, seconds)| seconds.trim().parse::<u64>().ok()) {
-            preferred = Wait::AtMost(Duration::from_secs(seconds.min(WAIT_SECONDS_MAX)));
-        }
-    }
-    preferred
 }
 
 fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {

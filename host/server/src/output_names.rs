@@ -1,0 +1,211 @@
+//! The names of pictures that are saved for people, as web UIs form them: patterns with words in brackets, such as
+//! `[date]` or `[seed]-[prompt_words]`. Pure; who writes the files is `saved_pictures.rs`.
+
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+/// Of one part of a path. File systems have room for 255 bytes.
+const PART_CHARS_MAX: usize = 120;
+/// Words of `[prompt_words]` unless it says how many.
+const WORDS: usize = 8;
+
+/// What a picture's name may tell.
+#[derive(Debug, Clone)]
+pub(crate) struct Facts<'a> {
+    /// The `info` document of its request.
+    pub(crate) info: &'a Value,
+    /// Its place among the pictures, from 0.
+    pub(crate) index: usize,
+    pub(crate) scheduler: &'a str,
+    pub(crate) user: &'a str,
+    pub(crate) time: &'a jiff::civil::DateTime,
+}
+
+/// The pattern with its words filled in, as one part of a path or, with `/` in it, as several. Words that are not known
+/// stay as they are; what no name may hold becomes `_`. Empty where nothing is left.
+pub(crate) fn expand(pattern: &str, facts: &Facts<'_>) -> String {
+    let parts = pattern.split(['/', '\\']).map(|part| clean(&filled(part, facts)));
+    parts.filter(|part| !part.is_empty()).collect::<Vec<_>>().join("/")
+}
+
+fn filled(part: &str, facts: &Facts<'_>) -> String {
+    let (mut out, mut rest) = (String::new(), part);
+    while let Some((before, after)) = rest.split_once('[') {
+        out.push_str(before);
+        let Some((word, behind)) = after.split_once(']') else {
+            out.push('[');
+            rest = after;
+            continue;
+        };
+        match facts.word(word) {
+            Some(text) => out.push_str(&text),
+            None => out.push_str(&format!("[{word}]")),
+        }
+        rest = behind;
+    }
+    out + rest
+}
+
+/// Leaves out what file systems and shells stumble over.
+fn clean(text: &str) -> String {
+    let safe = |letter: char| {
+        if letter.is_control() || "<>:\"|?*/\\'`$".contains(letter) { '_' } else { letter }
+    };
+    let cut: String = text.chars().map(safe).take(PART_CHARS_MAX).collect();
+    cut.trim_matches([' ', '.']).to_owned()
+}
+
+impl Facts<'_> {
+    /// What a word stands for; `None` for one that is not known.
+    fn word(&self, word: &str) -> Option<String> {
+        let (name, argument) = match word.split_once('<') {
+            Some((name, rest)) => (name, rest.split('>').next()),
+            None => (word, None),
+        };
+        let seeds = &self.info["all_seeds"];
+        // A picture beyond those that were drawn, such as a map, has no seed.
+        let text = |value: &Value| match value {
+            Value::Null => String::new(),
+            Value::String(text) => text.clone(),
+            other => other.to_string(),
+        };
+        Some(match name.to_ascii_lowercase().as_str() {
+            "seed" => text(&seeds[self.index]),
+            "seed_first" => text(&seeds[0]),
+            "seed_last" => text(&seeds[seeds.as_array().map_or(0, Vec::len).saturating_sub(1)]),
+            "steps" => text(&self.info["steps"]),
+            "cfg" => text(&self.info["cfg_scale"]),
+            "width" => text(&self.info["width"]),
+            "height" => text(&self.info["height"]),
+            "sampler" => text(&self.info["sampler_name"]),
+            "scheduler" => self.scheduler.to_owned(),
+            "sampler_scheduler" => format!("{} {}", text(&self.info["sampler_name"]), self.scheduler),
+            "model_hash" => text(&self.info["sd_model_hash"]),
+            "model_name" => text(&self.info["sd_model_name"]),
+            "vae_filename" => self.info["sd_vae_name"].as_str().unwrap_or("NoneType").to_owned(),
+            "clip_skip" => text(&self.info["clip_skip"]),
+            "denoising" => {
+                self.info["denoising_strength"].as_f64().map(|value| value.to_string()).unwrap_or_default()
+            }
+            "styles" => self.styles(),
+            "user" => self.user.to_owned(),
+            "date" => self.time.strftime("%Y-%m-%d").to_string(),
+            "datetime" => self.time(argument),
+            "job_timestamp" => text(&self.info["job_timestamp"]),
+            "batch_number" | "generation_number" => (self.index + 1).to_string(),
+            "batch_size" => text(&self.info["batch_size"]),
+            "prompt" => self.prompt("all_prompts").replace(' ', "_"),
+            "prompt_no_styles" | "prompt_spaces" => self.prompt("all_prompts"),
+            "prompt_words" => self.words(argument),
+            "prompt_hash" => hash(&[&self.prompt("all_prompts")], argument),
+            "negative_prompt_hash" => hash(&[&self.prompt("all_negative_prompts")], argument),
+            "full_prompt_hash" => {
+                hash(&[&self.prompt("all_prompts"), " ", &self.prompt("all_negative_prompts")], argument)
+            }
+            "hasprompt" => self.has_prompt(word),
+            "none" => String::new(),
+            _ => return None,
+        })
+    }
+
+    fn prompt(&self, of: &str) -> String {
+        self.info[of][self.index].as_str().unwrap_or_default().to_owned()
+    }
+
+    fn styles(&self) -> String {
+        let styles = self.info["styles"].as_array().into_iter().flatten().filter_map(Value::as_str);
+        let named: Vec<_> = styles.collect();
+        if named.is_empty() { "None".to_owned() } else { named.join(", ") }
+    }
+
+    fn words(&self, count: Option<&str>) -> String {
+        let count = count.and_then(|count| count.parse().ok()).unwrap_or(WORDS);
+        let prompt = self.prompt("all_prompts");
+        let words = prompt.split(|letter: char| !letter.is_alphanumeric()).filter(|word| !word.is_empty());
+        words.take(count).collect::<Vec<_>>().join(" ")
+    }
+
+    /// A format of `strftime`; one that cannot be read stands for the whole time.
+    fn time(&self, format: Option<&str>) -> String {
+        let format = format.filter(|format| !format.is_empty()).unwrap_or("%Y%m%d%H%M%S");
+        let tried = jiff::fmt::strtime::format(format, *self.time);
+        tried.unwrap_or_else(|_| self.time.strftime("%Y%m%d%H%M%S").to_string())
+    }
+
+    /// `hasprompt<a|default><b>`: each word that the prompt has, or what stands behind its bar.
+    fn has_prompt(&self, word: &str) -> String {
+        let prompt = self.prompt("all_prompts").to_lowercase();
+        let options = word.split('<').skip(1).map(|option| option.trim_end_matches('>'));
+        options
+            .map(|option| {
+                let (wanted, default) = option.split_once('|').unwrap_or((option, ""));
+                if prompt.contains(&wanted.to_lowercase()) { wanted } else { default }
+            })
+            .collect()
+    }
+}
+
+/// The first digits of a SHA-256, eight unless it says how many.
+fn hash(of: &[&str], digits: Option<&str>) -> String {
+    let digits = digits.and_then(|digits| digits.parse().ok()).unwrap_or(8_usize);
+    let mut hasher = Sha256::new();
+    of.iter().for_each(|part| hasher.update(part));
+    let hex: String = hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+    hex.chars().take(digits).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn named(pattern: &str) -> String {
+        let info = json!({
+            "all_seeds": [7, 8], "steps": 20, "cfg_scale": 7.5, "width": 512, "height": 768, "sampler_name": "DPM++ 2M",
+            "sd_model_name": "demo-v1", "sd_model_hash": "f307cb546f", "all_prompts": ["x", "a red circle, on: white/blue"],
+            "all_negative_prompts": ["", "blur"], "styles": ["Ink", "Oil"], "job_timestamp": "20260102030405",
+            "clip_skip": 2, "denoising_strength": null, "batch_size": 2,
+        });
+        let time = jiff::civil::date(2026, 1, 2).at(3, 4, 5, 0);
+        let facts = Facts { info: &info, index: 1, scheduler: "Karras", user: "ann", time: &time };
+        expand(pattern, &facts)
+    }
+
+    #[test]
+    fn words_are_filled_in_and_others_stay() {
+        for (pattern, name) in [
+            ("[seed]", "8"),
+            ("[seed_first]-[seed_last]", "7-8"),
+            ("[width]x[height]_[cfg]", "512x768_7.5"),
+            ("[sampler_scheduler]", "DPM++ 2M Karras"),
+            ("[date]/[user]", "2026-01-02/ann"),
+            ("[datetime<%H-%M>]", "03-04"),
+            ("[datetime]", "20260102030405"),
+            ("[prompt_words<3>]", "a red circle"),
+            ("[prompt]", "a_red_circle,_on__white_blue"),
+            ("[styles]", "Ink, Oil"),
+            ("[hasprompt<red|no><green|none>]", "rednone"),
+            ("[nonsense] [seed", "[nonsense] [seed"),
+            ("[none]", ""),
+        ] {
+            assert_eq!(named(pattern), name, "{pattern}");
+        }
+        assert_eq!(named("[prompt_hash<4>]").len(), 4);
+    }
+
+    #[test]
+    fn no_pattern_leads_out_of_its_folder() {
+        for (pattern, name) in [
+            ("../[seed]", "8"),
+            ("/etc/[seed]", "etc/8"),
+            ("a\\..\\b", "a/b"),
+            ("....", ""),
+            ("con:<x>", "con__x_"),
+            ("a\0b\n", "a_b_"),
+        ] {
+            assert_eq!(named(pattern), name, "{pattern:?}");
+        }
+        assert_eq!(named(&"x".repeat(1000)).len(), PART_CHARS_MAX);
+    }
+}
