@@ -211,7 +211,7 @@ fn users_keys_tasks_and_pictures_are_managed_from_a_terminal() {
 
     let as_ann = |arguments: &[&str]| {
         let mut command = gesso(arguments);
-        command.args(["--url", &server.url, "--key", key]);
+        command.args(["--url", &server.url, "--api-key", key]);
         run(command)
     };
     let (code, output, errors) = as_ann(&["task", "list"]);

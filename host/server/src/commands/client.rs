@@ -17,7 +17,7 @@ pub(crate) struct Server {
 impl Server {
     /// As an admin: with the key that is given, or the one in the data folder.
     pub(crate) fn as_admin(connection: &Connection) -> anyhow::Result<Self> {
-        let key = match &connection.key {
+        let key = match &connection.api_key {
             Some(key) => key.clone(),
             None => stored_key(connection)?,
         };
@@ -26,7 +26,7 @@ impl Server {
 
     /// With the key that is given, or with none.
     pub(crate) fn as_said(connection: &Connection) -> Self {
-        Self { base: connection.url.trim_end_matches('/').to_owned(), key: connection.key.clone() }
+        Self { base: connection.url.trim_end_matches('/').to_owned(), key: connection.api_key.clone() }
     }
 
     /// Sends JSON, or nothing, and reads JSON.
@@ -111,7 +111,7 @@ fn stored_key(connection: &Connection) -> anyhow::Result<String> {
     let path: PathBuf = settings.data.join("admin-key");
     let key = std::fs::read_to_string(&path).with_context(|| {
         format!(
-            "no key: {} cannot be read; pass --key, or --data with the server's data folder",
+            "no key: {} cannot be read; pass --api-key, or --data with the server's data folder",
             path.display()
         )
     })?;

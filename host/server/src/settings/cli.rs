@@ -189,7 +189,7 @@ pub(crate) struct Connection {
     pub(crate) url: String,
     /// API key, or the admin key; commands for admins read `admin-key` in the data folder when it is left out
     #[arg(long, global = true, visible_alias = "admin-key", env = "GESSO_ADMIN_KEY", hide_env_values = true)]
-    pub(crate) key: Option<String>,
+    pub(crate) api_key: Option<String>,
     /// Data folder of the server on this machine [env: GESSO_DATA]
     #[arg(long, global = true)]
     pub(crate) data: Option<String>,

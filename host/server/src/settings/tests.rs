@@ -72,3 +72,9 @@ fn printing_hides_secrets_and_reads_back() {
     assert!(!printed.contains("s3cret"), "{printed}");
     assert!(resolve(&printed, &[]).is_ok(), "{printed}");
 }
+
+#[test]
+fn no_command_has_an_argument_twice() {
+    use clap::CommandFactory;
+    cli::Cli::command().debug_assert();
+}
