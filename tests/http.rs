@@ -3,14 +3,17 @@
 
 mod accounts;
 mod adetailer;
+mod agent_scheduler;
 mod bad_input;
 mod calls;
+mod clients;
 mod controlnet;
 mod deterministic;
 mod drawing;
 mod extras;
 mod faces;
 mod inputs;
+mod models;
 mod networks;
 mod operators;
 mod redraw;
@@ -18,5 +21,6 @@ mod scripts;
 mod serverless;
 mod styles;
 mod tasks;
+mod tls;
 mod webui;
 mod webui_server;

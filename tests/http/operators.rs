@@ -5,7 +5,7 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
-use crate::support::{Bench, checkout, quick};
+use crate::support::{Bench, checkout, eventually, quick};
 
 #[test]
 fn probes_answer_and_metrics_count_what_was_drawn() {
@@ -36,7 +36,12 @@ fn every_number_of_the_dashboard_is_one_that_the_server_tells() {
     let bench = Bench::new().plugin("plugins", "watermark");
     let server = bench.start();
     server.post("/txt2img", &quick()).ok();
-    let told = String::from_utf8(server.get("/metrics").body).unwrap();
+    // A task is counted when all of it is over, which its client does not wait for.
+    let mut told = String::new();
+    eventually("the task is counted", || {
+        told = String::from_utf8(server.get("/metrics").body).unwrap();
+        told.contains("gesso_task_seconds_bucket")
+    });
     let text = std::fs::read_to_string(checkout().join("deploy/grafana-dashboard.json")).unwrap();
     let dashboard: Value = serde_json::from_str(&text).unwrap();
     let mut names = std::collections::BTreeSet::new();

@@ -169,6 +169,22 @@ fn a_task_that_begins_too_late_expires_and_one_that_takes_too_long_fails_and_bot
 }
 
 #[test]
+fn a_paused_queue_keeps_what_comes_in_over_a_restart_until_it_is_resumed() {
+    let bench = Bench::new();
+    let server = bench.start();
+    let paused = server.admin("POST", "/queue/pause", Vec::new()).ok();
+    assert_eq!(paused, json!({"paused": true, "waiting": 0, "running": 0}));
+    let id = server.submit(&quick());
+    assert!(server.stop().success());
+    let server = bench.start();
+    std::thread::sleep(Duration::from_millis(500));
+    assert_eq!(server.get("/queue").ok(), json!({"paused": true, "waiting": 1, "running": 0}));
+    assert_eq!(server.get(&format!("/tasks/{id}")).ok()["status"], "waiting");
+    server.admin("POST", "/queue/resume", Vec::new()).ok();
+    assert_eq!(server.result(&id)["status"], "succeeded");
+}
+
+#[test]
 fn a_removed_task_is_gone_with_its_pictures() {
     let bench = Bench::new();
     let server = bench.start();

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{Bench, decode, quick_with, request};
+use crate::support::{Bench, decode, eventually, quick_with, request};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 
@@ -65,15 +65,28 @@ fn the_lists_that_fill_a_clients_drop_downs_have_their_shapes() {
 }
 
 #[test]
-fn interrupt_stops_the_running_task() {
+fn an_interrupted_request_answers_with_its_pictures_as_they_are() {
     let bench = Bench::new();
     let server = bench.start();
-    let id = server.submit(&quick_with(json!({"steps": 150, "width": 256, "height": 256})));
-    while server.get("/sdapi/v1/progress").ok()["progress"] == 0.0 {
-        std::thread::sleep(std::time::Duration::from_millis(20));
-    }
-    assert_eq!(server.post("/sdapi/v1/interrupt", &json!({})).ok(), json!({}));
-    assert_eq!(server.result(&id)["status"], "canceled");
+    let body =
+        quick_with(json!({"steps": 150, "width": 256, "height": 256, "batch_size": 2, "enable_hr": true,
+        "hr_scale": 2, "denoising_strength": 0.7}));
+    std::thread::scope(|scope| {
+        let reply = scope.spawn(|| server.post("/sdapi/v1/txt2img", &body).ok());
+        eventually("steps are done", || {
+            server.get("/sdapi/v1/progress").ok()["state"]["sampling_step"].as_u64() > Some(1)
+        });
+        assert_eq!(server.post("/sdapi/v1/interrupt", &json!({})).ok(), json!({}));
+        let reply = reply.join().unwrap();
+        let images = reply["images"].as_array().unwrap();
+        assert_eq!(images.len(), 2);
+        // Of the first pass, which was under way; the second has not begun.
+        let picture = decode(&BASE64_STANDARD.decode(images[0].as_str().unwrap()).unwrap());
+        assert_eq!((picture.width, picture.height), (256, 256));
+        assert!(picture.infotext.contains("Steps: 150"), "{}", picture.infotext);
+        assert!(reply["warnings"][0].as_str().unwrap().starts_with("interrupted"), "{}", reply["warnings"]);
+    });
+    assert_eq!(server.get("/sdapi/v1/progress").ok()["progress"], 0.0);
 }
 
 #[test]

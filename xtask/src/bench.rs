@@ -5,6 +5,7 @@ use std::process::Command;
 
 use anyhow::Result;
 
+use crate::bench_api;
 use crate::bench_plugins;
 use crate::parity;
 use crate::paths::Paths;
@@ -25,6 +26,8 @@ enum What {
     Engine,
     /// Calls of plugins, beside wasmtime alone and OpenCV, in Rust, Python and JavaScript (10 min)
     Plugins,
+    /// Submits, status reads, listeners and memory, beside FastAPI with SQLite; a picture beside its engine (5 min)
+    Api,
 }
 
 pub(crate) fn command(options: &Options) -> Result<()> {
@@ -32,6 +35,7 @@ pub(crate) fn command(options: &Options) -> Result<()> {
     match options.what {
         What::Engine => engine(&paths),
         What::Plugins => bench_plugins::command(&paths),
+        What::Api => bench_api::command(&paths),
     }
 }
 

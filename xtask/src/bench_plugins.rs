@@ -78,7 +78,7 @@ fn time_calls(paths: &Paths, folder: &Path) -> Result<Times> {
 }
 
 /// Lines of a name, a tab and a number.
-fn read(text: &str) -> Times {
+pub(crate) fn read(text: &str) -> Times {
     let lines = text.lines().filter_map(|line| line.split_once('\t'));
     lines.filter_map(|(name, number)| Some((name.to_owned(), number.trim().parse().ok()?))).collect()
 }

@@ -8,6 +8,7 @@
 )]
 
 mod bench;
+mod bench_api;
 mod bench_plugins;
 mod build_plugins;
 mod client_test;

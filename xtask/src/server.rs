@@ -1,4 +1,4 @@
-//! Starts the real server binary for `demo` and the client test, waits until it listens, and ends it with a drain.
+//! Starts the real server binary for `demo`, the client test and benches, waits until it listens, and ends it with a drain.
 //! Knows its contract only: `GESSO_LISTEN`, `GESSO_DATA`, the line on standard output, SIGTERM.
 
 use std::fs::{self, File};
@@ -34,9 +34,11 @@ impl Server {
         folder: &Path,
         patience: Duration,
     ) -> Result<Self> {
-        fs::create_dir_all(folder)?;
-        let log = folder.join("server.log");
-        let mut file = File::create(&log)?;
+        Self::launch(Self::command(binary, checkout, listen, folder), folder, patience)
+    }
+
+    /// What [`Server::start`] runs, for those who add to it.
+    pub(crate) fn command(binary: &Path, checkout: &Path, listen: &str, folder: &Path) -> Command {
         let mut command = Command::new(binary);
         // Settings of the person's own server would change what is shown and tested.
         for (name, _) in std::env::vars_os() {
@@ -44,18 +46,27 @@ impl Server {
                 command.env_remove(&name);
             }
         }
-        let mut child = command
+        command
             .arg("serve")
             .current_dir(checkout)
             .env("GESSO_LISTEN", listen)
-            .env("GESSO_DATA", folder.join("data"))
+            .env("GESSO_DATA", folder.join("data"));
+        command
+    }
+
+    /// Starts a program that says where it listens, and ends, as the server does. `folder` gets `server.log`.
+    pub(crate) fn launch(mut command: Command, folder: &Path, patience: Duration) -> Result<Self> {
+        fs::create_dir_all(folder)?;
+        let log = folder.join("server.log");
+        let mut file = File::create(&log)?;
+        let mut child = command
             // Of its own group: Ctrl-C reaches this program, which then asks the server to drain, once.
             .process_group(0)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(file.try_clone()?)
             .spawn()
-            .with_context(|| format!("{} could not be started", binary.display()))?;
+            .with_context(|| format!("{} could not be started", command.get_program().display()))?;
         let output = child.stdout.take().context("the server's output was not piped")?;
         let (sender, lines) = channel();
         // An ordinary thread: it copies the server's output to the log until the server ends.
@@ -94,6 +105,13 @@ impl Server {
         self.log.with_file_name("data")
     }
 
+    /// Bytes that the process has in memory.
+    pub(crate) fn resident(&self) -> Result<u64> {
+        let file = format!("/proc/{}/status", self.child.id());
+        let text = fs::read_to_string(&file).with_context(|| format!("{file} cannot be read"))?;
+        resident(&text).with_context(|| format!("{file} has no VmRSS"))
+    }
+
     /// The status, when the server has ended by itself.
     pub(crate) fn ended(&mut self) -> Result<Option<ExitStatus>> {
         Ok(self.child.try_wait()?)
@@ -123,6 +141,13 @@ impl Drop for Server {
             self.child.wait().ok();
         }
     }
+}
+
+/// Of the text of `/proc/PID/status`, in bytes.
+fn resident(status: &str) -> Option<u64> {
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let kibibytes: u64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
+    Some(kibibytes * 1024)
 }
 
 #[cfg(test)]
@@ -163,5 +188,11 @@ mod tests {
         let server = start(folder.path(), text).unwrap();
         let error = server.stop(Duration::from_secs(20)).unwrap_err().to_string();
         assert!(error.contains("exit status: 7"), "{error}");
+    }
+
+    #[test]
+    fn memory_is_read_in_bytes() {
+        assert_eq!(resident("VmHWM:\t  900 kB\nVmRSS:\t   12 kB\nThreads:\t4\n"), Some(12 * 1024));
+        assert_eq!(resident("Name:\tzombie\n"), None);
     }
 }

@@ -185,6 +185,9 @@ pub trait Backend {
     /// A small picture of the current estimate, by a linear map from latent to RGB. Cheap enough for every step.
     fn preview(&mut self, sample: &Self::Sample) -> Result<Pixels, BackendError>;
 
+    /// Makes the current estimate of the finished latent the latent itself: the drawing ends before its last call.
+    fn settle(&mut self, sample: &mut Self::Sample);
+
     /// Decodes the latent into the finished picture.
     fn finish(&mut self, sample: Self::Sample) -> Result<Pixels, BackendError>;
 

@@ -323,12 +323,19 @@ impl<B: Backend> Owner<B> {
     }
 
     fn drop_cancelled(&mut self) {
-        for (_, _, incoming) in self.waiting.extract_if(.., |(_, _, job)| job.caller.is_gone()) {
+        let is_over = |job: &Incoming| {
+            let draws = matches!(job.work, Work::Draw(_));
+            job.caller.is_gone() || draws && job.caller.cancel.is_interrupted()
+        };
+        for (_, _, incoming) in self.waiting.extract_if(.., |(_, _, job)| is_over(job)) {
             incoming.caller.answer(Err(JobError::Cancelled));
         }
         for mut job in self.running.extract_if(.., |job| job.is_cancelled()) {
             job.fail(JobError::Cancelled);
             job.answer();
+        }
+        for job in &mut self.running {
+            job.heed_interrupt(&mut self.backend);
         }
     }
 

@@ -12,29 +12,42 @@ use tokio::sync::{oneshot, watch};
 
 use crate::backend::{BackendError, FaceRestorer, ModelFile, PixelUpscaler, Upscale};
 
-/// Asks a job to stop; the owner thread looks at it before every UNet call.
+/// Asks a job to stop, or a drawing to end with what it has; the owner thread looks at it before every UNet call.
 #[derive(Debug, Clone, Default)]
-pub struct CancelFlag(Arc<AtomicBool>);
+pub struct CancelFlag {
+    cancelled: Arc<AtomicBool>,
+    interrupted: Arc<AtomicBool>,
+}
 
 impl CancelFlag {
     pub fn cancel(&self) {
-        self.0.store(true, Ordering::Release);
+        self.cancelled.store(true, Ordering::Release);
     }
 
     pub fn is_cancelled(&self) -> bool {
-        self.0.load(Ordering::Acquire)
+        self.cancelled.load(Ordering::Acquire)
     }
 
-    /// The flag itself, for code that watches it under another name.
+    /// A drawing that has begun ends with its pictures as they are by then, and is cancelled where it has none. Other work
+    /// goes on.
+    pub fn interrupt(&self) {
+        self.interrupted.store(true, Ordering::Release);
+    }
+
+    pub fn is_interrupted(&self) -> bool {
+        self.interrupted.load(Ordering::Acquire)
+    }
+
+    /// The flag that [`CancelFlag::cancel`] raises, for code that watches it under another name.
     pub fn shared(&self) -> Arc<AtomicBool> {
-        self.0.clone()
+        self.cancelled.clone()
     }
 }
 
 impl From<Arc<AtomicBool>> for CancelFlag {
     /// A flag that others raise.
-    fn from(flag: Arc<AtomicBool>) -> Self {
-        Self(flag)
+    fn from(cancelled: Arc<AtomicBool>) -> Self {
+        Self { cancelled, interrupted: Arc::default() }
     }
 }
 
@@ -281,7 +294,8 @@ impl JobHandle {
         self.cancel.clone()
     }
 
-    /// Waits for the pictures, in order; a job that makes none gives none.
+    /// Waits for the pictures, in order; a job that makes none gives none. Of an interrupted drawing these are the first ones,
+    /// up to the first that had not begun.
     pub async fn finish(self) -> Result<Vec<Pixels>, JobError> {
         self.reply.await.unwrap_or(Err(JobError::ShutDown)).map(Made::pictures)
     }

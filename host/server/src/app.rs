@@ -14,10 +14,13 @@ use tokio::sync::{Notify, watch};
 use crate::accounts::{ANYONE, Accounts, Caller};
 use crate::audit::Audit;
 use crate::catalogue::Catalogue;
+use crate::functions::Functions;
 use crate::http::wire::generate::Defaults;
 use crate::labels::Labels;
 use crate::listeners::Listeners;
+use crate::pause::Pause;
 use crate::quotas::Quotas;
+use crate::registered_models::RegisteredModels;
 use crate::running::RunningTasks;
 use crate::saved_options::SavedOptions;
 use crate::settings::{Access, Settings};
@@ -52,6 +55,9 @@ pub(crate) struct App {
     pub(crate) labels: Labels,
     pub(crate) webhooks: Webhooks,
     pub(crate) listeners: Listeners,
+    pub(crate) functions: Arc<Functions>,
+    pub(crate) pause: Arc<Pause>,
+    pub(crate) registered: Arc<RegisteredModels>,
     /// Where the server listens.
     pub(crate) address: SocketAddr,
     /// Told when the server is to drain and begin anew.
@@ -66,6 +72,11 @@ pub(crate) struct App {
 impl App {
     pub(crate) fn is_draining(&self) -> bool {
         *self.draining.borrow()
+    }
+
+    /// What URLs to this server begin with, where nothing stands before it.
+    pub(crate) fn scheme(&self) -> &'static str {
+        if self.settings.tls.is_some() { "https" } else { "http" }
     }
 
     /// Whether nobody has to say who they are.
@@ -111,8 +122,8 @@ impl App {
         }
         Ok(match (&self.settings.public_url, host) {
             (Some(public), _) => format!("{}{url}", public.trim_end_matches('/')),
-            (None, Some(host)) => format!("http://{host}{url}"),
-            (None, None) => format!("http://{}{url}", self.address),
+            (None, Some(host)) => format!("{}://{host}{url}", self.scheme()),
+            (None, None) => format!("{}://{}{url}", self.scheme(), self.address),
         })
     }
 }

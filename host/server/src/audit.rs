@@ -18,6 +18,7 @@ use crate::error::AppError;
 pub(crate) struct AuditLine {
     /// Unix milliseconds.
     pub(crate) time_ms: u64,
+    /// The id of the request: `x-request-id` of its answer.
     pub(crate) request_id: String,
     /// Who did it, or who they said they were.
     pub(crate) who: String,

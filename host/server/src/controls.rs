@@ -194,6 +194,8 @@ fn fitted(
 }
 
 fn read(value: Option<Value>, limits: DecodeLimits) -> Result<Option<Pixels>, AppError> {
+    // Clients send null for none.
+    let value = value.filter(|value| !value.is_null());
     value.map(|value| picture(FIELD, &value, limits)).transpose().map(Option::flatten)
 }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use futures::{StreamExt, TryStreamExt, stream};
+use futures::{StreamExt, stream};
 use gesso_core::pixels::Pixels;
 use gesso_engine::{CancelFlag, Progress};
 use gesso_plugin_host::{CallContext, Named, Script};
@@ -27,10 +27,14 @@ use crate::http::wire::{generate, img2img, per_picture};
 use crate::pipeline::{self, Asked};
 use crate::running::RunningGuard;
 use crate::saved_pictures::Saving;
+use crate::telemetry::stage;
 use crate::{finishing, inputs, picture_file, plugin_view, scripts};
 
 /// Pictures that one call of the `after` hooks is given: a script makes more than a call may hold.
 const AFTER_BYTES: usize = 32 << 20;
+
+const INTERRUPTED: &str =
+    "interrupted: pictures are as they were by then, and those that had not begun are missing";
 
 /// Draws a task's pictures and stores them, or has a route answer that is a task.
 pub(crate) async fn draw(
@@ -65,6 +69,7 @@ pub(crate) async fn draw(
     };
     let mut told = body.clone();
     generate::tell_batch(kind, &mut told, &pictures);
+    let began = Instant::now();
     let before = app.plugins.before(&call, Value::Object(told).to_string()).await?;
     if !before.applied.is_empty() {
         body = reread(kind, &before.params, &body, &pictures)?;
@@ -73,6 +78,7 @@ pub(crate) async fn draw(
     // What the client said is what it is told again, not the files that it named.
     let said = (!named.is_empty()).then(|| body.clone());
     inputs::bring(app, &call, &lease.task.owner, &named, &mut body).await?;
+    stage("prepare", began.elapsed());
     let request = generate::to_request(kind, &body, &app.defaults, &app.limits).map_err(AppError::Invalid)?;
     let asked = Asked { call: &call, body: &body, request: &request, priority: lease.task.priority, cancel };
     let began = Instant::now();
@@ -80,9 +86,12 @@ pub(crate) async fn draw(
         None => by_pipeline(app, asked, kind, lease, running).await?,
         Some(script) => by_script(app, asked, &script, running).await?,
     };
+    let seconds = began.elapsed().as_secs_f64();
+    let began = Instant::now();
     let format = FileFormat::of(&body).map_err(AppError::Invalid)?;
     let outputs = OutputOptions::of(&body).map_err(AppError::Invalid)?;
-    let DrawnPictures { pictures, maps, infotexts, mut info, warnings: found, steps, seconds } = drawn;
+    let DrawnPictures { pictures, maps, infotexts, mut info, warnings: found, steps, seconds: drawing } =
+        drawn;
     // The client's own styles stand in both.
     info["styles"] = body.get("styles").filter(|styles| !styles.is_null()).cloned().unwrap_or(json!([]));
     info["job_timestamp"] = timestamp(lease.task.started_ms.unwrap_or(lease.task.created_ms)).into();
@@ -114,7 +123,7 @@ pub(crate) async fn draw(
     }
     // One folder that cannot be written is one reason, however many pictures there are.
     warnings.dedup();
-    let seconds = seconds.unwrap_or_else(|| began.elapsed().as_secs_f64());
+    let seconds = drawing.unwrap_or(seconds);
     let mut parameters = said.unwrap_or_else(|| body.clone());
     if parameters.get("include_init_images") != Some(&Value::Bool(true)) {
         for name in img2img::PICTURES {
@@ -133,6 +142,7 @@ pub(crate) async fn draw(
     });
     let key = ObjectKey::details(&lease.task.id, lease.attempt);
     app.objects.put(&key, details.to_string().into_bytes().into()).await?;
+    stage("store", began.elapsed());
     Ok(Outcome { images, details: Some(key), error: None })
 }
 
@@ -156,6 +166,7 @@ async fn by_pipeline(
     lease: &Lease,
     running: &RunningGuard<'_>,
 ) -> Result<DrawnPictures, AppError> {
+    running.heeds_interrupt();
     let started = timestamp(lease.task.started_ms.unwrap_or(lease.task.created_ms));
     let account = Arc::default();
     let count = per_picture::count(asked.body);
@@ -178,7 +189,12 @@ async fn by_pipeline(
     let mut parts = pin!(stream::iter(0..count).map(alone).buffered(AT_ONCE));
     let mut together: Option<DrawnPictures> = None;
     let mut infos = Vec::new();
-    while let Some(part) = parts.try_next().await? {
+    while let Some(part) = parts.next().await {
+        let part = match part {
+            // It had not begun.
+            Err(AppError::Cancelled) if asked.cancel.is_interrupted() && together.is_some() => break,
+            part => part?,
+        };
         infos.push(part.info.clone());
         match &mut together {
             None => together = Some(part),
@@ -220,11 +236,14 @@ async fn once(
 ) -> Result<DrawnPictures, AppError> {
     let mut finished = pipeline::run(app, asked, &show).await?;
     let mut infotexts = finished.infotexts(asked.request);
+    // Fewer than were asked for, where the drawing was interrupted.
+    infotexts.truncate(finished.pictures.len());
+    let interrupted = asked.cancel.is_interrupted().then(|| INTERRUPTED.to_owned());
     let pictures = (finished.pictures.as_mut_slice(), infotexts.as_mut_slice());
     let finishing = finishing::finish(app, account, asked, place, pictures, show).await?;
     Ok(DrawnPictures {
         info: finished.info(asked.request, asked.body, &infotexts, started),
-        warnings: finished.warnings().cloned().chain(finishing.warnings).collect(),
+        warnings: finished.warnings().cloned().chain(finishing.warnings).chain(interrupted).collect(),
         steps: f64::from(asked.request.steps * asked.request.image_count()),
         seconds: Some(finished.seconds),
         pictures: finished.pictures,

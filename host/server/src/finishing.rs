@@ -34,7 +34,8 @@ pub(crate) async fn finish(
     show: impl Fn(watch::Receiver<Progress>),
 ) -> Result<Finishing, AppError> {
     let mut finishing = Finishing::default();
-    if !app.plugins.finishes_pictures() {
+    // Who interrupts a drawing has seen enough of it.
+    if !app.plugins.finishes_pictures() || asked.cancel.is_interrupted() {
         return Ok(finishing);
     }
     let (request, params) = (asked.request, plugin_view::params(asked.body));

@@ -2,6 +2,7 @@
 
 pub(crate) mod access;
 pub(crate) mod calls;
+pub(crate) mod connections;
 pub(crate) mod error;
 pub(crate) mod extract;
 pub(crate) mod openapi;

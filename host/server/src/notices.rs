@@ -98,7 +98,7 @@ async fn tell(app: &App, task: Task) {
     let (Some(url), Some(notice)) = (&task.terms.webhook, task.notice) else { return };
     let now_ms = SystemClock.now_ms();
     let view = match task_view::ended(app, &task, None).await {
-        Ok(view) => view,
+        Ok(view) => json!(view),
         Err(error) => {
             tracing::warn!(task = %task.id, %error, "the message of a webhook could not be written");
             json!({"taskId": task.id.as_str(), "status": task.state.as_str()})

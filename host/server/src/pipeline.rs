@@ -22,6 +22,7 @@ use crate::http::wire::faces::FacesWanted;
 use crate::http::wire::info;
 use crate::resources::{self, Found};
 use crate::sources::Sources;
+use crate::telemetry::stage;
 
 /// What is drawn, and for whom.
 #[derive(Clone, Copy)]
@@ -75,6 +76,7 @@ pub(crate) async fn run(
     let job = app.engine.submit(spec).map_err(engine_refused)?;
     show(job.progress());
     let drawn = job.finish().await.map_err(engine_failed)?;
+    stage("engine", began.elapsed());
     let seconds = began.elapsed().as_secs_f64();
     let drawn = match &prepared.faces {
         Some(faces) => faces.restore(app, cancel, priority, drawn).await?,

@@ -19,6 +19,8 @@ pub(crate) struct RunningTask {
     pub(crate) cancel: CancelFlag,
     /// `None` while plugins work on the request.
     pub(crate) progress: Option<watch::Receiver<Progress>>,
+    /// Whether an interrupt leaves it the pictures it has, and not a cancel alone ends it.
+    pub(crate) is_interruptible: bool,
 }
 
 impl RunningTask {
@@ -53,6 +55,7 @@ impl RunningTasks {
             started: Instant::now(),
             cancel,
             progress: None,
+            is_interruptible: false,
         };
         let started = task.started;
         self.lock().insert(id.clone(), task);
@@ -117,6 +120,13 @@ impl RunningGuard<'_> {
     pub(crate) fn show(&self, progress: watch::Receiver<Progress>) {
         if let Some(task) = self.tasks.lock().get_mut(&self.id) {
             task.progress = Some(progress);
+        }
+    }
+
+    /// From here on an interrupt is heeded.
+    pub(crate) fn heeds_interrupt(&self) {
+        if let Some(task) = self.tasks.lock().get_mut(&self.id) {
+            task.is_interruptible = true;
         }
     }
 }

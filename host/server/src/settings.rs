@@ -43,6 +43,8 @@ pub(crate) struct Settings {
     pub(crate) access: Access,
     /// Origins whose pages may use the APIs from a browser, such as `https://studio.example`; `*` is any.
     pub(crate) cors_origins: Vec<String>,
+    /// Where the server speaks TLS itself: `certificate` and `key`, files in PEM, which SIGHUP has read again.
+    pub(crate) tls: Option<TlsSettings>,
     /// auto, cpu, cuda or cuda:N. `auto` takes the first CUDA device, where there is one.
     pub(crate) device: String,
     /// auto, f32, bf16 or f16. `auto` is f16 on CUDA, and measures once at start-up on a processor.
@@ -111,6 +113,14 @@ pub(crate) struct LimitSettings {
     pub(crate) script_jobs_max: u32,
     /// Megapixels times steps over all drawings of a script; 512x512 in 20 steps is 5.
     pub(crate) script_megapixel_steps_max: u32,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize, PartialEq)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct TlsSettings {
+    /// The server's own, then those that vouch for it.
+    pub(crate) certificate: PathBuf,
+    pub(crate) key: PathBuf,
 }
 
 /// Whether requests need credentials.
@@ -184,6 +194,7 @@ impl Default for Settings {
             admin_key: None,
             access: Access::Auto,
             cors_origins: Vec::new(),
+            tls: None,
             device: "auto".into(),
             dtype: "auto".into(),
             threads: 0,
@@ -448,7 +459,7 @@ fn is_origin(text: &str) -> bool {
 fn check_keys(place: &str, table: &toml::Table, known: &toml::Table) -> Result<(), SettingsError> {
     let mut names: Vec<&str> = known.keys().map(String::as_str).collect();
     // Optional settings are absent from a table of defaults.
-    names.extend(["default_model", "objects", "outputs", "admin_key", "public_url"]);
+    names.extend(["default_model", "objects", "outputs", "admin_key", "public_url", "tls"]);
     for (key, value) in table {
         if !names.contains(&key.as_str()) {
             return Err(unknown(place, key, &names));

@@ -26,14 +26,18 @@ use crate::accounts::Accounts;
 use crate::app::App;
 use crate::audit::Audit;
 use crate::catalogue::Catalogue;
+use crate::functions::Functions;
+use crate::http::connections::Tls;
 use crate::http::wire::generate::Defaults;
 use crate::labels::Labels;
 use crate::listeners::Listeners;
 use crate::networks::ServerNetworks;
+use crate::pause::Pause;
 use crate::quotas::Quotas;
+use crate::registered_models::RegisteredModels;
 use crate::running::RunningTasks;
 use crate::saved_options::SavedOptions;
-use crate::settings::{ADMIN_KEY_CHARS_MIN, GrantSettings, Settings, SettingsError};
+use crate::settings::{ADMIN_KEY_CHARS_MIN, GrantSettings, Settings, SettingsError, TlsSettings};
 use crate::styles::SavedStyles;
 use crate::telemetry;
 use crate::webhooks::Webhooks;
@@ -55,6 +59,7 @@ pub(crate) struct Server {
     pub(crate) app: Arc<App>,
     pub(crate) engine: Engine,
     pub(crate) listener: TcpListener,
+    pub(crate) tls: Option<Tls>,
     /// Set it to true to drain.
     pub(crate) drain: watch::Sender<bool>,
     /// Set it to true to hand running tasks back: they run again after the restart.
@@ -65,6 +70,7 @@ pub(crate) struct Server {
 pub(crate) async fn build(settings: Settings) -> Result<Server, StartupError> {
     let listener = listen(&settings.listen).await?;
     let address = listener.local_addr().context("the listening address cannot be read")?;
+    let tls = open_tls(&settings).await?;
     make_folder(&settings.data).await?;
     let metrics = telemetry::install_metrics()?;
     let tasks = open_tasks(&settings.data.join("tasks")).await?;
@@ -78,6 +84,8 @@ pub(crate) async fn build(settings: Settings) -> Result<Server, StartupError> {
     let (accounts, quotas) = open_accounts(&settings, admin_key).await?;
     let audit = Audit::new(Journal::at(&settings.data.join("audit.jsonl")), Arc::new(SystemClock));
     let webhooks = open_webhooks(&settings).await?;
+    let (pause, functions) = open_queue(&settings).await?;
+    let registered = open_registered(&settings, objects.clone()).await?;
     let options = SavedOptions::new(Documents::new(&settings.data.join("options")));
     make_folder(&settings.plugins).await?;
     let catalogue = Arc::new(Catalogue::new(
@@ -112,6 +120,9 @@ pub(crate) async fn build(settings: Settings) -> Result<Server, StartupError> {
         labels: Labels::default(),
         webhooks,
         listeners: Listeners::default(),
+        functions: Arc::new(functions),
+        pause: Arc::new(pause),
+        registered,
         address,
         restart: Notify::new(),
         draining,
@@ -119,7 +130,7 @@ pub(crate) async fn build(settings: Settings) -> Result<Server, StartupError> {
         metrics,
         settings,
     };
-    Ok(Server { app: Arc::new(app), engine, listener, drain, stop })
+    Ok(Server { app: Arc::new(app), engine, listener, tls, drain, stop })
 }
 
 /// What requests may ask for.
@@ -183,6 +194,14 @@ async fn listen(address: &str) -> Result<TcpListener, StartupError> {
         )),
         _ => StartupError::Failed(anyhow::Error::new(error).context(format!("cannot listen on {address}"))),
     })
+}
+
+async fn open_tls(settings: &Settings) -> Result<Option<Tls>, StartupError> {
+    let Some(TlsSettings { certificate, key }) = settings.tls.clone() else { return Ok(None) };
+    let (shown, its_key) = (certificate.display().to_string(), key.display().to_string());
+    let opened = Tls::open(certificate, key).await;
+    let told = || format!("tls: the certificate {shown} cannot be used with the key {its_key}; both are PEM");
+    Ok(Some(opened.with_context(told)?))
 }
 
 async fn make_folder(path: &Path) -> Result<(), StartupError> {
@@ -251,6 +270,29 @@ async fn open_webhooks(settings: &Settings) -> Result<Webhooks, StartupError> {
         .await
         .context("reading the webhooks' secret panicked")?
         .context("the webhooks' secret cannot be read")?)
+}
+
+async fn open_queue(settings: &Settings) -> Result<(Pause, Functions), StartupError> {
+    let documents = Documents::new(&settings.data.join("queue"));
+    let opened = tokio::task::spawn_blocking(move || -> std::io::Result<_> {
+        Ok((Pause::open(documents.clone())?, Functions::open(documents)?))
+    });
+    Ok(opened
+        .await
+        .context("reading the queue's state panicked")?
+        .context("the queue's state cannot be read")?)
+}
+
+async fn open_registered(
+    settings: &Settings,
+    objects: Objects,
+) -> Result<Arc<RegisteredModels>, StartupError> {
+    let (documents, folder) = (Documents::new(&settings.data.join("models")), settings.models.clone());
+    let opened = tokio::task::spawn_blocking(move || RegisteredModels::open(documents, objects, folder));
+    let opened = opened.await.context("reading the registered models panicked")?;
+    let registered = Arc::new(opened.context("the registered models cannot be read")?);
+    registered.resume();
+    Ok(registered)
 }
 
 /// Who has an account, and what was used of it.

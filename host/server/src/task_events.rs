@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures::Stream;
 use gesso_core::ids::TaskId;
 use gesso_engine::Progress;
-use gesso_store::{Task, TaskChange};
+use gesso_store::{Task, TaskChange, TaskState};
 use tokio::sync::broadcast::{self, error::RecvError};
 use tokio::sync::watch;
 
@@ -126,7 +126,7 @@ impl Follower {
                 }
                 continue;
             }
-            self.wait().await?;
+            self.wait(task.state == TaskState::Running).await?;
         }
     }
 
@@ -141,7 +141,7 @@ impl Follower {
     }
 
     /// Until something may have happened to this task; `None` when nothing will any more.
-    async fn wait(&mut self) -> Option<()> {
+    async fn wait(&mut self, is_running: bool) -> Option<()> {
         let Self { changes, draining, progress, id, .. } = self;
         let further = async {
             match progress {
@@ -153,7 +153,9 @@ impl Follower {
                         tokio::time::sleep(LOOK).await;
                     }
                 }
-                None => tokio::time::sleep(LOOK).await,
+                None if is_running => tokio::time::sleep(LOOK).await,
+                // The store announces when it begins.
+                None => std::future::pending().await,
             }
         };
         let changed = async {

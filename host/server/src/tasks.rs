@@ -232,6 +232,24 @@ pub(crate) async fn cancel(app: &App, caller: &Caller, id: &TaskId) -> Result<Ta
     stop(app, id).await
 }
 
+/// Has the task end that has run longest of those that the caller may see: a drawing with the pictures that it has, anything
+/// else without.
+pub(crate) async fn interrupt(app: &App, caller: &Caller) -> Result<(), AppError> {
+    let Some(running) = app.running.oldest(caller) else { return Ok(()) };
+    if running.is_interruptible {
+        running.cancel.interrupt();
+        return Ok(());
+    }
+    match cancel(app, caller, &running.id).await {
+        // It ended by itself between the look and the call.
+        Ok(_) | Err(AppError::Conflict(_) | AppError::NotFound(_)) => {}
+        Err(error) => return Err(error),
+    }
+    // What is no task of the store, such as extras, has nothing but this flag.
+    running.cancel.cancel();
+    Ok(())
+}
+
 /// [`cancel`] for the server's own reasons: a client that went away.
 pub(crate) async fn stop(app: &App, id: &TaskId) -> Result<Task, AppError> {
     let task = app.tasks.cancel(id).await.map_err(|error| match error {

@@ -1,6 +1,7 @@
 //! Logs on standard error, metrics for scrapers, and the few lines that are meant for people.
 
 use std::io::Write;
+use std::time::Duration;
 
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use tracing_subscriber::EnvFilter;
@@ -21,8 +22,14 @@ pub(crate) fn install_logs(format: &str, filter: &str) {
 /// Installs the metrics recorder.
 pub(crate) fn install_metrics() -> anyhow::Result<PrometheusHandle> {
     Ok(PrometheusBuilder::new()
-        .set_buckets(&[0.01, 0.05, 0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0])?
+        .set_buckets(&[0.001, 0.01, 0.05, 0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0])?
         .install_recorder()?)
+}
+
+/// Takes in how long a drawing was in a stage: `prepare` (hooks, addresses), `engine` (waiting for the device and computing),
+/// `store` (hooks, files).
+pub(crate) fn stage(stage: &'static str, time: Duration) {
+    metrics::histogram!("gesso_stage_seconds", "stage" => stage).record(time.as_secs_f64());
 }
 
 /// A line on standard output, flushed: other programs wait for it.

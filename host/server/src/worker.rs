@@ -27,11 +27,20 @@ pub(crate) async fn run(app: Arc<App>) {
     let slots = Arc::new(Semaphore::new(app.settings.concurrent_tasks));
     let mut changes = app.tasks.subscribe();
     let mut draining = app.draining.clone();
+    let mut paused = app.pause.watch();
     let mut drawing = tokio::task::JoinSet::new();
     while !app.is_draining() {
+        if app.pause.is_on() {
+            tokio::select! {
+                _ = paused.wait_for(|is_paused| !is_paused) => {}
+                _ = draining.changed() => {}
+            }
+            continue;
+        }
         let Ok(slot) = slots.clone().acquire_owned().await else { break };
-        if app.is_draining() {
-            break;
+        // Waiting for a slot may have taken long.
+        if app.is_draining() || app.pause.is_on() {
+            continue;
         }
         match app.tasks.lease("local", LEASE).await {
             Ok(Some(lease)) => {
@@ -46,6 +55,7 @@ pub(crate) async fn run(app: Arc<App>) {
                 drop(slot);
                 tokio::select! {
                     _ = changes.recv() => {}
+                    _ = paused.changed() => {}
                     _ = draining.changed() => {}
                     () = tokio::time::sleep(IDLE_POLL) => {}
                 }
@@ -71,12 +81,19 @@ async fn work(app: &Arc<App>, lease: Lease) {
     if app.tasks.get(&id).await.is_ok_and(|task| task.is_some_and(|task| task.cancel_requested)) {
         cancel.cancel();
     }
+    let mut run_ms_max = lease.task.terms.run_ms_max;
+    if let Some(model) = &lease.task.terms.model {
+        app.functions.used(model).await;
+        let timeout =
+            app.functions.timeout(model).map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
+        run_ms_max = run_ms_max.into_iter().chain(timeout).min();
+    }
     let mut stopping = app.stopping.clone();
     let result = tokio::select! {
         biased;
         () = async { drop(stopping.wait_for(|stop| *stop).await) } => Err(Failure::Stopped),
         result = draw::draw(app, &lease, &running, &cancel) => result.map_err(Failure::App),
-        () = time_is_up(lease.task.terms.run_ms_max) => {
+        () = time_is_up(run_ms_max) => {
             cancel.cancel();
             Err(Failure::App(AppError::TimedOut))
         }

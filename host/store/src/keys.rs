@@ -5,6 +5,12 @@ use std::fmt;
 
 use gesso_core::ids::TaskId;
 
+/// The most names behind `models/` in the path of a model.
+pub const MODEL_DEPTH: usize = 4;
+
+/// The longest name of a file or folder of models.
+pub const MODEL_NAME_LIMIT: usize = 200;
+
 /// The longest owner, kind or worker name.
 pub const SLUG_LIMIT: usize = 64;
 
@@ -18,6 +24,7 @@ pub const SLUG_LIMIT: usize = 64;
 /// | [`ObjectKey::payload`] | `tasks/{task}/payload_{nonce}.json` |
 /// | [`ObjectKey::input`] | `tasks/{task}/input_{nonce}_{n}.{ext}` |
 /// | [`ObjectKey::backup`] | `backups/tasks_{milliseconds}.jsonl` |
+/// | [`ObjectKey::model`] | `models/{folders}/{file}` |
 ///
 /// Images follow the serverless contract, whose clients build `images/{owner}/{task}_{n}.png` themselves. Nearly
 /// every task ends in its first attempt, so that attempt has exactly those names. A later attempt adds its number:
@@ -42,6 +49,11 @@ pub enum KeyError {
     Unknown(String),
     #[error("images and attempts are counted from 1")]
     Zero,
+    #[error(
+        "a model's path is models/ and up to {MODEL_DEPTH} names of letters, digits and ' ._-+()', none of which begins \
+         with a dot, not {0:?}"
+    )]
+    Model(String),
 }
 
 impl ImageFormat {
@@ -105,6 +117,16 @@ impl ObjectKey {
         Self(format!("backups/tasks_{created_ms:014}.jsonl"))
     }
 
+    /// A model file that somebody put into the store: the one kind of object that this server does not name itself.
+    pub fn model(path: &str) -> Result<Self, KeyError> {
+        let path = path.trim_start_matches('/');
+        let names: Vec<_> = path.split('/').collect();
+        match names.as_slice() {
+            ["models", names @ ..] if are_model_names(names) => Ok(Self(path.to_owned())),
+            _ => Err(KeyError::Model(path.chars().take(200).collect())),
+        }
+    }
+
     /// Reads a key back from a record or a URL. Only what a constructor could have built is accepted.
     pub fn parse(text: &str) -> Result<Self, KeyError> {
         let parts: Vec<&str> = text.split('/').collect();
@@ -112,6 +134,7 @@ impl ObjectKey {
             ["images", owner, file] => is_slug(owner) && is_image_file(file),
             ["tasks", task, file] => TaskId::parse(task).is_ok() && is_task_file(file),
             ["backups", file] => is_backup_file(file),
+            ["models", names @ ..] => are_model_names(names),
             _ => false,
         };
         if known {
@@ -194,6 +217,19 @@ fn is_backup_file(file: &str) -> bool {
         .is_some_and(|time| (14..=20).contains(&time.len()) && time.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
+fn are_model_names(names: &[&str]) -> bool {
+    (1..=MODEL_DEPTH).contains(&names.len()) && names.iter().all(|name| is_model_name(name))
+}
+
+/// A name of a model's file or folder that leads nowhere else, on any file system.
+pub fn is_model_name(name: &str) -> bool {
+    let known = |byte: u8| byte.is_ascii_alphanumeric() || b" ._-+()".contains(&byte);
+    (1..=MODEL_NAME_LIMIT).contains(&name.len())
+        && !name.starts_with(['.', ' '])
+        && !name.ends_with(['.', ' '])
+        && name.bytes().all(known)
+}
+
 /// A decimal number from 1 to `u32::MAX`, written the one way a constructor writes it.
 fn is_count(text: &str) -> bool {
     !text.starts_with(['0', '+']) && text.parse::<u32>().is_ok()
@@ -230,6 +266,32 @@ mod tests {
                 ObjectKey::image(owner, &id("t1"), 1, 1, ImageFormat::Png),
                 Err(KeyError::Owner(owner.to_owned())),
             );
+        }
+    }
+
+    #[test]
+    fn a_model_lies_below_models_and_nowhere_else() {
+        for path in ["models/a.safetensors", "/models/Lora/My style (v2).safetensors"] {
+            let key = ObjectKey::model(path).unwrap();
+            assert_eq!(key.as_str(), path.trim_start_matches('/'));
+            assert_eq!((key.image_owner(), ObjectKey::parse(key.as_str())), (None, Ok(key.clone())));
+        }
+        for path in [
+            "models",
+            "models/",
+            "a.ckpt",
+            "tasks/t/details_1.json",
+            "models/../tasks/t",
+            "models//a.ckpt",
+            "models/.a",
+            "models/a/b/c/d/e.ckpt",
+            "models/a\\b",
+            "models/a%2e",
+            "models/ä.ckpt",
+            "models/a#1",
+            "models/a.",
+        ] {
+            assert!(ObjectKey::model(path).is_err(), "{path}");
         }
     }
 

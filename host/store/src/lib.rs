@@ -29,7 +29,7 @@ pub use clock::{Clock, SystemClock};
 pub use documents::Documents;
 pub use folders::{Folder, FolderError};
 pub use journal::Journal;
-pub use keys::{ImageFormat, KeyError, ObjectKey};
+pub use keys::{ImageFormat, KeyError, ObjectKey, is_model_name};
 pub use local_urls::{LocalSigner, UrlError};
 pub use memory::MemoryTasks;
 pub use objects::{ObjectInfo, ObjectSettings, Objects, ObjectsError};

@@ -14,8 +14,11 @@ use object_store::aws::{AmazonS3, AmazonS3Builder, AmazonS3ConfigKey};
 use object_store::local::LocalFileSystem;
 use object_store::signer::{Method, Signer, Url};
 use object_store::{
-    Attribute, Attributes, BackoffConfig, ObjectStore, ObjectStoreExt, PutOptions, RetryConfig,
+    Attribute, Attributes, BackoffConfig, GetOptions, GetRange, ObjectStore, ObjectStoreExt, PutOptions,
+    RetryConfig,
 };
+use sha2::{Digest, Sha256};
+use tokio::io::AsyncWriteExt;
 
 use crate::clock::Clock;
 use crate::keys::ObjectKey;
@@ -24,6 +27,9 @@ use crate::local_urls::{LocalSigner, MAX_URL_TTL};
 /// Failed requests are repeated this often and this long, which a waiting client can bear.
 const RETRIES: usize = 3;
 const RETRY_FOR: Duration = Duration::from_secs(10);
+
+/// A large object is read in parts, each of which is a request that may be repeated.
+const PART_BYTES: u64 = 16 << 20;
 
 /// What [`Objects::open`] needs besides the URL.
 #[derive(Clone)]
@@ -76,6 +82,8 @@ pub enum ObjectsError {
     Settings(String),
     #[error("a signed URL may be valid for 1 second to 7 days, not {0:?}")]
     UrlLifetime(Duration),
+    #[error("the object {0} was replaced meanwhile; begin again")]
+    Changed(ObjectKey),
     #[error("the object store cannot answer now: {0}; try again shortly")]
     Unavailable(String),
 }
@@ -165,6 +173,41 @@ impl Objects {
         result.bytes().await.map_err(|error| translate(key, error))
     }
 
+    /// Writes the object to `file`, durably, and returns the SHA-256 of what it wrote, lower-case hex. `seen` is what
+    /// [`Objects::head`] said: an object that was replaced since is refused. What was written before an error is left to the
+    /// caller.
+    pub async fn copy_to(
+        &self,
+        key: &ObjectKey,
+        seen: &ObjectInfo,
+        file: &Path,
+    ) -> Result<String, ObjectsError> {
+        let disk = |error: io::Error| match is_disk_full(&error) {
+            true => ObjectsError::Full(error.to_string()),
+            false => ObjectsError::Unavailable(format!("{} cannot be written: {error}", file.display())),
+        };
+        let mut writer = tokio::fs::File::create(file).await.map_err(disk)?;
+        let mut hasher = Sha256::new();
+        let mut start = 0;
+        while start < seen.size {
+            let end = seen.size.min(start + PART_BYTES);
+            let range = Some(GetRange::Bounded(start..end));
+            let options = GetOptions { if_match: seen.etag.clone(), range, ..GetOptions::default() };
+            let part = self.store.get_opts(&self.path(key), options).await;
+            let part = part.map_err(|error| translate(key, error))?;
+            // Not every store heeds the condition.
+            if (&part.meta.e_tag, part.meta.size) != (&seen.etag, seen.size) {
+                return Err(ObjectsError::Changed(key.clone()));
+            }
+            let part = part.bytes().await.map_err(|error| translate(key, error))?;
+            hasher.update(&part);
+            writer.write_all(&part).await.map_err(disk)?;
+            start = end;
+        }
+        writer.sync_all().await.map_err(disk)?;
+        Ok(hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+    }
+
     pub async fn head(&self, key: &ObjectKey) -> Result<ObjectInfo, ObjectsError> {
         let meta = self.store.head(&self.path(key)).await.map_err(|error| translate(key, error))?;
         Ok(ObjectInfo {
@@ -248,6 +291,7 @@ fn translate(key: &ObjectKey, error: object_store::Error) -> ObjectsError {
     }
     match error {
         object_store::Error::NotFound { .. } => ObjectsError::NotFound(key.clone()),
+        object_store::Error::Precondition { .. } => ObjectsError::Changed(key.clone()),
         object_store::Error::PermissionDenied { .. } | object_store::Error::Unauthenticated { .. } => {
             ObjectsError::Denied(error.to_string())
         }

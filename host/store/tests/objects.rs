@@ -79,6 +79,13 @@ async fn stores_reads_replaces_and_removes(objects: &Objects) {
     assert_eq!((info.size, info.content_type), (3_000_000, "image/png"));
     assert!(SystemClock.now_ms().abs_diff(info.modified_ms) < 60_000, "{info:?}");
     assert!(info.etag.is_some());
+    let copy = tempfile::tempdir().unwrap();
+    let file = copy.path().join("copy");
+    let sha256 = objects.copy_to(&key, &info, &file).await.unwrap();
+    assert_eq!(fs::read(&file).unwrap(), large);
+    assert_eq!(sha256, "1913233a0a87fe912497ee543021c40adc5d414614fc76fdff3e0c08b6a1d981");
+    objects.put(&key, large[1..].to_vec().into()).await.unwrap();
+    assert_eq!(objects.copy_to(&key, &info, &file).await, Err(ObjectsError::Changed(key.clone())));
     let empty = ObjectKey::details(&TaskId::parse("abc").unwrap(), 2);
     objects.put(&empty, bytes::Bytes::new()).await.unwrap();
     assert_eq!(objects.get(&empty).await.unwrap(), b"".as_slice());

@@ -209,6 +209,12 @@ impl Backend for TorchBackend {
         project().map_err(device_error)
     }
 
+    fn settle(&mut self, sample: &mut Sample) {
+        if let Some(estimate) = sample.latents.denoised.take() {
+            sample.latents.x = estimate;
+        }
+    }
+
     fn finish(&mut self, sample: Sample) -> Result<Pixels, BackendError> {
         let _guard = tch::no_grad_guard();
         decode(&mut self.resident, &sample)

@@ -7,6 +7,7 @@ use tch::{Kind, TchError, Tensor};
 /// Registers of one picture; each is `[1, 4, rows, columns]`.
 pub(crate) struct Latents {
     pub(crate) x: Tensor,
+    /// What the finished latent will be by the latest call; before the first, what is drawn over.
     pub(crate) denoised: Option<Tensor>,
     /// What the negative prompt alone predicts; kept only for calls that read it.
     pub(crate) unconditional: Option<Tensor>,
@@ -21,7 +22,7 @@ impl Latents {
             Some(latent) => latent.f_mul_scalar(start.latent)?.f_add(&noise)?,
             None => noise,
         };
-        Ok(Self { x, denoised: None, unconditional: None, saved: Vec::new() })
+        Ok(Self { x, denoised: latent.map(Tensor::shallow_clone), unconditional: None, saved: Vec::new() })
     }
 
     /// A draw as a latent of `size` (rows, columns).

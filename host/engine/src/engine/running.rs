@@ -81,6 +81,8 @@ pub(super) struct RunningJob<B: Backend> {
     began: Duration,
     failure: Option<JobError>,
     last_preview_at: u32,
+    /// It ends with what it had when it was interrupted.
+    is_wrapped_up: bool,
     caller: Caller,
 }
 
@@ -159,6 +161,7 @@ impl<B: Backend> RunningJob<B> {
             began: now,
             failure: None,
             last_preview_at: 0,
+            is_wrapped_up: false,
             caller,
         };
         job.publish(now, None);
@@ -167,6 +170,23 @@ impl<B: Backend> RunningJob<B> {
 
     pub(super) fn is_cancelled(&self) -> bool {
         self.caller.is_gone()
+    }
+
+    /// Where it was interrupted, has pictures under way end as they are and leaves out those that have not begun.
+    pub(super) fn heed_interrupt(&mut self, backend: &mut B) {
+        if self.is_wrapped_up || !self.caller.cancel.is_interrupted() {
+            return;
+        }
+        self.is_wrapped_up = true;
+        self.lanes.retain(|lane| lane.calls_done() > 0 || lane.is_done());
+        for lane in &mut self.lanes {
+            if !lane.is_done() {
+                backend.settle(&mut lane.sample);
+                lane.call = None;
+            }
+            // Nothing comes after this.
+            lane.stage = Stage::Second;
+        }
     }
 
     pub(super) fn fail(&mut self, error: JobError) {
@@ -259,9 +279,12 @@ impl<B: Backend> RunningJob<B> {
     }
 
     pub(super) fn answer(self) {
+        // All of them, but for a drawing that was interrupted: then up to the first that is missing.
+        let pictures: Vec<_> = self.finished.into_iter().map_while(|picture| picture).collect();
         let result = match self.failure {
             Some(error) => Err(error),
-            None => Ok(Made::Pictures(self.finished.into_iter().flatten().collect())),
+            None if pictures.is_empty() => Err(JobError::Cancelled),
+            None => Ok(Made::Pictures(pictures)),
         };
         self.caller.answer(result);
     }

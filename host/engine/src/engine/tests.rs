@@ -20,6 +20,9 @@ use crate::backend::{
 };
 use crate::job::{CancelFlag, Enlargement, FaceRestoration, NetworkRun, Resources, SecondPass};
 
+/// Added to a picture that ended early.
+const SETTLED: u64 = 100;
+
 /// What the fake did, in order, and what it shall do.
 #[derive(Default)]
 struct Script {
@@ -122,6 +125,10 @@ impl Backend for Fake {
 
     fn preview(&mut self, _sample: &u64) -> Result<Pixels, BackendError> {
         Ok(Pixels::new(1, 1, PixelFormat::Gray8, vec![0]).unwrap())
+    }
+
+    fn settle(&mut self, sample: &mut u64) {
+        *sample += SETTLED;
     }
 
     fn finish(&mut self, sample: u64) -> Result<Pixels, BackendError> {
@@ -317,6 +324,37 @@ fn a_cancelled_job_ends_within_one_step_and_the_others_go_on() {
     kept.blocking_finish().unwrap();
     let calls_of_doomed = bench.batches().iter().filter(|batch| batch.contains(&1)).count();
     assert_eq!(calls_of_doomed, 1, "the call under way when it was cancelled");
+}
+
+#[test]
+fn an_interrupted_drawing_ends_with_what_it_has_and_the_others_go_on() {
+    let settings = EngineSettings {
+        rules: Rules { max_rows: 2, ageing: Duration::from_secs(3600) },
+        ..EngineSettings::default()
+    };
+    let mut bench = bench(settings, vec![]);
+    // Two of its three pictures share the first call, and the third has not begun by then.
+    let interrupted = bench.submit_first(1, |drawing| drawing.request.batch_size = 3);
+    let waiting = bench.submit(5, |_| {});
+    let kept = bench.submit(2, |_| {});
+    interrupted.cancel_flag().interrupt();
+    waiting.cancel_flag().interrupt();
+    bench.open();
+    let pictures = interrupted.blocking_finish().unwrap();
+    assert_eq!(pictures.iter().map(|picture| picture.data[0]).collect::<Vec<_>>(), [101, 101]);
+    assert_eq!(waiting.blocking_finish().unwrap_err(), JobError::Cancelled);
+    assert_eq!(kept.blocking_finish().unwrap()[0].data, [2]);
+    assert_eq!(bench.batches().iter().filter(|batch| batch.contains(&1)).count(), 1);
+}
+
+#[test]
+fn an_interrupt_in_the_first_pass_leaves_out_the_second() {
+    let mut bench = bench(EngineSettings::default(), vec![]);
+    let job = bench.submit_first(1, with_second_pass);
+    job.cancel_flag().interrupt();
+    bench.open();
+    assert_eq!(job.blocking_finish().unwrap()[0].data, [101]);
+    assert_eq!(bench.script.lock().unwrap().passes, [64]);
 }
 
 #[test]

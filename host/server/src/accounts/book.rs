@@ -61,12 +61,17 @@ pub(super) struct KeyRecord {
 /// A user, without what is secret.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub(crate) struct UserView {
+    /// What they sign in by; it is in the paths of their pictures.
     name: String,
+    /// What they may do.
     role: Role,
+    /// False lets neither their password nor their keys in.
     enabled: bool,
+    /// Whether a password lets them in, or keys alone.
     has_password: bool,
     /// Unix milliseconds.
     created_ms: u64,
+    /// What they may use up.
     allowance: Allowance,
 }
 
@@ -75,11 +80,14 @@ pub(crate) struct UserView {
 pub(crate) struct KeyView {
     /// The part of its text behind `gesso_`.
     id: String,
+    /// Whose it is.
     user: String,
+    /// What it is for, in their words.
     label: String,
     /// Unix milliseconds.
     created_ms: u64,
-    /// Unix milliseconds.
+    /// Unix milliseconds; null for a key that does not end.
+    #[schema(required)]
     expires_ms: Option<u64>,
 }
 

@@ -1,8 +1,11 @@
 //! The kinds of model files and the folders they lie in. The folders are those of the web UIs, so that their
 //! `models` folder can be served as it is.
 
+use serde::{Deserialize, Serialize};
+
 /// What a file is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub(crate) enum Kind {
     Checkpoint,
     Lora,

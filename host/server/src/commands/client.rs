@@ -1,9 +1,11 @@
 //! A running server, asked over its REST API by the commands that need one.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use serde_json::Value;
+use ureq::tls::{RootCerts, TlsConfig};
 
 use crate::environment;
 use crate::settings::cli::{Connection, Serve};
@@ -100,7 +102,12 @@ impl Server {
 const FILE_BYTES_MAX: u64 = 256 << 20;
 
 fn agent() -> ureq::Agent {
-    ureq::Agent::config_builder().http_status_as_error(false).build().into()
+    // Certificates that this machine trusts, and those of SSL_CERT_FILE.
+    let tls = TlsConfig::builder()
+        .root_certs(RootCerts::PlatformVerifier)
+        .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()));
+    let config = ureq::Agent::config_builder().http_status_as_error(false).tls_config(tls.build());
+    config.build().into()
 }
 
 fn stored_key(connection: &Connection) -> anyhow::Result<String> {

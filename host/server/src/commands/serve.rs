@@ -4,7 +4,6 @@
 //! to `drain_seconds`; plugins stop; the device thread ends; the task store closes last. What is not finished by
 //! then runs again after the restart.
 
-use std::net::SocketAddr;
 use std::os::unix::process::CommandExt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,6 +14,7 @@ use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::environment;
+use crate::http::connections;
 use crate::http::router::router;
 use crate::notices;
 use crate::settings::cli::Serve;
@@ -73,7 +73,7 @@ enum Ended {
 
 async fn serve(settings: crate::settings::Settings) -> Result<Ended, StartupError> {
     let drain_time = Duration::from_secs(settings.drain_seconds);
-    let Server { app, engine, listener, drain, stop } = startup::build(settings).await?;
+    let Server { app, engine, listener, tls, drain, stop } = startup::build(settings).await?;
     let address = listener.local_addr().context("the listening address cannot be read")?;
     match (app.is_open(), address.ip().is_loopback()) {
         (true, true) => tracing::info!(
@@ -96,18 +96,14 @@ async fn serve(settings: crate::settings::Settings) -> Result<Ended, StartupErro
     // Tokio workers too: clocks, and waiting for others.
     let mut beside = [tokio::spawn(upkeep::run(app.clone())), tokio::spawn(notices::run(app.clone()))];
     let quotas = tokio::spawn(app.quotas.clone().follow(app.tasks.clone()));
-    let mut draining = app.draining.clone();
-    let service = router(app.clone()).into_make_service_with_connect_info::<SocketAddr>();
-    let http = axum::serve(listener, service).with_graceful_shutdown(async move {
-        // An error means that the sender is gone, which is a shutdown too.
-        drop(draining.wait_for(|draining| *draining).await);
-    });
-    let http = tokio::spawn(http.into_future());
+    let certificate = tls.clone().map(|tls| tokio::spawn(tls.follow()));
+    let http = connections::serve(listener, tls, router(app.clone()), app.draining.clone());
+    let http = tokio::spawn(http);
     tracing::info!(
         device = %app.engine.stats().device, models = %app.settings.models.display(),
         data = %app.settings.data.display(), plugins = app.plugins.list().len(), "ready"
     );
-    telemetry::announce(&format!("listening on http://{address}"));
+    telemetry::announce(&format!("listening on {}://{address}", app.scheme()));
     tell_systemd(NotifyState::Ready);
 
     let mut ended = Ended::Stopped;
@@ -161,6 +157,7 @@ async fn serve(settings: crate::settings::Settings) -> Result<Ended, StartupErro
         beside.iter().for_each(tokio::task::JoinHandle::abort);
     }
     quotas.abort();
+    certificate.inspect(tokio::task::JoinHandle::abort);
     app.plugins.shutdown().await;
     if let Some(app) = Arc::into_inner(app) {
         drop(app);

@@ -152,7 +152,8 @@ pub(crate) async fn need(
 /// What is written down when it is done: what operators and admins change, keys, and others' tasks.
 fn is_noted(role: Role, caller: &Caller, path: &str) -> bool {
     let is_key = path == "/keys" || path.starts_with("/keys/");
-    let may_be_others = caller.role >= Role::Operator && caller.name != ANYONE && path.starts_with("/tasks/");
+    let is_task = path.starts_with("/tasks/") || path.starts_with("/agent-scheduler/v1/task/");
+    let may_be_others = caller.role >= Role::Operator && caller.name != ANYONE && is_task;
     role >= Role::Operator || is_key || may_be_others
 }
 

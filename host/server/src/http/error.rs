@@ -4,16 +4,18 @@
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::request_id;
+use super::wire::refusals::{FieldMistake, ProblemDetails, ValidationError, ValidationErrors, WebUiError};
 use crate::error::AppError;
 
 /// Seconds a client should wait after 429 or 503.
 const RETRY_AFTER_SECONDS: u64 = 5;
 
 /// What problem details (RFC 9457) are sent as.
-const PROBLEM_JSON: &str = "application/problem+json";
+pub(crate) const PROBLEM_JSON: &str = "application/problem+json";
 
 /// A failure in the serverless dialect and on Gesso's own routes: problem details (RFC 9457) with `code`, `requestId` and
 /// `message`, which is what the serverless contract calls `detail`, and `errors` with a pointer for each bad field.
@@ -53,14 +55,7 @@ pub(crate) fn status(error: &AppError) -> StatusCode {
 
 /// The body for a failure, for routes that add keys of their own.
 pub(crate) fn body(error: &AppError) -> Value {
-    let mut body = details(status(error), error.code(), &error.to_string());
-    if let AppError::Invalid(problems) = error {
-        body["errors"] = problems
-            .iter()
-            .map(|problem| json!({"pointer": pointer(&problem.field), "detail": problem.message}))
-            .collect();
-    }
-    body
+    json!(details_of(error))
 }
 
 /// Problem details where there is no [`AppError`]: what is wrong with the request as a whole.
@@ -70,16 +65,29 @@ pub(crate) fn problem(status: StatusCode, code: &str, message: &str) -> Response
     response
 }
 
-fn details(status: StatusCode, code: &str, message: &str) -> Value {
-    json!({
-        "type": "about:blank",
-        "title": status.canonical_reason().unwrap_or_default(),
-        "status": status.as_u16(),
-        "detail": message,
-        "message": message,
-        "code": code,
-        "requestId": request_id::current(),
-    })
+fn details(status: StatusCode, code: &str, message: &str) -> ProblemDetails {
+    ProblemDetails {
+        kind: "about:blank",
+        title: status.canonical_reason().unwrap_or_default(),
+        status: status.as_u16(),
+        detail: message.to_owned(),
+        message: message.to_owned(),
+        code: code.to_owned(),
+        request_id: request_id::current(),
+        errors: None,
+    }
+}
+
+fn details_of(error: &AppError) -> ProblemDetails {
+    let mut details = details(status(error), error.code(), &error.to_string());
+    if let AppError::Invalid(problems) = error {
+        let mistakes = problems.iter().map(|problem| FieldMistake {
+            pointer: pointer(&problem.field),
+            detail: problem.message.clone(),
+        });
+        details.errors = Some(mistakes.collect());
+    }
+    details
 }
 
 /// A JSON pointer (RFC 6901), as a fragment, to a field of the body; fields of fields have dots between them.
@@ -94,7 +102,7 @@ fn pointer(field: &str) -> String {
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
         log(&self.0);
-        let mut response = respond(&self.0, status(&self.0), body(&self.0));
+        let mut response = respond(&self.0, status(&self.0), details_of(&self.0));
         response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
         response
     }
@@ -105,22 +113,25 @@ impl IntoResponse for WebUiFailure {
         log(&self.0);
         let error = &self.0;
         if let AppError::Invalid(problems) = error {
-            let detail: Vec<_> = problems
-                .iter()
-                .map(|problem| json!({"loc": ["body", problem.field], "msg": problem.message, "type": "value_error"}))
-                .collect();
-            return respond(error, StatusCode::UNPROCESSABLE_ENTITY, json!({"detail": detail}));
+            let detail = problems.iter().map(|problem| ValidationError {
+                loc: ["body".to_owned(), problem.field.clone()],
+                msg: problem.message.clone(),
+                kind: "value_error",
+            });
+            let errors = ValidationErrors { detail: detail.collect() };
+            return respond(error, StatusCode::UNPROCESSABLE_ENTITY, errors);
         }
         let class = match error {
             AppError::Internal(_) | AppError::PluginFailed(_) => "RuntimeError",
             _ => "HTTPException",
         };
         let text = error.to_string();
-        respond(error, status(error), json!({"error": class, "detail": text, "body": "", "errors": text}))
+        let body = WebUiError { error: class, detail: text.clone(), body: Some(""), errors: text };
+        respond(error, status(error), body)
     }
 }
 
-fn respond(error: &AppError, status: StatusCode, body: Value) -> Response {
+fn respond(error: &AppError, status: StatusCode, body: impl Serialize) -> Response {
     let mut response = (status, Json(body)).into_response();
     if matches!(error, AppError::Overloaded(_) | AppError::Unavailable(_)) {
         response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER_SECONDS));

@@ -1,4 +1,5 @@
-//! What handlers take as arguments: a JSON object, lax or of a type, and a task id. Who asks is `access.rs`.
+//! What handlers take as arguments: a JSON object, lax or of a type, a body as it is, a name and a task id. Who asks is
+//! `access.rs`. Refusals have the API's shapes, never the library's plain text.
 
 use axum::body::Bytes;
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
@@ -32,15 +33,7 @@ impl<S: Send + Sync> FromRequest<S> for JsonObject {
             let message = format!("the body is {content_type}; send it as application/json");
             return Err(problem(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", &message));
         }
-        let bytes = Bytes::from_request(request, state).await.map_err(|rejection| {
-            let status = rejection.status();
-            let (code, message) = if status == StatusCode::PAYLOAD_TOO_LARGE {
-                ("too_large", "the body is larger than limits.body_bytes_max; send smaller inputs".to_owned())
-            } else {
-                ("invalid", format!("the body could not be read: {}", rejection.body_text()))
-            };
-            problem(status, code, &message)
-        })?;
+        let RawBody(bytes) = RawBody::from_request(request, state).await?;
         match serde_json::from_slice(&bytes) {
             Ok(Value::Object(body)) => Ok(Self(body)),
             Ok(_) => {
@@ -69,6 +62,26 @@ impl<S: Send + Sync> FromRequest<S> for WebUiObject {
             }
             Err(response) => Err(response),
         }
+    }
+}
+
+/// A body as it is, for routes that judge it themselves.
+#[derive(Debug)]
+pub(crate) struct RawBody(pub(crate) Bytes);
+
+impl<S: Send + Sync> FromRequest<S> for RawBody {
+    type Rejection = Response;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Response> {
+        Bytes::from_request(request, state).await.map(Self).map_err(|rejection| {
+            let status = rejection.status();
+            let (code, message) = if status == StatusCode::PAYLOAD_TOO_LARGE {
+                ("too_large", "the body is larger than limits.body_bytes_max; send smaller inputs".to_owned())
+            } else {
+                ("invalid", format!("the body could not be read: {}", rejection.body_text()))
+            };
+            problem(status, code, &message)
+        })
     }
 }
 
@@ -104,6 +117,20 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Parameters<T> 
     }
 }
 
+/// The one text that the path has a place for; what is no UTF-8 is simply not found.
+#[derive(Debug)]
+pub(crate) struct PathText(pub(crate) String);
+
+impl<S: Send + Sync> FromRequestParts<S> for PathText {
+    type Rejection = Response;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Response> {
+        let read = Path::<String>::from_request_parts(parts, state).await;
+        read.map(|Path(text)| Self(text))
+            .map_err(|_| Failure(AppError::NotFound("not found".into())).into_response())
+    }
+}
+
 /// A task id from the path; anything that cannot be one is simply not found.
 #[derive(Debug)]
 pub(crate) struct TaskPath(pub(crate) TaskId);
@@ -112,8 +139,9 @@ impl<S: Send + Sync> FromRequestParts<S> for TaskPath {
     type Rejection = Response;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Response> {
-        let not_found = || Failure(AppError::NotFound("not found".into())).into_response();
-        let Path(text) = Path::<String>::from_request_parts(parts, state).await.map_err(|_| not_found())?;
-        TaskId::parse(&text).map(Self).map_err(|_| not_found())
+        let PathText(text) = PathText::from_request_parts(parts, state).await?;
+        TaskId::parse(&text)
+            .map(Self)
+            .map_err(|_| Failure(AppError::NotFound("not found".into())).into_response())
     }
 }

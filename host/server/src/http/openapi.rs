@@ -1,18 +1,23 @@
 //! The OpenAPI document, put together from the handlers and the wire types.
 
 use utoipa::openapi::response::ResponseBuilder;
+use utoipa::openapi::schema::AnyOfBuilder;
 use utoipa::openapi::security::{
     ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme,
 };
-use utoipa::{Modify, OpenApi};
+use utoipa::openapi::{ContentBuilder, Ref, RefOr, Response};
+use utoipa::{Modify, OpenApi, ToSchema};
 
+use super::error::PROBLEM_JSON;
 use super::routes::{
-    accounts, controlnet, files, health, plugins, serverless, tasks, webui, webui_extras, webui_internal,
-    webui_lists, webui_options, webui_server,
+    accounts, agent_scheduler, controlnet, files, functions, health, models, plugins, queue, serverless,
+    tasks, webui, webui_config, webui_extras, webui_internal, webui_lists, webui_options, webui_server,
 };
+use super::wire::refusals::{NotThere, ProblemDetails, ValidationErrors, WebUiError};
 use super::wire::schema::{
     DetectBody, ExtraBatchImagesBody, ExtraSingleImageBody, Img2ImgBody, PngInfoBody, Txt2ImgBody,
 };
+use super::wire::task::Ended;
 
 #[derive(OpenApi)]
 #[openapi(
@@ -20,8 +25,9 @@ use super::wire::schema::{
     modifiers(&Credentials, &Refusals), security(("bearer" = []), ("basic" = []), ("token" = [])),
     paths(
         serverless::txt2img, serverless::img2img, serverless::extra_images, serverless::restart, serverless::initialize, serverless::result, serverless::progress, serverless::cancellation,
-        serverless::models, tasks::list, tasks::show, tasks::remove, tasks::retry, tasks::events, tasks::websocket,
-        tasks::webhook_secret,
+        models::list, models::show, models::register, models::change, models::remove,
+        functions::list, functions::remove, functions::update, tasks::list, tasks::show, tasks::remove, tasks::retry, tasks::events, tasks::websocket,
+        tasks::webhook_secret, queue::show, queue::pause, queue::resume,
         webui::txt2img, webui::img2img, webui::progress, webui::interrupt,
         webui_extras::extra_single_image, webui_extras::extra_batch_images, webui_extras::png_info,
         webui_lists::sd_models, webui_lists::samplers, webui_lists::schedulers, webui_options::webui, webui_options::change_webui, webui_options::serverless, webui_options::change_serverless,
@@ -30,10 +36,14 @@ use super::wire::schema::{
         webui_server::memory, webui_server::unload_checkpoint, webui_server::reload_checkpoint, webui_server::refresh_checkpoints,
         webui_server::refresh_vae, webui_server::refresh_loras, webui_server::refresh_embeddings, webui_server::skip,
         webui_server::cmd_flags, webui_server::extensions, webui_server::interrogate,
-        webui_internal::progress, webui_internal::pending_tasks, webui_internal::ping,
+        webui_config::config, webui_internal::progress, webui_internal::pending_tasks, webui_internal::ping,
         webui_lists::loras, webui_lists::hypernetworks, webui_lists::prompt_styles,
         controlnet::version, controlnet::settings, controlnet::model_list, controlnet::module_list, controlnet::control_types,
         controlnet::detect,
+        agent_scheduler::queue_txt2img, agent_scheduler::queue_img2img, agent_scheduler::pending, agent_scheduler::history,
+        agent_scheduler::show, agent_scheduler::position, agent_scheduler::results, agent_scheduler::requeue,
+        agent_scheduler::requeue_failed, agent_scheduler::remove, agent_scheduler::clear_queue, agent_scheduler::clear_history,
+        agent_scheduler::pause, agent_scheduler::resume, agent_scheduler::samplers, agent_scheduler::sd_models,
         files::file,
         plugins::list, plugins::show, plugins::install, plugins::remove, plugins::rollback, plugins::grant, plugins::logs, plugins::history, plugins::configure,
         accounts::login, accounts::logout, accounts::whoami, accounts::users, accounts::add_user, accounts::user,
@@ -42,6 +52,7 @@ use super::wire::schema::{
     ),
     components(schemas(
         Txt2ImgBody, Img2ImgBody, ExtraSingleImageBody, ExtraBatchImagesBody, PngInfoBody, DetectBody, plugins::GrantBody,
+        ProblemDetails, WebUiError, ValidationErrors, NotThere, Ended,
     )),
 )]
 struct Document;
@@ -68,19 +79,74 @@ impl Modify for Credentials {
 /// Routes that ask nobody who they are.
 const PUBLIC: [&str; 4] = ["/login", "/files/{id}", "/health/live", "/health/ready"];
 
+/// How the paths of the web UI's dialect begin, its extensions' too.
+const WEB_UI: [&str; 4] = ["/sdapi/", "/controlnet/", "/internal/", "/agent-scheduler/"];
+
+/// Routes whose request is a task; a client that waits for its end is answered in the task's shape.
+const DRAWING: [&str; 3] = ["/txt2img", "/img2img", "/extra_images"];
+
+/// Refusals by dialect. Credentials, rates and bodies that are too large are judged before the dialects part, so that
+/// problem details may come from every route; and what was asked of the web UI's may have become a task.
+struct Dialects {
+    own: Response,
+    drawing: Response,
+    web_ui: Response,
+}
+
+impl Dialects {
+    fn new() -> Self {
+        fn of<T: ToSchema>() -> Ref {
+            Ref::from_schema_name(T::name())
+        }
+        let problem = ContentBuilder::new().schema(Some(of::<ProblemDetails>())).build();
+        let own = ResponseBuilder::new()
+            .description("Refused, with the reason")
+            .content(PROBLEM_JSON, problem)
+            .build();
+        let or_json = |shapes: &[Ref]| {
+            let any = shapes.iter().fold(AnyOfBuilder::new(), |any, shape| any.item(shape.clone()));
+            let json = ContentBuilder::new().schema(Some(any)).build();
+            ResponseBuilder::from(own.clone()).content("application/json", json).build()
+        };
+        // A task that could not be waited for is told by a problem's fields, with the task's.
+        let task = [of::<Ended>(), of::<ProblemDetails>()];
+        let words = [of::<WebUiError>(), of::<ValidationErrors>(), of::<NotThere>()];
+        Self { drawing: or_json(&task), web_ui: or_json(&[&words[..], &task[..]].concat()), own }
+    }
+
+    fn of(&self, path: &str) -> &Response {
+        if WEB_UI.iter().any(|start| path.starts_with(start)) {
+            &self.web_ui
+        } else if DRAWING.contains(&path) {
+            &self.drawing
+        } else {
+            &self.own
+        }
+    }
+}
+
 /// What every operation may answer beside what its own lines say.
 struct Refusals;
 
 impl Modify for Refusals {
     fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
-        let refused = ResponseBuilder::new()
-            .description("Refused, with the reason: problem details, or the web UI's shape on its routes")
-            .build();
+        let dialects = Dialects::new();
         for (path, item) in &mut document.paths.paths {
+            let refused = dialects.of(path);
             let operations =
                 [&mut item.get, &mut item.post, &mut item.put, &mut item.patch, &mut item.delete];
             for operation in operations.into_iter().flatten() {
-                operation.responses.responses.insert("4XX".into(), refused.clone().into());
+                let responses = &mut operation.responses.responses;
+                for (status, response) in responses.iter_mut() {
+                    // Where a line of the operation has a body of its own, that is what is sent.
+                    if let RefOr::T(response) = response
+                        && status.starts_with(['4', '5'])
+                        && response.content.is_empty()
+                    {
+                        response.content.clone_from(&refused.content);
+                    }
+                }
+                responses.insert("4XX".into(), refused.clone().into());
                 if PUBLIC.contains(&path.as_str()) {
                     operation.security = Some(vec![SecurityRequirement::default()]);
                 }
@@ -99,5 +165,21 @@ mod tests {
     #[test]
     fn the_published_contract_changes_only_on_purpose() {
         insta::assert_json_snapshot!(super::document());
+    }
+
+    #[test]
+    fn refusals_have_the_shapes_of_their_dialect() {
+        let document = serde_json::to_value(super::document()).unwrap();
+        let kinds = |path: &str, method: &str, status: &str| {
+            let content = &document["paths"][path][method]["responses"][status]["content"];
+            content.as_object().unwrap().keys().cloned().collect::<Vec<_>>()
+        };
+        let (problem, json) = ("application/problem+json", "application/json");
+        assert_eq!(kinds("/users", "get", "4XX"), [problem]);
+        assert_eq!(kinds("/users", "post", "409"), [problem]);
+        assert_eq!(kinds("/txt2img", "post", "409"), [problem, json]);
+        assert_eq!(kinds("/sdapi/v1/samplers", "get", "4XX"), [problem, json]);
+        assert_eq!(kinds("/sdapi/v1/options", "post", "422"), [problem, json]);
+        assert_eq!(kinds("/health/ready", "get", "503"), [json], "the line has a body of its own");
     }
 }

@@ -4,12 +4,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::extract::{DefaultBodyLimit, Request};
-use axum::http::{Extensions, HeaderMap, HeaderName, HeaderValue, StatusCode, Version, header};
+use axum::http::{Extensions, HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, Version, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::{any, delete, get, post, put};
 use axum::{Json, Router};
-use serde_json::json;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
 use tower_http::compression::predicate::{NotForContentType, Predicate, SizeAbove};
@@ -18,9 +17,11 @@ use utoipa_swagger_ui::SwaggerUi;
 
 use super::error::problem;
 use super::routes::{
-    accounts, controlnet, extensions, files, health, plugins, serverless, tasks, webui, webui_extras,
-    webui_internal, webui_lists, webui_options, webui_server,
+    accounts, agent_scheduler, controlnet, extensions, files, functions, health, models, plugins, queue,
+    serverless, tasks, webui, webui_config, webui_extras, webui_internal, webui_lists, webui_options,
+    webui_server,
 };
+use super::wire::refusals::NotThere;
 use super::{access, calls, openapi, request_id};
 use crate::accounts::Role;
 use crate::app::App;
@@ -100,11 +101,26 @@ fn reading() -> Router<Arc<App>> {
         .route("/tasks/{id}", get(tasks::show))
         .route("/tasks/{id}/events", get(tasks::events))
         .route("/tasks/{id}/ws", get(tasks::websocket))
+        .route("/queue", get(queue::show))
         .route("/webhooks/secret", get(tasks::webhook_secret))
         .route("/tasks/{id}/result", get(serverless::result))
         .route("/tasks/{id}/progress", get(serverless::progress))
-        .route("/models", get(serverless::models))
+        .route("/models", get(models::list))
+        .route("/models/{model_name}", get(models::show))
+        .route("/list/sdapi/functions", get(functions::list))
+        // As the product's documentation spells it.
+        .route("/list/sdapi/fucntions", get(functions::list))
         .route("/options", get(webui_options::serverless))
+        // The API of the web UI's queue extension; results have two paths there.
+        .route("/agent-scheduler/v1/queue", get(agent_scheduler::pending))
+        .route("/agent-scheduler/v1/history", get(agent_scheduler::history))
+        .route("/agent-scheduler/v1/task/{id}", get(agent_scheduler::show))
+        .route("/agent-scheduler/v1/task/{id}/position", get(agent_scheduler::position))
+        .route("/agent-scheduler/v1/task/{id}/results", get(agent_scheduler::results))
+        .route("/agent-scheduler/v1/results/{id}", get(agent_scheduler::results))
+        .route("/agent-scheduler/v1/samplers", get(agent_scheduler::samplers))
+        .route("/agent-scheduler/v1/sd-models", get(agent_scheduler::sd_models))
+        .route("/agent-scheduler/v1/export", get(agent_scheduler::no_files))
 }
 
 /// What the web UI's clients look at.
@@ -132,6 +148,7 @@ fn webui_reading() -> Router<Arc<App>> {
         .route("/sdapi/v1/refresh-vae", post(webui_server::refresh_vae))
         .route("/sdapi/v1/refresh-loras", post(webui_server::refresh_loras))
         .route("/sdapi/v1/refresh-embeddings", post(webui_server::refresh_embeddings))
+        .route("/config", get(webui_config::config))
         .route("/internal/progress", post(webui_internal::progress))
         .route("/internal/pending-tasks", get(webui_internal::pending_tasks))
         .route("/internal/ping", get(webui_internal::ping))
@@ -154,6 +171,10 @@ fn drawing() -> Router<Arc<App>> {
         .route("/tasks/{id}/retry", post(tasks::retry))
         .route("/sdapi/v1/txt2img", post(webui::txt2img))
         .route("/sdapi/v1/img2img", post(webui::img2img))
+        .route("/agent-scheduler/v1/queue/txt2img", post(agent_scheduler::queue_txt2img))
+        .route("/agent-scheduler/v1/queue/img2img", post(agent_scheduler::queue_img2img))
+        .route("/agent-scheduler/v1/task/{id}/requeue", post(agent_scheduler::requeue))
+        .route("/agent-scheduler/v1/task/requeue-failed", post(agent_scheduler::requeue_failed))
 }
 
 /// The same, of routes that know no tasks by themselves.
@@ -176,6 +197,18 @@ fn using() -> Router<Arc<App>> {
         .route("/sdapi/v1/options", post(webui_options::change_webui))
         .route("/keys", get(accounts::keys).post(accounts::add_key))
         .route("/keys/{id}", delete(accounts::remove_key))
+        .route(
+            "/agent-scheduler/v1/task/{id}",
+            delete(agent_scheduler::remove).put(agent_scheduler::no_changes),
+        )
+        .route("/agent-scheduler/v1/queue/clear", post(agent_scheduler::clear_queue))
+        .route("/agent-scheduler/v1/history/clear", post(agent_scheduler::clear_history))
+        .route("/agent-scheduler/v1/task/{id}/run", post(agent_scheduler::no_order))
+        .route("/agent-scheduler/v1/task/{id}/move/{over}", post(agent_scheduler::no_order))
+        .route("/agent-scheduler/v1/task/{id}/bookmark", post(agent_scheduler::no_changes))
+        .route("/agent-scheduler/v1/task/{id}/unbookmark", post(agent_scheduler::no_changes))
+        .route("/agent-scheduler/v1/task/{id}/rename", post(agent_scheduler::no_changes))
+        .route("/agent-scheduler/v1/import", post(agent_scheduler::no_files))
 }
 
 /// The plugins' own APIs.
@@ -203,6 +236,14 @@ fn operating() -> Router<Arc<App>> {
             routes.route(&format!("/sdapi/v1/{name}"), post(webui_server::not_here))
         })
         .route("/metrics", get(health::metrics))
+        .route("/models", post(models::register))
+        .route("/models/{model_name}", put(models::change).delete(models::remove))
+        .route("/del/sd/functions", post(functions::remove))
+        .route("/batch_update_sd_resource", post(functions::update))
+        .route("/queue/pause", post(queue::pause))
+        .route("/queue/resume", post(queue::resume))
+        .route("/agent-scheduler/v1/queue/pause", post(agent_scheduler::pause))
+        .route("/agent-scheduler/v1/queue/resume", post(agent_scheduler::resume))
         .route("/restart", post(serverless::restart))
         .route("/initialize", post(serverless::initialize))
         .route("/sdapi/v1/unload-checkpoint", post(webui_server::unload_checkpoint))
@@ -255,13 +296,20 @@ async fn home() -> Redirect {
     Redirect::temporary("/docs")
 }
 
-/// The exact body clients test for to see whether an API is there.
-async fn not_found() -> Response {
-    (StatusCode::NOT_FOUND, Json(json!({"detail": "Not Found"}))).into_response()
+/// The exact body clients test for to see whether an API is there. Some write a web UI's path with a slash behind it, and are
+/// shown the way as there.
+async fn not_found(uri: Uri) -> Response {
+    if let Some(path) = uri.path().strip_suffix('/')
+        && path.starts_with("/sdapi/")
+    {
+        let query = uri.query().map_or_else(String::new, |query| format!("?{query}"));
+        return Redirect::temporary(&format!("{path}{query}")).into_response();
+    }
+    (StatusCode::NOT_FOUND, Json(NotThere { detail: "Not Found" })).into_response()
 }
 
 async fn method_not_allowed() -> Response {
-    (StatusCode::METHOD_NOT_ALLOWED, Json(json!({"detail": "Method Not Allowed"}))).into_response()
+    (StatusCode::METHOD_NOT_ALLOWED, Json(NotThere { detail: "Method Not Allowed" })).into_response()
 }
 
 /// `X-Process-Time` in seconds, as the web UI has it, and the request's metrics.

@@ -1,14 +1,19 @@
 //! One file for each group of routes.
 
 pub(crate) mod accounts;
+pub(crate) mod agent_scheduler;
 pub(crate) mod controlnet;
 pub(crate) mod extensions;
 pub(crate) mod files;
+pub(crate) mod functions;
 pub(crate) mod health;
+pub(crate) mod models;
 pub(crate) mod plugins;
+pub(crate) mod queue;
 pub(crate) mod serverless;
 pub(crate) mod tasks;
 pub(crate) mod webui;
+pub(crate) mod webui_config;
 pub(crate) mod webui_extras;
 pub(crate) mod webui_internal;
 pub(crate) mod webui_lists;

@@ -7,12 +7,12 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use gesso_core::ids::TaskId;
 use gesso_store::{Task, TaskState};
-use serde_json::{Value, json};
 
+use super::calls;
 use super::error::{self, Failure};
 use super::task_view::{self, CancelOnDrop, host, signed_urls};
+use super::wire::task::{Accepted, Ended, TaskLinks};
 use super::wire::terms::{RequestTerms, Wait};
-use super::{calls, routes};
 use crate::accounts::Caller;
 use crate::app::App;
 use crate::error::AppError;
@@ -76,17 +76,11 @@ pub(crate) async fn respond(
 }
 
 /// For those who do not wait.
-async fn waiting(app: &App, task: &Task) -> Result<Value, AppError> {
-    let (fraction, eta) = task_view::progress(app, task).await?;
+async fn waiting(app: &App, task: &Task) -> Result<Accepted, AppError> {
+    let (progress, eta_relative) = task_view::progress(app, task).await?;
     let (position, _) = tasks::place(app, task).await?;
-    Ok(json!({
-        "taskId": task.id.as_str(),
-        "status": task.state.as_str(),
-        "position": position,
-        "progress": fraction,
-        "etaRelative": eta,
-        "links": routes::tasks::links(&task.id),
-    }))
+    let (task_id, status) = (task.id.to_string(), task.state.as_str());
+    Ok(Accepted { task_id, status, position, progress, eta_relative, links: TaskLinks::of(&task.id) })
 }
 
 /// For those who waited.
@@ -111,14 +105,19 @@ async fn ended(
     {
         return Ok(response);
     }
-    let mut body = json!({"taskId": id.as_str(), "status": task.state.as_str()});
+    let (task_id, status) = (id.to_string(), task.state.as_str());
     if task.state == TaskState::Succeeded {
-        body["ossUrl"] = signed_urls(app, &task, host).await?.into();
-        return Ok(Json(body).into_response());
+        let oss_url = Some(signed_urls(app, &task, host).await?);
+        return Ok(Json(Ended { task_id, status, oss_url, message: None, code: None }).into_response());
     }
     let failure = task.outcome.as_ref().and_then(|outcome| outcome.error.as_ref());
-    body["message"] = failure.map_or("the task was cancelled", |failure| &failure.message).into();
-    body["code"] = failure.map_or("cancelled", |failure| &failure.code).into();
+    let body = Ended {
+        task_id,
+        status,
+        oss_url: None,
+        message: Some(failure.map_or("the task was cancelled".into(), |failure| failure.message.clone())),
+        code: Some(failure.map_or("cancelled".into(), |failure| failure.code.clone())),
+    };
     let status = match failure.map(|failure| failure.code.as_str()) {
         None => StatusCode::CONFLICT,
         Some("invalid" | calls::REFUSED) => StatusCode::BAD_REQUEST,

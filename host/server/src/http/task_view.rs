@@ -9,79 +9,75 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use gesso_core::ids::TaskId;
 use gesso_engine::{Phase, Progress};
-use gesso_store::{ObjectKey, Task, TaskState};
+use gesso_store::{Task, TaskState};
 use serde_json::{Map, Value, json};
 
 use crate::app::App;
 use crate::blocking::blocking;
 use crate::error::AppError;
+use crate::http::wire::task::TaskView;
 use crate::png_file;
 use crate::tasks;
 
-/// The web UI's `state` object for a job.
-pub(crate) fn state(progress: Option<&Progress>) -> Value {
-    let images = progress.map_or(0, |progress| progress.images_total);
-    json!({
-        "skipped": false,
-        "interrupted": false,
-        "stopping_generation": false,
-        "job": if progress.is_some() { "txt2img" } else { "" },
-        "job_count": images,
-        "job_timestamp": "0",
-        "job_no": progress.map_or(0, |progress| progress.images_done),
-        "sampling_step": progress.map_or(0, |progress| progress.step),
-        "sampling_steps": progress.map_or(0, |progress| progress.steps),
-    })
-}
-
-/// The last preview as base64 PNG, or null.
-pub(crate) async fn preview(progress: Option<&Progress>) -> Result<Value, AppError> {
+/// The last preview as base64 PNG.
+pub(crate) async fn preview(progress: Option<&Progress>) -> Result<Option<String>, AppError> {
     let Some(pixels) =
         progress.filter(|progress| progress.phase != Phase::Finished).and_then(|p| p.preview.clone())
     else {
-        return Ok(Value::Null);
+        return Ok(None);
     };
+    // The blocking pool: compression.
     let png = blocking(move || png_file::encode(&pixels, "")).await?;
-    Ok(png.map(|png| BASE64_STANDARD.encode(png)).map_or(Value::Null, Value::String))
+    Ok(png.ok().map(|png| BASE64_STANDARD.encode(png)))
 }
 
 /// A task in a list: what can be told without asking anybody else.
-pub(crate) async fn summary(app: &App, task: &Task, host: Option<&str>) -> Result<Value, AppError> {
+pub(crate) async fn summary(app: &App, task: &Task, host: Option<&str>) -> Result<TaskView, AppError> {
     let error = task.outcome.as_ref().and_then(|outcome| outcome.error.as_ref());
     let is_stopping = task.cancel_requested && task.state == TaskState::Running;
-    Ok(json!({
-        "taskId": task.id.as_str(),
-        "status": task.state.as_str(),
-        "phase": if is_stopping { "canceling" } else { phase(app, task) },
-        "kind": task.kind,
-        "model": task.terms.model,
-        "user": task.owner,
-        "priority": task.priority,
-        "attempt": task.attempt,
-        "createdMs": task.created_ms,
-        "startedMs": task.started_ms,
-        "finishedMs": task.finished_ms,
-        "startByMs": task.terms.start_by_ms,
-        "code": error.map(|error| &error.code),
-        "message": error.map(|error| &error.message),
-        "images": task.outcome.iter().flat_map(|outcome| &outcome.images).map(ObjectKey::as_str).collect::<Vec<_>>(),
-        "ossUrl": signed_urls(app, task, host).await?,
-    }))
+    Ok(TaskView {
+        task_id: task.id.to_string(),
+        status: task.state.as_str(),
+        phase: if is_stopping { "canceling" } else { phase(app, task) },
+        kind: task.kind.clone(),
+        model: task.terms.model.clone(),
+        user: task.owner.clone(),
+        priority: task.priority,
+        attempt: task.attempt,
+        created_ms: task.created_ms,
+        started_ms: task.started_ms,
+        finished_ms: task.finished_ms,
+        start_by_ms: task.terms.start_by_ms,
+        code: error.map(|error| error.code.clone()),
+        message: error.map(|error| error.message.clone()),
+        images: images(task),
+        oss_url: signed_urls(app, task, host).await?,
+        progress: None,
+        eta_relative: None,
+        position: None,
+        waiting: None,
+        step: None,
+        steps: None,
+        preview: None,
+        seeds: None,
+        infotexts: None,
+        warnings: None,
+    })
 }
 
 /// One task: its place in the queue while it waits, its progress while it runs, its result when it has one.
-pub(crate) async fn whole(app: &App, task: &Task, host: Option<&str>) -> Result<Value, AppError> {
+pub(crate) async fn whole(app: &App, task: &Task, host: Option<&str>) -> Result<TaskView, AppError> {
     if task.state.is_terminal() {
         return ended(app, task, host).await;
     }
     let mut view = summary(app, task, host).await?;
     let (fraction, eta) = progress(app, task).await?;
-    view["progress"] = fraction.into();
-    view["etaRelative"] = eta.into();
+    view.progress = Some(fraction);
+    view.eta_relative = Some(eta);
     if task.state == TaskState::Waiting {
         let (place, waiting) = tasks::place(app, task).await?;
-        view["position"] = place.into();
-        view["waiting"] = waiting.into();
+        view.position = Some(place);
+        view.waiting = Some(waiting);
     }
     Ok(view)
 }
@@ -103,15 +99,15 @@ pub(crate) async fn progress(app: &App, task: &Task) -> Result<(f64, f64), AppEr
 }
 
 /// A task that has ended, with the seeds and texts of its pictures.
-pub(crate) async fn ended(app: &App, task: &Task, host: Option<&str>) -> Result<Value, AppError> {
+pub(crate) async fn ended(app: &App, task: &Task, host: Option<&str>) -> Result<TaskView, AppError> {
     let mut view = summary(app, task, host).await?;
-    view["progress"] = 1.0.into();
+    view.progress = Some(1.0);
     if task.state == TaskState::Succeeded {
         let details = details(app, task).await?;
         let info = details.get("info");
-        view["seeds"] = info.and_then(|info| info.get("all_seeds")).cloned().unwrap_or_default();
-        view["infotexts"] = info.and_then(|info| info.get("infotexts")).cloned().unwrap_or_default();
-        view["warnings"] = details.get("warnings").cloned().unwrap_or_else(|| json!([]));
+        view.seeds = Some(info.and_then(|info| info.get("all_seeds")).cloned().unwrap_or_default());
+        view.infotexts = Some(info.and_then(|info| info.get("infotexts")).cloned().unwrap_or_default());
+        view.warnings = Some(details.get("warnings").cloned().unwrap_or_else(|| json!([])));
     }
     Ok(view)
 }
@@ -129,6 +125,11 @@ fn phase(app: &App, task: &Task) -> &'static str {
         Some(Phase::Sampling) => "sampling",
         Some(Phase::Finished) => "saving",
     }
+}
+
+/// The paths of a task's pictures.
+pub(crate) fn images(task: &Task) -> Vec<String> {
+    task.outcome.iter().flat_map(|outcome| &outcome.images).map(ToString::to_string).collect()
 }
 
 /// URLs that show a task's pictures to whoever holds them, for a while.

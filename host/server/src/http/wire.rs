@@ -1,5 +1,6 @@
 //! Bodies as they cross the wire, and nothing else: each converts to and from the words of `gesso-core`.
 
+pub(crate) mod agent_scheduler;
 pub(crate) mod control;
 pub(crate) mod detect;
 pub(crate) mod extras;
@@ -10,12 +11,17 @@ pub(crate) mod generate;
 pub(crate) mod img2img;
 pub(crate) mod info;
 mod infotext;
+pub(crate) mod lists;
+pub(crate) mod nothing;
 pub(crate) mod options;
 pub(crate) mod output_options;
 mod overrides;
 pub(crate) mod per_picture;
+pub(crate) mod plugin;
 mod problems;
+pub(crate) mod refusals;
 pub(crate) mod schema;
 pub(crate) mod styles;
+pub(crate) mod task;
 pub(crate) mod terms;
 mod txt2img;

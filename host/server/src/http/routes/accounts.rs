@@ -3,11 +3,10 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
 use utoipa::ToSchema;
 
 use crate::accounts::{Allowance, Caller, KeyView, Refusal, Role, UserChange, UserView};
@@ -16,8 +15,9 @@ use crate::audit::AuditLine;
 use crate::error::AppError;
 use crate::http::access::{From, Secret};
 use crate::http::error::{Failure, problem};
-use crate::http::extract::{JsonBody, Parameters};
+use crate::http::extract::{JsonBody, Parameters, PathText};
 use crate::http::request_id;
+use crate::http::wire::task::Done;
 
 /// Lines of the audit log that are told at most.
 const AUDIT_LINES_MAX: usize = 10_000;
@@ -25,15 +25,29 @@ const AUDIT_LINES_MAX: usize = 10_000;
 /// A name and a password, as the serverless API spells them.
 #[derive(Debug, Deserialize, ToSchema)]
 pub(crate) struct LoginBody {
-    #[serde(rename = "userName")]
+    // The product's own examples write both with a capital.
+    #[serde(rename = "userName", alias = "UserName")]
     user_name: String,
+    #[serde(alias = "Password")]
     password: String,
+}
+
+/// A session.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Session {
+    /// What proves from now on who asks.
+    token: String,
+    /// The name as it was sent.
+    user_name: String,
+    /// Always `login success`.
+    message: &'static str,
 }
 
 /// Opens a session. Its token goes into the header `Token`, or behind `Authorization: Bearer`, and ends when it has not
 /// been used for an hour.
 #[utoipa::path(post, path = "/login", tag = "accounts", request_body = LoginBody,
-    responses((status = 200, description = "token, userName, message"), (status = 401, description = "No such user, or another password"),
+    responses((status = 200, description = "The session", body = Session), (status = 401, description = "No such user, or another password"),
               (status = 429, description = "Too many wrong passwords")))]
 pub(crate) async fn login(
     State(app): State<Arc<App>>,
@@ -44,7 +58,7 @@ pub(crate) async fn login(
     let opened = app.accounts.login(&name, &body.password, from).await;
     let response = match opened {
         Ok(token) => {
-            Json(json!({"token": token, "userName": name, "message": "login success"})).into_response()
+            Json(Session { token, user_name: name.clone(), message: "login success" }).into_response()
         }
         Err(Refusal::Wrong) => {
             let status =
@@ -69,31 +83,35 @@ pub(crate) async fn login(
 }
 
 /// Ends the session whose token the request has.
-#[utoipa::path(post, path = "/logout", tag = "accounts", responses((status = 200, description = "Ended")))]
-pub(crate) async fn logout(State(app): State<Arc<App>>, Secret(token): Secret) -> Json<Value> {
+#[utoipa::path(post, path = "/logout", tag = "accounts", responses((status = 200, description = "Ended", body = Done)))]
+pub(crate) async fn logout(State(app): State<Arc<App>>, Secret(token): Secret) -> Json<Done> {
     if let Some(token) = token {
         app.accounts.logout(&token);
     }
-    Json(json!({"message": "success"}))
+    Json(Done::SUCCESS)
 }
 
 /// Who the server takes the caller for.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct WhoAmI {
+    /// `default` where nobody has to say who they are.
     name: String,
+    /// What they may do.
     role: Role,
     /// Whether nobody has to say who they are.
     open: bool,
 }
 
 /// Who the server takes you for.
-#[utoipa::path(get, path = "/whoami", tag = "accounts", responses((status = 200, body = WhoAmI)))]
+#[utoipa::path(get, path = "/whoami", tag = "accounts",
+    responses((status = 200, description = "Whom", body = WhoAmI)))]
 pub(crate) async fn whoami(State(app): State<Arc<App>>, caller: Caller) -> Json<WhoAmI> {
     Json(WhoAmI { name: caller.name, role: caller.role, open: app.is_open() })
 }
 
 /// Everybody who has an account.
-#[utoipa::path(get, path = "/users", tag = "accounts", responses((status = 200, body = Vec<UserView>)))]
+#[utoipa::path(get, path = "/users", tag = "accounts",
+    responses((status = 200, description = "By name", body = Vec<UserView>)))]
 pub(crate) async fn users(State(app): State<Arc<App>>) -> Json<Vec<UserView>> {
     Json(app.accounts.users())
 }
@@ -114,7 +132,7 @@ pub(crate) struct NewUserBody {
 
 /// Adds a user. From then on everybody has to say who they are.
 #[utoipa::path(post, path = "/users", tag = "accounts", request_body = NewUserBody,
-    responses((status = 201, body = UserView), (status = 400, description = "Every problem of the body"), (status = 409, description = "The name is taken")))]
+    responses((status = 201, description = "Added", body = UserView), (status = 400, description = "Every problem of the body"), (status = 409, description = "The name is taken")))]
 pub(crate) async fn add_user(
     State(app): State<Arc<App>>,
     JsonBody(body): JsonBody<NewUserBody>,
@@ -130,10 +148,10 @@ pub(crate) async fn add_user(
 
 /// One user.
 #[utoipa::path(get, path = "/users/{name}", tag = "accounts", params(("name" = String, Path)),
-    responses((status = 200, body = UserView), (status = 404, description = "No such user")))]
+    responses((status = 200, description = "The user", body = UserView), (status = 404, description = "No such user")))]
 pub(crate) async fn user(
     State(app): State<Arc<App>>,
-    Path(name): Path<String>,
+    PathText(name): PathText,
 ) -> Result<Json<UserView>, Failure> {
     Ok(Json(app.accounts.user(&name)?))
 }
@@ -153,10 +171,11 @@ pub(crate) struct UserChangeBody {
 
 /// Changes a user.
 #[utoipa::path(patch, path = "/users/{name}", tag = "accounts", params(("name" = String, Path)), request_body = UserChangeBody,
-    responses((status = 200, body = UserView), (status = 404, description = "No such user")))]
+    responses((status = 200, description = "The user as they are now", body = UserView),
+              (status = 400, description = "Every problem of the body"), (status = 404, description = "No such user")))]
 pub(crate) async fn change_user(
     State(app): State<Arc<App>>,
-    Path(name): Path<String>,
+    PathText(name): PathText,
     JsonBody(body): JsonBody<UserChangeBody>,
 ) -> Result<Json<UserView>, Failure> {
     let UserChangeBody { role, password, enabled, allowance } = body;
@@ -166,17 +185,18 @@ pub(crate) async fn change_user(
 
 /// Takes a user's account and keys away; their tasks stay.
 #[utoipa::path(delete, path = "/users/{name}", tag = "accounts", params(("name" = String, Path)),
-    responses((status = 200, description = "Removed"), (status = 404, description = "No such user")))]
+    responses((status = 200, description = "Removed", body = Done), (status = 404, description = "No such user")))]
 pub(crate) async fn remove_user(
     State(app): State<Arc<App>>,
-    Path(name): Path<String>,
-) -> Result<Json<Value>, Failure> {
+    PathText(name): PathText,
+) -> Result<Json<Done>, Failure> {
     app.accounts.remove_user(&name).await?;
-    Ok(Json(json!({"message": "success"})))
+    Ok(Json(Done::SUCCESS))
 }
 
 /// The caller's keys; an admin sees everybody's.
-#[utoipa::path(get, path = "/keys", tag = "accounts", responses((status = 200, body = Vec<KeyView>)))]
+#[utoipa::path(get, path = "/keys", tag = "accounts",
+    responses((status = 200, description = "By id", body = Vec<KeyView>)))]
 pub(crate) async fn keys(State(app): State<Arc<App>>, caller: Caller) -> Json<Vec<KeyView>> {
     Json(app.accounts.keys(whose(&caller)))
 }
@@ -205,7 +225,7 @@ pub(crate) struct NewKey {
 
 /// Makes a key. Its text is in the answer and nowhere else.
 #[utoipa::path(post, path = "/keys", tag = "accounts", request_body = NewKeyBody,
-    responses((status = 201, body = NewKey), (status = 400, description = "Every problem of the body"), (status = 404, description = "No such user")))]
+    responses((status = 201, description = "Made", body = NewKey), (status = 400, description = "Every problem of the body"), (status = 404, description = "No such user")))]
 pub(crate) async fn add_key(
     State(app): State<Arc<App>>,
     caller: Caller,
@@ -222,14 +242,14 @@ pub(crate) async fn add_key(
 
 /// Withdraws a key.
 #[utoipa::path(delete, path = "/keys/{id}", tag = "accounts", params(("id" = String, Path)),
-    responses((status = 200, description = "Withdrawn"), (status = 404, description = "No such key")))]
+    responses((status = 200, description = "Withdrawn", body = Done), (status = 404, description = "No such key")))]
 pub(crate) async fn remove_key(
     State(app): State<Arc<App>>,
     caller: Caller,
-    Path(id): Path<String>,
-) -> Result<Json<Value>, Failure> {
+    PathText(id): PathText,
+) -> Result<Json<Done>, Failure> {
     app.accounts.remove_key(&id, whose(&caller)).await?;
-    Ok(Json(json!({"message": "success"})))
+    Ok(Json(Done::SUCCESS))
 }
 
 /// `None` is everybody's.
@@ -246,7 +266,7 @@ pub(crate) struct AuditQuery {
 /// What operators and admins changed, sessions, and names whose password was wrong; the newest lines, oldest first.
 #[utoipa::path(get, path = "/audit", tag = "accounts",
     params(("limit" = Option<usize>, Query, description = "Lines, 200 unless said otherwise")),
-    responses((status = 200, body = Vec<AuditLine>)))]
+    responses((status = 200, description = "The newest lines, oldest first", body = Vec<AuditLine>)))]
 pub(crate) async fn audit(
     State(app): State<Arc<App>>,
     Parameters(query): Parameters<AuditQuery>,

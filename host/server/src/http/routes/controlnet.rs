@@ -8,10 +8,11 @@ use axum::extract::State;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use gesso_picture::convert::flatten;
-use gesso_plugin_host::{Annotator, CallContext};
+use gesso_plugin_host::{Annotator, CallContext, Slider};
 use rand::RngExt;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
+use utoipa::ToSchema;
 
 use crate::accounts::Caller;
 use crate::annotators::{self, NONE, RESOLUTION, RESOLUTION_MAX, RESOLUTION_MIN};
@@ -59,22 +60,48 @@ const TYPES: [(&str, &[&str], &str); 21] = [
     ("Tile", &["blur"], "tile_resample"),
 ];
 
+/// The version of ControlNet's API.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct ControlVersion {
+    /// Always 3.
+    version: u32,
+}
+
 /// The version of this API.
-#[utoipa::path(get, path = "/controlnet/version", tag = "ControlNet", responses((status = 200, description = "version")))]
-pub(crate) async fn version() -> Json<Value> {
-    Json(json!({"version": VERSION}))
+#[utoipa::path(get, path = "/controlnet/version", tag = "ControlNet",
+    responses((status = 200, description = "The version", body = ControlVersion)))]
+pub(crate) async fn version() -> Json<ControlVersion> {
+    Json(ControlVersion { version: VERSION })
+}
+
+/// What ControlNet's user interface is set up by.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct ControlSettings {
+    /// Units that a request may have.
+    control_net_unit_count: usize,
+    /// The same, by the name that older versions gave it.
+    control_net_max_models_num: usize,
 }
 
 /// How many units a request may have.
-#[utoipa::path(get, path = "/controlnet/settings", tag = "ControlNet", responses((status = 200, description = "control_net_unit_count")))]
-pub(crate) async fn settings() -> Json<Value> {
-    Json(json!({"control_net_unit_count": UNITS_MAX}))
+#[utoipa::path(get, path = "/controlnet/settings", tag = "ControlNet",
+    responses((status = 200, description = "How many", body = ControlSettings)))]
+pub(crate) async fn settings() -> Json<ControlSettings> {
+    Json(ControlSettings { control_net_unit_count: UNITS_MAX, control_net_max_models_num: UNITS_MAX })
+}
+
+/// Control networks.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct ControlModels {
+    /// Names with the hash that web UIs show, by name: `control_canny [0123abcd]`.
+    model_list: Vec<String>,
 }
 
 /// The control networks in the models folder. They are looked up at each call.
-#[utoipa::path(get, path = "/controlnet/model_list", tag = "ControlNet", responses((status = 200, description = "model_list")))]
-pub(crate) async fn model_list(State(app): State<Arc<App>>) -> Result<Json<Value>, WebUiFailure> {
-    Ok(Json(json!({"model_list": models(&app).await?})))
+#[utoipa::path(get, path = "/controlnet/model_list", tag = "ControlNet",
+    responses((status = 200, description = "All of them", body = ControlModels)))]
+pub(crate) async fn model_list(State(app): State<Arc<App>>) -> Result<Json<ControlModels>, WebUiFailure> {
+    Ok(Json(ControlModels { model_list: models(&app).await? }))
 }
 
 #[derive(Debug, Deserialize)]
@@ -84,48 +111,119 @@ pub(crate) struct Names {
     alias_names: bool,
 }
 
+/// What makes maps of pictures.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct ControlModules {
+    /// What `module` of a unit names them by; `none` first.
+    module_list: Vec<String>,
+    /// The same, with what can be set.
+    #[schema(value_type = BTreeMap<String, ControlModule>)]
+    module_detail: Map<String, Value>,
+}
+
+/// A module.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct ControlModule {
+    /// Always false: maps are for models.
+    model_free: bool,
+    /// In the order of `processor_res`, `threshold_a` and `threshold_b`; empty where there is nothing to set.
+    sliders: Vec<ControlSlider>,
+}
+
+/// A number that a unit may set. Whole numbers are sent as such.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct ControlSlider {
+    /// What people see.
+    name: String,
+    /// The value where a unit says none, or one that is out of range.
+    #[schema(value_type = f64)]
+    value: Value,
+    /// The least value.
+    #[schema(value_type = f64)]
+    min: Value,
+    /// The greatest value.
+    #[schema(value_type = f64)]
+    max: Value,
+    /// Between two values.
+    #[schema(value_type = f64)]
+    step: Value,
+}
+
 /// What makes maps of pictures, and with which sliders.
 #[utoipa::path(get, path = "/controlnet/module_list", tag = "ControlNet",
     params(("alias_names" = Option<bool>, Query, description = "Labels in place of names")),
-    responses((status = 200, description = "module_list, module_detail")))]
+    responses((status = 200, description = "Those of active plugins", body = ControlModules)))]
 pub(crate) async fn module_list(
     State(app): State<Arc<App>>,
     Parameters(Names { alias_names }): Parameters<Names>,
-) -> Json<Value> {
+) -> Json<ControlModules> {
     let annotators = app.plugins.annotators();
     let name =
         |annotator: &Annotator| if alias_names { annotator.label() } else { &annotator.name }.to_owned();
     let mut details = Map::new();
-    details.insert(NONE.into(), json!({"model_free": false, "sliders": []}));
+    details.insert(NONE.into(), json!(ControlModule { model_free: false, sliders: Vec::new() }));
     for annotator in &annotators {
-        details.insert(name(annotator), json!({"model_free": false, "sliders": sliders(annotator)}));
+        let module = ControlModule { model_free: false, sliders: sliders(annotator) };
+        details.insert(name(annotator), json!(module));
     }
-    let names: Vec<&String> = details.keys().collect();
-    Json(json!({"module_list": names, "module_detail": details}))
+    Json(ControlModules { module_list: details.keys().cloned().collect(), module_detail: details })
 }
 
 /// As web UIs show them: the resolution first, then the module's own; the list is empty where there is nothing to set.
-fn sliders(annotator: &Annotator) -> Vec<Value> {
-    let resolution = json!({
-        "name": "Resolution", "value": RESOLUTION, "min": RESOLUTION_MIN, "max": RESOLUTION_MAX, "step": 8
+fn sliders(annotator: &Annotator) -> Vec<ControlSlider> {
+    let resolution = ControlSlider {
+        name: "Resolution".into(),
+        value: RESOLUTION.into(),
+        min: RESOLUTION_MIN.into(),
+        max: RESOLUTION_MAX.into(),
+        step: 8.into(),
+    };
+    let own = annotator.sliders.iter().map(|Slider { name, value, min, max, step }| ControlSlider {
+        name: name.clone(),
+        value: (*value).into(),
+        min: (*min).into(),
+        max: (*max).into(),
+        step: (*step).into(),
     });
-    let own = annotator.sliders.iter().map(|slider| json!(slider));
     annotator.resolution.then_some(resolution).into_iter().chain(own).collect()
 }
 
+/// What ControlNet's user interface offers.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct ControlTypes {
+    /// By kind of control; `All` first.
+    #[schema(value_type = BTreeMap<String, ControlType>)]
+    control_types: Map<String, Value>,
+}
+
+/// What goes with a kind of control.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct ControlType {
+    /// Labels of modules; `none` first.
+    module_list: Vec<String>,
+    /// As in `model_list`; `None` first.
+    model_list: Vec<String>,
+    /// The module that is offered first.
+    default_option: String,
+    /// The model that is offered first.
+    default_model: String,
+}
+
 /// Modules and models by kind of control, and what a user is offered first.
-#[utoipa::path(get, path = "/controlnet/control_types", tag = "ControlNet", responses((status = 200, description = "control_types: kind to module_list, model_list, default_option, default_model")))]
-pub(crate) async fn control_types(State(app): State<Arc<App>>) -> Result<Json<Value>, WebUiFailure> {
+#[utoipa::path(get, path = "/controlnet/control_types", tag = "ControlNet",
+    responses((status = 200, description = "All kinds", body = ControlTypes)))]
+pub(crate) async fn control_types(State(app): State<Arc<App>>) -> Result<Json<ControlTypes>, WebUiFailure> {
     let (annotators, models) = (app.plugins.annotators(), models(&app).await?);
-    let types = TYPES.iter().map(|entry| (entry.0.to_owned(), control_type(entry, &annotators, &models)));
-    Ok(Json(json!({"control_types": types.collect::<Map<_, _>>()})))
+    let types =
+        TYPES.iter().map(|entry| (entry.0.to_owned(), json!(control_type(entry, &annotators, &models))));
+    Ok(Json(ControlTypes { control_types: types.collect() }))
 }
 
 fn control_type(
     (tag, aliases, first): &(&str, &[&str], &str),
     annotators: &[Annotator],
     models: &[String],
-) -> Value {
+) -> ControlType {
     let is_all = *tag == "All";
     let is_of =
         |annotator: &&Annotator| is_all || annotator.types.iter().any(|kind| kind.eq_ignore_ascii_case(tag));
@@ -140,12 +238,12 @@ fn control_type(
     // Version 1.1 of the published networks is the better one.
     let newest = fitting.iter().skip(1).find(|model| model.contains("11"));
     let model = newest.or(fitting.get(1).filter(|_| !is_all)).filter(|_| !is_all);
-    json!({
-        "module_list": modules,
-        "model_list": fitting,
-        "default_option": module.unwrap_or(&NONE),
-        "default_model": model.unwrap_or(&NO_MODEL),
-    })
+    ControlType {
+        default_option: (*module.unwrap_or(&NONE)).to_owned(),
+        default_model: (*model.unwrap_or(&NO_MODEL)).to_owned(),
+        module_list: modules.into_iter().map(str::to_owned).collect(),
+        model_list: fitting.into_iter().map(str::to_owned).collect(),
+    }
 }
 
 /// Names with the hash that web UIs show for control networks, by name.
@@ -163,16 +261,25 @@ async fn models(app: &App) -> Result<Vec<String>, AppError> {
     Ok(models.await??)
 }
 
+/// The maps of pictures.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct DetectedMaps {
+    /// PNG files in base64, one for each picture, in their order.
+    images: Vec<String>,
+    /// Always `Success`.
+    info: &'static str,
+}
+
 /// The maps that a module makes of pictures; nothing is drawn or stored.
 #[utoipa::path(post, path = "/controlnet/detect", tag = "ControlNet", request_body = DetectBody,
-    responses((status = 200, description = "images (base64 PNG), info"),
+    responses((status = 200, description = "The maps", body = DetectedMaps),
               (status = 422, description = "The module is not here, or something is wrong with the pictures"),
               (status = 429, description = "The plugins have enough to do")))]
 pub(crate) async fn detect(
     State(app): State<Arc<App>>,
     caller: Caller,
     WebUiObject(mut body): WebUiObject,
-) -> Result<Json<Value>, WebUiFailure> {
+) -> Result<Json<DetectedMaps>, WebUiFailure> {
     inputs::bring_own(&app, &caller, &mut body).await?;
     let Detect { module, images, masks, settings } = Detect::read(&body).map_err(AppError::Invalid)?;
     let annotator = annotators::find(&app, MODULE, &module)?;
@@ -203,7 +310,7 @@ pub(crate) async fn detect(
         let file = file.map_err(|error| AppError::Internal(format!("the map cannot be written: {error}")))?;
         maps.push(BASE64_STANDARD.encode(file));
     }
-    Ok(Json(json!({"images": maps, "info": "Success"})))
+    Ok(Json(DetectedMaps { images: maps, info: "Success" }))
 }
 
 #[cfg(test)]
@@ -220,7 +327,7 @@ mod tests {
         let models = ["a_canny [1]", "control_v11p_sd15_canny [2]", "depth [3]"].map(str::to_owned);
         let of = |tag: &str| {
             let entry = TYPES.iter().find(|entry| entry.0 == tag).unwrap();
-            control_type(entry, &annotators, &models)
+            json!(control_type(entry, &annotators, &models))
         };
         assert_eq!(
             of("Canny"),
@@ -245,8 +352,8 @@ mod tests {
         let mut module: Annotator =
             serde_json::from_value(json!({"name": "a", "sliders": [slider]})).unwrap();
         assert_eq!(sliders(&module).len(), 2);
-        assert_eq!(sliders(&module)[1], slider);
+        assert_eq!(json!(sliders(&module)[1]), slider);
         module.resolution = false;
-        assert_eq!(sliders(&module), [slider]);
+        assert_eq!(json!(sliders(&module)), json!([slider]));
     }
 }

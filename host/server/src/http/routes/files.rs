@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Path, RawQuery, State};
+use axum::extract::{RawQuery, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use gesso_store::{Clock, SystemClock};
@@ -10,6 +10,7 @@ use gesso_store::{Clock, SystemClock};
 use crate::app::App;
 use crate::error::AppError;
 use crate::http::error::{Failure, problem};
+use crate::http::extract::PathText;
 
 /// A picture, to whoever holds its signed URL.
 #[utoipa::path(get, path = "/files/{id}", tag = "files",
@@ -18,7 +19,7 @@ use crate::http::error::{Failure, problem};
     responses((status = 200, description = "The file"), (status = 403, description = "Expired or not signed by this server")))]
 pub(crate) async fn file(
     State(app): State<Arc<App>>,
-    Path(id): Path<String>,
+    PathText(id): PathText,
     RawQuery(query): RawQuery,
 ) -> Result<Response, Failure> {
     let signer = app.objects.local_signer().ok_or_else(|| {

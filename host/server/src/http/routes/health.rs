@@ -6,22 +6,40 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use serde_json::json;
+use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::app::App;
 
+/// How the server is.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Health {
+    /// `live` or `ready`, as was asked.
+    status: &'static str,
+}
+
+/// Why no work is taken in.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct NotReady {
+    /// Always `not ready`.
+    status: &'static str,
+    /// Why, in a sentence.
+    message: String,
+}
+
 /// The process answers.
-#[utoipa::path(get, path = "/health/live", tag = "operators", responses((status = 200, description = "The process answers")))]
-pub(crate) async fn live() -> Response {
-    Json(json!({"status": "live"})).into_response()
+#[utoipa::path(get, path = "/health/live", tag = "operators",
+    responses((status = 200, description = "The process answers", body = Health)))]
+pub(crate) async fn live() -> Json<Health> {
+    Json(Health { status: "live" })
 }
 
 /// Work is taken in.
 #[utoipa::path(get, path = "/health/ready", tag = "operators", responses(
-    (status = 200, description = "Work is taken in"),
-    (status = 503, description = "The server drains or its store does not answer"),
+    (status = 200, description = "Work is taken in", body = Health),
+    (status = 503, description = "The server drains or its store does not answer", body = NotReady),
 ))]
-pub(crate) async fn ready(State(app): State<Arc<App>>) -> Response {
+pub(crate) async fn ready(State(app): State<Arc<App>>) -> Result<Json<Health>, (StatusCode, Json<NotReady>)> {
     let problem = if app.is_draining() {
         Some("the server is shutting down".to_owned())
     } else if !app.engine.is_alive() {
@@ -30,20 +48,21 @@ pub(crate) async fn ready(State(app): State<Arc<App>>) -> Response {
         app.tasks.stats().await.err().map(|error| error.to_string())
     };
     match problem {
-        None => Json(json!({"status": "ready"})).into_response(),
+        None => Ok(Json(Health { status: "ready" })),
         Some(message) => {
-            (StatusCode::SERVICE_UNAVAILABLE, Json(json!({"status": "not ready", "message": message})))
-                .into_response()
+            Err((StatusCode::SERVICE_UNAVAILABLE, Json(NotReady { status: "not ready", message })))
         }
     }
 }
 
 /// Prometheus text format.
-#[utoipa::path(get, path = "/metrics", tag = "operators", responses((status = 200, description = "Prometheus text", content_type = "text/plain")))]
+#[utoipa::path(get, path = "/metrics", tag = "operators",
+    responses((status = 200, description = "Prometheus text", body = String, content_type = "text/plain; version=0.0.4")))]
 pub(crate) async fn metrics(State(app): State<Arc<App>>) -> Response {
     let engine = app.engine.stats();
     metrics::gauge!("gesso_engine_jobs").set(app.engine.jobs() as f64);
     metrics::gauge!("gesso_tasks_running").set(app.running.count() as f64);
+    metrics::gauge!("gesso_queue_paused").set(f64::from(u8::from(app.pause.is_on())));
     metrics::gauge!("gesso_models_loaded").set(engine.loaded.len() as f64);
     // A store that cannot answer makes the server not ready, which is for `/health/ready` to tell.
     if let Ok(tasks) = app.tasks.stats().await {

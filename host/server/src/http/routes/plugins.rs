@@ -5,19 +5,21 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use axum::Json;
-use axum::body::Bytes;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use gesso_plugin_host::{Called, Grants, InstallError, OnFailure, PluginStatus, Policy, TrailLine};
+use gesso_plugin_host::{Called, Grants, InstallError, OnFailure, Policy};
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::Value;
 use utoipa::ToSchema;
 
 use crate::app::App;
 use crate::blocking::blocking;
 use crate::error::AppError;
 use crate::http::error::Failure;
+use crate::http::extract::{PathText, RawBody};
+use crate::http::wire::plugin::{PluginEvent, PluginLogLine, PluginView};
+use crate::http::wire::task::Done;
 
 /// What an admin lets a plugin do.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -44,50 +46,55 @@ pub(crate) struct GrantBody {
 
 /// Every plugin, with its state, rights and counters.
 #[utoipa::path(get, path = "/plugins", tag = "plugins",
-    responses((status = 200, description = "A list of plugins"), (status = 401, description = "No admin key")))]
-pub(crate) async fn list(State(app): State<Arc<App>>) -> Json<Vec<PluginStatus>> {
-    Json(app.plugins.list())
+    responses((status = 200, description = "In the order that their hooks run", body = Vec<PluginView>), (status = 401, description = "No admin key")))]
+pub(crate) async fn list(State(app): State<Arc<App>>) -> Json<Vec<PluginView>> {
+    Json(app.plugins.list().into_iter().map(PluginView::from).collect())
 }
 
 /// One plugin.
 #[utoipa::path(get, path = "/plugins/{id}", tag = "plugins", params(("id" = String, Path)),
-    responses((status = 200, description = "The plugin"), (status = 404, description = "No such plugin")))]
+    responses((status = 200, description = "The plugin", body = PluginView), (status = 404, description = "No such plugin")))]
 pub(crate) async fn show(
     State(app): State<Arc<App>>,
-    Path(id): Path<String>,
-) -> Result<Json<PluginStatus>, Failure> {
-    Ok(Json(app.plugins.get(&id).ok_or_else(|| AppError::NotFound(format!("there is no plugin {id:?}")))?))
+    PathText(id): PathText,
+) -> Result<Json<PluginView>, Failure> {
+    let plugin =
+        app.plugins.get(&id).ok_or_else(|| AppError::NotFound(format!("there is no plugin {id:?}")))?;
+    Ok(Json(plugin.into()))
 }
 
 /// Uploads a component. It is compiled aside and probed first; a broken one changes nothing. A plugin of the same
 /// id is replaced while calls under way finish on the old version.
 #[utoipa::path(post, path = "/plugins", tag = "plugins",
     request_body(content = Vec<u8>, content_type = "application/wasm"),
-    responses((status = 201, description = "Installed"), (status = 400, description = "Refused, with the reason")))]
-pub(crate) async fn install(State(app): State<Arc<App>>, body: Bytes) -> Result<Response, InstallFailure> {
-    let status = app.plugins.install(body.to_vec()).await?;
-    Ok((StatusCode::CREATED, Json(status)).into_response())
+    responses((status = 201, description = "Installed", body = PluginView), (status = 400, description = "Refused, with the reason")))]
+pub(crate) async fn install(
+    State(app): State<Arc<App>>,
+    RawBody(body): RawBody,
+) -> Result<(StatusCode, Json<PluginView>), InstallFailure> {
+    let plugin = app.plugins.install(body.to_vec()).await?;
+    Ok((StatusCode::CREATED, Json(plugin.into())))
 }
 
 /// Back to the version before this one.
 #[utoipa::path(post, path = "/plugins/{id}/rollback", tag = "plugins", params(("id" = String, Path)),
-    responses((status = 200, description = "The version now serving"), (status = 404, description = "No such plugin, or no version before")))]
+    responses((status = 200, description = "The plugin, with the version now serving", body = PluginView), (status = 404, description = "No such plugin, or no version before")))]
 pub(crate) async fn rollback(
     State(app): State<Arc<App>>,
-    Path(id): Path<String>,
-) -> Result<Json<PluginStatus>, InstallFailure> {
-    Ok(Json(app.plugins.rollback(&id).await?))
+    PathText(id): PathText,
+) -> Result<Json<PluginView>, InstallFailure> {
+    Ok(Json(app.plugins.rollback(&id).await?.into()))
 }
 
 /// Stops a plugin and deletes its file.
 #[utoipa::path(delete, path = "/plugins/{id}", tag = "plugins", params(("id" = String, Path)),
-    responses((status = 200, description = "Removed"), (status = 404, description = "No such plugin")))]
+    responses((status = 200, description = "Removed", body = Done), (status = 404, description = "No such plugin")))]
 pub(crate) async fn remove(
     State(app): State<Arc<App>>,
-    Path(id): Path<String>,
-) -> Result<Json<Value>, InstallFailure> {
+    PathText(id): PathText,
+) -> Result<Json<Done>, InstallFailure> {
     app.plugins.remove(&id).await?;
-    Ok(Json(json!({"message": "success"})))
+    Ok(Json(Done::SUCCESS))
 }
 
 /// An admin's switches of a plugin; what is left out stays.
@@ -109,54 +116,60 @@ pub(crate) struct PolicyBody {
 /// Switches a plugin on or off, moves it in the chain of hooks, says which requests it is called for and what its failures cost.
 #[utoipa::path(patch, path = "/plugins/{id}", tag = "plugins", params(("id" = String, Path)),
     request_body = PolicyBody,
-    responses((status = 200, description = "The plugin with its new switches"), (status = 404, description = "No such plugin")))]
+    responses((status = 200, description = "The plugin with its new switches", body = PluginView),
+              (status = 400, description = "No switches"), (status = 404, description = "No such plugin")))]
 pub(crate) async fn configure(
     State(app): State<Arc<App>>,
-    Path(id): Path<String>,
-    body: Bytes,
-) -> Result<Json<PluginStatus>, InstallFailure> {
+    PathText(id): PathText,
+    RawBody(body): RawBody,
+) -> Result<Json<PluginView>, InstallFailure> {
     let PolicyBody { enabled, on_failure, called, position } =
         serde_json::from_slice(&body).map_err(|error| {
             InstallFailure(AppError::invalid("body", format!("not a plugin's switches: {error}")))
         })?;
-    Ok(Json(app.plugins.configure(&id, Policy { enabled, on_failure, called, position }).await?))
+    let plugin = app.plugins.configure(&id, Policy { enabled, on_failure, called, position }).await?;
+    Ok(Json(plugin.into()))
 }
 
 /// Replaces a plugin's grants and settings; it is loaded again with them.
 #[utoipa::path(put, path = "/plugins/{id}/grants", tag = "plugins", params(("id" = String, Path)),
     request_body = GrantBody,
-    responses((status = 200, description = "The plugin with its new grants"), (status = 400, description = "Refused, with the reason")))]
+    responses((status = 200, description = "The plugin with its new grants", body = PluginView), (status = 400, description = "Refused, with the reason")))]
 pub(crate) async fn grant(
     State(app): State<Arc<App>>,
-    Path(id): Path<String>,
-    body: Bytes,
-) -> Result<Json<PluginStatus>, InstallFailure> {
+    PathText(id): PathText,
+    RawBody(body): RawBody,
+) -> Result<Json<PluginView>, InstallFailure> {
     let body: GrantBody = serde_json::from_slice(&body)
         .map_err(|error| InstallFailure(AppError::invalid("body", format!("not a grant: {error}"))))?;
     let GrantBody { folders, hosts, private_addresses, models, settings } = body;
     let grants = Grants { folders, hosts, private_addresses, models, settings: Value::Object(settings) };
-    Ok(Json(app.plugins.set_grants(&id, grants).await?))
+    Ok(Json(app.plugins.set_grants(&id, grants).await?.into()))
 }
 
 /// What was done to a plugin and what came of it, of removed ones too.
 #[utoipa::path(get, path = "/plugins/{id}/history", tag = "plugins", params(("id" = String, Path)),
-    responses((status = 200, description = "Events, oldest first: active, refused, granted, configured, removed")))]
+    responses((status = 200, description = "Events, oldest first", body = Vec<PluginEvent>)))]
 pub(crate) async fn history(
     State(app): State<Arc<App>>,
-    Path(id): Path<String>,
-) -> Result<Json<Vec<TrailLine>>, Failure> {
+    PathText(id): PathText,
+) -> Result<Json<Vec<PluginEvent>>, Failure> {
     // The blocking pool: two files are read.
-    Ok(Json(blocking(move || app.plugins.history(&id)).await?))
+    let lines = blocking(move || app.plugins.history(&id)).await?;
+    Ok(Json(lines.into_iter().map(PluginEvent::from).collect()))
 }
 
 /// The last lines a plugin logged.
 #[utoipa::path(get, path = "/plugins/{id}/logs", tag = "plugins", params(("id" = String, Path)),
-    responses((status = 200, description = "Lines, oldest first"), (status = 404, description = "No such plugin")))]
-pub(crate) async fn logs(State(app): State<Arc<App>>, Path(id): Path<String>) -> Result<Response, Failure> {
+    responses((status = 200, description = "Lines, oldest first", body = Vec<PluginLogLine>), (status = 404, description = "No such plugin")))]
+pub(crate) async fn logs(
+    State(app): State<Arc<App>>,
+    PathText(id): PathText,
+) -> Result<Json<Vec<PluginLogLine>>, Failure> {
     if app.plugins.get(&id).is_none() {
         return Err(AppError::NotFound(format!("there is no plugin {id:?}")).into());
     }
-    Ok(Json(app.plugins.logs(&id)).into_response())
+    Ok(Json(app.plugins.logs(&id).into_iter().map(PluginLogLine::from).collect()))
 }
 
 /// An install that was refused is the caller's to mend; anything else is ours.

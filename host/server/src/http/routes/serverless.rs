@@ -17,9 +17,10 @@ use crate::http::calls;
 use crate::http::error::Failure;
 use crate::http::extract::{JsonObject, TaskPath};
 use crate::http::task_answer::{self, Shape};
-use crate::http::task_view::{self, details, host, preview, signed_urls, state};
+use crate::http::task_view::{self, details, host, preview, signed_urls};
 use crate::http::wire::generate::Drawing;
 use crate::http::wire::schema::{ExtraSingleImageBody, Img2ImgBody, Txt2ImgBody};
+use crate::http::wire::task::{Accepted, Answer, Done, JobState, TaskProgress, TaskResult};
 use crate::http::wire::terms::RequestTerms;
 use crate::{generate, tasks};
 
@@ -37,9 +38,9 @@ use crate::{generate, tasks};
            ("Task-Start-Within" = Option<u64>, Header, description = "Seconds; a task that has not begun by then expires"),
            ("Task-Timeout" = Option<u64>, Header, description = "Seconds from its beginning; a task that has not ended by then fails"),
            ("Task-Webhook" = Option<String>, Header, description = "A URL that is told when the task has ended")),
-    responses((status = 200, description = "taskId, status, and when finished ossUrl: signed URLs of the pictures"),
+    responses((status = 200, description = "The task: its pictures, or with Request-Type: async what an Accepted says", body = Answer),
               (status = 400, description = "Every problem of the body"), (status = 404, description = "No such model"),
-              (status = 202, description = "The task, with its links"), (status = 409, description = "The task id is taken"),
+              (status = 202, description = "The task, with its links", body = Accepted), (status = 409, description = "The task id is taken"),
               (status = 422, description = "The idempotency key was used with another body"), (status = 429, description = "Too much is waiting")))]
 pub(crate) async fn txt2img(
     State(app): State<Arc<App>>,
@@ -61,9 +62,9 @@ pub(crate) async fn txt2img(
            ("Task-Start-Within" = Option<u64>, Header, description = "Seconds; a task that has not begun by then expires"),
            ("Task-Timeout" = Option<u64>, Header, description = "Seconds from its beginning; a task that has not ended by then fails"),
            ("Task-Webhook" = Option<String>, Header, description = "A URL that is told when the task has ended")),
-    responses((status = 200, description = "taskId, status, and when finished ossUrl: signed URLs of the pictures"),
+    responses((status = 200, description = "The task: its pictures, or with Request-Type: async what an Accepted says", body = Answer),
               (status = 400, description = "Every problem of the body"), (status = 404, description = "No such model"),
-              (status = 202, description = "The task, with its links"), (status = 409, description = "The task id is taken"),
+              (status = 202, description = "The task, with its links", body = Accepted), (status = 409, description = "The task id is taken"),
               (status = 422, description = "The idempotency key was used with another body"), (status = 429, description = "Too much is waiting")))]
 pub(crate) async fn img2img(
     State(app): State<Arc<App>>,
@@ -79,7 +80,7 @@ pub(crate) async fn img2img(
 #[utoipa::path(post, path = "/extra_images", tag = "tasks", request_body = ExtraSingleImageBody,
     params(("Request-Type" = Option<String>, Header, description = "sync (default) or async"),
            ("taskId" = Option<String>, Header, description = "The task id to use")),
-    responses((status = 200, description = "taskId, status, and when finished ossUrl: signed URLs of the pictures"),
+    responses((status = 200, description = "The task: its pictures, or with Request-Type: async what an Accepted says", body = Answer),
               (status = 400, description = "Every problem of the body"), (status = 429, description = "Too much is waiting")))]
 pub(crate) async fn extra_images(
     State(app): State<Arc<App>>,
@@ -98,15 +99,15 @@ pub(crate) async fn extra_images(
 
 /// Drains the server and begins anew with the same command line, so that changed settings, models and libraries are taken in.
 /// What runs is finished first, as when the server is stopped.
-#[utoipa::path(post, path = "/restart", tag = "operators", responses((status = 200, description = "It drains")))]
-pub(crate) async fn restart(State(app): State<Arc<App>>, caller: Caller) -> Json<Value> {
+#[utoipa::path(post, path = "/restart", tag = "operators", responses((status = 200, description = "It drains", body = Done)))]
+pub(crate) async fn restart(State(app): State<Arc<App>>, caller: Caller) -> Json<Done> {
     tracing::info!(who = caller.name, "asked to restart");
     app.restart.notify_one();
-    Json(json!({"message": "success"}))
+    Json(Done::SUCCESS)
 }
 
 /// Brings the default checkpoint into memory, ahead of the first request.
-#[utoipa::path(post, path = "/initialize", tag = "operators", responses((status = 200, description = "In memory"), (status = 503, description = "There is no checkpoint")))]
+#[utoipa::path(post, path = "/initialize", tag = "operators", responses((status = 200, description = "In memory", body = String, content_type = "text/plain"), (status = 503, description = "There is no checkpoint")))]
 pub(crate) async fn initialize(State(app): State<Arc<App>>) -> Result<&'static str, Failure> {
     let catalogue = app.catalogue.clone();
     // The blocking pool: folders and the heads of files.
@@ -136,92 +137,77 @@ async fn draw(
 
 /// What became of a task: its pictures once it succeeded, the reason when it failed.
 #[utoipa::path(get, path = "/tasks/{id}/result", tag = "tasks", params(("id" = String, Path)),
-    responses((status = 200, description = "taskId, status, images (object paths), ossUrl (signed), parameters, info"),
+    responses((status = 200, description = "What became of it", body = TaskResult),
               (status = 404, description = "No such task")))]
 pub(crate) async fn result(
     State(app): State<Arc<App>>,
     caller: Caller,
     headers: HeaderMap,
     TaskPath(id): TaskPath,
-) -> Result<Json<Value>, Failure> {
+) -> Result<Json<TaskResult>, Failure> {
     let task = tasks::get(&app, &caller, &id).await?;
-    let mut body = json!({"taskId": id.as_str(), "status": task.state.as_str()});
+    let mut body =
+        TaskResult { task_id: id.to_string(), status: task.state.as_str(), ..TaskResult::default() };
     let Some(outcome) = &task.outcome else { return Ok(Json(body)) };
     if let Some(error) = &outcome.error {
-        body["message"] = error.message.clone().into();
-        body["code"] = error.code.clone().into();
+        body.message = Some(error.message.clone());
+        body.code = Some(error.code.clone());
     }
     if outcome.details.is_some() {
-        let details = details(&app, &task).await?;
-        body["images"] = outcome.images.iter().map(gesso_store::ObjectKey::as_str).collect();
-        body["ossUrl"] = signed_urls(&app, &task, host(&headers)).await?.into();
-        body["parameters"] = details.get("parameters").cloned().unwrap_or_default();
+        let mut details = details(&app, &task).await?;
+        body.images = Some(task_view::images(&task));
+        body.oss_url = Some(signed_urls(&app, &task, host(&headers)).await?);
+        let mut parameters = details.remove("parameters").unwrap_or_default();
         // The arguments of scripts may be large, and the contract blanks them.
-        if body["parameters"].get("alwayson_scripts").is_some() {
-            body["parameters"]["alwayson_scripts"] = "".into();
+        if let Some(scripts) = parameters.get_mut("alwayson_scripts") {
+            *scripts = "".into();
         }
-        body["info"] = details.get("info").map(Value::to_string).unwrap_or_default().into();
-        body["warnings"] = details.get("warnings").cloned().unwrap_or_else(|| json!([]));
-        body["stepsPerSecond"] = details.get("stepsPerSecond").cloned().unwrap_or_default();
+        body.parameters = Some(parameters);
+        body.info = Some(details.get("info").map(Value::to_string).unwrap_or_default());
+        body.warnings = Some(details.remove("warnings").unwrap_or_else(|| json!([])));
+        body.steps_per_second = Some(details.remove("stepsPerSecond").unwrap_or_default());
         // Of a route that is no drawing: what it answered.
-        if let Some(answer) = details.get("answer") {
-            body["answer"] = answer.clone();
-        }
+        body.answer = details.remove("answer");
     }
     Ok(Json(body))
 }
 
 /// How far a task is; its own progress, whatever else runs.
 #[utoipa::path(get, path = "/tasks/{id}/progress", tag = "tasks", params(("id" = String, Path)),
-    responses((status = 200, description = "taskId, progress 0..1, etaRelative in seconds, state, currentImage (base64 PNG)"),
+    responses((status = 200, description = "How far it is", body = TaskProgress),
               (status = 404, description = "No such task")))]
 pub(crate) async fn progress(
     State(app): State<Arc<App>>,
     caller: Caller,
     TaskPath(id): TaskPath,
-) -> Result<Json<Value>, Failure> {
+) -> Result<Json<TaskProgress>, Failure> {
     let task = tasks::get(&app, &caller, &id).await?;
     let running = app.running.get(&id);
     let live = running.as_ref().and_then(|running| Some(running.progress.as_ref()?.borrow().clone()));
-    let (fraction, eta) = task_view::progress(&app, &task).await?;
-    let mut body = json!({
-        "taskId": id.as_str(),
-        "status": task.state.as_str(),
-        "progress": fraction,
-        "etaRelative": eta,
-        "state": state(live.as_ref()),
-        "currentImage": preview(live.as_ref()).await?,
-    });
-    if let Some(error) = task.outcome.as_ref().and_then(|outcome| outcome.error.as_ref()) {
-        body["message"] = error.message.clone().into();
-    }
-    Ok(Json(body))
+    let (progress, eta_relative) = task_view::progress(&app, &task).await?;
+    let is_interrupted = running.is_some_and(|running| running.cancel.is_interrupted());
+    Ok(Json(TaskProgress {
+        task_id: id.to_string(),
+        status: task.state.as_str(),
+        progress,
+        eta_relative,
+        state: JobState::of(live.as_ref(), is_interrupted),
+        current_image: preview(live.as_ref()).await?,
+        message: task.outcome.and_then(|outcome| outcome.error).map(|error| error.message),
+    }))
 }
 
 /// Stops a task: a waiting one never starts, a running one ends within a step.
 #[utoipa::path(post, path = "/tasks/{id}/cancellation", tag = "tasks", params(("id" = String, Path)),
-    responses((status = 200, description = "Stopped or stopping"), (status = 404, description = "No such task"),
+    responses((status = 200, description = "Stopped or stopping", body = Done), (status = 404, description = "No such task"),
               (status = 409, description = "It has ended already")))]
 pub(crate) async fn cancellation(
     State(app): State<Arc<App>>,
     caller: Caller,
     TaskPath(id): TaskPath,
-) -> Result<Json<Value>, Failure> {
+) -> Result<Json<Done>, Failure> {
     tasks::cancel(&app, &caller, &id).await?;
-    Ok(Json(json!({"message": "success"})))
-}
-
-/// The checkpoints that can be named in a request.
-#[utoipa::path(get, path = "/models", tag = "models", responses((status = 200, description = "type, name, ossPath, etag, status")))]
-pub(crate) async fn models(State(app): State<Arc<App>>) -> Result<Json<Value>, Failure> {
-    let catalogue = app.catalogue.clone();
-    let all = blocking(move || catalogue.checkpoints()).await??;
-    let loaded = app.engine.stats().loaded;
-    let list = all.iter().map(|checkpoint| {
-        let status = if loaded.contains(&checkpoint.file) { "loaded" } else { "unloaded" };
-        json!({"type": "stableDiffusion", "name": checkpoint.file_name, "ossPath": "", "etag": checkpoint.sha256, "status": status})
-    });
-    Ok(Json(list.collect()))
+    Ok(Json(Done::SUCCESS))
 }
 
 /// The dialect names its checkpoint in a field of its own; it wins over an override.

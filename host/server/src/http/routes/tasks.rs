@@ -11,11 +11,10 @@ use axum::http::HeaderMap;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use futures::{Stream, StreamExt};
-use gesso_core::ids::TaskId;
 use gesso_store::{TaskFilter, TaskState};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use utoipa::IntoParams;
+use utoipa::{IntoParams, ToSchema};
 
 use crate::accounts::Caller;
 use crate::app::App;
@@ -24,6 +23,7 @@ use crate::error::AppError;
 use crate::http::error::Failure;
 use crate::http::extract::{Parameters, TaskPath};
 use crate::http::task_view::{self, host, preview};
+use crate::http::wire::task::{Done, TaskList, TaskView};
 use crate::png_file;
 use crate::task_events::{self, EventKind, TaskEvent};
 use crate::tasks;
@@ -52,13 +52,13 @@ pub(crate) struct ListQuery {
 
 /// The caller's tasks, newest first; operators see everybody's.
 #[utoipa::path(get, path = "/tasks", tag = "tasks", params(ListQuery),
-    responses((status = 200, description = "tasks, and next: the cursor of the next page, null on the last")))]
+    responses((status = 200, description = "A page of them", body = TaskList)))]
 pub(crate) async fn list(
     State(app): State<Arc<App>>,
     caller: Caller,
     headers: HeaderMap,
     Parameters(query): Parameters<ListQuery>,
-) -> Result<Json<Value>, Failure> {
+) -> Result<Json<TaskList>, Failure> {
     let state = match query.state.as_deref().filter(|state| !state.is_empty()) {
         None => None,
         Some(name) => {
@@ -79,7 +79,7 @@ pub(crate) async fn list(
         (Some(own), None) => Some(own.to_owned()),
         (Some(own), Some(user)) if user == own => Some(user),
         // Others' tasks are not told from those that are not there.
-        (Some(_), Some(_)) => return Ok(Json(json!({"tasks": [], "next": null}))),
+        (Some(_), Some(_)) => return Ok(Json(TaskList { tasks: Vec::new(), next: None })),
     };
     let filter = TaskFilter { state, owner, model: query.model, after: query.cursor, limit };
     let page = app.tasks.list(filter).await?;
@@ -87,46 +87,46 @@ pub(crate) async fn list(
     for task in &page.tasks {
         tasks.push(task_view::summary(&app, task, host(&headers)).await?);
     }
-    Ok(Json(json!({"tasks": tasks, "next": page.next})))
+    Ok(Json(TaskList { tasks, next: page.next }))
 }
 
 /// One task: its state, its place in the queue or its progress, and what became of it.
 #[utoipa::path(get, path = "/tasks/{id}", tag = "tasks", params(("id" = String, Path)),
-    responses((status = 200, description = "The task"), (status = 404, description = "No such task")))]
+    responses((status = 200, description = "The task", body = TaskView), (status = 404, description = "No such task")))]
 pub(crate) async fn show(
     State(app): State<Arc<App>>,
     caller: Caller,
     headers: HeaderMap,
     TaskPath(id): TaskPath,
-) -> Result<Json<Value>, Failure> {
+) -> Result<Json<TaskView>, Failure> {
     let task = tasks::get(&app, &caller, &id).await?;
     Ok(Json(task_view::whole(&app, &task, host(&headers)).await?))
 }
 
 /// Forgets a task that has ended, with its pictures.
 #[utoipa::path(delete, path = "/tasks/{id}", tag = "tasks", params(("id" = String, Path)),
-    responses((status = 200, description = "Removed"), (status = 404, description = "No such task"),
+    responses((status = 200, description = "Removed", body = Done), (status = 404, description = "No such task"),
               (status = 409, description = "It has not ended; cancel it first")))]
 pub(crate) async fn remove(
     State(app): State<Arc<App>>,
     caller: Caller,
     TaskPath(id): TaskPath,
-) -> Result<Json<Value>, Failure> {
+) -> Result<Json<Done>, Failure> {
     let task = tasks::get(&app, &caller, &id).await?;
     upkeep::forget(&app, &task).await?;
-    Ok(Json(json!({"message": "success"})))
+    Ok(Json(Done::SUCCESS))
 }
 
 /// Has a task that failed or expired run again, under its id.
 #[utoipa::path(post, path = "/tasks/{id}/retry", tag = "tasks", params(("id" = String, Path)),
-    responses((status = 200, description = "The task, waiting"), (status = 404, description = "No such task"),
+    responses((status = 200, description = "The task, waiting", body = TaskView), (status = 404, description = "No such task"),
               (status = 409, description = "It has neither failed nor expired")))]
 pub(crate) async fn retry(
     State(app): State<Arc<App>>,
     caller: Caller,
     headers: HeaderMap,
     TaskPath(id): TaskPath,
-) -> Result<Json<Value>, Failure> {
+) -> Result<Json<TaskView>, Failure> {
     let task = tasks::retry(&app, &caller, &id).await?;
     Ok(Json(task_view::whole(&app, &task, host(&headers)).await?))
 }
@@ -160,7 +160,7 @@ pub(crate) async fn events(
         async move {
             let mut data = told(&app, &event, host.as_deref()).await;
             if query.previews
-                && let Ok(Value::String(picture)) = preview(event.progress.as_ref()).await
+                && let Ok(Some(picture)) = preview(event.progress.as_ref()).await
             {
                 data["preview"] = format!("data:image/png;base64,{picture}").into();
             }
@@ -234,42 +234,42 @@ async fn send(socket: &mut WebSocket, message: Message) -> bool {
     matches!(tokio::time::timeout(HEARTBEAT, socket.send(message)).await, Ok(Ok(())))
 }
 
-/// The data of an event: where the task is, and at its end what became of it.
+/// The data of an event: where the task is, and at its end what became of it. What is known by heart, where the rest cannot
+/// be told.
 async fn told(app: &App, event: &TaskEvent, host: Option<&str>) -> Value {
-    let whole = match event.kind {
-        EventKind::Done => task_view::ended(app, &event.task, host).await,
-        EventKind::Status | EventKind::Progress => task_view::summary(app, &event.task, host).await,
-    };
-    let mut data = whole.unwrap_or_else(|error| {
-        tracing::warn!(task = %event.task.id, %error, "an event could not be told in full");
-        json!({"taskId": event.task.id.as_str(), "status": event.task.state.as_str()})
-    });
-    if let Some(progress) = &event.progress
-        && event.kind != EventKind::Done
-    {
-        data["progress"] = progress.fraction().min(0.99).into();
-        data["etaRelative"] = progress.eta.unwrap_or_default().as_secs_f64().into();
-        data["step"] = progress.step.into();
-        data["steps"] = progress.steps.into();
+    view(app, event, host).await.map_or_else(
+        |error| {
+            tracing::warn!(task = %event.task.id, %error, "an event could not be told in full");
+            json!({"taskId": event.task.id.as_str(), "status": event.task.state.as_str()})
+        },
+        |view| json!(view),
+    )
+}
+
+async fn view(app: &App, event: &TaskEvent, host: Option<&str>) -> Result<TaskView, AppError> {
+    if event.kind == EventKind::Done {
+        return task_view::ended(app, &event.task, host).await;
     }
-    data
+    let mut view = task_view::summary(app, &event.task, host).await?;
+    if let Some(progress) = &event.progress {
+        view.progress = Some(progress.fraction().min(0.99));
+        view.eta_relative = Some(progress.eta.unwrap_or_default().as_secs_f64());
+        view.step = Some(progress.step);
+        view.steps = Some(progress.steps);
+    }
+    Ok(view)
 }
 
 /// What the caller verifies the messages of webhooks with.
 #[utoipa::path(get, path = "/webhooks/secret", tag = "tasks",
-    responses((status = 200, description = "secret: whsec_ and 32 bytes in base64, as Standard Webhooks has it")))]
-pub(crate) async fn webhook_secret(State(app): State<Arc<App>>, caller: Caller) -> Json<Value> {
-    Json(json!({"secret": app.webhooks.secret(&caller.name)}))
+    responses((status = 200, description = "The secret", body = WebhookSecret)))]
+pub(crate) async fn webhook_secret(State(app): State<Arc<App>>, caller: Caller) -> Json<WebhookSecret> {
+    Json(WebhookSecret { secret: app.webhooks.secret(&caller.name) })
 }
 
-/// Where a task's own resources are; clients need not build these.
-pub(crate) fn links(id: &TaskId) -> Value {
-    json!({
-        "self": format!("/tasks/{id}"),
-        "result": format!("/tasks/{id}/result"),
-        "progress": format!("/tasks/{id}/progress"),
-        "cancel": format!("/tasks/{id}/cancellation"),
-        "events": format!("/tasks/{id}/events"),
-        "websocket": format!("/tasks/{id}/ws"),
-    })
+/// The caller's secret for webhooks.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct WebhookSecret {
+    /// `whsec_` and 32 bytes in base64, as Standard Webhooks has it.
+    secret: String,
 }

@@ -10,8 +10,9 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use gesso_core::ids::TaskId;
 use gesso_store::TaskState;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
+use utoipa::ToSchema;
 
 use crate::accounts::Caller;
 use crate::app::App;
@@ -20,15 +21,16 @@ use crate::generate;
 use crate::http::error::{Failure, WebUiFailure};
 use crate::http::extract::{Parameters, WebUiObject};
 use crate::http::task_answer::{self, Shape};
-use crate::http::task_view::{CancelOnDrop, details, preview, state};
+use crate::http::task_view::{CancelOnDrop, details, preview};
 use crate::http::wire::generate::Drawing;
 use crate::http::wire::schema::{Img2ImgBody, Txt2ImgBody};
+use crate::http::wire::task::JobState;
 use crate::http::wire::terms::{RequestTerms, Wait};
 use crate::tasks;
 
 /// Draws pictures from text and answers with them, base64, when they are there.
 #[utoipa::path(post, path = "/sdapi/v1/txt2img", tag = "web UI", request_body = Txt2ImgBody,
-    responses((status = 200, description = "images (base64 PNG), parameters (echo), info (JSON in a string)"),
+    responses((status = 200, description = "The pictures", body = Drawn),
               (status = 422, description = "Every problem of the body")))]
 pub(crate) async fn txt2img(
     State(app): State<Arc<App>>,
@@ -41,7 +43,7 @@ pub(crate) async fn txt2img(
 
 /// Draws over pictures and answers with the results, base64, when they are there.
 #[utoipa::path(post, path = "/sdapi/v1/img2img", tag = "web UI", request_body = Img2ImgBody,
-    responses((status = 200, description = "images (base64 PNG), parameters (echo without the pictures, unless include_init_images), info (JSON in a string)"),
+    responses((status = 200, description = "The pictures; parameters are without those of the request, unless include_init_images", body = Drawn),
               (status = 404, description = "init_images is missing"),
               (status = 422, description = "Every problem of the body")))]
 pub(crate) async fn img2img(
@@ -111,12 +113,8 @@ async fn draw(
             images.push(BASE64_STANDARD.encode(app.objects.get(key).await?));
         }
     }
-    let mut reply = json!({"images": images, "parameters": parameters, "info": info});
-    // Named only when there is something to say: clients compare the keys they know.
-    if let Some(warnings) = details.remove("warnings").filter(|warnings| warnings != &json!([])) {
-        reply["warnings"] = warnings;
-    }
-    let mut response = Json(reply).into_response();
+    let warnings = details.remove("warnings").filter(|warnings| warnings != &json!([]));
+    let mut response = Json(Drawn { images, parameters, info, warnings }).into_response();
     if let Ok(value) = HeaderValue::from_str(task.id.as_str()) {
         response.headers_mut().insert("taskid", value);
     }
@@ -133,40 +131,63 @@ pub(crate) struct ProgressQuery {
 /// How far the task that has run longest is; zeros when idle.
 #[utoipa::path(get, path = "/sdapi/v1/progress", tag = "web UI",
     params(("skip_current_image" = Option<bool>, Query, description = "Leave the preview out")),
-    responses((status = 200, description = "progress, eta_relative, state, current_image, textinfo")))]
+    responses((status = 200, description = "How far it is", body = GlobalProgress)))]
 pub(crate) async fn progress(
     State(app): State<Arc<App>>,
     caller: Caller,
     Parameters(query): Parameters<ProgressQuery>,
-) -> Result<Json<Value>, WebUiFailure> {
+) -> Result<Json<GlobalProgress>, WebUiFailure> {
     let running = app.running.oldest(&caller);
     let live = running.as_ref().and_then(|running| Some(running.progress.as_ref()?.borrow().clone()));
     let skip = ["1", "true", "on", "yes"].contains(&query.skip_current_image.to_ascii_lowercase().as_str());
-    let image = if skip { Value::Null } else { preview(live.as_ref()).await? };
-    Ok(Json(json!({
-        // The web UI counts from 0.01 while something runs; clients take 0 for idle.
-        "progress": running.as_ref().map_or(0.0, |running| (0.01 + running.fraction()).min(1.0)),
-        "eta_relative": running.as_ref().map_or(0.0, |running| running.eta().as_secs_f64()),
-        "state": state(live.as_ref()),
-        "current_image": image,
-        "textinfo": null,
-    })))
+    let running = running.as_ref();
+    Ok(Json(GlobalProgress {
+        progress: running.map_or(0.0, |running| (0.01 + running.fraction()).min(1.0)),
+        eta_relative: running.map_or(0.0, |running| running.eta().as_secs_f64()),
+        state: JobState::of(live.as_ref(), running.is_some_and(|running| running.cancel.is_interrupted())),
+        current_image: if skip { None } else { preview(live.as_ref()).await? },
+        textinfo: None,
+    }))
 }
 
-/// Stops the task that has run longest: the one the global progress shows.
+/// How far the task is that has run longest.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct GlobalProgress {
+    /// From 0.01 to 1 while something runs, as in the web UI; clients take 0 for idle.
+    progress: f64,
+    /// Seconds to the end.
+    eta_relative: f64,
+    state: JobState,
+    /// A small PNG in base64; null where there is none.
+    current_image: Option<String>,
+    /// Always null.
+    textinfo: Option<String>,
+}
+
+/// Drawn pictures.
+#[derive(Serialize, ToSchema)]
+struct Drawn {
+    /// Files in base64, in the kind that `samples_format` says.
+    images: Vec<String>,
+    /// What was asked for, with the seed that was drawn.
+    #[schema(value_type = Object)]
+    parameters: Value,
+    /// JSON in a string: seeds, infotexts.
+    info: String,
+    /// What was missing and could be done without; only where there is something to say, since clients compare the keys that
+    /// they know.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Vec<String>>)]
+    warnings: Option<Value>,
+}
+
+/// Ends the task that has run longest, the one that the global progress shows: a drawing with its pictures as they are by
+/// then, a script without.
 #[utoipa::path(post, path = "/sdapi/v1/interrupt", tag = "web UI", responses((status = 200, description = "{}")))]
 pub(crate) async fn interrupt(
     State(app): State<Arc<App>>,
     caller: Caller,
 ) -> Result<Json<Value>, WebUiFailure> {
-    if let Some(running) = app.running.oldest(&caller) {
-        match tasks::cancel(&app, &caller, &running.id).await {
-            // It ended by itself between the look and the call.
-            Ok(_) | Err(AppError::Conflict(_) | AppError::NotFound(_)) => {}
-            Err(error) => return Err(error.into()),
-        }
-        // What is no task of the store, such as extras, has nothing but this flag.
-        running.cancel.cancel();
-    }
+    tasks::interrupt(&app, &caller).await?;
     Ok(Json(json!({})))
 }

@@ -8,7 +8,9 @@ use axum::extract::State;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use gesso_core::infotext::Infotext;
-use serde_json::{Map, Value, json};
+use serde::Serialize;
+use serde_json::{Map, Value};
+use utoipa::ToSchema;
 
 use crate::accounts::Caller;
 use crate::app::App;
@@ -21,32 +23,51 @@ use crate::http::wire::extras::Extras;
 use crate::http::wire::schema::{ExtraBatchImagesBody, ExtraSingleImageBody, PngInfoBody};
 use crate::{inputs, picture_texts, sources};
 
+/// One picture that was worked on.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct ExtraSingleImage {
+    /// What was done to it, as a paragraph of HTML.
+    html_info: String,
+    /// The file in base64, of the kind that the option `samples_format` says; null where there is none.
+    #[schema(required)]
+    image: Option<String>,
+}
+
+/// Pictures that were worked on.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct ExtraBatchImages {
+    /// What was done to the last one, as a paragraph of HTML.
+    html_info: String,
+    /// Their files in base64, of the kind that the option `samples_format` says, in the order of the request.
+    images: Vec<String>,
+}
+
 /// Enlarges one picture, restores its faces, as far as it is asked to, and answers with it; nothing is stored.
 #[utoipa::path(post, path = "/sdapi/v1/extra-single-image", tag = "web UI", request_body = ExtraSingleImageBody,
-    responses((status = 200, description = "html_info, image (base64 PNG)"),
+    responses((status = 200, description = "The picture", body = ExtraSingleImage),
               (status = 422, description = "Every problem of the body"),
               (status = 429, description = "The engine has enough to do")))]
 pub(crate) async fn extra_single_image(
     State(app): State<Arc<App>>,
     caller: Caller,
     WebUiObject(body): WebUiObject,
-) -> Result<Json<Value>, WebUiFailure> {
+) -> Result<Json<ExtraSingleImage>, WebUiFailure> {
     let (html_info, mut images) = process(&app, &caller, Extras::Single, body).await?;
-    Ok(Json(json!({"html_info": html_info, "image": images.pop()})))
+    Ok(Json(ExtraSingleImage { html_info, image: images.pop() }))
 }
 
 /// Enlarges pictures and restores their faces, one after the other, and answers with all of them; nothing is stored.
 #[utoipa::path(post, path = "/sdapi/v1/extra-batch-images", tag = "web UI", request_body = ExtraBatchImagesBody,
-    responses((status = 200, description = "html_info (of the last picture), images (base64 PNG)"),
+    responses((status = 200, description = "The pictures", body = ExtraBatchImages),
               (status = 422, description = "Every problem of the body"),
               (status = 429, description = "The engine has enough to do")))]
 pub(crate) async fn extra_batch_images(
     State(app): State<Arc<App>>,
     caller: Caller,
     WebUiObject(body): WebUiObject,
-) -> Result<Json<Value>, WebUiFailure> {
+) -> Result<Json<ExtraBatchImages>, WebUiFailure> {
     let (html_info, images) = process(&app, &caller, Extras::Batch, body).await?;
-    Ok(Json(json!({"html_info": html_info, "images": images})))
+    Ok(Json(ExtraBatchImages { html_info, images }))
 }
 
 async fn process(
@@ -80,15 +101,28 @@ fn html(text: &str) -> String {
     html
 }
 
+/// What a picture says in words.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct PngInfo {
+    /// The infotext: how it was drawn. Empty where there is none.
+    info: String,
+    /// The other texts in its file: keyword to text.
+    #[schema(value_type = BTreeMap<String, String>)]
+    items: Map<String, Value>,
+    /// The infotext in parts: field to text. Empty where there is none.
+    #[schema(value_type = BTreeMap<String, String>)]
+    parameters: Map<String, Value>,
+}
+
 /// What a picture says about how it was drawn: a PNG's texts, or the EXIF user comment of a JPEG or WebP.
 #[utoipa::path(post, path = "/sdapi/v1/png-info", tag = "web UI", request_body = PngInfoBody,
-    responses((status = 200, description = "info (infotext, empty when there is none), items (other texts), parameters (the infotext in parts)"),
+    responses((status = 200, description = "What it says", body = PngInfo),
               (status = 422, description = "image is no picture")))]
 pub(crate) async fn png_info(
     State(app): State<Arc<App>>,
     caller: Caller,
     WebUiObject(mut body): WebUiObject,
-) -> Result<Json<Value>, WebUiFailure> {
+) -> Result<Json<PngInfo>, WebUiFailure> {
     inputs::bring_own(&app, &caller, &mut body).await?;
     let limits = app.source_limits().decode;
     // The blocking pool: decoding and unpacking.
@@ -113,7 +147,7 @@ pub(crate) async fn png_info(
     };
     let items: Map<String, Value> =
         texts.items.into_iter().map(|(keyword, text)| (keyword, text.into())).collect();
-    Ok(Json(json!({"info": info, "items": items, "parameters": parameters})))
+    Ok(Json(PngInfo { info, items, parameters }))
 }
 
 #[cfg(test)]

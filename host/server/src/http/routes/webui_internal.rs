@@ -7,23 +7,51 @@ use axum::extract::State;
 use gesso_core::ids::TaskId;
 use gesso_store::tasks::LIST_LIMIT;
 use gesso_store::{TaskFilter, TaskState};
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::Value;
+use utoipa::ToSchema;
 
 use crate::accounts::Caller;
 use crate::app::App;
 use crate::http::error::WebUiFailure;
 use crate::http::extract::WebUiObject;
 use crate::http::task_view::preview;
+use crate::http::wire::nothing::Empty;
 use crate::tasks;
+
+/// How far a task is, as the web UI's own pages are told.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct PageProgress {
+    /// Whether it runs.
+    active: bool,
+    /// Whether it waits.
+    queued: bool,
+    /// Whether it has ended. All three are false of a task that nobody knows.
+    completed: bool,
+    /// Share done, 0 to 1; null unless it runs.
+    #[schema(required)]
+    progress: Option<f64>,
+    /// Seconds to the end; null unless it runs.
+    #[schema(required)]
+    eta: Option<f64>,
+    /// A small PNG as a data URI; null where there is none that is newer than `id_live_preview` of the request.
+    #[schema(required)]
+    live_preview: Option<String>,
+    /// The sampler's step of `live_preview`; without one, what the request said, or -1.
+    id_live_preview: i64,
+    /// Its place in the queue, in words; null unless it waits.
+    #[schema(required)]
+    textinfo: Option<String>,
+}
 
 /// How far the task is that a request named by `force_task_id`, or that has this id here.
 #[utoipa::path(post, path = "/internal/progress", tag = "web UI", request_body = Object,
-    responses((status = 200, description = "active, queued, completed, progress, eta, live_preview (data URI), id_live_preview, textinfo")))]
+    responses((status = 200, description = "How far it is", body = PageProgress)))]
 pub(crate) async fn progress(
     State(app): State<Arc<App>>,
     caller: Caller,
     WebUiObject(body): WebUiObject,
-) -> Result<Json<Value>, WebUiFailure> {
+) -> Result<Json<PageProgress>, WebUiFailure> {
     let label = body.get("id_task").and_then(Value::as_str).unwrap_or_default();
     let seen = body.get("id_live_preview").and_then(Value::as_i64).unwrap_or(-1);
     let wants_preview = body.get("live_preview").and_then(Value::as_bool).unwrap_or(true);
@@ -33,34 +61,34 @@ pub(crate) async fn progress(
         None => None,
     };
     let state = task.as_ref().map(|task| task.state);
-    let mut reply = json!({
-        "active": state == Some(TaskState::Running),
-        "queued": state == Some(TaskState::Waiting),
-        "completed": state.is_some_and(TaskState::is_terminal),
-        "progress": null,
-        "eta": null,
-        "live_preview": null,
-        "id_live_preview": seen,
-        "textinfo": null,
-    });
+    let mut reply = PageProgress {
+        active: state == Some(TaskState::Running),
+        queued: state == Some(TaskState::Waiting),
+        completed: state.is_some_and(TaskState::is_terminal),
+        progress: None,
+        eta: None,
+        live_preview: None,
+        id_live_preview: seen,
+        textinfo: None,
+    };
     let Some(task) = task else { return Ok(Json(reply)) };
     match task.state {
         TaskState::Waiting => {
             let (place, all) = tasks::place(&app, &task).await?;
-            reply["textinfo"] = format!("In queue: {place}/{all}").into();
+            reply.textinfo = Some(format!("In queue: {place}/{all}"));
         }
         TaskState::Running => {
             let Some(running) = app.running.get(&task.id) else { return Ok(Json(reply)) };
             let live = running.progress.as_ref().map(|progress| progress.borrow().clone());
             let step = live.as_ref().map_or(0, |live| i64::from(live.step));
-            reply["progress"] = running.fraction().into();
-            reply["eta"] = running.eta().as_secs_f64().into();
+            reply.progress = Some(running.fraction());
+            reply.eta = Some(running.eta().as_secs_f64());
             if wants_preview
                 && step != seen
-                && let Some(picture) = preview(live.as_ref()).await?.as_str()
+                && let Some(picture) = preview(live.as_ref()).await?
             {
-                reply["live_preview"] = format!("data:image/png;base64,{picture}").into();
-                reply["id_live_preview"] = step.into();
+                reply.live_preview = Some(format!("data:image/png;base64,{picture}"));
+                reply.id_live_preview = step;
             }
         }
         _ => {}
@@ -68,12 +96,22 @@ pub(crate) async fn progress(
     Ok(Json(reply))
 }
 
+/// Tasks that wait.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct PendingTasks {
+    /// How many `tasks` are.
+    size: usize,
+    /// The ids that requests named by `force_task_id`, else those that tasks have here.
+    tasks: Vec<String>,
+}
+
 /// Tasks of the caller that wait, the oldest first.
-#[utoipa::path(get, path = "/internal/pending-tasks", tag = "web UI", responses((status = 200, description = "size, tasks (ids)")))]
+#[utoipa::path(get, path = "/internal/pending-tasks", tag = "web UI",
+    responses((status = 200, description = "The oldest first", body = PendingTasks)))]
 pub(crate) async fn pending_tasks(
     State(app): State<Arc<App>>,
     caller: Caller,
-) -> Result<Json<Value>, WebUiFailure> {
+) -> Result<Json<PendingTasks>, WebUiFailure> {
     let filter = TaskFilter {
         state: Some(TaskState::Waiting),
         owner: caller.sees().map(str::to_owned),
@@ -83,11 +121,12 @@ pub(crate) async fn pending_tasks(
     let tasks: Vec<_> = app.tasks.list(filter).await?.tasks.into_iter().rev().collect();
     let ids: Vec<_> =
         tasks.iter().map(|task| app.labels.of(&task.id).unwrap_or_else(|| task.id.to_string())).collect();
-    Ok(Json(json!({"size": ids.len(), "tasks": ids})))
+    Ok(Json(PendingTasks { size: ids.len(), tasks: ids }))
 }
 
 /// Whether anybody is there.
-#[utoipa::path(get, path = "/internal/ping", tag = "web UI", responses((status = 200, description = "{}")))]
-pub(crate) async fn ping() -> Json<Value> {
-    Json(json!({}))
+#[utoipa::path(get, path = "/internal/ping", tag = "web UI",
+    responses((status = 200, description = "Somebody is", body = Empty)))]
+pub(crate) async fn ping() -> Json<Empty> {
+    Json(Empty {})
 }

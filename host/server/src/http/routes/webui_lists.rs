@@ -1,10 +1,9 @@
-//! The web UI's dialect: what there is to choose from. Null stands where a client expects it.
+//! The web UI's dialect: what there is to choose from. The entries of the lists are in `wire/lists.rs`.
 
 use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use axum::response::{IntoResponse, Response};
 use gesso_core::hires::LatentUpscaler;
 use gesso_core::sampler::Sampler;
 use gesso_core::schedule::Scheduler;
@@ -16,63 +15,49 @@ use serde_json::{Map, Value, json};
 use crate::accounts::Caller;
 use crate::app::App;
 use crate::blocking::blocking;
-use crate::catalogue::{CatalogueError, Found, Kind, alias};
+use crate::catalogue::{CatalogueError, Found, Kind};
 use crate::faces::Installed;
 use crate::http::error::WebUiFailure;
 use crate::http::wire::control;
 use crate::http::wire::extras::Restorer;
+use crate::http::wire::lists::{
+    CheckpointEntry, EmbeddingEntry, EmbeddingLists, FaceRestorerEntry, HypernetworkEntry, LatentModeEntry,
+    LoraEntry, RealEsrganEntry, SamplerEntry, SchedulerEntry, ScriptEntry, ScriptTitles, StyleEntry,
+    UpscalerEntry, VaeEntry,
+};
 use crate::http::wire::options;
 
+/// A list, for routes that read files and may fail.
+type Listed<T> = Result<Json<Vec<T>>, WebUiFailure>;
+
 /// The checkpoints.
-#[utoipa::path(get, path = "/sdapi/v1/sd-models", tag = "web UI", responses((status = 200, description = "title, model_name, hash, sha256, filename, config")))]
-pub(crate) async fn sd_models(State(app): State<Arc<App>>) -> Result<Json<Value>, WebUiFailure> {
+#[utoipa::path(get, path = "/sdapi/v1/sd-models", tag = "web UI",
+    responses((status = 200, description = "By name", body = Vec<CheckpointEntry>)))]
+pub(crate) async fn sd_models(State(app): State<Arc<App>>) -> Listed<CheckpointEntry> {
     let catalogue = app.catalogue.clone();
     let all = blocking(move || catalogue.checkpoints()).await??;
-    let list = all.iter().map(|checkpoint| {
-        json!({
-            "title": checkpoint.title(),
-            "model_name": checkpoint.file.name,
-            "hash": checkpoint.short_hash(),
-            "sha256": checkpoint.sha256,
-            // Relative: where models lie on the server is nobody's business.
-            "filename": checkpoint.file_name,
-            "config": null,
-        })
-    });
-    Ok(Json(list.collect()))
+    Ok(Json(all.iter().map(CheckpointEntry::of).collect()))
 }
 
 /// The samplers, in the web UI's order.
-#[utoipa::path(get, path = "/sdapi/v1/samplers", tag = "web UI", responses((status = 200, description = "name, aliases, options")))]
-pub(crate) async fn samplers() -> Json<Value> {
-    let list = Sampler::ALL.iter().map(|sampler| {
-        let options: Map<String, Value> =
-            sampler.options().iter().map(|(key, value)| ((*key).to_owned(), (*value).into())).collect();
-        json!({"name": sampler.label(), "aliases": sampler.aliases(), "options": options})
-    });
-    Json(list.collect())
+#[utoipa::path(get, path = "/sdapi/v1/samplers", tag = "web UI",
+    responses((status = 200, description = "All of them", body = Vec<SamplerEntry>)))]
+pub(crate) async fn samplers() -> Json<Vec<SamplerEntry>> {
+    Json(Sampler::ALL.into_iter().map(SamplerEntry::of).collect())
 }
 
 /// The schedulers.
-#[utoipa::path(get, path = "/sdapi/v1/schedulers", tag = "web UI", responses((status = 200, description = "name, label, aliases, default_rho, need_inner_model")))]
-pub(crate) async fn schedulers() -> Json<Value> {
-    let list = Scheduler::ALL.iter().map(|scheduler| {
-        let aliases = scheduler.aliases();
-        json!({
-            "name": scheduler.name(),
-            "label": scheduler.label(),
-            "aliases": if aliases.is_empty() { Value::Null } else { json!(aliases) },
-            "default_rho": scheduler.default_rho(),
-            "need_inner_model": scheduler.need_inner_model(),
-        })
-    });
-    Json(list.collect())
+#[utoipa::path(get, path = "/sdapi/v1/schedulers", tag = "web UI",
+    responses((status = 200, description = "All of them", body = Vec<SchedulerEntry>)))]
+pub(crate) async fn schedulers() -> Json<Vec<SchedulerEntry>> {
+    Json(Scheduler::ALL.into_iter().map(SchedulerEntry::of).collect())
 }
 
 /// Titles of what `script_name` and `alwayson_scripts` may name, lower case: the plugins' scripts, ControlNet, which is the
 /// engine's own, and the plugins with hooks.
-#[utoipa::path(get, path = "/sdapi/v1/scripts", tag = "web UI", responses((status = 200, description = "txt2img and img2img: lists of titles")))]
-pub(crate) async fn scripts(State(app): State<Arc<App>>) -> Response {
+#[utoipa::path(get, path = "/sdapi/v1/scripts", tag = "web UI",
+    responses((status = 200, description = "By kind of drawing", body = ScriptTitles)))]
+pub(crate) async fn scripts(State(app): State<Arc<App>>) -> Json<ScriptTitles> {
     let hooks = app
         .plugins
         .list()
@@ -86,26 +71,19 @@ pub(crate) async fn scripts(State(app): State<Arc<App>>) -> Response {
             scripts.iter().filter(|script| offers(script, is_img2img)).map(|script| &script.title);
         selectable.chain(&always_on).map(|title| title.to_lowercase()).collect::<Vec<_>>()
     };
-    Json(json!({"txt2img": titles(false), "img2img": titles(true)})).into_response()
+    Json(ScriptTitles { txt2img: titles(false), img2img: titles(true) })
 }
 
 /// The plugins' scripts with their arguments, once for each kind of drawing that they are for.
-#[utoipa::path(get, path = "/sdapi/v1/script-info", tag = "web UI", responses((status = 200, description = "name, is_alwayson, is_img2img, args (label, value, minimum, maximum, step, choices)")))]
-pub(crate) async fn script_info(State(app): State<Arc<App>>) -> Json<Value> {
+#[utoipa::path(get, path = "/sdapi/v1/script-info", tag = "web UI",
+    responses((status = 200, description = "Those for text to image, then those for image to image", body = Vec<ScriptEntry>)))]
+pub(crate) async fn script_info(State(app): State<Arc<App>>) -> Json<Vec<ScriptEntry>> {
     let scripts = app.plugins.scripts();
-    let entry = |script: &Script, is_img2img: bool| {
-        json!({
-            "name": script.title.to_lowercase(),
-            "is_alwayson": false,
-            "is_img2img": is_img2img,
-            "args": script.args,
-        })
-    };
     let of = |is_img2img| {
         scripts
             .iter()
             .filter(move |script| offers(script, is_img2img))
-            .map(move |script| entry(script, is_img2img))
+            .map(move |script| ScriptEntry::of(script, is_img2img))
     };
     Json(of(false).chain(of(true)).collect())
 }
@@ -115,22 +93,22 @@ fn offers(script: &Script, is_img2img: bool) -> bool {
 }
 
 /// The interpolations a second pass may enlarge its latent by.
-#[utoipa::path(get, path = "/sdapi/v1/latent-upscale-modes", tag = "web UI", responses((status = 200, description = "name")))]
-pub(crate) async fn latent_upscale_modes() -> Json<Value> {
-    Json(LatentUpscaler::ALL.iter().map(|mode| json!({"name": mode.label()})).collect())
+#[utoipa::path(get, path = "/sdapi/v1/latent-upscale-modes", tag = "web UI",
+    responses((status = 200, description = "All of them", body = Vec<LatentModeEntry>)))]
+pub(crate) async fn latent_upscale_modes() -> Json<Vec<LatentModeEntry>> {
+    Json(LatentUpscaler::ALL.into_iter().map(|mode| LatentModeEntry { name: mode.label() }).collect())
 }
 
 /// What enlarges pictures: filters first, then the networks in the models folder.
-#[utoipa::path(get, path = "/sdapi/v1/upscalers", tag = "web UI", responses((status = 200, description = "name, model_name, model_path, model_url, scale")))]
-pub(crate) async fn upscalers(State(app): State<Arc<App>>) -> Result<Json<Value>, WebUiFailure> {
-    let entry = |name: &str, model: Option<&str>, scale: u32| json!({"name": name, "model_name": model, "model_path": model, "model_url": null, "scale": scale});
-    let mut list: Vec<_> =
-        ["None", "Lanczos", "Nearest"].iter().map(|name| entry(name, None, FILTER_SCALE)).collect();
+#[utoipa::path(get, path = "/sdapi/v1/upscalers", tag = "web UI",
+    responses((status = 200, description = "Filters, then networks by name", body = Vec<UpscalerEntry>)))]
+pub(crate) async fn upscalers(State(app): State<Arc<App>>) -> Listed<UpscalerEntry> {
+    let mut list: Vec<_> = ["None", "Lanczos", "Nearest"].into_iter().map(UpscalerEntry::filter).collect();
     let files = files(&app, Kind::Upscaler).await?;
     // The blocking pool: the heads of files.
     let networks = blocking(move || {
         let entry = |found: &Found| match Upscaler::scale_of(&found.path) {
-            Ok(scale) => Some(entry(&found.stem, Some(&found.file_name), scale)),
+            Ok(scale) => Some(UpscalerEntry::network(found, scale)),
             Err(error) => {
                 tracing::warn!(%error, "skipping an unusable upscaler");
                 None
@@ -139,69 +117,66 @@ pub(crate) async fn upscalers(State(app): State<Arc<App>>) -> Result<Json<Value>
         files.iter().filter_map(entry).collect::<Vec<_>>()
     });
     list.extend(networks.await?);
-    Ok(Json(list.into()))
+    Ok(Json(list))
 }
 
 /// What restores faces: those whose files are in the models folder.
-#[utoipa::path(get, path = "/sdapi/v1/face-restorers", tag = "web UI", responses((status = 200, description = "name, cmd_dir")))]
-pub(crate) async fn face_restorers(State(app): State<Arc<App>>) -> Result<Json<Value>, WebUiFailure> {
+#[utoipa::path(get, path = "/sdapi/v1/face-restorers", tag = "web UI",
+    responses((status = 200, description = "Those that can be used", body = Vec<FaceRestorerEntry>)))]
+pub(crate) async fn face_restorers(State(app): State<Arc<App>>) -> Listed<FaceRestorerEntry> {
     let catalogue = app.catalogue.clone();
     // The blocking pool: the heads of files.
     let installed = blocking(move || Installed::read(&catalogue)).await??;
     let there = Restorer::ALL.into_iter().filter(|restorer| installed.has(*restorer));
-    Ok(Json(there.map(|restorer| json!({"name": restorer.name(), "cmd_dir": null})).collect()))
+    Ok(Json(there.map(|restorer| FaceRestorerEntry { name: restorer.name(), cmd_dir: None }).collect()))
 }
 
-/// Filters have no scale of their own; web UIs say this.
-const FILTER_SCALE: u32 = 4;
-
 /// The VAEs that can stand in for a checkpoint's own.
-#[utoipa::path(get, path = "/sdapi/v1/sd-vae", tag = "web UI", responses((status = 200, description = "model_name, filename")))]
-pub(crate) async fn sd_vae(State(app): State<Arc<App>>) -> Result<Json<Value>, WebUiFailure> {
-    let files = files(&app, Kind::Vae).await?;
-    let list = files.iter().map(|found| json!({"model_name": found.file_name, "filename": found.file_name}));
-    Ok(Json(list.collect()))
+#[utoipa::path(get, path = "/sdapi/v1/sd-vae", tag = "web UI",
+    responses((status = 200, description = "By name", body = Vec<VaeEntry>)))]
+pub(crate) async fn sd_vae(State(app): State<Arc<App>>) -> Listed<VaeEntry> {
+    let files = files(&app, Kind::Vae).await?.into_iter();
+    let entry = |found: Found| VaeEntry { model_name: found.file_name.clone(), filename: found.file_name };
+    Ok(Json(files.map(entry).collect()))
 }
 
 /// The LoRAs that a prompt may name.
-#[utoipa::path(get, path = "/sdapi/v1/loras", tag = "web UI", responses((status = 200, description = "name, alias, path, metadata")))]
-pub(crate) async fn loras(State(app): State<Arc<App>>) -> Result<Json<Value>, WebUiFailure> {
+#[utoipa::path(get, path = "/sdapi/v1/loras", tag = "web UI",
+    responses((status = 200, description = "By name", body = Vec<LoraEntry>)))]
+pub(crate) async fn loras(State(app): State<Arc<App>>) -> Listed<LoraEntry> {
     let catalogue = app.catalogue.clone();
     // The blocking pool: the files' headers are read.
     let list = blocking(move || {
-        let entry = |found: &Found| {
-            let words = catalogue.words(found);
-            let name = alias(&words).unwrap_or(&found.stem);
-            json!({"name": found.stem, "alias": name, "path": found.file_name, "metadata": *words})
-        };
+        let entry = |found: &Found| LoraEntry::of(found, &catalogue.words(found));
         catalogue.files(Kind::Lora).map(|files| files.iter().map(entry).collect::<Vec<_>>())
     });
-    Ok(Json(list.await??.into()))
+    Ok(Json(list.await??))
 }
 
 /// The hypernetworks that a prompt may name.
-#[utoipa::path(get, path = "/sdapi/v1/hypernetworks", tag = "web UI", responses((status = 200, description = "name, path")))]
-pub(crate) async fn hypernetworks(State(app): State<Arc<App>>) -> Result<Json<Value>, WebUiFailure> {
-    let files = files(&app, Kind::Hypernetwork).await?;
-    Ok(Json(files.iter().map(|found| json!({"name": found.stem, "path": found.file_name})).collect()))
+#[utoipa::path(get, path = "/sdapi/v1/hypernetworks", tag = "web UI",
+    responses((status = 200, description = "By name", body = Vec<HypernetworkEntry>)))]
+pub(crate) async fn hypernetworks(State(app): State<Arc<App>>) -> Listed<HypernetworkEntry> {
+    let files = files(&app, Kind::Hypernetwork).await?.into_iter();
+    Ok(Json(files.map(|found| HypernetworkEntry { name: found.stem, path: found.file_name }).collect()))
 }
 
 /// The textual inversions that a prompt may name: those that fit the caller's checkpoint, and those that do not.
 #[utoipa::path(get, path = "/sdapi/v1/embeddings", tag = "web UI",
-    responses((status = 200, description = "loaded and skipped: name to step, sd_checkpoint, sd_checkpoint_name, shape, vectors")))]
+    responses((status = 200, description = "Those that can be used, and the others", body = EmbeddingLists)))]
 pub(crate) async fn embeddings(
     State(app): State<Arc<App>>,
     caller: Caller,
-) -> Result<Json<Value>, WebUiFailure> {
+) -> Result<Json<EmbeddingLists>, WebUiFailure> {
     let saved = app.options.of(&caller.name).await?;
     let named = saved.options.get(options::CHECKPOINT).and_then(Value::as_str).map(str::to_owned);
     let catalogue = app.catalogue.clone();
     // The blocking pool: every file is read; they are small.
-    let (loaded, skipped) = blocking(move || {
+    let lists = blocking(move || {
         let checkpoint = catalogue.checkpoint(named.as_deref()).ok();
         let width =
             checkpoint.and_then(|checkpoint| catalogue.facts(&checkpoint.file)).map(|facts| facts.text_width);
-        let mut lists = (Map::new(), Map::new());
+        let mut lists = EmbeddingLists { loaded: Map::new(), skipped: Map::new() };
         for found in catalogue.files(Kind::Embedding)? {
             let embedding = match Embedding::load(&found.path) {
                 Ok(embedding) => embedding,
@@ -210,45 +185,38 @@ pub(crate) async fn embeddings(
                     continue;
                 }
             };
-            let entry = json!({
-                "step": embedding.step,
-                "sd_checkpoint": embedding.checkpoint,
-                "sd_checkpoint_name": embedding.checkpoint_name,
-                "shape": embedding.width(),
-                "vectors": embedding.vectors.size().first(),
-            });
+            let entry = json!(EmbeddingEntry::of(&embedding));
             let fits = width.is_none_or(|width| width == embedding.width());
-            let list = if fits { &mut lists.0 } else { &mut lists.1 };
+            let list = if fits { &mut lists.loaded } else { &mut lists.skipped };
             list.insert(embedding.name, entry);
         }
         Ok::<_, CatalogueError>(lists)
     })
     .await??;
-    Ok(Json(json!({"loaded": loaded, "skipped": skipped})))
+    Ok(Json(lists))
 }
 
 /// The upscaling networks of the Real-ESRGAN family.
-#[utoipa::path(get, path = "/sdapi/v1/realesrgan-models", tag = "web UI", responses((status = 200, description = "name, path, scale")))]
-pub(crate) async fn realesrgan_models(State(app): State<Arc<App>>) -> Result<Json<Value>, WebUiFailure> {
+#[utoipa::path(get, path = "/sdapi/v1/realesrgan-models", tag = "web UI",
+    responses((status = 200, description = "By name", body = Vec<RealEsrganEntry>)))]
+pub(crate) async fn realesrgan_models(State(app): State<Arc<App>>) -> Listed<RealEsrganEntry> {
     let Json(all) = upscalers(State(app)).await?;
-    let is_one = |entry: &&Value| {
-        entry["name"].as_str().is_some_and(|name| name.to_lowercase().replace('-', "").starts_with("realesr"))
+    let is_one = |entry: &UpscalerEntry| entry.name.to_lowercase().replace('-', "").starts_with("realesr");
+    let entry = |entry: UpscalerEntry| {
+        let path = entry.model_path?;
+        Some(RealEsrganEntry { name: entry.name, path, scale: entry.scale })
     };
-    let entry =
-        |entry: &Value| json!({"name": entry["name"], "path": entry["model_path"], "scale": entry["scale"]});
-    Ok(Json(all.as_array().into_iter().flatten().filter(is_one).map(entry).collect()))
+    Ok(Json(all.into_iter().filter(is_one).filter_map(entry).collect()))
 }
 
 /// The styles that a request may name: those of `styles.csv` in the data folder.
-#[utoipa::path(get, path = "/sdapi/v1/prompt-styles", tag = "web UI", responses((status = 200, description = "name, prompt, negative_prompt")))]
-pub(crate) async fn prompt_styles(State(app): State<Arc<App>>) -> Result<Json<Value>, WebUiFailure> {
+#[utoipa::path(get, path = "/sdapi/v1/prompt-styles", tag = "web UI",
+    responses((status = 200, description = "In the order of the file", body = Vec<StyleEntry>)))]
+pub(crate) async fn prompt_styles(State(app): State<Arc<App>>) -> Listed<StyleEntry> {
     let saved = app.styles.clone();
     // The blocking pool: the file of styles.
     let sheet = blocking(move || saved.sheet()).await?;
-    let list = sheet.styles.iter().map(
-        |style| json!({"name": style.name, "prompt": style.prompt, "negative_prompt": style.negative_prompt}),
-    );
-    Ok(Json(list.collect()))
+    Ok(Json(sheet.styles.iter().map(StyleEntry::of).collect()))
 }
 
 async fn files(app: &App, kind: Kind) -> Result<Vec<Found>, WebUiFailure> {

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use serde_json::{Map, Value, json};
+use serde::Serialize;
+use serde_json::{Map, Value};
+use utoipa::ToSchema;
 
 use crate::accounts::Caller;
 use crate::app::App;
@@ -14,10 +16,12 @@ use crate::error::AppError;
 use crate::http::error::{Failure, WebUiFailure};
 use crate::http::extract::{JsonObject, WebUiObject};
 use crate::http::wire::generate::Defaults;
+use crate::http::wire::nothing::Null;
 use crate::http::wire::options;
 
 /// The options in force for the caller: all of them, which may be posted back as they are.
-#[utoipa::path(get, path = "/sdapi/v1/options", tag = "web UI", responses((status = 200, description = "Option name to value")))]
+#[utoipa::path(get, path = "/sdapi/v1/options", tag = "web UI",
+    responses((status = 200, description = "Option name to value", body = Object)))]
 pub(crate) async fn webui(
     State(app): State<Arc<App>>,
     caller: Caller,
@@ -27,36 +31,59 @@ pub(crate) async fn webui(
 
 /// Changes options of the caller's requests from now on; those that are not named stay. Requests under way keep theirs.
 #[utoipa::path(post, path = "/sdapi/v1/options", tag = "web UI", request_body = Object,
-    responses((status = 200, description = "null"), (status = 422, description = "Every option that is unknown or cannot be read")))]
+    responses((status = 200, description = "Changed", body = Null), (status = 422, description = "Every option that is unknown or cannot be read")))]
 pub(crate) async fn change_webui(
     State(app): State<Arc<App>>,
     caller: Caller,
     WebUiObject(body): WebUiObject,
-) -> Result<Json<Value>, WebUiFailure> {
+) -> Result<Json<Null>, WebUiFailure> {
     app.options.change(judges(&app), &caller.name, body).await?;
-    Ok(Json(Value::Null))
+    Ok(Json(Null))
+}
+
+/// The caller's options.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct OptionsView {
+    /// How often they were changed; 0 as long as nothing was set.
+    version: u64,
+    /// Option name to value, all that are in force.
+    #[schema(value_type = Object)]
+    data: Map<String, Value>,
 }
 
 /// The caller's options and the number of their version.
-#[utoipa::path(get, path = "/options", tag = "options", responses((status = 200, description = "version, data: option name to value")))]
-pub(crate) async fn serverless(State(app): State<Arc<App>>, caller: Caller) -> Result<Json<Value>, Failure> {
+#[utoipa::path(get, path = "/options", tag = "options",
+    responses((status = 200, description = "Those in force", body = OptionsView)))]
+pub(crate) async fn serverless(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+) -> Result<Json<OptionsView>, Failure> {
     let version = app.options.of(&caller.name).await?.version;
-    Ok(Json(json!({"version": version, "data": in_force(&app, &caller).await?})))
+    Ok(Json(OptionsView { version, data: in_force(&app, &caller).await? }))
+}
+
+/// That options were changed.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct OptionsChanged {
+    /// Always `success`.
+    message: &'static str,
+    /// How often the options were changed, this time included; the same as before where nothing is different.
+    version: u64,
 }
 
 /// Changes options of the caller's requests from now on, as `{"data": {option: value}}`.
 #[utoipa::path(post, path = "/options", tag = "options", request_body = Object,
-    responses((status = 200, description = "message, version"), (status = 400, description = "Every option that is unknown or cannot be read")))]
+    responses((status = 200, description = "Changed", body = OptionsChanged), (status = 400, description = "Every option that is unknown or cannot be read")))]
 pub(crate) async fn change_serverless(
     State(app): State<Arc<App>>,
     caller: Caller,
     JsonObject(mut body): JsonObject,
-) -> Result<Json<Value>, Failure> {
+) -> Result<Json<OptionsChanged>, Failure> {
     let Some(Value::Object(data)) = body.remove("data") else {
         return Err(AppError::invalid("data", "data must be an object of options").into());
     };
     let set = app.options.change(judges(&app), &caller.name, data).await?;
-    Ok(Json(json!({"message": "success", "version": set.version})))
+    Ok(Json(OptionsChanged { message: "success", version: set.version }))
 }
 
 /// What changes are judged by.

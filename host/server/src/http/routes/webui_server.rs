@@ -6,7 +6,10 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use serde_json::{Map, Value, json};
+use gesso_plugin_host::PluginStatus;
+use serde::Serialize;
+use serde_json::Value;
+use utoipa::ToSchema;
 
 use crate::accounts::Caller;
 use crate::app::App;
@@ -16,112 +19,203 @@ use crate::error::AppError;
 use crate::http::error::WebUiFailure;
 use crate::http::extract::WebUiObject;
 use crate::http::routes::webui;
+use crate::http::wire::nothing::{Empty, Null};
 use crate::http::wire::options;
-use crate::machine;
+use crate::http::wire::refusals::WebUiError;
+use crate::machine::{self, Memory};
+
+/// The memory of the machine and of the device.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct MemoryView {
+    /// The machine's.
+    ram: MachineMemory,
+    /// The device's, which is not told here.
+    cuda: NotTold,
+}
+
+/// The machine's memory, or why it is not told.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(untagged)]
+pub(crate) enum MachineMemory {
+    Told(MemoryBytes),
+    NotTold(NotTold),
+}
+
+/// Memory in bytes.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct MemoryBytes {
+    /// What could be had without pushing anything out.
+    free: u64,
+    /// What is in use: `total` without `free`.
+    used: u64,
+    /// All that the machine has.
+    total: u64,
+}
+
+/// Memory that nothing is known of.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct NotTold {
+    /// Why, in words.
+    error: String,
+}
 
 /// The memory of the machine and of the device.
 #[utoipa::path(get, path = "/sdapi/v1/memory", tag = "web UI",
-    responses((status = 200, description = "ram (free, used, total; bytes), cuda (the device's, or why there is none)")))]
-pub(crate) async fn memory(State(app): State<Arc<App>>) -> Result<Json<Value>, WebUiFailure> {
+    responses((status = 200, description = "As far as it is known", body = MemoryView)))]
+pub(crate) async fn memory(State(app): State<Arc<App>>) -> Result<Json<MemoryView>, WebUiFailure> {
     // The blocking pool: a file.
     let ram = match blocking(machine::memory).await? {
-        Some(memory) => {
-            json!({"free": memory.free, "used": memory.total - memory.free, "total": memory.total})
-        }
-        None => json!({"error": "the system does not say"}),
+        Some(Memory { total, free }) => MachineMemory::Told(MemoryBytes { free, used: total - free, total }),
+        None => MachineMemory::NotTold(NotTold { error: "the system does not say".into() }),
     };
     let device = app.engine.stats().device;
-    Ok(Json(json!({"ram": ram, "cuda": {"error": format!("not told of this device: {device}")}})))
+    Ok(Json(MemoryView { ram, cuda: NotTold { error: format!("not told of this device: {device}") } }))
 }
 
 /// Drops every model that no picture under way needs from the device's memory. The next request loads its own again.
-#[utoipa::path(post, path = "/sdapi/v1/unload-checkpoint", tag = "web UI", responses((status = 200, description = "{}")))]
-pub(crate) async fn unload_checkpoint(State(app): State<Arc<App>>) -> Result<Json<Value>, WebUiFailure> {
+#[utoipa::path(post, path = "/sdapi/v1/unload-checkpoint", tag = "web UI",
+    responses((status = 200, description = "Dropped", body = Empty)))]
+pub(crate) async fn unload_checkpoint(State(app): State<Arc<App>>) -> Result<Json<Empty>, WebUiFailure> {
     app.engine.unload().await.map_err(engine_failed)?;
-    Ok(Json(json!({})))
+    Ok(Json(Empty {}))
 }
 
 /// Brings the caller's checkpoint into the device's memory.
-#[utoipa::path(post, path = "/sdapi/v1/reload-checkpoint", tag = "web UI", responses((status = 200, description = "{}")))]
+#[utoipa::path(post, path = "/sdapi/v1/reload-checkpoint", tag = "web UI",
+    responses((status = 200, description = "In memory", body = Empty)))]
 pub(crate) async fn reload_checkpoint(
     State(app): State<Arc<App>>,
     caller: Caller,
-) -> Result<Json<Value>, WebUiFailure> {
+) -> Result<Json<Empty>, WebUiFailure> {
     let saved = app.options.of(&caller.name).await?;
     let named = saved.options.get(options::CHECKPOINT).and_then(Value::as_str).map(str::to_owned);
     let catalogue = app.catalogue.clone();
     // The blocking pool: folders and the heads of files.
     let checkpoint = blocking(move || catalogue.checkpoint(named.as_deref())).await??;
     app.engine.load(checkpoint.file).await.map_err(engine_failed)?;
-    Ok(Json(json!({})))
+    Ok(Json(Empty {}))
 }
 
 /// Folders are read with every request, so there is nothing to do; answered for clients that ask.
-#[utoipa::path(post, path = "/sdapi/v1/refresh-checkpoints", tag = "web UI", responses((status = 200, description = "null")))]
-pub(crate) async fn refresh_checkpoints() -> Json<Value> {
-    Json(Value::Null)
+#[utoipa::path(post, path = "/sdapi/v1/refresh-checkpoints", tag = "web UI",
+    responses((status = 200, description = "There was nothing to do", body = Null)))]
+pub(crate) async fn refresh_checkpoints() -> Json<Null> {
+    Json(Null)
 }
 
 /// As `refresh-checkpoints`.
-#[utoipa::path(post, path = "/sdapi/v1/refresh-vae", tag = "web UI", responses((status = 200, description = "null")))]
-pub(crate) async fn refresh_vae() -> Json<Value> {
-    Json(Value::Null)
+#[utoipa::path(post, path = "/sdapi/v1/refresh-vae", tag = "web UI",
+    responses((status = 200, description = "There was nothing to do", body = Null)))]
+pub(crate) async fn refresh_vae() -> Json<Null> {
+    Json(Null)
 }
 
 /// As `refresh-checkpoints`.
-#[utoipa::path(post, path = "/sdapi/v1/refresh-loras", tag = "web UI", responses((status = 200, description = "null")))]
-pub(crate) async fn refresh_loras() -> Json<Value> {
-    Json(Value::Null)
+#[utoipa::path(post, path = "/sdapi/v1/refresh-loras", tag = "web UI",
+    responses((status = 200, description = "There was nothing to do", body = Null)))]
+pub(crate) async fn refresh_loras() -> Json<Null> {
+    Json(Null)
 }
 
 /// As `refresh-checkpoints`.
-#[utoipa::path(post, path = "/sdapi/v1/refresh-embeddings", tag = "web UI", responses((status = 200, description = "null")))]
-pub(crate) async fn refresh_embeddings() -> Json<Value> {
-    Json(Value::Null)
+#[utoipa::path(post, path = "/sdapi/v1/refresh-embeddings", tag = "web UI",
+    responses((status = 200, description = "There was nothing to do", body = Null)))]
+pub(crate) async fn refresh_embeddings() -> Json<Null> {
+    Json(Null)
 }
 
 /// The pictures of a request are drawn together and not batch by batch, so that skipping one is stopping all: as
 /// `interrupt`.
-#[utoipa::path(post, path = "/sdapi/v1/skip", tag = "web UI", responses((status = 200, description = "null")))]
-pub(crate) async fn skip(State(app): State<Arc<App>>, caller: Caller) -> Result<Json<Value>, WebUiFailure> {
+#[utoipa::path(post, path = "/sdapi/v1/skip", tag = "web UI",
+    responses((status = 200, description = "Stopped, or there was nothing to stop", body = Null)))]
+pub(crate) async fn skip(State(app): State<Arc<App>>, caller: Caller) -> Result<Json<Null>, WebUiFailure> {
     let Json(_) = webui::interrupt(State(app), caller).await?;
-    Ok(Json(Value::Null))
+    Ok(Json(Null))
+}
+
+/// What the server was started with, in the web UI's words.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct CommandFlags {
+    /// Always true: there is an API.
+    api: bool,
+    /// Always true: there is no page to draw on.
+    nowebui: bool,
+    /// Whether other machines can reach the server.
+    listen: bool,
+    /// The port it listens on.
+    port: u16,
+    /// Always null: who may use the server is told to nobody, here and below.
+    #[schema(required)]
+    api_auth: Option<String>,
+    /// Always null.
+    #[schema(required)]
+    gradio_auth: Option<String>,
+    /// Always false: how memory is spared is the server's own affair, here and below.
+    lowvram: bool,
+    /// Always false.
+    medvram: bool,
+    /// Whether networks compute in 32 bits.
+    no_half: bool,
+    /// The sites whose pages may read answers, with commas between them.
+    cors_allow_origins: String,
+    /// Always false: no client stops the server.
+    api_server_stop: bool,
+    /// Always false: no request brings code of its own.
+    allow_code: bool,
 }
 
 /// What the server was started with, as far as clients look at it. No path, no name and no secret is among it.
-#[utoipa::path(get, path = "/sdapi/v1/cmd-flags", tag = "web UI", responses((status = 200, description = "Flag to value")))]
-pub(crate) async fn cmd_flags(State(app): State<Arc<App>>) -> Json<Value> {
-    Json(json!({
-        "api": true,
-        "nowebui": true,
-        "listen": !app.address.ip().is_loopback(),
-        "port": app.address.port(),
-        "api_auth": null,
-        "gradio_auth": null,
-        "lowvram": false,
-        "medvram": false,
-        "no_half": app.settings.dtype == "f32",
-        "cors_allow_origins": app.settings.cors_origins.join(","),
-        "api_server_stop": false,
-        "allow_code": false,
-    }))
+#[utoipa::path(get, path = "/sdapi/v1/cmd-flags", tag = "web UI",
+    responses((status = 200, description = "Flag to value", body = CommandFlags)))]
+pub(crate) async fn cmd_flags(State(app): State<Arc<App>>) -> Json<CommandFlags> {
+    Json(CommandFlags {
+        api: true,
+        nowebui: true,
+        listen: !app.address.ip().is_loopback(),
+        port: app.address.port(),
+        api_auth: None,
+        gradio_auth: None,
+        lowvram: false,
+        medvram: false,
+        no_half: app.settings.dtype == "f32",
+        cors_allow_origins: app.settings.cors_origins.join(","),
+        api_server_stop: false,
+        allow_code: false,
+    })
+}
+
+/// A plugin, as the web UI tells of extensions.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct ExtensionEntry {
+    /// The plugin's id.
+    name: String,
+    /// Always empty: plugins come from no repository.
+    remote: &'static str,
+    /// Always empty.
+    branch: &'static str,
+    /// SHA-256 of the active build, hex; empty where none is active.
+    commit_hash: String,
+    /// As its manifest has it; empty where it says none.
+    version: String,
+    /// Always 0.
+    commit_date: u64,
+    /// Whether it is called at all.
+    enabled: bool,
 }
 
 /// The plugins, which are what extensions are elsewhere.
 #[utoipa::path(get, path = "/sdapi/v1/extensions", tag = "web UI",
-    responses((status = 200, description = "name, remote, branch, commit_hash, version, commit_date, enabled")))]
-pub(crate) async fn extensions(State(app): State<Arc<App>>) -> Json<Value> {
+    responses((status = 200, description = "All of them", body = Vec<ExtensionEntry>)))]
+pub(crate) async fn extensions(State(app): State<Arc<App>>) -> Json<Vec<ExtensionEntry>> {
     let plugins = app.plugins.list();
-    let entry = |plugin: gesso_plugin_host::PluginStatus| {
-        json!({
-            "name": plugin.id,
-            "remote": "",
-            "branch": "",
-            "commit_hash": plugin.digest.unwrap_or_default(),
-            "version": plugin.version.unwrap_or_default(),
-            "commit_date": 0,
-            "enabled": plugin.enabled,
-        })
+    let entry = |plugin: PluginStatus| ExtensionEntry {
+        name: plugin.id,
+        remote: "",
+        branch: "",
+        commit_hash: plugin.digest.unwrap_or_default(),
+        version: plugin.version.unwrap_or_default(),
+        commit_date: 0,
+        enabled: plugin.enabled,
     };
     Json(plugins.into_iter().map(entry).collect())
 }
@@ -129,19 +223,22 @@ pub(crate) async fn extensions(State(app): State<Arc<App>>) -> Json<Value> {
 /// Words for a picture. No model of this server writes any.
 #[utoipa::path(post, path = "/sdapi/v1/interrogate", tag = "web UI", request_body = Object,
     responses((status = 404, description = "No picture, or no model that could look at it")))]
-pub(crate) async fn interrogate(WebUiObject(body): WebUiObject) -> Result<Json<Value>, WebUiFailure> {
+pub(crate) async fn interrogate(WebUiObject(body): WebUiObject) -> WebUiFailure {
     let is_there = body.get("image").and_then(Value::as_str).is_some_and(|image| !image.is_empty());
     let message = if is_there { "Model not found" } else { "Image not found" };
-    Err(AppError::NotFound(message.into()).into())
+    WebUiFailure(AppError::NotFound(message.into()))
 }
 
 /// What web UIs train and merge, and how they end their process: told apart from paths that are a mistake.
 pub(crate) async fn not_here() -> Response {
-    let message = "this server neither trains nor stops at a client's word; its operator starts and stops it";
-    let body: Map<String, Value> =
-        [("error", "NotImplementedError"), ("detail", message), ("errors", message)]
-            .into_iter()
-            .map(|(key, value)| (key.to_owned(), value.into()))
-            .collect();
+    not_implemented(
+        "this server neither trains nor stops at a client's word; its operator starts and stops it",
+    )
+}
+
+/// 501 in the web UI's shape, with the sentence that says what there is instead.
+pub(crate) fn not_implemented(message: &str) -> Response {
+    let (detail, errors) = (message.to_owned(), message.to_owned());
+    let body = WebUiError { error: "NotImplementedError", detail, body: None, errors };
     (StatusCode::NOT_IMPLEMENTED, Json(body)).into_response()
 }

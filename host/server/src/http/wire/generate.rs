@@ -245,7 +245,12 @@ pub(crate) fn to_request(
         img2img: None,
     };
     match drawing {
-        Drawing::Txt2Img => request.hires = txt2img::hires(body, &mut problems),
+        Drawing::Txt2Img => {
+            request.hires = txt2img::hires(body, &mut problems);
+            if let Some(size) = txt2img::first_pass(body, &mut problems) {
+                (request.width, request.height) = size;
+            }
+        }
         Drawing::Img2Img => {
             request.img2img = Some(img2img::settings(body, &overrides, &mut problems));
             request.batch_size = img2img::batch_size(body, request.batch_size);

@@ -90,6 +90,8 @@ fn table(defaults: &Defaults) -> Vec<(&'static str, Value, Effect)> {
         ("samples_save", json!(true), None),
         ("filter_nsfw", json!(false), None),
         ("auto_vae_precision", json!(true), None),
+        ("ddim_discretize", json!("uniform"), None),
+        ("sd_hypernetwork", json!("None"), None),
         ("batch_cond_uncond", json!(true), None),
         ("sd_checkpoint_cache", json!(0), None),
         ("sd_checkpoints_limit", json!(1), None),

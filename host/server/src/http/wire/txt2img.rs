@@ -12,8 +12,12 @@ pub(super) const DENOISING: &[Field] =
 
 pub(super) const FIELDS: &[Field] = &[
     field("enable_hr", Kind::Boolean(false), "Draw a second pass at a larger size."),
-    field("firstphase_width", Kind::Integer(0), "Old way to give the first pass's size; not supported."),
-    field("firstphase_height", Kind::Integer(0), "Old way to give the first pass's size; not supported."),
+    field("firstphase_width", Kind::Integer(0), "With enable_hr, the first pass's width, in place of width."),
+    field(
+        "firstphase_height",
+        Kind::Integer(0),
+        "With enable_hr, the first pass's height, in place of height.",
+    ),
     field("hr_scale", Kind::Float(2.0), "Times the first pass's size, when no side is given."),
     field(
         "hr_upscaler",
@@ -30,18 +34,30 @@ pub(super) const FIELDS: &[Field] = &[
     field("hr_negative_prompt", Kind::Text(""), "Another negative prompt for the second pass."),
 ];
 
+/// The size of the first pass, where the old fields give it one of its own. The second pass's follows from it, as in web UIs.
+pub(super) fn first_pass(body: &Map<String, Value>, problems: &mut Problems) -> Option<(u32, u32)> {
+    if !flag(body, "enable_hr") {
+        return None;
+    }
+    let [width, height] = ["firstphase_width", "firstphase_height"].map(|name| problems.count(body, name));
+    match (width, height) {
+        (0, 0) => None,
+        (0, _) | (_, 0) => {
+            let name = if width == 0 { "firstphase_width" } else { "firstphase_height" };
+            problems.add(
+                name,
+                format!("{name} is missing beside the other side; give both, or width and height"),
+            );
+            None
+        }
+        size => Some(size),
+    }
+}
+
 /// The second pass, when one is asked for.
 pub(super) fn hires(body: &Map<String, Value>, problems: &mut Problems) -> Option<Hires> {
     if !flag(body, "enable_hr") {
         return None;
-    }
-    for name in ["firstphase_width", "firstphase_height"] {
-        if problems.count(body, name) != 0 {
-            problems.add(
-                name,
-                format!("{name} is not supported; width and height are the first pass's, hr_scale or hr_resize_x and hr_resize_y the second's"),
-            );
-        }
     }
     let denoising_strength = number(body, "denoising_strength").unwrap_or_else(|| {
         problems

@@ -1,0 +1,138 @@
+//! The serverless dialect's functions: what a checkpoint that was drawn with has of this server. The product ran one machine
+//! for each; here they share the device, and a function is what was set for the tasks of its checkpoint.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use gesso_store::Documents;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::blocking::blocking;
+use crate::error::AppError;
+
+/// All of them, in one document.
+const DOCUMENT: &str = "functions";
+
+/// What was set for a function.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Resources {
+    /// A task of the checkpoint fails that has not ended so long after its beginning.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) timeout_seconds: Option<u64>,
+}
+
+/// By the file names of their checkpoints.
+pub(crate) struct Functions {
+    documents: Documents,
+    all: Mutex<BTreeMap<String, Resources>>,
+    /// Held while the document is written, so that it says what was known last.
+    document: tokio::sync::Mutex<()>,
+}
+
+impl Functions {
+    /// As they were when the server ended. Blocks.
+    pub(crate) fn open(documents: Documents) -> io::Result<Self> {
+        let all = Mutex::new(documents.read(DOCUMENT)?.unwrap_or_default());
+        Ok(Self { documents, all, document: tokio::sync::Mutex::default() })
+    }
+
+    /// The checkpoint is drawn with: from then on it has a function.
+    pub(crate) async fn used(self: &Arc<Self>, model: &str) {
+        if lock(&self.all).contains_key(model) {
+            return;
+        }
+        lock(&self.all).insert(model.to_owned(), Resources::default());
+        // It is there as long as the server runs.
+        if let Err(error) = self.write().await {
+            tracing::warn!(%error, "a function could not be written down");
+        }
+    }
+
+    /// Name and checkpoint of each.
+    pub(crate) fn all(&self) -> Vec<(String, String)> {
+        lock(&self.all).keys().map(|model| (name(model), model.clone())).collect()
+    }
+
+    /// How long a task of the checkpoint may run.
+    pub(crate) fn timeout(&self, model: &str) -> Option<Duration> {
+        lock(&self.all).get(model)?.timeout_seconds.map(Duration::from_secs)
+    }
+
+    /// Sets what was said for the functions of these checkpoints, all of them where there is none; names those that have no
+    /// function, and changes nothing then.
+    pub(crate) async fn set(self: &Arc<Self>, models: &[String], set: Resources) -> Result<(), AppError> {
+        {
+            let mut all = lock(&self.all);
+            let unknown: Vec<_> = models.iter().filter(|model| !all.contains_key(*model)).cloned().collect();
+            if !unknown.is_empty() {
+                let message = format!("models: no function has drawn with {}", unknown.join(", "));
+                return Err(AppError::invalid("models", message));
+            }
+            for (_, resources) in
+                all.iter_mut().filter(|(model, _)| models.is_empty() || models.contains(model))
+            {
+                if set.timeout_seconds.is_some() {
+                    resources.timeout_seconds = set.timeout_seconds;
+                }
+            }
+        }
+        self.write().await
+    }
+
+    /// Forgets functions by their names, with what was set; returns the names that are none.
+    pub(crate) async fn remove(self: &Arc<Self>, names: &[String]) -> Result<Vec<String>, AppError> {
+        let unknown = {
+            let mut all = lock(&self.all);
+            let known: Vec<_> = all.keys().map(|model| name(model)).collect();
+            all.retain(|model, _| !names.contains(&name(model)));
+            names.iter().filter(|name| !known.contains(name)).cloned().collect()
+        };
+        self.write().await?;
+        Ok(unknown)
+    }
+
+    async fn write(self: &Arc<Self>) -> Result<(), AppError> {
+        let _one_at_a_time = self.document.lock().await;
+        let (documents, all) = (self.documents.clone(), lock(&self.all).clone());
+        // The blocking pool: a file.
+        let written = blocking(move || documents.write(DOCUMENT, &all)).await?;
+        written.map_err(|error| AppError::Internal(format!("the functions cannot be written: {error}")))
+    }
+}
+
+/// `sd_` and the beginning of the digest of the checkpoint's name.
+fn name(model: &str) -> String {
+    let digest = Sha256::digest(model.as_bytes());
+    digest[..16].iter().fold("sd_".to_owned(), |name, byte| format!("{name}{byte:02x}"))
+}
+
+fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
+    of.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_function_is_there_from_its_first_use_until_it_is_removed_over_restarts() {
+        let folder = tempfile::tempdir().unwrap();
+        let open = || Arc::new(Functions::open(Documents::new(folder.path())).unwrap());
+        let functions = open();
+        functions.used("a.safetensors").await;
+        functions.used("b.safetensors").await;
+        let set = Resources { timeout_seconds: Some(9) };
+        functions.set(&["a.safetensors".into()], set).await.unwrap();
+        assert!(functions.set(&["c".into(), "a.safetensors".into()], Resources::default()).await.is_err());
+        let functions = open();
+        assert_eq!(functions.timeout("a.safetensors"), Some(Duration::from_secs(9)));
+        assert_eq!(functions.timeout("b.safetensors"), None);
+        let (first, model) = functions.all()[0].clone();
+        assert_eq!((model.as_str(), first.len()), ("a.safetensors", 35));
+        assert_eq!(functions.remove(&[first, "sd_x".into()]).await.unwrap(), ["sd_x"]);
+        assert_eq!(open().all().len(), 1);
+    }
+}

@@ -1,0 +1,393 @@
+//! The web UI's queue extension, agent-scheduler: another look at tasks, which every drawing is here anyway. What it has
+//! beyond that (an order by hand, names, bookmarks, files of tasks) is answered 501.
+
+use std::cmp::Reverse;
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::HeaderMap;
+use axum::response::Response;
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use gesso_core::sampler::Sampler;
+use gesso_store::tasks::TERM_LIMIT;
+use gesso_store::{Task, TaskState};
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use crate::accounts::Caller;
+use crate::app::App;
+use crate::blocking::blocking;
+use crate::error::AppError;
+use crate::generate;
+use crate::http::error::{Failure, WebUiFailure};
+use crate::http::extract::{Parameters, TaskPath, WebUiObject};
+use crate::http::routes::queue;
+use crate::http::routes::webui_server::not_implemented;
+use crate::http::task_view;
+use crate::http::wire::agent_scheduler::{
+    HistoryPart, HistoryQuery, OnePlace, OneQueued, Pictures, Place, QueueDone, QueuePart, QueueQuery,
+    QueuedId, QueuedPicture, QueuedTask, ended, status, take_own,
+};
+use crate::http::wire::generate::Drawing;
+use crate::http::wire::schema::{Img2ImgBody, Txt2ImgBody};
+use crate::http::wire::terms::{RequestTerms, Wait};
+use crate::task_pages::TaskPages;
+use crate::tasks;
+use crate::upkeep;
+
+/// As the extension has it.
+const PAGE: usize = 20;
+/// Of ended tasks, each of which is read from the object store.
+const HISTORY_PAGE_MAX: usize = 100;
+
+/// Makes a task of a drawing, as `/sdapi/v1/txt2img` with `checkpoint`, `vae` and `callback_url` beside its fields. The URL
+/// is told as `Task-Webhook` has it.
+#[utoipa::path(post, path = "/agent-scheduler/v1/queue/txt2img", tag = "agent-scheduler", request_body = Txt2ImgBody,
+    responses((status = 200, description = "The task", body = QueuedId), (status = 404, description = "No such checkpoint"),
+              (status = 422, description = "Every problem of the body")))]
+pub(crate) async fn queue_txt2img(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    headers: HeaderMap,
+    WebUiObject(body): WebUiObject,
+) -> Result<Json<QueuedId>, WebUiFailure> {
+    submit(&app, &caller, &headers, Drawing::Txt2Img, body).await
+}
+
+/// The same, as `/sdapi/v1/img2img`.
+#[utoipa::path(post, path = "/agent-scheduler/v1/queue/img2img", tag = "agent-scheduler", request_body = Img2ImgBody,
+    responses((status = 200, description = "The task", body = QueuedId),
+              (status = 404, description = "init_images is missing, or no such checkpoint"),
+              (status = 422, description = "Every problem of the body")))]
+pub(crate) async fn queue_img2img(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    headers: HeaderMap,
+    WebUiObject(body): WebUiObject,
+) -> Result<Json<QueuedId>, WebUiFailure> {
+    if body.get("init_images").is_none_or(Value::is_null) {
+        return Err(AppError::NotFound("Init image not found".into()).into());
+    }
+    submit(&app, &caller, &headers, Drawing::Img2Img, body).await
+}
+
+async fn submit(
+    app: &Arc<App>,
+    caller: &Caller,
+    headers: &HeaderMap,
+    drawing: Drawing,
+    mut body: Map<String, Value>,
+) -> Result<Json<QueuedId>, WebUiFailure> {
+    let mut terms = RequestTerms::of(headers).map_err(AppError::Invalid)?;
+    // So that the task outlives the request, whose answer is only its id.
+    terms.wait = Wait::Nothing { accepted: false };
+    if let Some(url) = take_own(&mut body).map_err(AppError::Invalid)? {
+        // Said here, where the client knows it by this name.
+        if url.len() > TERM_LIMIT || !app.webhooks.allows(&url) {
+            let message = format!("callback_url: {url:.200} is no address that webhook_hosts allows");
+            return Err(AppError::invalid("callback_url", message).into());
+        }
+        terms.webhook = Some(url);
+    }
+    let submitted = generate::submit(app, caller, drawing, &body, &terms).await?;
+    Ok(Json(QueuedId { task_id: submitted.task.id.to_string() }))
+}
+
+/// The caller's tasks that have not ended, in the order in which they are drawn.
+#[utoipa::path(get, path = "/agent-scheduler/v1/queue", tag = "agent-scheduler", params(QueueQuery),
+    responses((status = 200, description = "A part of the queue", body = QueuePart)))]
+pub(crate) async fn pending(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    Parameters(query): Parameters<QueueQuery>,
+) -> Result<Json<QueuePart>, WebUiFailure> {
+    // Everybody's: a place counts those of others too.
+    let mut waiting = TaskPages::of(None, &[TaskState::Waiting]).all(&app).await?;
+    let running = TaskPages::of(caller.sees(), &[TaskState::Running]).all(&app).await?;
+    // One that began between the two looks runs.
+    waiting.retain(|task| running.iter().all(|one| one.id != task.id));
+    waiting.reverse();
+    waiting.sort_by_key(|task| Reverse(task.priority));
+    let waiting = (1..).zip(waiting).filter(|(_, task)| caller.may_see(&task.owner));
+    let current_task_id = running.last().map(|task| task.id.to_string());
+    let queue: Vec<(u64, Task)> = running.into_iter().rev().map(|task| (0, task)).chain(waiting).collect();
+    let part = queue.iter().skip(query.offset.unwrap_or_default()).take(query.limit.unwrap_or(PAGE));
+    Ok(Json(QueuePart {
+        current_task_id,
+        pending_tasks: part.map(|(place, task)| QueuedTask::listed(task, Some(*place), None)).collect(),
+        total_pending_tasks: queue.len(),
+        paused: app.pause.is_on(),
+    }))
+}
+
+/// The caller's tasks that have ended, newest first.
+#[utoipa::path(get, path = "/agent-scheduler/v1/history", tag = "agent-scheduler", params(HistoryQuery),
+    responses((status = 200, description = "A part of the history", body = HistoryPart)))]
+pub(crate) async fn history(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    Parameters(query): Parameters<HistoryQuery>,
+) -> Result<Json<HistoryPart>, WebUiFailure> {
+    let offset = query.offset.unwrap_or_default();
+    let limit = query.limit.unwrap_or(PAGE).min(HISTORY_PAGE_MAX);
+    let (mut tasks, mut total) = (Vec::new(), 0);
+    let mut pages = TaskPages::of(caller.sees(), ended(query.status.as_deref().unwrap_or_default()));
+    while let Some(page) = pages.next(&app).await? {
+        for task in page {
+            if total >= offset && tasks.len() < limit {
+                tasks.push(QueuedTask::listed(&task, None, details(&app, &task).await.as_ref()));
+            }
+            total += 1;
+        }
+    }
+    Ok(Json(HistoryPart { tasks, total }))
+}
+
+/// One task.
+#[utoipa::path(get, path = "/agent-scheduler/v1/task/{id}", tag = "agent-scheduler", params(("id" = String, Path)),
+    responses((status = 200, description = "The task", body = OneQueued), (status = 404, description = "No such task")))]
+pub(crate) async fn show(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    TaskPath(id): TaskPath,
+) -> Result<Json<OneQueued>, WebUiFailure> {
+    let task = tasks::get(&app, &caller, &id).await?;
+    let place = place(&app, &task).await?;
+    let data = QueuedTask::alone(&task, place, details(&app, &task).await.as_ref());
+    Ok(Json(OneQueued { success: true, data }))
+}
+
+/// The place of a task in the queue.
+#[utoipa::path(get, path = "/agent-scheduler/v1/task/{id}/position", tag = "agent-scheduler", params(("id" = String, Path)),
+    responses((status = 200, description = "The place", body = OnePlace), (status = 404, description = "No such task")))]
+pub(crate) async fn position(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    TaskPath(id): TaskPath,
+) -> Result<Json<OnePlace>, WebUiFailure> {
+    let task = tasks::get(&app, &caller, &id).await?;
+    let data = Place { status: status(task.state), position: place(&app, &task).await? };
+    Ok(Json(OnePlace { success: true, data }))
+}
+
+/// `zip` asks for a file instead.
+#[derive(Debug, Deserialize)]
+pub(crate) struct ResultsQuery {
+    #[serde(default)]
+    zip: String,
+}
+
+/// The pictures of a task that succeeded, as data URIs; of another one `success` is false.
+#[utoipa::path(get, path = "/agent-scheduler/v1/task/{id}/results", tag = "agent-scheduler",
+    params(("id" = String, Path), ("zip" = Option<bool>, Query, description = "Pictures come as JSON alone; true is refused")),
+    responses((status = 200, description = "The pictures", body = Pictures), (status = 404, description = "No such task")))]
+pub(crate) async fn results(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    Parameters(query): Parameters<ResultsQuery>,
+    TaskPath(id): TaskPath,
+) -> Result<Json<Pictures>, WebUiFailure> {
+    let task = tasks::get(&app, &caller, &id).await?;
+    if ["1", "true", "on", "yes"].contains(&query.zip.to_ascii_lowercase().as_str()) {
+        let message = format!(
+            "zip: pictures come as JSON alone; send zip=false, or GET /tasks/{id}/result for their URLs"
+        );
+        return Err(AppError::invalid("zip", message).into());
+    }
+    if task.state != TaskState::Succeeded {
+        // Clients ask until there are pictures, and take another status than 200 for the end of it.
+        let message = Some(format!("the task is {}", status(task.state)));
+        return Ok(Json(Pictures { success: false, message, data: None }));
+    }
+    let details = task_view::details(&app, &task).await?;
+    let info = details.get("info").unwrap_or(&Value::Null);
+    let mut pictures = Vec::new();
+    for (place, key) in task.outcome.iter().flat_map(|outcome| &outcome.images).enumerate() {
+        let file = BASE64_STANDARD.encode(app.objects.get(key).await?);
+        pictures.push(QueuedPicture {
+            image: format!("data:{};base64,{file}", key.content_type()),
+            infotext: info["infotexts"][place].as_str().unwrap_or_default().to_owned(),
+        });
+    }
+    Ok(Json(Pictures { success: true, message: None, data: Some(pictures) }))
+}
+
+/// Has a task that failed or expired run again, under its id.
+#[utoipa::path(post, path = "/agent-scheduler/v1/task/{id}/requeue", tag = "agent-scheduler", params(("id" = String, Path)),
+    responses((status = 200, description = "Done", body = QueueDone), (status = 404, description = "No such task"),
+              (status = 409, description = "It has neither failed nor expired")))]
+pub(crate) async fn requeue(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    TaskPath(id): TaskPath,
+) -> Result<Json<QueueDone>, WebUiFailure> {
+    tasks::retry(&app, &caller, &id).await?;
+    Ok(done("the task waits again"))
+}
+
+/// Has all of the caller's own tasks run again that failed or expired.
+#[utoipa::path(post, path = "/agent-scheduler/v1/task/requeue-failed", tag = "agent-scheduler",
+    responses((status = 200, description = "Done, or there was none", body = QueueDone),
+              (status = 429, description = "Not all of them may wait at the same time")))]
+pub(crate) async fn requeue_failed(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+) -> Result<Json<QueueDone>, WebUiFailure> {
+    let mut count = 0;
+    let mut pages = TaskPages::of(Some(&caller.name), ended("failed"));
+    while let Some(page) = pages.next(&app).await? {
+        for task in page {
+            count += u64::from(unless_changed(tasks::retry(&app, &caller, &task.id).await)?);
+        }
+    }
+    Ok(match count {
+        0 => Json(QueueDone { success: false, message: "there is no failed task".into() }),
+        count => done(format!("{count} failed tasks wait again")),
+    })
+}
+
+/// Cancels a task that has not ended, and forgets one that has, with its pictures.
+#[utoipa::path(delete, path = "/agent-scheduler/v1/task/{id}", tag = "agent-scheduler", params(("id" = String, Path)),
+    responses((status = 200, description = "Done", body = QueueDone), (status = 404, description = "No such task")))]
+pub(crate) async fn remove(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    TaskPath(id): TaskPath,
+) -> Result<Json<QueueDone>, WebUiFailure> {
+    let task = tasks::get(&app, &caller, &id).await?;
+    if task.state.is_terminal() {
+        upkeep::forget(&app, &task).await?;
+        return Ok(done("the task is removed"));
+    }
+    tasks::cancel(&app, &caller, &id).await?;
+    Ok(done("the task is cancelled"))
+}
+
+/// Cancels all of the caller's own tasks that wait; an operator's too leaves those of others.
+#[utoipa::path(post, path = "/agent-scheduler/v1/queue/clear", tag = "agent-scheduler",
+    responses((status = 200, description = "Done", body = QueueDone)))]
+pub(crate) async fn clear_queue(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+) -> Result<Json<QueueDone>, WebUiFailure> {
+    let mut pages = TaskPages::of(Some(&caller.name), &[TaskState::Waiting]);
+    while let Some(page) = pages.next(&app).await? {
+        for task in page {
+            unless_changed(tasks::cancel(&app, &caller, &task.id).await)?;
+        }
+    }
+    Ok(done("no task of yours waits"))
+}
+
+/// Forgets all of the caller's own tasks that have ended, with their pictures.
+#[utoipa::path(post, path = "/agent-scheduler/v1/history/clear", tag = "agent-scheduler",
+    responses((status = 200, description = "Done", body = QueueDone)))]
+pub(crate) async fn clear_history(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+) -> Result<Json<QueueDone>, WebUiFailure> {
+    let mut pages = TaskPages::of(Some(&caller.name), ended("all"));
+    while let Some(page) = pages.next(&app).await? {
+        for task in page {
+            // It may have been tried again while those before it were removed.
+            let forgotten = match tasks::get(&app, &caller, &task.id).await {
+                Ok(task) => upkeep::forget(&app, &task).await,
+                Err(error) => Err(error),
+            };
+            unless_changed(forgotten)?;
+        }
+    }
+    Ok(done("no ended task of yours is kept"))
+}
+
+/// Lets no waiting task begin, anybody's, until the queue is resumed. What runs goes on.
+#[utoipa::path(post, path = "/agent-scheduler/v1/queue/pause", tag = "agent-scheduler",
+    responses((status = 200, description = "Done", body = QueueDone)))]
+pub(crate) async fn pause(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+) -> Result<Json<QueueDone>, WebUiFailure> {
+    let Json(_) = queue::pause(State(app), caller).await.map_err(|Failure(error)| error)?;
+    Ok(done("no waiting task begins"))
+}
+
+/// Lets waiting tasks begin again.
+#[utoipa::path(post, path = "/agent-scheduler/v1/queue/resume", tag = "agent-scheduler",
+    responses((status = 200, description = "Done", body = QueueDone)))]
+pub(crate) async fn resume(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+) -> Result<Json<QueueDone>, WebUiFailure> {
+    let Json(_) = queue::resume(State(app), caller).await.map_err(|Failure(error)| error)?;
+    Ok(done("waiting tasks begin"))
+}
+
+/// The names of the samplers.
+#[utoipa::path(get, path = "/agent-scheduler/v1/samplers", tag = "agent-scheduler",
+    responses((status = 200, description = "Names", body = Vec<String>)))]
+pub(crate) async fn samplers() -> Json<Vec<&'static str>> {
+    Json(Sampler::ALL.into_iter().map(Sampler::label).collect())
+}
+
+/// The titles of the checkpoints.
+#[utoipa::path(get, path = "/agent-scheduler/v1/sd-models", tag = "agent-scheduler",
+    responses((status = 200, description = "Titles", body = Vec<String>)))]
+pub(crate) async fn sd_models(State(app): State<Arc<App>>) -> Result<Json<Vec<String>>, WebUiFailure> {
+    let catalogue = app.catalogue.clone();
+    // The blocking pool: folders and the heads of files.
+    let checkpoints = blocking(move || catalogue.checkpoints()).await??;
+    Ok(Json(checkpoints.iter().map(|checkpoint| checkpoint.title()).collect()))
+}
+
+/// `run` and `move`.
+pub(crate) async fn no_order() -> Response {
+    not_implemented(
+        "tasks begin by themselves, those of the highest Task-Priority first, then the oldest; send that header with the drawing",
+    )
+}
+
+/// `bookmark`, `unbookmark`, `rename` and `PUT`.
+pub(crate) async fn no_changes() -> Response {
+    not_implemented(
+        "a task stays as it was sent, without a name or a bookmark; remove it with DELETE and send another",
+    )
+}
+
+/// `export` and `import`.
+pub(crate) async fn no_files() -> Response {
+    not_implemented(
+        "tasks survive the server by themselves; read them with GET /tasks, and send drawings to queue/txt2img or queue/img2img",
+    )
+}
+
+fn done(message: impl Into<String>) -> Json<QueueDone> {
+    Json(QueueDone { success: true, message: message.into() })
+}
+
+/// Whether it was done to one of many tasks; that somebody else was quicker is no failure of the whole.
+fn unless_changed<T>(done: Result<T, AppError>) -> Result<bool, AppError> {
+    match done {
+        Ok(_) => Ok(true),
+        Err(AppError::Conflict(_) | AppError::NotFound(_)) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// From 1 for a task that waits, 0 for one that runs.
+async fn place(app: &App, task: &Task) -> Result<Option<u64>, AppError> {
+    Ok(match task.state {
+        TaskState::Running => Some(0),
+        TaskState::Waiting => Some(tasks::place(app, task).await?.0),
+        _ => None,
+    })
+}
+
+/// What was stored with the pictures of a task; a list that lacks it for one is better than none.
+async fn details(app: &App, task: &Task) -> Option<Map<String, Value>> {
+    if task.state != TaskState::Succeeded {
+        return None;
+    }
+    task_view::details(app, task).await.ok()
+}

@@ -1,0 +1,172 @@
+//! The serverless dialect's functions: listed, given their resources, deleted.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use serde_json::Value;
+use utoipa::ToSchema;
+
+use crate::app::App;
+use crate::engine_errors::engine_failed;
+use crate::error::AppError;
+use crate::functions::Resources;
+use crate::http::error::Failure;
+use crate::http::extract::JsonObject;
+use crate::http::wire::fields::FieldProblem;
+
+/// The functions that there are.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct FunctionList {
+    /// `success`.
+    status: &'static str,
+    functions: Vec<Function>,
+}
+
+/// What a checkpoint that was drawn with has of the server.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Function {
+    function_name: String,
+    /// The file name of the checkpoint.
+    model: String,
+}
+
+/// Which functions to delete.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "for the document alone: `remove` reads it, with a sentence for each problem")]
+pub(crate) struct FunctionNames {
+    /// As they are listed.
+    functions: Vec<String>,
+}
+
+/// That it was done.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Status {
+    /// `success`.
+    status: &'static str,
+}
+
+/// What of it was not.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Failed {
+    /// `fail`.
+    status: &'static str,
+    fails: Vec<FailedFunction>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct FailedFunction {
+    function_name: String,
+    err: &'static str,
+}
+
+/// What functions shall have.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "for the document alone: `update` reads it, with a sentence for each problem")]
+pub(crate) struct FunctionResources {
+    /// File names of checkpoints; none stands for all that have a function.
+    models: Option<Vec<String>>,
+    /// Seconds: a task that has not ended so long after its beginning fails.
+    timeout: Option<u64>,
+}
+
+/// What the product gives its machines, and where the like of it is set here.
+const ELSEWHERE: [(&str, &str); 10] = [
+    ("cpu", "functions share this machine; `threads` in the settings file is for all of them"),
+    (
+        "memorySize",
+        "functions share this machine; `resident_bytes_max` in the settings file is for all of them",
+    ),
+    (
+        "gpuMemorySize",
+        "functions share the device; `device_bytes_max` in the settings file is for all of them",
+    ),
+    ("instanceType", "functions share the device; `device` in the settings file names it"),
+    ("image", "there are no images of machines"),
+    ("extraArgs", "settings are in the settings file"),
+    ("env", "plugins have settings: PATCH /plugins/{id}"),
+    ("vpcConfig", "the server is in the network where it runs"),
+    ("nasConfig", "`models` in the settings file names the folder of models"),
+    ("ossMountConfig", "`objects` in the settings file names the object store"),
+];
+
+/// The checkpoints that were drawn with, each as a function.
+#[utoipa::path(get, path = "/list/sdapi/functions", tag = "models", responses((status = 200, description = "All of them", body = FunctionList)))]
+pub(crate) async fn list(State(app): State<Arc<App>>) -> Json<FunctionList> {
+    let all = app.functions.all().into_iter();
+    let functions = all.map(|(function_name, model)| Function { function_name, model }).collect();
+    Json(FunctionList { status: "success", functions })
+}
+
+/// Forgets functions with their resources, and takes from memory what no task needs. The next request for a checkpoint makes
+/// a new one.
+#[utoipa::path(post, path = "/del/sd/functions", tag = "models", request_body = FunctionNames,
+    responses((status = 200, description = "Deleted", body = Status), (status = 404, description = "Those that are no functions; the others are deleted", body = Failed)))]
+pub(crate) async fn remove(
+    State(app): State<Arc<App>>,
+    JsonObject(body): JsonObject,
+) -> Result<Response, Failure> {
+    let names =
+        texts("functions", body.get("functions")).map_err(|problem| AppError::Invalid(vec![problem]))?;
+    let names = names.ok_or_else(|| AppError::invalid("functions", "functions: it is missing"))?;
+    let unknown = app.functions.remove(&names).await?;
+    app.engine.unload().await.map_err(engine_failed)?;
+    if unknown.is_empty() {
+        return Ok(Json(Status { status: "success" }).into_response());
+    }
+    let fail = |function_name| FailedFunction { function_name, err: "there is no such function" };
+    let failed = Failed { status: "fail", fails: unknown.into_iter().map(fail).collect() };
+    Ok((StatusCode::NOT_FOUND, Json(failed)).into_response())
+}
+
+/// Sets how long tasks of checkpoints may run.
+#[utoipa::path(post, path = "/batch_update_sd_resource", tag = "models", request_body = FunctionResources,
+    responses((status = 200, description = "Set", body = Status), (status = 400, description = "Every problem of the body; nothing was set")))]
+pub(crate) async fn update(
+    State(app): State<Arc<App>>,
+    JsonObject(body): JsonObject,
+) -> Result<Json<Status>, Failure> {
+    let said = |name: &str| body.get(name).filter(|value| !value.is_null());
+    let mut problems: Vec<_> = ELSEWHERE
+        .iter()
+        .filter(|(name, _)| said(name).is_some())
+        .map(|(name, why)| FieldProblem {
+            field: (*name).into(),
+            message: format!("{name}: {why}; leave it out"),
+        })
+        .collect();
+    let models = texts("models", body.get("models")).unwrap_or_else(|problem| {
+        problems.push(problem);
+        None
+    });
+    let timeout = said("timeout").map(|timeout| match timeout.as_u64() {
+        Some(seconds) if seconds > 0 => Some(seconds),
+        _ => None,
+    });
+    if timeout == Some(None) {
+        let message = "timeout: seconds, a whole number from 1".into();
+        problems.push(FieldProblem { field: "timeout".into(), message });
+    }
+    if !problems.is_empty() {
+        return Err(AppError::Invalid(problems).into());
+    }
+    let set = Resources { timeout_seconds: timeout.flatten() };
+    app.functions.set(&models.unwrap_or_default(), set).await?;
+    Ok(Json(Status { status: "success" }))
+}
+
+/// A list of texts; `None` where there is none.
+fn texts(field: &str, value: Option<&Value>) -> Result<Option<Vec<String>>, FieldProblem> {
+    let Some(value) = value.filter(|value| !value.is_null()) else { return Ok(None) };
+    let items = value.as_array().and_then(|items| {
+        items.iter().map(|item| item.as_str().map(str::to_owned)).collect::<Option<Vec<_>>>()
+    });
+    let problem =
+        || FieldProblem { field: field.into(), message: format!("{field}: a list of texts is wanted") };
+    items.map(Some).ok_or_else(problem)
+}

@@ -1,0 +1,305 @@
+//! Plugins as an admin sees them. The plugin host tells of them in types of its own; these are what goes over the wire.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use gesso_plugin_host::{
+    Called, Grants, LogLevel, LogLine, OnFailure, PluginState, PluginStatus, TrailEvent, TrailLine,
+    VersionRef, Wants,
+};
+use serde::Serialize;
+use serde_json::Value;
+use utoipa::ToSchema;
+
+/// One plugin as it stands now.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct PluginView {
+    /// What the other routes name it by.
+    id: String,
+    /// Whether it serves.
+    state: PluginStateView,
+    /// Version of the active build, or of the refused one where none is active; null where neither says one.
+    #[schema(required)]
+    version: Option<String>,
+    /// What people see; null where its manifest has none.
+    #[schema(required)]
+    title: Option<String>,
+    /// What it does, in its author's words; null where its manifest has none.
+    #[schema(required)]
+    description: Option<String>,
+    /// The licence that its author names; null where its manifest has none.
+    #[schema(required)]
+    licence: Option<String>,
+    /// The worlds of the plugin contract that it is for: `request-hook`, `script`.
+    worlds: Vec<String>,
+    /// Of a plugin of the world `request-hook`: the hooks that are called.
+    hooks: Vec<String>,
+    /// SHA-256 of the active build, hex; null where none is active.
+    #[schema(required)]
+    digest: Option<String>,
+    /// The Ed25519 key that signed the active build, hex; null where nobody did.
+    #[schema(required)]
+    signed_by: Option<String>,
+    /// What it asks the admin for.
+    wants: WantsView,
+    /// What the admin lets it do.
+    granted: GrantsView,
+    /// A JSON Schema of its settings; null where it has none.
+    #[schema(required)]
+    settings_schema: Option<Value>,
+    /// A JSON Schema of its arguments in a request; null where it has none.
+    #[schema(required)]
+    arguments_schema: Option<Value>,
+    /// Where its HTTP API is mounted; null where it has none.
+    #[schema(required)]
+    route: Option<String>,
+    /// Whether it is called at all.
+    enabled: bool,
+    /// What a failed call does to the request: `fail` or `skip`.
+    #[schema(value_type = String)]
+    on_failure: OnFailure,
+    /// Which requests its hooks are called for: `always`, or `named` for those that name it under `alwayson_scripts`.
+    #[schema(value_type = String)]
+    called: Called,
+    /// Place in the chain of hooks, from 0.
+    position: usize,
+    /// Calls under way, with those that wait for their turn.
+    running: usize,
+    /// Calls since the server began.
+    calls: u64,
+    /// Those of them that failed.
+    failures: u64,
+    /// Text of the newest failed call; null where none failed.
+    #[schema(required)]
+    last_failure: Option<String>,
+    /// Highest linear memory of one call, bytes.
+    memory_peak_bytes: u64,
+    /// What half of the newest calls did not exceed from start to end, milliseconds; null before the first.
+    #[schema(required)]
+    wall_ms_p50: Option<f64>,
+    /// The same of 95 in 100.
+    #[schema(required)]
+    wall_ms_p95: Option<f64>,
+    /// Processor time of all calls, milliseconds.
+    cpu_ms: u64,
+    /// What a roll-back returns to; null where there is nothing before.
+    #[schema(required)]
+    previous: Option<VersionView>,
+    /// Why a newer build in the folder is not the active one; null where there is none.
+    #[schema(required)]
+    refused_update: Option<String>,
+}
+
+/// The state of a plugin.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "kebab-case", tag = "is")]
+pub(crate) enum PluginStateView {
+    /// Calls reach it.
+    Active,
+    /// Loaded, but switched off by the admin.
+    Disabled,
+    Refused {
+        /// Why, in a sentence.
+        reason: String,
+    },
+}
+
+/// What a plugin asks the admin for.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct WantsView {
+    /// Names of folders that it reads.
+    folders: Vec<String>,
+    /// Hosts, as an admin would grant them: `https://pictures.example`.
+    hosts: Vec<String>,
+    /// Networks, as an admin would grant them: `depth`, `face_*`, `*`.
+    models: Vec<String>,
+}
+
+/// What an admin lets a plugin do, as it was granted.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct GrantsView {
+    /// Name the plugin uses -> absolute path of a folder on the server that it may read.
+    #[schema(value_type = BTreeMap<String, String>)]
+    folders: BTreeMap<String, PathBuf>,
+    /// Hosts it may send requests to.
+    hosts: Vec<String>,
+    /// Whether names among these hosts may stand for addresses of the server's machine and of private networks.
+    private_addresses: bool,
+    /// Networks it may run.
+    models: Vec<String>,
+    /// The plugin's own settings; null where none were given.
+    #[schema(value_type = Option<Object>, required)]
+    settings: Value,
+}
+
+/// Which build of a plugin.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct VersionView {
+    /// As its manifest has it.
+    version: String,
+    /// SHA-256 of the component, hex.
+    digest: String,
+}
+
+/// One event of a plugin's life.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct PluginEvent {
+    /// Unix milliseconds.
+    time_ms: u64,
+    /// The plugin's id.
+    plugin: String,
+    /// `active` for another build that serves, `refused` for one that does not, `granted`, `configured` or `removed`.
+    #[schema(value_type = String)]
+    event: TrailEvent,
+    /// Of the build that became active; null with other events.
+    #[schema(required)]
+    version: Option<String>,
+    /// Its SHA-256, hex; null with other events.
+    #[schema(required)]
+    digest: Option<String>,
+    /// Why, or what, in a sentence; null where there is nothing to add.
+    #[schema(required)]
+    detail: Option<String>,
+}
+
+/// One line of a plugin's log.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct PluginLogLine {
+    /// Unix milliseconds.
+    time_ms: u64,
+    /// `debug`, `info`, `warn` or `error`.
+    #[schema(value_type = String)]
+    level: LogLevel,
+    /// The id of the request that the plugin was called for.
+    request_id: String,
+    /// On one line: control characters are escaped.
+    text: String,
+}
+
+impl From<PluginStatus> for PluginView {
+    fn from(plugin: PluginStatus) -> Self {
+        Self {
+            id: plugin.id,
+            state: plugin.state.into(),
+            version: plugin.version,
+            title: plugin.title,
+            description: plugin.description,
+            licence: plugin.licence,
+            worlds: plugin.worlds,
+            hooks: plugin.hooks,
+            digest: plugin.digest,
+            signed_by: plugin.signed_by,
+            wants: plugin.wants.into(),
+            granted: plugin.granted.into(),
+            settings_schema: plugin.settings_schema,
+            arguments_schema: plugin.arguments_schema,
+            route: plugin.route,
+            enabled: plugin.enabled,
+            on_failure: plugin.on_failure,
+            called: plugin.called,
+            position: plugin.position,
+            running: plugin.running,
+            calls: plugin.calls,
+            failures: plugin.failures,
+            last_failure: plugin.last_failure,
+            memory_peak_bytes: plugin.memory_peak_bytes,
+            wall_ms_p50: plugin.wall_ms_p50,
+            wall_ms_p95: plugin.wall_ms_p95,
+            cpu_ms: plugin.cpu_ms,
+            previous: plugin.previous.map(VersionView::from),
+            refused_update: plugin.refused_update,
+        }
+    }
+}
+
+impl From<PluginState> for PluginStateView {
+    fn from(state: PluginState) -> Self {
+        match state {
+            PluginState::Active => Self::Active,
+            PluginState::Disabled => Self::Disabled,
+            PluginState::Refused { reason } => Self::Refused { reason },
+        }
+    }
+}
+
+impl From<Wants> for WantsView {
+    fn from(wants: Wants) -> Self {
+        let Wants { folders, hosts, models } = wants;
+        Self { folders, hosts, models }
+    }
+}
+
+impl From<Grants> for GrantsView {
+    fn from(grants: Grants) -> Self {
+        let Grants { folders, hosts, private_addresses, models, settings } = grants;
+        Self { folders, hosts, private_addresses, models, settings }
+    }
+}
+
+impl From<VersionRef> for VersionView {
+    fn from(build: VersionRef) -> Self {
+        Self { version: build.version, digest: build.digest }
+    }
+}
+
+impl From<TrailLine> for PluginEvent {
+    fn from(line: TrailLine) -> Self {
+        let TrailLine { time_ms, plugin, event, version, digest, detail } = line;
+        Self { time_ms, plugin, event, version, digest, detail }
+    }
+}
+
+impl From<LogLine> for PluginLogLine {
+    fn from(line: LogLine) -> Self {
+        let LogLine { time_ms, level, request_id, text } = line;
+        Self { time_ms, level, request_id, text }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn all_that_the_plugin_host_tells_goes_over_the_wire_in_its_order() {
+        let refused = PluginState::Refused { reason: "no".into() };
+        for (state, digest) in [(PluginState::Active, Some("ab")), (refused, None)] {
+            let folders = BTreeMap::from([("cards".to_owned(), PathBuf::from("/c"))]);
+            let status = PluginStatus {
+                id: "a".into(),
+                state,
+                version: Some("1.0.0".into()),
+                title: None,
+                description: Some("b".into()),
+                licence: None,
+                worlds: vec!["script".into()],
+                hooks: Vec::new(),
+                digest: digest.map(str::to_owned),
+                signed_by: None,
+                wants: Wants { folders: vec!["cards".into()], ..Wants::default() },
+                granted: Grants { folders, ..Grants::default() },
+                settings_schema: Some(json!({"type": "object"})),
+                arguments_schema: None,
+                route: None,
+                enabled: true,
+                on_failure: OnFailure::Skip,
+                called: Called::Named,
+                position: 1,
+                running: 2,
+                calls: 3,
+                failures: 4,
+                last_failure: None,
+                memory_peak_bytes: 5,
+                wall_ms_p50: Some(1.5),
+                wall_ms_p95: None,
+                cpu_ms: 6,
+                previous: digest.map(|digest| VersionRef { version: "0.9.0".into(), digest: digest.into() }),
+                refused_update: None,
+            };
+            let told = json!(status).to_string();
+            assert_eq!(json!(PluginView::from(status)).to_string(), told);
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! The bodies of failures. What stands in them is decided in `http/error.rs`; these are their shapes, which the OpenAPI
+//! document tells of every route.
+
+use serde::Serialize;
+use utoipa::ToSchema;
+
+/// Problem details (RFC 9457), sent as `application/problem+json`.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct ProblemDetails {
+    /// Always `about:blank`: `code` is what tells problems apart.
+    #[serde(rename = "type")]
+    pub(crate) kind: &'static str,
+    /// The status in words.
+    pub(crate) title: &'static str,
+    /// The status of the answer.
+    pub(crate) status: u16,
+    /// What is wrong and what to do about it, in a sentence.
+    pub(crate) detail: String,
+    /// The same, as the serverless API names it.
+    pub(crate) message: String,
+    /// The stable word for programs: `not_found`, `invalid`, `overloaded`.
+    pub(crate) code: String,
+    /// Also in the header `x-request-id` and in the server's log.
+    pub(crate) request_id: String,
+    /// Every problem of the request; only with the code `invalid`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub(crate) errors: Option<Vec<FieldMistake>>,
+}
+
+/// One problem of a request.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct FieldMistake {
+    /// The field: a JSON pointer (RFC 6901) as a fragment, `#` for the body as a whole.
+    pub(crate) pointer: String,
+    /// What is wrong with it, in a sentence.
+    pub(crate) detail: String,
+}
+
+/// A failure as the web UI tells of it.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct WebUiError {
+    /// `RuntimeError` where the server failed, `NotImplementedError` for what it never does, else `HTTPException`.
+    pub(crate) error: &'static str,
+    /// What is wrong and what to do about it, in a sentence.
+    pub(crate) detail: String,
+    /// Always empty; left out of `NotImplementedError`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub(crate) body: Option<&'static str>,
+    /// The same as `detail`.
+    pub(crate) errors: String,
+}
+
+/// A body that does not fit, as FastAPI tells of it: status 422.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct ValidationErrors {
+    /// Every problem of the body.
+    pub(crate) detail: Vec<ValidationError>,
+}
+
+/// One problem of a body.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct ValidationError {
+    /// Where it is: `body`, then the field, with dots between fields of fields.
+    pub(crate) loc: [String; 2],
+    /// What is wrong with it, in a sentence.
+    pub(crate) msg: String,
+    /// Always `value_error`.
+    #[serde(rename = "type")]
+    pub(crate) kind: &'static str,
+}
+
+/// What FastAPI says of a path or a method that is not there. Clients test for it to see whether an API is.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct NotThere {
+    /// `Not Found` or `Method Not Allowed`.
+    pub(crate) detail: &'static str,
+}

@@ -1,0 +1,231 @@
+//! The routes of the web UI's queue extension, agent-scheduler, as its clients use them.
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use serde_json::{Value, json};
+
+use crate::support::{Bench, Reply, Server, decode, eventually, quick, quick_with, request};
+
+const API: &str = "/agent-scheduler/v1";
+const TXT2IMG: &str = "/agent-scheduler/v1/queue/txt2img";
+const PAUSE: &str = "/agent-scheduler/v1/queue/pause";
+
+fn path(id: &str, of: &str) -> String {
+    format!("{API}/task/{id}{of}")
+}
+
+fn id(reply: &Reply) -> String {
+    reply.ok()["task_id"].as_str().unwrap().to_owned()
+}
+
+fn enqueue(server: &Server, changes: Value) -> String {
+    id(&server.post(TXT2IMG, &quick_with(changes)))
+}
+
+fn get(server: &Server, what: &str) -> Value {
+    server.get(&format!("{API}/{what}")).ok()
+}
+
+/// A POST without a body.
+fn told(server: &Server, what: &str) -> Value {
+    server.post(&format!("{API}/{what}"), &Value::Null).ok()
+}
+
+fn status(server: &Server, id: &str) -> Value {
+    server.get(&path(id, "")).ok()["data"]["status"].clone()
+}
+
+fn delete(server: &Server, id: &str) -> Reply {
+    request("DELETE", &format!("{}{}", server.url, path(id, "")), &[], Vec::new())
+}
+
+#[test]
+fn a_drawing_goes_through_the_queue_to_its_pictures() {
+    let bench = Bench::new().config("concurrent_tasks = 1\n");
+    let server = bench.start();
+    let busy = enqueue(&server, json!({"steps": 150, "width": 256, "height": 256}));
+    eventually("the task runs", || status(&server, &busy) == "running");
+    let named = json!({"checkpoint": "demo-v1", "vae": "Automatic"});
+    let (first, second) = (enqueue(&server, named.clone()), enqueue(&server, named));
+
+    let queue = get(&server, "queue");
+    assert_eq!((&queue["current_task_id"], &queue["paused"]), (&json!(busy), &json!(false)));
+    assert_eq!(queue["total_pending_tasks"], 3);
+    let tasks = queue["pending_tasks"].as_array().unwrap();
+    let places: Vec<_> =
+        tasks.iter().map(|task| json!([task["id"], task["status"], task["position"]])).collect();
+    assert_eq!(
+        places,
+        [json!([busy, "running", 0]), json!([first, "pending", 1]), json!([second, "pending", 2])]
+    );
+    let params = &tasks[1]["params"];
+    assert_eq!((&params["prompt"], &params["steps"]), (&quick()["prompt"], &json!(3)));
+    assert!(params["checkpoint"].as_str().unwrap().contains("demo-v1"), "{params}");
+    assert!(tasks[1]["created_at"].is_u64(), "{}", tasks[1]);
+    let part = get(&server, "queue?limit=1&offset=2");
+    assert_eq!(
+        (part["pending_tasks"].as_array().unwrap().len(), &part["total_pending_tasks"]),
+        (1, &json!(3))
+    );
+    assert_eq!(part["pending_tasks"][0]["id"], second.as_str());
+    let place = server.get(&path(&second, "/position")).ok();
+    assert_eq!(place, json!({"success": true, "data": {"status": "pending", "position": 2}}));
+    let early = server.get(&path(&first, "/results")).ok();
+    assert_eq!((&early["success"], early.get("data")), (&json!(false), None));
+
+    delete(&server, &busy).ok();
+    eventually("the first one is drawn", || status(&server, &first) == "done");
+    let task = server.get(&path(&first, "")).ok()["data"].clone();
+    let result: Value = serde_json::from_str(task["result"].as_str().unwrap()).unwrap();
+    assert_eq!(result["images"], json!([format!("images/default/{first}_1.png")]));
+    assert!(task["created_at"].as_str().unwrap().ends_with('Z'), "{task}");
+    assert_eq!(server.get(&path(&first, "/position")).ok()["data"]["position"], Value::Null);
+    let results = server.get(&path(&first, "/results?zip=false")).ok();
+    assert_eq!((&results["success"], results["data"].as_array().unwrap().len()), (&json!(true), 1));
+    let image = results["data"][0]["image"].as_str().unwrap();
+    let file = image.strip_prefix("data:image/png;base64,").unwrap();
+    let picture = decode(&BASE64_STANDARD.decode(file).unwrap());
+    assert_eq!((picture.width, picture.height), (64, 64));
+    assert_eq!(results["data"][0]["infotext"], picture.infotext.as_str());
+    assert_eq!(result["geninfo"]["infotexts"][0], picture.infotext.as_str());
+    assert_eq!(get(&server, &format!("results/{first}")), results, "clients know an older path too");
+    assert_eq!(server.get(&path(&first, "/results?zip=true")).status, 422);
+}
+
+#[test]
+fn others_see_nothing_of_a_task_and_clear_nothing_but_their_own() {
+    let bench = Bench::new();
+    let server = bench.start();
+    let key = |name: &str| {
+        server.admin_json("POST", "/users", &json!({"name": name}).to_string());
+        let made = server.admin_json("POST", "/keys", &json!({"user": name}).to_string());
+        made.json()["key"].as_str().unwrap().to_owned()
+    };
+    let (ann, bob) = (key("ann"), key("bob"));
+    let ask = |who: &str, method: &str, path: &str| {
+        request(method, &format!("{}{path}", server.url), &[("token", who)], Vec::new())
+    };
+    let total = |who: &str| ask(who, "GET", &format!("{API}/queue")).ok()["total_pending_tasks"].clone();
+    assert_eq!(ask(&ann, "POST", PAUSE).status, 403, "the queue is everybody's");
+    server.admin("POST", PAUSE, Vec::new()).ok();
+    let hers = id(&server.post_with(TXT2IMG, &[("token", &ann)], &quick()));
+    for (method, of) in
+        [("GET", ""), ("GET", "/position"), ("GET", "/results"), ("POST", "/requeue"), ("DELETE", "")]
+    {
+        assert_eq!(ask(&bob, method, &path(&hers, of)).status, 404, "{method} {of}");
+    }
+    assert_eq!(total(&bob), 0);
+    let his = id(&server.post_with(TXT2IMG, &[("token", &bob)], &quick()));
+    let queue = ask(&bob, "GET", &format!("{API}/queue")).ok();
+    let one = &queue["pending_tasks"][0];
+    assert_eq!((&one["id"], &one["position"]), (&json!(his), &json!(2)), "a place counts others' tasks");
+    assert_eq!(total(&bob), 1);
+    let everybodys = || server.admin("GET", &format!("{API}/queue"), Vec::new()).ok();
+    assert_eq!(everybodys()["total_pending_tasks"], 2);
+    server.admin("POST", &format!("{API}/queue/clear"), Vec::new()).ok();
+    assert_eq!(everybodys()["total_pending_tasks"], 2, "an operator clears their own too");
+    for what in ["queue/clear", "history/clear"] {
+        ask(&bob, "POST", &format!("{API}/{what}")).ok();
+    }
+    assert_eq!((total(&bob), total(&ann)), (json!(0), json!(1)));
+    assert_eq!(ask(&bob, "GET", &path(&his, "")).status, 404);
+}
+
+#[test]
+fn tasks_that_came_to_nothing_are_requeued_and_others_deleted() {
+    let bench = Bench::new();
+    let server = bench.start();
+    told(&server, "queue/pause");
+    assert_eq!(get(&server, "queue")["paused"], true);
+    let late = || {
+        let late = id(&server.post_with(TXT2IMG, &[("Task-Start-Within", "1")], &quick()));
+        eventually("the task has expired", || status(&server, &late) == "failed");
+        late
+    };
+    let task = late();
+    let failed = get(&server, "history?status=failed");
+    assert_eq!((&failed["total"], &failed["tasks"][0]["id"]), (&json!(1), &json!(task)));
+    assert!(failed["tasks"][0]["result"].is_string(), "the reason: {failed}");
+    let requeue = path(&task, "/requeue");
+    assert_eq!(server.post(&requeue, &Value::Null).ok()["success"], true);
+    assert_eq!(status(&server, &task), "pending");
+    delete(&server, &task).ok();
+    assert_eq!(status(&server, &task), "interrupted");
+    assert_eq!(server.post(&requeue, &Value::Null).status, 409, "it has not failed");
+    delete(&server, &task).ok();
+    assert_eq!((server.get(&path(&task, "")).status, delete(&server, &task).status), (404, 404));
+
+    assert_eq!(told(&server, "task/requeue-failed")["success"], false);
+    let task = late();
+    assert_eq!(told(&server, "task/requeue-failed")["success"], true);
+    assert_eq!(status(&server, &task), "pending");
+    told(&server, "queue/resume");
+    eventually("the task is drawn", || status(&server, &task) == "done");
+}
+
+#[test]
+fn the_queue_and_the_history_are_cleared_each_for_itself() {
+    let bench = Bench::new();
+    let server = bench.start();
+    let drawn = enqueue(&server, json!({}));
+    eventually("the task is drawn", || status(&server, &drawn) == "done");
+    told(&server, "queue/pause");
+    let (first, second) = (enqueue(&server, json!({})), enqueue(&server, json!({})));
+    let history = |query: &str| {
+        let page = get(&server, &format!("history{query}"));
+        let ids = page["tasks"].as_array().unwrap().iter().map(|task| task["id"].clone());
+        json!([page["total"], ids.collect::<Value>()])
+    };
+    told(&server, "history/clear");
+    assert_eq!(history(""), json!([0, []]));
+    assert_eq!(server.get(&path(&drawn, "")).status, 404);
+    assert_eq!(get(&server, "queue")["total_pending_tasks"], 2, "what waits is no history");
+    told(&server, "queue/clear");
+    assert_eq!(get(&server, "queue")["total_pending_tasks"], 0);
+    assert_eq!(history("?status=all"), json!([2, [second, first]]));
+    assert_eq!(history("?status=interrupted&limit=1&offset=1"), json!([2, [first]]));
+    for nothing in ["?status=done", "?status=failed", "?status=bookmarked"] {
+        assert_eq!(history(nothing), json!([0, []]), "{nothing}");
+    }
+    told(&server, "queue/resume");
+    let drawn = enqueue(&server, json!({}));
+    eventually("the task is drawn", || status(&server, &drawn) == "done");
+    let task = get(&server, "history?status=done")["tasks"][0].clone();
+    assert_eq!((&task["params"]["prompt"], &task["params"]["seed"]), (&quick()["prompt"], &json!(1)));
+    assert!(task["result"].as_str().unwrap().contains(&format!("{drawn}_1.png")), "{task}");
+}
+
+#[test]
+fn what_cannot_be_had_is_refused_with_a_reason() {
+    let bench = Bench::new();
+    let server = bench.start();
+    for (method, what) in [
+        ("POST", "task/x/run"),
+        ("POST", "task/x/move/top"),
+        ("POST", "task/x/bookmark"),
+        ("POST", "task/x/unbookmark"),
+        ("POST", "task/x/rename"),
+        ("PUT", "task/x"),
+        ("GET", "export"),
+        ("POST", "import"),
+    ] {
+        let reply = request(method, &format!("{}{API}/{what}", server.url), &[], Vec::new());
+        assert_eq!(reply.status, 501, "{method} {what}");
+        assert!(!reply.json()["detail"].as_str().unwrap().is_empty(), "{method} {what}");
+    }
+    let refused = |changes: Value| {
+        let reply = server.post(TXT2IMG, &quick_with(changes));
+        (reply.status, reply.json()["detail"][0]["loc"][1].clone())
+    };
+    assert_eq!(refused(json!({"callback_url": "https://127.0.0.1/"})), (422, json!("callback_url")));
+    assert_eq!(refused(json!({"callback_url": 1})), (422, json!("callback_url")));
+    assert_eq!(refused(json!({"checkpoint": []})), (422, json!("checkpoint")));
+    assert_eq!(refused(json!({"checkpoint": "no-such"})).0, 404);
+    assert_eq!(server.post(&format!("{API}/queue/img2img"), &quick()).status, 404, "no picture");
+    let url = "https://hooks.example/x";
+    let task = enqueue(&server, json!({"callback_url": url, "checkpoint": "System"}));
+    assert_eq!(server.get(&path(&task, "")).ok()["data"]["api_task_callback"], url);
+    assert!(get(&server, "samplers").as_array().unwrap().contains(&json!("Euler")));
+    let models = server.get("/sdapi/v1/sd-models").ok();
+    assert_eq!(get(&server, "sd-models")[0], models[0]["title"]);
+}

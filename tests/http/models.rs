@@ -1,0 +1,134 @@
+//! Models that are registered out of the object store, and functions: what the serverless dialect keeps of checkpoints.
+
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use crate::support::{Bench, Server, checkout, eventually, quick, quick_with};
+
+/// A models folder with one checkpoint, and the same file in the object store.
+fn bench(models: &Path) -> Bench {
+    let demo = checkout().join("examples/demo-model/demo-v1.safetensors");
+    std::os::unix::fs::symlink(&demo, models.join("demo-v1.safetensors")).unwrap();
+    let bench = Bench::new().models_at(models);
+    let objects = bench.data.path().join("objects/models");
+    std::fs::create_dir_all(&objects).unwrap();
+    std::fs::copy(&demo, objects.join("second.safetensors")).unwrap();
+    bench
+}
+
+fn register(server: &Server, changes: &Value) -> crate::support::Reply {
+    let mut body = json!({"type": "stableDiffusion", "name": "dreamy.safetensors",
+        "ossPath": "models/second.safetensors", "etag": ""});
+    body.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
+    server.admin_json("POST", "/models", &body.to_string())
+}
+
+fn status(server: &Server, name: &str) -> Value {
+    server.get(&format!("/models/{name}")).json()["status"].clone()
+}
+
+#[test]
+fn a_model_of_the_object_store_is_registered_drawn_with_and_removed() {
+    let models = tempfile::tempdir().unwrap();
+    let bench = bench(models.path());
+    let server = bench.start();
+    let known = server.get("/models").ok()[0]["etag"].as_str().unwrap().to_owned();
+    assert_eq!(register(&server, &json!({"etag": known})).ok()["message"], "register success");
+    eventually("the file is there", || status(&server, "dreamy.safetensors") == "unloaded");
+    assert_eq!(register(&server, &json!({})).status, 409);
+    let body = quick_with(json!({"stable_diffusion_model": "dreamy.safetensors"}));
+    assert_eq!(server.post("/txt2img", &body).ok()["status"], "succeeded");
+    let model = server.get("/models/dreamy.safetensors").ok();
+    assert_eq!((&model["status"], &model["type"]), (&json!("loaded"), &json!("stableDiffusion")));
+    assert_eq!(model["ossPath"], "models/second.safetensors");
+    assert!(server.stop().success());
+
+    let server = bench.start();
+    assert_eq!(server.get("/models").ok().as_array().unwrap().len(), 2);
+    let changed = server.admin_json(
+        "PUT",
+        "/models/dreamy.safetensors",
+        &json!({"type": "stableDiffusion", "ossPath": "models/second.safetensors"}).to_string(),
+    );
+    assert_eq!(changed.ok()["message"], "success");
+    eventually("it is copied again", || status(&server, "dreamy.safetensors") == "unloaded");
+    server.admin("DELETE", "/models/dreamy.safetensors", Vec::new()).ok();
+    assert_eq!(server.get("/models/dreamy.safetensors").status, 404);
+    let file = models.path().join("Stable-diffusion/dreamy.safetensors");
+    assert!(!file.exists() && models.path().join("Stable-diffusion").exists());
+    // What somebody put there is theirs.
+    assert_eq!(server.admin("DELETE", "/models/demo-v1.safetensors", Vec::new()).status, 404);
+    assert!(models.path().join("demo-v1.safetensors").exists());
+}
+
+#[test]
+fn what_cannot_be_registered_is_said_and_a_file_that_is_another_leaves_none() {
+    let models = tempfile::tempdir().unwrap();
+    let bench = bench(models.path());
+    let server = bench.start();
+    let wrong = register(
+        &server,
+        &json!({"type": "stableDiffusion", "name": "../dreamy.safetensors",
+        "ossPath": "tasks/t/details_1.json"}),
+    );
+    assert_eq!(wrong.status, 400);
+    let pointers: Vec<_> =
+        wrong.json()["errors"].as_array().unwrap().iter().map(|problem| problem["pointer"].clone()).collect();
+    assert_eq!(pointers, ["#/name", "#/ossPath"]);
+    for (changes, pointer) in [
+        (json!({"type": "sd"}), "#/type"),
+        (json!({"name": "dreamy.exe"}), "#/name"),
+        (json!({"ossPath": "models/none.safetensors"}), "#/ossPath"),
+        (json!({"etag": "another"}), "#/etag"),
+    ] {
+        let reply = register(&server, &changes);
+        assert_eq!(
+            (reply.status, &reply.json()["errors"][0]["pointer"]),
+            (400, &json!(pointer)),
+            "{changes}"
+        );
+    }
+    assert_eq!(register(&server, &json!({"etag": "0".repeat(64)})).status, 200);
+    eventually("it is found to be another", || status(&server, "dreamy.safetensors") == "failed");
+    let message = server.get("/models/dreamy.safetensors").ok()["message"].clone();
+    assert!(message.as_str().unwrap().contains("SHA-256"), "{message}");
+    let folder = models.path().join("Stable-diffusion");
+    assert_eq!(std::fs::read_dir(folder).unwrap().count(), 0);
+}
+
+#[test]
+fn a_checkpoint_has_a_function_from_its_first_use_whose_timeout_ends_tasks() {
+    let bench = Bench::new();
+    let server = bench.start();
+    assert_eq!(server.get("/list/sdapi/functions").ok(), json!({"status": "success", "functions": []}));
+    server.post("/txt2img", &quick()).ok();
+    let list = server.get("/list/sdapi/fucntions").ok();
+    let function = &list["functions"][0];
+    assert_eq!(function["model"], "demo-v1.safetensors");
+    let name = function["functionName"].as_str().unwrap();
+    assert!(name.starts_with("sd_"), "{name}");
+
+    let update = |body: Value| server.admin_json("POST", "/batch_update_sd_resource", &body.to_string());
+    let refused = update(json!({"models": ["demo-v1.safetensors"], "cpu": 8, "timeout": 0}));
+    assert_eq!(refused.status, 400);
+    assert_eq!(refused.json()["errors"].as_array().unwrap().len(), 2, "{}", refused.json());
+    assert_eq!(update(json!({"models": ["none"], "timeout": 1})).status, 400);
+    assert_eq!(update(json!({"timeout": 1})).ok(), json!({"status": "success"}));
+    let long = quick_with(json!({"steps": 150, "width": 512, "height": 512}));
+    let reply = server.post("/txt2img", &long);
+    assert_eq!((reply.status, &reply.json()["code"]), (504, &json!("timeout")));
+
+    let delete = |names: Value| {
+        server.admin_json("POST", "/del/sd/functions", &json!({"functions": names}).to_string())
+    };
+    // Its last step goes on for a while, and keeps the checkpoint in memory.
+    eventually("the device is idle", || {
+        let told = String::from_utf8(server.get("/metrics").body).unwrap();
+        told.lines().any(|line| line == "gesso_engine_jobs 0")
+    });
+    let failed = delete(json!([name, "sd_none"]));
+    assert_eq!((failed.status, &failed.json()["fails"][0]["functionName"]), (404, &json!("sd_none")));
+    assert_eq!(server.get("/list/sdapi/functions").ok()["functions"], json!([]));
+    assert_eq!(server.get("/models/demo-v1.safetensors").ok()["status"], "unloaded");
+}
