@@ -205,7 +205,6 @@ fn what_cannot_be_had_is_refused_with_a_reason() {
         ("POST", "task/x/bookmark"),
         ("POST", "task/x/unbookmark"),
         ("POST", "task/x/rename"),
-        ("PUT", "task/x"),
         ("GET", "export"),
         ("POST", "import"),
     ] {

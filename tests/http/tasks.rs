@@ -259,6 +259,9 @@ fn events_tell_a_task_from_its_waiting_to_its_pictures_and_can_be_taken_up_again
             .as_str()
             .is_some_and(|text| text.starts_with("data:image/png")))
     );
+    // Browsers offer to take them compressed, which would hold them back.
+    let zipped = request("GET", &format!("{}{path}", server.url), &[("accept-encoding", "gzip")], Vec::new());
+    assert_eq!((zipped.status, zipped.header("content-encoding")), (200, ""));
     let last = &all.last().unwrap().2;
     assert_eq!(request("GET", last["ossUrl"][0].as_str().unwrap(), &[], Vec::new()).status, 200);
     // Whoever comes back is told the end, and not the way there again.

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::Stream;
+use futures::{Stream, StreamExt};
 use gesso_core::ids::TaskId;
 use gesso_engine::Progress;
 use gesso_store::{Task, TaskChange, TaskState};
@@ -79,10 +79,12 @@ pub(crate) async fn follow(
         ended: false,
         _listening: listening,
     };
-    Ok(futures::stream::unfold(follower, |mut follower| async move {
+    let events = futures::stream::unfold(follower, |mut follower| async move {
         let event = follower.next().await?;
         Some((event, follower))
-    }))
+    });
+    // Bodies may be asked once more after their end, by what compresses them.
+    Ok(events.fuse())
 }
 
 struct Follower {

@@ -197,10 +197,7 @@ fn using() -> Router<Arc<App>> {
         .route("/sdapi/v1/options", post(webui_options::change_webui))
         .route("/keys", get(accounts::keys).post(accounts::add_key))
         .route("/keys/{id}", delete(accounts::remove_key))
-        .route(
-            "/agent-scheduler/v1/task/{id}",
-            delete(agent_scheduler::remove).put(agent_scheduler::no_changes),
-        )
+        .route("/agent-scheduler/v1/task/{id}", delete(agent_scheduler::remove))
         .route("/agent-scheduler/v1/queue/clear", post(agent_scheduler::clear_queue))
         .route("/agent-scheduler/v1/history/clear", post(agent_scheduler::clear_history))
         .route("/agent-scheduler/v1/task/{id}/run", post(agent_scheduler::no_order))
@@ -288,7 +285,9 @@ fn worth_compressing() -> impl Predicate {
             headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
         length.is_none_or(|length| length <= COMPRESSED_BYTES_MAX)
     };
-    SizeAbove::new(COMPRESSED_BYTES_MIN).and(NotForContentType::IMAGES).and(small)
+    // Events are sent as they happen, which compression would wait with.
+    let plain = NotForContentType::IMAGES.and(NotForContentType::SSE);
+    SizeAbove::new(COMPRESSED_BYTES_MIN).and(plain).and(small)
 }
 
 /// Where browsers begin; some clients ask for it to see whether a server is there.

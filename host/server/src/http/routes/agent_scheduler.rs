@@ -348,7 +348,7 @@ pub(crate) async fn no_order() -> Response {
     )
 }
 
-/// `bookmark`, `unbookmark`, `rename` and `PUT`.
+/// `bookmark`, `unbookmark` and `rename`.
 pub(crate) async fn no_changes() -> Response {
     not_implemented(
         "a task stays as it was sent, without a name or a bookmark; remove it with DELETE and send another",

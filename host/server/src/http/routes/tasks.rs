@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::extract::State;
+use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
 use axum::http::HeaderMap;
 use axum::response::sse::{Event, KeepAlive, Sse};
@@ -20,7 +21,7 @@ use crate::accounts::Caller;
 use crate::app::App;
 use crate::blocking::blocking;
 use crate::error::AppError;
-use crate::http::error::Failure;
+use crate::http::error::{Failure, problem};
 use crate::http::extract::{Parameters, TaskPath};
 use crate::http::task_view::{self, host, preview};
 use crate::http::wire::task::{Done, TaskList, TaskView};
@@ -180,8 +181,14 @@ pub(crate) async fn websocket(
     headers: HeaderMap,
     Parameters(query): Parameters<EventsQuery>,
     TaskPath(id): TaskPath,
-    upgrade: WebSocketUpgrade,
+    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, Failure> {
+    let upgrade = match upgrade {
+        Ok(upgrade) => upgrade,
+        Err(no_upgrade) => {
+            return Ok(problem(no_upgrade.status(), "invalid", &no_upgrade.body_text()));
+        }
+    };
     let events = task_events::follow(app.clone(), &caller, &id, None).await?;
     let host = host(&headers).map(str::to_owned);
     Ok(upgrade.on_upgrade(move |socket| speak(app, socket, events, host, query.previews)).into_response())
