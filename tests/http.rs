@@ -22,5 +22,6 @@ mod serverless;
 mod styles;
 mod tasks;
 mod tls;
+mod traces;
 mod webui;
 mod webui_server;

@@ -15,6 +15,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
+use tracing::Instrument;
 use wasmtime::component::ResourceTableError;
 use wasmtime::{Engine, Store, Trap, UpdateDeadline};
 
@@ -168,14 +169,16 @@ impl Runner {
         let state =
             CallState::new(budget, loaded.capabilities.clone(), context.clone(), log.clone(), spent.clone());
         let (engine, cpu, account) = (self.engine.clone(), budget.cpu, spent.clone());
-        let task = self.threads.spawn(async move {
+        let span = tracing::info_span!("plugin", id = %shared.id, call = hook);
+        let guest = async move {
             // Held until the guest has really ended, which may be after nobody waits for it any more.
             let _permits = permits;
             let task = work(limited_store(&engine, state, account.clone(), cpu));
             Metered { task, spent: account }.await
-        });
+        };
+        let task = self.threads.spawn(guest.instrument(span.clone()));
         let began = Instant::now();
-        let outcome = self.wait(task, context, budget).await;
+        let outcome = self.wait(task, context, budget).instrument(span).await;
         let result = outcome.map_err(|failure| self.name(shared, (hook, budget), failure, &spent, &log));
         shared.count(&result, &spent, began.elapsed());
         log.finish(None);

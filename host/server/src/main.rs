@@ -51,6 +51,7 @@ mod task_events;
 mod task_pages;
 mod tasks;
 mod telemetry;
+mod traces;
 mod upkeep;
 mod webhooks;
 mod worker;

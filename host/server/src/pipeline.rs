@@ -10,6 +10,7 @@ use gesso_engine::{CancelFlag, Drawing, JobSpec, Progress, Work};
 use gesso_plugin_host::CallContext;
 use serde_json::{Map, Value};
 use tokio::sync::watch;
+use tracing::Instrument;
 
 use crate::app::{App, VERSION};
 use crate::blocking::blocking;
@@ -75,7 +76,8 @@ pub(crate) async fn run(
     let began = Instant::now();
     let job = app.engine.submit(spec).map_err(engine_refused)?;
     show(job.progress());
-    let drawn = job.finish().await.map_err(engine_failed)?;
+    let span = tracing::info_span!("engine", model = prepared.checkpoint.file_name);
+    let drawn = job.finish().instrument(span).await.map_err(engine_failed)?;
     stage("engine", began.elapsed());
     let seconds = began.elapsed().as_secs_f64();
     let drawn = match &prepared.faces {

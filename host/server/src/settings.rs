@@ -85,6 +85,8 @@ pub(crate) struct Settings {
     pub(crate) waiting_tasks_max: usize,
     /// text or json.
     pub(crate) log_format: String,
+    /// A collector that spans are sent to over OTLP (HTTP), such as `http://127.0.0.1:4318`.
+    pub(crate) otlp_endpoint: Option<String>,
     /// What requests may ask for.
     pub(crate) limits: LimitSettings,
     /// What each owner may use up, unless their account says otherwise: `requests_per_minute`, `tasks_at_once`,
@@ -214,6 +216,7 @@ impl Default for Settings {
             concurrent_tasks: 8,
             waiting_tasks_max: 1000,
             log_format: "text".into(),
+            otlp_endpoint: None,
             limits: LimitSettings::default(),
             allowance: Allowance {
                 requests_per_minute: Some(0),
@@ -459,7 +462,7 @@ fn is_origin(text: &str) -> bool {
 fn check_keys(place: &str, table: &toml::Table, known: &toml::Table) -> Result<(), SettingsError> {
     let mut names: Vec<&str> = known.keys().map(String::as_str).collect();
     // Optional settings are absent from a table of defaults.
-    names.extend(["default_model", "objects", "outputs", "admin_key", "public_url", "tls"]);
+    names.extend(["default_model", "objects", "outputs", "admin_key", "public_url", "tls", "otlp_endpoint"]);
     for (key, value) in table {
         if !names.contains(&key.as_str()) {
             return Err(unknown(place, key, &names));

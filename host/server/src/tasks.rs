@@ -16,6 +16,7 @@ use crate::accounts::{Caller, Role};
 use crate::app::App;
 use crate::error::AppError;
 use crate::http::wire::terms::RequestTerms;
+use crate::traces;
 
 /// Bodies up to here lie in the record; larger ones go to the object store first.
 const INLINE_BYTES_MAX: usize = 8 * 1024;
@@ -106,6 +107,7 @@ async fn store(app: &App, caller: &Caller, work: Work, terms: &RequestTerms) -> 
         start_by_ms: terms.start_within.map(|time| SystemClock.now_ms().saturating_add(millis(time))),
         run_ms_max: terms.timeout.map(millis),
         webhook: terms.webhook.clone(),
+        trace: traces::current(),
     };
     let (kind, owner) = (kind.to_owned(), caller.name.clone());
     let new =

@@ -4,19 +4,29 @@ use std::io::Write;
 use std::time::Duration;
 
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
-use tracing_subscriber::EnvFilter;
+use opentelemetry_sdk::trace::SdkTracer;
+use tracing::Level;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer};
 
-/// Installs the log subscriber. Control characters in values are escaped by the formatter.
-pub(crate) fn install_logs(format: &str, filter: &str) {
+/// Installs the log subscriber, and beside it what a collector is sent. Control characters in values are escaped by the
+/// formatter.
+pub(crate) fn install_logs(format: &str, filter: &str, tracer: Option<SdkTracer>) {
     let filter = EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new("info"));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    // A second installation can only happen in one process's tests, where the first one is as good.
-    let installed = if format == "json" {
-        builder.json().try_init()
-    } else {
-        builder.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).try_init()
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let lines = match format {
+        "json" => lines.json().with_filter(filter).boxed(),
+        _ => {
+            lines.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).with_filter(filter).boxed()
+        }
     };
-    drop(installed);
+    // Spans of this program's crates, whatever the log shows.
+    let own = Targets::new().with_target("gesso", Level::INFO);
+    let spans = tracer.map(|tracer| tracing_opentelemetry::layer().with_tracer(tracer).with_filter(own));
+    // A second installation can only happen in one process's tests, where the first one is as good.
+    drop(tracing_subscriber::registry().with(spans).with(lines).try_init());
 }
 
 /// Installs the metrics recorder.

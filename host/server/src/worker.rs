@@ -9,10 +9,12 @@ use std::time::{Duration, Instant};
 use gesso_engine::CancelFlag;
 use gesso_store::{Lease, Outcome, TaskError, TaskState, TaskStoreError};
 use tokio::sync::Semaphore;
+use tracing::Instrument;
 
 use crate::app::App;
 use crate::draw;
 use crate::error::AppError;
+use crate::traces;
 
 /// A lease outlives three missed heartbeats.
 const LEASE: Duration = Duration::from_secs(30);
@@ -45,11 +47,15 @@ pub(crate) async fn run(app: Arc<App>) {
         match app.tasks.lease("local", LEASE).await {
             Ok(Some(lease)) => {
                 let app = app.clone();
-                // A tokio worker: this task only waits; the work is on the device thread and in the pools.
-                drawing.spawn(async move {
+                let task = &lease.task;
+                let span = tracing::info_span!("task", id = %task.id, kind = task.kind, owner = task.owner);
+                traces::continue_from(&span, task.terms.trace.as_deref());
+                let work = async move {
                     work(&app, lease).await;
                     drop(slot);
-                });
+                };
+                // A tokio worker: this task only waits; the work is on the device thread and in the pools.
+                drawing.spawn(work.instrument(span));
             }
             Ok(None) => {
                 drop(slot);

@@ -125,6 +125,8 @@ pub struct Terms {
     pub run_ms_max: Option<u64>,
     /// The URL to tell when it has ended.
     pub webhook: Option<String>,
+    /// The trace that it belongs to, as W3C's `traceparent`.
+    pub trace: Option<String>,
 }
 
 /// The request a worker will carry out.

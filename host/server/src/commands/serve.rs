@@ -20,6 +20,7 @@ use crate::notices;
 use crate::settings::cli::Serve;
 use crate::startup::{self, Server, StartupError};
 use crate::telemetry;
+use crate::traces::Traces;
 use crate::upkeep;
 use crate::worker;
 
@@ -34,7 +35,9 @@ pub(crate) fn run(arguments: &Serve) -> anyhow::Result<()> {
         telemetry::announce(settings.print().trim_end());
         return Ok(());
     }
-    telemetry::install_logs(&settings.log_format, &environment::log_filter());
+    let traces = settings.otlp_endpoint.as_deref().map(Traces::open).transpose()?;
+    let (traces, tracer) = traces.unzip();
+    telemetry::install_logs(&settings.log_format, &environment::log_filter(), tracer);
     for name in environment::unknown_variables() {
         tracing::warn!(%name, "no setting reads this environment variable");
     }
@@ -47,6 +50,9 @@ pub(crate) fn run(arguments: &Serve) -> anyhow::Result<()> {
     let result = runtime.block_on(serve(settings));
     // Blocking work that is still under way has no one left to hear of it.
     runtime.shutdown_timeout(Duration::from_secs(5));
+    if let Some(traces) = traces {
+        traces.close();
+    }
     match result? {
         Ended::Stopped => Ok(()),
         // In the place of this process, so that whoever watches it sees one that goes on.

@@ -22,7 +22,7 @@ use crate::telemetry;
 
 pub(crate) fn run(arguments: &Txt2Img) -> anyhow::Result<()> {
     let settings = environment::settings(&arguments.settings.as_serve())?;
-    telemetry::install_logs(&settings.log_format, "warn");
+    telemetry::install_logs(&settings.log_format, "warn", None);
     if let Some(parent) = arguments.out.parent().filter(|parent| !parent.as_os_str().is_empty())
         && !parent.is_dir()
     {

@@ -8,6 +8,8 @@ use axum::response::Response;
 use rand::RngExt;
 use tracing::Instrument;
 
+use crate::traces;
+
 const HEADER: HeaderName = HeaderName::from_static("x-request-id");
 
 tokio::task_local! {
@@ -37,6 +39,8 @@ pub(crate) async fn layer(request: Request, next: Next) -> Response {
         .map_or_else(draw, ToOwned::to_owned);
     let span =
         tracing::info_span!("request", id = %id, method = %request.method(), path = request.uri().path());
+    let traceparent = request.headers().get("traceparent").and_then(|value| value.to_str().ok());
+    traces::continue_from(&span, traceparent);
     let mut response = CURRENT.scope(id.clone(), next.run(request).instrument(span)).await;
     if let Ok(value) = HeaderValue::from_str(&id) {
         response.headers_mut().insert(HEADER, value);

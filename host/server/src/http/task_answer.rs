@@ -10,7 +10,7 @@ use gesso_store::{Task, TaskState};
 
 use super::calls;
 use super::error::{self, Failure};
-use super::task_view::{self, CancelOnDrop, host, signed_urls};
+use super::task_view::{self, CancelOnDrop, Standing, host, signed_urls};
 use super::wire::task::{Accepted, Ended, TaskLinks};
 use super::wire::terms::{RequestTerms, Wait};
 use crate::accounts::Caller;
@@ -77,10 +77,15 @@ pub(crate) async fn respond(
 
 /// For those who do not wait.
 async fn waiting(app: &App, task: &Task) -> Result<Accepted, AppError> {
-    let (progress, eta_relative) = task_view::progress(app, task).await?;
-    let (position, _) = tasks::place(app, task).await?;
-    let (task_id, status) = (task.id.to_string(), task.state.as_str());
-    Ok(Accepted { task_id, status, position, progress, eta_relative, links: TaskLinks::of(&task.id) })
+    let Standing { progress, eta, position, .. } = task_view::standing(app, task).await?;
+    Ok(Accepted {
+        task_id: task.id.to_string(),
+        status: task.state.as_str(),
+        position,
+        progress,
+        eta_relative: eta,
+        links: TaskLinks::of(&task.id),
+    })
 }
 
 /// For those who waited.

@@ -71,31 +71,44 @@ pub(crate) async fn whole(app: &App, task: &Task, host: Option<&str>) -> Result<
         return ended(app, task, host).await;
     }
     let mut view = summary(app, task, host).await?;
-    let (fraction, eta) = progress(app, task).await?;
-    view.progress = Some(fraction);
+    let Standing { progress, eta, position, waiting } = standing(app, task).await?;
+    view.progress = Some(progress);
     view.eta_relative = Some(eta);
     if task.state == TaskState::Waiting {
-        let (place, waiting) = tasks::place(app, task).await?;
-        view.position = Some(place);
+        view.position = Some(position);
         view.waiting = Some(waiting);
     }
     Ok(view)
 }
 
-/// Share done and seconds to the end, of a task in any state.
-pub(crate) async fn progress(app: &App, task: &Task) -> Result<(f64, f64), AppError> {
-    let running = app.running.get(&task.id);
-    Ok(match task.state {
+/// Where a task is.
+pub(crate) struct Standing {
+    /// Share done, 0 to 1.
+    pub(crate) progress: f64,
+    /// Seconds to the end.
+    pub(crate) eta: f64,
+    /// The place in the queue, from 1; 0 for a task that does not wait.
+    pub(crate) position: u64,
+    /// How many wait, where it does.
+    pub(crate) waiting: u64,
+}
+
+/// Where a task is, in any state.
+pub(crate) async fn standing(app: &App, task: &Task) -> Result<Standing, AppError> {
+    let (progress, eta) = match task.state {
         TaskState::Waiting => {
-            let (place, _) = tasks::place(app, task).await?;
-            (0.0, app.running.wait_estimate(place, app.settings.concurrent_tasks).as_secs_f64())
+            let (position, waiting) = tasks::place(app, task).await?;
+            let eta = app.running.wait_estimate(position, app.settings.concurrent_tasks).as_secs_f64();
+            return Ok(Standing { progress: 0.0, eta, position, waiting });
         }
         TaskState::Running => {
+            let running = app.running.get(&task.id);
             running.map_or((0.0, 0.0), |running| (running.fraction(), running.eta().as_secs_f64()))
         }
         // The contract reports all ends alike as 1.
         _ => (1.0, 0.0),
-    })
+    };
+    Ok(Standing { progress, eta, position: 0, waiting: 0 })
 }
 
 /// A task that has ended, with the seeds and texts of its pictures.

@@ -105,6 +105,8 @@ struct TermsV1 {
     run_ms_max: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     webhook: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    trace: Option<String>,
 }
 
 impl TermsV1 {
@@ -239,15 +241,15 @@ impl RecordV1 {
 
 impl From<&Terms> for TermsV1 {
     fn from(terms: &Terms) -> Self {
-        let Terms { model, fingerprint, start_by_ms, run_ms_max, webhook } = terms.clone();
-        Self { model, fingerprint, start_by_ms, run_ms_max, webhook }
+        let Terms { model, fingerprint, start_by_ms, run_ms_max, webhook, trace } = terms.clone();
+        Self { model, fingerprint, start_by_ms, run_ms_max, webhook, trace }
     }
 }
 
 impl From<TermsV1> for Terms {
     fn from(terms: TermsV1) -> Self {
-        let TermsV1 { model, fingerprint, start_by_ms, run_ms_max, webhook } = terms;
-        Self { model, fingerprint, start_by_ms, run_ms_max, webhook }
+        let TermsV1 { model, fingerprint, start_by_ms, run_ms_max, webhook, trace } = terms;
+        Self { model, fingerprint, start_by_ms, run_ms_max, webhook, trace }
     }
 }
 

@@ -3,7 +3,9 @@
 
 use std::fs::File;
 use std::path::Path;
+use std::sync::{PoisonError, RwLock};
 
+use indexset::BTreeSet;
 use sled::transaction::{ConflictableTransactionError, TransactionError, Transactional};
 use sled::{Db, Tree};
 
@@ -39,15 +41,29 @@ pub(super) struct Trees {
     starts: Tree,
     notices: Tree,
     meta: Tree,
+    /// The keys of `ready` once more, in a tree that counts: how many tasks are ahead of one is asked whenever somebody
+    /// looks at it.
+    places: RwLock<BTreeSet<IndexKey>>,
 }
+
+/// Two numbers, big-endian.
+type IndexKey = [u8; 16];
 
 impl Trees {
     pub(super) fn new(db: Db, folder: &Path) -> Result<Self, TaskStoreError> {
         let tree = |name: &str| db.open_tree(name).map_err(store_error);
+        let ready = tree("ready")?;
+        let keys = ready.iter().keys().map(|key| {
+            let key = key.map_err(store_error)?;
+            let damage = || TaskStoreError::Corrupt("a key of the queue is of another length".to_owned());
+            IndexKey::try_from(&*key).map_err(|_| damage())
+        });
+        let places = RwLock::new(keys.collect::<Result<_, _>>()?);
         Ok(Self {
+            places,
+            ready,
             file: File::open(folder.join("db")).map_err(|error| io_error(&error))?,
             tasks: tree("tasks")?,
-            ready: tree("ready")?,
             leases: tree("leases")?,
             finished: tree("finished")?,
             order: tree("order")?,
@@ -161,7 +177,8 @@ impl Trees {
         let Some(entry) = self.get(id)?.filter(|entry| entry.task.state == TaskState::Waiting) else {
             return Ok(None);
         };
-        Ok(Some(self.ready.range(..index_key(&entry)).count() as u64))
+        let places = self.places.read().unwrap_or_else(PoisonError::into_inner);
+        Ok(Some(places.rank(&index_key(&entry)) as u64))
     }
 
     /// A waiting entry whose time to begin was over at `now_ms`.
@@ -238,7 +255,7 @@ impl Trees {
                 _ => finished,
             };
             if let Some(old) = old {
-                index(old).remove(index_key(old))?;
+                index(old).remove(&index_key(old))?;
                 if let Some(key) = start_key(old) {
                     starts.remove(key)?;
                 }
@@ -252,7 +269,7 @@ impl Trees {
             }
             if let (Some(new), Some(record)) = (new, &record) {
                 let id = new.task.id.as_ref().as_bytes();
-                index(new).insert(index_key(new), id)?;
+                index(new).insert(&index_key(new), id)?;
                 if let Some(key) = start_key(new) {
                     starts.insert(key, id)?;
                 }
@@ -274,7 +291,16 @@ impl Trees {
         outcome.map_err(|error| match error {
             TransactionError::Storage(error) => store_error(error),
             TransactionError::Abort(()) => TaskStoreError::Unavailable("a change was given up".to_owned()),
-        })
+        })?;
+        let waits = |entry: &&Entry| entry.task.state == TaskState::Waiting;
+        let mut places = self.places.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(old) = old.filter(waits) {
+            places.remove(&index_key(old));
+        }
+        if let Some(new) = new.filter(waits) {
+            places.insert(index_key(new));
+        }
+        Ok(())
     }
 
     /// Follows an index entry to its record.
@@ -285,7 +311,7 @@ impl Trees {
 }
 
 /// The key of an entry in the index of its state.
-fn index_key(entry: &Entry) -> Vec<u8> {
+fn index_key(entry: &Entry) -> IndexKey {
     let first = match (entry.task.state, &entry.holder) {
         // Flipping the sign bit orders signed numbers as bytes; inverting puts the highest first.
         (TaskState::Waiting, _) => {
@@ -295,7 +321,10 @@ fn index_key(entry: &Entry) -> Vec<u8> {
         (_, Some(holder)) => holder.deadline_ms,
         (_, None) => entry.task.finished_ms.unwrap_or(0),
     };
-    [first.to_be_bytes(), entry.sequence.to_be_bytes()].concat()
+    let mut key = IndexKey::default();
+    key[..8].copy_from_slice(&first.to_be_bytes());
+    key[8..].copy_from_slice(&entry.sequence.to_be_bytes());
+    key
 }
 
 fn start_key(entry: &Entry) -> Option<Vec<u8>> {

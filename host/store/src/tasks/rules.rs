@@ -253,7 +253,12 @@ fn deadline(ttl: Duration, now_ms: u64) -> u64 {
 }
 
 fn check_terms(terms: &Terms) -> Result<(), TaskStoreError> {
-    let texts = [("model", &terms.model), ("fingerprint", &terms.fingerprint), ("webhook", &terms.webhook)];
+    let texts = [
+        ("model", &terms.model),
+        ("fingerprint", &terms.fingerprint),
+        ("webhook", &terms.webhook),
+        ("trace", &terms.trace),
+    ];
     let too_long =
         |(_, text): &&(&str, &Option<String>)| text.as_ref().is_some_and(|text| text.len() > TERM_LIMIT);
     match texts.iter().find(too_long) {

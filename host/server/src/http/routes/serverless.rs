@@ -17,7 +17,7 @@ use crate::http::calls;
 use crate::http::error::Failure;
 use crate::http::extract::{JsonObject, TaskPath};
 use crate::http::task_answer::{self, Shape};
-use crate::http::task_view::{self, details, host, preview, signed_urls};
+use crate::http::task_view::{self, Standing, details, host, preview, signed_urls};
 use crate::http::wire::generate::Drawing;
 use crate::http::wire::schema::{ExtraSingleImageBody, Img2ImgBody, Txt2ImgBody};
 use crate::http::wire::task::{Accepted, Answer, Done, JobState, TaskProgress, TaskResult};
@@ -184,13 +184,13 @@ pub(crate) async fn progress(
     let task = tasks::get(&app, &caller, &id).await?;
     let running = app.running.get(&id);
     let live = running.as_ref().and_then(|running| Some(running.progress.as_ref()?.borrow().clone()));
-    let (progress, eta_relative) = task_view::progress(&app, &task).await?;
+    let Standing { progress, eta, .. } = task_view::standing(&app, &task).await?;
     let is_interrupted = running.is_some_and(|running| running.cancel.is_interrupted());
     Ok(Json(TaskProgress {
         task_id: id.to_string(),
         status: task.state.as_str(),
         progress,
-        eta_relative,
+        eta_relative: eta,
         state: JobState::of(live.as_ref(), is_interrupted),
         current_image: preview(live.as_ref()).await?,
         message: task.outcome.and_then(|outcome| outcome.error).map(|error| error.message),
