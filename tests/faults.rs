@@ -1,5 +1,6 @@
 //! The server dies, drains, runs out of disk: nothing acknowledged is lost.
 
+use std::io::ErrorKind;
 use std::process::Command;
 use std::time::Duration;
 
@@ -94,6 +95,58 @@ fn a_sync_client_under_way_gets_its_picture_while_the_server_drains() {
         server.signal("TERM");
         assert_eq!(drawing.join().unwrap().ok()["status"], "succeeded");
     });
+}
+
+/// Clients that ask on and on, while the server is ended again and again. Each request is answered with its picture, told to
+/// come back, or finds nobody; none is accepted and then left without an answer.
+fn drain_under_load(rounds: u64) {
+    let bench = Bench::new();
+    let (mut drawn, mut told) = (0, 0);
+    for round in 0..rounds {
+        let server = bench.start();
+        let url = format!("{}/txt2img", server.url);
+        let ask = |client: u64| {
+            let mut counts = (0, 0);
+            for number in 0.. {
+                let body = quick_with(json!({"steps": 1, "seed": client * 1_000 + number})).to_string();
+                let headers = [("content-type", "application/json")];
+                match try_request("POST", &url, &headers, body.into_bytes()) {
+                    Ok(reply) if reply.status == 200 => counts.0 += 1,
+                    Ok(reply) if reply.status == 503 && !reply.header("retry-after").is_empty() => {
+                        counts.1 += 1;
+                        std::thread::sleep(Duration::from_millis(20));
+                    }
+                    Ok(reply) => panic!("{}: {}", reply.status, String::from_utf8_lossy(&reply.body)),
+                    Err(ureq::Error::Io(error)) if error.kind() == ErrorKind::ConnectionRefused => break,
+                    Err(error) => panic!("round {round}: {error:?}"),
+                }
+            }
+            counts
+        };
+        std::thread::scope(|scope| {
+            let clients: Vec<_> = (0..4).map(|client| scope.spawn(move || ask(client))).collect();
+            std::thread::sleep(Duration::from_millis(150 + 37 * round % 400));
+            assert!(server.stop().success());
+            for client in clients {
+                let (pictures, refusals) = client.join().unwrap();
+                drawn += pictures;
+                told += refusals;
+            }
+        });
+    }
+    println!("{rounds} rounds: {drawn} pictures, {told} told to come back");
+    assert!(drawn >= rounds, "{drawn} pictures in {rounds} rounds are no load");
+}
+
+#[test]
+fn no_request_fails_when_the_server_is_ended_under_load() {
+    drain_under_load(3);
+}
+
+#[test]
+#[ignore = "minutes; a hundred rounds of the one above"]
+fn no_request_fails_in_a_hundred_ends_under_load() {
+    drain_under_load(100);
 }
 
 #[test]

@@ -26,6 +26,7 @@ use crate::saved_options::SavedOptions;
 use crate::settings::{Access, Settings};
 use crate::sources::SourceLimits;
 use crate::styles::SavedStyles;
+use crate::tasks::Waiters;
 use crate::webhooks::Webhooks;
 
 /// How much larger a picture in a request may be than one that is drawn, by side and by area.
@@ -48,6 +49,7 @@ pub(crate) struct App {
     pub(crate) outputs: Outputs,
     pub(crate) plugins: PluginHost,
     pub(crate) running: RunningTasks,
+    pub(crate) waiters: Waiters,
     pub(crate) accounts: Arc<Accounts>,
     pub(crate) quotas: Arc<Quotas>,
     pub(crate) audit: Arc<Audit>,

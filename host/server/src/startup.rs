@@ -39,6 +39,7 @@ use crate::running::RunningTasks;
 use crate::saved_options::SavedOptions;
 use crate::settings::{ADMIN_KEY_CHARS_MIN, GrantSettings, Settings, SettingsError, TlsSettings};
 use crate::styles::SavedStyles;
+use crate::tasks::Waiters;
 use crate::telemetry;
 use crate::webhooks::Webhooks;
 
@@ -113,6 +114,7 @@ pub(crate) async fn build(settings: Settings) -> Result<Server, StartupError> {
         outputs,
         plugins,
         running: RunningTasks::default(),
+        waiters: Waiters::default(),
         accounts: Arc::new(accounts),
         quotas: Arc::new(quotas),
         audit: Arc::new(audit),

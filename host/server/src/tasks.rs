@@ -2,6 +2,7 @@
 //! what is drawn nor how a client is answered.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use gesso_core::ids::TaskId;
@@ -191,15 +192,40 @@ fn check_terms(app: &App, caller: &Caller, terms: &RequestTerms) -> Result<(), A
     Ok(())
 }
 
-/// Waits until a task that was submitted here is terminal. A server that drains stops waiting for tasks that have not begun.
+/// Clients that wait for the end of a task: a server that drains goes on with the queue as long as there are any.
+#[derive(Debug, Default)]
+pub(crate) struct Waiters(AtomicUsize);
+
+impl Waiters {
+    fn enter(&self) -> Waiter<'_> {
+        self.0.fetch_add(1, Ordering::AcqRel);
+        Waiter(&self.0)
+    }
+
+    pub(crate) fn are_there(&self) -> bool {
+        self.0.load(Ordering::Acquire) > 0
+    }
+}
+
+struct Waiter<'a>(&'a AtomicUsize);
+
+impl Drop for Waiter<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// Waits until a task that was submitted here is terminal. A server that drains waits for tasks that have not begun as long as
+/// it may, unless none begins any more.
 pub(crate) async fn wait(app: &App, id: &TaskId) -> Result<Task, AppError> {
+    let _waiter = app.waiters.enter();
     let mut changes = app.tasks.subscribe();
-    let mut draining = app.draining.clone();
+    let (mut draining, mut stopping) = (app.draining.clone(), app.stopping.clone());
     loop {
         let task = app.tasks.get(id).await?.ok_or_else(not_found)?;
         match task.state {
             state if state.is_terminal() => return Ok(task),
-            TaskState::Waiting if app.is_draining() => {
+            TaskState::Waiting if *app.stopping.borrow() || app.is_draining() && app.pause.is_on() => {
                 let message =
                     format!("the server is shutting down; task {id} is kept and runs after the restart");
                 return Err(AppError::Unavailable(message));
@@ -217,6 +243,7 @@ pub(crate) async fn wait(app: &App, id: &TaskId) -> Result<Task, AppError> {
                     }
                 },
                 _ = draining.changed() => break,
+                _ = stopping.changed() => break,
             }
         }
     }

@@ -24,14 +24,21 @@ const ATTEMPTS_MAX: u32 = 5;
 /// How often to look for tasks when no change was announced, such as after another process's lease ran out.
 const IDLE_POLL: Duration = Duration::from_secs(5);
 
-/// Leases and draws until the server drains, then waits for what runs.
+/// The same while the server drains.
+const LAST_POLL: Duration = Duration::from_millis(50);
+
+/// Leases and draws until the server drains and no client waits for what has not begun, then waits for what runs.
 pub(crate) async fn run(app: Arc<App>) {
     let slots = Arc::new(Semaphore::new(app.settings.concurrent_tasks));
     let mut changes = app.tasks.subscribe();
     let mut draining = app.draining.clone();
     let mut paused = app.pause.watch();
     let mut drawing = tokio::task::JoinSet::new();
-    while !app.is_draining() {
+    let goes_on = || {
+        let is_stopping = *app.stopping.borrow();
+        !app.is_draining() || app.waiters.are_there() && !app.pause.is_on() && !is_stopping
+    };
+    while goes_on() {
         if app.pause.is_on() {
             tokio::select! {
                 _ = paused.wait_for(|is_paused| !is_paused) => {}
@@ -41,7 +48,7 @@ pub(crate) async fn run(app: Arc<App>) {
         }
         let Ok(slot) = slots.clone().acquire_owned().await else { break };
         // Waiting for a slot may have taken long.
-        if app.is_draining() || app.pause.is_on() {
+        if !goes_on() || app.pause.is_on() {
             continue;
         }
         match app.tasks.lease("local", LEASE).await {
@@ -63,7 +70,8 @@ pub(crate) async fn run(app: Arc<App>) {
                     _ = changes.recv() => {}
                     _ = paused.changed() => {}
                     _ = draining.changed() => {}
-                    () = tokio::time::sleep(IDLE_POLL) => {}
+                    // A client that goes away is announced by nobody.
+                    () = tokio::time::sleep(if app.is_draining() { LAST_POLL } else { IDLE_POLL }) => {}
                 }
             }
             Err(error) => {

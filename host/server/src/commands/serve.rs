@@ -1,7 +1,7 @@
 //! `gesso serve`: until SIGINT or SIGTERM, then drain.
 //!
-//! Shutdown order: readiness turns false and no task begins; HTTP requests under way and running tasks finish, up
-//! to `drain_seconds`; plugins stop; the device thread ends; the task store closes last. What is not finished by
+//! Shutdown order: readiness turns false and nothing new is taken in; HTTP requests under way finish, with the tasks that they
+//! wait for, and running tasks, up to `drain_seconds`; plugins stop; the device thread ends; the task store closes last. What is not finished by
 //! then runs again after the restart.
 
 use std::os::unix::process::CommandExt;
