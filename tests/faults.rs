@@ -97,9 +97,83 @@ fn a_sync_client_under_way_gets_its_picture_while_the_server_drains() {
     });
 }
 
+/// Whether a task is waiting, and another one running.
+fn wait_for_a_queue(server: &crate::support::Server, waiting: u64) {
+    eventually("a task runs and others wait", || {
+        let queue = server.get("/queue").ok();
+        queue["running"] == 1 && queue["waiting"] == waiting
+    });
+}
+
+#[test]
+fn what_a_client_waits_for_is_drawn_before_the_end_and_what_nobody_waits_for_after_it() {
+    let bench = Bench::new().config("concurrent_tasks = 1\n");
+    let server = bench.start();
+    let first = server.submit(&quick());
+    let picture = server.result(&first)["images"][0].clone();
+    let extras = json!({"image": picture, "upscaler_1": "Lanczos", "upscaling_resize": 2});
+    let long = quick_with(json!({"steps": 40, "width": 128, "height": 128}));
+    server.submit(&long);
+    wait_for_a_queue(&server, 0);
+    let (enlarged, drawn, kept) = std::thread::scope(|scope| {
+        let enlarged = scope.spawn(|| server.post("/extra_images", &extras));
+        wait_for_a_queue(&server, 1);
+        let drawn = scope.spawn(|| server.post("/txt2img", &quick()));
+        wait_for_a_queue(&server, 2);
+        let kept = server.submit(&long);
+        server.signal("TERM");
+        (enlarged.join().unwrap(), drawn.join().unwrap(), kept)
+    });
+    assert_eq!(
+        (enlarged.ok()["status"].clone(), drawn.ok()["status"].clone()),
+        ("succeeded".into(), "succeeded".into())
+    );
+    drop(server);
+    let server = bench.start();
+    let task = server.get(&format!("/tasks/{kept}")).ok();
+    assert_eq!(task["attempt"].as_u64().unwrap() + u64::from(task["status"] == "waiting"), 1, "{task}");
+    assert_eq!(server.result(&kept)["status"], "succeeded");
+}
+
+#[test]
+fn who_waits_for_a_queue_that_rests_or_longer_than_a_drain_is_told_and_loses_nothing() {
+    for (config, is_paused) in
+        [("concurrent_tasks = 1\n", true), ("concurrent_tasks = 1\ndrain_seconds = 1\n", false)]
+    {
+        let bench = Bench::new().config(config);
+        let mut server = bench.start();
+        if is_paused {
+            server.admin("POST", "/queue/pause", Vec::new()).ok();
+        } else {
+            server.submit(&quick_with(json!({"steps": 150, "width": 512, "height": 512})));
+            wait_for_a_queue(&server, 0);
+        }
+        let url = format!("{}/txt2img", server.url);
+        let waiter = std::thread::spawn(move || {
+            let headers =
+                [("content-type", "application/json"), ("taskid", "patient"), ("task-flag", "true")];
+            try_request("POST", &url, &headers, quick().to_string().into_bytes()).unwrap()
+        });
+        eventually("it waits", || server.get("/tasks/patient").status == 200);
+        server.signal("TERM");
+        let told = waiter.join().unwrap();
+        assert_eq!((told.status, told.header("retry-after").is_empty()), (503, false), "{}", told.json());
+        assert!(server.wait().success());
+        let server = bench.start();
+        server.admin("POST", "/queue/resume", Vec::new()).ok();
+        // What was handed back goes first, and is long.
+        let tasks = server.get("/tasks").ok();
+        let ids = tasks["tasks"].as_array().unwrap().iter().map(|task| task["taskId"].as_str().unwrap());
+        for id in ids.filter(|id| *id != "patient") {
+            server.post(&format!("/tasks/{id}/cancellation"), &json!(null));
+        }
+        assert_eq!(server.result("patient")["status"], "succeeded");
+    }
+}
+
 /// Clients that ask on and on, while the server is ended again and again. Each request is answered with its picture, told to
 /// come back, or finds nobody; none is accepted and then left without an answer.
-fn drain_under_load(rounds: u64) {
+fn drain_under_load(rounds: u64) -> String {
     let bench = Bench::new();
     let (mut drawn, mut told) = (0, 0);
     for round in 0..rounds {
@@ -134,19 +208,19 @@ fn drain_under_load(rounds: u64) {
             }
         });
     }
-    println!("{rounds} rounds: {drawn} pictures, {told} told to come back");
     assert!(drawn >= rounds, "{drawn} pictures in {rounds} rounds are no load");
+    format!("{rounds} rounds: {drawn} pictures, {told} told to come back")
 }
 
 #[test]
 fn no_request_fails_when_the_server_is_ended_under_load() {
-    drain_under_load(3);
+    println!("{}", drain_under_load(3));
 }
 
 #[test]
 #[ignore = "minutes; a hundred rounds of the one above"]
 fn no_request_fails_in_a_hundred_ends_under_load() {
-    drain_under_load(100);
+    println!("{}", drain_under_load(100));
 }
 
 #[test]

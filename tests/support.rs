@@ -146,7 +146,8 @@ impl Bench {
         std::fs::write(&config, &self.config).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_gesso"));
         command
-            .args(["serve", "--listen", &self.listen, "--dtype", "f32", "--config"])
+            // Tests run beside each other, each with a core of its own.
+            .args(["serve", "--listen", &self.listen, "--dtype", "f32", "--threads", "1", "--config"])
             .arg(config)
             .arg("--data")
             .arg(self.data_folder())

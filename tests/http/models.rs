@@ -63,6 +63,43 @@ fn a_model_of_the_object_store_is_registered_drawn_with_and_removed() {
 }
 
 #[test]
+fn a_model_that_changes_while_it_is_copied_is_the_last_one_and_a_removed_one_does_not_come_back() {
+    let models = tempfile::tempdir().unwrap();
+    let bench = bench(models.path());
+    let large = bench.data.path().join("objects/models/large.safetensors");
+    let demo = std::fs::read(checkout().join("examples/demo-model/demo-v1.safetensors")).unwrap();
+    std::fs::write(&large, demo.repeat(40)).unwrap();
+    let server = bench.start();
+    let from = |path: &str| json!({"type": "stableDiffusion", "ossPath": path}).to_string();
+    for _ in 0..3 {
+        register(&server, &json!({"ossPath": "models/large.safetensors"})).ok();
+        server.admin_json("PUT", "/models/dreamy.safetensors", &from("models/second.safetensors")).ok();
+        eventually("the last one is there", || status(&server, "dreamy.safetensors") == "unloaded");
+        let file = models.path().join("Stable-diffusion/dreamy.safetensors");
+        assert_eq!(std::fs::read(&file).unwrap().len(), demo.len());
+        server.admin_json("PUT", "/models/dreamy.safetensors", &from("models/large.safetensors")).ok();
+        server.admin("DELETE", "/models/dreamy.safetensors", Vec::new()).ok();
+        assert!(!file.exists());
+    }
+    std::thread::sleep(std::time::Duration::from_millis(500));
+    let left: Vec<_> = std::fs::read_dir(models.path().join("Stable-diffusion")).unwrap().flatten().collect();
+    assert!(left.is_empty(), "{left:?}");
+    // A copy that the end broke off begins again; a file that somebody laid in its place is theirs.
+    register(&server, &json!({"ossPath": "models/large.safetensors"})).ok();
+    server.kill();
+    let server = bench.start();
+    eventually("it is there", || status(&server, "dreamy.safetensors") == "unloaded");
+    let file = models.path().join("Stable-diffusion/dreamy.safetensors");
+    std::fs::write(&file, "somebody's own").unwrap();
+    server.admin("DELETE", "/models/dreamy.safetensors", Vec::new()).ok();
+    assert_eq!(std::fs::read(&file).unwrap(), b"somebody's own");
+    // Whatever its case: a name stands for one file.
+    assert_eq!(register(&server, &json!({"name": "Dreamy.safetensors"})).status, 409);
+    assert_eq!(register(&server, &json!({"name": "demo-v1.safetensors"})).status, 409);
+    assert_eq!(register(&server, &json!({"name": "a.vae.safetensors"})).status, 400);
+}
+
+#[test]
 fn what_cannot_be_registered_is_said_and_a_file_that_is_another_leaves_none() {
     let models = tempfile::tempdir().unwrap();
     let bench = bench(models.path());

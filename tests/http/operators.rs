@@ -15,9 +15,26 @@ fn probes_answer_and_metrics_count_what_was_drawn() {
     assert_eq!(server.get("/health/ready").ok(), json!({"status": "ready"}));
     server.post("/txt2img", &quick()).ok();
     let text = String::from_utf8(server.get("/metrics").body).unwrap();
-    for line in ["gesso_images_total 1", "gesso_unet_calls_total 3", "gesso_tasks_submitted_total 1"] {
+    for line in [
+        "gesso_images_total 1",
+        "gesso_unet_calls_total 3",
+        "gesso_unet_batches_total{rows=\"1\"} 3",
+        "gesso_tasks_submitted_total 1",
+        "gesso_model_loaded{model=\"demo-v1\"} 1",
+        "gesso_stage_seconds_count{stage=\"engine\"} 1",
+    ] {
         assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
     }
+    server.admin("POST", "/queue/pause", Vec::new()).ok();
+    let id = server.submit(&quick());
+    let waiting = || {
+        let text = String::from_utf8(server.get("/metrics").body).unwrap();
+        let told = text.lines().find_map(|line| line.strip_prefix("gesso_tasks_waiting{").map(str::to_owned));
+        told.unwrap_or_default()
+    };
+    assert_eq!(waiting(), "model=\"demo-v1.safetensors\",priority=\"0\"} 1");
+    server.post(&format!("/tasks/{id}/cancellation"), &Value::Null).ok();
+    assert_eq!(waiting(), "model=\"demo-v1.safetensors\",priority=\"0\"} 0");
 }
 
 #[test]

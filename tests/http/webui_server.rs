@@ -153,7 +153,8 @@ fn routes_that_clients_parse_answer_null_or_an_object() {
     assert_eq!(interrogate(&json!({"image": ""})), "Image not found");
     assert_eq!(interrogate(&json!({"image": "abc", "model": "clip"})), "Model not found");
     assert_eq!(server.post("/sdapi/v1/train/embedding", &json!({})).status, 501);
-    assert_eq!(server.get("/").status, 200, "browsers are led to the documentation");
+    let home = server.get("/");
+    assert_eq!((home.status, home.header("location")), (307, "/docs"), "browsers are led there");
 }
 
 #[test]

@@ -135,9 +135,10 @@ fn measure(gesso: &Server, fastapi: &Server) -> Result<(Vec<Row>, Vec<Memory>)> 
     };
     let mut memories = vec![memory("at the start".to_owned())?];
 
-    // A task that waits alone, so that the same is read as of one among many. The other service is warmed up by it.
+    // A task that waits alone, so that the same is read as of one among many. Both services are warmed up by it.
     let read_alone = |url: &str| -> Result<Done<()>> {
         let task = submit(url, 1, 1)?.answers;
+        read(url, &task)?;
         let done = read(url, &task)?;
         cancel(url, &task)?;
         Ok(done)
@@ -166,7 +167,7 @@ fn measure(gesso: &Server, fastapi: &Server) -> Result<(Vec<Row>, Vec<Memory>)> 
     memories.push(Memory { state, gesso: gesso.resident()?, fastapi: None });
     drop(listeners);
 
-    let (wait, listen) = (format!("{WAITING} tasks wait"), format!("{LISTENERS} listen"));
+    let (wait, listen) = (format!("{WAITING} tasks wait"), format!("{LISTENERS} listen in silence"));
     rows.extend(Row::times(&format!("{wait}; FastAPI with as many rows"), &many, &beside));
     let work = format!("{wait} and {listen}; FastAPI with as many rows, nobody listens");
     rows.extend(Row::times(&work, &listened, &beside));

@@ -61,6 +61,9 @@ pub struct EngineStats {
     pub unet_calls: u64,
     /// Rows over all calls; divided by `unet_calls` it is the mean batch.
     pub rows: u64,
+    /// Calls by their rows: the first is of calls with one row. The last is of those with as many rows as there is a place
+    /// for, or more.
+    pub batches: [u64; 16],
     /// Time of the backend's calls. A device that works behind the host's back takes longer than it tells here.
     pub unet_time: Duration,
     pub images: u64,
@@ -487,6 +490,8 @@ impl<B: Backend> Owner<B> {
             let mut stats = lock(&self.stats);
             stats.unet_calls += 1;
             stats.rows += picked.len() as u64;
+            let place = picked.len().min(stats.batches.len());
+            stats.batches[place - 1] += 1;
             stats.unet_time += after.saturating_sub(now);
         }
         for (job_index, error) in failures {

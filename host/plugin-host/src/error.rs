@@ -47,6 +47,35 @@ pub enum FailureKind {
     Host,
 }
 
+impl FailureKind {
+    pub const ALL: [Self; 9] = [
+        Self::Cpu,
+        Self::WallClock,
+        Self::Memory,
+        Self::Handles,
+        Self::Trap,
+        Self::Fault,
+        Self::BadReturn,
+        Self::NoResponse,
+        Self::Host,
+    ];
+
+    /// As in answers and metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Cpu => "cpu",
+            Self::WallClock => "wall-clock",
+            Self::Memory => "memory",
+            Self::Handles => "handles",
+            Self::Trap => "trap",
+            Self::Fault => "fault",
+            Self::BadReturn => "bad-return",
+            Self::NoResponse => "no-response",
+            Self::Host => "host",
+        }
+    }
+}
+
 /// Why a change to the set of plugins was not made.
 #[derive(Debug, thiserror::Error)]
 pub enum InstallError {

@@ -4,6 +4,7 @@ use crate::manifest::Wants;
 use crate::registry::{Called, OnFailure, VersionRef};
 use crate::settings::Grants;
 use serde::Serialize;
+use std::collections::BTreeMap;
 
 /// One plugin as it stands now.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -36,6 +37,8 @@ pub struct PluginStatus {
     pub running: usize,
     pub calls: u64,
     pub failures: u64,
+    /// The same by what was broken, see [`FailureKind`](crate::FailureKind).
+    pub failures_by_reason: BTreeMap<&'static str, u64>,
     /// Text of the newest failed call.
     pub last_failure: Option<String>,
     /// Highest linear memory of one call, bytes.

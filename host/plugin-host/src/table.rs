@@ -2,7 +2,7 @@
 //! than any version. Read by every call without a lock. Decides nothing.
 
 use crate::durations::Durations;
-use crate::error::HookError;
+use crate::error::{FailureKind, HookError};
 use crate::interfaces::annotator::AnnotatorPre;
 use crate::interfaces::input_fetcher::InputFetcherPre;
 use crate::interfaces::picture_hook::PictureHookPre;
@@ -34,7 +34,8 @@ pub(crate) struct Shared {
     /// Switched off by the admin: chains of calls under way leave it out from now on.
     off: AtomicBool,
     calls: AtomicU64,
-    failures: AtomicU64,
+    /// In the order of [`FailureKind::ALL`].
+    failures: [AtomicU64; FailureKind::ALL.len()],
     memory_peak: AtomicU64,
     cpu_nanos: AtomicU64,
     durations: Durations,
@@ -51,7 +52,7 @@ impl Shared {
             running: AtomicUsize::new(0),
             off: AtomicBool::new(false),
             calls: AtomicU64::new(0),
-            failures: AtomicU64::new(0),
+            failures: Default::default(),
             memory_peak: AtomicU64::new(0),
             cpu_nanos: AtomicU64::new(0),
             durations: Durations::default(),
@@ -78,8 +79,11 @@ impl Shared {
         self.calls.fetch_add(1, Ordering::Relaxed);
         self.memory_peak.fetch_max(spent.memory_peak(), Ordering::Relaxed);
         self.cpu_nanos.fetch_add(spent.cpu().as_nanos() as u64, Ordering::Relaxed);
-        if let Err(HookError::PluginFailed { hook, message, .. }) = result {
-            self.failures.fetch_add(1, Ordering::Relaxed);
+        if let Err(HookError::PluginFailed { hook, message, reason, .. }) = result {
+            let reasons = FailureKind::ALL.iter().zip(&self.failures);
+            for (_, count) in reasons.filter(|(kind, _)| *kind == reason) {
+                count.fetch_add(1, Ordering::Relaxed);
+            }
             *self.last_failure.lock().unwrap_or_else(PoisonError::into_inner) =
                 Some(format!("{hook}: {message}"));
         }
@@ -197,7 +201,12 @@ impl Entry {
             position,
             running: self.shared.running.load(Ordering::Relaxed),
             calls: self.shared.calls.load(Ordering::Relaxed),
-            failures: self.shared.failures.load(Ordering::Relaxed),
+            failures: self.shared.failures.iter().map(|count| count.load(Ordering::Relaxed)).sum(),
+            failures_by_reason: FailureKind::ALL
+                .map(FailureKind::as_str)
+                .into_iter()
+                .zip(self.shared.failures.iter().map(|count| count.load(Ordering::Relaxed)))
+                .collect(),
             last_failure: self.shared.last_failure.lock().unwrap_or_else(PoisonError::into_inner).clone(),
             memory_peak_bytes: self.shared.memory_peak.load(Ordering::Relaxed),
             wall_ms_p50: durations.map(|(median, _)| millis(median)),

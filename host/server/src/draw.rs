@@ -238,13 +238,13 @@ async fn once(
     let mut infotexts = finished.infotexts(asked.request);
     // Fewer than were asked for, where the drawing was interrupted.
     infotexts.truncate(finished.pictures.len());
-    let interrupted = asked.cancel.is_interrupted().then(|| INTERRUPTED.to_owned());
     let pictures = (finished.pictures.as_mut_slice(), infotexts.as_mut_slice());
     let finishing = finishing::finish(app, account, asked, place, pictures, show).await?;
+    let interrupted = asked.cancel.is_interrupted().then(|| INTERRUPTED.to_owned());
     Ok(DrawnPictures {
         info: finished.info(asked.request, asked.body, &infotexts, started),
         warnings: finished.warnings().cloned().chain(finishing.warnings).chain(interrupted).collect(),
-        steps: f64::from(asked.request.steps * asked.request.image_count()),
+        steps: f64::from(asked.request.steps) * finished.pictures.len() as f64,
         seconds: Some(finished.seconds),
         pictures: finished.pictures,
         maps: finished.maps,

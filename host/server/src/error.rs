@@ -21,7 +21,9 @@ pub(crate) enum AppError {
     Overloaded(String),
     #[error("the task was cancelled")]
     Cancelled,
-    #[error("the task did not end in the time it was given; give it more with Task-Timeout, or ask for less")]
+    #[error(
+        "the task did not end in the time it was given; give it more with Task-Timeout, ask for less, or have an operator give its checkpoint more (/batch_update_sd_resource)"
+    )]
     TimedOut,
     /// Well-formed, and at odds with what came before.
     #[error("{0}")]
@@ -97,6 +99,8 @@ impl From<ObjectsError> for AppError {
             ObjectsError::NotFound(_) => Self::NotFound("there is no such file any more".into()),
             ObjectsError::Full(_) => Self::StorageFull,
             ObjectsError::Unavailable(_) => Self::Unavailable(error.to_string()),
+            ObjectsError::Copy(_) => Self::Internal(error.to_string()),
+            ObjectsError::Changed(_) => Self::Conflict(error.to_string()),
             other => Self::Internal(format!("the object store failed: {other}")),
         }
     }

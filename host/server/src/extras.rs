@@ -44,9 +44,6 @@ pub(crate) async fn process(
     caller: &Caller,
     request: ExtrasRequest,
 ) -> Result<Processed, AppError> {
-    if app.is_draining() {
-        return Err(AppError::Unavailable("the server is shutting down; try again in a moment".into()));
-    }
     let ExtrasRequest { field, pictures, size, first, second, faces } = request;
     let catalogue = app.catalogue.clone();
     let (upscalers, faces) = blocking(move || {

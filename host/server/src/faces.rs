@@ -130,6 +130,10 @@ impl DrawnFaces {
     ) -> Result<Vec<Pixels>, AppError> {
         let mut restored = Vec::with_capacity(pictures.len());
         for picture in pictures {
+            if cancel.is_interrupted() {
+                restored.push(picture);
+                continue;
+            }
             restored.push(restore(app, None, cancel, priority, Arc::new(picture), &self.by).await?);
         }
         Ok(restored)

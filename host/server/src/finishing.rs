@@ -34,8 +34,7 @@ pub(crate) async fn finish(
     show: impl Fn(watch::Receiver<Progress>),
 ) -> Result<Finishing, AppError> {
     let mut finishing = Finishing::default();
-    // Who interrupts a drawing has seen enough of it.
-    if !app.plugins.finishes_pictures() || asked.cancel.is_interrupted() {
+    if !app.plugins.finishes_pictures() {
         return Ok(finishing);
     }
     let (request, params) = (asked.request, plugin_view::params(asked.body));
@@ -43,6 +42,10 @@ pub(crate) async fn finish(
     let call = CallContext { cancelled: asked.cancel.shared(), ..asked.call.clone() };
     let (sources, _) = plugin_view::pictures(app, asked.body).await?;
     for (place, (picture, infotext)) in (0_u32..).zip(pictures.iter_mut().zip(infotexts)) {
+        // Who interrupts a drawing has seen enough of it.
+        if asked.cancel.is_interrupted() {
+            break;
+        }
         let (seed, subseed) = request.seeds_of(place);
         let about = PictureFacts {
             place: first + place,

@@ -4,19 +4,22 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use gesso_store::{Documents, ObjectInfo, ObjectKey, Objects, ObjectsError, is_model_name};
 use serde::{Deserialize, Serialize};
-use tokio::task::AbortHandle;
+use tokio::task::JoinHandle;
 
 use crate::blocking::blocking;
-use crate::catalogue::Kind;
+use crate::catalogue::{Catalogue, Kind, Stamp};
 use crate::error::AppError;
 use crate::http::wire::fields::FieldProblem;
 
 /// All of them, in one document.
 const DOCUMENT: &str = "models";
+/// How the names of files end that are on their way; they begin with a dot, so that no scan takes them for models.
+const STAGED: &str = ".registering";
 
 /// What is to be registered, as clients say it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -35,6 +38,8 @@ pub(crate) struct Registered {
     #[serde(flatten)]
     pub(crate) attributes: Attributes,
     pub(crate) file: FileState,
+    /// The file that was put in place last. One that is another by now is somebody else's.
+    installed: Option<Stamp>,
 }
 
 /// How far its file is.
@@ -43,39 +48,44 @@ pub(crate) struct Registered {
 pub(crate) enum FileState {
     Registering,
     There,
-    /// Why; the file is as it was before.
+    /// Why; what was there before is still there.
     Failed(String),
 }
 
 pub(crate) struct RegisteredModels {
     documents: Documents,
     objects: Objects,
+    catalogue: Arc<Catalogue>,
     /// The models folder.
     folder: PathBuf,
     all: Mutex<BTreeMap<String, Registered>>,
-    copies: Mutex<BTreeMap<String, AbortHandle>>,
+    /// Held by whoever registers, changes or removes: one at a time, and each after the copy before it has ended.
+    changes: tokio::sync::Mutex<BTreeMap<String, JoinHandle<()>>>,
     /// Held while the document is written, so that it says what was known last.
     document: tokio::sync::Mutex<()>,
+    /// So that no two copies write into one file.
+    copies: AtomicU64,
 }
 
 impl RegisteredModels {
     /// As they were when the server ended. Blocks.
-    pub(crate) fn open(documents: Documents, objects: Objects, folder: PathBuf) -> io::Result<Self> {
+    pub(crate) fn open(
+        documents: Documents,
+        objects: Objects,
+        catalogue: Arc<Catalogue>,
+        folder: PathBuf,
+    ) -> io::Result<Self> {
         let all = Mutex::new(documents.read(DOCUMENT)?.unwrap_or_default());
-        let (copies, document) = (Mutex::default(), tokio::sync::Mutex::default());
-        Ok(Self { documents, objects, folder, all, copies, document })
+        let (changes, document, copies) = Default::default();
+        Ok(Self { documents, objects, catalogue, folder, all, changes, document, copies })
     }
 
     /// Begins again what the end of the server broke off.
-    pub(crate) fn resume(self: &Arc<Self>) {
-        let all = lock(&self.all).clone();
-        for model in all.into_values().filter(|model| model.file == FileState::Registering) {
-            self.begin(model.attributes);
+    pub(crate) async fn resume(self: &Arc<Self>) {
+        let mut changes = self.changes.lock().await;
+        for model in self.all().into_iter().filter(|model| model.file == FileState::Registering) {
+            self.begin(&mut changes, model.attributes);
         }
-    }
-
-    pub(crate) fn get(&self, name: &str) -> Option<Registered> {
-        lock(&self.all).get(name).cloned()
     }
 
     pub(crate) fn all(&self) -> Vec<Registered> {
@@ -87,56 +97,66 @@ impl RegisteredModels {
     /// # Errors
     /// `Conflict` where there is a model of that name, `Invalid` for every attribute that is wrong.
     pub(crate) async fn register(self: &Arc<Self>, attributes: Attributes) -> Result<(), AppError> {
+        let mut changes = self.changes.lock().await;
         self.check(&attributes).await?;
-        let path = self.path(&attributes).await?;
-        let is_taken = tokio::fs::try_exists(&path).await.unwrap_or(true);
-        let name = attributes.name.clone();
-        {
-            let mut all = lock(&self.all);
-            if is_taken || all.contains_key(&name) {
-                return Err(AppError::Conflict(format!("there is a model {name} already")));
-            }
-            all.insert(name, Registered { attributes: attributes.clone(), file: FileState::Registering });
+        let (catalogue, kind, name) = (self.catalogue.clone(), attributes.kind, attributes.name.clone());
+        // The blocking pool: a folder.
+        let files = blocking(move || catalogue.files(kind)).await??;
+        let is_name = |known: &str| known.eq_ignore_ascii_case(&name);
+        let is_there = files.iter().any(|file| file.file_name.rsplit('/').next().is_some_and(is_name));
+        if is_there || lock(&self.all).keys().any(|known| is_name(known)) {
+            return Err(AppError::Conflict(format!("there is a model {name} already")));
         }
-        self.write().await?;
-        self.begin(attributes);
-        Ok(())
+        let new = Registered { attributes, file: FileState::Registering, installed: None };
+        self.begin_with(&mut changes, new).await
     }
 
     /// Has a registered model be copied anew, from where `attributes` say; its file stays until then.
     pub(crate) async fn change(self: &Arc<Self>, attributes: Attributes) -> Result<(), AppError> {
-        let name = attributes.name.clone();
-        let before = self.get(&name).ok_or_else(|| not_registered(&name))?;
+        let mut changes = self.changes.lock().await;
+        let before = self.get(&attributes.name).ok_or_else(|| not_registered(&attributes.name))?;
         if before.attributes.kind != attributes.kind {
             let message = "type: a registered model stays of its type; delete it and register it again";
             return Err(AppError::invalid("type", message));
         }
         self.check(&attributes).await?;
-        lock(&self.all)
-            .insert(name, Registered { attributes: attributes.clone(), file: FileState::Registering });
-        self.write().await?;
-        self.begin(attributes);
-        Ok(())
+        stop(&mut changes, &attributes.name).await;
+        // The copy before may have come to its end meanwhile.
+        let installed = self.get(&attributes.name).and_then(|model| model.installed);
+        let new = Registered { attributes, file: FileState::Registering, installed };
+        self.begin_with(&mut changes, new).await
     }
 
-    /// Forgets a registered model and removes its file.
+    /// Forgets a registered model and removes the file that was put in place for it.
     pub(crate) async fn remove(self: &Arc<Self>, name: &str) -> Result<(), AppError> {
-        let model = self.get(name).ok_or_else(|| not_registered(name))?;
-        if let Some(copy) = lock(&self.copies).remove(name) {
-            copy.abort();
-        }
+        let mut changes = self.changes.lock().await;
+        self.get(name).ok_or_else(|| not_registered(name))?;
+        stop(&mut changes, name).await;
+        let Some(model) = self.get(name) else { return Ok(()) };
         let path = self.path(&model.attributes).await?;
-        for file in [staged(&path), path] {
-            match tokio::fs::remove_file(&file).await {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    tracing::error!(file = %file.display(), %error, "a model's file cannot be removed");
-                    return Err(AppError::Internal("the model's file cannot be removed".into()));
-                }
-                _ => {}
+        // The blocking pool: files.
+        let removed = blocking(move || {
+            sweep(&path);
+            match Stamp::of(&path) {
+                Ok(there) if Some(there) == model.installed => std::fs::remove_file(&path),
+                // Somebody else's, or gone.
+                _ => Ok(()),
             }
+        });
+        if let Err(error) = removed.await? {
+            let reason = "the model's file cannot be removed; see the server's log";
+            tracing::error!(model = name, %error, "a model's file cannot be removed");
+            if let Some(model) = lock(&self.all).get_mut(name) {
+                model.file = FileState::Failed(reason.into());
+            }
+            return Err(AppError::Internal(reason.into()));
         }
         lock(&self.all).remove(name);
         self.write().await
+    }
+
+    fn get(&self, name: &str) -> Option<Registered> {
+        lock(&self.all).get(name).cloned()
     }
 
     async fn check(&self, attributes: &Attributes) -> Result<(), AppError> {
@@ -145,94 +165,104 @@ impl RegisteredModels {
             problems.push(FieldProblem { field: field.into(), message: format!("{field}: {message}") });
         };
         let extensions = attributes.kind.extensions();
-        let extension = attributes.name.rsplit_once('.').map_or("", |(_, extension)| extension);
+        let (stem, extension) = attributes.name.rsplit_once('.').unwrap_or((&attributes.name, ""));
         if !is_model_name(&attributes.name) {
             let message = "a file's name of letters, digits and ' ._-+()' that does not begin with a dot";
             wrong("name", message.into());
         } else if !extensions.iter().any(|known| known.eq_ignore_ascii_case(extension)) {
             wrong("name", format!("it has to end in one of .{}", extensions.join(", .")));
+        } else if attributes.kind == Kind::Checkpoint && stem.to_ascii_lowercase().ends_with(".vae") {
+            wrong("name", "a name with .vae is a VAE's; leave that out, or register it as sdVae".into());
         }
-        let key = ObjectKey::model(&attributes.oss_path);
-        let found = match &key {
-            Err(error) => {
-                wrong("ossPath", error.to_string());
-                None
-            }
-            Ok(key) => match self.objects.head(key).await {
-                Ok(found) => Some(found),
+        match ObjectKey::model(&attributes.oss_path) {
+            Err(error) => wrong("ossPath", error.to_string()),
+            Ok(key) => match self.objects.head(&key).await {
+                Ok(found) => {
+                    if let Err(reason) = check_etag(&attributes.etag, &found) {
+                        wrong("etag", reason);
+                    }
+                }
                 Err(ObjectsError::NotFound(key)) => {
                     wrong("ossPath", format!("there is no object {key} in the object store"));
-                    None
                 }
                 Err(error) => return Err(error.into()),
             },
-        };
-        if let Some(found) = found
-            && !is_sha256(&attributes.etag)
-            && !is_same(&attributes.etag, &found)
-        {
-            let there = found.etag.as_deref().unwrap_or("unknown");
-            wrong("etag", format!("the object's is {there}; leave it out, or give the file's SHA-256"));
         }
         if problems.is_empty() { Ok(()) } else { Err(AppError::Invalid(problems)) }
     }
 
-    /// Copies in the background, in place of an earlier copy of the name.
-    fn begin(self: &Arc<Self>, attributes: Attributes) {
-        let (registered, name) = (self.clone(), attributes.name.clone());
-        let mut copies = lock(&self.copies);
-        if let Some(before) = copies.remove(&name) {
-            before.abort();
+    /// Writes down that the model is on its way, and sends it there. What cannot be written down is as it was.
+    async fn begin_with(
+        self: &Arc<Self>,
+        changes: &mut BTreeMap<String, JoinHandle<()>>,
+        model: Registered,
+    ) -> Result<(), AppError> {
+        let attributes = model.attributes.clone();
+        let before = lock(&self.all).insert(attributes.name.clone(), model);
+        if let Err(error) = self.write().await {
+            let mut all = lock(&self.all);
+            all.remove(&attributes.name);
+            all.extend(before.map(|before| (attributes.name, before)));
+            return Err(error);
         }
+        self.begin(changes, attributes);
+        Ok(())
+    }
+
+    /// Copies in the background.
+    fn begin(self: &Arc<Self>, changes: &mut BTreeMap<String, JoinHandle<()>>, attributes: Attributes) {
+        let (registered, name) = (self.clone(), attributes.name.clone());
         // A tokio worker: it waits for the store and the disk.
         let copy = tokio::spawn(async move {
+            let name = &attributes.name;
             let copied = registered.copy(&attributes).await;
-            let state = match copied {
-                Ok(()) => {
-                    tracing::info!(model = attributes.name, "a registered model is there");
-                    FileState::There
+            if let Some(model) = lock(&registered.all).get_mut(name) {
+                match copied {
+                    Ok(installed) => {
+                        tracing::info!(model = name, "a registered model is there");
+                        (model.file, model.installed) = (FileState::There, Some(installed));
+                    }
+                    Err(error) => {
+                        tracing::error!(model = name, %error, "a model could not be registered");
+                        model.file = FileState::Failed(error.to_string());
+                    }
                 }
-                Err(error) => {
-                    tracing::error!(model = attributes.name, %error, "a model could not be registered");
-                    FileState::Failed(error.to_string())
-                }
-            };
-            lock(&registered.copies).remove(&attributes.name);
-            if let Some(model) = lock(&registered.all).get_mut(&attributes.name) {
-                model.file = state;
             }
             if let Err(error) = registered.write().await {
                 tracing::error!(%error, "the registered models cannot be written");
             }
         });
-        copies.insert(name, copy.abort_handle());
+        changes.insert(name, copy);
     }
 
-    async fn copy(&self, attributes: &Attributes) -> Result<(), AppError> {
+    /// Puts the model's file in place, durably.
+    async fn copy(&self, attributes: &Attributes) -> Result<Stamp, AppError> {
         let key = ObjectKey::model(&attributes.oss_path)
             .map_err(|error| AppError::invalid("ossPath", error.to_string()))?;
         let found = self.objects.head(&key).await?;
+        check_etag(&attributes.etag, &found).map_err(AppError::Conflict)?;
         let path = self.path(attributes).await?;
-        if let Some(folder) = path.parent() {
-            tokio::fs::create_dir_all(folder).await.map_err(|error| disk(folder, &error))?;
-        }
-        let staged = staged(&path);
-        let copied = self.objects.copy_to(&key, &found, &staged).await.map_err(AppError::from);
-        let checked = copied.and_then(|sha256| {
-            let is_it = match is_sha256(&attributes.etag) {
-                true => attributes.etag.eq_ignore_ascii_case(&sha256),
-                false => is_same(&attributes.etag, &found),
-            };
-            if is_it { Ok(()) } else { Err(AppError::Conflict(format!("the file's SHA-256 is {sha256}"))) }
+        let number = self.copies.fetch_add(1, Ordering::Relaxed);
+        let staged = path.with_file_name(format!(".{}.{number}{STAGED}", attributes.name));
+        let place = path.clone();
+        // The blocking pool: folders.
+        let made = blocking(move || {
+            let folder = place.parent().unwrap_or(Path::new("."));
+            std::fs::create_dir_all(folder).inspect(|()| sweep(&place))
         });
-        let moved = match checked {
-            Ok(()) => tokio::fs::rename(&staged, &path).await.map_err(|error| disk(&path, &error)),
-            Err(error) => Err(error),
-        };
-        if moved.is_err() {
-            drop(tokio::fs::remove_file(&staged).await);
+        made.await?.map_err(|error| disk(&error))?;
+        let sha256 = self.objects.copy_to(&key, &found, &staged).await.inspect_err(|_| forget(&staged))?;
+        if is_sha256(&attributes.etag) && !attributes.etag.eq_ignore_ascii_case(&sha256) {
+            forget(&staged);
+            return Err(AppError::Conflict(format!("the file's SHA-256 is {sha256}")));
         }
-        moved
+        // The blocking pool: files.
+        let moved = blocking(move || {
+            std::fs::rename(&staged, &path)?;
+            std::fs::File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()?;
+            Stamp::of(&path)
+        });
+        moved.await?.map_err(|error| disk(&error))
     }
 
     /// Where the file belongs: in the folder of its kind, by the name that folder has already.
@@ -258,28 +288,59 @@ impl RegisteredModels {
     }
 }
 
-/// Names that begin with a dot are no models.
-fn staged(path: &Path) -> PathBuf {
+/// Ends the copy of a name, and waits until it has ended.
+async fn stop(changes: &mut BTreeMap<String, JoinHandle<()>>, name: &str) {
+    if let Some(copy) = changes.remove(name) {
+        copy.abort();
+        // An error says that it was.
+        drop(copy.await);
+    }
+}
+
+/// Removes what copies that were broken off have left beside the model.
+fn sweep(path: &Path) {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    path.with_file_name(format!(".{name}.registering"))
+    let entries = path.parent().and_then(|folder| std::fs::read_dir(folder).ok()).into_iter().flatten();
+    for entry in entries.flatten() {
+        let found = entry.file_name();
+        let found = found.to_string_lossy();
+        let number = found.strip_prefix(&format!(".{name}.")).and_then(|rest| rest.strip_suffix(STAGED));
+        if number.is_some_and(|number| number.bytes().all(|digit| digit.is_ascii_digit())) {
+            forget(&entry.path());
+        }
+    }
+}
+
+fn forget(staged: &Path) {
+    if let Err(error) = std::fs::remove_file(staged)
+        && error.kind() != io::ErrorKind::NotFound
+    {
+        tracing::warn!(file = %staged.display(), %error, "what a copy left cannot be removed");
+    }
 }
 
 fn is_sha256(etag: &str) -> bool {
     etag.len() == 64 && etag.bytes().all(|digit| digit.is_ascii_hexdigit())
 }
 
-/// Stores write an ETag in quotes, their consoles without.
-fn is_same(etag: &str, found: &ObjectInfo) -> bool {
+/// Stores write an ETag in quotes, their consoles without. A SHA-256 can be compared only with what was copied.
+fn check_etag(etag: &str, found: &ObjectInfo) -> Result<(), String> {
     let bare = |etag: &str| etag.trim().trim_matches('"').to_owned();
-    bare(etag).is_empty() || found.etag.as_deref().is_some_and(|there| bare(there) == bare(etag))
+    let there = found.etag.as_deref().map(bare);
+    if bare(etag).is_empty() || is_sha256(etag) || there.as_ref() == Some(&bare(etag)) {
+        return Ok(());
+    }
+    let there = there.unwrap_or_else(|| "unknown".into());
+    Err(format!("the object's is {there}; leave it out, or give the file's SHA-256"))
 }
 
 fn not_registered(name: &str) -> AppError {
     AppError::NotFound(format!("there is no registered model {name:.200}"))
 }
 
-fn disk(path: &Path, error: &io::Error) -> AppError {
-    tracing::error!(path = %path.display(), %error, "the models folder cannot be written");
+/// Where it lies is in the log: it is no client's business.
+fn disk(error: &io::Error) -> AppError {
+    tracing::error!(%error, "the models folder cannot be written");
     AppError::Internal(format!("the models folder cannot be written: {error}"))
 }
 

@@ -64,8 +64,8 @@ pub(crate) struct Settings {
     pub(crate) device_bytes_max: u64,
     /// Default source of noise: NV or CPU.
     pub(crate) randn_source: String,
-    /// What URLs to this server begin with, when a proxy stands before it; unset is http:// and the host that the
-    /// client asked.
+    /// What URLs to this server begin with, when a proxy stands before it; unset is http://, or https:// with `tls`, and
+    /// the host that the client asked.
     pub(crate) public_url: Option<String>,
     /// How long signed picture URLs last.
     pub(crate) signed_url_seconds: u64,

@@ -86,7 +86,6 @@ pub(crate) async fn build(settings: Settings) -> Result<Server, StartupError> {
     let audit = Audit::new(Journal::at(&settings.data.join("audit.jsonl")), Arc::new(SystemClock));
     let webhooks = open_webhooks(&settings).await?;
     let (pause, functions) = open_queue(&settings).await?;
-    let registered = open_registered(&settings, objects.clone()).await?;
     let options = SavedOptions::new(Documents::new(&settings.data.join("options")));
     make_folder(&settings.plugins).await?;
     let catalogue = Arc::new(Catalogue::new(
@@ -94,6 +93,7 @@ pub(crate) async fn build(settings: Settings) -> Result<Server, StartupError> {
         settings.default_model.clone(),
         Some(settings.data.join("hashes.json")),
     ));
+    let registered = open_registered(&settings, objects.clone(), catalogue.clone()).await?;
     let (engine, handle) = open_engine(&settings).await?;
     let networks = ServerNetworks {
         catalogue: catalogue.clone(),
@@ -288,12 +288,14 @@ async fn open_queue(settings: &Settings) -> Result<(Pause, Functions), StartupEr
 async fn open_registered(
     settings: &Settings,
     objects: Objects,
+    catalogue: Arc<Catalogue>,
 ) -> Result<Arc<RegisteredModels>, StartupError> {
     let (documents, folder) = (Documents::new(&settings.data.join("models")), settings.models.clone());
-    let opened = tokio::task::spawn_blocking(move || RegisteredModels::open(documents, objects, folder));
+    let opened =
+        tokio::task::spawn_blocking(move || RegisteredModels::open(documents, objects, catalogue, folder));
     let opened = opened.await.context("reading the registered models panicked")?;
     let registered = Arc::new(opened.context("the registered models cannot be read")?);
-    registered.resume();
+    registered.resume().await;
     Ok(registered)
 }
 

@@ -2,7 +2,7 @@
 //! what is drawn nor how a client is answered.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use gesso_core::ids::TaskId;
@@ -192,18 +192,31 @@ fn check_terms(app: &App, caller: &Caller, terms: &RequestTerms) -> Result<(), A
     Ok(())
 }
 
-/// Clients that wait for the end of a task: a server that drains goes on with the queue as long as there are any.
+/// Clients that wait for a task that has not begun: a server that drains goes on with the queue as long as there are any.
 #[derive(Debug, Default)]
-pub(crate) struct Waiters(AtomicUsize);
+pub(crate) struct Waiters {
+    count: AtomicUsize,
+    /// Nothing begins any more.
+    are_late: AtomicBool,
+}
 
 impl Waiters {
     fn enter(&self) -> Waiter<'_> {
-        self.0.fetch_add(1, Ordering::AcqRel);
-        Waiter(&self.0)
+        self.count.fetch_add(1, Ordering::SeqCst);
+        Waiter(&self.count)
     }
 
     pub(crate) fn are_there(&self) -> bool {
-        self.0.load(Ordering::Acquire) > 0
+        self.count.load(Ordering::SeqCst) > 0
+    }
+
+    /// Says whether it is too late to wait. Who enters afterwards sees it, and who has entered before is seen.
+    pub(crate) fn set_late(&self, are_late: bool) {
+        self.are_late.store(are_late, Ordering::SeqCst);
+    }
+
+    fn are_late(&self) -> bool {
+        self.are_late.load(Ordering::SeqCst)
     }
 }
 
@@ -211,21 +224,24 @@ struct Waiter<'a>(&'a AtomicUsize);
 
 impl Drop for Waiter<'_> {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::AcqRel);
+        self.0.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
 /// Waits until a task that was submitted here is terminal. A server that drains waits for tasks that have not begun as long as
 /// it may, unless none begins any more.
 pub(crate) async fn wait(app: &App, id: &TaskId) -> Result<Task, AppError> {
-    let _waiter = app.waiters.enter();
     let mut changes = app.tasks.subscribe();
     let (mut draining, mut stopping) = (app.draining.clone(), app.stopping.clone());
     loop {
         let task = app.tasks.get(id).await?.ok_or_else(not_found)?;
+        let _waiter = (task.state == TaskState::Waiting).then(|| app.waiters.enter());
         match task.state {
             state if state.is_terminal() => return Ok(task),
-            TaskState::Waiting if *app.stopping.borrow() || app.is_draining() && app.pause.is_on() => {
+            TaskState::Waiting
+                if *app.stopping.borrow()
+                    || app.is_draining() && (app.pause.is_on() || app.waiters.are_late()) =>
+            {
                 let message =
                     format!("the server is shutting down; task {id} is kept and runs after the restart");
                 return Err(AppError::Unavailable(message));

@@ -38,7 +38,15 @@ pub(crate) async fn run(app: Arc<App>) {
         let is_stopping = *app.stopping.borrow();
         !app.is_draining() || app.waiters.are_there() && !app.pause.is_on() && !is_stopping
     };
-    while goes_on() {
+    loop {
+        if !goes_on() {
+            app.waiters.set_late(true);
+            // Who came in between is not left waiting.
+            if !goes_on() {
+                break;
+            }
+            app.waiters.set_late(false);
+        }
         if app.pause.is_on() {
             tokio::select! {
                 _ = paused.wait_for(|is_paused| !is_paused) => {}
@@ -52,6 +60,7 @@ pub(crate) async fn run(app: Arc<App>) {
             continue;
         }
         match app.tasks.lease("local", LEASE).await {
+            Ok(Some(lease)) if app.pause.is_on() => hand_back(&app, &lease).await,
             Ok(Some(lease)) => {
                 let app = app.clone();
                 let task = &lease.task;
@@ -138,13 +147,14 @@ async fn work(app: &Arc<App>, lease: Lease) {
     if state == TaskState::Succeeded {
         app.running.took(started.elapsed());
     }
+    let code = outcome.error.as_ref().map_or_else(String::new, |error| error.code.clone());
     match app.tasks.finish(&lease, state, outcome).await {
         Ok(_) => tracing::info!(task = %id, ?state, seconds = started.elapsed().as_secs_f64(), "task ended"),
         Err(error) => {
             tracing::error!(task = %id, %error, "the end of a task could not be stored; it will run again")
         }
     }
-    metrics::counter!("gesso_tasks_ended_total", "state" => state.as_str()).increment(1);
+    metrics::counter!("gesso_tasks_ended_total", "state" => state.as_str(), "code" => code).increment(1);
     metrics::histogram!("gesso_task_seconds").record(started.elapsed().as_secs_f64());
 }
 

@@ -36,6 +36,6 @@ pub use objects::{ObjectInfo, ObjectSettings, Objects, ObjectsError};
 pub use outputs::Outputs;
 pub use sled_tasks::{SledSettings, SledTasks};
 pub use tasks::{
-    Lease, NewTask, Notice, Outcome, Payload, Task, TaskChange, TaskError, TaskFilter, TaskPage, TaskState,
-    TaskStats, TaskStore, TaskStoreError, Terms,
+    Lease, NewTask, Notice, Outcome, Payload, QueuePart, Task, TaskChange, TaskError, TaskFilter, TaskPage,
+    TaskState, TaskStats, TaskStore, TaskStoreError, Terms,
 };

@@ -12,8 +12,8 @@ use tokio::sync::broadcast;
 use crate::clock::Clock;
 use crate::tasks::rules::Entry;
 use crate::tasks::{
-    LIST_LIMIT, Lease, NewTask, Outcome, Task, TaskChange, TaskFilter, TaskPage, TaskState, TaskStats,
-    TaskStore, TaskStoreError,
+    LIST_LIMIT, Lease, NewTask, Outcome, QueuePart, Task, TaskChange, TaskFilter, TaskPage, TaskState,
+    TaskStats, TaskStore, TaskStoreError,
 };
 
 /// A [`TaskStore`] whose only promise is to follow the rules.
@@ -214,6 +214,16 @@ impl TaskStore for MemoryTasks {
             *stats.of_state(entry.task.state) += 1;
         }
         Ok(stats)
+    }
+
+    async fn queue(&self) -> Result<Vec<QueuePart>, TaskStoreError> {
+        let mut counts = BTreeMap::<_, u64>::new();
+        for entry in self.state().by_sequence.values().filter(|entry| entry.task.state == TaskState::Waiting)
+        {
+            *counts.entry((entry.task.terms.model.clone(), entry.task.priority)).or_default() += 1;
+        }
+        let part = |((model, priority), waiting)| QueuePart { model, priority, waiting };
+        Ok(counts.into_iter().map(part).collect())
     }
 
     async fn ended_before(&self, ms: u64, limit: usize) -> Result<Vec<Task>, TaskStoreError> {

@@ -82,6 +82,9 @@ pub enum ObjectsError {
     Settings(String),
     #[error("a signed URL may be valid for 1 second to 7 days, not {0:?}")]
     UrlLifetime(Duration),
+    /// Where to is in the log.
+    #[error("the copy of an object cannot be written: {0}")]
+    Copy(String),
     #[error("the object {0} was replaced meanwhile; begin again")]
     Changed(ObjectKey),
     #[error("the object store cannot answer now: {0}; try again shortly")]
@@ -184,7 +187,10 @@ impl Objects {
     ) -> Result<String, ObjectsError> {
         let disk = |error: io::Error| match is_disk_full(&error) {
             true => ObjectsError::Full(error.to_string()),
-            false => ObjectsError::Unavailable(format!("{} cannot be written: {error}", file.display())),
+            false => {
+                tracing::error!(file = %file.display(), %error, "a copy of an object cannot be written");
+                ObjectsError::Copy(error.to_string())
+            }
         };
         let mut writer = tokio::fs::File::create(file).await.map_err(disk)?;
         let mut hasher = Sha256::new();

@@ -17,14 +17,15 @@ use tokio::sync::broadcast;
 use crate::clock::Clock;
 use crate::tasks::rules::Entry;
 use crate::tasks::{
-    Lease, NewTask, Outcome, Task, TaskChange, TaskFilter, TaskPage, TaskState, TaskStats, TaskStore,
-    TaskStoreError,
+    Lease, NewTask, Outcome, QueuePart, Task, TaskChange, TaskFilter, TaskPage, TaskState, TaskStats,
+    TaskStore, TaskStoreError,
 };
 use committer::{Committer, Writer};
 
 mod backup;
 mod committer;
 mod guard;
+mod places;
 mod records;
 mod trees;
 
@@ -273,6 +274,10 @@ impl TaskStore for SledTasks {
             .shared
             .read(|trees| Ok(TaskStats { size_on_disk: trees.size_on_disk()?, ..trees.counts()? }))
             .await
+    }
+
+    async fn queue(&self) -> Result<Vec<QueuePart>, TaskStoreError> {
+        self.committer.shared.read(|trees| Ok(trees.queue())).await
     }
 
     async fn ended_before(&self, ms: u64, limit: usize) -> Result<Vec<Task>, TaskStoreError> {

@@ -94,8 +94,20 @@ pub trait TaskStore: Send + Sync {
 
     async fn stats(&self) -> Result<TaskStats, TaskStoreError>;
 
+    /// How many wait, by model and priority.
+    async fn queue(&self) -> Result<Vec<QueuePart>, TaskStoreError>;
+
     /// Up to `limit` tasks that ended before `ms` (Unix milliseconds), the oldest end first: what retention removes.
     async fn ended_before(&self, ms: u64, limit: usize) -> Result<Vec<Task>, TaskStoreError>;
+}
+
+/// Waiting tasks of one model and priority.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QueuePart {
+    pub model: Option<String>,
+    pub priority: i32,
+    /// At least 1.
+    pub waiting: u64,
 }
 
 /// What a caller hands in.

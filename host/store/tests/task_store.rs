@@ -7,8 +7,8 @@ use std::time::Duration;
 use gesso_store::testing::ManualClock;
 use gesso_store::testing::conformance::{Subject, new_task, outcome};
 use gesso_store::{
-    Lease, MemoryTasks, NewTask, SledSettings, SledTasks, Task, TaskFilter, TaskState, TaskStats, TaskStore,
-    TaskStoreError, Terms,
+    Lease, MemoryTasks, NewTask, QueuePart, SledSettings, SledTasks, Task, TaskFilter, TaskState, TaskStats,
+    TaskStore, TaskStoreError, Terms,
 };
 use proptest::prelude::*;
 
@@ -137,12 +137,18 @@ async fn apply(store: &dyn TaskStore, step: &Step, leases: &[Lease], now_ms: u64
     }
 }
 
-async fn everything(store: &dyn TaskStore) -> (Vec<Task>, TaskStats) {
+/// The tasks, their places in the queue, the queue, and how many there are.
+async fn everything(store: &dyn TaskStore) -> (Vec<Task>, Vec<Option<u64>>, Vec<QueuePart>, TaskStats) {
     let page =
         store.list(TaskFilter { limit: 1000, ..TaskFilter::default() }).await.expect("the store answers");
     let tasks = page.tasks;
     let stats = store.stats().await.expect("the store answers");
-    (tasks, TaskStats { size_on_disk: 0, ..stats })
+    let mut places = Vec::new();
+    for task in &tasks {
+        places.push(store.ahead(&task.id).await.expect("the store answers"));
+    }
+    let queue = store.queue().await.expect("the store answers");
+    (tasks, places, queue, TaskStats { size_on_disk: 0, ..stats })
 }
 
 async fn compare(steps: Vec<Step>) -> Result<(), TestCaseError> {

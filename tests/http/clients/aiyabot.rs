@@ -110,7 +110,9 @@ fn aiyabot_chooses_the_checkpoint_draws_twice_and_keeps_the_text_of_each_picture
         "denoising_strength": "0.75", "n_iter": 1});
     body.as_object_mut().unwrap().extend(second.as_object().unwrap().clone());
     let reply = call(&server, "POST", "/sdapi/v1/txt2img", &body).ok();
-    assert_eq!(picture(&reply["images"][0]).width, 64);
+    let drawn = picture(&reply["images"][0]);
+    assert_eq!(drawn.width, 64);
+    assert!(drawn.infotext.contains("Hires upscaler: Latent"), "{}", drawn.infotext);
 }
 
 #[test]

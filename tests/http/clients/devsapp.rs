@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::info;
 use crate::http::drawing::{models, png, striped};
 use crate::http::redraw::write_adapter;
-use crate::support::{Bench, Reply, Server, decode, eventually, request};
+use crate::support::{Bench, Picture, Reply, Server, decode, eventually, request};
 
 const PASSWORD: &str = "correct horse battery";
 
@@ -104,13 +104,14 @@ fn what_was_drawn_is_named_by_its_path_in_the_next_request() {
     let bench = bench().models_at(models.path()).plugin("plugins", "preprocessors");
     let server = start(&bench);
     let token = log_in(&server);
-    let sync = |path: &str, body: &Value| -> String {
+    let sync = |path: &str, body: &Value| -> (String, Picture) {
         let headers = [("Request-Type", "sync"), ("token", token.as_str())];
         let reply = server.post_with(path, &headers, body).ok();
         assert_eq!(reply["status"], "succeeded");
-        assert!(server.picture(&reply).starts_with(b"\x89PNG"));
+        let drawn = decode(&server.picture(&reply));
         let id = reply["taskId"].as_str().unwrap();
-        get(&server, &token, &format!("/tasks/{id}/result")).ok()["images"][0].as_str().unwrap().to_owned()
+        let result = get(&server, &token, &format!("/tasks/{id}/result")).ok();
+        (result["images"][0].as_str().unwrap().to_owned(), drawn)
     };
     // A unit with every field that the product's page has.
     let unit = json!({
@@ -119,14 +120,15 @@ fn what_was_drawn_is_named_by_its_path_in_the_next_request() {
         "threshold_b": 200, "guidance_start": 0, "guidance_end": 1, "pixel_perfect": true, "control_mode": "Balanced",
         "input_mode": "simple", "batch_images": "", "output_dir": "", "loopback": false,
     });
-    let first = sync("/txt2img", &drawing(json!({"alwayson_scripts": {"controlnet": {"args": [unit]}}})));
+    let (first, from_text) =
+        sync("/txt2img", &drawing(json!({"alwayson_scripts": {"controlnet": {"args": [unit]}}})));
     // Numbers in place of the names of modes.
     let unit = json!({
         "image": first, "enabled": true, "module": "canny", "model": "control_v11p_sd15_canny", "weight": 1,
         "resize_mode": 0, "rgbbgr_mode": false, "lowvram": false, "processor_res": 512, "threshold_a": 100,
         "threshold_b": 200, "guidance_start": 0, "guidance_end": 1, "control_mode": 0, "pixel_perfect": true,
     });
-    let second = sync(
+    let (second, over_it) = sync(
         "/img2img",
         &drawing(json!({
             "init_images": [first], "mask": png(64, 64, |x, _| if x < 32 { [255; 3] } else { [0; 3] }), "mask_blur": 4,
@@ -134,8 +136,8 @@ fn what_was_drawn_is_named_by_its_path_in_the_next_request() {
             "inpaint_full_res_padding": 32, "resize_mode": 0, "alwayson_scripts": {"controlnet": {"args": [unit]}},
         })),
     );
-    assert_ne!(first, second);
-    sync(
+    assert!(from_text.data != over_it.data, "nothing was drawn over");
+    let (_, large) = sync(
         "/extra_images",
         &json!({
             "resize_mode": 0, "show_extras_results": true, "gfpgan_visibility": 0, "codeformer_visibility": 0,
@@ -143,4 +145,5 @@ fn what_was_drawn_is_named_by_its_path_in_the_next_request() {
             "extras_upscaler_2_visibility": 0, "upscale_first": false, "image": second,
         }),
     );
+    assert_eq!((large.width, large.height), (256, 256));
 }

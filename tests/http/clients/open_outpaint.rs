@@ -126,6 +126,7 @@ fn openoutpaint_shows_how_far_a_picture_is_and_takes_what_there_is_when_it_is_in
         let reply = drawing.join().unwrap();
         assert_eq!(picture(&reply["images"][0]).width, 256);
         assert_eq!(info(&reply)["all_seeds"].as_array().unwrap().len(), 1);
+        assert!(reply["warnings"][0].as_str().unwrap().starts_with("interrupted"), "{}", reply["warnings"]);
     });
 }
 
@@ -140,4 +141,7 @@ fn openoutpaint_gives_the_first_pass_a_size_of_its_own() {
     }));
     let drawn = picture(&post(&server, "txt2img", &body).ok()["images"][0]);
     assert_eq!((drawn.width, drawn.height), (128, 128));
+    for part in ["Size: 64x64", "Hires upscale: 2"] {
+        assert!(drawn.infotext.contains(part), "{}", drawn.infotext);
+    }
 }

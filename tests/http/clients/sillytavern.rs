@@ -87,4 +87,9 @@ fn whoever_closes_sillytaverns_page_stops_the_drawing() {
     assert_eq!(interrupt.ok(), json!({}));
     drop(stream);
     eventually("nothing is drawn", || is_idle(&server));
+    // Whichever of the two came first: it was not drawn to its end.
+    let task = server.get("/tasks").ok()["tasks"][0].clone();
+    let task = server.get(&format!("/tasks/{}", task["taskId"].as_str().unwrap())).ok();
+    let is_interrupted = task["warnings"][0].as_str().is_some_and(|text| text.starts_with("interrupted"));
+    assert!(task["status"] == "canceled" || is_interrupted, "{task}");
 }

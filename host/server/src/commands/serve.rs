@@ -63,6 +63,13 @@ pub(crate) fn run(arguments: &Serve) -> anyhow::Result<()> {
     }
 }
 
+/// Waits for the end of a task that may have been seen to end already.
+async fn end_of<T>(task: &mut tokio::task::JoinHandle<T>) {
+    if !task.is_finished() {
+        drop(task.await);
+    }
+}
+
 /// Does nothing where no service manager asked for it.
 fn tell_systemd(state: NotifyState<'_>) {
     if let Err(error) = sd_notify::notify(&[state]) {
@@ -104,7 +111,7 @@ async fn serve(settings: crate::settings::Settings) -> Result<Ended, StartupErro
     let quotas = tokio::spawn(app.quotas.clone().follow(app.tasks.clone()));
     let certificate = tls.clone().map(|tls| tokio::spawn(tls.follow()));
     let http = connections::serve(listener, tls, router(app.clone()), app.draining.clone());
-    let http = tokio::spawn(http);
+    let mut http = tokio::spawn(http);
     tracing::info!(
         device = %app.engine.stats().device, models = %app.settings.models.display(),
         data = %app.settings.data.display(), plugins = app.plugins.list().len(), "ready"
@@ -124,7 +131,7 @@ async fn serve(settings: crate::settings::Settings) -> Result<Ended, StartupErro
     tell_systemd(NotifyState::Stopping);
     drain.send_replace(true);
     let drained = async {
-        let (http, worker) = tokio::join!(http, &mut worker);
+        let (http, worker) = tokio::join!(&mut http, &mut worker);
         match http {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::error!(%error, "the HTTP server failed"),
@@ -154,8 +161,12 @@ async fn serve(settings: crate::settings::Settings) -> Result<Ended, StartupErro
             "not waiting any longer; running tasks run again after the restart"
         );
         stop.send_replace(true);
-        if tokio::time::timeout(HAND_BACK, worker).await.is_err() {
-            tracing::warn!("not all tasks could be handed back; their leases end with this process");
+        // What was handed back is told to those who wait for it.
+        let last = async { tokio::join!(end_of(&mut worker), end_of(&mut http)) };
+        if tokio::time::timeout(HAND_BACK, last).await.is_err() {
+            tracing::warn!(
+                "not all tasks could be handed back or told of; their leases end with this process"
+            );
         }
     }
     // They end by themselves when the server drains; what waits for somebody else's server is not waited for.

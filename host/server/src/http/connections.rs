@@ -20,6 +20,9 @@ const FIRST_REQUEST: Duration = Duration::from_secs(60);
 /// How long a connection that was taken in last has for its request, when the server drains.
 const LAST_REQUEST: Duration = Duration::from_millis(200);
 
+/// Connections that the system may have queued; those behind them are cut off.
+const QUEUE_MAX: usize = 4096;
+
 /// A certificate with its key, and the files that they came from.
 #[derive(Clone)]
 pub(crate) struct Tls {
@@ -68,7 +71,11 @@ pub(crate) async fn serve(
     let server = Server::from_listener(Door::new(listener, draining)?).handle(handle);
     let server = server.first_request_timeout(FIRST_REQUEST).accept_error_handler(
         |from: Option<&Peer>, error: &io::Error| {
-            tracing::debug!(from = ?from.map(|peer| peer.0), %error, "a connection was not taken in");
+            match from {
+                // Often a scanner, or a client that does not trust the certificate.
+                Some(Peer(address)) => tracing::debug!(%address, %error, "a connection was not taken in"),
+                None => tracing::warn!(%error, "no connection can be taken in; trying again"),
+            }
         },
     );
     let service = routes.into_make_service_with_connect_info::<SocketAddr>();
@@ -79,7 +86,7 @@ pub(crate) async fn serve(
 }
 
 /// The listening port. When the server drains it takes in who has connected by then, and closes: from then on nobody connects,
-/// and nobody who did is cut off without an answer.
+/// and who did has a moment for their request.
 struct Door {
     address: SocketAddr,
     state: Mutex<State>,
@@ -118,9 +125,17 @@ impl AddrListener<TcpStream, Peer> for Door {
             if let (State::Open(listener), State::Closed { taken_last }) = (open, &mut *state) {
                 let listener = listener.into_std()?;
                 // The system's own queue, to its end.
-                while let Ok((stream, address)) = listener.accept() {
-                    stream.set_nonblocking(true)?;
-                    taken_last.push_back((TcpStream::from_std(stream)?, address));
+                for _ in 0..QUEUE_MAX {
+                    match listener.accept() {
+                        Ok((stream, address)) => {
+                            let stream =
+                                stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream));
+                            taken_last.extend(stream.ok().map(|stream| (stream, address)));
+                        }
+                        Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                        // One that has gone already; the next may still be there.
+                        Err(_) => {}
+                    }
                 }
             }
         }

@@ -131,7 +131,8 @@ impl IntoResponse for WebUiFailure {
     }
 }
 
-fn respond(error: &AppError, status: StatusCode, body: impl Serialize) -> Response {
+/// With the time to wait, where waiting helps.
+pub(crate) fn respond(error: &AppError, status: StatusCode, body: impl Serialize) -> Response {
     let mut response = (status, Json(body)).into_response();
     if matches!(error, AppError::Overloaded(_) | AppError::Unavailable(_)) {
         response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER_SECONDS));

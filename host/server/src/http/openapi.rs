@@ -80,7 +80,7 @@ impl Modify for Credentials {
 const PUBLIC: [&str; 4] = ["/login", "/files/{id}", "/health/live", "/health/ready"];
 
 /// How the paths of the web UI's dialect begin, its extensions' too.
-const WEB_UI: [&str; 4] = ["/sdapi/", "/controlnet/", "/internal/", "/agent-scheduler/"];
+const WEB_UI: [&str; 5] = ["/sdapi/", "/controlnet/", "/internal/", "/agent-scheduler/", "/config"];
 
 /// Routes whose request is a task; a client that waits for its end is answered in the task's shape.
 const DRAWING: [&str; 3] = ["/txt2img", "/img2img", "/extra_images"];

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use axum::extract::{DefaultBodyLimit, Request};
+use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::{Extensions, HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, Version, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Redirect, Response};
@@ -15,7 +15,7 @@ use tower_http::compression::predicate::{NotForContentType, Predicate, SizeAbove
 use tower_http::cors::{AllowHeaders, AllowMethods, AllowOrigin, CorsLayer};
 use utoipa_swagger_ui::SwaggerUi;
 
-use super::error::problem;
+use super::error::{WebUiFailure, problem};
 use super::routes::{
     accounts, agent_scheduler, controlnet, extensions, files, functions, health, models, plugins, queue,
     serverless, tasks, webui, webui_config, webui_extras, webui_internal, webui_lists, webui_options,
@@ -25,6 +25,7 @@ use super::wire::refusals::NotThere;
 use super::{access, calls, openapi, request_id};
 use crate::accounts::Role;
 use crate::app::App;
+use crate::error::AppError;
 
 /// As the web UI: smaller answers cost more than they save.
 const COMPRESSED_BYTES_MIN: u64 = 1000;
@@ -57,11 +58,14 @@ pub(crate) fn router(app: Arc<App>) -> Router {
     let counted = |routes: Router<Arc<App>>| {
         routes.route_layer(middleware::from_fn_with_state(app.clone(), access::count))
     };
+    let awake = |routes: Router<Arc<App>>| {
+        routes.route_layer(middleware::from_fn_with_state(app.clone(), begins_nothing_at_the_end))
+    };
     Router::new()
         .merge(of(reading(), Role::Reader))
         .merge(of(as_task(webui_reading()), Role::Reader))
         .merge(of(counted(drawing()), Role::User))
-        .merge(of(counted(as_task(working())), Role::User))
+        .merge(of(counted(as_task(awake(working()))), Role::User))
         .merge(of(as_task(plugins_own()), Role::User))
         .merge(of(using(), Role::User))
         .merge(of(operating(), Role::Operator))
@@ -309,6 +313,15 @@ async fn not_found(uri: Uri) -> Response {
 
 async fn method_not_allowed() -> Response {
     (StatusCode::METHOD_NOT_ALLOWED, Json(NotThere { detail: "Method Not Allowed" })).into_response()
+}
+
+/// A server that drains begins nothing new but what belongs to tasks that it has taken.
+async fn begins_nothing_at_the_end(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+    if app.is_draining() && request.extensions().get::<access::ActingFor>().is_none() {
+        let message = "the server is shutting down; try again in a moment";
+        return WebUiFailure(AppError::Unavailable(message.into())).into_response();
+    }
+    next.run(request).await
 }
 
 /// `X-Process-Time` in seconds, as the web UI has it, and the request's metrics.

@@ -102,7 +102,7 @@ async fn ended(
             let mut body = error::body(&error);
             body["taskId"] = id.as_str().into();
             body["status"] = "waiting".into();
-            return Ok((error::status(&error), Json(body)).into_response());
+            return Ok(error::respond(&error, error::status(&error), body));
         }
     };
     if shape == Shape::Own

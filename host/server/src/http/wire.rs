@@ -1,4 +1,4 @@
-//! Bodies as they cross the wire, and nothing else: each converts to and from the words of `gesso-core`.
+//! Bodies as they cross the wire, and nothing else. Those of one route alone may stand beside its handler.
 
 pub(crate) mod agent_scheduler;
 pub(crate) mod control;

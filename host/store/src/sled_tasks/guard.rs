@@ -55,7 +55,7 @@ pub(super) fn open(folder: &Path, settings: &SledSettings) -> Result<Trees, Task
         None => trees.set_up()?,
     }
     // A panic in sled's own check is its way to report damage.
-    catch_unwind(AssertUnwindSafe(|| verify(&trees)))
+    catch_unwind(AssertUnwindSafe(|| verify(&trees).and_then(|()| trees.fill_places())))
         .unwrap_or_else(|_| Err(TaskStoreError::Corrupt("sled's own check failed".to_owned())))?;
     if !marked {
         write_marker(folder, &marker).map_err(|error| trees::io_error(&error))?;

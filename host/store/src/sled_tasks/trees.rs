@@ -5,13 +5,13 @@ use std::fs::File;
 use std::path::Path;
 use std::sync::{PoisonError, RwLock};
 
-use indexset::BTreeSet;
 use sled::transaction::{ConflictableTransactionError, TransactionError, Transactional};
 use sled::{Db, Tree};
 
+use super::places::{IndexKey, Places};
 use super::records;
 use crate::tasks::rules::Entry;
-use crate::tasks::{LIST_LIMIT, TaskFilter, TaskPage, TaskState, TaskStats, TaskStoreError};
+use crate::tasks::{LIST_LIMIT, QueuePart, TaskFilter, TaskPage, TaskState, TaskStats, TaskStoreError};
 
 pub(super) const FORMAT: &[u8] = b"1";
 const FORMAT_KEY: &str = "format";
@@ -41,29 +41,18 @@ pub(super) struct Trees {
     starts: Tree,
     notices: Tree,
     meta: Tree,
-    /// The keys of `ready` once more, in a tree that counts: how many tasks are ahead of one is asked whenever somebody
-    /// looks at it.
-    places: RwLock<BTreeSet<IndexKey>>,
+    /// What `ready` holds, counted.
+    places: RwLock<Places>,
 }
-
-/// Two numbers, big-endian.
-type IndexKey = [u8; 16];
 
 impl Trees {
     pub(super) fn new(db: Db, folder: &Path) -> Result<Self, TaskStoreError> {
         let tree = |name: &str| db.open_tree(name).map_err(store_error);
-        let ready = tree("ready")?;
-        let keys = ready.iter().keys().map(|key| {
-            let key = key.map_err(store_error)?;
-            let damage = || TaskStoreError::Corrupt("a key of the queue is of another length".to_owned());
-            IndexKey::try_from(&*key).map_err(|_| damage())
-        });
-        let places = RwLock::new(keys.collect::<Result<_, _>>()?);
         Ok(Self {
-            places,
-            ready,
+            places: RwLock::default(),
             file: File::open(folder.join("db")).map_err(|error| io_error(&error))?,
             tasks: tree("tasks")?,
+            ready: tree("ready")?,
             leases: tree("leases")?,
             finished: tree("finished")?,
             order: tree("order")?,
@@ -72,6 +61,18 @@ impl Trees {
             meta: tree("meta")?,
             db,
         })
+    }
+
+    /// To be called once, before anything is changed.
+    pub(super) fn fill_places(&self) -> Result<(), TaskStoreError> {
+        let mut places = self.places.write().unwrap_or_else(PoisonError::into_inner);
+        for id in self.ready.iter().values() {
+            // What is damaged is the guard's to tell.
+            if let Ok(entry) = self.indexed(&id.map_err(store_error)?) {
+                places.enter(index_key(&entry), &entry.task);
+            }
+        }
+        Ok(())
     }
 
     pub(super) fn named(&self) -> [(&'static str, &Tree); 8] {
@@ -178,7 +179,12 @@ impl Trees {
             return Ok(None);
         };
         let places = self.places.read().unwrap_or_else(PoisonError::into_inner);
-        Ok(Some(places.rank(&index_key(&entry)) as u64))
+        Ok(Some(places.ahead_of(&index_key(&entry))))
+    }
+
+    /// How many wait, by model and priority.
+    pub(super) fn queue(&self) -> Vec<QueuePart> {
+        self.places.read().unwrap_or_else(PoisonError::into_inner).parts()
     }
 
     /// A waiting entry whose time to begin was over at `now_ms`.
@@ -295,10 +301,10 @@ impl Trees {
         let waits = |entry: &&Entry| entry.task.state == TaskState::Waiting;
         let mut places = self.places.write().unwrap_or_else(PoisonError::into_inner);
         if let Some(old) = old.filter(waits) {
-            places.remove(&index_key(old));
+            places.leave(&index_key(old), &old.task);
         }
         if let Some(new) = new.filter(waits) {
-            places.insert(index_key(new));
+            places.enter(index_key(new), &new.task);
         }
         Ok(())
     }

@@ -56,6 +56,7 @@ macro_rules! conformance_tests {
             retention_sees_the_oldest_ends_first_and_no_more_than_it_asks_for
             pages_follow_each_other_without_gap_or_double
             tells_how_many_wait_before_a_task
+            tells_the_places_of_thousands
             a_task_that_has_not_begun_in_time_expires_and_never_begins
             a_failed_task_can_be_tried_again_and_others_cannot
             only_a_task_that_has_ended_can_be_removed
@@ -468,8 +469,36 @@ pub async fn tells_how_many_wait_before_a_task(subject: Subject) {
     let ahead = async |id: &str| subject.store.ahead(&TaskId::parse(id).expect("a task id")).await;
     assert_eq!((ahead("b").await, ahead("a").await), (Ok(Some(0)), Ok(Some(1))));
     assert_eq!((ahead("c").await, ahead("d").await, ahead("x").await), (Ok(Some(2)), Ok(Some(3)), Ok(None)));
+    let parts = async || {
+        let parts = subject.store.queue().await.expect("the store answers");
+        parts.into_iter().map(|part| (part.priority, part.waiting)).collect::<Vec<_>>()
+    };
+    assert_eq!(parts().await, [(-5, 1), (0, 2), (5, 1)]);
     subject.lease().await;
     assert_eq!((ahead("b").await, ahead("c").await), (Ok(None), Ok(Some(1))));
+    assert_eq!(parts().await, [(-5, 1), (0, 2)]);
+}
+
+pub async fn tells_the_places_of_thousands(subject: Subject) {
+    let submits = (0..3_000_u32).map(|number| {
+        let new = NewTask { priority: (number % 3) as i32, ..new_task(&format!("t{number}")) };
+        let store = subject.store.clone();
+        async move { store.submit(new).await.expect("the task is stored") }
+    });
+    futures::future::join_all(submits).await;
+    // Of the middle priority, behind a third that is higher, less those that go.
+    let ahead = async |id: &str| subject.store.ahead(&TaskId::parse(id).expect("a task id")).await;
+    let tasks = subject.store.list(TaskFilter { limit: 1_000, ..TaskFilter::default() }).await;
+    let newest = tasks.expect("the store answers").tasks;
+    let middle = newest.iter().find(|task| task.priority == 1).expect("one of the middle");
+    let before = ahead(middle.id.as_ref()).await.expect("the store answers").expect("it waits");
+    assert!((1_000..2_000).contains(&before), "{before}");
+    for _ in 0..10 {
+        subject.lease().await;
+    }
+    let low = newest.iter().find(|task| task.priority == 0).expect("one that is low");
+    subject.store.cancel(&low.id).await.expect("the task is cancelled");
+    assert_eq!(ahead(middle.id.as_ref()).await, Ok(Some(before - 10)));
 }
 
 pub async fn concurrent_workers_never_share_an_attempt(subject: Subject) {

@@ -16,7 +16,7 @@ use crate::http::extract::PathText;
 #[utoipa::path(get, path = "/files/{id}", tag = "files",
     params(("id" = String, Path, description = "As in a signed URL"),
            ("exp" = u64, Query, description = "Unix seconds"), ("kid" = String, Query), ("sig" = String, Query)),
-    responses((status = 200, description = "The file"), (status = 403, description = "Expired or not signed by this server")))]
+    responses((status = 200, description = "The file", content(("image/png"), ("image/jpeg"), ("image/webp"))), (status = 403, description = "Expired or not signed by this server")))]
 pub(crate) async fn file(
     State(app): State<Arc<App>>,
     PathText(id): PathText,

@@ -89,7 +89,7 @@ const ELSEWHERE: [(&str, &str); 10] = [
     ("instanceType", "functions share the device; `device` in the settings file names it"),
     ("image", "there are no images of machines"),
     ("extraArgs", "settings are in the settings file"),
-    ("env", "plugins have settings: PATCH /plugins/{id}"),
+    ("env", "plugins have settings: PUT /plugins/{id}/grants"),
     ("vpcConfig", "the server is in the network where it runs"),
     ("nasConfig", "`models` in the settings file names the folder of models"),
     ("ossMountConfig", "`objects` in the settings file names the object store"),

@@ -1,6 +1,7 @@
 //! For probes and scrapers.
 
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::Json;
 use axum::extract::State;
@@ -70,6 +71,20 @@ pub(crate) async fn metrics(State(app): State<Arc<App>>) -> Response {
             metrics::gauge!("gesso_tasks", "state" => state).set(count as f64);
         }
     }
+    if let Ok(parts) = app.tasks.queue().await {
+        tell(
+            "gesso_tasks_waiting",
+            ["model", "priority"],
+            parts.into_iter().map(|part| {
+                ([part.model.unwrap_or_default(), part.priority.to_string()], part.waiting as f64)
+            }),
+        );
+    }
+    let loaded = engine.loaded.iter().map(|model| ([model.name.clone(), String::new()], 1.0));
+    tell("gesso_model_loaded", ["model", ""], loaded);
+    for (rows, calls) in (1..).zip(engine.batches) {
+        metrics::counter!("gesso_unet_batches_total", "rows" => format!("{rows}")).absolute(calls);
+    }
     metrics::counter!("gesso_unet_calls_total").absolute(engine.unet_calls);
     metrics::counter!("gesso_unet_rows_total").absolute(engine.rows);
     metrics::counter!("gesso_unet_microseconds_total").absolute(engine.unet_time.as_micros() as u64);
@@ -77,8 +92,10 @@ pub(crate) async fn metrics(State(app): State<Arc<App>>) -> Response {
     metrics::counter!("gesso_engine_failed_jobs_total").absolute(engine.failed_jobs);
     for plugin in app.plugins.list() {
         metrics::counter!("gesso_plugin_calls_total", "plugin" => plugin.id.clone()).absolute(plugin.calls);
-        metrics::counter!("gesso_plugin_failures_total", "plugin" => plugin.id.clone())
-            .absolute(plugin.failures);
+        for (reason, failures) in plugin.failures_by_reason {
+            metrics::counter!("gesso_plugin_failures_total", "plugin" => plugin.id.clone(), "reason" => reason)
+                .absolute(failures);
+        }
         metrics::counter!("gesso_plugin_cpu_milliseconds_total", "plugin" => plugin.id.clone())
             .absolute(plugin.cpu_ms);
         metrics::gauge!("gesso_plugin_memory_peak_bytes", "plugin" => plugin.id.clone())
@@ -89,4 +106,17 @@ pub(crate) async fn metrics(State(app): State<Arc<App>>) -> Response {
         }
     }
     ([("content-type", "text/plain; version=0.0.4")], app.metrics.render()).into_response()
+}
+
+/// Sets gauges by two labels, or by one where the other has no name; those that were told before and are not there any more are 0.
+fn tell(name: &'static str, labels: [&'static str; 2], now: impl Iterator<Item = ([String; 2], f64)>) {
+    static TOLD: Mutex<BTreeSet<(&str, [String; 2])>> = Mutex::new(BTreeSet::new());
+    let now: BTreeMap<_, _> = now.collect();
+    let mut told = TOLD.lock().unwrap_or_else(PoisonError::into_inner);
+    told.extend(now.keys().map(|values| (name, values.clone())));
+    for (_, values) in told.iter().filter(|(of, _)| *of == name) {
+        let pairs = labels.into_iter().zip(values.clone()).filter(|(label, _)| !label.is_empty());
+        let pairs: Vec<_> = pairs.map(|(label, value)| metrics::Label::new(label, value)).collect();
+        metrics::gauge!(name, pairs).set(now.get(values).copied().unwrap_or_default());
+    }
 }

@@ -60,8 +60,9 @@ pub(crate) struct ModelAttributes {
     /// stableDiffusion, sdVae, lora or controlNet.
     #[serde(rename = "type")]
     kind: String,
-    /// The name that its file shall have in the models folder, such as `dreamy.safetensors`.
-    name: String,
+    /// The name that its file shall have in the models folder, such as `dreamy.safetensors`; where the path says it, it may be
+    /// left out.
+    name: Option<String>,
     /// An object below `models/` in the object store, such as `models/dreamy.safetensors`.
     oss_path: String,
     /// The object's ETag or the file's SHA-256, which it has to have; may be left out.
@@ -130,7 +131,10 @@ pub(crate) async fn remove(
 ) -> Result<Json<Done>, Failure> {
     app.registered.remove(&name).await?;
     // What nobody can name any more needs no memory.
-    app.engine.unload().await.map_err(engine_failed)?;
+    let stem = name.rsplit_once('.').map_or(name.as_str(), |(stem, _)| stem);
+    if app.engine.stats().loaded.iter().any(|model| model.name == stem) {
+        app.engine.unload().await.map_err(engine_failed)?;
+    }
     Ok(Json(Done { message: "delete success" }))
 }
 
@@ -169,7 +173,8 @@ async fn all(app: &Arc<App>) -> Result<Vec<Model>, AppError> {
             None => {
                 let kind = name_of(model.attributes.kind);
                 let name = model.attributes.name.clone();
-                let mut new = Model::new(kind, name, String::new(), "unloaded");
+                let mut new = Model::new(kind, name, String::new(), "failed");
+                new.message = Some("its file is not there any more; register it again".into());
                 new.is_registered(model);
                 all.push(new);
             }
@@ -212,7 +217,10 @@ impl Model {
         }
         match model.file {
             FileState::There => {}
-            FileState::Registering => self.status = "registering",
+            FileState::Registering => {
+                self.status = "registering";
+                self.message = None;
+            }
             FileState::Failed(reason) => {
                 self.status = "failed";
                 self.message = Some(reason);

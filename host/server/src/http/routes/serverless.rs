@@ -81,6 +81,8 @@ pub(crate) async fn img2img(
     params(("Request-Type" = Option<String>, Header, description = "sync (default) or async"),
            ("taskId" = Option<String>, Header, description = "The task id to use")),
     responses((status = 200, description = "The task: its pictures, or with Request-Type: async what an Accepted says", body = Answer),
+              (status = 202, description = "The task, with its links", body = Accepted), (status = 409, description = "The task id is taken"),
+              (status = 422, description = "The idempotency key was used with another body"),
               (status = 400, description = "Every problem of the body"), (status = 429, description = "Too much is waiting")))]
 pub(crate) async fn extra_images(
     State(app): State<Arc<App>>,

@@ -145,7 +145,7 @@ pub(crate) struct EventsQuery {
 /// comes back with `Last-Event-ID` is told from there on.
 #[utoipa::path(get, path = "/tasks/{id}/events", tag = "tasks",
     params(("id" = String, Path), EventsQuery, ("Last-Event-ID" = Option<String>, Header)),
-    responses((status = 200, description = "Events", content_type = "text/event-stream"), (status = 404, description = "No such task")))]
+    responses((status = 200, description = "Events", body = String, content_type = "text/event-stream"), (status = 404, description = "No such task")))]
 pub(crate) async fn events(
     State(app): State<Arc<App>>,
     caller: Caller,

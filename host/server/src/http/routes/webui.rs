@@ -23,14 +23,15 @@ use crate::http::extract::{Parameters, WebUiObject};
 use crate::http::task_answer::{self, Shape};
 use crate::http::task_view::{CancelOnDrop, details, preview};
 use crate::http::wire::generate::Drawing;
+use crate::http::wire::nothing::Empty;
 use crate::http::wire::schema::{Img2ImgBody, Txt2ImgBody};
-use crate::http::wire::task::JobState;
+use crate::http::wire::task::{Accepted, JobState};
 use crate::http::wire::terms::{RequestTerms, Wait};
 use crate::tasks;
 
 /// Draws pictures from text and answers with them, base64, when they are there.
 #[utoipa::path(post, path = "/sdapi/v1/txt2img", tag = "web UI", request_body = Txt2ImgBody,
-    responses((status = 200, description = "The pictures", body = Drawn),
+    responses((status = 200, description = "The pictures; the task itself for who does not wait", body = DrawnOrTask),
               (status = 422, description = "Every problem of the body")))]
 pub(crate) async fn txt2img(
     State(app): State<Arc<App>>,
@@ -43,7 +44,7 @@ pub(crate) async fn txt2img(
 
 /// Draws over pictures and answers with the results, base64, when they are there.
 #[utoipa::path(post, path = "/sdapi/v1/img2img", tag = "web UI", request_body = Img2ImgBody,
-    responses((status = 200, description = "The pictures; parameters are without those of the request, unless include_init_images", body = Drawn),
+    responses((status = 200, description = "The pictures; parameters are without those of the request, unless include_init_images. The task itself for who does not wait", body = DrawnOrTask),
               (status = 404, description = "init_images is missing"),
               (status = 422, description = "Every problem of the body")))]
 pub(crate) async fn img2img(
@@ -159,9 +160,20 @@ pub(crate) struct GlobalProgress {
     eta_relative: f64,
     state: JobState,
     /// A small PNG in base64; null where there is none.
+    #[schema(required)]
     current_image: Option<String>,
     /// Always null.
+    #[schema(required)]
     textinfo: Option<String>,
+}
+
+/// How a drawing is answered: with pictures, or for `Request-Type: async` with the task.
+#[derive(ToSchema)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "for the document alone: each is sent as what it is")]
+enum DrawnOrTask {
+    Drawn(Drawn),
+    Accepted(Accepted),
 }
 
 /// Drawn pictures.
@@ -183,11 +195,11 @@ struct Drawn {
 
 /// Ends the task that has run longest, the one that the global progress shows: a drawing with its pictures as they are by
 /// then, a script without.
-#[utoipa::path(post, path = "/sdapi/v1/interrupt", tag = "web UI", responses((status = 200, description = "{}")))]
+#[utoipa::path(post, path = "/sdapi/v1/interrupt", tag = "web UI", responses((status = 200, description = "It ends, or there was nothing to end", body = Empty)))]
 pub(crate) async fn interrupt(
     State(app): State<Arc<App>>,
     caller: Caller,
-) -> Result<Json<Value>, WebUiFailure> {
+) -> Result<Json<Empty>, WebUiFailure> {
     tasks::interrupt(&app, &caller).await?;
-    Ok(Json(json!({})))
+    Ok(Json(Empty {}))
 }

@@ -18,11 +18,11 @@ use crate::engine_errors::engine_failed;
 use crate::error::AppError;
 use crate::http::error::WebUiFailure;
 use crate::http::extract::WebUiObject;
-use crate::http::routes::webui;
 use crate::http::wire::nothing::{Empty, Null};
 use crate::http::wire::options;
 use crate::http::wire::refusals::WebUiError;
 use crate::machine::{self, Memory};
+use crate::tasks;
 
 /// The memory of the machine and of the device.
 #[derive(Debug, Serialize, ToSchema)]
@@ -129,7 +129,7 @@ pub(crate) async fn refresh_embeddings() -> Json<Null> {
 #[utoipa::path(post, path = "/sdapi/v1/skip", tag = "web UI",
     responses((status = 200, description = "Stopped, or there was nothing to stop", body = Null)))]
 pub(crate) async fn skip(State(app): State<Arc<App>>, caller: Caller) -> Result<Json<Null>, WebUiFailure> {
-    let Json(_) = webui::interrupt(State(app), caller).await?;
+    tasks::interrupt(&app, &caller).await?;
     Ok(Json(Null))
 }
 

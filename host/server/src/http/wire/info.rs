@@ -23,7 +23,7 @@ pub(crate) struct Drawn<'a> {
 /// The document; callers serialise it into a string.
 pub(crate) fn info(drawn: &Drawn<'_>) -> Value {
     let request = drawn.request;
-    let seeds: Vec<_> = (0..request.image_count()).map(|image| request.seeds_of(image)).collect();
+    let seeds: Vec<_> = (0_u32..).take(drawn.infotexts.len()).map(|image| request.seeds_of(image)).collect();
     let all_seeds: Vec<u64> = seeds.iter().map(|(seed, _)| *seed).collect();
     let all_subseeds: Vec<u64> = seeds.iter().map(|(_, subseed)| *subseed).collect();
     let (from_w, from_h) = request.seed_resize_from.map_or((-1, -1), |(w, h)| (i64::from(w), i64::from(h)));

@@ -69,6 +69,8 @@ pub(crate) struct PluginView {
     calls: u64,
     /// Those of them that failed.
     failures: u64,
+    /// The same by what was broken: cpu, wall-clock, memory, handles, trap, fault, bad-return, no-response or host.
+    failures_by_reason: BTreeMap<&'static str, u64>,
     /// Text of the newest failed call; null where none failed.
     #[schema(required)]
     last_failure: Option<String>,
@@ -201,6 +203,7 @@ impl From<PluginStatus> for PluginView {
             running: plugin.running,
             calls: plugin.calls,
             failures: plugin.failures,
+            failures_by_reason: plugin.failures_by_reason,
             last_failure: plugin.last_failure,
             memory_peak_bytes: plugin.memory_peak_bytes,
             wall_ms_p50: plugin.wall_ms_p50,
@@ -290,6 +293,7 @@ mod tests {
                 running: 2,
                 calls: 3,
                 failures: 4,
+                failures_by_reason: [("trap", 4)].into(),
                 last_failure: None,
                 memory_peak_bytes: 5,
                 wall_ms_p50: Some(1.5),

@@ -18,6 +18,7 @@ pub(crate) struct TaskView {
     /// txt2img, img2img, or call for a request of another route.
     pub(crate) kind: String,
     /// The file name of the checkpoint; null where there is none.
+    #[schema(required)]
     pub(crate) model: Option<String>,
     /// Whose it is.
     pub(crate) user: String,
@@ -27,13 +28,18 @@ pub(crate) struct TaskView {
     pub(crate) attempt: u32,
     /// Milliseconds since 1970, as all times here.
     pub(crate) created_ms: u64,
+    #[schema(required)]
     pub(crate) started_ms: Option<u64>,
+    #[schema(required)]
     pub(crate) finished_ms: Option<u64>,
     /// When it expires if it has not begun by then.
+    #[schema(required)]
     pub(crate) start_by_ms: Option<u64>,
     /// Why it failed, for programs.
+    #[schema(required)]
     pub(crate) code: Option<String>,
     /// Why it failed.
+    #[schema(required)]
     pub(crate) message: Option<String>,
     /// The paths of its pictures.
     pub(crate) images: Vec<String>,
@@ -42,36 +48,43 @@ pub(crate) struct TaskView {
     pub(crate) oss_url: Vec<String>,
     /// Share done, 0 to 1.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub(crate) progress: Option<f64>,
     /// Seconds to the end.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub(crate) eta_relative: Option<f64>,
     /// Of a waiting task: its place in the queue, from 1.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub(crate) position: Option<u64>,
     /// Of a waiting task: how many wait.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub(crate) waiting: Option<u64>,
     /// Of a running task, in its events: the sampler's step of the picture that is furthest behind.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub(crate) step: Option<u32>,
     /// Steps asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub(crate) steps: Option<u32>,
     /// A data URI, in events for those who want previews.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub(crate) preview: Option<String>,
     /// Of a task that succeeded.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<Vec<u64>>)]
+    #[schema(value_type = Option<Vec<u64>>, nullable = false)]
     pub(crate) seeds: Option<Value>,
     /// How each picture was drawn.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<Vec<String>>)]
+    #[schema(value_type = Option<Vec<String>>, nullable = false)]
     pub(crate) infotexts: Option<Value>,
     /// What was missing and could be done without.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<Vec<String>>)]
+    #[schema(value_type = Option<Vec<String>>, nullable = false)]
     pub(crate) warnings: Option<Value>,
 }
 
@@ -80,6 +93,7 @@ pub(crate) struct TaskView {
 pub(crate) struct TaskList {
     pub(crate) tasks: Vec<TaskView>,
     /// The `cursor` of the next page; null on the last.
+    #[schema(required)]
     pub(crate) next: Option<u64>,
 }
 
@@ -130,10 +144,13 @@ pub(crate) struct Ended {
     pub(crate) task_id: String,
     pub(crate) status: &'static str,
     #[serde(rename = "ossUrl", skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub(crate) oss_url: Option<Vec<String>>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub(crate) message: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub(crate) code: Option<String>,
 }
 
@@ -154,32 +171,37 @@ pub(crate) struct TaskResult {
     pub(crate) status: &'static str,
     /// Why it failed.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub(crate) message: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub(crate) code: Option<String>,
     /// The paths of its pictures.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub(crate) images: Option<Vec<String>>,
     /// URLs that show them to whoever has these, for a while.
     #[serde(rename = "ossUrl", skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub(crate) oss_url: Option<Vec<String>>,
     /// What was asked for, without pictures.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Option<Object>, nullable = false)]
     pub(crate) parameters: Option<Value>,
     /// The web UI's `info`: JSON in a string.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub(crate) info: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<Vec<String>>)]
+    #[schema(value_type = Option<Vec<String>>, nullable = false)]
     pub(crate) warnings: Option<Value>,
     /// Sampler steps in a second, over all pictures; null for a call.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<f64>)]
+    #[schema(value_type = Option<f64>, nullable = false)]
     pub(crate) steps_per_second: Option<Value>,
     /// Of a call: the status, content type and body that the route answered with.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Option<Object>, nullable = false)]
     pub(crate) answer: Option<Value>,
 }
 
@@ -195,9 +217,11 @@ pub(crate) struct TaskProgress {
     pub(crate) eta_relative: f64,
     pub(crate) state: JobState,
     /// A small PNG in base64; null where there is none.
+    #[schema(required)]
     pub(crate) current_image: Option<String>,
     /// Why it failed.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub(crate) message: Option<String>,
 }
 
@@ -237,7 +261,7 @@ impl JobState {
 /// That it was done.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Done {
-    /// `success`.
+    /// `success`; of models `register success` and `delete success`.
     pub(crate) message: &'static str,
 }
 
