@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use gesso_store::Documents;
@@ -12,6 +12,7 @@ use sha2::{Digest, Sha256};
 
 use crate::blocking::blocking;
 use crate::error::AppError;
+use crate::lock::lock;
 
 /// All of them, in one document.
 const DOCUMENT: &str = "functions";
@@ -107,10 +108,6 @@ impl Functions {
 fn name(model: &str) -> String {
     let digest = Sha256::digest(model.as_bytes());
     digest[..16].iter().fold("sd_".to_owned(), |name, byte| format!("{name}{byte:02x}"))
-}
-
-fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
-    of.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

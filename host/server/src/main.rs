@@ -26,6 +26,7 @@ mod http;
 mod inputs;
 mod labels;
 mod listeners;
+mod lock;
 mod machine;
 mod networks;
 mod notices;

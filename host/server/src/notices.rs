@@ -2,7 +2,7 @@
 //! so that no end is missed; how a message is signed and sent is `webhooks.rs`.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use gesso_core::ids::TaskId;
@@ -12,6 +12,7 @@ use tokio::task::JoinSet;
 
 use crate::app::App;
 use crate::http::task_view;
+use crate::lock::lock;
 
 /// How often to look for what is due.
 const TICK: Duration = Duration::from_secs(1);
@@ -88,10 +89,6 @@ async fn begin(app: &Arc<App>, telling: &mut JoinSet<()>, busy: &Busy, told: &To
 
 fn room(telling: &JoinSet<()>) -> usize {
     AT_ONCE.saturating_sub(telling.len())
-}
-
-fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
-    of.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 async fn tell(app: &App, task: Task) {

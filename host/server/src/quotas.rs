@@ -3,7 +3,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::num::NonZeroU32;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use gesso_core::ids::TaskId;
 use gesso_store::tasks::LIST_LIMIT;
@@ -18,6 +18,7 @@ use tokio::sync::broadcast::error::RecvError;
 use crate::accounts::{Allowance, Caller};
 use crate::blocking::blocking;
 use crate::error::AppError;
+use crate::lock::lock;
 
 const DOCUMENT: &str = "pictures-today";
 const DAY_MS: u64 = 86_400_000;
@@ -246,10 +247,6 @@ impl Drop for Reservation {
 fn rate(bound: NonZeroU32) -> Arc<Rate> {
     let limiter = RateLimiter::direct(Quota::per_minute(bound));
     Arc::new(limiter.with_middleware::<StateInformationMiddleware>())
-}
-
-fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
-    of.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

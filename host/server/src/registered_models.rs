@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use gesso_store::{Documents, ObjectInfo, ObjectKey, Objects, ObjectsError, is_model_name};
 use serde::{Deserialize, Serialize};
@@ -15,6 +15,7 @@ use crate::blocking::blocking;
 use crate::catalogue::{Catalogue, Kind, Stamp};
 use crate::error::AppError;
 use crate::http::wire::fields::FieldProblem;
+use crate::lock::lock;
 
 /// All of them, in one document.
 const DOCUMENT: &str = "models";
@@ -342,8 +343,4 @@ fn not_registered(name: &str) -> AppError {
 fn disk(error: &io::Error) -> AppError {
     tracing::error!(%error, "the models folder cannot be written");
     AppError::Internal(format!("the models folder cannot be written: {error}"))
-}
-
-fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
-    of.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -2,7 +2,7 @@
 //! their own, with a number that grows with every change.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use gesso_store::Documents;
 use serde::{Deserialize, Serialize};
@@ -15,6 +15,7 @@ use crate::http::wire::fields::FieldProblem;
 use crate::http::wire::file_format::FileFormat;
 use crate::http::wire::generate::Defaults;
 use crate::http::wire::options;
+use crate::lock::lock;
 
 /// One owner's, at one time.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -138,8 +139,4 @@ fn settle_checkpoint(
         _ => merged.insert(options::CHECKPOINT.into(), named.file_name.into()),
     };
     Ok(())
-}
-
-fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
-    of.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -23,7 +23,6 @@ const HEARTBEAT: Duration = Duration::from_secs(10);
 const ATTEMPTS_MAX: u32 = 5;
 /// How often to look for tasks when no change was announced, such as after another process's lease ran out.
 const IDLE_POLL: Duration = Duration::from_secs(5);
-
 /// The same while the server drains.
 const LAST_POLL: Duration = Duration::from_millis(50);
 
