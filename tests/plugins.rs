@@ -6,3 +6,4 @@ mod first_party;
 mod hostile;
 mod kits;
 mod signed;
+mod steps;

@@ -77,6 +77,20 @@ pub mod script {
     });
 }
 
+pub mod step_hook {
+    wit_bindgen::generate!({
+        path: ["../wit/gesso-plugin-0.1.0", "../wit/gesso-plugin-0.2.0"],
+        world: "gesso:plugin/step-hook@0.2.0",
+        generate_all,
+        pub_export_macro: true,
+        export_macro_name: "export_step_hook",
+        with: {
+            "gesso:plugin/call@0.1.0": crate::bindings::request_hook::gesso::plugin::call,
+            "gesso:plugin/types@0.1.0": crate::bindings::request_hook::gesso::plugin::types,
+        },
+    });
+}
+
 pub mod input_fetcher {
     wit_bindgen::generate!({
         path: ["../wit/gesso-plugin-0.1.0", "../wit/gesso-plugin-0.2.0"],

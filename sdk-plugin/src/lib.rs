@@ -24,7 +24,7 @@
 //! { "id": "style", "version": "0.1.0", "api": "0.1.0", "worlds": ["request-hook"] }
 //! ```
 //!
-//! Whatever asks the host something ([`call`], [`folders`], [`inference`], [`models`], [`outgoing`], [`Image`]) works inside a host only: on a native target
+//! Whatever asks the host something ([`call`], [`folders`], [`inference`], [`models`], [`outgoing`], [`Image`], [`Tensor`]) works inside a host only: on a native target
 //! it panics. Keep what is worth testing in functions that do not ask.
 
 mod annotator;
@@ -46,6 +46,8 @@ mod random;
 mod request_hook;
 pub mod schema;
 mod script;
+mod step_hook;
+pub mod tensor;
 
 pub use annotator::{Annotation, Annotator};
 pub use fault::Fault;
@@ -57,6 +59,8 @@ pub use picture_hook::{DrawnPicture, FinishedPicture, PictureHook};
 pub use random::Random;
 pub use request_hook::{RequestHook, Verdict};
 pub use script::{Script, ScriptCall, ScriptOutput};
+pub use step_hook::{Moment, Point, StepHook, StepTensors};
+pub use tensor::Tensor;
 
 pub use schemars;
 pub use schemars::JsonSchema;
@@ -67,11 +71,14 @@ pub use serde_json;
 #[doc(hidden)]
 pub mod __private {
     pub use crate::annotator::Adapter as AnnotatorAdapter;
-    pub use crate::bindings::{annotator, http_extension, input_fetcher, picture_hook, request_hook, script};
+    pub use crate::bindings::{
+        annotator, http_extension, input_fetcher, picture_hook, request_hook, script, step_hook,
+    };
     pub use crate::http::Adapter as HttpExtensionAdapter;
     pub use crate::input_fetcher::Adapter as InputFetcherAdapter;
     pub use crate::manifest::is_json_object;
     pub use crate::picture_hook::Adapter as PictureHookAdapter;
     pub use crate::request_hook::Adapter as RequestHookAdapter;
     pub use crate::script::Adapter as ScriptAdapter;
+    pub use crate::step_hook::Adapter as StepHookAdapter;
 }

@@ -9,7 +9,7 @@ use crate::support::{Bench, Server, decode, quick_with, request};
 #[test]
 fn every_example_does_what_it_says() {
     let bench = Bench::new();
-    let bench = ["annotator", "http-extension", "picture-hook", "request-hook", "script"]
+    let bench = ["annotator", "http-extension", "picture-hook", "request-hook", "script", "step-hook"]
         .iter()
         .fold(bench, |bench, world| bench.plugin("examples", &format!("example-{world}")));
     let server = bench.start();

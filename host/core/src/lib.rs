@@ -17,6 +17,7 @@ pub mod prompt;
 pub mod request;
 pub mod sampler;
 pub mod schedule;
+pub mod step_hook;
 
 #[cfg(test)]
 mod fixture;

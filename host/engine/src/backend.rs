@@ -11,6 +11,7 @@ use gesso_core::prompt::Conditioning;
 use gesso_core::request::GenerateRequest;
 use gesso_core::sampler::{Call, Start};
 use gesso_core::schedule::NoiseSchedule;
+use gesso_core::step_hook::{StepHook, StepHookError};
 
 use crate::job::{Resources, Source};
 
@@ -127,6 +128,11 @@ pub struct Row<'a, S> {
     pub blend_before: bool,
     /// Standard normal, channels x latent rows x latent columns; present when the call asks for a draw.
     pub noise: Option<Vec<f32>>,
+    /// Which picture of its drawing it is, and in which pass.
+    pub picture: u32,
+    pub is_second: bool,
+    /// What acts within its steps, in order.
+    pub hooks: &'a [Arc<dyn StepHook>],
 }
 
 /// What a UNet call gives back for a row: the number its [`Call::measure`] asks for.
@@ -150,6 +156,8 @@ pub enum BackendError {
     NoDevice(String),
     #[error("the job was cancelled")]
     Cancelled,
+    #[error(transparent)]
+    StepHook(StepHookError),
     #[error("libtorch failed: {0}")]
     Device(String),
 }

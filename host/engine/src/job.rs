@@ -8,6 +8,7 @@ use gesso_core::control::ControlUnit;
 use gesso_core::numbers::Numbers;
 use gesso_core::pixels::Pixels;
 use gesso_core::request::GenerateRequest;
+use gesso_core::step_hook::StepHook;
 use tokio::sync::{oneshot, watch};
 
 use crate::backend::{BackendError, FaceRestorer, ModelFile, PixelUpscaler, Upscale};
@@ -79,12 +80,21 @@ pub struct Drawing {
     pub source: Option<Source>,
     /// The second pass, where the request asks for one.
     pub second: Option<SecondPass>,
+    /// What acts within the steps, in order.
+    pub step_hooks: Arc<[Arc<dyn StepHook>]>,
 }
 
 impl Drawing {
     /// Text to image with nothing but a checkpoint.
     pub fn new(request: GenerateRequest, model: Arc<ModelFile>) -> Self {
-        Self { request, model, resources: Resources::default(), source: None, second: None }
+        Self {
+            request,
+            model,
+            resources: Resources::default(),
+            source: None,
+            second: None,
+            step_hooks: Arc::default(),
+        }
     }
 }
 

@@ -140,6 +140,26 @@ impl Runner {
         self.run_in(((permit, running), &self.budgets.script), shared, loaded, hook, context, work).await
     }
 
+    /// Runs what the device's thread waits for, without a slot: there is one such thread, so that calls of it follow each other,
+    /// and the pool has room for those that it no longer waits for.
+    ///
+    /// # Errors
+    /// As [`Self::run`].
+    pub(crate) async fn run_step<T: Send + 'static>(
+        &self,
+        shared: &Arc<Shared>,
+        loaded: &Loaded,
+        context: &CallContext,
+        work: impl FnOnce(Store<CallState>) -> Work<T> + Send + 'static,
+    ) -> Result<T, HookError> {
+        self.run_in((shared.begin(), &self.budgets.step), shared, loaded, "on-step", context, work).await
+    }
+
+    /// Runs work of the host's own on the plugins' threads.
+    pub(crate) fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
+        self.threads.spawn(work);
+    }
+
     /// As [`Self::run`], for a caller that brings what must live as long as the guest. A probe brings nothing:
     /// changes are made one at a time, and the pool has room for them beside the calls.
     pub(crate) async fn run_with<P: Send + 'static, T: Send + 'static>(

@@ -72,8 +72,8 @@ const TABLES: u32 = 64;
 
 fn pooled(slots: usize, memory_bytes: u64) -> wasmtime::Result<Engine> {
     // Half as many scripts and half as many picture hooks beside the calls, and half as many again because a finished call
-    // gives its slot back only after its teardown.
-    let slots = u32::try_from(slots.saturating_mul(5).div_ceil(2)).unwrap_or(u32::MAX).max(4);
+    // gives its slot back only after its teardown. Step hooks come one after the other, and a few may be on their way out.
+    let slots = u32::try_from(slots.saturating_mul(5).div_ceil(2) + 4).unwrap_or(u32::MAX);
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(slots)
         // Every slot may hold the largest component there is, so that no plugin can use up what others need. This

@@ -6,19 +6,25 @@ use crate::settings::Grants;
 
 /// The version that brought most interfaces a plugin may import, and those that came later with theirs.
 const INTERFACES_VERSION: &str = "0.1.0";
-const LATER: [(&str, &str); 2] = [("gesso:plugin/inference", "0.2.0"), ("gesso:plugin/models", "0.2.0")];
+const LATER: [(&str, &str); 3] = [
+    ("gesso:plugin/inference", "0.2.0"),
+    ("gesso:plugin/models", "0.2.0"),
+    ("gesso:plugin/tensors", "0.2.0"),
+];
 /// Newest WASI 0.2 whose interfaces this host links (wasmtime-wasi 48).
 const WASI_VERSION: &str = "0.2.12";
 
 /// WASI interfaces every plugin gets. The file system has no folder in it and standard streams end in the plugin's
 /// log; the standard libraries of guest languages import both without being asked.
-const OFFERED: [&str; 24] = [
+const OFFERED: [&str; 25] = [
     "gesso:plugin/call",
     "gesso:plugin/images",
     // Draws only while a request is drawn.
     "gesso:plugin/inference",
     // Has no network without a grant, and says so: most plugins have something to do without one.
     "gesso:plugin/models",
+    // Has tensors within a step alone, and reads them with a grant.
+    "gesso:plugin/tensors",
     "gesso:plugin/types",
     "wasi:cli/environment",
     "wasi:cli/exit",

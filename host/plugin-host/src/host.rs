@@ -12,19 +12,21 @@ use crate::hooks::{self, Before};
 use crate::inference::Inference;
 use crate::load::Loader;
 use crate::log::LogLine;
-use crate::manifest::{Annotator, Script};
+use crate::manifest::{Annotator, Script, Steps};
 use crate::networks::Networks;
 use crate::outgoing::Network;
 use crate::registry::{Policy, Registry};
 use crate::script::{self, ScriptError, ScriptInput, ScriptOutput};
 use crate::settings::{CallContext, FolderSource, Grants, HostSettings};
 use crate::status::PluginStatus;
+use crate::steps::{self, PluginStepHook};
 use crate::table::Table;
 use crate::trail::{Trail, TrailLine};
 use crate::{engine, http_extension, interfaces, watch};
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use gesso_core::pixels::Pixels;
+use serde_json::{Map, Value};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -40,7 +42,7 @@ const SHUTDOWN_WAIT: Duration = Duration::from_secs(2);
 
 /// Loads, runs and swaps plugins. Clones share one host.
 #[derive(Clone)]
-pub struct PluginHost(Arc<Inner>);
+pub struct PluginHost(pub(crate) Arc<Inner>);
 
 pub(crate) struct Inner {
     pub(crate) settings: HostSettings,
@@ -212,6 +214,24 @@ impl PluginHost {
         inference: Arc<dyn Inference>,
     ) -> Result<ScriptOutput, ScriptError> {
         script::run(&self.0.table.load_full(), &self.0.runner, call, title, input, inference).await
+    }
+
+    /// What acts within the steps of a drawing whose request has these `alwayson_scripts`, in the admin's order.
+    ///
+    /// # Errors
+    /// A sentence for the client, where the arguments of one are neither a list nor an object.
+    pub fn step_hooks(
+        &self,
+        call: &CallContext,
+        scripts: &Map<String, Value>,
+    ) -> Result<Vec<Arc<PluginStepHook>>, String> {
+        steps::of_request(self, &self.0.table.load().entries, call, scripts)
+    }
+
+    /// The manifests' descriptions of the active step hooks, in the admin's order.
+    pub fn step_hook_list(&self) -> Vec<Steps> {
+        let table = self.0.table.load();
+        table.entries.iter().filter_map(|entry| entry.stepper()?.0.manifest.steps.clone()).collect()
     }
 
     /// Whether any active plugin finishes pictures.

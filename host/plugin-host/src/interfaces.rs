@@ -7,6 +7,7 @@ mod images;
 mod inference;
 mod models;
 mod streams;
+mod tensors;
 
 pub(crate) use self::images::OverBudget;
 use crate::inference::Inference;
@@ -15,7 +16,9 @@ use crate::load::Capabilities;
 use crate::log::{LogLevel, LogRing, tidy};
 use crate::outgoing::Outgoing;
 use crate::settings::{Budget, CallContext};
+use crate::step_port::{StepPort, TensorHandle};
 use gesso_core::pixels::Pixels;
+use gesso_core::step_hook::TensorId;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use wasmtime::component::{HasSelf, Linker, Resource, ResourceTable};
@@ -107,6 +110,33 @@ pub(crate) mod script {
             "gesso:plugin/call@0.1.0": super::gesso::plugin::call,
             "gesso:plugin/inference@0.2.0": super::picture_hook::gesso::plugin0_2_0::inference,
             "gesso:plugin/models@0.2.0": super::picture_hook::gesso::plugin0_2_0::models,
+        },
+    });
+}
+
+pub(crate) mod step_hook {
+    wasmtime::component::bindgen!({
+        path: ["../../wit/gesso-plugin-0.1.0", "../../wit/gesso-plugin-0.2.0"],
+        world: "gesso:plugin/step-hook@0.2.0",
+        imports: {
+            "gesso:plugin/tensors@0.2.0.[method]tensor.shape": async | trappable,
+            "gesso:plugin/tensors@0.2.0.[method]tensor.duplicate": async | trappable,
+            "gesso:plugin/tensors@0.2.0.[method]tensor.apply": async | trappable,
+            "gesso:plugin/tensors@0.2.0.[method]tensor.combine": async | trappable,
+            "gesso:plugin/tensors@0.2.0.[method]tensor.combine-number": async | trappable,
+            "gesso:plugin/tensors@0.2.0.[method]tensor.reduce": async | trappable,
+            "gesso:plugin/tensors@0.2.0.[method]tensor.slice": async | trappable,
+            "gesso:plugin/tensors@0.2.0.[method]tensor.paste": async | trappable,
+            "gesso:plugin/tensors@0.2.0.[method]tensor.draw": async | trappable,
+            "gesso:plugin/tensors@0.2.0.[method]tensor.read": async | trappable,
+            "gesso:plugin/tensors@0.2.0.[method]tensor.write": async | trappable,
+            default: trappable,
+        },
+        exports: { default: async },
+        with: {
+            "gesso:plugin/types@0.1.0": super::gesso::plugin::types,
+            "gesso:plugin/call@0.1.0": super::gesso::plugin::call,
+            "gesso:plugin/tensors@0.2.0.tensor": crate::step_port::TensorHandle,
         },
     });
 }
@@ -210,6 +240,8 @@ pub(crate) struct CallState {
     network_runs: u32,
     /// Present while a script or a picture hook runs.
     pub(crate) inference: Option<Arc<dyn Inference>>,
+    /// Present while a step hook runs.
+    pub(crate) step: Option<StepPort>,
 }
 
 impl CallState {
@@ -246,12 +278,18 @@ impl CallState {
             image_bytes: 0,
             network_runs: 0,
             inference: None,
+            step: None,
         }
     }
 
     /// Hands a picture to the guest, on the call's account.
     pub(crate) fn lend(&mut self, pixels: Pixels) -> Result<Resource<Pixels>, OverBudget> {
         images::push(self, pixels)
+    }
+
+    /// Hands a tensor of the step to the guest.
+    pub(crate) fn lend_tensor(&mut self, id: TensorId) -> wasmtime::Result<Resource<TensorHandle>> {
+        Ok(self.table.push(TensorHandle(id))?)
     }
 
     pub(crate) fn handles(&self) -> usize {
@@ -282,7 +320,8 @@ pub(crate) fn link(linker: &mut Linker<CallState>) -> wasmtime::Result<()> {
     outgoing(linker, CallState::http)?;
     RequestHook::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
     picture_hook::gesso::plugin0_2_0::inference::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
-    picture_hook::gesso::plugin0_2_0::models::add_to_linker::<_, HasSelf<_>>(linker, |state| state)
+    picture_hook::gesso::plugin0_2_0::models::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
+    step_hook::gesso::plugin0_2_0::tensors::add_to_linker::<_, HasSelf<_>>(linker, |state| state)
 }
 
 impl WasiView for CallState {

@@ -39,6 +39,8 @@ mod script;
 mod settings;
 mod signature;
 mod status;
+mod step_port;
+mod steps;
 mod table;
 mod trail;
 mod watch;
@@ -52,7 +54,9 @@ pub use crate::hooks::Before;
 pub use crate::host::PluginHost;
 pub use crate::inference::{Drawn, Inference, InferenceError, Job, Upscaling};
 pub use crate::log::{LogLevel, LogLine};
-pub use crate::manifest::{Annotator, Manifest, ManifestError, Script, ScriptArgument, Slider, Wants};
+pub use crate::manifest::{
+    Annotator, Manifest, ManifestError, Script, ScriptArgument, Slider, StepPoint, Steps, Wants,
+};
 pub use crate::networks::{NetworkAnswer, NetworkError, Networks, NoNetworks};
 pub use crate::outgoing::Outward;
 pub use crate::pack::pack_component;
@@ -63,5 +67,6 @@ pub use crate::settings::{
 };
 pub use crate::signature::{AuthorKey, TrustedKey, signer};
 pub use crate::status::{PluginState, PluginStatus};
+pub use crate::steps::PluginStepHook;
 pub use crate::trail::{TrailEvent, TrailLine};
 pub use crate::watch::WATCH_INTERVAL;

@@ -11,6 +11,7 @@ use crate::interfaces::http_handler::HttpHandlerPre;
 use crate::interfaces::input_fetcher::InputFetcherPre;
 use crate::interfaces::picture_hook::PictureHookPre;
 use crate::interfaces::script::ScriptPre;
+use crate::interfaces::step_hook::StepHookPre;
 use crate::interfaces::{CallState, RequestHookPre};
 use crate::manifest::Manifest;
 use crate::networks::{GrantedNetworks, Networks};
@@ -31,6 +32,7 @@ pub(crate) struct Capabilities {
     pub(crate) folders: BTreeMap<String, Arc<dyn GrantedFolder>>,
     pub(crate) hosts: Option<HostAccess>,
     pub(crate) networks: Option<GrantedNetworks>,
+    pub(crate) read_tensors: bool,
 }
 
 /// A version ready to be called. Calls hold the `Arc` they started with, so that a swap never touches them; the
@@ -52,6 +54,7 @@ pub(crate) struct Worlds {
     pub(crate) script: Option<ScriptPre<CallState>>,
     pub(crate) fetcher: Option<InputFetcherPre<CallState>>,
     pub(crate) finisher: Option<PictureHookPre<CallState>>,
+    pub(crate) stepper: Option<StepHookPre<CallState>>,
 }
 
 /// The two ways to be an HTTP API.
@@ -91,6 +94,7 @@ impl Worlds {
             script: fill(manifest, "script", || ScriptPre::new(instance.clone()))?,
             fetcher: fill(manifest, "input-fetcher", || InputFetcherPre::new(instance.clone()))?,
             finisher: fill(manifest, "picture-hook", || PictureHookPre::new(instance.clone()))?,
+            stepper: fill(manifest, "step-hook", || StepHookPre::new(instance.clone()))?,
         })
     }
 }
@@ -192,7 +196,8 @@ impl Loader {
             patterns: grants.models.as_slice().into(),
             source: self.networks.clone(),
         });
-        Ok(Capabilities { settings_json, folders, hosts: self.hosts(grants)?, networks })
+        let (hosts, read_tensors) = (self.hosts(grants)?, grants.read_tensors);
+        Ok(Capabilities { settings_json, folders, hosts, networks, read_tensors })
     }
 }
 

@@ -3,11 +3,13 @@
 
 mod annotators;
 mod scripts;
+mod steps;
 
 use crate::outgoing::HostPattern;
 
 pub use self::annotators::{Annotator, Slider};
 pub use self::scripts::{Script, ScriptArgument};
+pub use self::steps::{StepPoint, Steps};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -17,7 +19,7 @@ pub(crate) const SECTION: &str = "gesso:manifest";
 /// A manifest is a page of text; more is a mistake or an attack.
 const MAX_BYTES: usize = 64 << 10;
 /// Each with the version that brought it.
-const WORLDS: [(&str, &str); 7] = [
+const WORLDS: [(&str, &str); 8] = [
     ("request-hook", "0.1.0"),
     ("http-extension", "0.1.0"),
     ("http-handler", "0.2.0"),
@@ -25,6 +27,7 @@ const WORLDS: [(&str, &str); 7] = [
     ("script", "0.2.0"),
     ("input-fetcher", "0.2.0"),
     ("picture-hook", "0.2.0"),
+    ("step-hook", "0.2.0"),
 ];
 const HOOKS: [&str; 2] = ["before", "after"];
 
@@ -44,6 +47,8 @@ pub struct Manifest {
     pub scripts: Vec<Script>,
     /// Schemes of the references that a plugin of the world `input-fetcher` brings pictures for.
     pub fetches: Vec<String>,
+    /// Where a plugin of the world `step-hook` acts.
+    pub steps: Option<Steps>,
     pub title: Option<String>,
     pub description: Option<String>,
     pub licence: Option<String>,
@@ -62,6 +67,9 @@ pub struct Wants {
     /// Networks, as an admin would grant them: `depth`, `face_*`, `*`.
     #[serde(default)]
     pub models: Vec<String>,
+    /// Whether its step hook reads numbers off the device.
+    #[serde(default)]
+    pub read_tensors: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -131,6 +139,10 @@ impl Manifest {
                 format!("holds {scheme:?}; a scheme such as \"https\" has a-z, 0-9, + and -"),
             );
         }
+        let steps = steps::read(&fields)?;
+        if worlds.iter().any(|world| world == "step-hook") != steps.is_some() {
+            return wrong("steps", "goes with the world step-hook, which has it".into());
+        }
         let hooks =
             names(&fields, "hooks", Some(&HOOKS))?.unwrap_or_else(|| HOOKS.map(str::to_owned).to_vec());
         let wants = match fields.get("wants") {
@@ -144,6 +156,7 @@ impl Manifest {
                     folders: names(wants, "folders", None)?.unwrap_or_default(),
                     hosts,
                     models: names(wants, "models", None)?.unwrap_or_default(),
+                    read_tensors: wants.get("read_tensors") == Some(&Value::Bool(true)),
                 }
             }
             Some(_) => {
@@ -160,6 +173,7 @@ impl Manifest {
             annotators,
             scripts,
             fetches,
+            steps,
             title: optional(&fields, "title")?,
             description: optional(&fields, "description")?,
             licence: optional(&fields, "licence")?,
@@ -295,7 +309,7 @@ mod tests {
             (
                 "request-hook",
                 "model-hook",
-                "`worlds` holds \"model-hook\"; this host knows request-hook, http-extension, http-handler, annotator, script, input-fetcher, picture-hook",
+                "`worlds` holds \"model-hook\"; this host knows request-hook, http-extension, http-handler, annotator, script, input-fetcher, picture-hook, step-hook",
             ),
             (r#"["request-hook"]"#, "[]", "`worlds` is empty"),
             (r#"["request-hook"]"#, r#"["request-hook"],"wants":[]"#, "`wants` is not an object"),

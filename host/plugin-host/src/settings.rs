@@ -82,6 +82,8 @@ pub struct Budgets {
     pub annotator: Budget,
     /// Of an input fetcher, which waits for others and holds what they send.
     pub fetcher: Budget,
+    /// Of a step hook, which everything on the device waits for.
+    pub step: Budget,
 }
 
 impl Default for Budgets {
@@ -91,13 +93,18 @@ impl Default for Budgets {
             script: Budget::of_a_script(),
             annotator: Budget::of_an_annotator(),
             fetcher: Budget { wall: Duration::from_secs(30), memory_bytes: 160 << 20, ..Budget::default() },
+            step: Budget {
+                cpu: Duration::from_millis(100),
+                wall: Duration::from_millis(500),
+                ..Budget::default()
+            },
         }
     }
 }
 
 impl Budgets {
-    pub(crate) fn all(&self) -> [&Budget; 4] {
-        [&self.hook, &self.script, &self.annotator, &self.fetcher]
+    pub(crate) fn all(&self) -> [&Budget; 5] {
+        [&self.hook, &self.script, &self.annotator, &self.fetcher, &self.step]
     }
 }
 
@@ -136,6 +143,8 @@ pub struct Grants {
     pub private_addresses: bool,
     /// Networks it may run: names, `*` for all, or how names begin with `*` behind it.
     pub models: Vec<String>,
+    /// Whether its step hook may read numbers off the device, for which everything waits.
+    pub read_tensors: bool,
     /// The plugin's settings, handed to it as JSON; `null` reads as `{}` in the guest.
     pub settings: serde_json::Value,
 }

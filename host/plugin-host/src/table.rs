@@ -7,6 +7,7 @@ use crate::interfaces::annotator::AnnotatorPre;
 use crate::interfaces::input_fetcher::InputFetcherPre;
 use crate::interfaces::picture_hook::PictureHookPre;
 use crate::interfaces::script::ScriptPre;
+use crate::interfaces::step_hook::StepHookPre;
 use crate::interfaces::{CallState, RequestHookPre};
 use crate::limits::Spent;
 use crate::load::{Http, Loaded};
@@ -145,6 +146,11 @@ impl Entry {
     pub(crate) fn finisher(&self) -> Option<(&Loaded, &PictureHookPre<CallState>)> {
         let loaded = self.serving()?;
         Some((loaded, loaded.worlds.finisher.as_ref()?))
+    }
+
+    pub(crate) fn stepper(&self) -> Option<(&Loaded, &StepHookPre<CallState>)> {
+        let loaded = self.serving()?;
+        Some((loaded, loaded.worlds.stepper.as_ref()?))
     }
 
     pub(crate) fn fetcher(&self) -> Option<(&Loaded, &InputFetcherPre<CallState>)> {

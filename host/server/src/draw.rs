@@ -243,7 +243,7 @@ async fn once(
     let interrupted = asked.cancel.is_interrupted().then(|| INTERRUPTED.to_owned());
     Ok(DrawnPictures {
         info: finished.info(asked.request, asked.body, &infotexts, started),
-        warnings: finished.warnings().cloned().chain(finishing.warnings).chain(interrupted).collect(),
+        warnings: finished.warnings().chain(finishing.warnings).chain(interrupted).collect(),
         steps: f64::from(asked.request.steps) * finished.pictures.len() as f64,
         seconds: Some(finished.seconds),
         pictures: finished.pictures,

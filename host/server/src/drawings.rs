@@ -216,7 +216,7 @@ impl Drawings {
         drop(shown);
         let mut infotexts = finished.infotexts(&request);
         let mut steps = f64::from(request.steps * request.image_count());
-        let mut warnings: Vec<String> = styling.warnings.iter().chain(finished.warnings()).cloned().collect();
+        let mut warnings: Vec<String> = styling.warnings.iter().cloned().chain(finished.warnings()).collect();
         if self.asker == Asker::Script {
             let pictures = (finished.pictures.as_mut_slice(), infotexts.as_mut_slice());
             let whole = (0, request.image_count());

@@ -1,5 +1,6 @@
 //! What the engine refuses or fails with, as use cases tell it.
 
+use gesso_core::step_hook::StepHookError;
 use gesso_engine::backend::BackendError;
 use gesso_engine::{JobError, SubmitError};
 
@@ -16,6 +17,12 @@ pub(crate) fn engine_failed(error: JobError) -> AppError {
     match error {
         JobError::Cancelled => AppError::Cancelled,
         JobError::ShutDown => AppError::Unavailable(error.to_string()),
+        JobError::Backend(BackendError::StepHook(StepHookError::Rejected(reason))) => {
+            AppError::invalid("alwayson_scripts", reason)
+        }
+        JobError::Backend(BackendError::StepHook(StepHookError::Failed(reason))) => {
+            AppError::PluginFailed(reason)
+        }
         JobError::Backend(BackendError::Request(message)) => AppError::invalid("body", message),
         JobError::Backend(_) | JobError::Panicked(_) => AppError::Internal(error.to_string()),
     }

@@ -66,12 +66,12 @@ pub(crate) async fn submit(
 /// Arguments for a plugin that is not there would be lost without a word.
 fn check_scripts(app: &App, body: &Map<String, Value>) -> Result<(), AppError> {
     let Some(scripts) = body.get("alwayson_scripts").and_then(Value::as_object) else { return Ok(()) };
-    let plugins = app.plugins.list();
+    let (plugins, steps) = (app.plugins.list(), app.plugins.step_hook_list());
     for name in scripts.keys().filter(|name| !name.eq_ignore_ascii_case(control::SCRIPT)) {
         let known = plugins.iter().any(|plugin| {
             plugin.id.eq_ignore_ascii_case(name)
                 || plugin.title.as_deref().is_some_and(|title| title.eq_ignore_ascii_case(name))
-        });
+        }) || steps.iter().any(|steps| steps.title.eq_ignore_ascii_case(name));
         if !known {
             return Err(AppError::invalid("alwayson_scripts", format!("always on script {name} not found")));
         }

@@ -1,13 +1,15 @@
 //! One drawing from a body that was read to its pictures: names and pictures looked up, maps made, the engine, the kept
 //! parts laid back, faces restored. Run for a task, and for every drawing that a script asks for; knows neither.
 
+use std::sync::Arc;
 use std::time::Instant;
 
-use gesso_core::infotext::{self, DrawnWith};
+use gesso_core::infotext::{self, DrawnWith, Infotext};
 use gesso_core::pixels::Pixels;
 use gesso_core::request::GenerateRequest;
+use gesso_core::step_hook::StepHook;
 use gesso_engine::{CancelFlag, Drawing, JobSpec, Progress, Work};
-use gesso_plugin_host::CallContext;
+use gesso_plugin_host::{CallContext, PluginStepHook};
 use serde_json::{Map, Value};
 use tokio::sync::watch;
 use tracing::Instrument;
@@ -55,6 +57,7 @@ struct Prepared {
     control: Controls,
     sources: Option<Sources>,
     faces: Option<DrawnFaces>,
+    step_hooks: Vec<Arc<PluginStepHook>>,
 }
 
 /// Draws. `show` is given the engine's progress once there is one.
@@ -71,6 +74,7 @@ pub(crate) async fn run(
         resources: prepared.found.first.clone(),
         source: prepared.sources.as_ref().map(|sources| sources.source.clone()),
         second: prepared.found.second.clone(),
+        step_hooks: prepared.step_hooks.iter().map(|hook| hook.clone() as Arc<dyn StepHook>).collect(),
     };
     let spec = JobSpec { work: Work::Draw(Box::new(drawing)), priority, cancel: cancel.clone() };
     let began = Instant::now();
@@ -93,6 +97,11 @@ async fn prepare(app: &App, asked: Asked<'_>) -> Result<Prepared, AppError> {
     let Asked { call, body, request, .. } = asked;
     let (catalogue, limits) = (app.catalogue.clone(), app.source_limits());
     let wanted_faces = FacesWanted::read(body).map_err(AppError::Invalid)?;
+    let step_hooks = match body.get("alwayson_scripts").and_then(Value::as_object) {
+        Some(scripts) => app.plugins.step_hooks(call, scripts),
+        None => Ok(Vec::new()),
+    };
+    let step_hooks = step_hooks.map_err(|problem| AppError::invalid("alwayson_scripts", problem))?;
     let (body, asked) = (body.clone(), request.clone());
     // The blocking pool: folders, hashes, codecs.
     let prepared = blocking(move || {
@@ -105,7 +114,10 @@ async fn prepare(app: &App, asked: Asked<'_>) -> Result<Prepared, AppError> {
         let decoded = controls::decode(&catalogue, &body, limits.decode, crop)?;
         let faces = DrawnFaces::find(&catalogue, wanted_faces)?;
         let control = Controls::default();
-        Ok::<_, AppError>((Prepared { checkpoint, facts, found, control, sources, faces }, decoded))
+        Ok::<_, AppError>((
+            Prepared { checkpoint, facts, found, control, sources, faces, step_hooks },
+            decoded,
+        ))
     });
     let (mut prepared, mut decoded) = prepared.await??;
     if decoded.is_empty() {
@@ -146,7 +158,13 @@ impl Finished {
     /// One for each picture of the request.
     pub(crate) fn infotexts(&self, request: &GenerateRequest) -> Vec<String> {
         let drawn_with = self.drawn_with();
-        (0..request.image_count()).map(|image| infotext::of(request, image, &drawn_with)).collect()
+        let fields: Vec<_> = self.prepared.step_hooks.iter().filter_map(|hook| hook.field()).collect();
+        let of = |image| infotext::of(request, image, &drawn_with);
+        let texts = (0..request.image_count()).map(of);
+        if fields.is_empty() {
+            return texts.collect();
+        }
+        texts.map(|text| Infotext::extended(&text, &fields)).collect()
     }
 
     /// The web UI's `info`.
@@ -168,9 +186,10 @@ impl Finished {
     }
 
     /// Remarks for the client.
-    pub(crate) fn warnings(&self) -> impl Iterator<Item = &String> {
+    pub(crate) fn warnings(&self) -> impl Iterator<Item = String> {
         let of_sources = self.prepared.sources.iter().flat_map(|sources| &sources.warnings);
-        self.prepared.found.warnings.iter().chain(of_sources)
+        let of_hooks = self.prepared.step_hooks.iter().filter_map(|hook| hook.warning());
+        self.prepared.found.warnings.iter().chain(of_sources).cloned().chain(of_hooks)
     }
 
     fn drawn_with(&self) -> DrawnWith<'_> {

@@ -162,6 +162,8 @@ pub(crate) struct GrantSettings {
     pub(crate) private_addresses: bool,
     /// Networks it may run: names, `*` for all, or how names begin with `*` behind it.
     pub(crate) models: Vec<String>,
+    /// Whether its step hook may read numbers off the device, for which everything there waits.
+    pub(crate) read_tensors: bool,
     /// The plugin's own settings.
     pub(crate) settings: serde_json::Map<String, serde_json::Value>,
 }

@@ -320,8 +320,8 @@ async fn open_plugins(settings: &Settings, networks: ServerNetworks) -> Result<P
     };
     let grants = settings.grants.iter().map(|(id, grant)| {
         let settings = serde_json::Value::Object(grant.settings.clone());
-        let GrantSettings { folders, hosts, private_addresses, models, .. } = grant.clone();
-        (id.clone(), Grants { folders, hosts, private_addresses, models, settings })
+        let GrantSettings { folders, hosts, private_addresses, models, read_tensors, .. } = grant.clone();
+        (id.clone(), Grants { folders, hosts, private_addresses, models, read_tensors, settings })
     });
     let keys: Result<_, _> = settings.plugin_keys.iter().map(|key| TrustedKey::parse(key)).collect();
     let host = HostSettings {

@@ -11,7 +11,7 @@ use gesso_engine::backend::{
     Backend, BackendError, BatchKey, FaceRestorer, Measured, ModelFile, OpenPass, Origin, PassSpec,
     PixelUpscaler, Row, StartNoise, UpscaleBy,
 };
-use tch::{Device, TchError, Tensor};
+use tch::{Device, Tensor};
 
 use crate::compute::send;
 use crate::conditioning::Conditioner;
@@ -29,6 +29,7 @@ use crate::pass::PIXELS_PER_LATENT;
 pub use crate::pass::{Pass, Sample};
 use crate::resident::{Bounds, Resident};
 use crate::source::{self, LATENT_SCALE};
+use crate::step_hooks::{self, Estimates};
 use crate::vae_tiles::{VAE_TILING, decode_tiled};
 use crate::working_memory::{self, Size};
 
@@ -176,8 +177,7 @@ impl Backend for TorchBackend {
     ) -> Result<Vec<Result<Measured, BackendError>>, BackendError> {
         let _guard = tch::no_grad_guard();
         // A row whose own call is wrong fails alone; the others go on without it.
-        let mut results: Vec<Result<Option<Tensor>, BackendError>> =
-            rows.iter_mut().map(|row| prepare(row).map_err(device_error)).collect();
+        let mut results: Vec<Result<Option<Tensor>, BackendError>> = rows.iter_mut().map(prepare).collect();
         let mut good: Vec<_> =
             rows.iter_mut().zip(&mut results).filter(|(_, prepared)| prepared.is_ok()).collect();
         let mut measured = Vec::with_capacity(good.len());
@@ -281,14 +281,17 @@ fn asked<'a>(row: &'a Row<'_, Sample>) -> Asked<'a> {
         call: row.call,
         calls_before: row.calls_before,
         blend_before: row.blend_before,
+        wants_positive: step_hooks::want_predictions(row),
     }
 }
 
 /// Does the row's assignments before the UNet; gives back its noise for those after.
-fn prepare(row: &mut Row<'_, Sample>) -> Result<Option<Tensor>, TchError> {
-    let noise = row.noise.as_deref().map(|noise| row.sample.pass.draw(noise)).transpose()?;
+fn prepare(row: &mut Row<'_, Sample>) -> Result<Option<Tensor>, BackendError> {
+    let noise = row.noise.as_deref().map(|noise| row.sample.pass.draw(noise)).transpose();
+    let noise = noise.map_err(device_error)?;
     row.sample.step = row.call.step;
-    row.sample.latents.assign(&row.call.before, noise.as_ref())?;
+    row.sample.latents.assign(&row.call.before, noise.as_ref()).map_err(device_error)?;
+    step_hooks::before(row)?;
     Ok(noise)
 }
 
@@ -298,15 +301,14 @@ fn advance(
     output: &guidance::Predicted,
     noise: Option<&Tensor>,
 ) -> Result<Measured, BackendError> {
+    let mut estimates = Estimates::new(row, output).map_err(device_error)?;
+    step_hooks::after(row, &mut estimates)?;
     let (sample, call) = (&mut *row.sample, row.call);
-    let mut work = || {
-        let x = &sample.latents.x;
-        let estimate = |out: &Tensor| x.f_mul_scalar(call.c_skip)?.f_add(&out.f_mul_scalar(call.c_out)?);
-        let mut denoised = estimate(&output.guided)?;
+    let Estimates { guided: mut denoised, negative: unconditional, .. } = estimates;
+    let work = || {
         if let Some(kept) = sample.kept.as_ref().filter(|_| !row.blend_before) {
             denoised = kept.blend(&denoised)?;
         }
-        let unconditional = estimate(&output.unconditional)?;
         sample.latents.denoised = Some(denoised);
         sample.latents.unconditional = Some(unconditional);
         sample.latents.assign(&call.after, noise)?;

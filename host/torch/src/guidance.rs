@@ -15,6 +15,8 @@ pub(crate) struct Asked<'a> {
     pub(crate) call: &'a Call,
     pub(crate) calls_before: u32,
     pub(crate) blend_before: bool,
+    /// Whether what the prompt alone predicts is asked for.
+    pub(crate) wants_positive: bool,
 }
 
 /// A row's prediction, `[1, 4, rows, columns]` in f32.
@@ -22,6 +24,10 @@ pub(crate) struct Predicted {
     pub(crate) guided: Tensor,
     /// Under the negative prompt alone; where that was not asked, under the first part of the prompt.
     pub(crate) unconditional: Tensor,
+    /// Under all parts of the prompt together, without guidance; where it was asked for.
+    pub(crate) positive: Option<Tensor>,
+    /// How much of `positive` and of `unconditional` is in `guided`.
+    pub(crate) shares: (f64, f64),
 }
 
 /// Where the answers to a row's questions lie among all questions.
@@ -155,5 +161,18 @@ fn guide(row: &Asked<'_>, place: &Place, answers: &[Tensor]) -> Result<Predicted
         }
         guided = guided.f_add(&answers[*question].f_sub(negative)?.f_mul_scalar(weight * scale)?)?;
     }
-    Ok(Predicted { guided, unconditional: negative.shallow_clone() })
+    // An edit checkpoint has another share of the negative prompt in it, with the picture.
+    let of_negative = if place.without_picture.is_some() { sample.pass.image_cfg_scale } else { 1.0 };
+    let positive = row.wants_positive.then(|| joined(place, negative, answers)).transpose()?;
+    let shares = (scale, of_negative - scale);
+    Ok(Predicted { guided, unconditional: negative.shallow_clone(), positive, shares })
+}
+
+/// What the parts of a prompt say together: `negative + sum(weight * (part - negative))`.
+fn joined(place: &Place, negative: &Tensor, answers: &[Tensor]) -> Result<Tensor, TchError> {
+    let mut sum = negative.shallow_clone();
+    for (question, weight) in &place.positive {
+        sum = sum.f_add(&answers[*question].f_sub(negative)?.f_mul_scalar(*weight)?)?;
+    }
+    Ok(sum)
 }

@@ -49,6 +49,8 @@ mod questions;
 mod resident;
 mod restore;
 mod source;
+mod step_hooks;
+mod step_tensors;
 mod stored;
 mod tensor_file;
 mod tensor_memory;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use gesso_core::noise::ImageNoise;
 use gesso_core::pixels::Pixels;
 use gesso_core::sampler::{Call, Draw, Plan};
+use gesso_core::step_hook::StepHook;
 use tokio::sync::{oneshot, watch};
 
 use super::Slot;
@@ -23,6 +24,7 @@ pub(super) struct Lane<S> {
     pub(super) sample: S,
     plan: Plan,
     noise: ImageNoise,
+    hooks: Arc<[Arc<dyn StepHook>]>,
     /// What the sampler wants next; `None` when the pass is through.
     call: Option<Call>,
     /// UNet calls of earlier passes.
@@ -48,6 +50,9 @@ impl<S> Lane<S> {
             calls_before: self.plan.calls_done() - 1,
             blend_before: self.plan.blends_before_call(),
             noise,
+            picture: self.image,
+            is_second: self.stage == Stage::Second,
+            hooks: &self.hooks,
         }
     }
 
@@ -309,8 +314,8 @@ fn lane<B: Backend>(
     let is_cancelled = || caller.is_gone();
     let sample = backend.begin(&open.pass, origin, plan.start(), start_noise, &is_cancelled)?;
     let call = plan.next_call(None);
-    let key = open.key.clone();
-    Ok(Lane { image, stage, key, sample, plan, noise, call, calls_before, served: Duration::ZERO })
+    let (key, hooks) = (open.key.clone(), passes.drawing.step_hooks.clone());
+    Ok(Lane { image, stage, key, sample, plan, noise, hooks, call, calls_before, served: Duration::ZERO })
 }
 
 /// The backend answered for fewer rows than it was given.

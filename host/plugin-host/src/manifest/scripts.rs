@@ -8,8 +8,9 @@ use serde_json::{Map, Value};
 use super::{ManifestError, wrong};
 
 const FIELD: &str = "scripts";
-/// Scripts of one plugin, and arguments of one script.
+/// Scripts of one plugin.
 const MAX: usize = 64;
+pub(super) const ARGUMENTS_MAX: usize = 64;
 
 /// One script. The title is what requests name it by.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -49,22 +50,27 @@ impl Script {
     /// # Errors
     /// A sentence for the client, where the arguments are neither.
     pub fn settle(&self, given: &Value) -> Result<Vec<Value>, String> {
-        let get = |index: usize, argument: &ScriptArgument| match given {
-            Value::Array(list) => list.get(index),
-            Value::Object(fields) => {
-                let found = fields.iter().find(|(label, _)| label.eq_ignore_ascii_case(&argument.label));
-                found.map(|(_, value)| value)
-            }
-            _ => None,
-        };
-        if !matches!(given, Value::Array(_) | Value::Object(_) | Value::Null) {
-            return Err(format!("the arguments of {} must be a list or an object", self.title));
-        }
-        let settled = self.args.iter().enumerate().map(|(index, argument)| {
-            get(index, argument).filter(|value| !value.is_null()).unwrap_or(&argument.value).clone()
-        });
-        Ok(settled.collect())
+        settle(&self.title, &self.args, given)
     }
+}
+
+/// A value for each of `arguments`; `title` is what they belong to.
+pub(super) fn settle(title: &str, arguments: &[ScriptArgument], given: &Value) -> Result<Vec<Value>, String> {
+    let get = |index: usize, argument: &ScriptArgument| match given {
+        Value::Array(list) => list.get(index),
+        Value::Object(fields) => {
+            let found = fields.iter().find(|(label, _)| label.eq_ignore_ascii_case(&argument.label));
+            found.map(|(_, value)| value)
+        }
+        _ => None,
+    };
+    if !matches!(given, Value::Array(_) | Value::Object(_) | Value::Null) {
+        return Err(format!("the arguments of {title} must be a list or an object"));
+    }
+    let settled = arguments.iter().enumerate().map(|(index, argument)| {
+        get(index, argument).filter(|value| !value.is_null()).unwrap_or(&argument.value).clone()
+    });
+    Ok(settled.collect())
 }
 
 pub(super) fn read(fields: &Map<String, Value>) -> Result<Vec<Script>, ManifestError> {
@@ -87,8 +93,8 @@ pub(super) fn read(fields: &Map<String, Value>) -> Result<Vec<Script>, ManifestE
         if !titles.insert(script.title.to_lowercase()) {
             return at(format!("{:?} is the title of another script already", script.title));
         }
-        if script.args.len() > MAX {
-            return at(format!("it has more than {MAX} arguments"));
+        if script.args.len() > ARGUMENTS_MAX {
+            return at(format!("it has more than {ARGUMENTS_MAX} arguments"));
         }
         scripts.push(script);
     }

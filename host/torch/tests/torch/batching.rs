@@ -75,8 +75,26 @@ fn a_row_that_turns_into_nan_fails_alone() {
         step: 6,
     };
     let mut rows = [
-        Row { sample: &mut bad, call: &call, calls_before: 0, blend_before: false, noise: None },
-        Row { sample: &mut good, call: &call, calls_before: 0, blend_before: false, noise: None },
+        Row {
+            sample: &mut bad,
+            call: &call,
+            calls_before: 0,
+            blend_before: false,
+            noise: None,
+            picture: 0,
+            is_second: false,
+            hooks: &[],
+        },
+        Row {
+            sample: &mut good,
+            call: &call,
+            calls_before: 0,
+            blend_before: false,
+            noise: None,
+            picture: 0,
+            is_second: false,
+            hooks: &[],
+        },
     ];
     let results = backend.step(&mut rows).unwrap();
     assert_eq!(results, [Err(BackendError::NotANumber { step: 6 }), Ok(None)]);

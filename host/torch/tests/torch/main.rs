@@ -25,6 +25,7 @@ mod restorers;
 mod samplers;
 mod seamless;
 mod spellings;
+mod step_hooks;
 mod support;
 mod upscalers;
 mod vae_tiles;

@@ -136,7 +136,16 @@ fn distance(backend: &mut TorchBackend, drawing: &mut Drawing, want: &Tensor) ->
     };
     let noise = Some(Vec::try_from(want.flatten(0, -1)).unwrap());
     let sample = &mut drawing.sample;
-    let row = Row { sample, call: &call, calls_before: 0, blend_before: false, noise };
+    let row = Row {
+        sample,
+        call: &call,
+        calls_before: 0,
+        blend_before: false,
+        noise,
+        picture: 0,
+        is_second: false,
+        hooks: &[],
+    };
     let measured = backend.step(&mut [row]).unwrap().remove(0).unwrap().unwrap();
     let largest = f64::try_from(want.abs().max()).unwrap();
     measured * (want.numel() as f64).sqrt() / largest

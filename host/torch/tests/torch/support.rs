@@ -10,6 +10,7 @@ use gesso_core::prompt::{Clock, Conditioning};
 use gesso_core::request::GenerateRequest;
 use gesso_core::sampler::{Draw, Plan, Sampler, Start};
 use gesso_core::schedule::Scheduler;
+use gesso_core::step_hook::StepHook;
 use gesso_engine::backend::{
     Backend, BackendError, BatchKey, ModelFile, OpenPass, Origin, PassSpec, Row, StartNoise,
 };
@@ -237,6 +238,7 @@ pub(crate) struct Drawing {
     noise: ImageNoise,
     /// The answer to the last call's measure.
     measured: Option<f64>,
+    pub(crate) hooks: Vec<Arc<dyn StepHook>>,
 }
 
 impl Drawing {
@@ -261,7 +263,7 @@ impl Drawing {
             let mut noise = ImageNoise::for_image(request, index, request.width, request.height);
             let first = noise.first();
             let sample = begin_picture(backend, &open, plan.start(), first).unwrap();
-            Self { sample, plan: plan.clone(), noise, measured: None }
+            Self { sample, plan: plan.clone(), noise, measured: None, hooks: Vec::new() }
         };
         (0..request.batch_size).map(&mut picture).collect()
     }
@@ -270,7 +272,7 @@ impl Drawing {
 /// Moves every drawing that is not done by one call, all in one batch; `false` when there is none.
 pub(crate) fn step(backend: &mut TorchBackend, drawings: &mut [&mut Drawing]) -> bool {
     let next = drawings.iter_mut().filter_map(|drawing| {
-        let Drawing { sample, plan, noise, measured } = &mut **drawing;
+        let Drawing { sample, plan, noise, measured, hooks } = &mut **drawing;
         let call = plan.next_call(measured.take())?;
         let noise = match call.draw {
             Draw::None => None,
@@ -278,17 +280,20 @@ pub(crate) fn step(backend: &mut TorchBackend, drawings: &mut [&mut Drawing]) ->
             Draw::Brownian { from, to, lowest, highest } => Some(noise.brownian(from, to, (lowest, highest))),
         };
         let place = (plan.calls_done() - 1, plan.blends_before_call());
-        Some((sample, measured, noise, call, place))
+        Some((sample, measured, noise, call, (place, hooks)))
     });
     let mut next: Vec<_> = next.collect();
     let mut rows: Vec<_> = next
         .iter_mut()
-        .map(|(sample, _, noise, call, (calls_before, blend_before))| Row {
+        .map(|(sample, _, noise, call, ((calls_before, blend_before), hooks))| Row {
             sample: &mut **sample,
             call,
             calls_before: *calls_before,
             blend_before: *blend_before,
             noise: noise.take(),
+            picture: 0,
+            is_second: false,
+            hooks,
         })
         .collect();
     if rows.is_empty() {

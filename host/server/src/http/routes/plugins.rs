@@ -38,6 +38,9 @@ pub(crate) struct GrantBody {
     /// Networks it may run: names, `*` for all, or how names begin with `*` behind it.
     #[serde(default)]
     models: Vec<String>,
+    /// Whether its step hook may read numbers off the device, for which everything there waits.
+    #[serde(default)]
+    read_tensors: bool,
     /// The plugin's own settings.
     #[serde(default)]
     #[schema(value_type = Object)]
@@ -142,8 +145,9 @@ pub(crate) async fn grant(
 ) -> Result<Json<PluginView>, InstallFailure> {
     let body: GrantBody = serde_json::from_slice(&body)
         .map_err(|error| InstallFailure(AppError::invalid("body", format!("not a grant: {error}"))))?;
-    let GrantBody { folders, hosts, private_addresses, models, settings } = body;
-    let grants = Grants { folders, hosts, private_addresses, models, settings: Value::Object(settings) };
+    let GrantBody { folders, hosts, private_addresses, models, read_tensors, settings } = body;
+    let settings = Value::Object(settings);
+    let grants = Grants { folders, hosts, private_addresses, models, read_tensors, settings };
     Ok(Json(app.plugins.set_grants(&id, grants).await?.into()))
 }
 

@@ -64,7 +64,8 @@ pub(crate) async fn scripts(State(app): State<Arc<App>>) -> Json<ScriptTitles> {
         .into_iter()
         .filter(|plugin| plugin.worlds.iter().any(|world| world == "request-hook"))
         .map(|plugin| plugin.title.unwrap_or(plugin.id));
-    let always_on: Vec<_> = std::iter::once(control::SCRIPT.to_owned()).chain(hooks).collect();
+    let steps = app.plugins.step_hook_list().into_iter().map(|steps| steps.title);
+    let always_on: Vec<_> = std::iter::once(control::SCRIPT.to_owned()).chain(hooks).chain(steps).collect();
     let scripts = app.plugins.scripts();
     let titles = |is_img2img| {
         let selectable =
@@ -74,16 +75,17 @@ pub(crate) async fn scripts(State(app): State<Arc<App>>) -> Json<ScriptTitles> {
     Json(ScriptTitles { txt2img: titles(false), img2img: titles(true) })
 }
 
-/// The plugins' scripts with their arguments, once for each kind of drawing that they are for.
+/// The plugins' scripts and step hooks with their arguments, once for each kind of drawing that they are for.
 #[utoipa::path(get, path = "/sdapi/v1/script-info", tag = "web UI",
     responses((status = 200, description = "Those for text to image, then those for image to image", body = Vec<ScriptEntry>)))]
 pub(crate) async fn script_info(State(app): State<Arc<App>>) -> Json<Vec<ScriptEntry>> {
-    let scripts = app.plugins.scripts();
+    let (scripts, steps) = (app.plugins.scripts(), app.plugins.step_hook_list());
     let of = |is_img2img| {
         scripts
             .iter()
             .filter(move |script| offers(script, is_img2img))
             .map(move |script| ScriptEntry::of(script, is_img2img))
+            .chain(steps.iter().map(move |steps| ScriptEntry::of_steps(steps, is_img2img)))
     };
     Json(of(false).chain(of(true)).collect())
 }

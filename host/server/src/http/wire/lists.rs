@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use gesso_core::prompt::Style;
 use gesso_core::sampler::Sampler;
 use gesso_core::schedule::Scheduler;
-use gesso_plugin_host::{Script, ScriptArgument};
+use gesso_plugin_host::{Script, ScriptArgument, Steps};
 use gesso_torch::embedding::Embedding;
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -109,7 +109,7 @@ pub(crate) struct ScriptTitles {
 pub(crate) struct ScriptEntry {
     /// The title, lower case.
     name: String,
-    /// Always false: scripts run where `script_name` names them.
+    /// Whether `alwayson_scripts` names it, and not `script_name`.
     is_alwayson: bool,
     /// Whether this entry is for image-to-image, or else for text-to-image.
     is_img2img: bool,
@@ -145,6 +145,15 @@ impl ScriptEntry {
             is_alwayson: false,
             is_img2img,
             args: script.args.iter().map(ScriptArgumentEntry::of).collect(),
+        }
+    }
+
+    pub(crate) fn of_steps(steps: &Steps, is_img2img: bool) -> Self {
+        Self {
+            name: steps.title.to_lowercase(),
+            is_alwayson: true,
+            is_img2img,
+            args: steps.args.iter().map(ScriptArgumentEntry::of).collect(),
         }
     }
 }

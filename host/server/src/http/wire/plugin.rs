@@ -115,6 +115,8 @@ pub(crate) struct WantsView {
     hosts: Vec<String>,
     /// Networks, as an admin would grant them: `depth`, `face_*`, `*`.
     models: Vec<String>,
+    /// Whether its step hook reads numbers off the device.
+    read_tensors: bool,
 }
 
 /// What an admin lets a plugin do, as it was granted.
@@ -129,6 +131,8 @@ pub(crate) struct GrantsView {
     private_addresses: bool,
     /// Networks it may run.
     models: Vec<String>,
+    /// Whether its step hook may read numbers off the device.
+    read_tensors: bool,
     /// The plugin's own settings; null where none were given.
     #[schema(value_type = Option<Object>, required)]
     settings: Value,
@@ -227,15 +231,15 @@ impl From<PluginState> for PluginStateView {
 
 impl From<Wants> for WantsView {
     fn from(wants: Wants) -> Self {
-        let Wants { folders, hosts, models } = wants;
-        Self { folders, hosts, models }
+        let Wants { folders, hosts, models, read_tensors } = wants;
+        Self { folders, hosts, models, read_tensors }
     }
 }
 
 impl From<Grants> for GrantsView {
     fn from(grants: Grants) -> Self {
-        let Grants { folders, hosts, private_addresses, models, settings } = grants;
-        Self { folders, hosts, private_addresses, models, settings }
+        let Grants { folders, hosts, private_addresses, models, read_tensors, settings } = grants;
+        Self { folders, hosts, private_addresses, models, read_tensors, settings }
     }
 }
 
