@@ -7,3 +7,4 @@ mod hostile;
 mod kits;
 mod signed;
 mod steps;
+mod stores;

@@ -85,13 +85,89 @@ export function drawnPicture(changes = {}) {
   return { ...about, ...changes };
 }
 
+/** The first 256 names behind `after`, in the order of their bytes. */
+function page(names, prefix, after) {
+  // By code points, which is the order of UTF-8's bytes; a string's own is that of UTF-16.
+  const compare = (one, other) => {
+    const [a, b] = [[...one], [...other]];
+    const at = a.findIndex((letter, index) => letter !== b[index]);
+    if (at < 0) return a.length - b.length;
+    return at < b.length ? a[at].codePointAt(0) - b[at].codePointAt(0) : 1;
+  };
+  const found = [...names].filter((name) => name.startsWith(prefix)).sort(compare);
+  return found.filter((name) => after == null || compare(name, after) > 0).slice(0, 256);
+}
+
+const encoded = (value) => (typeof value === "string" ? bytesOf(value) : Uint8Array.from(value));
+
+/** Values in memory: `values`. */
+class Kv {
+  values = new Map();
+  get(key) {
+    return this.values.get(key) ?? null;
+  }
+  exists(key) {
+    return this.values.has(key);
+  }
+  set(key, value) {
+    this.values.set(key, encoded(value));
+  }
+  remove(key) {
+    this.values.delete(key);
+  }
+  swap(key, expected, value) {
+    const said = (one) => (one == null ? null : `${encoded(one)}`);
+    if (said(this.get(key)) !== said(expected)) return false;
+    this.update(key, () => value);
+    return true;
+  }
+  update(key, change) {
+    const made = change(this.get(key)) ?? null;
+    if (made === null) this.remove(key);
+    else this.set(key, made);
+    return made;
+  }
+  listKeys(prefix = "", after = null) {
+    return page(this.values.keys(), prefix, after);
+  }
+}
+
+/** Blobs in memory: `blobs`. */
+class Blobs {
+  blobs = new Map();
+  size(name) {
+    return this.blobs.get(name)?.length ?? null;
+  }
+  read(name, offset = 0, length = 8 << 20) {
+    if (!this.blobs.has(name)) throw fault("invalid-input", `there is no blob named "${name}"`);
+    return this.blobs.get(name).slice(offset, offset + length);
+  }
+  put(name, value) {
+    this.blobs.set(name, encoded(value));
+  }
+  remove(name) {
+    this.blobs.delete(name);
+  }
+  list(prefix = "", after = null) {
+    return page(this.blobs.keys(), prefix, after);
+  }
+}
+
 /** Answers with what it was given, and keeps what it was asked: `logged`, `drawings`. A network is a function of its
  * inputs, with what is said of it as its `about`. */
 export class Host {
   #networks;
-  constructor({ settings = {}, seed = 0, folders = {}, networks = {} } = {}) {
+  constructor({ settings = {}, seed = 0, folders = {}, networks = {}, assets = {} } = {}) {
     Object.assign(this, { requestId: "test", settings, seed, folders, logged: [], drawings: [] });
     this.#networks = networks;
+    Object.assign(this, { kv: new Kv(), blobs: new Blobs() });
+    this.assets = {
+      list: () => Object.keys(assets).sort(),
+      read(name) {
+        if (!(name in assets)) throw fault("invalid-input", `the plugin carries no file named "${name}"`);
+        return encoded(assets[name]);
+      },
+    };
   }
   random() {
     return random(this.seed);

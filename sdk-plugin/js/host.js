@@ -1,6 +1,7 @@
 // The real host, on the interfaces of the contract that a world imports.
 
 import { random } from "./random.js";
+import { bytesOf } from "./utf8.js";
 
 export class Fault extends Error {
   constructor(tag, sentence) {
@@ -81,6 +82,65 @@ class Job {
   }
 }
 
+class Kv {
+  constructor(kv) {
+    this.kv = kv;
+  }
+  get(key) {
+    return asked(() => this.kv.get(key)) ?? null;
+  }
+  exists(key) {
+    return asked(() => this.kv.exists(key));
+  }
+  set(key, value) {
+    asked(() => this.kv.set(key, bytes(value)));
+  }
+  remove(key) {
+    asked(() => this.kv.remove(key));
+  }
+  swap(key, expected, value) {
+    const [before, after] = [expected, value].map((one) => (one == null ? null : bytes(one)));
+    return asked(() => this.kv.swap(key, before, after));
+  }
+  update(key, change) {
+    for (;;) {
+      const old = this.get(key);
+      const made = change(old) ?? null;
+      if (this.swap(key, old, made)) return made;
+    }
+  }
+  listKeys(prefix = "", after = null) {
+    return asked(() => this.kv.listKeys(prefix, after));
+  }
+}
+
+class Blobs {
+  constructor(blobs) {
+    this.blobs = blobs;
+  }
+  size(name) {
+    const size = asked(() => this.blobs.size(name));
+    return size == null ? null : Number(size);
+  }
+  read(name, offset = 0, length = 8 << 20) {
+    return asked(() => this.blobs.read(name, BigInt(offset), length));
+  }
+  put(name, value) {
+    asked(() => this.blobs.put(name, bytes(value)));
+  }
+  remove(name) {
+    asked(() => this.blobs.remove(name));
+  }
+  list(prefix = "", after = null) {
+    return asked(() => this.blobs.list(prefix, after));
+  }
+}
+
+/** Text is kept as UTF-8. */
+function bytes(value) {
+  return typeof value === "string" ? bytesOf(value) : value;
+}
+
 export class Host {
   constructor(interfaces) {
     this.interfaces = interfaces;
@@ -126,6 +186,19 @@ export class Host {
   }
   upscale(picture, upscaler, factor) {
     return new Picture(asked(() => this.interfaces.inference.upscale(picture.image, upscaler, factor)));
+  }
+  get kv() {
+    if (this.interfaces.kv) return new Kv(this.interfaces.kv);
+    throw new Fault("not-permitted", 'the manifest wants no bytes for values: add "wants": {"kv_bytes": 65536}');
+  }
+  get blobs() {
+    if (this.interfaces.blobs) return new Blobs(this.interfaces.blobs);
+    throw new Fault("not-permitted", 'the manifest wants no bytes for blobs: add "wants": {"blob_bytes": 1048576}');
+  }
+  get assets() {
+    const { assets } = this.interfaces;
+    if (!assets) throw new Fault("not-permitted", "this world carries no files: every one but request-hook does");
+    return { list: () => assets.list(), read: (name) => asked(() => assets.read(name)) };
   }
   networks() {
     return asked(() => this.#models().list());

@@ -89,8 +89,45 @@ declare module "gesso-plugin" {
     tag: "invalid-input" | "not-permitted" | "limit-exceeded" | "cancelled" | "deadline-exceeded" | "unavailable" | "other" | "rejected";
   }
 
+  /** Small values of the plugin's own; the manifest's `wants` says how many bytes they take (`kv_bytes`). Text is kept as
+   * UTF-8. Not in request hooks, as `Blobs` and `Assets`. */
+  export interface Kv {
+    get(key: string): Uint8Array | null;
+    exists(key: string): boolean;
+    set(key: string, value: Uint8Array | string): void;
+    /** A value that is not there is no fault. */
+    remove(key: string): void;
+    /** Puts `value` in the place of `expected` in one step, and says whether it did; null is no value. */
+    swap(key: string, expected: Uint8Array | string | null, value: Uint8Array | string | null): boolean;
+    /** Puts what `change` makes of the value in its place; where another call was quicker, it is asked again. */
+    update(key: string, change: (old: Uint8Array | null) => Uint8Array | string | null): Uint8Array | string | null;
+    /** The first 256 behind `after`, in the order of their bytes; none is the end. */
+    listKeys(prefix?: string, after?: string | null): string[];
+  }
+
+  /** Larger values of the plugin's own (`blob_bytes`). */
+  export interface Blobs {
+    size(name: string): number | null;
+    /** At most 8 MiB from `offset` on. */
+    read(name: string, offset?: number, length?: number): Uint8Array;
+    put(name: string, value: Uint8Array | string): void;
+    /** A blob that is not there is no fault. */
+    remove(name: string): void;
+    /** As `Kv.listKeys`. */
+    list(prefix?: string, after?: string | null): string[];
+  }
+
+  /** The files of the folder `assets` beside the plugin, which the component carries. */
+  export interface Assets {
+    list(): string[];
+    read(name: string): Uint8Array;
+  }
+
   /** What a plugin can ask for while it is called. */
   export interface Host {
+    readonly kv: Kv;
+    readonly blobs: Blobs;
+    readonly assets: Assets;
     /** The same in every call of one request. */
     readonly requestId: string;
     /** Belongs to the request: the same request has the same. */

@@ -38,6 +38,9 @@ pub mod annotator {
             "gesso:plugin/images@0.1.0": crate::bindings::request_hook::gesso::plugin::images,
             "gesso:plugin/types@0.1.0": crate::bindings::request_hook::gesso::plugin::types,
             "gesso:plugin/models@0.2.0": crate::bindings::picture_hook::gesso::plugin0_2_0::models,
+            "gesso:plugin/kv@0.2.0": crate::bindings::picture_hook::gesso::plugin0_2_0::kv,
+            "gesso:plugin/blobs@0.2.0": crate::bindings::picture_hook::gesso::plugin0_2_0::blobs,
+            "gesso:plugin/assets@0.2.0": crate::bindings::picture_hook::gesso::plugin0_2_0::assets,
         },
     });
 }
@@ -73,6 +76,9 @@ pub mod script {
             "gesso:plugin/call@0.1.0": crate::bindings::request_hook::gesso::plugin::call,
             "gesso:plugin/images@0.1.0": crate::bindings::request_hook::gesso::plugin::images,
             "gesso:plugin/types@0.1.0": crate::bindings::request_hook::gesso::plugin::types,
+            "gesso:plugin/kv@0.2.0": crate::bindings::picture_hook::gesso::plugin0_2_0::kv,
+            "gesso:plugin/blobs@0.2.0": crate::bindings::picture_hook::gesso::plugin0_2_0::blobs,
+            "gesso:plugin/assets@0.2.0": crate::bindings::picture_hook::gesso::plugin0_2_0::assets,
         },
     });
 }
@@ -85,6 +91,7 @@ pub mod step_hook {
         pub_export_macro: true,
         export_macro_name: "export_step_hook",
         with: {
+            "gesso:plugin/assets@0.2.0": crate::bindings::picture_hook::gesso::plugin0_2_0::assets,
             "gesso:plugin/call@0.1.0": crate::bindings::request_hook::gesso::plugin::call,
             "gesso:plugin/types@0.1.0": crate::bindings::request_hook::gesso::plugin::types,
         },
@@ -101,6 +108,9 @@ pub mod input_fetcher {
         with: {
             "gesso:plugin/call@0.1.0": crate::bindings::request_hook::gesso::plugin::call,
             "gesso:plugin/types@0.1.0": crate::bindings::request_hook::gesso::plugin::types,
+            "gesso:plugin/kv@0.2.0": crate::bindings::picture_hook::gesso::plugin0_2_0::kv,
+            "gesso:plugin/blobs@0.2.0": crate::bindings::picture_hook::gesso::plugin0_2_0::blobs,
+            "gesso:plugin/assets@0.2.0": crate::bindings::picture_hook::gesso::plugin0_2_0::assets,
         },
     });
 }

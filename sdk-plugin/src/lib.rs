@@ -24,11 +24,13 @@
 //! { "id": "style", "version": "0.1.0", "api": "0.1.0", "worlds": ["request-hook"] }
 //! ```
 //!
-//! Whatever asks the host something ([`call`], [`folders`], [`inference`], [`models`], [`outgoing`], [`Image`], [`Tensor`]) works inside a host only: on a native target
+//! Whatever asks the host something ([`assets`], [`blobs`], [`call`], [`folders`], [`inference`], [`kv`], [`models`], [`outgoing`], [`Image`], [`Tensor`]) works inside a host only: on a native target
 //! it panics. Keep what is worth testing in functions that do not ask.
 
 mod annotator;
+pub mod assets;
 mod bindings;
+pub mod blobs;
 pub mod call;
 mod fault;
 pub mod folders;
@@ -37,6 +39,7 @@ pub mod http;
 mod image;
 pub mod inference;
 mod input_fetcher;
+pub mod kv;
 mod manifest;
 pub mod models;
 pub mod outgoing;

@@ -32,6 +32,7 @@ fn every_plugin_route_needs_the_admin_key() {
         ("GET", "/plugins/x/logs"),
         ("GET", "/plugins/x/history"),
         ("PATCH", "/plugins/x"),
+        ("DELETE", "/plugins/x/data"),
     ] {
         let url = format!("{}{path}", server.url);
         for key in ["", "Bearer ", "Bearer wrong"] {

@@ -65,6 +65,53 @@ fn javascript_from_new_to_a_running_server() {
 }
 
 #[test]
+fn plugins_in_python_and_javascript_keep_and_carry_what_is_theirs() {
+    let home = tempfile::tempdir().unwrap();
+    let grants =
+        ["keeps-js", "keeps-python"].map(|id| format!("[grants.{id}]\nkv_bytes = 100\nblob_bytes = 100\n"));
+    let bench = Bench::new().config(&grants.concat());
+    let javascript = "export function handle(request, host) {\n\
+        const text = (bytes) => String.fromCharCode(...bytes);\n\
+        const count = host.kv.update('count', (old) => `${Number(old ? text(old) : 0) + 1}`);\n\
+        host.blobs.put('last', request.path);\n\
+        const part = text(host.blobs.read('last', 1, 2));\n\
+        const names = [...host.kv.listKeys(), ...host.blobs.list()];\n\
+        const page = text(host.assets.read('page.txt'));\n\
+        return { body: { count: Number(count), size: host.blobs.size('last'), part, names, page } };\n}\n";
+    let python = "import json\nfrom gesso_plugin import Response\n\n\
+        def handle(request, host):\n    \
+            count = int(host.kv.update('count', lambda old: str(int(old or b'0') + 1).encode()))\n    \
+            host.blobs.put('last', request.path.encode())\n    \
+            part = host.blobs.read('last', 1, 2).decode()\n    \
+            names = host.kv.list_keys() + host.blobs.list()\n    \
+            page = host.assets.read('page.txt').decode()\n    \
+            body = dict(count=count, size=host.blobs.size('last'), part=part, names=names, page=page)\n    \
+            return Response(200, json.dumps(body))\n";
+    for (language, file, source) in [("js", "plugin.js", javascript), ("python", "plugin.py", python)] {
+        let name = format!("keeps-{language}");
+        let folder = begin(home.path(), &name, language, "http-extension");
+        std::fs::write(folder.join(file), source).unwrap();
+        let manifest = std::fs::read_to_string(folder.join("manifest.json")).unwrap();
+        let wants = "\"wants\": {\"kv_bytes\": 100, \"blob_bytes\": 100}, \"worlds\"";
+        std::fs::write(folder.join("manifest.json"), manifest.replace("\"worlds\"", wants)).unwrap();
+        std::fs::create_dir(folder.join("assets")).unwrap();
+        std::fs::write(folder.join("assets/page.txt"), "carried").unwrap();
+        let (code, _, errors) = run(plugin(&["build", folder.to_str().unwrap()]));
+        assert_eq!(code, 0, "{errors}");
+        let component = format!("{name}.wasm");
+        std::fs::copy(folder.join(&component), bench.plugins.path().join(component)).unwrap();
+    }
+    let server = bench.start();
+    for name in ["keeps-js", "keeps-python"] {
+        for count in [1, 2] {
+            let answer = server.get(&format!("/ext/{name}/abc")).ok();
+            let right = json!({"count": count, "size": 4, "part": "ab", "names": ["count", "last"], "page": "carried"});
+            assert_eq!(answer, right, "{name}");
+        }
+    }
+}
+
+#[test]
 fn rust_from_new_to_a_component_that_was_tried() {
     let home = tempfile::tempdir().unwrap();
     let folder = begin(home.path(), "maps", "rust", "annotator");

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use gesso_core::pixels::{PixelFormat, Pixels};
 use gesso_plugin_host::{
     Annotation, Budget, Budgets, CallContext, FolderSource, GrantedFolder, HostSettings, NoNetworks,
-    PluginHost, PluginState,
+    NoStores, PluginHost, PluginState,
 };
 use wasmtime::component::{Component, HasSelf, Linker, Resource, ResourceTable};
 use wasmtime::{Config, Engine, Store};
@@ -177,7 +177,12 @@ impl Host {
             trusted_keys: Vec::new(),
             grants: BTreeMap::new(),
         };
-        Self(PluginHost::start(settings, Arc::new(NoFolders), Arc::new(NoNetworks)).await.unwrap(), home)
+        Self(
+            PluginHost::start(settings, Arc::new(NoFolders), Arc::new(NoNetworks), Arc::new(NoStores))
+                .await
+                .unwrap(),
+            home,
+        )
     }
 
     async fn before(&self) -> Duration {

@@ -144,7 +144,9 @@ impl Inner {
         let before = self.table.load().get(id).map(|entry| entry.granted.clone()).unwrap_or_default();
         let revokes = before.folders.iter().any(|(name, path)| grants.folders.get(name) != Some(path))
             || before.hosts.iter().any(|host| !grants.hosts.contains(host))
-            || (before.private_addresses && !grants.private_addresses);
+            || (before.private_addresses && !grants.private_addresses)
+            || before.kv_bytes > grants.kv_bytes
+            || before.blob_bytes > grants.blob_bytes;
         let detail = told(&grants);
         changes.registry.record_mut(id).grants = Some(grants);
         self.save(&changes)?;
@@ -387,10 +389,14 @@ fn told(grants: &Grants) -> String {
     let folders = grants.folders.iter().map(|(name, path)| format!("folder {name} at {}", path.display()));
     let hosts = grants.hosts.iter().map(|host| format!("host {host}"));
     let models = grants.models.iter().map(|network| format!("network {network}"));
+    let stores = [("kv", grants.kv_bytes), ("blob", grants.blob_bytes)];
+    let stores = stores.into_iter().filter(|(_, bytes)| *bytes > 0);
+    let stores = stores.map(|(store, bytes)| format!("{bytes} {store} bytes"));
     let private = grants.private_addresses.then(|| "private addresses".to_owned());
     let settings =
         grants.settings.as_object().into_iter().flatten().map(|(name, _)| format!("setting {name}"));
-    let all: Vec<_> = folders.chain(hosts).chain(private).chain(models).chain(settings).collect();
+    let all: Vec<_> =
+        folders.chain(hosts).chain(private).chain(models).chain(stores).chain(settings).collect();
     if all.is_empty() { "nothing".to_owned() } else { all.join(", ") }
 }
 

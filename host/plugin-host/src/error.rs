@@ -91,6 +91,8 @@ pub enum InstallError {
     NoPrevious { id: String },
     #[error("the plugin folders cannot be written ({path}): {source}; check the rights and the free space")]
     Storage { path: PathBuf, source: std::io::Error },
+    #[error("what plugin {id} keeps cannot be dropped: {reason}")]
+    Data { id: String, reason: String },
     #[error("the plugin host is shutting down")]
     ShuttingDown,
 }

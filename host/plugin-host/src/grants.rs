@@ -6,10 +6,13 @@ use crate::settings::Grants;
 
 /// The version that brought most interfaces a plugin may import, and those that came later with theirs.
 const INTERFACES_VERSION: &str = "0.1.0";
-const LATER: [(&str, &str); 3] = [
+const LATER: [(&str, &str); 6] = [
     ("gesso:plugin/inference", "0.2.0"),
     ("gesso:plugin/models", "0.2.0"),
     ("gesso:plugin/tensors", "0.2.0"),
+    (ASSETS, "0.2.0"),
+    (KV, "0.2.0"),
+    (BLOBS, "0.2.0"),
 ];
 /// Newest WASI 0.2 whose interfaces this host links (wasmtime-wasi 48).
 const WASI_VERSION: &str = "0.2.12";
@@ -17,6 +20,8 @@ const WASI_VERSION: &str = "0.2.12";
 /// WASI interfaces every plugin gets. The file system has no folder in it and standard streams end in the plugin's
 /// log; the standard libraries of guest languages import both without being asked.
 const OFFERED: [&str; 25] = [
+    // Are the plugin's own.
+    ASSETS,
     "gesso:plugin/call",
     "gesso:plugin/images",
     // Draws only while a request is drawn.
@@ -47,6 +52,9 @@ const OFFERED: [&str; 25] = [
     "wasi:random/random",
 ];
 const OFFERED_RANDOM: [&str; 2] = ["wasi:random/insecure", "wasi:random/insecure-seed"];
+const ASSETS: &str = "gesso:plugin/assets";
+const KV: &str = "gesso:plugin/kv";
+const BLOBS: &str = "gesso:plugin/blobs";
 const FOLDERS: &str = "gesso:plugin/folders";
 const OUTGOING: &str = "wasi:http/outgoing-handler";
 
@@ -71,6 +79,8 @@ pub(crate) fn check(inspection: &Inspection, grants: &Grants) -> Result<(), Deni
             missing.extend(missing_folders(inspection, grants));
         } else if interface == OUTGOING {
             missing.extend(missing_hosts(inspection, grants));
+        } else if (interface == KV || interface == BLOBS) && wrong_version(interface, version).is_none() {
+            missing.extend(missing_store(interface, inspection, grants));
         } else if package == "wasi:sockets" {
             grantable = false;
             // All its interfaces are one wish in the list.
@@ -80,7 +90,7 @@ pub(crate) fn check(inspection: &Inspection, grants: &Grants) -> Result<(), Deni
             if !missing.contains(&wish) {
                 missing.push(wish);
             }
-        } else if !OFFERED.contains(&interface) && !OFFERED_RANDOM.contains(&interface) {
+        } else if !is_offered(interface) {
             unknown.push(format!(
                 "{import} (the host offers gesso:plugin@{INTERFACES_VERSION} and WASI {WASI_VERSION})"
             ));
@@ -114,6 +124,28 @@ fn missing_hosts(inspection: &Inspection, grants: &Grants) -> Option<String> {
     Some(format!("hosts `{hosts}` ({OUTGOING})"))
 }
 
+/// Any amount will do, as with hosts.
+fn missing_store(interface: &str, inspection: &Inspection, grants: &Grants) -> Option<String> {
+    let wants = &inspection.manifest.wants;
+    let (grant, wanted, granted) = if interface == KV {
+        ("kv_bytes", wants.kv_bytes, grants.kv_bytes)
+    } else {
+        ("blob_bytes", wants.blob_bytes, grants.blob_bytes)
+    };
+    match (granted, wanted) {
+        (0, 0) => Some(format!("`{grant}` ({interface}; its manifest names no amount)")),
+        (0, wanted) => Some(format!("`{grant}` {wanted} ({interface})")),
+        _ => None,
+    }
+}
+
+fn is_offered(interface: &str) -> bool {
+    OFFERED.contains(&interface)
+        || OFFERED_RANDOM.contains(&interface)
+        || interface == KV
+        || interface == BLOBS
+}
+
 /// The offered version where `version` does not fit it. A guest built for a smaller patch or minor of WASI 0.2
 /// links; a newer one might miss functions, which linking then names.
 fn wrong_version(interface: &str, version: &str) -> Option<&'static str> {
@@ -139,6 +171,7 @@ mod tests {
         let inspection = Inspection {
             manifest: Manifest::parse(manifest.as_bytes()).unwrap(),
             imports: imports.iter().map(|&name| name.to_owned()).collect(),
+            assets: crate::assets::Assets::default(),
         };
         let folders = granted.iter().map(|&name| (name.to_owned(), PathBuf::from("/x"))).collect();
         check(&inspection, &Grants { folders, ..Grants::default() }).map_err(|denied| denied.to_string())
@@ -177,6 +210,25 @@ mod tests {
     fn a_granted_folder_is_enough_even_where_the_manifest_names_none() {
         assert!(verdict(&["gesso:plugin/folders@0.1.0"], &[], &[]).is_err());
         assert_eq!(verdict(&["gesso:plugin/folders@0.1.0"], &[], &["any"]), Ok(()));
+    }
+
+    #[test]
+    fn what_is_kept_waits_for_bytes_and_what_is_carried_for_nothing() {
+        let manifest = r#"{"id":"a","version":"1.0.0","api":"0.2.0","worlds":["http-handler"],"wants":{"kv_bytes":4096}}"#;
+        let imports = ["gesso:plugin/kv@0.2.0", "gesso:plugin/blobs@0.2.0", "gesso:plugin/assets@0.2.0"];
+        let inspection = Inspection {
+            manifest: Manifest::parse(manifest.as_bytes()).unwrap(),
+            imports: imports.map(str::to_owned).to_vec(),
+            assets: crate::assets::Assets::default(),
+        };
+        assert_eq!(
+            check(&inspection, &Grants::default()).unwrap_err().to_string(),
+            "it needs grants it does not have: `kv_bytes` 4096 (gesso:plugin/kv), `blob_bytes` \
+             (gesso:plugin/blobs; its manifest names no amount)"
+        );
+        let grants = Grants { kv_bytes: 1, blob_bytes: 1, ..Grants::default() };
+        assert_eq!(check(&inspection, &grants), Ok(()));
+        assert!(verdict(&["gesso:plugin/kv@0.1.0"], &[], &[]).unwrap_err().contains("gesso:plugin@0.2.0"));
     }
 
     #[test]

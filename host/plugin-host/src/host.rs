@@ -20,8 +20,9 @@ use crate::script::{self, ScriptError, ScriptInput, ScriptOutput};
 use crate::settings::{CallContext, FolderSource, Grants, HostSettings};
 use crate::status::PluginStatus;
 use crate::steps::{self, PluginStepHook};
+use crate::stores::{StoreUse, Stores};
 use crate::table::Table;
-use crate::trail::{Trail, TrailLine};
+use crate::trail::{Trail, TrailEvent, TrailLine};
 use crate::{engine, http_extension, interfaces, watch};
 use arc_swap::ArcSwap;
 use bytes::Bytes;
@@ -67,6 +68,7 @@ impl PluginHost {
         settings: HostSettings,
         folders: Arc<dyn FolderSource>,
         networks: Arc<dyn Networks>,
+        stores: Arc<dyn Stores>,
     ) -> Result<Self, StartError> {
         if settings.compiler.is_empty() {
             return Err(StartError::NoCompiler);
@@ -103,6 +105,7 @@ impl PluginHost {
             loader: Loader {
                 network: Arc::new(Network::new()),
                 networks,
+                stores,
                 compiler,
                 linker,
                 folders,
@@ -257,13 +260,15 @@ impl PluginHost {
 
     /// Every plugin, in the order its hooks run.
     pub fn list(&self) -> Vec<PluginStatus> {
-        self.0.table.load().entries.iter().enumerate().map(|(place, entry)| entry.status(place)).collect()
+        let table = self.0.table.load();
+        let entries = table.entries.iter().enumerate();
+        entries.map(|(place, entry)| entry.status(place, self.0.loader.stores.used(&entry.id))).collect()
     }
 
     pub fn get(&self, id: &str) -> Option<PluginStatus> {
         let table = self.0.table.load();
         let place = table.entries.iter().position(|entry| entry.id == id)?;
-        Some(table.entries[place].status(place))
+        Some(table.entries[place].status(place, self.0.loader.stores.used(id)))
     }
 
     /// Checks, compiles and tries a component, then makes it the active version of its id in one swap.
@@ -286,7 +291,8 @@ impl PluginHost {
         self.status_of(id)
     }
 
-    /// Removes the file, every kept version and the stored grants. Calls under way finish.
+    /// Removes the file, every kept version and the stored grants. Calls under way finish. What the plugin keeps stays, see
+    /// [`Self::forget_data`].
     ///
     /// # Errors
     /// `NotFound`, or `Storage` where the file cannot be deleted.
@@ -312,6 +318,24 @@ impl PluginHost {
     pub async fn configure(&self, id: &str, policy: Policy) -> Result<PluginStatus, InstallError> {
         self.0.configure(id, &policy).await?;
         self.status_of(id)
+    }
+
+    /// Drops all that the plugin keeps, values and blobs; of a removed one too, whose data stay until then. Calls under way may
+    /// keep something anew.
+    ///
+    /// # Errors
+    /// `NotFound` where there is neither such a plugin nor anything of it, `Data` where it cannot be dropped now.
+    pub async fn forget_data(&self, id: &str) -> Result<(), InstallError> {
+        let used = self.0.loader.stores.used(id);
+        if used == StoreUse::default() && self.get(id).is_none() {
+            return Err(InstallError::NotFound { id: id.to_owned() });
+        }
+        let forgotten = self.0.loader.stores.forget(id).await;
+        forgotten.map_err(|error| InstallError::Data { id: id.to_owned(), reason: error.to_string() })?;
+        let StoreUse { keys, blobs, kv_bytes, blob_bytes } = used;
+        let detail = format!("{keys} values and {blobs} blobs of {} bytes", kv_bytes + blob_bytes);
+        self.0.trail.note(id, TrailEvent::DataDropped, None, Some(detail));
+        Ok(())
     }
 
     /// The newest lines of the plugin's log, oldest first.

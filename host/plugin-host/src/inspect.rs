@@ -1,6 +1,7 @@
 //! Reads a component's bytes without compiling or running them: size, counts, nesting, imports, manifest. First
 //! gate for anything from outside, in the server and again in the compile worker. Knows no grants.
 
+use crate::assets::{self, Assets};
 use crate::manifest::{Manifest, ManifestError, SECTION};
 use wasmparser::{ComponentTypeRef, Encoding, Parser, Payload};
 
@@ -29,6 +30,8 @@ pub(crate) enum InspectError {
     TooMany(&'static str, u64),
     #[error(transparent)]
     Manifest(#[from] ManifestError),
+    #[error("its files in the custom section gesso:assets cannot be used: {0}")]
+    Assets(String),
 }
 
 /// What can be said of a component before it is compiled.
@@ -37,21 +40,40 @@ pub(crate) struct Inspection {
     pub(crate) manifest: Manifest,
     /// Names of the imports at the top level, as written: `wasi:io/poll@0.2.6`.
     pub(crate) imports: Vec<String>,
+    /// The files it carries.
+    pub(crate) assets: Assets,
 }
 
 /// Walks the whole file once.
 pub(crate) fn inspect(bytes: &[u8]) -> Result<Inspection, InspectError> {
-    let (imports, manifests) = walk(bytes)?;
+    let Found { imports, manifests, assets } = walk(bytes)?;
     let manifest = match manifests.as_slice() {
         [] => return Err(ManifestError::Missing.into()),
         [one] => Manifest::parse(one)?,
         [first, rest @ ..] if rest.iter().all(|other| other == first) => Manifest::parse(first)?,
         several => return Err(ManifestError::Several(several.len()).into()),
     };
-    Ok(Inspection { manifest, imports })
+    let assets = match assets.as_slice() {
+        [] => Assets::default(),
+        [one] => Assets::read(one).map_err(InspectError::Assets)?,
+        several => {
+            return Err(InspectError::Assets(format!(
+                "there are {} such sections; one is right",
+                several.len()
+            )));
+        }
+    };
+    Ok(Inspection { manifest, imports, assets })
 }
 
-fn walk(bytes: &[u8]) -> Result<(Vec<String>, Vec<&[u8]>), InspectError> {
+#[derive(Default)]
+struct Found<'a> {
+    imports: Vec<String>,
+    manifests: Vec<&'a [u8]>,
+    assets: Vec<&'a [u8]>,
+}
+
+fn walk(bytes: &[u8]) -> Result<Found<'_>, InspectError> {
     if bytes.len() > MAX_COMPONENT_BYTES {
         return Err(InspectError::TooLong(bytes.len()));
     }
@@ -59,7 +81,7 @@ fn walk(bytes: &[u8]) -> Result<(Vec<String>, Vec<&[u8]>), InspectError> {
         return Err(InspectError::NotWasm);
     }
     let malformed = |error: wasmparser::BinaryReaderError| InspectError::Malformed(error.to_string());
-    let (mut imports, mut manifests) = (Vec::new(), Vec::new());
+    let mut found = Found::default();
     let (mut sections, mut functions, mut depth) = (0usize, 0u64, 0usize);
     for payload in Parser::new(0).parse_all(bytes) {
         sections += 1;
@@ -91,18 +113,24 @@ fn walk(bytes: &[u8]) -> Result<(Vec<String>, Vec<&[u8]>), InspectError> {
                     let import = import.map_err(malformed)?;
                     // A world that uses a type imports its name as well; that grants nothing by itself.
                     if !matches!(import.ty, ComponentTypeRef::Type(_)) {
-                        imports.push(import.name.name.to_owned());
+                        found.imports.push(import.name.name.to_owned());
                     }
-                    if imports.len() > MAX_IMPORTS {
+                    if found.imports.len() > MAX_IMPORTS {
                         return Err(InspectError::TooMany("imports", MAX_IMPORTS as u64));
                     }
                 }
             }
-            Payload::CustomSection(section) if section.name() == SECTION => manifests.push(section.data()),
+            Payload::CustomSection(section) if section.name() == SECTION => {
+                found.manifests.push(section.data());
+            }
+            // Those of a component inside are that one's own affair.
+            Payload::CustomSection(section) if depth == 0 && section.name() == assets::SECTION => {
+                found.assets.push(section.data());
+            }
             _ => {}
         }
     }
-    Ok((imports, manifests))
+    Ok(found)
 }
 
 #[cfg(test)]
@@ -140,6 +168,16 @@ mod tests {
         let other = section(&MANIFEST.replace("1.0.0", "2.0.0"));
         let twice = component(&format!("(core module {}) (core module {other})", section(MANIFEST)));
         assert_eq!(inspect(&twice), Err(ManifestError::Several(2).into()));
+    }
+
+    #[test]
+    fn refuses_files_that_do_not_unpack() {
+        let bytes = component(&format!(
+            "(core module {}) (@custom \"gesso:assets\" \"no archive\")",
+            section(MANIFEST)
+        ));
+        let error = inspect(&bytes).unwrap_err().to_string();
+        assert!(error.contains("gesso:assets cannot be used: the archive does not read"), "{error}");
     }
 
     #[test]

@@ -1,10 +1,13 @@
 //! The host's side of `gesso:plugin`: generated bindings and the state they work on, one file per WIT
 //! interface beside this one. Called by guests only. Permission and bounds are checked here, never in callers.
 
+mod assets;
+mod blobs;
 mod call;
 mod folders;
 mod images;
 mod inference;
+mod kv;
 mod models;
 mod streams;
 mod tensors;
@@ -45,6 +48,9 @@ pub(crate) mod annotator {
             "gesso:plugin/images@0.1.0": super::gesso::plugin::images,
             "gesso:plugin/call@0.1.0": super::gesso::plugin::call,
             "gesso:plugin/models@0.2.0": super::picture_hook::gesso::plugin0_2_0::models,
+            "gesso:plugin/kv@0.2.0": super::picture_hook::gesso::plugin0_2_0::kv,
+            "gesso:plugin/blobs@0.2.0": super::picture_hook::gesso::plugin0_2_0::blobs,
+            "gesso:plugin/assets@0.2.0": super::picture_hook::gesso::plugin0_2_0::assets,
         },
     });
 }
@@ -58,6 +64,9 @@ pub(crate) mod http_handler {
         with: {
             "gesso:plugin/types@0.1.0": super::gesso::plugin::types,
             "gesso:plugin/call@0.1.0": super::gesso::plugin::call,
+            "gesso:plugin/kv@0.2.0": super::picture_hook::gesso::plugin0_2_0::kv,
+            "gesso:plugin/blobs@0.2.0": super::picture_hook::gesso::plugin0_2_0::blobs,
+            "gesso:plugin/assets@0.2.0": super::picture_hook::gesso::plugin0_2_0::assets,
         },
     });
 }
@@ -71,6 +80,9 @@ pub(crate) mod input_fetcher {
         with: {
             "gesso:plugin/types@0.1.0": super::gesso::plugin::types,
             "gesso:plugin/call@0.1.0": super::gesso::plugin::call,
+            "gesso:plugin/kv@0.2.0": super::picture_hook::gesso::plugin0_2_0::kv,
+            "gesso:plugin/blobs@0.2.0": super::picture_hook::gesso::plugin0_2_0::blobs,
+            "gesso:plugin/assets@0.2.0": super::picture_hook::gesso::plugin0_2_0::assets,
         },
     });
 }
@@ -86,6 +98,8 @@ pub(crate) mod picture_hook {
             "gesso:plugin/models@0.2.0.list": async | trappable,
             "gesso:plugin/models@0.2.0.about": async | trappable,
             "gesso:plugin/models@0.2.0.run": async | trappable,
+            "gesso:plugin/kv@0.2.0": async | trappable,
+            "gesso:plugin/blobs@0.2.0": async | trappable,
             default: trappable,
         },
         exports: { default: async },
@@ -110,6 +124,9 @@ pub(crate) mod script {
             "gesso:plugin/call@0.1.0": super::gesso::plugin::call,
             "gesso:plugin/inference@0.2.0": super::picture_hook::gesso::plugin0_2_0::inference,
             "gesso:plugin/models@0.2.0": super::picture_hook::gesso::plugin0_2_0::models,
+            "gesso:plugin/kv@0.2.0": super::picture_hook::gesso::plugin0_2_0::kv,
+            "gesso:plugin/blobs@0.2.0": super::picture_hook::gesso::plugin0_2_0::blobs,
+            "gesso:plugin/assets@0.2.0": super::picture_hook::gesso::plugin0_2_0::assets,
         },
     });
 }
@@ -136,6 +153,7 @@ pub(crate) mod step_hook {
         with: {
             "gesso:plugin/types@0.1.0": super::gesso::plugin::types,
             "gesso:plugin/call@0.1.0": super::gesso::plugin::call,
+            "gesso:plugin/assets@0.2.0": super::picture_hook::gesso::plugin0_2_0::assets,
             "gesso:plugin/tensors@0.2.0.tensor": crate::step_port::TensorHandle,
         },
     });
@@ -238,6 +256,8 @@ pub(crate) struct CallState {
     context: CallContext,
     image_bytes: u64,
     network_runs: u32,
+    /// How often this call asked `kv` and `blobs`.
+    stores_asked: u32,
     /// Present while a script or a picture hook runs.
     pub(crate) inference: Option<Arc<dyn Inference>>,
     /// Present while a step hook runs.
@@ -277,6 +297,7 @@ impl CallState {
             context,
             image_bytes: 0,
             network_runs: 0,
+            stores_asked: 0,
             inference: None,
             step: None,
         }
@@ -321,7 +342,10 @@ pub(crate) fn link(linker: &mut Linker<CallState>) -> wasmtime::Result<()> {
     RequestHook::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
     picture_hook::gesso::plugin0_2_0::inference::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
     picture_hook::gesso::plugin0_2_0::models::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
-    step_hook::gesso::plugin0_2_0::tensors::add_to_linker::<_, HasSelf<_>>(linker, |state| state)
+    step_hook::gesso::plugin0_2_0::tensors::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
+    picture_hook::gesso::plugin0_2_0::kv::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
+    picture_hook::gesso::plugin0_2_0::blobs::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
+    picture_hook::gesso::plugin0_2_0::assets::add_to_linker::<_, HasSelf<_>>(linker, |state| state)
 }
 
 impl WasiView for CallState {

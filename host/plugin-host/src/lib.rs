@@ -1,11 +1,12 @@
 //! Runs plugins: WebAssembly components in a folder, checked, compiled in a process of their own, swapped while
 //! the server works and limited in time, memory and handles. Called by the server's use cases. Refuses to know
-//! HTTP routes, stores and tensors; folders reach it through [`FolderSource`] only.
+//! HTTP routes, disks and tensors; folders reach it through [`FolderSource`] only, what plugins keep through [`Stores`].
 //!
 //! Where to look: `host` (the handle and its changes) → `load` (bytes to a version that can be called) →
 //! `call` (one limited call) → `interfaces` (what a guest may ask of the host).
 
 mod annotate;
+mod assets;
 mod call;
 mod changes;
 mod check;
@@ -41,11 +42,13 @@ mod signature;
 mod status;
 mod step_port;
 mod steps;
+mod stores;
 mod table;
 mod trail;
 mod watch;
 
 pub use crate::annotate::{AnnotateError, Annotation};
+pub use crate::assets::Assets;
 pub use crate::check::{Checked, check_component, judge_upload};
 pub use crate::error::{FailureKind, HookError, InstallError, StartError};
 pub use crate::fetch::FetchError;
@@ -68,5 +71,6 @@ pub use crate::settings::{
 pub use crate::signature::{AuthorKey, TrustedKey, signer};
 pub use crate::status::{PluginState, PluginStatus};
 pub use crate::steps::PluginStepHook;
+pub use crate::stores::{NamesPage, NoStores, StoreAnswer, StoreError, StoreUse, Stores, Swap};
 pub use crate::trail::{TrailEvent, TrailLine};
 pub use crate::watch::WATCH_INTERVAL;

@@ -1,6 +1,7 @@
 //! From bytes to a version that can be called: inspected, checked against the grants, compiled elsewhere, linked
 //! and tried once. Called by the host handle for every install, change and roll-back. Serves nothing itself.
 
+use crate::assets::Assets;
 use crate::call::{Failure, Runner};
 use crate::compile::{CompileError, Compiler};
 use crate::compile_worker::sha256_hex;
@@ -20,6 +21,7 @@ use crate::registry::VersionRef;
 use crate::schema;
 use crate::settings::{CallContext, FolderSource, GrantedFolder, Grants};
 use crate::signature::{self, TrustedKey};
+use crate::stores::{GrantedStores, Stores};
 use crate::table::Shared;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -33,6 +35,8 @@ pub(crate) struct Capabilities {
     pub(crate) hosts: Option<HostAccess>,
     pub(crate) networks: Option<GrantedNetworks>,
     pub(crate) read_tensors: bool,
+    pub(crate) stores: GrantedStores,
+    pub(crate) assets: Assets,
 }
 
 /// A version ready to be called. Calls hold the `Arc` they started with, so that a swap never touches them; the
@@ -115,6 +119,7 @@ pub(crate) struct Loader {
     pub(crate) folders: Arc<dyn FolderSource>,
     pub(crate) network: Arc<Network>,
     pub(crate) networks: Arc<dyn Networks>,
+    pub(crate) stores: Arc<dyn Stores>,
     pub(crate) slots_per_plugin: usize,
     /// Where there are any, only what they signed is loaded.
     pub(crate) trusted_keys: Vec<TrustedKey>,
@@ -154,7 +159,7 @@ impl Loader {
         if let Some(schema) = &inspection.manifest.settings_schema {
             schema::check(schema, &grants.settings).map_err(LoadError::NeedsGrants)?;
         }
-        let capabilities = Arc::new(self.capabilities(grants)?);
+        let capabilities = Arc::new(self.capabilities(&inspection, grants)?);
         let digest = sha256_hex(bytes);
         let component = self.compiler.compile(bytes, &digest).await.map_err(|error| match error {
             CompileError::Refused(reason) => LoadError::Refused(format!("it does not compile: {reason}")),
@@ -179,7 +184,7 @@ impl Loader {
         Ok((!access.hosts.is_empty()).then_some(access))
     }
 
-    fn capabilities(&self, grants: &Grants) -> Result<Capabilities, LoadError> {
+    fn capabilities(&self, inspection: &Inspection, grants: &Grants) -> Result<Capabilities, LoadError> {
         let mut folders = BTreeMap::new();
         for (name, path) in &grants.folders {
             let folder = self.folders.open(path).map_err(|error| {
@@ -196,8 +201,15 @@ impl Loader {
             patterns: grants.models.as_slice().into(),
             source: self.networks.clone(),
         });
-        let (hosts, read_tensors) = (self.hosts(grants)?, grants.read_tensors);
-        Ok(Capabilities { settings_json, folders, hosts, networks, read_tensors })
+        let stores = GrantedStores {
+            plugin: inspection.manifest.id.as_str().into(),
+            kv_bytes: grants.kv_bytes,
+            blob_bytes: grants.blob_bytes,
+            source: self.stores.clone(),
+        };
+        let (hosts, assets) = (self.hosts(grants)?, inspection.assets.clone());
+        let read_tensors = grants.read_tensors;
+        Ok(Capabilities { settings_json, folders, hosts, networks, read_tensors, stores, assets })
     }
 }
 

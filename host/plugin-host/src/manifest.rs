@@ -70,6 +70,12 @@ pub struct Wants {
     /// Whether its step hook reads numbers off the device.
     #[serde(default)]
     pub read_tensors: bool,
+    /// Bytes that it would keep as small values; 0 for none.
+    #[serde(default)]
+    pub kv_bytes: u64,
+    /// Bytes that it would keep as blobs; 0 for none.
+    #[serde(default)]
+    pub blob_bytes: u64,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -157,6 +163,8 @@ impl Manifest {
                     hosts,
                     models: names(wants, "models", None)?.unwrap_or_default(),
                     read_tensors: wants.get("read_tensors") == Some(&Value::Bool(true)),
+                    kv_bytes: wanted_bytes(wants, "kv_bytes")?,
+                    blob_bytes: wanted_bytes(wants, "blob_bytes")?,
                 }
             }
             Some(_) => {
@@ -247,6 +255,21 @@ fn schema(fields: &Map<String, Value>, field: &'static str) -> Result<Option<Val
     }
 }
 
+fn wanted_bytes(wants: &Map<String, Value>, store: &str) -> Result<u64, ManifestError> {
+    match wants.get(store) {
+        None | Some(Value::Null) => Ok(0),
+        Some(bytes) => bytes.as_u64().map_or_else(
+            || {
+                wrong(
+                    "wants",
+                    format!("has `{store}` {bytes}; it is how many bytes are to be kept, such as 65536"),
+                )
+            },
+            Ok,
+        ),
+    }
+}
+
 fn names(
     fields: &Map<String, Value>,
     field: &'static str,
@@ -313,6 +336,11 @@ mod tests {
             ),
             (r#"["request-hook"]"#, "[]", "`worlds` is empty"),
             (r#"["request-hook"]"#, r#"["request-hook"],"wants":[]"#, "`wants` is not an object"),
+            (
+                r#"["request-hook"]"#,
+                r#"["request-hook"],"wants":{"kv_bytes":"much"}"#,
+                "`wants` has `kv_bytes` \"much\"; it is how many bytes",
+            ),
         ] {
             let error = parse(&base.replace(from, to)).unwrap_err();
             assert!(error.contains(says), "{error} should say {says}");

@@ -145,6 +145,10 @@ pub struct Grants {
     pub models: Vec<String>,
     /// Whether its step hook may read numbers off the device, for which everything waits.
     pub read_tensors: bool,
+    /// Bytes it may keep as small values, keys counted; 0 for none.
+    pub kv_bytes: u64,
+    /// Bytes it may keep as blobs, names counted; 0 for none.
+    pub blob_bytes: u64,
     /// The plugin's settings, handed to it as JSON; `null` reads as `{}` in the guest.
     pub settings: serde_json::Value,
 }

@@ -3,6 +3,7 @@
 use crate::manifest::Wants;
 use crate::registry::{Called, OnFailure, VersionRef};
 use crate::settings::Grants;
+use crate::stores::StoreUse;
 use serde::Serialize;
 use std::collections::BTreeMap;
 
@@ -48,6 +49,8 @@ pub struct PluginStatus {
     pub wall_ms_p95: Option<f64>,
     /// Processor time of all calls, milliseconds.
     pub cpu_ms: u64,
+    /// What it keeps.
+    pub data: StoreUse,
     /// What a roll-back returns to.
     pub previous: Option<VersionRef>,
     /// Why a newer build in the folder is not the active one.

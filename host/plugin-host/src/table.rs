@@ -16,6 +16,7 @@ use crate::manifest::Manifest;
 use crate::registry::{Called, OnFailure, VersionRef};
 use crate::settings::{Grants, Named};
 use crate::status::{PluginState, PluginStatus};
+use crate::stores::StoreUse;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -174,7 +175,7 @@ impl Entry {
         self.refused_manifest.as_ref().or(self.active.as_ref().map(|loaded| &loaded.manifest))
     }
 
-    pub(crate) fn status(&self, position: usize) -> PluginStatus {
+    pub(crate) fn status(&self, position: usize, data: StoreUse) -> PluginStatus {
         let manifest = self.manifest();
         let durations = self.shared.durations.median_and_slow();
         let state = match (&self.active, &self.refused) {
@@ -218,6 +219,7 @@ impl Entry {
             wall_ms_p50: durations.map(|(median, _)| millis(median)),
             wall_ms_p95: durations.map(|(_, slow)| millis(slow)),
             cpu_ms: self.shared.cpu_nanos.load(Ordering::Relaxed) / 1_000_000,
+            data,
             previous: self.previous.clone(),
             refused_update: self.refused.clone().filter(|_| self.active.is_some()),
         }

@@ -36,6 +36,8 @@ pub enum TrailEvent {
     Granted,
     Configured,
     Removed,
+    /// What it kept is gone.
+    DataDropped,
 }
 
 pub(crate) struct Trail {

@@ -35,6 +35,7 @@ mod pause;
 mod picture_file;
 mod picture_texts;
 mod pipeline;
+mod plugin_data;
 mod plugin_view;
 mod png_file;
 mod quotas;

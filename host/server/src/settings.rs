@@ -164,6 +164,10 @@ pub(crate) struct GrantSettings {
     pub(crate) models: Vec<String>,
     /// Whether its step hook may read numbers off the device, for which everything there waits.
     pub(crate) read_tensors: bool,
+    /// Bytes it may keep as small values, keys counted; 0 for none.
+    pub(crate) kv_bytes: u64,
+    /// Bytes it may keep as blobs, names counted; 0 for none.
+    pub(crate) blob_bytes: u64,
     /// The plugin's own settings.
     pub(crate) settings: serde_json::Map<String, serde_json::Value>,
 }

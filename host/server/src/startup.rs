@@ -14,8 +14,8 @@ use gesso_plugin_host::{
     Budget, Budgets, FolderSource, GrantedFolder, Grants, HostSettings, Outward, PluginHost, TrustedKey,
 };
 use gesso_store::{
-    Documents, Folder, FolderError, Journal, ObjectSettings, Objects, Outputs, SledSettings, SledTasks,
-    SystemClock, TaskStoreError,
+    Documents, Folder, FolderError, Journal, ObjectSettings, Objects, Outputs, PluginData, SledSettings,
+    SledTasks, SystemClock, TaskStoreError,
 };
 use gesso_torch::{DtypeChoice, TorchBackend, TorchSettings};
 use rand::RngExt;
@@ -33,6 +33,7 @@ use crate::labels::Labels;
 use crate::listeners::Listeners;
 use crate::networks::ServerNetworks;
 use crate::pause::Pause;
+use crate::plugin_data::ServerStores;
 use crate::quotas::Quotas;
 use crate::registered_models::RegisteredModels;
 use crate::running::RunningTasks;
@@ -100,7 +101,11 @@ pub(crate) async fn build(settings: Settings) -> Result<Server, StartupError> {
         engine: handle.clone(),
         runtime: tokio::runtime::Handle::current(),
     };
-    let plugins = open_plugins(&settings, networks).await?;
+    let stores = ServerStores {
+        data: open_plugin_data(&settings.data.join("plugin-data"), objects.clone()).await?,
+        runtime: tokio::runtime::Handle::current(),
+    };
+    let plugins = open_plugins(&settings, networks, stores).await?;
     let (drain, draining) = watch::channel(false);
     let (stop, stopping) = watch::channel(false);
     let app = App {
@@ -310,7 +315,22 @@ async fn open_accounts(settings: &Settings, admin_key: String) -> Result<(Accoun
     Ok(opened.await.context("reading the accounts panicked")?.context("the accounts cannot be read")?)
 }
 
-async fn open_plugins(settings: &Settings, networks: ServerNetworks) -> Result<PluginHost, StartupError> {
+/// What plugins keep.
+pub(crate) async fn open_plugin_data(folder: &Path, objects: Objects) -> Result<PluginData, StartupError> {
+    let folder = folder.to_owned();
+    // The blocking pool: sled reads its files.
+    let opened = tokio::task::spawn_blocking(move || PluginData::open(&folder, objects));
+    Ok(opened
+        .await
+        .context("reading the plugins' data panicked")?
+        .context("the plugins' data cannot be opened")?)
+}
+
+async fn open_plugins(
+    settings: &Settings,
+    networks: ServerNetworks,
+    stores: ServerStores,
+) -> Result<PluginHost, StartupError> {
     let own = std::env::current_exe().context("the path of this binary is unknown")?;
     let hook = Budget {
         cpu: Duration::from_millis(settings.plugin_budget.cpu_ms),
@@ -320,8 +340,8 @@ async fn open_plugins(settings: &Settings, networks: ServerNetworks) -> Result<P
     };
     let grants = settings.grants.iter().map(|(id, grant)| {
         let settings = serde_json::Value::Object(grant.settings.clone());
-        let GrantSettings { folders, hosts, private_addresses, models, read_tensors, .. } = grant.clone();
-        (id.clone(), Grants { folders, hosts, private_addresses, models, read_tensors, settings })
+        let GrantSettings { folders, hosts, private_addresses, models, read_tensors, kv_bytes, blob_bytes, .. } = grant.clone();
+        (id.clone(), Grants { folders, hosts, private_addresses, models, read_tensors, kv_bytes, blob_bytes, settings })
     });
     let keys: Result<_, _> = settings.plugin_keys.iter().map(|key| TrustedKey::parse(key)).collect();
     let host = HostSettings {
@@ -333,7 +353,7 @@ async fn open_plugins(settings: &Settings, networks: ServerNetworks) -> Result<P
         trusted_keys: keys.map_err(anyhow::Error::msg)?,
         grants: grants.collect(),
     };
-    Ok(PluginHost::start(host, Arc::new(Folders), Arc::new(networks))
+    Ok(PluginHost::start(host, Arc::new(Folders), Arc::new(networks), Arc::new(stores))
         .await
         .context("the plugin host cannot start")?)
 }

@@ -25,6 +25,7 @@ pub const SLUG_LIMIT: usize = 64;
 /// | [`ObjectKey::input`] | `tasks/{task}/input_{nonce}_{n}.{ext}` |
 /// | [`ObjectKey::backup`] | `backups/tasks_{milliseconds}.jsonl` |
 /// | [`ObjectKey::model`] | `models/{folders}/{file}` |
+/// | [`ObjectKey::blob`] | `plugins/{plugin}/{nonce}.blob` |
 ///
 /// Images follow the serverless contract, whose clients build `images/{owner}/{task}_{n}.png` themselves. Nearly
 /// every task ends in its first attempt, so that attempt has exactly those names. A later attempt adds its number:
@@ -127,7 +128,15 @@ impl ObjectKey {
         }
     }
 
-    /// Reads a key back from a record or a URL. Only what a constructor could have built is accepted.
+    /// What a plugin keeps. Its own name for it stays in a record; `nonce`, a random number, is another one for each time
+    /// that it is put, so that a reader never gets half of the old and half of the new.
+    pub fn blob(plugin: &str, nonce: u64) -> Result<Self, KeyError> {
+        check_owner(plugin)?;
+        Ok(Self(format!("plugins/{plugin}/{nonce:016x}.blob")))
+    }
+
+    /// Reads a key back from a record or a URL. Only what a constructor could have built is accepted, and no
+    /// [`ObjectKey::blob`]: neither a request nor a URL may name what a plugin keeps.
     pub fn parse(text: &str) -> Result<Self, KeyError> {
         let parts: Vec<&str> = text.split('/').collect();
         let known = match parts.as_slice() {
@@ -270,6 +279,14 @@ mod tests {
     }
 
     #[test]
+    fn a_blob_lies_below_its_plugin() {
+        let key = ObjectKey::blob("my-plugin", 0x1f).unwrap();
+        assert_eq!(key.as_str(), "plugins/my-plugin/000000000000001f.blob");
+        assert_eq!((key.content_type(), key.image_owner()), ("application/octet-stream", None));
+        assert!(ObjectKey::blob("../images", 1).is_err());
+    }
+
+    #[test]
     fn a_model_lies_below_models_and_nowhere_else() {
         for path in ["models/a.safetensors", "/models/Lora/My style (v2).safetensors"] {
             let key = ObjectKey::model(path).unwrap();
@@ -323,6 +340,7 @@ mod tests {
             "tasks/t/details_1.png",
             "backups/tasks_x.jsonl",
             "keys/file-urls.json",
+            "plugins/p/0000000000000001.blob",
         ] {
             assert!(ObjectKey::parse(text).is_err(), "{text:?} was accepted");
         }

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -174,6 +175,14 @@ impl Objects {
     pub async fn get(&self, key: &ObjectKey) -> Result<Bytes, ObjectsError> {
         let result = self.store.get(&self.path(key)).await.map_err(|error| translate(key, error))?;
         result.bytes().await.map_err(|error| translate(key, error))
+    }
+
+    /// The bytes of a range that lies within the object.
+    pub async fn get_range(&self, key: &ObjectKey, range: Range<u64>) -> Result<Bytes, ObjectsError> {
+        let options = GetOptions { range: Some(GetRange::Bounded(range)), ..GetOptions::default() };
+        let part = self.store.get_opts(&self.path(key), options).await;
+        let part = part.map_err(|error| translate(key, error))?;
+        part.bytes().await.map_err(|error| translate(key, error))
     }
 
     /// Writes the object to `file`, durably, and returns the SHA-256 of what it wrote, lower-case hex. `seen` is what

@@ -24,10 +24,10 @@ use committer::{Committer, Writer};
 
 mod backup;
 mod committer;
-mod guard;
+pub(crate) mod guard;
 mod places;
 mod records;
-mod trees;
+pub(crate) mod trees;
 
 /// The most records one command changes by itself before other commands have their turn.
 const CHANGED_AT_ONCE: u64 = 200;

@@ -1,4 +1,5 @@
 // Joins plugin.js to the world annotator: `annotate(module, source, mask, arguments, host)` answers the map.
+import assets from "gesso:plugin/assets@0.2.0";
 import call from "gesso:plugin/call@0.1.0";
 import images from "gesso:plugin/images@0.1.0";
 import models from "gesso:plugin/models@0.2.0";
@@ -10,7 +11,7 @@ globalThis.console = consoleOn(call);
 export function annotate(module, source, mask, settings) {
   return answered(call, () => {
     const masked = mask && new Picture(mask);
-    const host = new Host({ call, images, models });
+    const host = new Host({ call, images, models, kv, blobs, assets });
     return plugin.annotate(module, new Picture(source), masked, JSON.parse(settings), host).image;
   });
 }

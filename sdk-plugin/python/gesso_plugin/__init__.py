@@ -4,7 +4,7 @@ of each is the `Host`, so that a test can pass `gesso_plugin.fake.Host` instead.
 
 from dataclasses import dataclass, field
 from random import Random
-from typing import Any, Literal, Protocol, Sequence
+from typing import Any, Callable, Literal, Protocol, Sequence
 
 Format = Literal["gray8", "rgb8", "rgba8"]
 Level = Literal["debug", "info", "warn", "error"]
@@ -89,8 +89,57 @@ class Tensor:
     values: list[float]
 
 
+class Kv(Protocol):
+    """Small values of the plugin's own; the manifest's `wants` says how many bytes they take (`kv_bytes`). Not in request
+    hooks, as `Blobs`."""
+
+    def get(self, key: str) -> bytes | None: ...
+    def exists(self, key: str) -> bool: ...
+    def set(self, key: str, value: bytes) -> None: ...
+    def remove(self, key: str) -> None:
+        """A value that is not there is no fault."""
+
+    def swap(self, key: str, expected: bytes | None, value: bytes | None) -> bool:
+        """Puts `value` in the place of `expected` in one step, and says whether it did; None is no value."""
+
+    def update(self, key: str, change: Callable[[bytes | None], bytes | None]) -> bytes | None:
+        """Puts what `change` makes of the value in its place; where another call was quicker, it is asked again."""
+
+    def list_keys(self, prefix: str = "", after: str | None = None) -> list[str]:
+        """The first 256 behind `after`, in the order of their bytes; none is the end."""
+
+
+class Blobs(Protocol):
+    """Larger values of the plugin's own (`blob_bytes`)."""
+
+    def size(self, name: str) -> int | None: ...
+    def read(self, name: str, offset: int = 0, length: int = 8 << 20) -> bytes:
+        """At most 8 MiB from `offset` on."""
+
+    def put(self, name: str, data: bytes) -> None: ...
+    def remove(self, name: str) -> None:
+        """A blob that is not there is no fault."""
+
+    def list(self, prefix: str = "", after: str | None = None) -> "list[str]":
+        """As `Kv.list_keys`."""
+
+
+class Assets(Protocol):
+    """The files of the folder `assets` beside the plugin, which the component carries. Not in request hooks."""
+
+    def list(self) -> "list[str]": ...
+    def read(self, name: str) -> bytes: ...
+
+
 class Host(Protocol):
     """What a plugin can ask for while it is called."""
+
+    @property
+    def kv(self) -> Kv: ...
+    @property
+    def blobs(self) -> Blobs: ...
+    @property
+    def assets(self) -> Assets: ...
 
     @property
     def request_id(self) -> str:

@@ -74,6 +74,81 @@ class Job:
         return self._drawn
 
 
+class Kv:
+    """Values in memory: `values`."""
+
+    def __init__(self):
+        self.values: dict[str, bytes] = {}
+
+    def get(self, key: str) -> bytes | None:
+        return self.values.get(key)
+
+    def exists(self, key: str) -> bool:
+        return key in self.values
+
+    def set(self, key: str, value: bytes) -> None:
+        self.values[key] = bytes(value)
+
+    def remove(self, key: str) -> None:
+        self.values.pop(key, None)
+
+    def swap(self, key: str, expected: bytes | None, value: bytes | None) -> bool:
+        if self.get(key) != expected:
+            return False
+        self.remove(key) if value is None else self.set(key, value)
+        return True
+
+    def update(self, key: str, change: Callable) -> bytes | None:
+        new = change(self.get(key))
+        self.remove(key) if new is None else self.set(key, new)
+        return new
+
+    def list_keys(self, prefix: str = "", after: str | None = None) -> list[str]:
+        return _page(self.values, prefix, after)
+
+
+class Blobs:
+    """Blobs in memory: `blobs`."""
+
+    def __init__(self):
+        self.blobs: dict[str, bytes] = {}
+
+    def size(self, name: str) -> int | None:
+        return len(self.blobs[name]) if name in self.blobs else None
+
+    def read(self, name: str, offset: int = 0, length: int = 8 << 20) -> bytes:
+        if name not in self.blobs:
+            raise InvalidInput(f"there is no blob named {name!r}")
+        return self.blobs[name][offset : offset + min(length, 8 << 20)]
+
+    def put(self, name: str, data: bytes) -> None:
+        self.blobs[name] = bytes(data)
+
+    def remove(self, name: str) -> None:
+        self.blobs.pop(name, None)
+
+    def list(self, prefix: str = "", after: str | None = None) -> "list[str]":
+        return _page(self.blobs, prefix, after)
+
+
+class Assets:
+    def __init__(self, files: dict[str, bytes]):
+        self._files = files
+
+    def list(self) -> "list[str]":
+        return sorted(self._files)
+
+    def read(self, name: str) -> bytes:
+        if name not in self._files:
+            raise InvalidInput(f"the plugin carries no file named {name!r}")
+        return self._files[name]
+
+
+def _page(names, prefix: str, after: str | None) -> list[str]:
+    found = sorted((name for name in names if name.startswith(prefix)), key=str.encode)
+    return [name for name in found if after is None or name.encode() > after.encode()][:256]
+
+
 class Host:
     """Answers with what it was given, and keeps what it was asked: `logged`, `drawings`. A network is a function of its
     inputs."""
@@ -84,10 +159,12 @@ class Host:
         seed: int = 0,
         folders: dict[str, dict[str, bytes]] | None = None,
         networks: dict[str, Callable[[Sequence], list]] | None = None,
+        assets: dict[str, bytes] | None = None,
     ):
         self.request_id, self.seed, self.settings = "test", seed, settings or {}
         self._networks = networks or {}
         self.folders = folders or {}
+        self.kv, self.blobs, self.assets = Kv(), Blobs(), Assets(assets or {})
         self.logged: list[tuple[str, str]] = []
         self.drawings: list[dict] = []
 

@@ -28,6 +28,18 @@ try:
 except ImportError:
     models = None
 try:
+    from wit_world.imports import kv
+except ImportError:
+    kv = None
+try:
+    from wit_world.imports import blobs
+except ImportError:
+    blobs = None
+try:
+    from wit_world.imports import assets
+except ImportError:
+    assets = None
+try:
     from wit_world.imports import types
 except ImportError:
     from wit_world.imports import gesso_plugin_types as types
@@ -130,7 +142,77 @@ class Job:
         return words.Drawn(pictures, drawn.infotexts, json.loads(drawn.info))
 
 
+class Kv:
+    def get(self, key: str) -> bytes | None:
+        return _asked(kv.get, key)
+
+    def exists(self, key: str) -> bool:
+        return _asked(kv.exists, key)
+
+    def set(self, key: str, value: bytes) -> None:
+        _asked(kv.set, key, bytes(value))
+
+    def remove(self, key: str) -> None:
+        _asked(kv.remove, key)
+
+    def swap(self, key: str, expected: bytes | None, value: bytes | None) -> bool:
+        return _asked(kv.swap, key, expected, value)
+
+    def update(self, key: str, change: Callable) -> bytes | None:
+        while True:
+            old = self.get(key)
+            new = change(old)
+            if self.swap(key, old, new):
+                return new
+
+    def list_keys(self, prefix: str = "", after: str | None = None) -> list[str]:
+        return _asked(kv.list_keys, prefix, after)
+
+
+class Blobs:
+    def size(self, name: str) -> int | None:
+        return _asked(blobs.size, name)
+
+    def read(self, name: str, offset: int = 0, length: int = 8 << 20) -> bytes:
+        return _asked(blobs.read, name, offset, length)
+
+    def put(self, name: str, data: bytes) -> None:
+        _asked(blobs.put, name, bytes(data))
+
+    def remove(self, name: str) -> None:
+        _asked(blobs.remove, name)
+
+    def list(self, prefix: str = "", after: str | None = None) -> "list[str]":
+        return _asked(blobs.list, prefix, after)
+
+
+class Assets:
+    def list(self) -> "list[str]":
+        return assets.list()
+
+    def read(self, name: str) -> bytes:
+        return _asked(assets.read, name)
+
+
 class Host:
+    @property
+    def kv(self) -> Kv:
+        if kv is None:
+            raise words.NotPermitted('the manifest wants no bytes for values: add "wants": {"kv_bytes": 65536}')
+        return Kv()
+
+    @property
+    def blobs(self) -> Blobs:
+        if blobs is None:
+            raise words.NotPermitted('the manifest wants no bytes for blobs: add "wants": {"blob_bytes": 1048576}')
+        return Blobs()
+
+    @property
+    def assets(self) -> Assets:
+        if assets is None:
+            raise words.NotPermitted("this world carries no files: every one but request-hook does")
+        return Assets()
+
     @property
     def request_id(self) -> str:
         return call.request_id()

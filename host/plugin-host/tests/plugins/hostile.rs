@@ -344,7 +344,7 @@ async fn a_failing_plugin_that_may_be_skipped_is_skipped() {
 
 #[test]
 fn every_guest_has_a_test() {
-    // The last two are the server's to withstand: tests/http/inputs.rs and tests/plugins/steps.rs.
+    // The last three are the server's to withstand: tests/http/inputs.rs, tests/plugins/steps.rs and stores.rs.
     let others = [
         "good-v1",
         "good-v2",
@@ -354,6 +354,7 @@ fn every_guest_has_a_test() {
         "script-leaves-jobs",
         "names-picture",
         "step-misbehaves",
+        "store-flood",
     ];
     let folder = repository().join("tests/components");
     for case in std::fs::read_dir(folder).unwrap() {

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use gesso_plugin_host::{
     Budget, Budgets, CallContext, FolderSource, GrantedFolder, Grants, HookError, HostSettings, NoNetworks,
-    PluginHost,
+    NoStores, PluginHost,
 };
 use std::collections::BTreeMap;
 use std::io;
@@ -45,8 +45,14 @@ impl TestHost {
             grants: BTreeMap::new(),
         };
         change(&mut settings);
-        let host =
-            PluginHost::start(settings.clone(), Arc::new(PlainFolders), Arc::new(NoNetworks)).await.unwrap();
+        let host = PluginHost::start(
+            settings.clone(),
+            Arc::new(PlainFolders),
+            Arc::new(NoNetworks),
+            Arc::new(NoStores),
+        )
+        .await
+        .unwrap();
         Self { host, home, settings }
     }
 
@@ -55,8 +61,14 @@ impl TestHost {
         let Self { host, home, settings } = self;
         host.shutdown().await;
         drop(host);
-        let host =
-            PluginHost::start(settings.clone(), Arc::new(PlainFolders), Arc::new(NoNetworks)).await.unwrap();
+        let host = PluginHost::start(
+            settings.clone(),
+            Arc::new(PlainFolders),
+            Arc::new(NoNetworks),
+            Arc::new(NoStores),
+        )
+        .await
+        .unwrap();
         Self { host, home, settings }
     }
 

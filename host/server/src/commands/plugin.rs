@@ -34,7 +34,9 @@ fn author(arguments: &Plugin, command: &AuthorCommand) -> anyhow::Result<()> {
         AuthorCommand::Test { folder, bless } => trial::run(folder, *bless),
         AuthorCommand::Dev { folder } => dev::run(folder, &Server::as_admin(&arguments.connection)?),
         AuthorCommand::Check { file } => check::run(file),
-        AuthorCommand::Pack { file, manifest, out } => project::pack(file, manifest, out.as_deref()),
+        AuthorCommand::Pack { file, manifest, assets, out } => {
+            project::pack(file, manifest, assets.as_deref(), out.as_deref())
+        }
         AuthorCommand::Keygen { out } => sign::new_key(out),
         AuthorCommand::Sign { file, key } => sign::sign(file, key),
         AuthorCommand::Verify { file, keys } => sign::verify(file, keys),
@@ -96,6 +98,10 @@ fn administer(server: &Server, command: &AdminCommand) -> anyhow::Result<()> {
         AdminCommand::Remove { id } => {
             server.json("DELETE", &format!("/plugins/{}", plugin_id(id)?), None)?;
             telemetry::announce(&format!("{id} removed"));
+        }
+        AdminCommand::Forget { id } => {
+            server.json("DELETE", &format!("/plugins/{}/data", plugin_id(id)?), None)?;
+            telemetry::announce(&format!("{id} keeps nothing any more"));
         }
     }
     Ok(())

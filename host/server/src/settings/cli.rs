@@ -412,11 +412,14 @@ pub(crate) enum AuthorCommand {
     },
     /// Say what a server would make of a component, and what it would need. Needs no server.
     Check { file: PathBuf },
-    /// Put a manifest into a component that another compiler made. Needs no server.
+    /// Put a manifest, and files that it carries, into a component that another compiler made. Needs no server.
     Pack {
         file: PathBuf,
         #[arg(long, default_value = "manifest.json")]
         manifest: PathBuf,
+        /// A folder of files for the component to carry
+        #[arg(long)]
+        assets: Option<PathBuf>,
         /// Where it goes; `<id>.wasm` beside the file when left out
         #[arg(short, long)]
         out: Option<PathBuf>,
@@ -480,8 +483,10 @@ pub(crate) enum AdminCommand {
     Logs { id: String },
     /// What was done to a plugin and what came of it.
     History { id: String },
-    /// Stop it and delete its file.
+    /// Stop it and delete its file; what it keeps stays.
     Remove { id: String },
+    /// Drop all that a plugin keeps, also of one that is removed.
+    Forget { id: String },
 }
 
 #[derive(Debug, Args)]

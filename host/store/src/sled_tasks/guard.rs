@@ -29,6 +29,23 @@ const LOCK_RETRY: Duration = Duration::from_millis(20);
 
 /// Opens or creates the store in `folder`, which becomes this process's alone.
 pub(super) fn open(folder: &Path, settings: &SledSettings) -> Result<Trees, TaskStoreError> {
+    let (db, sled_folder) = open_database(folder, settings)?;
+    let trees = Trees::new(db, &sled_folder)?;
+    if is_new(folder, trees.format()?, trees::FORMAT)? {
+        trees.set_up()?;
+    }
+    // A panic in sled's own check is its way to report damage.
+    catch_unwind(AssertUnwindSafe(|| verify(&trees).and_then(|()| trees.fill_places())))
+        .unwrap_or_else(|_| Err(TaskStoreError::Corrupt("sled's own check failed".to_owned())))?;
+    mark(folder, &sled_folder)?;
+    Ok(trees)
+}
+
+/// Opens or creates sled's files below `folder`, and says where they are. Whether they are whole is for the caller to see.
+pub(crate) fn open_database(
+    folder: &Path,
+    settings: &SledSettings,
+) -> Result<(sled::Db, PathBuf), TaskStoreError> {
     let sled_folder = folder.join("sled");
     fs::create_dir_all(&sled_folder).map_err(|error| trees::io_error(&error))?;
     let mut opened = when_unlocked(|| open_sled(&sled_folder, settings));
@@ -37,31 +54,30 @@ pub(super) fn open(folder: &Path, settings: &SledSettings) -> Result<Trees, Task
     {
         opened = when_unlocked(|| open_sled(&sled_folder, settings));
     }
-    let db = opened?;
-    let trees = Trees::new(db, &sled_folder)?;
-    let marker = folder.join(MARKER);
-    let marked = marker.try_exists().map_err(|error| trees::io_error(&error))?;
-    match trees.format()? {
-        Some(format) if format == trees::FORMAT => {}
+    Ok((opened?, sled_folder))
+}
+
+/// Whether the database was never set up, from the format that it holds. An empty one that was set up before is a lost one.
+pub(crate) fn is_new(folder: &Path, format: Option<Vec<u8>>, known: &[u8]) -> Result<bool, TaskStoreError> {
+    let marked = folder.join(MARKER).try_exists().map_err(|error| trees::io_error(&error))?;
+    match format {
+        Some(format) if format == known => Ok(false),
         Some(other) => {
             let found = String::from_utf8_lossy(&other).into_owned();
-            return Err(TaskStoreError::Corrupt(format!(
-                "it has format {found:?}, which this server does not know"
-            )));
+            Err(TaskStoreError::Corrupt(format!("it has format {found:?}, which this server does not know")))
         }
-        None if marked => {
-            return Err(TaskStoreError::Corrupt("it was set up before but is empty now".to_owned()));
-        }
-        None => trees.set_up()?,
+        None if marked => Err(TaskStoreError::Corrupt("it was set up before but is empty now".to_owned())),
+        None => Ok(true),
     }
-    // A panic in sled's own check is its way to report damage.
-    catch_unwind(AssertUnwindSafe(|| verify(&trees).and_then(|()| trees.fill_places())))
-        .unwrap_or_else(|_| Err(TaskStoreError::Corrupt("sled's own check failed".to_owned())))?;
-    if !marked {
+}
+
+/// Notes that the database was set up, and makes the names of its files durable.
+pub(crate) fn mark(folder: &Path, sled_folder: &Path) -> Result<(), TaskStoreError> {
+    let marker = folder.join(MARKER);
+    if !marker.try_exists().map_err(|error| trees::io_error(&error))? {
         write_marker(folder, &marker).map_err(|error| trees::io_error(&error))?;
     }
-    sync_folder(&sled_folder).map_err(|error| trees::io_error(&error))?;
-    Ok(trees)
+    sync_folder(sled_folder).map_err(|error| trees::io_error(&error))
 }
 
 /// Whether a store was ever set up in `folder`.
@@ -70,7 +86,7 @@ pub(super) fn exists(folder: &Path) -> bool {
 }
 
 /// Refuses when less than the reserve is free: see [`SledSettings::reserve_bytes`].
-pub(super) fn check_space(folder: &Path, settings: &SledSettings) -> Result<(), TaskStoreError> {
+pub(crate) fn check_space(folder: &Path, settings: &SledSettings) -> Result<(), TaskStoreError> {
     let volume = rustix::fs::statvfs(folder).map_err(|error| trees::io_error(&error.into()))?;
     let free = volume.f_bavail.saturating_mul(volume.f_frsize);
     let size = volume.f_blocks.saturating_mul(volume.f_frsize);

@@ -351,7 +351,7 @@ fn number(bytes: &[u8]) -> u64 {
 }
 
 /// Translates sled's errors. sled drops the operating system's code from some of them, but keeps the kind.
-pub(super) fn store_error(error: sled::Error) -> TaskStoreError {
+pub(crate) fn store_error(error: sled::Error) -> TaskStoreError {
     match error {
         sled::Error::Io(error) => io_error(&error),
         sled::Error::Corruption { at, .. } => TaskStoreError::Corrupt(at.map_or_else(
@@ -362,7 +362,7 @@ pub(super) fn store_error(error: sled::Error) -> TaskStoreError {
     }
 }
 
-pub(super) fn io_error(error: &std::io::Error) -> TaskStoreError {
+pub(crate) fn io_error(error: &std::io::Error) -> TaskStoreError {
     if crate::objects::is_disk_full(error) {
         TaskStoreError::Full(error.to_string())
     } else {

@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
+use gesso_plugin_host::Wants;
 use include_dir::{Dir, File, include_dir};
 
 use super::project::Project;
@@ -15,6 +16,37 @@ pub(super) const FOLDER: &str = ".kit";
 static CONTRACT: Dir = include_dir!("$CARGO_MANIFEST_DIR/../../wit");
 static PYTHON: Dir = include_dir!("$CARGO_MANIFEST_DIR/../../sdk-plugin/python");
 static JS: Dir = include_dir!("$CARGO_MANIFEST_DIR/../../sdk-plugin/js");
+
+/// An interface that waits for a grant.
+struct Granted {
+    name: &'static str,
+    /// The version of the contract that has it, whose worlds import it.
+    since: &'static str,
+    is_wanted: fn(&Wants) -> bool,
+    /// Where plugins in these languages have it.
+    place: &'static str,
+}
+
+static GRANTED: [Granted; 3] = [
+    Granted {
+        name: "folders",
+        since: "0.1.0",
+        is_wanted: |wants| !wants.folders.is_empty(),
+        place: "in the world request-hook alone",
+    },
+    Granted {
+        name: "kv",
+        since: "0.2.0",
+        is_wanted: |wants| wants.kv_bytes > 0,
+        place: "in every world but request-hook",
+    },
+    Granted {
+        name: "blobs",
+        since: "0.2.0",
+        is_wanted: |wants| wants.blob_bytes > 0,
+        place: "in every world but request-hook",
+    },
+];
 
 /// A path in the kit, from the plugin's folder.
 pub(super) fn in_folder(name: &str) -> PathBuf {
@@ -32,13 +64,15 @@ pub(super) fn lay_out(project: &Project) -> anyhow::Result<String> {
         );
     };
     let kit = project.folder.join(FOLDER);
-    let wants_folders = !project.manifest.wants.folders.is_empty();
-    if wants_folders && world != "request-hook" {
-        bail!(
-            "the manifest wants folders, which plugins in Python and JavaScript have in the world request-hook alone"
-        );
+    let is_wanted = |granted: &Granted| (granted.is_wanted)(&project.manifest.wants);
+    if let Some(Granted { name, place, .. }) =
+        GRANTED.iter().find(|granted| is_wanted(granted) && granted.since != since)
+    {
+        bail!("the manifest wants {name}, which plugins in Python and JavaScript have {place}");
     }
-    lay_out_contract(&kit.join("wit"), wants_folders)?;
+    let unwanted: Vec<_> =
+        GRANTED.iter().filter(|granted| !is_wanted(granted)).map(|granted| granted.name).collect();
+    lay_out_contract(&kit.join("wit"), &unwanted)?;
     match project.language {
         Language::Rust => bail!("a plugin in Rust takes the crate sdk-plugin; it needs no kit"),
         Language::Python => {
@@ -53,12 +87,16 @@ pub(super) fn lay_out(project: &Project) -> anyhow::Result<String> {
                 write(&kit.join(file.path()), file.contents())?;
             }
             // An import cannot be looked for in JavaScript: it is there or the module does not start.
-            let folders = if wants_folders {
-                "import folders from \"gesso:plugin/folders@0.1.0\";\n"
-            } else {
-                "const folders = null;\n"
-            };
-            let joined = [folders.as_bytes(), entry(&JS, &format!("worlds/{world}.js"), world)?].concat();
+            let granted = GRANTED.iter().map(|granted| {
+                let Granted { name, since, .. } = granted;
+                if is_wanted(granted) {
+                    format!("import {name} from \"gesso:plugin/{name}@{since}\";\n")
+                } else {
+                    format!("const {name} = null;\n")
+                }
+            });
+            let granted: String = granted.collect();
+            let joined = [granted.as_bytes(), entry(&JS, &format!("worlds/{world}.js"), world)?].concat();
             write(&kit.join("entry.js"), &joined)?;
         }
     }
@@ -75,7 +113,7 @@ fn entry(kit: &'static Dir, name: &str, world: &str) -> anyhow::Result<&'static 
 }
 
 /// 0.2.0 as the package that the tools read, 0.1.0 and WASI as what it depends on.
-fn lay_out_contract(wit: &Path, wants_folders: bool) -> anyhow::Result<()> {
+fn lay_out_contract(wit: &Path, unwanted: &[&str]) -> anyhow::Result<()> {
     for file in files(&CONTRACT) {
         let name = file.path().file_name().context("a file of the contract has no name")?;
         let place = match file.path().strip_prefix("gesso-plugin-0.1.0") {
@@ -84,17 +122,21 @@ fn lay_out_contract(wit: &Path, wants_folders: bool) -> anyhow::Result<()> {
             Ok(path) => wit.join("deps/gesso-plugin-0.1.0").join(path),
         };
         let mut contents = file.contents().to_vec();
-        if name == "worlds.wit" && !wants_folders {
-            // These languages import all that a world has; a component that imports folders waits for a grant.
-            contents = without_folders(&String::from_utf8_lossy(&contents)).into_bytes();
+        if name == "worlds.wit" {
+            // These languages import all that a world has; a component that imports folders or stores waits for a grant.
+            contents = without(unwanted, &String::from_utf8_lossy(&contents)).into_bytes();
         }
         write(&place, &contents)?;
     }
     Ok(())
 }
 
-fn without_folders(worlds: &str) -> String {
-    worlds.lines().filter(|line| line.trim() != "import folders;").flat_map(|line| [line, "\n"]).collect()
+fn without(interfaces: &[&str], worlds: &str) -> String {
+    let is_one = |line: &str| {
+        let name = line.trim().strip_prefix("import ").and_then(|line| line.strip_suffix(';'));
+        name.is_some_and(|name| interfaces.contains(&name))
+    };
+    worlds.lines().filter(|line| !is_one(line)).flat_map(|line| [line, "\n"]).collect()
 }
 
 fn files(folder: &'static Dir) -> impl Iterator<Item = &'static File<'static>> {
@@ -124,10 +166,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_world_loses_its_folders_and_nothing_else() {
-        let worlds = CONTRACT.get_file("gesso-plugin-0.1.0/worlds.wit").unwrap().contents_utf8().unwrap();
-        let without = without_folders(worlds);
-        assert_eq!(without.lines().count() + 1, worlds.lines().count());
-        assert!(!without.contains("import folders") && without.contains("import call;"));
+    fn a_world_loses_what_is_not_wanted_and_nothing_else() {
+        let worlds = |version: &str| {
+            let file = CONTRACT.get_file(format!("gesso-plugin-{version}/worlds.wit")).unwrap();
+            file.contents_utf8().unwrap()
+        };
+        let first = without(&["folders", "kv", "blobs"], worlds("0.1.0"));
+        assert_eq!(first.lines().count() + 1, worlds("0.1.0").lines().count());
+        assert!(!first.contains("import folders") && first.contains("import call;"));
+        let second = without(&["folders", "blobs"], worlds("0.2.0"));
+        assert!(
+            !second.contains("import blobs;")
+                && second.contains("import kv;")
+                && second.contains("import assets;")
+        );
     }
 }

@@ -6,12 +6,18 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, bail, ensure};
-use gesso_plugin_host::{Manifest, pack_component};
+use gesso_plugin_host::{Assets, Manifest, pack_component};
+use gesso_store::Folder;
 use serde_json::Value;
 
 use super::kit;
 use crate::settings::cli::Language;
 use crate::telemetry;
+
+/// The folder of a plugin's project whose files its component carries.
+const ASSETS: &str = "assets";
+/// More than all of a component's files may have.
+const ASSET_BYTES_MAX: u64 = 64 << 20;
 
 /// The versions that the kits were tried with.
 pub(super) const COMPONENTIZE_PY: &str = "componentize-py==0.25.1";
@@ -50,7 +56,7 @@ impl Project {
         self.folder.join(format!("{}.wasm", self.manifest.id))
     }
 
-    /// Compiles it and puts the manifest in.
+    /// Compiles it and puts the manifest in, and the files of the folder `assets`.
     pub(super) fn build(&self) -> anyhow::Result<PathBuf> {
         let built = match self.language {
             Language::Rust => self.build_rust()?,
@@ -58,7 +64,9 @@ impl Project {
             Language::Js => self.build_js()?,
         };
         let bytes = std::fs::read(&built).with_context(|| format!("{} was not built", built.display()))?;
-        let (packed, _) = pack_component(&bytes, &self.manifest_text)
+        let place = self.folder.join(ASSETS);
+        let assets = if place.is_dir() { assets(&place)? } else { Assets::default() };
+        let (packed, _) = pack_component(&bytes, &self.manifest_text, &assets)
             .map_err(|reason| anyhow::anyhow!("{}: {reason}", built.display()))?;
         let component = self.component();
         replace(&component, &packed)?;
@@ -164,6 +172,18 @@ pub(super) fn replace(component: &Path, bytes: &[u8]) -> anyhow::Result<()> {
         .with_context(|| format!("{} cannot be written", component.display()))
 }
 
+/// The files of a folder, for a component to carry.
+fn assets(folder: &Path) -> anyhow::Result<Assets> {
+    let opened = Folder::open(folder)?;
+    let files = opened.list()?.into_iter().map(|name| -> anyhow::Result<_> {
+        let bytes = opened.read(&name, ASSET_BYTES_MAX)?;
+        Ok((name, bytes))
+    });
+    let files = files.collect::<Result<Vec<_>, _>>()?;
+    Assets::new(files)
+        .map_err(|reason| anyhow::anyhow!("the files of {} cannot be carried: {reason}", folder.display()))
+}
+
 /// `gesso plugin build`.
 pub(super) fn build(folder: &Path) -> anyhow::Result<()> {
     let project = Project::open(folder)?;
@@ -175,10 +195,16 @@ pub(super) fn build(folder: &Path) -> anyhow::Result<()> {
 }
 
 /// `gesso plugin pack`.
-pub(super) fn pack(file: &Path, manifest: &Path, out: Option<&Path>) -> anyhow::Result<()> {
+pub(super) fn pack(
+    file: &Path,
+    manifest: &Path,
+    folder: Option<&Path>,
+    out: Option<&Path>,
+) -> anyhow::Result<()> {
     let read =
         |path: &Path| std::fs::read(path).with_context(|| format!("{} cannot be read", path.display()));
-    let (packed, named) = pack_component(&read(file)?, &read(manifest)?)
+    let assets = folder.map(assets).transpose()?.unwrap_or_default();
+    let (packed, named) = pack_component(&read(file)?, &read(manifest)?, &assets)
         .map_err(|reason| anyhow::anyhow!("{} cannot be packed: {reason}", file.display()))?;
     let out = out.map_or_else(|| file.with_file_name(format!("{}.wasm", named.id)), Path::to_owned);
     replace(&out, &packed)?;

@@ -1,6 +1,8 @@
 //! `gesso plugin test`: the author's own tests, then the component in a host like the server's, with the server's budgets and
-//! nothing granted but empty folders. Drawings are made up: a colour gradient in place of a picture.
+//! nothing granted but empty folders and the room that it wants, with nothing in it yet. Drawings are made up: a colour
+//! gradient in place of a picture.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -13,11 +15,13 @@ use gesso_plugin_host::{
     HookError, HostSettings, Inference, InferenceError, Job, Manifest, NoNetworks, PictureFacts, PluginHost,
     PluginState, ScriptError, ScriptInput, Upscaling,
 };
+use gesso_store::{ObjectSettings, Objects, SystemClock};
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
 use super::project::Project;
-use crate::startup::Folders;
+use crate::plugin_data::ServerStores;
+use crate::startup::{Folders, open_plugin_data};
 use crate::{png_file, telemetry};
 
 pub(super) fn run(folder: &Path, bless: bool) -> anyhow::Result<()> {
@@ -36,6 +40,7 @@ async fn trial(project: &Project, component: &Path, bless: bool) -> anyhow::Resu
         settings(&project.manifest, &project.folder, home.path())?,
         Arc::new(Folders),
         Arc::new(NoNetworks),
+        Arc::new(stores(home.path()).await?),
     )
     .await?;
     let status = host.install(std::fs::read(component)?).await?;
@@ -67,6 +72,18 @@ async fn trial(project: &Project, component: &Path, bless: bool) -> anyhow::Resu
     Ok(())
 }
 
+/// The server's own stores, with nothing in them.
+async fn stores(home: &Path) -> anyhow::Result<ServerStores> {
+    let settings = ObjectSettings {
+        options: BTreeMap::new(),
+        url_secrets: home.join("url-keys"),
+        clock: Arc::new(SystemClock),
+    };
+    let objects = Objects::open(&home.join("objects").display().to_string(), settings)?;
+    let data = open_plugin_data(&home.join("plugin-data"), objects).await?;
+    Ok(ServerStores { data, runtime: tokio::runtime::Handle::current() })
+}
+
 /// The server's own budgets, and an empty folder for each that the manifest wants.
 fn settings(manifest: &Manifest, project: &Path, home: &Path) -> anyhow::Result<HostSettings> {
     let mut grants = Grants::default();
@@ -75,6 +92,7 @@ fn settings(manifest: &Manifest, project: &Path, home: &Path) -> anyhow::Result<
         std::fs::create_dir_all(&folder)?;
         grants.folders.insert(name.clone(), folder);
     }
+    (grants.kv_bytes, grants.blob_bytes) = (manifest.wants.kv_bytes, manifest.wants.blob_bytes);
     grants.settings = trial_settings(manifest, project)?;
     // A name that nobody has: the component loads, and reaches no host.
     grants.hosts = vec!["https://host.invalid".into()];

@@ -41,6 +41,12 @@ pub(crate) struct GrantBody {
     /// Whether its step hook may read numbers off the device, for which everything there waits.
     #[serde(default)]
     read_tensors: bool,
+    /// Bytes it may keep as small values, keys counted; 0 for none.
+    #[serde(default)]
+    kv_bytes: u64,
+    /// Bytes it may keep as blobs, names counted; 0 for none.
+    #[serde(default)]
+    blob_bytes: u64,
     /// The plugin's own settings.
     #[serde(default)]
     #[schema(value_type = Object)]
@@ -89,7 +95,7 @@ pub(crate) async fn rollback(
     Ok(Json(app.plugins.rollback(&id).await?.into()))
 }
 
-/// Stops a plugin and deletes its file.
+/// Stops a plugin and deletes its file. What it keeps stays, until `DELETE /plugins/{id}/data`.
 #[utoipa::path(delete, path = "/plugins/{id}", tag = "plugins", params(("id" = String, Path)),
     responses((status = 200, description = "Removed", body = Done), (status = 404, description = "No such plugin")))]
 pub(crate) async fn remove(
@@ -97,6 +103,17 @@ pub(crate) async fn remove(
     PathText(id): PathText,
 ) -> Result<Json<Done>, InstallFailure> {
     app.plugins.remove(&id).await?;
+    Ok(Json(Done::SUCCESS))
+}
+
+/// Drops all that a plugin keeps, values and blobs, and nothing else of it; of a removed plugin too.
+#[utoipa::path(delete, path = "/plugins/{id}/data", tag = "plugins", params(("id" = String, Path)),
+    responses((status = 200, description = "Dropped", body = Done), (status = 404, description = "No such plugin, and nothing kept")))]
+pub(crate) async fn forget_data(
+    State(app): State<Arc<App>>,
+    PathText(id): PathText,
+) -> Result<Json<Done>, InstallFailure> {
+    app.plugins.forget_data(&id).await?;
     Ok(Json(Done::SUCCESS))
 }
 
@@ -145,9 +162,9 @@ pub(crate) async fn grant(
 ) -> Result<Json<PluginView>, InstallFailure> {
     let body: GrantBody = serde_json::from_slice(&body)
         .map_err(|error| InstallFailure(AppError::invalid("body", format!("not a grant: {error}"))))?;
-    let GrantBody { folders, hosts, private_addresses, models, read_tensors, settings } = body;
+    let GrantBody { folders, hosts, private_addresses, models, read_tensors, kv_bytes, blob_bytes, settings } = body;
     let settings = Value::Object(settings);
-    let grants = Grants { folders, hosts, private_addresses, models, read_tensors, settings };
+    let grants = Grants { folders, hosts, private_addresses, models, read_tensors, kv_bytes, blob_bytes, settings };
     Ok(Json(app.plugins.set_grants(&id, grants).await?.into()))
 }
 
@@ -187,7 +204,9 @@ impl From<InstallError> for InstallFailure {
                 AppError::NotFound(error.to_string())
             }
             InstallError::Storage { .. } => AppError::Internal(error.to_string()),
-            InstallError::ShuttingDown => AppError::Unavailable(error.to_string()),
+            InstallError::ShuttingDown | InstallError::Data { .. } => {
+                AppError::Unavailable(error.to_string())
+            }
             InstallError::Refused { .. } | InstallError::NeedsGrants { .. } => {
                 AppError::invalid("plugin", error.to_string())
             }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use gesso_plugin_host::{
-    Called, Grants, LogLevel, LogLine, OnFailure, PluginState, PluginStatus, TrailEvent, TrailLine,
+    Called, Grants, LogLevel, LogLine, OnFailure, PluginState, PluginStatus, StoreUse, TrailEvent, TrailLine,
     VersionRef, Wants,
 };
 use serde::Serialize;
@@ -84,6 +84,8 @@ pub(crate) struct PluginView {
     wall_ms_p95: Option<f64>,
     /// Processor time of all calls, milliseconds.
     cpu_ms: u64,
+    /// What it keeps, over all its builds.
+    data: DataView,
     /// What a roll-back returns to; null where there is nothing before.
     #[schema(required)]
     previous: Option<VersionView>,
@@ -117,6 +119,23 @@ pub(crate) struct WantsView {
     models: Vec<String>,
     /// Whether its step hook reads numbers off the device.
     read_tensors: bool,
+    /// Bytes that it would keep as small values; 0 for none.
+    kv_bytes: u64,
+    /// Bytes that it would keep as blobs; 0 for none.
+    blob_bytes: u64,
+}
+
+/// How much a plugin keeps.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct DataView {
+    /// Small values.
+    keys: u64,
+    /// Bytes of them and of their keys.
+    kv_bytes: u64,
+    /// Larger values.
+    blobs: u64,
+    /// Bytes of them and of their names.
+    blob_bytes: u64,
 }
 
 /// What an admin lets a plugin do, as it was granted.
@@ -133,6 +152,10 @@ pub(crate) struct GrantsView {
     models: Vec<String>,
     /// Whether its step hook may read numbers off the device.
     read_tensors: bool,
+    /// Bytes it may keep as small values, keys counted; 0 for none.
+    kv_bytes: u64,
+    /// Bytes it may keep as blobs, names counted; 0 for none.
+    blob_bytes: u64,
     /// The plugin's own settings; null where none were given.
     #[schema(value_type = Option<Object>, required)]
     settings: Value,
@@ -154,7 +177,7 @@ pub(crate) struct PluginEvent {
     time_ms: u64,
     /// The plugin's id.
     plugin: String,
-    /// `active` for another build that serves, `refused` for one that does not, `granted`, `configured` or `removed`.
+    /// `active` for another build that serves, `refused` for one that does not, `granted`, `configured`, `removed` or `data-dropped`.
     #[schema(value_type = String)]
     event: TrailEvent,
     /// Of the build that became active; null with other events.
@@ -213,6 +236,7 @@ impl From<PluginStatus> for PluginView {
             wall_ms_p50: plugin.wall_ms_p50,
             wall_ms_p95: plugin.wall_ms_p95,
             cpu_ms: plugin.cpu_ms,
+            data: plugin.data.into(),
             previous: plugin.previous.map(VersionView::from),
             refused_update: plugin.refused_update,
         }
@@ -231,15 +255,22 @@ impl From<PluginState> for PluginStateView {
 
 impl From<Wants> for WantsView {
     fn from(wants: Wants) -> Self {
-        let Wants { folders, hosts, models, read_tensors } = wants;
-        Self { folders, hosts, models, read_tensors }
+        let Wants { folders, hosts, models, read_tensors, kv_bytes, blob_bytes } = wants;
+        Self { folders, hosts, models, read_tensors, kv_bytes, blob_bytes }
     }
 }
 
 impl From<Grants> for GrantsView {
     fn from(grants: Grants) -> Self {
-        let Grants { folders, hosts, private_addresses, models, read_tensors, settings } = grants;
-        Self { folders, hosts, private_addresses, models, read_tensors, settings }
+        let Grants { folders, hosts, private_addresses, models, read_tensors, kv_bytes, blob_bytes, settings } = grants;
+        Self { folders, hosts, private_addresses, models, read_tensors, kv_bytes, blob_bytes, settings }
+    }
+}
+
+impl From<StoreUse> for DataView {
+    fn from(used: StoreUse) -> Self {
+        let StoreUse { keys, kv_bytes, blobs, blob_bytes } = used;
+        Self { keys, kv_bytes, blobs, blob_bytes }
     }
 }
 
@@ -303,6 +334,7 @@ mod tests {
                 wall_ms_p50: Some(1.5),
                 wall_ms_p95: None,
                 cpu_ms: 6,
+                data: StoreUse { keys: 7, kv_bytes: 8, blobs: 9, blob_bytes: 10 },
                 previous: digest.map(|digest| VersionRef { version: "0.9.0".into(), digest: digest.into() }),
                 refused_update: None,
             };
