@@ -1,9 +1,11 @@
 //! The HTTP surface against the real binary, the real checkpoint and no plugins but
-//! those that have to do with pictures: maps, letters, what an address names, finds. Files mirror the dialects.
+//! those that have to do with pictures (maps, letters, what an address names, finds) and with who asks. Files mirror the
+//! dialects.
 
 mod accounts;
 mod adetailer;
 mod agent_scheduler;
+mod aliases;
 mod bad_input;
 mod calls;
 mod clients;
@@ -16,6 +18,7 @@ mod inputs;
 mod models;
 mod networks;
 mod operators;
+mod plugin_use;
 mod redraw;
 mod scripts;
 mod serverless;

@@ -7,7 +7,7 @@ use crate::support::{Bench, Reply, Server, quick, quick_with, request};
 const PASSWORD: &str = "correct horse battery";
 
 /// Adds a user and returns a key of theirs.
-fn user(server: &Server, name: &str, role: &str) -> String {
+pub(super) fn user(server: &Server, name: &str, role: &str) -> String {
     let body = json!({"name": name, "role": role, "password": PASSWORD}).to_string();
     let reply = server.admin_json("POST", "/users", &body);
     assert_eq!(reply.status, 201, "{}", reply.json());
@@ -16,14 +16,20 @@ fn user(server: &Server, name: &str, role: &str) -> String {
     reply.json()["key"].as_str().unwrap().to_owned()
 }
 
-fn call(server: &Server, method: &str, path: &str, headers: &[(&str, &str)], body: &Value) -> Reply {
+pub(super) fn call(
+    server: &Server,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &Value,
+) -> Reply {
     let mut all = vec![("content-type", "application/json")];
     all.extend(headers);
     let body = if body.is_null() { Vec::new() } else { body.to_string().into_bytes() };
     request(method, &format!("{}{path}", server.url), &all, body)
 }
 
-fn bearer(key: &str) -> String {
+pub(super) fn bearer(key: &str) -> String {
     format!("Bearer {key}")
 }
 

@@ -1,6 +1,7 @@
 //! One picture through a plugin's annotator. Called by the host handle; knows which annotators there are, not what a map
 //! is for.
 
+use crate::audience::Whom;
 use crate::call::{Failure, Runner, Work};
 use crate::error::{FailureKind, HookError};
 use crate::hooks::failed;
@@ -33,10 +34,10 @@ pub enum AnnotateError {
     Hook(#[from] HookError),
 }
 
-/// Every annotator that can be asked, in the order of the plugins; of several of one name only the first counts.
-pub(crate) fn all(table: &Table) -> Vec<Annotator> {
+/// Every annotator that `whom` can ask, in the order of the plugins; of several of one name only the first counts.
+pub(crate) fn all(table: &Table, whom: &Whom) -> Vec<Annotator> {
     let mut found: Vec<Annotator> = Vec::new();
-    for (_, annotator) in offered(table) {
+    for (_, annotator) in offered(table, whom) {
         if found.iter().all(|known| !known.is_named(&annotator.name)) {
             found.push(annotator.clone());
         }
@@ -44,8 +45,8 @@ pub(crate) fn all(table: &Table) -> Vec<Annotator> {
     found
 }
 
-fn offered(table: &Table) -> impl Iterator<Item = (&Entry, &Annotator)> {
-    table.entries.iter().filter(|entry| entry.annotator().is_some()).flat_map(|entry| {
+fn offered<'a>(table: &'a Table, whom: &'a Whom) -> impl Iterator<Item = (&'a Entry, &'a Annotator)> {
+    table.serving(whom).filter(|entry| entry.annotator().is_some()).flat_map(|entry| {
         let loaded = entry.active.as_ref();
         loaded
             .into_iter()
@@ -62,8 +63,9 @@ pub(crate) async fn annotate(
     annotation: Annotation,
 ) -> Result<Pixels, AnnotateError> {
     let not_found = || HookError::NotFound { plugin: module.to_owned() };
-    let (entry, annotator) =
-        offered(table).find(|(_, annotator)| annotator.is_named(module)).ok_or_else(not_found)?;
+    let (entry, annotator) = offered(table, &context.whom)
+        .find(|(_, annotator)| annotator.is_named(module))
+        .ok_or_else(not_found)?;
     let (loaded, pre) = entry.annotator().ok_or_else(not_found)?;
     let (pre, name) = (pre.clone(), annotator.name.clone());
     let work = move |mut store: Store<CallState>| -> Work<Result<Pixels, String>> {

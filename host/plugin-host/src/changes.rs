@@ -1,6 +1,8 @@
 //! How the set of plugins changes: install, roll-back, removal, grants, and a folder that an admin edits by hand.
 //! Each is one method of the host's inner part under the lock of changes; the table is swapped last. Serves no call.
 
+use crate::aliases;
+use crate::audience::Reach;
 use crate::compile::{private_folder, read_bounded, write_atomically};
 use crate::compile_worker::sha256_hex;
 use crate::error::InstallError;
@@ -136,6 +138,9 @@ impl Inner {
         if let Some(problem) = grants.hosts.iter().find_map(|host| HostPattern::parse(host).err()) {
             return Err(InstallError::Refused { id: Some(id.to_owned()), reason: problem });
         }
+        if let Err(reason) = self.check_aliases(id, &grants) {
+            return Err(InstallError::Refused { id: Some(id.to_owned()), reason });
+        }
         let schema =
             self.table.load().get(id).and_then(|entry| entry.waiting_manifest()?.settings_schema.clone());
         if let Some(reason) = schema.and_then(|schema| schema::check(&schema, &grants.settings).err()) {
@@ -169,8 +174,13 @@ impl Inner {
         record.enabled = policy.enabled.unwrap_or(record.enabled);
         record.on_failure = policy.on_failure.unwrap_or(record.on_failure);
         record.called = policy.called.unwrap_or(record.called);
+        if let Some(serves) = &policy.serves {
+            record.serves.clone_from(serves);
+        }
+        record.may_be_left_out = policy.may_be_left_out.unwrap_or(record.may_be_left_out);
         entry.shared.switch(record.enabled);
         (entry.enabled, entry.on_failure, entry.called) = (record.enabled, record.on_failure, record.called);
+        entry.reach = Reach { serves: record.serves.clone(), may_be_left_out: record.may_be_left_out };
         if let Some(position) = policy.position {
             changes.registry.move_to(id, position);
         }
@@ -259,7 +269,32 @@ impl Inner {
         inspection: (Option<String>, Inspection),
     ) -> Result<Loaded, LoadError> {
         let grants = self.grants_of(changes, id);
+        self.check_free(id, &grants)
+            .map_err(|problem| LoadError::NeedsGrants(format!("in its grants {problem}")))?;
         self.loader.load(&self.runner, &self.shared(id), bytes, inspection, &grants).await
+    }
+
+    /// Whether the aliases are ones that the plugin wants, and nobody else's.
+    fn check_aliases(&self, id: &str, grants: &Grants) -> Result<(), String> {
+        let table = self.table.load();
+        // Before anything of it could be read, nobody knows what it wants.
+        if let Some(manifest) = table.get(id).and_then(Entry::waiting_manifest)
+            && let Some(alias) = grants.aliases.iter().find(|alias| !manifest.wants.aliases.contains(alias))
+        {
+            let wanted = &manifest.wants.aliases;
+            let wanted = if wanted.is_empty() { "none".to_owned() } else { wanted.join(", ") };
+            return Err(format!("the plugin wants no alias {alias}; its manifest has {wanted}"));
+        }
+        self.check_free(id, grants)
+    }
+
+    /// Whether the aliases are nobody else's.
+    fn check_free(&self, id: &str, grants: &Grants) -> Result<(), String> {
+        let table = self.table.load();
+        // One that does not run keeps nobody from a path, and finds it taken when it comes back.
+        let others = table.entries.iter().filter(|entry| entry.active.is_some());
+        let others = others.map(|entry| (entry.id.as_str(), entry.granted.aliases.as_slice()));
+        aliases::check(id, &grants.aliases, &self.settings.own_paths, others)
     }
 
     /// The swap: stores the version as current, keeps its bytes for roll-back, and lets new calls go to it.
@@ -332,6 +367,7 @@ impl Inner {
             enabled: record.enabled,
             on_failure: record.on_failure,
             called: record.called,
+            reach: Reach { serves: record.serves, may_be_left_out: record.may_be_left_out },
             granted: self.grants_of(changes, id),
             previous: record.previous,
         }
@@ -392,11 +428,12 @@ fn told(grants: &Grants) -> String {
     let stores = [("kv", grants.kv_bytes), ("blob", grants.blob_bytes)];
     let stores = stores.into_iter().filter(|(_, bytes)| *bytes > 0);
     let stores = stores.map(|(store, bytes)| format!("{bytes} {store} bytes"));
+    let aliases = grants.aliases.iter().map(|alias| format!("alias {alias}"));
     let private = grants.private_addresses.then(|| "private addresses".to_owned());
     let settings =
         grants.settings.as_object().into_iter().flatten().map(|(name, _)| format!("setting {name}"));
     let all: Vec<_> =
-        folders.chain(hosts).chain(private).chain(models).chain(stores).chain(settings).collect();
+        folders.chain(hosts).chain(private).chain(models).chain(stores).chain(aliases).chain(settings).collect();
     if all.is_empty() { "nothing".to_owned() } else { all.join(", ") }
 }
 

@@ -1,6 +1,7 @@
 //! One reference to a picture through a plugin's input fetcher. Called by the host handle; the bytes are whatever the plugin
 //! brought, and are decoded by the caller like a client's.
 
+use crate::audience::Whom;
 use crate::call::{Failure, Runner, Work};
 use crate::error::{FailureKind, HookError};
 use crate::hooks::failed;
@@ -26,8 +27,8 @@ pub enum FetchError {
     Hook(#[from] HookError),
 }
 
-fn fetcher<'a>(table: &'a Table, scheme: &str) -> Option<&'a Entry> {
-    table.entries.iter().find(|entry| {
+fn fetcher<'a>(table: &'a Table, whom: &'a Whom, scheme: &str) -> Option<&'a Entry> {
+    table.serving(whom).find(|entry| {
         let fetches = entry.fetcher().map(|(loaded, _)| &loaded.manifest.fetches);
         fetches.is_some_and(|schemes| schemes.iter().any(|known| known == scheme))
     })
@@ -41,7 +42,7 @@ pub(crate) async fn fetch(
     reference: &str,
 ) -> Result<Vec<u8>, FetchError> {
     let no_fetcher = || FetchError::NoFetcher(scheme.to_owned());
-    let entry = fetcher(table, scheme).ok_or_else(no_fetcher)?;
+    let entry = fetcher(table, &context.whom, scheme).ok_or_else(no_fetcher)?;
     let (loaded, pre) = entry.fetcher().ok_or_else(no_fetcher)?;
     let (pre, reference) = (pre.clone(), reference.to_owned());
     let work = move |mut store: Store<CallState>| -> Work<Result<Vec<u8>, String>> {

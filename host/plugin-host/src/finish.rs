@@ -60,7 +60,7 @@ pub(crate) async fn finish(
     add: impl Fn(&str, &[(String, String)]) -> String,
 ) -> Result<FinishedPicture, HookError> {
     let mut fields = Vec::new();
-    for entry in table.finishers(&context.named).filter(|entry| !entry.shared.is_off()) {
+    for entry in table.finishers(context).filter(|entry| !entry.shared.is_off()) {
         let kept = (entry.on_failure == OnFailure::Skip).then(|| picture.clone());
         let call = DrawnPicture { about: about.clone(), picture, source: source.clone() };
         match (finish_one(entry, runner, context, (params.to_owned(), call), inference.clone()).await, kept) {

@@ -19,7 +19,7 @@ const WASI_VERSION: &str = "0.2.12";
 
 /// WASI interfaces every plugin gets. The file system has no folder in it and standard streams end in the plugin's
 /// log; the standard libraries of guest languages import both without being asked.
-const OFFERED: [&str; 25] = [
+const OFFERED: [&str; 26] = [
     // Are the plugin's own.
     ASSETS,
     "gesso:plugin/call",

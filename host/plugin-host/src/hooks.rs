@@ -30,7 +30,7 @@ pub(crate) async fn before(
     params: String,
 ) -> Result<Before, HookError> {
     let mut done = Before { params, applied: Vec::new() };
-    for entry in table.with_hook("before", &context.named).filter(|entry| !entry.shared.is_off()) {
+    for entry in table.with_hook("before", context).filter(|entry| !entry.shared.is_off()) {
         let verdict = match before_one(entry, runner, context, done.params.clone()).await {
             Err(error) => skip_or_fail(entry, error)?,
             Ok(verdict) => verdict,
@@ -57,7 +57,7 @@ pub(crate) async fn after(
     params: &str,
     mut images: Vec<Pixels>,
 ) -> Result<Vec<Pixels>, HookError> {
-    for entry in table.with_hook("after", &context.named).filter(|entry| !entry.shared.is_off()) {
+    for entry in table.with_hook("after", context).filter(|entry| !entry.shared.is_off()) {
         // A failing hook takes its pictures down with its store; only a plugin that may be skipped costs a copy.
         let kept = (entry.on_failure == OnFailure::Skip).then(|| images.clone());
         images = match (after_one(entry, runner, context, params.to_owned(), images).await, kept) {

@@ -2,6 +2,7 @@
 //! time and end in one swap of the table; calls never wait for them. Knows no HTTP routes.
 
 use crate::annotate::{self, AnnotateError, Annotation};
+use crate::audience::Whom;
 use crate::call::Runner;
 use crate::changes::Changes;
 use crate::compile::{Compiler, private_folder};
@@ -21,7 +22,7 @@ use crate::settings::{CallContext, FolderSource, Grants, HostSettings};
 use crate::status::PluginStatus;
 use crate::steps::{self, PluginStepHook};
 use crate::stores::{StoreUse, Stores};
-use crate::table::Table;
+use crate::table::{Entry, Table};
 use crate::trail::{Trail, TrailEvent, TrailLine};
 use crate::{engine, http_extension, interfaces, watch};
 use arc_swap::ArcSwap;
@@ -155,22 +156,29 @@ impl PluginHost {
     /// and bounded the body. Credentials are taken out before the guest sees the fields.
     ///
     /// # Errors
-    /// `NotFound` where no active plugin of that id has an HTTP extension; else as for hooks.
+    /// `NotFound` where no active plugin of that id serves `whom` with an HTTP extension; else as for hooks.
     pub async fn handle_http(
         &self,
         plugin: &str,
+        whom: Whom,
         request: http::Request<Bytes>,
     ) -> Result<http::Response<Bytes>, HookError> {
         let table = self.0.table.load_full();
-        let entry = table.get(plugin).ok_or_else(|| HookError::NotFound { plugin: plugin.to_owned() })?;
+        let entry = table.get(plugin).filter(|entry| entry.is_for(&whom));
+        let entry = entry.ok_or_else(|| HookError::NotFound { plugin: plugin.to_owned() })?;
         let number = self.0.http_calls.fetch_add(1, Ordering::Relaxed);
-        let context = CallContext::new(format!("ext-{number}"), number);
+        let context = CallContext { whom, ..CallContext::new(format!("ext-{number}"), number) };
         http_extension::handle(entry, &self.0.runner, &context, request).await
     }
 
-    /// What the active plugins can make of a picture; of several annotators of one name the first plugin's counts.
-    pub fn annotators(&self) -> Vec<Annotator> {
-        annotate::all(&self.0.table.load())
+    /// The id of the plugin that answers at that path by an alias. Without `whom` it may be one that serves others.
+    pub fn at_alias(&self, path: &str, whom: Option<&Whom>) -> Option<String> {
+        self.0.table.load().at_alias(path, whom).map(|entry| entry.id.clone())
+    }
+
+    /// What the active plugins can make of a picture for `whom`; of several annotators of one name the first plugin's counts.
+    pub fn annotators(&self, whom: &Whom) -> Vec<Annotator> {
+        annotate::all(&self.0.table.load(), whom)
     }
 
     /// The map that the annotator of that name, in any of its spellings, makes of a picture.
@@ -200,9 +208,9 @@ impl PluginHost {
         fetch::fetch(&self.0.table.load_full(), &self.0.runner, call, scheme, reference).await
     }
 
-    /// What the active plugins draw in place of the pipeline; of several scripts of one title the first plugin's counts.
-    pub fn scripts(&self) -> Vec<Script> {
-        script::all(&self.0.table.load())
+    /// What the active plugins draw for `whom` in place of the pipeline; of several scripts of one title the first plugin's counts.
+    pub fn scripts(&self, whom: &Whom) -> Vec<Script> {
+        script::all(&self.0.table.load(), whom)
     }
 
     /// Runs the script of that title, in any case; `inference` draws for it.
@@ -228,18 +236,18 @@ impl PluginHost {
         call: &CallContext,
         scripts: &Map<String, Value>,
     ) -> Result<Vec<Arc<PluginStepHook>>, String> {
-        steps::of_request(self, &self.0.table.load().entries, call, scripts)
+        steps::of_request(self, &self.0.table.load_full(), call, scripts)
     }
 
-    /// The manifests' descriptions of the active step hooks, in the admin's order.
-    pub fn step_hook_list(&self) -> Vec<Steps> {
+    /// The manifests' descriptions of the active step hooks that are there for `whom`, in the admin's order.
+    pub fn step_hook_list(&self, whom: &Whom) -> Vec<Steps> {
         let table = self.0.table.load();
-        table.entries.iter().filter_map(|entry| entry.stepper()?.0.manifest.steps.clone()).collect()
+        table.serving(whom).filter_map(|entry| entry.stepper()?.0.manifest.steps.clone()).collect()
     }
 
-    /// Whether any active plugin finishes pictures.
-    pub fn finishes_pictures(&self) -> bool {
-        self.0.table.load().entries.iter().any(|entry| entry.finisher().is_some())
+    /// Whether any active plugin finishes pictures of that call.
+    pub fn finishes_pictures(&self, call: &CallContext) -> bool {
+        self.0.table.load().finishers(call).next().is_some()
     }
 
     /// The picture as the plugins that finish pictures leave it, in the admin's order. `inference` draws for them, and `add`
@@ -260,9 +268,18 @@ impl PluginHost {
 
     /// Every plugin, in the order its hooks run.
     pub fn list(&self) -> Vec<PluginStatus> {
+        self.statuses(|_| true)
+    }
+
+    /// [`Self::list`] of those that are there for `whom`.
+    pub fn list_for(&self, whom: &Whom) -> Vec<PluginStatus> {
+        self.statuses(|entry| entry.is_for(whom))
+    }
+
+    fn statuses(&self, is_wanted: impl Fn(&Entry) -> bool) -> Vec<PluginStatus> {
         let table = self.0.table.load();
-        let entries = table.entries.iter().enumerate();
-        entries.map(|(place, entry)| entry.status(place, self.0.loader.stores.used(&entry.id))).collect()
+        let wanted = table.entries.iter().enumerate().filter(|(_, entry)| is_wanted(entry));
+        wanted.map(|(place, entry)| entry.status(place, self.0.loader.stores.used(&entry.id))).collect()
     }
 
     pub fn get(&self, id: &str) -> Option<PluginStatus> {

@@ -5,8 +5,10 @@
 //! Where to look: `host` (the handle and its changes) → `load` (bytes to a version that can be called) →
 //! `call` (one limited call) → `interfaces` (what a guest may ask of the host).
 
+mod aliases;
 mod annotate;
 mod assets;
+mod audience;
 mod call;
 mod changes;
 mod check;
@@ -49,6 +51,7 @@ mod watch;
 
 pub use crate::annotate::{AnnotateError, Annotation};
 pub use crate::assets::Assets;
+pub use crate::audience::{Audience, Whom};
 pub use crate::check::{Checked, check_component, judge_upload};
 pub use crate::error::{FailureKind, HookError, InstallError, StartError};
 pub use crate::fetch::FetchError;

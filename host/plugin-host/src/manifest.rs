@@ -5,6 +5,7 @@ mod annotators;
 mod scripts;
 mod steps;
 
+use crate::aliases;
 use crate::outgoing::HostPattern;
 
 pub use self::annotators::{Annotator, Slider};
@@ -76,6 +77,9 @@ pub struct Wants {
     /// Bytes that it would keep as blobs; 0 for none.
     #[serde(default)]
     pub blob_bytes: u64,
+    /// Paths beside `/ext/<id>/` at which its HTTP API would answer: `/adetailer/v1`.
+    #[serde(default)]
+    pub aliases: Vec<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -158,6 +162,22 @@ impl Manifest {
                 if let Some(problem) = hosts.iter().find_map(|host| HostPattern::parse(host).err()) {
                     return wrong("wants", format!("has a wrong host: {problem}"));
                 }
+                let aliases = names(wants, "aliases", None)?.unwrap_or_default();
+                if let Some(alias) = aliases.iter().find(|alias| !aliases::is_path(alias)) {
+                    return wrong(
+                        "wants",
+                        format!("has the alias {alias:?}; one is a path such as /adetailer/v1"),
+                    );
+                }
+                let is_http = ["http-extension", "http-handler"]
+                    .iter()
+                    .any(|http| worlds.iter().any(|world| world == http));
+                if !aliases.is_empty() && !is_http {
+                    return wrong(
+                        "wants",
+                        "has aliases, which go with the worlds http-extension and http-handler".into(),
+                    );
+                }
                 Wants {
                     folders: names(wants, "folders", None)?.unwrap_or_default(),
                     hosts,
@@ -165,6 +185,7 @@ impl Manifest {
                     read_tensors: wants.get("read_tensors") == Some(&Value::Bool(true)),
                     kv_bytes: wanted_bytes(wants, "kv_bytes")?,
                     blob_bytes: wanted_bytes(wants, "blob_bytes")?,
+                    aliases,
                 }
             }
             Some(_) => {
@@ -340,6 +361,12 @@ mod tests {
                 r#"["request-hook"]"#,
                 r#"["request-hook"],"wants":{"kv_bytes":"much"}"#,
                 "`wants` has `kv_bytes` \"much\"; it is how many bytes",
+            ),
+            (r#"["request-hook"]"#, r#"["http-extension"],"wants":{"aliases":["a"]}"#, "has the alias \"a\""),
+            (
+                r#"["request-hook"]"#,
+                r#"["request-hook"],"wants":{"aliases":["/a"]}"#,
+                "has aliases, which go with",
             ),
         ] {
             let error = parse(&base.replace(from, to)).unwrap_err();

@@ -1,6 +1,7 @@
 //! What the host remembers between runs, in `registry.json`: order, switches, grants and the versions of each
 //! plugin. Written whole and atomically. Read and written by the host handle only.
 
+use crate::audience::Audience;
 use crate::compile::{read_bounded, write_atomically};
 use crate::error::StartError;
 use crate::settings::Grants;
@@ -48,6 +49,8 @@ pub struct Policy {
     pub enabled: Option<bool>,
     pub on_failure: Option<OnFailure>,
     pub called: Option<Called>,
+    pub serves: Option<Audience>,
+    pub may_be_left_out: Option<bool>,
     /// New place in the chain of hooks, from 0.
     pub position: Option<usize>,
 }
@@ -59,6 +62,9 @@ pub(crate) struct Record {
     pub(crate) enabled: bool,
     pub(crate) on_failure: OnFailure,
     pub(crate) called: Called,
+    pub(crate) serves: Audience,
+    /// Whether a request may leave it out; what an admin relies on may not.
+    pub(crate) may_be_left_out: bool,
     /// Grants given through the API; `None` leaves the settings file's.
     pub(crate) grants: Option<Grants>,
     /// The build that served last.
@@ -72,6 +78,8 @@ impl Default for Record {
             enabled: true,
             on_failure: OnFailure::Fail,
             called: Called::Always,
+            serves: Audience::default(),
+            may_be_left_out: false,
             grants: None,
             current: None,
             previous: None,
@@ -156,6 +164,20 @@ mod tests {
         let again = Registry::open(&path).unwrap();
         assert_eq!(again, registry);
         assert_eq!(again.order, ["c", "a"]);
+    }
+
+    #[test]
+    fn a_record_of_before_serves_everybody_and_may_not_be_left_out() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("registry.json");
+        let old = r#"{"order": ["a"], "plugins": {"a": {"enabled": true, "on_failure": "skip", "called": "named",
+            "grants": {"folders": {}, "hosts": [], "private_addresses": false, "models": [], "settings": null},
+            "current": null, "previous": null}}}"#;
+        std::fs::write(&path, old).unwrap();
+        let mut registry = Registry::open(&path).unwrap();
+        let record = registry.record_mut("a");
+        assert_eq!((&record.serves, record.may_be_left_out), (&Audience::default(), false));
+        assert_eq!((record.on_failure, record.grants.take()), (OnFailure::Skip, Some(Grants::default())));
     }
 
     #[test]

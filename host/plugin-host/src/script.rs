@@ -1,6 +1,7 @@
 //! One run of a plugin's script. Called by the host handle with what draws for it; knows which scripts there are, not what
 //! they draw.
 
+use crate::audience::Whom;
 use crate::call::{Draws, Failure, Runner, Work};
 use crate::error::{FailureKind, HookError};
 use crate::hooks::failed;
@@ -47,10 +48,10 @@ pub enum ScriptError {
     Hook(#[from] HookError),
 }
 
-/// Every script that can be run, in the order of the plugins; of several of one title only the first counts.
-pub(crate) fn all(table: &Table) -> Vec<Script> {
+/// Every script that `whom` can run, in the order of the plugins; of several of one title only the first counts.
+pub(crate) fn all(table: &Table, whom: &Whom) -> Vec<Script> {
     let mut found: Vec<Script> = Vec::new();
-    for (_, script) in offered(table) {
+    for (_, script) in offered(table, whom) {
         if found.iter().all(|known| !known.title.eq_ignore_ascii_case(&script.title)) {
             found.push(script.clone());
         }
@@ -58,8 +59,8 @@ pub(crate) fn all(table: &Table) -> Vec<Script> {
     found
 }
 
-fn offered(table: &Table) -> impl Iterator<Item = (&Entry, &Script)> {
-    table.entries.iter().filter(|entry| entry.script().is_some()).flat_map(|entry| {
+fn offered<'a>(table: &'a Table, whom: &'a Whom) -> impl Iterator<Item = (&'a Entry, &'a Script)> {
+    table.serving(whom).filter(|entry| entry.script().is_some()).flat_map(|entry| {
         let loaded = entry.active.as_ref();
         loaded.into_iter().flat_map(|loaded| &loaded.manifest.scripts).map(move |script| (entry, script))
     })
@@ -74,8 +75,9 @@ pub(crate) async fn run(
     inference: Arc<dyn Inference>,
 ) -> Result<ScriptOutput, ScriptError> {
     let not_found = || HookError::NotFound { plugin: title.to_owned() };
-    let (entry, script) =
-        offered(table).find(|(_, script)| script.title.eq_ignore_ascii_case(title)).ok_or_else(not_found)?;
+    let (entry, script) = offered(table, &context.whom)
+        .find(|(_, script)| script.title.eq_ignore_ascii_case(title))
+        .ok_or_else(not_found)?;
     let (loaded, pre) = entry.script().ok_or_else(not_found)?;
     let (pre, title) = (pre.clone(), script.title.clone());
     let work = move |mut store: Store<CallState>| -> Work<Result<ScriptOutput, String>> {

@@ -1,6 +1,7 @@
 //! What the host is built from: folders, budgets, grants, and the context of one call. Filled by the server, which
 //! alone reads configuration. Refuses to know where a value came from.
 
+use crate::audience::Whom;
 use crate::signature::TrustedKey;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -30,6 +31,8 @@ pub struct HostSettings {
     pub trusted_keys: Vec<TrustedKey>,
     /// Grants from the settings file, by plugin id. Grants stored through [`crate::PluginHost::set_grants`] win.
     pub grants: BTreeMap<String, Grants>,
+    /// First parts of the caller's own paths, which no alias may begin with: `sdapi`.
+    pub own_paths: BTreeSet<String>,
 }
 
 /// What one call may spend.
@@ -149,6 +152,8 @@ pub struct Grants {
     pub kv_bytes: u64,
     /// Bytes it may keep as blobs, names counted; 0 for none.
     pub blob_bytes: u64,
+    /// Paths beside `/ext/<id>/` at which it answers, of those that its manifest wants.
+    pub aliases: Vec<String>,
     /// The plugin's settings, handed to it as JSON; `null` reads as `{}` in the guest.
     pub settings: serde_json::Value,
 }
@@ -178,7 +183,7 @@ pub trait GrantedFolder: Send + Sync {
     fn read(&self, path: &str, max: usize) -> io::Result<Vec<u8>>;
 }
 
-/// The plugins that a client names under `alwayson_scripts`, by id or title, in any case.
+/// Plugins that a client names, by id or title, in any case.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Named(Arc<BTreeSet<String>>);
 
@@ -198,14 +203,17 @@ pub struct CallContext {
     pub request_id: String,
     /// The same request has the same seed in every hook.
     pub seed: u64,
-    /// As the client sent it: what plugins write into a request calls nobody.
+    /// Those under `alwayson_scripts`, as the client sent it: what plugins write into a request calls nobody.
     pub named: Named,
+    /// Who asks: plugins that do not serve them are not there.
+    pub whom: Whom,
     /// Set by the server when nobody waits any more; looked at by the host and visible to the guest.
     pub cancelled: Arc<AtomicBool>,
 }
 
 impl CallContext {
     pub fn new(request_id: impl Into<String>, seed: u64) -> Self {
-        Self { request_id: request_id.into(), seed, named: Named::default(), cancelled: Arc::default() }
+        let request_id = request_id.into();
+        Self { request_id, seed, named: Named::default(), whom: Whom::default(), cancelled: Arc::default() }
     }
 }

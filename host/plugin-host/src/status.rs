@@ -1,5 +1,6 @@
 //! What an admin sees of a plugin. Built by the table, serialised by the server.
 
+use crate::audience::Audience;
 use crate::manifest::Wants;
 use crate::registry::{Called, OnFailure, VersionRef};
 use crate::settings::Grants;
@@ -29,9 +30,14 @@ pub struct PluginStatus {
     pub arguments_schema: Option<serde_json::Value>,
     /// Where its HTTP API is mounted, if it has one.
     pub route: Option<String>,
+    /// Where else it answers.
+    pub aliases: Vec<String>,
     pub enabled: bool,
     pub on_failure: OnFailure,
     pub called: Called,
+    pub serves: Audience,
+    /// Whether a request may leave it out.
+    pub may_be_left_out: bool,
     /// Place in the chain of hooks, from 0.
     pub position: usize,
     /// Calls under way, with those that wait for their turn.

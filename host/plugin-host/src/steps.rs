@@ -12,7 +12,7 @@ use crate::manifest::Steps;
 use crate::registry::OnFailure;
 use crate::settings::CallContext;
 use crate::step_port::{self, StepPort};
-use crate::table::Entry;
+use crate::table::{Entry, Table};
 use gesso_core::step_hook::{Moment, Point, StepHook, StepHookError, TensorId, Tensors};
 use serde_json::{Map, Value};
 use std::fmt;
@@ -45,12 +45,12 @@ impl fmt::Debug for PluginStepHook {
 /// Those that a request's `alwayson_scripts` name, in the admin's order.
 pub(crate) fn of_request(
     host: &PluginHost,
-    entries: &[Entry],
+    table: &Table,
     context: &CallContext,
     scripts: &Map<String, Value>,
 ) -> Result<Vec<Arc<PluginStepHook>>, String> {
     let mut hooks = Vec::new();
-    for entry in entries.iter().filter(|entry| !entry.shared.is_off()) {
+    for entry in table.serving(&context.whom).filter(|entry| !entry.shared.is_off()) {
         let Some((loaded, _)) = entry.stepper() else { continue };
         let Some(steps) = &loaded.manifest.steps else { continue };
         let names = [Some(&entry.id), Some(&steps.title), loaded.manifest.title.as_ref()];

@@ -1,6 +1,8 @@
 //! The plugins as they stand: an immutable table, replaced whole by each change, and the counters that live longer
 //! than any version. Read by every call without a lock. Decides nothing.
 
+use crate::aliases;
+use crate::audience::{Reach, Whom};
 use crate::durations::Durations;
 use crate::error::{FailureKind, HookError};
 use crate::interfaces::annotator::AnnotatorPre;
@@ -14,7 +16,7 @@ use crate::load::{Http, Loaded};
 use crate::log::LogRing;
 use crate::manifest::Manifest;
 use crate::registry::{Called, OnFailure, VersionRef};
-use crate::settings::{Grants, Named};
+use crate::settings::{CallContext, Grants, Named};
 use crate::status::{PluginState, PluginStatus};
 use crate::stores::StoreUse;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -115,6 +117,7 @@ pub(crate) struct Entry {
     pub(crate) enabled: bool,
     pub(crate) on_failure: OnFailure,
     pub(crate) called: Called,
+    pub(crate) reach: Reach,
     pub(crate) granted: Grants,
     pub(crate) previous: Option<VersionRef>,
 }
@@ -159,10 +162,27 @@ impl Entry {
         Some((loaded, loaded.worlds.fetcher.as_ref()?))
     }
 
+    /// Whether it is there for who asks. One that does not serve them is told from none that is not there at all.
+    pub(crate) fn is_for(&self, whom: &Whom) -> bool {
+        self.reach.has(whom, self.names())
+    }
+
+    /// What a client may call it.
+    fn names(&self) -> impl Iterator<Item = &str> {
+        let title = self.active.as_ref().and_then(|loaded| loaded.manifest.title.as_deref());
+        std::iter::once(self.id.as_str()).chain(title)
+    }
+
+    /// Paths beside its own at which it answers now: those that are granted, of those that its active build wants.
+    pub(crate) fn aliases(&self) -> impl Iterator<Item = &String> {
+        let wanted =
+            self.http().map(|(loaded, _)| loaded.manifest.wants.aliases.as_slice()).unwrap_or_default();
+        wanted.iter().filter(move |alias| self.granted.aliases.contains(alias))
+    }
+
     /// Whether a request that names these under `alwayson_scripts`, in lower case, is its business.
     pub(crate) fn is_called(&self, named: &Named) -> bool {
-        let title = self.active.as_ref().and_then(|loaded| loaded.manifest.title.as_deref());
-        self.called == Called::Always || named.has(&self.id) || title.is_some_and(|title| named.has(title))
+        self.called == Called::Always || self.names().any(|name| named.has(name))
     }
 
     /// Of the active build, or of the refused one where none is active.
@@ -202,9 +222,12 @@ impl Entry {
             settings_schema: manifest.and_then(|manifest| manifest.settings_schema.clone()),
             arguments_schema: manifest.and_then(|manifest| manifest.arguments_schema.clone()),
             route: self.http().map(|_| format!("/ext/{}/", self.id)),
+            aliases: self.aliases().cloned().collect(),
             enabled: self.enabled,
             on_failure: self.on_failure,
             called: self.called,
+            serves: self.reach.serves.clone(),
+            may_be_left_out: self.reach.may_be_left_out,
             position,
             running: self.shared.running.load(Ordering::Relaxed),
             calls: self.shared.calls.load(Ordering::Relaxed),
@@ -241,20 +264,35 @@ impl Table {
         self.entries.iter().find(|entry| entry.id == id)
     }
 
-    /// Plugins with that hook that a request which names these is the business of.
+    /// Those that are there for who asks.
+    pub(crate) fn serving<'a>(&'a self, whom: &'a Whom) -> impl Iterator<Item = &'a Entry> {
+        self.entries.iter().filter(move |entry| entry.is_for(whom))
+    }
+
+    /// Plugins with that hook that a call is the business of.
     pub(crate) fn with_hook<'a>(
         &'a self,
         hook: &'a str,
-        named: &'a Named,
+        call: &'a CallContext,
     ) -> impl Iterator<Item = &'a Entry> {
-        self.entries.iter().filter(move |entry| {
-            entry.hooks().is_some_and(|(loaded, _)| loaded.manifest.has_hook(hook)) && entry.is_called(named)
+        self.serving(&call.whom).filter(move |entry| {
+            entry.hooks().is_some_and(|(loaded, _)| loaded.manifest.has_hook(hook))
+                && entry.is_called(&call.named)
         })
     }
 
     /// The same for plugins that finish pictures.
-    pub(crate) fn finishers<'a>(&'a self, named: &'a Named) -> impl Iterator<Item = &'a Entry> {
-        self.entries.iter().filter(move |entry| entry.finisher().is_some() && entry.is_called(named))
+    pub(crate) fn finishers<'a>(&'a self, call: &'a CallContext) -> impl Iterator<Item = &'a Entry> {
+        let called = move |entry: &&Entry| entry.finisher().is_some() && entry.is_called(&call.named);
+        self.serving(&call.whom).filter(called)
+    }
+
+    /// The plugin that a request for that path is for, by an alias. Where `whom` is not known yet, any.
+    pub(crate) fn at_alias(&self, path: &str, whom: Option<&Whom>) -> Option<&Entry> {
+        self.entries.iter().find(|entry| {
+            whom.is_none_or(|whom| entry.is_for(whom))
+                && entry.aliases().any(|alias| aliases::leads_to(alias, path))
+        })
     }
 
     /// The table with `entry` in place of the one of the same id, in the given order.

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use gesso_core::pixels::{PixelFormat, Pixels};
 use gesso_picture::convert::to_gray;
 use gesso_picture::resize::{Filter, resize};
-use gesso_plugin_host::{AnnotateError, Annotation, Annotator, CallContext};
+use gesso_plugin_host::{AnnotateError, Annotation, Annotator, CallContext, Whom};
 use serde_json::json;
 
 use crate::app::App;
@@ -33,15 +33,15 @@ pub(crate) fn takes_as_it_is(module: &str) -> bool {
     module.trim().is_empty() || module.trim().eq_ignore_ascii_case(NONE)
 }
 
-/// The annotator of a module's name, in any of its spellings; `None` for the module that takes the picture as it is.
+/// The annotator of a module's name, in any of its spellings, that is there for `whom`; `None` for the module that takes the picture as it is.
 ///
 /// # Errors
 /// A problem of `field` that says what there is instead.
-pub(crate) fn find(app: &App, field: &str, module: &str) -> Result<Option<Annotator>, AppError> {
+pub(crate) fn find(app: &App, whom: &Whom, field: &str, module: &str) -> Result<Option<Annotator>, AppError> {
     if takes_as_it_is(module) {
         return Ok(None);
     }
-    let mut all = app.plugins.annotators();
+    let mut all = app.plugins.annotators(whom);
     if let Some(place) = all.iter().position(|annotator| annotator.is_named(module.trim())) {
         return Ok(Some(all.swap_remove(place)));
     }

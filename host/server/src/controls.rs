@@ -13,7 +13,7 @@ use gesso_picture::composite::{Rect, crop};
 use gesso_picture::control_fit::{ControlFit, control_fit, pixel_perfect};
 use gesso_picture::convert::{flatten, to_gray};
 use gesso_picture::decode::DecodeLimits;
-use gesso_plugin_host::CallContext;
+use gesso_plugin_host::{CallContext, Whom};
 use serde_json::{Map, Value};
 
 use crate::annotators::{self, MapSettings};
@@ -48,10 +48,10 @@ pub(crate) struct Decoded {
     region: Option<Pixels>,
 }
 
-/// Refuses units whose module nobody here has.
-pub(crate) fn check(app: &App, body: &Map<String, Value>) -> Result<(), AppError> {
+/// Refuses units whose module nobody here has for `whom`.
+pub(crate) fn check(app: &App, whom: &Whom, body: &Map<String, Value>) -> Result<(), AppError> {
     for ControlInput { unit, .. } in control::units(body).map_err(AppError::Invalid)? {
-        annotators::find(app, FIELD, &unit.module)?;
+        annotators::find(app, whom, FIELD, &unit.module)?;
     }
     Ok(())
 }
@@ -120,7 +120,7 @@ pub(crate) async fn annotate(
     decoded: &mut [Decoded],
 ) -> Result<(), AppError> {
     for one in decoded {
-        let Some(annotator) = annotators::find(app, FIELD, &one.unit.module)? else { continue };
+        let Some(annotator) = annotators::find(app, &call.whom, FIELD, &one.unit.module)? else { continue };
         let size = (one.picture.width, one.picture.height);
         let resolution = if one.unit.pixel_perfect {
             let perfect = pixel_perfect(size, request.width, request.height, fit(one.unit.resize_mode));

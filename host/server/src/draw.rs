@@ -28,7 +28,7 @@ use crate::pipeline::{self, Asked};
 use crate::running::RunningGuard;
 use crate::saved_pictures::Saving;
 use crate::telemetry::stage;
-use crate::{finishing, inputs, picture_file, plugin_view, scripts};
+use crate::{finishing, inputs, picture_file, plugin_use, plugin_view, scripts};
 
 /// Pictures that one call of the `after` hooks is given: a script makes more than a call may hold.
 const AFTER_BYTES: usize = 32 << 20;
@@ -65,6 +65,7 @@ pub(crate) async fn draw(
         request_id: lease.task.id.to_string(),
         seed,
         named: addressed,
+        whom: plugin_use::whom_of_task(app, &lease.task.owner, &body),
         cancelled: cancel.shared(),
     };
     let mut told = body.clone();
@@ -82,7 +83,7 @@ pub(crate) async fn draw(
     let request = generate::to_request(kind, &body, &app.defaults, &app.limits).map_err(AppError::Invalid)?;
     let asked = Asked { call: &call, body: &body, request: &request, priority: lease.task.priority, cancel };
     let began = Instant::now();
-    let drawn = match scripts::named(app, kind, &body)? {
+    let drawn = match scripts::named(app, &call.whom, kind, &body)? {
         None => by_pipeline(app, asked, kind, lease, running).await?,
         Some(script) => by_script(app, asked, &script, running).await?,
     };
@@ -134,6 +135,7 @@ pub(crate) async fn draw(
     }
     styling.undo(&mut parameters);
     per_picture::tidy(&mut parameters);
+    plugin_use::tidy(&mut parameters);
     let details = json!({
         "parameters": parameters,
         "info": info,

@@ -202,7 +202,7 @@ impl Drawings {
         let styling = Styling::take(&mut body);
         let request = to_request(drawing, &body, &self.app.defaults, &self.app.limits)
             .map_err(|problems| told(AppError::Invalid(problems)))?;
-        controls::check(&self.app, &body).map_err(told)?;
+        controls::check(&self.app, &self.call.whom, &body).map_err(told)?;
         self.spend(megapixel_steps(&request))?;
         let asked =
             Asked { call: &self.call, body: &body, request: &request, priority: self.priority, cancel };

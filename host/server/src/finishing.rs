@@ -34,7 +34,7 @@ pub(crate) async fn finish(
     show: impl Fn(watch::Receiver<Progress>),
 ) -> Result<Finishing, AppError> {
     let mut finishing = Finishing::default();
-    if !app.plugins.finishes_pictures() {
+    if !app.plugins.finishes_pictures(asked.call) {
         return Ok(finishing);
     }
     let (request, params) = (asked.request, plugin_view::params(asked.body));

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use gesso_plugin_host::Whom;
 use rand::RngExt;
 use serde_json::{Map, Value};
 
@@ -19,7 +20,7 @@ use crate::http::wire::options;
 use crate::http::wire::output_options::OutputOptions;
 use crate::http::wire::terms::RequestTerms;
 use crate::tasks::{self, Repeat, Submitted, Work};
-use crate::{scripts, styles};
+use crate::{plugin_use, scripts, styles};
 
 /// Checks a drawing's body and makes it a task, which survives the process from here on.
 ///
@@ -42,9 +43,10 @@ pub(crate) async fn submit(
     styles::lay_into(&mut body, &app.styles, &app.limits).await?;
     let request =
         generate::to_request(drawing, &body, &app.defaults, &app.limits).map_err(AppError::Invalid)?;
-    check_scripts(app, &body)?;
-    controls::check(app, &body)?;
-    if let Some(script) = scripts::named(app, drawing, &body)? {
+    let whom = plugin_use::whom_of_request(app, caller, &body)?;
+    check_scripts(app, &whom, &body)?;
+    controls::check(app, &whom, &body)?;
+    if let Some(script) = scripts::named(app, &whom, drawing, &body)? {
         scripts::arguments(&script, &body)?;
     }
     let (pictures, named) = (request.image_count(), request.model);
@@ -64,15 +66,13 @@ pub(crate) async fn submit(
 }
 
 /// Arguments for a plugin that is not there would be lost without a word.
-fn check_scripts(app: &App, body: &Map<String, Value>) -> Result<(), AppError> {
+fn check_scripts(app: &App, whom: &Whom, body: &Map<String, Value>) -> Result<(), AppError> {
     let Some(scripts) = body.get("alwayson_scripts").and_then(Value::as_object) else { return Ok(()) };
-    let (plugins, steps) = (app.plugins.list(), app.plugins.step_hook_list());
+    let (plugins, steps) = (app.plugins.list_for(whom), app.plugins.step_hook_list(whom));
     for name in scripts.keys().filter(|name| !name.eq_ignore_ascii_case(control::SCRIPT)) {
-        let known = plugins.iter().any(|plugin| {
-            plugin.id.eq_ignore_ascii_case(name)
-                || plugin.title.as_deref().is_some_and(|title| title.eq_ignore_ascii_case(name))
-        }) || steps.iter().any(|steps| steps.title.eq_ignore_ascii_case(name));
-        if !known {
+        let is_known = plugins.iter().any(|plugin| plugin_use::is_named(plugin, name))
+            || steps.iter().any(|steps| steps.title.eq_ignore_ascii_case(name));
+        if !is_known {
             return Err(AppError::invalid("alwayson_scripts", format!("always on script {name} not found")));
         }
     }

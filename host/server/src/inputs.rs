@@ -15,6 +15,7 @@ use crate::accounts::Caller;
 use crate::app::App;
 use crate::error::AppError;
 use crate::http::wire::control;
+use crate::plugin_use;
 use crate::tasks::random_id;
 
 /// Of one request.
@@ -98,7 +99,10 @@ pub(crate) async fn bring_own(
     if named.is_empty() {
         return Ok(());
     }
-    let call = CallContext::new(random_id()?.to_string(), rand::rng().random());
+    let call = CallContext {
+        whom: plugin_use::whom(caller),
+        ..CallContext::new(random_id()?.to_string(), rand::rng().random())
+    };
     bring(app, &call, &caller.name, &named, body).await
 }
 

@@ -36,6 +36,7 @@ mod picture_file;
 mod picture_texts;
 mod pipeline;
 mod plugin_data;
+mod plugin_use;
 mod plugin_view;
 mod png_file;
 mod quotas;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use gesso_core::pixels::Pixels;
 use gesso_engine::Progress;
-use gesso_plugin_host::{HookError, Script, ScriptError, ScriptInput, ScriptOutput};
+use gesso_plugin_host::{HookError, Script, ScriptError, ScriptInput, ScriptOutput, Whom};
 use serde_json::{Map, Value};
 use tokio::sync::watch;
 
@@ -17,12 +17,13 @@ use crate::pipeline::Asked;
 use crate::plugin_view::SCRIPT_NAME;
 
 const ARGS: &str = "script_args";
-/// The script that a body names, for this kind of drawing.
+/// The script that a body names, for this kind of drawing, and that is there for `whom`.
 ///
 /// # Errors
 /// A problem that says what there is instead.
 pub(crate) fn named(
     app: &App,
+    whom: &Whom,
     drawing: Drawing,
     body: &Map<String, Value>,
 ) -> Result<Option<Script>, AppError> {
@@ -30,7 +31,7 @@ pub(crate) fn named(
     if name.is_empty() || name.eq_ignore_ascii_case("none") {
         return Ok(None);
     }
-    let mut all = app.plugins.scripts();
+    let mut all = app.plugins.scripts(whom);
     all.retain(|script| if drawing == Drawing::Img2Img { script.img2img } else { script.txt2img });
     if let Some(place) = all.iter().position(|script| script.title.eq_ignore_ascii_case(name)) {
         return Ok(Some(all.swap_remove(place)));

@@ -168,6 +168,8 @@ pub(crate) struct GrantSettings {
     pub(crate) kv_bytes: u64,
     /// Bytes it may keep as blobs, names counted; 0 for none.
     pub(crate) blob_bytes: u64,
+    /// Paths beside `/ext/<id>/` at which it answers, of those that its manifest wants.
+    pub(crate) aliases: Vec<String>,
     /// The plugin's own settings.
     pub(crate) settings: serde_json::Map<String, serde_json::Value>,
 }

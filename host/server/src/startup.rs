@@ -28,6 +28,7 @@ use crate::audit::Audit;
 use crate::catalogue::Catalogue;
 use crate::functions::Functions;
 use crate::http::connections::Tls;
+use crate::http::router;
 use crate::http::wire::generate::Defaults;
 use crate::labels::Labels;
 use crate::listeners::Listeners;
@@ -340,8 +341,8 @@ async fn open_plugins(
     };
     let grants = settings.grants.iter().map(|(id, grant)| {
         let settings = serde_json::Value::Object(grant.settings.clone());
-        let GrantSettings { folders, hosts, private_addresses, models, read_tensors, kv_bytes, blob_bytes, .. } = grant.clone();
-        (id.clone(), Grants { folders, hosts, private_addresses, models, read_tensors, kv_bytes, blob_bytes, settings })
+        let GrantSettings { folders, hosts, private_addresses, models, read_tensors, kv_bytes, blob_bytes, aliases, .. } = grant.clone();
+        (id.clone(), Grants { folders, hosts, private_addresses, models, read_tensors, kv_bytes, blob_bytes, aliases, settings })
     });
     let keys: Result<_, _> = settings.plugin_keys.iter().map(|key| TrustedKey::parse(key)).collect();
     let host = HostSettings {
@@ -352,6 +353,7 @@ async fn open_plugins(
         max_concurrent_calls: settings.plugin_budget.concurrent_calls,
         trusted_keys: keys.map_err(anyhow::Error::msg)?,
         grants: grants.collect(),
+        own_paths: router::own_paths(),
     };
     Ok(PluginHost::start(host, Arc::new(Folders), Arc::new(networks), Arc::new(stores))
         .await

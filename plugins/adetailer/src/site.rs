@@ -1,4 +1,5 @@
-//! What lies under `/ext/adetailer/`: what clients ask before they build a form.
+//! What lies under `/ext/adetailer/v1`, and at `/adetailer/v1` where an admin grants that: what clients ask before they build
+//! a form.
 
 use gesso_plugin::http::{Method, Request, Response, StatusCode, json, problem};
 use gesso_plugin::serde_json::json;
@@ -15,7 +16,9 @@ impl HttpExtension for Site {
         if ![Method::GET, Method::HEAD].contains(request.method()) {
             return problem(StatusCode::METHOD_NOT_ALLOWED, "This takes GET and HEAD.");
         }
-        match request.uri().path() {
+        // An alias is a path behind `/ext/adetailer`.
+        let path = request.uri().path();
+        match path.strip_prefix("/adetailer").unwrap_or(path) {
             "/v1/version" => json(StatusCode::OK, &json!({"version": env!("CARGO_PKG_VERSION")})),
             "/v1/schema" => json(StatusCode::OK, &arguments::schema()),
             "/v1/ad_model" => match models::list() {
@@ -27,5 +30,24 @@ impl HttpExtension for Site {
                 "There is nothing here; try /v1/version, /v1/schema or /v1/ad_model.",
             ),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_alias_and_the_plugins_own_path_answer_the_same() {
+        let get = |path: &str| {
+            let mut request = Request::new(Vec::new());
+            *request.uri_mut() = path.parse().unwrap();
+            Site::handle(request)
+        };
+        for path in ["/v1/version", "/v1/schema"] {
+            let (own, alias) = (get(path), get(&format!("/adetailer{path}")));
+            assert_eq!((own.status(), own.body()), (StatusCode::OK, alias.body()), "{path}");
+        }
+        assert_eq!(get("/adetailer/v1/elsewhere").status(), StatusCode::NOT_FOUND);
     }
 }

@@ -1,7 +1,8 @@
 //! Takes the background out of each picture: a network says how much of each pixel stands before it, which becomes the
-//! picture's alpha. How networks are fed and read is pure (`matte`); this file asks the host.
+//! picture's alpha. How networks are fed and read is pure (`matte`); this file asks the host, and `site` is asked by clients.
 
 pub mod matte;
+mod site;
 
 use gesso_plugin::{
     DrawnPicture, Fault, FinishedPicture, Image, ImageDesc, JsonSchema, Params, PictureHook, PixelFormat,
@@ -40,25 +41,37 @@ impl Arguments {
         Ok(arguments.filter(|arguments| !is_off(&arguments.model)))
     }
 
-    /// # Errors
-    /// A sentence for the client: what there is instead, or that an admin has to grant it.
     fn network(&self) -> Result<String, Fault> {
-        let refused = |text: String| Fault::InvalidInput(format!("alwayson_scripts.{NAME}: {text}."));
-        let there = models::list().map_err(|fault| match fault {
-            Fault::NotPermitted(_) => refused(
-                "no network may be run here; an admin grants them (`models` of the plugin rembg)".into(),
-            ),
-            other => other,
-        })?;
-        let found = there.iter().find(|name| name.eq_ignore_ascii_case(&self.model));
-        found.cloned().ok_or_else(|| {
-            let there = if there.is_empty() { "none".to_owned() } else { there.join(", ") };
-            refused(format!(
-                "model is {:?}; the networks here are: {there}. A TorchScript file of that name belongs into the folder \
-                 networks of the models",
-                self.model
-            ))
-        })
+        network_of(&self.model).map_err(of_request)
+    }
+}
+
+/// The network of that name, in any case.
+///
+/// # Errors
+/// A sentence for the client: what there is instead, or that an admin has to grant it.
+fn network_of(model: &str) -> Result<String, Fault> {
+    let there = models::list().map_err(|fault| match fault {
+        Fault::NotPermitted(_) => Fault::InvalidInput(
+            "no network may be run here; an admin grants them (`models` of the plugin rembg).".into(),
+        ),
+        other => other,
+    })?;
+    let found = there.iter().find(|name| name.eq_ignore_ascii_case(model));
+    found.cloned().ok_or_else(|| {
+        let there = if there.is_empty() { "none".to_owned() } else { there.join(", ") };
+        Fault::InvalidInput(format!(
+            "model is {model:?}; the networks here are: {there}. A TorchScript file of that name belongs into the folder \
+             networks of the models."
+        ))
+    })
+}
+
+/// What is wrong with a drawing's arguments says where they stand.
+fn of_request(fault: Fault) -> Fault {
+    match fault {
+        Fault::InvalidInput(text) => Fault::InvalidInput(format!("alwayson_scripts.{NAME}: {text}")),
+        other => other,
     }
 }
 
@@ -84,7 +97,7 @@ impl PictureHook for Rembg {
         let Some(arguments) = Arguments::read(params)? else { return Ok(picture.into()) };
         let network = arguments.network()?;
         let colours = picture.convert(PixelFormat::Rgb8)?;
-        let mask = mask(&network, &colours)?;
+        let mask = mask(&network, &colours).map_err(of_request)?;
         let picture = if arguments.return_mask { mask } else { cut_out(&colours, &mask)? };
         Ok(FinishedPicture { picture, fields: vec![("Rembg model".into(), network)] })
     }
@@ -92,13 +105,14 @@ impl PictureHook for Rembg {
 
 gesso_plugin::picture_hook!(Rembg);
 
+gesso_plugin::http_extension!(site::Site);
+
 /// White where something stands before the background, of the picture's size.
 fn mask(name: &str, colours: &Image) -> Result<Image, Fault> {
     let network = Network::of(name, models::about(name)?.as_ref());
     let fed = colours.resize(network.side, network.side)?.read_rows(0, network.side)?;
     let outputs = models::run(name, vec![network.input(&fed)])?;
-    let unfit =
-        |problem| Fault::InvalidInput(format!("alwayson_scripts.{NAME}: the network {name} {problem}."));
+    let unfit = |problem| Fault::InvalidInput(format!("the network {name} {problem}."));
     let (rows, columns, levels) = matte::levels(&outputs).map_err(unfit)?;
     let desc = ImageDesc { width: columns, height: rows, format: PixelFormat::Gray8 };
     let mut mask = Image::allocate(desc)?;

@@ -5,7 +5,7 @@ use crate::support::{TestHost, guest, plugin, repository};
 use gesso_core::pixels::{PixelFormat, Pixels};
 use gesso_plugin_host::{
     AnnotateError, Annotation, CallContext, Drawn, FailureKind, HookError, Inference, InferenceError,
-    InstallError, Job, OnFailure, Policy, ScriptError, ScriptInput, ScriptOutput, Upscaling,
+    InstallError, Job, OnFailure, Policy, ScriptError, ScriptInput, ScriptOutput, Upscaling, Whom,
 };
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -227,7 +227,10 @@ impl Neighbours {
             while !flag.load(Ordering::Relaxed) || served == 0 {
                 let started = Instant::now();
                 let request = http::Request::get("/api/hello").body(bytes::Bytes::new()).unwrap();
-                assert_eq!(host.handle_http("hello-api", request).await.unwrap().status(), 200);
+                assert_eq!(
+                    host.handle_http("hello-api", Whom::default(), request).await.unwrap().status(),
+                    200
+                );
                 slowest = slowest.max(started.elapsed());
                 served += 1;
                 tokio::time::sleep(Duration::from_millis(5)).await;
@@ -274,7 +277,7 @@ async fn a_giant_header_does_not_reach_the_client() {
     let test = TestHost::start().await;
     test.host.install(guest("http-giant-header")).await.unwrap();
     let request = http::Request::get("/").body(bytes::Bytes::new()).unwrap();
-    match test.host.handle_http("http-giant-header", request).await {
+    match test.host.handle_http("http-giant-header", Whom::default(), request).await {
         Ok(response) => assert!(response.headers().values().all(|value| value.len() < 64 << 10)),
         Err(error) => assert!(matches!(error, HookError::PluginFailed { .. }), "{error}"),
     }

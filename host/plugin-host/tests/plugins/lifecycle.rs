@@ -2,7 +2,9 @@
 
 use crate::support::{TestHost, example, folder_grant, guest, plugin};
 use gesso_core::pixels::{PixelFormat, Pixels};
-use gesso_plugin_host::{CallContext, Grants, HookError, InstallError, PluginState, Policy, TrailEvent};
+use gesso_plugin_host::{
+    Audience, CallContext, Grants, HookError, InstallError, Named, PluginState, Policy, TrailEvent, Whom,
+};
 use std::time::Instant;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -200,7 +202,7 @@ async fn an_http_extension_answers_and_never_sees_credentials() {
         .header("content-type", "application/json")
         .body(bytes::Bytes::from_static(b"{\"a\":[1,2]}"))
         .unwrap();
-    let response = test.host.handle_http("hello-api", echo).await.unwrap();
+    let response = test.host.handle_http("hello-api", Whom::default(), echo).await.unwrap();
     let echoed: serde_json::Value = serde_json::from_slice(response.body()).unwrap();
     assert_eq!(echoed["echo"], serde_json::json!({ "a": [1, 2] }));
     assert_eq!(test.get("hello-api", "/nowhere").await.unwrap().0, 404);
@@ -208,6 +210,34 @@ async fn an_http_extension_answers_and_never_sees_credentials() {
     test.host.remove("hello-api").await.unwrap();
     assert!(!test.file("hello-api").exists());
     assert!(matches!(test.get("hello-api", "/").await, Err(HookError::NotFound { .. })));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plugin_is_there_for_those_whom_it_serves_and_where_it_is_not_left_out() {
+    let test = TestHost::start().await;
+    test.host.install(guest("good-v1")).await.unwrap();
+    let audience = Audience { users: vec!["ann".into()], ..Audience::default() };
+    let policy = Policy { serves: Some(audience.clone()), ..Policy::default() };
+    assert_eq!(test.host.configure("good", policy).await.unwrap().serves, audience);
+    let whom = |name: &str, without: &[&str]| Whom {
+        name: name.into(),
+        without: Named::new(without.iter().copied()),
+        ..Whom::default()
+    };
+    let test = test.restart().await;
+    let applied = async |whom: Whom| {
+        let call = CallContext { whom, ..CallContext::new("r", 1) };
+        test.host.before(&call, r#"{"prompt":"x"}"#.into()).await.unwrap().applied.len()
+    };
+    assert_eq!((applied(whom("ann", &[])).await, applied(whom("bob", &[])).await), (1, 0));
+    assert_eq!(
+        (test.host.list_for(&whom("ann", &[])).len(), test.host.list_for(&whom("bob", &[])).len()),
+        (1, 0)
+    );
+    assert_eq!(applied(whom("ann", &["GOOD"])).await, 1, "what the admin relies on is called");
+    let policy = Policy { may_be_left_out: Some(true), ..Policy::default() };
+    test.host.configure("good", policy).await.unwrap();
+    assert_eq!((applied(whom("ann", &["GOOD"])).await, applied(whom("ann", &["other"])).await), (0, 1));
 }
 
 #[tokio::test]

@@ -19,6 +19,25 @@ pub(crate) enum Role {
     Admin,
 }
 
+impl Role {
+    const ALL: [Self; 4] = [Self::Reader, Self::User, Self::Operator, Self::Admin];
+
+    /// As on the wire.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Reader => "reader",
+            Self::User => "user",
+            Self::Operator => "operator",
+            Self::Admin => "admin",
+        }
+    }
+
+    /// This role and those whose rights it has too.
+    pub(crate) fn included(self) -> impl Iterator<Item = Self> {
+        Self::ALL.into_iter().filter(move |role| *role <= self)
+    }
+}
+
 /// One who asks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Caller {

@@ -65,11 +65,13 @@ fn administer(server: &Server, command: &AdminCommand) -> anyhow::Result<()> {
             let path = format!("/plugins/{}/rollback", plugin_id(id)?);
             telemetry::announce(&line(&server.json("POST", &path, None)?));
         }
-        AdminCommand::Configure { id, enabled, on_failure, called, position } => {
+        AdminCommand::Configure { id, enabled, on_failure, called, serves, may_be_left_out, position } => {
             let said = [
                 ("enabled", enabled.map(Value::from)),
                 ("on_failure", on_failure.clone().map(Value::from)),
                 ("called", called.clone().map(Value::from)),
+                ("serves", serves.clone()),
+                ("may_be_left_out", may_be_left_out.map(Value::from)),
                 ("position", position.map(Value::from)),
             ];
             let body: serde_json::Map<_, _> =

@@ -129,7 +129,7 @@ pub(crate) async fn need(
         // Nobody in particular: they may yet say who they are.
         Ok(caller) if caller.name == ANYONE => return unauthorized(&app, Refusal::Wrong),
         Ok(caller) => {
-            let message = format!("{} may not do this: it takes the role {}", caller.name, word(role));
+            let message = format!("{} may not do this: it takes the role {}", caller.name, role.as_str());
             (caller.name, problem(StatusCode::FORBIDDEN, "forbidden", &message))
         }
         Err(refusal) => {
@@ -344,10 +344,6 @@ fn unauthorized(app: &App, refusal: Refusal) -> Response {
     );
     headers.append(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"gesso\""));
     response
-}
-
-fn word(role: Role) -> String {
-    serde_json::to_value(role).ok().and_then(|word| word.as_str().map(str::to_owned)).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! Every route on one page, grouped by who calls it.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -9,6 +10,7 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::{any, delete, get, post, put};
 use axum::{Json, Router};
+use tower::ServiceExt;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
 use tower_http::compression::predicate::{NotForContentType, Predicate, SizeAbove};
@@ -23,7 +25,7 @@ use super::routes::{
 };
 use super::wire::refusals::NotThere;
 use super::{access, calls, openapi, request_id};
-use crate::accounts::Role;
+use crate::accounts::{Caller, Role};
 use crate::app::App;
 use crate::error::AppError;
 
@@ -45,6 +47,16 @@ const EXPOSED: [HeaderName; 8] = [
     HeaderName::from_static("ratelimit-reset"),
 ];
 
+/// Paths of the server's own that its document does not tell of.
+const UNDOCUMENTED: [&str; 3] = ["/ext", "/docs", "/openapi.json"];
+
+/// First parts of the paths that are the server's own: no plugin's alias begins with one.
+pub(crate) fn own_paths() -> BTreeSet<String> {
+    let document = openapi::document();
+    let paths = document.paths.paths.keys().map(String::as_str).chain(UNDOCUMENTED);
+    paths.filter_map(|path| path.split('/').nth(1)).map(str::to_owned).collect()
+}
+
 /// The whole surface, by who may use it. Where a path has several methods, each stands with its own role.
 pub(crate) fn router(app: Arc<App>) -> Router {
     let body_bytes_max = app.settings.limits.body_bytes_max;
@@ -61,17 +73,21 @@ pub(crate) fn router(app: Arc<App>) -> Router {
     let awake = |routes: Router<Arc<App>>| {
         routes.route_layer(middleware::from_fn_with_state(app.clone(), begins_nothing_at_the_end))
     };
+    let plugins_own = of(as_task(plugins_own()), Role::User);
+    let aliased: Router = plugins_own.clone().with_state(app.clone());
     Router::new()
         .merge(of(reading(), Role::Reader))
         .merge(of(as_task(webui_reading()), Role::Reader))
         .merge(of(counted(drawing()), Role::User))
         .merge(of(counted(as_task(awake(working()))), Role::User))
-        .merge(of(as_task(plugins_own()), Role::User))
+        .merge(plugins_own)
         .merge(of(using(), Role::User))
         .merge(of(operating(), Role::Operator))
         .merge(of(administering(), Role::Admin))
         .merge(public())
-        .fallback(not_found)
+        .fallback(move |State(app): State<Arc<App>>, caller: Result<Caller, Response>, request: Request| {
+            by_alias(app, aliased, caller.ok(), request)
+        })
         .method_not_allowed_fallback(method_not_allowed)
         .layer(DefaultBodyLimit::max(body_bytes_max))
         .layer(middleware::from_fn_with_state(app.clone(), access::identify))
@@ -300,9 +316,25 @@ async fn home() -> Redirect {
     Redirect::temporary("/docs")
 }
 
+/// What no route is for may be for a plugin that an admin lets answer there: it is asked through the plugins' own routes, so that
+/// the same credentials, counts and tasks are theirs.
+async fn by_alias(
+    app: Arc<App>,
+    plugins_own: Router,
+    caller: Option<Caller>,
+    mut request: Request,
+) -> Response {
+    let Some(uri) = extensions::behind_alias(&app, caller.as_ref(), request.uri()) else {
+        return not_found(request.uri());
+    };
+    *request.uri_mut() = uri;
+    let Ok(response) = plugins_own.oneshot(request).await;
+    response
+}
+
 /// The exact body clients test for to see whether an API is there. Some write a web UI's path with a slash behind it, and are
 /// shown the way as there.
-async fn not_found(uri: Uri) -> Response {
+fn not_found(uri: &Uri) -> Response {
     if let Some(path) = uri.path().strip_suffix('/')
         && path.starts_with("/sdapi/")
     {
@@ -347,4 +379,20 @@ fn panicked(panic: Box<dyn std::any::Any + Send>) -> Response {
     tracing::error!(panic = text.as_deref().unwrap_or("no message"), "a handler panicked");
     let message = "the server made a mistake; it goes on, please report the request that did it";
     problem(StatusCode::INTERNAL_SERVER_ERROR, "internal", message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::own_paths;
+
+    #[test]
+    fn no_alias_may_begin_as_a_route_does() {
+        let own = own_paths();
+        let routes = include_str!("router.rs").split(".route(\"/").skip(1);
+        let firsts =
+            routes.filter_map(|rest| rest.split(['/', '"']).next()).filter(|first| !first.is_empty());
+        let missing: Vec<_> = firsts.filter(|first| !own.contains(*first)).collect();
+        assert!(missing.is_empty(), "{missing:?} are not in {own:?}");
+        assert!(own.contains("sdapi") && own.contains("openapi.json") && !own.contains(""));
+    }
 }

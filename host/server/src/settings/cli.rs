@@ -454,8 +454,8 @@ pub(crate) enum AdminCommand {
     Install { file: PathBuf },
     /// Back to the version before.
     Rollback { id: String },
-    /// Switch a plugin on or off, move it in the chain of hooks, say which requests it is called for and what its failures
-    /// cost.
+    /// Switch a plugin on or off, move it in the chain of hooks, say whom it serves, which requests it is called for and what
+    /// its failures cost.
     Configure {
         id: String,
         /// Whether it is called at all
@@ -467,6 +467,12 @@ pub(crate) enum AdminCommand {
         /// Which requests its hooks are called for: always, or named under alwayson_scripts
         #[arg(long)]
         called: Option<String>,
+        /// Whom it serves, as PATCH /plugins/<id> takes it: `{"role": "operator", "users": ["ann"], "except": []}`; `{}` is everybody
+        #[arg(long)]
+        serves: Option<serde_json::Value>,
+        /// Whether a request may leave it out
+        #[arg(long)]
+        may_be_left_out: Option<bool>,
         /// New place in the chain of hooks, from 0
         #[arg(long)]
         position: Option<usize>,

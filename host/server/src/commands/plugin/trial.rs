@@ -2,7 +2,7 @@
 //! nothing granted but empty folders and the room that it wants, with nothing in it yet. Drawings are made up: a colour
 //! gradient in place of a picture.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use gesso_core::pixels::{PixelFormat, Pixels};
 use gesso_plugin_host::{
     AnnotateError, Annotation, Budgets, CallContext, Drawn, DrawnPicture, FailureKind, FetchError, Grants,
     HookError, HostSettings, Inference, InferenceError, Job, Manifest, NoNetworks, PictureFacts, PluginHost,
-    PluginState, ScriptError, ScriptInput, Upscaling,
+    PluginState, ScriptError, ScriptInput, Upscaling, Whom,
 };
 use gesso_store::{ObjectSettings, Objects, SystemClock};
 use serde_json::{Value, json};
@@ -105,6 +105,7 @@ fn settings(manifest: &Manifest, project: &Path, home: &Path) -> anyhow::Result<
         max_concurrent_calls: 4,
         trusted_keys: Vec::new(),
         grants: [(manifest.id.clone(), grants)].into(),
+        own_paths: BTreeSet::new(),
     })
 }
 
@@ -287,7 +288,7 @@ impl Case {
             Call::Http { method, path } => {
                 let request = axum::http::Request::builder().method(*method).uri(*path).body(Bytes::new())?;
                 let id = host.list().first().map(|status| status.id.clone()).unwrap_or_default();
-                let answer = host.handle_http(&id, request).await?;
+                let answer = host.handle_http(&id, Whom::default(), request).await?;
                 ensure!(!answer.status().is_server_error(), "it answered {}", answer.status());
                 Ok(format!("status {}, {} bytes", answer.status().as_u16(), answer.body().len()))
             }

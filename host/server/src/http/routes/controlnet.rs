@@ -26,6 +26,7 @@ use crate::http::wire::control::UNITS_MAX;
 use crate::http::wire::detect::{Detect, MODULE};
 use crate::http::wire::schema::DetectBody;
 use crate::inputs;
+use crate::plugin_use;
 use crate::png_file;
 use crate::sources::{BACKGROUND, picture};
 use crate::tasks::random_id;
@@ -155,9 +156,10 @@ pub(crate) struct ControlSlider {
     responses((status = 200, description = "Those of active plugins", body = ControlModules)))]
 pub(crate) async fn module_list(
     State(app): State<Arc<App>>,
+    caller: Caller,
     Parameters(Names { alias_names }): Parameters<Names>,
 ) -> Json<ControlModules> {
-    let annotators = app.plugins.annotators();
+    let annotators = app.plugins.annotators(&plugin_use::whom(&caller));
     let name =
         |annotator: &Annotator| if alias_names { annotator.label() } else { &annotator.name }.to_owned();
     let mut details = Map::new();
@@ -212,8 +214,12 @@ pub(crate) struct ControlType {
 /// Modules and models by kind of control, and what a user is offered first.
 #[utoipa::path(get, path = "/controlnet/control_types", tag = "ControlNet",
     responses((status = 200, description = "All kinds", body = ControlTypes)))]
-pub(crate) async fn control_types(State(app): State<Arc<App>>) -> Result<Json<ControlTypes>, WebUiFailure> {
-    let (annotators, models) = (app.plugins.annotators(), models(&app).await?);
+pub(crate) async fn control_types(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+) -> Result<Json<ControlTypes>, WebUiFailure> {
+    let annotators = app.plugins.annotators(&plugin_use::whom(&caller));
+    let models = models(&app).await?;
     let types =
         TYPES.iter().map(|entry| (entry.0.to_owned(), json!(control_type(entry, &annotators, &models))));
     Ok(Json(ControlTypes { control_types: types.collect() }))
@@ -282,8 +288,11 @@ pub(crate) async fn detect(
 ) -> Result<Json<DetectedMaps>, WebUiFailure> {
     inputs::bring_own(&app, &caller, &mut body).await?;
     let Detect { module, images, masks, settings } = Detect::read(&body).map_err(AppError::Invalid)?;
-    let annotator = annotators::find(&app, MODULE, &module)?;
-    let call = CallContext::new(format!("detect-{}", random_id()?), rand::rng().random());
+    let call = CallContext {
+        whom: plugin_use::whom(&caller),
+        ..CallContext::new(format!("detect-{}", random_id()?), rand::rng().random())
+    };
+    let annotator = annotators::find(&app, &call.whom, MODULE, &module)?;
     let limits = app.source_limits().decode;
     let mut maps = Vec::with_capacity(images.len());
     for (index, image) in images.into_iter().enumerate() {

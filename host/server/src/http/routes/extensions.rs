@@ -1,4 +1,5 @@
-//! Requests for plugins that are HTTP APIs: the prefix is cut off and the component answers.
+//! Requests for plugins that are HTTP APIs: the prefix is cut off and the component answers. A path that an admin granted as an
+//! alias is one under that prefix, so that `/rembg` is `/ext/rembg/rembg`.
 
 use std::sync::Arc;
 
@@ -7,29 +8,46 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderMap, Request, Uri};
 use axum::response::{IntoResponse, Response};
 
+use crate::accounts::Caller;
 use crate::app::App;
 use crate::error::AppError;
 use crate::http::error::Failure;
+use crate::plugin_use;
 
 /// `/ext/{plugin}` and `/ext/{plugin}/`.
 pub(crate) async fn handle_root(
     State(app): State<Arc<App>>,
+    caller: Caller,
     Path(plugin): Path<String>,
     request: Request<Body>,
 ) -> Result<Response, Failure> {
-    forward(&app, &plugin, request).await
+    forward(&app, &caller, &plugin, request).await
 }
 
 /// `/ext/{plugin}/{path}`.
 pub(crate) async fn handle(
     State(app): State<Arc<App>>,
+    caller: Caller,
     Path((plugin, _)): Path<(String, String)>,
     request: Request<Body>,
 ) -> Result<Response, Failure> {
-    forward(&app, &plugin, request).await
+    forward(&app, &caller, &plugin, request).await
 }
 
-async fn forward(app: &App, plugin: &str, request: Request<Body>) -> Result<Response, Failure> {
+/// Where the plugins' own routes have what lies at an alias; `None` where no plugin answers. Who has not said who they are is led
+/// there too, to be asked by those routes.
+pub(crate) fn behind_alias(app: &App, caller: Option<&Caller>, uri: &Uri) -> Option<Uri> {
+    let whom = caller.map(plugin_use::whom);
+    let plugin = app.plugins.at_alias(uri.path(), whom.as_ref())?;
+    format!("/ext/{plugin}{}", uri.path_and_query()?).parse().ok()
+}
+
+async fn forward(
+    app: &App,
+    caller: &Caller,
+    plugin: &str,
+    request: Request<Body>,
+) -> Result<Response, Failure> {
     let prefix = format!("/ext/{plugin}");
     let (mut parts, body) = request.into_parts();
     let rest = parts.uri.path_and_query().map_or("/", |path| path.as_str());
@@ -42,7 +60,8 @@ async fn forward(app: &App, plugin: &str, request: Request<Body>) -> Result<Resp
     let body: Bytes = axum::body::to_bytes(body, app.settings.limits.body_bytes_max)
         .await
         .map_err(|_| AppError::invalid("body", "the body is larger than limits.body_bytes_max"))?;
-    let response = app.plugins.handle_http(plugin, Request::from_parts(parts, body)).await?;
+    let response =
+        app.plugins.handle_http(plugin, plugin_use::whom(caller), Request::from_parts(parts, body)).await?;
     let (parts, body) = response.into_parts();
     Ok(Response::from_parts(parts, Body::from(body)).into_response())
 }

@@ -8,11 +8,12 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use gesso_plugin_host::{Called, Grants, InstallError, OnFailure, Policy};
+use gesso_plugin_host::{Audience, Called, Grants, InstallError, OnFailure, Policy};
 use serde::Deserialize;
 use serde_json::Value;
 use utoipa::ToSchema;
 
+use crate::accounts::{ADMIN, ANYONE, Role};
 use crate::app::App;
 use crate::blocking::blocking;
 use crate::error::AppError;
@@ -47,6 +48,9 @@ pub(crate) struct GrantBody {
     /// Bytes it may keep as blobs, names counted; 0 for none.
     #[serde(default)]
     blob_bytes: u64,
+    /// Paths beside `/ext/<id>/` at which it answers, of those that it wants: `/adetailer/v1`.
+    #[serde(default)]
+    aliases: Vec<String>,
     /// The plugin's own settings.
     #[serde(default)]
     #[schema(value_type = Object)]
@@ -129,11 +133,46 @@ pub(crate) struct PolicyBody {
     /// Which requests its hooks are called for: `always`, or `named` for those that name it under `alwayson_scripts`.
     #[schema(value_type = Option<String>)]
     called: Option<Called>,
+    /// Whom it serves; for anybody else it is not there. `{}` is everybody.
+    serves: Option<AudienceBody>,
+    /// Whether a request may leave it out, with `plugins_off`.
+    may_be_left_out: Option<bool>,
     /// New place in the chain of hooks, from 0.
     position: Option<usize>,
 }
 
-/// Switches a plugin on or off, moves it in the chain of hooks, says which requests it is called for and what its failures cost.
+/// Whom a plugin serves. Where neither a role nor users are named, everybody.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct AudienceBody {
+    /// Those of this role and of the roles above it.
+    role: Option<Role>,
+    /// Those of these names, whatever their role.
+    #[serde(default)]
+    users: Vec<String>,
+    /// Nobody of these names, whatever stands above.
+    #[serde(default)]
+    except: Vec<String>,
+}
+
+impl AudienceBody {
+    /// A name that is nobody's would keep out, or let in, whom it does not mean.
+    fn checked(self, app: &App) -> Result<Audience, AppError> {
+        let Self { role, users, except } = self;
+        for (field, names) in [("serves.users", &users), ("serves.except", &except)] {
+            let is_known =
+                |name: &&String| [ANYONE, ADMIN].contains(&name.as_str()) || app.accounts.user(name).is_ok();
+            if let Some(name) = names.iter().find(|name| !is_known(name)) {
+                let message = format!("{field}: there is no user {name:?}; GET /users lists them");
+                return Err(AppError::invalid(field, message));
+            }
+        }
+        Ok(Audience { role: role.map(|role| role.as_str().to_owned()), users, except })
+    }
+}
+
+/// Switches a plugin on or off, moves it in the chain of hooks, says whom it serves, which requests it is called for and what its
+/// failures cost.
 #[utoipa::path(patch, path = "/plugins/{id}", tag = "plugins", params(("id" = String, Path)),
     request_body = PolicyBody,
     responses((status = 200, description = "The plugin with its new switches", body = PluginView),
@@ -143,11 +182,13 @@ pub(crate) async fn configure(
     PathText(id): PathText,
     RawBody(body): RawBody,
 ) -> Result<Json<PluginView>, InstallFailure> {
-    let PolicyBody { enabled, on_failure, called, position } =
-        serde_json::from_slice(&body).map_err(|error| {
-            InstallFailure(AppError::invalid("body", format!("not a plugin's switches: {error}")))
-        })?;
-    let plugin = app.plugins.configure(&id, Policy { enabled, on_failure, called, position }).await?;
+    let body: PolicyBody = serde_json::from_slice(&body).map_err(|error| {
+        InstallFailure(AppError::invalid("body", format!("not a plugin's switches: {error}")))
+    })?;
+    let PolicyBody { enabled, on_failure, called, serves, may_be_left_out, position } = body;
+    let serves = serves.map(|serves| serves.checked(&app)).transpose().map_err(InstallFailure)?;
+    let policy = Policy { enabled, on_failure, called, serves, may_be_left_out, position };
+    let plugin = app.plugins.configure(&id, policy).await?;
     Ok(Json(plugin.into()))
 }
 
@@ -162,9 +203,9 @@ pub(crate) async fn grant(
 ) -> Result<Json<PluginView>, InstallFailure> {
     let body: GrantBody = serde_json::from_slice(&body)
         .map_err(|error| InstallFailure(AppError::invalid("body", format!("not a grant: {error}"))))?;
-    let GrantBody { folders, hosts, private_addresses, models, read_tensors, kv_bytes, blob_bytes, settings } = body;
+    let GrantBody { folders, hosts, private_addresses, models, read_tensors, kv_bytes, blob_bytes, aliases, settings } = body;
     let settings = Value::Object(settings);
-    let grants = Grants { folders, hosts, private_addresses, models, read_tensors, kv_bytes, blob_bytes, settings };
+    let grants = Grants { folders, hosts, private_addresses, models, read_tensors, kv_bytes, blob_bytes, aliases, settings };
     Ok(Json(app.plugins.set_grants(&id, grants).await?.into()))
 }
 

@@ -26,6 +26,7 @@ use crate::http::wire::lists::{
     UpscalerEntry, VaeEntry,
 };
 use crate::http::wire::options;
+use crate::plugin_use;
 
 /// A list, for routes that read files and may fail.
 type Listed<T> = Result<Json<Vec<T>>, WebUiFailure>;
@@ -57,16 +58,17 @@ pub(crate) async fn schedulers() -> Json<Vec<SchedulerEntry>> {
 /// engine's own, and the plugins with hooks.
 #[utoipa::path(get, path = "/sdapi/v1/scripts", tag = "web UI",
     responses((status = 200, description = "By kind of drawing", body = ScriptTitles)))]
-pub(crate) async fn scripts(State(app): State<Arc<App>>) -> Json<ScriptTitles> {
+pub(crate) async fn scripts(State(app): State<Arc<App>>, caller: Caller) -> Json<ScriptTitles> {
+    let whom = plugin_use::whom(&caller);
     let hooks = app
         .plugins
-        .list()
+        .list_for(&whom)
         .into_iter()
         .filter(|plugin| plugin.worlds.iter().any(|world| world == "request-hook"))
         .map(|plugin| plugin.title.unwrap_or(plugin.id));
-    let steps = app.plugins.step_hook_list().into_iter().map(|steps| steps.title);
+    let steps = app.plugins.step_hook_list(&whom).into_iter().map(|steps| steps.title);
     let always_on: Vec<_> = std::iter::once(control::SCRIPT.to_owned()).chain(hooks).chain(steps).collect();
-    let scripts = app.plugins.scripts();
+    let scripts = app.plugins.scripts(&whom);
     let titles = |is_img2img| {
         let selectable =
             scripts.iter().filter(|script| offers(script, is_img2img)).map(|script| &script.title);
@@ -78,8 +80,9 @@ pub(crate) async fn scripts(State(app): State<Arc<App>>) -> Json<ScriptTitles> {
 /// The plugins' scripts and step hooks with their arguments, once for each kind of drawing that they are for.
 #[utoipa::path(get, path = "/sdapi/v1/script-info", tag = "web UI",
     responses((status = 200, description = "Those for text to image, then those for image to image", body = Vec<ScriptEntry>)))]
-pub(crate) async fn script_info(State(app): State<Arc<App>>) -> Json<Vec<ScriptEntry>> {
-    let (scripts, steps) = (app.plugins.scripts(), app.plugins.step_hook_list());
+pub(crate) async fn script_info(State(app): State<Arc<App>>, caller: Caller) -> Json<Vec<ScriptEntry>> {
+    let whom = plugin_use::whom(&caller);
+    let (scripts, steps) = (app.plugins.scripts(&whom), app.plugins.step_hook_list(&whom));
     let of = |is_img2img| {
         scripts
             .iter()

@@ -22,6 +22,7 @@ use crate::http::wire::nothing::{Empty, Null};
 use crate::http::wire::options;
 use crate::http::wire::refusals::WebUiError;
 use crate::machine::{self, Memory};
+use crate::plugin_use;
 use crate::tasks;
 
 /// The memory of the machine and of the device.
@@ -206,8 +207,8 @@ pub(crate) struct ExtensionEntry {
 /// The plugins, which are what extensions are elsewhere.
 #[utoipa::path(get, path = "/sdapi/v1/extensions", tag = "web UI",
     responses((status = 200, description = "All of them", body = Vec<ExtensionEntry>)))]
-pub(crate) async fn extensions(State(app): State<Arc<App>>) -> Json<Vec<ExtensionEntry>> {
-    let plugins = app.plugins.list();
+pub(crate) async fn extensions(State(app): State<Arc<App>>, caller: Caller) -> Json<Vec<ExtensionEntry>> {
+    let plugins = app.plugins.list_for(&plugin_use::whom(&caller));
     let entry = |plugin: PluginStatus| ExtensionEntry {
         name: plugin.id,
         remote: "",

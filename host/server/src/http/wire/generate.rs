@@ -11,6 +11,7 @@ use super::fields::{self, Field, FieldProblem, Kind};
 use super::overrides::Overrides;
 use super::problems::{Problems, flag, integer, non_empty, number, text};
 use super::{control, img2img, infotext, per_picture, txt2img};
+use crate::plugin_use;
 
 /// What is drawn from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -166,6 +167,11 @@ const LAST: &[Field] = &[
         Kind::List,
         "An object for each picture with what it has of its own: prompt, negative_prompt, hr_prompt, hr_negative_prompt, \
          seed, subseed. The last batch may have fewer. Plugins that write prompts fill it.",
+    ),
+    field(
+        plugin_use::OFF,
+        Kind::OptionalTextList,
+        "Plugins that this request leaves out, by id or title, of those that the admin lets requests leave out.",
     ),
     field(
         "infotext",

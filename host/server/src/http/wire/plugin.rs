@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use gesso_plugin_host::{
-    Called, Grants, LogLevel, LogLine, OnFailure, PluginState, PluginStatus, StoreUse, TrailEvent, TrailLine,
+    Audience, Called, Grants, LogLevel, LogLine, OnFailure, PluginState, PluginStatus, StoreUse, TrailEvent, TrailLine,
     VersionRef, Wants,
 };
 use serde::Serialize;
@@ -53,6 +53,8 @@ pub(crate) struct PluginView {
     /// Where its HTTP API is mounted; null where it has none.
     #[schema(required)]
     route: Option<String>,
+    /// Paths beside it at which its HTTP API answers, as granted.
+    aliases: Vec<String>,
     /// Whether it is called at all.
     enabled: bool,
     /// What a failed call does to the request: `fail` or `skip`.
@@ -61,6 +63,10 @@ pub(crate) struct PluginView {
     /// Which requests its hooks are called for: `always`, or `named` for those that name it under `alwayson_scripts`.
     #[schema(value_type = String)]
     called: Called,
+    /// Whom it serves; for anybody else it is not there.
+    serves: AudienceView,
+    /// Whether a request may leave it out, with `plugins_off`.
+    may_be_left_out: bool,
     /// Place in the chain of hooks, from 0.
     position: usize,
     /// Calls under way, with those that wait for their turn.
@@ -108,6 +114,18 @@ pub(crate) enum PluginStateView {
     },
 }
 
+/// Whom a plugin serves. Where neither a role nor users are named, everybody.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct AudienceView {
+    /// Those of this role and of the roles above it: `user`; null where no role is named.
+    #[schema(required)]
+    role: Option<String>,
+    /// Those of these names, whatever their role.
+    users: Vec<String>,
+    /// Nobody of these names, whatever stands above.
+    except: Vec<String>,
+}
+
 /// What a plugin asks the admin for.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct WantsView {
@@ -123,6 +141,8 @@ pub(crate) struct WantsView {
     kv_bytes: u64,
     /// Bytes that it would keep as blobs; 0 for none.
     blob_bytes: u64,
+    /// Paths beside its own at which its HTTP API would answer.
+    aliases: Vec<String>,
 }
 
 /// How much a plugin keeps.
@@ -156,6 +176,8 @@ pub(crate) struct GrantsView {
     kv_bytes: u64,
     /// Bytes it may keep as blobs, names counted; 0 for none.
     blob_bytes: u64,
+    /// Paths beside its own at which it answers.
+    aliases: Vec<String>,
     /// The plugin's own settings; null where none were given.
     #[schema(value_type = Option<Object>, required)]
     settings: Value,
@@ -223,9 +245,12 @@ impl From<PluginStatus> for PluginView {
             settings_schema: plugin.settings_schema,
             arguments_schema: plugin.arguments_schema,
             route: plugin.route,
+            aliases: plugin.aliases,
             enabled: plugin.enabled,
             on_failure: plugin.on_failure,
             called: plugin.called,
+            serves: plugin.serves.into(),
+            may_be_left_out: plugin.may_be_left_out,
             position: plugin.position,
             running: plugin.running,
             calls: plugin.calls,
@@ -253,17 +278,24 @@ impl From<PluginState> for PluginStateView {
     }
 }
 
+impl From<Audience> for AudienceView {
+    fn from(audience: Audience) -> Self {
+        let Audience { role, users, except } = audience;
+        Self { role, users, except }
+    }
+}
+
 impl From<Wants> for WantsView {
     fn from(wants: Wants) -> Self {
-        let Wants { folders, hosts, models, read_tensors, kv_bytes, blob_bytes } = wants;
-        Self { folders, hosts, models, read_tensors, kv_bytes, blob_bytes }
+        let Wants { folders, hosts, models, read_tensors, kv_bytes, blob_bytes, aliases } = wants;
+        Self { folders, hosts, models, read_tensors, kv_bytes, blob_bytes, aliases }
     }
 }
 
 impl From<Grants> for GrantsView {
     fn from(grants: Grants) -> Self {
-        let Grants { folders, hosts, private_addresses, models, read_tensors, kv_bytes, blob_bytes, settings } = grants;
-        Self { folders, hosts, private_addresses, models, read_tensors, kv_bytes, blob_bytes, settings }
+        let Grants { folders, hosts, private_addresses, models, read_tensors, kv_bytes, blob_bytes, aliases, settings } = grants;
+        Self { folders, hosts, private_addresses, models, read_tensors, kv_bytes, blob_bytes, aliases, settings }
     }
 }
 
@@ -321,9 +353,12 @@ mod tests {
                 settings_schema: Some(json!({"type": "object"})),
                 arguments_schema: None,
                 route: None,
+                aliases: vec!["/a".into()],
                 enabled: true,
                 on_failure: OnFailure::Skip,
                 called: Called::Named,
+                serves: Audience { role: Some("user".into()), ..Audience::default() },
+                may_be_left_out: true,
                 position: 1,
                 running: 2,
                 calls: 3,
