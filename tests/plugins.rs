@@ -5,6 +5,8 @@ mod examples;
 mod first_party;
 mod hostile;
 mod kits;
+mod registry;
+mod remote;
 mod signed;
 mod steps;
 mod stores;

@@ -12,6 +12,7 @@ use crate::load::{self, LoadError, Loaded};
 use crate::manifest::is_id;
 use crate::outgoing::HostPattern;
 use crate::registry::{Policy, Registry, VersionRef};
+use crate::remote::Source;
 use crate::schema;
 use crate::settings::Grants;
 use crate::table::{Entry, Shared};
@@ -52,16 +53,17 @@ enum StandIn {
 }
 
 impl Inner {
-    pub(crate) async fn install(&self, bytes: &[u8]) -> Result<String, InstallError> {
+    pub(crate) async fn install(&self, bytes: &[u8], source: Option<Source>) -> Result<String, InstallError> {
         let inspection = self
             .inspected(bytes)
             .map_err(|error| InstallError::Refused { id: None, reason: error.to_string() })?;
-        let id = inspection.1.manifest.id.clone();
+        let (id, version) = (inspection.1.manifest.id.clone(), inspection.1.manifest.version.clone());
         let mut changes = self.open_changes().await?;
         let outcome = self.load(&changes, &id, bytes, inspection).await;
         let path = self.file_of(&id);
         match outcome {
-            Ok(loaded) => {
+            Ok(mut loaded) => {
+                loaded.version.source = source.or(loaded.version.source);
                 store(&path, bytes)?;
                 changes.watched.note(&id, &path);
                 self.activate(&mut changes, &id, bytes, loaded)?;
@@ -70,6 +72,9 @@ impl Inner {
             Err(LoadError::NeedsGrants(reason)) => {
                 store(&path, bytes)?;
                 changes.watched.note(&id, &path);
+                let waiting = VersionRef { version, digest: sha256_hex(bytes), source };
+                changes.registry.record_mut(&id).waiting = Some(waiting);
+                self.save(&changes)?;
                 self.refuse(&mut changes, &id, bytes, &reason, StandIn::Active);
                 Err(InstallError::NeedsGrants { id, reason })
             }
@@ -271,7 +276,10 @@ impl Inner {
         let grants = self.grants_of(changes, id);
         self.check_free(id, &grants)
             .map_err(|problem| LoadError::NeedsGrants(format!("in its grants {problem}")))?;
-        self.loader.load(&self.runner, &self.shared(id), bytes, inspection, &grants).await
+        let mut loaded = self.loader.load(&self.runner, &self.shared(id), bytes, inspection, &grants).await?;
+        let known = changes.registry.plugins.get(id);
+        loaded.version.source = known.and_then(|record| record.source_of(&loaded.version.digest)).cloned();
+        Ok(loaded)
     }
 
     /// Whether the aliases are ones that the plugin wants, and nobody else's.
@@ -311,9 +319,12 @@ impl Inner {
         store(&folder.join(format!("{}.wasm", version.digest)), bytes)?;
         let record = changes.registry.record_mut(id);
         let is_new = record.current.as_ref().is_none_or(|current| current.digest != version.digest);
+        // The same build may have come from another place.
+        let before = record.current.replace(version.clone());
         if is_new {
-            record.previous = record.current.replace(version.clone());
+            record.previous = before;
         }
+        record.waiting = None;
         let kept: Vec<String> = [&record.current, &record.previous]
             .into_iter()
             .flatten()
@@ -327,7 +338,8 @@ impl Inner {
         self.put(changes, entry);
         prune(&folder, &kept);
         if is_new {
-            self.trail.note(id, TrailEvent::Active, Some((&version.version, &version.digest)), None);
+            let from = version.source.as_ref().map(|source| format!("from {source}"));
+            self.trail.note(id, TrailEvent::Active, Some((&version.version, &version.digest)), from);
         }
         tracing::info!(plugin = id, version = version.version, digest = version.digest, "a plugin is active");
         Ok(())

@@ -17,6 +17,7 @@ use crate::manifest::{Annotator, Script, Steps};
 use crate::networks::Networks;
 use crate::outgoing::Network;
 use crate::registry::{Policy, Registry};
+use crate::remote::Fetched;
 use crate::script::{self, ScriptError, ScriptInput, ScriptOutput};
 use crate::settings::{CallContext, FolderSource, Grants, HostSettings};
 use crate::status::PluginStatus;
@@ -294,7 +295,17 @@ impl PluginHost {
     /// On any error the version that served before still serves. `NeedsGrants` stores the file: it starts when
     /// [`Self::set_grants`] gives what is missing.
     pub async fn install(&self, bytes: Vec<u8>) -> Result<PluginStatus, InstallError> {
-        let id = self.uninterrupted(|inner| async move { inner.install(&bytes).await }).await?;
+        let id = self.uninterrupted(|inner| async move { inner.install(&bytes, None).await }).await?;
+        self.status_of(&id)
+    }
+
+    /// [`Self::install`] of what was brought from elsewhere, which the plugin's status tells from then on.
+    ///
+    /// # Errors
+    /// As for [`Self::install`].
+    pub async fn install_fetched(&self, fetched: Fetched) -> Result<PluginStatus, InstallError> {
+        let Fetched { bytes, source } = fetched;
+        let id = self.uninterrupted(|inner| async move { inner.install(&bytes, Some(source)).await }).await?;
         self.status_of(&id)
     }
 

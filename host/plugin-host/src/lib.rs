@@ -37,6 +37,7 @@ mod networks;
 mod outgoing;
 mod pack;
 mod registry;
+mod remote;
 mod schema;
 mod script;
 mod settings;
@@ -64,9 +65,10 @@ pub use crate::manifest::{
     Annotator, Manifest, ManifestError, Script, ScriptArgument, Slider, StepPoint, Steps, Wants,
 };
 pub use crate::networks::{NetworkAnswer, NetworkError, Networks, NoNetworks};
-pub use crate::outgoing::Outward;
+pub use crate::outgoing::{Outward, OutwardError};
 pub use crate::pack::pack_component;
 pub use crate::registry::{Called, OnFailure, Policy, VersionRef};
+pub use crate::remote::{Fetched, RegistryAccess, RemoteError, Remotes, Source, is_elsewhere};
 pub use crate::script::{ScriptError, ScriptInput, ScriptOutput};
 pub use crate::settings::{
     Budget, Budgets, CallContext, FolderSource, GrantedFolder, Grants, HostSettings, Named,

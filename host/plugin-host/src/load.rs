@@ -170,7 +170,7 @@ impl Loader {
         let instance = self.linker.instantiate_pre(&component).map_err(linked)?;
         let manifest = inspection.manifest;
         let worlds = Worlds::of(&manifest, &instance)?;
-        let version = VersionRef { version: manifest.version.clone(), digest };
+        let version = VersionRef { version: manifest.version.clone(), digest, source: None };
         let loaded = Loaded { manifest, version, worlds, capabilities, signed_by };
         probe(runner, shared, &loaded, instance).await?;
         Ok(loaded)

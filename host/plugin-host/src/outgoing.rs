@@ -18,7 +18,7 @@ use reqwest::redirect::Policy;
 use url::{Host, Url};
 use wasmtime_wasi_http::{Error, RequestOptions, WasiHttpHooks};
 
-pub use self::outward::Outward;
+pub use self::outward::{Outward, OutwardError};
 pub(crate) use self::patterns::HostPattern;
 
 /// Requests of one call.

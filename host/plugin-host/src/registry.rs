@@ -4,6 +4,7 @@
 use crate::audience::Audience;
 use crate::compile::{read_bounded, write_atomically};
 use crate::error::StartError;
+use crate::remote::Source;
 use crate::settings::Grants;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -40,6 +41,9 @@ pub struct VersionRef {
     pub version: String,
     /// SHA-256 of the component, hex.
     pub digest: String,
+    /// Where it was brought from; `None` of what was uploaded or laid into the folder.
+    #[serde(default)]
+    pub source: Option<Source>,
 }
 
 /// A change of an admin's switches; what is `None` stays.
@@ -70,6 +74,16 @@ pub(crate) struct Record {
     /// The build that served last.
     pub(crate) current: Option<VersionRef>,
     pub(crate) previous: Option<VersionRef>,
+    /// The build that is stored and waits for grants.
+    pub(crate) waiting: Option<VersionRef>,
+}
+
+impl Record {
+    /// Where the build of that digest was brought from.
+    pub(crate) fn source_of(&self, digest: &str) -> Option<&Source> {
+        let known = [&self.waiting, &self.current, &self.previous].into_iter().flatten();
+        known.filter(|version| version.digest == digest).find_map(|version| version.source.as_ref())
+    }
 }
 
 impl Default for Record {
@@ -83,6 +97,7 @@ impl Default for Record {
             grants: None,
             current: None,
             previous: None,
+            waiting: None,
         }
     }
 }
@@ -178,6 +193,22 @@ mod tests {
         let record = registry.record_mut("a");
         assert_eq!((&record.serves, record.may_be_left_out), (&Audience::default(), false));
         assert_eq!((record.on_failure, record.grants.take()), (OnFailure::Skip, Some(Grants::default())));
+    }
+
+    #[test]
+    fn a_file_of_before_plugins_had_sources_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("registry.json");
+        let text = r#"{"order": ["a"], "plugins": {"a": {"current": {"version": "1.0.0", "digest": "ab"}}}}"#;
+        std::fs::write(&path, text).unwrap();
+        let mut registry = Registry::open(&path).unwrap();
+        assert_eq!(registry.record_mut("a").source_of("ab"), None);
+        let source = Source { from: "oci://a.example/a:1".into(), digest: "sha256:cd".into() };
+        let waiting =
+            VersionRef { version: "2.0.0".into(), digest: "ef".into(), source: Some(source.clone()) };
+        registry.record_mut("a").waiting = Some(waiting);
+        registry.save().unwrap();
+        assert_eq!(Registry::open(&path).unwrap().record_mut("a").source_of("ef"), Some(&source));
     }
 
     #[test]

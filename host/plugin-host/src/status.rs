@@ -3,6 +3,7 @@
 use crate::audience::Audience;
 use crate::manifest::Wants;
 use crate::registry::{Called, OnFailure, VersionRef};
+use crate::remote::Source;
 use crate::settings::Grants;
 use crate::stores::StoreUse;
 use serde::Serialize;
@@ -22,6 +23,8 @@ pub struct PluginStatus {
     pub hooks: Vec<String>,
     /// SHA-256 of the active build, hex.
     pub digest: Option<String>,
+    /// Where the active build was brought from, if not uploaded or laid into the folder.
+    pub source: Option<Source>,
     /// The Ed25519 key that signed the active build, hex.
     pub signed_by: Option<String>,
     pub wants: Wants,

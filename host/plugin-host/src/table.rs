@@ -216,6 +216,7 @@ impl Entry {
                 .map(|manifest| manifest.hooks.clone())
                 .unwrap_or_default(),
             digest: self.active.as_ref().map(|loaded| loaded.version.digest.clone()),
+            source: self.active.as_ref().and_then(|loaded| loaded.version.source.clone()),
             signed_by: self.active.as_ref().and_then(|loaded| loaded.signed_by.clone()),
             wants: manifest.map(|manifest| manifest.wants.clone()).unwrap_or_default(),
             granted: self.granted.clone(),

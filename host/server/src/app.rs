@@ -7,7 +7,7 @@ use std::time::Duration;
 use gesso_core::limits::Limits;
 use gesso_engine::EngineHandle;
 use gesso_picture::decode::DecodeLimits;
-use gesso_plugin_host::PluginHost;
+use gesso_plugin_host::{PluginHost, Remotes};
 use gesso_store::{Objects, Outputs, TaskStore};
 use tokio::sync::{Notify, watch};
 
@@ -48,6 +48,8 @@ pub(crate) struct App {
     /// Where `save_images` puts pictures.
     pub(crate) outputs: Outputs,
     pub(crate) plugins: PluginHost,
+    /// Where plugins may be brought from.
+    pub(crate) remotes: Remotes,
     pub(crate) running: RunningTasks,
     pub(crate) waiters: Waiters,
     pub(crate) accounts: Arc<Accounts>,

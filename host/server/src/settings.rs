@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use gesso_plugin_host::TrustedKey;
+use gesso_plugin_host::{RegistryAccess, Remotes, TrustedKey};
 use gesso_torch::DeviceChoice;
 use serde::{Deserialize, Serialize};
 
@@ -98,6 +98,9 @@ pub(crate) struct Settings {
     pub(crate) plugin_budget: BudgetSettings,
     /// Ed25519 public keys, 64 hex digits each: where there are any, only plugins that one of them signed are loaded.
     pub(crate) plugin_keys: Vec<String>,
+    /// Registries of plugins by host and port, such as `"registry.lan:5000"`: those on this machine or in a private
+    /// network, and those that want a name. Others that speak TLS need no entry.
+    pub(crate) registries: BTreeMap<String, RegistrySettings>,
     /// What each plugin may touch, by plugin id. Nothing is granted by default.
     pub(crate) grants: BTreeMap<String, GrantSettings>,
 }
@@ -174,6 +177,16 @@ pub(crate) struct GrantSettings {
     pub(crate) settings: serde_json::Map<String, serde_json::Value>,
 }
 
+#[derive(Debug, Clone, Default, Serialize, Deserialize, PartialEq)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct RegistrySettings {
+    pub(crate) username: Option<String>,
+    /// A password, or a token that stands for one.
+    pub(crate) password: Option<String>,
+    /// Whether it speaks HTTP and no TLS.
+    pub(crate) plain_http: bool,
+}
+
 /// What was found where the server was started: a checkout of the project, and the user's data folder.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Surroundings {
@@ -234,6 +247,7 @@ impl Default for Settings {
             compat: CompatSettings::default(),
             plugin_budget: BudgetSettings::default(),
             plugin_keys: Vec::new(),
+            registries: BTreeMap::new(),
             grants: BTreeMap::new(),
         }
     }
@@ -421,6 +435,7 @@ impl Settings {
             let message = format!("plugin_keys: {message}");
             return Err(SettingsError::Invalid { place: "settings".into(), message });
         }
+        self.remotes()?;
         if !(1..=SIGNED_URL_SECONDS_MAX).contains(&self.signed_url_seconds) {
             let message =
                 format!("signed_url_seconds must be between 1 and {SIGNED_URL_SECONDS_MAX}, a week");
@@ -441,6 +456,18 @@ impl Settings {
         })
     }
 
+    /// Where plugins may be brought from.
+    pub(crate) fn remotes(&self) -> Result<Remotes, SettingsError> {
+        let listed = self.registries.iter().map(|(name, registry)| {
+            let RegistrySettings { username, password, plain_http } = registry.clone();
+            (name.clone(), RegistryAccess { username, password, plain_http })
+        });
+        Remotes::new(listed).map_err(|message| SettingsError::Invalid {
+            place: "settings".into(),
+            message: format!("registries: {message}"),
+        })
+    }
+
     /// As TOML, with secrets hidden.
     pub(crate) fn print(&self) -> String {
         let mut shown = self.clone();
@@ -450,6 +477,9 @@ impl Settings {
             if key.contains("key") || key.contains("token") || key.contains("secret") {
                 value.clone_from(&hidden);
             }
+        }
+        for registry in shown.registries.values_mut() {
+            registry.password = registry.password.take().map(|_| hidden.clone());
         }
         for value in shown.grants.values_mut().flat_map(|grant| grant.settings.values_mut()) {
             *value = hidden.clone().into();

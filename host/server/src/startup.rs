@@ -119,6 +119,7 @@ pub(crate) async fn build(settings: Settings) -> Result<Server, StartupError> {
         objects,
         outputs,
         plugins,
+        remotes: settings.remotes()?,
         running: RunningTasks::default(),
         waiters: Waiters::default(),
         accounts: Arc::new(accounts),

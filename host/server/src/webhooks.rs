@@ -73,7 +73,8 @@ impl Webhooks {
         message: String,
     ) -> Result<u16, String> {
         let headers = self.headers(owner, id, time_ms / 1000, &message);
-        self.outward.post_json(url, headers, message.into(), WHOLE).await
+        let sent = self.outward.post_json(url, headers, message.into(), WHOLE).await;
+        sent.map_err(|error| error.to_string())
     }
 
     /// The headers of a message.

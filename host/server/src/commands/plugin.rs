@@ -4,13 +4,15 @@ mod check;
 mod dev;
 mod kit;
 mod project;
+mod push;
 mod scaffold;
 mod sign;
 mod trial;
 
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
+use gesso_plugin_host::is_elsewhere;
 use serde_json::{Value, json};
 
 use super::client::{Server, checked, when};
@@ -37,6 +39,7 @@ fn author(arguments: &Plugin, command: &AuthorCommand) -> anyhow::Result<()> {
         AuthorCommand::Pack { file, manifest, assets, out } => {
             project::pack(file, manifest, assets.as_deref(), out.as_deref())
         }
+        AuthorCommand::Push { file, to, config } => push::run(file, to, config.as_deref()),
         AuthorCommand::Keygen { out } => sign::new_key(out),
         AuthorCommand::Sign { file, key } => sign::sign(file, key),
         AuthorCommand::Verify { file, keys } => sign::verify(file, keys),
@@ -56,10 +59,8 @@ fn administer(server: &Server, command: &AdminCommand) -> anyhow::Result<()> {
                 telemetry::announce(&line(plugin));
             }
         }
-        AdminCommand::Install { file } => {
-            let bytes = std::fs::read(file).with_context(|| format!("{} cannot be read", file.display()))?;
-            let installed = server.call("POST", "/plugins", "application/wasm", &[], Some(bytes))?;
-            telemetry::announce(&line(&installed));
+        AdminCommand::Install { from, digest } => {
+            telemetry::announce(&line(&install(server, from, digest.as_deref())?));
         }
         AdminCommand::Rollback { id } => {
             let path = format!("/plugins/{}/rollback", plugin_id(id)?);
@@ -109,6 +110,17 @@ fn administer(server: &Server, command: &AdminCommand) -> anyhow::Result<()> {
     Ok(())
 }
 
+fn install(server: &Server, from: &str, digest: Option<&str>) -> anyhow::Result<Value> {
+    if is_elsewhere(from) {
+        return server.json("POST", "/plugins", Some(&json!({"from": from, "digest": digest})));
+    }
+    if digest.is_some() {
+        bail!("--digest is for what lies elsewhere; {from} is a file of this machine");
+    }
+    let bytes = std::fs::read(from).with_context(|| format!("{from} cannot be read"))?;
+    server.call("POST", "/plugins", "application/wasm", &[], Some(bytes))
+}
+
 /// New calls end at once with the switch; those under way take as long as they take.
 fn drain(server: &Server, id: &str) -> anyhow::Result<()> {
     let path = format!("/plugins/{id}");
@@ -142,10 +154,14 @@ fn line(plugin: &Value) -> String {
         .pointer("/state/reason")
         .and_then(Value::as_str)
         .map_or(String::new(), |why| format!(": {why}"));
+    let source = plugin["source"].as_object().map_or(String::new(), |source| {
+        let text = |key: &str| source.get(key).and_then(Value::as_str).unwrap_or("-");
+        format!(", from {} ({})", text("from"), text("digest"))
+    });
     let worlds: Vec<_> =
         plugin["worlds"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
     format!(
-        "{:20} {:10} {} ({}), {} calls, {} failures{reason}",
+        "{:20} {:10} {} ({}), {} calls, {} failures{source}{reason}",
         text("id"),
         text("version"),
         state,

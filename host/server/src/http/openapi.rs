@@ -51,7 +51,7 @@ use super::wire::task::Ended;
         health::live, health::ready, health::metrics,
     ),
     components(schemas(
-        Txt2ImgBody, Img2ImgBody, ExtraSingleImageBody, ExtraBatchImagesBody, PngInfoBody, DetectBody, plugins::GrantBody,
+        Txt2ImgBody, Img2ImgBody, ExtraSingleImageBody, ExtraBatchImagesBody, PngInfoBody, DetectBody, plugins::GrantBody, plugins::InstallBody,
         ProblemDetails, WebUiError, ValidationErrors, NotThere, Ended,
     )),
 )]

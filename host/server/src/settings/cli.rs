@@ -424,6 +424,17 @@ pub(crate) enum AuthorCommand {
         #[arg(short, long)]
         out: Option<PathBuf>,
     },
+    /// Put a component into an OCI registry, for servers to install it from. Needs no server.
+    ///
+    /// Registries that want a name and a password, or speak no TLS, stand in the settings file.
+    Push {
+        file: PathBuf,
+        /// `oci://registry.example/plugins/frame:1.2`
+        to: String,
+        /// Settings file (TOML) with the registries [env: GESSO_CONFIG]
+        #[arg(long)]
+        config: Option<PathBuf>,
+    },
     /// Make a key to sign plugins with, and show its public half. Needs no server.
     Keygen {
         /// Where the private key goes
@@ -450,8 +461,15 @@ pub(crate) enum AuthorCommand {
 pub(crate) enum AdminCommand {
     /// Every plugin with version, state, grants and calls.
     List,
-    /// Upload a component; a plugin of the same id is replaced while requests under way finish on the old one.
-    Install { file: PathBuf },
+    /// Upload a component, or have the server bring one; a plugin of the same id is replaced while requests under way finish
+    /// on the old one.
+    Install {
+        /// A file, `oci://registry.example/plugins/frame:1.2`, or an `https://` address
+        from: String,
+        /// What must lie elsewhere, `sha256:` and hex digits: of an artifact's manifest, or of the file at an address
+        #[arg(long)]
+        digest: Option<String>,
+    },
     /// Back to the version before.
     Rollback { id: String },
     /// Switch a plugin on or off, move it in the chain of hooks, say whom it serves, which requests it is called for and what

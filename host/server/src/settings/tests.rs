@@ -58,6 +58,8 @@ fn wrong_values_say_what_would_be_right() {
         ("admin_key = \"\"", "at least 16 characters"),
         ("signed_url_seconds = 0", "between 1 and 604800"),
         ("threads = \"two\"", "gesso.toml"),
+        ("[registries.\"https://a.example\"]", "write a host, such as registry.example"),
+        ("[registries.\"a.example\"]\nuser = \"ann\"", "unknown field `user`"),
     ] {
         let error = resolve(file, &[]).unwrap_err();
         assert!(error.contains(expected), "{file}: {error}");
@@ -66,10 +68,11 @@ fn wrong_values_say_what_would_be_right() {
 
 #[test]
 fn printing_hides_secrets_and_reads_back() {
-    let file = "admin_key = \"s3cret-s3cret-s3cret\"\n[object_options]\naws_secret_access_key = \"s3cret\"";
+    let file = "admin_key = \"s3cret-s3cret-s3cret\"\n[object_options]\naws_secret_access_key = \"s3cret\"\n\
+                [registries.\"a.example:5000\"]\nusername = \"ann\"\npassword = \"s3cret\"";
     let settings = resolve(file, &[]).unwrap();
     let printed = settings.print();
-    assert!(!printed.contains("s3cret"), "{printed}");
+    assert!(!printed.contains("s3cret") && printed.contains("ann"), "{printed}");
     assert!(resolve(&printed, &[]).is_ok(), "{printed}");
 }
 

@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use gesso_plugin_host::{Audience, Called, Grants, InstallError, OnFailure, Policy};
+use gesso_plugin_host::{Audience, Called, Grants, InstallError, OnFailure, Policy, RemoteError};
 use serde::Deserialize;
 use serde_json::Value;
 use utoipa::ToSchema;
@@ -76,17 +76,45 @@ pub(crate) async fn show(
     Ok(Json(plugin.into()))
 }
 
-/// Uploads a component. It is compiled aside and probed first; a broken one changes nothing. A plugin of the same
+/// A plugin that lies elsewhere.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct InstallBody {
+    /// `oci://registry.example/plugins/frame:1.2`, with `@sha256:…` in place of the tag or behind it, or the `https://` address
+    /// of a component.
+    from: String,
+    /// What must be there: the digest of the artifact's manifest in a registry, else that of the file, which cannot be left
+    /// out. `sha256:` and hex digits.
+    digest: Option<String>,
+}
+
+/// Takes a component: the body itself, or the one that a body of JSON names. It is compiled aside and probed first; a broken one changes nothing. A plugin of the same
 /// id is replaced while calls under way finish on the old version.
 #[utoipa::path(post, path = "/plugins", tag = "plugins",
-    request_body(content = Vec<u8>, content_type = "application/wasm"),
-    responses((status = 201, description = "Installed", body = PluginView), (status = 400, description = "Refused, with the reason")))]
+    request_body(content((Vec<u8> = "application/wasm"), (InstallBody = "application/json"))),
+    responses((status = 201, description = "Installed", body = PluginView), (status = 400, description = "Refused, with the reason"),
+              (status = 503, description = "The place that was named does not answer")))]
 pub(crate) async fn install(
     State(app): State<Arc<App>>,
+    headers: HeaderMap,
     RawBody(body): RawBody,
 ) -> Result<(StatusCode, Json<PluginView>), InstallFailure> {
-    let plugin = app.plugins.install(body.to_vec()).await?;
+    let plugin = if is_json(&headers) {
+        let InstallBody { from, digest } = serde_json::from_slice(&body).map_err(|error| {
+            InstallFailure(AppError::invalid("body", format!("not a plugin's place: {error}")))
+        })?;
+        let bytes_max = app.settings.limits.body_bytes_max;
+        let fetched = app.remotes.fetch(&from, digest.as_deref(), bytes_max).await?;
+        app.plugins.install_fetched(fetched).await?
+    } else {
+        app.plugins.install(body.to_vec()).await?
+    };
     Ok((StatusCode::CREATED, Json(plugin.into())))
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    content_type.is_some_and(|content_type| content_type.to_ascii_lowercase().starts_with("application/json"))
 }
 
 /// Back to the version before this one.
@@ -251,6 +279,15 @@ impl From<InstallError> for InstallFailure {
             InstallError::Refused { .. } | InstallError::NeedsGrants { .. } => {
                 AppError::invalid("plugin", error.to_string())
             }
+        })
+    }
+}
+
+impl From<RemoteError> for InstallFailure {
+    fn from(error: RemoteError) -> Self {
+        Self(match error {
+            RemoteError::Refused(reason) => AppError::invalid("from", reason),
+            RemoteError::Unreachable(reason) => AppError::Unavailable(reason),
         })
     }
 }

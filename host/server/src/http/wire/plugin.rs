@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use gesso_plugin_host::{
-    Audience, Called, Grants, LogLevel, LogLine, OnFailure, PluginState, PluginStatus, StoreUse, TrailEvent, TrailLine,
+    Audience, Called, Grants, LogLevel, LogLine, OnFailure, PluginState, PluginStatus, Source, StoreUse, TrailEvent, TrailLine,
     VersionRef, Wants,
 };
 use serde::Serialize;
@@ -37,6 +37,9 @@ pub(crate) struct PluginView {
     /// SHA-256 of the active build, hex; null where none is active.
     #[schema(required)]
     digest: Option<String>,
+    /// Where the active build was brought from; null where it was uploaded or laid into the folder.
+    #[schema(required)]
+    source: Option<SourceView>,
     /// The Ed25519 key that signed the active build, hex; null where nobody did.
     #[schema(required)]
     signed_by: Option<String>,
@@ -190,6 +193,18 @@ pub(crate) struct VersionView {
     version: String,
     /// SHA-256 of the component, hex.
     digest: String,
+    /// Where it was brought from; null where it was uploaded or laid into the folder.
+    #[schema(required)]
+    source: Option<SourceView>,
+}
+
+/// Where a build was brought from.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct SourceView {
+    /// As it was asked for: `oci://registry.example/plugins/frame:1.2`.
+    from: String,
+    /// `sha256:` and hex digits: of an artifact in a registry its manifest's, else the file's.
+    digest: String,
 }
 
 /// One event of a plugin's life.
@@ -239,6 +254,7 @@ impl From<PluginStatus> for PluginView {
             worlds: plugin.worlds,
             hooks: plugin.hooks,
             digest: plugin.digest,
+            source: plugin.source.map(SourceView::from),
             signed_by: plugin.signed_by,
             wants: plugin.wants.into(),
             granted: plugin.granted.into(),
@@ -308,7 +324,15 @@ impl From<StoreUse> for DataView {
 
 impl From<VersionRef> for VersionView {
     fn from(build: VersionRef) -> Self {
-        Self { version: build.version, digest: build.digest }
+        let VersionRef { version, digest, source } = build;
+        Self { version, digest, source: source.map(SourceView::from) }
+    }
+}
+
+impl From<Source> for SourceView {
+    fn from(source: Source) -> Self {
+        let Source { from, digest } = source;
+        Self { from, digest }
     }
 }
 
@@ -337,6 +361,8 @@ mod tests {
         let refused = PluginState::Refused { reason: "no".into() };
         for (state, digest) in [(PluginState::Active, Some("ab")), (refused, None)] {
             let folders = BTreeMap::from([("cards".to_owned(), PathBuf::from("/c"))]);
+            let source =
+                digest.map(|digest| Source { from: "oci://a.example/a:1".into(), digest: digest.into() });
             let status = PluginStatus {
                 id: "a".into(),
                 state,
@@ -347,6 +373,7 @@ mod tests {
                 worlds: vec!["script".into()],
                 hooks: Vec::new(),
                 digest: digest.map(str::to_owned),
+                source: source.clone(),
                 signed_by: None,
                 wants: Wants { folders: vec!["cards".into()], ..Wants::default() },
                 granted: Grants { folders, ..Grants::default() },
@@ -370,7 +397,11 @@ mod tests {
                 wall_ms_p95: None,
                 cpu_ms: 6,
                 data: StoreUse { keys: 7, kv_bytes: 8, blobs: 9, blob_bytes: 10 },
-                previous: digest.map(|digest| VersionRef { version: "0.9.0".into(), digest: digest.into() }),
+                previous: digest.map(|digest| VersionRef {
+                    version: "0.9.0".into(),
+                    digest: digest.into(),
+                    source,
+                }),
                 refused_update: None,
             };
             let told = json!(status).to_string();
