@@ -14,6 +14,8 @@ mod deterministic;
 mod drawing;
 mod extras;
 mod faces;
+mod failures;
+mod grids;
 mod inputs;
 mod models;
 mod networks;

@@ -11,7 +11,9 @@ fn bench() -> Bench {
     Bench::new().plugin("plugins", "scripts")
 }
 
-fn run(server: &Server, route: &str, changes: Value) -> (Vec<Picture>, Value) {
+/// Draws by the web UI's route; the pictures and the `info`.
+#[track_caller]
+pub(super) fn run(server: &Server, route: &str, changes: Value) -> (Vec<Picture>, Value) {
     let reply = server.post(&format!("/sdapi/v1/{route}"), &quick_with(changes));
     assert_eq!(reply.status, 200, "{}", reply.json());
     let reply = reply.ok();
@@ -21,7 +23,7 @@ fn run(server: &Server, route: &str, changes: Value) -> (Vec<Picture>, Value) {
 }
 
 /// The part of a picture at a place.
-fn part(picture: &Picture, (x, y): (u32, u32), (width, height): (u32, u32)) -> Vec<u8> {
+pub(super) fn part(picture: &Picture, (x, y): (u32, u32), (width, height): (u32, u32)) -> Vec<u8> {
     let row = |row: u32| {
         let start = ((row * picture.width + x) * 3) as usize;
         picture.data[start..start + width as usize * 3].to_vec()

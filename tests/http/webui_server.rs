@@ -217,7 +217,11 @@ fn pictures_are_saved_where_people_look_for_them_under_names_that_the_options_fo
     assert_eq!((day.len(), day[0].len()), (1, "2026-01-02".len()));
     assert_eq!(files(&outputs.join(&day[0])), ["00000-1.png", "00001-2.png"]);
     let saved = std::fs::read(outputs.join(&day[0]).join("00001-2.png")).unwrap();
-    assert_eq!(BASE64_STANDARD.encode(saved), drawn["images"][1].as_str().unwrap());
+    assert_eq!(
+        BASE64_STANDARD.encode(saved),
+        drawn["images"][2].as_str().unwrap(),
+        "behind the grid and the first"
+    );
 
     let options = json!({"samples_filename_pattern": "../[prompt_words<2>] [seed]", "directories_filename_pattern": "[model_name]/[steps]",
         "save_images_add_number": false, "samples_format": "jpg"});

@@ -1,5 +1,7 @@
 //! Pictures of one run together: the mean of two (a second upscaler, a face restorer's visibility) and the grid.
 
+use std::borrow::Borrow;
+
 use gesso_core::pixels::{PixelFormat, Pixels};
 
 use crate::composite::{blank, paste};
@@ -52,16 +54,21 @@ pub fn grid_shape(count: u32, rows: GridRows) -> Result<(u32, u32), PictureError
     Ok((count.div_ceil(rows), rows))
 }
 
-/// All pictures on black, row by row, RGB. Cells have the size of the largest width and height; a smaller picture
+/// All pictures on `background`, row by row, RGB. Cells have the size of the largest width and height; a smaller picture
 /// is centred in its cell.
-pub fn image_grid(pictures: &[Pixels], rows: GridRows) -> Result<Pixels, PictureError> {
+pub fn image_grid<P: Borrow<Pixels>>(
+    pictures: &[P],
+    rows: GridRows,
+    background: [u8; 3],
+) -> Result<Pixels, PictureError> {
     let (columns, rows) = grid_shape(u32::try_from(pictures.len()).unwrap_or(u32::MAX), rows)?;
-    let cell_width = pictures.iter().map(|picture| picture.width).max().unwrap_or_default();
-    let cell_height = pictures.iter().map(|picture| picture.height).max().unwrap_or_default();
+    let pictures = || pictures.iter().map(<P as Borrow<Pixels>>::borrow);
+    let cell_width = pictures().map(|picture| picture.width).max().unwrap_or_default();
+    let cell_height = pictures().map(|picture| picture.height).max().unwrap_or_default();
     let (width, height) =
         size(u64::from(cell_width) * u64::from(columns), u64::from(cell_height) * u64::from(rows))?;
-    let mut grid = blank(width, height, PixelFormat::Rgb8, &[0; 3])?;
-    for (index, picture) in pictures.iter().enumerate() {
+    let mut grid = blank(width, height, PixelFormat::Rgb8, &background)?;
+    for (index, picture) in pictures().enumerate() {
         let (column, row) = (index as i64 % i64::from(columns), index as i64 / i64::from(columns));
         let x = column * i64::from(cell_width) + i64::from((cell_width - picture.width) / 2);
         let y = row * i64::from(cell_height) + i64::from((cell_height - picture.height) / 2);
@@ -89,9 +96,19 @@ mod tests {
     #[test]
     fn a_smaller_picture_is_centred_in_its_cell() {
         let of = |side: u32, level: u8| blank(side, side, PixelFormat::Gray8, &[level]).unwrap();
-        let grid = image_grid(&[of(3, 9), of(1, 7)], GridRows::Exactly(1)).unwrap();
+        let grid = image_grid(&[of(3, 9), of(1, 7)], GridRows::Exactly(1), [0, 1, 2]).unwrap();
         assert_eq!((grid.width, grid.height), (6, 3));
-        let level = |x: usize, y: usize| grid.data[(y * 6 + x) * 3];
-        assert_eq!((level(2, 2), level(4, 1), level(5, 1), level(4, 0)), (9, 7, 0, 0));
+        let colour = |x: usize, y: usize| &grid.data[(y * 6 + x) * 3..(y * 6 + x) * 3 + 3];
+        assert_eq!((colour(2, 2), colour(4, 1)), (&[9; 3][..], &[7; 3][..]));
+        assert_eq!((colour(5, 1), colour(4, 0)), (&[0, 1, 2][..], &[0, 1, 2][..]));
+    }
+
+    #[test]
+    fn pictures_stand_row_by_row_and_what_is_left_over_is_background() {
+        let of = |level: u8| blank(1, 2, PixelFormat::Rgb8, &[level; 3]).unwrap();
+        let grid = image_grid(&[of(1), of(2), of(3)], GridRows::NearlySquare, [255; 3]).unwrap();
+        assert_eq!((grid.width, grid.height, grid.format), (2, 4, PixelFormat::Rgb8));
+        let levels: Vec<u8> = grid.data.iter().step_by(3).copied().collect();
+        assert_eq!(levels, [1, 2, 1, 2, 3, 255, 3, 255]);
     }
 }

@@ -6,29 +6,29 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Instant;
 
-use bytes::Bytes;
 use futures::{StreamExt, stream};
 use gesso_core::pixels::Pixels;
 use gesso_engine::{CancelFlag, Progress};
 use gesso_plugin_host::{CallContext, Named, Script};
-use gesso_store::{ImageFormat, Lease, ObjectKey, Outcome, Payload};
+use gesso_store::{Lease, ObjectKey, Outcome, Payload};
 use serde_json::{Map, Value, json};
 use tokio::sync::watch;
 
 use crate::app::App;
-use crate::blocking::blocking;
 use crate::drawings::{AT_ONCE, Account};
 use crate::error::AppError;
 use crate::http::calls;
 use crate::http::wire::file_format::FileFormat;
+use crate::http::wire::grid_options::{self, GridOptions};
 use crate::http::wire::output_options::OutputOptions;
 use crate::http::wire::styles::Styling;
 use crate::http::wire::{generate, img2img, per_picture};
+use crate::kept_pictures::{Cells, Keeping};
 use crate::pipeline::{self, Asked};
 use crate::running::RunningGuard;
 use crate::saved_pictures::Saving;
 use crate::telemetry::stage;
-use crate::{finishing, inputs, picture_file, plugin_use, plugin_view, scripts};
+use crate::{finishing, inputs, plugin_use, plugin_view, scripts};
 
 /// Pictures that one call of the `after` hooks is given: a script makes more than a call may hold.
 const AFTER_BYTES: usize = 32 << 20;
@@ -54,6 +54,7 @@ pub(crate) async fn draw(
         return Err(AppError::Internal("a stored request is not an object".into()));
     };
     let styling = Styling::take(&mut body);
+    let has_grid = grid_options::take_mark(&mut body);
     let named = inputs::references(&mut body);
     // Pictures are megabytes of text that no hook of this version reads.
     let pictures: Vec<_> =
@@ -83,24 +84,28 @@ pub(crate) async fn draw(
     let request = generate::to_request(kind, &body, &app.defaults, &app.limits).map_err(AppError::Invalid)?;
     let asked = Asked { call: &call, body: &body, request: &request, priority: lease.task.priority, cancel };
     let began = Instant::now();
-    let drawn = match scripts::named(app, &call.whom, kind, &body)? {
+    let script = scripts::named(app, &call.whom, kind, &body)?;
+    let drawn = match &script {
         None => by_pipeline(app, asked, kind, lease, running).await?,
-        Some(script) => by_script(app, asked, &script, running).await?,
+        Some(script) => by_script(app, asked, script, running).await?,
     };
     let seconds = began.elapsed().as_secs_f64();
     let began = Instant::now();
     let format = FileFormat::of(&body).map_err(AppError::Invalid)?;
     let outputs = OutputOptions::of(&body).map_err(AppError::Invalid)?;
+    let grid = GridOptions::of(&body).map_err(AppError::Invalid)?;
     let DrawnPictures { pictures, maps, infotexts, mut info, warnings: found, steps, seconds: drawing } =
         drawn;
     // The client's own styles stand in both.
     info["styles"] = body.get("styles").filter(|styles| !styles.is_null()).cloned().unwrap_or(json!([]));
     info["job_timestamp"] = timestamp(lease.task.started_ms.unwrap_or(lease.task.created_ms)).into();
     let saving = Saving::new(kind, lease, &body, &info, request.scheduler.label(), &outputs);
-    let mut warnings: Vec<String> = styling.warnings.iter().cloned().chain(found).collect();
+    // A script makes grids of its own.
+    let cells = (has_grid && script.is_none()).then(|| Cells::new(grid, request.batch_size));
+    let first = info["index_of_first_image"].as_u64().unwrap_or_default() as usize;
+    let mut keeping = Keeping::new(app, saving, format, first, cells);
     let texts = infotexts.into_iter().chain(std::iter::repeat(String::new()));
     let mut pictures = pictures.into_iter().zip(texts).peekable();
-    let mut images = Vec::new();
     while pictures.peek().is_some() {
         let (some, texts) = up_to(AFTER_BYTES, &mut pictures);
         let some = app.plugins.after(&call, &before.params, some).await?;
@@ -110,18 +115,21 @@ pub(crate) async fn draw(
         // A plugin may have added pictures; those carry no infotext.
         let texts = texts.into_iter().chain(std::iter::repeat(String::new()));
         for (picture, infotext) in some.into_iter().zip(texts) {
-            let place = images.len() as u32 + 1;
-            let (key, warning) = store_picture(app, &saving, place, picture, infotext, format).await?;
-            images.push(key);
-            warnings.extend(warning);
+            keeping.add(picture, infotext).await?;
         }
     }
     for map in maps {
-        let place = images.len() as u32 + 1;
-        let (key, warning) = store_picture(app, &saving, place, map, String::new(), format).await?;
-        images.push(key);
-        warnings.extend(warning);
+        keeping.add(map, String::new()).await?;
     }
+    let kept = keeping.finish().await?;
+    if let Some(infotext) = kept.grid {
+        info["index_of_first_image"] = 1.into();
+        if let Some(infotexts) = info["infotexts"].as_array_mut() {
+            infotexts.insert(0, infotext.into());
+        }
+    }
+    let mut warnings: Vec<String> =
+        styling.warnings.iter().cloned().chain(found).chain(kept.warnings).collect();
     // One folder that cannot be written is one reason, however many pictures there are.
     warnings.dedup();
     let seconds = drawing.unwrap_or(seconds);
@@ -145,7 +153,7 @@ pub(crate) async fn draw(
     let key = ObjectKey::details(&lease.task.id, lease.attempt);
     app.objects.put(&key, details.to_string().into_bytes().into()).await?;
     stage("store", began.elapsed());
-    Ok(Outcome { images, details: Some(key), error: None })
+    Ok(Outcome { images: kept.images, details: Some(key), error: None })
 }
 
 /// Pictures that the `after` hooks have not seen yet, and what is told of them.
@@ -290,34 +298,6 @@ fn up_to(
         taken.1.push(text);
     }
     taken
-}
-
-/// Writes a picture under its place in the reply, from 1, and where people look for it, if the request asks for that: what
-/// came in between is a warning.
-async fn store_picture(
-    app: &App,
-    saving: &Saving<'_>,
-    place: u32,
-    picture: Pixels,
-    infotext: String,
-    format: FileFormat,
-) -> Result<(ObjectKey, Option<String>), AppError> {
-    // The blocking pool: compression.
-    let bytes = blocking(move || picture_file::encode(&picture, &infotext, format))
-        .await?
-        .map_err(|error| AppError::Internal(format!("a picture could not be encoded: {error}")))?;
-    let kind = match format {
-        FileFormat::Png => ImageFormat::Png,
-        FileFormat::Jpeg { .. } => ImageFormat::Jpeg,
-        FileFormat::Webp { .. } | FileFormat::WebpLossless => ImageFormat::Webp,
-    };
-    let Lease { task, attempt, .. } = saving.lease;
-    let key = ObjectKey::image(&task.owner, &task.id, *attempt, place, kind)
-        .map_err(|error| AppError::Internal(error.to_string()))?;
-    let bytes = Bytes::from(bytes);
-    app.objects.put(&key, bytes.clone()).await?;
-    let warning = saving.save(app, place as usize - 1, kind, bytes).await;
-    Ok((key, warning))
 }
 
 async fn payload(app: &App, payload: &Payload) -> Result<Value, AppError> {

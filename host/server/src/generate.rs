@@ -16,11 +16,21 @@ use crate::http::wire::control;
 use crate::http::wire::faces::FacesWanted;
 use crate::http::wire::file_format::FileFormat;
 use crate::http::wire::generate::{self, Drawing};
+use crate::http::wire::grid_options::{self, GridOptions};
 use crate::http::wire::options;
 use crate::http::wire::output_options::OutputOptions;
 use crate::http::wire::terms::RequestTerms;
 use crate::tasks::{self, Repeat, Submitted, Work};
 use crate::{plugin_use, scripts, styles};
+
+/// In what a drawing's pictures come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reply {
+    /// In a task: each by a name of its own.
+    Task,
+    /// In the web UI's list, where a grid may stand before them.
+    Pictures,
+}
 
 /// Checks a drawing's body and makes it a task, which survives the process from here on.
 ///
@@ -31,6 +41,7 @@ pub(crate) async fn submit(
     drawing: Drawing,
     body: &Map<String, Value>,
     terms: &RequestTerms,
+    reply: Reply,
 ) -> Result<Submitted, AppError> {
     let repeat = Repeat::new(caller, drawing.as_str(), &Value::Object(body.clone()).to_string(), terms);
     if let Some(submitted) = tasks::earlier(app, repeat.as_ref()).await? {
@@ -40,6 +51,7 @@ pub(crate) async fn submit(
     options::lay_under(&mut body, &app.options.of(&caller.name).await?.options);
     FileFormat::of(&body).map_err(AppError::Invalid)?;
     OutputOptions::of(&body).map_err(AppError::Invalid)?;
+    GridOptions::of(&body).map_err(AppError::Invalid)?;
     styles::lay_into(&mut body, &app.styles, &app.limits).await?;
     let request =
         generate::to_request(drawing, &body, &app.defaults, &app.limits).map_err(AppError::Invalid)?;
@@ -60,6 +72,9 @@ pub(crate) async fn submit(
     })
     .await??;
 
+    if reply == Reply::Pictures {
+        grid_options::mark(&mut body);
+    }
     let text = Value::Object(body).to_string();
     let new = Work { kind: drawing.as_str(), body: text, pictures, model: Some(model), repeat };
     tasks::submit(app, caller, new, terms).await

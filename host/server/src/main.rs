@@ -24,6 +24,7 @@ mod functions;
 mod generate;
 mod http;
 mod inputs;
+mod kept_pictures;
 mod labels;
 mod listeners;
 mod lock;

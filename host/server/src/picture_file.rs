@@ -7,6 +7,7 @@ use exif::experimental::Writer;
 use exif::{Field, In, Tag, Value};
 use gesso_core::pixels::{PixelFormat, Pixels};
 use gesso_picture::convert::{flatten, to_rgb};
+use gesso_store::ImageFormat;
 use image::codecs::jpeg::JpegEncoder;
 use image::codecs::webp::WebPEncoder;
 use image::{ExtendedColorType, ImageEncoder};
@@ -23,6 +24,15 @@ const UNICODE: &[u8] = b"UNICODE\0";
 /// A JPEG has 64 KiB for EXIF, and a letter may take four bytes of them. A longer infotext is cut: half of one is of more
 /// use than a file that cannot be read.
 const COMMENT_CHARS_MAX: usize = 16_000;
+
+/// What a file of this format is, whatever it loses.
+pub(crate) fn kind(format: FileFormat) -> ImageFormat {
+    match format {
+        FileFormat::Png => ImageFormat::Png,
+        FileFormat::Jpeg { .. } => ImageFormat::Jpeg,
+        FileFormat::Webp { .. } | FileFormat::WebpLossless => ImageFormat::Webp,
+    }
+}
 
 /// Encodes `pixels` with how they were drawn. Transparency is laid on white where the kind has none.
 ///

@@ -2,12 +2,13 @@
 //! store, where programs do.
 
 use bytes::Bytes;
-use gesso_store::{ImageFormat, Lease};
+use gesso_store::{ImageFormat, Lease, Series};
 use serde_json::{Map, Value};
 
 use crate::app::App;
 use crate::blocking::blocking;
 use crate::http::wire::generate::Drawing;
+use crate::http::wire::grid_options::GridOptions;
 use crate::http::wire::output_options::OutputOptions;
 use crate::output_names::{Facts, expand};
 
@@ -47,25 +48,66 @@ impl<'a> Saving<'a> {
         if !self.is_wanted {
             return None;
         }
-        let started_ms = self.lease.task.started_ms.unwrap_or(self.lease.task.created_ms);
+        let is_numbered = self.options.is_numbered;
+        let mut name = self.name(index);
+        if name.is_empty() && !is_numbered {
+            name = self.filled("[seed]", index);
+        }
+        let folder = self.folder("images", self.options.in_folders, index);
+        self.write(app, folder, name, is_numbered.then_some(Series::PICTURES), (format, file)).await
+    }
+
+    /// Saves the grid of all pictures, in a folder of grids: under a number, unless its options ask for a name that may do
+    /// without.
+    pub(crate) async fn save_grid(
+        &self,
+        app: &App,
+        options: &GridOptions,
+        format: ImageFormat,
+        file: Bytes,
+    ) -> Option<String> {
+        if !self.is_wanted {
+            return None;
+        }
+        let name = if options.is_named { self.name(0) } else { String::new() };
+        let is_numbered = self.options.is_numbered || name.is_empty();
+        let folder = self.folder("grids", options.in_folders, 0);
+        self.write(app, folder, name, is_numbered.then_some(Series::GRIDS), (format, file)).await
+    }
+
+    /// The name that the options give picture `index`. One with a folder in it is one too many.
+    fn name(&self, index: usize) -> String {
+        self.filled(&self.options.name, index).replace('/', "_")
+    }
+
+    fn folder(&self, of: &str, in_folders: bool, index: usize) -> String {
+        let own = format!("{}/{}-{of}", self.lease.task.owner, self.kind.as_str());
+        match self.filled(&self.options.folder, index) {
+            below if in_folders && !below.is_empty() => format!("{own}/{below}"),
+            _ => own,
+        }
+    }
+
+    fn filled(&self, pattern: &str, index: usize) -> String {
+        let task = &self.lease.task;
+        let started_ms = task.started_ms.unwrap_or(task.created_ms);
         let time = jiff::Timestamp::from_millisecond(started_ms as i64).unwrap_or_default();
         let time = time.to_zoned(jiff::tz::TimeZone::UTC).datetime();
-        let owner = &self.lease.task.owner;
-        let facts = Facts { info: self.info, index, scheduler: self.scheduler, user: owner, time: &time };
-        let own = format!("{owner}/{}-images", self.kind.as_str());
-        let folder = match expand(&self.options.folder, &facts) {
-            below if self.options.in_folders && !below.is_empty() => format!("{own}/{below}"),
-            _ => own,
-        };
-        // A name with a folder in it is one too many.
-        let mut name = expand(&self.options.name, &facts).replace('/', "_");
-        if name.is_empty() && !self.options.is_numbered {
-            name = expand("[seed]", &facts);
-        }
-        let (outputs, is_numbered) = (app.outputs.clone(), self.options.is_numbered);
+        let (info, scheduler) = (self.info, self.scheduler);
+        expand(pattern, &Facts { info, index, scheduler, user: &task.owner, time: &time })
+    }
+
+    async fn write(
+        &self,
+        app: &App,
+        folder: String,
+        name: String,
+        series: Option<Series>,
+        (format, file): (ImageFormat, Bytes),
+    ) -> Option<String> {
+        let outputs = app.outputs.clone();
         // The blocking pool: a file.
-        let saved =
-            blocking(move || outputs.save(&folder, &name, format.extension(), is_numbered, &file)).await;
+        let saved = blocking(move || outputs.save(&folder, &name, format.extension(), series, &file)).await;
         match saved {
             Ok(Ok(path)) => {
                 tracing::debug!(path, "picture saved");

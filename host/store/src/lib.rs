@@ -35,7 +35,7 @@ pub use keys::{ImageFormat, KeyError, ObjectKey, is_model_name};
 pub use local_urls::{LocalSigner, UrlError};
 pub use memory::MemoryTasks;
 pub use objects::{ObjectInfo, ObjectSettings, Objects, ObjectsError};
-pub use outputs::Outputs;
+pub use outputs::{Outputs, Series};
 pub use plugin_data::{PluginData, PluginDataError, PluginUse};
 pub use sled_tasks::{SledSettings, SledTasks};
 pub use tasks::{

@@ -7,10 +7,23 @@ use std::path::{Path, PathBuf};
 use cap_std::ambient_authority;
 use cap_std::fs::{Dir, OpenOptions};
 
-/// Digits of a sequence number, with zeros before it.
-const DIGITS: usize = 5;
 /// Names that are tried when others write into the same folder at the same time.
 const TRIES: u32 = 100;
+
+/// Files of a folder that are numbered on together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Series {
+    before: &'static str,
+    /// Of a number, with zeros before it.
+    digits: usize,
+}
+
+impl Series {
+    /// `00042-name`.
+    pub const PICTURES: Self = Self { before: "", digits: 5 };
+    /// `grid-0042-name`.
+    pub const GRIDS: Self = Self { before: "grid-", digits: 4 };
+}
 
 /// The folder.
 #[derive(Debug, Clone)]
@@ -25,8 +38,8 @@ impl Outputs {
     }
 
     /// Writes a file that was not there before into `folder`, and returns its path below the root. `name` is without
-    /// its `extension`. `is_numbered` puts the next number of the folder before it: `00042-name.png`; without it, a name
-    /// that is taken gets a number behind it.
+    /// its `extension`. A `series` puts its next number of the folder before it; without one, a name that is taken gets
+    /// a number behind it.
     ///
     /// # Errors
     /// Of the file system; `InvalidInput` where `folder` or `name` is none.
@@ -35,7 +48,7 @@ impl Outputs {
         folder: &str,
         name: &str,
         extension: &str,
-        is_numbered: bool,
+        series: Option<Series>,
         bytes: &[u8],
     ) -> io::Result<String> {
         let is_name =
@@ -50,13 +63,15 @@ impl Outputs {
         let root = Dir::open_ambient_dir(&self.root, ambient_authority())?;
         root.create_dir_all(folder)?;
         let dir = root.open_dir(folder)?;
-        let first = if is_numbered { next_number(&dir)? } else { 0 };
+        let first = series.map_or(Ok(0), |series| next_number(&dir, series.before))?;
         for number in first..first.saturating_add(TRIES) {
-            let stem = match (is_numbered, number) {
-                (true, _) if name.is_empty() => format!("{number:0DIGITS$}"),
-                (true, _) => format!("{number:0DIGITS$}-{name}"),
-                (false, 0) if !name.is_empty() => name.to_owned(),
-                (false, _) => format!("{name}-{number}"),
+            let stem = match (series, number) {
+                (Some(Series { before, digits }), _) => {
+                    let dash = if name.is_empty() { "" } else { "-" };
+                    format!("{before}{number:0digits$}{dash}{name}")
+                }
+                (None, 0) if !name.is_empty() => name.to_owned(),
+                (None, _) => format!("{name}-{number}"),
             };
             let file = format!("{stem}.{extension}");
             match dir.open_with(&file, OpenOptions::new().write(true).create_new(true)) {
@@ -72,13 +87,14 @@ impl Outputs {
     }
 }
 
-/// One more than the highest number that a file of the folder begins with.
-fn next_number(dir: &Dir) -> io::Result<u32> {
+/// One more than the highest number that a file of the folder has behind `before`, which its name begins with.
+fn next_number(dir: &Dir, before: &str) -> io::Result<u32> {
     let mut next = 0;
     for entry in dir.entries()? {
         let name = entry?.file_name();
         let name = name.to_string_lossy();
-        let digits = name.split(|letter: char| !letter.is_ascii_digit()).next().unwrap_or_default();
+        let Some(numbered) = name.strip_prefix(before) else { continue };
+        let digits = numbered.split(|letter: char| !letter.is_ascii_digit()).next().unwrap_or_default();
         if let Ok(number) = digits.parse::<u32>() {
             next = next.max(number.saturating_add(1));
         }
@@ -94,16 +110,20 @@ mod tests {
     fn files_are_numbered_on_and_none_is_written_over() {
         let folder = tempfile::tempdir().unwrap();
         let outputs = Outputs::new(&folder.path().join("deep"));
-        let save =
-            |name: &str, is_numbered| outputs.save("a/2026-01-02", name, "png", is_numbered, b"x").unwrap();
-        assert_eq!(save("7", true), "a/2026-01-02/00000-7.png");
-        assert_eq!(save("7", true), "a/2026-01-02/00001-7.png");
+        let save = |name: &str, series| outputs.save("a/2026-01-02", name, "png", series, b"x").unwrap();
+        let (pictures, grids) = (Some(Series::PICTURES), Some(Series::GRIDS));
+        assert_eq!(save("7", pictures), "a/2026-01-02/00000-7.png");
+        assert_eq!(save("7", pictures), "a/2026-01-02/00001-7.png");
         std::fs::write(folder.path().join("deep/a/2026-01-02/00041.jpg"), b"").unwrap();
-        assert_eq!(save("", true), "a/2026-01-02/00042.png");
+        assert_eq!(save("", pictures), "a/2026-01-02/00042.png");
         assert_eq!(
-            (save("x", false), save("x", false)),
+            (save("x", None), save("x", None)),
             ("a/2026-01-02/x.png".into(), "a/2026-01-02/x-1.png".into())
         );
+        // Each series counts its own files.
+        assert_eq!(save("", grids), "a/2026-01-02/grid-0000.png");
+        assert_eq!(save("7", grids), "a/2026-01-02/grid-0001-7.png");
+        assert_eq!(save("", pictures), "a/2026-01-02/00043.png");
     }
 
     #[test]
@@ -113,12 +133,12 @@ mod tests {
         for (into, name) in
             [("..", "x"), ("a/../..", "x"), ("/etc", "x"), ("a", "../x"), ("a", "b/c"), ("", "x")]
         {
-            let refused = outputs.save(into, name, "png", false, b"x").unwrap_err();
+            let refused = outputs.save(into, name, "png", None, b"x").unwrap_err();
             assert_eq!(refused.kind(), io::ErrorKind::InvalidInput, "{into} {name}");
         }
         std::fs::create_dir_all(folder.path().join("in")).unwrap();
         std::os::unix::fs::symlink(folder.path(), folder.path().join("in/out")).unwrap();
-        assert!(outputs.save("out", "x", "png", false, b"x").is_err());
+        assert!(outputs.save("out", "x", "png", None, b"x").is_err());
         assert!(!folder.path().join("x.png").exists());
     }
 }

@@ -140,7 +140,8 @@ fn a_malformed_picture_is_refused_everywhere() {
         assert!(
             gesso_picture::mix::image_grid(
                 std::slice::from_ref(&bad),
-                gesso_picture::mix::GridRows::NearlySquare
+                gesso_picture::mix::GridRows::NearlySquare,
+                [255; 3]
             )
             .is_err()
         );

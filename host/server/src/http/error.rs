@@ -1,15 +1,23 @@
 //! Failures as each dialect writes them. Statuses are decided here and nowhere else; what is unforeseen is logged
 //! here once.
 
+use std::sync::Arc;
+
 use axum::Json;
+use axum::extract::{Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
+use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::request_id;
-use super::wire::refusals::{FieldMistake, ProblemDetails, ValidationError, ValidationErrors, WebUiError};
+use super::wire::refusals::{
+    Detail, FieldMistake, ProblemDetails, ValidationError, ValidationErrors, WebUiError,
+};
+use crate::app::App;
 use crate::error::AppError;
+use crate::settings::WebUiErrors;
 
 /// Seconds a client should wait after 429 or 503.
 const RETRY_AFTER_SECONDS: u64 = 5;
@@ -22,9 +30,19 @@ pub(crate) const PROBLEM_JSON: &str = "application/problem+json";
 #[derive(Debug)]
 pub(crate) struct Failure(pub(crate) AppError);
 
-/// A failure in the web UI's dialect: FastAPI's 422, or `{error, detail, body, errors}`.
+/// A failure in the web UI's dialect: FastAPI's 422, or in the form that `compat.webui_errors` names.
 #[derive(Debug)]
 pub(crate) struct WebUiFailure(pub(crate) AppError);
+
+tokio::task_local! {
+    static FORM: WebUiErrors;
+}
+
+/// Middleware next to the routes: what they answer has no other way to the settings. Another task of tokio's is out of its
+/// reach.
+pub(crate) async fn layer(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+    FORM.scope(app.settings.compat.webui_errors, next.run(request)).await
+}
 
 impl<E: Into<AppError>> From<E> for Failure {
     fn from(error: E) -> Self {
@@ -125,15 +143,31 @@ impl IntoResponse for WebUiFailure {
             AppError::Internal(_) | AppError::PluginFailed(_) => "RuntimeError",
             _ => "HTTPException",
         };
-        let text = error.to_string();
-        let body = WebUiError { error: class, detail: text.clone(), body: Some(""), errors: text };
-        respond(error, status(error), body)
+        with_time_to_wait(error, in_words(status(error), class, Some(""), error.to_string()))
+    }
+}
+
+/// 501 in the web UI's dialect, with the sentence that says what there is instead.
+pub(crate) fn not_implemented(message: &str) -> Response {
+    in_words(StatusCode::NOT_IMPLEMENTED, "NotImplementedError", None, message.to_owned())
+}
+
+fn in_words(status: StatusCode, class: &'static str, body: Option<&'static str>, detail: String) -> Response {
+    match FORM.try_with(|form| *form).unwrap_or_default() {
+        WebUiErrors::A1111 => {
+            let errors = detail.clone();
+            (status, Json(WebUiError { error: class, detail, body, errors })).into_response()
+        }
+        WebUiErrors::Forge => (status, Json(Detail { detail })).into_response(),
     }
 }
 
 /// With the time to wait, where waiting helps.
 pub(crate) fn respond(error: &AppError, status: StatusCode, body: impl Serialize) -> Response {
-    let mut response = (status, Json(body)).into_response();
+    with_time_to_wait(error, (status, Json(body)).into_response())
+}
+
+fn with_time_to_wait(error: &AppError, mut response: Response) -> Response {
     if matches!(error, AppError::Overloaded(_) | AppError::Unavailable(_)) {
         response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER_SECONDS));
     }

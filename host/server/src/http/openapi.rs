@@ -13,7 +13,7 @@ use super::routes::{
     accounts, agent_scheduler, controlnet, files, functions, health, models, plugins, queue, serverless,
     tasks, webui, webui_config, webui_extras, webui_internal, webui_lists, webui_options, webui_server,
 };
-use super::wire::refusals::{NotThere, ProblemDetails, ValidationErrors, WebUiError};
+use super::wire::refusals::{Detail, ProblemDetails, ValidationErrors, WebUiError};
 use super::wire::schema::{
     DetectBody, ExtraBatchImagesBody, ExtraSingleImageBody, Img2ImgBody, PngInfoBody, Txt2ImgBody,
 };
@@ -52,7 +52,7 @@ use super::wire::task::Ended;
     ),
     components(schemas(
         Txt2ImgBody, Img2ImgBody, ExtraSingleImageBody, ExtraBatchImagesBody, PngInfoBody, DetectBody, plugins::GrantBody, plugins::InstallBody,
-        ProblemDetails, WebUiError, ValidationErrors, NotThere, Ended,
+        ProblemDetails, WebUiError, ValidationErrors, Detail, Ended,
     )),
 )]
 struct Document;
@@ -110,7 +110,7 @@ impl Dialects {
         };
         // A task that could not be waited for is told by a problem's fields, with the task's.
         let task = [of::<Ended>(), of::<ProblemDetails>()];
-        let words = [of::<WebUiError>(), of::<ValidationErrors>(), of::<NotThere>()];
+        let words = [of::<WebUiError>(), of::<ValidationErrors>(), of::<Detail>()];
         Self { drawing: or_json(&task), web_ui: or_json(&[&words[..], &task[..]].concat()), own }
     }
 

@@ -23,11 +23,12 @@ use super::routes::{
     serverless, tasks, webui, webui_config, webui_extras, webui_internal, webui_lists, webui_options,
     webui_server,
 };
-use super::wire::refusals::NotThere;
-use super::{access, calls, openapi, request_id};
+use super::wire::refusals::Detail;
+use super::{access, calls, error, openapi, request_id};
 use crate::accounts::{Caller, Role};
 use crate::app::App;
 use crate::error::AppError;
+use crate::settings::WebUiErrors;
 
 /// As the web UI: smaller answers cost more than they save.
 const COMPRESSED_BYTES_MIN: u64 = 1000;
@@ -61,6 +62,7 @@ pub(crate) fn own_paths() -> BTreeSet<String> {
 pub(crate) fn router(app: Arc<App>) -> Router {
     let body_bytes_max = app.settings.limits.body_bytes_max;
     let of = |routes: Router<Arc<App>>, role: Role| {
+        let routes = routes.route_layer(middleware::from_fn_with_state(app.clone(), error::layer));
         routes.route_layer(middleware::from_fn_with_state((app.clone(), role), access::need))
     };
     // Requests of these may become tasks.
@@ -93,7 +95,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .layer(middleware::from_fn_with_state(app.clone(), access::identify))
         .layer(cors(&app.settings.cors_origins))
         .layer(CompressionLayer::new().gzip(true).compress_when(worth_compressing()))
-        .layer(middleware::from_fn(process_time))
+        .layer(middleware::from_fn_with_state(app.clone(), process_time))
         .layer(CatchPanicLayer::custom(panicked))
         .layer(middleware::from_fn(request_id::layer))
         .with_state(app)
@@ -341,11 +343,11 @@ fn not_found(uri: &Uri) -> Response {
         let query = uri.query().map_or_else(String::new, |query| format!("?{query}"));
         return Redirect::temporary(&format!("{path}{query}")).into_response();
     }
-    (StatusCode::NOT_FOUND, Json(NotThere { detail: "Not Found" })).into_response()
+    (StatusCode::NOT_FOUND, Json(Detail { detail: "Not Found".into() })).into_response()
 }
 
 async fn method_not_allowed() -> Response {
-    (StatusCode::METHOD_NOT_ALLOWED, Json(NotThere { detail: "Method Not Allowed" })).into_response()
+    (StatusCode::METHOD_NOT_ALLOWED, Json(Detail { detail: "Method Not Allowed".into() })).into_response()
 }
 
 /// A server that drains begins nothing new but what belongs to tasks that it has taken.
@@ -357,15 +359,17 @@ async fn begins_nothing_at_the_end(State(app): State<Arc<App>>, request: Request
     next.run(request).await
 }
 
-/// `X-Process-Time` in seconds, as the web UI has it, and the request's metrics.
-async fn process_time(request: Request, next: Next) -> Response {
+/// `X-Process-Time` in seconds, as the web UI has it and Forge has not, and the request's metrics.
+async fn process_time(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
     let started = Instant::now();
     let mut response = next.run(request).await;
     let seconds = started.elapsed().as_secs_f64();
     metrics::counter!("gesso_http_requests_total", "status" => response.status().as_str().to_owned())
         .increment(1);
     metrics::histogram!("gesso_http_request_seconds").record(seconds);
-    if let Ok(value) = HeaderValue::from_str(&format!("{seconds:.4}")) {
+    if app.settings.compat.webui_errors == WebUiErrors::A1111
+        && let Ok(value) = HeaderValue::from_str(&format!("{seconds:.4}"))
+    {
         response.headers_mut().insert("x-process-time", value);
     }
     response

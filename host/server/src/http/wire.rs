@@ -8,6 +8,7 @@ pub(crate) mod faces;
 pub(crate) mod fields;
 pub(crate) mod file_format;
 pub(crate) mod generate;
+pub(crate) mod grid_options;
 pub(crate) mod img2img;
 pub(crate) mod info;
 mod infotext;

@@ -1,5 +1,7 @@
 //! Layers, suggestions, defaults and secrets of the settings.
 
+use std::path::Path;
+
 use super::*;
 
 fn surroundings() -> Surroundings {
@@ -23,6 +25,8 @@ fn flags_win_over_the_file_and_the_file_over_defaults() {
 fn a_misspelt_key_fails_and_suggests() {
     let error = resolve("lisen = \"127.0.0.1:1\"", &[]).unwrap_err();
     assert!(error.contains("gesso.toml") && error.contains("did you mean \"listen\"?"), "{error}");
+    let error = resolve("compat.webui_error = \"forge\"", &[]).unwrap_err();
+    assert!(error.contains("did you mean \"webui_errors\"?"), "{error}");
     let error = resolve("[limits]\nstep_max = 3", &[]).unwrap_err();
     assert!(error.contains("did you mean \"steps_max\"?"), "{error}");
 }
@@ -60,6 +64,7 @@ fn wrong_values_say_what_would_be_right() {
         ("threads = \"two\"", "gesso.toml"),
         ("[registries.\"https://a.example\"]", "write a host, such as registry.example"),
         ("[registries.\"a.example\"]\nuser = \"ann\"", "unknown field `user`"),
+        ("compat.webui_errors = \"gradio\"", "expected `a1111` or `forge` in `compat.webui_errors`"),
     ] {
         let error = resolve(file, &[]).unwrap_err();
         assert!(error.contains(expected), "{file}: {error}");

@@ -20,11 +20,10 @@ use crate::accounts::Caller;
 use crate::app::App;
 use crate::blocking::blocking;
 use crate::error::AppError;
-use crate::generate;
-use crate::http::error::{Failure, WebUiFailure};
+use crate::generate::{self, Reply};
+use crate::http::error::{Failure, WebUiFailure, not_implemented};
 use crate::http::extract::{Parameters, TaskPath, WebUiObject};
 use crate::http::routes::queue;
-use crate::http::routes::webui_server::not_implemented;
 use crate::http::task_view;
 use crate::http::wire::agent_scheduler::{
     HistoryPart, HistoryQuery, OnePlace, OneQueued, Pictures, Place, QueueDone, QueuePart, QueueQuery,
@@ -91,7 +90,7 @@ async fn submit(
         }
         terms.webhook = Some(url);
     }
-    let submitted = generate::submit(app, caller, drawing, &body, &terms).await?;
+    let submitted = generate::submit(app, caller, drawing, &body, &terms, Reply::Task).await?;
     Ok(Json(QueuedId { task_id: submitted.task.id.to_string() }))
 }
 

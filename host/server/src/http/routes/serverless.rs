@@ -13,6 +13,7 @@ use crate::app::App;
 use crate::blocking::blocking;
 use crate::engine_errors::engine_failed;
 use crate::error::AppError;
+use crate::generate::{self, Reply};
 use crate::http::calls;
 use crate::http::error::Failure;
 use crate::http::extract::{JsonObject, TaskPath};
@@ -22,7 +23,7 @@ use crate::http::wire::generate::Drawing;
 use crate::http::wire::schema::{ExtraSingleImageBody, Img2ImgBody, Txt2ImgBody};
 use crate::http::wire::task::{Accepted, Answer, Done, JobState, TaskProgress, TaskResult};
 use crate::http::wire::terms::RequestTerms;
-use crate::{generate, tasks};
+use crate::tasks;
 
 /// Draws pictures from text.
 ///
@@ -127,13 +128,13 @@ async fn draw(
 ) -> Result<Response, Failure> {
     take_model(&mut body)?;
     let terms = RequestTerms::of(headers).map_err(AppError::Invalid)?;
-    let submitted =
-        generate::submit(&app, caller, drawing, &body, &terms).await.map_err(|error| match error {
-            AppError::NotFound(message) => {
-                AppError::NotFound(format!("model not found, please check request: {message}"))
-            }
-            other => other,
-        })?;
+    let submitted = generate::submit(&app, caller, drawing, &body, &terms, Reply::Task).await;
+    let submitted = submitted.map_err(|error| match error {
+        AppError::NotFound(message) => {
+            AppError::NotFound(format!("model not found, please check request: {message}"))
+        }
+        other => other,
+    })?;
     task_answer::respond(&app, caller, headers, &terms, submitted, Shape::Task).await
 }
 

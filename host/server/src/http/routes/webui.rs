@@ -17,7 +17,7 @@ use utoipa::ToSchema;
 use crate::accounts::Caller;
 use crate::app::App;
 use crate::error::AppError;
-use crate::generate;
+use crate::generate::{self, Reply};
 use crate::http::error::{Failure, WebUiFailure};
 use crate::http::extract::{Parameters, WebUiObject};
 use crate::http::task_answer::{self, Shape};
@@ -72,10 +72,12 @@ async fn draw(
     if terms.id.is_none() && terms.idempotency_key.is_none() {
         terms.id = TaskId::parse(label).ok();
     }
-    let submitted = match generate::submit(app, caller, drawing, body, &terms).await {
+    let reply = if terms.wait == Wait::Result { Reply::Pictures } else { Reply::Task };
+    let submitted = match generate::submit(app, caller, drawing, body, &terms, reply).await {
         // There the id only labels progress, so a taken one is no error.
         Err(AppError::Conflict(_)) => {
-            generate::submit(app, caller, drawing, body, &RequestTerms { id: None, ..terms.clone() }).await?
+            let terms = RequestTerms { id: None, ..terms.clone() };
+            generate::submit(app, caller, drawing, body, &terms, reply).await?
         }
         other => other?,
     };
@@ -179,7 +181,8 @@ enum DrawnOrTask {
 /// Drawn pictures.
 #[derive(Serialize, ToSchema)]
 struct Drawn {
-    /// Files in base64, in the kind that `samples_format` says.
+    /// Files in base64, in the kind that `samples_format` says. Before the pictures stands a grid of them where several are
+    /// saved (`save_images`); `info` says so by `index_of_first_image`.
     images: Vec<String>,
     /// What was asked for, with the seed that was drawn.
     #[schema(value_type = Object)]

@@ -4,8 +4,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::StatusCode;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use gesso_plugin_host::PluginStatus;
 use serde::Serialize;
 use serde_json::Value;
@@ -16,11 +15,10 @@ use crate::app::App;
 use crate::blocking::blocking;
 use crate::engine_errors::engine_failed;
 use crate::error::AppError;
-use crate::http::error::WebUiFailure;
+use crate::http::error::{WebUiFailure, not_implemented};
 use crate::http::extract::WebUiObject;
 use crate::http::wire::nothing::{Empty, Null};
 use crate::http::wire::options;
-use crate::http::wire::refusals::WebUiError;
 use crate::machine::{self, Memory};
 use crate::plugin_use;
 use crate::tasks;
@@ -235,11 +233,4 @@ pub(crate) async fn not_here() -> Response {
     not_implemented(
         "this server neither trains nor stops at a client's word; its operator starts and stops it",
     )
-}
-
-/// 501 in the web UI's shape, with the sentence that says what there is instead.
-pub(crate) fn not_implemented(message: &str) -> Response {
-    let (detail, errors) = (message.to_owned(), message.to_owned());
-    let body = WebUiError { error: "NotImplementedError", detail, body: None, errors };
-    (StatusCode::NOT_IMPLEMENTED, Json(body)).into_response()
 }

@@ -1,4 +1,5 @@
-//! In which kind of file a request's pictures come: the options `samples_format`, `jpeg_quality` and `webp_lossless`.
+//! In which kind of file a request's pictures come: the options `samples_format`, `jpeg_quality` and `webp_lossless`; a
+//! grid's own is named by `grid_format`.
 
 use serde_json::{Map, Value};
 
@@ -28,8 +29,16 @@ impl FileFormat {
     /// As the options of a body say.
     ///
     /// # Errors
-    /// A kind that is not written here, or a quality out of range.
+    /// As [`FileFormat::named_by`].
     pub(crate) fn of(body: &Map<String, Value>) -> Result<Self, Vec<FieldProblem>> {
+        Self::named_by("samples_format", body)
+    }
+
+    /// The kind that one of the options names.
+    ///
+    /// # Errors
+    /// A kind that is not written here, or a quality out of range.
+    pub(super) fn named_by(option: &str, body: &Map<String, Value>) -> Result<Self, Vec<FieldProblem>> {
         let mut problems = Problems::default();
         let overrides = Overrides::new(body, &mut problems);
         let quality = overrides.count("jpeg_quality", &mut problems).unwrap_or(QUALITY);
@@ -45,7 +54,7 @@ impl FileFormat {
             ("jpeg", Self::Jpeg { quality }),
             ("webp", webp),
         ];
-        let format = overrides.choice("samples_format", &known, &mut problems).unwrap_or(Self::Png);
+        let format = overrides.choice(option, &known, &mut problems).unwrap_or(Self::Png);
         problems.into_result(format)
     }
 }

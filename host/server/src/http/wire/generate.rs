@@ -155,7 +155,8 @@ const LAST: &[Field] = &[
     field(
         "save_images",
         Kind::Boolean(false),
-        "Saves the pictures in the folder of outputs too, under names by the options samples_filename_pattern and others.",
+        "Saves the pictures in the folder of outputs too, under names by the options samples_filename_pattern and others. \
+         The web UI's reply then begins with a grid of them, unless the option return_grid says otherwise.",
     ),
     field(
         "alwayson_scripts",

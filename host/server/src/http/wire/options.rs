@@ -15,6 +15,7 @@ use super::faces::FacesWanted;
 use super::fields::FieldProblem;
 use super::file_format::FileFormat;
 use super::generate::{self, Defaults, Drawing};
+use super::grid_options::GridOptions;
 use super::output_options::OutputOptions;
 
 /// The option that names the checkpoint.
@@ -87,6 +88,15 @@ fn table(defaults: &Defaults) -> Vec<(&'static str, Value, Effect)> {
         ("save_images_add_number", json!(true), Acts),
         ("save_to_dirs", json!(true), Acts),
         ("directories_filename_pattern", json!("[date]"), Acts),
+        ("return_grid", json!(true), Acts),
+        ("grid_save", json!(true), Acts),
+        ("grid_format", json!("png"), Acts),
+        ("grid_extended_filename", json!(false), Acts),
+        ("grid_save_to_dirs", json!(true), Acts),
+        ("grid_only_if_multiple", json!(true), Acts),
+        ("grid_prevent_empty_spots", json!(false), Acts),
+        ("grid_background_color", json!("#ffffff"), Acts),
+        ("n_rows", json!(-1), Acts),
         ("samples_save", json!(true), None),
         ("filter_nsfw", json!(false), None),
         ("auto_vae_precision", json!(true), None),
@@ -101,9 +111,10 @@ fn table(defaults: &Defaults) -> Vec<(&'static str, Value, Effect)> {
         ("do_not_show_images", json!(false), None),
         ("enable_pnginfo", json!(true), None),
         ("save_txt", json!(false), None),
-        ("return_grid", json!(true), None),
-        ("grid_save", json!(true), None),
-        ("grid_format", json!("png"), None),
+        ("grid_zip_filename_pattern", json!(""), None),
+        ("grid_text_active_color", json!("#000000"), None),
+        ("grid_text_inactive_color", json!("#999999"), None),
+        ("font", json!(""), None),
         ("upscaler_for_img2img", Value::Null, None),
         ("face_restoration", json!(false), None),
         ("ESRGAN_tile", json!(192), None),
@@ -213,8 +224,10 @@ fn unreadable(defaults: &Defaults, options: &Map<String, Value>) -> Vec<FieldPro
             let faces = FacesWanted::read(&body).err().unwrap_or_default();
             let file = FileFormat::of(&body).err().unwrap_or_default();
             let outputs = OutputOptions::of(&body).err().unwrap_or_default();
+            let grids = GridOptions::of(&body).err().unwrap_or_default();
             let own = |problem: &FieldProblem| problem.field == "override_settings";
-            for problem in found.into_iter().chain(faces).chain(file).chain(outputs).filter(own) {
+            let found = found.into_iter().chain(faces).chain(file).chain(outputs).chain(grids);
+            for problem in found.filter(own) {
                 let message = problem.message.replace("override_settings.", "");
                 if !problems.iter().any(|known: &FieldProblem| known.message == message) {
                     problems.push(FieldProblem { field: name.clone(), message });
@@ -289,9 +302,9 @@ mod tests {
     #[test]
     fn unknown_options_and_values_that_cannot_be_read_are_named() {
         let by = json!({"sd_modell": "x", "eta_ddim": "much", "uni_pc_variant": "bh3", "img2img_fix_steps": "maybe",
-            "samples_format": "tiff", "live_previews_enable": "on"});
+            "samples_format": "tiff", "live_previews_enable": "on", "n_rows": "few"});
         let problems = changed(json!({}), by).unwrap_err();
-        assert_eq!(problems.len(), 6, "{problems:?}");
+        assert_eq!(problems.len(), 7, "{problems:?}");
         assert!(problems[0].starts_with("sd_modell is not an option here"), "{problems:?}");
         assert!(problems.contains(&"eta_ddim must be a finite number".to_owned()), "{problems:?}");
     }

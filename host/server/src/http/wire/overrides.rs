@@ -49,6 +49,15 @@ impl<'a> Overrides<'a> {
         count
     }
 
+    /// As [`Overrides::count`], below 0 too.
+    pub(super) fn whole(&self, name: &str, problems: &mut Problems) -> Option<i64> {
+        let read = integer(self.get(name)?).and_then(|number| number.as_i64());
+        if read.is_none() {
+            refuse(problems, name, "a whole number");
+        }
+        read
+    }
+
     pub(super) fn number(&self, name: &str, problems: &mut Problems) -> Option<f64> {
         let read = number(self.get(name)?);
         if read.is_none() {

@@ -38,7 +38,7 @@ pub(crate) struct FieldMistake {
     pub(crate) detail: String,
 }
 
-/// A failure as the web UI tells of it.
+/// A failure as the web UI tells of it, unless `compat.webui_errors` says otherwise.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct WebUiError {
     /// `RuntimeError` where the server failed, `NotImplementedError` for what it never does, else `HTTPException`.
@@ -72,9 +72,10 @@ pub(crate) struct ValidationError {
     pub(crate) kind: &'static str,
 }
 
-/// What FastAPI says of a path or a method that is not there. Clients test for it to see whether an API is.
+/// A failure as FastAPI tells of it: what a path or a method that is not there is answered, for which clients test to see
+/// whether an API is there, and by `compat.webui_errors = "forge"` any other.
 #[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct NotThere {
-    /// `Not Found` or `Method Not Allowed`.
-    pub(crate) detail: &'static str,
+pub(crate) struct Detail {
+    /// `Not Found` or `Method Not Allowed`, else what is wrong and what to do about it, in a sentence.
+    pub(crate) detail: String,
 }

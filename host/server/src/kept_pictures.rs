@@ -1,0 +1,155 @@
+//! A drawing's pictures on their way out: encoded, into the object store under the task's keys, into the folder of outputs
+//! where the request asks for that, and together as the grid that the web UI puts before them. Knows neither how they were
+//! drawn nor the task's record.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use gesso_core::pixels::Pixels;
+use gesso_picture::mix::{GridRows, image_grid};
+use gesso_store::{ImageFormat, Lease, ObjectKey};
+
+use crate::app::App;
+use crate::blocking::blocking;
+use crate::error::AppError;
+use crate::http::wire::file_format::FileFormat;
+use crate::http::wire::grid_options::GridOptions;
+use crate::picture_file;
+use crate::saved_pictures::Saving;
+
+/// Pictures that are to stand in one grid.
+pub(crate) struct Cells {
+    options: GridOptions,
+    rows: GridRows,
+    pictures: Vec<Arc<Pixels>>,
+    /// The first picture's, which is the grid's too.
+    infotext: String,
+}
+
+impl Cells {
+    pub(crate) fn new(options: GridOptions, batch_size: u32) -> Self {
+        Self { options, rows: options.rows(batch_size), pictures: Vec::new(), infotext: String::new() }
+    }
+}
+
+/// Where a drawing's pictures go.
+pub(crate) struct Keeping<'a> {
+    app: &'a App,
+    saving: Saving<'a>,
+    format: FileFormat,
+    /// Pictures before the first that was drawn, such as a script's own grids; they have no seed of their own.
+    before: usize,
+    /// `None` where no grid is made.
+    cells: Option<Cells>,
+    images: Vec<ObjectKey>,
+    warnings: Vec<String>,
+}
+
+/// Pictures where they can be found.
+pub(crate) struct Kept {
+    /// In the order of the reply.
+    pub(crate) images: Vec<ObjectKey>,
+    pub(crate) warnings: Vec<String>,
+    /// The infotext of a grid that stands before them.
+    pub(crate) grid: Option<String>,
+}
+
+impl<'a> Keeping<'a> {
+    pub(crate) fn new(
+        app: &'a App,
+        saving: Saving<'a>,
+        format: FileFormat,
+        before: usize,
+        cells: Option<Cells>,
+    ) -> Self {
+        // In web UIs saving is what allows one, whether or not it is itself saved.
+        let cells = cells.filter(|_| saving.is_wanted);
+        Self { app, saving, format, before, cells, images: Vec::new(), warnings: Vec::new() }
+    }
+
+    /// Keeps the next picture. One without infotext, such as a map, is in no grid. What cannot be saved for people is a
+    /// warning.
+    pub(crate) async fn add(&mut self, picture: Pixels, infotext: String) -> Result<(), AppError> {
+        let picture = Arc::new(picture);
+        if let Some(cells) = self.cells.as_mut().filter(|_| !infotext.is_empty()) {
+            if cells.pictures.is_empty() {
+                cells.infotext.clone_from(&infotext);
+            }
+            cells.pictures.push(picture.clone());
+        }
+        let format = self.format;
+        // The blocking pool: compression.
+        let file = blocking(move || picture_file::encode(&picture, &infotext, format))
+            .await?
+            .map_err(|error| AppError::Internal(format!("a picture could not be encoded: {error}")))?;
+        let (kind, file) = (picture_file::kind(format), Bytes::from(file));
+        let index = self.images.len().saturating_sub(self.before);
+        let key = self.put(kind, file.clone()).await?;
+        self.images.push(key);
+        self.warnings.extend(self.saving.save(self.app, index, kind, file).await);
+        Ok(())
+    }
+
+    /// Makes the grid of those that were kept, if there is to be one.
+    pub(crate) async fn finish(mut self) -> Result<Kept, AppError> {
+        let cells = self.cells.take().filter(|cells| cells.pictures.len() >= cells.options.pictures_min);
+        let grid = match cells {
+            Some(cells) => self.add_grid(cells).await?,
+            None => None,
+        };
+        Ok(Kept { images: self.images, warnings: self.warnings, grid })
+    }
+
+    /// The pictures are there all the same where a grid of them is too large for a picture or for its kind of file.
+    async fn add_grid(&mut self, cells: Cells) -> Result<Option<String>, AppError> {
+        let Cells { options, infotext, .. } = &cells;
+        let (options, infotext, format) = (*options, infotext.clone(), self.format);
+        // The blocking pool: pixels and compression.
+        let made = blocking(move || files(&cells, format)).await?;
+        let (returned, saved) = match made {
+            Ok(files) => files,
+            Err(error) => {
+                self.warnings.push(format!(
+                    "the pictures have no grid ({error}); choose another n_rows, or png as samples_format and grid_format"
+                ));
+                return Ok(None);
+            }
+        };
+        if let Some(file) = saved {
+            let kind = picture_file::kind(options.format);
+            self.warnings.extend(self.saving.save_grid(self.app, &options, kind, file).await);
+        }
+        let Some(file) = returned else { return Ok(None) };
+        // The last number, so that a picture's path is the same with a grid and without.
+        let key = self.put(picture_file::kind(format), file).await?;
+        self.images.insert(0, key);
+        Ok(Some(infotext))
+    }
+
+    /// Stores a file under the next number, from 1.
+    async fn put(&self, kind: ImageFormat, file: Bytes) -> Result<ObjectKey, AppError> {
+        let Lease { task, attempt, .. } = self.saving.lease;
+        let number = self.images.len() as u32 + 1;
+        let key = ObjectKey::image(&task.owner, &task.id, *attempt, number, kind)
+            .map_err(|error| AppError::Internal(error.to_string()))?;
+        self.app.objects.put(&key, file).await?;
+        Ok(key)
+    }
+}
+
+/// The grid as the file of the reply, in `format`, and as that which is saved; each where it is wanted.
+fn files(cells: &Cells, format: FileFormat) -> Result<(Option<Bytes>, Option<Bytes>), String> {
+    let Cells { options, rows, pictures, infotext } = cells;
+    if !options.is_returned && !options.is_saved {
+        return Ok((None, None));
+    }
+    let grid = image_grid(pictures, *rows, options.background).map_err(|error| error.to_string())?;
+    let encoded = |format| picture_file::encode(&grid, infotext, format).map(Bytes::from);
+    let returned = options.is_returned.then(|| encoded(format)).transpose()?;
+    let saved = match &returned {
+        _ if !options.is_saved => None,
+        Some(file) if options.format == format => Some(file.clone()),
+        _ => Some(encoded(options.format)?),
+    };
+    Ok((returned, saved))
+}
