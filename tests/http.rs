@@ -24,6 +24,7 @@ mod plugin_use;
 mod redraw;
 mod scripts;
 mod serverless;
+mod serverless_spec;
 mod styles;
 mod tasks;
 mod tls;

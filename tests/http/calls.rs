@@ -69,6 +69,28 @@ fn a_call_that_is_refused_fails_with_the_routes_own_words() {
 }
 
 #[test]
+fn clients_of_the_serverless_products_proxy_may_be_told_200_of_whatever_it_passed_on() {
+    let wide = json!({"width": 65});
+    let benches = [Bench::new(), Bench::new().config("compat.passed_on_200 = true\n")];
+    let [plain, server] = [benches[0].start(), benches[1].start()];
+    let told = server.post("/sdapi/v1/txt2img", &wide).ok();
+    let direct = plain.post("/sdapi/v1/txt2img", &wide);
+    assert_eq!((direct.status, direct.json()), (422, told));
+    assert_eq!(plain.get("/sdapi/v1/none").status, 404);
+    assert_eq!(server.get("/sdapi/v1/none").ok(), json!({"detail": "Not Found"}));
+    // The dialect's own routes have their own statuses there too.
+    assert_eq!(server.post("/txt2img", &wide).status, 400);
+    assert_eq!(server.get("/models/none").status, 404);
+    let wrong = json!({"image": "no picture", "upscaler_1": "Lanczos"});
+    assert_eq!(server.post_with(SINGLE, &[("Task-Flag", "true")], &wrong).status, 200);
+    let id = server.post_with(SINGLE, &ASYNC, &wrong).ok()["taskId"].as_str().unwrap().to_owned();
+    let result = server.result(&id);
+    assert_eq!((&result["status"], &result["answer"]["status"]), (&json!("failed"), &json!(422)));
+    let bench = Bench::new().config("access = \"closed\"\ncompat.passed_on_200 = true\n");
+    assert_eq!(bench.start().get("/sdapi/v1/samplers").status, 401, "who may not ask is told so");
+}
+
+#[test]
 fn the_serverless_dialect_enlarges_pictures_as_tasks() {
     let bench = Bench::new();
     let server = bench.start();
@@ -132,4 +154,31 @@ fn a_checkpoint_can_be_brought_into_memory_ahead_of_the_first_request() {
     let reply = server.post("/initialize", &Value::Null);
     assert_eq!((reply.status, String::from_utf8(reply.body).unwrap()), (200, "initialize success".into()));
     assert_eq!(server.get("/models").ok()[0]["status"], "loaded");
+}
+
+#[test]
+fn the_document_says_which_routes_may_be_tasks() {
+    let bench = Bench::new();
+    let server = bench.start();
+    let document = server.get("/openapi.json").ok();
+    let mut tasks = 0;
+    for (path, item) in document["paths"].as_object().unwrap() {
+        for (method, operation) in item.as_object().unwrap() {
+            let is_said = !operation["responses"]["202"].is_null();
+            // What changes something is asked only where it becomes a task; drawings are judged before they do.
+            if path.contains('{') || path.ends_with("2img") || method != "get" && !is_said {
+                continue;
+            }
+            let body = if method == "get" { Vec::new() } else { b"{}".to_vec() };
+            let headers = [("Prefer", "respond-async"), ("content-type", "application/json")];
+            let reply = request(&method.to_uppercase(), &format!("{}{path}", server.url), &headers, body);
+            assert_eq!(reply.status == 202, is_said, "{method} {path}: {}", reply.status);
+            if is_said {
+                tasks += 1;
+                let links = reply.json()["links"].clone();
+                assert_eq!(links["self"], reply.header("location"), "{method} {path}");
+            }
+        }
+    }
+    assert!(tasks > 30, "{tasks}");
 }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::support::{Bench, Server, checkout, eventually, quick, quick_with};
 
 /// A models folder with one checkpoint, and the same file in the object store.
-fn bench(models: &Path) -> Bench {
+pub(super) fn bench(models: &Path) -> Bench {
     let demo = checkout().join("examples/demo-model/demo-v1.safetensors");
     std::os::unix::fs::symlink(&demo, models.join("demo-v1.safetensors")).unwrap();
     let bench = Bench::new().models_at(models);
@@ -54,7 +54,11 @@ fn a_model_of_the_object_store_is_registered_drawn_with_and_removed() {
     assert_eq!(changed.ok()["message"], "success");
     eventually("it is copied again", || status(&server, "dreamy.safetensors") == "unloaded");
     server.admin("DELETE", "/models/dreamy.safetensors", Vec::new()).ok();
-    assert_eq!(server.get("/models/dreamy.safetensors").status, 404);
+    let gone = server.get("/models/dreamy.safetensors").ok();
+    assert_eq!((&gone["status"], &gone["ossPath"]), (&json!("deleted"), &model["ossPath"]));
+    assert_eq!(server.get("/models").ok().as_array().unwrap().len(), 1);
+    assert_eq!(server.post("/txt2img", &body).status, 404, "nothing can be drawn with it");
+    assert_eq!(server.admin("DELETE", "/models/dreamy.safetensors", Vec::new()).status, 404);
     let file = models.path().join("Stable-diffusion/dreamy.safetensors");
     assert!(!file.exists() && models.path().join("Stable-diffusion").exists());
     // What somebody put there is theirs.

@@ -70,6 +70,8 @@ pub struct EngineStats {
     pub failed_jobs: u64,
     /// The checkpoints in the device's memory, after the last step or command.
     pub loaded: Vec<Arc<ModelFile>>,
+    /// The checkpoint that is on its way there, for a command or for a pass, which it is until the pass is open.
+    pub loading: Option<Arc<ModelFile>>,
 }
 
 /// The thread behind the handles. Dropping every handle lets it finish its jobs and end.
@@ -284,17 +286,18 @@ impl<B: Backend> Owner<B> {
     }
 
     fn obey(&mut self, command: Command) {
-        let backend = &mut self.backend;
         // What is loaded is told before the answer is: whoever hears the one may ask for the other.
         match command {
             Command::Job(incoming) => self.enqueue(incoming),
             Command::Load(model, reply) => {
-                let loaded = guarded(|| backend.load(&model).map_err(JobError::from));
-                self.tell_loaded();
+                let loaded = bringing(&mut self.backend, &self.stats, Some(&model), |backend| {
+                    backend.load(&model).map_err(JobError::from)
+                });
                 // Nobody listens only when the caller has gone away, and then nobody cares.
                 drop(reply.send(loaded));
             }
             Command::Unload(reply) => {
+                let backend = &mut self.backend;
                 let unloaded = guarded(|| {
                     backend.unload();
                     Ok(())
@@ -380,8 +383,11 @@ impl<B: Backend> Owner<B> {
     }
 
     fn begin_drawing(&mut self, drawing: Drawing, caller: Caller, priority: i32, arrived: (u64, Duration)) {
-        let backend = &mut self.backend;
-        match guarded(|| RunningJob::begin(backend, Passes::new(drawing), &caller)) {
+        let model = drawing.model.clone();
+        let begun = bringing(&mut self.backend, &self.stats, Some(&model), |backend| {
+            RunningJob::begin(backend, Passes::new(drawing), &caller)
+        });
+        match begun {
             Ok(begun) => {
                 let now = self.clock.now();
                 self.running.push(RunningJob::new(begun, caller, priority, arrived, now));
@@ -524,8 +530,8 @@ impl<B: Backend> Owner<B> {
             // A cancelled job is dropped at the next turn; decoding the rest of it would keep the others waiting.
             while !job.failed() && !job.is_cancelled() {
                 let Some(lane) = job.take_done_lane() else { break };
-                let backend = &mut self.backend;
-                let ended = guarded(|| {
+                let model = job.next_model(&lane).cloned();
+                let ended = bringing(&mut self.backend, &self.stats, model.as_ref(), |backend| {
                     let Some(lane) = job.promote(backend, lane)? else { return Ok(None) };
                     let (image, calls) = (lane.image, lane.calls_done());
                     Ok(Some((image, calls, backend.finish(lane.sample)?)))
@@ -550,6 +556,24 @@ impl<B: Backend> Owner<B> {
             }
         }
     }
+}
+
+/// [`guarded`], while everybody may hear which checkpoint comes into memory, if it is not there yet.
+fn bringing<B: Backend, T>(
+    backend: &mut B,
+    stats: &Mutex<EngineStats>,
+    model: Option<&Arc<ModelFile>>,
+    work: impl FnOnce(&mut B) -> Result<T, JobError>,
+) -> Result<T, JobError> {
+    let Some(model) = model.filter(|model| !backend.loaded().contains(model)) else {
+        return guarded(|| work(backend));
+    };
+    lock(stats).loading = Some(model.clone());
+    let outcome = guarded(|| work(backend));
+    let loaded = backend.loaded();
+    let mut stats = lock(stats);
+    (stats.loading, stats.loaded) = (None, loaded);
+    outcome
 }
 
 /// Runs backend code so that a panic becomes an error of the jobs at hand.

@@ -6,6 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
 use gesso_store::{Documents, ObjectInfo, ObjectKey, Objects, ObjectsError, is_model_name};
 use serde::{Deserialize, Serialize};
@@ -16,6 +17,10 @@ use crate::catalogue::{Catalogue, Kind, Stamp};
 use crate::error::AppError;
 use crate::http::wire::fields::FieldProblem;
 use crate::lock::lock;
+
+mod deleted;
+
+use deleted::Deleted;
 
 /// All of them, in one document.
 const DOCUMENT: &str = "models";
@@ -60,6 +65,7 @@ pub(crate) struct RegisteredModels {
     /// The models folder.
     folder: PathBuf,
     all: Mutex<BTreeMap<String, Registered>>,
+    deleted: Deleted,
     /// Held by whoever registers, changes or removes: one at a time, and each after the copy before it has ended.
     changes: tokio::sync::Mutex<BTreeMap<String, JoinHandle<()>>>,
     /// Held while the document is written, so that it says what was known last.
@@ -77,8 +83,8 @@ impl RegisteredModels {
         folder: PathBuf,
     ) -> io::Result<Self> {
         let all = Mutex::new(documents.read(DOCUMENT)?.unwrap_or_default());
-        let (changes, document, copies) = Default::default();
-        Ok(Self { documents, objects, catalogue, folder, all, changes, document, copies })
+        let (deleted, changes, document, copies) = Default::default();
+        Ok(Self { documents, objects, catalogue, folder, all, deleted, changes, document, copies })
     }
 
     /// Begins again what the end of the server broke off.
@@ -91,6 +97,11 @@ impl RegisteredModels {
 
     pub(crate) fn all(&self) -> Vec<Registered> {
         lock(&self.all).values().cloned().collect()
+    }
+
+    /// What was registered under the name and was removed a while ago at most.
+    pub(crate) fn deleted(&self, name: &str) -> Option<Attributes> {
+        self.deleted.get(name, Instant::now())
     }
 
     /// Takes the model in, durably; its file comes after the answer.
@@ -153,6 +164,7 @@ impl RegisteredModels {
             return Err(AppError::Internal(reason.into()));
         }
         lock(&self.all).remove(name);
+        self.deleted.note(model.attributes, Instant::now());
         self.write().await
     }
 

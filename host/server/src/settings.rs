@@ -142,6 +142,8 @@ pub(crate) enum Access {
 pub(crate) struct CompatSettings {
     /// Missing and wrong credentials are answered 410, as there, and not 401.
     pub(crate) login_410: bool,
+    /// Calls of the web UI's routes are answered 200 whatever came of them, as there; the body says what did.
+    pub(crate) passed_on_200: bool,
     /// How `/sdapi`, `/controlnet` and the other routes of web UIs tell of failures: a1111 or forge.
     pub(crate) webui_errors: WebUiErrors,
 }

@@ -12,7 +12,7 @@ use tokio::sync::{oneshot, watch};
 
 use super::Slot;
 use super::passes::{Passes, Stage};
-use crate::backend::{Backend, BackendError, BatchKey, Measured, OpenPass, Origin, Row};
+use crate::backend::{Backend, BackendError, BatchKey, Measured, ModelFile, OpenPass, Origin, Row};
 use crate::job::{CancelFlag, JobError, Made, Phase, Progress};
 
 /// One picture under way.
@@ -210,6 +210,12 @@ impl<B: Backend> RunningJob<B> {
     pub(super) fn take_done_lane(&mut self) -> Option<Lane<B::Sample>> {
         let index = self.lanes.iter().position(Lane::is_done)?;
         Some(self.lanes.remove(index))
+    }
+
+    /// The checkpoint of the pass that a lane is about to open.
+    pub(super) fn next_model(&self, done: &Lane<B::Sample>) -> Option<&Arc<ModelFile>> {
+        let (stage, _) = self.passes.after(done.stage).filter(|_| self.second.is_none())?;
+        Some(self.passes.spec(stage)?.model)
     }
 
     /// Moves a lane whose pass is through on to the next; gives it back when there is none.

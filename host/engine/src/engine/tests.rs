@@ -20,6 +20,8 @@ use crate::backend::{
 };
 use crate::job::{CancelFlag, Enlargement, FaceRestoration, NetworkRun, Resources, SecondPass};
 
+mod loading;
+
 /// Added to a picture that ended early.
 const SETTLED: u64 = 100;
 
@@ -36,6 +38,8 @@ struct Script {
     failures: VecDeque<Failure>,
     /// Called before each UNet call with its number.
     on_step: Option<Box<dyn FnMut(usize) + Send>>,
+    /// Called when a checkpoint is brought in.
+    on_load: Option<Box<dyn FnMut() + Send>>,
 }
 
 enum Failure {
@@ -67,9 +71,7 @@ impl Backend for Fake {
     type Sample = u64;
 
     fn open_pass(&mut self, spec: &PassSpec<'_>) -> Result<OpenPass<(u64, u32)>, BackendError> {
-        if spec.model.name == "broken" {
-            return Err(BackendError::Model("it is broken".into()));
-        }
+        self.load(spec.model)?;
         let key = BatchKey {
             model: spec.model.clone(),
             patches: String::new(),
@@ -170,10 +172,15 @@ impl Backend for Fake {
     }
 
     fn load(&mut self, model: &Arc<ModelFile>) -> Result<(), BackendError> {
+        if let Some(on_load) = &mut self.script.lock().unwrap().on_load {
+            on_load();
+        }
         if model.name == "broken" {
             return Err(BackendError::Model("it is broken".into()));
         }
-        self.loaded.push(model.clone());
+        if !self.loaded.contains(model) {
+            self.loaded.push(model.clone());
+        }
         Ok(())
     }
 

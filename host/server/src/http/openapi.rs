@@ -1,5 +1,6 @@
 //! The OpenAPI document, put together from the handlers and the wire types.
 
+use utoipa::openapi::path::{Operation, PathItem};
 use utoipa::openapi::response::ResponseBuilder;
 use utoipa::openapi::schema::AnyOfBuilder;
 use utoipa::openapi::security::{
@@ -9,6 +10,7 @@ use utoipa::openapi::{ContentBuilder, Ref, RefOr, Response};
 use utoipa::{Modify, OpenApi, ToSchema};
 
 use super::error::PROBLEM_JSON;
+use super::passed_on::is_web_ui;
 use super::routes::{
     accounts, agent_scheduler, controlnet, files, functions, health, models, plugins, queue, serverless,
     tasks, webui, webui_config, webui_extras, webui_internal, webui_lists, webui_options, webui_server,
@@ -19,10 +21,16 @@ use super::wire::schema::{
 };
 use super::wire::task::Ended;
 
+mod calls;
+mod links;
+
+use calls::CallsAsTasks;
+use links::{Links, Names};
+
 #[derive(OpenApi)]
 #[openapi(
     info(title = "Gesso", description = "A Stable Diffusion server with sandboxed plugins", license(name = "Apache-2.0")),
-    modifiers(&Credentials, &Refusals), security(("bearer" = []), ("basic" = []), ("token" = [])),
+    modifiers(&Credentials, &Names, &CallsAsTasks, &Links, &Refusals), security(("bearer" = []), ("basic" = []), ("token" = [])),
     paths(
         serverless::txt2img, serverless::img2img, serverless::extra_images, serverless::restart, serverless::initialize, serverless::result, serverless::progress, serverless::cancellation,
         models::list, models::show, models::register, models::change, models::remove,
@@ -79,9 +87,6 @@ impl Modify for Credentials {
 /// Routes that ask nobody who they are.
 const PUBLIC: [&str; 4] = ["/login", "/files/{id}", "/health/live", "/health/ready"];
 
-/// How the paths of the web UI's dialect begin, its extensions' too.
-const WEB_UI: [&str; 5] = ["/sdapi/", "/controlnet/", "/internal/", "/agent-scheduler/", "/config"];
-
 /// Routes whose request is a task; a client that waits for its end is answered in the task's shape.
 const DRAWING: [&str; 3] = ["/txt2img", "/img2img", "/extra_images"];
 
@@ -115,7 +120,7 @@ impl Dialects {
     }
 
     fn of(&self, path: &str) -> &Response {
-        if WEB_UI.iter().any(|start| path.starts_with(start)) {
+        if is_web_ui(path) {
             &self.web_ui
         } else if DRAWING.contains(&path) {
             &self.drawing
@@ -123,6 +128,13 @@ impl Dialects {
             &self.own
         }
     }
+}
+
+/// The operations of a path, with their methods.
+fn operations(item: &mut PathItem) -> impl Iterator<Item = (&'static str, &mut Operation)> {
+    let PathItem { get, post, put, patch, delete, .. } = item;
+    let all = [("get", get), ("post", post), ("put", put), ("patch", patch), ("delete", delete)];
+    all.into_iter().filter_map(|(method, operation)| Some((method, operation.as_mut()?)))
 }
 
 /// What every operation may answer beside what its own lines say.
@@ -133,9 +145,7 @@ impl Modify for Refusals {
         let dialects = Dialects::new();
         for (path, item) in &mut document.paths.paths {
             let refused = dialects.of(path);
-            let operations =
-                [&mut item.get, &mut item.post, &mut item.put, &mut item.patch, &mut item.delete];
-            for operation in operations.into_iter().flatten() {
+            for (_, operation) in operations(item) {
                 let responses = &mut operation.responses.responses;
                 for (status, response) in responses.iter_mut() {
                     // Where a line of the operation has a body of its own, that is what is sent.
@@ -162,6 +172,23 @@ pub(crate) fn document() -> utoipa::openapi::OpenApi {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    /// Every operation of the document: its method, its path and what is said of it.
+    fn all() -> Vec<(String, String, Value)> {
+        let document = serde_json::to_value(document()).unwrap();
+        let paths = document["paths"].as_object().unwrap().clone();
+        let of = |(path, item): (String, Value)| {
+            let item = item.as_object().unwrap().clone();
+            item.into_iter().map(move |(method, operation)| (method, path.clone(), operation))
+        };
+        paths.into_iter().flat_map(of).collect()
+    }
+
     #[test]
     fn the_published_contract_changes_only_on_purpose() {
         insta::assert_json_snapshot!(super::document());
@@ -181,5 +208,65 @@ mod tests {
         assert_eq!(kinds("/sdapi/v1/samplers", "get", "4XX"), [problem, json]);
         assert_eq!(kinds("/sdapi/v1/options", "post", "422"), [problem, json]);
         assert_eq!(kinds("/health/ready", "get", "503"), [json], "the line has a body of its own");
+    }
+
+    #[test]
+    fn every_route_that_may_be_a_task_says_how_it_answers_who_does_not_wait() {
+        let accepted = json!({"$ref": "#/components/schemas/Accepted"});
+        let mut tasks = BTreeSet::new();
+        for (method, path, operation) in all() {
+            let response = &operation["responses"]["202"];
+            if response.is_null() {
+                continue;
+            }
+            assert_eq!(response["content"]["application/json"]["schema"], accepted, "{method} {path}");
+            assert!(response["links"]["result"].is_object(), "{method} {path}");
+            let headers: Vec<_> = operation["parameters"].as_array().unwrap().iter().collect();
+            for name in ["Request-Type", "taskId"] {
+                assert!(headers.iter().any(|header| header["name"] == name), "{method} {path}: {name}");
+            }
+            tasks.insert(path);
+        }
+        for path in
+            ["/txt2img", "/sdapi/v1/txt2img", "/sdapi/v1/interrogate", "/controlnet/detect", "/config"]
+        {
+            assert!(tasks.contains(path), "{path}");
+        }
+        for path in ["/sdapi/v1/interrupt", "/agent-scheduler/v1/queue", "/models"] {
+            assert!(!tasks.contains(path), "{path}");
+        }
+    }
+
+    #[test]
+    fn every_operation_has_a_name_of_its_own_and_every_link_fills_a_parameter_of_one() {
+        let all = all();
+        let mut parameters = BTreeMap::new();
+        for (method, path, operation) in &all {
+            let name = operation["operationId"].as_str().unwrap();
+            let known = operation["parameters"].as_array().into_iter().flatten();
+            let known: BTreeSet<_> = known.map(|parameter| parameter["name"].as_str().unwrap()).collect();
+            assert!(parameters.insert(name, known).is_none(), "{method} {path}: {name} is another's too");
+        }
+        let mut links = 0;
+        for (method, path, operation) in &all {
+            let responses = operation["responses"].as_object().unwrap().values();
+            for link in
+                responses.filter_map(|response| response["links"].as_object()).flat_map(|all| all.values())
+            {
+                let target = link["operationId"].as_str().unwrap();
+                let known = parameters.get(target).unwrap_or_else(|| panic!("{method} {path}: no {target}"));
+                for name in link["parameters"].as_object().unwrap().keys() {
+                    assert!(known.contains(name.as_str()), "{method} {path}: {target} takes no {name}");
+                }
+                links += 1;
+            }
+        }
+        for (method, path, status) in
+            [("post", "/models", "200"), ("post", "/users", "201"), ("post", "/plugins", "201")]
+        {
+            let found = all.iter().find(|(of, at, _)| (of.as_str(), at.as_str()) == (method, path));
+            assert!(found.unwrap().2["responses"][status]["links"].is_object(), "{path}");
+        }
+        assert!(links > 100, "{links}");
     }
 }

@@ -24,7 +24,7 @@ use super::routes::{
     webui_server,
 };
 use super::wire::refusals::Detail;
-use super::{access, calls, error, openapi, request_id};
+use super::{access, calls, error, openapi, passed_on, request_id};
 use crate::accounts::{Caller, Role};
 use crate::app::App;
 use crate::error::AppError;
@@ -92,6 +92,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         })
         .method_not_allowed_fallback(method_not_allowed)
         .layer(DefaultBodyLimit::max(body_bytes_max))
+        .layer(middleware::from_fn_with_state(app.clone(), passed_on::layer))
         .layer(middleware::from_fn_with_state(app.clone(), access::identify))
         .layer(cors(&app.settings.cors_origins))
         .layer(CompressionLayer::new().gzip(true).compress_when(worth_compressing()))

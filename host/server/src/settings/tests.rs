@@ -29,6 +29,8 @@ fn a_misspelt_key_fails_and_suggests() {
     assert!(error.contains("did you mean \"webui_errors\"?"), "{error}");
     let error = resolve("[limits]\nstep_max = 3", &[]).unwrap_err();
     assert!(error.contains("did you mean \"steps_max\"?"), "{error}");
+    let error = resolve("[compat]\npassed_on_20 = true", &[]).unwrap_err();
+    assert!(error.contains("did you mean \"passed_on_200\"?"), "{error}");
 }
 
 #[test]

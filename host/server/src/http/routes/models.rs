@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
+use gesso_engine::EngineStats;
 use gesso_engine::backend::ModelFile;
 use serde::Serialize;
 use serde_json::Value;
@@ -42,7 +43,7 @@ pub(crate) struct Model {
     oss_path: String,
     /// As it was registered; of other checkpoints the SHA-256, else empty.
     etag: String,
-    /// registering, failed, loaded or unloaded. Only checkpoints stay loaded.
+    /// registering, failed, loading, loaded, unloaded or deleted. Only checkpoints stay loaded.
     status: &'static str,
     /// Why it could not be registered.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -75,7 +76,7 @@ pub(crate) async fn list(State(app): State<Arc<App>>) -> Result<Json<Vec<Model>>
     Ok(Json(all(&app).await?))
 }
 
-/// One model.
+/// One model. A registered one that was removed is told to be deleted for an hour.
 #[utoipa::path(get, path = "/models/{model_name}", tag = "models", params(("model_name" = String, Path, description = "The name of its file")),
     responses((status = 200, description = "The model", body = Model), (status = 404, description = "No such model")))]
 pub(crate) async fn show(
@@ -83,6 +84,8 @@ pub(crate) async fn show(
     PathText(name): PathText,
 ) -> Result<Json<Model>, Failure> {
     let found = all(&app).await?.into_iter().find(|model| model.name.eq_ignore_ascii_case(&name));
+    // It is not listed: the list is of what can be named in a request.
+    let found = found.or_else(|| app.registered.deleted(&name).map(Model::deleted));
     Ok(Json(found.ok_or_else(|| AppError::NotFound(format!("there is no model {name:.200}")))?))
 }
 
@@ -164,9 +167,9 @@ fn attributes(body: &serde_json::Map<String, Value>) -> Result<Attributes, AppEr
 }
 
 async fn all(app: &Arc<App>) -> Result<Vec<Model>, AppError> {
-    let (catalogue, loaded) = (app.catalogue.clone(), app.engine.stats().loaded);
+    let (catalogue, stats) = (app.catalogue.clone(), app.engine.stats());
     // The blocking pool: folders, and the hashes of checkpoints.
-    let mut all = blocking(move || found(&catalogue, &loaded)).await??;
+    let mut all = blocking(move || found(&catalogue, &stats)).await??;
     for model in app.registered.all() {
         match all.iter_mut().find(|there| is_of(there, &model)) {
             Some(there) => there.is_registered(model),
@@ -184,10 +187,10 @@ async fn all(app: &Arc<App>) -> Result<Vec<Model>, AppError> {
 }
 
 /// What lies in the models folder.
-fn found(catalogue: &Catalogue, loaded: &[Arc<ModelFile>]) -> Result<Vec<Model>, CatalogueError> {
+fn found(catalogue: &Catalogue, stats: &EngineStats) -> Result<Vec<Model>, CatalogueError> {
     let mut all = Vec::new();
     for checkpoint in catalogue.checkpoints()? {
-        let status = if loaded.contains(&checkpoint.file) { "loaded" } else { "unloaded" };
+        let status = in_memory(&checkpoint.file, stats);
         all.push(Model::new(name_of(Kind::Checkpoint), checkpoint.file_name, checkpoint.sha256, status));
     }
     for (kind, name) in TYPES.into_iter().filter(|(kind, _)| *kind != Kind::Checkpoint) {
@@ -195,6 +198,16 @@ fn found(catalogue: &Catalogue, loaded: &[Arc<ModelFile>]) -> Result<Vec<Model>,
         all.extend(files.map(|file| Model::new(name, file.file_name, String::new(), "unloaded")));
     }
     Ok(all)
+}
+
+fn in_memory(checkpoint: &Arc<ModelFile>, stats: &EngineStats) -> &'static str {
+    if stats.loading.as_ref() == Some(checkpoint) {
+        "loading"
+    } else if stats.loaded.contains(checkpoint) {
+        "loaded"
+    } else {
+        "unloaded"
+    }
 }
 
 fn is_of(there: &Model, registered: &Registered) -> bool {
@@ -208,6 +221,11 @@ fn name_of(kind: Kind) -> &'static str {
 impl Model {
     fn new(kind: &'static str, name: String, etag: String, status: &'static str) -> Self {
         Self { kind, name, oss_path: String::new(), etag, status, message: None }
+    }
+
+    fn deleted(model: Attributes) -> Self {
+        let Attributes { kind, name, oss_path, etag } = model;
+        Self { kind: name_of(kind), name, oss_path, etag, status: "deleted", message: None }
     }
 
     fn is_registered(&mut self, model: Registered) {
@@ -226,5 +244,25 @@ impl Model {
                 self.message = Some(reason);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_checkpoint_is_unloaded_then_loading_then_loaded() {
+        let checkpoint = |version: &str| {
+            let (name, path) = ("a".into(), "/models/a.safetensors".into());
+            Arc::new(ModelFile { name, path, version: version.into() })
+        };
+        let mut stats = EngineStats::default();
+        assert_eq!(in_memory(&checkpoint("1"), &stats), "unloaded");
+        stats.loading = Some(checkpoint("1"));
+        assert_eq!(in_memory(&checkpoint("1"), &stats), "loading");
+        assert_eq!(in_memory(&checkpoint("2"), &stats), "unloaded", "a file that was replaced is another");
+        (stats.loading, stats.loaded) = (None, vec![checkpoint("1")]);
+        assert_eq!(in_memory(&checkpoint("1"), &stats), "loaded");
     }
 }

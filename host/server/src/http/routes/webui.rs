@@ -25,13 +25,13 @@ use crate::http::task_view::{CancelOnDrop, details, preview};
 use crate::http::wire::generate::Drawing;
 use crate::http::wire::nothing::Empty;
 use crate::http::wire::schema::{Img2ImgBody, Txt2ImgBody};
-use crate::http::wire::task::{Accepted, JobState};
+use crate::http::wire::task::JobState;
 use crate::http::wire::terms::{RequestTerms, Wait};
 use crate::tasks;
 
 /// Draws pictures from text and answers with them, base64, when they are there.
 #[utoipa::path(post, path = "/sdapi/v1/txt2img", tag = "web UI", request_body = Txt2ImgBody,
-    responses((status = 200, description = "The pictures; the task itself for who does not wait", body = DrawnOrTask),
+    responses((status = 200, description = "The pictures", body = Drawn),
               (status = 422, description = "Every problem of the body")))]
 pub(crate) async fn txt2img(
     State(app): State<Arc<App>>,
@@ -44,7 +44,7 @@ pub(crate) async fn txt2img(
 
 /// Draws over pictures and answers with the results, base64, when they are there.
 #[utoipa::path(post, path = "/sdapi/v1/img2img", tag = "web UI", request_body = Img2ImgBody,
-    responses((status = 200, description = "The pictures; parameters are without those of the request, unless include_init_images. The task itself for who does not wait", body = DrawnOrTask),
+    responses((status = 200, description = "The pictures; parameters are without those of the request, unless include_init_images", body = Drawn),
               (status = 404, description = "init_images is missing"),
               (status = 422, description = "Every problem of the body")))]
 pub(crate) async fn img2img(
@@ -167,15 +167,6 @@ pub(crate) struct GlobalProgress {
     /// Always null.
     #[schema(required)]
     textinfo: Option<String>,
-}
-
-/// How a drawing is answered: with pictures, or for `Request-Type: async` with the task.
-#[derive(ToSchema)]
-#[serde(untagged)]
-#[expect(dead_code, reason = "for the document alone: each is sent as what it is")]
-enum DrawnOrTask {
-    Drawn(Drawn),
-    Accepted(Accepted),
 }
 
 /// Drawn pictures.
