@@ -1,5 +1,8 @@
 //! The command line of the real binary: exit codes, settings, sentences.
 
+mod previews;
+mod remote;
+
 use std::process::Command;
 
 use crate::support::{Bench, checkout, component, decode, quick, run};

@@ -1,8 +1,10 @@
 //! The only place that reads environment variables, the current folder and the place of the binary.
 
+use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::commands::preview::Terminal;
 use crate::settings::{ENVIRONMENT, Settings, SettingsError, Surroundings, cli};
 use crate::startup::StartupError;
 
@@ -52,6 +54,19 @@ pub(crate) fn this_command() -> std::io::Result<Command> {
     let mut command = Command::new(std::env::current_exe()?);
     command.args(std::env::args_os().skip(1));
     Ok(command)
+}
+
+/// What standard error leads to, by what terminals say of themselves.
+pub(crate) fn terminal() -> Terminal {
+    let said = |name: &str| std::env::var(name).unwrap_or_default();
+    let is_said = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    Terminal {
+        is_one: std::io::stderr().is_terminal(),
+        term: said("TERM"),
+        programs: [said("TERM_PROGRAM"), said("LC_TERMINAL")],
+        colours: said("COLORTERM"),
+        is_shared: is_said("TMUX") || is_said("STY"),
+    }
 }
 
 /// The checkout of the project that this program, or the current folder, is in.

@@ -1,7 +1,7 @@
 //! The `gesso` binary: reads the command line, runs one command, decides the exit code.
 //!
-//! Exit codes: 0 done; 1 the command failed; 2 the command line or the settings are wrong; 3 another process holds
-//! the data folder or the port.
+//! Exit codes, as `gesso --help` says them too: 0 done; 1 the command, or the task that it waited for, failed; 2 the
+//! command line or the settings are wrong; 3 another process holds the data folder or the port.
 
 mod abort_on_drop;
 mod accounts;
@@ -71,13 +71,17 @@ fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Serve(arguments) => commands::serve::run(&arguments),
         Command::Txt2Img(arguments) => commands::txt2img::run(&arguments),
-        Command::Img2Img(arguments) => commands::task::img2img(&arguments),
-        Command::Upscale(arguments) => commands::task::upscale(&arguments),
-        Command::Task(arguments) => commands::task::tasks(&arguments),
-        Command::Model(arguments) => commands::task::models(&arguments),
+        Command::Img2Img(arguments) => commands::drawing::img2img(&arguments),
+        Command::Upscale(arguments) => commands::drawing::upscale(&arguments),
+        Command::Task(arguments) => commands::task::run(&arguments),
+        Command::Model(arguments) => commands::model::run(&arguments),
         Command::User(arguments) => commands::account::users(&arguments),
         Command::Key(arguments) => commands::account::keys(&arguments),
         Command::Plugin(arguments) => commands::plugin::run(&arguments),
+        Command::Completions { shell } => {
+            commands::completions::run(shell);
+            Ok(())
+        }
         Command::CompilePlugin { arguments } => {
             return gesso_plugin_host::compile_worker::main(arguments.into_iter());
         }

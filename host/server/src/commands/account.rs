@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use anyhow::{Context, bail};
 use serde_json::{Map, Value, json};
 
-use super::client::{Server, checked, when};
+use super::client::{Server, checked, show, when};
 use crate::settings::cli::{Key, KeyCommand, User, UserCommand};
 use crate::telemetry;
 
@@ -15,18 +15,18 @@ pub(crate) fn users(arguments: &User) -> anyhow::Result<()> {
     match &arguments.command {
         UserCommand::List => {
             let users = server.list("/users")?;
-            if users.is_empty() {
+            if users.is_empty() && !arguments.json {
                 telemetry::announce("nobody has an account; `gesso user add NAME` makes the first");
             }
-            users.iter().for_each(|user| telemetry::announce(&user_line(user)));
+            show(arguments.json, &Value::Array(users), user_line);
         }
         UserCommand::Add { name, role, password_stdin } => {
             let mut body = json!({"name": name, "role": role});
             if *password_stdin {
                 body["password"] = password()?.into();
             }
-            telemetry::announce(&user_line(&server.json("POST", "/users", Some(&body))?));
-            if !*password_stdin {
+            show(arguments.json, &server.json("POST", "/users", Some(&body))?, user_line);
+            if !*password_stdin && !arguments.json {
                 telemetry::announce(&format!(
                     "no password; `gesso key new --user {name}` lets them in by a key"
                 ));
@@ -47,11 +47,12 @@ pub(crate) fn users(arguments: &User) -> anyhow::Result<()> {
                 bail!("nothing to change; see `gesso user set --help`");
             }
             let path = format!("/users/{}", checked("a user's name", name)?);
-            telemetry::announce(&user_line(&server.json("PATCH", &path, Some(&Value::Object(body)))?));
+            show(arguments.json, &server.json("PATCH", &path, Some(&Value::Object(body)))?, user_line);
         }
         UserCommand::Remove { name } => {
-            server.json("DELETE", &format!("/users/{}", checked("a user's name", name)?), None)?;
-            telemetry::announce(&format!("{name} removed, with all of their keys"));
+            let path = format!("/users/{}", checked("a user's name", name)?);
+            let answer = server.json("DELETE", &path, None)?;
+            show(arguments.json, &answer, |_| format!("{name} removed, with all of their keys"));
         }
     }
     Ok(())
@@ -61,17 +62,7 @@ pub(crate) fn keys(arguments: &Key) -> anyhow::Result<()> {
     let server = Server::as_admin(&arguments.connection)?;
     match &arguments.command {
         KeyCommand::List => {
-            for key in server.list("/keys")? {
-                let text = |name: &str| key[name].as_str().unwrap_or("-").to_owned();
-                let (made, ends) = (when(&key["created_ms"]), when(&key["expires_ms"]));
-                let line = format!(
-                    "{:12} {:20} made {made}  ends {ends:19}  {}",
-                    text("id"),
-                    text("user"),
-                    text("label")
-                );
-                telemetry::announce(line.trim_end());
-            }
+            show(arguments.json, &Value::Array(server.list("/keys")?), key_line);
         }
         KeyCommand::New { user, label, days } => {
             let mut body = json!({"label": label});
@@ -85,12 +76,13 @@ pub(crate) fn keys(arguments: &Key) -> anyhow::Result<()> {
             }
             let made = server.json("POST", "/keys", Some(&body))?;
             // Alone on its line, so that scripts can take it.
-            telemetry::announce(made["key"].as_str().unwrap_or_default());
+            show(arguments.json, &made, |made| made["key"].as_str().unwrap_or_default().to_owned());
             telemetry::complain("keep it: it is not shown again");
         }
         KeyCommand::Remove { id } => {
-            server.json("DELETE", &format!("/keys/{}", checked("the id of a key", id)?), None)?;
-            telemetry::announce(&format!("{id} withdrawn"));
+            let path = format!("/keys/{}", checked("the id of a key", id)?);
+            let answer = server.json("DELETE", &path, None)?;
+            show(arguments.json, &answer, |_| format!("{id} withdrawn"));
         }
     }
     Ok(())
@@ -106,6 +98,14 @@ fn user_line(user: &Value) -> String {
         text("role"),
         when(&user["created_ms"])
     )
+}
+
+fn key_line(key: &Value) -> String {
+    let text = |name: &str| key[name].as_str().unwrap_or("-");
+    let (made, ends) = (when(&key["created_ms"]), when(&key["expires_ms"]));
+    let line =
+        format!("{:12} {:20} made {made}  ends {ends:19}  {}", text("id"), text("user"), text("label"));
+    line.trim_end().to_owned()
 }
 
 /// The first line of standard input: a password on the command line would be in everybody's list of processes.

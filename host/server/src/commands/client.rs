@@ -9,6 +9,7 @@ use ureq::tls::{RootCerts, TlsConfig};
 
 use crate::environment;
 use crate::settings::cli::{Connection, Serve};
+use crate::telemetry;
 
 /// A server and what it is asked with.
 pub(crate) struct Server {
@@ -68,9 +69,11 @@ impl Server {
         if response.status().is_success() {
             return Ok(value);
         }
-        let message =
-            value.get("message").and_then(Value::as_str).map_or_else(|| value.to_string(), ToOwned::to_owned);
-        bail!("{} ({})", message, response.status())
+        let remedy = match response.status().as_u16() {
+            401 => "; `gesso key new` makes a key, and --api-key takes it",
+            _ => "",
+        };
+        bail!("{}{remedy} ({})", refusal(&value), response.status())
     }
 
     /// The list that a route answers with.
@@ -125,6 +128,28 @@ fn stored_key(connection: &Connection) -> anyhow::Result<String> {
     Ok(key.trim().to_owned())
 }
 
+/// Shows what a server answered: as it is, for programs, or in lines for people, one for each part of a list.
+pub(crate) fn show(as_json: bool, answer: &Value, line: impl Fn(&Value) -> String) {
+    match answer {
+        _ if as_json => telemetry::announce(&format!("{answer:#}")),
+        Value::Array(parts) => parts.iter().for_each(|part| telemetry::announce(&line(part))),
+        one => telemetry::announce(&line(one)),
+    }
+}
+
+/// What a server says when it refuses: `message` of the tasks' dialect, `detail` of the web UI's, which is a list where
+/// fields are wrong.
+fn refusal(answer: &Value) -> String {
+    match (&answer["message"], &answer["detail"]) {
+        (Value::String(message), _) | (_, Value::String(message)) => message.clone(),
+        (_, Value::Array(problems)) => {
+            let texts: Vec<_> = problems.iter().filter_map(|problem| problem["msg"].as_str()).collect();
+            texts.join("; ")
+        }
+        _ => answer.to_string(),
+    }
+}
+
 /// A word that goes into a path has to look like one.
 ///
 /// # Errors
@@ -141,4 +166,29 @@ pub(crate) fn checked<'a>(what: &str, text: &'a str) -> anyhow::Result<&'a str> 
 pub(crate) fn when(millis: &Value) -> String {
     let at = millis.as_i64().and_then(|millis| jiff::Timestamp::from_millisecond(millis).ok());
     at.map_or_else(|| "-".to_owned(), |at| at.strftime("%F %T").to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_refusal_of_either_dialect_is_a_sentence() {
+        for (answer, sentence) in [
+            (
+                json!({"message": "no such task", "detail": "no such task", "code": "not_found"}),
+                "no such task",
+            ),
+            (json!({"error": "HTTPException", "detail": "no model x", "body": ""}), "no model x"),
+            (
+                json!({"detail": [{"msg": "width: too wide"}, {"msg": "steps: none"}]}),
+                "width: too wide; steps: none",
+            ),
+            (json!("<html>"), "\"<html>\""),
+        ] {
+            assert_eq!(refusal(&answer), sentence);
+        }
+    }
 }

@@ -16,7 +16,7 @@ use gesso_plugin_host::is_elsewhere;
 use serde_json::{Value, json};
 
 use super::client::{Server, checked, when};
-use crate::settings::cli::{AdminCommand, AuthorCommand, Plugin, PluginCommand};
+use crate::settings::cli::plugin::{AdminCommand, AuthorCommand, Plugin, PluginCommand};
 use crate::telemetry;
 
 /// How often a drain looks.

@@ -1,4 +1,5 @@
-//! `gesso txt2img`: one picture on this machine, with a progress bar, without server, store or plugins.
+//! `gesso txt2img`: one picture on this machine, with a progress bar and previews, without server, store or plugins; or by
+//! a server, which is [`drawing`]'s.
 
 use std::time::{Duration, Instant};
 
@@ -7,8 +8,10 @@ use gesso_core::infotext::{self, DrawnWith};
 use gesso_engine::{CancelFlag, Drawing, JobSpec, Phase, Work};
 use indicatif::{ProgressBar, ProgressStyle};
 use rand::RngExt;
-use serde_json::json;
+use serde_json::{Value, json};
 
+use super::drawing;
+use super::preview::Previews;
 use crate::app::VERSION;
 use crate::catalogue::Catalogue;
 use crate::environment;
@@ -21,23 +24,30 @@ use crate::startup;
 use crate::telemetry;
 
 pub(crate) fn run(arguments: &Txt2Img) -> anyhow::Result<()> {
-    let settings = environment::settings(&arguments.settings.as_serve())?;
-    telemetry::install_logs(&settings.log_format, "warn", None);
-    if let Some(parent) = arguments.out.parent().filter(|parent| !parent.as_os_str().is_empty())
-        && !parent.is_dir()
-    {
-        bail!("the folder {} does not exist; make it first", parent.display());
+    match &arguments.url {
+        Some(url) => drawing::txt2img(arguments, url),
+        None => here(arguments),
     }
-    let body = json!({
+}
+
+/// What is asked for, as the web UI's API has it, without a checkpoint.
+pub(super) fn body(arguments: &Txt2Img) -> Value {
+    json!({
         "prompt": arguments.prompt, "negative_prompt": arguments.negative_prompt, "steps": arguments.steps,
         "cfg_scale": arguments.cfg_scale, "width": arguments.width, "height": arguments.height,
         "seed": arguments.seed, "sampler_name": arguments.sampler, "scheduler": arguments.scheduler,
-    });
-    let body = body.as_object().cloned().unwrap_or_default();
-    let drawing = generate::Drawing::Txt2Img;
-    let body = drawing.read(&body, || rand::rng().random()).map_err(AppError::Invalid)?;
+    })
+}
+
+fn here(arguments: &Txt2Img) -> anyhow::Result<()> {
+    let settings = environment::settings(&arguments.settings.as_serve())?;
+    telemetry::install_logs(&settings.log_format, "warn", None);
+    drawing::check_folder(&arguments.out)?;
+    let kind = generate::Drawing::Txt2Img;
+    let body = body(arguments).as_object().cloned().unwrap_or_default();
+    let body = kind.read(&body, || rand::rng().random()).map_err(AppError::Invalid)?;
     let (defaults, limits) = (startup::defaults(&settings), startup::limits(&settings));
-    let request = generate::to_request(drawing, &body, &defaults, &limits).map_err(AppError::Invalid)?;
+    let request = generate::to_request(kind, &body, &defaults, &limits).map_err(AppError::Invalid)?;
     let catalogue = Catalogue::new(settings.models.clone(), settings.default_model.clone(), None);
     let checkpoint = catalogue.checkpoint(arguments.model.as_deref())?;
     let found = resources::find(&catalogue, &request, &checkpoint)?;
@@ -49,6 +59,7 @@ pub(crate) fn run(arguments: &Txt2Img) -> anyhow::Result<()> {
 
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let started = Instant::now();
+    let mut previews = Previews::new(arguments.seen.preview);
     let pixels = runtime.block_on(async {
         let (_engine, handle) = startup::open_engine(&settings).await?;
         let drawing = Drawing {
@@ -66,7 +77,7 @@ pub(crate) fn run(arguments: &Txt2Img) -> anyhow::Result<()> {
         bar.enable_steady_tick(Duration::from_millis(200));
         let shown = async {
             loop {
-                {
+                let draft = {
                     let now = progress.borrow_and_update();
                     bar.set_message(match now.phase {
                         Phase::Queued | Phase::Preparing => "loading",
@@ -75,6 +86,13 @@ pub(crate) fn run(arguments: &Txt2Img) -> anyhow::Result<()> {
                     });
                     bar.set_length(u64::from(now.calls_total));
                     bar.set_position(u64::from(now.calls_done));
+                    now.preview.clone()
+                };
+                // Terminals may be slow; nothing else waits for this runtime.
+                if let Some(draft) = draft
+                    && previews.is_due()
+                {
+                    previews.show_draft(&bar, &draft);
                 }
                 if progress.changed().await.is_err() {
                     // The job has ended; its result comes from the other future.
@@ -104,6 +122,7 @@ pub(crate) fn run(arguments: &Txt2Img) -> anyhow::Result<()> {
     let png = png_file::encode(&pixels, &infotext).context("the picture could not be encoded")?;
     std::fs::write(&arguments.out, png)
         .with_context(|| format!("{} cannot be written", arguments.out.display()))?;
+    previews.show_picture(&pixels);
     telemetry::announce(&format!(
         "{} ({}x{}, seed {}, {:.1} s)",
         arguments.out.display(),

@@ -1,14 +1,21 @@
 //! The command line. Flags only collect what was said; `Settings::resolve` decides.
 
+pub(crate) mod plugin;
+
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+
+use plugin::Plugin;
 
 #[derive(Debug, Parser)]
 #[command(
     name = "gesso",
     version,
-    about = "A Stable Diffusion server whose plugins are sandboxed WebAssembly"
+    about = "A Stable Diffusion server whose plugins are sandboxed WebAssembly",
+    after_help = "Exit codes: 0 done; 1 the command, or the task that it waited for, failed; 2 the command line or the \
+                  settings are wrong; 3 another process holds the data folder or the port."
 )]
 pub(crate) struct Cli {
     #[command(subcommand)]
@@ -19,7 +26,7 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Serve the REST APIs until SIGINT or SIGTERM.
     Serve(Serve),
-    /// Draw one picture here and now, without a server.
+    /// Draw one picture here and now, or on a running server.
     #[command(name = "txt2img")]
     Txt2Img(Txt2Img),
     /// Draw over a picture, on a running server.
@@ -29,7 +36,7 @@ pub(crate) enum Command {
     Upscale(Upscale),
     /// Look at, stop and repeat the tasks of a running server.
     Task(TaskArguments),
-    /// Look at the checkpoints of a running server, load and unload them.
+    /// Look at the models of a running server, register, load and unload them.
     Model(Model),
     /// Say who may use a running server.
     User(User),
@@ -37,6 +44,8 @@ pub(crate) enum Command {
     Key(Key),
     /// Look at and change the plugins of a running server.
     Plugin(Plugin),
+    /// Print what a shell needs to complete this command line: `source <(gesso completions bash)`.
+    Completions { shell: Shell },
     /// Compiles one plugin in a process of its own. For the server only.
     #[command(hide = true)]
     CompilePlugin {
@@ -124,17 +133,21 @@ pub(crate) struct Txt2Img {
     /// Where the PNG goes
     #[arg(short, long)]
     pub(crate) out: PathBuf,
+    /// What not to draw
     #[arg(long, default_value = "")]
     pub(crate) negative_prompt: String,
-    /// Checkpoint by name; the first in the folder when left out
+    /// Checkpoint by name; the first in the folder, or the server's own choice, when left out
     #[arg(long)]
     pub(crate) model: Option<String>,
     #[arg(long, default_value_t = 20)]
     pub(crate) steps: u32,
+    /// How closely the prompt is followed
     #[arg(long, default_value_t = 7.0)]
     pub(crate) cfg_scale: f64,
+    /// Pixels, a multiple of 8
     #[arg(long, default_value_t = 512)]
     pub(crate) width: u32,
+    /// Pixels, a multiple of 8
     #[arg(long, default_value_t = 512)]
     pub(crate) height: u32,
     /// -1 draws one
@@ -144,8 +157,33 @@ pub(crate) struct Txt2Img {
     pub(crate) sampler: String,
     #[arg(long, default_value = "Automatic")]
     pub(crate) scheduler: String,
+    /// Have the server at this URL draw it, with its models and plugins; this machine draws when left out
+    #[arg(long, conflicts_with_all = ["config", "models", "device", "dtype", "threads"])]
+    pub(crate) url: Option<String>,
+    /// API key for the server at --url
+    #[arg(long, visible_alias = "admin-key", env = "GESSO_ADMIN_KEY", hide_env_values = true)]
+    pub(crate) api_key: Option<String>,
+    #[command(flatten)]
+    pub(crate) seen: Seen,
     #[command(flatten)]
     pub(crate) settings: LocalSettings,
+}
+
+/// What is seen of pictures in the terminal.
+#[derive(Debug, Args)]
+pub(crate) struct Seen {
+    /// Show pictures in the terminal, also while they are drawn
+    #[arg(long, value_enum, value_name = "WHEN", default_value = "auto")]
+    pub(crate) preview: Preview,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Preview {
+    /// Where standard error is a terminal that can: kitty's, iTerm2's or sixel graphics, else blocks of colour
+    Auto,
+    /// Wherever standard error leads
+    Always,
+    Never,
 }
 
 /// The settings that matter without a server.
@@ -207,6 +245,7 @@ pub(crate) struct Img2Img {
     /// What is drawn anew: white in this picture; all of it when left out
     #[arg(long)]
     pub(crate) mask: Option<PathBuf>,
+    /// What not to draw
     #[arg(long, default_value = "")]
     pub(crate) negative_prompt: String,
     /// 0 keeps the picture, 1 keeps nothing of it
@@ -214,8 +253,10 @@ pub(crate) struct Img2Img {
     pub(crate) strength: f64,
     #[arg(long, default_value_t = 20)]
     pub(crate) steps: u32,
+    /// Pixels, a multiple of 8; the picture is brought to this size
     #[arg(long, default_value_t = 512)]
     pub(crate) width: u32,
+    /// Pixels, a multiple of 8
     #[arg(long, default_value_t = 512)]
     pub(crate) height: u32,
     /// -1 draws one
@@ -224,6 +265,8 @@ pub(crate) struct Img2Img {
     /// Checkpoint by name; the server's own choice when left out
     #[arg(long)]
     pub(crate) model: Option<String>,
+    #[command(flatten)]
+    pub(crate) seen: Seen,
     #[command(flatten)]
     pub(crate) connection: Connection,
 }
@@ -235,11 +278,14 @@ pub(crate) struct Upscale {
     /// Where the picture goes
     #[arg(short, long)]
     pub(crate) out: PathBuf,
+    /// How many times as wide and as high it becomes
     #[arg(long, default_value_t = 2.0)]
     pub(crate) factor: f64,
     /// Lanczos, Nearest, or a network of the models folder
     #[arg(long, default_value = "Lanczos")]
     pub(crate) upscaler: String,
+    #[command(flatten)]
+    pub(crate) seen: Seen,
     #[command(flatten)]
     pub(crate) connection: Connection,
 }
@@ -248,6 +294,9 @@ pub(crate) struct Upscale {
 pub(crate) struct TaskArguments {
     #[command(flatten)]
     pub(crate) connection: Connection,
+    /// Print what the server answers, as JSON
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
     #[command(subcommand)]
     pub(crate) command: TaskCommand,
 }
@@ -259,10 +308,11 @@ pub(crate) enum TaskCommand {
         /// waiting, running, succeeded, failed, canceled or expired
         #[arg(long)]
         state: Option<String>,
+        /// How many at most
         #[arg(long, default_value_t = 20)]
         limit: u32,
     },
-    /// All that is known of one.
+    /// All that is known of one, as JSON.
     Show { id: String },
     /// Stop one.
     Cancel { id: String },
@@ -270,12 +320,14 @@ pub(crate) enum TaskCommand {
     Retry { id: String },
     /// Forget one that has ended, with its pictures.
     Remove { id: String },
-    /// Wait for the end of one, with a progress bar.
+    /// Wait for the end of one, with a progress bar, and fetch its pictures. One that has ended needs no waiting.
     Wait {
         id: String,
-        /// Where its pictures go
+        /// Where its pictures go: the first under this name, others with a number behind it
         #[arg(short, long)]
         out: Option<PathBuf>,
+        #[command(flatten)]
+        seen: Seen,
     },
 }
 
@@ -283,14 +335,36 @@ pub(crate) enum TaskCommand {
 pub(crate) struct Model {
     #[command(flatten)]
     pub(crate) connection: Connection,
+    /// Print what the server answers, as JSON
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
     #[command(subcommand)]
     pub(crate) command: ModelCommand,
 }
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ModelCommand {
-    /// The checkpoints, and which are in memory.
+    /// The models, and which checkpoints are in memory.
     List,
+    /// Have the server copy a model out of its object store, which goes on after the answer. For operators.
+    Register {
+        /// The object, such as models/dreamy.safetensors
+        object: String,
+        /// stableDiffusion, sdVae, lora or controlNet
+        #[arg(long = "type", value_name = "TYPE", default_value = "stableDiffusion")]
+        kind: String,
+        /// What its file shall be called; as the object is when left out
+        #[arg(long)]
+        name: Option<String>,
+        /// The object's ETag or the file's SHA-256, which it has to have
+        #[arg(long)]
+        etag: Option<String>,
+    },
+    /// Remove a registered model and its file. For operators.
+    Remove {
+        /// The name of its file
+        name: String,
+    },
     /// Bring your checkpoint into memory.
     Load,
     /// Take out of memory what no picture under way needs.
@@ -301,6 +375,9 @@ pub(crate) enum ModelCommand {
 pub(crate) struct User {
     #[command(flatten)]
     pub(crate) connection: Connection,
+    /// Print what the server answers, as JSON
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
     #[command(subcommand)]
     pub(crate) command: UserCommand,
 }
@@ -341,6 +418,9 @@ pub(crate) enum UserCommand {
 pub(crate) struct Key {
     #[command(flatten)]
     pub(crate) connection: Connection,
+    /// Print what the server answers, as JSON
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
     #[command(subcommand)]
     pub(crate) command: KeyCommand,
 }
@@ -363,192 +443,4 @@ pub(crate) enum KeyCommand {
     },
     /// Withdraw a key.
     Remove { id: String },
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct Plugin {
-    #[command(flatten)]
-    pub(crate) connection: Connection,
-    #[command(subcommand)]
-    pub(crate) command: PluginCommand,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum PluginCommand {
-    #[command(flatten)]
-    Author(AuthorCommand),
-    #[command(flatten)]
-    Admin(AdminCommand),
-}
-
-/// What needs no server.
-#[derive(Debug, Subcommand)]
-pub(crate) enum AuthorCommand {
-    /// Begin a plugin: a folder with sources, manifest and tests. Needs no server.
-    New(NewPlugin),
-    /// Compile a plugin's folder into `<id>.wasm` in it. Needs no server.
-    Build {
-        /// The plugin's folder
-        #[arg(default_value = ".")]
-        folder: PathBuf,
-    },
-    /// Run a plugin's own tests, then try its component in a host like the server's. Needs no server.
-    ///
-    /// The component is called with ordinary and with odd requests and pictures. Pictures that it makes are compared
-    /// with those in the folder `golden`, where there is one.
-    Test {
-        /// The plugin's folder
-        #[arg(default_value = ".")]
-        folder: PathBuf,
-        /// Write what it makes into the folder `golden`, to be compared with from now on
-        #[arg(long)]
-        bless: bool,
-    },
-    /// Build whenever a source changes, put the result into a running server, and show the plugin's log.
-    Dev {
-        /// The plugin's folder
-        #[arg(default_value = ".")]
-        folder: PathBuf,
-    },
-    /// Say what a server would make of a component, and what it would need. Needs no server.
-    Check { file: PathBuf },
-    /// Put a manifest, and files that it carries, into a component that another compiler made. Needs no server.
-    Pack {
-        file: PathBuf,
-        #[arg(long, default_value = "manifest.json")]
-        manifest: PathBuf,
-        /// A folder of files for the component to carry
-        #[arg(long)]
-        assets: Option<PathBuf>,
-        /// Where it goes; `<id>.wasm` beside the file when left out
-        #[arg(short, long)]
-        out: Option<PathBuf>,
-    },
-    /// Put a component into an OCI registry, for servers to install it from. Needs no server.
-    ///
-    /// Registries that want a name and a password, or speak no TLS, stand in the settings file.
-    Push {
-        file: PathBuf,
-        /// `oci://registry.example/plugins/frame:1.2`
-        to: String,
-        /// Settings file (TOML) with the registries [env: GESSO_CONFIG]
-        #[arg(long)]
-        config: Option<PathBuf>,
-    },
-    /// Make a key to sign plugins with, and show its public half. Needs no server.
-    Keygen {
-        /// Where the private key goes
-        out: PathBuf,
-    },
-    /// Sign a component, in place. Needs no server.
-    Sign {
-        file: PathBuf,
-        /// The file that `keygen` wrote
-        #[arg(long)]
-        key: PathBuf,
-    },
-    /// Say who signed a component, and whether its bytes are those that were signed. Needs no server.
-    Verify {
-        file: PathBuf,
-        /// Public keys of which one must have signed it
-        #[arg(long = "key")]
-        keys: Vec<String>,
-    },
-}
-
-/// What a running server is asked.
-#[derive(Debug, Subcommand)]
-pub(crate) enum AdminCommand {
-    /// Every plugin with version, state, grants and calls.
-    List,
-    /// Upload a component, or have the server bring one; a plugin of the same id is replaced while requests under way finish
-    /// on the old one.
-    Install {
-        /// A file, `oci://registry.example/plugins/frame:1.2`, or an `https://` address
-        from: String,
-        /// What must lie elsewhere, `sha256:` and hex digits: of an artifact's manifest, or of the file at an address
-        #[arg(long)]
-        digest: Option<String>,
-    },
-    /// Back to the version before.
-    Rollback { id: String },
-    /// Switch a plugin on or off, move it in the chain of hooks, say whom it serves, which requests it is called for and what
-    /// its failures cost.
-    Configure {
-        id: String,
-        /// Whether it is called at all
-        #[arg(long)]
-        enabled: Option<bool>,
-        /// What a failed call does to the request: fail or skip
-        #[arg(long)]
-        on_failure: Option<String>,
-        /// Which requests its hooks are called for: always, or named under alwayson_scripts
-        #[arg(long)]
-        called: Option<String>,
-        /// Whom it serves, as PATCH /plugins/<id> takes it: `{"role": "operator", "users": ["ann"], "except": []}`; `{}` is everybody
-        #[arg(long)]
-        serves: Option<serde_json::Value>,
-        /// Whether a request may leave it out
-        #[arg(long)]
-        may_be_left_out: Option<bool>,
-        /// New place in the chain of hooks, from 0
-        #[arg(long)]
-        position: Option<usize>,
-    },
-    /// Switch a plugin off and wait until its last call has ended.
-    Drain { id: String },
-    /// Replace a plugin's grants and settings with those of a JSON file, as PUT /plugins/<id>/grants takes them.
-    Grant {
-        id: String,
-        /// `{"folders": {"wildcards": "/srv/wildcards"}, "hosts": ["https://pictures.example"], "settings": {}}`
-        file: PathBuf,
-    },
-    /// The newest lines of a plugin's log.
-    Logs { id: String },
-    /// What was done to a plugin and what came of it.
-    History { id: String },
-    /// Stop it and delete its file; what it keeps stays.
-    Remove { id: String },
-    /// Drop all that a plugin keeps, also of one that is removed.
-    Forget { id: String },
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct NewPlugin {
-    /// The plugin's id: a to z, 0 to 9 and -
-    pub(crate) name: String,
-    /// What it is written in
-    #[arg(long = "lang", value_enum, default_value = "rust")]
-    pub(crate) language: Language,
-    /// What it is
-    #[arg(long, value_enum)]
-    pub(crate) world: World,
-    /// Where it goes; the name in the current folder when left out
-    #[arg(long)]
-    pub(crate) folder: Option<PathBuf>,
-    /// For Rust, the folder sdk-plugin of a checkout; that of the checkout around the current folder when left out
-    #[arg(long)]
-    pub(crate) sdk: Option<PathBuf>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub(crate) enum Language {
-    Rust,
-    Python,
-    /// JavaScript
-    Js,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub(crate) enum World {
-    /// Sees requests before they are drawn, and pictures before they are stored
-    RequestHook,
-    /// Makes the maps that ControlNets read
-    Annotator,
-    /// Sees each picture once it is drawn, and may look at it with networks and paint over it
-    PictureHook,
-    /// Draws in place of the pipeline, as often as it likes
-    Script,
-    /// An HTTP API under /ext/<id>/
-    HttpExtension,
 }

@@ -8,7 +8,7 @@ use gesso_plugin_host::Wants;
 use include_dir::{Dir, File, include_dir};
 
 use super::project::Project;
-use crate::settings::cli::Language;
+use crate::settings::cli::plugin::Language;
 
 /// In the plugin's folder. Made anew from this program, so it belongs into no repository.
 pub(super) const FOLDER: &str = ".kit";

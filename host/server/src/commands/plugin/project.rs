@@ -11,7 +11,7 @@ use gesso_store::Folder;
 use serde_json::Value;
 
 use super::kit;
-use crate::settings::cli::Language;
+use crate::settings::cli::plugin::Language;
 use crate::telemetry;
 
 /// The folder of a plugin's project whose files its component carries.

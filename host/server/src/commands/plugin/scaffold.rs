@@ -9,7 +9,7 @@ use gesso_plugin_host::Manifest;
 use super::kit;
 use super::project::{COMPONENTIZE_PY, COMPONENTIZE_QJS};
 use crate::environment;
-use crate::settings::cli::{Language, NewPlugin, World};
+use crate::settings::cli::plugin::{Language, NewPlugin, World};
 use crate::telemetry;
 
 /// A path in the project, and what stands there.
