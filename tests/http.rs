@@ -16,6 +16,7 @@ mod extras;
 mod faces;
 mod failures;
 mod grids;
+mod grown_pictures;
 mod inputs;
 mod models;
 mod networks;

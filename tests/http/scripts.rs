@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::drawing::striped;
 use crate::support::{Bench, Picture, Server, decode, quick_with};
 
-fn bench() -> Bench {
+pub(super) fn bench() -> Bench {
     Bench::new().plugin("plugins", "scripts")
 }
 
@@ -196,6 +196,9 @@ fn scripts_are_listed_with_their_arguments() {
         has("txt2img", "prompt matrix") && has("img2img", "loopback") && !has("txt2img", "loopback"),
         "{lists}"
     );
+    for title in ["outpainting mk2", "ultimate sd upscale"] {
+        assert!(has("img2img", title) && !has("txt2img", title), "{lists}");
+    }
     let info = server.get("/sdapi/v1/script-info").ok();
     let of = |name: &str, is_img2img: bool| {
         let found = info.as_array().unwrap().iter();

@@ -5,9 +5,16 @@ use std::collections::VecDeque;
 
 use gesso_plugin::inference::{self, Drawn, Job};
 use gesso_plugin::{Fault, Image, Params, ScriptCall};
+use serde_json::Value;
+
+use crate::tiles::{Pixels, Tiles};
 
 /// Drawings under way at a time.
 const AT_ONCE: usize = 8;
+/// `inpainting_fill`: what is under the mask is drawn over as it is.
+pub(crate) const FILL_ORIGINAL: usize = 1;
+/// Upscalers that clients count from 0; all others go by name.
+const COUNTED: [&str; 3] = ["None", "Lanczos", "Nearest"];
 
 /// What each of `requests` comes to, in their order; the pictures of the call are drawn over in each.
 pub(crate) fn draw_all(
@@ -34,6 +41,69 @@ pub(crate) fn in_turn(mut drawings: impl Iterator<Item = Result<Job, Fault>>) ->
     }
 }
 
+/// A picture that is drawn over in tiles, each through its part of the mask, and put together again; with the infotext of the
+/// first tile. Where `is_drawn` says no, a tile stays as it is.
+pub(crate) fn draw_tiles(
+    params: &Params,
+    whole: &Pixels,
+    mask: &Pixels,
+    tiles: &Tiles,
+    is_drawn: impl Fn((u32, u32)) -> bool,
+) -> Result<(Pixels, Option<String>), Fault> {
+    let jobs = tiles.places().filter(|place| is_drawn(*place)).map(|place| {
+        let (tile, mask) = (whole.cut(place, tiles.size).write()?, mask.cut(place, tiles.size).write()?);
+        inference::generate(params, std::slice::from_ref(&tile), Some(&mask))
+    });
+    let mut drawn = in_turn(jobs)?.into_iter();
+    let mut pasted = whole.clone();
+    let mut infotext = None;
+    for place in tiles.places() {
+        let tile = match is_drawn(place).then(|| drawn.next()).flatten() {
+            Some(tile) => {
+                let (picture, text) = first(tile)?;
+                infotext = infotext.or(Some(text));
+                Pixels::read(&picture)?
+            }
+            None => whole.cut(place, tiles.size),
+        };
+        pasted.paste(&tile, place, tiles.fades(place));
+    }
+    Ok((pasted, infotext))
+}
+
+/// Makes a request one picture of that size, in which a mask of the script's own says what is drawn.
+pub(crate) fn through_mask(params: &mut Params, (width, height): (u32, u32), blur: u32, fill: usize) {
+    for (field, value) in [
+        ("width", width),
+        ("height", height),
+        ("batch_size", 1),
+        ("n_iter", 1),
+        ("mask_blur", blur),
+        ("inpainting_fill", fill as u32),
+        ("inpainting_mask_invert", 0),
+    ] {
+        params.set(field, value);
+    }
+    params.set("inpaint_full_res", false);
+}
+
+/// The size that a request asks for.
+pub(crate) fn frame(params: &Params) -> (u32, u32) {
+    let side = |field: &str| params.get(field).and_then(Value::as_u64).unwrap_or(512) as u32;
+    (side("width"), side("height"))
+}
+
+/// The name of an upscaler that goes by its name or its number; nothing for one that only resizes.
+pub(crate) fn upscaler(given: &str) -> Option<&str> {
+    let counted = given.parse().ok().and_then(|place: usize| COUNTED.get(place).copied());
+    Some(counted.unwrap_or(given)).filter(|name| !["", "None"].contains(name))
+}
+
+/// The first picture of a drawing, with its infotext.
+pub(crate) fn first(drawn: Drawn) -> Result<(Image, String), Fault> {
+    pictures(drawn).next().ok_or_else(|| Fault::Other("The host drew no picture.".into()))
+}
+
 /// Pictures with their infotexts.
 pub(crate) fn pictures(drawn: Drawn) -> impl Iterator<Item = (Image, String)> {
     drawn.images.into_iter().zip(drawn.infotexts)
@@ -41,5 +111,17 @@ pub(crate) fn pictures(drawn: Drawn) -> impl Iterator<Item = (Image, String)> {
 
 /// The seed of a request, and others from it.
 pub(crate) fn seed(params: &Params) -> u64 {
-    params.get("seed").and_then(serde_json::Value::as_u64).unwrap_or_default()
+    params.get("seed").and_then(Value::as_u64).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn upscalers_go_by_number_or_name() {
+        let found = ["", "None", "0", "1", "Lanczos", "2", "4x-Foo", "7"].map(upscaler);
+        let lanczos = Some("Lanczos");
+        assert_eq!(found, [None, None, None, lanczos, lanczos, Some("Nearest"), Some("4x-Foo"), Some("7")]);
+    }
 }

@@ -5,11 +5,16 @@ mod arguments;
 mod drawing;
 mod grid;
 mod loopback;
+mod margins;
 mod matrix;
 mod outpainting;
+mod outpainting_mk2;
 mod prompt_list;
 mod sd_upscale;
+mod strokes;
+mod texture;
 mod tiles;
+mod ultimate_upscale;
 mod xyz;
 
 use gesso_plugin::{Fault, Script, ScriptCall, ScriptOutput};
@@ -23,7 +28,9 @@ impl Script for Scripts {
             "Prompts from file or textbox" => prompt_list::run(&call),
             "Loopback" => loopback::run(call),
             "Poor man's outpainting" => outpainting::run(call),
+            "Outpainting mk2" => outpainting_mk2::run(call),
             "SD upscale" => sd_upscale::run(call),
+            "Ultimate SD upscale" => ultimate_upscale::run(call),
             "X/Y/Z plot" => xyz::run(&call),
             other => Err(Fault::InvalidInput(format!("There is no script {other:?}."))),
         }

@@ -6,12 +6,10 @@ use gesso_plugin::{Fault, ScriptCall, ScriptOutput, inference};
 use serde_json::Value;
 
 use crate::arguments::Arguments;
-use crate::drawing::seed;
+use crate::drawing::{FILL_ORIGINAL, seed};
 use crate::grid::Grid;
 
 const CURVES: [&str; 3] = ["Aggressive", "Linear", "Lazy"];
-/// What is under the mask stays from the second loop on.
-const FILL_ORIGINAL: u64 = 1;
 
 pub(crate) fn run(mut call: ScriptCall) -> Result<ScriptOutput, Fault> {
     let arguments = Arguments(&call.arguments);
@@ -44,6 +42,7 @@ pub(crate) fn run(mut call: ScriptCall) -> Result<ScriptOutput, Fault> {
             let picture = job.finish()?;
             let pair = picture.images.into_iter().zip(picture.infotexts).next();
             drawn.push(pair.ok_or_else(|| Fault::Other("The host drew no picture.".into()))?);
+            // What is under the mask stays from the second loop on.
             call.params.set("inpainting_fill", FILL_ORIGINAL);
             next_seed += 1;
         }

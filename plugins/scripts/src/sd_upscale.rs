@@ -5,29 +5,20 @@ use gesso_plugin::{Fault, ScriptCall, ScriptOutput, inference};
 use serde_json::Value;
 
 use crate::arguments::Arguments;
-use crate::drawing::{in_turn, pictures, seed};
+use crate::drawing::{first, frame, in_turn, seed, upscaler};
 use crate::tiles::{Pixels, Tiles};
-
-/// Upscalers that clients count from 0; all others go by name.
-const COUNTED: [&str; 3] = ["None", "Lanczos", "Nearest"];
 
 pub(crate) fn run(mut call: ScriptCall) -> Result<ScriptOutput, Fault> {
     let arguments = Arguments(&call.arguments);
     let overlap = arguments.number(1, "Tile overlap", (0.0, 256.0))? as u32;
-    let upscaler = arguments.text(2);
-    let upscaler =
-        upscaler.parse().ok().and_then(|place: usize| COUNTED.get(place).copied()).unwrap_or(&upscaler);
+    let by = arguments.text(2);
     let factor = arguments.number(3, "Scale Factor", (1.0, 4.0))?;
     let Some(source) = call.init_images.first() else {
         return Err(Fault::InvalidInput("SD upscale needs a picture in init_images.".into()));
     };
-    let enlarged = match upscaler {
-        "" | "None" => None,
-        name => Some(inference::upscale(source, name, factor)?),
-    };
+    let enlarged = upscaler(&by).map(|name| inference::upscale(source, name, factor)).transpose()?;
     let whole = Pixels::read(enlarged.as_ref().unwrap_or(source))?;
-    let side = |field: &str| call.params.get(field).and_then(Value::as_u64).unwrap_or(512) as u32;
-    let tiles = Tiles::plan((whole.width, whole.height), (side("width"), side("height")), overlap)?;
+    let tiles = Tiles::plan((whole.width, whole.height), frame(&call.params), overlap)?;
     let turns = call.params.get("n_iter").and_then(Value::as_u64).unwrap_or(1);
     let first_seed = seed(&call.params);
     call.params.set("width", tiles.size.0);
@@ -45,8 +36,7 @@ pub(crate) fn run(mut call: ScriptCall) -> Result<ScriptOutput, Fault> {
         let mut pasted = whole.clone();
         let mut infotext = None;
         for (drawn, place) in in_turn(jobs)?.into_iter().zip(tiles.places()) {
-            let first = pictures(drawn).next();
-            let (picture, text) = first.ok_or_else(|| Fault::Other("The host drew no tile.".into()))?;
+            let (picture, text) = first(drawn)?;
             pasted.paste(&Pixels::read(&picture)?, place, tiles.fades(place));
             infotext = infotext.or(Some(text));
         }

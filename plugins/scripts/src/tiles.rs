@@ -2,7 +2,10 @@
 
 use gesso_plugin::{Fault, Image, ImageDesc, PixelFormat};
 
-const CHANNELS: usize = 3;
+pub(crate) const CHANNELS: usize = 3;
+/// Levels of a mask.
+pub(crate) const DRAWN: u8 = 255;
+pub(crate) const KEPT: u8 = 0;
 /// Sides of a tile are multiples of this.
 const STEP: u32 = 8;
 
@@ -21,7 +24,7 @@ impl Tiles {
     /// # Errors
     /// Tiles that are no larger than what they overlap by.
     pub(crate) fn plan(whole: (u32, u32), tile: (u32, u32), overlap: u32) -> Result<Self, Fault> {
-        let size = (tile.0.min(whole.0) / STEP * STEP, tile.1.min(whole.1) / STEP * STEP);
+        let size = (Self::side_within(tile.0.min(whole.0)), Self::side_within(tile.1.min(whole.1)));
         if size.0 <= overlap || size.1 <= overlap {
             return Err(Fault::InvalidInput(format!(
                 "Tiles of {}x{} overlap by {overlap}; choose larger tiles (width, height) or a smaller overlap.",
@@ -30,6 +33,16 @@ impl Tiles {
         }
         let (columns, rows) = (starts(whole.0, size.0, overlap), starts(whole.1, size.1, overlap));
         Ok(Self { size, columns, rows, overlap })
+    }
+
+    /// The longest side of a tile that is no longer than that.
+    pub(crate) fn side_within(most: u32) -> u32 {
+        most / STEP * STEP
+    }
+
+    /// The shortest side of a tile that is no shorter than that.
+    pub(crate) fn side_around(least: u32) -> u32 {
+        least.next_multiple_of(STEP)
     }
 
     /// Row by row.
@@ -90,6 +103,35 @@ impl Pixels {
         Self { width, height, data: rows.copied().collect() }
     }
 
+    /// With its last column and row repeated until its sides are what sides of a tile may be.
+    pub(crate) fn padded(self) -> Self {
+        let (width, height) = (Tiles::side_around(self.width), Tiles::side_around(self.height));
+        if (width, height) == (self.width, self.height) {
+            return self;
+        }
+        let places = (0..height).flat_map(|y| (0..width).map(move |x| (x, y)));
+        let pixel = |(x, y): (u32, u32)| {
+            let start = self.start(x.min(self.width - 1), y.min(self.height - 1));
+            &self.data[start..start + CHANNELS]
+        };
+        Self { width, height, data: places.flat_map(pixel).copied().collect() }
+    }
+
+    /// Takes over, at a place, the pixels in which `after` is not what it was `before`: parts that were drawn at one time from
+    /// one picture and share an edge do not undo each other.
+    pub(crate) fn take_changes(&mut self, before: &Self, after: &Self, (x, y): (u32, u32)) {
+        for row in 0..after.height.min(before.height) {
+            for column in 0..after.width.min(before.width) {
+                let (from, to) = (after.start(column, row), self.start(x + column, y + row));
+                let was = before.start(column, row);
+                let pixel = &after.data[from..from + CHANNELS];
+                if pixel != &before.data[was..was + CHANNELS] {
+                    self.data[to..to + CHANNELS].copy_from_slice(pixel);
+                }
+            }
+        }
+    }
+
     /// Lays a tile over; it fades in over its first columns and rows.
     pub(crate) fn paste(&mut self, tile: &Self, (x, y): (u32, u32), (across, down): (u32, u32)) {
         let share = |place: u32, fade: u32| if place < fade { place as f32 / fade as f32 } else { 1.0 };
@@ -142,5 +184,32 @@ mod tests {
         whole.paste(&grey(4, 200), (2, 0), (2, 0));
         let red: Vec<u8> = whole.data.iter().step_by(3).copied().collect();
         assert_eq!(red, [0, 0, 0, 100, 200, 200]);
+    }
+
+    #[test]
+    fn padding_repeats_the_last_column_and_row() {
+        let data: Vec<u8> = (0..9 * 2 * 3).collect();
+        let whole = Pixels { width: 9, height: 2, data };
+        let padded = whole.clone().padded();
+        assert_eq!((padded.width, padded.height), (16, 8));
+        assert_eq!(padded.cut((0, 0), (9, 2)), whole);
+        let corner = whole.cut((8, 1), (1, 1)).data;
+        assert!(padded.cut((8, 1), (8, 7)).data.chunks_exact(3).all(|pixel| pixel == corner));
+        assert_eq!(padded.clone().padded(), padded);
+    }
+
+    #[test]
+    fn changes_of_two_parts_stand_side_by_side() {
+        let before = Pixels::filled(4, 1, 10);
+        let with = |column: usize, level: u8| {
+            let mut part = before.clone();
+            part.data[column * 3..][..3].fill(level);
+            part
+        };
+        let mut whole = Pixels::filled(6, 1, 10);
+        whole.take_changes(&before, &with(3, 50), (1, 0));
+        whole.take_changes(&before, &with(0, 90), (2, 0));
+        let red: Vec<u8> = whole.data.iter().step_by(3).copied().collect();
+        assert_eq!(red, [10, 10, 90, 10, 50, 10]);
     }
 }

@@ -9,7 +9,7 @@ use gesso_plugin::{Fault, Image, Params, ScriptCall, ScriptOutput};
 
 use self::axes::{Axis, Point};
 use crate::arguments::Arguments;
-use crate::drawing::{draw_all, pictures, seed};
+use crate::drawing::{draw_all, first, seed};
 use crate::grid::{Grid, Label};
 
 /// Pictures of one plot.
@@ -22,8 +22,7 @@ pub(crate) fn run(call: &ScriptCall) -> Result<ScriptOutput, Fault> {
     let requests = plot.requests(&call.params)?;
     let mut cells = Vec::with_capacity(requests.len());
     for drawn in draw_all(call, requests)? {
-        let first = pictures(drawn).next();
-        cells.push(first.ok_or_else(|| Fault::Other("The host drew no picture.".into()))?);
+        cells.push(first(drawn)?);
     }
     let infotext = cells[0].1.clone();
     let pictures: Vec<&Image> = cells.iter().map(|(picture, _)| picture).collect();
