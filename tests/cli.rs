@@ -184,6 +184,9 @@ fn a_plugin_is_begun_checked_and_not_begun_twice() {
         output.contains("example-script 0.1.0: script") && output.contains("without any grant"),
         "{output}"
     );
+    let (code, output, errors) = check(&component("examples", "example-step-hook"));
+    assert_eq!(code, 0, "{errors}");
+    assert!(output.contains("example-step-hook 0.1.0: step-hook"), "{output}");
     let (_, output, _) = check(&component("plugins", "dynamic-prompts"));
     assert!(output.contains("folder `wildcards`"), "{output}");
     let (code, _, errors) = check(&component("guests", "wants-sockets"));

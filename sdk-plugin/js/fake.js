@@ -72,6 +72,157 @@ function converted(pixel, to) {
   return [red, green, blue, pixel[3] ?? 255].slice(0, CHANNELS[to]);
 }
 
+const AXES = ["channels", "rows", "columns"];
+const UNARY = {
+  absolute: Math.abs,
+  "square-root": Math.sqrt,
+  exponential: Math.exp,
+  logarithm: Math.log,
+  tanh: Math.tanh,
+  sign: Math.sign,
+};
+const BINARY = {
+  add: (one, two) => one + two,
+  subtract: (one, two) => one - two,
+  multiply: (one, two) => one * two,
+  divide: (one, two) => one / two,
+  minimum: Math.min,
+  maximum: Math.max,
+  power: Math.pow,
+};
+const sum = (values) => values.reduce((one, two) => one + two, 0);
+const mean = (values) => sum(values) / values.length;
+const REDUCTIONS = {
+  sum,
+  mean,
+  deviation: (values) => Math.sqrt(sum(values.map((value) => (value - mean(values)) ** 2)) / (values.length - 1)),
+  minimum: (values) => values.reduce((one, two) => Math.min(one, two)),
+  maximum: (values) => values.reduce((one, two) => Math.max(one, two)),
+  norm: (values) => Math.sqrt(sum(values.map((value) => value ** 2))),
+  quantile(values, share) {
+    if (!(share >= 0 && share <= 1)) throw fault("invalid-input", `a quantile's share is 0 to 1, not ${share}`);
+    const [ordered, place] = [[...values].sort((one, two) => one - two), share * (values.length - 1)];
+    const [below, above] = [ordered[Math.floor(place)], ordered[Math.ceil(place)]];
+    return below + (place % 1) * (above - below);
+  },
+};
+/** What a place becomes where a reduction has gone over it. */
+const OVER = {
+  everything: () => [0, 0, 0],
+  places: ([channel]) => [channel, 0, 0],
+  channels: ([, row, column]) => [0, row, column],
+};
+
+/** One of `words`, which the contract has. */
+function word(words, name) {
+  if (!Object.hasOwn(words, name)) throw new Error(`"${name}" is none of ${Object.keys(words).join(", ")}`);
+  return words[name];
+}
+
+/** A tensor within a sampler's step; `values` has the elements row by row, 0 where none are given. `draw` gives other numbers
+ * than the real one. */
+export class StepTensor {
+  #shape;
+  constructor(shape, values = null) {
+    const count = shape.reduce((one, two) => one * two, 1);
+    this.#shape = [...shape];
+    this.values = values ? Float32Array.from(values) : new Float32Array(count);
+    if (this.values.length !== count) throw new Error(`${this.values.length} numbers are no tensor of ${shape}`);
+  }
+
+  shape() {
+    return [...this.#shape];
+  }
+
+  duplicate() {
+    return new StepTensor(this.#shape, this.values);
+  }
+
+  apply(op) {
+    const work = word(UNARY, op);
+    this.values = this.values.map((value) => work(value));
+  }
+
+  combine(op, other) {
+    const work = word(BINARY, op);
+    if (other.#shape.some((side, axis) => side !== 1 && side !== this.#shape[axis])) {
+      throw fault("invalid-input", `a tensor of ${other.#shape} does not meet one of ${this.#shape}`);
+    }
+    this.values = Float32Array.from(this.#places(), (place, at) => work(this.values[at], other.values[other.#index(place)]));
+  }
+
+  combineNumber(op, number) {
+    this.combine(op, new StepTensor([1, 1, 1], [number]));
+  }
+
+  reduce(op, over = "everything", share = null) {
+    const [work, left] = [word(REDUCTIONS, op), word(OVER, over)];
+    const gone = new Map();
+    this.#places().forEach((place, at) => {
+      const key = left(place).join();
+      gone.set(key, [...(gone.get(key) ?? []), this.values[at]]);
+    });
+    const shape = this.#shape.map((side, axis) => (left([1, 1, 1])[axis] ? side : 1));
+    return new StepTensor(shape, [...gone.values()].map((values) => work(values, share)));
+  }
+
+  slice(along, first, count) {
+    const axis = AXES.indexOf(along);
+    if (!(first >= 0 && count > 0 && first + count <= this.#shape[axis])) {
+      throw fault("invalid-input", `${count} of the ${along} from ${first} on are not there; the tensor has ${this.#shape[axis]}`);
+    }
+    const shape = this.#shape.with(axis, count);
+    const inside = this.#places().filter((place) => place[axis] >= first && place[axis] < first + count);
+    return new StepTensor(shape, inside.map((place) => this.values[this.#index(place)]));
+  }
+
+  paste(along, first, other) {
+    const axis = AXES.indexOf(along);
+    if (`${this.slice(along, first, other.#shape[axis]).#shape}` !== `${other.#shape}`) {
+      throw fault("invalid-input", `a tensor of ${other.#shape} does not go into one of ${this.#shape}`);
+    }
+    other.#places().forEach((place, at) => {
+      this.values[this.#index(place.with(axis, place[axis] + first))] = other.values[at];
+    });
+  }
+
+  draw(seed) {
+    const next = random(seed);
+    // Box and Muller's way from even numbers to normal ones.
+    this.values = this.values.map(() => Math.sqrt(-2 * Math.log(1 - next())) * Math.cos(2 * Math.PI * next()));
+  }
+
+  read() {
+    return this.values.slice();
+  }
+
+  write(values) {
+    if (values.length !== this.values.length) {
+      throw fault("invalid-input", `${values.length} values for a tensor of ${this.values.length}`);
+    }
+    this.values = Float32Array.from(values);
+  }
+
+  #places() {
+    const [channels, rows, columns] = this.#shape;
+    return Array.from({ length: channels * rows * columns }, (_, at) => {
+      return [Math.trunc(at / columns / rows), Math.trunc(at / columns) % rows, at % columns];
+    });
+  }
+
+  /** Where an element of a larger tensor, or of this one, is met. */
+  #index(place) {
+    const [channel, row, column] = place.map((at, axis) => Math.min(at, this.#shape[axis] - 1));
+    return (channel * this.#shape[1] + row) * this.#shape[2] + column;
+  }
+}
+
+/** A moment of a drawing, with changes. */
+export function moment(changes = {}) {
+  const usual = { point: "guided", step: 0, steps: 20, sigma: 1, guidance: 7, picture: 0, isSecond: false };
+  return { ...usual, ...changes };
+}
+
 /** A request to an HTTP API. @param {string | Uint8Array} body */
 export function request(method, path, body = "", headers = {}) {
   const bytes = typeof body === "string" ? bytesOf(body) : body;

@@ -65,6 +65,47 @@ export class Picture {
   }
 }
 
+/** A tensor within a sampler's step. */
+export class StepTensor {
+  constructor(tensor) {
+    this.tensor = tensor;
+  }
+  shape() {
+    return asked(() => this.tensor.shape());
+  }
+  duplicate() {
+    return new StepTensor(asked(() => this.tensor.duplicate()));
+  }
+  apply(op) {
+    asked(() => this.tensor.apply(op));
+  }
+  combine(op, other) {
+    asked(() => this.tensor.combine(op, other.tensor));
+  }
+  combineNumber(op, number) {
+    asked(() => this.tensor.combineNumber(op, number));
+  }
+  reduce(op, over = "everything", share = null) {
+    const reduction = op === "quantile" ? { tag: op, val: share } : { tag: op };
+    return new StepTensor(asked(() => this.tensor.reduce(reduction, over)));
+  }
+  slice(along, first, count) {
+    return new StepTensor(asked(() => this.tensor.slice(along, first, count)));
+  }
+  paste(along, first, other) {
+    asked(() => this.tensor.paste(along, first, other.tensor));
+  }
+  draw(seed) {
+    asked(() => this.tensor.draw(BigInt(seed)));
+  }
+  read() {
+    return Float32Array.from(asked(() => this.tensor.read()));
+  }
+  write(values) {
+    asked(() => this.tensor.write(Float32Array.from(values)));
+  }
+}
+
 class Job {
   constructor(inference, job) {
     this.inference = inference;

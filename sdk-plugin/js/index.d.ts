@@ -49,6 +49,59 @@ declare module "gesso-plugin" {
     values: Float32Array | number[];
   }
 
+  export type Unary = "absolute" | "square-root" | "exponential" | "logarithm" | "tanh" | "sign";
+  export type Binary = "add" | "subtract" | "multiply" | "divide" | "minimum" | "maximum" | "power";
+  export type Reduction = "sum" | "mean" | "deviation" | "minimum" | "maximum" | "norm" | "quantile";
+  export type Over = "everything" | "places" | "channels";
+  export type Axis = "channels" | "rows" | "columns";
+
+  /** Channels, rows and columns of 32-bit numbers on the server's device, within a sampler's step. Nothing is copied but what
+   * is read or written. A call may make about 60, which go when it ends. */
+  export interface StepTensor {
+    /** How many channels, rows and columns. */
+    shape(): [number, number, number];
+    duplicate(): StepTensor;
+    /** Each element becomes the function of itself. */
+    apply(op: Unary): void;
+    /** Each element becomes the function of itself and of the other's. The other has the same size, or 1 along some axes,
+     * where it meets every element. */
+    combine(op: Binary, other: StepTensor): void;
+    combineNumber(op: Binary, number: number): void;
+    /** A new tensor, with 1 along the axes that it went over: all, rows and columns (`places`), or channels. A deviation is a
+     * sample's, with n - 1 below; a quantile is the value that `share`, 0 to 1, is below. */
+    reduce(op: Reduction, over?: Over, share?: number | null): StepTensor;
+    /** A new tensor of a part. */
+    slice(along: Axis, first: number, count: number): StepTensor;
+    /** Overwrites a part by the other. */
+    paste(along: Axis, first: number, other: StepTensor): void;
+    /** Overwrites all elements by standard normal numbers: those that PyTorch draws on a processor under this seed. */
+    draw(seed: number | bigint): void;
+    /** The elements, row by row. Everything waits for the device meanwhile, so it takes the grant `read_tensors`. */
+    read(): Float32Array;
+    /** Overwrites all elements. */
+    write(values: Float32Array | number[]): void;
+  }
+
+  /** One moment of a drawing: before the network (`latent`), behind it (`predicted`), or behind guidance (`guided`). */
+  export interface Moment {
+    point: "latent" | "predicted" | "guided";
+    step: number;
+    steps: number;
+    sigma: number;
+    guidance: number;
+    picture: number;
+    isSecond: boolean;
+  }
+
+  /** The latent under way, what the finished one is by the prompt and by the negative prompt, and what guidance made of both;
+   * null where it has not come about yet. Changes count of what the point lets change. */
+  export interface StepTensors {
+    latent: StepTensor;
+    positive?: StepTensor | null;
+    negative?: StepTensor | null;
+    guided?: StepTensor | null;
+  }
+
   /** Which picture it is, and how it was drawn. */
   export interface DrawnPicture {
     place: number;
@@ -90,7 +143,7 @@ declare module "gesso-plugin" {
   }
 
   /** Small values of the plugin's own; the manifest's `wants` says how many bytes they take (`kv_bytes`). Text is kept as
-   * UTF-8. Not in request hooks, as `Blobs` and `Assets`. */
+   * UTF-8. Not in request hooks and step hooks, as `Blobs`. */
   export interface Kv {
     get(key: string): Uint8Array | null;
     exists(key: string): boolean;
@@ -117,7 +170,7 @@ declare module "gesso-plugin" {
     list(prefix?: string, after?: string | null): string[];
   }
 
-  /** The files of the folder `assets` beside the plugin, which the component carries. */
+  /** The files of the folder `assets` beside the plugin, which the component carries. Not in request hooks. */
   export interface Assets {
     list(): string[];
     read(name: string): Uint8Array;
@@ -151,7 +204,7 @@ declare module "gesso-plugin" {
     generate(params: Params, initImages?: Picture[], mask?: Picture | null): Job;
     /** For scripts and picture hooks. */
     upscale(picture: Picture, upscaler: string, factor: number): Picture;
-    /** The granted networks that are there; not in request hooks and HTTP APIs, as the next two. */
+    /** The granted networks that are there; not in request hooks, step hooks and HTTP APIs, as the next two. */
     networks(): string[];
     /** What its exporter wrote into a network's file, or null. */
     aboutNetwork(network: string): unknown;

@@ -28,6 +28,7 @@
 //! it panics. Keep what is worth testing in functions that do not ask.
 
 mod annotator;
+mod argument_list;
 pub mod assets;
 mod bindings;
 pub mod blobs;
@@ -53,6 +54,7 @@ mod step_hook;
 pub mod tensor;
 
 pub use annotator::{Annotation, Annotator};
+pub use argument_list::Arguments;
 pub use fault::Fault;
 pub use http::HttpExtension;
 pub use image::{Image, ImageDesc, PixelFormat};

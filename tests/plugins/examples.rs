@@ -16,7 +16,7 @@ fn every_example_does_what_it_says() {
     check_examples(&server, "example-http-extension", "posterize", "Several seeds");
 }
 
-/// What the examples of one language do, all five in one server.
+/// What the examples of one language do, all six in one server.
 pub(super) fn check_examples(server: &Server, api: &str, module: &str, script: &str) {
     let reply = server.post(
         "/sdapi/v1/txt2img",
@@ -33,6 +33,16 @@ pub(super) fn check_examples(server: &Server, api: &str, module: &str, script: &
     let map = server.post("/controlnet/detect", &detect).ok();
     let map = decode(&BASE64_STANDARD.decode(map["images"][0].as_str().unwrap()).unwrap());
     assert!(map.data.iter().all(|level| [0, 255].contains(level)));
+
+    let rescaled = |share: f64| {
+        let args = json!({"Guidance rescale": {"args": [share]}});
+        let body = quick_with(json!({"cfg_scale": 14, "alwayson_scripts": args}));
+        let reply = server.post("/sdapi/v1/txt2img", &body).ok();
+        decode(&BASE64_STANDARD.decode(reply["images"][0].as_str().unwrap()).unwrap())
+    };
+    let (none, whole) = (rescaled(0.0), rescaled(1.0));
+    assert!(whole.infotext.contains("Guidance rescale: [1.0]"), "{}", whole.infotext);
+    assert_ne!(none.data, whole.data);
 
     let url = format!("{}/ext/{api}/", server.url);
     let counted = request("POST", &url, &[("content-type", "text/plain")], b"two words".to_vec());

@@ -2,7 +2,8 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{Bench, checkout, decode, quick, quick_with, request};
+use super::steps::contrast;
+use crate::support::{Bench, Picture, checkout, decode, quick, quick_with, request};
 
 fn grant() -> String {
     let folder = checkout().join("examples/wildcards");
@@ -126,6 +127,48 @@ fn watermark_changes_some_pixels_and_leaves_the_rest() {
         "{changed} of {} values changed",
         before.data.len()
     );
+}
+
+/// The largest difference of a level.
+fn farthest(one: &Picture, other: &Picture) -> u8 {
+    one.data.iter().zip(&other.data).map(|(a, b)| a.abs_diff(*b)).max().unwrap()
+}
+
+#[test]
+fn dynamic_thresholding_gives_a_high_scale_the_reach_of_a_lower_one() {
+    const TITLE: &str = "Dynamic Thresholding (CFG Scale Fix)";
+    let bench = Bench::new().plugin("plugins", "dynamic-thresholding");
+    let server = bench.start();
+    let body = |scale: f64, args: Value| {
+        let scripts = if args.is_null() { json!({}) } else { json!({TITLE: {"args": args}}) };
+        quick_with(json!({"cfg_scale": scale, "steps": 6, "alwayson_scripts": scripts}))
+    };
+    let drawn = |scale, args| decode(&server.picture(&server.post("/txt2img", &body(scale, args)).ok()));
+    let (high, low) = (drawn(14.0, Value::Null), drawn(3.0, Value::Null));
+
+    // What changes nothing: switched off, none of its outcome taken, or the reach that is there already.
+    assert_eq!(drawn(14.0, json!([false])).data, high.data);
+    assert_eq!(drawn(14.0, json!({"interpolate_phi": 0})).data, high.data);
+    let same = drawn(14.0, json!({"mimic_scale": 14}));
+    assert!(farthest(&same, &high) <= 2, "{}", farthest(&same, &high));
+
+    let fixed = drawn(14.0, json!([true, 3, 0.99, "Constant", 0, "Constant", 0, 1, true, "MEAN", "STD", 1]));
+    let contrasts = [&high, &fixed, &low].map(contrast);
+    let is_nearer = (contrasts[1] - contrasts[2]).abs() < (contrasts[0] - contrasts[2]).abs();
+    assert!(is_nearer && farthest(&fixed, &high) > 8, "{contrasts:?}");
+    assert!(fixed.infotext.contains("Dynamic Thresholding: "), "{}", fixed.infotext);
+    let whole = drawn(14.0, json!({"mimic_scale": 3}));
+    let clamped = drawn(14.0, json!({"mimic_scale": 3, "threshold_percentile": 0.8}));
+    assert!(farthest(&whole, &high) > 8 && farthest(&clamped, &whole) > 2);
+    // By less guidance from step to step as well.
+    let falling = drawn(14.0, json!({"cfg_mode": "Cosine Down", "cfg_scale_min": 1}));
+    assert_ne!(falling.data, drawn(14.0, json!([])).data);
+
+    let titles = server.get("/sdapi/v1/scripts").ok();
+    assert!(titles["txt2img"].as_array().unwrap().contains(&json!(TITLE.to_lowercase())), "{titles}");
+    let wrong = server.post("/sdapi/v1/txt2img", &body(14.0, json!({"mimic_mode": "Sawtooth"})));
+    let says = wrong.json().to_string();
+    assert!(wrong.status == 422 && says.contains("mimic_mode") && says.contains("Linear Down"), "{says}");
 }
 
 #[test]

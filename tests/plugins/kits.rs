@@ -8,7 +8,8 @@ use serde_json::json;
 use super::examples::check_examples;
 use crate::support::{Bench, checkout, eventually, quick_with, run};
 
-const WORLDS: [&str; 5] = ["request-hook", "annotator", "picture-hook", "script", "http-extension"];
+const WORLDS: [&str; 6] =
+    ["request-hook", "annotator", "picture-hook", "step-hook", "script", "http-extension"];
 
 /// `gesso plugin …` that finds the kits' tools.
 fn plugin(arguments: &[&str]) -> Command {
@@ -45,8 +46,15 @@ fn every_world_in(language: &str) {
     for world in WORLDS {
         let name = format!("my-{world}");
         let folder = begin(home.path(), &name, language, world);
+        if world == "step-hook" {
+            // The kit's fake tensor is tested with the plugin that uses it.
+            let file = if language == "js" { "fake.test.js" } else { "test_fake.py" };
+            let tests = checkout().join("sdk-plugin").join(language).join("tests");
+            std::fs::copy(tests.join(file), folder.join(file)).unwrap();
+        }
         let (code, output) = tested(&folder, &[]);
         assert_eq!(code, 0, "{output}");
+        assert!(world != "step-hook" || output.contains(" changed, "), "{output}");
         assert!(output.contains("  ok  ") && !output.contains("FAILED"), "{output}");
         let component = format!("{name}.wasm");
         std::fs::copy(folder.join(&component), bench.plugins.path().join(component)).unwrap();
@@ -114,15 +122,22 @@ fn plugins_in_python_and_javascript_keep_and_carry_what_is_theirs() {
 #[test]
 fn rust_from_new_to_a_component_that_was_tried() {
     let home = tempfile::tempdir().unwrap();
-    let folder = begin(home.path(), "maps", "rust", "annotator");
-    let mut command = plugin(&["test", folder.to_str().unwrap()]);
-    // Kept from run to run: the SDK is compiled for two targets.
-    command.env("CARGO_TARGET_DIR", checkout().join("target/guests/new"));
-    let (code, output, errors) = run(command);
-    assert_eq!(code, 0, "{output}\n{errors}");
-    assert!(output.contains("  ok      posterize, a large picture"), "{output}");
-    let (_, judged, _) = run(plugin(&["check", folder.join("maps.wasm").to_str().unwrap()]));
-    assert!(judged.contains("maps 0.1.0: annotator") && judged.contains("without any grant"), "{judged}");
+    for (name, world, call) in [
+        ("maps", "annotator", "posterize, a large picture"),
+        ("tamed", "step-hook", "Guidance rescale, guided"),
+    ] {
+        let folder = begin(home.path(), name, "rust", world);
+        let mut command = plugin(&["test", folder.to_str().unwrap()]);
+        // Kept from run to run: the SDK is compiled for two targets.
+        command.env("CARGO_TARGET_DIR", checkout().join("target/guests/new"));
+        let (code, output, errors) = run(command);
+        assert_eq!(code, 0, "{output}\n{errors}");
+        assert!(output.contains(&format!("  ok      {call}")), "{output}");
+        let component = folder.join(format!("{name}.wasm"));
+        let (_, judged, _) = run(plugin(&["check", component.to_str().unwrap()]));
+        let is_told = judged.contains(&format!("{name} 0.1.0: {world}"));
+        assert!(is_told && judged.contains("without any grant"), "{judged}");
+    }
 }
 
 #[test]
@@ -148,6 +163,56 @@ fn a_plugin_that_throws_says_where_in_its_log_and_fails_its_test() {
         assert!(output.contains("FAILED  before, an ordinary request"), "{output}");
         assert!(output.contains(trace), "{output}");
     }
+}
+
+#[test]
+fn a_step_hook_is_tried_at_each_of_its_points_and_told_apart_from_one_that_fails() {
+    let home = tempfile::tempdir().unwrap();
+    let folder = begin(home.path(), "steps", "js", "step-hook");
+    // Its own tests are of another hook.
+    std::fs::write(folder.join("plugin.test.js"), "").unwrap();
+    let manifest = folder.join("manifest.json");
+    let text = std::fs::read_to_string(&manifest).unwrap();
+    let with = |change: &str| {
+        let points = "\"points\": [\"latent\", \"predicted\", \"guided\"]";
+        let text = text.replace("\"points\": [\"guided\"]", points);
+        std::fs::write(&manifest, text.replace("\"steps\":", &format!("{change}\"steps\":"))).unwrap();
+    };
+    with("");
+    let source = "export function onStep(settings, at, { latent, positive, guided }, host) {\n\
+        if (at.point === 'latent') latent.draw(1);\n\
+        if (at.point === 'predicted') positive.reduce('quantile', 'places', 2);\n\
+        if (at.point === 'guided') guided.combineNumber('divide', 0);\n}\n";
+    std::fs::write(folder.join("plugin.js"), source).unwrap();
+    let (code, output) = tested(&folder, &[]);
+    assert_eq!(code, 1, "{output}");
+    let told = |output: &str, case: &str, says: &str| {
+        output.lines().any(|line| line.contains(&format!("Guidance rescale, {case}")) && line.contains(says))
+    };
+    assert!(told(&output, "latent", " changed, "), "{output}");
+    assert!(told(&output, "predicted", "share is 0 to 1"), "{output}");
+    assert!(told(&output, "guided", "NaN or infinite"), "{output}");
+
+    // Numbers are read where the manifest wants it, and what is written back as it was is no change.
+    let source = "export function onStep(settings, at, { latent }) { latent.write(latent.read()); }\n";
+    std::fs::write(folder.join("plugin.js"), source).unwrap();
+    let (code, output) = tested(&folder, &[]);
+    assert!(code == 1 && output.contains("read_tensors"), "{output}");
+    with("\"wants\": {\"read_tensors\": true}, ");
+    let (code, output) = tested(&folder, &[]);
+    assert!(code == 0 && told(&output, "latent", " unchanged, "), "{output}");
+}
+
+#[test]
+fn a_step_hook_keeps_nothing_and_says_so() {
+    let home = tempfile::tempdir().unwrap();
+    let folder = begin(home.path(), "keeps", "python", "step-hook");
+    let manifest = folder.join("manifest.json");
+    let text = std::fs::read_to_string(&manifest).unwrap();
+    let wants = "\"wants\": {\"kv_bytes\": 100}, \"worlds\":";
+    std::fs::write(&manifest, text.replace("\"worlds\":", wants)).unwrap();
+    let (code, _, errors) = run(plugin(&["build", folder.to_str().unwrap()]));
+    assert!(code == 1 && errors.contains("every world but request-hook and step-hook"), "{errors}");
 }
 
 #[test]

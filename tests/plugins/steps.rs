@@ -14,7 +14,7 @@ fn drawn(server: &Server, changes: Value) -> (Picture, Value) {
 }
 
 /// The standard deviation of all levels.
-fn contrast(picture: &Picture) -> f64 {
+pub(super) fn contrast(picture: &Picture) -> f64 {
     let count = picture.data.len() as f64;
     let mean = picture.data.iter().map(|level| f64::from(*level)).sum::<f64>() / count;
     (picture.data.iter().map(|level| (f64::from(*level) - mean).powi(2)).sum::<f64>() / count).sqrt()
@@ -46,7 +46,7 @@ fn the_example_brings_contrast_back_by_the_share_that_is_asked_for() {
     // What it takes no part in says so in words.
     let wrong = server.post("/sdapi/v1/txt2img", &quick_with(with(json!(["much"]))));
     assert!(
-        wrong.status == 422 && wrong.json().to_string().contains("Share is a number"),
+        wrong.status == 422 && wrong.json().to_string().contains("must be a number between 0 and 1"),
         "{}",
         wrong.json()
     );

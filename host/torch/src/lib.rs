@@ -8,6 +8,7 @@
 //! - [`Upscaler`], [`Restorer`]: networks that enlarge pictures and mend faces
 //! - [`FaceDetector`], [`FaceParser`], [`restore_faces`]: what brings a restorer the faces of a picture
 //! - [`lora`], [`embedding`], [`hypernetwork`]: files that change what a checkpoint draws
+//! - [`StepTensors`]: what hooks within a sampler's step act on
 //! - [`Tensors`], [`Value`]: what a model's file holds, or that of a part of one
 //! - [`inspect`], [`inspect_pickle`], [`inspect_model`]: judge files without loading them
 
@@ -78,6 +79,7 @@ pub use models::unet::Extras;
 pub use models::unet::context::{Context, ContextMap};
 pub use networks::Networks;
 pub use restore::{Face, FaceDetector, FaceParser, FaceRole, Restorer, restore_faces};
+pub use step_tensors::StepTensors;
 pub use stored::Stored;
 pub use tensors::Tensors;
 pub use tokenizer::{CLIP, Tokenizer};

@@ -1,8 +1,9 @@
 //! The tensors of one moment within a step, for code of others: every operation makes a new tensor and leaves the old one as
 //! it is, so that nothing of a drawing changes before the hook's changes are taken. Knows no plugin.
 
+use gesso_core::numbers::Numbers;
 use gesso_core::step_hook::{
-    Axis, Binary, Over, Part, Reduction, TensorAnswer, TensorError, TensorId, TensorOp, Tensors, Unary,
+    Axis, Binary, Over, Part, Point, Reduction, TensorAnswer, TensorError, TensorId, TensorOp, Tensors, Unary,
 };
 use tch::{Kind, TchError, Tensor};
 
@@ -14,13 +15,31 @@ const TENSORS_MAX: usize = 64;
 const DIMENSIONS: usize = 4;
 
 /// A hook's own view of a moment's tensors.
-pub(crate) struct StepTensors {
+pub struct StepTensors {
     /// By their numbers; a hole is one that was forgotten or never there.
     held: Vec<Option<Tensor>>,
     changeable: &'static [TensorId],
 }
 
 impl StepTensors {
+    /// Tensors on the processor that belong to no drawing, to try a hook on: all that are there at `point`. `numbers` says what
+    /// is in each, as channels, rows and columns.
+    ///
+    /// # Errors
+    /// [`TensorError::Invalid`] where they are something else.
+    pub fn of_numbers(point: Point, numbers: impl Fn(TensorId) -> Numbers) -> Result<Self, TensorError> {
+        let given = point.tensors().iter().map(|&id| {
+            let Numbers { shape, values } = numbers(id);
+            let &[channels, rows, columns] = shape.as_slice() else {
+                return Err(TensorError::Invalid(format!("{shape:?} is not channels, rows and columns")));
+            };
+            let size = [1, i64::from(channels), i64::from(rows), i64::from(columns)];
+            let made = Tensor::f_from_slice(&values).and_then(|flat| flat.f_reshape(size));
+            Ok((id, made.map_err(misfit)?))
+        });
+        Ok(Self::new(given.collect::<Result<Vec<_>, _>>()?, point.changeable()))
+    }
+
     pub(crate) fn new(
         given: impl IntoIterator<Item = (TensorId, Tensor)>,
         changeable: &'static [TensorId],
@@ -330,6 +349,21 @@ mod tests {
         assert!(tensors.carry_out(TensorOp::Write(LATENT, vec![0.0; 5])).is_err());
         tensors.carry_out(TensorOp::CombineNumber(LATENT, Binary::Divide, 0.0)).unwrap();
         assert_eq!(tensors.are_finite(), Ok(false));
+    }
+
+    #[test]
+    fn a_hook_is_tried_on_numbers_of_no_drawing() {
+        let of = |id: TensorId| Numbers { shape: vec![2, 1, 2], values: vec![id.0 as f32; 4] };
+        let mut tensors = StepTensors::of_numbers(Point::Guided, of).unwrap();
+        assert_eq!(read(&mut tensors, TensorId::GUIDED), [3.0; 4]);
+        let shape = tensors.carry_out(TensorOp::Shape(TensorId::NEGATIVE));
+        assert_eq!(shape, Ok(TensorAnswer::Shape([2, 1, 2])));
+        let mut latent = StepTensors::of_numbers(Point::Latent, of).unwrap();
+        assert!(latent.carry_out(TensorOp::Read(TensorId::GUIDED)).is_err(), "it is not there yet");
+        for wrong in [vec![4], vec![1, 2, 3]] {
+            let of = |_| Numbers { shape: wrong.clone(), values: vec![0.0; 4] };
+            assert!(StepTensors::of_numbers(Point::Latent, of).is_err(), "{wrong:?}");
+        }
     }
 
     #[test]

@@ -1,7 +1,6 @@
 //! Scripts that draw several pictures for one request. What each draws is decided in its file, which knows no host; this one
 //! and `drawing` ask for the pictures.
 
-mod arguments;
 mod drawing;
 mod grid;
 mod loopback;

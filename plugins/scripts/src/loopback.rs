@@ -2,10 +2,9 @@
 
 use std::f64::consts::FRAC_PI_2;
 
-use gesso_plugin::{Fault, ScriptCall, ScriptOutput, inference};
+use gesso_plugin::{Arguments, Fault, ScriptCall, ScriptOutput, inference};
 use serde_json::Value;
 
-use crate::arguments::Arguments;
 use crate::drawing::{FILL_ORIGINAL, seed};
 use crate::grid::Grid;
 

@@ -1,9 +1,8 @@
 //! Prompt matrix: a prompt `base | a | b` is drawn with every combination of its parts, in a grid with one half of the parts
 //! along and the other half down.
 
-use gesso_plugin::{Fault, ScriptCall, ScriptOutput};
+use gesso_plugin::{Arguments, Fault, ScriptCall, ScriptOutput};
 
-use crate::arguments::Arguments;
 use crate::drawing::{draw_all, pictures, seed};
 use crate::grid::{Grid, Label};
 

@@ -1,9 +1,8 @@
 //! Poor man's outpainting: a picture is given a margin, which is drawn from what lies beside it, in overlapping tiles of the
 //! request's size.
 
-use gesso_plugin::{Fault, ScriptCall, ScriptOutput};
+use gesso_plugin::{Arguments, Fault, ScriptCall, ScriptOutput};
 
-use crate::arguments::Arguments;
 use crate::drawing::{draw_tiles, frame, through_mask};
 use crate::margins::{self, Margins};
 use crate::tiles::{DRAWN, KEPT, Pixels, Tiles};

@@ -1,9 +1,8 @@
 //! Outpainting mk2: a picture is given a margin on one side after the other. Each is filled with noise that looks like what lies
 //! beside it, and then drawn.
 
-use gesso_plugin::{Fault, Params, Random, ScriptCall, ScriptOutput};
+use gesso_plugin::{Arguments, Fault, Params, Random, ScriptCall, ScriptOutput};
 
-use crate::arguments::Arguments;
 use crate::drawing::{FILL_ORIGINAL, draw_tiles, frame, seed, through_mask};
 use crate::margins;
 use crate::texture::Texture;

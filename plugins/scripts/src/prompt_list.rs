@@ -1,9 +1,8 @@
 //! Prompts from file or textbox: each line is a prompt, or fields of a request such as `--prompt "a cat" --steps 20`.
 
-use gesso_plugin::{Fault, Params, ScriptCall, ScriptOutput};
+use gesso_plugin::{Arguments, Fault, Params, ScriptCall, ScriptOutput};
 use serde_json::Value;
 
-use crate::arguments::Arguments;
 use crate::drawing::{draw_all, pictures, seed};
 
 /// Fields that a line may name, by what they hold.

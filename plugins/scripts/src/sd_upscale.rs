@@ -1,10 +1,9 @@
 //! SD upscale: a picture is enlarged, cut into overlapping tiles of the request's size, each tile is drawn over, and they are
 //! put together again.
 
-use gesso_plugin::{Fault, ScriptCall, ScriptOutput, inference};
+use gesso_plugin::{Arguments, Fault, ScriptCall, ScriptOutput, inference};
 use serde_json::Value;
 
-use crate::arguments::Arguments;
 use crate::drawing::{first, frame, in_turn, seed, upscaler};
 use crate::tiles::{Pixels, Tiles};
 

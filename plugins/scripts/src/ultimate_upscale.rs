@@ -1,9 +1,8 @@
 //! Ultimate SD upscale: a picture is enlarged and drawn over tile by tile, each tile through a mask and with what lies around
 //! it in view; then its seams are drawn over.
 
-use gesso_plugin::{Fault, Image, Params, ScriptCall, ScriptOutput, inference};
+use gesso_plugin::{Arguments, Fault, Image, Params, ScriptCall, ScriptOutput, inference};
 
-use crate::arguments::Arguments;
 use crate::drawing::{FILL_ORIGINAL, first, frame, in_turn, through_mask, upscaler};
 use crate::strokes::{Board, Order, Round, Seams};
 use crate::tiles::Pixels;

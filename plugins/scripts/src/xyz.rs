@@ -5,10 +5,9 @@ mod values;
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use gesso_plugin::{Fault, Image, Params, ScriptCall, ScriptOutput};
+use gesso_plugin::{Arguments, Fault, Image, Params, ScriptCall, ScriptOutput};
 
 use self::axes::{Axis, Point};
-use crate::arguments::Arguments;
 use crate::drawing::{draw_all, first, seed};
 use crate::grid::{Grid, Label};
 

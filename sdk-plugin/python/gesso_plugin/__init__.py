@@ -8,6 +8,11 @@ from typing import Any, Callable, Literal, Protocol, Sequence
 
 Format = Literal["gray8", "rgb8", "rgba8"]
 Level = Literal["debug", "info", "warn", "error"]
+Unary = Literal["absolute", "square-root", "exponential", "logarithm", "tanh", "sign"]
+Binary = Literal["add", "subtract", "multiply", "divide", "minimum", "maximum", "power"]
+Reduction = Literal["sum", "mean", "deviation", "minimum", "maximum", "norm", "quantile"]
+Over = Literal["everything", "places", "channels"]
+Axis = Literal["channels", "rows", "columns"]
 
 
 class Fault(Exception):
@@ -89,9 +94,67 @@ class Tensor:
     values: list[float]
 
 
+class StepTensor(Protocol):
+    """Channels, rows and columns of 32-bit numbers on the server's device, within a sampler's step. Nothing is copied but
+    what is read or written. A call may hold 64; one that nothing refers to any more gives its place back."""
+
+    def shape(self) -> tuple[int, int, int]: ...
+    def duplicate(self) -> "StepTensor": ...
+    def apply(self, op: Unary) -> None:
+        """Each element becomes the function of itself."""
+
+    def combine(self, op: Binary, other: "StepTensor") -> None:
+        """Each element becomes the function of itself and of the other's. The other has the same size, or 1 along some axes,
+        where it meets every element."""
+
+    def combine_number(self, op: Binary, number: float) -> None: ...
+    def reduce(self, op: Reduction, over: Over = "everything", share: float | None = None) -> "StepTensor":
+        """A new tensor, with 1 along the axes that it went over: all, rows and columns (`places`), or channels. A deviation is
+        a sample's, with n - 1 below; a quantile is the value that `share`, 0 to 1, is below."""
+
+    def slice(self, along: Axis, first: int, count: int) -> "StepTensor":
+        """A new tensor of a part."""
+
+    def paste(self, along: Axis, first: int, other: "StepTensor") -> None:
+        """Overwrites a part by the other."""
+
+    def draw(self, seed: int) -> None:
+        """Overwrites all elements by standard normal numbers: those that PyTorch draws on a processor under this seed."""
+
+    def read(self) -> list[float]:
+        """The elements, row by row. Everything waits for the device meanwhile, so it takes the grant `read_tensors`."""
+
+    def write(self, values: Sequence[float]) -> None:
+        """Overwrites all elements."""
+
+
+@dataclass
+class Moment:
+    """One moment of a drawing: before the network (`latent`), behind it (`predicted`), or behind guidance (`guided`)."""
+
+    point: Literal["latent", "predicted", "guided"] = "guided"
+    step: int = 0
+    steps: int = 20
+    sigma: float = 1.0
+    guidance: float = 7.0
+    picture: int = 0
+    is_second: bool = False
+
+
+@dataclass
+class StepTensors:
+    """The latent under way, what the finished one is by the prompt and by the negative prompt, and what guidance made of both;
+    None where it has not come about yet. Changes count of what the point lets change."""
+
+    latent: StepTensor
+    positive: StepTensor | None = None
+    negative: StepTensor | None = None
+    guided: StepTensor | None = None
+
+
 class Kv(Protocol):
     """Small values of the plugin's own; the manifest's `wants` says how many bytes they take (`kv_bytes`). Not in request
-    hooks, as `Blobs`."""
+    hooks and step hooks, as `Blobs`."""
 
     def get(self, key: str) -> bytes | None: ...
     def exists(self, key: str) -> bool: ...
@@ -174,7 +237,7 @@ class Host(Protocol):
         """For scripts and picture hooks."""
 
     def networks(self) -> list[str]:
-        """The granted networks that are there; not in request hooks and HTTP APIs, as the next two."""
+        """The granted networks that are there; not in request hooks, step hooks and HTTP APIs, as the next two."""
 
     def about_network(self, network: str) -> Any:
         """What its exporter wrote into a network's file, or nothing."""

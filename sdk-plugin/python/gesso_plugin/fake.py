@@ -1,6 +1,10 @@
 """A host for unit tests: pictures in memory, drawings that end at once. `python3 -m unittest` with it needs no server."""
 
 import json
+import math
+import operator
+import statistics
+from itertools import product
 from random import Random
 from typing import Any, Callable, Sequence
 
@@ -56,6 +60,122 @@ def _converted(pixel: bytes, to: str) -> bytes:
         # ITU-R BT.601, as the host has it.
         return bytes([(19595 * red + 38470 * green + 7471 * blue + 32768) >> 16])
     return bytes([red, green, blue, alpha][: CHANNELS[to]])
+
+
+AXES = ("channels", "rows", "columns")
+UNARY = {
+    "absolute": abs,
+    "square-root": math.sqrt,
+    "exponential": math.exp,
+    "logarithm": math.log,
+    "tanh": math.tanh,
+    "sign": lambda value: float((value > 0) - (value < 0)),
+}
+BINARY = {
+    "add": operator.add,
+    "subtract": operator.sub,
+    "multiply": operator.mul,
+    "divide": operator.truediv,
+    "minimum": min,
+    "maximum": max,
+    "power": operator.pow,
+}
+REDUCTIONS = {
+    "sum": math.fsum,
+    "mean": statistics.fmean,
+    "deviation": statistics.stdev,
+    "minimum": min,
+    "maximum": max,
+    "norm": lambda values: math.hypot(*values),
+}
+# What a place becomes where a reduction has gone over it.
+OVER = {
+    "everything": lambda channel, row, column: (0, 0, 0),
+    "places": lambda channel, row, column: (channel, 0, 0),
+    "channels": lambda channel, row, column: (0, row, column),
+}
+
+
+class StepTensor:
+    """Channels, rows and columns; `values` has the elements row by row, 0 where none are given. What comes to no number raises,
+    where the real host ends the call later; `draw` gives other numbers than the real one."""
+
+    def __init__(self, shape: tuple[int, int, int], values: Sequence[float] | None = None):
+        self._shape = tuple(shape)
+        self.values = [0.0] * math.prod(shape) if values is None else [float(value) for value in values]
+        if len(self.values) != math.prod(shape):
+            raise ValueError(f"{len(self.values)} numbers are no tensor of {self._shape}")
+
+    def shape(self) -> tuple[int, int, int]:
+        return self._shape
+
+    def duplicate(self) -> "StepTensor":
+        return StepTensor(self._shape, self.values)
+
+    def apply(self, op: str) -> None:
+        self.values = [UNARY[op](value) for value in self.values]
+
+    def combine(self, op: str, other: "StepTensor") -> None:
+        if any(theirs not in (1, own) for theirs, own in zip(other._shape, self._shape)):
+            raise InvalidInput(f"a tensor of {other._shape} does not meet one of {self._shape}")
+        met = (other.values[other._index(place)] for place in self._places())
+        self.values = [BINARY[op](one, two) for one, two in zip(self.values, met)]
+
+    def combine_number(self, op: str, number: float) -> None:
+        self.combine(op, StepTensor((1, 1, 1), [number]))
+
+    def reduce(self, op: str, over: str = "everything", share: float | None = None) -> "StepTensor":
+        function = REDUCTIONS[op] if op != "quantile" else lambda values: _quantile(values, share)
+        gone: dict[tuple, list[float]] = {}
+        for place, value in zip(self._places(), self.values):
+            gone.setdefault(OVER[over](*place), []).append(value)
+        shape = [len({place[axis] for place in gone}) for axis in range(3)]
+        return StepTensor(shape, [function(values) for values in gone.values()])
+
+    def slice(self, along: str, first: int, count: int) -> "StepTensor":
+        axis, shape = AXES.index(along), list(self._shape)
+        if not 0 <= first < first + count <= shape[axis]:
+            raise InvalidInput(f"{count} of the {along} from {first} on are not there; the tensor has {shape[axis]}")
+        shape[axis] = count
+        inside = range(first, first + count)
+        return StepTensor(shape, [self.values[self._index(place)] for place in self._places() if place[axis] in inside])
+
+    def paste(self, along: str, first: int, other: "StepTensor") -> None:
+        axis = AXES.index(along)
+        if self.slice(along, first, other._shape[axis])._shape != other._shape:
+            raise InvalidInput(f"a tensor of {other._shape} does not go into one of {self._shape}")
+        for place, value in zip(other._places(), other.values):
+            own = [at + first * (number == axis) for number, at in enumerate(place)]
+            self.values[self._index(own)] = value
+
+    def draw(self, seed: int) -> None:
+        numbers = Random(seed)
+        self.values = [numbers.gauss(0, 1) for _ in self.values]
+
+    def read(self) -> list[float]:
+        return list(self.values)
+
+    def write(self, values: Sequence[float]) -> None:
+        if len(values) != len(self.values):
+            raise InvalidInput(f"{len(values)} values for a tensor of {len(self.values)}")
+        self.values = [float(value) for value in values]
+
+    def _places(self):
+        return product(*map(range, self._shape))
+
+    def _index(self, place: Sequence[int]) -> int:
+        """Where an element of a larger tensor, or of this one, is met."""
+        channel, row, column = (min(at, side - 1) for at, side in zip(place, self._shape))
+        return (channel * self._shape[1] + row) * self._shape[2] + column
+
+
+def _quantile(values: list[float], share: float | None) -> float:
+    if share is None or not 0 <= share <= 1:
+        raise InvalidInput(f"a quantile's share is 0 to 1, not {share}")
+    ordered = sorted(values)
+    place, rest = divmod(share * (len(ordered) - 1), 1)
+    after = ordered[min(int(place) + 1, len(ordered) - 1)]
+    return ordered[int(place)] + rest * (after - ordered[int(place)])
 
 
 class Job:

@@ -28,6 +28,10 @@ try:
 except ImportError:
     models = None
 try:
+    from wit_world.imports import tensors
+except ImportError:
+    tensors = None
+try:
     from wit_world.imports import kv
 except ImportError:
     kv = None
@@ -124,6 +128,51 @@ class Picture:
 
     def convert(self, to: str) -> "Picture":
         return Picture(_asked(self.image.convert, types.PixelFormat[to.upper()]))
+
+
+class StepTensor:
+    def __init__(self, tensor):
+        self.tensor = tensor
+
+    def shape(self) -> tuple[int, int, int]:
+        return _asked(self.tensor.shape)
+
+    def duplicate(self) -> "StepTensor":
+        return StepTensor(_asked(self.tensor.duplicate))
+
+    def apply(self, op: str) -> None:
+        _asked(self.tensor.apply, _word(tensors.Unary, op))
+
+    def combine(self, op: str, other: "StepTensor") -> None:
+        _asked(self.tensor.combine, _word(tensors.Binary, op), other.tensor)
+
+    def combine_number(self, op: str, number: float) -> None:
+        _asked(self.tensor.combine_number, _word(tensors.Binary, op), number)
+
+    def reduce(self, op: str, over: str = "everything", share: float | None = None) -> "StepTensor":
+        reduction = getattr(tensors, f"Reduction_{op.capitalize()}")
+        reduced = reduction(share) if op == "quantile" else reduction()
+        return StepTensor(_asked(self.tensor.reduce, reduced, _word(tensors.Over, over)))
+
+    def slice(self, along: str, first: int, count: int) -> "StepTensor":
+        return StepTensor(_asked(self.tensor.slice, _word(tensors.Axis, along), first, count))
+
+    def paste(self, along: str, first: int, other: "StepTensor") -> None:
+        _asked(self.tensor.paste, _word(tensors.Axis, along), first, other.tensor)
+
+    def draw(self, seed: int) -> None:
+        _asked(self.tensor.draw, seed)
+
+    def read(self) -> list[float]:
+        return _asked(self.tensor.read)
+
+    def write(self, values: Sequence[float]) -> None:
+        _asked(self.tensor.write, list(values))
+
+
+def _word(words, text: str):
+    """The contract's word."""
+    return words[text.upper().replace("-", "_")]
 
 
 class Job:

@@ -3,7 +3,7 @@
 
 use gesso_plugin::serde_json::Value;
 use gesso_plugin::tensor::{Binary, Over, Reduction};
-use gesso_plugin::{Fault, Moment, StepHook, StepTensors};
+use gesso_plugin::{Arguments, Fault, Moment, StepHook, StepTensors};
 
 struct GuidanceRescale;
 
@@ -23,8 +23,7 @@ impl StepHook for GuidanceRescale {
 }
 
 fn share(arguments: &[Value]) -> Result<f32, Fault> {
-    let share = arguments.first().and_then(Value::as_f64).filter(|share| (0.0..=1.0).contains(share));
-    share.map(|share| share as f32).ok_or_else(|| Fault::InvalidInput("Share is a number of 0 to 1.".into()))
+    Ok(Arguments(arguments).number(0, "Share", (0.0, 1.0))? as f32)
 }
 
 gesso_plugin::step_hook!(GuidanceRescale, manifest = "manifest.json");

@@ -7,6 +7,7 @@ mod project;
 mod push;
 mod scaffold;
 mod sign;
+mod step_trial;
 mod trial;
 
 use std::time::Duration;

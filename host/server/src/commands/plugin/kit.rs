@@ -20,7 +20,9 @@ static JS: Dir = include_dir!("$CARGO_MANIFEST_DIR/../../sdk-plugin/js");
 /// An interface that waits for a grant.
 struct Granted {
     name: &'static str,
-    /// The version of the contract that has it, whose worlds import it.
+    /// Whether a world imports it.
+    is_in: fn(&str) -> bool,
+    /// The version of the contract that has it.
     since: &'static str,
     is_wanted: fn(&Wants) -> bool,
     /// Where plugins in these languages have it.
@@ -30,23 +32,31 @@ struct Granted {
 static GRANTED: [Granted; 3] = [
     Granted {
         name: "folders",
+        is_in: |world| world == "request-hook",
         since: "0.1.0",
         is_wanted: |wants| !wants.folders.is_empty(),
         place: "in the world request-hook alone",
     },
     Granted {
         name: "kv",
+        is_in: has_stores,
         since: "0.2.0",
         is_wanted: |wants| wants.kv_bytes > 0,
-        place: "in every world but request-hook",
+        place: "in every world but request-hook and step-hook",
     },
     Granted {
         name: "blobs",
+        is_in: has_stores,
         since: "0.2.0",
         is_wanted: |wants| wants.blob_bytes > 0,
-        place: "in every world but request-hook",
+        place: "in every world but request-hook and step-hook",
     },
 ];
+
+/// A step hook is too short for what waits for a disk, and a request hook is of 0.1.0.
+fn has_stores(world: &str) -> bool {
+    !["request-hook", "step-hook"].contains(&world)
+}
 
 /// A path in the kit, from the plugin's folder.
 pub(super) fn in_folder(name: &str) -> PathBuf {
@@ -66,7 +76,7 @@ pub(super) fn lay_out(project: &Project) -> anyhow::Result<String> {
     let kit = project.folder.join(FOLDER);
     let is_wanted = |granted: &Granted| (granted.is_wanted)(&project.manifest.wants);
     if let Some(Granted { name, place, .. }) =
-        GRANTED.iter().find(|granted| is_wanted(granted) && granted.since != since)
+        GRANTED.iter().find(|granted| is_wanted(granted) && !(granted.is_in)(world))
     {
         bail!("the manifest wants {name}, which plugins in Python and JavaScript have {place}");
     }

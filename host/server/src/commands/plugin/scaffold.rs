@@ -27,11 +27,12 @@ macro_rules! example {
 /// Manifest, source and test of the example, the manifest first.
 fn example(language: Language, world: World) -> Vec<File> {
     use Language::{Js, Python, Rust};
-    use World::{Annotator, HttpExtension, PictureHook, RequestHook, Script};
+    use World::{Annotator, HttpExtension, PictureHook, RequestHook, Script, StepHook};
     match (language, world) {
         (Rust, RequestHook) => example!("request-hook": "manifest.json", "src/lib.rs"),
         (Rust, Annotator) => example!("annotator": "manifest.json", "src/lib.rs"),
         (Rust, PictureHook) => example!("picture-hook": "manifest.json", "src/lib.rs"),
+        (Rust, StepHook) => example!("step-hook": "manifest.json", "src/lib.rs"),
         (Rust, Script) => example!("script": "manifest.json", "src/lib.rs"),
         (Rust, HttpExtension) => example!("http-extension": "manifest.json", "src/lib.rs"),
         (Python, RequestHook) => {
@@ -41,6 +42,7 @@ fn example(language: Language, world: World) -> Vec<File> {
         (Python, PictureHook) => {
             example!("python/picture-hook": "manifest.json", "plugin.py", "test_plugin.py")
         }
+        (Python, StepHook) => example!("python/step-hook": "manifest.json", "plugin.py", "test_plugin.py"),
         (Python, Script) => example!("python/script": "manifest.json", "plugin.py", "test_plugin.py"),
         (Python, HttpExtension) => {
             example!("python/http-handler": "manifest.json", "plugin.py", "test_plugin.py")
@@ -48,6 +50,7 @@ fn example(language: Language, world: World) -> Vec<File> {
         (Js, RequestHook) => example!("js/request-hook": "manifest.json", "plugin.js", "plugin.test.js"),
         (Js, Annotator) => example!("js/annotator": "manifest.json", "plugin.js", "plugin.test.js"),
         (Js, PictureHook) => example!("js/picture-hook": "manifest.json", "plugin.js", "plugin.test.js"),
+        (Js, StepHook) => example!("js/step-hook": "manifest.json", "plugin.js", "plugin.test.js"),
         (Js, Script) => example!("js/script": "manifest.json", "plugin.js", "plugin.test.js"),
         (Js, HttpExtension) => example!("js/http-handler": "manifest.json", "plugin.js", "plugin.test.js"),
     }
@@ -58,6 +61,7 @@ fn does(world: World) -> &'static str {
         World::RequestHook => "ends every prompt with a style",
         World::Annotator => "makes a ControlNet map of few levels",
         World::PictureHook => "says how bright a picture is",
+        World::StepHook => "gives high guidance the contrast of the prompt's own estimate",
         World::Script => "draws a request with several seeds",
         World::HttpExtension => "counts the words of a text",
     }

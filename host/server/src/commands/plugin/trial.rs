@@ -1,6 +1,6 @@
 //! `gesso plugin test`: the author's own tests, then the component in a host like the server's, with the server's budgets and
-//! nothing granted but empty folders and the room that it wants, with nothing in it yet. Drawings are made up: a colour
-//! gradient in place of a picture.
+//! nothing granted but empty folders, the room that it wants, with nothing in it yet, and made-up tensors to read. Drawings are
+//! made up: a colour gradient in place of a picture.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -10,16 +10,18 @@ use anyhow::{Context, bail, ensure};
 use bytes::Bytes;
 use gesso_core::infotext::Infotext;
 use gesso_core::pixels::{PixelFormat, Pixels};
+use gesso_core::step_hook::Point;
 use gesso_plugin_host::{
     AnnotateError, Annotation, Budgets, CallContext, Drawn, DrawnPicture, FailureKind, FetchError, Grants,
     HookError, HostSettings, Inference, InferenceError, Job, Manifest, NoNetworks, PictureFacts, PluginHost,
-    PluginState, ScriptError, ScriptInput, Upscaling, Whom,
+    PluginState, ScriptError, ScriptInput, Steps, Upscaling, Whom,
 };
 use gesso_store::{ObjectSettings, Objects, SystemClock};
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
 use super::project::Project;
+use super::step_trial;
 use crate::plugin_data::ServerStores;
 use crate::startup::{Folders, open_plugin_data};
 use crate::{png_file, telemetry};
@@ -93,6 +95,7 @@ fn settings(manifest: &Manifest, project: &Path, home: &Path) -> anyhow::Result<
         grants.folders.insert(name.clone(), folder);
     }
     (grants.kv_bytes, grants.blob_bytes) = (manifest.wants.kv_bytes, manifest.wants.blob_bytes);
+    grants.read_tensors = manifest.wants.read_tensors;
     grants.settings = trial_settings(manifest, project)?;
     // A name that nobody has: the component loads, and reaches no host.
     grants.hosts = vec!["https://host.invalid".into()];
@@ -139,6 +142,7 @@ enum Call {
     Script { title: String, input: ScriptInput },
     Http { method: &'static str, path: &'static str },
     Fetch { scheme: String },
+    Step { steps: Steps, point: Point },
 }
 
 /// What a request says, and odd ones: hardly anything, letters of every kind, and more than a plugin knows.
@@ -202,6 +206,12 @@ fn cases(manifest: &Manifest) -> Vec<Case> {
             let (params, arguments) = (params.to_string(), json!(arguments).to_string());
             let input = ScriptInput { params, arguments, init_images, mask: None };
             case(format!("{}, {name}", script.title), Call::Script { title: script.title.clone(), input });
+        }
+    }
+    if let Some(steps) = &manifest.steps {
+        for point in steps.points.iter().map(|point| Point::from(*point)) {
+            let place = format!("{point:?}").to_lowercase();
+            case(format!("{}, {place}", steps.title), Call::Step { steps: steps.clone(), point });
         }
     }
     for scheme in &manifest.fetches {
@@ -284,6 +294,10 @@ impl Case {
                     })) => Ok(format!("a fault: {message}")),
                     Err(error) => Err(error.into()),
                 }
+            }
+            // This thread carries out what the guest asks for; others go on.
+            Call::Step { steps, point } => {
+                tokio::task::block_in_place(|| step_trial::run(host, &context, steps, *point))
             }
             Call::Http { method, path } => {
                 let request = axum::http::Request::builder().method(*method).uri(*path).body(Bytes::new())?;

@@ -64,10 +64,17 @@ pub(crate) async fn scripts(State(app): State<Arc<App>>, caller: Caller) -> Json
         .plugins
         .list_for(&whom)
         .into_iter()
-        .filter(|plugin| plugin.worlds.iter().any(|world| world == "request-hook"))
+        .filter(|plugin| {
+            plugin.worlds.iter().any(|world| ["request-hook", "step-hook"].contains(&world.as_str()))
+        })
         .map(|plugin| plugin.title.unwrap_or(plugin.id));
-    let steps = app.plugins.step_hook_list(&whom).into_iter().map(|steps| steps.title);
-    let always_on: Vec<_> = std::iter::once(control::SCRIPT.to_owned()).chain(hooks).chain(steps).collect();
+    let mut always_on: Vec<_> = std::iter::once(control::SCRIPT.to_owned()).chain(hooks).collect();
+    for steps in app.plugins.step_hook_list(&whom) {
+        // A step hook answers to its plugin's title too, which often is the same.
+        if !always_on.iter().any(|title| title.eq_ignore_ascii_case(&steps.title)) {
+            always_on.push(steps.title);
+        }
+    }
     let scripts = app.plugins.scripts(&whom);
     let titles = |is_img2img| {
         let selectable =

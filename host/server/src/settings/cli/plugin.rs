@@ -188,6 +188,8 @@ pub(crate) enum World {
     Annotator,
     /// Sees each picture once it is drawn, and may look at it with networks and paint over it
     PictureHook,
+    /// Acts on the latent and on its estimates within the sampler's steps
+    StepHook,
     /// Draws in place of the pipeline, as often as it likes
     Script,
     /// An HTTP API under /ext/<id>/

@@ -1,18 +1,24 @@
-//! Arguments as clients send them: numbers and switches as themselves or as text, choices by name or by place.
+//! Arguments of scripts and step hooks as clients send them: numbers and switches as themselves or as text, choices by name or
+//! by place. Knows no manifest.
 
-use gesso_plugin::Fault;
 use serde_json::Value;
 
-/// The arguments of a script, in the order of the manifest.
-pub(crate) struct Arguments<'a>(pub(crate) &'a [Value]);
+use crate::Fault;
+
+/// Arguments in the order of the manifest. Where one is wrong, its label is in the sentence for the client.
+#[derive(Debug, Clone, Copy)]
+pub struct Arguments<'a>(pub &'a [Value]);
 
 impl Arguments<'_> {
     fn get(&self, place: usize) -> &Value {
         self.0.get(place).unwrap_or(&Value::Null)
     }
 
-    /// Nothing reads as false.
-    pub(crate) fn flag(&self, place: usize, label: &str) -> Result<bool, Fault> {
+    /// A switch; nothing reads as false.
+    ///
+    /// # Errors
+    /// [`Fault::InvalidInput`], as of every function here, where it is something else.
+    pub fn flag(&self, place: usize, label: &str) -> Result<bool, Fault> {
         match self.get(place) {
             Value::Null => Ok(false),
             Value::Bool(flag) => Ok(*flag),
@@ -29,7 +35,11 @@ impl Arguments<'_> {
         }
     }
 
-    pub(crate) fn number(&self, place: usize, label: &str, (least, most): (f64, f64)) -> Result<f64, Fault> {
+    /// A number between two others, both allowed.
+    ///
+    /// # Errors
+    /// As [`Self::flag`].
+    pub fn number(&self, place: usize, label: &str, (least, most): (f64, f64)) -> Result<f64, Fault> {
         let value = self.get(place);
         let number = value.as_f64().or_else(|| value.as_str()?.trim().parse().ok());
         match number.filter(|number| (least..=most).contains(number)) {
@@ -39,7 +49,7 @@ impl Arguments<'_> {
     }
 
     /// Anything that reads as text; nothing is empty.
-    pub(crate) fn text(&self, place: usize) -> String {
+    pub fn text(&self, place: usize) -> String {
         match self.get(place) {
             Value::Null => String::new(),
             Value::String(text) => text.clone(),
@@ -48,7 +58,7 @@ impl Arguments<'_> {
     }
 
     /// The texts of a list, or one text.
-    pub(crate) fn texts(&self, place: usize) -> Vec<String> {
+    pub fn texts(&self, place: usize) -> Vec<String> {
         match self.get(place) {
             Value::Array(list) => list
                 .iter()
@@ -60,7 +70,10 @@ impl Arguments<'_> {
     }
 
     /// The place among `choices` of one that is named, in any case, or counted from 0.
-    pub(crate) fn choice(&self, place: usize, label: &str, choices: &[&str]) -> Result<usize, Fault> {
+    ///
+    /// # Errors
+    /// As [`Self::flag`].
+    pub fn choice(&self, place: usize, label: &str, choices: &[&str]) -> Result<usize, Fault> {
         let value = self.get(place);
         let named = value
             .as_str()

@@ -1,0 +1,37 @@
+// The fake tensor does what the host's does, as far as plugins' tests go. `tests/plugins/kits.rs` runs this in a project.
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { StepTensor } from "./.kit/fake.js";
+
+const counted = () => new StepTensor([2, 2, 3], Array.from({ length: 12 }, (_, at) => at));
+
+test("reductions are those of the definitions", () => {
+  for (const [op, over, share, want] of [
+    ["sum", "everything", null, [66]],
+    ["mean", "places", null, [2.5, 8.5]],
+    ["maximum", "channels", null, [6, 7, 8, 9, 10, 11]],
+    ["deviation", "places", null, Array(2).fill(Math.fround(Math.sqrt(3.5)))],
+    ["quantile", "places", 0.9, [4.5, 10.5]],
+  ]) {
+    assert.deepEqual([...counted().reduce(op, over, share).read()], want, op);
+  }
+});
+
+test("a reduction meets larger tensors everywhere, and not the other way round", () => {
+  const tensor = counted();
+  const mean = tensor.reduce("mean", "places");
+  tensor.combine("subtract", mean);
+  assert.deepEqual([...tensor.read()].slice(6), [-2.5, -1.5, -0.5, 0.5, 1.5, 2.5]);
+  assert.throws(() => mean.combine("add", tensor), { tag: "invalid-input" });
+});
+
+test("a part is cut out and put elsewhere", () => {
+  const tensor = counted();
+  const column = tensor.slice("columns", 2, 1);
+  assert.deepEqual([...column.read()], [2, 5, 8, 11]);
+  tensor.paste("columns", 0, column);
+  assert.deepEqual([...tensor.read()].slice(0, 6), [2, 1, 2, 5, 4, 5]);
+  assert.throws(() => tensor.slice("rows", 2, 9), { tag: "invalid-input" });
+  assert.throws(() => tensor.paste("rows", 0, column), { tag: "invalid-input" });
+});

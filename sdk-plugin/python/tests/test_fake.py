@@ -1,0 +1,44 @@
+"""The fake tensor does what the host's does, as far as plugins' tests go. `tests/plugins/kits.rs` runs this in a project."""
+
+import unittest
+
+from gesso_plugin import InvalidInput
+from gesso_plugin.fake import StepTensor
+
+
+class Test(unittest.TestCase):
+    def counted(self) -> StepTensor:
+        return StepTensor((2, 2, 3), range(12))
+
+    def test_reductions_are_those_of_the_definitions(self):
+        for op, over, share, want in [
+            ("sum", "everything", None, [66]),
+            ("mean", "places", None, [2.5, 8.5]),
+            ("maximum", "channels", None, [6, 7, 8, 9, 10, 11]),
+            ("deviation", "places", None, [3.5**0.5] * 2),
+            ("quantile", "places", 0.9, [4.5, 10.5]),
+        ]:
+            reduced = self.counted().reduce(op, over, share).read()
+            for got, wanted in zip(reduced, want, strict=True):
+                self.assertAlmostEqual(got, wanted)
+
+    def test_a_reduction_meets_larger_tensors_everywhere_and_not_the_other_way_round(self):
+        tensor = self.counted()
+        mean = tensor.reduce("mean", "places")
+        tensor.combine("subtract", mean)
+        self.assertEqual(tensor.read(), [-2.5, -1.5, -0.5, 0.5, 1.5, 2.5] * 2)
+        with self.assertRaises(InvalidInput):
+            mean.combine("add", tensor)
+
+    def test_a_part_is_cut_out_and_put_elsewhere(self):
+        tensor = self.counted()
+        column = tensor.slice("columns", 2, 1)
+        self.assertEqual(column.read(), [2, 5, 8, 11])
+        tensor.paste("columns", 0, column)
+        self.assertEqual(tensor.read()[:6], [2, 1, 2, 5, 4, 5])
+        for wrong in (lambda: tensor.slice("rows", 2, 9), lambda: tensor.paste("rows", 0, column)):
+            self.assertRaises(InvalidInput, wrong)
+
+
+if __name__ == "__main__":
+    unittest.main()
