@@ -1,6 +1,7 @@
 //! Plugins in a running server: the real guests, the real sandbox, real requests beside them.
 
 mod admin;
+mod events;
 mod examples;
 mod first_party;
 mod hostile;

@@ -119,6 +119,36 @@ declare module "gesso-plugin" {
     fields?: Record<string, string>;
   }
 
+  /** A picture's text in parts, fields in their order. */
+  export interface Infotext {
+    prompt: string;
+    negativePrompt: string;
+    fields: Record<string, string>;
+  }
+
+  /** A picture that was saved for people. */
+  export interface SavedPicture {
+    /** Below the server's folder of outputs, with `/` between folders; the first is named by who asked. */
+    path: string;
+    /** How the file's name ends: `png`. */
+    format: string;
+    /** The file's length. */
+    bytes: number;
+    /** What stands in it; empty where nothing does. */
+    infotext: string;
+    /** Whether it is the grid of the others. */
+    isGrid: boolean;
+  }
+
+  /** A checkpoint that came into memory. */
+  export interface LoadedModel {
+    /** The file's name without folder and extension. */
+    name: string;
+    /** Of the whole file, in hex digits. */
+    sha256: string;
+    kind: "drawing" | "inpainting" | "editing";
+  }
+
   /** A request to an HTTP API. Header names are in lower case; the prefix `/ext/<id>` is cut off the path. */
   export interface Request {
     method: string;

@@ -115,6 +115,59 @@ pub mod input_fetcher {
     });
 }
 
+#[allow(clippy::too_many_arguments, reason = "the generator spreads lists into pointers and lengths")]
+pub mod infotext_hook {
+    wit_bindgen::generate!({
+        path: ["../wit/gesso-plugin-0.1.0", "../wit/gesso-plugin-0.2.0"],
+        world: "gesso:plugin/infotext-hook@0.2.0",
+        generate_all,
+        pub_export_macro: true,
+        export_macro_name: "export_infotext_hook",
+        with: {
+            "gesso:plugin/call@0.1.0": crate::bindings::request_hook::gesso::plugin::call,
+            "gesso:plugin/types@0.1.0": crate::bindings::request_hook::gesso::plugin::types,
+            "gesso:plugin/kv@0.2.0": crate::bindings::picture_hook::gesso::plugin0_2_0::kv,
+            "gesso:plugin/blobs@0.2.0": crate::bindings::picture_hook::gesso::plugin0_2_0::blobs,
+            "gesso:plugin/assets@0.2.0": crate::bindings::picture_hook::gesso::plugin0_2_0::assets,
+        },
+    });
+}
+
+#[allow(clippy::too_many_arguments, reason = "the generator spreads lists into pointers and lengths")]
+pub mod save_hook {
+    wit_bindgen::generate!({
+        path: ["../wit/gesso-plugin-0.1.0", "../wit/gesso-plugin-0.2.0"],
+        world: "gesso:plugin/save-hook@0.2.0",
+        generate_all,
+        pub_export_macro: true,
+        export_macro_name: "export_save_hook",
+        with: {
+            "gesso:plugin/call@0.1.0": crate::bindings::request_hook::gesso::plugin::call,
+            "gesso:plugin/types@0.1.0": crate::bindings::request_hook::gesso::plugin::types,
+            "gesso:plugin/kv@0.2.0": crate::bindings::picture_hook::gesso::plugin0_2_0::kv,
+            "gesso:plugin/blobs@0.2.0": crate::bindings::picture_hook::gesso::plugin0_2_0::blobs,
+            "gesso:plugin/assets@0.2.0": crate::bindings::picture_hook::gesso::plugin0_2_0::assets,
+        },
+    });
+}
+
+pub mod model_hook {
+    wit_bindgen::generate!({
+        path: ["../wit/gesso-plugin-0.1.0", "../wit/gesso-plugin-0.2.0"],
+        world: "gesso:plugin/model-hook@0.2.0",
+        generate_all,
+        pub_export_macro: true,
+        export_macro_name: "export_model_hook",
+        with: {
+            "gesso:plugin/call@0.1.0": crate::bindings::request_hook::gesso::plugin::call,
+            "gesso:plugin/types@0.1.0": crate::bindings::request_hook::gesso::plugin::types,
+            "gesso:plugin/kv@0.2.0": crate::bindings::picture_hook::gesso::plugin0_2_0::kv,
+            "gesso:plugin/blobs@0.2.0": crate::bindings::picture_hook::gesso::plugin0_2_0::blobs,
+            "gesso:plugin/assets@0.2.0": crate::bindings::picture_hook::gesso::plugin0_2_0::assets,
+        },
+    });
+}
+
 /// For plugins of any world.
 #[allow(unreachable_pub, reason = "the generator does not know who may see its module")]
 pub mod outgoing {

@@ -39,15 +39,18 @@ pub mod font;
 pub mod http;
 mod image;
 pub mod inference;
+mod infotext_hook;
 mod input_fetcher;
 pub mod kv;
 mod manifest;
+mod model_hook;
 pub mod models;
 pub mod outgoing;
 mod params;
 mod picture_hook;
 mod random;
 mod request_hook;
+mod save_hook;
 pub mod schema;
 mod script;
 mod step_hook;
@@ -58,11 +61,14 @@ pub use argument_list::Arguments;
 pub use fault::Fault;
 pub use http::HttpExtension;
 pub use image::{Image, ImageDesc, PixelFormat};
+pub use infotext_hook::{Infotext, InfotextHook};
 pub use input_fetcher::InputFetcher;
+pub use model_hook::{LoadedModel, ModelHook, ModelKind};
 pub use params::{Params, arguments};
 pub use picture_hook::{DrawnPicture, FinishedPicture, PictureHook};
 pub use random::Random;
 pub use request_hook::{RequestHook, Verdict};
+pub use save_hook::{SaveHook, SavedPicture};
 pub use script::{Script, ScriptCall, ScriptOutput};
 pub use step_hook::{Moment, Point, StepHook, StepTensors};
 pub use tensor::Tensor;
@@ -77,13 +83,17 @@ pub use serde_json;
 pub mod __private {
     pub use crate::annotator::Adapter as AnnotatorAdapter;
     pub use crate::bindings::{
-        annotator, http_extension, input_fetcher, picture_hook, request_hook, script, step_hook,
+        annotator, http_extension, infotext_hook, input_fetcher, model_hook, picture_hook, request_hook,
+        save_hook, script, step_hook,
     };
     pub use crate::http::Adapter as HttpExtensionAdapter;
+    pub use crate::infotext_hook::Adapter as InfotextHookAdapter;
     pub use crate::input_fetcher::Adapter as InputFetcherAdapter;
     pub use crate::manifest::is_json_object;
+    pub use crate::model_hook::Adapter as ModelHookAdapter;
     pub use crate::picture_hook::Adapter as PictureHookAdapter;
     pub use crate::request_hook::Adapter as RequestHookAdapter;
+    pub use crate::save_hook::Adapter as SaveHookAdapter;
     pub use crate::script::Adapter as ScriptAdapter;
     pub use crate::step_hook::Adapter as StepHookAdapter;
 }

@@ -4,6 +4,7 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use serde_json::{Value, json};
 
+use super::events::check_events;
 use crate::support::{Bench, Server, decode, quick_with, request};
 
 #[test]
@@ -11,12 +12,14 @@ fn every_example_does_what_it_says() {
     let bench = Bench::new();
     let bench = ["annotator", "http-extension", "picture-hook", "request-hook", "script", "step-hook"]
         .iter()
+        .chain(&["infotext-hook", "save-hook", "model-hook"])
         .fold(bench, |bench, world| bench.plugin("examples", &format!("example-{world}")));
     let server = bench.start();
     check_examples(&server, "example-http-extension", "posterize", "Several seeds");
+    check_events(&server, "example-");
 }
 
-/// What the examples of one language do, all six in one server.
+/// What the examples of one language do, all in one server.
 pub(super) fn check_examples(server: &Server, api: &str, module: &str, script: &str) {
     let reply = server.post(
         "/sdapi/v1/txt2img",

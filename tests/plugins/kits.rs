@@ -5,11 +5,13 @@ use std::process::{Command, Stdio};
 
 use serde_json::json;
 
+use super::events::check_events;
 use super::examples::check_examples;
 use crate::support::{Bench, checkout, eventually, quick_with, run};
 
 const WORLDS: [&str; 6] =
     ["request-hook", "annotator", "picture-hook", "step-hook", "script", "http-extension"];
+const EVENTS: [&str; 3] = ["infotext-hook", "save-hook", "model-hook"];
 
 /// `gesso plugin …` that finds the kits' tools.
 fn plugin(arguments: &[&str]) -> Command {
@@ -43,7 +45,7 @@ fn tested(folder: &Path, options: &[&str]) -> (i32, String) {
 fn every_world_in(language: &str) {
     let home = tempfile::tempdir().unwrap();
     let bench = Bench::new();
-    for world in WORLDS {
+    for world in WORLDS.into_iter().chain(EVENTS) {
         let name = format!("my-{world}");
         let folder = begin(home.path(), &name, language, world);
         if world == "step-hook" {
@@ -59,7 +61,9 @@ fn every_world_in(language: &str) {
         let component = format!("{name}.wasm");
         std::fs::copy(folder.join(&component), bench.plugins.path().join(component)).unwrap();
     }
-    check_examples(&bench.start(), "my-http-extension", &format!("posterize-{language}"), "Several seeds");
+    let server = bench.start();
+    check_examples(&server, "my-http-extension", &format!("posterize-{language}"), "Several seeds");
+    check_events(&server, "my-");
 }
 
 #[test]

@@ -2,14 +2,13 @@
 //! forms one batch by [`policy::pick`], calls the backend once and publishes progress. A panic, a NaN or a failed
 //! allocation ends the jobs it happened to, never the thread.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, Weak, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use gesso_core::pixels::Pixels;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{broadcast, oneshot, watch};
 
 use crate::backend::{Backend, BackendError, BackendFactory, ModelFile, Row};
 use crate::clock::Clock;
@@ -18,11 +17,16 @@ use crate::job::{
 };
 use crate::policy::{self, Candidate, Rules};
 
+mod guarded;
 mod passes;
 mod running;
 
+use guarded::{bringing, guarded};
 use passes::Passes;
 use running::{Caller, Lane, RunningJob, missing_row};
+
+/// Checkpoints that came into memory and that who listens has not heard of yet; the oldest are forgotten beyond it.
+const LOADS_KEPT: usize = 64;
 
 /// How much the engine takes on, and how it shares.
 #[derive(Debug, Clone, Copy)]
@@ -91,7 +95,8 @@ impl Engine {
         let (opened_tx, opened_rx) = mpsc::channel();
         let stats = Arc::new(Mutex::new(EngineStats::default()));
         let jobs = Arc::new(AtomicUsize::new(0));
-        let shared = stats.clone();
+        let (loads, _) = broadcast::channel(LOADS_KEPT);
+        let (shared, told) = (stats.clone(), loads.clone());
         let life = Arc::new(());
         let alive = Arc::downgrade(&life);
         // The owner thread: libtorch work happens here and nowhere else.
@@ -101,7 +106,7 @@ impl Engine {
                 Ok(backend) => {
                     lock(&shared).device = backend.describe();
                     if opened_tx.send(Ok(())).is_ok() {
-                        Owner::new(backend, settings, clock, shared).run(&inbox);
+                        Owner::new(backend, settings, clock, (shared, told)).run(&inbox);
                     }
                 }
                 // Nobody listens only when the starter is gone, and then nobody cares.
@@ -109,7 +114,7 @@ impl Engine {
             }
         })?;
         opened_rx.recv().map_err(|_| StartError::Died)??;
-        let handle = EngineHandle { commands, alive, jobs, max_jobs: settings.max_jobs, stats };
+        let handle = EngineHandle { commands, alive, jobs, max_jobs: settings.max_jobs, stats, loads };
         Ok((Self { thread }, handle))
     }
 
@@ -130,6 +135,7 @@ pub struct EngineHandle {
     jobs: Arc<AtomicUsize>,
     max_jobs: usize,
     stats: Arc<Mutex<EngineStats>>,
+    loads: broadcast::Sender<Arc<ModelFile>>,
 }
 
 /// What reaches the owner thread.
@@ -222,6 +228,11 @@ impl EngineHandle {
     pub fn stats(&self) -> EngineStats {
         lock(&self.stats).clone()
     }
+
+    /// Every checkpoint that comes into memory from now on, for a command or for a drawing.
+    pub fn loads(&self) -> broadcast::Receiver<Arc<ModelFile>> {
+        self.loads.subscribe()
+    }
 }
 
 /// Counters are plain numbers: a panic while they were held leaves them usable.
@@ -234,6 +245,7 @@ struct Owner<B: Backend> {
     settings: EngineSettings,
     clock: Arc<dyn Clock>,
     stats: Arc<Mutex<EngineStats>>,
+    loads: broadcast::Sender<Arc<ModelFile>>,
     /// Not begun yet, in order of arrival.
     waiting: Vec<(u64, Duration, Incoming)>,
     running: Vec<RunningJob<B>>,
@@ -247,13 +259,14 @@ impl<B: Backend> Owner<B> {
         backend: B,
         settings: EngineSettings,
         clock: Arc<dyn Clock>,
-        stats: Arc<Mutex<EngineStats>>,
+        (stats, loads): (Arc<Mutex<EngineStats>>, broadcast::Sender<Arc<ModelFile>>),
     ) -> Self {
         Self {
             backend,
             settings,
             clock,
             stats,
+            loads,
             waiting: Vec::new(),
             running: Vec::new(),
             arrivals: 0,
@@ -290,7 +303,7 @@ impl<B: Backend> Owner<B> {
         match command {
             Command::Job(incoming) => self.enqueue(incoming),
             Command::Load(model, reply) => {
-                let loaded = bringing(&mut self.backend, &self.stats, Some(&model), |backend| {
+                let loaded = bringing(&mut self.backend, &self.stats, &self.loads, Some(&model), |backend| {
                     backend.load(&model).map_err(JobError::from)
                 });
                 // Nobody listens only when the caller has gone away, and then nobody cares.
@@ -384,7 +397,7 @@ impl<B: Backend> Owner<B> {
 
     fn begin_drawing(&mut self, drawing: Drawing, caller: Caller, priority: i32, arrived: (u64, Duration)) {
         let model = drawing.model.clone();
-        let begun = bringing(&mut self.backend, &self.stats, Some(&model), |backend| {
+        let begun = bringing(&mut self.backend, &self.stats, &self.loads, Some(&model), |backend| {
             RunningJob::begin(backend, Passes::new(drawing), &caller)
         });
         match begun {
@@ -531,11 +544,12 @@ impl<B: Backend> Owner<B> {
             while !job.failed() && !job.is_cancelled() {
                 let Some(lane) = job.take_done_lane() else { break };
                 let model = job.next_model(&lane).cloned();
-                let ended = bringing(&mut self.backend, &self.stats, model.as_ref(), |backend| {
-                    let Some(lane) = job.promote(backend, lane)? else { return Ok(None) };
-                    let (image, calls) = (lane.image, lane.calls_done());
-                    Ok(Some((image, calls, backend.finish(lane.sample)?)))
-                });
+                let ended =
+                    bringing(&mut self.backend, &self.stats, &self.loads, model.as_ref(), |backend| {
+                        let Some(lane) = job.promote(backend, lane)? else { return Ok(None) };
+                        let (image, calls) = (lane.image, lane.calls_done());
+                        Ok(Some((image, calls, backend.finish(lane.sample)?)))
+                    });
                 match ended {
                     // It goes on in the next pass.
                     Ok(None) => {}
@@ -556,37 +570,6 @@ impl<B: Backend> Owner<B> {
             }
         }
     }
-}
-
-/// [`guarded`], while everybody may hear which checkpoint comes into memory, if it is not there yet.
-fn bringing<B: Backend, T>(
-    backend: &mut B,
-    stats: &Mutex<EngineStats>,
-    model: Option<&Arc<ModelFile>>,
-    work: impl FnOnce(&mut B) -> Result<T, JobError>,
-) -> Result<T, JobError> {
-    let Some(model) = model.filter(|model| !backend.loaded().contains(model)) else {
-        return guarded(|| work(backend));
-    };
-    lock(stats).loading = Some(model.clone());
-    let outcome = guarded(|| work(backend));
-    let loaded = backend.loaded();
-    let mut stats = lock(stats);
-    (stats.loading, stats.loaded) = (None, loaded);
-    outcome
-}
-
-/// Runs backend code so that a panic becomes an error of the jobs at hand.
-fn guarded<T>(work: impl FnOnce() -> Result<T, JobError>) -> Result<T, JobError> {
-    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
-        let text = panic
-            .downcast_ref::<&str>()
-            .map(ToString::to_string)
-            .or_else(|| panic.downcast_ref::<String>().cloned())
-            .unwrap_or_else(|| "no message".into());
-        tracing::error!(panic = %text, "the backend panicked");
-        Err(JobError::Panicked(text))
-    })
 }
 
 #[cfg(test)]

@@ -49,6 +49,11 @@ pub struct FinishedPicture {
     pub fields: Vec<(String, String)>,
 }
 
+/// Those that a call is the business of.
+pub(crate) fn finishers<'a>(table: &'a Table, call: &'a CallContext) -> impl Iterator<Item = &'a Entry> {
+    table.filling(|entry| entry.finisher().is_some(), call)
+}
+
 /// Runs the hooks. `add` lays fields into an infotext, so that later hooks see them.
 pub(crate) async fn finish(
     table: &Table,
@@ -60,7 +65,7 @@ pub(crate) async fn finish(
     add: impl Fn(&str, &[(String, String)]) -> String,
 ) -> Result<FinishedPicture, HookError> {
     let mut fields = Vec::new();
-    for entry in table.finishers(context).filter(|entry| !entry.shared.is_off()) {
+    for entry in finishers(table, context).filter(|entry| !entry.shared.is_off()) {
         let kept = (entry.on_failure == OnFailure::Skip).then(|| picture.clone());
         let call = DrawnPicture { about: about.clone(), picture, source: source.clone() };
         match (finish_one(entry, runner, context, (params.to_owned(), call), inference.clone()).await, kept) {

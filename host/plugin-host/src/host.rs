@@ -14,10 +14,12 @@ use crate::inference::Inference;
 use crate::load::Loader;
 use crate::log::LogLine;
 use crate::manifest::{Annotator, Script, Steps};
+use crate::model_hook::{self, LoadedModel};
 use crate::networks::Networks;
 use crate::outgoing::Network;
 use crate::registry::{Policy, Registry};
 use crate::remote::Fetched;
+use crate::save_hook::{self, SavedPicture};
 use crate::script::{self, ScriptError, ScriptInput, ScriptOutput};
 use crate::settings::{CallContext, FolderSource, Grants, HostSettings};
 use crate::status::PluginStatus;
@@ -25,9 +27,10 @@ use crate::steps::{self, PluginStepHook};
 use crate::stores::{StoreUse, Stores};
 use crate::table::{Entry, Table};
 use crate::trail::{Trail, TrailEvent, TrailLine};
-use crate::{engine, http_extension, interfaces, watch};
+use crate::{engine, http_extension, infotext_hook, interfaces, watch};
 use arc_swap::ArcSwap;
 use bytes::Bytes;
+use gesso_core::infotext::Infotext;
 use gesso_core::pixels::Pixels;
 use serde_json::{Map, Value};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -248,7 +251,7 @@ impl PluginHost {
 
     /// Whether any active plugin finishes pictures of that call.
     pub fn finishes_pictures(&self, call: &CallContext) -> bool {
-        self.0.table.load().finishers(call).next().is_some()
+        finish::finishers(&self.0.table.load(), call).next().is_some()
     }
 
     /// The picture as the plugins that finish pictures leave it, in the admin's order. `inference` draws for them, and `add`
@@ -265,6 +268,53 @@ impl PluginHost {
         add: impl Fn(&str, &[(String, String)]) -> String,
     ) -> Result<FinishedPicture, HookError> {
         finish::finish(&self.0.table.load_full(), &self.0.runner, call, params, picture, inference, add).await
+    }
+
+    /// Whether any active plugin reads the infotexts of that call.
+    pub fn reads_infotexts(&self, call: &CallContext) -> bool {
+        infotext_hook::readers(&self.0.table.load(), call).next().is_some()
+    }
+
+    /// The parts of an infotext as the plugins that read along leave them, in the admin's order. `text` is what was sent,
+    /// `parts` what it says.
+    ///
+    /// # Errors
+    /// `Rejected` where a plugin finds the request wrong; else the first failure that may not be skipped.
+    pub async fn read_infotext(
+        &self,
+        call: &CallContext,
+        text: &str,
+        parts: Infotext,
+    ) -> Result<Infotext, HookError> {
+        infotext_hook::read(&self.0.table.load_full(), &self.0.runner, call, text, parts).await
+    }
+
+    /// Whether any active plugin hears of the pictures that call saves.
+    pub fn hears_of_saved_pictures(&self, call: &CallContext) -> bool {
+        save_hook::listeners(&self.0.table.load(), call).next().is_some()
+    }
+
+    /// Tells the plugins that hear of it, in the admin's order, that a picture was saved. `params` is the request's body.
+    ///
+    /// # Errors
+    /// The first failure that may not be skipped.
+    pub async fn picture_saved(
+        &self,
+        call: &CallContext,
+        params: &str,
+        picture: &SavedPicture,
+    ) -> Result<(), HookError> {
+        save_hook::saved(&self.0.table.load_full(), &self.0.runner, call, params, picture).await
+    }
+
+    /// Whether any active plugin hears of checkpoints that come into memory.
+    pub fn hears_of_models(&self) -> bool {
+        model_hook::listeners(&self.0.table.load()).next().is_some()
+    }
+
+    /// Tells the plugins that hear of it that a checkpoint came into memory, and returns the failures, which are counted.
+    pub async fn model_loaded(&self, call: &CallContext, model: &LoadedModel) -> Vec<HookError> {
+        model_hook::loaded(&self.0.table.load_full(), &self.0.runner, call, model).await
     }
 
     /// Every plugin, in the order its hooks run.

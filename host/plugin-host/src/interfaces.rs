@@ -71,10 +71,42 @@ pub(crate) mod http_handler {
     });
 }
 
+pub(crate) mod infotext_hook {
+    wasmtime::component::bindgen!({
+        path: ["../../wit/gesso-plugin-0.1.0", "../../wit/gesso-plugin-0.2.0"],
+        world: "gesso:plugin/infotext-hook@0.2.0",
+        imports: { default: trappable },
+        exports: { default: async },
+        with: {
+            "gesso:plugin/types@0.1.0": super::gesso::plugin::types,
+            "gesso:plugin/call@0.1.0": super::gesso::plugin::call,
+            "gesso:plugin/kv@0.2.0": super::picture_hook::gesso::plugin0_2_0::kv,
+            "gesso:plugin/blobs@0.2.0": super::picture_hook::gesso::plugin0_2_0::blobs,
+            "gesso:plugin/assets@0.2.0": super::picture_hook::gesso::plugin0_2_0::assets,
+        },
+    });
+}
+
 pub(crate) mod input_fetcher {
     wasmtime::component::bindgen!({
         path: ["../../wit/gesso-plugin-0.1.0", "../../wit/gesso-plugin-0.2.0"],
         world: "gesso:plugin/input-fetcher@0.2.0",
+        imports: { default: trappable },
+        exports: { default: async },
+        with: {
+            "gesso:plugin/types@0.1.0": super::gesso::plugin::types,
+            "gesso:plugin/call@0.1.0": super::gesso::plugin::call,
+            "gesso:plugin/kv@0.2.0": super::picture_hook::gesso::plugin0_2_0::kv,
+            "gesso:plugin/blobs@0.2.0": super::picture_hook::gesso::plugin0_2_0::blobs,
+            "gesso:plugin/assets@0.2.0": super::picture_hook::gesso::plugin0_2_0::assets,
+        },
+    });
+}
+
+pub(crate) mod model_hook {
+    wasmtime::component::bindgen!({
+        path: ["../../wit/gesso-plugin-0.1.0", "../../wit/gesso-plugin-0.2.0"],
+        world: "gesso:plugin/model-hook@0.2.0",
         imports: { default: trappable },
         exports: { default: async },
         with: {
@@ -108,6 +140,22 @@ pub(crate) mod picture_hook {
             "gesso:plugin/images@0.1.0": super::gesso::plugin::images,
             "gesso:plugin/call@0.1.0": super::gesso::plugin::call,
             "gesso:plugin/inference@0.2.0.job": crate::inference::Job,
+        },
+    });
+}
+
+pub(crate) mod save_hook {
+    wasmtime::component::bindgen!({
+        path: ["../../wit/gesso-plugin-0.1.0", "../../wit/gesso-plugin-0.2.0"],
+        world: "gesso:plugin/save-hook@0.2.0",
+        imports: { default: trappable },
+        exports: { default: async },
+        with: {
+            "gesso:plugin/types@0.1.0": super::gesso::plugin::types,
+            "gesso:plugin/call@0.1.0": super::gesso::plugin::call,
+            "gesso:plugin/kv@0.2.0": super::picture_hook::gesso::plugin0_2_0::kv,
+            "gesso:plugin/blobs@0.2.0": super::picture_hook::gesso::plugin0_2_0::blobs,
+            "gesso:plugin/assets@0.2.0": super::picture_hook::gesso::plugin0_2_0::assets,
         },
     });
 }

@@ -27,17 +27,20 @@ mod hooks;
 mod host;
 mod http_extension;
 mod inference;
+mod infotext_hook;
 mod inspect;
 mod interfaces;
 mod limits;
 mod load;
 mod log;
 mod manifest;
+mod model_hook;
 mod networks;
 mod outgoing;
 mod pack;
 mod registry;
 mod remote;
+mod save_hook;
 mod schema;
 mod script;
 mod settings;
@@ -64,11 +67,13 @@ pub use crate::log::{LogLevel, LogLine};
 pub use crate::manifest::{
     Annotator, Manifest, ManifestError, Script, ScriptArgument, Slider, StepPoint, Steps, Wants,
 };
+pub use crate::model_hook::{LoadedModel, ModelKind};
 pub use crate::networks::{NetworkAnswer, NetworkError, Networks, NoNetworks};
 pub use crate::outgoing::{Outward, OutwardError};
 pub use crate::pack::pack_component;
 pub use crate::registry::{Called, OnFailure, Policy, VersionRef};
 pub use crate::remote::{Fetched, RegistryAccess, RemoteError, Remotes, Source, is_elsewhere};
+pub use crate::save_hook::SavedPicture;
 pub use crate::script::{ScriptError, ScriptInput, ScriptOutput};
 pub use crate::settings::{
     Budget, Budgets, CallContext, FolderSource, GrantedFolder, Grants, HostSettings, Named,

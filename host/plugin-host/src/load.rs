@@ -9,8 +9,11 @@ use crate::grants::{self, Denied};
 use crate::inspect::{self, Inspection};
 use crate::interfaces::annotator::AnnotatorPre;
 use crate::interfaces::http_handler::HttpHandlerPre;
+use crate::interfaces::infotext_hook::InfotextHookPre;
 use crate::interfaces::input_fetcher::InputFetcherPre;
+use crate::interfaces::model_hook::ModelHookPre;
 use crate::interfaces::picture_hook::PictureHookPre;
+use crate::interfaces::save_hook::SaveHookPre;
 use crate::interfaces::script::ScriptPre;
 use crate::interfaces::step_hook::StepHookPre;
 use crate::interfaces::{CallState, RequestHookPre};
@@ -59,6 +62,9 @@ pub(crate) struct Worlds {
     pub(crate) fetcher: Option<InputFetcherPre<CallState>>,
     pub(crate) finisher: Option<PictureHookPre<CallState>>,
     pub(crate) stepper: Option<StepHookPre<CallState>>,
+    pub(crate) infotexts: Option<InfotextHookPre<CallState>>,
+    pub(crate) saves: Option<SaveHookPre<CallState>>,
+    pub(crate) models: Option<ModelHookPre<CallState>>,
 }
 
 /// The two ways to be an HTTP API.
@@ -99,6 +105,9 @@ impl Worlds {
             fetcher: fill(manifest, "input-fetcher", || InputFetcherPre::new(instance.clone()))?,
             finisher: fill(manifest, "picture-hook", || PictureHookPre::new(instance.clone()))?,
             stepper: fill(manifest, "step-hook", || StepHookPre::new(instance.clone()))?,
+            infotexts: fill(manifest, "infotext-hook", || InfotextHookPre::new(instance.clone()))?,
+            saves: fill(manifest, "save-hook", || SaveHookPre::new(instance.clone()))?,
+            models: fill(manifest, "model-hook", || ModelHookPre::new(instance.clone()))?,
         })
     }
 }

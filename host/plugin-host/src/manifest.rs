@@ -20,7 +20,7 @@ pub(crate) const SECTION: &str = "gesso:manifest";
 /// A manifest is a page of text; more is a mistake or an attack.
 const MAX_BYTES: usize = 64 << 10;
 /// Each with the version that brought it.
-const WORLDS: [(&str, &str); 8] = [
+const WORLDS: [(&str, &str); 11] = [
     ("request-hook", "0.1.0"),
     ("http-extension", "0.1.0"),
     ("http-handler", "0.2.0"),
@@ -29,6 +29,9 @@ const WORLDS: [(&str, &str); 8] = [
     ("input-fetcher", "0.2.0"),
     ("picture-hook", "0.2.0"),
     ("step-hook", "0.2.0"),
+    ("infotext-hook", "0.2.0"),
+    ("save-hook", "0.2.0"),
+    ("model-hook", "0.2.0"),
 ];
 const HOOKS: [&str; 2] = ["before", "after"];
 
@@ -352,8 +355,8 @@ mod tests {
             ("request-hook", "annotator", "holds \"annotator\", which came with 0.2.0; `api` is \"0.1.0\""),
             (
                 "request-hook",
-                "model-hook",
-                "`worlds` holds \"model-hook\"; this host knows request-hook, http-extension, http-handler, annotator, script, input-fetcher, picture-hook, step-hook",
+                "later-hook",
+                "`worlds` holds \"later-hook\"; this host knows request-hook, http-extension, http-handler, annotator, script, input-fetcher, picture-hook, step-hook, infotext-hook, save-hook, model-hook",
             ),
             (r#"["request-hook"]"#, "[]", "`worlds` is empty"),
             (r#"["request-hook"]"#, r#"["request-hook"],"wants":[]"#, "`wants` is not an object"),

@@ -6,8 +6,11 @@ use crate::audience::{Reach, Whom};
 use crate::durations::Durations;
 use crate::error::{FailureKind, HookError};
 use crate::interfaces::annotator::AnnotatorPre;
+use crate::interfaces::infotext_hook::InfotextHookPre;
 use crate::interfaces::input_fetcher::InputFetcherPre;
+use crate::interfaces::model_hook::ModelHookPre;
 use crate::interfaces::picture_hook::PictureHookPre;
+use crate::interfaces::save_hook::SaveHookPre;
 use crate::interfaces::script::ScriptPre;
 use crate::interfaces::step_hook::StepHookPre;
 use crate::interfaces::{CallState, RequestHookPre};
@@ -162,6 +165,21 @@ impl Entry {
         Some((loaded, loaded.worlds.fetcher.as_ref()?))
     }
 
+    pub(crate) fn infotexts(&self) -> Option<(&Loaded, &InfotextHookPre<CallState>)> {
+        let loaded = self.serving()?;
+        Some((loaded, loaded.worlds.infotexts.as_ref()?))
+    }
+
+    pub(crate) fn saves(&self) -> Option<(&Loaded, &SaveHookPre<CallState>)> {
+        let loaded = self.serving()?;
+        Some((loaded, loaded.worlds.saves.as_ref()?))
+    }
+
+    pub(crate) fn models(&self) -> Option<(&Loaded, &ModelHookPre<CallState>)> {
+        let loaded = self.serving()?;
+        Some((loaded, loaded.worlds.models.as_ref()?))
+    }
+
     /// Whether it is there for who asks. One that does not serve them is told from none that is not there at all.
     pub(crate) fn is_for(&self, whom: &Whom) -> bool {
         self.reach.has(whom, self.names())
@@ -282,10 +300,13 @@ impl Table {
         })
     }
 
-    /// The same for plugins that finish pictures.
-    pub(crate) fn finishers<'a>(&'a self, call: &'a CallContext) -> impl Iterator<Item = &'a Entry> {
-        let called = move |entry: &&Entry| entry.finisher().is_some() && entry.is_called(&call.named);
-        self.serving(&call.whom).filter(called)
+    /// The same for plugins with a part that `fills` looks for.
+    pub(crate) fn filling<'a>(
+        &'a self,
+        fills: fn(&Entry) -> bool,
+        call: &'a CallContext,
+    ) -> impl Iterator<Item = &'a Entry> {
+        self.serving(&call.whom).filter(move |entry| fills(entry) && entry.is_called(&call.named))
     }
 
     /// The plugin that a request for that path is for, by an alias. Where `whom` is not known yet, any.

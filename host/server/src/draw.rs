@@ -9,7 +9,7 @@ use std::time::Instant;
 use futures::{StreamExt, stream};
 use gesso_core::pixels::Pixels;
 use gesso_engine::{CancelFlag, Progress};
-use gesso_plugin_host::{CallContext, Named, Script};
+use gesso_plugin_host::{CallContext, Script};
 use gesso_store::{Lease, ObjectKey, Outcome, Payload};
 use serde_json::{Map, Value, json};
 use tokio::sync::watch;
@@ -60,12 +60,10 @@ pub(crate) async fn draw(
     let pictures: Vec<_> =
         img2img::PICTURES.iter().filter_map(|name| Some((*name, body.remove(*name)?))).collect();
     let seed = body.get("seed").and_then(Value::as_u64).unwrap_or_default();
-    let scripts = body.get("alwayson_scripts").and_then(Value::as_object);
-    let addressed = Named::new(scripts.into_iter().flatten().map(|(name, _)| name.as_str()));
     let call = CallContext {
         request_id: lease.task.id.to_string(),
         seed,
-        named: addressed,
+        named: plugin_use::addressed(&body),
         whom: plugin_use::whom_of_task(app, &lease.task.owner, &body),
         cancelled: cancel.shared(),
     };
@@ -99,7 +97,7 @@ pub(crate) async fn draw(
     // The client's own styles stand in both.
     info["styles"] = body.get("styles").filter(|styles| !styles.is_null()).cloned().unwrap_or(json!([]));
     info["job_timestamp"] = timestamp(lease.task.started_ms.unwrap_or(lease.task.created_ms)).into();
-    let saving = Saving::new(kind, lease, &body, &info, request.scheduler.label(), &outputs);
+    let saving = Saving::new((kind, &call), lease, &body, &info, request.scheduler.label(), &outputs);
     // A script makes grids of its own.
     let cells = (has_grid && script.is_none()).then(|| Cells::new(grid, request.batch_size));
     let first = info["index_of_first_image"].as_u64().unwrap_or_default() as usize;
@@ -311,7 +309,8 @@ async fn payload(app: &App, payload: &Payload) -> Result<Value, AppError> {
 
 /// What a plugin made of the request goes through the same reading as what a client sent.
 ///
-/// Seeds it took away are the request's again: a stored request draws the same picture every time.
+/// Seeds it took away are the request's again: a stored request draws the same picture every time. The client's infotext has
+/// filled the request already, by what plugins left of it.
 fn reread(
     kind: generate::Drawing,
     params: &str,
@@ -327,6 +326,9 @@ fn reread(
         }
     }
     changed.extend(pictures.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
+    if changed.get("infotext") == original.get("infotext") {
+        return kind.read_with(&changed, None, || 0).map_err(AppError::Invalid);
+    }
     kind.read(&changed, || 0).map_err(AppError::Invalid)
 }
 

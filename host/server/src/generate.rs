@@ -21,7 +21,7 @@ use crate::http::wire::options;
 use crate::http::wire::output_options::OutputOptions;
 use crate::http::wire::terms::RequestTerms;
 use crate::tasks::{self, Repeat, Submitted, Work};
-use crate::{plugin_use, scripts, styles};
+use crate::{infotexts, plugin_use, scripts, styles};
 
 /// In what a drawing's pictures come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,7 +47,9 @@ pub(crate) async fn submit(
     if let Some(submitted) = tasks::earlier(app, repeat.as_ref()).await? {
         return Ok(submitted);
     }
-    let mut body = drawing.read(body, || rand::rng().random()).map_err(AppError::Invalid)?;
+    let text = infotexts::of_request(app, caller, body).await?;
+    let mut body =
+        drawing.read_with(body, text.as_ref(), || rand::rng().random()).map_err(AppError::Invalid)?;
     options::lay_under(&mut body, &app.options.of(&caller.name).await?.options);
     FileFormat::of(&body).map_err(AppError::Invalid)?;
     OutputOptions::of(&body).map_err(AppError::Invalid)?;

@@ -77,16 +77,16 @@ impl<'a> Keeping<'a> {
             }
             cells.pictures.push(picture.clone());
         }
-        let format = self.format;
+        let (format, text) = (self.format, infotext.clone());
         // The blocking pool: compression.
-        let file = blocking(move || picture_file::encode(&picture, &infotext, format))
+        let file = blocking(move || picture_file::encode(&picture, &text, format))
             .await?
             .map_err(|error| AppError::Internal(format!("a picture could not be encoded: {error}")))?;
         let (kind, file) = (picture_file::kind(format), Bytes::from(file));
         let index = self.images.len().saturating_sub(self.before);
         let key = self.put(kind, file.clone()).await?;
         self.images.push(key);
-        self.warnings.extend(self.saving.save(self.app, index, kind, file).await);
+        self.warnings.extend(self.saving.save(self.app, index, kind, (file, infotext)).await?);
         Ok(())
     }
 
@@ -117,7 +117,8 @@ impl<'a> Keeping<'a> {
         };
         if let Some(file) = saved {
             let kind = picture_file::kind(options.format);
-            self.warnings.extend(self.saving.save_grid(self.app, &options, kind, file).await);
+            let file = (file, infotext.clone());
+            self.warnings.extend(self.saving.save_grid(self.app, &options, kind, file).await?);
         }
         let Some(file) = returned else { return Ok(None) };
         // The last number, so that a picture's path is the same with a grid and without.

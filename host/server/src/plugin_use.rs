@@ -48,6 +48,12 @@ pub(crate) fn whom_of_task(app: &App, owner: &str, body: &Map<String, Value>) ->
     Whom { without: Named::new(left_out(body)), ..whom }
 }
 
+/// The plugins that a drawing's body says something to.
+pub(crate) fn addressed(body: &Map<String, Value>) -> Named {
+    let scripts = body.get("alwayson_scripts").and_then(Value::as_object);
+    Named::new(scripts.into_iter().flatten().map(|(name, _)| name.as_str()))
+}
+
 /// Whether a client means this plugin: by its id or title, in any case.
 pub(crate) fn is_named(plugin: &PluginStatus, name: &str) -> bool {
     plugin.id.eq_ignore_ascii_case(name)

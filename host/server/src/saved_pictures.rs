@@ -2,20 +2,26 @@
 //! store, where programs do.
 
 use bytes::Bytes;
+use gesso_plugin_host::{CallContext, SavedPicture};
 use gesso_store::{ImageFormat, Lease, Series};
 use serde_json::{Map, Value};
 
 use crate::app::App;
 use crate::blocking::blocking;
+use crate::error::AppError;
 use crate::http::wire::generate::Drawing;
 use crate::http::wire::grid_options::GridOptions;
 use crate::http::wire::output_options::OutputOptions;
 use crate::output_names::{Facts, expand};
+use crate::plugin_view;
 
 /// What all pictures of a request have in common.
 pub(crate) struct Saving<'a> {
     pub(crate) kind: Drawing,
+    /// For which plugins hear of it.
+    pub(crate) call: &'a CallContext,
     pub(crate) lease: &'a Lease,
+    pub(crate) body: &'a Map<String, Value>,
     pub(crate) info: &'a Value,
     pub(crate) scheduler: &'a str,
     pub(crate) options: &'a OutputOptions,
@@ -26,27 +32,31 @@ pub(crate) struct Saving<'a> {
 impl<'a> Saving<'a> {
     /// As the body says.
     pub(crate) fn new(
-        kind: Drawing,
+        (kind, call): (Drawing, &'a CallContext),
         lease: &'a Lease,
-        body: &Map<String, Value>,
+        body: &'a Map<String, Value>,
         info: &'a Value,
         scheduler: &'a str,
         options: &'a OutputOptions,
     ) -> Self {
         let is_wanted = body.get("save_images") == Some(&Value::Bool(true));
-        Self { kind, lease, info, scheduler, options, is_wanted }
+        Self { kind, call, lease, body, info, scheduler, options, is_wanted }
     }
 
-    /// Saves picture `index`, from 0. What cannot be saved is told, and the picture is in the object store all the same.
+    /// Saves picture `index`, from 0, and tells plugins. What cannot be saved is told, and the picture is in the object store
+    /// all the same.
+    ///
+    /// # Errors
+    /// Of a plugin that may not be skipped.
     pub(crate) async fn save(
         &self,
         app: &App,
         index: usize,
         format: ImageFormat,
-        file: Bytes,
-    ) -> Option<String> {
+        (file, infotext): (Bytes, String),
+    ) -> Result<Option<String>, AppError> {
         if !self.is_wanted {
-            return None;
+            return Ok(None);
         }
         let is_numbered = self.options.is_numbered;
         let mut name = self.name(index);
@@ -54,25 +64,30 @@ impl<'a> Saving<'a> {
             name = self.filled("[seed]", index);
         }
         let folder = self.folder("images", self.options.in_folders, index);
-        self.write(app, folder, name, is_numbered.then_some(Series::PICTURES), (format, file)).await
+        let about = SavedPicture { infotext, ..about(format, &file) };
+        self.write(app, (folder, name), is_numbered.then_some(Series::PICTURES), file, about).await
     }
 
     /// Saves the grid of all pictures, in a folder of grids: under a number, unless its options ask for a name that may do
     /// without.
+    ///
+    /// # Errors
+    /// As [`Self::save`].
     pub(crate) async fn save_grid(
         &self,
         app: &App,
         options: &GridOptions,
         format: ImageFormat,
-        file: Bytes,
-    ) -> Option<String> {
+        (file, infotext): (Bytes, String),
+    ) -> Result<Option<String>, AppError> {
         if !self.is_wanted {
-            return None;
+            return Ok(None);
         }
         let name = if options.is_named { self.name(0) } else { String::new() };
         let is_numbered = self.options.is_numbered || name.is_empty();
         let folder = self.folder("grids", options.in_folders, 0);
-        self.write(app, folder, name, is_numbered.then_some(Series::GRIDS), (format, file)).await
+        let about = SavedPicture { infotext, is_grid: true, ..about(format, &file) };
+        self.write(app, (folder, name), is_numbered.then_some(Series::GRIDS), file, about).await
     }
 
     /// The name that the options give picture `index`. One with a folder in it is one too many.
@@ -100,21 +115,38 @@ impl<'a> Saving<'a> {
     async fn write(
         &self,
         app: &App,
-        folder: String,
-        name: String,
+        (folder, name): (String, String),
         series: Option<Series>,
-        (format, file): (ImageFormat, Bytes),
-    ) -> Option<String> {
-        let outputs = app.outputs.clone();
+        file: Bytes,
+        about: SavedPicture,
+    ) -> Result<Option<String>, AppError> {
+        let (outputs, format) = (app.outputs.clone(), about.format.clone());
         // The blocking pool: a file.
-        let saved = blocking(move || outputs.save(&folder, &name, format.extension(), series, &file)).await;
+        let saved = blocking(move || outputs.save(&folder, &name, &format, series, &file)).await;
         match saved {
             Ok(Ok(path)) => {
                 tracing::debug!(path, "picture saved");
-                None
+                if app.plugins.hears_of_saved_pictures(self.call) {
+                    let (params, picture) = (plugin_view::params(self.body), SavedPicture { path, ..about });
+                    app.plugins.picture_saved(self.call, &params, &picture).await?;
+                }
+                Ok(None)
             }
-            Ok(Err(error)) => Some(format!("a picture could not be saved in the folder of outputs: {error}")),
-            Err(error) => Some(error.to_string()),
+            Ok(Err(error)) => {
+                Ok(Some(format!("a picture could not be saved in the folder of outputs: {error}")))
+            }
+            Err(error) => Ok(Some(error.to_string())),
         }
+    }
+}
+
+/// What is known of a file before it is written.
+fn about(format: ImageFormat, file: &Bytes) -> SavedPicture {
+    SavedPicture {
+        path: String::new(),
+        format: format.extension().to_owned(),
+        bytes: file.len() as u64,
+        infotext: String::new(),
+        is_grid: false,
     }
 }

@@ -276,6 +276,37 @@ class Finished:
 
 
 @dataclass
+class Infotext:
+    """A picture's text in parts, fields in their order."""
+
+    prompt: str = ""
+    negative_prompt: str = ""
+    fields: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass
+class SavedPicture:
+    """A picture that was saved for people. The path is below the server's folder of outputs, where the first folder is named
+    by who asked; the format is how the file's name ends; the infotext is empty where nothing stands in the file."""
+
+    path: str
+    format: str
+    bytes: int
+    infotext: str = ""
+    is_grid: bool = False
+
+
+@dataclass
+class LoadedModel:
+    """A checkpoint that came into memory: its file's name without folder and extension, the SHA-256 of the whole file in hex
+    digits, and what it is made for."""
+
+    name: str
+    sha256: str
+    kind: Literal["drawing", "inpainting", "editing"] = "drawing"
+
+
+@dataclass
 class Request:
     """A request to an HTTP API. Header names are in lower case; the prefix `/ext/<id>` is cut off the path."""
 

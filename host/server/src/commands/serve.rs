@@ -16,6 +16,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::environment;
 use crate::http::connections;
 use crate::http::router::router;
+use crate::loaded_models;
 use crate::notices;
 use crate::settings::cli::Serve;
 use crate::startup::{self, Server, StartupError};
@@ -104,10 +105,16 @@ async fn serve(settings: crate::settings::Settings) -> Result<Ended, StartupErro
     let mut terminate = signal(SignalKind::terminate()).context("SIGTERM cannot be handled")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT cannot be handled")?;
 
+    // Before anything can be loaded.
+    let loads = app.engine.loads();
     // Tokio workers: leasing and waiting; the work itself is on the device thread and in the pools.
     let mut worker = tokio::spawn(worker::run(app.clone()));
     // Tokio workers too: clocks, and waiting for others.
-    let mut beside = [tokio::spawn(upkeep::run(app.clone())), tokio::spawn(notices::run(app.clone()))];
+    let mut beside = [
+        tokio::spawn(upkeep::run(app.clone())),
+        tokio::spawn(notices::run(app.clone())),
+        tokio::spawn(loaded_models::run(app.clone(), loads)),
+    ];
     let quotas = tokio::spawn(app.quotas.clone().follow(app.tasks.clone()));
     let certificate = tls.clone().map(|tls| tokio::spawn(tls.follow()));
     let http = connections::serve(listener, tls, router(app.clone()), app.draining.clone());

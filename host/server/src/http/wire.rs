@@ -11,7 +11,7 @@ pub(crate) mod generate;
 pub(crate) mod grid_options;
 pub(crate) mod img2img;
 pub(crate) mod info;
-mod infotext;
+pub(crate) mod infotext;
 pub(crate) mod lists;
 pub(crate) mod nothing;
 pub(crate) mod options;

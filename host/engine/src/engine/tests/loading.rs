@@ -19,6 +19,7 @@ fn a_drawings_checkpoint_is_told_to_be_loading_until_it_is_loaded() {
     let mut bench = bench(EngineSettings::default(), vec![]);
     let (begun, go) = held(&bench);
     assert_eq!(bench.handle.stats().loading, None);
+    let mut loads = bench.handle.loads();
     let job = bench.submit(1, |drawing| {
         with_second_pass(drawing);
         drawing.second.as_mut().unwrap().model = model("other");
@@ -38,12 +39,15 @@ fn a_drawings_checkpoint_is_told_to_be_loading_until_it_is_loaded() {
     job.blocking_finish().unwrap();
     let stats = bench.handle.stats();
     assert_eq!((stats.loading, stats.loaded), (None, vec![model("demo"), model("other")]));
+    assert_eq!([loads.try_recv(), loads.try_recv()], [Ok(model("demo")), Ok(model("other"))]);
+    assert!(loads.try_recv().is_err(), "each is told once");
 }
 
 #[test]
 fn a_checkpoint_that_cannot_be_loaded_is_not_loading_for_ever() {
     let bench = bench(EngineSettings::default(), vec![]);
     let (begun, go) = held(&bench);
+    let mut loads = bench.handle.loads();
     let handle = bench.handle.clone();
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let loaded = std::thread::spawn(move || runtime.block_on(handle.load(model("broken"))));
@@ -53,4 +57,5 @@ fn a_checkpoint_that_cannot_be_loaded_is_not_loading_for_ever() {
     assert!(loaded.join().unwrap().is_err());
     let stats = bench.handle.stats();
     assert_eq!((stats.loading, stats.loaded), (None, vec![]));
+    assert!(loads.try_recv().is_err());
 }

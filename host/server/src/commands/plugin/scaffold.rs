@@ -27,7 +27,9 @@ macro_rules! example {
 /// Manifest, source and test of the example, the manifest first.
 fn example(language: Language, world: World) -> Vec<File> {
     use Language::{Js, Python, Rust};
-    use World::{Annotator, HttpExtension, PictureHook, RequestHook, Script, StepHook};
+    use World::{
+        Annotator, HttpExtension, InfotextHook, ModelHook, PictureHook, RequestHook, SaveHook, Script, StepHook,
+    };
     match (language, world) {
         (Rust, RequestHook) => example!("request-hook": "manifest.json", "src/lib.rs"),
         (Rust, Annotator) => example!("annotator": "manifest.json", "src/lib.rs"),
@@ -53,6 +55,17 @@ fn example(language: Language, world: World) -> Vec<File> {
         (Js, StepHook) => example!("js/step-hook": "manifest.json", "plugin.js", "plugin.test.js"),
         (Js, Script) => example!("js/script": "manifest.json", "plugin.js", "plugin.test.js"),
         (Js, HttpExtension) => example!("js/http-handler": "manifest.json", "plugin.js", "plugin.test.js"),
+        (Rust, InfotextHook) => example!("infotext-hook": "manifest.json", "src/lib.rs"),
+        (Python, InfotextHook) => {
+            example!("python/infotext-hook": "manifest.json", "plugin.py", "test_plugin.py")
+        }
+        (Js, InfotextHook) => example!("js/infotext-hook": "manifest.json", "plugin.js", "plugin.test.js"),
+        (Rust, SaveHook) => example!("save-hook": "manifest.json", "src/lib.rs"),
+        (Python, SaveHook) => example!("python/save-hook": "manifest.json", "plugin.py", "test_plugin.py"),
+        (Js, SaveHook) => example!("js/save-hook": "manifest.json", "plugin.js", "plugin.test.js"),
+        (Rust, ModelHook) => example!("model-hook": "manifest.json", "src/lib.rs"),
+        (Python, ModelHook) => example!("python/model-hook": "manifest.json", "plugin.py", "test_plugin.py"),
+        (Js, ModelHook) => example!("js/model-hook": "manifest.json", "plugin.js", "plugin.test.js"),
     }
 }
 
@@ -64,6 +77,9 @@ fn does(world: World) -> &'static str {
         World::StepHook => "gives high guidance the contrast of the prompt's own estimate",
         World::Script => "draws a request with several seeds",
         World::HttpExtension => "counts the words of a text",
+        World::InfotextHook => "puts the template of a prompt back in its place",
+        World::SaveHook => "writes a line into its log for each picture that is saved",
+        World::ModelHook => "writes a line into its log for each checkpoint that is loaded",
     }
 }
 

@@ -13,8 +13,8 @@ use gesso_core::pixels::{PixelFormat, Pixels};
 use gesso_core::step_hook::Point;
 use gesso_plugin_host::{
     AnnotateError, Annotation, Budgets, CallContext, Drawn, DrawnPicture, FailureKind, FetchError, Grants,
-    HookError, HostSettings, Inference, InferenceError, Job, Manifest, NoNetworks, PictureFacts, PluginHost,
-    PluginState, ScriptError, ScriptInput, Steps, Upscaling, Whom,
+    HookError, HostSettings, Inference, InferenceError, Job, LoadedModel, Manifest, ModelKind, NoNetworks,
+    PictureFacts, PluginHost, PluginState, SavedPicture, ScriptError, ScriptInput, Steps, Upscaling, Whom,
 };
 use gesso_store::{ObjectSettings, Objects, SystemClock};
 use serde_json::{Value, json};
@@ -138,6 +138,9 @@ enum Call {
     Before(Value),
     After(Vec<Pixels>),
     Finish(Pixels),
+    Infotext(&'static str),
+    Saved(SavedPicture),
+    Loaded(ModelKind),
     Annotate { module: String, annotation: Annotation },
     Script { title: String, input: ScriptInput },
     Http { method: &'static str, path: &'static str },
@@ -167,6 +170,31 @@ fn pictures() -> [(&'static str, Pixels); 3] {
     ]
 }
 
+/// What a client may take for an infotext.
+const INFOTEXTS: [(&str, &str); 3] = [
+    (
+        "an ordinary infotext",
+        "a boat on a lake\nNegative prompt: fog\nSteps: 20, Sampler: Euler, CFG scale: 7, Seed: 1, Size: 64x48, Version: v1",
+    ),
+    ("a text without fields", "a boat on a lake"),
+    ("an odd infotext", "夕焼け 🏔\nSteps: , Seed: \"1, 2\", Size: x, A field of tomorrow: {\"a\": [1]}"),
+];
+
+/// A picture, a grid, and a map without words.
+fn saved_pictures() -> [(&'static str, SavedPicture); 3] {
+    let picture = SavedPicture {
+        path: "ann/txt2img-images/2026-01-31/00000-1.png".into(),
+        format: "png".into(),
+        bytes: 4096,
+        infotext: INFOTEXTS[0].1.into(),
+        is_grid: false,
+    };
+    let path = "ann/txt2img-grids/grid-0000.jpg".into();
+    let grid = SavedPicture { path, format: "jpg".into(), is_grid: true, ..picture.clone() };
+    let map = SavedPicture { infotext: String::new(), ..picture.clone() };
+    [("a picture", picture), ("a grid", grid), ("a map", map)]
+}
+
 fn cases(manifest: &Manifest) -> Vec<Case> {
     let mut cases = Vec::new();
     let mut case = |name: String, call| cases.push(Case { name, call });
@@ -180,6 +208,16 @@ fn cases(manifest: &Manifest) -> Vec<Case> {
     }
     for (name, picture) in pictures().into_iter().filter(|_| fills("picture-hook")) {
         case(format!("finish, {name}"), Call::Finish(picture));
+    }
+    for (name, text) in INFOTEXTS.into_iter().filter(|_| fills("infotext-hook")) {
+        case(format!("infotext, {name}"), Call::Infotext(text));
+    }
+    for (name, picture) in saved_pictures().into_iter().filter(|_| fills("save-hook")) {
+        case(format!("saved, {name}"), Call::Saved(picture));
+    }
+    let kinds = [ModelKind::Drawing, ModelKind::Inpainting, ModelKind::Editing];
+    for kind in kinds.into_iter().filter(|_| fills("model-hook")) {
+        case(format!("loaded, a checkpoint for {kind:?}").to_lowercase(), Call::Loaded(kind));
     }
     for annotator in &manifest.annotators {
         for (name, source) in pictures() {
@@ -266,6 +304,23 @@ impl Case {
                     }
                     Err(HookError::Rejected { reason, .. }) => Ok(format!("refused: {reason}")),
                     Err(error) => Err(error.into()),
+                }
+            }
+            Call::Infotext(text) => match host.read_infotext(&context, text, Infotext::parse(text)).await {
+                Ok(read) if read == Infotext::parse(text) => Ok("unchanged".into()),
+                Ok(read) => Ok(format!("changed, prompt {:?}, {} fields", read.prompt, read.fields.len())),
+                Err(HookError::Rejected { reason, .. }) => Ok(format!("refused: {reason}")),
+                Err(error) => Err(error.into()),
+            },
+            Call::Saved(picture) => {
+                host.picture_saved(&context, &requests()[0].1.to_string(), picture).await?;
+                Ok("heard".into())
+            }
+            Call::Loaded(kind) => {
+                let model = LoadedModel { name: "a-checkpoint".into(), sha256: "0a".repeat(32), kind: *kind };
+                match host.model_loaded(&context, &model).await.pop() {
+                    None => Ok("heard".into()),
+                    Some(error) => Err(error.into()),
                 }
             }
             Call::Annotate { module, annotation } => {

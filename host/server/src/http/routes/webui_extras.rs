@@ -7,7 +7,6 @@ use axum::Json;
 use axum::extract::State;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use gesso_core::infotext::Infotext;
 use serde::Serialize;
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
@@ -21,7 +20,7 @@ use crate::http::error::WebUiFailure;
 use crate::http::extract::WebUiObject;
 use crate::http::wire::extras::Extras;
 use crate::http::wire::schema::{ExtraBatchImagesBody, ExtraSingleImageBody, PngInfoBody};
-use crate::{inputs, picture_texts, sources};
+use crate::{infotexts, inputs, picture_texts, sources};
 
 /// One picture that was worked on.
 #[derive(Debug, Serialize, ToSchema)]
@@ -109,7 +108,7 @@ pub(crate) struct PngInfo {
     /// The other texts in its file: keyword to text.
     #[schema(value_type = BTreeMap<String, String>)]
     items: Map<String, Value>,
-    /// The infotext in parts: field to text. Empty where there is none.
+    /// The infotext in parts, as plugins that read along leave them: field to text. Empty where there is none.
     #[schema(value_type = BTreeMap<String, String>)]
     parameters: Map<String, Value>,
 }
@@ -139,7 +138,8 @@ pub(crate) async fn png_info(
     let info = texts.infotext.unwrap_or_default();
     let parameters: Map<String, Value> = match info.as_str() {
         "" => Map::new(),
-        info => Infotext::parse(info)
+        info => infotexts::of_picture(&app, &caller, info)
+            .await?
             .web_ui_parameters()
             .into_iter()
             .map(|(key, value)| (key, value.into()))

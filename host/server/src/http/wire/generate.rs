@@ -1,6 +1,7 @@
 //! What both kinds of drawing have in common on the wire: the shared fields, and their conversion to a
 //! `GenerateRequest`. What only one kind has is read by [`super::txt2img`] and [`super::img2img`].
 
+use gesso_core::infotext::Infotext;
 use gesso_core::limits::Limits;
 use gesso_core::request::{Emphasis, GenerateRequest, NoiseSource, Variation};
 use gesso_core::sampler::{Sampler, SamplerOptions};
@@ -49,7 +50,18 @@ impl Drawing {
         body: &Map<String, Value>,
         draw_seed: impl FnMut() -> u32,
     ) -> Result<Map<String, Value>, Vec<FieldProblem>> {
-        let mut body = fields::read(&infotext::filled(self, body), self.fields())?;
+        let text = infotext::of_body(body).map(Infotext::parse);
+        self.read_with(body, text.as_ref(), draw_seed)
+    }
+
+    /// [`Self::read`] with what the body's `infotext` says, which plugins may have changed.
+    pub(crate) fn read_with(
+        self,
+        body: &Map<String, Value>,
+        text: Option<&Infotext>,
+        draw_seed: impl FnMut() -> u32,
+    ) -> Result<Map<String, Value>, Vec<FieldProblem>> {
+        let mut body = fields::read(&infotext::filled(self, body, text), self.fields())?;
         settle_seeds(&mut body, draw_seed);
         Ok(body)
     }

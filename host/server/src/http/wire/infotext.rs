@@ -80,25 +80,31 @@ const OPTIONS: &[(&str, &str)] = &[
     ("UniPC lower order final", "uni_pc_lower_order_final"),
 ];
 
-/// The body with what its `infotext` says where it says nothing itself.
-pub(super) fn filled(drawing: Drawing, body: &Map<String, Value>) -> Map<String, Value> {
+/// The text that a body is to be filled from.
+pub(crate) fn of_body(body: &Map<String, Value>) -> Option<&str> {
+    body.get("infotext").and_then(Value::as_str).filter(|text| !text.is_empty())
+}
+
+/// The body with what `text` says where it says nothing itself.
+pub(super) fn filled(
+    drawing: Drawing,
+    body: &Map<String, Value>,
+    text: Option<&Infotext>,
+) -> Map<String, Value> {
     let mut body = body.clone();
-    let Some(text) = body.get("infotext").and_then(Value::as_str).filter(|text| !text.is_empty()) else {
-        return body;
-    };
-    let text = Infotext::parse(text);
-    let mut found: Vec<(&str, Value)> = fields(&text, FIELDS);
+    let Some(text) = text else { return body };
+    let mut found: Vec<(&str, Value)> = fields(text, FIELDS);
     found.push(("prompt", text.prompt.clone().into()));
     found.push(("negative_prompt", text.negative_prompt.clone().into()));
-    found.extend(SIZES.iter().flat_map(|(key, fields)| pair(&text, key, *fields)));
-    found.extend(words(&text));
+    found.extend(SIZES.iter().flat_map(|(key, fields)| pair(text, key, *fields)));
+    found.extend(words(text));
     let is_two_passes = text.get("Hires upscaler").is_some();
     if is_two_passes {
         found.push(("enable_hr", true.into()));
     }
     // The strength of a second pass says nothing of how a picture is drawn over.
     if drawing == Drawing::Txt2Img || !is_two_passes {
-        found.extend(fields(&text, &[("Denoising strength", "denoising_strength")]));
+        found.extend(fields(text, &[("Denoising strength", "denoising_strength")]));
     }
     // Without a variation its seed does nothing, and one drawn anew would only differ in the records.
     if text.get("Variation seed").is_none() && body.get("subseed_strength").is_none_or(Value::is_null) {
@@ -106,9 +112,9 @@ pub(super) fn filled(drawing: Drawing, body: &Map<String, Value>) -> Map<String,
     }
     fill(&mut body, found);
     if let Some(overrides) = object(&mut body, "override_settings") {
-        fill(overrides, fields(&text, OPTIONS));
+        fill(overrides, fields(text, OPTIONS));
     }
-    control::fill_from_infotext(&mut body, &text);
+    control::fill_from_infotext(&mut body, text);
     body
 }
 

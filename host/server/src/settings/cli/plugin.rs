@@ -194,4 +194,10 @@ pub(crate) enum World {
     Script,
     /// An HTTP API under /ext/<id>/
     HttpExtension,
+    /// Reads along where a client's infotext is read
+    InfotextHook,
+    /// Hears of each picture that is saved
+    SaveHook,
+    /// Hears of each checkpoint that comes into memory
+    ModelHook,
 }

@@ -1,0 +1,66 @@
+//! A saved picture told to the plugins that want to hear of it, in the admin's order. Called by the host handle. Knows no
+//! files: the picture is there already.
+
+use crate::call::{Failure, Runner, Work};
+use crate::error::HookError;
+use crate::hooks::{failed, skip_or_fail};
+use crate::interfaces::{CallState, save_hook};
+use crate::settings::CallContext;
+use crate::table::{Entry, Table};
+use wasmtime::Store;
+
+/// A picture that was saved for people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SavedPicture {
+    /// Below the folder of outputs, with `/` between folders.
+    pub path: String,
+    /// How the file's name ends: `png`.
+    pub format: String,
+    /// The file's length.
+    pub bytes: u64,
+    /// Empty where nothing stands in the file.
+    pub infotext: String,
+    pub is_grid: bool,
+}
+
+/// Those that a call is the business of.
+pub(crate) fn listeners<'a>(table: &'a Table, call: &'a CallContext) -> impl Iterator<Item = &'a Entry> {
+    table.filling(|entry| entry.saves().is_some(), call)
+}
+
+pub(crate) async fn saved(
+    table: &Table,
+    runner: &Runner,
+    context: &CallContext,
+    params: &str,
+    picture: &SavedPicture,
+) -> Result<(), HookError> {
+    for entry in listeners(table, context).filter(|entry| !entry.shared.is_off()) {
+        if let Err(error) = tell(entry, runner, context, params.to_owned(), picture.clone()).await {
+            skip_or_fail(entry, error)?;
+        }
+    }
+    Ok(())
+}
+
+async fn tell(
+    entry: &Entry,
+    runner: &Runner,
+    context: &CallContext,
+    params: String,
+    picture: SavedPicture,
+) -> Result<(), HookError> {
+    let Some((loaded, pre)) = entry.saves() else { return Ok(()) };
+    let pre = pre.clone();
+    let work = move |mut store: Store<CallState>| -> Work<()> {
+        Box::pin(async move {
+            let guest = pre.instantiate_async(&mut store).await?;
+            let SavedPicture { path, format, bytes, infotext, is_grid } = picture;
+            let picture = save_hook::SavedPicture { path, format, bytes, infotext, is_grid };
+            // A request whose picture is drawn and saved was right: any fault is the plugin's.
+            guest.call_on_saved(&mut store, &params, &picture).await?.map_err(failed)?;
+            Ok::<_, Failure>(())
+        })
+    };
+    runner.run(&entry.shared, loaded, ("on-saved", &runner.budgets().hook), context, work).await
+}

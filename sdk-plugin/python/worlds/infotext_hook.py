@@ -1,0 +1,19 @@
+"""Joins `plugin.py` to the world infotext-hook: `on_infotext(text, infotext, host)` answers the `Infotext` that takes the place
+of the one it was given, or nothing where it stays."""
+
+import plugin
+import wit_world
+from gesso_plugin import Infotext
+from gesso_plugin.host import Host, answered
+
+
+class WitWorld:
+    def on_infotext(self, text: str, parts: wit_world.Infotext) -> wit_world.Infotext:
+        def work():
+            given = Infotext(parts.prompt, parts.negative_prompt, dict(parts.fields))
+            read = plugin.on_infotext(text, given, Host())
+            if read is None:
+                return parts
+            return wit_world.Infotext(read.prompt, read.negative_prompt, list(read.fields.items()))
+
+        return answered(work)

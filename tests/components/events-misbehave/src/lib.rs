@@ -1,0 +1,60 @@
+//! Hostile where infotexts are read, pictures saved and checkpoints loaded: in the place and the way that its settings name.
+
+use gesso_plugin::serde::Deserialize;
+use gesso_plugin::{
+    Fault, Infotext, InfotextHook, LoadedModel, ModelHook, Params, SaveHook, SavedPicture, call,
+};
+
+#[derive(Deserialize, Default)]
+#[serde(crate = "gesso_plugin::serde", default)]
+struct Settings {
+    /// The function that misbehaves.
+    place: String,
+    how: String,
+}
+
+struct Misbehaves;
+
+impl InfotextHook for Misbehaves {
+    fn on_infotext(_: &str, mut infotext: Infotext) -> Result<Infotext, Fault> {
+        match misbehave("on-infotext")?.as_str() {
+            "repeats" => infotext.fields.extend(infotext.fields.clone()),
+            "swells" => infotext.prompt = "x".repeat(1 << 20),
+            _ => {}
+        }
+        Ok(infotext)
+    }
+}
+
+impl SaveHook for Misbehaves {
+    fn on_saved(_: &Params, _: &SavedPicture) -> Result<(), Fault> {
+        misbehave("on-saved").map(drop)
+    }
+}
+
+impl ModelHook for Misbehaves {
+    fn on_loaded(_: &LoadedModel) -> Result<(), Fault> {
+        misbehave("on-loaded").map(drop)
+    }
+}
+
+/// What is left to the place itself.
+fn misbehave(place: &str) -> Result<String, Fault> {
+    let settings: Settings = call::settings()?;
+    if settings.place != place {
+        return Ok(String::new());
+    }
+    match settings.how.as_str() {
+        "loops" => loop {
+            std::hint::black_box(place);
+        },
+        "panics" => panic!("on purpose"),
+        "faults" => Err(Fault::Other("out of order".into())),
+        "refuses" => Err(Fault::InvalidInput("Not this one.".into())),
+        _ => Ok(settings.how),
+    }
+}
+
+gesso_plugin::infotext_hook!(Misbehaves, manifest = "manifest.json");
+gesso_plugin::save_hook!(Misbehaves);
+gesso_plugin::model_hook!(Misbehaves);
