@@ -18,6 +18,7 @@ mod failures;
 mod grids;
 mod grown_pictures;
 mod inputs;
+mod interrogate;
 mod models;
 mod networks;
 mod operators;

@@ -356,6 +356,9 @@ export class Host {
   upscale(picture, upscaler, factor) {
     return picture.resize(Math.trunc(picture.width * factor), Math.trunc(picture.height * factor));
   }
+  interrogate(picture, model) {
+    return `a picture of ${picture.width} by ${picture.height} pixels`;
+  }
   networks() {
     return Object.keys(this.#networks).sort();
   }

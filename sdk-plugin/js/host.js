@@ -228,6 +228,9 @@ export class Host {
   upscale(picture, upscaler, factor) {
     return new Picture(asked(() => this.interfaces.inference.upscale(picture.image, upscaler, factor)));
   }
+  interrogate(picture, model) {
+    return asked(() => this.interfaces.inference.interrogate(picture.image, model));
+  }
   get kv() {
     if (this.interfaces.kv) return new Kv(this.interfaces.kv);
     throw new Fault("not-permitted", 'the manifest wants no bytes for values: add "wants": {"kv_bytes": 65536}');

@@ -234,6 +234,8 @@ declare module "gesso-plugin" {
     generate(params: Params, initImages?: Picture[], mask?: Picture | null): Job;
     /** For scripts and picture hooks. */
     upscale(picture: Picture, upscaler: string, factor: number): Picture;
+    /** A caption by `clip`, tags by `deepbooru`; for scripts and picture hooks. */
+    interrogate(picture: Picture, model: string): string;
     /** The granted networks that are there; not in request hooks, step hooks and HTTP APIs, as the next two. */
     networks(): string[];
     /** What its exporter wrote into a network's file, or null. */

@@ -38,6 +38,14 @@ pub fn upscale(source: &Image, upscaler: &str, factor: f64) -> Result<Image, Fau
     Ok(Image::from_host(host::upscale(source.as_host(), upscaler, factor)?))
 }
 
+/// Words for the picture: a caption by the model `clip`, tags by `deepbooru`.
+///
+/// # Errors
+/// [`Fault::InvalidInput`] for another model, or where the server has no network for it.
+pub fn interrogate(source: &Image, model: &str) -> Result<String, Fault> {
+    Ok(host::interrogate(source.as_host(), model)?)
+}
+
 impl Job {
     /// The share that is done, 0 to 1.
     pub fn progress(&self) -> f32 {

@@ -14,11 +14,14 @@ pub trait Inference: Send + Sync {
     fn generate(&self, params: String, init_images: Vec<Pixels>, mask: Option<Pixels>) -> Job;
 
     /// The picture, each side times `factor`.
-    fn upscale(&self, picture: Pixels, upscaler: String, factor: f64) -> Upscaling;
+    fn upscale(&self, picture: Pixels, upscaler: String, factor: f64) -> InferenceAnswer<Pixels>;
+
+    /// Words for the picture, by the model of that name.
+    fn interrogate(&self, picture: Pixels, model: String) -> InferenceAnswer<String>;
 }
 
-/// An enlargement under way.
-pub type Upscaling = Pin<Box<dyn Future<Output = Result<Pixels, InferenceError>> + Send>>;
+/// Work other than a drawing, under way; dropping it ends it.
+pub type InferenceAnswer<T> = Pin<Box<dyn Future<Output = Result<T, InferenceError>> + Send>>;
 
 /// What came of a drawing.
 #[derive(Debug, Clone, PartialEq, Eq)]

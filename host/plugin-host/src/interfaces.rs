@@ -127,6 +127,7 @@ pub(crate) mod picture_hook {
         imports: {
             "gesso:plugin/inference@0.2.0.finish": async | trappable,
             "gesso:plugin/inference@0.2.0.upscale": async | trappable,
+            "gesso:plugin/inference@0.2.0.interrogate": async | trappable,
             "gesso:plugin/models@0.2.0.list": async | trappable,
             "gesso:plugin/models@0.2.0.about": async | trappable,
             "gesso:plugin/models@0.2.0.run": async | trappable,

@@ -62,7 +62,7 @@ pub use crate::fetch::FetchError;
 pub use crate::finish::{DrawnPicture, FinishedPicture, PictureFacts};
 pub use crate::hooks::Before;
 pub use crate::host::PluginHost;
-pub use crate::inference::{Drawn, Inference, InferenceError, Job, Upscaling};
+pub use crate::inference::{Drawn, Inference, InferenceAnswer, InferenceError, Job};
 pub use crate::log::{LogLevel, LogLine};
 pub use crate::manifest::{
     Annotator, Manifest, ManifestError, Script, ScriptArgument, Slider, StepPoint, Steps, Wants,

@@ -8,7 +8,7 @@ use base64::prelude::BASE64_STANDARD;
 use gesso_core::pixels::Pixels;
 use gesso_core::request::GenerateRequest;
 use gesso_engine::{CancelFlag, Enlargement, JobSpec, Progress, Work};
-use gesso_plugin_host::{CallContext, Inference, InferenceError, Job, Upscaling};
+use gesso_plugin_host::{CallContext, Inference, InferenceAnswer, InferenceError, Job};
 use rand::RngExt;
 use serde_json::{Map, Value};
 use tokio::runtime::Handle;
@@ -21,8 +21,10 @@ use crate::engine_errors::{engine_failed, engine_refused};
 use crate::error::AppError;
 use crate::finishing;
 use crate::http::wire::generate::{Drawing, to_request};
+use crate::http::wire::interrogate::{TagOptions, Words};
 use crate::http::wire::per_picture;
 use crate::http::wire::styles::Styling;
+use crate::interrogate::Interrogator;
 use crate::pipeline::{self, Asked};
 use crate::plugin_view::SCRIPT_NAME;
 use crate::{controls, png_file, resources, styles};
@@ -30,8 +32,8 @@ use crate::{controls, png_file, resources, styles};
 /// What one enlargement may multiply a side by.
 const FACTOR_MAX: f64 = 8.0;
 const PIXELS_PER_MEGA: f64 = 1e6;
-/// What enlarging costs, as steps at the size of the result.
-const STEPS_OF_ENLARGING: f64 = 10.0;
+/// What enlarging costs, as steps at the size of the result, and interrogating, at that of the picture.
+const STEPS_OF_A_NETWORK: f64 = 10.0;
 /// Drawings of one call, or of one request, that are prepared and drawn at one time.
 pub(crate) const AT_ONCE: usize = 8;
 
@@ -66,6 +68,8 @@ pub(crate) struct Drawings {
     app: Arc<App>,
     call: CallContext,
     priority: i32,
+    /// As the request's options have tags of pictures written.
+    tags: TagOptions,
     runtime: Handle,
     /// That of the drawing that moved last.
     progress: watch::Sender<Progress>,
@@ -101,29 +105,34 @@ pub(crate) struct Drawn {
 }
 
 impl Drawings {
-    /// `show` is given the progress of the drawing that moved last. Call it on the server's threads.
+    /// Those for the call of `asked`. `show` is given the progress of the drawing that moved last. Call it on the server's
+    /// threads.
+    ///
+    /// # Errors
+    /// Options of the request that cannot be read.
     pub(crate) fn of(
         asker: Asker,
         account: &Arc<Account>,
         app: &Arc<App>,
-        call: CallContext,
-        priority: i32,
+        asked: Asked<'_>,
         show: impl FnOnce(watch::Receiver<Progress>),
-    ) -> Arc<Self> {
+    ) -> Result<Arc<Self>, AppError> {
+        let tags = TagOptions::of(asked.body).map_err(AppError::Invalid)?;
         let (progress, shown) = watch::channel(Progress::default());
         show(shown);
-        Arc::new(Self {
+        Ok(Arc::new(Self {
             asker,
             account: account.clone(),
             app: app.clone(),
-            call,
-            priority,
+            call: asked.call.clone(),
+            priority: asked.priority,
+            tags,
             // Guests run on threads of their own; drawings belong on the server's.
             runtime: Handle::current(),
             progress,
             turns: Semaphore::new(AT_ONCE),
             state: Mutex::default(),
-        })
+        }))
     }
 
     /// What a guest asks.
@@ -252,7 +261,7 @@ impl Drawings {
             )));
         }
         self.enter()?;
-        self.spend(pixels / PIXELS_PER_MEGA * STEPS_OF_ENLARGING)?;
+        self.spend(pixels / PIXELS_PER_MEGA * STEPS_OF_A_NETWORK)?;
         let _turn = self.turns.acquire().await;
         let catalogue = self.app.catalogue.clone();
         // The blocking pool: folders.
@@ -263,6 +272,30 @@ impl Drawings {
         let job = job.map_err(|error| self.told(engine_refused(error)))?;
         let enlarged = job.finish().await.map_err(|error| self.told(engine_failed(error)))?.pop();
         enlarged.ok_or_else(|| InferenceError::Failed("the engine enlarged a picture to none".into()))
+    }
+
+    async fn interrogate(
+        &self,
+        picture: Pixels,
+        model: String,
+        cancel: CancelFlag,
+    ) -> Result<String, InferenceError> {
+        let Some(words) = Words::named(&model) else {
+            let sentence = format!(
+                "there is no model {model:.50} that has words for pictures; there are clip and deepbooru"
+            );
+            return Err(InferenceError::Invalid(sentence));
+        };
+        self.enter()?;
+        let pixels = f64::from(picture.width) * f64::from(picture.height);
+        self.spend(pixels / PIXELS_PER_MEGA * STEPS_OF_A_NETWORK)?;
+        let _turn = self.turns.acquire().await;
+        let catalogue = self.app.catalogue.clone();
+        // The blocking pool: folders and a file's head.
+        let found = blocking(move || Interrogator::find(&catalogue, words)).await.map_err(told)?;
+        let interrogator = found.map_err(|error| self.told(error))?;
+        let words = interrogator.words(&self.app, None, picture, &self.tags, (&cancel, self.priority)).await;
+        words.map_err(|error| self.told(error))
     }
 
     /// What the plugin hears of an error. A shortage of the server is kept too, for the task that may be tried again.
@@ -347,6 +380,26 @@ fn told(error: AppError) -> InferenceError {
 /// Jobs outlive the call that began them, so each holds what they share.
 struct SharedDrawings(Arc<Drawings>);
 
+impl SharedDrawings {
+    /// Work that ends with whoever waits for it.
+    fn answer<T, W>(&self, work: impl FnOnce(Arc<Drawings>, CancelFlag) -> W) -> InferenceAnswer<T>
+    where
+        T: Send + 'static,
+        W: Future<Output = Result<T, InferenceError>> + Send + 'static,
+    {
+        let cancel = CancelFlag::default();
+        // The guest may end while it waits.
+        let given_up = CancelOnDrop(cancel.clone());
+        // The server's tokio workers: it waits for the device.
+        let task = self.0.runtime.spawn(work(self.0.clone(), cancel));
+        Box::pin(async move {
+            let _given_up = given_up;
+            task.await
+                .unwrap_or_else(|_| Err(InferenceError::Failed("the work on a picture ended early".into())))
+        })
+    }
+}
+
 impl Inference for SharedDrawings {
     fn generate(&self, params: String, init_images: Vec<Pixels>, mask: Option<Pixels>) -> Job {
         let drawings = self.0.clone();
@@ -371,18 +424,14 @@ impl Inference for SharedDrawings {
         Job::new(move || *progress.borrow(), move || cancel.cancel(), result)
     }
 
-    fn upscale(&self, picture: Pixels, upscaler: String, factor: f64) -> Upscaling {
-        let drawings = self.0.clone();
-        let cancel = CancelFlag::default();
-        // The guest may end while it waits.
-        let given_up = CancelOnDrop(cancel.clone());
-        // The server's tokio workers: it waits for the device.
-        let task =
-            self.0.runtime.spawn(async move { drawings.enlarge(picture, upscaler, factor, cancel).await });
-        Box::pin(async move {
-            let _given_up = given_up;
-            task.await.unwrap_or_else(|_| Err(InferenceError::Failed("the enlargement ended early".into())))
+    fn upscale(&self, picture: Pixels, upscaler: String, factor: f64) -> InferenceAnswer<Pixels> {
+        self.answer(move |drawings, cancel| async move {
+            drawings.enlarge(picture, upscaler, factor, cancel).await
         })
+    }
+
+    fn interrogate(&self, picture: Pixels, model: String) -> InferenceAnswer<String> {
+        self.answer(move |drawings, cancel| async move { drawings.interrogate(picture, model, cancel).await })
     }
 }
 

@@ -56,7 +56,8 @@ pub(crate) async fn finish(
             subseed,
             infotext: infotext.clone(),
         };
-        let drawings = Drawings::of(Asker::PictureHook, account, app, call.clone(), asked.priority, &show);
+        let asked = Asked { call: &call, ..asked };
+        let drawings = Drawings::of(Asker::PictureHook, account, app, asked, &show)?;
         let source = sources.get(place as usize % sources.len().max(1)).cloned();
         let given = DrawnPicture { about, picture: picture.clone(), source };
         let finished =

@@ -17,6 +17,7 @@ use crate::http::wire::faces::FacesWanted;
 use crate::http::wire::file_format::FileFormat;
 use crate::http::wire::generate::{self, Drawing};
 use crate::http::wire::grid_options::{self, GridOptions};
+use crate::http::wire::interrogate::TagOptions;
 use crate::http::wire::options;
 use crate::http::wire::output_options::OutputOptions;
 use crate::http::wire::terms::RequestTerms;
@@ -54,6 +55,7 @@ pub(crate) async fn submit(
     FileFormat::of(&body).map_err(AppError::Invalid)?;
     OutputOptions::of(&body).map_err(AppError::Invalid)?;
     GridOptions::of(&body).map_err(AppError::Invalid)?;
+    TagOptions::of(&body).map_err(AppError::Invalid)?;
     styles::lay_into(&mut body, &app.styles, &app.limits).await?;
     let request =
         generate::to_request(drawing, &body, &app.defaults, &app.limits).map_err(AppError::Invalid)?;

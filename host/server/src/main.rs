@@ -25,6 +25,7 @@ mod generate;
 mod http;
 mod infotexts;
 mod inputs;
+mod interrogate;
 mod kept_pictures;
 mod labels;
 mod listeners;

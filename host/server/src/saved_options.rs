@@ -14,6 +14,7 @@ use crate::error::AppError;
 use crate::http::wire::fields::FieldProblem;
 use crate::http::wire::file_format::FileFormat;
 use crate::http::wire::generate::Defaults;
+use crate::http::wire::interrogate::TagOptions;
 use crate::http::wire::options;
 use crate::lock::lock;
 
@@ -29,9 +30,19 @@ pub(crate) struct OptionSet {
 impl OptionSet {
     /// In which kind of file pictures come.
     pub(crate) fn file_format(&self) -> Result<FileFormat, AppError> {
+        FileFormat::of(&self.as_body()).map_err(AppError::Invalid)
+    }
+
+    /// Which tags of pictures are told, and how.
+    pub(crate) fn tag_options(&self) -> Result<TagOptions, AppError> {
+        TagOptions::of(&self.as_body()).map_err(AppError::Invalid)
+    }
+
+    /// Of a request that overrides none of them.
+    fn as_body(&self) -> Map<String, Value> {
         let mut body = Map::new();
         options::lay_under(&mut body, &self.options);
-        FileFormat::of(&body).map_err(AppError::Invalid)
+        body
     }
 }
 

@@ -72,8 +72,7 @@ pub(crate) async fn run(
 ) -> Result<Scripted, AppError> {
     let arguments = arguments(script, asked.body)?;
     let input = ScriptInput { params, arguments, init_images, mask };
-    let drawings =
-        Drawings::of(Asker::Script, &Arc::default(), app, asked.call.clone(), asked.priority, show);
+    let drawings = Drawings::of(Asker::Script, &Arc::default(), app, asked, show)?;
     let output = app.plugins.run_script(asked.call, &script.title, input, drawings.inference()).await;
     let drawn = drawings.take();
     let output = output.map_err(|error| match (error, drawn.shortage) {

@@ -7,6 +7,7 @@
 use std::sync::LazyLock;
 
 use gesso_core::prompt::Vocabulary;
+use instant_clip_tokenizer::Token;
 use regex::Regex;
 use unicode_normalization::UnicodeNormalization;
 
@@ -49,6 +50,15 @@ impl Tokenizer {
         ids
     }
 
+    /// The text of `ids` up to the first end mark, with one space between its parts; begin marks are left out. `None` where
+    /// one is none of the vocabulary.
+    pub fn decode(&self, ids: impl IntoIterator<Item = u32>) -> Option<String> {
+        let token = |id: u32| Token::from_u16(u16::try_from(id).ok()?, &self.merges);
+        let ids = ids.into_iter().take_while(|id| *id != CLIP.end).filter(|id| *id != CLIP.start);
+        let tokens = ids.map(token).collect::<Option<Vec<_>>>()?;
+        Some(self.merges.decode(tokens).split_whitespace().collect::<Vec<_>>().join(" "))
+    }
+
     fn encode_plain(&self, text: &str, ids: &mut Vec<u32>) {
         let text: String = text.nfc().flat_map(char::to_lowercase).collect();
         let mut tokens = Vec::new();
@@ -84,6 +94,18 @@ mod tests {
             .map(|line| (&line.text, &line.ids, tokenizer.encode(&line.text)))
             .collect();
         assert!(wrong.is_empty(), "{wrong:#?}");
+    }
+
+    #[test]
+    fn ids_are_read_back_up_to_their_end() {
+        let tokenizer = Tokenizer::new();
+        let mut ids = vec![CLIP.start];
+        ids.extend(tokenizer.encode("A red circle, photographed at night"));
+        assert_eq!(tokenizer.decode(ids.clone()).as_deref(), Some("a red circle , photographed at night"));
+        ids.extend([CLIP.end, 0, CLIP.pad]);
+        assert_eq!(tokenizer.decode(ids).as_deref(), Some("a red circle , photographed at night"));
+        assert_eq!(tokenizer.decode([49_408]), None);
+        assert_eq!(tokenizer.decode([1 << 16]), None);
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! Loopback: each picture is drawn over again, several times, with a strength that moves from the request's to a last one.
+//! Loopback: each picture is drawn over again, several times, with a strength that moves from the request's to a last one;
+//! where that is asked for, each time by the words for what is drawn over.
 
 use std::f64::consts::FRAC_PI_2;
 
@@ -9,13 +10,20 @@ use crate::drawing::{FILL_ORIGINAL, seed};
 use crate::grid::Grid;
 
 const CURVES: [&str; 3] = ["Aggressive", "Linear", "Lazy"];
+/// Nothing, and the models that have words for a picture.
+const INTERROGATORS: [&str; 3] = ["None", "CLIP", "DeepBooru"];
 
 pub(crate) fn run(mut call: ScriptCall) -> Result<ScriptOutput, Fault> {
     let arguments = Arguments(&call.arguments);
     let loops = arguments.number(0, "Loops", (1.0, 32.0))? as u32;
     let last = arguments.number(1, "Final denoising strength", (0.0, 1.0))?;
     let curve = arguments.choice(2, "Denoising strength curve", &CURVES)?;
-    arguments.choice(3, "Append interrogated prompt at each iteration", &["None"])?;
+    let label = "Append interrogated prompt at each iteration";
+    let interrogator = match arguments.choice(3, label, &INTERROGATORS)? {
+        0 => None,
+        place => Some(INTERROGATORS[place]),
+    };
+    let prompt = call.params.prompt().to_owned();
     let first = call.params.get("denoising_strength").and_then(Value::as_f64).unwrap_or(0.75);
     let batches = call.params.get("n_iter").and_then(Value::as_u64).unwrap_or(1);
     let mut next_seed = seed(&call.params);
@@ -36,7 +44,11 @@ pub(crate) fn run(mut call: ScriptCall) -> Result<ScriptOutput, Fault> {
             call.params.set("denoising_strength", strength(turn, loops, first, last, curve));
             let job = {
                 let latest = drawn[begin..].last().map(|(picture, _)| std::slice::from_ref(picture));
-                inference::generate(&call.params, latest.unwrap_or(&original), call.mask.as_ref())?
+                let sources = latest.unwrap_or(&original);
+                if let (Some(model), Some(source)) = (interrogator, sources.first()) {
+                    call.params.set_prompt(appended(&prompt, &inference::interrogate(source, model)?));
+                }
+                inference::generate(&call.params, sources, call.mask.as_ref())?
             };
             let picture = job.finish()?;
             let pair = picture.images.into_iter().zip(picture.infotexts).next();
@@ -56,6 +68,12 @@ pub(crate) fn run(mut call: ScriptCall) -> Result<ScriptOutput, Fault> {
     let infotext = drawn[0].1.clone();
     drawn.insert(0, (picture, infotext));
     Ok(ScriptOutput { pictures: drawn, index_of_first_image: 1 })
+}
+
+/// The request's prompt with the words for a picture behind it.
+fn appended(prompt: &str, words: &str) -> String {
+    let parts: Vec<_> = [prompt, words].into_iter().filter(|part| !part.is_empty()).collect();
+    parts.join(", ")
 }
 
 /// The strength of a turn, from 0: a sine that hurries, a straight line, or a cosine that waits.
@@ -85,5 +103,11 @@ mod tests {
         let middle = |curve| strength(1, 3, 0.0, 1.0, curve);
         assert!(middle(0) > middle(1) && middle(1) == 0.5 && middle(2) < 0.5);
         assert_eq!(strength(0, 1, 0.7, 0.1, 1), 0.7);
+    }
+
+    #[test]
+    fn words_stand_behind_the_prompt() {
+        assert_eq!(appended("sea", "boat, night"), "sea, boat, night");
+        assert_eq!((appended("", "boat"), appended("sea", "")), ("boat".to_owned(), "sea".to_owned()));
     }
 }

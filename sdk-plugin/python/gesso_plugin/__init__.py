@@ -236,6 +236,9 @@ class Host(Protocol):
     def upscale(self, picture: Picture, upscaler: str, factor: float) -> Picture:
         """For scripts and picture hooks."""
 
+    def interrogate(self, picture: Picture, model: str) -> str:
+        """A caption by `clip`, tags by `deepbooru`; for scripts and picture hooks."""
+
     def networks(self) -> list[str]:
         """The granted networks that are there; not in request hooks, step hooks and HTTP APIs, as the next two."""
 

@@ -317,6 +317,9 @@ class Host:
     def upscale(self, picture, upscaler: str, factor: float):
         return picture.resize(int(picture.width * factor), int(picture.height * factor))
 
+    def interrogate(self, picture, model: str) -> str:
+        return f"a picture of {picture.width} by {picture.height} pixels"
+
     def networks(self) -> list[str]:
         return sorted(self._networks)
 

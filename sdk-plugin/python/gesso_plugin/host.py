@@ -300,6 +300,9 @@ class Host:
     def upscale(self, picture: Picture, upscaler: str, factor: float) -> Picture:
         return Picture(_asked(inference.upscale, picture.image, upscaler, factor))
 
+    def interrogate(self, picture: Picture, model: str) -> str:
+        return _asked(inference.interrogate, picture.image, model)
+
     def networks(self) -> list[str]:
         return _asked(_networks().list)
 

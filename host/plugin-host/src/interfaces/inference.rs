@@ -94,6 +94,16 @@ impl Host for CallState {
             Err(error) => Ok(Err(error.into())),
         }
     }
+
+    async fn interrogate(
+        &mut self,
+        source: Resource<Pixels>,
+        model: String,
+    ) -> wasmtime::Result<Result<String, Fault>> {
+        let Some(inference) = self.inference.clone() else { return Ok(Err(not_here())) };
+        let source = self.table.get(&source)?.clone();
+        Ok(inference.interrogate(source, model).await.map_err(Fault::from))
+    }
 }
 
 impl HostJob for CallState {

@@ -4,8 +4,8 @@
 use crate::support::{TestHost, guest, plugin, repository};
 use gesso_core::pixels::{PixelFormat, Pixels};
 use gesso_plugin_host::{
-    AnnotateError, Annotation, CallContext, Drawn, FailureKind, HookError, Inference, InferenceError,
-    InstallError, Job, OnFailure, Policy, ScriptError, ScriptInput, ScriptOutput, Upscaling, Whom,
+    AnnotateError, Annotation, CallContext, Drawn, FailureKind, HookError, Inference, InferenceAnswer,
+    InferenceError, InstallError, Job, OnFailure, Policy, ScriptError, ScriptInput, ScriptOutput, Whom,
 };
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -171,8 +171,12 @@ impl Inference for Jobs {
         Job::new(|| 0.0, cancel, result)
     }
 
-    fn upscale(&self, picture: Pixels, _: String, _: f64) -> Upscaling {
+    fn upscale(&self, picture: Pixels, _: String, _: f64) -> InferenceAnswer<Pixels> {
         Box::pin(async { Ok(picture) })
+    }
+
+    fn interrogate(&self, _: Pixels, model: String) -> InferenceAnswer<String> {
+        Box::pin(async { Ok(model) })
     }
 }
 

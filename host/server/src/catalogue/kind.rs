@@ -19,7 +19,7 @@ pub(crate) enum Kind {
     Control,
     /// Networks that restore faces, and those that find and part them. Which is which shows in the files.
     Face,
-    /// TorchScript networks, which plugins run.
+    /// TorchScript networks, which plugins run, and which have words for pictures.
     Network,
 }
 

@@ -13,11 +13,13 @@ use super::error::PROBLEM_JSON;
 use super::passed_on::is_web_ui;
 use super::routes::{
     accounts, agent_scheduler, controlnet, files, functions, health, models, plugins, queue, serverless,
-    tasks, webui, webui_config, webui_extras, webui_internal, webui_lists, webui_options, webui_server,
+    tasks, webui, webui_config, webui_extras, webui_internal, webui_interrogate, webui_lists, webui_options,
+    webui_server,
 };
 use super::wire::refusals::{Detail, ProblemDetails, ValidationErrors, WebUiError};
 use super::wire::schema::{
-    DetectBody, ExtraBatchImagesBody, ExtraSingleImageBody, Img2ImgBody, PngInfoBody, Txt2ImgBody,
+    DetectBody, ExtraBatchImagesBody, ExtraSingleImageBody, Img2ImgBody, InterrogateBody, PngInfoBody,
+    Txt2ImgBody,
 };
 use super::wire::task::Ended;
 
@@ -43,7 +45,7 @@ use links::{Links, Names};
         webui_lists::embeddings, webui_lists::realesrgan_models,
         webui_server::memory, webui_server::unload_checkpoint, webui_server::reload_checkpoint, webui_server::refresh_checkpoints,
         webui_server::refresh_vae, webui_server::refresh_loras, webui_server::refresh_embeddings, webui_server::skip,
-        webui_server::cmd_flags, webui_server::extensions, webui_server::interrogate,
+        webui_server::cmd_flags, webui_server::extensions, webui_interrogate::interrogate,
         webui_config::config, webui_internal::progress, webui_internal::pending_tasks, webui_internal::ping,
         webui_lists::loras, webui_lists::hypernetworks, webui_lists::prompt_styles,
         controlnet::version, controlnet::settings, controlnet::model_list, controlnet::module_list, controlnet::control_types,
@@ -59,7 +61,7 @@ use links::{Links, Names};
         health::live, health::ready, health::metrics,
     ),
     components(schemas(
-        Txt2ImgBody, Img2ImgBody, ExtraSingleImageBody, ExtraBatchImagesBody, PngInfoBody, DetectBody, plugins::GrantBody, plugins::InstallBody,
+        Txt2ImgBody, Img2ImgBody, ExtraSingleImageBody, ExtraBatchImagesBody, PngInfoBody, InterrogateBody, DetectBody, plugins::GrantBody, plugins::InstallBody,
         ProblemDetails, WebUiError, ValidationErrors, Detail, Ended,
     )),
 )]

@@ -20,8 +20,8 @@ use utoipa_swagger_ui::SwaggerUi;
 use super::error::{WebUiFailure, problem};
 use super::routes::{
     accounts, agent_scheduler, controlnet, extensions, files, functions, health, models, plugins, queue,
-    serverless, tasks, webui, webui_config, webui_extras, webui_internal, webui_lists, webui_options,
-    webui_server,
+    serverless, tasks, webui, webui_config, webui_extras, webui_internal, webui_interrogate, webui_lists,
+    webui_options, webui_server,
 };
 use super::wire::refusals::Detail;
 use super::{access, calls, error, openapi, passed_on, request_id};
@@ -206,7 +206,7 @@ fn working() -> Router<Arc<App>> {
         .route("/sdapi/v1/extra-single-image", post(webui_extras::extra_single_image))
         .route("/sdapi/v1/extra-batch-images", post(webui_extras::extra_batch_images))
         .route("/controlnet/detect", post(controlnet::detect))
-        .route("/sdapi/v1/interrogate", post(webui_server::interrogate))
+        .route("/sdapi/v1/interrogate", post(webui_interrogate::interrogate))
 }
 
 /// What changes one's own tasks, options and keys.

@@ -16,6 +16,7 @@ pub(crate) mod webui;
 pub(crate) mod webui_config;
 pub(crate) mod webui_extras;
 pub(crate) mod webui_internal;
+pub(crate) mod webui_interrogate;
 pub(crate) mod webui_lists;
 pub(crate) mod webui_options;
 pub(crate) mod webui_server;

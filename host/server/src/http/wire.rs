@@ -12,6 +12,7 @@ pub(crate) mod grid_options;
 pub(crate) mod img2img;
 pub(crate) mod info;
 pub(crate) mod infotext;
+pub(crate) mod interrogate;
 pub(crate) mod lists;
 pub(crate) mod nothing;
 pub(crate) mod options;

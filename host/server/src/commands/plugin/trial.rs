@@ -13,8 +13,8 @@ use gesso_core::pixels::{PixelFormat, Pixels};
 use gesso_core::step_hook::Point;
 use gesso_plugin_host::{
     AnnotateError, Annotation, Budgets, CallContext, Drawn, DrawnPicture, FailureKind, FetchError, Grants,
-    HookError, HostSettings, Inference, InferenceError, Job, LoadedModel, Manifest, ModelKind, NoNetworks,
-    PictureFacts, PluginHost, PluginState, SavedPicture, ScriptError, ScriptInput, Steps, Upscaling, Whom,
+    HookError, HostSettings, Inference, InferenceAnswer, InferenceError, Job, LoadedModel, Manifest, ModelKind,
+    NoNetworks, PictureFacts, PluginHost, PluginState, SavedPicture, ScriptError, ScriptInput, Steps, Whom,
 };
 use gesso_store::{ObjectSettings, Objects, SystemClock};
 use serde_json::{Value, json};
@@ -434,9 +434,13 @@ impl Inference for MadeUp {
         Job::new(|| 1.0, || {}, result)
     }
 
-    fn upscale(&self, picture: Pixels, _: String, factor: f64) -> Upscaling {
+    fn upscale(&self, picture: Pixels, _: String, factor: f64) -> InferenceAnswer<Pixels> {
         let side = |side: u32| (f64::from(side) * factor.clamp(1.0, 8.0)) as u32;
         Box::pin(std::future::ready(Ok(gradient(side(picture.width), side(picture.height)))))
+    }
+
+    fn interrogate(&self, _: Pixels, _: String) -> InferenceAnswer<String> {
+        Box::pin(std::future::ready(Ok("a colour gradient".to_owned())))
     }
 }
 

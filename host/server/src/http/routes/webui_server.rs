@@ -14,9 +14,7 @@ use crate::accounts::Caller;
 use crate::app::App;
 use crate::blocking::blocking;
 use crate::engine_errors::engine_failed;
-use crate::error::AppError;
 use crate::http::error::{WebUiFailure, not_implemented};
-use crate::http::extract::WebUiObject;
 use crate::http::wire::nothing::{Empty, Null};
 use crate::http::wire::options;
 use crate::machine::{self, Memory};
@@ -217,15 +215,6 @@ pub(crate) async fn extensions(State(app): State<Arc<App>>, caller: Caller) -> J
         enabled: plugin.enabled,
     };
     Json(plugins.into_iter().map(entry).collect())
-}
-
-/// Words for a picture. No model of this server writes any.
-#[utoipa::path(post, path = "/sdapi/v1/interrogate", tag = "web UI", request_body = Object,
-    responses((status = 404, description = "No picture, or no model that could look at it")))]
-pub(crate) async fn interrogate(WebUiObject(body): WebUiObject) -> WebUiFailure {
-    let is_there = body.get("image").and_then(Value::as_str).is_some_and(|image| !image.is_empty());
-    let message = if is_there { "Model not found" } else { "Image not found" };
-    WebUiFailure(AppError::NotFound(message.into()))
 }
 
 /// What web UIs train and merge, and how they end their process: told apart from paths that are a mistake.

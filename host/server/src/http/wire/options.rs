@@ -16,6 +16,7 @@ use super::fields::FieldProblem;
 use super::file_format::FileFormat;
 use super::generate::{self, Defaults, Drawing};
 use super::grid_options::GridOptions;
+use super::interrogate::TagOptions;
 use super::output_options::OutputOptions;
 
 /// The option that names the checkpoint.
@@ -27,7 +28,7 @@ const BYTES_MAX: usize = 64 * 1024;
 /// Told, and not taken: it follows from the checkpoint.
 const CHECKPOINT_HASH: &str = "sd_checkpoint_hash";
 
-/// Whether the option acts on what is drawn or saved, or is only known so that clients may send it.
+/// Whether the option acts on what is drawn, saved or told of pictures, or is only known so that clients may send it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Effect {
     Acts,
@@ -97,6 +98,12 @@ fn table(defaults: &Defaults) -> Vec<(&'static str, Value, Effect)> {
         ("grid_prevent_empty_spots", json!(false), Acts),
         ("grid_background_color", json!("#ffffff"), Acts),
         ("n_rows", json!(-1), Acts),
+        ("interrogate_deepbooru_score_threshold", json!(0.5), Acts),
+        ("deepbooru_sort_alpha", json!(true), Acts),
+        ("deepbooru_use_spaces", json!(true), Acts),
+        ("deepbooru_escape", json!(true), Acts),
+        ("deepbooru_filter_tags", json!(""), Acts),
+        ("interrogate_return_ranks", json!(false), Acts),
         ("samples_save", json!(true), None),
         ("filter_nsfw", json!(false), None),
         ("auto_vae_precision", json!(true), None),
@@ -225,8 +232,9 @@ fn unreadable(defaults: &Defaults, options: &Map<String, Value>) -> Vec<FieldPro
             let file = FileFormat::of(&body).err().unwrap_or_default();
             let outputs = OutputOptions::of(&body).err().unwrap_or_default();
             let grids = GridOptions::of(&body).err().unwrap_or_default();
+            let tags = TagOptions::of(&body).err().unwrap_or_default();
             let own = |problem: &FieldProblem| problem.field == "override_settings";
-            let found = found.into_iter().chain(faces).chain(file).chain(outputs).chain(grids);
+            let found = found.into_iter().chain(faces).chain(file).chain(outputs).chain(grids).chain(tags);
             for problem in found.filter(own) {
                 let message = problem.message.replace("override_settings.", "");
                 if !problems.iter().any(|known: &FieldProblem| known.message == message) {
@@ -302,9 +310,10 @@ mod tests {
     #[test]
     fn unknown_options_and_values_that_cannot_be_read_are_named() {
         let by = json!({"sd_modell": "x", "eta_ddim": "much", "uni_pc_variant": "bh3", "img2img_fix_steps": "maybe",
-            "samples_format": "tiff", "live_previews_enable": "on", "n_rows": "few"});
+            "samples_format": "tiff", "live_previews_enable": "on", "n_rows": "few",
+            "deepbooru_escape": "perhaps"});
         let problems = changed(json!({}), by).unwrap_err();
-        assert_eq!(problems.len(), 7, "{problems:?}");
+        assert_eq!(problems.len(), 8, "{problems:?}");
         assert!(problems[0].starts_with("sd_modell is not an option here"), "{problems:?}");
         assert!(problems.contains(&"eta_ddim must be a finite number".to_owned()), "{problems:?}");
     }

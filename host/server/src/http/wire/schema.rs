@@ -7,6 +7,7 @@ use super::detect;
 use super::extras::Extras;
 use super::fields::{Field, Kind};
 use super::generate::Drawing;
+use super::interrogate;
 
 /// The body of both text-to-image routes.
 #[derive(Debug)]
@@ -86,6 +87,22 @@ impl PartialSchema for PngInfoBody {
 impl ToSchema for PngInfoBody {
     fn name() -> std::borrow::Cow<'static, str> {
         "PngInfoBody".into()
+    }
+}
+
+/// The body that asks for the words of a picture.
+#[derive(Debug)]
+pub(crate) struct InterrogateBody;
+
+impl PartialSchema for InterrogateBody {
+    fn schema() -> RefOr<Schema> {
+        with_fields(ObjectBuilder::new(), interrogate::FIELDS.iter()).into()
+    }
+}
+
+impl ToSchema for InterrogateBody {
+    fn name() -> std::borrow::Cow<'static, str> {
+        "InterrogateBody".into()
     }
 }
 
