@@ -77,6 +77,30 @@ fn access_can_be_closed_from_the_start_and_opened_for_good() {
 }
 
 #[test]
+fn keys_have_to_end_where_the_settings_say_so() {
+    let bench = Bench::new().config("api_key_days_max = 30\n");
+    let server = bench.start();
+    server.admin_json("POST", "/users", &json!({"name": "ann"}).to_string());
+    let make = |expires_ms: Value| {
+        let body = json!({"user": "ann", "expires_ms": expires_ms}).to_string();
+        server.admin_json("POST", "/keys", &body)
+    };
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    let in_days = |days: u64| json!(now.as_millis() as u64 + days * 86_400_000);
+    for endless in [Value::Null, in_days(31)] {
+        let reply = make(endless);
+        let body = reply.json();
+        assert_eq!((reply.status, &body["errors"][0]["pointer"]), (400, &json!("#/expires_ms")), "{body}");
+        assert!(body["message"].as_str().unwrap().contains("30 days at most"), "{body}");
+    }
+    let made = make(in_days(29));
+    assert_eq!(made.status, 201, "{}", made.json());
+    let key = made.json()["key"].as_str().unwrap().to_owned();
+    let me = call(&server, "GET", "/whoami", &[("token", &key)], &Value::Null);
+    assert_eq!(me.ok()["name"], "ann");
+}
+
+#[test]
 fn a_session_opens_with_a_password_and_ends_with_logout() {
     let bench = Bench::new();
     let server = bench.start();

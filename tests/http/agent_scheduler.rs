@@ -187,6 +187,11 @@ fn the_queue_and_the_history_are_cleared_each_for_itself() {
     for nothing in ["?status=done", "?status=failed", "?status=bookmarked"] {
         assert_eq!(history(nothing), json!([0, []]), "{nothing}");
     }
+    let many: Vec<_> = (0..25).map(|_| enqueue(&server, json!({}))).collect();
+    told(&server, "queue/clear");
+    let oldest: Vec<_> = many[..4].iter().rev().chain([&second, &first]).collect();
+    assert_eq!(history("?offset=21"), json!([27, oldest]));
+    assert_eq!(get(&server, "history")["tasks"].as_array().unwrap().len(), 20, "a page");
     told(&server, "queue/resume");
     let drawn = enqueue(&server, json!({}));
     eventually("the task is drawn", || status(&server, &drawn) == "done");

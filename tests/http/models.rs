@@ -147,6 +147,9 @@ fn a_checkpoint_has_a_function_from_its_first_use_whose_timeout_ends_tasks() {
     let list = server.get("/list/sdapi/fucntions").ok();
     let function = &list["functions"][0];
     assert_eq!(function["model"], "demo-v1.safetensors");
+    // In f32 twice its file, which is in f16.
+    assert!(function["memoryBytes"].as_u64().unwrap() > 30 << 20, "{function}");
+    assert_eq!(function["gpuMemoryBytes"], 0, "it draws on the processor");
     let name = function["functionName"].as_str().unwrap();
     assert!(name.starts_with("sd_"), "{name}");
 

@@ -25,6 +25,21 @@ fn probes_answer_and_metrics_count_what_was_drawn() {
     ] {
         assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
     }
+    let number = |name: &str| {
+        let told = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        told.unwrap_or_else(|| panic!("{name} is not in\n{text}")).parse::<f64>().unwrap()
+    };
+    let bytes = number("gesso_model_bytes{model=\"demo-v1\",memory=\"host\"}");
+    assert!(bytes > 0.0);
+    assert_eq!(number("gesso_models_bytes{memory=\"host\"}"), bytes, "it is the only one");
+    assert!(number("gesso_models_bytes_max{memory=\"host\"}") > bytes);
+    server.admin("POST", "/sdapi/v1/unload-checkpoint", Vec::new()).ok();
+    let told = String::from_utf8(server.get("/metrics").body).unwrap();
+    for line in
+        ["gesso_model_bytes{model=\"demo-v1\",memory=\"host\"} 0", "gesso_models_bytes{memory=\"host\"} 0"]
+    {
+        assert!(told.lines().any(|found| found == line), "{line} is not in\n{told}");
+    }
     server.admin("POST", "/queue/pause", Vec::new()).ok();
     let id = server.submit(&quick());
     let waiting = || {

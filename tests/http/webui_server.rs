@@ -159,11 +159,17 @@ fn a_checkpoint_leaves_memory_and_comes_back() {
     let bench = Bench::new();
     let server = bench.start();
     let status = || server.get("/models").ok()[0]["status"].clone();
-    assert_eq!(status(), "unloaded");
+    let taken = || server.get("/sdapi/v1/memory").ok()["checkpoints"].clone();
+    assert_eq!((status(), &taken()["ram"]["used"]), (json!("unloaded"), &json!(0)));
     server.post("/sdapi/v1/reload-checkpoint", &json!("")).ok();
     assert_eq!(status(), "loaded");
+    let told = taken();
+    assert!(told["ram"]["used"].as_u64().unwrap() > 0, "{told}");
+    assert_eq!(told["ram"]["models"], json!({"demo-v1": told["ram"]["used"]}));
+    assert!(told["ram"]["bound"].as_u64().unwrap() > told["ram"]["used"].as_u64().unwrap(), "{told}");
+    assert_eq!(told["cuda"], Value::Null, "it draws on the processor");
     server.post("/sdapi/v1/unload-checkpoint", &json!("")).ok();
-    assert_eq!(status(), "unloaded");
+    assert_eq!((status(), &taken()["ram"]["used"]), (json!("unloaded"), &json!(0)));
     server.post("/sdapi/v1/txt2img", &quick_with(json!({}))).ok();
     assert_eq!(status(), "loaded");
 }

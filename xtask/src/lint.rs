@@ -24,7 +24,7 @@ pub(crate) fn command(_: &Options) -> Result<()> {
     for workspace in WORKSPACES {
         format(&paths.root, workspace, &paths.root.join(workspace), &mut stages);
     }
-    stages.attempt("tidy", "dependency direction, licences, wit, file sizes", || tidy::check(&paths));
+    stages.attempt("tidy", "dependency direction, licences, wit, file sizes, deploy", || tidy::check(&paths));
     if succeeds(cargo(&paths.root).args(["deny", "--version"])) {
         stages.attempt("cargo deny", "licences, bans and sources", || {
             run(cargo(&paths.root).args(["deny", "check", "licenses", "bans", "sources"]))

@@ -2,6 +2,7 @@
 //! lie. One file per rule below `tidy/`; `lint` calls this too.
 
 mod dependencies;
+mod deploy;
 mod files;
 mod licences;
 
@@ -13,7 +14,7 @@ use crate::process::metadata;
 use crate::stages::Stages;
 use crate::wit_freeze;
 
-/// Checks dependency direction, licences and sources, released wit/ folders and file sizes (a few seconds)
+/// Checks dependency direction, licences and sources, released wit/ folders, file sizes and deploy/ (a few seconds)
 #[derive(clap::Args)]
 pub(crate) struct Options {}
 
@@ -36,6 +37,7 @@ pub(crate) fn check(paths: &Paths) -> Result<()> {
     }
     problems.extend(wit_freeze::problems(&paths.root)?);
     problems.extend(files::problems(&paths.root)?);
+    problems.extend(deploy::problems(&paths.root)?);
     if problems.is_empty() {
         return Ok(());
     }

@@ -56,6 +56,26 @@ pub struct PassSpec<'a> {
     pub source: Option<&'a Source>,
 }
 
+/// What checkpoints take of the memory, with what is laid over them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Residency {
+    /// Of the machine's memory: what is drawn with there, or waits there to be copied to the device.
+    pub host: Tier,
+    /// Of the device's; `None` where it has no memory of its own.
+    pub device: Option<Tier>,
+}
+
+/// What checkpoints take of one kind of memory.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Tier {
+    /// Bytes of each. What several share is counted for each of them.
+    pub models: Vec<(Arc<ModelFile>, u64)>,
+    /// Of all of them; what several share is counted once.
+    pub bytes: u64,
+    /// What they are kept within, as far as those in use allow it; `u64::MAX` where nothing bounds them.
+    pub bytes_max: u64,
+}
+
 /// A pass that is ready to draw.
 #[derive(Debug, Clone)]
 pub struct OpenPass<P> {
@@ -233,6 +253,9 @@ pub trait Backend {
 
     /// The checkpoints in the device's memory. Asked after every step, so it has to be cheap.
     fn loaded(&self) -> Vec<Arc<ModelFile>>;
+
+    /// What checkpoints take of the memory. Asked after every step, so it has to be cheap.
+    fn residency(&self) -> Residency;
 
     /// What the device calls itself and how it computes, for start-up messages and metrics.
     fn describe(&self) -> String;

@@ -20,10 +20,12 @@ use crate::policy::{self, Candidate, Rules};
 mod guarded;
 mod passes;
 mod running;
+mod stats;
 
 use guarded::{bringing, guarded};
 use passes::Passes;
 use running::{Caller, Lane, RunningJob, missing_row};
+pub use stats::EngineStats;
 
 /// Checkpoints that came into memory and that who listens has not heard of yet; the oldest are forgotten beyond it.
 const LOADS_KEPT: usize = 64;
@@ -57,27 +59,6 @@ pub enum StartError {
     Died,
 }
 
-/// Counters since the start, for metrics.
-#[derive(Debug, Clone, Default)]
-pub struct EngineStats {
-    /// What the backend calls itself.
-    pub device: String,
-    pub unet_calls: u64,
-    /// Rows over all calls; divided by `unet_calls` it is the mean batch.
-    pub rows: u64,
-    /// Calls by their rows: the first is of calls with one row. The last is of those with as many rows as there is a place
-    /// for, or more.
-    pub batches: [u64; 16],
-    /// Time of the backend's calls. A device that works behind the host's back takes longer than it tells here.
-    pub unet_time: Duration,
-    pub images: u64,
-    pub failed_jobs: u64,
-    /// The checkpoints in the device's memory, after the last step or command.
-    pub loaded: Vec<Arc<ModelFile>>,
-    /// The checkpoint that is on its way there, for a command or for a pass, which it is until the pass is open.
-    pub loading: Option<Arc<ModelFile>>,
-}
-
 /// The thread behind the handles. Dropping every handle lets it finish its jobs and end.
 #[derive(Debug)]
 pub struct Engine {
@@ -105,6 +86,7 @@ impl Engine {
             match factory() {
                 Ok(backend) => {
                     lock(&shared).device = backend.describe();
+                    lock(&shared).take_in(&backend);
                     if opened_tx.send(Ok(())).is_ok() {
                         Owner::new(backend, settings, clock, (shared, told)).run(&inbox);
                     }
@@ -324,7 +306,7 @@ impl<B: Backend> Owner<B> {
     }
 
     fn tell_loaded(&self) {
-        lock(&self.stats).loaded = self.backend.loaded();
+        lock(&self.stats).take_in(&self.backend);
     }
 
     fn enqueue(&mut self, incoming: Incoming) {

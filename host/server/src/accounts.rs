@@ -39,6 +39,9 @@ const PASSWORD_CHARS_MAX: usize = 256;
 const USERS_MAX: usize = 10_000;
 const KEYS_OF_ONE_MAX: usize = 100;
 const LABEL_CHARS_MAX: usize = 100;
+const DAY_MS: u64 = 86_400_000;
+/// How much a client's clock may be ahead of this one: it says when a key ends, and counts the days from its own time.
+const CLOCKS_APART_MS: u64 = 60_000;
 
 /// What API keys begin with, so that scanners for leaked secrets can find them.
 const KEY_PREFIX: &str = "gesso_";
@@ -51,6 +54,8 @@ pub(crate) struct Accounts {
     documents: Documents,
     clock: Arc<dyn Clock>,
     admin_key: String,
+    /// 0 is no bound.
+    key_days_max: u64,
     book: RwLock<Arc<Book>>,
     /// Held while the book is changed and written, so that changes come one after the other.
     changing: Mutex<()>,
@@ -68,10 +73,11 @@ pub(crate) struct UserChange {
 }
 
 impl Accounts {
-    /// Reads the accounts of a data folder; blocks.
+    /// Reads the accounts of a data folder; blocks. Keys that are made last `key_days_max` days at most; 0 is no bound.
     pub(crate) fn open(
         documents: Documents,
         admin_key: String,
+        key_days_max: u64,
         clock: Arc<dyn Clock>,
     ) -> std::io::Result<Self> {
         let book = documents.read::<Book>(DOCUMENT)?.unwrap_or_default();
@@ -79,6 +85,7 @@ impl Accounts {
             documents,
             clock,
             admin_key,
+            key_days_max,
             book: RwLock::new(Arc::new(book)),
             changing: Mutex::default(),
             passwords: Passwords::default(),
@@ -277,9 +284,7 @@ impl Accounts {
             return Err(AppError::invalid("label", message));
         }
         let created_ms = self.clock.now_ms();
-        if expires_ms.is_some_and(|expires| expires <= created_ms) {
-            return Err(AppError::invalid("expires_ms", "expires_ms lies in the past"));
-        }
+        self.check_end(created_ms, expires_ms)?;
         let id = random_text(KEY_ID_CHARS);
         let text = format!("{KEY_PREFIX}{id}_{}", random_text(SECRET_CHARS));
         let key = KeyRecord { user: user.into(), label, sha256: hex_sha256(&text), created_ms, expires_ms };
@@ -296,6 +301,22 @@ impl Accounts {
             Ok(view)
         });
         Ok((view.await?, text))
+    }
+
+    fn check_end(&self, created_ms: u64, expires_ms: Option<u64>) -> Result<(), AppError> {
+        if expires_ms.is_some_and(|expires| expires <= created_ms) {
+            return Err(AppError::invalid("expires_ms", "expires_ms lies in the past"));
+        }
+        let days_max = self.key_days_max;
+        let last_ms = created_ms.saturating_add(days_max.saturating_mul(DAY_MS));
+        let ends = expires_ms.is_some_and(|expires| expires <= last_ms.saturating_add(CLOCKS_APART_MS));
+        if days_max == 0 || ends {
+            return Ok(());
+        }
+        let message = format!(
+            "expires_ms: a key lasts {days_max} days at most here (api_key_days_max in the settings); name a time up to {last_ms}"
+        );
+        Err(AppError::invalid("expires_ms", message))
     }
 
     /// Withdraws a key; `of` is whose it has to be.

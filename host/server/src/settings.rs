@@ -40,6 +40,8 @@ pub(crate) struct Settings {
     /// Whether requests need credentials: closed (all do), open (only the admin's do), or auto, which is open as long
     /// as nobody has an account and only this machine can reach the server.
     pub(crate) access: Access,
+    /// How many days an API key lasts at most, from when it is made; 0 lets keys last for ever. Keys that are there stay.
+    pub(crate) api_key_days_max: u64,
     /// Origins whose pages may use the APIs from a browser, such as `https://studio.example`; `*` is any.
     pub(crate) cors_origins: Vec<String>,
     /// Where the server speaks TLS itself: `certificate` and `key`, files in PEM, which SIGHUP has read again.
@@ -215,6 +217,7 @@ impl Default for Settings {
             object_options: BTreeMap::new(),
             admin_key: None,
             access: Access::Auto,
+            api_key_days_max: 0,
             cors_origins: Vec::new(),
             tls: None,
             device: "auto".into(),

@@ -309,9 +309,9 @@ async fn open_registered(
 /// Who has an account, and what was used of it.
 async fn open_accounts(settings: &Settings, admin_key: String) -> Result<(Accounts, Quotas), StartupError> {
     let documents = Documents::new(&settings.data.join("accounts"));
-    let allowance = settings.allowance;
+    let (allowance, key_days_max) = (settings.allowance, settings.api_key_days_max);
     let opened = tokio::task::spawn_blocking(move || -> std::io::Result<_> {
-        let accounts = Accounts::open(documents.clone(), admin_key, Arc::new(SystemClock))?;
+        let accounts = Accounts::open(documents.clone(), admin_key, key_days_max, Arc::new(SystemClock))?;
         Ok((accounts, Quotas::open(allowance, documents, Arc::new(SystemClock))?))
     });
     Ok(opened.await.context("reading the accounts panicked")?.context("the accounts cannot be read")?)
@@ -342,8 +342,31 @@ async fn open_plugins(
     };
     let grants = settings.grants.iter().map(|(id, grant)| {
         let settings = serde_json::Value::Object(grant.settings.clone());
-        let GrantSettings { folders, hosts, private_addresses, models, read_tensors, kv_bytes, blob_bytes, aliases, .. } = grant.clone();
-        (id.clone(), Grants { folders, hosts, private_addresses, models, read_tensors, kv_bytes, blob_bytes, aliases, settings })
+        let GrantSettings {
+            folders,
+            hosts,
+            private_addresses,
+            models,
+            read_tensors,
+            kv_bytes,
+            blob_bytes,
+            aliases,
+            ..
+        } = grant.clone();
+        (
+            id.clone(),
+            Grants {
+                folders,
+                hosts,
+                private_addresses,
+                models,
+                read_tensors,
+                kv_bytes,
+                blob_bytes,
+                aliases,
+                settings,
+            },
+        )
     });
     let keys: Result<_, _> = settings.plugin_keys.iter().map(|key| TrustedKey::parse(key)).collect();
     let host = HostSettings {

@@ -12,8 +12,8 @@ use tokio::sync::broadcast;
 use crate::clock::Clock;
 use crate::tasks::rules::Entry;
 use crate::tasks::{
-    LIST_LIMIT, Lease, NewTask, Outcome, QueuePart, Task, TaskChange, TaskFilter, TaskPage, TaskState,
-    TaskStats, TaskStore, TaskStoreError,
+    EndedFilter, EndedPage, LIST_LIMIT, Lease, NewTask, Outcome, QueuePart, Task, TaskChange, TaskFilter,
+    TaskPage, TaskState, TaskStats, TaskStore, TaskStoreError,
 };
 
 /// A [`TaskStore`] whose only promise is to follow the rules.
@@ -152,6 +152,19 @@ impl TaskStore for MemoryTasks {
         let newest_first = state.by_sequence.range(..filter.after.unwrap_or(u64::MAX)).rev();
         let accepted = newest_first.map(|(_, entry)| entry).filter(|entry| filter.accepts(&entry.task));
         Ok(TaskPage::new(accepted.take(limit + 1).cloned().collect(), limit))
+    }
+
+    async fn ended(&self, filter: EndedFilter) -> Result<EndedPage, TaskStoreError> {
+        let state = self.state();
+        let shown = |task: &&Task| {
+            task.state.is_terminal()
+                && filter.states.contains(&task.state)
+                && filter.owner.as_ref().is_none_or(|owner| *owner == task.owner)
+        };
+        let newest_first = state.by_sequence.values().rev().map(|entry| &entry.task).filter(shown);
+        let all: Vec<_> = newest_first.collect();
+        let page = all.iter().skip(filter.offset).take(filter.limit.min(LIST_LIMIT));
+        Ok(EndedPage { tasks: page.copied().cloned().collect(), total: all.len() })
     }
 
     async fn ahead(&self, id: &TaskId) -> Result<Option<u64>, TaskStoreError> {

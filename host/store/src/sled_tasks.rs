@@ -17,13 +17,14 @@ use tokio::sync::broadcast;
 use crate::clock::Clock;
 use crate::tasks::rules::Entry;
 use crate::tasks::{
-    Lease, NewTask, Outcome, QueuePart, Task, TaskChange, TaskFilter, TaskPage, TaskState, TaskStats,
-    TaskStore, TaskStoreError,
+    EndedFilter, EndedPage, Lease, NewTask, Outcome, QueuePart, Task, TaskChange, TaskFilter, TaskPage,
+    TaskState, TaskStats, TaskStore, TaskStoreError,
 };
 use committer::{Committer, Writer};
 
 mod backup;
 mod committer;
+mod ended;
 pub(crate) mod guard;
 mod places;
 mod records;
@@ -210,6 +211,10 @@ impl TaskStore for SledTasks {
 
     async fn list(&self, filter: TaskFilter) -> Result<TaskPage, TaskStoreError> {
         self.committer.shared.read(move |trees| trees.list(&filter)).await
+    }
+
+    async fn ended(&self, filter: EndedFilter) -> Result<EndedPage, TaskStoreError> {
+        self.committer.shared.read(move |trees| trees.ended(&filter)).await
     }
 
     async fn ahead(&self, id: &TaskId) -> Result<Option<u64>, TaskStoreError> {

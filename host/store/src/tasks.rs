@@ -62,6 +62,9 @@ pub trait TaskStore: Send + Sync {
     /// The tasks that pass the filter, newest first.
     async fn list(&self, filter: TaskFilter) -> Result<TaskPage, TaskStoreError>;
 
+    /// A page of the tasks that have ended, newest first, and how many there are. No record is read that is not on it.
+    async fn ended(&self, filter: EndedFilter) -> Result<EndedPage, TaskStoreError>;
+
     /// How many waiting tasks a lease would choose before this one; `None` when it does not wait.
     async fn ahead(&self, id: &TaskId) -> Result<Option<u64>, TaskStoreError>;
 
@@ -296,6 +299,27 @@ impl TaskFilter {
             && self.owner.as_deref().is_none_or(|owner| owner == task.owner)
             && self.model.as_ref().is_none_or(|model| task.terms.model.as_ref() == Some(model))
     }
+}
+
+/// Which ended tasks to show.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct EndedFilter {
+    /// `None` means anybody's.
+    pub owner: Option<String>,
+    /// Any of these; those in which a task has not ended find nothing.
+    pub states: Vec<TaskState>,
+    /// How many of the newest are left out.
+    pub offset: usize,
+    /// At most [`LIST_LIMIT`].
+    pub limit: usize,
+}
+
+/// Some of the tasks that have ended.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct EndedPage {
+    pub tasks: Vec<Task>,
+    /// Of all pages.
+    pub total: usize,
 }
 
 /// Told to subscribers after a change is durable.

@@ -7,8 +7,8 @@ use std::time::Duration;
 use gesso_store::testing::ManualClock;
 use gesso_store::testing::conformance::{Subject, new_task, outcome};
 use gesso_store::{
-    Lease, MemoryTasks, NewTask, QueuePart, SledSettings, SledTasks, Task, TaskFilter, TaskState, TaskStats,
-    TaskStore, TaskStoreError, Terms,
+    EndedFilter, EndedPage, Lease, MemoryTasks, NewTask, QueuePart, SledSettings, SledTasks, Task,
+    TaskFilter, TaskState, TaskStats, TaskStore, TaskStoreError, Terms,
 };
 use proptest::prelude::*;
 
@@ -137,8 +137,10 @@ async fn apply(store: &dyn TaskStore, step: &Step, leases: &[Lease], now_ms: u64
     }
 }
 
-/// The tasks, their places in the queue, the queue, and how many there are.
-async fn everything(store: &dyn TaskStore) -> (Vec<Task>, Vec<Option<u64>>, Vec<QueuePart>, TaskStats) {
+/// The tasks, their places in the queue, the queue, a page of what has ended, and how many there are.
+async fn everything(
+    store: &dyn TaskStore,
+) -> (Vec<Task>, Vec<Option<u64>>, Vec<QueuePart>, EndedPage, TaskStats) {
     let page =
         store.list(TaskFilter { limit: 1000, ..TaskFilter::default() }).await.expect("the store answers");
     let tasks = page.tasks;
@@ -148,7 +150,9 @@ async fn everything(store: &dyn TaskStore) -> (Vec<Task>, Vec<Option<u64>>, Vec<
         places.push(store.ahead(&task.id).await.expect("the store answers"));
     }
     let queue = store.queue().await.expect("the store answers");
-    (tasks, places, queue, TaskStats { size_on_disk: 0, ..stats })
+    let ended = EndedFilter { owner: None, states: TaskState::ALL.to_vec(), offset: 1, limit: 3 };
+    let ended = store.ended(ended).await.expect("the store answers");
+    (tasks, places, queue, ended, TaskStats { size_on_disk: 0, ..stats })
 }
 
 async fn compare(steps: Vec<Step>) -> Result<(), TestCaseError> {

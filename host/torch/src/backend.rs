@@ -9,7 +9,7 @@ use gesso_core::pixels::Pixels;
 use gesso_core::sampler::Start;
 use gesso_engine::backend::{
     Backend, BackendError, BatchKey, FaceRestorer, Measured, ModelFile, OpenPass, Origin, PassSpec,
-    PixelUpscaler, Row, StartNoise, UpscaleBy,
+    PixelUpscaler, Residency, Row, StartNoise, UpscaleBy,
 };
 use tch::{Device, Tensor};
 
@@ -268,6 +268,10 @@ impl Backend for TorchBackend {
 
     fn loaded(&self) -> Vec<Arc<ModelFile>> {
         self.resident.loaded()
+    }
+
+    fn residency(&self) -> Residency {
+        self.resident.residency()
     }
 
     fn describe(&self) -> String {

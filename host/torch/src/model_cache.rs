@@ -2,11 +2,12 @@
 //! dropped first. Tensors that several share count once. What pictures in flight hold is not dropped for bytes: it would go on
 //! taking its memory uncounted. Called by `Resident`; knows neither files nor networks.
 
+use std::cell::OnceCell;
 use std::collections::HashSet;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use gesso_engine::backend::ModelFile;
+use gesso_engine::backend::{ModelFile, Tier};
 
 use crate::lru::Lru;
 
@@ -35,13 +36,16 @@ pub(crate) struct ModelCache<V> {
     bytes_max: u64,
     /// Bytes of the bound that are for something else at present.
     reserved: u64,
+    /// What is told of it, counted when it is first asked for after a change.
+    told: OnceCell<Tier>,
 }
 
 impl<V: Held> ModelCache<V> {
     /// Keeps `checkpoints` of them (0 is taken as 1) as long as all in it takes `bytes_max` at most. A checkpoint, or its
     /// variant, that is larger alone is kept alone.
     pub(crate) fn new(checkpoints: usize, bytes_max: u64) -> Self {
-        Self { checkpoints: Lru::new(checkpoints), variants: Lru::new(VARIANTS_KEPT), bytes_max, reserved: 0 }
+        let (checkpoints, variants) = (Lru::new(checkpoints), Lru::new(VARIANTS_KEPT));
+        Self { checkpoints, variants, bytes_max, reserved: 0, told: OnceCell::new() }
     }
 
     pub(crate) fn checkpoint(&mut self, model: &Arc<ModelFile>) -> Option<Rc<V>> {
@@ -51,6 +55,22 @@ impl<V: Held> ModelCache<V> {
     /// The checkpoints that are there.
     pub(crate) fn models(&self) -> impl Iterator<Item = &Arc<ModelFile>> {
         self.checkpoints.keys()
+    }
+
+    /// What it holds and may hold. A VAE that was made wide since the last change is counted with the next: counting takes
+    /// a look at every tensor, and this is asked after every step.
+    pub(crate) fn tier(&self) -> Tier {
+        self.told.get_or_init(|| self.counted()).clone()
+    }
+
+    fn counted(&self) -> Tier {
+        let mut models = Vec::new();
+        for (model, checkpoint) in self.checkpoints.keys().zip(self.checkpoints.values()) {
+            let variants = self.variants.keys().zip(self.variants.values());
+            let own = variants.filter(|(key, _)| key.model == *model).map(|(_, variant)| variant);
+            models.push((model.clone(), bytes(own.chain([checkpoint]))));
+        }
+        Tier { models, bytes: self.bytes(), bytes_max: self.bytes_max }
     }
 
     pub(crate) fn variant(&mut self, key: &VariantKey) -> Option<Rc<V>> {
@@ -73,12 +93,14 @@ impl<V: Held> ModelCache<V> {
 
     /// Drops all that no picture in flight holds; whether there was anything.
     pub(crate) fn drop_unused(&mut self) -> bool {
+        self.told = OnceCell::new();
         let before = self.held().count();
         while self.drop_oldest(Spare::None) {}
         self.held().count() < before
     }
 
     pub(crate) fn insert_checkpoint(&mut self, model: Arc<ModelFile>, networks: Rc<V>) {
+        self.told = OnceCell::new();
         self.checkpoints.insert(model, networks);
     }
 
@@ -90,8 +112,9 @@ impl<V: Held> ModelCache<V> {
         self.variants.insert(key, networks);
     }
 
-    /// Drops what nothing holds until `coming` bytes more are within the bound.
+    /// Drops what nothing holds until `coming` bytes more are within the bound. All that makes room does it here.
     fn shrink(&mut self, coming: u64, spare: Spare) {
+        self.told = OnceCell::new();
         self.drop_orphans();
         while self.bytes().saturating_add(coming).saturating_add(self.reserved) > self.bytes_max
             && self.drop_oldest(spare)
@@ -206,6 +229,25 @@ mod tests {
         let mut cache = cache(&[("a", &[(1, 40), (9, 40)])]);
         cache.insert_checkpoint(model("b"), Rc::new(Fake(vec![(2, 10), (9, 40)])));
         assert_eq!(cache.bytes(), 90);
+    }
+
+    #[test]
+    fn what_is_told_of_each_has_its_variants_and_of_all_counts_once() {
+        let mut cache = cache(&[("a", &[(1, 20), (9, 30)])]);
+        let told = |cache: &ModelCache<Fake>| {
+            let Tier { models, bytes, bytes_max } = cache.tier();
+            let models: Vec<_> = models.iter().map(|(model, bytes)| (model.name.clone(), *bytes)).collect();
+            (models, bytes, bytes_max)
+        };
+        assert_eq!(told(&cache), (vec![("a".into(), 50)], 50, 100));
+        cache.insert_checkpoint(model("b"), Rc::new(Fake(vec![(2, 10), (9, 30)])));
+        assert_eq!(told(&cache), (vec![("a".into(), 50), ("b".into(), 40)], 60, 100));
+        cache.insert_variant(variant("b"), Rc::new(Fake(vec![(2, 10), (5, 10), (9, 30)])));
+        assert_eq!(told(&cache), (vec![("a".into(), 50), ("b".into(), 50)], 70, 100));
+        cache.reserve(60);
+        assert_eq!(told(&cache), (vec![("b".into(), 40)], 40, 100));
+        cache.drop_unused();
+        assert_eq!(told(&cache), (vec![], 0, 100));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use gesso_engine::backend::{BackendError, ModelFile};
+use gesso_engine::backend::{BackendError, ModelFile, Residency};
 use gesso_engine::{LoraUse, Resources};
 use tch::{Device, Kind, TchError, Tensor};
 
@@ -186,6 +186,15 @@ impl Resident {
     /// The checkpoints on the device.
     pub(crate) fn loaded(&self) -> Vec<Arc<ModelFile>> {
         self.models.models().cloned().collect()
+    }
+
+    /// What the checkpoints take of the memory.
+    pub(crate) fn residency(&self) -> Residency {
+        let drawn_with = self.models.tier();
+        match &self.hosts {
+            Some(hosts) => Residency { host: hosts.tier(), device: Some(drawn_with) },
+            None => Residency { host: drawn_with, device: None },
+        }
     }
 
     /// What `run` gives or, where that takes more memory than there is, gives once all that is not in use is dropped.

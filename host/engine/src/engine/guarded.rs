@@ -23,13 +23,13 @@ pub(super) fn bringing<B: Backend, T>(
     };
     lock(stats).loading = Some(model.clone());
     let outcome = guarded(|| work(backend));
-    let loaded = backend.loaded();
-    if loaded.contains(model) {
+    let mut stats = lock(stats);
+    stats.loading = None;
+    stats.take_in(backend);
+    if stats.loaded.contains(model) {
         // An error says that nobody listens.
         drop(loads.send(model.clone()));
     }
-    let mut stats = lock(stats);
-    (stats.loading, stats.loaded) = (None, loaded);
     outcome
 }
 

@@ -15,8 +15,8 @@ use gesso_core::schedule::NoiseSchedule;
 
 use super::*;
 use crate::backend::{
-    BatchKey, FaceRestorer, Measured, ModelFile, OpenPass, Origin, PassSpec, PixelUpscaler, StartNoise,
-    Upscale, UpscaleBy,
+    BatchKey, FaceRestorer, Measured, ModelFile, OpenPass, Origin, PassSpec, PixelUpscaler, Residency,
+    StartNoise, Tier, Upscale, UpscaleBy,
 };
 use crate::job::{CancelFlag, Enlargement, FaceRestoration, NetworkRun, Resources, SecondPass};
 
@@ -24,6 +24,8 @@ mod loading;
 
 /// Added to a picture that ended early.
 const SETTLED: u64 = 100;
+/// What each checkpoint takes.
+const MODEL_BYTES: u64 = 7;
 
 /// What the fake did, in order, and what it shall do.
 #[derive(Default)]
@@ -192,6 +194,12 @@ impl Backend for Fake {
         self.loaded.clone()
     }
 
+    fn residency(&self) -> Residency {
+        let models: Vec<_> = self.loaded.iter().map(|model| (model.clone(), MODEL_BYTES)).collect();
+        let bytes = MODEL_BYTES * models.len() as u64;
+        Residency { host: Tier { models, bytes, bytes_max: u64::MAX }, device: None }
+    }
+
     fn describe(&self) -> String {
         "fake".into()
     }
@@ -275,17 +283,6 @@ fn rows_of_different_jobs_share_calls_whatever_their_step_counts() {
     let rows: usize = batches.iter().map(Vec::len).sum();
     assert_eq!(rows, 4 + 2 + 4);
     assert!(batches.len() < rows);
-}
-
-#[tokio::test]
-async fn models_are_brought_in_and_dropped_between_jobs_and_a_bad_one_is_told() {
-    let bench = bench(EngineSettings::default(), vec![]);
-    bench.handle.load(model("demo")).await.unwrap();
-    assert_eq!(bench.handle.stats().loaded, [model("demo")]);
-    let broken = bench.handle.load(model("broken")).await;
-    assert_eq!(broken, Err(JobError::Backend(BackendError::Model("it is broken".into()))));
-    bench.handle.unload().await.unwrap();
-    assert_eq!(bench.handle.stats().loaded, []);
 }
 
 #[test]

@@ -21,10 +21,13 @@ impl Bench {
     }
 
     fn open(&self) -> Arc<Accounts> {
-        let documents = Documents::new(self.folder.path());
-        Arc::new(
-            Accounts::open(documents, "the-admin-key-0123".into(), Arc::new(self.clock.clone())).unwrap(),
-        )
+        self.open_with(0)
+    }
+
+    /// Whose keys last so many days at most.
+    fn open_with(&self, key_days_max: u64) -> Arc<Accounts> {
+        let (documents, clock) = (Documents::new(self.folder.path()), Arc::new(self.clock.clone()));
+        Arc::new(Accounts::open(documents, "the-admin-key-0123".into(), key_days_max, clock).unwrap())
     }
 }
 
@@ -67,6 +70,29 @@ async fn a_key_ends_when_it_expires_is_withdrawn_or_its_user_goes() {
     assert_eq!(accounts.by_secret(&of_user), Err(Refusal::Wrong));
     accounts.remove_user("ann").await.unwrap();
     assert!(accounts.keys(None).is_empty());
+}
+
+#[tokio::test]
+async fn keys_last_as_long_as_the_settings_allow_and_those_that_are_there_stay() {
+    let bench = Bench::new();
+    let accounts = bench.open();
+    with_ann(&accounts).await;
+    let (_, endless) = accounts.add_key("ann", String::new(), None).await.unwrap();
+    let accounts = bench.open_with(2);
+    let last_ms = 1_000_000 + 2 * DAY_MS;
+    let refused = async |expires| {
+        let made = accounts.add_key("ann", String::new(), expires).await;
+        made.err().map(|error| error.to_string()).unwrap_or_default()
+    };
+    for expires in [None, Some(last_ms + DAY_MS), Some(u64::MAX)] {
+        let message = refused(expires).await;
+        assert!(message.starts_with("expires_ms: a key lasts 2 days at most"), "{expires:?}: {message}");
+        assert!(message.ends_with(&format!("up to {last_ms}")), "{message}");
+    }
+    assert_eq!(refused(Some(last_ms)).await, "");
+    assert_eq!(refused(Some(last_ms + CLOCKS_APART_MS)).await, "", "of a clock that is ahead");
+    assert_eq!(refused(Some(1)).await, "expires_ms lies in the past");
+    assert!(accounts.by_secret(&endless).is_ok());
 }
 
 #[tokio::test]

@@ -437,7 +437,7 @@ pub(crate) enum KeyCommand {
         /// What it is for
         #[arg(long, default_value = "")]
         label: String,
-        /// How long it lasts; for ever when left out
+        /// How long it lasts; for ever when left out, where the server lets keys do so
         #[arg(long)]
         days: Option<u32>,
     },

@@ -35,7 +35,7 @@ pub(super) fn open(folder: &Path, settings: &SledSettings) -> Result<Trees, Task
         trees.set_up()?;
     }
     // A panic in sled's own check is its way to report damage.
-    catch_unwind(AssertUnwindSafe(|| verify(&trees).and_then(|()| trees.fill_places())))
+    catch_unwind(AssertUnwindSafe(|| verify(&trees)))
         .unwrap_or_else(|_| Err(TaskStoreError::Corrupt("sled's own check failed".to_owned())))?;
     mark(folder, &sled_folder)?;
     Ok(trees)
@@ -150,7 +150,7 @@ fn set_unfinished_aside(sled_folder: &Path, folder: &Path) -> Result<usize, Task
     Ok(unfinished.len())
 }
 
-/// Walks sled's structure, reads every record, and compares the stored counts with all indexes.
+/// Walks sled's structure, reads every record, which the trees take in, and compares the stored counts with all indexes.
 fn verify(trees: &Trees) -> Result<(), TaskStoreError> {
     for (_, tree) in trees.named() {
         // The walk of sled's hidden `verify_integrity`, which is this formatting, without its text in memory.
@@ -161,6 +161,7 @@ fn verify(trees: &Trees) -> Result<(), TaskStoreError> {
     let (mut starts, mut notices) = (0, 0);
     for record in trees.records() {
         let entry = records::decode(&record?)?;
+        trees.take_in(&entry);
         *found.of_state(entry.task.state) += 1;
         starts += u64::from(entry.expires_ms().is_some());
         notices += u64::from(entry.task.notice.is_some());

@@ -3,15 +3,18 @@
 
 use std::fs::File;
 use std::path::Path;
-use std::sync::{PoisonError, RwLock};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use sled::transaction::{ConflictableTransactionError, TransactionError, Transactional};
 use sled::{Db, Tree};
 
+use super::ended::Ended;
 use super::places::{IndexKey, Places};
 use super::records;
 use crate::tasks::rules::Entry;
-use crate::tasks::{LIST_LIMIT, QueuePart, TaskFilter, TaskPage, TaskState, TaskStats, TaskStoreError};
+use crate::tasks::{
+    EndedFilter, EndedPage, LIST_LIMIT, QueuePart, TaskFilter, TaskPage, TaskState, TaskStats, TaskStoreError,
+};
 
 pub(super) const FORMAT: &[u8] = b"1";
 const FORMAT_KEY: &str = "format";
@@ -41,15 +44,41 @@ pub(super) struct Trees {
     starts: Tree,
     notices: Tree,
     meta: Tree,
+    known: RwLock<Known>,
+}
+
+/// What the trees hold, as far as it is found in memory.
+#[derive(Default)]
+struct Known {
     /// What `ready` holds, counted.
-    places: RwLock<Places>,
+    places: Places,
+    /// What `finished` holds, counted.
+    ended: Ended,
+}
+
+impl Known {
+    fn enter(&mut self, entry: &Entry) {
+        match entry.task.state {
+            TaskState::Waiting => self.places.enter(index_key(entry), &entry.task),
+            TaskState::Running => {}
+            _ => self.ended.enter(entry),
+        }
+    }
+
+    fn leave(&mut self, entry: &Entry) {
+        match entry.task.state {
+            TaskState::Waiting => self.places.leave(&index_key(entry), &entry.task),
+            TaskState::Running => {}
+            _ => self.ended.leave(entry),
+        }
+    }
 }
 
 impl Trees {
     pub(super) fn new(db: Db, folder: &Path) -> Result<Self, TaskStoreError> {
         let tree = |name: &str| db.open_tree(name).map_err(store_error);
         Ok(Self {
-            places: RwLock::default(),
+            known: RwLock::default(),
             file: File::open(folder.join("db")).map_err(|error| io_error(&error))?,
             tasks: tree("tasks")?,
             ready: tree("ready")?,
@@ -63,16 +92,17 @@ impl Trees {
         })
     }
 
-    /// To be called once, before anything is changed.
-    pub(super) fn fill_places(&self) -> Result<(), TaskStoreError> {
-        let mut places = self.places.write().unwrap_or_else(PoisonError::into_inner);
-        for id in self.ready.iter().values() {
-            // What is damaged is the guard's to tell.
-            if let Ok(entry) = self.indexed(&id.map_err(store_error)?) {
-                places.enter(index_key(&entry), &entry.task);
-            }
-        }
-        Ok(())
+    /// Takes in an entry that is stored. To be called once for each, before anything is changed.
+    pub(super) fn take_in(&self, entry: &Entry) {
+        self.known_to_change().enter(entry);
+    }
+
+    fn known(&self) -> RwLockReadGuard<'_, Known> {
+        self.known.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn known_to_change(&self) -> RwLockWriteGuard<'_, Known> {
+        self.known.write().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn named(&self) -> [(&'static str, &Tree); 8] {
@@ -178,13 +208,25 @@ impl Trees {
         let Some(entry) = self.get(id)?.filter(|entry| entry.task.state == TaskState::Waiting) else {
             return Ok(None);
         };
-        let places = self.places.read().unwrap_or_else(PoisonError::into_inner);
-        Ok(Some(places.ahead_of(&index_key(&entry))))
+        Ok(Some(self.known().places.ahead_of(&index_key(&entry))))
     }
 
     /// How many wait, by model and priority.
     pub(super) fn queue(&self) -> Vec<QueuePart> {
-        self.places.read().unwrap_or_else(PoisonError::into_inner).parts()
+        self.known().places.parts()
+    }
+
+    /// A page of what has ended, and how many there are.
+    pub(super) fn ended(&self, filter: &EndedFilter) -> Result<EndedPage, TaskStoreError> {
+        let (sequences, total) = self.known().ended.page(filter);
+        let mut tasks = Vec::with_capacity(sequences.len());
+        for sequence in sequences {
+            // It may be removed, or tried again, between the reads.
+            let Some(id) = self.order.get(sequence.to_be_bytes()).map_err(store_error)? else { continue };
+            let entry = self.get(&id)?.filter(|entry| filter.states.contains(&entry.task.state));
+            tasks.extend(entry.map(|entry| entry.task));
+        }
+        Ok(EndedPage { tasks, total })
     }
 
     /// A waiting entry whose time to begin was over at `now_ms`.
@@ -298,13 +340,12 @@ impl Trees {
             TransactionError::Storage(error) => store_error(error),
             TransactionError::Abort(()) => TaskStoreError::Unavailable("a change was given up".to_owned()),
         })?;
-        let waits = |entry: &&Entry| entry.task.state == TaskState::Waiting;
-        let mut places = self.places.write().unwrap_or_else(PoisonError::into_inner);
-        if let Some(old) = old.filter(waits) {
-            places.leave(&index_key(old), &old.task);
+        let mut known = self.known_to_change();
+        if let Some(old) = old {
+            known.leave(old);
         }
-        if let Some(new) = new.filter(waits) {
-            places.enter(index_key(new), &new.task);
+        if let Some(new) = new {
+            known.enter(new);
         }
         Ok(())
     }
@@ -369,3 +410,6 @@ pub(crate) fn io_error(error: &std::io::Error) -> TaskStoreError {
         TaskStoreError::Unavailable(error.to_string())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,8 +11,8 @@ use super::ManualClock;
 use crate::clock::Clock as _;
 use crate::keys::{ImageFormat, ObjectKey};
 use crate::tasks::{
-    CRASHED, INLINE_PAYLOAD_LIMIT, Lease, NewTask, Outcome, Payload, Task, TaskChange, TaskError, TaskFilter,
-    TaskState, TaskStats, TaskStore, TaskStoreError, Terms,
+    CRASHED, EndedFilter, INLINE_PAYLOAD_LIMIT, Lease, NewTask, Outcome, Payload, Task, TaskChange,
+    TaskError, TaskFilter, TaskState, TaskStats, TaskStore, TaskStoreError, Terms,
 };
 
 mod terms;
@@ -55,6 +55,7 @@ macro_rules! conformance_tests {
             retention_sees_only_tasks_that_ended_before
             retention_sees_the_oldest_ends_first_and_no_more_than_it_asks_for
             pages_follow_each_other_without_gap_or_double
+            what_has_ended_is_shown_in_pages_and_counted_by_owner_and_state
             tells_how_many_wait_before_a_task
             tells_the_places_of_thousands
             a_task_that_has_not_begun_in_time_expires_and_never_begins
@@ -460,6 +461,38 @@ pub async fn pages_follow_each_other_without_gap_or_double(subject: Subject) {
     }
     let exact = TaskFilter { limit: 7, ..TaskFilter::default() };
     assert_eq!(subject.store.list(exact).await.expect("the store answers").next, None);
+}
+
+pub async fn what_has_ended_is_shown_in_pages_and_counted_by_owner_and_state(subject: Subject) {
+    for number in 0..6 {
+        let owner = if number % 3 == 0 { "ann" } else { "bob" }.to_owned();
+        let task = NewTask { owner, ..new_task(&format!("t{number}")) };
+        subject.store.submit(task).await.expect("the task is stored");
+    }
+    let lease = subject.lease().await;
+    subject.store.finish(&lease, TaskState::Succeeded, outcome(&lease)).await.expect("the lease is held");
+    for id in ["t4", "t1", "t3"] {
+        let id = TaskId::parse(id).expect("a task id");
+        subject.store.cancel(&id).await.expect("the task is there");
+    }
+    let shown = async |owner: Option<&str>, states: &[TaskState], offset: usize, limit: usize| {
+        let (owner, states) = (owner.map(str::to_owned), states.to_vec());
+        let filter = EndedFilter { owner, states, offset, limit };
+        let page = subject.store.ended(filter).await.expect("the store answers");
+        let ids: Vec<_> = page.tasks.iter().map(|task| task.id.to_string()).collect();
+        format!("{} of {}", ids.join(" "), page.total)
+    };
+    let both = [TaskState::Succeeded, TaskState::Canceled];
+    assert_eq!(shown(None, &both, 0, 9).await, "t4 t3 t1 t0 of 4");
+    assert_eq!(shown(None, &both, 1, 2).await, "t3 t1 of 4");
+    assert_eq!(shown(None, &both, 3, usize::MAX).await, "t0 of 4");
+    assert_eq!(shown(None, &both, usize::MAX, 2).await, " of 4");
+    assert_eq!(shown(None, &both[1..], 0, 9).await, "t4 t3 t1 of 3");
+    assert_eq!(shown(Some("ann"), &both, 0, 9).await, "t3 t0 of 2");
+    assert_eq!(shown(Some("nobody"), &both, 0, 9).await, " of 0");
+    assert_eq!(shown(None, &TaskState::ALL[..2], 0, 9).await, " of 0", "they have not ended");
+    subject.store.remove(&lease.task.id).await.expect("it has ended");
+    assert_eq!(shown(Some("ann"), &both, 0, 9).await, "t3 of 1");
 }
 
 pub async fn tells_how_many_wait_before_a_task(subject: Subject) {

@@ -98,3 +98,27 @@ fn working_memory_makes_models_wait_in_the_machines() {
     models.resident.reserve(models.bytes);
     assert!(first.upgrade().is_none(), "the device needs the room for a picture");
 }
+
+#[test]
+fn each_kind_of_memory_tells_what_its_checkpoints_take() {
+    let mut models = Models::new(2);
+    let pieces: std::collections::HashMap<_, _> = models.load("a").tensors().pieces().collect();
+    let each: u64 = pieces.values().sum();
+    assert!(each > 0);
+    models.load("b");
+    models.load("c");
+    let told = |tier: &gesso_engine::backend::Tier| {
+        let names: Vec<_> = tier.models.iter().map(|(model, _)| model.name.clone()).collect();
+        assert!(tier.models.iter().all(|(_, bytes)| *bytes == each), "{tier:?}");
+        (names.concat(), tier.bytes)
+    };
+    let residency = models.resident.residency();
+    let device = residency.device.unwrap();
+    assert_eq!(told(&device), ("abc".into(), 2 * each), "two of them share everything");
+    assert_eq!(told(&residency.host), ("abc".into(), 2 * each));
+    assert_eq!((device.bytes_max, residency.host.bytes_max), (models.bytes * 2 + models.bytes / 2, u64::MAX));
+    assert!(models.resident.drop_unused());
+    let residency = models.resident.residency();
+    assert_eq!(residency.device.map(|device| told(&device)), Some((String::new(), 0)));
+    assert_eq!(told(&residency.host), ("abc".into(), 2 * each), "they wait to be copied again");
+}

@@ -59,3 +59,24 @@ fn a_checkpoint_that_cannot_be_loaded_is_not_loading_for_ever() {
     assert_eq!((stats.loading, stats.loaded), (None, vec![]));
     assert!(loads.try_recv().is_err());
 }
+
+#[tokio::test]
+async fn models_are_brought_in_and_dropped_between_jobs_and_a_bad_one_is_told() {
+    let bench = bench(EngineSettings::default(), vec![]);
+    bench.handle.load(model("demo")).await.unwrap();
+    assert_eq!(bench.handle.stats().loaded, [model("demo")]);
+    let host = bench.handle.stats().residency.host;
+    assert_eq!((host.models, host.bytes), (vec![(model("demo"), MODEL_BYTES)], MODEL_BYTES));
+    let broken = bench.handle.load(model("broken")).await;
+    assert_eq!(broken, Err(JobError::Backend(BackendError::Model("it is broken".into()))));
+    bench.handle.unload().await.unwrap();
+    assert_eq!(bench.handle.stats().loaded, []);
+    assert_eq!(bench.handle.stats().residency.host.bytes, 0);
+}
+
+#[test]
+fn the_bound_of_the_memory_is_told_before_anything_is_loaded() {
+    let bench = bench(EngineSettings::default(), vec![]);
+    let host = bench.handle.stats().residency.host;
+    assert_eq!((host.bytes, host.bytes_max), (0, u64::MAX));
+}

@@ -210,7 +210,7 @@ pub(crate) struct NewKeyBody {
     /// What it is for.
     #[serde(default)]
     label: String,
-    /// Unix milliseconds; never, when left out.
+    /// Unix milliseconds; never, when left out, unless the settings bound how long keys last.
     expires_ms: Option<u64>,
 }
 

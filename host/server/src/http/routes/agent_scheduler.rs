@@ -12,7 +12,7 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use gesso_core::sampler::Sampler;
 use gesso_store::tasks::TERM_LIMIT;
-use gesso_store::{Task, TaskState};
+use gesso_store::{EndedFilter, Task, TaskState};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -131,15 +131,12 @@ pub(crate) async fn history(
 ) -> Result<Json<HistoryPart>, WebUiFailure> {
     let offset = query.offset.unwrap_or_default();
     let limit = query.limit.unwrap_or(PAGE).min(HISTORY_PAGE_MAX);
-    let (mut tasks, mut total) = (Vec::new(), 0);
-    let mut pages = TaskPages::of(caller.sees(), ended(query.status.as_deref().unwrap_or_default()));
-    while let Some(page) = pages.next(&app).await? {
-        for task in page {
-            if total >= offset && tasks.len() < limit {
-                tasks.push(QueuedTask::listed(&task, None, details(&app, &task).await.as_ref()));
-            }
-            total += 1;
-        }
+    let owner = caller.sees().map(str::to_owned);
+    let states = ended(query.status.as_deref().unwrap_or_default()).to_vec();
+    let page = app.tasks.ended(EndedFilter { owner, states, offset, limit }).await?;
+    let (mut tasks, total) = (Vec::with_capacity(page.tasks.len()), page.total);
+    for task in &page.tasks {
+        tasks.push(QueuedTask::listed(task, None, details(&app, task).await.as_ref()));
     }
     Ok(Json(HistoryPart { tasks, total }))
 }

@@ -6,11 +6,14 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
+use gesso_engine::backend::{Residency, Tier};
 use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
 
 use crate::app::App;
+use crate::blocking::blocking;
+use crate::catalogue::Kind;
 use crate::engine_errors::engine_failed;
 use crate::error::AppError;
 use crate::functions::Resources;
@@ -33,6 +36,11 @@ pub(crate) struct Function {
     function_name: String,
     /// The file name of the checkpoint.
     model: String,
+    /// What the checkpoint takes of the machine's memory now, with what is laid over it; 0 when it is not there. What
+    /// several share is counted for each.
+    memory_bytes: u64,
+    /// The same of the device's; 0 where that has no memory of its own.
+    gpu_memory_bytes: u64,
 }
 
 /// Which functions to delete.
@@ -97,10 +105,23 @@ const ELSEWHERE: [(&str, &str); 10] = [
 
 /// The checkpoints that were drawn with, each as a function.
 #[utoipa::path(get, path = "/list/sdapi/functions", tag = "models", responses((status = 200, description = "All of them", body = FunctionList)))]
-pub(crate) async fn list(State(app): State<Arc<App>>) -> Json<FunctionList> {
+pub(crate) async fn list(State(app): State<Arc<App>>) -> Result<Json<FunctionList>, Failure> {
+    let catalogue = app.catalogue.clone();
+    // The blocking pool: folders.
+    let files = blocking(move || catalogue.files(Kind::Checkpoint)).await??;
+    let Residency { host, device } = app.engine.stats().residency;
     let all = app.functions.all().into_iter();
-    let functions = all.map(|(function_name, model)| Function { function_name, model }).collect();
-    Json(FunctionList { status: "success", functions })
+    let functions = all.map(|(function_name, model)| {
+        let file = files.iter().find(|file| file.file_name == model);
+        // A file that was replaced while it is in memory is there twice.
+        let taken = |tier: &Tier| {
+            let own = tier.models.iter().filter(|(held, _)| file.is_some_and(|file| file.path == held.path));
+            own.map(|(_, bytes)| bytes).sum::<u64>()
+        };
+        let (memory_bytes, gpu_memory_bytes) = (taken(&host), device.as_ref().map_or(0, taken));
+        Function { function_name, model, memory_bytes, gpu_memory_bytes }
+    });
+    Ok(Json(FunctionList { status: "success", functions: functions.collect() }))
 }
 
 /// Forgets functions with their resources, and takes from memory what no task needs. The next request for a checkpoint makes

@@ -7,6 +7,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
+use gesso_engine::backend::Residency;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -82,6 +83,7 @@ pub(crate) async fn metrics(State(app): State<Arc<App>>) -> Response {
     }
     let loaded = engine.loaded.iter().map(|model| ([model.name.clone(), String::new()], 1.0));
     tell("gesso_model_loaded", ["model", ""], loaded);
+    tell_residency(&engine.residency);
     for (rows, calls) in (1..).zip(engine.batches) {
         metrics::counter!("gesso_unet_batches_total", "rows" => format!("{rows}")).absolute(calls);
     }
@@ -106,6 +108,22 @@ pub(crate) async fn metrics(State(app): State<Arc<App>>) -> Response {
         }
     }
     ([("content-type", "text/plain; version=0.0.4")], app.metrics.render()).into_response()
+}
+
+/// Bytes of checkpoints, by the kind of memory: `host` and, where the device has one of its own, `device`.
+fn tell_residency(residency: &Residency) {
+    let host = [("host", &residency.host)].into_iter();
+    let mut each = Vec::new();
+    for (memory, tier) in host.chain(residency.device.iter().map(|device| ("device", device))) {
+        let models = tier.models.iter();
+        each.extend(models.map(|(model, bytes)| ([model.name.clone(), memory.to_owned()], *bytes as f64)));
+        metrics::gauge!("gesso_models_bytes", "memory" => memory).set(tier.bytes as f64);
+        // A machine that does not say how much it has bounds nothing.
+        if tier.bytes_max < u64::MAX {
+            metrics::gauge!("gesso_models_bytes_max", "memory" => memory).set(tier.bytes_max as f64);
+        }
+    }
+    tell("gesso_model_bytes", ["model", "memory"], each.into_iter());
 }
 
 /// Sets gauges by two labels, or by one where the other has no name; those that were told before and are not there any more are 0.

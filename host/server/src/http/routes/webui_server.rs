@@ -1,10 +1,13 @@
 //! The web UI's dialect: the server itself. What is in memory, what is read anew, what cannot be had here.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
 use axum::response::Response;
+use gesso_engine::EngineStats;
+use gesso_engine::backend::{Residency, Tier};
 use gesso_plugin_host::PluginStatus;
 use serde::Serialize;
 use serde_json::Value;
@@ -28,6 +31,37 @@ pub(crate) struct MemoryView {
     ram: MachineMemory,
     /// The device's, which is not told here.
     cuda: NotTold,
+    /// What checkpoints take of both. Web UIs do not say.
+    checkpoints: CheckpointMemory,
+}
+
+/// What checkpoints take of the memory, with the LoRAs and VAEs laid over them.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct CheckpointMemory {
+    /// Of the machine's: what is drawn with there, or waits there to be copied to the device.
+    ram: CheckpointBytes,
+    /// Of the device's; null where it has no memory of its own.
+    #[schema(required)]
+    cuda: Option<CheckpointBytes>,
+}
+
+/// What checkpoints take of one kind of memory, in bytes.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct CheckpointBytes {
+    /// All of them; what several share is counted once.
+    used: u64,
+    /// What they are kept within; null where nothing bounds them.
+    #[schema(required)]
+    bound: Option<u64>,
+    /// Each, by its name; what several share is counted for each.
+    models: BTreeMap<String, u64>,
+}
+
+impl From<Tier> for CheckpointBytes {
+    fn from(tier: Tier) -> Self {
+        let models = tier.models.into_iter().map(|(model, bytes)| (model.name.clone(), bytes)).collect();
+        Self { used: tier.bytes, bound: Some(tier.bytes_max).filter(|bound| *bound < u64::MAX), models }
+    }
 }
 
 /// The machine's memory, or why it is not told.
@@ -65,8 +99,10 @@ pub(crate) async fn memory(State(app): State<Arc<App>>) -> Result<Json<MemoryVie
         Some(Memory { total, free }) => MachineMemory::Told(MemoryBytes { free, used: total - free, total }),
         None => MachineMemory::NotTold(NotTold { error: "the system does not say".into() }),
     };
-    let device = app.engine.stats().device;
-    Ok(Json(MemoryView { ram, cuda: NotTold { error: format!("not told of this device: {device}") } }))
+    let EngineStats { device, residency: Residency { host, device: on_device }, .. } = app.engine.stats();
+    let cuda = NotTold { error: format!("not told of this device: {device}") };
+    let checkpoints = CheckpointMemory { ram: host.into(), cuda: on_device.map(CheckpointBytes::from) };
+    Ok(Json(MemoryView { ram, cuda, checkpoints }))
 }
 
 /// Drops every model that no picture under way needs from the device's memory. The next request loads its own again.

@@ -1,0 +1,27 @@
+//! What is read for an answer: what lies in the place of the other records is no record, and would be told.
+
+use super::*;
+use crate::sled_tasks::{SledSettings, guard};
+use crate::testing::conformance::new_task;
+
+#[test]
+fn a_page_of_what_has_ended_reads_its_own_records_and_no_others() {
+    let folder = tempfile::tempdir().unwrap();
+    let trees = guard::open(folder.path(), &SledSettings::default()).unwrap();
+    for number in 0..500 {
+        let mut entry = Entry::new(new_task(&format!("t{number}")), number, 1).unwrap();
+        entry.cancel(2);
+        trees.replace(None, Some(&entry)).unwrap();
+    }
+    for number in (0..500).filter(|number| !(485..490).contains(number)) {
+        trees.tasks.insert(format!("t{number}"), "no record").unwrap();
+    }
+    let page = |limit| {
+        let states = vec![TaskState::Canceled, TaskState::Failed];
+        trees.ended(&EndedFilter { owner: None, states, offset: 10, limit })
+    };
+    let EndedPage { tasks, total } = page(5).unwrap();
+    let ids: Vec<_> = tasks.iter().map(|task| task.id.to_string()).collect();
+    assert_eq!((ids.join(" "), total), ("t489 t488 t487 t486 t485".into(), 500));
+    assert!(matches!(page(6), Err(TaskStoreError::Corrupt(_))), "the sixth is no record");
+}
