@@ -4,9 +4,9 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use serde_json::{Value, json};
 
-use super::drawing::{models, png, striped};
-use super::redraw::write_adapter;
-use crate::support::{Bench, Picture, decode, quick_with};
+use super::drawing::{draw, models, png, striped};
+use super::redraw::{redraws, write_adapter};
+use crate::support::{Bench, Picture, Server, decode, quick_with};
 
 fn bench(models: &tempfile::TempDir) -> Bench {
     Bench::new().models_at(models.path()).plugin("plugins", "preprocessors")
@@ -52,8 +52,14 @@ fn modules_and_models_are_listed_as_controlnet_lists_them() {
     let first = |tag: &str| types["control_types"][tag]["default_option"].as_str().unwrap().to_owned();
     assert_eq!(
         [first("Depth"), first("SoftEdge"), first("MLSD")],
-        ["depth_midas", "softedge_pidinet", "invert (from white bg & black line)"]
+        ["depth_midas", "softedge_pidinet", "mlsd"]
     );
+    assert_eq!(
+        [first("Inpaint"), first("Recolor"), first("Tile"), first("Segmentation")],
+        ["inpaint_only", "recolor_luminance", "tile_resample", "seg_ofade20k"]
+    );
+    let sharp = &list["module_detail"]["tile_colorfix+sharp"]["sliders"];
+    assert_eq!((&sharp[1]["value"], &sharp[2]["name"]), (&json!(8.0), &json!("Sharpness")));
     assert_eq!(types["control_types"]["OpenPose"]["module_list"], json!(["none"]));
 }
 
@@ -79,6 +85,9 @@ fn a_map_is_made_without_drawing_anything() {
     );
     let plain = map(json!({"controlnet_input_images": [striped(64, 96)]}));
     assert!(inverted.data.iter().zip(&plain.data).all(|(a, b)| *a == 255 - *b));
+    let own =
+        map(json!({"controlnet_module": "tile_colorfix", "controlnet_input_images": [striped(64, 96)]}));
+    assert!(own.data == plain.data, "its map is the picture");
 
     for (body, says) in [
         (
@@ -94,6 +103,10 @@ fn a_map_is_made_without_drawing_anything() {
         (json!({"controlnet_module": "canny", "controlnet_input_images": [""]}), "picture 0 is empty"),
         (json!({"controlnet_module": "canny", "controlnet_input_images": 3}), "must be"),
         (json!({"controlnet_module": "inpaint", "controlnet_input_images": [striped(8, 8)]}), "needs a mask"),
+        (
+            json!({"controlnet_module": "inpaint_only", "controlnet_input_images": [striped(8, 8)]}),
+            "needs a mask",
+        ),
     ] {
         let reply = detect(body.clone());
         assert_eq!(reply.status, 422, "{body} {}", reply.json());
@@ -155,6 +168,138 @@ fn what_is_to_be_repainted_is_hidden_from_the_network() {
     let mask = |level: u8| png(64, 64, |_, _| [level; 3]);
     let (shown, hidden) = (draw(json!(mask(0))), draw(json!(mask(255))));
     assert!(shown != hidden);
+}
+
+/// Pixels of a picture, each with its place from the left.
+fn pixels(picture: &Picture) -> impl Iterator<Item = (u32, [u8; 3])> {
+    let (pixels, _) = picture.data.as_chunks::<3>();
+    (0..picture.width).cycle().zip(pixels.iter().copied())
+}
+
+fn mean(picture: &Picture, channel: usize) -> f64 {
+    let count = f64::from(picture.width * picture.height);
+    pixels(picture).map(|(_, pixel)| f64::from(pixel[channel])).sum::<f64>() / count
+}
+
+/// Draws with one unit; the picture, and the map behind it.
+fn with_unit(server: &Server, route: &str, unit: &Value, mut changes: Value) -> (Picture, Picture) {
+    changes["alwayson_scripts"] = json!({"controlnet": {"args": [unit]}});
+    let (drawn, reply) = draw(server, route, changes);
+    (drawn, picture(&reply["images"][1]))
+}
+
+#[test]
+fn what_a_mask_leaves_is_the_units_own_picture_again() {
+    let models = models();
+    write_adapter(&models.path().join("ControlNet/lines.safetensors"));
+    let bench = bench(&models);
+    let server = bench.start();
+    let mask = png(64, 64, |x, _| [if x < 32 { 255 } else { 0 }; 3]);
+    let source = decode(&BASE64_STANDARD.decode(striped(64, 64).split_once(',').unwrap().1).unwrap());
+    let unit =
+        |module: &str| json!({"model": "lines", "module": module, "image": striped(64, 64), "mask": mask});
+    let init = json!({"init_images": [png(64, 64, |_, _| [90; 3])], "denoising_strength": 0.8});
+    for (route, changes) in [("txt2img", json!({})), ("img2img", init)] {
+        let (plain, _) = with_unit(&server, route, &unit("inpaint_global_harmonious"), changes.clone());
+        let (pasted, _) = with_unit(&server, route, &unit("inpaint_only"), changes);
+        let triples = pixels(&pasted).zip(pixels(&plain)).zip(pixels(&source));
+        for (((x, pasted), (_, plain)), (_, source)) in triples {
+            match x {
+                0..32 => assert_eq!(pasted, plain, "{route}: what is hidden is drawn, at {x}"),
+                // Between lies the soft edge.
+                51.. => assert_eq!(pasted, source, "{route}: the rest is kept, at {x}"),
+                _ => {}
+            }
+        }
+        assert!(pixels(&plain).zip(pixels(&source)).any(|(a, b)| a.0 >= 51 && a.1 != b.1), "{route}");
+    }
+    // In two passes, at the size of the second.
+    let flat = png(64, 64, |_, _| [40, 80, 120]);
+    let unit = json!({"model": "lines", "module": "inpaint_only", "image": flat, "mask": mask});
+    let twice = json!({"enable_hr": true, "denoising_strength": 0.5, "hr_scale": 1.5});
+    let (large, _) = with_unit(&server, "txt2img", &unit, twice);
+    assert_eq!((large.width, large.height), (96, 96));
+    assert!(pixels(&large).all(|(x, pixel)| x < 68 || pixel == [40, 80, 120]));
+    assert!(pixels(&large).any(|(x, pixel)| x < 48 && pixel != [40, 80, 120]));
+}
+
+#[test]
+fn a_recoloured_picture_has_the_light_of_its_source() {
+    let models = models();
+    write_adapter(&models.path().join("ControlNet/lines.safetensors"));
+    let bench = bench(&models);
+    let server = bench.start();
+    let unit = |module: &str, picture: String| json!({"model": "lines", "module": module, "image": picture});
+    let ramp = || png(64, 64, |x, y| [(x * 3 + 20) as u8, 60, (y + 40) as u8]);
+    let (drawn, map) = with_unit(&server, "txt2img", &unit("recolor_intensity", ramp()), json!({}));
+    for ((_, drawn), (_, map)) in pixels(&drawn).zip(pixels(&map)) {
+        assert_eq!(drawn.iter().max(), Some(&map[0]));
+    }
+    assert!(pixels(&drawn).any(|(_, [r, g, b])| r != g || g != b), "its colours are gone");
+    // Light in two passes, from a source of one light.
+    let flat = || png(64, 64, |_, _| [90; 3]);
+    let twice = json!({"enable_hr": true, "denoising_strength": 0.5, "hr_scale": 1.5});
+    let luma = |[r, g, b]: [u8; 3]| 0.2126 * f64::from(r) + 0.7152 * f64::from(g) + 0.0722 * f64::from(b);
+    let spread = |picture: &Picture| {
+        let levels: Vec<f64> = pixels(picture).map(|(_, pixel)| luma(pixel)).collect();
+        let mean = levels.iter().sum::<f64>() / levels.len() as f64;
+        levels.iter().map(|level| (level - mean).abs()).sum::<f64>() / levels.len() as f64
+    };
+    let (lit, _) = with_unit(&server, "txt2img", &unit("recolor_luminance", flat()), twice.clone());
+    let (plain, _) = with_unit(&server, "txt2img", &unit("none", flat()), twice);
+    assert_eq!((lit.width, plain.width), (96, 96));
+    assert!(spread(&lit) * 2.0 < spread(&plain), "{} {}", spread(&lit), spread(&plain));
+    assert!((60.0..110.0).contains(&mean(&lit, 1)), "{}", mean(&lit, 1));
+}
+
+#[test]
+fn a_tile_keeps_the_tones_of_its_source_and_is_drawn_again_from_its_text() {
+    let models = models();
+    write_adapter(&models.path().join("ControlNet/lines.safetensors"));
+    let bench = bench(&models);
+    let server = bench.start();
+    let red = png(64, 64, |_, _| [200, 60, 60]);
+    let unit = |changes: Value| {
+        let mut unit = json!({"model": "lines", "image": red, "threshold_a": 3});
+        unit.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
+        unit
+    };
+    let far = |picture: &Picture| {
+        [200.0_f64, 60.0, 60.0]
+            .iter()
+            .enumerate()
+            .map(|(channel, level)| (mean(picture, channel) - level).abs())
+            .fold(0.0, f64::max)
+    };
+    let (plain, _) = with_unit(&server, "txt2img", &unit(json!({"module": "none"})), json!({}));
+    let (fixed, _) = with_unit(&server, "txt2img", &unit(json!({"module": "tile_colorfix"})), json!({}));
+    let sharp = unit(json!({"module": "tile_colorfix+sharp", "threshold_b": 2}));
+    let (sharp_drawn, _) = with_unit(&server, "txt2img", &sharp, json!({}));
+    assert!(far(&plain) > 15.0 && far(&fixed) < 10.0, "{} {}", far(&plain), far(&fixed));
+    assert!(sharp_drawn.data != fixed.data, "sharpness changed nothing");
+    let changes = json!({"alwayson_scripts": {"controlnet": {"args": [sharp]}}});
+    let pictures = json!({"alwayson_scripts": {"controlnet": {"args": [{"image": red}]}}});
+    redraws(&server, "txt2img", changes, pictures, &["Module: tile_colorfix+sharp", "Threshold B: 2"]);
+}
+
+#[test]
+fn people_are_drawn_from_their_points() {
+    let bench = Bench::new();
+    let server = bench.start();
+    let render = |body: Value| server.post("/controlnet/render_openpose_json", &body);
+    // The nose, and the neck, which are joined.
+    let person = json!({"pose_keypoints_2d": [32, 20, 1, 32, 60, 1]});
+    let canvas = json!({"people": [person], "canvas_width": 64, "canvas_height": 96});
+    let reply = render(json!([canvas])).ok();
+    assert_eq!((&reply["info"], reply["images"].as_array().unwrap().len()), (&json!("Success"), 1));
+    let drawn = picture(&reply["images"][0]);
+    assert_eq!((drawn.width, drawn.height), (64, 96));
+    let at = |x: usize, y: usize| &drawn.data[(y * 64 + x) * 3..][..3];
+    assert_eq!((at(32, 20), at(32, 60), at(2, 2)), (&[255, 0, 0][..], &[255, 85, 0][..], &[0; 3][..]));
+    assert_eq!(at(32, 40), [0, 0, 153], "the thirteenth limb is blue");
+    assert_eq!(render(json!([])).ok(), json!({"info": "No pose data detected."}));
+    let wrong = render(json!([{"people": [], "canvas_width": 0, "canvas_height": 8}]));
+    assert!(wrong.status == 422 && wrong.json().to_string().contains("canvas_width"), "{}", wrong.json());
 }
 
 #[test]

@@ -12,7 +12,7 @@ use crate::support::{Bench, Server, checkout, decode};
 
 /// Draws, then draws again from the text and `given` alone. `says` must stand in the text.
 #[track_caller]
-fn redraws(server: &Server, route: &str, changes: Value, given: Value, says: &[&str]) -> Value {
+pub(super) fn redraws(server: &Server, route: &str, changes: Value, given: Value, says: &[&str]) -> Value {
     let mut body = changes.as_object().unwrap().clone();
     merge(&mut body, given.as_object().unwrap());
     let (first, reply) = draw(server, route, Value::Object(body));

@@ -1,6 +1,6 @@
 //! sRGB to CIE L*a*b* and back in 8 bits, with the tables and shifts of OpenCV's `COLOR_RGB2LAB`.
 //!
-//! L is scaled from 0..100 to 0..255, a and b are moved up by 128. Called by the colour correction only.
+//! L is scaled from 0..100 to 0..255, a and b are moved up by 128. Called by the colour correction and by `recombine`, and by plugins.
 
 use std::sync::LazyLock;
 

@@ -19,6 +19,8 @@ pub mod lab;
 pub mod mask;
 pub mod mix;
 pub mod opencv_resize;
+pub mod pose;
+pub mod recombine;
 pub mod resize;
 pub mod text;
 

@@ -65,7 +65,7 @@ pub use crate::host::PluginHost;
 pub use crate::inference::{Drawn, Inference, InferenceAnswer, InferenceError, Job};
 pub use crate::log::{LogLevel, LogLine};
 pub use crate::manifest::{
-    Annotator, Manifest, ManifestError, Script, ScriptArgument, Slider, StepPoint, Steps, Wants,
+    Annotator, Manifest, ManifestError, Recombine, Script, ScriptArgument, Slider, StepPoint, Steps, Wants,
 };
 pub use crate::model_hook::{LoadedModel, ModelKind};
 pub use crate::networks::{NetworkAnswer, NetworkError, Networks, NoNetworks};

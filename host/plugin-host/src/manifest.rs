@@ -8,7 +8,7 @@ mod steps;
 use crate::aliases;
 use crate::outgoing::HostPattern;
 
-pub use self::annotators::{Annotator, Slider};
+pub use self::annotators::{Annotator, Recombine, Slider};
 pub use self::scripts::{Script, ScriptArgument};
 pub use self::steps::{StepPoint, Steps};
 use serde::{Deserialize, Serialize};

@@ -78,12 +78,11 @@ pub(crate) async fn annotate(
         }
     };
     let in_range = |resolution: &u32| (RESOLUTION_MIN..=RESOLUTION_MAX).contains(resolution);
-    let asked = [settings.threshold_a, settings.threshold_b];
-    let mut thresholds = annotator.sliders.iter().zip(asked).map(|(slider, asked)| slider.settle(asked));
+    let [threshold_a, threshold_b] = annotator.settle([settings.threshold_a, settings.threshold_b]);
     let arguments = json!({
         "resolution": annotator.resolution.then(|| settings.resolution.filter(in_range).unwrap_or(RESOLUTION)),
-        "threshold_a": thresholds.next(),
-        "threshold_b": thresholds.next(),
+        "threshold_a": threshold_a,
+        "threshold_b": threshold_b,
     });
     let annotation = Annotation { source, mask, arguments: arguments.to_string() };
     app.plugins.annotate(call, &annotator.name, annotation).await.map_err(|error| match error {

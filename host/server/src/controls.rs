@@ -13,7 +13,7 @@ use gesso_picture::composite::{Rect, crop};
 use gesso_picture::control_fit::{ControlFit, control_fit, pixel_perfect};
 use gesso_picture::convert::{flatten, to_gray};
 use gesso_picture::decode::DecodeLimits;
-use gesso_plugin_host::{CallContext, Whom};
+use gesso_plugin_host::{CallContext, Recombine, Whom};
 use serde_json::{Map, Value};
 
 use crate::annotators::{self, MapSettings};
@@ -21,6 +21,7 @@ use crate::app::App;
 use crate::catalogue::{Catalogue, Kind};
 use crate::error::AppError;
 use crate::http::wire::control::{self, ControlInput};
+use crate::recombination::Recombination;
 use crate::resources::Found;
 use crate::sources::{BACKGROUND, picture};
 
@@ -32,6 +33,8 @@ pub(crate) struct Controls {
     pub(crate) units: Vec<ControlUnit>,
     /// Maps that go behind the drawn pictures, as web UIs show them.
     pub(crate) maps: Vec<Pixels>,
+    /// What happens to the drawn pictures, in this order.
+    pub(crate) recombined: Vec<Recombination>,
 }
 
 /// A unit with its pictures decoded.
@@ -46,6 +49,8 @@ pub(crate) struct Decoded {
     mask: Option<Pixels>,
     /// Where the unit acts.
     region: Option<Pixels>,
+    /// What its annotator has done to the drawn picture, with its settings.
+    recombine: Option<(Recombine, [Option<f64>; 2])>,
 }
 
 /// Refuses units whose module nobody here has for `whom`.
@@ -98,7 +103,7 @@ pub(crate) fn decode(
         let picture = part(flatten(&found, BACKGROUND).map_err(unfit)?)?;
         let mask = mask.map(part).transpose()?;
         let region = read(region.map(Value::String), limits)?;
-        decoded.push(Decoded { unit, save_map, file, picture, mask, region });
+        decoded.push(Decoded { unit, save_map, file, picture, mask, region, recombine: None });
     }
     Ok(decoded)
 }
@@ -129,6 +134,7 @@ pub(crate) async fn annotate(
             one.unit.processor_res
         };
         let ControlUnit { threshold_a, threshold_b, .. } = one.unit;
+        one.recombine = annotator.recombine.map(|how| (how, annotator.settle([threshold_a, threshold_b])));
         let settings = MapSettings { resolution, threshold_a, threshold_b };
         // Without any mask nothing is repainted, which a module that needs one is told by a black one.
         let black = || Pixels {
@@ -151,12 +157,13 @@ pub(crate) fn place(
     found: &mut Found,
 ) -> Result<Controls, AppError> {
     let mut controls = Controls::default();
-    for Decoded { unit, save_map, file, picture: map, region, .. } in decoded {
+    for Decoded { unit, save_map, file, picture: map, region, recombine, .. } in decoded {
         let mut passes = vec![(false, request.width, request.height, &mut found.first.control)];
         if let Some(second) = &mut found.second {
             let (width, height) = second.upscale.target.size;
             passes.push((true, width, height, &mut second.resources.control));
         }
+        let acts = passes.iter().any(|(is_second, ..)| unit.hr_option.acts_in(*is_second));
         for (is_second, width, height, control) in passes {
             if !unit.hr_option.acts_in(is_second) {
                 continue;
@@ -165,6 +172,10 @@ pub(crate) fn place(
             let (hint, hidden) = (Arc::new(hint), hidden.map(Arc::new));
             let region = region.as_ref().map(to_gray).transpose().map_err(unfit)?.map(Arc::new);
             control.push(ControlUse { file: file.clone(), unit: unit.clone(), hint, hidden, region });
+        }
+        if let Some((how, settings)) = recombine.filter(|_| acts) {
+            let (map, mode) = (map.clone(), unit.resize_mode);
+            controls.recombined.push(Recombination { how, settings, map, mode, first_width: request.width });
         }
         if save_map {
             controls.maps.push(annotators::split(map).0);
@@ -176,7 +187,7 @@ pub(crate) fn place(
 
 /// A map at a pass's size, and what of it is hidden from the network, white. What `ResizeAndFill` adds around a map with
 /// hidden places is hidden too.
-fn fitted(
+pub(crate) fn fitted(
     map: &Pixels,
     (width, height): (u32, u32),
     mode: ResizeMode,

@@ -44,6 +44,7 @@ mod plugin_use;
 mod plugin_view;
 mod png_file;
 mod quotas;
+mod recombination;
 mod registered_models;
 mod resources;
 mod running;

@@ -1,5 +1,6 @@
-//! One drawing from a body that was read to its pictures: names and pictures looked up, maps made, the engine, the kept
-//! parts laid back, faces restored. Run for a task, and for every drawing that a script asks for; knows neither.
+//! One drawing from a body that was read to its pictures: names and pictures looked up, maps made, the engine, maps put to
+//! the drawn pictures, faces restored, the kept parts laid back. Run for a task, and for every drawing that a script asks
+//! for; knows neither.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -84,6 +85,7 @@ pub(crate) async fn run(
     let drawn = job.finish().instrument(span).await.map_err(engine_failed)?;
     stage("engine", began.elapsed());
     let seconds = began.elapsed().as_secs_f64();
+    let (prepared, drawn) = recombine(prepared, drawn).await?;
     let drawn = match &prepared.faces {
         Some(faces) => faces.restore(app, cancel, priority, drawn).await?,
         None => drawn,
@@ -129,6 +131,22 @@ async fn prepare(app: &App, asked: Asked<'_>) -> Result<Prepared, AppError> {
     blocking(move || {
         prepared.control = controls::place(decoded, &request, &mut prepared.found)?;
         Ok(prepared)
+    })
+    .await?
+}
+
+/// Puts the drawn pictures together with the maps of units that ask for it.
+async fn recombine(prepared: Prepared, drawn: Vec<Pixels>) -> Result<(Prepared, Vec<Pixels>), AppError> {
+    if prepared.control.recombined.is_empty() {
+        return Ok((prepared, drawn));
+    }
+    // The blocking pool: resampling and colours.
+    blocking(move || {
+        let all = |drawn: Pixels| {
+            prepared.control.recombined.iter().try_fold(drawn, |drawn, unit| unit.apply(&drawn))
+        };
+        let drawn = drawn.into_iter().map(all).collect::<Result<Vec<_>, _>>()?;
+        Ok((prepared, drawn))
     })
     .await?
 }

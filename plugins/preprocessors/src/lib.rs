@@ -28,11 +28,11 @@ impl Annotator for Preprocessors {
         let source = read(&annotation.source)?;
         let mask = annotation.mask.as_ref().map(read).transpose()?;
         let resolution = annotation.resolution.unwrap_or(RESOLUTION);
-        if let Some(recipe) = neural::recipe_of(module) {
-            return write(&neural::map(recipe, &source, resolution, &Networks)?);
-        }
         let settings =
             Settings { resolution, threshold_a: annotation.threshold_a, threshold_b: annotation.threshold_b };
+        if let Some(recipe) = neural::recipe_of(module) {
+            return write(&neural::map(recipe, &source, settings, &Networks)?);
+        }
         write(&map(module, &source, mask.as_ref(), settings, &mut Random::for_request(0))?)
     }
 }
@@ -92,7 +92,9 @@ fn map(
         "shuffle" => shuffle::shuffled(source, random).map_err(unfit)?,
         "recolor_luminance" => colour::luminance(source, settings.a(1.0)),
         "recolor_intensity" => colour::intensity(source, settings.a(1.0)),
-        "inpaint" => inpaint::hidden(source, mask).map_err(Fault::InvalidInput)?,
+        // The host does the rest, to the drawn picture.
+        "tile_colorfix" | "tile_colorfix+sharp" => source.clone(),
+        "inpaint" | "inpaint_only" => inpaint::hidden(source, mask).map_err(Fault::InvalidInput)?,
         other => return Err(Fault::InvalidInput(format!("There is no preprocessor {other:?}."))),
     })
 }

@@ -1,10 +1,12 @@
 //! Maps that networks make: which network a module asks for, how it is fed, and how its numbers become a map. Each network
-//! takes one picture and gives one map; that is what they are exported as. Asks through [`Look`], so that tests need no
-//! host.
+//! takes one picture and gives one map, or the numbers that `classes` and `segments` draw one from; that is what they are
+//! exported as. Asks through [`Look`], so that tests need no host.
 
+mod classes;
 mod edges;
 mod input;
 mod output;
+mod segments;
 
 use gesso_core::pixels::Pixels;
 use gesso_picture::error::PictureError;
@@ -12,7 +14,8 @@ use gesso_plugin::Fault;
 use gesso_plugin::models::Tensor;
 use gesso_plugin::serde_json::Value;
 
-use crate::resolution;
+use crate::{Settings, resolution};
+use classes::Palette;
 use input::Feed;
 use output::Reading;
 
@@ -39,7 +42,7 @@ const NUMBERS_MAX: usize = 15 << 20;
 const HED: &[&str] = &["ControlNetHED", "hed"];
 const PIDINET: &[&str] = &["table5_pidinet", "pidinet"];
 
-const RECIPES: [Recipe; 15] = [
+const RECIPES: [Recipe; 19] = [
     recipe("depth", &["dpt_hybrid-midas-501f0c75", "depth"], Feed::SIGNED, Reading::Nearness),
     recipe("depth_zoe", &["ZoeD_M12_N", "depth_zoe"], Feed::UNIT, Reading::Distance),
     recipe("depth_anything", &["depth_anything_vitl14", "depth_anything"], Feed::PATCHES, Reading::Nearness),
@@ -60,6 +63,25 @@ const RECIPES: [Recipe; 15] = [
     recipe("lineart", &["sk_model", "lineart"], Feed::UNIT, Reading::Paper),
     recipe("lineart_coarse", &["sk_model2", "lineart_coarse"], Feed::UNIT, Reading::Paper),
     recipe("lineart_anime", &["netG", "lineart_anime"], Feed::LARGE_BLOCKS, Reading::SignedPaper),
+    recipe("mlsd", &["mlsd_large_512_fp32", "mlsd"], Feed::SIGNED, Reading::Segments),
+    recipe(
+        "segmentation",
+        &["upernet_global_small", "segmentation"],
+        Feed::IMAGENET,
+        Reading::Classes(Palette::Ade20k),
+    ),
+    recipe(
+        "oneformer_ade20k",
+        &["250_16_swin_l_oneformer_ade20k_160k", "oneformer_ade20k"],
+        Feed::LEVELS,
+        Reading::Classes(Palette::Ade20k),
+    ),
+    recipe(
+        "oneformer_coco",
+        &["150_16_swin_l_oneformer_coco_100ep", "oneformer_coco"],
+        Feed::LEVELS,
+        Reading::Classes(Palette::OfFile),
+    ),
 ];
 
 const fn recipe(
@@ -76,11 +98,11 @@ pub(crate) fn recipe_of(module: &str) -> Option<&'static Recipe> {
     RECIPES.iter().find(|recipe| recipe.module == module)
 }
 
-/// The map of an RGB picture, its short side of `resolution` pixels.
+/// The map of an RGB picture, its short side of the settings' resolution.
 pub(crate) fn map(
     recipe: &Recipe,
     source: &Pixels,
-    resolution: u32,
+    settings: Settings,
     look: &dyn Look,
 ) -> Result<Pixels, Fault> {
     let network = recipe.find(look)?;
@@ -100,10 +122,10 @@ pub(crate) fn map(
         let size = (picture.width, picture.height);
         recipe
             .reading
-            .map(&outputs, (fed.width, fed.height), size)
+            .map(&outputs, (fed.width, fed.height), size, settings, about.as_ref())
             .map_err(|problem| Fault::InvalidInput(format!("the network {network} {problem}")))
     };
-    resolution::try_at(source, resolution, unfit, work)
+    resolution::try_at(source, settings.resolution, unfit, work)
 }
 
 impl Recipe {

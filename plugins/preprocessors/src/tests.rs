@@ -76,6 +76,7 @@ fn colours_are_turned_around_and_intensity_is_the_strongest() {
     let pixel = Pixels::new(1, 1, PixelFormat::Rgb8, vec![10, 200, 30]).unwrap();
     assert_eq!(made("invert", &pixel, None, settings(64, 0.0, 0.0)).unwrap().data, [245, 55, 225]);
     assert_eq!(made("recolor_intensity", &pixel, None, settings(64, 1.0, 0.0)).unwrap().data, [200; 3]);
+    assert_eq!(made("tile_colorfix+sharp", &pixel, None, settings(64, 8.0, 1.0)).unwrap(), pixel);
 }
 
 #[test]
@@ -98,6 +99,8 @@ fn what_is_repainted_is_hidden() {
     let source = Pixels::new(2, 1, PixelFormat::Rgb8, vec![1, 2, 3, 4, 5, 6]).unwrap();
     let mask = Pixels::new(2, 1, PixelFormat::Gray8, vec![255, 100]).unwrap();
     let hidden = made("inpaint", &source, Some(&mask), settings(0, 0.0, 0.0)).unwrap();
+    let pasted = made("inpaint_only", &source, Some(&mask), settings(0, 0.0, 0.0)).unwrap();
+    assert_eq!(pasted, hidden);
     assert_eq!((hidden.format, hidden.data), (PixelFormat::Rgba8, vec![1, 2, 3, 0, 4, 5, 6, 255]));
     for mask in [None, Some(Pixels::new(1, 1, PixelFormat::Gray8, vec![0]).unwrap())] {
         let refused = made("inpaint", &source, mask.as_ref(), settings(0, 0.0, 0.0));

@@ -37,6 +37,24 @@ pub struct Annotator {
     /// Whether it reads the mask of what is to be repainted.
     #[serde(default)]
     pub mask: bool,
+    /// What becomes of the drawn picture and the map.
+    #[serde(default)]
+    pub recombine: Option<Recombine>,
+}
+
+/// How a drawn picture is put together with the map that steered it. The host does it, at the picture's size.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Recombine {
+    /// The map is laid over where it is opaque, with a soft edge.
+    Paste,
+    /// The map is the picture's L of L*a*b*.
+    Luminance,
+    /// The map is the picture's V of HSV.
+    Value,
+    /// The picture gets the map's tones. The first slider says how wide they are averaged (latents either way), the
+    /// second how much the detail is strengthened.
+    LowPass,
 }
 
 fn yes() -> bool {
@@ -75,6 +93,15 @@ impl Annotator {
     /// Everything it may be called, in any case.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         [self.name.as_str(), self.label()].into_iter().chain(self.aliases.iter().map(String::as_str))
+    }
+
+    /// What `threshold_a` and `threshold_b` of a request come to; `None` for those that there is no slider for.
+    pub fn settle(&self, asked: [Option<f64>; SLIDERS_MAX]) -> [Option<f64>; SLIDERS_MAX] {
+        let mut settled = [None; SLIDERS_MAX];
+        for ((settled, slider), asked) in settled.iter_mut().zip(&self.sliders).zip(asked) {
+            *settled = Some(slider.settle(asked));
+        }
+        settled
     }
 
     pub fn is_named(&self, name: &str) -> bool {
@@ -116,6 +143,9 @@ pub(super) fn read(fields: &Map<String, Value>) -> Result<Vec<Annotator>, Manife
                 slider.name
             ));
         }
+        if annotator.recombine == Some(Recombine::LowPass) && annotator.sliders.is_empty() {
+            return at("low-pass takes a slider, which says how wide the tones are averaged".into());
+        }
         annotators.push(annotator);
     }
     Ok(annotators)
@@ -143,6 +173,10 @@ mod tests {
         );
         assert_eq!(read.sliders[0].settle(Some(7.0)), 7.0);
         assert_eq!([None, Some(-1.0), Some(256.0)].map(|asked| read.sliders[0].settle(asked)), [100.0; 3]);
+        assert_eq!(read.settle([Some(7.0), Some(1.0)]), [Some(7.0), None]);
+        assert_eq!(read.recombine, None);
+        let paste = parse(json!([{"name": "a", "recombine": "paste"}])).unwrap();
+        assert_eq!(paste[0].recombine, Some(Recombine::Paste));
         assert_eq!(parse(Value::Null), Ok(Vec::new()));
     }
 
@@ -159,6 +193,8 @@ mod tests {
             (json!({}), "missing field `name`"),
             (json!({"name": ""}), "1 to 64 bytes"),
             (json!({"name": "a", "colour": 1}), "unknown field `colour`"),
+            (json!({"name": "a", "recombine": "glue"}), "unknown variant `glue`"),
+            (json!({"name": "a", "recombine": "low-pass"}), "takes a slider"),
             (
                 json!({"name": "a", "sliders": [{"name": "s", "value": 3, "min": 0, "max": 2}]}),
                 "between min and max",

@@ -12,8 +12,9 @@ use utoipa::{Modify, OpenApi, ToSchema};
 use super::error::PROBLEM_JSON;
 use super::passed_on::is_web_ui;
 use super::routes::{
-    accounts, agent_scheduler, controlnet, files, functions, health, models, plugins, queue, serverless,
-    tasks, webui, webui_config, webui_extras, webui_internal, webui_interrogate, webui_lists, webui_options,
+    accounts, agent_scheduler, controlnet, controlnet_pose, files, functions, health, models, plugins, queue,
+    serverless, tasks, webui, webui_config, webui_extras, webui_internal, webui_interrogate, webui_lists,
+    webui_options,
     webui_server,
 };
 use super::wire::refusals::{Detail, ProblemDetails, ValidationErrors, WebUiError};
@@ -49,7 +50,7 @@ use links::{Links, Names};
         webui_config::config, webui_internal::progress, webui_internal::pending_tasks, webui_internal::ping,
         webui_lists::loras, webui_lists::hypernetworks, webui_lists::prompt_styles,
         controlnet::version, controlnet::settings, controlnet::model_list, controlnet::module_list, controlnet::control_types,
-        controlnet::detect,
+        controlnet::detect, controlnet_pose::render,
         agent_scheduler::queue_txt2img, agent_scheduler::queue_img2img, agent_scheduler::pending, agent_scheduler::history,
         agent_scheduler::show, agent_scheduler::position, agent_scheduler::results, agent_scheduler::requeue,
         agent_scheduler::requeue_failed, agent_scheduler::remove, agent_scheduler::clear_queue, agent_scheduler::clear_history,

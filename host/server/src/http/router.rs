@@ -19,8 +19,9 @@ use utoipa_swagger_ui::SwaggerUi;
 
 use super::error::{WebUiFailure, problem};
 use super::routes::{
-    accounts, agent_scheduler, controlnet, extensions, files, functions, health, models, plugins, queue,
-    serverless, tasks, webui, webui_config, webui_extras, webui_internal, webui_interrogate, webui_lists,
+    accounts, agent_scheduler, controlnet, controlnet_pose, extensions, files, functions, health, models,
+    plugins, queue, serverless, tasks, webui, webui_config, webui_extras, webui_internal, webui_interrogate,
+    webui_lists,
     webui_options, webui_server,
 };
 use super::wire::refusals::Detail;
@@ -206,6 +207,7 @@ fn working() -> Router<Arc<App>> {
         .route("/sdapi/v1/extra-single-image", post(webui_extras::extra_single_image))
         .route("/sdapi/v1/extra-batch-images", post(webui_extras::extra_batch_images))
         .route("/controlnet/detect", post(controlnet::detect))
+        .route("/controlnet/render_openpose_json", post(controlnet_pose::render))
         .route("/sdapi/v1/interrogate", post(webui_interrogate::interrogate))
 }
 

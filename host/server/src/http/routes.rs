@@ -3,6 +3,7 @@
 pub(crate) mod accounts;
 pub(crate) mod agent_scheduler;
 pub(crate) mod controlnet;
+pub(crate) mod controlnet_pose;
 pub(crate) mod extensions;
 pub(crate) mod files;
 pub(crate) mod functions;

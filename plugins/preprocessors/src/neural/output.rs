@@ -2,8 +2,11 @@
 
 use gesso_core::pixels::{PixelFormat, Pixels};
 use gesso_plugin::models::Tensor;
+use gesso_plugin::serde_json::Value;
 
-use super::edges;
+use super::classes::{self, Palette};
+use super::{edges, segments};
+use crate::Settings;
 
 /// How its output becomes a map. What the web UIs' modules do with it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,16 +33,35 @@ pub(super) enum Reading {
     Paper,
     /// The same, -1 to 1.
     SignedPaper,
+    /// Ends and middles of straight lines, drawn. The settings say how likely and how long they have to be.
+    Segments,
+    /// What each place is, as a colour.
+    Classes(Palette),
 }
 
 impl Reading {
-    /// The map at `size`, width first, of outputs for an input of `fed`.
+    /// The map at `size`, width first, of outputs for an input of `fed`. `about` is what the network's file says.
     ///
     /// # Errors
     /// The end of a sentence about the network, for outputs that are no map.
-    pub(super) fn map(self, outputs: &[Tensor], fed: (u32, u32), size: (u32, u32)) -> Result<Pixels, String> {
-        if outputs.is_empty() {
+    pub(super) fn map(
+        self,
+        outputs: &[Tensor],
+        fed: (u32, u32),
+        size: (u32, u32),
+        settings: Settings,
+        about: Option<&Value>,
+    ) -> Result<Pixels, String> {
+        let Some(last) = outputs.last() else {
             return Err("gives nothing".to_owned());
+        };
+        match self {
+            Self::Segments => {
+                let (value, distance) = (settings.a(0.1), settings.threshold_b.unwrap_or(0.1));
+                return segments::drawn(last, size, value, distance);
+            }
+            Self::Classes(palette) => return classes::coloured(last, &palette.colours(about)?, size),
+            _ => {}
         }
         if self == Self::Normals {
             let planes = planes(outputs.last(), 3, fed, size)?;
@@ -90,7 +112,7 @@ impl Reading {
             Self::Paper => levels.iter().map(|level| 255 - byte(level * 255.0)).collect(),
             Self::SignedPaper => levels.iter().map(|level| 255 - byte(level * 127.5 + 127.5)).collect(),
             // Came back above.
-            Self::Normals => Vec::new(),
+            Self::Normals | Self::Segments | Self::Classes(_) => Vec::new(),
         };
         let data = grey.into_iter().flat_map(|level| [level; 3]).collect();
         Ok(Pixels { width: size.0, height: size.1, format: PixelFormat::Rgb8, data })

@@ -33,6 +33,10 @@ impl Look for Fake<'_> {
     }
 }
 
+fn at(resolution: u32) -> Settings {
+    Settings { resolution, threshold_a: None, threshold_b: None }
+}
+
 fn made(
     module: &str,
     name: &str,
@@ -40,7 +44,7 @@ fn made(
     network: &dyn Fn(&Tensor) -> Vec<Tensor>,
 ) -> (Result<Pixels, Fault>, Vec<Tensor>) {
     let fake = Fake { name, about: None, network, fed: RefCell::default() };
-    let map = map(recipe_of(module).unwrap(), source, 64, &fake);
+    let map = map(recipe_of(module).unwrap(), source, at(64), &fake);
     (map, fake.fed.into_inner())
 }
 
@@ -97,7 +101,7 @@ fn a_file_may_ask_for_a_size_and_the_map_comes_back_at_the_pictures() {
         network: &first,
         fed: RefCell::default(),
     };
-    let map = map(recipe_of("depth").unwrap(), &ramp(), 64, &fake).unwrap();
+    let map = map(recipe_of("depth").unwrap(), &ramp(), at(64), &fake).unwrap();
     assert_eq!(fake.fed.borrow()[0].shape, [1, 3, 32, 96]);
     assert_eq!((map.width, map.height), (64, 64));
     assert!(row(&map).is_sorted());
@@ -156,6 +160,74 @@ fn scribbles_are_opencvs_but_for_rounding() {
     }
 }
 
+/// Planes of 32 by 32 in which nothing is likely, but a line from (4, 8) to (20, 8) and a fainter one below it.
+fn two_lines(_: &Tensor) -> Vec<Tensor> {
+    let mut values = vec![0.0_f32; 9 * 32 * 32];
+    values[..32 * 32].fill(-9.0);
+    for (row, likely, half) in [(8, 5.0, 8.0), (16, -1.0, 2.0)] {
+        let place = row * 32 + 12;
+        values[place] = likely;
+        (values[32 * 32 + place], values[3 * 32 * 32 + place]) = (-half, half);
+    }
+    vec![Tensor { shape: vec![1, 9, 32, 32], values }]
+}
+
+#[test]
+fn lines_that_are_likely_and_long_are_drawn() {
+    let white = |map: &Pixels| -> Vec<(usize, usize)> {
+        let (pixels, _) = map.data.as_chunks::<3>();
+        let lit = pixels.iter().enumerate().filter(|(_, pixel)| **pixel == [255; 3]);
+        lit.map(|(place, _)| (place % 64, place / 64)).collect()
+    };
+    let drawn = |a: f64, b: f64| {
+        let fake = Fake { name: "mlsd", about: None, network: &two_lines, fed: RefCell::default() };
+        let settings = Settings { threshold_a: Some(a), threshold_b: Some(b), ..at(64) };
+        white(&map(recipe_of("mlsd").unwrap(), &ramp(), settings, &fake).unwrap())
+    };
+    // Twice as large as the network's places.
+    let long: Vec<(usize, usize)> = (8..=40).map(|x| (x, 16)).collect();
+    let faint: Vec<(usize, usize)> = (20..=28).map(|x| (x, 32)).collect();
+    assert_eq!(drawn(0.5, 0.1), long, "unlikely ones are left out");
+    assert_eq!(drawn(0.1, 5.0), long, "short ones are left out");
+    assert_eq!(drawn(0.1, 0.1), [long, faint].concat());
+    let (map, _) = made("mlsd", "mlsd", &ramp(), &first);
+    assert!(matches!(map, Err(Fault::InvalidInput(text)) if text.contains("the nine planes")));
+}
+
+#[test]
+fn classes_have_the_colours_of_their_data_set_or_of_the_file() {
+    // The left half is a tree, the right half the sky: by scores, and by classes.
+    let scores = |_: &Tensor| {
+        let values = (0..150 * 4 * 4).map(|at| {
+            let there = if at % 4 < 2 { 4 } else { 2 };
+            if at / 16 == there { 3.0 } else { 0.5 }
+        });
+        vec![Tensor { shape: vec![1, 150, 4, 4], values: values.collect() }]
+    };
+    let classes = |_: &Tensor| {
+        let values = (0..64 * 64).map(|at| if at % 64 < 32 { 4.0 } else { 2.0 }).collect();
+        vec![Tensor { shape: vec![1, 64, 64], values }]
+    };
+    let networks: [&dyn Fn(&Tensor) -> Vec<Tensor>; 2] = [&scores, &classes];
+    for network in networks {
+        let (map, _) = made("segmentation", "upernet_global_small", &ramp(), network);
+        let map = map.unwrap();
+        for (x, pixel) in (0..64).cycle().zip(map.data.as_chunks::<3>().0) {
+            assert_eq!(*pixel, if x < 32 { [4, 200, 3] } else { [6, 230, 230] });
+        }
+    }
+    let coco = |about: Option<Value>| {
+        let fake = Fake { name: "oneformer_coco", about, network: &classes, fed: RefCell::default() };
+        map(recipe_of("oneformer_coco").unwrap(), &ramp(), at(64), &fake)
+    };
+    let map = coco(Some(json!({"palette": [[1, 1, 1], [2, 2, 2], [9, 8, 7]]}))).unwrap();
+    // The file lists three colours, and trees are the fifth class.
+    assert_eq!((&map.data[..3], &map.data[63 * 3..64 * 3]), (&[0; 3][..], &[9, 8, 7][..]));
+    for about in [None, Some(json!({"palette": [[256, 0, 0]]})), Some(json!({"palette": []}))] {
+        assert!(matches!(coco(about), Err(Fault::InvalidInput(text)) if text.contains("palette")));
+    }
+}
+
 #[test]
 fn what_is_missing_or_no_map_is_said_with_a_remedy() {
     let refused = |module: &str, name: &str, network: &dyn Fn(&Tensor) -> Vec<Tensor>| {
@@ -170,7 +242,7 @@ fn what_is_missing_or_no_map_is_said_with_a_remedy() {
     assert!(refused("hed", "hed", &|_| vec![]).contains("gives nothing"));
     let wide = Pixels::new(3000, 600, PixelFormat::Rgb8, vec![0; 3000 * 600 * 3]).unwrap();
     let fake = Fake { name: "depth", about: None, network: &first, fed: RefCell::default() };
-    let Err(Fault::InvalidInput(text)) = map(recipe_of("depth").unwrap(), &wide, 2048, &fake) else {
+    let Err(Fault::InvalidInput(text)) = map(recipe_of("depth").unwrap(), &wide, at(2048), &fake) else {
         panic!("too much is fed")
     };
     assert!(text.contains("choose a smaller processor_res"), "{text}");
