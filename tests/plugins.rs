@@ -5,6 +5,7 @@ mod events;
 mod examples;
 mod first_party;
 mod hostile;
+mod hostile_requests;
 mod kits;
 mod registry;
 mod remote;

@@ -2,9 +2,11 @@
 
 use std::time::{Duration, Instant};
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use serde_json::json;
 
-use crate::support::{Bench, quick};
+use crate::support::{Bench, Reply, decode, quick, quick_with};
 
 /// Short budgets, so that a loop ends soon.
 const BUDGET: &str = "[plugin_budget]\ncpu_ms = 300\nwall_ms = 2000\n";
@@ -60,4 +62,40 @@ fn a_giant_return_is_refused() {
 #[test]
 fn a_sleeper_is_ended_by_the_wall_clock() {
     fails_alone("sleep-forever", "");
+}
+
+#[test]
+fn a_picture_hook_that_misbehaves_fails_its_request_or_is_left_out() {
+    let bench = Bench::new().config("[limits]\nscript_jobs_max = 2\n").plugin("guests", "finish-misbehaves");
+    let server = bench.start();
+    let draw = |prompt: &str| server.post("/sdapi/v1/txt2img", &quick_with(json!({"prompt": prompt})));
+    let failures = || server.admin("GET", "/plugins/finish-misbehaves", Vec::new()).ok()["failures"].as_u64();
+    let size = |reply: Reply| {
+        let picture = reply.ok()["images"][0].as_str().map(|text| BASE64_STANDARD.decode(text).unwrap());
+        let picture = decode(&picture.unwrap());
+        (picture.width, picture.height)
+    };
+    assert_eq!(size(draw("a hill")), (64, 64));
+    let ways = [
+        ("panics", "on purpose"),
+        ("floods fields", "failed in finish"),
+        ("forges fields", "it added the field"),
+    ];
+    for (prompt, says) in ways {
+        let failed = draw(prompt);
+        let body = failed.json().to_string();
+        assert!(failed.status == 500 && body.contains(says), "{prompt}: {} {body}", failed.status);
+    }
+    // Its own drawings are not finished by it again, and have an end.
+    let refused = draw("draws without end");
+    let body = refused.json().to_string();
+    assert!(refused.status == 422 && body.contains("limits.script_jobs_max"), "{} {body}", refused.status);
+    assert_eq!(size(draw("gives a point back")), (1, 1));
+    assert_eq!(failures(), Some(ways.len() as u64));
+
+    server.admin_json("PATCH", "/plugins/finish-misbehaves", r#"{"on_failure": "skip"}"#).ok();
+    for (prompt, _) in ways {
+        assert_eq!(size(draw(prompt)), (64, 64), "{prompt}");
+    }
+    assert_eq!(failures(), Some(2 * ways.len() as u64));
 }

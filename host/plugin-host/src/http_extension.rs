@@ -38,7 +38,9 @@ pub(crate) async fn handle(
     for name in STRIPPED {
         request.headers_mut().remove(name);
     }
-    if request.uri().authority().is_none() && !request.headers().contains_key(HOST) {
+    // One that is no text would fail the call, which is none of the plugin's doing.
+    let host = request.headers().get(HOST).filter(|host| host.to_str().is_ok());
+    if request.uri().authority().is_none() && host.is_none() {
         request.headers_mut().insert(HOST, HeaderValue::from_static("localhost"));
     }
     let most = runner.budgets().hook.http_body_bytes;
@@ -97,7 +99,8 @@ async fn through_plain_data(
     }
 }
 
-/// Fields that say how an answer travels, which is the server's to decide.
+/// Fields that say how an answer travels, which is the server's to decide: a length that is not that of the body would have
+/// the client wait, or take the next answer's beginning for the rest of this one.
 const FRAMING: [HeaderName; 4] = [CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING, UPGRADE];
 
 fn answer(response: http_handler::Response, most: usize) -> Result<http::Response<Bytes>, Failure> {
@@ -143,7 +146,10 @@ async fn collect(
             return Err(Failure::Named(FailureKind::NoResponse, "it finished without a response".to_owned()));
         }
     };
-    let (parts, body) = response.into_parts();
+    let (mut parts, body) = response.into_parts();
+    for name in FRAMING {
+        parts.headers.remove(name);
+    }
     let body = Limited::new(body, most).collect().await.map_err(|error| {
         let text = if error.is::<LengthLimitError>() {
             format!("its response body has more than {most} bytes")

@@ -315,6 +315,45 @@ mod tests {
         assert_eq!(asked(&local, "http://127.0.0.1:1/").await, Err("HttpRequestDenied".into()));
     }
 
+    #[tokio::test]
+    async fn no_tunnel_is_asked_for() {
+        let one = access(&["https://pictures.example"], false);
+        for method in [http::Method::CONNECT, http::Method::TRACE] {
+            let body = Full::new(Bytes::new())
+                .map_err(|never: std::convert::Infallible| match never {})
+                .boxed_unsync();
+            let request = http::Request::builder().method(method).uri("https://pictures.example/").body(body);
+            let answer = one.send(request.unwrap(), &Outgoing::new(None).allowance).await;
+            assert!(matches!(answer, Err(Error::HttpRequestMethodInvalid)), "{answer:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_drips_is_cut_off_with_its_connection() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = format!("http://{}", listener.local_addr().unwrap());
+        let server = tokio::spawn(async move {
+            use tokio::io::AsyncWriteExt;
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut part = b"HTTP/1.1 200 OK\r\ncontent-length: 1000000\r\n\r\n".as_slice();
+            while stream.write_all(part).await.is_ok() {
+                part = b"a";
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        });
+        let mut outgoing = Outgoing::new(Some(access(&[&address], false)));
+        let body =
+            Full::new(Bytes::new()).map_err(|never: std::convert::Infallible| match never {}).boxed_unsync();
+        let request = http::Request::builder().uri(&address).body(body).unwrap();
+        let first_byte_timeout = Some(Duration::from_millis(300));
+        let options = RequestOptions { first_byte_timeout, ..RequestOptions::default() };
+        let answer = outgoing.send_request(request, Some(options), Box::new(async { Ok(()) }));
+        let limit = Duration::from_secs(5);
+        let error = tokio::time::timeout(limit, Box::into_pin(answer)).await.unwrap().err();
+        assert!(matches!(error, Some(Error::HttpResponseTimeout)), "{error:?}");
+        tokio::time::timeout(limit, server).await.unwrap().unwrap();
+    }
+
     #[test]
     fn a_name_keeps_only_addresses_that_may_be_asked() {
         let found = ["127.0.0.1:0", "93.184.216.34:0", "[fe80::1]:0"].map(|text| text.parse().unwrap());

@@ -5,7 +5,8 @@ use std::io::{self, Read};
 use std::path::{Component, Path};
 
 use cap_std::ambient_authority;
-use cap_std::fs::Dir;
+use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt};
+use rustix::fs::OFlags;
 
 /// The most files a listing may hold.
 pub const MAX_FILES: usize = 10_000;
@@ -53,8 +54,13 @@ impl Folder {
     /// The bytes of a regular file of at most `max_bytes`.
     pub fn read(&self, path: &str, max_bytes: u64) -> Result<Vec<u8>, FolderError> {
         check_relative(path)?;
-        // Asked before opening, because opening a named pipe would wait for a writer.
-        let metadata = self.dir.metadata(path).map_err(|error| FolderError::from_io(path, error))?;
+        // Opening a named pipe waits for a writer, unless it is said not to. What it is is asked of the open file, since a name
+        // may come to stand for something else in between.
+        let mut options = OpenOptions::new();
+        options.read(true).custom_flags(OFlags::NONBLOCK.bits().cast_signed());
+        let failed = |error| FolderError::from_io(path, error);
+        let file = self.dir.open_with(path, &options).map_err(failed)?;
+        let metadata = file.metadata().map_err(failed)?;
         if !metadata.is_file() {
             return Err(FolderError::NotFound(path.to_owned()));
         }
@@ -62,12 +68,9 @@ impl Folder {
         if metadata.len() > max_bytes {
             return Err(too_large());
         }
-        let file = self.dir.open(path).map_err(|error| FolderError::from_io(path, error))?;
         let mut bytes = Vec::with_capacity(usize::try_from(metadata.len()).unwrap_or(0));
         // The file may have grown since; one byte more than allowed tells.
-        file.take(max_bytes.saturating_add(1))
-            .read_to_end(&mut bytes)
-            .map_err(|error| FolderError::from_io(path, error))?;
+        file.take(max_bytes.saturating_add(1)).read_to_end(&mut bytes).map_err(failed)?;
         if bytes.len() as u64 > max_bytes {
             return Err(too_large());
         }
@@ -126,6 +129,7 @@ fn collect(dir: &Dir, prefix: &str, depth: usize, files: &mut Vec<String>) -> Re
 mod tests {
     use std::fs;
     use std::os::unix::fs::symlink;
+    use std::time::{Duration, Instant};
 
     use super::*;
 
@@ -196,6 +200,35 @@ mod tests {
             let error = folder.read(path, 100).unwrap_err();
             assert!(matches!(error, FolderError::NotFound(_)), "{path:?} gave {error:?}");
         }
+    }
+
+    #[test]
+    fn a_name_that_changes_while_it_is_read_neither_leads_out_nor_keeps_the_reader() {
+        let (outside, folder) = folder();
+        let (next, name) = (outside.path().join("root/next"), outside.path().join("root/changing"));
+        let until = Instant::now() + Duration::from_secs(1);
+        let swap = |turn: usize| {
+            match turn % 3 {
+                0 => fs::write(&next, "mine").unwrap(),
+                1 => symlink(outside.path().join("secret.txt"), &next).unwrap(),
+                _ => rustix::fs::mkfifoat(rustix::fs::CWD, &next, rustix::fs::Mode::RWXU).unwrap(),
+            }
+            fs::rename(&next, &name).unwrap();
+        };
+        swap(0);
+        std::thread::scope(|scope| {
+            scope.spawn(|| (0..).take_while(|_| Instant::now() < until).for_each(swap));
+            let mut read = 0;
+            while Instant::now() < until {
+                // Why the others are refused is the moment's matter.
+                if let Ok(bytes) = folder.read("changing", 100) {
+                    assert_eq!(bytes, b"mine");
+                    read += 1;
+                }
+            }
+            assert!(read > 0, "the file was never read");
+        });
+        assert!(Instant::now() < until + Duration::from_secs(5), "the reader was kept");
     }
 
     #[test]

@@ -1,11 +1,12 @@
 //! How plugins come, change, return and go: by API, by hand in the folder, and over a restart.
 
+use crate::handmade::Handmade;
 use crate::support::{TestHost, example, folder_grant, guest, plugin};
 use gesso_core::pixels::{PixelFormat, Pixels};
 use gesso_plugin_host::{
     Audience, CallContext, Grants, HookError, InstallError, Named, PluginState, Policy, TrailEvent, Whom,
 };
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_installed_plugin_serves_swaps_and_rolls_back() {
@@ -74,6 +75,28 @@ async fn the_folder_is_followed_when_a_file_appears_changes_breaks_and_goes() {
     std::fs::remove_file(test.file("good")).unwrap();
     test.wait_until("its end", |host| host.get("good").is_none()).await;
     assert_eq!(test.before("a hill").await.unwrap(), "a hill");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_under_way_ends_well_after_its_plugin_was_removed() {
+    let test = TestHost::with(|settings| {
+        settings.budgets.hook.cpu = Duration::from_secs(30);
+        settings.budgets.hook.wall = Duration::from_secs(60);
+    })
+    .await;
+    // Counts for a second or so.
+    let counting = Handmade {
+        before: "(local $n i32) (loop $on (local.set $n (i32.add (local.get $n) (i32.const 1))) \
+                 (br_if $on (i32.lt_u (local.get $n) (i32.const 1000000000)))) (i32.const 16)",
+        ..Handmade::PLAIN
+    };
+    test.host.install(counting.component("counting")).await.unwrap();
+    let host = test.host.clone();
+    let call = tokio::spawn(async move { host.before(&CallContext::new("test", 7), "{}".into()).await });
+    test.wait_until("its call", |host| host.get("counting").is_some_and(|status| status.running == 1)).await;
+    test.host.remove("counting").await.unwrap();
+    assert!(test.host.get("counting").is_none());
+    assert_eq!(call.await.unwrap().unwrap().params, "{}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -7,6 +7,11 @@
 )]
 
 mod confined;
+mod crossing;
+mod handmade;
 mod hostile;
 mod lifecycle;
+mod misbehaving;
+mod neighbours;
 mod support;
+mod uploads;

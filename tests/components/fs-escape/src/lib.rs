@@ -1,4 +1,4 @@
-//! Hostile: tries to read files of the host by every kind of path. Says in the prompt what it got.
+//! Hostile: tries to read and change files of the host by every kind of path. Says in the prompt what it got.
 
 use std::fs;
 
@@ -22,9 +22,14 @@ impl RequestHook for FsEscape {
     fn before(params: &mut Params) -> Result<Verdict, Fault> {
         let is_open = |path: &&&str| fs::File::open(path).is_ok() || fs::read_dir(path).is_ok();
         let mut escapes: Vec<&str> = PATHS.iter().filter(is_open).copied().collect();
-        if fs::write("/tmp/escaped", "x").is_ok() {
-            escapes.push("a write to /tmp");
-        }
+        let changes = [
+            ("a write to /tmp", fs::write("/tmp/escaped", "x")),
+            ("a new folder", fs::create_dir("escaped")),
+            ("a hard link", fs::hard_link("/etc/passwd", "escaped")),
+            ("a rename with a slash behind it", fs::rename("/etc/passwd", "escaped/")),
+            ("a removal", fs::remove_file("/tmp/escaped")),
+        ];
+        escapes.extend(changes.iter().filter(|(_, done)| done.is_ok()).map(|(what, _)| *what));
         if std::env::vars_os().next().is_some() {
             escapes.push("the environment");
         }

@@ -1,0 +1,157 @@
+//! Guests that misbehave in several ways, and a host that fails on a guest's behalf: each costs its own picture or request.
+
+use crate::hostile::Jobs;
+use crate::neighbours::Neighbours;
+use crate::support::{TestHost, guest};
+use gesso_core::pixels::{PixelFormat, Pixels};
+use gesso_plugin_host::FailureKind::{self, BadReturn, Cpu, Handles, Host, Memory, Trap, WallClock};
+use gesso_plugin_host::{
+    CallContext, DrawnPicture, FinishedPicture, HookError, Inference, Job, PictureFacts, ScriptError,
+    ScriptInput, Upscaling,
+};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+const FINISHER: &str = "finish-misbehaves";
+const HTTP: &str = "http-misbehaves";
+/// Longer than the wall clock of an HTTP extension, and a busy machine.
+const CALL_MAX: Duration = Duration::from_secs(8);
+
+fn picture() -> Pixels {
+    Pixels::new(8, 8, PixelFormat::Rgb8, vec![9; 192]).unwrap()
+}
+
+/// The picture as the guest leaves it, which does what the prompt says.
+async fn finished(test: &TestHost, prompt: &str) -> Result<FinishedPicture, HookError> {
+    let about = PictureFacts {
+        place: 0,
+        count: 1,
+        prompt: prompt.into(),
+        negative_prompt: String::new(),
+        seed: 7,
+        subseed: 7,
+        infotext: String::new(),
+    };
+    let given = DrawnPicture { about, picture: picture(), source: None };
+    let jobs = Arc::<Jobs>::default();
+    test.host.finish_picture(&CallContext::new("test", 7), "{}", given, jobs, |text, _| text.to_owned()).await
+}
+
+/// That it failed for that reason, with that in its sentence.
+#[track_caller]
+fn assert_failed<T>(how: &str, ended: Result<T, HookError>, (kind, says): (FailureKind, &str)) {
+    let Err(error) = ended else { panic!("{how} was taken") };
+    println!("{how}: {error}");
+    let HookError::PluginFailed { reason, message, .. } = &error else { panic!("{how} ended as {error:?}") };
+    assert_eq!(*reason, kind, "{how}: {message}");
+    assert!(message.contains(says), "{how}: {message}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_picture_hook_that_misbehaves_costs_its_own_picture() {
+    let test = TestHost::start().await;
+    let neighbours = Neighbours::start(&test).await;
+    test.host.install(guest(FINISHER)).await.unwrap();
+    let fails = [
+        ("loops", Cpu, "processor time"),
+        ("takes memory", Memory, "memory"),
+        ("panics", Trap, "on purpose"),
+        ("draws without waiting", Handles, "handles"),
+        ("floods fields", BadReturn, ""),
+        ("forges fields", BadReturn, "it added the field"),
+    ];
+    for (how, kind, says) in fails {
+        let started = Instant::now();
+        assert_failed(how, finished(&test, how).await, (kind, says));
+        assert!(started.elapsed() < CALL_MAX, "{how} took {:?}", started.elapsed());
+    }
+    let status = test.host.get(FINISHER).unwrap();
+    assert_eq!(status.failures, fails.len() as u64);
+    assert!(status.memory_peak_bytes <= 64 << 20, "{} bytes", status.memory_peak_bytes);
+
+    // Who asks for too much hears of it, as the client does whose request it is.
+    for (how, says) in [
+        ("hoards pictures", "handles"),
+        ("gives nothing back", "is not within"),
+        ("gives far too much back", "pictures may take"),
+    ] {
+        let ended = finished(&test, how).await;
+        let Err(HookError::Rejected { reason, .. }) = &ended else { panic!("{how} ended as {ended:?}") };
+        assert!(reason.contains(says), "{how}: {reason}");
+    }
+    let point = finished(&test, "gives a point back").await.unwrap().picture;
+    assert_eq!((point.width, point.height, point.data.len()), (1, 1, 1));
+    assert_eq!(finished(&test, "a hill").await.unwrap().picture, picture());
+    assert_eq!(test.host.get(FINISHER).unwrap().failures, fails.len() as u64);
+    neighbours.were_served().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_http_extension_that_misbehaves_costs_its_own_request() {
+    let test = TestHost::start().await;
+    let neighbours = Neighbours::start(&test).await;
+    test.host.install(guest(HTTP)).await.unwrap();
+    let fails = [
+        ("/twice", BadReturn, "handle index"),
+        // An answer that has come whole is none while the guest goes on.
+        ("/goes-on", Cpu, "processor time"),
+        ("/sleeps-on", WallClock, "no result within"),
+        ("/breaks-off", BadReturn, "broke off"),
+    ];
+    for (path, kind, says) in fails {
+        let started = Instant::now();
+        assert_failed(path, test.get(HTTP, path).await, (kind, says));
+        assert!(started.elapsed() < CALL_MAX, "{path} took {:?}", started.elapsed());
+    }
+    assert_eq!(test.host.get(HTTP).unwrap().failures, fails.len() as u64);
+
+    let answer = async |path: &str| {
+        let request = http::Request::get(path).body(bytes::Bytes::new()).unwrap();
+        test.host.handle_http(HTTP, gesso_plugin_host::Whom::default(), request).await.unwrap()
+    };
+    // How long an answer is says the server, which has counted: another length would have the client wait for more.
+    let short = answer("/lies").await;
+    assert_eq!(
+        (short.headers().get(http::header::CONTENT_LENGTH), short.body().as_ref()),
+        (None, &b"abc"[..])
+    );
+    let flood = answer("/flood").await;
+    let bytes: usize = flood.headers().iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
+    assert!((1..32 << 10).contains(&bytes), "{bytes} bytes of header fields");
+    assert_eq!(answer("/").await.body().as_ref(), b"well");
+    neighbours.were_served().await;
+}
+
+/// Fails as host code must not.
+struct Panics;
+
+impl Inference for Panics {
+    fn generate(&self, _: String, _: Vec<Pixels>, _: Option<Pixels>) -> Job {
+        panic!("in the host, on purpose")
+    }
+
+    fn upscale(&self, _: Pixels, _: String, _: f64) -> Upscaling {
+        panic!("in the host, on purpose")
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_panic_of_the_host_under_a_guest_costs_that_call() {
+    let test = TestHost::start().await;
+    let neighbours = Neighbours::start(&test).await;
+    test.host.install(guest("script-leaves-jobs")).await.unwrap();
+    for _ in 0..20 {
+        let input =
+            ScriptInput { params: "{}".into(), arguments: "[]".into(), init_images: Vec::new(), mask: None };
+        let call = CallContext::new("test", 7);
+        match test.host.run_script(&call, "hostile", input, Arc::new(Panics)).await {
+            Err(ScriptError::Hook(error)) => {
+                assert_failed::<()>("panics", Err(error), (Host, "the host failed"))
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    // Its slot, of which there are four, came back each time.
+    assert_eq!(test.host.get("script-leaves-jobs").unwrap().failures, 20);
+    neighbours.were_served().await;
+}
