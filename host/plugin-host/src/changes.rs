@@ -444,8 +444,14 @@ fn told(grants: &Grants) -> String {
     let private = grants.private_addresses.then(|| "private addresses".to_owned());
     let settings =
         grants.settings.as_object().into_iter().flatten().map(|(name, _)| format!("setting {name}"));
-    let all: Vec<_> =
-        folders.chain(hosts).chain(private).chain(models).chain(stores).chain(aliases).chain(settings).collect();
+    let all: Vec<_> = folders
+        .chain(hosts)
+        .chain(private)
+        .chain(models)
+        .chain(stores)
+        .chain(aliases)
+        .chain(settings)
+        .collect();
     if all.is_empty() { "nothing".to_owned() } else { all.join(", ") }
 }
 

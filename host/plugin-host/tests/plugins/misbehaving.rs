@@ -6,8 +6,8 @@ use crate::support::{TestHost, guest};
 use gesso_core::pixels::{PixelFormat, Pixels};
 use gesso_plugin_host::FailureKind::{self, BadReturn, Cpu, Handles, Host, Memory, Trap, WallClock};
 use gesso_plugin_host::{
-    CallContext, DrawnPicture, FinishedPicture, HookError, Inference, Job, PictureFacts, ScriptError,
-    ScriptInput, Upscaling,
+    CallContext, DrawnPicture, FinishedPicture, HookError, Inference, InferenceAnswer, Job, PictureFacts,
+    ScriptError, ScriptInput,
 };
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -130,7 +130,11 @@ impl Inference for Panics {
         panic!("in the host, on purpose")
     }
 
-    fn upscale(&self, _: Pixels, _: String, _: f64) -> Upscaling {
+    fn upscale(&self, _: Pixels, _: String, _: f64) -> InferenceAnswer<Pixels> {
+        panic!("in the host, on purpose")
+    }
+
+    fn interrogate(&self, _: Pixels, _: String) -> InferenceAnswer<String> {
         panic!("in the host, on purpose")
     }
 }

@@ -14,8 +14,7 @@ use super::passed_on::is_web_ui;
 use super::routes::{
     accounts, agent_scheduler, controlnet, controlnet_pose, files, functions, health, models, plugins, queue,
     serverless, tasks, webui, webui_config, webui_extras, webui_internal, webui_interrogate, webui_lists,
-    webui_options,
-    webui_server,
+    webui_options, webui_server,
 };
 use super::wire::refusals::{Detail, ProblemDetails, ValidationErrors, WebUiError};
 use super::wire::schema::{

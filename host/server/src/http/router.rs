@@ -21,8 +21,7 @@ use super::error::{WebUiFailure, problem};
 use super::routes::{
     accounts, agent_scheduler, controlnet, controlnet_pose, extensions, files, functions, health, models,
     plugins, queue, serverless, tasks, webui, webui_config, webui_extras, webui_internal, webui_interrogate,
-    webui_lists,
-    webui_options, webui_server,
+    webui_lists, webui_options, webui_server,
 };
 use super::wire::refusals::Detail;
 use super::{access, calls, error, openapi, passed_on, request_id};

@@ -28,7 +28,8 @@ macro_rules! example {
 fn example(language: Language, world: World) -> Vec<File> {
     use Language::{Js, Python, Rust};
     use World::{
-        Annotator, HttpExtension, InfotextHook, ModelHook, PictureHook, RequestHook, SaveHook, Script, StepHook,
+        Annotator, HttpExtension, InfotextHook, ModelHook, PictureHook, RequestHook, SaveHook, Script,
+        StepHook,
     };
     match (language, world) {
         (Rust, RequestHook) => example!("request-hook": "manifest.json", "src/lib.rs"),

@@ -13,8 +13,9 @@ use gesso_core::pixels::{PixelFormat, Pixels};
 use gesso_core::step_hook::Point;
 use gesso_plugin_host::{
     AnnotateError, Annotation, Budgets, CallContext, Drawn, DrawnPicture, FailureKind, FetchError, Grants,
-    HookError, HostSettings, Inference, InferenceAnswer, InferenceError, Job, LoadedModel, Manifest, ModelKind,
-    NoNetworks, PictureFacts, PluginHost, PluginState, SavedPicture, ScriptError, ScriptInput, Steps, Whom,
+    HookError, HostSettings, Inference, InferenceAnswer, InferenceError, Job, LoadedModel, Manifest,
+    ModelKind, NoNetworks, PictureFacts, PluginHost, PluginState, SavedPicture, ScriptError, ScriptInput,
+    Steps, Whom,
 };
 use gesso_store::{ObjectSettings, Objects, SystemClock};
 use serde_json::{Value, json};

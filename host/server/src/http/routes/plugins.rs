@@ -231,9 +231,29 @@ pub(crate) async fn grant(
 ) -> Result<Json<PluginView>, InstallFailure> {
     let body: GrantBody = serde_json::from_slice(&body)
         .map_err(|error| InstallFailure(AppError::invalid("body", format!("not a grant: {error}"))))?;
-    let GrantBody { folders, hosts, private_addresses, models, read_tensors, kv_bytes, blob_bytes, aliases, settings } = body;
+    let GrantBody {
+        folders,
+        hosts,
+        private_addresses,
+        models,
+        read_tensors,
+        kv_bytes,
+        blob_bytes,
+        aliases,
+        settings,
+    } = body;
     let settings = Value::Object(settings);
-    let grants = Grants { folders, hosts, private_addresses, models, read_tensors, kv_bytes, blob_bytes, aliases, settings };
+    let grants = Grants {
+        folders,
+        hosts,
+        private_addresses,
+        models,
+        read_tensors,
+        kv_bytes,
+        blob_bytes,
+        aliases,
+        settings,
+    };
     Ok(Json(app.plugins.set_grants(&id, grants).await?.into()))
 }
 

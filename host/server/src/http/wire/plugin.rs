@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use gesso_plugin_host::{
-    Audience, Called, Grants, LogLevel, LogLine, OnFailure, PluginState, PluginStatus, Source, StoreUse, TrailEvent, TrailLine,
-    VersionRef, Wants,
+    Audience, Called, Grants, LogLevel, LogLine, OnFailure, PluginState, PluginStatus, Source, StoreUse,
+    TrailEvent, TrailLine, VersionRef, Wants,
 };
 use serde::Serialize;
 use serde_json::Value;
@@ -310,8 +310,28 @@ impl From<Wants> for WantsView {
 
 impl From<Grants> for GrantsView {
     fn from(grants: Grants) -> Self {
-        let Grants { folders, hosts, private_addresses, models, read_tensors, kv_bytes, blob_bytes, aliases, settings } = grants;
-        Self { folders, hosts, private_addresses, models, read_tensors, kv_bytes, blob_bytes, aliases, settings }
+        let Grants {
+            folders,
+            hosts,
+            private_addresses,
+            models,
+            read_tensors,
+            kv_bytes,
+            blob_bytes,
+            aliases,
+            settings,
+        } = grants;
+        Self {
+            folders,
+            hosts,
+            private_addresses,
+            models,
+            read_tensors,
+            kv_bytes,
+            blob_bytes,
+            aliases,
+            settings,
+        }
     }
 }
 
