@@ -97,6 +97,9 @@ fn txt2img_draws_the_picture_the_server_draws() {
         "Euler",
         "--dtype",
         "f32",
+        // As many as the server computes on: sums over threads differ in their last bits.
+        "--threads",
+        "1",
         "-o",
     ]);
     command.arg(&out).arg("--models").arg(checkout().join("examples/demo-model"));
