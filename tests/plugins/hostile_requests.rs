@@ -107,7 +107,8 @@ fn clients_that_drip_keep_nobody_waiting() {
         .collect();
     for _ in 0..10 {
         for drip in &mut drips {
-            drip.write_all(b"x").unwrap();
+            // The server may have cut it off by now, which is its right.
+            drip.write_all(b"x").ok();
         }
         let started = Instant::now();
         assert_eq!(server.get(HELLO).status, 200);

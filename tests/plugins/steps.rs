@@ -14,7 +14,7 @@ fn drawn(server: &Server, changes: Value) -> (Picture, Value) {
 }
 
 /// The standard deviation of all levels.
-pub(super) fn contrast(picture: &Picture) -> f64 {
+fn contrast(picture: &Picture) -> f64 {
     let count = picture.data.len() as f64;
     let mean = picture.data.iter().map(|level| f64::from(*level)).sum::<f64>() / count;
     (picture.data.iter().map(|level| (f64::from(*level) - mean).powi(2)).sum::<f64>() / count).sqrt()

@@ -36,7 +36,9 @@ impl Handmade {
     /// The component, with its manifest.
     pub(crate) fn component(&self, id: &str) -> Vec<u8> {
         let Self { memory, realloc, more, before, after, encoding } = self;
-        let options = format!("(memory $libc \"memory\") (realloc (func $libc \"realloc\")) {encoding}");
+        let options = format!(
+            "(memory (core memory $libc \"memory\")) (realloc (core func $libc \"realloc\")) {encoding}"
+        );
         let text = format!(
             r#"(component
   (import "gesso:plugin/images@0.1.0" (instance $images (export "image" (type (sub resource)))))
@@ -60,7 +62,7 @@ impl Handmade {
       {realloc}))
   (core instance $libc (instantiate $libc (with "host" (instance $asked))))
   (core func $request-id (canon lower (func $call "request-id")
-    (memory $libc "memory") (realloc (func $libc "realloc"))))
+    (memory (core memory $libc "memory")) (realloc (core func $libc "realloc"))))
   (core instance $host (export "seed" (func $seed)) (export "drop" (func $drop)) (export "request-id" (func $request-id)))
   (core module $main
     (import "host" "seed" (func $seed (result i64)))

@@ -317,6 +317,7 @@ fn every_guest_has_a_test() {
         "finish-misbehaves",
         "http-misbehaves",
         "names-picture",
+        "events-misbehave",
         "step-misbehaves",
         "store-flood",
     ];

@@ -57,6 +57,7 @@ async fn a_picture_hook_that_misbehaves_costs_its_own_picture() {
         ("takes memory", Memory, "memory"),
         ("panics", Trap, "on purpose"),
         ("draws without waiting", Handles, "handles"),
+        ("hoards pictures", Handles, "handles"),
         ("floods fields", BadReturn, ""),
         ("forges fields", BadReturn, "it added the field"),
     ];
@@ -70,11 +71,9 @@ async fn a_picture_hook_that_misbehaves_costs_its_own_picture() {
     assert!(status.memory_peak_bytes <= 64 << 20, "{} bytes", status.memory_peak_bytes);
 
     // Who asks for too much hears of it, as the client does whose request it is.
-    for (how, says) in [
-        ("hoards pictures", "handles"),
-        ("gives nothing back", "is not within"),
-        ("gives far too much back", "pictures may take"),
-    ] {
+    for (how, says) in
+        [("gives nothing back", "is not within"), ("gives far too much back", "pictures may take")]
+    {
         let ended = finished(&test, how).await;
         let Err(HookError::Rejected { reason, .. }) = &ended else { panic!("{how} ended as {ended:?}") };
         assert!(reason.contains(says), "{how}: {reason}");
@@ -97,6 +96,7 @@ async fn an_http_extension_that_misbehaves_costs_its_own_request() {
         ("/goes-on", Cpu, "processor time"),
         ("/sleeps-on", WallClock, "no result within"),
         ("/breaks-off", BadReturn, "broke off"),
+        ("/flood", BadReturn, "exceeds limit"),
     ];
     for (path, kind, says) in fails {
         let started = Instant::now();
@@ -115,9 +115,6 @@ async fn an_http_extension_that_misbehaves_costs_its_own_request() {
         (short.headers().get(http::header::CONTENT_LENGTH), short.body().as_ref()),
         (None, &b"abc"[..])
     );
-    let flood = answer("/flood").await;
-    let bytes: usize = flood.headers().iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
-    assert!((1..32 << 10).contains(&bytes), "{bytes} bytes of header fields");
     assert_eq!(answer("/").await.body().as_ref(), b"well");
     neighbours.were_served().await;
 }
