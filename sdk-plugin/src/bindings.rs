@@ -83,6 +83,7 @@ pub mod script {
     });
 }
 
+#[allow(clippy::too_many_arguments, reason = "the generator spreads lists into pointers and lengths")]
 pub mod step_hook {
     wit_bindgen::generate!({
         path: ["../wit/gesso-plugin-0.1.0", "../wit/gesso-plugin-0.2.0"],

@@ -111,18 +111,18 @@ impl Remotes {
     ) -> Result<Fetched, RemoteError> {
         let wanted = digest.map(Digest::parse).transpose().map_err(RemoteError::Refused)?;
         if from.starts_with(reference::SCHEME) {
-            return self.from_registry(from, wanted, bytes_max).await;
+            return self.in_registry(from, wanted, bytes_max).await;
         }
         if from.starts_with(WEB) {
             let missing =
                 "a file of the Web is taken by its digest alone: give `digest`, sha256:… of the file";
             let wanted = wanted.ok_or_else(|| RemoteError::Refused(missing.into()))?;
-            return self.from_web(from, &wanted, bytes_max).await;
+            return self.on_the_web(from, &wanted, bytes_max).await;
         }
         Err(RemoteError::Refused(format!("{from:?} begins with neither {} nor {WEB}", reference::SCHEME)))
     }
 
-    async fn from_registry(
+    async fn in_registry(
         &self,
         from: &str,
         wanted: Option<Digest>,
@@ -158,7 +158,12 @@ impl Remotes {
         Ok(Fetched { bytes, source: Source { from: from.to_owned(), digest: found.to_string() } })
     }
 
-    async fn from_web(&self, from: &str, wanted: &Digest, bytes_max: usize) -> Result<Fetched, RemoteError> {
+    async fn on_the_web(
+        &self,
+        from: &str,
+        wanted: &Digest,
+        bytes_max: usize,
+    ) -> Result<Fetched, RemoteError> {
         let url = Url::parse(from).map_err(|error| RemoteError::Refused(format!("{from}: {error}")))?;
         let way = self.way(&url)?;
         let ask = Ask { bytes_max: bytes_max.max(MESSAGE_BYTES), ..Ask::get(url).accepting("*/*") };
