@@ -1,5 +1,4 @@
-//! OpenCV's `GaussianBlur` in single precision. Bytes come out within a level of OpenCV's, which blurs them in fixed
-//! point.
+//! OpenCV's `GaussianBlur` in single precision, and the bell of it. Pictures of bytes are `byte_bell`'s.
 
 use gesso_core::pixels::Pixels;
 
@@ -21,17 +20,17 @@ impl Floats {
 
     /// Blurred by a bell of `sigma` pixels that reaches `reach` pixels; mirrored at the edges without repeating them.
     pub(crate) fn blurred(&self, sigma: f64, reach: usize) -> Self {
-        let weights = weights(sigma, reach);
+        let weights: Vec<f32> = bell(sigma, reach).iter().map(|weight| *weight as f32).collect();
         let row = self.width * self.channels;
         let height = self.values.len() / row.max(1);
         let mut across = vec![0.0; self.values.len()];
         // A row with its mirrored ends, so that the sums have no cases.
-        let mut wide = vec![0.0; row + 2 * reach * self.channels];
+        let margin = reach * self.channels;
+        let mut wide = vec![0.0; row + 2 * margin];
+        let ends = mirrored_ends(self.width, self.channels, reach);
         for (line, out) in self.values.chunks_exact(row).zip(across.chunks_exact_mut(row)) {
-            for (place, pixel) in wide.chunks_exact_mut(self.channels).enumerate() {
-                let from = mirrored(place as isize - reach as isize, self.width) * self.channels;
-                pixel.copy_from_slice(&line[from..from + self.channels]);
-            }
+            wide[margin..margin + row].copy_from_slice(line);
+            ends.iter().for_each(|(place, source)| wide[*place] = wide[*source]);
             add_all(out, &weights, |step| &wide[step * self.channels..]);
         }
         let mut values = vec![0.0; self.values.len()];
@@ -65,24 +64,28 @@ pub(crate) fn float_reach(sigma: f64) -> usize {
     (((sigma * 8.0 + 1.0).round_ties_even() as usize) | 1) / 2
 }
 
-/// `GaussianBlur` of bytes, which reaches three sigmas.
-pub(crate) fn blurred(picture: &Pixels, sigma: f64) -> Pixels {
-    let reach = (((sigma * 6.0 + 1.0).round_ties_even() as usize) | 1) / 2;
-    let blurred = Floats::of(picture).blurred(sigma, reach);
-    let data = blurred.values.iter().map(|value| value.round_ties_even().clamp(0.0, 255.0) as u8).collect();
-    Pixels { data, ..picture.clone() }
-}
-
-fn weights(sigma: f64, reach: usize) -> Vec<f32> {
+/// The weights of the places up to `reach` pixels from the middle one; together they are 1.
+pub(crate) fn bell(sigma: f64, reach: usize) -> Vec<f64> {
     let reach = reach as isize;
     let bell: Vec<f64> =
         (-reach..=reach).map(|place| (-0.5 * (place as f64 / sigma).powi(2)).exp()).collect();
     let sum: f64 = bell.iter().sum();
-    bell.iter().map(|weight| (weight / sum) as f32).collect()
+    bell.iter().map(|weight| weight / sum).collect()
+}
+
+/// The places of a row with `reach` more pixels at both ends that are outside of the picture, and which place of the
+/// same row stands for each.
+pub(crate) fn mirrored_ends(width: usize, channels: usize, reach: usize) -> Vec<(usize, usize)> {
+    let outside = (0..reach).chain(reach + width..width + 2 * reach);
+    let pairs = outside.map(|pixel| (pixel, reach + mirrored(pixel as isize - reach as isize, width)));
+    let values = pairs.flat_map(|(pixel, source)| {
+        (0..channels).map(move |channel| (pixel * channels + channel, source * channels + channel))
+    });
+    values.collect()
 }
 
 /// The place inside that stands for one outside.
-fn mirrored(place: isize, length: usize) -> usize {
+pub(crate) fn mirrored(place: isize, length: usize) -> usize {
     if length == 1 {
         return 0;
     }

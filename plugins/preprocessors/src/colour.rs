@@ -13,7 +13,7 @@ const SQUARE: u32 = 64;
 const RATE_MIN: f64 = 1.1;
 
 pub(crate) fn invert(picture: &Pixels) -> Pixels {
-    Pixels { data: picture.data.iter().map(|level| 255 - level).collect(), ..picture.clone() }
+    Pixels { data: picture.data.iter().map(|level| 255 - level).collect(), ..*picture }
 }
 
 /// Squares of one colour each.
@@ -50,5 +50,5 @@ fn of_levels(picture: &Pixels, gamma: f64, level: impl Fn([u8; 3]) -> u8) -> Pix
         .collect();
     let (pixels, _) = picture.data.as_chunks::<3>();
     let data = pixels.iter().flat_map(|pixel| [corrected[usize::from(level(*pixel))]; 3]).collect();
-    Pixels { data, ..picture.clone() }
+    Pixels { data, ..*picture }
 }

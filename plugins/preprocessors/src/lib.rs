@@ -2,6 +2,7 @@
 //! takes and gives; this one asks the host for the picture, brings it to the resolution, and hands the map back.
 
 mod bell;
+mod byte_bell;
 mod canny;
 mod colour;
 mod inpaint;
@@ -18,8 +19,8 @@ use gesso_plugin::{Annotation, Annotator, Fault, Image, ImageDesc, Random};
 
 /// The manifest's default of the slider that web UIs call "Preprocessor Resolution".
 const RESOLUTION: u32 = 512;
-/// Rows that cross at once: bounds the memory of the crossing, not of the picture.
-const BAND_ROWS: u32 = 256;
+/// Bytes that cross at once, so that most pictures cross in one go; the host lets no more than 64 MiB cross.
+const BAND_BYTES: usize = 16 << 20;
 
 struct Preprocessors;
 
@@ -86,7 +87,7 @@ fn map(
         "scribble_xdog" => scaled(&|x| lines::xdog(x, settings.a(32.0))).map_err(unfit)?,
         "lineart_standard" => scaled(&lines::standard).map_err(unfit)?,
         "threshold" => scaled(&|x| lines::threshold(x, settings.a(127.0))).map_err(unfit)?,
-        "blur_gaussian" => scaled(&|x| bell::blurred(x, settings.a(9.0))).map_err(unfit)?,
+        "blur_gaussian" => scaled(&|x| byte_bell::blurred(x, settings.a(9.0))).map_err(unfit)?,
         "tile_resample" => colour::resampled(source, settings.a(1.0)).map_err(unfit)?,
         "color" => colour::grid(source, settings.resolution).map_err(unfit)?,
         "shuffle" => shuffle::shuffled(source, random).map_err(unfit)?,
@@ -104,15 +105,19 @@ fn unfit(error: PictureError) -> Fault {
 }
 
 fn read(image: &Image) -> Result<Pixels, Fault> {
-    let ImageDesc { width, height, format } = image.desc();
+    let desc = image.desc();
+    let ImageDesc { width, height, format } = desc;
     let format = match format {
         gesso_plugin::PixelFormat::Gray8 => PixelFormat::Gray8,
         gesso_plugin::PixelFormat::Rgb8 => PixelFormat::Rgb8,
         gesso_plugin::PixelFormat::Rgba8 => PixelFormat::Rgba8,
     };
-    let mut data = Vec::with_capacity(width as usize * height as usize * format.channels());
-    for first in (0..height).step_by(BAND_ROWS as usize) {
-        data.extend(image.read_rows(first, BAND_ROWS.min(height - first))?);
+    let rows = band_rows(desc);
+    // What came in one go is the picture, and not copied.
+    let mut data = image.read_rows(0, rows.min(height))?;
+    data.reserve_exact(desc.row_bytes() * height as usize - data.len());
+    for first in (rows..height).step_by(rows as usize) {
+        data.extend(image.read_rows(first, rows.min(height - first))?);
     }
     Ok(Pixels { width, height, format, data })
 }
@@ -125,11 +130,16 @@ fn write(map: &Pixels) -> Result<Image, Fault> {
     };
     let desc = ImageDesc { width: map.width, height: map.height, format };
     let mut image = Image::allocate(desc)?;
-    let band = desc.row_bytes() * BAND_ROWS as usize;
-    for (index, rows) in map.data.chunks(band).enumerate() {
-        image.write_rows(index as u32 * BAND_ROWS, rows)?;
+    let rows = band_rows(desc);
+    for (index, band) in map.data.chunks(desc.row_bytes() * rows as usize).enumerate() {
+        image.write_rows(index as u32 * rows, band)?;
     }
     Ok(image)
+}
+
+/// Rows that cross at once.
+fn band_rows(desc: ImageDesc) -> u32 {
+    (BAND_BYTES / desc.row_bytes()).max(1) as u32
 }
 
 #[cfg(test)]

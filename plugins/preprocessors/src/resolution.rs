@@ -1,5 +1,8 @@
 //! The resolution that a map is made at: the short side is brought to it, and the picture is padded on the right and below
-//! to multiples of 64, which is cut off again. Maps near those edges depend on it.
+//! to multiples of 64, which is cut off again. Maps near those edges depend on it. A picture that is already so is not
+//! copied.
+
+use std::borrow::Cow;
 
 use gesso_core::pixels::Pixels;
 use gesso_picture::error::PictureError;
@@ -25,21 +28,28 @@ pub(crate) fn try_at<E>(
     work: impl Fn(&Pixels) -> Result<Pixels, E>,
 ) -> Result<Pixels, E> {
     let scaled = scaled(source, resolution).map_err(unfit)?;
-    let (width, height) = (scaled.width, scaled.height);
-    Ok(cut(&work(&padded(&scaled))?, width, height))
+    let map = work(&padded(&scaled))?;
+    Ok(cut(map, scaled.width, scaled.height))
 }
 
 /// The picture with its short side of `resolution` pixels.
-pub(crate) fn scaled(source: &Pixels, resolution: u32) -> Result<Pixels, PictureError> {
+pub(crate) fn scaled(source: &Pixels, resolution: u32) -> Result<Cow<'_, Pixels>, PictureError> {
     let factor = f64::from(resolution) / f64::from(source.width.min(source.height).max(1));
     let side = |side: u32| (f64::from(side) * factor).round_ties_even().max(1.0) as u32;
+    let (width, height) = (side(source.width), side(source.height));
+    if (width, height) == (source.width, source.height) {
+        return Ok(Cow::Borrowed(source));
+    }
     let filter = if factor > 1.0 { OpencvFilter::Cubic } else { OpencvFilter::Area };
-    opencv_resize(source, side(source.width), side(source.height), filter)
+    opencv_resize(source, width, height, filter).map(Cow::Owned)
 }
 
 /// The last pixels are repeated.
-fn padded(picture: &Pixels) -> Pixels {
+fn padded(picture: &Pixels) -> Cow<'_, Pixels> {
     let (width, height) = (picture.width.next_multiple_of(STEP), picture.height.next_multiple_of(STEP));
+    if (width, height) == (picture.width, picture.height) {
+        return Cow::Borrowed(picture);
+    }
     let channels = picture.format.channels();
     let row_bytes = picture.width as usize * channels;
     let mut data = Vec::with_capacity(width as usize * height as usize * channels);
@@ -50,10 +60,13 @@ fn padded(picture: &Pixels) -> Pixels {
         let last = &row[row_bytes - channels..];
         (picture.width..width).for_each(|_| data.extend_from_slice(last));
     }
-    Pixels { width, height, format: picture.format, data }
+    Cow::Owned(Pixels { width, height, format: picture.format, data })
 }
 
-fn cut(picture: &Pixels, width: u32, height: u32) -> Pixels {
+fn cut(picture: Pixels, width: u32, height: u32) -> Pixels {
+    if (width, height) == (picture.width, picture.height) {
+        return picture;
+    }
     let channels = picture.format.channels();
     let (row_bytes, kept) = (picture.width as usize * channels, width as usize * channels);
     let mut data = Vec::with_capacity(kept * height as usize);
@@ -61,4 +74,21 @@ fn cut(picture: &Pixels, width: u32, height: u32) -> Pixels {
         data.extend_from_slice(&row[..kept]);
     }
     Pixels { width, height, format: picture.format, data }
+}
+
+#[cfg(test)]
+mod tests {
+    use gesso_core::pixels::PixelFormat;
+
+    use super::*;
+
+    #[test]
+    fn a_picture_that_is_already_so_is_worked_on_as_it_is() {
+        let picture = Pixels::new(128, 64, PixelFormat::Gray8, vec![7; 128 * 64]).unwrap();
+        let work = |given: &Pixels| {
+            assert!(std::ptr::eq(given, &picture));
+            given.clone()
+        };
+        assert_eq!(at(&picture, 64, work).unwrap(), picture);
+    }
 }

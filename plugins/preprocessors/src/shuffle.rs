@@ -13,7 +13,8 @@ const RESOLUTION: u32 = 512;
 const CELL: usize = 256;
 
 pub(crate) fn shuffled(picture: &Pixels, random: &mut Random) -> Result<Pixels, PictureError> {
-    let picture = resolution::scaled(picture, RESOLUTION)?;
+    let scaled = resolution::scaled(picture, RESOLUTION)?;
+    let picture: &Pixels = &scaled;
     let (width, height) = (picture.width as usize, picture.height as usize);
     let (across, down) = (noise(width, height, random), noise(width, height, random));
     let channels = picture.format.channels();
@@ -30,7 +31,7 @@ pub(crate) fn shuffled(picture: &Pixels, random: &mut Random) -> Result<Pixels, 
             data.push((upper * (1.0 - below) + lower * below).round_ties_even() as u8);
         }
     }
-    Ok(Pixels { data, ..picture })
+    Ok(Pixels { data, ..*picture })
 }
 
 /// Smooth numbers that reach from 0 to 1, one for each place: random ones `CELL` apart with cubic curves between.

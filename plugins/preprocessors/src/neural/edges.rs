@@ -1,19 +1,21 @@
 //! Soft edges as a scribble: only their ridges, drawn as broad strokes.
 
+use gesso_core::pixels::{PixelFormat, Pixels};
+
 use crate::bell::{Floats, float_reach};
+use crate::byte_bell;
 
 /// Pixels of the bells, and how strong a ridge is that counts.
 const SIGMA: f64 = 3.0;
 const RIDGE: f32 = 127.0;
 /// Of a stroke that is spread out, what is still stroke.
-const STROKE: f32 = 4.0;
+const STROKE: u8 = 4;
 /// Along and across, and along both diagonals.
 const DIRECTIONS: [(isize, isize); 4] = [(0, 1), (1, 0), (1, 1), (1, -1)];
 
 /// White where a ridge of the grey edges runs.
 pub(super) fn scribbled(edges: &[u8], width: usize) -> Vec<u8> {
-    let levels = |values: Vec<f32>| Floats { width, channels: 1, values };
-    let soft = levels(edges.iter().map(|level| f32::from(*level)).collect());
+    let soft = Floats { width, channels: 1, values: edges.iter().map(|level| f32::from(*level)).collect() };
     let soft = soft.blurred(SIGMA, float_reach(SIGMA)).values;
     let height = soft.len() / width.max(1);
     let at = |row: isize, column: isize| {
@@ -28,9 +30,8 @@ pub(super) fn scribbled(edges: &[u8], width: usize) -> Vec<u8> {
         };
         level > RIDGE && DIRECTIONS.into_iter().any(is_highest)
     };
-    let ridges = (0..soft.len()).map(|place| if is_ridge(place) { 255.0 } else { 0.0 }).collect();
-    // Of bytes, whose bells reach three sigmas.
-    let reach = (((SIGMA * 6.0 + 1.0).round_ties_even() as usize) | 1) / 2;
-    let strokes = levels(ridges).blurred(SIGMA, reach).values;
-    strokes.iter().map(|level| if level.round_ties_even() > STROKE { 255 } else { 0 }).collect()
+    let data = (0..soft.len()).map(|place| if is_ridge(place) { 255 } else { 0 }).collect();
+    let ridges = Pixels { width: width as u32, height: height as u32, format: PixelFormat::Gray8, data };
+    let strokes = byte_bell::blurred(&ridges, SIGMA).data;
+    strokes.iter().map(|level| if *level > STROKE { 255 } else { 0 }).collect()
 }
