@@ -3,10 +3,6 @@
 
 use std::marker::PhantomData;
 
-use serde::Deserialize;
-
-use crate::bindings::annotator::Guest;
-use crate::bindings::request_hook::gesso::plugin::{images, types};
 use crate::{Fault, Image};
 
 /// What a map is made of.
@@ -55,25 +51,36 @@ macro_rules! annotator {
 #[doc(hidden)]
 pub struct Adapter<T>(PhantomData<T>);
 
-#[derive(Deserialize, Default)]
-#[serde(default)]
-struct Arguments {
-    resolution: Option<u32>,
-    threshold_a: Option<f64>,
-    threshold_b: Option<f64>,
-}
+/// Between the trait and the contract, for components: a native target has no host that would call one.
+#[cfg(target_family = "wasm")]
+mod component {
+    use serde::Deserialize;
 
-impl<T: Annotator> Guest for Adapter<T> {
-    fn annotate(
-        module: String,
-        source: images::Image,
-        mask: Option<images::Image>,
-        arguments: types::Json,
-    ) -> Result<images::Image, types::Fault> {
-        let Arguments { resolution, threshold_a, threshold_b } = serde_json::from_str(&arguments)
-            .map_err(|error| Fault::InvalidInput(format!("The arguments are no object: {error}.")))?;
-        let (source, mask) = (Image::from_host(source), mask.map(Image::from_host));
-        let annotation = Annotation { source, mask, resolution, threshold_a, threshold_b };
-        Ok(T::annotate(&module, annotation)?.into_host())
+    use super::{Adapter, Annotation, Annotator};
+    use crate::bindings::annotator::Guest;
+    use crate::bindings::request_hook::gesso::plugin::{images, types};
+    use crate::{Fault, Image};
+
+    #[derive(Deserialize, Default)]
+    #[serde(default)]
+    struct Arguments {
+        resolution: Option<u32>,
+        threshold_a: Option<f64>,
+        threshold_b: Option<f64>,
+    }
+
+    impl<T: Annotator> Guest for Adapter<T> {
+        fn annotate(
+            module: String,
+            source: images::Image,
+            mask: Option<images::Image>,
+            arguments: types::Json,
+        ) -> Result<images::Image, types::Fault> {
+            let Arguments { resolution, threshold_a, threshold_b } = serde_json::from_str(&arguments)
+                .map_err(|error| Fault::InvalidInput(format!("The arguments are no object: {error}.")))?;
+            let (source, mask) = (Image::from_host(source), mask.map(Image::from_host));
+            let annotation = Annotation { source, mask, resolution, threshold_a, threshold_b };
+            Ok(T::annotate(&module, annotation)?.into_host())
+        }
     }
 }

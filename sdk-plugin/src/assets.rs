@@ -2,7 +2,7 @@
 //! manifest names `api` 0.2.0. What is small and always there is as well compiled in with `include_bytes!`.
 
 use crate::Fault;
-use crate::bindings::picture_hook::gesso::plugin0_2_0::assets as host;
+use crate::host::assets as host;
 
 /// Every name, sorted, with `/` between its parts.
 pub fn list() -> Vec<String> {

@@ -170,6 +170,7 @@ pub mod model_hook {
 }
 
 /// For plugins of any world.
+#[cfg(target_family = "wasm")]
 #[allow(unreachable_pub, reason = "the generator does not know who may see its module")]
 pub mod outgoing {
     wit_bindgen::generate!({

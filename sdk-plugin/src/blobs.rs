@@ -4,7 +4,7 @@
 //! A name has 1 to 256 bytes, a blob at most 16 MiB.
 
 use crate::Fault;
-use crate::bindings::picture_hook::gesso::plugin0_2_0::blobs as host;
+use crate::host::blobs as host;
 
 /// Bytes of a blob, where there is one.
 ///

@@ -3,7 +3,7 @@
 use serde::de::DeserializeOwned;
 
 use crate::Fault;
-use crate::bindings::request_hook::gesso::plugin::call as host;
+use crate::host::call as host;
 
 /// How much a log line matters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

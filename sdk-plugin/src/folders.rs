@@ -2,7 +2,7 @@
 //! `wants.folders` in its manifest; the host refuses to load it while none is granted.
 
 use crate::Fault;
-use crate::bindings::request_hook::gesso::plugin::folders as host;
+use crate::host::folders as host;
 
 /// Paths of the files in the folder, relative to it with `/` between parts, sorted, at most 10,000.
 ///

@@ -1,7 +1,8 @@
 //! Pictures held by the host. A plugin has a handle; pixels are copied only where they are read or written.
 
 use crate::Fault;
-use crate::bindings::request_hook::gesso::plugin::{images as host, types};
+use crate::bindings::request_hook::gesso::plugin::types;
+use crate::host::images as host;
 
 /// 8 bits a channel, interleaved, top row first, no padding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-use crate::bindings::picture_hook::gesso::plugin0_2_0::inference as host;
+use crate::host::inference as host;
 use crate::{Fault, Image, Params};
 
 /// A drawing under way. Dropping it cancels it; several share the device's steps.

@@ -4,7 +4,7 @@
 //! A key has 1 to 256 bytes, a value at most 8 KiB.
 
 use crate::Fault;
-use crate::bindings::picture_hook::gesso::plugin0_2_0::kv as host;
+use crate::host::kv as host;
 
 /// The value, where there is one.
 ///

@@ -24,8 +24,9 @@
 //! { "id": "style", "version": "0.1.0", "api": "0.1.0", "worlds": ["request-hook"] }
 //! ```
 //!
-//! Whatever asks the host something ([`assets`], [`blobs`], [`call`], [`folders`], [`inference`], [`kv`], [`models`], [`outgoing`], [`Image`], [`Tensor`]) works inside a host only: on a native target
-//! it panics. Keep what is worth testing in functions that do not ask.
+//! Whatever asks the host something ([`assets`], [`blobs`], [`call`], [`folders`], [`inference`], [`kv`], [`models`],
+//! [`outgoing`], [`Random::for_request`]) asks a made-up one on a native target: [`fake`] has it, for unit tests of whole hooks
+//! with plain `cargo test`. Without one it panics there. [`Image`] and [`Tensor`] lie in the test's own memory.
 
 mod annotator;
 mod argument_list;
@@ -33,9 +34,12 @@ pub mod assets;
 mod bindings;
 pub mod blobs;
 pub mod call;
+#[cfg(not(target_family = "wasm"))]
+pub mod fake;
 mod fault;
 pub mod folders;
 pub mod font;
+mod host;
 pub mod http;
 mod image;
 pub mod inference;

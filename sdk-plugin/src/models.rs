@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::Fault;
-use crate::bindings::picture_hook::gesso::plugin0_2_0::models as host;
+use crate::host::models as host;
 
 /// Numbers in row-major order; a picture goes in as `[1, channels, height, width]`.
 #[derive(Debug, Clone, PartialEq, Default)]

@@ -3,8 +3,6 @@
 
 use std::marker::PhantomData;
 
-use crate::bindings::picture_hook as host;
-use crate::bindings::request_hook::gesso::plugin::{images, types};
 use crate::{Fault, Image, Params};
 
 /// Which picture it is, and how it was drawn.
@@ -77,17 +75,27 @@ macro_rules! picture_hook {
 #[doc(hidden)]
 pub struct Adapter<T>(PhantomData<T>);
 
-impl<T: PictureHook> host::Guest for Adapter<T> {
-    fn finish(
-        params: types::Json,
-        about: host::DrawnPicture,
-        picture: images::Image,
-        source: Option<images::Image>,
-    ) -> Result<host::FinishedPicture, types::Fault> {
-        let params = Params::from_json(&params)?;
-        let host::DrawnPicture { place, count, prompt, negative_prompt, seed, subseed, infotext } = about;
-        let about = DrawnPicture { place, count, prompt, negative_prompt, seed, subseed, infotext };
-        let finished = T::finish(&params, &about, Image::from_host(picture), source.map(Image::from_host))?;
-        Ok(host::FinishedPicture { picture: finished.picture.into_host(), fields: finished.fields })
+/// Between the trait and the contract, for components: a native target has no host that would call one.
+#[cfg(target_family = "wasm")]
+mod component {
+    use super::{Adapter, DrawnPicture, PictureHook};
+    use crate::bindings::picture_hook as host;
+    use crate::bindings::request_hook::gesso::plugin::{images, types};
+    use crate::{Image, Params};
+
+    impl<T: PictureHook> host::Guest for Adapter<T> {
+        fn finish(
+            params: types::Json,
+            about: host::DrawnPicture,
+            picture: images::Image,
+            source: Option<images::Image>,
+        ) -> Result<host::FinishedPicture, types::Fault> {
+            let params = Params::from_json(&params)?;
+            let host::DrawnPicture { place, count, prompt, negative_prompt, seed, subseed, infotext } = about;
+            let about = DrawnPicture { place, count, prompt, negative_prompt, seed, subseed, infotext };
+            let finished =
+                T::finish(&params, &about, Image::from_host(picture), source.map(Image::from_host))?;
+            Ok(host::FinishedPicture { picture: finished.picture.into_host(), fields: finished.fields })
+        }
     }
 }

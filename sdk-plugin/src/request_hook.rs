@@ -3,8 +3,6 @@
 
 use std::marker::PhantomData;
 
-use crate::bindings::request_hook::gesso::plugin::{images, types};
-use crate::bindings::request_hook::{Guest, Verdict as HostVerdict};
 use crate::{Fault, Image, Params};
 
 /// What [`RequestHook::before`] decided.
@@ -59,20 +57,32 @@ macro_rules! request_hook {
 #[doc(hidden)]
 pub struct Adapter<T>(PhantomData<T>);
 
-impl<T: RequestHook> Guest for Adapter<T> {
-    fn before(params: types::Json) -> Result<HostVerdict, types::Fault> {
-        let mut edited = Params::from_json(&params)?;
-        let original = edited.clone();
-        Ok(match T::before(&mut edited)? {
-            Verdict::Reject(reason) => HostVerdict::Rejected(reason),
-            Verdict::Continue if edited == original => HostVerdict::Unchanged,
-            Verdict::Continue => HostVerdict::Replaced(edited.to_json()),
-        })
-    }
+/// Between the trait and the contract, for components: a native target has no host that would call one.
+#[cfg(target_family = "wasm")]
+mod component {
+    use super::{Adapter, RequestHook, Verdict};
+    use crate::bindings::request_hook::gesso::plugin::{images, types};
+    use crate::bindings::request_hook::{Guest, Verdict as HostVerdict};
+    use crate::{Image, Params};
 
-    fn after(params: types::Json, outputs: Vec<images::Image>) -> Result<Vec<images::Image>, types::Fault> {
-        let params = Params::from_json(&params)?;
-        let outputs = outputs.into_iter().map(Image::from_host).collect();
-        Ok(T::after(&params, outputs)?.into_iter().map(Image::into_host).collect())
+    impl<T: RequestHook> Guest for Adapter<T> {
+        fn before(params: types::Json) -> Result<HostVerdict, types::Fault> {
+            let mut edited = Params::from_json(&params)?;
+            let original = edited.clone();
+            Ok(match T::before(&mut edited)? {
+                Verdict::Reject(reason) => HostVerdict::Rejected(reason),
+                Verdict::Continue if edited == original => HostVerdict::Unchanged,
+                Verdict::Continue => HostVerdict::Replaced(edited.to_json()),
+            })
+        }
+
+        fn after(
+            params: types::Json,
+            outputs: Vec<images::Image>,
+        ) -> Result<Vec<images::Image>, types::Fault> {
+            let params = Params::from_json(&params)?;
+            let outputs = outputs.into_iter().map(Image::from_host).collect();
+            Ok(T::after(&params, outputs)?.into_iter().map(Image::into_host).collect())
+        }
     }
 }

@@ -5,8 +5,6 @@ use std::marker::PhantomData;
 
 use serde_json::Value;
 
-use crate::bindings::request_hook::gesso::plugin::{images, types};
-use crate::bindings::script::{Guest, Output};
 use crate::{Fault, Image, Params};
 
 /// What a script is run with.
@@ -63,22 +61,31 @@ macro_rules! script {
 #[doc(hidden)]
 pub struct Adapter<T>(PhantomData<T>);
 
-impl<T: Script> Guest for Adapter<T> {
-    fn run(
-        title: String,
-        params: types::Json,
-        arguments: types::Json,
-        init_images: Vec<images::Image>,
-        mask: Option<images::Image>,
-    ) -> Result<Output, types::Fault> {
-        let params = Params::from_json(&params)?;
-        let arguments = serde_json::from_str(&arguments)
-            .map_err(|error| Fault::InvalidInput(format!("The arguments are no list: {error}.")))?;
-        let init_images = init_images.into_iter().map(Image::from_host).collect();
-        let mask = mask.map(Image::from_host);
-        let made = T::run(ScriptCall { title, params, arguments, init_images, mask })?;
-        let (images, infotexts) =
-            made.pictures.into_iter().map(|(image, infotext)| (image.into_host(), infotext)).unzip();
-        Ok(Output { images, infotexts, index_of_first_image: made.index_of_first_image })
+/// Between the trait and the contract, for components: a native target has no host that would call one.
+#[cfg(target_family = "wasm")]
+mod component {
+    use super::{Adapter, Script, ScriptCall};
+    use crate::bindings::request_hook::gesso::plugin::{images, types};
+    use crate::bindings::script::{Guest, Output};
+    use crate::{Fault, Image, Params};
+
+    impl<T: Script> Guest for Adapter<T> {
+        fn run(
+            title: String,
+            params: types::Json,
+            arguments: types::Json,
+            init_images: Vec<images::Image>,
+            mask: Option<images::Image>,
+        ) -> Result<Output, types::Fault> {
+            let params = Params::from_json(&params)?;
+            let arguments = serde_json::from_str(&arguments)
+                .map_err(|error| Fault::InvalidInput(format!("The arguments are no list: {error}.")))?;
+            let init_images = init_images.into_iter().map(Image::from_host).collect();
+            let mask = mask.map(Image::from_host);
+            let made = T::run(ScriptCall { title, params, arguments, init_images, mask })?;
+            let (images, infotexts) =
+                made.pictures.into_iter().map(|(image, infotext)| (image.into_host(), infotext)).unzip();
+            Ok(Output { images, infotexts, index_of_first_image: made.index_of_first_image })
+        }
     }
 }

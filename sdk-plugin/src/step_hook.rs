@@ -5,8 +5,6 @@ use std::marker::PhantomData;
 
 use serde_json::Value;
 
-use crate::bindings::request_hook::gesso::plugin::types;
-use crate::bindings::step_hook as host;
 use crate::{Fault, Tensor};
 
 /// Where in a call of the network a hook acts.
@@ -81,23 +79,34 @@ macro_rules! step_hook {
 #[doc(hidden)]
 pub struct Adapter<T>(PhantomData<T>);
 
-impl<T: StepHook> host::Guest for Adapter<T> {
-    fn on_step(arguments: types::Json, at: host::Moment, given: host::Given) -> Result<(), types::Fault> {
-        let arguments: Vec<Value> = serde_json::from_str(&arguments)
-            .map_err(|error| Fault::InvalidInput(format!("The arguments are no list: {error}.")))?;
-        let host::Moment { point, step, steps, sigma, guidance, picture, is_second } = at;
-        let point = match point {
-            host::Point::Latent => Point::Latent,
-            host::Point::Predicted => Point::Predicted,
-            host::Point::Guided => Point::Guided,
-        };
-        let moment = Moment { point, step, steps, sigma, guidance, picture, is_second };
-        let tensors = StepTensors {
-            latent: Tensor::from_host(given.latent),
-            positive: given.positive.map(Tensor::from_host),
-            negative: given.negative.map(Tensor::from_host),
-            guided: given.guided.map(Tensor::from_host),
-        };
-        Ok(T::on_step(&arguments, &moment, tensors)?)
+/// Between the trait and the contract, for components: a native target has no host that would call one.
+#[cfg(target_family = "wasm")]
+mod component {
+    use serde_json::Value;
+
+    use super::{Adapter, Moment, Point, StepHook, StepTensors};
+    use crate::bindings::request_hook::gesso::plugin::types;
+    use crate::bindings::step_hook as host;
+    use crate::{Fault, Tensor};
+
+    impl<T: StepHook> host::Guest for Adapter<T> {
+        fn on_step(arguments: types::Json, at: host::Moment, given: host::Given) -> Result<(), types::Fault> {
+            let arguments: Vec<Value> = serde_json::from_str(&arguments)
+                .map_err(|error| Fault::InvalidInput(format!("The arguments are no list: {error}.")))?;
+            let host::Moment { point, step, steps, sigma, guidance, picture, is_second } = at;
+            let point = match point {
+                host::Point::Latent => Point::Latent,
+                host::Point::Predicted => Point::Predicted,
+                host::Point::Guided => Point::Guided,
+            };
+            let moment = Moment { point, step, steps, sigma, guidance, picture, is_second };
+            let tensors = StepTensors {
+                latent: Tensor::from_host(given.latent),
+                positive: given.positive.map(Tensor::from_host),
+                negative: given.negative.map(Tensor::from_host),
+                guided: given.guided.map(Tensor::from_host),
+            };
+            Ok(T::on_step(&arguments, &moment, tensors)?)
+        }
     }
 }

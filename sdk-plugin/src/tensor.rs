@@ -2,7 +2,7 @@
 //! read or written.
 
 use crate::Fault;
-use crate::bindings::step_hook::gesso::plugin0_2_0::tensors as host;
+use crate::host::tensors as host;
 
 pub use crate::bindings::step_hook::gesso::plugin0_2_0::tensors::{Axis, Binary, Over, Reduction, Unary};
 
@@ -102,5 +102,10 @@ impl Tensor {
 
     pub(crate) fn from_host(tensor: host::Tensor) -> Self {
         Self(tensor)
+    }
+
+    #[cfg(not(target_family = "wasm"))]
+    pub(crate) fn as_host(&self) -> &host::Tensor {
+        &self.0
     }
 }

@@ -6,6 +6,8 @@ pub mod detector;
 pub mod masks;
 pub mod repaint;
 mod site;
+#[cfg(test)]
+mod tests;
 
 use arguments::{Asked, Detail, NAME};
 use detector::{About, Find, Finds, Mask, Placement};

@@ -78,7 +78,9 @@ gesso_plugin::request_hook!(LoraBlockWeight, manifest = "manifest.json");
 
 #[cfg(test)]
 mod tests {
+    use gesso_plugin::fake;
     use gesso_plugin::schema::assert_in_manifest;
+    use gesso_plugin::serde_json::json;
 
     use super::*;
 
@@ -87,5 +89,42 @@ mod tests {
         let manifest = include_str!("../manifest.json");
         assert_in_manifest::<Arguments>(manifest, "arguments_schema");
         assert_in_manifest::<Settings>(manifest, "settings_schema");
+    }
+
+    /// The request as the hook leaves it, where the admin has named MINE and THEIRS.
+    fn edited(request: &Value) -> Result<Params, Fault> {
+        let host = fake::Host::new().settings(json!({"presets": "MINE:0,1\nTHEIRS:1,1"}));
+        let mut params = Params::from_json(&request.to_string())?;
+        assert_eq!(host.run(|| LoraBlockWeight::before(&mut params))?, Verdict::Continue);
+        Ok(params)
+    }
+
+    #[test]
+    fn the_requests_lists_come_before_the_admins_in_every_prompt() {
+        let request = json!({
+            "prompt": "a cat <lora:x:1:MINE> <lora:y:1:lbw=THEIRS>",
+            "hr_prompt": "no tags",
+            "per_picture": [{"prompt": "<lora:x:1:MINE>", "seed": 3}],
+            "alwayson_scripts": {"LoRA Block Weight": {"args": {"presets": "MINE:1,0"}}},
+        });
+        let params = edited(&request).unwrap();
+        assert_eq!(params.prompt(), "a cat <lora:x:1:lbw=1,0> <lora:y:1:lbw=1,1>");
+        assert_eq!(params.get("hr_prompt"), request.get("hr_prompt"));
+        let pictures = json!([{"prompt": "<lora:x:1:lbw=1,0>", "seed": 3}]);
+        assert_eq!(params.get("per_picture"), Some(&pictures));
+    }
+
+    #[test]
+    fn a_request_turns_block_weights_off_and_hears_of_a_line_that_is_none() {
+        let asking = |args: Value| {
+            edited(&json!({
+                "prompt": "<lora:x:1:MINE>",
+                "alwayson_scripts": {"lora-block-weight": {"args": args}},
+            }))
+        };
+        assert_eq!(asking(json!({"active": false})).unwrap().prompt(), "<lora:x:1>");
+        assert_eq!(asking(json!({})).unwrap().prompt(), "<lora:x:1:lbw=0,1>");
+        let refused = asking(json!({"presets": "MINE"}));
+        assert!(matches!(refused, Err(Fault::InvalidInput(_))), "{refused:?}");
     }
 }

@@ -31,11 +31,24 @@ fn posterized(level: u8, levels: u8) -> u8 {
 
 #[cfg(test)]
 mod tests {
+    use gesso_plugin::{PixelFormat, fake};
+
     use super::*;
 
     #[test]
     fn levels_are_the_nearest_of_a_few() {
         assert_eq!([0, 100, 130, 255].map(|level| posterized(level, 2)), [0, 0, 255, 255]);
         assert_eq!(posterized(90, 4), 85);
+    }
+
+    #[test]
+    fn every_row_of_a_picture_of_several_bands_is_posterized() -> Result<(), Fault> {
+        let height = 2 * BAND_ROWS + 1;
+        let source = fake::picture(1, height, PixelFormat::Rgb8, &[90_u8, 0, 255].repeat(height as usize));
+        let annotation =
+            Annotation { source, mask: None, resolution: None, threshold_a: Some(4.0), threshold_b: None };
+        let map = Plugin::annotate("posterize", annotation)?;
+        assert_eq!(map.read_rows(0, height)?, [85_u8, 0, 255].repeat(height as usize));
+        Ok(())
     }
 }

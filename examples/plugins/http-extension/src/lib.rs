@@ -34,4 +34,16 @@ mod tests {
     fn words_stand_between_spaces() {
         assert_eq!(words(" two  words\n"), 2);
     }
+
+    #[test]
+    fn a_posted_text_is_counted_and_anything_else_is_a_problem() {
+        let answer = |method: Method, body: &[u8]| {
+            let mut request = Request::new(body.to_vec());
+            *request.method_mut() = method;
+            Plugin::handle(request)
+        };
+        assert_eq!(answer(Method::POST, b"a b c").body(), br#"{"words":3}"#);
+        assert_eq!(answer(Method::POST, b"\xff").status(), StatusCode::BAD_REQUEST);
+        assert_eq!(answer(Method::GET, b"").status(), StatusCode::METHOD_NOT_ALLOWED);
+    }
 }

@@ -27,12 +27,17 @@ fn line(model: &LoadedModel) -> String {
 
 #[cfg(test)]
 mod tests {
+    use gesso_plugin::fake;
+
     use super::*;
 
     #[test]
-    fn a_line_says_which_checkpoint_it_is() {
+    fn a_line_of_the_log_says_which_checkpoint_it_is() -> Result<(), Fault> {
         let model =
             LoadedModel { name: "a".into(), sha256: "0123456789abcd".into(), kind: ModelKind::Editing };
-        assert_eq!(line(&model), "loaded a [0123456789], for editing");
+        let host = fake::Host::new();
+        host.run(|| Plugin::on_loaded(&model))?;
+        assert_eq!(host.log(), [(Level::Info, "loaded a [0123456789], for editing".to_owned())]);
+        Ok(())
     }
 }

@@ -27,11 +27,24 @@ fn brightness(levels: &[u8]) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use gesso_plugin::fake;
+
     use super::*;
 
     #[test]
     fn half_white_is_half_bright() {
         assert_eq!(brightness(&[0, 255, 0, 255]), 50);
         assert_eq!(brightness(&[]), 0);
+    }
+
+    #[test]
+    fn a_picture_stays_as_it_is_and_its_infotext_says_how_bright_it_is() -> Result<(), Fault> {
+        let rows = [255, 255, 255, 0, 0, 0];
+        let picture = fake::picture(2, 1, PixelFormat::Rgb8, &rows);
+        let params = Params::from_json("{}")?;
+        let finished = Plugin::finish(&params, &fake::drawn_picture(), picture, None)?;
+        assert_eq!(finished.picture.read_rows(0, 1)?, rows);
+        assert_eq!(finished.fields, [("Brightness".to_owned(), "50 %".to_owned())]);
+        Ok(())
     }
 }

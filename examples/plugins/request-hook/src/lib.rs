@@ -31,13 +31,15 @@ impl RequestHook for Plugin {
 
 gesso_plugin::request_hook!(Plugin, manifest = "manifest.json");
 
-/// Asks the host for nothing, so it can be tested without one.
 fn styled(prompt: &str, style: &str) -> String {
     if prompt.is_empty() { style.to_owned() } else { format!("{prompt}, {style}") }
 }
 
 #[cfg(test)]
 mod tests {
+    use gesso_plugin::fake;
+    use gesso_plugin::serde_json::json;
+
     use super::*;
 
     #[test]
@@ -47,8 +49,23 @@ mod tests {
     }
 
     #[test]
-    fn a_style_ends_the_prompt() {
-        assert_eq!(styled("a boat", "ink"), "a boat, ink");
-        assert_eq!(styled("", "ink"), "ink");
+    fn the_style_that_the_admin_chose_ends_the_prompt() -> Result<(), Fault> {
+        let host = fake::Host::new().settings(json!({"style": "ink"}));
+        for (prompt, wanted) in [("a boat", "a boat, ink"), ("", "ink")] {
+            let mut params = Params::from_json("{}")?;
+            params.set_prompt(prompt);
+            assert_eq!(host.run(|| Plugin::before(&mut params))?, Verdict::Continue);
+            assert_eq!(params.prompt(), wanted);
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn settings_that_are_none_are_told() -> Result<(), Fault> {
+        let mut params = Params::from_json("{}")?;
+        let host = fake::Host::new().settings(json!({"stile": "ink"}));
+        let Err(Fault::Other(text)) = host.run(|| Plugin::before(&mut params)) else { panic!("accepted") };
+        assert!(text.contains("stile"), "{text}");
+        Ok(())
     }
 }

@@ -21,12 +21,18 @@ fn line(picture: &SavedPicture) -> String {
 
 #[cfg(test)]
 mod tests {
+    use gesso_plugin::fake;
+
     use super::*;
 
     #[test]
-    fn a_line_says_what_was_saved_and_where() {
+    fn a_line_of_the_log_says_what_was_saved_and_where() -> Result<(), Fault> {
         let (path, format, infotext) = ("ann/txt2img-grids/1.png".into(), "png".into(), String::new());
         let grid = SavedPicture { path, format, bytes: 7, infotext, is_grid: true };
-        assert_eq!(line(&grid), "saved the grid ann/txt2img-grids/1.png, 7 bytes of png");
+        let (host, params) = (fake::Host::new(), Params::from_json("{}")?);
+        host.run(|| Plugin::on_saved(&params, &grid))?;
+        let line = "saved the grid ann/txt2img-grids/1.png, 7 bytes of png";
+        assert_eq!(host.log(), [(Level::Info, line.to_owned())]);
+        Ok(())
     }
 }

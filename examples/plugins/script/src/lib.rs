@@ -38,13 +38,37 @@ fn seeded(params: &Params, count: u64) -> Vec<Params> {
 
 #[cfg(test)]
 mod tests {
+    use gesso_plugin::fake;
+    use gesso_plugin::serde_json::json;
+
     use super::*;
+
+    fn called(arguments: Vec<Value>) -> Result<ScriptCall, Fault> {
+        let params = Params::from_json(r#"{"seed": 7, "prompt": "a", "width": 64, "height": 64}"#)?;
+        let title = "Several seeds".to_owned();
+        Ok(ScriptCall { title, params, arguments, init_images: Vec::new(), mask: None })
+    }
 
     #[test]
     fn seeds_count_up_from_the_requests() -> Result<(), Fault> {
-        let all = seeded(&Params::from_json(r#"{"seed": 7, "prompt": "a"}"#)?, 3);
-        let seeds: Vec<_> = all.iter().filter_map(|params| params.get("seed")?.as_u64()).collect();
+        let host = fake::Host::new();
+        let call = called(vec![json!(3)])?;
+        let output = host.run(|| Plugin::run(call))?;
+        let drawings = host.drawings();
+        let seeds: Vec<_> = drawings.iter().filter_map(|drawing| drawing.params.get("seed")).collect();
         assert_eq!(seeds, [7, 8, 9]);
+        let infotexts: Vec<_> = output.pictures.iter().map(|(_, infotext)| infotext.as_str()).collect();
+        assert_eq!(infotexts, ["a\nSeed: 7", "a\nSeed: 8", "a\nSeed: 9"]);
+        Ok(())
+    }
+
+    #[test]
+    fn a_number_out_of_range_draws_nothing() -> Result<(), Fault> {
+        let host = fake::Host::new();
+        let call = called(vec![json!(17)])?;
+        let refused = host.run(|| Plugin::run(call));
+        assert!(matches!(refused, Err(Fault::InvalidInput(_))), "{refused:?}");
+        assert!(host.drawings().is_empty());
         Ok(())
     }
 }

@@ -82,7 +82,40 @@ fn status(fault: &Fault) -> StatusCode {
 
 #[cfg(test)]
 mod tests {
+    use gesso_plugin::fake;
+    use gesso_plugin::serde_json;
+
     use super::*;
+
+    fn answer(host: &fake::Host, method: Method, path: &str, body: &[u8]) -> Response {
+        let mut request = Request::new(body.to_vec());
+        *request.method_mut() = method;
+        *request.uri_mut() = path.parse().unwrap();
+        host.run(|| Plugin::handle(request))
+    }
+
+    #[test]
+    fn a_file_is_kept_taken_counted_and_removed() {
+        let host = fake::Host::new().asset("index.html", "<title>Shelf</title>");
+        assert_eq!(answer(&host, Method::GET, "/", b"").body(), b"<title>Shelf</title>");
+        assert_eq!(answer(&host, Method::PUT, "/files/a.txt", b"abc").status(), StatusCode::CREATED);
+        for _ in 0..2 {
+            assert_eq!(answer(&host, Method::GET, "/files/a.txt", b"").body(), b"abc");
+        }
+        let listed = answer(&host, Method::GET, "/files", b"");
+        let listed: Value = serde_json::from_slice(listed.body()).unwrap();
+        assert_eq!(listed, json!([{ "name": "a.txt", "bytes": 3, "taken": 2 }]));
+        assert_eq!(answer(&host, Method::DELETE, "/files/a.txt", b"").status(), StatusCode::OK);
+        assert_eq!(answer(&host, Method::GET, "/files/a.txt", b"").status(), StatusCode::NOT_FOUND);
+        assert!(host.kv().is_empty() && host.blobs().is_empty());
+    }
+
+    #[test]
+    fn a_file_for_which_no_room_is_granted_is_refused() {
+        let host = fake::Host::new().blob_bytes(4);
+        let refused = answer(&host, Method::PUT, "/files/a.txt", b"abc");
+        assert_eq!(refused.status(), StatusCode::INSUFFICIENT_STORAGE);
+    }
 
     #[test]
     fn what_is_no_count_counts_as_none() {

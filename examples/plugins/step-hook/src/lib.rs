@@ -30,6 +30,7 @@ gesso_plugin::step_hook!(GuidanceRescale, manifest = "manifest.json");
 
 #[cfg(test)]
 mod tests {
+    use gesso_plugin::fake;
     use gesso_plugin::serde_json::json;
 
     use super::*;
@@ -40,5 +41,23 @@ mod tests {
         for wrong in [vec![], vec![json!(2)], vec![json!("much")]] {
             assert!(share(&wrong).is_err(), "{wrong:?}");
         }
+    }
+
+    #[test]
+    fn what_guidance_made_has_as_much_contrast_as_the_share_says() -> Result<(), Fault> {
+        for (share, wanted) in [(1.0, [-1.0, 1.0]), (0.5, [-2.0, 2.0]), (0.0, [-3.0, 3.0])] {
+            let guided = fake::tensor((1, 1, 2), &[-3.0, 3.0]);
+            let tensors = StepTensors {
+                latent: fake::tensor((1, 1, 2), &[0.0, 0.0]),
+                positive: Some(fake::tensor((1, 1, 2), &[-1.0, 1.0])),
+                negative: None,
+                guided: Some(fake::lend(&guided)),
+            };
+            GuidanceRescale::on_step(&[json!(share)], &fake::moment(), tensors)?;
+            let there = guided.read()?;
+            let is_near = there.iter().zip(wanted).all(|(there, wanted)| (there - wanted).abs() < 1e-5);
+            assert!(is_near, "{share}: {there:?}");
+        }
+        Ok(())
     }
 }
