@@ -112,8 +112,12 @@ fn what_is_not_what_was_meant_is_refused_and_leaves_nothing() {
     for (tag, layer) in [("missing", &missing), ("changed", &changed), ("longer", &longer)] {
         with(tag, &|it| it["layers"][0]["digest"] = json!(layer));
     }
+    let small = digest(b"small");
+    registry.put_blob(&small, b"small");
+    with("small", &|it| (it["layers"][0]["digest"], it["layers"][0]["size"]) = (json!(small), json!(4)));
     for (tag, part) in [
         ("zip", "application/zip"),
+        ("small", "its layer has 5 bytes; its manifest says 4"),
         ("image", "no WebAssembly component"),
         ("layers", "2 layers"),
         ("large", "at most 1000000"),

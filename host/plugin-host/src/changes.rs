@@ -152,11 +152,7 @@ impl Inner {
             return Err(InstallError::Refused { id: Some(id.to_owned()), reason });
         }
         let before = self.table.load().get(id).map(|entry| entry.granted.clone()).unwrap_or_default();
-        let revokes = before.folders.iter().any(|(name, path)| grants.folders.get(name) != Some(path))
-            || before.hosts.iter().any(|host| !grants.hosts.contains(host))
-            || (before.private_addresses && !grants.private_addresses)
-            || before.kv_bytes > grants.kv_bytes
-            || before.blob_bytes > grants.blob_bytes;
+        let revokes = takes_away(&before, &grants);
         let detail = told(&grants);
         changes.registry.record_mut(id).grants = Some(grants);
         self.save(&changes)?;
@@ -432,6 +428,30 @@ fn store(path: &Path, bytes: &[u8]) -> Result<(), InstallError> {
     write_atomically(path, &[bytes]).map_err(|source| InstallError::Storage { path: path.to_owned(), source })
 }
 
+/// Whether anything that was granted is granted no more. Settings are no right.
+fn takes_away(before: &Grants, now: &Grants) -> bool {
+    let Grants {
+        folders,
+        hosts,
+        private_addresses,
+        models,
+        read_tensors,
+        kv_bytes,
+        blob_bytes,
+        aliases,
+        settings: _,
+    } = before;
+    let lost = |before: &[String], now: &[String]| before.iter().any(|granted| !now.contains(granted));
+    folders.iter().any(|(name, path)| now.folders.get(name) != Some(path))
+        || lost(hosts, &now.hosts)
+        || (*private_addresses && !now.private_addresses)
+        || lost(models, &now.models)
+        || (*read_tensors && !now.read_tensors)
+        || *kv_bytes > now.kv_bytes
+        || *blob_bytes > now.blob_bytes
+        || lost(aliases, &now.aliases)
+}
+
 /// What was granted; of settings, which may hold secrets, their names.
 fn told(grants: &Grants) -> String {
     let folders = grants.folders.iter().map(|(name, path)| format!("folder {name} at {}", path.display()));
@@ -442,12 +462,14 @@ fn told(grants: &Grants) -> String {
     let stores = stores.map(|(store, bytes)| format!("{bytes} {store} bytes"));
     let aliases = grants.aliases.iter().map(|alias| format!("alias {alias}"));
     let private = grants.private_addresses.then(|| "private addresses".to_owned());
+    let numbers = grants.read_tensors.then(|| "numbers of tensors".to_owned());
     let settings =
         grants.settings.as_object().into_iter().flatten().map(|(name, _)| format!("setting {name}"));
     let all: Vec<_> = folders
         .chain(hosts)
         .chain(private)
         .chain(models)
+        .chain(numbers)
         .chain(stores)
         .chain(aliases)
         .chain(settings)
@@ -461,6 +483,43 @@ fn prune(folder: &Path, kept: &[String]) {
         let stem = file.path().file_stem().map(|stem| stem.to_string_lossy().into_owned());
         if stem.is_none_or(|stem| !kept.contains(&stem)) {
             let _ = std::fs::remove_file(file.path());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Each right alone.
+    fn rights() -> [Grants; 8] {
+        let names = || vec!["/a".to_owned()];
+        let none = Grants::default;
+        [
+            Grants { folders: [("a".to_owned(), PathBuf::from("/a"))].into(), ..none() },
+            Grants { hosts: names(), ..none() },
+            Grants { private_addresses: true, ..none() },
+            Grants { models: names(), ..none() },
+            Grants { read_tensors: true, ..none() },
+            Grants { kv_bytes: 1, ..none() },
+            Grants { blob_bytes: 1, ..none() },
+            Grants { aliases: names(), ..none() },
+        ]
+    }
+
+    #[test]
+    fn every_right_that_goes_is_seen_to_go() {
+        for right in rights() {
+            assert!(takes_away(&right, &Grants::default()), "{right:?}");
+            assert!(!takes_away(&right, &right) && !takes_away(&Grants::default(), &right), "{right:?}");
+        }
+    }
+
+    #[test]
+    fn every_right_that_is_given_is_told() {
+        assert_eq!(told(&Grants::default()), "nothing");
+        for right in rights() {
+            assert_ne!(told(&right), "nothing", "{right:?}");
         }
     }
 }

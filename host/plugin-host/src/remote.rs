@@ -155,6 +155,14 @@ impl Remotes {
         }
         let bytes = session.blob(&layer.digest, layer.bytes).await?;
         expect(&format!("the layer of {from}"), &layer.digest, &Digest::of(&bytes))?;
+        // A blob is read further than this: a refusal in its place is longer than a small layer.
+        if bytes.len() != layer.bytes {
+            return Err(refused(format!(
+                "its layer has {} bytes; its manifest says {}",
+                bytes.len(),
+                layer.bytes
+            )));
+        }
         Ok(Fetched { bytes, source: Source { from: from.to_owned(), digest: found.to_string() } })
     }
 

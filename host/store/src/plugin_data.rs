@@ -172,7 +172,12 @@ impl PluginData {
             Ok(Some(old)) => self.drop_object(&object(plugin, old)?).await,
             Ok(None) => {}
             Err(error) => {
-                self.drop_object(&new).await;
+                // Where it was the disk that failed, the record may be made and name the object all the same.
+                let place = records::place(plugin, name);
+                let there = self.on_records(move |records| records.blob(&place)).await;
+                if there.is_ok_and(|there| there != Some(blob)) {
+                    self.drop_object(&new).await;
+                }
                 return Err(error);
             }
         }

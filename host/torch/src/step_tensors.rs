@@ -44,15 +44,13 @@ impl StepTensors {
         given: impl IntoIterator<Item = (TensorId, Tensor)>,
         changeable: &'static [TensorId],
     ) -> Self {
-        let mut tensors = Self { held: Vec::new(), changeable };
+        // The numbers of what the host gives are never those of what a hook makes, not at points where some are missing either.
+        let mut held: Vec<Option<Tensor>> = Vec::new();
+        held.resize_with(TensorId::GUIDED.0 as usize + 1, || None);
         for (TensorId(number), tensor) in given {
-            let place = number as usize;
-            if tensors.held.len() <= place {
-                tensors.held.resize_with(place + 1, || None);
-            }
-            tensors.held[place] = Some(tensor);
+            held[number as usize] = Some(tensor);
         }
-        tensors
+        Self { held, changeable }
     }
 
     /// The tensor as the hook left it; `None` where it was not there.
