@@ -157,6 +157,7 @@ fn a_request_leaves_out_what_the_admin_lets_it_and_nothing_else() {
     let both = problem(json!(["watermark", "nobody"]));
     assert!(both.contains("may not be left out") && both.contains("there is no plugin \"nobody\""), "{both}");
     assert!(both.contains("those that may be left out are: none"), "{both}");
+    assert!(problem(json!(vec!["nobody"; 101])).contains("names 101 plugins; send at most 100"));
     let of_web_uis = server.post("/sdapi/v1/txt2img", &unmarked());
     assert_eq!(of_web_uis.status, 422, "{}", of_web_uis.json());
 

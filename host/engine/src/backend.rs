@@ -1,6 +1,7 @@
 //! What the engine asks of whatever draws: synchronous, batch in, result out. Knows nothing of queues, HTTP or
 //! tensors. Two implementations: `gesso-torch` on libtorch, and the fake of the engine's own tests.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -74,6 +75,17 @@ pub struct Tier {
     pub bytes: u64,
     /// What they are kept within, as far as those in use allow it; `u64::MAX` where nothing bounds them.
     pub bytes_max: u64,
+}
+
+impl Tier {
+    /// Bytes by the models' names. A file that was replaced while it is in memory is there twice, under one name.
+    pub fn by_name(&self) -> BTreeMap<String, u64> {
+        let mut all: BTreeMap<String, u64> = BTreeMap::new();
+        for (model, bytes) in &self.models {
+            *all.entry(model.name.clone()).or_default() += bytes;
+        }
+        all
+    }
 }
 
 /// A pass that is ready to draw.
@@ -263,3 +275,18 @@ pub trait Backend {
 
 /// Makes the backend on the owner thread.
 pub type BackendFactory<B> = Box<dyn FnOnce() -> Result<B, BackendError> + Send>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_was_replaced_in_memory_is_counted_with_the_one_before() {
+        let model = |name: &str, version: &str| {
+            Arc::new(ModelFile { name: name.into(), path: "/m".into(), version: version.into() })
+        };
+        let models = vec![(model("a", "1"), 3), (model("b", "1"), 5), (model("a", "2"), 4)];
+        let tier = Tier { models, ..Tier::default() };
+        assert_eq!(tier.by_name(), BTreeMap::from([("a".to_owned(), 7), ("b".to_owned(), 5)]));
+    }
+}

@@ -52,6 +52,8 @@ const JOINTS: usize = 4;
 
 /// Half the width of a limb in its middle.
 const LIMB_RADIUS: f64 = 4.0;
+/// Shorter ones lie below the points at their ends.
+const LIMB_MIN: f64 = 1e-3;
 const POINT_RADIUS: f64 = 4.0;
 const FACE_RADIUS: f64 = 3.0;
 const BONE_RADIUS: f64 = 1.0;
@@ -128,11 +130,11 @@ fn disc(canvas: &mut Pixels, middle: Point, radius: f64, colour: [u8; 3]) {
     ellipse(canvas, middle, [radius; 2], [1.0, 0.0], colour);
 }
 
-/// An ellipse from end to end.
+/// An ellipse from end to end. There is none of a length whose square may be zero: its equation has no solutions.
 fn limb(canvas: &mut Pixels, from: Point, to: Point, colour: [u8; 3]) {
     let [across, down] = [to[0] - from[0], to[1] - from[1]];
     let length = across.hypot(down);
-    if length > 0.0 {
+    if length > LIMB_MIN {
         let middle = [f64::midpoint(from[0], to[0]), f64::midpoint(from[1], to[1])];
         let direction = [across / length, down / length];
         ellipse(canvas, middle, [length / 2.0, LIMB_RADIUS], direction, colour);
@@ -243,6 +245,18 @@ mod tests {
         let slanted = count([70.0, 60.0], [130.0, 140.0]);
         assert_eq!(flat, upright);
         assert!((slanted - flat).abs() / flat < 0.05, "{slanted} {flat}");
+    }
+
+    #[test]
+    fn a_limb_without_length_is_no_more_than_its_points() {
+        for far in [0.0, 1e-200, 5e-324, 1e-9] {
+            let person = body_of(&[(1, [0.0, 8.0]), (2, [far, 8.0])]);
+            let picture = draw(&[person], 64, 16).unwrap();
+            assert_eq!(
+                (at(&picture, 4, 8), at(&picture, 5, 8), at(&picture, 63, 8)),
+                ([255, 170, 0], [0; 3], [0; 3])
+            );
+        }
     }
 
     #[test]

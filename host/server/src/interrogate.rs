@@ -133,7 +133,10 @@ fn unfit(network: &ModelFile, problem: &str) -> AppError {
 
 /// The text of token ids; `None` where a number is none.
 fn caption(ids: &[f32]) -> Option<String> {
-    let id = |&id: &f32| u32::try_from(id.round() as i64).unwrap_or(u32::MAX);
+    // Not-a-number would be the first token.
+    let id = |&id: &f32| {
+        if id.is_nan() { u32::MAX } else { u32::try_from(id.round() as i64).unwrap_or(u32::MAX) }
+    };
     TOKENIZER.decode(ids.iter().map(id))
 }
 
@@ -149,6 +152,7 @@ mod tests {
         );
         assert_eq!(caption(&[-1.0]), None);
         assert_eq!(caption(&[1e9]), None);
+        assert_eq!(caption(&[f32::NAN]), None);
     }
 
     #[test]

@@ -11,6 +11,8 @@ use crate::http::wire::fields::FieldProblem;
 
 /// The field that names the plugins a request leaves out.
 pub(crate) const OFF: &str = "plugins_off";
+/// Names of plugins that one request leaves out. Each that is wrong is told with a sentence of its own.
+const OFF_MAX: usize = 100;
 
 /// Who asks, with nothing left out.
 pub(crate) fn whom(caller: &Caller) -> Whom {
@@ -21,15 +23,20 @@ pub(crate) fn whom(caller: &Caller) -> Whom {
 /// Who sends a drawing's body, with what it leaves out.
 ///
 /// # Errors
-/// A problem for each name that is no plugin's that is there for them, or one's that may not be left out.
+/// Too many names; else a problem for each name that is no plugin's that is there for them, or one's that may not be left out.
 pub(crate) fn whom_of_request(
     app: &App,
     caller: &Caller,
     body: &Map<String, Value>,
 ) -> Result<Whom, AppError> {
     let whom = whom(caller);
-    if left_out(body).next().is_none() {
-        return Ok(whom);
+    match left_out(body).count() {
+        0 => return Ok(whom),
+        1..=OFF_MAX => {}
+        count => {
+            let message = format!("{OFF} names {count} plugins; send at most {OFF_MAX}");
+            return Err(AppError::invalid(OFF, message));
+        }
     }
     let there = app.plugins.list_for(&whom);
     let problems: Vec<_> = left_out(body).filter_map(|name| problem(&there, name)).collect();

@@ -160,11 +160,29 @@ fn numbered(out: &Path, number: usize) -> PathBuf {
     if number == 0 {
         return out.to_owned();
     }
-    let text = |part: Option<&std::ffi::OsStr>| part.unwrap_or_default().to_string_lossy().into_owned();
-    out.with_file_name(format!("{}-{}.{}", text(out.file_stem()), number + 1, text(out.extension())))
+    let mut name = out.file_stem().unwrap_or_default().to_owned();
+    name.push(format!("-{}", number + 1));
+    if let Some(extension) = out.extension() {
+        name.push(".");
+        name.push(extension);
+    }
+    out.with_file_name(name)
 }
 
 fn base64_file(path: &Path) -> anyhow::Result<String> {
     let bytes = std::fs::read(path).with_context(|| format!("{} cannot be read", path.display()))?;
     Ok(BASE64_STANDARD.encode(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pictures_behind_the_first_have_a_number_behind_their_name() {
+        for (out, second) in [("a/b.png", "a/b-2.png"), ("a/b", "a/b-2"), ("b.c.png", "b.c-2.png")] {
+            assert_eq!(numbered(Path::new(out), 0), Path::new(out));
+            assert_eq!(numbered(Path::new(out), 1), Path::new(second));
+        }
+    }
 }

@@ -24,8 +24,10 @@ impl Deleted {
     /// Whatever the name's case, as where models are looked up.
     pub(super) fn get(&self, name: &str, now: Instant) -> Option<Attributes> {
         let all = lock(&self.0);
-        let (_, (since, model)) = all.iter().find(|(known, _)| known.eq_ignore_ascii_case(name))?;
-        is_kept(*since, now).then(|| model.clone())
+        let is_one = |(known, (since, _)): &(&String, &(Instant, Attributes))| {
+            known.eq_ignore_ascii_case(name) && is_kept(*since, now)
+        };
+        all.iter().find(is_one).map(|(_, (_, model))| model.clone())
     }
 }
 
@@ -50,6 +52,12 @@ mod tests {
         let soon = start + Duration::from_secs(59 * 60);
         assert_eq!(deleted.get("A.safetensors", soon), Some(model("a.safetensors")));
         assert_eq!(deleted.get("b.safetensors", soon), None);
+        deleted.note(model("A.safetensors"), start - Duration::from_secs(1));
+        assert_eq!(
+            deleted.get("a.safetensors", start + KEPT - Duration::from_millis(1)),
+            Some(model("a.safetensors")),
+            "that of another case is forgotten by then"
+        );
         let late = start + KEPT;
         assert_eq!(deleted.get("a.safetensors", late), None);
         deleted.note(model("b.safetensors"), late);

@@ -69,10 +69,11 @@ pub(crate) async fn render(
     if canvases.is_empty() {
         return Ok(Json(DrawnPoses { images: None, info: "No pose data detected." }));
     }
-    let side_max = app.settings.limits.side_px_max;
+    let (side_max, pixels_max) = (app.settings.limits.side_px_max, app.settings.limits.pixels_max);
     // The blocking pool: drawing and compression.
     let images = blocking(move || {
-        let drawn = canvases.iter().enumerate().map(|(index, canvas)| canvas.drawn(index, side_max));
+        let drawn =
+            canvases.iter().enumerate().map(|(index, canvas)| canvas.drawn(index, (side_max, pixels_max)));
         drawn.collect::<Result<Vec<_>, _>>()
     })
     .await??;
@@ -95,12 +96,18 @@ fn read(body: &[u8]) -> Result<Vec<PoseCanvas>, AppError> {
 
 impl PoseCanvas {
     /// The PNG in base64.
-    fn drawn(&self, index: usize, side_max: u32) -> Result<String, AppError> {
+    fn drawn(&self, index: usize, (side_max, pixels_max): (u32, u64)) -> Result<String, AppError> {
         for (name, side) in [("canvas_width", self.canvas_width), ("canvas_height", self.canvas_height)] {
             if !(1..=side_max).contains(&side) {
                 let message = format!("{name} must be from 1 to {side_max}, not {side}");
                 return Err(AppError::invalid(&format!("[{index}].{name}"), message));
             }
+        }
+        let pixels = u64::from(self.canvas_width) * u64::from(self.canvas_height);
+        if pixels > pixels_max {
+            let message =
+                format!("canvas_width times canvas_height must be at most {pixels_max}, not {pixels}");
+            return Err(AppError::invalid(&format!("[{index}].canvas_width"), message));
         }
         if self.people.len() > PEOPLE_MAX {
             let message = format!("people has more than {PEOPLE_MAX} entries");
@@ -166,8 +173,9 @@ mod tests {
     use super::*;
 
     fn refused(body: &str) -> String {
-        let drawn: Result<Vec<String>, AppError> = read(body.as_bytes())
-            .and_then(|canvases| canvases.iter().enumerate().map(|(at, one)| one.drawn(at, 512)).collect());
+        let drawn: Result<Vec<String>, AppError> = read(body.as_bytes()).and_then(|canvases| {
+            canvases.iter().enumerate().map(|(at, one)| one.drawn(at, (512, 1 << 17))).collect()
+        });
         match drawn {
             Ok(images) => format!("{} pictures", images.len()),
             Err(AppError::Invalid(problems)) => format!("{}: {}", problems[0].field, problems[0].message),
@@ -181,6 +189,7 @@ mod tests {
             ("{}", "send a list"),
             (r#"[{"people": [], "canvas_width": 8}]"#, "canvas_height"),
             (r#"[{"people": [], "canvas_width": 8, "canvas_height": 513}]"#, "[0].canvas_height: "),
+            (r#"[{"people": [], "canvas_width": 512, "canvas_height": 257}]"#, "at most 131072, not 131584"),
             (
                 r#"[{"people": [{}, {"face_keypoints_2d": [1, 2]}], "canvas_width": 8, "canvas_height": 8}]"#,
                 "[0].people[1].face_keypoints_2d: ",

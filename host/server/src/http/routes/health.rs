@@ -115,8 +115,8 @@ fn tell_residency(residency: &Residency) {
     let host = [("host", &residency.host)].into_iter();
     let mut each = Vec::new();
     for (memory, tier) in host.chain(residency.device.iter().map(|device| ("device", device))) {
-        let models = tier.models.iter();
-        each.extend(models.map(|(model, bytes)| ([model.name.clone(), memory.to_owned()], *bytes as f64)));
+        let models = tier.by_name().into_iter();
+        each.extend(models.map(|(model, bytes)| ([model, memory.to_owned()], bytes as f64)));
         metrics::gauge!("gesso_models_bytes", "memory" => memory).set(tier.bytes as f64);
         // A machine that does not say how much it has bounds nothing.
         if tier.bytes_max < u64::MAX {

@@ -59,7 +59,7 @@ pub(crate) struct CheckpointBytes {
 
 impl From<Tier> for CheckpointBytes {
     fn from(tier: Tier) -> Self {
-        let models = tier.models.into_iter().map(|(model, bytes)| (model.name.clone(), bytes)).collect();
+        let models = tier.by_name();
         Self { used: tier.bytes, bound: Some(tier.bytes_max).filter(|bound| *bound < u64::MAX), models }
     }
 }

@@ -8,8 +8,8 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::fields::FieldProblem;
 use super::generate::Drawing;
-use super::options;
 use super::styles::Styling;
+use super::{grid_options, options};
 
 /// The extension's word for the checkpoint that is there without naming one.
 const UNSAID: &str = "System";
@@ -277,9 +277,7 @@ fn params(task: &Task, details: Option<&Map<String, Value>>) -> Map<String, Valu
             details.get("parameters").and_then(Value::as_object).cloned().unwrap_or_default()
         }
         (None, Payload::Inline(text)) if Drawing::parse(&task.kind).is_some() => {
-            let mut body: Map<String, Value> = serde_json::from_str(text).unwrap_or_default();
-            Styling::take(&mut body).undo(&mut body);
-            body
+            asked(serde_json::from_str(text).unwrap_or_default())
         }
         // Clients look every second, and a request with pictures is megabytes in the object store.
         (None, _) => Map::new(),
@@ -287,6 +285,13 @@ fn params(task: &Task, details: Option<&Map<String, Value>>) -> Map<String, Valu
     params.retain(|name, _| !UNTOLD.contains(&name.as_str()));
     params.insert("checkpoint".to_owned(), json!(task.terms.model));
     params
+}
+
+/// A stored body without what the server has put into it.
+fn asked(mut body: Map<String, Value>) -> Map<String, Value> {
+    Styling::take(&mut body).undo(&mut body);
+    grid_options::take_mark(&mut body);
+    body
 }
 
 /// JSON in a string, or why there is none.
@@ -333,6 +338,15 @@ mod tests {
         let problems = take_own(&mut body).unwrap_err();
         let fields: Vec<_> = problems.into_iter().map(|problem| problem.field).collect();
         assert_eq!(fields, ["checkpoint", "callback_url"]);
+    }
+
+    #[test]
+    fn a_stored_body_is_told_as_it_was_asked_for() {
+        let mut body = json!({"prompt": "a cat", "steps": 20}).as_object().unwrap().clone();
+        let sent = body.clone();
+        grid_options::mark(&mut body);
+        assert_ne!(body, sent);
+        assert_eq!(asked(body), sent);
     }
 
     #[test]
