@@ -68,7 +68,7 @@ export class Picture {
 function converted(pixel, to) {
   const [red, green, blue] = pixel.length > 1 ? pixel : [pixel[0], pixel[0], pixel[0]];
   // ITU-R BT.601, as the host has it.
-  if (to === "gray8") return [(19595 * red + 38470 * green + 7471 * blue + 32768) >> 16];
+  if (to === "gray8") return [Math.trunc((299 * red + 587 * green + 114 * blue + 500) / 1000)];
   return [red, green, blue, pixel[3] ?? 255].slice(0, CHANNELS[to]);
 }
 
@@ -95,12 +95,15 @@ const mean = (values) => sum(values) / values.length;
 const REDUCTIONS = {
   sum,
   mean,
-  deviation: (values) => Math.sqrt(sum(values.map((value) => (value - mean(values)) ** 2)) / (values.length - 1)),
+  deviation(values) {
+    const middle = mean(values);
+    return Math.sqrt(sum(values.map((value) => (value - middle) ** 2)) / (values.length - 1));
+  },
   minimum: (values) => values.reduce((one, two) => Math.min(one, two)),
   maximum: (values) => values.reduce((one, two) => Math.max(one, two)),
   norm: (values) => Math.sqrt(sum(values.map((value) => value ** 2))),
   quantile(values, share) {
-    if (!(share >= 0 && share <= 1)) throw fault("invalid-input", `a quantile's share is 0 to 1, not ${share}`);
+    if (share == null || !(share >= 0 && share <= 1)) throw fault("invalid-input", `a quantile's share is 0 to 1, not ${share}`);
     const [ordered, place] = [[...values].sort((one, two) => one - two), share * (values.length - 1)];
     const [below, above] = [ordered[Math.floor(place)], ordered[Math.ceil(place)]];
     return below + (place % 1) * (above - below);
@@ -160,7 +163,8 @@ export class StepTensor {
     const gone = new Map();
     this.#places().forEach((place, at) => {
       const key = left(place).join();
-      gone.set(key, [...(gone.get(key) ?? []), this.values[at]]);
+      if (!gone.has(key)) gone.set(key, []);
+      gone.get(key).push(this.values[at]);
     });
     const shape = this.#shape.map((side, axis) => (left([1, 1, 1])[axis] ? side : 1));
     return new StepTensor(shape, [...gone.values()].map((values) => work(values, share)));
@@ -291,7 +295,7 @@ class Blobs {
   }
   read(name, offset = 0, length = 8 << 20) {
     if (!this.blobs.has(name)) throw fault("invalid-input", `there is no blob named "${name}"`);
-    return this.blobs.get(name).slice(offset, offset + length);
+    return this.blobs.get(name).slice(offset, offset + Math.min(length, 8 << 20));
   }
   put(name, value) {
     this.blobs.set(name, encoded(value));
@@ -342,7 +346,9 @@ export class Host {
     return Object.keys(this.#folder(folder)).sort();
   }
   readFile(folder, path) {
-    return this.#folder(folder)[path];
+    const files = this.#folder(folder);
+    if (!(path in files)) throw fault("invalid-input", `there is no file "${path}" in folder "${folder}"`);
+    return files[path];
   }
   generate(params, initImages = [], mask = null) {
     // As it would cross to the host, so that what JSON cannot say is found here.
@@ -369,7 +375,7 @@ export class Host {
     return this.#network(network)(inputs);
   }
   #network(name) {
-    if (!(name in this.#networks)) throw fault("invalid-input", `there is no network "${name}"`);
+    if (!(name in this.#networks)) throw fault("not-permitted", `the network "${name}" is not granted`);
     return this.#networks[name];
   }
   #folder(name) {

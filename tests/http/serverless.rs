@@ -62,6 +62,21 @@ fn the_same_seed_draws_the_same_picture_alone_in_a_batch_and_beside_others() {
 }
 
 #[test]
+fn rows_of_different_requests_go_through_the_network_in_one_call() {
+    let bench = Bench::new().config("concurrent_tasks = 2\n");
+    let server = bench.start();
+    server.post("/queue/pause", &json!({})).ok();
+    let ids = [1, 2].map(|seed| server.submit(&quick_with(json!({"seed": seed, "steps": 100}))));
+    server.post("/queue/resume", &json!({})).ok();
+    for id in &ids {
+        assert_eq!(server.result(id)["status"], "succeeded");
+    }
+    let text = String::from_utf8(server.get("/metrics").body).unwrap();
+    let together = text.lines().find_map(|line| line.strip_prefix("gesso_unet_batches_total{rows=\"2\"} "));
+    assert!(together.is_some_and(|calls| calls != "0"), "no call had two rows:\n{text}");
+}
+
+#[test]
 fn a_running_task_stops_soon_after_it_is_cancelled_and_a_waiting_one_never_starts() {
     let bench = Bench::new().config("concurrent_tasks = 1\n");
     let server = bench.start();

@@ -1,7 +1,7 @@
 //! What clients send to hurt, towards a plugin's HTTP API and beside it: it ends at the server, within bounds, and is no
 //! failure of the plugin's.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
@@ -31,7 +31,11 @@ fn status(server: &Server, request: &[u8]) -> Option<u16> {
     // It may have been answered, and the connection closed, before all of it is sent.
     let _ = stream.write_all(request);
     let mut line = [0; 12];
-    stream.read_exact(&mut line).ok()?;
+    if let Err(error) = stream.read_exact(&mut line) {
+        let is_late = [ErrorKind::WouldBlock, ErrorKind::TimedOut].contains(&error.kind());
+        assert!(!is_late, "it was neither answered nor ended");
+        return None;
+    }
     std::str::from_utf8(&line).ok()?.strip_prefix("HTTP/1.1 ")?.parse().ok()
 }
 

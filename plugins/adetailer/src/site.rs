@@ -3,7 +3,7 @@
 
 use gesso_plugin::http::{Method, Request, Response, StatusCode, json, problem};
 use gesso_plugin::serde_json::json;
-use gesso_plugin::{HttpExtension, models};
+use gesso_plugin::{Fault, HttpExtension, models};
 
 use crate::arguments;
 
@@ -23,7 +23,8 @@ impl HttpExtension for Site {
             "/v1/schema" => json(StatusCode::OK, &arguments::schema()),
             "/v1/ad_model" => match models::list() {
                 Ok(names) => json(StatusCode::OK, &json!({"ad_model": names})),
-                Err(fault) => problem(StatusCode::FORBIDDEN, &fault.to_string()),
+                Err(fault @ Fault::NotPermitted(_)) => problem(StatusCode::FORBIDDEN, &fault.to_string()),
+                Err(fault) => problem(StatusCode::SERVICE_UNAVAILABLE, &fault.to_string()),
             },
             _ => problem(
                 StatusCode::NOT_FOUND,
@@ -35,6 +36,8 @@ impl HttpExtension for Site {
 
 #[cfg(test)]
 mod tests {
+    use gesso_plugin::fake;
+
     use super::*;
 
     #[test]
@@ -49,5 +52,7 @@ mod tests {
             assert_eq!((own.status(), own.body()), (StatusCode::OK, alias.body()), "{path}");
         }
         assert_eq!(get("/adetailer/v1/elsewhere").status(), StatusCode::NOT_FOUND);
+        let refused = fake::Host::new().run(|| get("/v1/ad_model"));
+        assert_eq!(refused.status(), StatusCode::FORBIDDEN, "no network is granted");
     }
 }

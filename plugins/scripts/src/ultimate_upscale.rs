@@ -145,21 +145,22 @@ impl Canvas {
     fn draw(&mut self, params: &mut Params, rounds: Vec<Round>, brush: Brush) -> Result<(), Fault> {
         let whole = (self.picture.width, self.picture.height);
         for round in rounds {
-            let mut parts = Vec::with_capacity(round.len());
-            for stroke in &round {
+            // Cut out when it is their turn: what all of a round show, with their surroundings, may be many times the whole.
+            let jobs = round.iter().map(|stroke| {
                 let shown = stroke.shown(brush.padding, whole);
-                parts.push((shown.0, self.picture.cut(shown.0, shown.1), stroke.mask(shown)));
-            }
-            let jobs = parts.iter().map(|(_, before, mask)| {
-                through_mask(params, (before.width, before.height), brush.blur, FILL_ORIGINAL);
-                let (picture, mask) = (before.write()?, mask.write()?);
+                through_mask(params, shown.1, brush.blur, FILL_ORIGINAL);
+                let (picture, mask) =
+                    (self.picture.cut(shown.0, shown.1).write()?, stroke.mask(shown).write()?);
                 inference::generate(params, std::slice::from_ref(&picture), Some(&mask))
             });
             let drawn = in_turn(jobs)?;
-            for (drawn, (corner, before, _)) in drawn.into_iter().zip(&parts) {
+            let before = (round.len() > 1).then(|| self.picture.clone());
+            for (drawn, stroke) in drawn.into_iter().zip(&round) {
                 let (picture, infotext) = first(drawn)?;
                 self.infotext.get_or_insert(infotext);
-                self.picture.take_changes(before, &Pixels::read(&picture)?, *corner);
+                let (corner, size) = stroke.shown(brush.padding, whole);
+                let before = before.as_ref().unwrap_or(&self.picture).cut(corner, size);
+                self.picture.take_changes(&before, &Pixels::read(&picture)?, corner);
             }
         }
         Ok(())
@@ -173,6 +174,7 @@ impl Canvas {
 
 #[cfg(test)]
 mod tests {
+    use gesso_plugin::{PixelFormat, fake};
     use serde_json::{Value, json};
 
     use super::*;
@@ -201,6 +203,36 @@ mod tests {
         assert_eq!((other.order, other.seams), (Some(Order::Chess), Some(Seams::Bands(64))));
         let scaled = asked(&[(14, json!("Scale from image size")), (17, json!("2.5"))]).unwrap();
         assert_eq!(scaled.target, (750, 500));
+    }
+
+    #[test]
+    fn tiles_of_one_colour_see_nothing_of_each_other_and_all_of_the_round_before() {
+        const SIDE: u32 = 128;
+        const BYTES: usize = (SIDE * SIDE * 3) as usize;
+        // Each tile sees the whole, and leaves its own place white.
+        let host = fake::Host::new().drawing(|drawing| {
+            let mask = drawing.mask.as_ref().unwrap().read_rows(0, SIDE)?;
+            let mut rows = drawing.init_images[0].read_rows(0, SIDE)?;
+            rows.iter_mut().zip(mask).for_each(|(level, drawn)| *level = (*level).max(drawn));
+            Ok(drawing.drawn(vec![fake::picture(SIDE, SIDE, PixelFormat::Rgb8, &rows)]))
+        });
+        let arguments =
+            json!(["", 64, 0, 0, 64, 64, 0.35, 16, "None", true, "Chess", false, 4, 0, 0, 2048, 2048, 2]);
+        let call = ScriptCall {
+            title: "Ultimate SD upscale".into(),
+            params: Params::from_json(&json!({"width": SIDE, "height": SIDE}).to_string()).unwrap(),
+            arguments: arguments.as_array().unwrap().clone(),
+            init_images: vec![fake::picture(SIDE, SIDE, PixelFormat::Rgb8, &[0; BYTES])],
+            mask: None,
+        };
+        let made = host.run(|| run(call)).unwrap();
+        let white = |picture: &Image| {
+            let rows = picture.read_rows(0, SIDE).unwrap();
+            rows.iter().filter(|level| **level == 255).count()
+        };
+        let seen: Vec<_> = host.drawings().iter().map(|drawing| white(&drawing.init_images[0])).collect();
+        assert_eq!(seen, [0, 0, BYTES / 2, BYTES / 2]);
+        assert_eq!(white(&made.pictures[0].0), BYTES);
     }
 
     #[test]

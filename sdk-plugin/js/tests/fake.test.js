@@ -1,8 +1,8 @@
-// The fake tensor does what the host's does, as far as plugins' tests go. `tests/plugins/kits.rs` runs this in a project.
+// The fakes do what the host does, as far as plugins' tests go. `tests/plugins/kits.rs` runs this in a project.
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { StepTensor } from "./.kit/fake.js";
+import { Host, Picture, StepTensor } from "./.kit/fake.js";
 
 const counted = () => new StepTensor([2, 2, 3], Array.from({ length: 12 }, (_, at) => at));
 
@@ -34,4 +34,22 @@ test("a part is cut out and put elsewhere", () => {
   assert.deepEqual([...tensor.read()].slice(0, 6), [2, 1, 2, 5, 4, 5]);
   assert.throws(() => tensor.slice("rows", 2, 9), { tag: "invalid-input" });
   assert.throws(() => tensor.paste("rows", 0, column), { tag: "invalid-input" });
+});
+
+test("a quantile without its share is refused", () => {
+  assert.throws(() => counted().reduce("quantile"), { tag: "invalid-input" });
+});
+
+test("what is not named is refused as the host refuses it", () => {
+  const host = new Host({ folders: { cards: { "colours.txt": Uint8Array.of(1) } } });
+  assert.deepEqual([...host.readFile("cards", "colours.txt")], [1]);
+  assert.throws(() => host.readFile("cards", "none.txt"), { tag: "invalid-input" });
+  assert.throws(() => host.listFiles("none"), { tag: "not-permitted" });
+  assert.throws(() => host.runNetwork("none", []), { tag: "not-permitted" });
+});
+
+test("grey is the host's", () => {
+  // Weights in 1/65536 would make it 132.
+  const grey = new Picture(1, 1, "rgb8", [2, 223, 0]).convert("gray8");
+  assert.deepEqual([...grey.readRows(0, 1)], [131]);
 });

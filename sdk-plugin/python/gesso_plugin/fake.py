@@ -58,7 +58,7 @@ def _converted(pixel: bytes, to: str) -> bytes:
     alpha = pixel[3] if len(pixel) == 4 else 255
     if to == "gray8":
         # ITU-R BT.601, as the host has it.
-        return bytes([(19595 * red + 38470 * green + 7471 * blue + 32768) >> 16])
+        return bytes([(299 * red + 587 * green + 114 * blue + 500) // 1000])
     return bytes([red, green, blue, alpha][: CHANNELS[to]])
 
 
@@ -304,7 +304,10 @@ class Host:
         return sorted(self._folder(folder))
 
     def read_file(self, folder: str, path: str) -> bytes:
-        return self._folder(folder)[path]
+        files = self._folder(folder)
+        if path not in files:
+            raise InvalidInput(f"there is no file {path!r} in folder {folder!r}")
+        return files[path]
 
     def generate(self, params: dict[str, Any], init_images: Sequence = (), mask=None) -> Job:
         # As it would cross to the host, so that what JSON cannot say is found here.
@@ -331,7 +334,7 @@ class Host:
 
     def _network(self, name: str):
         if name not in self._networks:
-            raise InvalidInput(f"there is no network {name!r}")
+            raise NotPermitted(f"the network {name!r} is not granted")
         return self._networks[name]
 
     def _folder(self, name: str) -> dict[str, bytes]:

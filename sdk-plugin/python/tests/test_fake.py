@@ -1,9 +1,9 @@
-"""The fake tensor does what the host's does, as far as plugins' tests go. `tests/plugins/kits.rs` runs this in a project."""
+"""The fakes do what the host does, as far as plugins' tests go. `tests/plugins/kits.rs` runs this in a project."""
 
 import unittest
 
-from gesso_plugin import InvalidInput
-from gesso_plugin.fake import StepTensor
+from gesso_plugin import InvalidInput, NotPermitted
+from gesso_plugin.fake import Host, Picture, StepTensor
 
 
 class Test(unittest.TestCase):
@@ -38,6 +38,18 @@ class Test(unittest.TestCase):
         self.assertEqual(tensor.read()[:6], [2, 1, 2, 5, 4, 5])
         for wrong in (lambda: tensor.slice("rows", 2, 9), lambda: tensor.paste("rows", 0, column)):
             self.assertRaises(InvalidInput, wrong)
+
+    def test_what_is_not_named_is_refused_as_the_host_refuses_it(self):
+        host = Host(folders={"cards": {"colours.txt": b"red"}})
+        self.assertEqual(host.read_file("cards", "colours.txt"), b"red")
+        self.assertRaises(InvalidInput, lambda: host.read_file("cards", "none.txt"))
+        self.assertRaises(NotPermitted, lambda: host.list_files("none"))
+        self.assertRaises(NotPermitted, lambda: host.run_network("none", []))
+
+    def test_grey_is_the_hosts(self):
+        # Weights in 1/65536 would make it 132.
+        grey = Picture(1, 1, "rgb8", bytes([2, 223, 0])).convert("gray8")
+        self.assertEqual(grey.read_rows(0, 1), bytes([131]))
 
 
 if __name__ == "__main__":
