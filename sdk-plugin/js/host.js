@@ -96,7 +96,7 @@ export class StepTensor {
     asked(() => this.tensor.paste(along, first, other.tensor));
   }
   draw(seed) {
-    asked(() => this.tensor.draw(BigInt(seed)));
+    asked(() => this.tensor.draw(seed));
   }
   read() {
     return Float32Array.from(asked(() => this.tensor.read()));
@@ -164,7 +164,7 @@ class Blobs {
     return size == null ? null : Number(size);
   }
   read(name, offset = 0, length = 8 << 20) {
-    return asked(() => this.blobs.read(name, BigInt(offset), length));
+    return asked(() => this.blobs.read(name, offset, length));
   }
   put(name, value) {
     asked(() => this.blobs.put(name, bytes(value)));
