@@ -15,8 +15,10 @@ function asked(work) {
   try {
     return work();
   } catch (fault) {
-    if (fault instanceof Error || fault?.tag === undefined) throw fault;
-    throw new Fault(fault.tag, fault.val);
+    // Methods of handles throw an error around the fault, functions the fault itself.
+    const told = fault instanceof Error ? fault.payload : fault;
+    if (told?.tag === undefined) throw fault;
+    throw new Fault(told.tag, told.val);
   }
 }
 

@@ -6,7 +6,8 @@ use crate::settings::Grants;
 
 /// The version that brought most interfaces a plugin may import, and those that came later with theirs.
 const INTERFACES_VERSION: &str = "0.1.0";
-const LATER: [(&str, &str); 7] = [
+const LATER: [(&str, &str); 8] = [
+    ("gesso:plugin/checkpoints", "0.2.0"),
     ("gesso:plugin/inference", "0.2.0"),
     ("gesso:plugin/models", "0.2.0"),
     ("gesso:plugin/steps", "0.2.0"),
@@ -20,7 +21,7 @@ const WASI_VERSION: &str = "0.2.12";
 
 /// WASI interfaces every plugin gets. The file system has no folder in it and standard streams end in the plugin's
 /// log; the standard libraries of guest languages import both without being asked.
-const OFFERED: [&str; 27] = [
+const OFFERED: [&str; 28] = [
     // Are the plugin's own.
     ASSETS,
     "gesso:plugin/call",
@@ -29,7 +30,8 @@ const OFFERED: [&str; 27] = [
     "gesso:plugin/inference",
     // Has no network without a grant, and says so: most plugins have something to do without one.
     "gesso:plugin/models",
-    // Types alone.
+    // Types alone, as `steps` and `types`.
+    "gesso:plugin/checkpoints",
     "gesso:plugin/steps",
     // Has tensors within a step alone, and reads them with a grant.
     "gesso:plugin/tensors",

@@ -391,6 +391,7 @@ pub(crate) fn link(linker: &mut Linker<CallState>) -> wasmtime::Result<()> {
     RequestHook::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
     picture_hook::gesso::plugin0_2_0::inference::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
     picture_hook::gesso::plugin0_2_0::models::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
+    model_hook::gesso::plugin0_2_0::checkpoints::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
     step_hook::gesso::plugin0_2_0::steps::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
     step_hook::gesso::plugin0_2_0::tensors::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
     picture_hook::gesso::plugin0_2_0::kv::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
@@ -411,4 +412,5 @@ impl WasiHttpView for CallState {
 }
 
 impl gesso::plugin::types::Host for CallState {}
+impl model_hook::gesso::plugin0_2_0::checkpoints::Host for CallState {}
 impl step_hook::gesso::plugin0_2_0::steps::Host for CallState {}
