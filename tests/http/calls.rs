@@ -54,6 +54,27 @@ fn a_flagged_call_is_answered_as_ever_and_can_be_looked_up_later() {
 }
 
 #[test]
+fn the_result_of_a_call_is_as_the_document_says() {
+    let bench = Bench::new();
+    let server = bench.start();
+    let mut document = server.get("/openapi.json").ok();
+    let schema = document["paths"]["/tasks/{id}/result"]["get"]["responses"]["200"]["content"]["application/json"]
+        ["schema"]
+        .take();
+    let whole = json!({"allOf": [schema], "components": document["components"].take()});
+    let validator = jsonschema::validator_for(&whole).unwrap();
+    let wrong = json!({"image": "no picture", "upscaler_1": "Lanczos"});
+    for (path, body) in [("/sdapi/v1/png-info", json!({"image": base64_png(&waves(8, 8))})), (SINGLE, wrong)]
+    {
+        let submitted = server.post_with(path, &ASYNC, &body).ok();
+        let result = server.result(submitted["taskId"].as_str().unwrap());
+        let problems: Vec<_> = validator.iter_errors(&result).map(|error| error.to_string()).collect();
+        assert!(problems.is_empty(), "{path}: {problems:?} in {result}");
+    }
+    assert!(!validator.is_valid(&json!({"taskId": 1})), "the schema refuses something");
+}
+
+#[test]
 fn a_call_that_is_refused_fails_with_the_routes_own_words() {
     let bench = Bench::new();
     let server = bench.start();

@@ -197,7 +197,7 @@ pub(crate) struct TaskResult {
     pub(crate) warnings: Option<Value>,
     /// Sampler steps in a second, over all pictures; null for a call.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<f64>, nullable = false)]
+    #[schema(value_type = Option<f64>)]
     pub(crate) steps_per_second: Option<Value>,
     /// Of a call: the status, content type and body that the route answered with.
     #[serde(skip_serializing_if = "Option::is_none")]
