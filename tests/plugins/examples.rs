@@ -44,7 +44,8 @@ pub(super) fn check_examples(server: &Server, api: &str, module: &str, script: &
         decode(&BASE64_STANDARD.decode(reply["images"][0].as_str().unwrap()).unwrap())
     };
     let (none, whole) = (rescaled(0.0), rescaled(1.0));
-    assert!(whole.infotext.contains("Guidance rescale: [1.0]"), "{}", whole.infotext);
+    // A hook in JavaScript that changes the request writes 1.0 as 1.
+    assert!(whole.infotext.contains("Guidance rescale: [1"), "{}", whole.infotext);
     assert_ne!(none.data, whole.data);
 
     let url = format!("{}/ext/{api}/", server.url);
