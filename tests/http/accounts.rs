@@ -233,6 +233,50 @@ fn every_route_lets_in_the_roles_that_the_table_says_and_nobody_else() {
 }
 
 #[test]
+fn every_operation_refuses_as_its_security_says_whoever_proves_nothing() {
+    let bench = Bench::new().config("access = \"closed\"\n");
+    let server = bench.start();
+    let document = server.get("/openapi.json").ok();
+    let schemes = &document["components"]["securitySchemes"];
+    assert_eq!(schemes.as_object().unwrap().len(), 3, "{schemes}");
+    let proofs: [&[(&str, &str)]; 6] = [
+        &[],
+        &[("authorization", "Bearer wrong")],
+        &[("authorization", "nonsense")],
+        &[("token", "wrong")],
+        &[("token", "wrong"), ("authorization", "Bearer wrong")],
+        &[("cookie", "token=wrong")],
+    ];
+    let mut open = Vec::new();
+    for (path, methods) in document["paths"].as_object().unwrap() {
+        let url =
+            path.replace("{id}", "nothing").replace("{name}", "nothing").replace("{model_name}", "nothing");
+        for (method, operation) in methods.as_object().unwrap() {
+            let security = operation.get("security").unwrap_or(&document["security"]);
+            // An empty requirement is met by everybody.
+            if security.as_array().unwrap().contains(&json!({})) {
+                open.push(path.as_str());
+                continue;
+            }
+            for proof in proofs {
+                let reply = call(&server, &method.to_uppercase(), &url, proof, &json!({}));
+                assert_eq!(reply.status, 401, "{method} {path} with {proof:?}");
+                assert_eq!(reply.json()["code"], "unauthorized", "{method} {path}");
+                assert!(!reply.header("www-authenticate").is_empty(), "{method} {path}");
+            }
+        }
+    }
+    assert_eq!(open, ["/files/{id}", "/health/live", "/health/ready", "/login"]);
+    // nobody:secret
+    let basic = [("authorization", "Basic bm9ib2R5OnNlY3JldA==")];
+    assert_eq!(call(&server, "GET", "/metrics", &basic, &Value::Null).status, 401);
+    for probe in ["/health/live", "/health/ready"] {
+        let reply = call(&server, "GET", probe, &[("authorization", "Bearer wrong")], &Value::Null);
+        assert_eq!(reply.status, 200, "{probe}: wrong credentials are as good as none");
+    }
+}
+
+#[test]
 fn an_allowance_bounds_requests_tasks_and_pictures_and_says_what_is_left() {
     let bench = Bench::new().config("[allowance]\npictures_per_day = 5\n");
     let server = bench.start();

@@ -164,6 +164,28 @@ fn tasks_that_came_to_nothing_are_requeued_and_others_deleted() {
 }
 
 #[test]
+fn all_that_failed_is_requeued_and_all_that_ended_is_cleared_however_many_pages_there_are() {
+    let bench = Bench::new().config("waiting_tasks_max = 500\n");
+    let server = bench.start();
+    told(&server, "queue/pause");
+    let total = |query: &str| get(&server, &format!("history?limit=1{query}"))["total"].clone();
+    for _ in 0..230 {
+        id(&server.post_with(TXT2IMG, &[("Task-Start-Within", "1")], &quick()));
+    }
+    eventually("all have expired", || total("&status=failed") == 230);
+    let again = told(&server, "task/requeue-failed");
+    assert_eq!(again, json!({"success": true, "message": "230 failed tasks wait again"}));
+    let queue = get(&server, "queue?limit=500");
+    let tasks = queue["pending_tasks"].as_array().unwrap().iter();
+    let places: Vec<_> = tasks.map(|task| task["position"].clone()).collect();
+    assert_eq!(places, (1..=230).map(|place| json!(place)).collect::<Vec<_>>());
+    told(&server, "queue/clear");
+    assert_eq!((total(""), total("&status=interrupted")), (json!(230), json!(230)));
+    told(&server, "history/clear");
+    assert_eq!(total(""), 0);
+}
+
+#[test]
 fn the_queue_and_the_history_are_cleared_each_for_itself() {
     let bench = Bench::new();
     let server = bench.start();

@@ -116,9 +116,16 @@ fn tasks_are_listed_in_pages_by_state_user_and_model() {
     for nothing in ["state=failed", "user=ann", "model=other"] {
         assert_eq!(named(&list(nothing)), Vec::<String>::new(), "{nothing}");
     }
-    for wrong in ["state=done", "limit=0", "limit=1001"] {
-        assert_eq!(server.get(&format!("/tasks?{wrong}")).status, 400, "{wrong}");
+    for wrong in
+        ["state=done", "limit=0", "limit=1001", "limit=many", "cursor=-1", "cursor=18446744073709551616"]
+    {
+        let reply = server.get(&format!("/tasks?{wrong}"));
+        let pointer = format!("#/{}", wrong.split('=').next().unwrap());
+        assert_eq!((reply.status, &reply.json()["errors"][0]["pointer"]), (400, &json!(pointer)), "{wrong}");
     }
+    // What the document allows, to the last number.
+    assert_eq!(named(&list("cursor=18446744073709551615")).len(), 5);
+    assert_eq!(list("cursor=0"), json!({"tasks": [], "next": null}));
     let one = server.get(&format!("/tasks/{}", ids[0])).ok();
     assert_eq!((&one["seeds"], &one["progress"]), (&json!([1]), &json!(1.0)));
     assert!(one["infotexts"][0].as_str().unwrap().contains("Steps: 1"), "{one}");
@@ -200,6 +207,21 @@ fn a_removed_task_is_gone_with_its_pictures() {
     assert_eq!(left, Vec::<String>::new());
     let running = server.submit(&long());
     assert_eq!(request("DELETE", &format!("{}/tasks/{running}", server.url), &[], Vec::new()).status, 409);
+}
+
+#[test]
+fn an_ended_task_tells_from_when_on_it_is_forgotten() {
+    for (config, hours) in [("", None), ("retention_hours = 2\n", Some(2))] {
+        let bench = Bench::new().config(config);
+        let server = bench.start();
+        let id = server.post("/txt2img", &quick()).ok()["taskId"].as_str().unwrap().to_owned();
+        let task = server.get(&format!("/tasks/{id}")).ok();
+        let expected = hours.map(|hours| task["finishedMs"].as_u64().unwrap() + hours * 3_600_000);
+        assert_eq!(task["expiresMs"], json!(expected), "{config}");
+        server.admin("POST", "/queue/pause", Vec::new()).ok();
+        let waiting = server.submit(&quick());
+        assert_eq!(server.get(&format!("/tasks/{waiting}")).ok()["expiresMs"], Value::Null);
+    }
 }
 
 fn walk(folder: &std::path::Path) -> Vec<String> {

@@ -51,6 +51,29 @@ fn progress_is_zero_when_idle() {
 }
 
 #[test]
+fn query_parameters_are_read_as_web_uis_read_them() {
+    let bench = Bench::new();
+    let server = bench.start();
+    for word in ["1", "True", "yes", "on", "t", "y", "0", "FALSE", "no", "off", "f", "n"] {
+        server.get(&format!("/sdapi/v1/progress?skip_current_image={word}")).ok();
+    }
+    server.get("/sdapi/v1/progress?skip_current_image=AAA&skip_current_image=true").ok();
+    for (query, parameter, kind) in [
+        ("/sdapi/v1/progress?skip_current_image=AAA", "skip_current_image", "type_error.bool"),
+        ("/sdapi/v1/progress?skip_current_image=", "skip_current_image", "type_error.bool"),
+        ("/controlnet/module_list?alias_names=2", "alias_names", "type_error.bool"),
+        ("/agent-scheduler/v1/queue?limit=-1", "limit", "type_error.integer"),
+        ("/agent-scheduler/v1/history?offset=18446744073709551616", "offset", "type_error.integer"),
+    ] {
+        let reply = server.get(query);
+        assert_eq!(reply.status, 422, "{query}");
+        let told = reply.json()["detail"][0].clone();
+        assert_eq!((&told["loc"], &told["type"]), (&json!(["query", parameter]), &json!(kind)), "{query}");
+        assert!(told["msg"].as_str().unwrap().starts_with(parameter), "{told}");
+    }
+}
+
+#[test]
 fn the_lists_that_fill_a_clients_drop_downs_have_their_shapes() {
     let bench = Bench::new();
     let server = bench.start();

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use gesso_core::ids::TaskId;
 use gesso_store::{Clock, SystemClock, Task, TaskStoreError};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
 use crate::app::App;
@@ -21,6 +21,10 @@ const AT_ONCE: usize = 64;
 const OF_ONE: usize = 4;
 /// `410 Gone`: the receiver wants no more.
 const GONE: u16 = 410;
+/// Standard Webhooks has messages below 20 KB, and receivers refuse longer ones.
+const MESSAGE_BYTES_MAX: usize = 20_000;
+/// What a longer one goes without, in this order; `GET /tasks/{id}` has it.
+const MAY_BE_LEFT_OUT: [&str; 5] = ["infotexts", "warnings", "seeds", "ossUrl", "images"];
 
 /// Tells what is due until the server drains. Receivers that answer slowly keep only their own owner waiting.
 pub(crate) async fn run(app: Arc<App>) {
@@ -102,8 +106,7 @@ async fn tell(app: &App, task: Task) {
         }
     };
     let time = jiff::Timestamp::from_millisecond(now_ms as i64).unwrap_or_default().to_string();
-    let message =
-        json!({"type": format!("task.{}", task.state), "timestamp": time, "data": view}).to_string();
+    let message = message(&format!("task.{}", task.state), &time, view);
     // The same for every attempt, so that a receiver can tell a repeat.
     let id = format!("msg_{}_{}", task.id, task.revision);
     let told = app.webhooks.send(&task.owner, url, &id, now_ms, message).await;
@@ -114,7 +117,8 @@ async fn tell(app: &App, task: Task) {
             None
         }
         ref failed => {
-            let next = app.webhooks.wait_ms(notice.attempts).map(|wait| SystemClock.now_ms() + wait);
+            let next =
+                app.webhooks.wait_ms(notice.attempts).map(|wait| SystemClock.now_ms().saturating_add(wait));
             let (attempt, last) = (notice.attempts + 1, next.is_none());
             tracing::warn!(task = %task.id, ?failed, attempt, last, "a webhook was not told");
             next
@@ -125,5 +129,51 @@ async fn tell(app: &App, task: Task) {
         // It was removed or is tried again meanwhile.
         Ok(_) | Err(TaskStoreError::NotFound | TaskStoreError::State(_)) => {}
         Err(error) => tracing::warn!(task = %task.id, %error, "a webhook may be told twice"),
+    }
+}
+
+/// The message of an end, which says what it goes without.
+fn message(kind: &str, time: &str, data: Value) -> String {
+    let mut message = json!({"type": kind, "timestamp": time, "data": data});
+    let mut left_out = Vec::new();
+    for part in MAY_BE_LEFT_OUT {
+        let text = message.to_string();
+        if text.len() <= MESSAGE_BYTES_MAX {
+            return text;
+        }
+        if message["data"].as_object_mut().and_then(|data| data.shift_remove(part)).is_some() {
+            left_out.push(part);
+            message["leftOut"] = json!(left_out);
+        }
+    }
+    message.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_goes_without_its_longest_parts_before_it_is_too_long_and_says_so() {
+        let written = |infotexts: usize, urls: usize| {
+            let data = json!({
+                "taskId": "a", "infotexts": vec!["x".repeat(1000); infotexts], "seeds": [1],
+                "ossUrl": vec!["y".repeat(200); urls], "images": ["images/ann/a_1.png"],
+            });
+            let text = message("task.succeeded", "2026-01-01T00:00:00Z", data);
+            assert!(text.len() <= MESSAGE_BYTES_MAX, "{}", text.len());
+            serde_json::from_str::<Value>(&text).unwrap()
+        };
+        let whole = written(2, 2);
+        assert_eq!(
+            (&whole["leftOut"], whole["data"]["infotexts"].as_array().unwrap().len()),
+            (&Value::Null, 2)
+        );
+        let short = written(50, 2);
+        assert_eq!((&short["leftOut"], &short["data"]["infotexts"]), (&json!(["infotexts"]), &Value::Null));
+        assert_eq!(short["data"]["ossUrl"].as_array().unwrap().len(), 2);
+        let shorter = written(50, 500);
+        assert_eq!(shorter["leftOut"], json!(["infotexts", "seeds", "ossUrl"]));
+        assert_eq!((&shorter["data"]["taskId"], &shorter["type"]), (&json!("a"), &json!("task.succeeded")));
     }
 }

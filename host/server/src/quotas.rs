@@ -171,16 +171,15 @@ impl Quotas {
     /// Takes in the tasks of an earlier run, then lets go of every task that ends; returns when the store closes.
     pub(crate) async fn follow(self: Arc<Self>, tasks: Arc<dyn TaskStore>) {
         let mut changes = tasks.subscribe();
-        for state in [TaskState::Waiting, TaskState::Running] {
-            let mut filter = TaskFilter { state: Some(state), limit: LIST_LIMIT, ..TaskFilter::default() };
-            while let Ok(page) = tasks.list(filter.clone()).await {
-                for task in page.tasks {
-                    lock(&self.active).entry(task.owner).or_default().insert(task.id);
-                }
-                filter.after = page.next;
-                if page.next.is_none() {
-                    break;
-                }
+        let states = vec![TaskState::Waiting, TaskState::Running];
+        let mut filter = TaskFilter { states, limit: LIST_LIMIT, ..TaskFilter::default() };
+        while let Ok(page) = tasks.list(filter.clone()).await {
+            for task in page.tasks {
+                lock(&self.active).entry(task.owner).or_default().insert(task.id);
+            }
+            filter.after = page.next;
+            if page.next.is_none() {
+                break;
             }
         }
         loop {

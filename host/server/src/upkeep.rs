@@ -17,6 +17,7 @@ const RETENTION_TICKS: u64 = 60;
 /// Old tasks that are removed at one look, so that what is new has its turn.
 const REMOVED_AT_ONCE: usize = 500;
 const METRICS_TICKS: u64 = 5;
+const HOUR_MS: u64 = 3_600_000;
 /// Objects that are deleted at the same time.
 const DELETED_AT_ONCE: usize = 8;
 
@@ -45,12 +46,18 @@ pub(crate) async fn run(app: Arc<App>) {
     }
 }
 
+/// From when on a task that has ended is forgotten; `None` where that is never, or not yet known.
+pub(crate) fn forgotten_ms(app: &App, task: &Task) -> Option<u64> {
+    let hours = Some(app.settings.retention_hours).filter(|hours| *hours > 0)?;
+    Some(task.finished_ms?.saturating_add(hours.saturating_mul(HOUR_MS)))
+}
+
 async fn forget_old(app: &App) {
     let hours = app.settings.retention_hours;
     if hours == 0 {
         return;
     }
-    let before_ms = SystemClock.now_ms().saturating_sub(hours * 3_600_000);
+    let before_ms = SystemClock.now_ms().saturating_sub(hours.saturating_mul(HOUR_MS));
     let old = match app.tasks.ended_before(before_ms, REMOVED_AT_ONCE).await {
         Ok(old) => old,
         Err(error) => return tracing::warn!(%error, "old tasks could not be listed"),

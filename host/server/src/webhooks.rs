@@ -95,7 +95,7 @@ impl Webhooks {
     /// asked at once; `None` after the last.
     pub(crate) fn wait_ms(&self, failed: u32) -> Option<u64> {
         let seconds = *self.schedule.get(failed as usize)?;
-        Some(rand::rng().random_range(seconds * 900..=seconds * 1100))
+        Some(rand::rng().random_range(seconds.saturating_mul(900)..=seconds.saturating_mul(1100)))
     }
 }
 

@@ -24,8 +24,8 @@ use committer::{Committer, Writer};
 
 mod backup;
 mod committer;
-mod ended;
 pub(crate) mod guard;
+mod owned;
 mod places;
 mod records;
 pub(crate) mod trees;

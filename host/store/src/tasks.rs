@@ -59,7 +59,8 @@ pub trait TaskStore: Send + Sync {
 
     async fn get(&self, id: &TaskId) -> Result<Option<Task>, TaskStoreError>;
 
-    /// The tasks that pass the filter, newest first.
+    /// The tasks that pass the filter, newest first. No more records are in memory at a time than the page has, and none is read
+    /// that is another owner's or in another state than the filter says.
     async fn list(&self, filter: TaskFilter) -> Result<TaskPage, TaskStoreError>;
 
     /// A page of the tasks that have ended, newest first, and how many there are. No record is read that is not on it.
@@ -259,7 +260,8 @@ pub struct Lease {
 /// Which tasks to list; `None` means any.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TaskFilter {
-    pub state: Option<TaskState>,
+    /// Any of these; none means any at all.
+    pub states: Vec<TaskState>,
     pub owner: Option<String>,
     /// [`Terms::model`].
     pub model: Option<String>,
@@ -289,13 +291,13 @@ impl TaskPage {
 
 impl Default for TaskFilter {
     fn default() -> Self {
-        Self { state: None, owner: None, model: None, after: None, limit: 100 }
+        Self { states: Vec::new(), owner: None, model: None, after: None, limit: 100 }
     }
 }
 
 impl TaskFilter {
     pub(crate) fn accepts(&self, task: &Task) -> bool {
-        self.state.is_none_or(|state| state == task.state)
+        (self.states.is_empty() || self.states.contains(&task.state))
             && self.owner.as_deref().is_none_or(|owner| owner == task.owner)
             && self.model.as_ref().is_none_or(|model| task.terms.model.as_ref() == Some(model))
     }

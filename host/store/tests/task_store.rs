@@ -137,18 +137,21 @@ async fn apply(store: &dyn TaskStore, step: &Step, leases: &[Lease], now_ms: u64
     }
 }
 
-/// The tasks, their places in the queue, the queue, a page of what has ended, and how many there are.
+/// The tasks, some of them again, their places in the queue, the queue, a page of what has ended, and how many there are.
 async fn everything(
     store: &dyn TaskStore,
 ) -> (Vec<Task>, Vec<Option<u64>>, Vec<QueuePart>, EndedPage, TaskStats) {
     let page =
         store.list(TaskFilter { limit: 1000, ..TaskFilter::default() }).await.expect("the store answers");
-    let tasks = page.tasks;
+    let mut tasks = page.tasks;
     let stats = store.stats().await.expect("the store answers");
     let mut places = Vec::new();
     for task in &tasks {
         places.push(store.ahead(&task.id).await.expect("the store answers"));
     }
+    let states = vec![TaskState::Waiting, TaskState::Failed, TaskState::Canceled];
+    let some = TaskFilter { states, limit: 2, ..TaskFilter::default() };
+    tasks.extend(store.list(some).await.expect("the store answers").tasks);
     let queue = store.queue().await.expect("the store answers");
     let ended = EndedFilter { owner: None, states: TaskState::ALL.to_vec(), offset: 1, limit: 3 };
     let ended = store.ended(ended).await.expect("the store answers");

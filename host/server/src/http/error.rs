@@ -12,6 +12,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::request_id;
+use super::wire::query::QueryProblem;
 use super::wire::refusals::{
     Detail, FieldMistake, ProblemDetails, ValidationError, ValidationErrors, WebUiError,
 };
@@ -145,6 +146,17 @@ impl IntoResponse for WebUiFailure {
         };
         with_time_to_wait(error, in_words(status(error), class, Some(""), error.to_string()))
     }
+}
+
+/// A query that does not fit, in the web UI's dialect.
+pub(crate) fn unreadable_query(problems: Vec<QueryProblem>) -> Response {
+    let detail = problems.into_iter().map(|problem| ValidationError {
+        loc: ["query".to_owned(), problem.parameter.to_owned()],
+        msg: problem.message,
+        kind: problem.kind,
+    });
+    let errors = ValidationErrors { detail: detail.collect() };
+    (StatusCode::UNPROCESSABLE_ENTITY, Json(errors)).into_response()
 }
 
 /// 501 in the web UI's dialect, with the sentence that says what there is instead.

@@ -2,6 +2,7 @@
 //! `access.rs`. Refusals have the API's shapes, never the library's plain text.
 
 use axum::body::Bytes;
+use axum::extract::rejection::QueryRejection;
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
@@ -10,7 +11,8 @@ use gesso_core::ids::TaskId;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-use super::error::{Failure, WebUiFailure, problem};
+use super::error::{Failure, WebUiFailure, problem, unreadable_query};
+use super::wire::query::{FromQuery, Said};
 use crate::error::AppError;
 
 /// A JSON object, whatever JSON content type it came with. No content type at all is taken as JSON too.
@@ -102,7 +104,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for JsonBody<T> {
     }
 }
 
-/// The query's parameters, as `T` has them.
+/// The query's parameters, as `T` has them, on Gesso's own routes. What does not fit is named by its pointer.
 #[derive(Debug)]
 pub(crate) struct Parameters<T>(pub(crate) T);
 
@@ -112,7 +114,42 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Parameters<T> 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Response> {
         match Query::<T>::from_request_parts(parts, state).await {
             Ok(Query(read)) => Ok(Self(read)),
-            Err(rejection) => Err(Failure(AppError::invalid("query", rejection.body_text())).into_response()),
+            Err(rejection) => Err(Failure(unreadable(&rejection)).into_response()),
+        }
+    }
+}
+
+/// The parameter that could not be read, or the query as a whole where the library does not say which.
+fn unreadable(rejection: &QueryRejection) -> AppError {
+    type Told = serde_path_to_error::Error<serde::de::value::Error>;
+    let mut cause = std::error::Error::source(rejection);
+    while let Some(error) = cause {
+        if let Some(told) = error.downcast_ref::<Told>() {
+            let parameter = told.path().to_string();
+            if parameter != "." {
+                return AppError::invalid(&parameter, format!("{parameter}: {}", told.inner()));
+            }
+        }
+        cause = error.source();
+    }
+    AppError::invalid("query", rejection.body_text())
+}
+
+/// The query's parameters, as `T` has them, in the web UI's dialect.
+#[derive(Debug)]
+pub(crate) struct WebUiParameters<T>(pub(crate) T);
+
+impl<S: Send + Sync, T: FromQuery> FromRequestParts<S> for WebUiParameters<T> {
+    type Rejection = Response;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Response> {
+        match Query::<Vec<(String, String)>>::from_request_parts(parts, state).await {
+            Ok(Query(pairs)) => {
+                let mut said = Said::new(pairs);
+                let read = T::read(&mut said);
+                said.into_result(read).map(Self).map_err(unreadable_query)
+            }
+            Err(rejection) => Err(WebUiFailure(unreadable(&rejection)).into_response()),
         }
     }
 }
@@ -143,5 +180,31 @@ impl<S: Send + Sync> FromRequestParts<S> for TaskPath {
         TaskId::parse(&text)
             .map(Self)
             .map_err(|_| Failure(AppError::NotFound("not found".into())).into_response())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::Deserialize;
+
+    use super::*;
+
+    #[derive(Debug, Deserialize)]
+    struct Wanted {
+        #[expect(dead_code, reason = "what matters is whether it can be read")]
+        limit: Option<u8>,
+    }
+
+    #[test]
+    fn a_parameter_that_cannot_be_read_is_named() {
+        let field = |query: &str| {
+            let uri = format!("/x?{query}").parse().unwrap();
+            match unreadable(&Query::<Wanted>::try_from_uri(&uri).unwrap_err()) {
+                AppError::Invalid(problems) => problems[0].field.clone(),
+                other => panic!("{other}"),
+            }
+        };
+        assert_eq!(field("a=b&limit=300"), "limit");
+        assert_eq!(field("limit=x"), "limit");
     }
 }

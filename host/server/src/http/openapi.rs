@@ -23,16 +23,18 @@ use super::wire::schema::{
 };
 use super::wire::task::Ended;
 
+mod bounds;
 mod calls;
 mod links;
 
+use bounds::Bounds;
 use calls::CallsAsTasks;
 use links::{Links, Names};
 
 #[derive(OpenApi)]
 #[openapi(
     info(title = "Gesso", description = "A Stable Diffusion server with sandboxed plugins", license(name = "Apache-2.0")),
-    modifiers(&Credentials, &Names, &CallsAsTasks, &Links, &Refusals), security(("bearer" = []), ("basic" = []), ("token" = [])),
+    modifiers(&Credentials, &Names, &CallsAsTasks, &Links, &Refusals, &Bounds), security(("bearer" = []), ("basic" = []), ("token" = [])),
     paths(
         serverless::txt2img, serverless::img2img, serverless::extra_images, serverless::restart, serverless::initialize, serverless::result, serverless::progress, serverless::cancellation,
         models::list, models::show, models::register, models::change, models::remove,

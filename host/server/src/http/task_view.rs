@@ -18,6 +18,7 @@ use crate::error::AppError;
 use crate::http::wire::task::TaskView;
 use crate::png_file;
 use crate::tasks;
+use crate::upkeep;
 
 /// The last preview as base64 PNG.
 pub(crate) async fn preview(progress: Option<&Progress>) -> Result<Option<String>, AppError> {
@@ -48,6 +49,7 @@ pub(crate) async fn summary(app: &App, task: &Task, host: Option<&str>) -> Resul
         started_ms: task.started_ms,
         finished_ms: task.finished_ms,
         start_by_ms: task.terms.start_by_ms,
+        expires_ms: upkeep::forgotten_ms(app, task),
         code: error.map(|error| error.code.clone()),
         message: error.map(|error| error.message.clone()),
         images: images(task),

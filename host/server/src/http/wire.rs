@@ -21,6 +21,7 @@ mod overrides;
 pub(crate) mod per_picture;
 pub(crate) mod plugin;
 mod problems;
+pub(crate) mod query;
 pub(crate) mod refusals;
 pub(crate) mod schema;
 pub(crate) mod styles;

@@ -8,7 +8,7 @@ use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use sled::transaction::{ConflictableTransactionError, TransactionError, Transactional};
 use sled::{Db, Tree};
 
-use super::ended::Ended;
+use super::owned::Owned;
 use super::places::{IndexKey, Places};
 use super::records;
 use crate::tasks::rules::Entry;
@@ -19,6 +19,8 @@ use crate::tasks::{
 pub(super) const FORMAT: &[u8] = b"1";
 const FORMAT_KEY: &str = "format";
 const SEQUENCE_KEY: &str = "next_sequence";
+/// Sequences that are taken out of memory at a time to read their records.
+const LOOKED_AT_ONCE: usize = 256;
 
 /// | Tree | Key | Value |
 /// |---|---|---|
@@ -52,24 +54,22 @@ pub(super) struct Trees {
 struct Known {
     /// What `ready` holds, counted.
     places: Places,
-    /// What `finished` holds, counted.
-    ended: Ended,
+    /// What `order` holds, by owner and state.
+    owned: Owned,
 }
 
 impl Known {
     fn enter(&mut self, entry: &Entry) {
-        match entry.task.state {
-            TaskState::Waiting => self.places.enter(index_key(entry), &entry.task),
-            TaskState::Running => {}
-            _ => self.ended.enter(entry),
+        self.owned.enter(entry);
+        if entry.task.state == TaskState::Waiting {
+            self.places.enter(index_key(entry), &entry.task);
         }
     }
 
     fn leave(&mut self, entry: &Entry) {
-        match entry.task.state {
-            TaskState::Waiting => self.places.leave(&index_key(entry), &entry.task),
-            TaskState::Running => {}
-            _ => self.ended.leave(entry),
+        self.owned.leave(entry);
+        if entry.task.state == TaskState::Waiting {
+            self.places.leave(&index_key(entry), &entry.task);
         }
     }
 }
@@ -169,37 +169,37 @@ impl Trees {
         first.map(|(_, id)| self.indexed(&id)).transpose()
     }
 
+    /// Newest first. Of one owner's tasks, or those in some states, only their records are read; whoever looks for a model
+    /// reads more.
     pub(super) fn list(&self, filter: &TaskFilter) -> Result<TaskPage, TaskStoreError> {
         let limit = filter.limit.min(LIST_LIMIT);
+        let mut before = filter.after.unwrap_or(u64::MAX);
         let mut found = Vec::new();
-        let mut take = |id: &[u8]| -> Result<usize, TaskStoreError> {
-            // A task may be removed between the two reads.
-            if let Some(entry) = self.get(id)?
-                && filter.accepts(&entry.task)
-                && filter.after.is_none_or(|after| entry.sequence < after)
-            {
-                found.push(entry);
-            }
-            Ok(found.len())
-        };
-        match filter.state {
-            // These indexes hold few tasks among possibly many ended ones, but not by age: that is made good below.
-            Some(TaskState::Waiting) | Some(TaskState::Running) => {
-                let ids = if filter.state == Some(TaskState::Waiting) { &self.ready } else { &self.leases };
-                for id in ids.iter().values() {
-                    take(&id.map_err(store_error)?)?;
+        if filter.owner.is_none() && filter.states.is_empty() {
+            for id in self.order.range(..before.to_be_bytes()).values().rev() {
+                // A task may be removed between the two reads.
+                found
+                    .extend(self.get(&id.map_err(store_error)?)?.filter(|entry| filter.accepts(&entry.task)));
+                if found.len() > limit {
+                    break;
                 }
             }
-            _ => {
-                let end = filter.after.unwrap_or(u64::MAX).to_be_bytes();
-                for id in self.order.range(..end).rev() {
-                    if take(&id.map_err(store_error)?.1)? > limit {
-                        break;
-                    }
+            return Ok(TaskPage::new(found, limit));
+        }
+        while found.len() <= limit {
+            // The lock, which changes wait for, is held while these numbers are taken and not while records are read.
+            let sequences =
+                self.known().owned.newest(filter.owner.as_deref(), &filter.states, before, LOOKED_AT_ONCE);
+            let Some(last) = sequences.last() else { break };
+            before = *last;
+            for sequence in sequences {
+                // It may be removed, or in another state, between the reads.
+                found.extend(self.placed(sequence)?.filter(|entry| filter.accepts(&entry.task)));
+                if found.len() > limit {
+                    break;
                 }
             }
         }
-        found.sort_by_key(|entry| std::cmp::Reverse(entry.sequence));
         Ok(TaskPage::new(found, limit))
     }
 
@@ -218,12 +218,11 @@ impl Trees {
 
     /// A page of what has ended, and how many there are.
     pub(super) fn ended(&self, filter: &EndedFilter) -> Result<EndedPage, TaskStoreError> {
-        let (sequences, total) = self.known().ended.page(filter);
+        let (sequences, total) = self.known().owned.page(filter);
         let mut tasks = Vec::with_capacity(sequences.len());
         for sequence in sequences {
             // It may be removed, or tried again, between the reads.
-            let Some(id) = self.order.get(sequence.to_be_bytes()).map_err(store_error)? else { continue };
-            let entry = self.get(&id)?.filter(|entry| filter.states.contains(&entry.task.state));
+            let entry = self.placed(sequence)?.filter(|entry| filter.states.contains(&entry.task.state));
             tasks.extend(entry.map(|entry| entry.task));
         }
         Ok(EndedPage { tasks, total })
@@ -348,6 +347,12 @@ impl Trees {
             known.enter(new);
         }
         Ok(())
+    }
+
+    /// The entry of this sequence; `None` where it is removed.
+    fn placed(&self, sequence: u64) -> Result<Option<Entry>, TaskStoreError> {
+        let id = self.order.get(sequence.to_be_bytes()).map_err(store_error)?;
+        id.map_or(Ok(None), |id| self.get(&id))
     }
 
     /// Follows an index entry to its record.

@@ -350,14 +350,18 @@ pub async fn lists_newest_first_by_state_and_owner_up_to_the_limit(subject: Subj
     assert_eq!(ids(TaskFilter { limit: 2, ..all.clone() }).await, "t5 t4");
     assert_eq!(ids(TaskFilter { limit: 0, ..all.clone() }).await, "");
     assert_eq!(ids(TaskFilter { owner: Some("ann".to_owned()), ..all.clone() }).await, "t4 t2 t0");
-    assert_eq!(ids(TaskFilter { state: Some(TaskState::Running), ..all.clone() }).await, "t5 t2");
+    assert_eq!(ids(TaskFilter { states: vec![TaskState::Running], ..all.clone() }).await, "t5 t2");
     assert_eq!(
-        ids(TaskFilter { state: Some(TaskState::Waiting), limit: 3, ..all.clone() }).await,
+        ids(TaskFilter { states: vec![TaskState::Waiting], limit: 3, ..all.clone() }).await,
         "t4 t3 t1"
     );
-    let of_bob = TaskFilter { owner: Some("bob".to_owned()), state: Some(TaskState::Waiting), ..all.clone() };
+    let of_bob =
+        TaskFilter { owner: Some("bob".to_owned()), states: vec![TaskState::Waiting], ..all.clone() };
     assert_eq!(ids(of_bob).await, "t3 t1");
-    assert_eq!(ids(TaskFilter { state: Some(TaskState::Failed), ..all }).await, "");
+    let either = vec![TaskState::Running, TaskState::Waiting];
+    let of_ann = TaskFilter { owner: Some("ann".to_owned()), states: either, limit: 2, ..all.clone() };
+    assert_eq!(ids(of_ann).await, "t4 t2");
+    assert_eq!(ids(TaskFilter { states: vec![TaskState::Failed], ..all }).await, "");
 }
 
 pub async fn subscribers_hear_of_every_change_once(subject: Subject) {
@@ -444,7 +448,7 @@ pub async fn pages_follow_each_other_without_gap_or_double(subject: Subject) {
         let (mut pages, mut after) = (Vec::new(), None);
         loop {
             let filter = TaskFilter {
-                state,
+                states: state.into_iter().collect(),
                 model: model.map(str::to_owned),
                 after,
                 limit: 3,

@@ -13,7 +13,6 @@ use base64::prelude::BASE64_STANDARD;
 use gesso_core::sampler::Sampler;
 use gesso_store::tasks::TERM_LIMIT;
 use gesso_store::{EndedFilter, Task, TaskState};
-use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use crate::accounts::Caller;
@@ -22,7 +21,7 @@ use crate::blocking::blocking;
 use crate::error::AppError;
 use crate::generate::{self, Reply};
 use crate::http::error::{Failure, WebUiFailure, not_implemented};
-use crate::http::extract::{Parameters, TaskPath, WebUiObject};
+use crate::http::extract::{TaskPath, WebUiObject, WebUiParameters};
 use crate::http::routes::queue;
 use crate::http::task_view;
 use crate::http::wire::agent_scheduler::{
@@ -30,6 +29,7 @@ use crate::http::wire::agent_scheduler::{
     QueuedId, QueuedPicture, QueuedTask, ended, status, take_own,
 };
 use crate::http::wire::generate::Drawing;
+use crate::http::wire::query::{FromQuery, Said};
 use crate::http::wire::schema::{Img2ImgBody, Txt2ImgBody};
 use crate::http::wire::terms::{RequestTerms, Wait};
 use crate::task_pages::TaskPages;
@@ -100,25 +100,27 @@ async fn submit(
 pub(crate) async fn pending(
     State(app): State<Arc<App>>,
     caller: Caller,
-    Parameters(query): Parameters<QueueQuery>,
+    WebUiParameters(query): WebUiParameters<QueueQuery>,
 ) -> Result<Json<QueuePart>, WebUiFailure> {
-    // Everybody's: a place counts those of others too.
-    let mut waiting = TaskPages::of(None, &[TaskState::Waiting]).all(&app).await?;
+    let mut waiting = TaskPages::of(caller.sees(), &[TaskState::Waiting]).all(&app).await?;
     let running = TaskPages::of(caller.sees(), &[TaskState::Running]).all(&app).await?;
     // One that began between the two looks runs.
     waiting.retain(|task| running.iter().all(|one| one.id != task.id));
     waiting.reverse();
     waiting.sort_by_key(|task| Reverse(task.priority));
-    let waiting = (1..).zip(waiting).filter(|(_, task)| caller.may_see(&task.owner));
     let current_task_id = running.last().map(|task| task.id.to_string());
-    let queue: Vec<(u64, Task)> = running.into_iter().rev().map(|task| (0, task)).chain(waiting).collect();
-    let part = queue.iter().skip(query.offset.unwrap_or_default()).take(query.limit.unwrap_or(PAGE));
-    Ok(Json(QueuePart {
-        current_task_id,
-        pending_tasks: part.map(|(place, task)| QueuedTask::listed(task, Some(*place), None)).collect(),
-        total_pending_tasks: queue.len(),
-        paused: app.pause.is_on(),
-    }))
+    let total_pending_tasks = running.len() + waiting.len();
+    let queue = running.iter().rev().chain(&waiting);
+    let mut pending_tasks = Vec::new();
+    for task in queue.skip(query.offset.unwrap_or_default()).take(query.limit.unwrap_or(PAGE)) {
+        // A place counts the tasks of others too; one that began meanwhile has none before it.
+        let place = match task.state {
+            TaskState::Waiting => app.tasks.ahead(&task.id).await?.map_or(0, |ahead| ahead + 1),
+            _ => 0,
+        };
+        pending_tasks.push(QueuedTask::listed(task, Some(place), None));
+    }
+    Ok(Json(QueuePart { current_task_id, pending_tasks, total_pending_tasks, paused: app.pause.is_on() }))
 }
 
 /// The caller's tasks that have ended, newest first.
@@ -127,7 +129,7 @@ pub(crate) async fn pending(
 pub(crate) async fn history(
     State(app): State<Arc<App>>,
     caller: Caller,
-    Parameters(query): Parameters<HistoryQuery>,
+    WebUiParameters(query): WebUiParameters<HistoryQuery>,
 ) -> Result<Json<HistoryPart>, WebUiFailure> {
     let offset = query.offset.unwrap_or_default();
     let limit = query.limit.unwrap_or(PAGE).min(HISTORY_PAGE_MAX);
@@ -169,10 +171,15 @@ pub(crate) async fn position(
 }
 
 /// `zip` asks for a file instead.
-#[derive(Debug, Deserialize)]
+#[derive(Debug)]
 pub(crate) struct ResultsQuery {
-    #[serde(default)]
-    zip: String,
+    zip: bool,
+}
+
+impl FromQuery for ResultsQuery {
+    fn read(said: &mut Said) -> Self {
+        Self { zip: said.flag("zip") }
+    }
 }
 
 /// The pictures of a task that succeeded, as data URIs; of another one `success` is false.
@@ -182,11 +189,11 @@ pub(crate) struct ResultsQuery {
 pub(crate) async fn results(
     State(app): State<Arc<App>>,
     caller: Caller,
-    Parameters(query): Parameters<ResultsQuery>,
+    WebUiParameters(query): WebUiParameters<ResultsQuery>,
     TaskPath(id): TaskPath,
 ) -> Result<Json<Pictures>, WebUiFailure> {
     let task = tasks::get(&app, &caller, &id).await?;
-    if ["1", "true", "on", "yes"].contains(&query.zip.to_ascii_lowercase().as_str()) {
+    if query.zip {
         let message = format!(
             "zip: pictures come as JSON alone; send zip=false, or GET /tasks/{id}/result for their URLs"
         );
@@ -223,7 +230,8 @@ pub(crate) async fn requeue(
     Ok(done("the task waits again"))
 }
 
-/// Has all of the caller's own tasks run again that failed or expired.
+/// Has all of the caller's own tasks run again that failed or expired. Each is a change of its own: what comes in meanwhile
+/// waits for one of them, and not for all.
 #[utoipa::path(post, path = "/agent-scheduler/v1/task/requeue-failed", tag = "agent-scheduler",
     responses((status = 200, description = "Done, or there was none", body = QueueDone),
               (status = 429, description = "Not all of them may wait at the same time")))]
@@ -277,7 +285,8 @@ pub(crate) async fn clear_queue(
     Ok(done("no task of yours waits"))
 }
 
-/// Forgets all of the caller's own tasks that have ended, with their pictures.
+/// Forgets all of the caller's own tasks that have ended, with their pictures. Each is a change of its own: what comes in
+/// meanwhile waits for one of them, and not for all. A client that goes away leaves the rest.
 #[utoipa::path(post, path = "/agent-scheduler/v1/history/clear", tag = "agent-scheduler",
     responses((status = 200, description = "Done", body = QueueDone)))]
 pub(crate) async fn clear_history(

@@ -10,7 +10,7 @@ use base64::prelude::BASE64_STANDARD;
 use gesso_picture::convert::flatten;
 use gesso_plugin_host::{Annotator, CallContext, Slider};
 use rand::RngExt;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
 
@@ -21,9 +21,10 @@ use crate::blocking::blocking;
 use crate::catalogue::{CatalogueError, Kind, Part};
 use crate::error::AppError;
 use crate::http::error::WebUiFailure;
-use crate::http::extract::{Parameters, WebUiObject};
+use crate::http::extract::{WebUiObject, WebUiParameters};
 use crate::http::wire::control::UNITS_MAX;
 use crate::http::wire::detect::{Detect, MODULE};
+use crate::http::wire::query::{FromQuery, Said};
 use crate::http::wire::schema::DetectBody;
 use crate::inputs;
 use crate::plugin_use;
@@ -105,11 +106,16 @@ pub(crate) async fn model_list(State(app): State<Arc<App>>) -> Result<Json<Contr
     Ok(Json(ControlModels { model_list: models(&app).await? }))
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug)]
 pub(crate) struct Names {
     /// Labels in place of names.
-    #[serde(default)]
     alias_names: bool,
+}
+
+impl FromQuery for Names {
+    fn read(said: &mut Said) -> Self {
+        Self { alias_names: said.flag("alias_names") }
+    }
 }
 
 /// What makes maps of pictures.
@@ -153,11 +159,12 @@ pub(crate) struct ControlSlider {
 /// What makes maps of pictures, and with which sliders.
 #[utoipa::path(get, path = "/controlnet/module_list", tag = "ControlNet",
     params(("alias_names" = Option<bool>, Query, description = "Labels in place of names")),
-    responses((status = 200, description = "Those of active plugins", body = ControlModules)))]
+    responses((status = 200, description = "Those of active plugins", body = ControlModules),
+              (status = 422, description = "alias_names is no boolean")))]
 pub(crate) async fn module_list(
     State(app): State<Arc<App>>,
     caller: Caller,
-    Parameters(Names { alias_names }): Parameters<Names>,
+    WebUiParameters(Names { alias_names }): WebUiParameters<Names>,
 ) -> Json<ControlModules> {
     let annotators = app.plugins.annotators(&plugin_use::whom(&caller));
     let name =

@@ -40,14 +40,16 @@ const HEARTBEAT: Duration = Duration::from_secs(15);
 #[into_params(parameter_in = Query)]
 pub(crate) struct ListQuery {
     /// waiting, running, succeeded, failed, canceled or expired; any when left out.
+    #[param(pattern = "^(|waiting|running|succeeded|failed|canceled|expired)$")]
     state: Option<String>,
     /// Whose; for operators, whose own are everybody's.
     user: Option<String>,
     /// The file name of a checkpoint, as `GET /models` has it.
     model: Option<String>,
     /// 1 to 1000, 50 unless said otherwise.
+    #[param(minimum = 1, maximum = 1000)]
     limit: Option<usize>,
-    /// `next` of the page before.
+    /// `next` of the page before. Behind the oldest task the page is empty.
     cursor: Option<u64>,
 }
 
@@ -82,7 +84,8 @@ pub(crate) async fn list(
         // Others' tasks are not told from those that are not there.
         (Some(_), Some(_)) => return Ok(Json(TaskList { tasks: Vec::new(), next: None })),
     };
-    let filter = TaskFilter { state, owner, model: query.model, after: query.cursor, limit };
+    let states = state.into_iter().collect();
+    let filter = TaskFilter { states, owner, model: query.model, after: query.cursor, limit };
     let page = app.tasks.list(filter).await?;
     let mut tasks = Vec::with_capacity(page.tasks.len());
     for task in &page.tasks {

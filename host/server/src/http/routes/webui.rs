@@ -10,7 +10,7 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use gesso_core::ids::TaskId;
 use gesso_store::TaskState;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
 
@@ -19,11 +19,12 @@ use crate::app::App;
 use crate::error::AppError;
 use crate::generate::{self, Reply};
 use crate::http::error::{Failure, WebUiFailure};
-use crate::http::extract::{Parameters, WebUiObject};
+use crate::http::extract::{WebUiObject, WebUiParameters};
 use crate::http::task_answer::{self, Shape};
 use crate::http::task_view::{CancelOnDrop, details, preview};
 use crate::http::wire::generate::Drawing;
 use crate::http::wire::nothing::Empty;
+use crate::http::wire::query::{FromQuery, Said};
 use crate::http::wire::schema::{Img2ImgBody, Txt2ImgBody};
 use crate::http::wire::task::JobState;
 use crate::http::wire::terms::{RequestTerms, Wait};
@@ -125,30 +126,35 @@ async fn draw(
 }
 
 /// `skip_current_image` leaves the preview out.
-#[derive(Debug, Deserialize)]
+#[derive(Debug)]
 pub(crate) struct ProgressQuery {
-    #[serde(default)]
-    skip_current_image: String,
+    skip_current_image: bool,
+}
+
+impl FromQuery for ProgressQuery {
+    fn read(said: &mut Said) -> Self {
+        Self { skip_current_image: said.flag("skip_current_image") }
+    }
 }
 
 /// How far the task that has run longest is; zeros when idle.
 #[utoipa::path(get, path = "/sdapi/v1/progress", tag = "web UI",
     params(("skip_current_image" = Option<bool>, Query, description = "Leave the preview out")),
-    responses((status = 200, description = "How far it is", body = GlobalProgress)))]
+    responses((status = 200, description = "How far it is", body = GlobalProgress),
+              (status = 422, description = "skip_current_image is no boolean")))]
 pub(crate) async fn progress(
     State(app): State<Arc<App>>,
     caller: Caller,
-    Parameters(query): Parameters<ProgressQuery>,
+    WebUiParameters(query): WebUiParameters<ProgressQuery>,
 ) -> Result<Json<GlobalProgress>, WebUiFailure> {
     let running = app.running.oldest(&caller);
     let live = running.as_ref().and_then(|running| Some(running.progress.as_ref()?.borrow().clone()));
-    let skip = ["1", "true", "on", "yes"].contains(&query.skip_current_image.to_ascii_lowercase().as_str());
     let running = running.as_ref();
     Ok(Json(GlobalProgress {
         progress: running.map_or(0.0, |running| (0.01 + running.fraction()).min(1.0)),
         eta_relative: running.map_or(0.0, |running| running.eta().as_secs_f64()),
         state: JobState::of(live.as_ref(), running.is_some_and(|running| running.cancel.is_interrupted())),
-        current_image: if skip { None } else { preview(live.as_ref()).await? },
+        current_image: if query.skip_current_image { None } else { preview(live.as_ref()).await? },
         textinfo: None,
     }))
 }

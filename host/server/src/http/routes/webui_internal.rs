@@ -113,7 +113,7 @@ pub(crate) async fn pending_tasks(
     caller: Caller,
 ) -> Result<Json<PendingTasks>, WebUiFailure> {
     let filter = TaskFilter {
-        state: Some(TaskState::Waiting),
+        states: vec![TaskState::Waiting],
         owner: caller.sees().map(str::to_owned),
         limit: LIST_LIMIT,
         ..TaskFilter::default()

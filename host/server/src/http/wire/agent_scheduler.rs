@@ -2,12 +2,13 @@
 //! as it tells them. Knows the store's records, and nothing of routes.
 
 use gesso_store::{ObjectKey, Payload, Task, TaskState};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::{Map, Value, json};
 use utoipa::{IntoParams, ToSchema};
 
 use super::fields::FieldProblem;
 use super::generate::Drawing;
+use super::query::{FromQuery, Said};
 use super::styles::Styling;
 use super::{grid_options, options};
 
@@ -17,8 +18,7 @@ const UNSAID: &str = "System";
 const UNTOLD: [&str; 4] = ["alwayson_scripts", "script_args", "init_images", "mask"];
 
 /// A part of the queue.
-#[derive(Debug, Default, Deserialize, IntoParams)]
-#[serde(default)]
+#[derive(Debug, Default, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct QueueQuery {
     /// 20 unless said otherwise.
@@ -27,9 +27,14 @@ pub(crate) struct QueueQuery {
     pub(crate) offset: Option<usize>,
 }
 
+impl FromQuery for QueueQuery {
+    fn read(said: &mut Said) -> Self {
+        Self { limit: said.count("limit"), offset: said.count("offset") }
+    }
+}
+
 /// A part of what has ended.
-#[derive(Debug, Default, Deserialize, IntoParams)]
-#[serde(default)]
+#[derive(Debug, Default, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct HistoryQuery {
     /// done, failed or interrupted; any when left out.
@@ -38,6 +43,13 @@ pub(crate) struct HistoryQuery {
     pub(crate) limit: Option<usize>,
     /// Tasks to leave out.
     pub(crate) offset: Option<usize>,
+}
+
+impl FromQuery for HistoryQuery {
+    fn read(said: &mut Said) -> Self {
+        let status = said.text("status").map(str::to_owned);
+        Self { status, limit: said.count("limit"), offset: said.count("offset") }
+    }
 }
 
 /// Takes out of a body what the web UI's fields do not have: the checkpoint and the VAE become options of the request, and

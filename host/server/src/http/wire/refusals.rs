@@ -32,7 +32,8 @@ pub(crate) struct ProblemDetails {
 /// One problem of a request.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct FieldMistake {
-    /// The field: a JSON pointer (RFC 6901) as a fragment, `#` for the body as a whole.
+    /// The field: a JSON pointer (RFC 6901) as a fragment, `#` for the body as a whole. Parameters of the query and headers are
+    /// named in the same way.
     pub(crate) pointer: String,
     /// What is wrong with it, in a sentence.
     pub(crate) detail: String,
@@ -53,21 +54,21 @@ pub(crate) struct WebUiError {
     pub(crate) errors: String,
 }
 
-/// A body that does not fit, as FastAPI tells of it: status 422.
+/// A body or a query that does not fit, as FastAPI tells of it: status 422.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct ValidationErrors {
-    /// Every problem of the body.
+    /// Every problem of it.
     pub(crate) detail: Vec<ValidationError>,
 }
 
-/// One problem of a body.
+/// One problem of a body or a query.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct ValidationError {
-    /// Where it is: `body`, then the field, with dots between fields of fields.
+    /// Where it is: `body`, then the field, with dots between fields of fields; or `query`, then the parameter.
     pub(crate) loc: [String; 2],
     /// What is wrong with it, in a sentence.
     pub(crate) msg: String,
-    /// Always `value_error`.
+    /// `value_error`; of a query `type_error.bool` or `type_error.integer`.
     #[serde(rename = "type")]
     pub(crate) kind: &'static str,
 }

@@ -35,6 +35,9 @@ pub(crate) struct TaskView {
     /// When it expires if it has not begun by then.
     #[schema(required)]
     pub(crate) start_by_ms: Option<u64>,
+    /// From when on it is forgotten, with its pictures; null of a task that has not ended, and where they are kept.
+    #[schema(required)]
+    pub(crate) expires_ms: Option<u64>,
     /// Why it failed, for programs.
     #[schema(required)]
     pub(crate) code: Option<String>,

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::sled_tasks::{SledSettings, guard};
+use crate::tasks::NewTask;
 use crate::testing::conformance::new_task;
 
 #[test]
@@ -24,4 +25,31 @@ fn a_page_of_what_has_ended_reads_its_own_records_and_no_others() {
     let ids: Vec<_> = tasks.iter().map(|task| task.id.to_string()).collect();
     assert_eq!((ids.join(" "), total), ("t489 t488 t487 t486 t485".into(), 500));
     assert!(matches!(page(6), Err(TaskStoreError::Corrupt(_))), "the sixth is no record");
+}
+
+#[test]
+fn somebodys_tasks_are_listed_without_reading_those_of_others_or_in_other_states() {
+    let folder = tempfile::tempdir().unwrap();
+    let trees = guard::open(folder.path(), &SledSettings::default()).unwrap();
+    for number in 0..600 {
+        let owner = if number % 100 == 0 { "ann" } else { "bob" };
+        let new = NewTask { owner: owner.to_owned(), ..new_task(&format!("t{number}")) };
+        let mut entry = Entry::new(new, number, 1).unwrap();
+        if number != 300 {
+            entry.cancel(2);
+        }
+        trees.replace(None, Some(&entry)).unwrap();
+    }
+    for number in (0..600).filter(|number| number % 100 != 0 || *number == 300) {
+        trees.tasks.insert(format!("t{number}"), "no record").unwrap();
+    }
+    let list = |owner: Option<&str>, after| {
+        let (owner, states) = (owner.map(str::to_owned), vec![TaskState::Canceled, TaskState::Failed]);
+        let page = trees.list(&TaskFilter { owner, states, after, limit: 3, ..TaskFilter::default() })?;
+        let ids: Vec<_> = page.tasks.iter().map(|task| task.id.to_string()).collect();
+        Ok::<_, TaskStoreError>((ids.join(" "), page.next))
+    };
+    assert_eq!(list(Some("ann"), None), Ok(("t500 t400 t200".to_owned(), Some(200))));
+    assert_eq!(list(Some("ann"), Some(200)), Ok(("t100 t0".to_owned(), None)));
+    assert!(matches!(list(None, None), Err(TaskStoreError::Corrupt(_))), "others' are no records");
 }
