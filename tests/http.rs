@@ -22,6 +22,7 @@ mod interrogate;
 mod models;
 mod networks;
 mod operators;
+mod picture_stages;
 mod plugin_use;
 mod redraw;
 mod scripts;

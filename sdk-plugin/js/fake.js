@@ -236,8 +236,8 @@ export function request(method, path, body = "", headers = {}) {
 
 /** What a picture hook is told of a picture, with changes. */
 export function drawnPicture(changes = {}) {
-  const about = { place: 0, count: 1, prompt: "", negativePrompt: "", seed: 0n, subseed: 0n, infotext: "" };
-  return { ...about, ...changes };
+  const about = { place: 0, count: 1, stage: "composited", prompt: "", negativePrompt: "", infotext: "" };
+  return { ...about, seed: 0n, subseed: 0n, ...changes };
 }
 
 /** The first 256 names behind `after`, in the order of their bytes. */

@@ -106,6 +106,9 @@ declare module "gesso-plugin" {
   export interface DrawnPicture {
     place: number;
     count: number;
+    /** How far it has come: as the network left it (where only the masked part is drawn, that part), or as the client gets it.
+     * The manifest's `stages` says at which the plugin is called. */
+    stage: "decoded" | "composited";
     prompt: string;
     negativePrompt: string;
     seed: bigint;
@@ -117,6 +120,14 @@ declare module "gesso-plugin" {
   export interface Finished {
     picture: Picture;
     fields?: Record<string, string>;
+  }
+
+  /** Pictures row by row: at least one, and at most as many as there are cells. Every cell is as wide and as high as the widest
+   * and the highest of them; a smaller one is centred. */
+  export interface Grid {
+    pictures: Picture[];
+    columns: number;
+    rows: number;
   }
 
   /** A picture's text in parts, fields in their order. */

@@ -45,7 +45,7 @@ pub mod annotator {
     });
 }
 
-/// Has every interface of 0.2.0; the other worlds use its functions.
+/// Has the interfaces of 0.2.0 that several worlds have; those use its functions.
 #[allow(clippy::too_many_arguments, reason = "the generator spreads lists into pointers and lengths")]
 pub mod picture_hook {
     wit_bindgen::generate!({
@@ -161,6 +161,25 @@ pub mod model_hook {
         export_macro_name: "export_model_hook",
         with: {
             "gesso:plugin/call@0.1.0": crate::bindings::request_hook::gesso::plugin::call,
+            "gesso:plugin/types@0.1.0": crate::bindings::request_hook::gesso::plugin::types,
+            "gesso:plugin/kv@0.2.0": crate::bindings::picture_hook::gesso::plugin0_2_0::kv,
+            "gesso:plugin/blobs@0.2.0": crate::bindings::picture_hook::gesso::plugin0_2_0::blobs,
+            "gesso:plugin/assets@0.2.0": crate::bindings::picture_hook::gesso::plugin0_2_0::assets,
+        },
+    });
+}
+
+#[allow(clippy::too_many_arguments, reason = "the generator spreads lists into pointers and lengths")]
+pub mod grid_hook {
+    wit_bindgen::generate!({
+        path: ["../wit/gesso-plugin-0.1.0", "../wit/gesso-plugin-0.2.0"],
+        world: "gesso:plugin/grid-hook@0.2.0",
+        generate_all,
+        pub_export_macro: true,
+        export_macro_name: "export_grid_hook",
+        with: {
+            "gesso:plugin/call@0.1.0": crate::bindings::request_hook::gesso::plugin::call,
+            "gesso:plugin/images@0.1.0": crate::bindings::request_hook::gesso::plugin::images,
             "gesso:plugin/types@0.1.0": crate::bindings::request_hook::gesso::plugin::types,
             "gesso:plugin/kv@0.2.0": crate::bindings::picture_hook::gesso::plugin0_2_0::kv,
             "gesso:plugin/blobs@0.2.0": crate::bindings::picture_hook::gesso::plugin0_2_0::blobs,

@@ -46,7 +46,7 @@ use serde_json::Value;
 use crate::call::Level;
 use crate::inference::Drawn;
 use crate::models::Tensor as NetworkTensor;
-use crate::{DrawnPicture, Fault, Image, Moment, PixelFormat, Point, Tensor};
+use crate::{DrawnPicture, Fault, Grid, Image, Moment, PictureStage, PixelFormat, Point, Tensor};
 
 pub(crate) use files::{assets, folders};
 pub use inference::Drawing;
@@ -313,15 +313,25 @@ pub fn moment() -> Moment {
     }
 }
 
-/// What a picture hook is told of a picture, to change.
+/// What a picture hook is told of a finished picture, to change.
 pub fn drawn_picture() -> DrawnPicture {
     DrawnPicture {
         place: 0,
         count: 1,
+        stage: PictureStage::Composited,
         prompt: String::new(),
         negative_prompt: String::new(),
         seed: 0,
         subseed: 0,
         infotext: String::new(),
     }
+}
+
+/// A grid of so many columns to hand to a hook: as many rows as the pictures need.
+///
+/// # Panics
+/// Where there are no columns.
+pub fn grid(pictures: Vec<Image>, columns: u32) -> Grid {
+    let rows = (pictures.len() as u32).div_ceil(columns);
+    Grid { pictures, columns, rows }
 }

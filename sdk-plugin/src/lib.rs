@@ -39,6 +39,7 @@ pub mod fake;
 mod fault;
 pub mod folders;
 pub mod font;
+mod grid_hook;
 mod host;
 pub mod http;
 mod image;
@@ -63,13 +64,14 @@ pub mod tensor;
 pub use annotator::{Annotation, Annotator};
 pub use argument_list::Arguments;
 pub use fault::Fault;
+pub use grid_hook::{Grid, GridHook};
 pub use http::HttpExtension;
 pub use image::{Image, ImageDesc, PixelFormat};
 pub use infotext_hook::{Infotext, InfotextHook};
 pub use input_fetcher::InputFetcher;
 pub use model_hook::{LoadedModel, ModelHook, ModelKind};
 pub use params::{Params, arguments};
-pub use picture_hook::{DrawnPicture, FinishedPicture, PictureHook};
+pub use picture_hook::{DrawnPicture, FinishedPicture, PictureHook, PictureStage};
 pub use random::Random;
 pub use request_hook::{RequestHook, Verdict};
 pub use save_hook::{SaveHook, SavedPicture};
@@ -87,9 +89,10 @@ pub use serde_json;
 pub mod __private {
     pub use crate::annotator::Adapter as AnnotatorAdapter;
     pub use crate::bindings::{
-        annotator, http_extension, infotext_hook, input_fetcher, model_hook, picture_hook, request_hook,
-        save_hook, script, step_hook,
+        annotator, grid_hook, http_extension, infotext_hook, input_fetcher, model_hook, picture_hook,
+        request_hook, save_hook, script, step_hook,
     };
+    pub use crate::grid_hook::Adapter as GridHookAdapter;
     pub use crate::http::Adapter as HttpExtensionAdapter;
     pub use crate::infotext_hook::Adapter as InfotextHookAdapter;
     pub use crate::input_fetcher::Adapter as InputFetcherAdapter;

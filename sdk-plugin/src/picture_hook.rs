@@ -1,9 +1,19 @@
-//! Picture hooks, which see each picture once it is drawn: the trait an author implements, the macro that makes it a
+//! Picture hooks, which see each picture that is drawn: the trait an author implements, the macro that makes it a
 //! component, and the adapter between the two.
 
 use std::marker::PhantomData;
 
 use crate::{Fault, Image, Params};
+
+/// How far a picture has come. A hook is called at those that its manifest names in `stages`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PictureStage {
+    /// As the network left it, its faces restored. Where only the masked part is drawn, it is that part, at the size that it was
+    /// drawn at; what is returned is brought to the size of its place, and loses its alpha.
+    Decoded,
+    /// As the client gets it: colours matched to the source, the kept parts laid back.
+    Composited,
+}
 
 /// Which picture it is, and how it was drawn.
 #[derive(Debug, Clone)]
@@ -11,6 +21,7 @@ pub struct DrawnPicture {
     /// Its place in the request, from 0, and how many there are.
     pub place: u32,
     pub count: u32,
+    pub stage: PictureStage,
     pub prompt: String,
     pub negative_prompt: String,
     pub seed: u64,
@@ -33,7 +44,7 @@ impl From<Image> for FinishedPicture {
     }
 }
 
-/// Code that sees each picture once it is drawn, and that may look at it ([`crate::models`]) and paint over it
+/// Code that sees each picture that is drawn, and that may look at it ([`crate::models`]) and paint over it
 /// ([`crate::inference`]). Each picture gets a fresh instance.
 pub trait PictureHook {
     /// What is returned takes the picture's place. `source` is the one that was drawn over, as it was sent.
@@ -78,7 +89,7 @@ pub struct Adapter<T>(PhantomData<T>);
 /// Between the trait and the contract, for components: a native target has no host that would call one.
 #[cfg(target_family = "wasm")]
 mod component {
-    use super::{Adapter, DrawnPicture, PictureHook};
+    use super::{Adapter, DrawnPicture, PictureHook, PictureStage};
     use crate::bindings::picture_hook as host;
     use crate::bindings::request_hook::gesso::plugin::{images, types};
     use crate::{Image, Params};
@@ -91,8 +102,14 @@ mod component {
             source: Option<images::Image>,
         ) -> Result<host::FinishedPicture, types::Fault> {
             let params = Params::from_json(&params)?;
-            let host::DrawnPicture { place, count, prompt, negative_prompt, seed, subseed, infotext } = about;
-            let about = DrawnPicture { place, count, prompt, negative_prompt, seed, subseed, infotext };
+            let host::DrawnPicture { place, count, stage, prompt, negative_prompt, seed, subseed, infotext } =
+                about;
+            let stage = match stage {
+                host::Stage::Decoded => PictureStage::Decoded,
+                host::Stage::Composited => PictureStage::Composited,
+            };
+            let about =
+                DrawnPicture { place, count, stage, prompt, negative_prompt, seed, subseed, infotext };
             let finished =
                 T::finish(&params, &about, Image::from_host(picture), source.map(Image::from_host))?;
             Ok(host::FinishedPicture { picture: finished.picture.into_host(), fields: finished.fields })

@@ -1,11 +1,11 @@
-//! Plugins that read along in infotexts, and that hear of saved pictures and loaded checkpoints: what the examples do, and what
-//! one that misbehaves may cost.
+//! Plugins that read along in infotexts, that lay out grids, and that hear of saved pictures and loaded checkpoints: what the
+//! examples do, and what one that misbehaves may cost.
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use serde_json::{Value, json};
 
-use crate::support::{Bench, Server, eventually, quick, quick_with};
+use crate::support::{Bench, Picture, Server, decode, eventually, quick, quick_with};
 
 const PNG_INFO: &str = "/sdapi/v1/png-info";
 const TEXT: &str = "a dog, asleep\nNegative prompt: rain\nSteps: 2, Sampler: Euler, CFG scale: 5, Seed: 5, Size: 64x64, \
@@ -23,6 +23,11 @@ fn picture_that_says(text: &str) -> String {
 
 fn info(reply: &Value) -> Value {
     serde_json::from_str(reply["info"].as_str().unwrap()).unwrap()
+}
+
+/// The first picture of a reply.
+fn first(reply: &Value) -> Picture {
+    decode(&BASE64_STANDARD.decode(reply["images"][0].as_str().unwrap()).unwrap())
 }
 
 /// The lines of a plugin's log.
@@ -56,6 +61,13 @@ pub(super) fn check_events(server: &Server, before: &str) {
         saved.iter().filter(|line| line.starts_with(&format!("saved the {what} default/"))).count()
     };
     assert_eq!((of("picture"), of("grid")), (2, 1), "{saved:?}");
+
+    // Of three pictures the options make two rows, the plugin one.
+    let body = quick_with(json!({"steps": 1, "save_images": true, "batch_size": 3}));
+    let reply = server.post("/sdapi/v1/txt2img", &body).ok();
+    assert_eq!(reply["images"].as_array().unwrap().len(), 4);
+    let grid = first(&reply);
+    assert_eq!((grid.width, grid.height), (192, 64));
 
     let loaded = || lines(server, &format!("{before}model-hook"));
     let is_told = |line: &String| line.starts_with("loaded demo-v1 [") && line.ends_with("], for drawing");
@@ -109,6 +121,7 @@ fn a_hook_that_misbehaves_costs_its_request_or_a_count() {
     let asked = json!({"image": picture_that_says(TEXT)});
     let filled = json!({"infotext": TEXT});
     let saved = quick_with(json!({"steps": 1, "save_images": true}));
+    let gridded = quick_with(json!({"steps": 1, "save_images": true, "batch_size": 2}));
     let ways = [
         ("on-infotext", PNG_INFO, &asked, "loops", "processor time"),
         ("on-infotext", PNG_INFO, &asked, "panics", "on purpose"),
@@ -117,6 +130,9 @@ fn a_hook_that_misbehaves_costs_its_request_or_a_count() {
         ("on-infotext", "/sdapi/v1/txt2img", &filled, "faults", "out of order"),
         ("on-saved", "/sdapi/v1/txt2img", &saved, "panics", "on purpose"),
         ("on-saved", "/sdapi/v1/txt2img", &saved, "refuses", "Not this one."),
+        ("on-grid", "/sdapi/v1/txt2img", &gridded, "panics", "on purpose"),
+        ("on-grid", "/sdapi/v1/txt2img", &gridded, "empties", "without pictures"),
+        ("on-grid", "/sdapi/v1/txt2img", &gridded, "crowds", "1 columns and 1 rows for 2 pictures"),
     ];
     for (place, path, body, how, says) in ways {
         misbehave(place, how);
@@ -135,6 +151,20 @@ fn a_hook_that_misbehaves_costs_its_request_or_a_count() {
     let told = server.post(PNG_INFO, &asked).ok();
     assert_eq!(told["parameters"]["Template"], "a cat, awake", "nothing of it is left in the parts");
 
+    misbehave("on-grid", "crowds");
+    let grid = first(&server.post("/sdapi/v1/txt2img", &gridded).ok());
+    assert_eq!((grid.width, grid.height), (128, 64), "the grid is as it was before the hook");
+
+    // One that is too long, and one of too many pixels, are no grid; the pictures are there all the same.
+    for (how, count) in [("stretches", 2), ("spreads", 2), ("drops", 3)] {
+        misbehave("on-grid", how);
+        let reply = server.post("/sdapi/v1/txt2img", &gridded).ok();
+        assert_eq!(reply["images"].as_array().unwrap().len(), count, "{how}");
+        assert_eq!(info(&reply)["index_of_first_image"], count - 2, "{how}");
+    }
+    let reply = server.post("/sdapi/v1/txt2img", &gridded).ok();
+    assert_eq!((first(&reply).width, first(&reply).height), (64, 128), "one picture, and a cell without");
+
     // What is wrong with a text is the client's to hear, and no failure.
     on_failure("fail");
     misbehave("on-infotext", "refuses");
@@ -144,6 +174,9 @@ fn a_hook_that_misbehaves_costs_its_request_or_a_count() {
         let told = refused.json().to_string();
         assert!(refused.status == 422 && told.contains("Not this one."), "{} {told}", refused.status);
     }
+    misbehave("on-grid", "refuses");
+    let refused = server.post("/sdapi/v1/txt2img", &gridded);
+    assert_eq!(refused.status, 422, "{}", refused.json());
     assert_eq!(failures(), before);
 
     // Nobody waits for one that hears of checkpoints, whatever a failure of it is to cost.

@@ -12,7 +12,7 @@ fn every_example_does_what_it_says() {
     let bench = Bench::new();
     let bench = ["annotator", "http-extension", "picture-hook", "request-hook", "script", "step-hook"]
         .iter()
-        .chain(&["infotext-hook", "save-hook", "model-hook"])
+        .chain(&["infotext-hook", "save-hook", "model-hook", "grid-hook"])
         .fold(bench, |bench, world| bench.plugin("examples", &format!("example-{world}")));
     let server = bench.start();
     check_examples(&server, "example-http-extension", "posterize", "Several seeds");

@@ -11,7 +11,7 @@ use crate::support::{Bench, checkout, eventually, quick_with, run};
 
 const WORLDS: [&str; 6] =
     ["request-hook", "annotator", "picture-hook", "step-hook", "script", "http-extension"];
-const EVENTS: [&str; 3] = ["infotext-hook", "save-hook", "model-hook"];
+const EVENTS: [&str; 4] = ["infotext-hook", "save-hook", "model-hook", "grid-hook"];
 
 /// `gesso plugin …` that finds the kits' tools.
 fn plugin(arguments: &[&str]) -> Command {

@@ -19,6 +19,16 @@ pub enum PictureError {
     /// A number outside the range that its documentation gives.
     #[error("{what} is {value}; it must be from {low} to {high}.")]
     Range { what: &'static str, value: String, low: f64, high: f64 },
+    /// A grid that has fewer cells than pictures.
+    #[error(
+        "{pictures} pictures do not fit into a grid of {columns} columns and {rows} rows; give it more of them."
+    )]
+    Cells { pictures: usize, columns: u32, rows: u32 },
+    /// A grid of sides that a picture may have, and more pixels than one is made of.
+    #[error(
+        "A grid of {width} x {height} pixels is not made; take fewer or smaller pictures, for {PIXELS_MAX} pixels or less."
+    )]
+    GridPixels { width: u32, height: u32 },
     /// A list of pictures that must not be empty is.
     #[error("No pictures were given; at least one is needed.")]
     NoPictures,
@@ -26,6 +36,9 @@ pub enum PictureError {
 
 /// The longest side that this crate makes.
 pub const SIDE_MAX: u32 = 1 << 16;
+
+/// The most pixels of a grid, 768 MiB of colours: sixteen pictures of 4096 x 4096.
+pub const PIXELS_MAX: u64 = 1 << 28;
 
 /// Refuses a picture that later index arithmetic could not trust.
 pub(crate) fn sound(picture: &Pixels) -> Result<(), PictureError> {

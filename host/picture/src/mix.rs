@@ -6,7 +6,7 @@ use gesso_core::pixels::{PixelFormat, Pixels};
 
 use crate::composite::{blank, paste};
 use crate::convert::{to_rgb, to_rgba};
-use crate::error::{PictureError, in_range, same_size, size};
+use crate::error::{PIXELS_MAX, PictureError, in_range, same_size, size};
 
 /// `first` at `share` 0, `second` at 1, the weighted mean between, cut to whole levels as Pillow's `Image.blend`.
 /// Both have one size; the result has alpha if either has.
@@ -54,19 +54,29 @@ pub fn grid_shape(count: u32, rows: GridRows) -> Result<(u32, u32), PictureError
     Ok((count.div_ceil(rows), rows))
 }
 
-/// All pictures on `background`, row by row, RGB. Cells have the size of the largest width and height; a smaller picture
-/// is centred in its cell.
+/// All pictures on `background`, row by row in `columns` and `rows`, RGB. Cells have the size of the largest width and height; a
+/// smaller picture is centred in its cell.
+///
+/// Errors: no pictures, more than there are cells, a side longer than a picture's may be, more pixels than [`PIXELS_MAX`].
 pub fn image_grid<P: Borrow<Pixels>>(
     pictures: &[P],
-    rows: GridRows,
+    (columns, rows): (u32, u32),
     background: [u8; 3],
 ) -> Result<Pixels, PictureError> {
-    let (columns, rows) = grid_shape(u32::try_from(pictures.len()).unwrap_or(u32::MAX), rows)?;
+    if pictures.is_empty() {
+        return Err(PictureError::NoPictures);
+    }
+    if u64::from(columns) * u64::from(rows) < pictures.len() as u64 {
+        return Err(PictureError::Cells { pictures: pictures.len(), columns, rows });
+    }
     let pictures = || pictures.iter().map(<P as Borrow<Pixels>>::borrow);
     let cell_width = pictures().map(|picture| picture.width).max().unwrap_or_default();
     let cell_height = pictures().map(|picture| picture.height).max().unwrap_or_default();
     let (width, height) =
         size(u64::from(cell_width) * u64::from(columns), u64::from(cell_height) * u64::from(rows))?;
+    if u64::from(width) * u64::from(height) > PIXELS_MAX {
+        return Err(PictureError::GridPixels { width, height });
+    }
     let mut grid = blank(width, height, PixelFormat::Rgb8, &background)?;
     for (index, picture) in pictures().enumerate() {
         let (column, row) = (index as i64 % i64::from(columns), index as i64 / i64::from(columns));
@@ -96,7 +106,7 @@ mod tests {
     #[test]
     fn a_smaller_picture_is_centred_in_its_cell() {
         let of = |side: u32, level: u8| blank(side, side, PixelFormat::Gray8, &[level]).unwrap();
-        let grid = image_grid(&[of(3, 9), of(1, 7)], GridRows::Exactly(1), [0, 1, 2]).unwrap();
+        let grid = image_grid(&[of(3, 9), of(1, 7)], (2, 1), [0, 1, 2]).unwrap();
         assert_eq!((grid.width, grid.height), (6, 3));
         let colour = |x: usize, y: usize| &grid.data[(y * 6 + x) * 3..(y * 6 + x) * 3 + 3];
         assert_eq!((colour(2, 2), colour(4, 1)), (&[9; 3][..], &[7; 3][..]));
@@ -106,9 +116,28 @@ mod tests {
     #[test]
     fn pictures_stand_row_by_row_and_what_is_left_over_is_background() {
         let of = |level: u8| blank(1, 2, PixelFormat::Rgb8, &[level; 3]).unwrap();
-        let grid = image_grid(&[of(1), of(2), of(3)], GridRows::NearlySquare, [255; 3]).unwrap();
+        let grid = image_grid(&[of(1), of(2), of(3)], (2, 2), [255; 3]).unwrap();
         assert_eq!((grid.width, grid.height, grid.format), (2, 4, PixelFormat::Rgb8));
         let levels: Vec<u8> = grid.data.iter().step_by(3).copied().collect();
         assert_eq!(levels, [1, 2, 1, 2, 3, 255, 3, 255]);
+    }
+
+    #[test]
+    fn a_grid_has_a_cell_for_every_picture_and_a_size_that_can_be_made() {
+        let of = |width, height| blank(width, height, PixelFormat::Gray8, &[0]).unwrap();
+        let grid = |pictures: &[Pixels], shape| {
+            image_grid(pictures, shape, [0; 3]).map(|grid| (grid.width, grid.height))
+        };
+        let two = [of(2, 1), of(1, 3)];
+        assert_eq!(grid(&two, (1, 2)), Ok((2, 6)));
+        assert_eq!(grid(&two, (3, 2)), Ok((6, 6)));
+        assert_eq!(grid(&two, (1, 1)), Err(PictureError::Cells { pictures: 2, columns: 1, rows: 1 }));
+        assert_eq!(grid(&two, (0, 9)), Err(PictureError::Cells { pictures: 2, columns: 0, rows: 9 }));
+        assert_eq!(grid(&[], (1, 1)), Err(PictureError::NoPictures));
+        let long = u64::from(u32::MAX) * 2;
+        assert_eq!(grid(&two, (u32::MAX, 1)), Err(PictureError::Size { width: long, height: 3 }));
+        // Sides that are allowed, and too many pixels.
+        let large = grid(&[of(1 << 15, 1), of(1, 1 << 13)], (2, 1));
+        assert_eq!(large, Err(PictureError::GridPixels { width: 1 << 16, height: 1 << 13 }));
     }
 }

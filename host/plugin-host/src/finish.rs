@@ -1,5 +1,5 @@
-//! One picture through the plugins that finish pictures, in the admin's order. Called by the host handle with what draws
-//! for them. Knows no request.
+//! One picture through the plugins that finish pictures at its stage, in the admin's order. Called by the host handle with
+//! what draws for them. Knows no request.
 
 use crate::call::{Draws, Failure, Runner, Work};
 use crate::error::{FailureKind, HookError};
@@ -7,6 +7,7 @@ use crate::hooks::{failed, skip_or_fail};
 use crate::inference::Inference;
 use crate::interfaces::gesso::plugin::types::Fault;
 use crate::interfaces::{CallState, OverBudget, picture_hook};
+use crate::manifest::PictureStage;
 use crate::registry::OnFailure;
 use crate::settings::CallContext;
 use crate::table::{Entry, Table};
@@ -25,6 +26,7 @@ pub struct PictureFacts {
     /// Its place in the request, from 0, and how many there are.
     pub place: u32,
     pub count: u32,
+    pub stage: PictureStage,
     pub prompt: String,
     pub negative_prompt: String,
     pub seed: u64,
@@ -49,9 +51,15 @@ pub struct FinishedPicture {
     pub fields: Vec<(String, String)>,
 }
 
-/// Those that a call is the business of.
-pub(crate) fn finishers<'a>(table: &'a Table, call: &'a CallContext) -> impl Iterator<Item = &'a Entry> {
-    table.filling(|entry| entry.finisher().is_some(), call)
+/// Those that a call is the business of, and that are called at that stage.
+pub(crate) fn finishers<'a>(
+    table: &'a Table,
+    call: &'a CallContext,
+    stage: PictureStage,
+) -> impl Iterator<Item = &'a Entry> {
+    table.filling(|entry| entry.finisher().is_some(), call).filter(move |entry| {
+        entry.finisher().is_some_and(|(loaded, _)| loaded.manifest.stages.contains(&stage))
+    })
 }
 
 /// Runs the hooks. `add` lays fields into an infotext, so that later hooks see them.
@@ -65,7 +73,7 @@ pub(crate) async fn finish(
     add: impl Fn(&str, &[(String, String)]) -> String,
 ) -> Result<FinishedPicture, HookError> {
     let mut fields = Vec::new();
-    for entry in finishers(table, context).filter(|entry| !entry.shared.is_off()) {
+    for entry in finishers(table, context, about.stage).filter(|entry| !entry.shared.is_off()) {
         let kept = (entry.on_failure == OnFailure::Skip).then(|| picture.clone());
         let call = DrawnPicture { about: about.clone(), picture, source: source.clone() };
         match (finish_one(entry, runner, context, (params.to_owned(), call), inference.clone()).await, kept) {
@@ -104,9 +112,14 @@ async fn finish_one(
             };
             let lent = store.data_mut().lend(picture).map_err(room)?;
             let source = source.map(|source| store.data_mut().lend(source).map_err(room)).transpose()?;
+            let stage = match about.stage {
+                PictureStage::Decoded => picture_hook::Stage::Decoded,
+                PictureStage::Composited => picture_hook::Stage::Composited,
+            };
             let about = picture_hook::DrawnPicture {
                 place: about.place,
                 count: about.count,
+                stage,
                 prompt: about.prompt,
                 negative_prompt: about.negative_prompt,
                 seed: about.seed,

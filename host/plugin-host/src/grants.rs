@@ -6,10 +6,11 @@ use crate::settings::Grants;
 
 /// The version that brought most interfaces a plugin may import, and those that came later with theirs.
 const INTERFACES_VERSION: &str = "0.1.0";
-const LATER: [(&str, &str); 8] = [
+const LATER: [(&str, &str); 9] = [
     ("gesso:plugin/checkpoints", "0.2.0"),
     ("gesso:plugin/inference", "0.2.0"),
     ("gesso:plugin/models", "0.2.0"),
+    ("gesso:plugin/pictures", "0.2.0"),
     ("gesso:plugin/steps", "0.2.0"),
     ("gesso:plugin/tensors", "0.2.0"),
     (ASSETS, "0.2.0"),
@@ -21,7 +22,7 @@ const WASI_VERSION: &str = "0.2.12";
 
 /// WASI interfaces every plugin gets. The file system has no folder in it and standard streams end in the plugin's
 /// log; the standard libraries of guest languages import both without being asked.
-const OFFERED: [&str; 28] = [
+const OFFERED: [&str; 29] = [
     // Are the plugin's own.
     ASSETS,
     "gesso:plugin/call",
@@ -30,8 +31,9 @@ const OFFERED: [&str; 28] = [
     "gesso:plugin/inference",
     // Has no network without a grant, and says so: most plugins have something to do without one.
     "gesso:plugin/models",
-    // Types alone, as `steps` and `types`.
+    // Types alone, as `pictures`, `steps` and `types`.
     "gesso:plugin/checkpoints",
+    "gesso:plugin/pictures",
     "gesso:plugin/steps",
     // Has tensors within a step alone, and reads them with a grant.
     "gesso:plugin/tensors",

@@ -9,11 +9,12 @@ use crate::compile::{Compiler, private_folder};
 use crate::error::{HookError, InstallError, StartError};
 use crate::fetch::{self, FetchError};
 use crate::finish::{self, DrawnPicture, FinishedPicture};
+use crate::grid_hook::{self, Grid};
 use crate::hooks::{self, Before};
 use crate::inference::Inference;
 use crate::load::Loader;
 use crate::log::LogLine;
-use crate::manifest::{Annotator, Script, Steps};
+use crate::manifest::{Annotator, PictureStage, Script, Steps};
 use crate::model_hook::{self, LoadedModel};
 use crate::networks::Networks;
 use crate::outgoing::Network;
@@ -249,13 +250,13 @@ impl PluginHost {
         table.serving(whom).filter_map(|entry| entry.stepper()?.0.manifest.steps.clone()).collect()
     }
 
-    /// Whether any active plugin finishes pictures of that call.
-    pub fn finishes_pictures(&self, call: &CallContext) -> bool {
-        finish::finishers(&self.0.table.load(), call).next().is_some()
+    /// Whether any active plugin finishes pictures of that call at that stage.
+    pub fn finishes_pictures(&self, call: &CallContext, stage: PictureStage) -> bool {
+        finish::finishers(&self.0.table.load(), call, stage).next().is_some()
     }
 
-    /// The picture as the plugins that finish pictures leave it, in the admin's order. `inference` draws for them, and `add`
-    /// lays fields into an infotext.
+    /// The picture as the plugins that finish pictures at its stage leave it, in the admin's order. `inference` draws for them,
+    /// and `add` lays fields into an infotext.
     ///
     /// # Errors
     /// `Rejected` where a plugin finds the request wrong; else the first failure that may not be skipped.
@@ -268,6 +269,25 @@ impl PluginHost {
         add: impl Fn(&str, &[(String, String)]) -> String,
     ) -> Result<FinishedPicture, HookError> {
         finish::finish(&self.0.table.load_full(), &self.0.runner, call, params, picture, inference, add).await
+    }
+
+    /// Whether any active plugin lays out the grid of that call.
+    pub fn lays_out_grids(&self, call: &CallContext) -> bool {
+        grid_hook::layers(&self.0.table.load(), call).next().is_some()
+    }
+
+    /// The grid as the plugins that lay it out leave it, in the admin's order: with a picture at least, and a cell for each.
+    /// `params` is the request's body.
+    ///
+    /// # Errors
+    /// `Rejected` where a plugin finds the request wrong; else the first failure that may not be skipped.
+    pub async fn lay_out_grid(
+        &self,
+        call: &CallContext,
+        params: &str,
+        grid: Grid,
+    ) -> Result<Grid, HookError> {
+        grid_hook::lay_out(&self.0.table.load_full(), &self.0.runner, call, params, grid).await
     }
 
     /// Whether any active plugin reads the infotexts of that call.

@@ -55,6 +55,23 @@ pub(crate) mod annotator {
     });
 }
 
+pub(crate) mod grid_hook {
+    wasmtime::component::bindgen!({
+        path: ["../../wit/gesso-plugin-0.1.0", "../../wit/gesso-plugin-0.2.0"],
+        world: "gesso:plugin/grid-hook@0.2.0",
+        imports: { default: trappable },
+        exports: { default: async },
+        with: {
+            "gesso:plugin/types@0.1.0": super::gesso::plugin::types,
+            "gesso:plugin/images@0.1.0": super::gesso::plugin::images,
+            "gesso:plugin/call@0.1.0": super::gesso::plugin::call,
+            "gesso:plugin/kv@0.2.0": super::picture_hook::gesso::plugin0_2_0::kv,
+            "gesso:plugin/blobs@0.2.0": super::picture_hook::gesso::plugin0_2_0::blobs,
+            "gesso:plugin/assets@0.2.0": super::picture_hook::gesso::plugin0_2_0::assets,
+        },
+    });
+}
+
 pub(crate) mod http_handler {
     wasmtime::component::bindgen!({
         path: ["../../wit/gesso-plugin-0.1.0", "../../wit/gesso-plugin-0.2.0"],
@@ -119,7 +136,7 @@ pub(crate) mod model_hook {
     });
 }
 
-/// Has every interface of 0.2.0; the other worlds use its types and functions.
+/// Has the interfaces of 0.2.0 that several worlds have; those use its types and functions.
 pub(crate) mod picture_hook {
     wasmtime::component::bindgen!({
         path: ["../../wit/gesso-plugin-0.1.0", "../../wit/gesso-plugin-0.2.0"],
@@ -391,6 +408,7 @@ pub(crate) fn link(linker: &mut Linker<CallState>) -> wasmtime::Result<()> {
     RequestHook::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
     picture_hook::gesso::plugin0_2_0::inference::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
     picture_hook::gesso::plugin0_2_0::models::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
+    picture_hook::gesso::plugin0_2_0::pictures::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
     model_hook::gesso::plugin0_2_0::checkpoints::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
     step_hook::gesso::plugin0_2_0::steps::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
     step_hook::gesso::plugin0_2_0::tensors::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
@@ -413,4 +431,5 @@ impl WasiHttpView for CallState {
 
 impl gesso::plugin::types::Host for CallState {}
 impl model_hook::gesso::plugin0_2_0::checkpoints::Host for CallState {}
+impl picture_hook::gesso::plugin0_2_0::pictures::Host for CallState {}
 impl step_hook::gesso::plugin0_2_0::steps::Host for CallState {}

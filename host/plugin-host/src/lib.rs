@@ -22,6 +22,7 @@ mod error;
 mod fetch;
 mod finish;
 mod grants;
+mod grid_hook;
 mod hex;
 mod hooks;
 mod host;
@@ -60,12 +61,14 @@ pub use crate::check::{Checked, check_component, judge_upload};
 pub use crate::error::{FailureKind, HookError, InstallError, StartError};
 pub use crate::fetch::FetchError;
 pub use crate::finish::{DrawnPicture, FinishedPicture, PictureFacts};
+pub use crate::grid_hook::Grid;
 pub use crate::hooks::Before;
 pub use crate::host::PluginHost;
 pub use crate::inference::{Drawn, Inference, InferenceAnswer, InferenceError, Job};
 pub use crate::log::{LogLevel, LogLine};
 pub use crate::manifest::{
-    Annotator, Manifest, ManifestError, Recombine, Script, ScriptArgument, Slider, StepPoint, Steps, Wants,
+    Annotator, Manifest, ManifestError, PictureStage, Recombine, Script, ScriptArgument, Slider, StepPoint,
+    Steps, Wants,
 };
 pub use crate::model_hook::{LoadedModel, ModelKind};
 pub use crate::networks::{NetworkAnswer, NetworkError, Networks, NoNetworks};

@@ -8,6 +8,7 @@ use crate::compile_worker::sha256_hex;
 use crate::grants::{self, Denied};
 use crate::inspect::{self, Inspection};
 use crate::interfaces::annotator::AnnotatorPre;
+use crate::interfaces::grid_hook::GridHookPre;
 use crate::interfaces::http_handler::HttpHandlerPre;
 use crate::interfaces::infotext_hook::InfotextHookPre;
 use crate::interfaces::input_fetcher::InputFetcherPre;
@@ -65,6 +66,7 @@ pub(crate) struct Worlds {
     pub(crate) infotexts: Option<InfotextHookPre<CallState>>,
     pub(crate) saves: Option<SaveHookPre<CallState>>,
     pub(crate) models: Option<ModelHookPre<CallState>>,
+    pub(crate) grids: Option<GridHookPre<CallState>>,
 }
 
 /// The two ways to be an HTTP API.
@@ -108,6 +110,7 @@ impl Worlds {
             infotexts: fill(manifest, "infotext-hook", || InfotextHookPre::new(instance.clone()))?,
             saves: fill(manifest, "save-hook", || SaveHookPre::new(instance.clone()))?,
             models: fill(manifest, "model-hook", || ModelHookPre::new(instance.clone()))?,
+            grids: fill(manifest, "grid-hook", || GridHookPre::new(instance.clone()))?,
         })
     }
 }

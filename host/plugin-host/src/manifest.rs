@@ -3,6 +3,7 @@
 
 mod annotators;
 mod scripts;
+mod stages;
 mod steps;
 
 use crate::aliases;
@@ -10,6 +11,7 @@ use crate::outgoing::HostPattern;
 
 pub use self::annotators::{Annotator, Recombine, Slider};
 pub use self::scripts::{Script, ScriptArgument};
+pub use self::stages::PictureStage;
 pub use self::steps::{StepPoint, Steps};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -20,7 +22,7 @@ pub(crate) const SECTION: &str = "gesso:manifest";
 /// A manifest is a page of text; more is a mistake or an attack.
 const MAX_BYTES: usize = 64 << 10;
 /// Each with the version that brought it.
-const WORLDS: [(&str, &str); 11] = [
+const WORLDS: [(&str, &str); 12] = [
     ("request-hook", "0.1.0"),
     ("http-extension", "0.1.0"),
     ("http-handler", "0.2.0"),
@@ -32,6 +34,7 @@ const WORLDS: [(&str, &str); 11] = [
     ("infotext-hook", "0.2.0"),
     ("save-hook", "0.2.0"),
     ("model-hook", "0.2.0"),
+    ("grid-hook", "0.2.0"),
 ];
 const HOOKS: [&str; 2] = ["before", "after"];
 
@@ -53,6 +56,8 @@ pub struct Manifest {
     pub fetches: Vec<String>,
     /// Where a plugin of the world `step-hook` acts.
     pub steps: Option<Steps>,
+    /// Where a plugin of the world `picture-hook` is called.
+    pub stages: Vec<PictureStage>,
     pub title: Option<String>,
     pub description: Option<String>,
     pub licence: Option<String>,
@@ -156,6 +161,7 @@ impl Manifest {
         if worlds.iter().any(|world| world == "step-hook") != steps.is_some() {
             return wrong("steps", "goes with the world step-hook, which has it".into());
         }
+        let stages = stages::read(&fields, worlds.iter().any(|world| world == "picture-hook"))?;
         let hooks =
             names(&fields, "hooks", Some(&HOOKS))?.unwrap_or_else(|| HOOKS.map(str::to_owned).to_vec());
         let wants = match fields.get("wants") {
@@ -206,6 +212,7 @@ impl Manifest {
             scripts,
             fetches,
             steps,
+            stages,
             title: optional(&fields, "title")?,
             description: optional(&fields, "description")?,
             licence: optional(&fields, "licence")?,
@@ -356,7 +363,7 @@ mod tests {
             (
                 "request-hook",
                 "later-hook",
-                "`worlds` holds \"later-hook\"; this host knows request-hook, http-extension, http-handler, annotator, script, input-fetcher, picture-hook, step-hook, infotext-hook, save-hook, model-hook",
+                "`worlds` holds \"later-hook\"; this host knows request-hook, http-extension, http-handler, annotator, script, input-fetcher, picture-hook, step-hook, infotext-hook, save-hook, model-hook, grid-hook",
             ),
             (r#"["request-hook"]"#, "[]", "`worlds` is empty"),
             (r#"["request-hook"]"#, r#"["request-hook"],"wants":[]"#, "`wants` is not an object"),

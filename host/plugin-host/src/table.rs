@@ -6,6 +6,7 @@ use crate::audience::{Reach, Whom};
 use crate::durations::Durations;
 use crate::error::{FailureKind, HookError};
 use crate::interfaces::annotator::AnnotatorPre;
+use crate::interfaces::grid_hook::GridHookPre;
 use crate::interfaces::infotext_hook::InfotextHookPre;
 use crate::interfaces::input_fetcher::InputFetcherPre;
 use crate::interfaces::model_hook::ModelHookPre;
@@ -178,6 +179,11 @@ impl Entry {
     pub(crate) fn models(&self) -> Option<(&Loaded, &ModelHookPre<CallState>)> {
         let loaded = self.serving()?;
         Some((loaded, loaded.worlds.models.as_ref()?))
+    }
+
+    pub(crate) fn grids(&self) -> Option<(&Loaded, &GridHookPre<CallState>)> {
+        let loaded = self.serving()?;
+        Some((loaded, loaded.worlds.grids.as_ref()?))
     }
 
     /// Whether it is there for who asks. One that does not serve them is told from none that is not there at all.

@@ -24,7 +24,7 @@ use crate::http::wire::output_options::OutputOptions;
 use crate::http::wire::styles::Styling;
 use crate::http::wire::{generate, img2img, per_picture};
 use crate::kept_pictures::{Cells, Keeping};
-use crate::pipeline::{self, Asked};
+use crate::pipeline::Asked;
 use crate::running::RunningGuard;
 use crate::saved_pictures::Saving;
 use crate::telemetry::stage;
@@ -242,21 +242,16 @@ async fn once(
     place: (u32, u32),
     show: impl Fn(watch::Receiver<Progress>),
 ) -> Result<DrawnPictures, AppError> {
-    let mut finished = pipeline::run(app, asked, &show).await?;
-    let mut infotexts = finished.infotexts(asked.request);
-    // Fewer than were asked for, where the drawing was interrupted.
-    infotexts.truncate(finished.pictures.len());
-    let pictures = (finished.pictures.as_mut_slice(), infotexts.as_mut_slice());
-    let finishing = finishing::finish(app, account, asked, place, pictures, show).await?;
+    let (finished, finishing) = finishing::run(app, account, asked, place, &show, &show).await?;
     let interrupted = asked.cancel.is_interrupted().then(|| INTERRUPTED.to_owned());
     Ok(DrawnPictures {
-        info: finished.info(asked.request, asked.body, &infotexts, started),
+        info: finished.info(asked.request, asked.body, started),
         warnings: finished.warnings().chain(finishing.warnings).chain(interrupted).collect(),
         steps: f64::from(asked.request.steps) * finished.pictures.len() as f64,
         seconds: Some(finished.seconds),
         pictures: finished.pictures,
         maps: finished.maps,
-        infotexts,
+        infotexts: finished.infotexts,
     })
 }
 

@@ -19,13 +19,13 @@ use crate::app::App;
 use crate::blocking::blocking;
 use crate::engine_errors::{engine_failed, engine_refused};
 use crate::error::AppError;
-use crate::finishing;
+use crate::finishing::{self, Finishing};
 use crate::http::wire::generate::{Drawing, to_request};
 use crate::http::wire::interrogate::{TagOptions, Words};
 use crate::http::wire::per_picture;
 use crate::http::wire::styles::Styling;
 use crate::interrogate::Interrogator;
-use crate::pipeline::{self, Asked};
+use crate::pipeline::{self, Asked, Finished};
 use crate::plugin_view::SCRIPT_NAME;
 use crate::{controls, png_file, resources, styles};
 
@@ -216,27 +216,30 @@ impl Drawings {
         let asked =
             Asked { call: &self.call, body: &body, request: &request, priority: self.priority, cancel };
         let mut shown = None;
-        let finished = pipeline::run(&self.app, asked, |progress| {
+        let show = |progress| {
             let (sender, seen) = (self.progress.clone(), seen.clone());
             // A tokio worker: it waits.
             shown = Some(AbortOnDrop(tokio::spawn(forward(progress, sender, seen))));
-        });
-        let mut finished = finished.await.map_err(|error| self.told(error))?;
+        };
+        let drawn = match self.asker {
+            Asker::Script => {
+                let whole = (0, request.image_count());
+                finishing::run(&self.app, &self.account, asked, whole, show, |_| ()).await
+            }
+            Asker::PictureHook => {
+                let finished = pipeline::run(&self.app, asked, show).await;
+                finished.map(|finished| (finished, Finishing::default()))
+            }
+        };
+        let (finished, finishing) = drawn.map_err(|error| self.told(error))?;
         drop(shown);
-        let mut infotexts = finished.infotexts(&request);
-        let mut steps = f64::from(request.steps * request.image_count());
-        let mut warnings: Vec<String> = styling.warnings.iter().cloned().chain(finished.warnings()).collect();
-        if self.asker == Asker::Script {
-            let pictures = (finished.pictures.as_mut_slice(), infotexts.as_mut_slice());
-            let whole = (0, request.image_count());
-            let more = finishing::finish(&self.app, &self.account, asked, whole, pictures, |_| ()).await;
-            let more = more.map_err(|error| self.told(error))?;
-            warnings.extend(more.warnings);
-            steps += more.steps;
-        }
-        let info = finished.info(&request, &body, &infotexts, "");
+        let steps = f64::from(request.steps * request.image_count()) + finishing.steps;
+        let found = finished.warnings().chain(finishing.warnings);
+        let warnings = styling.warnings.iter().cloned().chain(found).collect();
+        let info = finished.info(&request, &body, "");
         self.lock().done.push(Done { place, info: info.clone(), warnings, steps });
-        Ok(gesso_plugin_host::Drawn { images: finished.pictures, infotexts, info: info.to_string() })
+        let Finished { pictures: images, infotexts, .. } = finished;
+        Ok(gesso_plugin_host::Drawn { images, infotexts, info: info.to_string() })
     }
 }
 

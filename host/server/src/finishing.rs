@@ -1,18 +1,18 @@
-//! Drawn pictures through the plugins that finish them: which picture is which, and what the plugins' own drawings come to.
-//! Called for a request's pictures and for those of a script's drawings.
+//! A drawing through the pipeline with the plugins that finish pictures, at both of their stages: which picture is which, and
+//! what the plugins' own drawings come to. Called for a request's pictures and for those of a script's drawings.
 
 use std::sync::Arc;
 
 use gesso_core::infotext::Infotext;
 use gesso_core::pixels::Pixels;
 use gesso_engine::Progress;
-use gesso_plugin_host::{CallContext, DrawnPicture, HookError, PictureFacts};
+use gesso_plugin_host::{CallContext, DrawnPicture, HookError, PictureFacts, PictureStage};
 use tokio::sync::watch;
 
 use crate::app::App;
 use crate::drawings::{Account, Asker, Drawings};
 use crate::error::AppError;
-use crate::pipeline::Asked;
+use crate::pipeline::{self, Asked, Finished};
 use crate::plugin_view;
 
 /// What the plugins' drawings add to a request's account.
@@ -23,18 +23,40 @@ pub(crate) struct Finishing {
     pub(crate) steps: f64,
 }
 
-/// Replaces pictures and infotexts by what the plugins make of them; the first is picture `first` of `count`. `show` is given
-/// the progress of their drawings, one picture after the other.
-pub(crate) async fn finish(
+/// Draws, and has the plugins finish the pictures; `place` is that of the first, and how many the request has. `show_engine` is
+/// given the engine's progress, `show` that of the plugins' drawings, one picture after the other.
+pub(crate) async fn run(
     app: &Arc<App>,
     account: &Arc<Account>,
     asked: Asked<'_>,
-    (first, count): (u32, u32),
+    place: (u32, u32),
+    show_engine: impl FnOnce(watch::Receiver<Progress>),
+    show: impl Fn(watch::Receiver<Progress>),
+) -> Result<(Finished, Finishing), AppError> {
+    let mut decoded = pipeline::decode(app, asked, show_engine).await?;
+    let pictures = (decoded.pictures.as_mut_slice(), decoded.infotexts.as_mut_slice());
+    let at = (PictureStage::Decoded, place);
+    let mut finishing = finish(app, account, asked, at, pictures, &show).await?;
+    let mut finished = decoded.composite(asked.request.batch_size).await?;
+    let pictures = (finished.pictures.as_mut_slice(), finished.infotexts.as_mut_slice());
+    let at = (PictureStage::Composited, place);
+    let Finishing { warnings, steps } = finish(app, account, asked, at, pictures, &show).await?;
+    finishing.warnings.extend(warnings);
+    finishing.steps += steps;
+    Ok((finished, finishing))
+}
+
+/// Replaces pictures and infotexts by what the plugins make of them at a stage.
+async fn finish(
+    app: &Arc<App>,
+    account: &Arc<Account>,
+    asked: Asked<'_>,
+    (stage, (first, count)): (PictureStage, (u32, u32)),
     (pictures, infotexts): (&mut [Pixels], &mut [String]),
     show: impl Fn(watch::Receiver<Progress>),
 ) -> Result<Finishing, AppError> {
     let mut finishing = Finishing::default();
-    if !app.plugins.finishes_pictures(asked.call) {
+    if !app.plugins.finishes_pictures(asked.call, stage) {
         return Ok(finishing);
     }
     let (request, params) = (asked.request, plugin_view::params(asked.body));
@@ -50,6 +72,7 @@ pub(crate) async fn finish(
         let about = PictureFacts {
             place: first + place,
             count,
+            stage,
             prompt: request.prompt.clone(),
             negative_prompt: request.negative_prompt.clone(),
             seed,

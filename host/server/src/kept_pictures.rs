@@ -1,12 +1,13 @@
 //! A drawing's pictures on their way out: encoded, into the object store under the task's keys, into the folder of outputs
-//! where the request asks for that, and together as the grid that the web UI puts before them. Knows neither how they were
-//! drawn nor the task's record.
+//! where the request asks for that, and together as the grid that the web UI puts before them, which plugins may lay out.
+//! Knows neither how they were drawn nor the task's record.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 use gesso_core::pixels::Pixels;
-use gesso_picture::mix::{GridRows, image_grid};
+use gesso_picture::mix::{GridRows, grid_shape, image_grid};
+use gesso_plugin_host::Grid;
 use gesso_store::{ImageFormat, Lease, ObjectKey};
 
 use crate::app::App;
@@ -15,6 +16,7 @@ use crate::error::AppError;
 use crate::http::wire::file_format::FileFormat;
 use crate::http::wire::grid_options::GridOptions;
 use crate::picture_file;
+use crate::plugin_view;
 use crate::saved_pictures::Saving;
 
 /// Pictures that are to stand in one grid.
@@ -102,10 +104,21 @@ impl<'a> Keeping<'a> {
 
     /// The pictures are there all the same where a grid of them is too large for a picture or for its kind of file.
     async fn add_grid(&mut self, cells: Cells) -> Result<Option<String>, AppError> {
-        let Cells { options, infotext, .. } = &cells;
-        let (options, infotext, format) = (*options, infotext.clone(), self.format);
+        let Cells { options, rows, pictures, infotext } = cells;
+        if !options.is_returned && !options.is_saved {
+            return Ok(None);
+        }
+        let count = u32::try_from(pictures.len()).unwrap_or(u32::MAX);
+        let shape = grid_shape(count, rows)
+            .map_err(|error| AppError::Internal(format!("a grid could not be begun: {error}")))?;
+        let (pictures, shape) = self.laid_out(pictures, shape).await?;
+        let (text, format) = (infotext.clone(), self.format);
         // The blocking pool: pixels and compression.
-        let made = blocking(move || files(&cells, format)).await?;
+        let made = blocking(move || {
+            let grid = image_grid(&pictures, shape, options.background).map_err(|error| error.to_string())?;
+            files(&grid, &text, &options, format)
+        });
+        let made = made.await?;
         let (returned, saved) = match made {
             Ok(files) => files,
             Err(error) => {
@@ -127,6 +140,23 @@ impl<'a> Keeping<'a> {
         Ok(Some(infotext))
     }
 
+    /// Pictures, columns and rows as plugins have them.
+    async fn laid_out(
+        &self,
+        pictures: Vec<Arc<Pixels>>,
+        (columns, rows): (u32, u32),
+    ) -> Result<(Vec<Arc<Pixels>>, (u32, u32)), AppError> {
+        let Saving { call, body, .. } = &self.saving;
+        if !self.app.plugins.lays_out_grids(call) {
+            return Ok((pictures, (columns, rows)));
+        }
+        let pictures = pictures.into_iter().map(Arc::unwrap_or_clone).collect();
+        let grid = Grid { pictures, columns, rows };
+        let Grid { pictures, columns, rows } =
+            self.app.plugins.lay_out_grid(call, &plugin_view::params(body), grid).await?;
+        Ok((pictures.into_iter().map(Arc::new).collect(), (columns, rows)))
+    }
+
     /// Stores a file under the next number, from 1.
     async fn put(&self, kind: ImageFormat, file: Bytes) -> Result<ObjectKey, AppError> {
         let Lease { task, attempt, .. } = self.saving.lease;
@@ -139,13 +169,13 @@ impl<'a> Keeping<'a> {
 }
 
 /// The grid as the file of the reply, in `format`, and as that which is saved; each where it is wanted.
-fn files(cells: &Cells, format: FileFormat) -> Result<(Option<Bytes>, Option<Bytes>), String> {
-    let Cells { options, rows, pictures, infotext } = cells;
-    if !options.is_returned && !options.is_saved {
-        return Ok((None, None));
-    }
-    let grid = image_grid(pictures, *rows, options.background).map_err(|error| error.to_string())?;
-    let encoded = |format| picture_file::encode(&grid, infotext, format).map(Bytes::from);
+fn files(
+    grid: &Pixels,
+    infotext: &str,
+    options: &GridOptions,
+    format: FileFormat,
+) -> Result<(Option<Bytes>, Option<Bytes>), String> {
+    let encoded = |format| picture_file::encode(grid, infotext, format).map(Bytes::from);
     let returned = options.is_returned.then(|| encoded(format)).transpose()?;
     let saved = match &returned {
         _ if !options.is_saved => None,

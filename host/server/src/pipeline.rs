@@ -1,6 +1,6 @@
-//! One drawing from a body that was read to its pictures: names and pictures looked up, maps made, the engine, maps put to
-//! the drawn pictures, faces restored, the kept parts laid back. Run for a task, and for every drawing that a script asks
-//! for; knows neither.
+//! One drawing from a body that was read to its pictures, in two parts: names and pictures looked up, maps made, the engine,
+//! maps put to the drawn pictures, faces restored; then the kept parts laid back. Run for a task, and for every drawing that a
+//! script asks for; knows neither, nor what happens to the pictures between the two.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -39,10 +39,22 @@ pub(crate) struct Asked<'a> {
     pub(crate) cancel: &'a CancelFlag,
 }
 
+/// Pictures as the network and the restorer of faces left them. Where only a masked part is drawn, each is that part.
+pub(crate) struct Decoded {
+    /// In order, without the maps; fewer than were asked for, where the drawing was interrupted.
+    pub(crate) pictures: Vec<Pixels>,
+    /// One for each.
+    pub(crate) infotexts: Vec<String>,
+    seconds: f64,
+    prepared: Prepared,
+}
+
 /// What came of it.
 pub(crate) struct Finished {
-    /// In order, without the maps.
+    /// As in [`Decoded`].
     pub(crate) pictures: Vec<Pixels>,
+    /// One for each.
+    pub(crate) infotexts: Vec<String>,
     /// ControlNet's maps, which web UIs show behind the pictures.
     pub(crate) maps: Vec<Pixels>,
     pub(crate) seconds: f64,
@@ -67,6 +79,15 @@ pub(crate) async fn run(
     asked: Asked<'_>,
     show: impl FnOnce(watch::Receiver<Progress>),
 ) -> Result<Finished, AppError> {
+    decode(app, asked, show).await?.composite(asked.request.batch_size).await
+}
+
+/// As [`run`], up to the pictures that are still to be composited.
+pub(crate) async fn decode(
+    app: &App,
+    asked: Asked<'_>,
+    show: impl FnOnce(watch::Receiver<Progress>),
+) -> Result<Decoded, AppError> {
     let Asked { request, priority, cancel, .. } = asked;
     let prepared = prepare(app, asked).await?;
     let drawing = Drawing {
@@ -86,13 +107,13 @@ pub(crate) async fn run(
     stage("engine", began.elapsed());
     let seconds = began.elapsed().as_secs_f64();
     let (prepared, drawn) = recombine(prepared, drawn).await?;
-    let drawn = match &prepared.faces {
+    let pictures = match &prepared.faces {
         Some(faces) => faces.restore(app, cancel, priority, drawn).await?,
         None => drawn,
     };
-    let (mut prepared, pictures) = finish(prepared, drawn, request.batch_size).await?;
-    let maps = std::mem::take(&mut prepared.control.maps);
-    Ok(Finished { pictures, maps, seconds, prepared })
+    let mut infotexts = prepared.infotexts(request);
+    infotexts.truncate(pictures.len());
+    Ok(Decoded { pictures, infotexts, seconds, prepared })
 }
 
 async fn prepare(app: &App, asked: Asked<'_>) -> Result<Prepared, AppError> {
@@ -151,8 +172,18 @@ async fn recombine(prepared: Prepared, drawn: Vec<Pixels>) -> Result<(Prepared, 
     .await?
 }
 
+impl Decoded {
+    /// Matches colours to the source where that is asked for, and lays its kept parts over the pictures.
+    pub(crate) async fn composite(self, batch_size: u32) -> Result<Finished, AppError> {
+        let Self { pictures, infotexts, seconds, prepared } = self;
+        let (mut prepared, pictures) = lay_back(prepared, pictures, batch_size).await?;
+        let maps = std::mem::take(&mut prepared.control.maps);
+        Ok(Finished { pictures, infotexts, maps, seconds, prepared })
+    }
+}
+
 /// Lays the kept parts of the source over the drawn pictures.
-async fn finish(
+async fn lay_back(
     prepared: Prepared,
     drawn: Vec<Pixels>,
     batch_size: u32,
@@ -173,32 +204,19 @@ async fn finish(
 }
 
 impl Finished {
-    /// One for each picture of the request.
-    pub(crate) fn infotexts(&self, request: &GenerateRequest) -> Vec<String> {
-        let drawn_with = self.drawn_with();
-        let fields: Vec<_> = self.prepared.step_hooks.iter().filter_map(|hook| hook.field()).collect();
-        let of = |image| infotext::of(request, image, &drawn_with);
-        let texts = (0..request.image_count()).map(of);
-        if fields.is_empty() {
-            return texts.collect();
-        }
-        texts.map(|text| Infotext::extended(&text, &fields)).collect()
-    }
-
     /// The web UI's `info`.
     pub(crate) fn info(
         &self,
         request: &GenerateRequest,
         body: &Map<String, Value>,
-        infotexts: &[String],
         job_timestamp: &str,
     ) -> Value {
         info::info(&info::Drawn {
             request,
             styles: body.get("styles"),
             inpaints: self.prepared.facts.is_some_and(|facts| facts.inpaints),
-            drawn_with: &self.drawn_with(),
-            infotexts,
+            drawn_with: &self.prepared.drawn_with(),
+            infotexts: &self.infotexts,
             job_timestamp,
         })
     }
@@ -209,9 +227,23 @@ impl Finished {
         let of_hooks = self.prepared.step_hooks.iter().filter_map(|hook| hook.warning());
         self.prepared.found.warnings.iter().chain(of_sources).cloned().chain(of_hooks)
     }
+}
+
+impl Prepared {
+    /// One for each picture of the request.
+    fn infotexts(&self, request: &GenerateRequest) -> Vec<String> {
+        let drawn_with = self.drawn_with();
+        let fields: Vec<_> = self.step_hooks.iter().filter_map(|hook| hook.field()).collect();
+        let of = |image| infotext::of(request, image, &drawn_with);
+        let texts = (0..request.image_count()).map(of);
+        if fields.is_empty() {
+            return texts.collect();
+        }
+        texts.map(|text| Infotext::extended(&text, &fields)).collect()
+    }
 
     fn drawn_with(&self) -> DrawnWith<'_> {
-        let Prepared { checkpoint, facts, found, control, faces, .. } = &self.prepared;
+        let Self { checkpoint, facts, found, control, faces, .. } = self;
         DrawnWith {
             model_name: &checkpoint.file.name,
             model_hash: checkpoint.short_hash(),

@@ -243,6 +243,7 @@ mod tests {
         DrawnPicture {
             place: 0,
             count: 1,
+            stage: gesso_plugin::PictureStage::Composited,
             prompt: "a crowd".into(),
             negative_prompt: "blurry".into(),
             seed: u64::from(u32::MAX),

@@ -259,10 +259,13 @@ class Made:
 
 @dataclass
 class DrawnPicture:
-    """Which picture it is, and how it was drawn."""
+    """Which picture it is, and how it was drawn. The stage is how far it has come: `decoded`, as the network left it (where only
+    the masked part is drawn, that part), or `composited`, as the client gets it. The manifest's `stages` says at which the
+    plugin is called."""
 
     place: int = 0
     count: int = 1
+    stage: Literal["decoded", "composited"] = "composited"
     prompt: str = ""
     negative_prompt: str = ""
     seed: int = 0
@@ -276,6 +279,16 @@ class Finished:
 
     picture: Picture
     fields: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass
+class Grid:
+    """Pictures row by row: at least one, and at most as many as there are cells. Every cell is as wide and as high as the widest
+    and the highest of them; a smaller one is centred."""
+
+    pictures: list[Picture]
+    columns: int
+    rows: int
 
 
 @dataclass

@@ -13,6 +13,7 @@ class WitWorld:
     def finish(self, params: str, about, picture, source) -> FinishedPicture:
         def work():
             drawn = DrawnPicture(**{name: getattr(about, name) for name in DrawnPicture.__dataclass_fields__})
+            drawn.stage = about.stage.name.lower()
             over = None if source is None else Picture(source)
             finished = plugin.finish(json.loads(params), drawn, Picture(picture), over, Host())
             if finished is None:

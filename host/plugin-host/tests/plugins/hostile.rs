@@ -315,6 +315,7 @@ fn every_guest_has_a_test() {
         "http-giant-header",
         "script-leaves-jobs",
         "finish-misbehaves",
+        "finish-stages",
         "http-misbehaves",
         "names-picture",
         "events-misbehave",

@@ -7,7 +7,7 @@ use gesso_core::pixels::{PixelFormat, Pixels};
 use gesso_plugin_host::FailureKind::{self, BadReturn, Cpu, Handles, Host, Memory, Trap, WallClock};
 use gesso_plugin_host::{
     CallContext, DrawnPicture, FinishedPicture, HookError, Inference, InferenceAnswer, Job, PictureFacts,
-    ScriptError, ScriptInput,
+    PictureStage, ScriptError, ScriptInput,
 };
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -26,6 +26,7 @@ async fn finished(test: &TestHost, prompt: &str) -> Result<FinishedPicture, Hook
     let about = PictureFacts {
         place: 0,
         count: 1,
+        stage: PictureStage::Composited,
         prompt: prompt.into(),
         negative_prompt: String::new(),
         seed: 7,

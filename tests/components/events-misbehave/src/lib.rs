@@ -1,8 +1,9 @@
-//! Hostile where infotexts are read, pictures saved and checkpoints loaded: in the place and the way that its settings name.
+//! Hostile where infotexts are read, grids laid out, pictures saved and checkpoints loaded: in the place and the way that its settings name.
 
 use gesso_plugin::serde::Deserialize;
 use gesso_plugin::{
-    Fault, Infotext, InfotextHook, LoadedModel, ModelHook, Params, SaveHook, SavedPicture, call,
+    Fault, Grid, GridHook, Infotext, InfotextHook, LoadedModel, ModelHook, Params, SaveHook, SavedPicture,
+    call,
 };
 
 #[derive(Deserialize, Default)]
@@ -23,6 +24,23 @@ impl InfotextHook for Misbehaves {
             _ => {}
         }
         Ok(infotext)
+    }
+}
+
+impl GridHook for Misbehaves {
+    fn on_grid(_: &Params, mut grid: Grid) -> Result<Grid, Fault> {
+        match misbehave("on-grid")?.as_str() {
+            "empties" => grid.pictures.clear(),
+            "crowds" => (grid.columns, grid.rows) = (1, 1),
+            "stretches" => grid.columns = u32::MAX,
+            "spreads" => (grid.columns, grid.rows) = (512, 512),
+            "drops" => {
+                grid.pictures.truncate(1);
+                (grid.columns, grid.rows) = (1, 2);
+            }
+            _ => {}
+        }
+        Ok(grid)
     }
 }
 
@@ -58,3 +76,4 @@ fn misbehave(place: &str) -> Result<String, Fault> {
 gesso_plugin::infotext_hook!(Misbehaves, manifest = "manifest.json");
 gesso_plugin::save_hook!(Misbehaves);
 gesso_plugin::model_hook!(Misbehaves);
+gesso_plugin::grid_hook!(Misbehaves);

@@ -28,8 +28,8 @@ macro_rules! example {
 fn example(language: Language, world: World) -> Vec<File> {
     use Language::{Js, Python, Rust};
     use World::{
-        Annotator, HttpExtension, InfotextHook, ModelHook, PictureHook, RequestHook, SaveHook, Script,
-        StepHook,
+        Annotator, GridHook, HttpExtension, InfotextHook, ModelHook, PictureHook, RequestHook, SaveHook,
+        Script, StepHook,
     };
     match (language, world) {
         (Rust, RequestHook) => example!("request-hook": "manifest.json", "src/lib.rs"),
@@ -67,6 +67,9 @@ fn example(language: Language, world: World) -> Vec<File> {
         (Rust, ModelHook) => example!("model-hook": "manifest.json", "src/lib.rs"),
         (Python, ModelHook) => example!("python/model-hook": "manifest.json", "plugin.py", "test_plugin.py"),
         (Js, ModelHook) => example!("js/model-hook": "manifest.json", "plugin.js", "plugin.test.js"),
+        (Rust, GridHook) => example!("grid-hook": "manifest.json", "src/lib.rs"),
+        (Python, GridHook) => example!("python/grid-hook": "manifest.json", "plugin.py", "test_plugin.py"),
+        (Js, GridHook) => example!("js/grid-hook": "manifest.json", "plugin.js", "plugin.test.js"),
     }
 }
 
@@ -81,6 +84,7 @@ fn does(world: World) -> &'static str {
         World::InfotextHook => "puts the template of a prompt back in its place",
         World::SaveHook => "writes a line into its log for each picture that is saved",
         World::ModelHook => "writes a line into its log for each checkpoint that is loaded",
+        World::GridHook => "lays the pictures of a grid in one row",
     }
 }
 

@@ -13,9 +13,9 @@ use gesso_core::pixels::{PixelFormat, Pixels};
 use gesso_core::step_hook::Point;
 use gesso_plugin_host::{
     AnnotateError, Annotation, Budgets, CallContext, Drawn, DrawnPicture, FailureKind, FetchError, Grants,
-    HookError, HostSettings, Inference, InferenceAnswer, InferenceError, Job, LoadedModel, Manifest,
-    ModelKind, NoNetworks, PictureFacts, PluginHost, PluginState, SavedPicture, ScriptError, ScriptInput,
-    Steps, Whom,
+    Grid, HookError, HostSettings, Inference, InferenceAnswer, InferenceError, Job, LoadedModel, Manifest,
+    ModelKind, NoNetworks, PictureFacts, PictureStage, PluginHost, PluginState, SavedPicture, ScriptError,
+    ScriptInput, Steps, Whom,
 };
 use gesso_store::{ObjectSettings, Objects, SystemClock};
 use serde_json::{Value, json};
@@ -138,7 +138,8 @@ struct Case {
 enum Call {
     Before(Value),
     After(Vec<Pixels>),
-    Finish(Pixels),
+    Finish(PictureStage, Pixels),
+    Grid(Grid),
     Infotext(&'static str),
     Saved(SavedPicture),
     Loaded(ModelKind),
@@ -168,6 +169,16 @@ fn pictures() -> [(&'static str, Pixels); 3] {
         ("a picture", gradient(64, 48)),
         ("a picture of one pixel", gradient(1, 1)),
         ("a large picture", gradient(1024, 768)),
+    ]
+}
+
+/// One with an empty cell, one whose pictures have sizes of their own, and one picture alone.
+fn grids() -> [(&'static str, Grid); 3] {
+    let mixed = pictures().map(|(_, picture)| picture).to_vec();
+    [
+        ("three pictures", Grid { pictures: vec![gradient(64, 48); 3], columns: 2, rows: 2 }),
+        ("pictures of several sizes", Grid { pictures: mixed, columns: 3, rows: 1 }),
+        ("one picture", Grid { pictures: vec![gradient(64, 48)], columns: 1, rows: 1 }),
     ]
 }
 
@@ -207,8 +218,17 @@ fn cases(manifest: &Manifest) -> Vec<Case> {
     for (name, picture) in pictures().into_iter().filter(|_| calls("after")) {
         case(format!("after, {name}"), Call::After(vec![picture]));
     }
-    for (name, picture) in pictures().into_iter().filter(|_| fills("picture-hook")) {
-        case(format!("finish, {name}"), Call::Finish(picture));
+    for stage in &manifest.stages {
+        for (name, picture) in pictures() {
+            let finish = match stage {
+                PictureStage::Decoded => "finish decoded",
+                PictureStage::Composited => "finish",
+            };
+            case(format!("{finish}, {name}"), Call::Finish(*stage, picture));
+        }
+    }
+    for (name, grid) in grids().into_iter().filter(|_| fills("grid-hook")) {
+        case(format!("grid, {name}"), Call::Grid(grid));
     }
     for (name, text) in INFOTEXTS.into_iter().filter(|_| fills("infotext-hook")) {
         case(format!("infotext, {name}"), Call::Infotext(text));
@@ -282,11 +302,12 @@ impl Case {
                 let made = host.after(&context, &requests()[0].1.to_string(), pictures.clone()).await?;
                 goldens.compare(&self.name, &made)
             }
-            Call::Finish(picture) => {
+            Call::Finish(stage, picture) => {
                 let request = &requests()[0].1;
                 let about = PictureFacts {
                     place: 0,
                     count: 1,
+                    stage: *stage,
                     prompt: request["prompt"].as_str().unwrap_or_default().to_owned(),
                     negative_prompt: String::new(),
                     seed: 1,
@@ -302,6 +323,17 @@ impl Case {
                     Ok(finished) => {
                         let made = goldens.compare(&self.name, &[finished.picture])?;
                         Ok(format!("{made}, {} fields", finished.fields.len()))
+                    }
+                    Err(HookError::Rejected { reason, .. }) => Ok(format!("refused: {reason}")),
+                    Err(error) => Err(error.into()),
+                }
+            }
+            Call::Grid(grid) => {
+                let params = requests()[0].1.to_string();
+                match host.lay_out_grid(&context, &params, grid.clone()).await {
+                    Ok(laid_out) => {
+                        let made = goldens.compare(&self.name, &laid_out.pictures)?;
+                        Ok(format!("{made} in {} columns and {} rows", laid_out.columns, laid_out.rows))
                     }
                     Err(HookError::Rejected { reason, .. }) => Ok(format!("refused: {reason}")),
                     Err(error) => Err(error.into()),

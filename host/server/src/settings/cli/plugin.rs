@@ -186,7 +186,7 @@ pub(crate) enum World {
     RequestHook,
     /// Makes the maps that ControlNets read
     Annotator,
-    /// Sees each picture once it is drawn, and may look at it with networks and paint over it
+    /// Sees each picture that is drawn, and may look at it with networks and paint over it
     PictureHook,
     /// Acts on the latent and on its estimates within the sampler's steps
     StepHook,
@@ -200,4 +200,6 @@ pub(crate) enum World {
     SaveHook,
     /// Hears of each checkpoint that comes into memory
     ModelHook,
+    /// Lays out the grid of a request's pictures
+    GridHook,
 }
