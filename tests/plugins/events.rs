@@ -179,6 +179,15 @@ fn a_hook_that_misbehaves_costs_its_request_or_a_count() {
     assert_eq!(refused.status, 422, "{}", refused.json());
     assert_eq!(failures(), before);
 
+    // What is wrong with the rest of a request is told before a plugin is asked about its text.
+    misbehave("on-infotext", "panics");
+    for wrong in [json!({"width": "wide"}), json!({"override_settings": {"samples_format": "tiff"}})] {
+        let mut body = filled.clone();
+        body.as_object_mut().unwrap().extend(wrong.as_object().unwrap().clone());
+        assert_eq!(server.post("/sdapi/v1/txt2img", &body).status, 422, "{wrong}");
+    }
+    assert_eq!(failures(), before);
+
     // Nobody waits for one that hears of checkpoints, whatever a failure of it is to cost.
     misbehave("on-loaded", "panics");
     server.post("/sdapi/v1/unload-checkpoint", &json!("")).ok();

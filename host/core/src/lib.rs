@@ -5,6 +5,7 @@
 //! its own types to and from these.
 
 pub mod control;
+pub mod hex;
 pub mod hires;
 pub mod ids;
 pub mod img2img;

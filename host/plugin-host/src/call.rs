@@ -7,6 +7,7 @@ use crate::limits::{CpuSpent, Metered, Spent};
 use crate::load::Loaded;
 use crate::settings::{Budget, Budgets, CallContext};
 use crate::table::Shared;
+use crate::threads::Handles;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -59,8 +60,7 @@ pub(crate) enum Draws {
 
 pub(crate) struct Runner {
     engine: Engine,
-    /// The plugins' own runtime: a guest that spins between epochs delays other guests, never the server's I/O.
-    threads: Handle,
+    threads: Handles,
     budgets: Budgets,
     slots: Arc<Semaphore>,
     /// Scripts at one time. They wait for drawings most of the time, and drawings may need slots: of their own, so that they
@@ -73,7 +73,7 @@ pub(crate) struct Runner {
 }
 
 impl Runner {
-    pub(crate) fn new(engine: Engine, threads: Handle, budgets: Budgets, slots: usize) -> Self {
+    pub(crate) fn new(engine: Engine, threads: Handles, budgets: Budgets, slots: usize) -> Self {
         Self {
             engine,
             threads,
@@ -110,7 +110,8 @@ impl Runner {
     ) -> Result<T, HookError> {
         let running = shared.begin();
         let permits = self.admit(shared, context).await?;
-        self.run_in(((permits, running), budget), shared, loaded, hook, context, work).await
+        let held = (permits, running);
+        self.run_in((held, budget, &self.threads.calls), shared, loaded, hook, context, work).await
     }
 
     /// Runs what waits for drawings under a budget of its own, in a slot of its own kind. The pool has room for half as many
@@ -137,11 +138,12 @@ impl Runner {
             permit = slots.clone().acquire_owned() => permit.map_err(|_| HookError::Overloaded)?,
             () = cancelled(context) => return Err(HookError::Cancelled),
         };
-        self.run_in(((permit, running), &self.budgets.script), shared, loaded, hook, context, work).await
+        let place = ((permit, running), &self.budgets.script, &self.threads.calls);
+        self.run_in(place, shared, loaded, hook, context, work).await
     }
 
-    /// Runs what the device's thread waits for, without a slot: there is one such thread, so that calls of it follow each other,
-    /// and the pool has room for those that it no longer waits for.
+    /// Runs what the device's thread waits for, on threads of its own and without a slot: there is one such thread, so that calls
+    /// of it follow each other, and the pool has room for those that it no longer waits for.
     ///
     /// # Errors
     /// As [`Self::run`].
@@ -152,12 +154,13 @@ impl Runner {
         context: &CallContext,
         work: impl FnOnce(Store<CallState>) -> Work<T> + Send + 'static,
     ) -> Result<T, HookError> {
-        self.run_in((shared.begin(), &self.budgets.step), shared, loaded, "on-step", context, work).await
+        let place = (shared.begin(), &self.budgets.step, &self.threads.steps);
+        self.run_in(place, shared, loaded, "on-step", context, work).await
     }
 
-    /// Runs work of the host's own on the plugins' threads.
-    pub(crate) fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
-        self.threads.spawn(work);
+    /// Begins what calls [`Self::run_step`], on the threads of step hooks.
+    pub(crate) fn spawn_step(&self, work: impl Future<Output = ()> + Send + 'static) {
+        self.threads.steps.spawn(work);
     }
 
     /// As [`Self::run`], for a caller that brings what must live as long as the guest. A probe brings nothing:
@@ -171,13 +174,13 @@ impl Runner {
         context: &CallContext,
         work: impl FnOnce(Store<CallState>) -> Work<T> + Send + 'static,
     ) -> Result<T, HookError> {
-        self.run_in(((permits, shared.begin()), &self.budgets.hook), shared, loaded, hook, context, work)
-            .await
+        let place = ((permits, shared.begin()), &self.budgets.hook, &self.threads.calls);
+        self.run_in(place, shared, loaded, hook, context, work).await
     }
 
     async fn run_in<P: Send + 'static, T: Send + 'static>(
         &self,
-        (permits, budget): (P, &Budget),
+        (permits, budget, threads): (P, &Budget, &Handle),
         shared: &Arc<Shared>,
         loaded: &Loaded,
         hook: &'static str,
@@ -196,7 +199,7 @@ impl Runner {
             let task = work(limited_store(&engine, state, account.clone(), cpu));
             Metered { task, spent: account }.await
         };
-        let task = self.threads.spawn(guest.instrument(span.clone()));
+        let task = threads.spawn(guest.instrument(span.clone()));
         let began = Instant::now();
         let outcome = self.wait(task, context, budget).instrument(span).await;
         let result = outcome.map_err(|failure| self.name(shared, (hook, budget), failure, &spent, &log));

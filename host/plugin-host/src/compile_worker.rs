@@ -3,8 +3,8 @@
 //! `gesso compile-plugin`. Knows no grants, no cache and no keys.
 
 use crate::confine::confine;
-use crate::hex::hex;
 use crate::{engine, inspect};
+use gesso_core::hex::hex;
 use rustix::process::{Resource, Rlimit, setrlimit};
 use sha2::{Digest, Sha256};
 use std::ffi::OsString;

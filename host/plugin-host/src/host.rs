@@ -27,6 +27,7 @@ use crate::status::PluginStatus;
 use crate::steps::{self, PluginStepHook};
 use crate::stores::{StoreUse, Stores};
 use crate::table::{Entry, Table};
+use crate::threads::Threads;
 use crate::trail::{Trail, TrailEvent, TrailLine};
 use crate::{engine, http_extension, infotext_hook, interfaces, watch};
 use arc_swap::ArcSwap;
@@ -37,12 +38,8 @@ use serde_json::{Map, Value};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 use wasmtime::component::Linker;
-
-/// Threads for guests. Guests give way every 10 ms, so a few are enough; more would take cores from the engine.
-const MAX_THREADS: usize = 4;
 
 /// How long a shutdown waits for a change that is under way.
 const SHUTDOWN_WAIT: Duration = Duration::from_secs(2);
@@ -58,8 +55,8 @@ pub(crate) struct Inner {
     pub(crate) table: ArcSwap<Table>,
     pub(crate) trail: Trail,
     pub(crate) changes: tokio::sync::Mutex<Changes>,
-    /// Taken at the end: a runtime must not be dropped where it would block.
-    threads: Mutex<Option<Runtime>>,
+    /// Taken at the end.
+    threads: Mutex<Option<Threads>>,
     watcher: Mutex<Option<JoinHandle<()>>>,
     http_calls: AtomicU64,
 }
@@ -97,14 +94,8 @@ impl PluginHost {
         interfaces::link(&mut linker).map_err(wasm)?;
         let compiler = Compiler::new(engine.clone(), settings.compiler.clone(), &settings.state)
             .map_err(folder(&settings.state))?;
-        let cores = std::thread::available_parallelism().map_or(2, std::num::NonZeroUsize::get);
-        let threads = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(cores.clamp(2, MAX_THREADS))
-            .thread_name("plugin")
-            .enable_all()
-            .build()
-            .map_err(StartError::Threads)?;
-        let runner = Runner::new(engine, threads.handle().clone(), settings.budgets.clone(), slots);
+        let threads = Threads::start().map_err(StartError::Threads)?;
+        let runner = Runner::new(engine, threads.handles(), settings.budgets.clone(), slots);
         // A quarter of the slots stays out of any one plugin's reach.
         let slots_per_plugin = (slots - slots.div_ceil(4)).max(1);
         let host = Self(Arc::new(Inner {
@@ -315,15 +306,16 @@ impl PluginHost {
     }
 
     /// Tells the plugins that hear of it, in the admin's order, that a picture was saved. `params` is the request's body.
+    /// Answers with the ids of those that were not told because every slot stayed busy; the others were.
     ///
     /// # Errors
-    /// The first failure that may not be skipped.
+    /// The first failure that may not be skipped; never `Overloaded`.
     pub async fn picture_saved(
         &self,
         call: &CallContext,
         params: &str,
         picture: &SavedPicture,
-    ) -> Result<(), HookError> {
+    ) -> Result<Vec<String>, HookError> {
         save_hook::saved(&self.0.table.load_full(), &self.0.runner, call, params, picture).await
     }
 
@@ -482,7 +474,7 @@ impl Inner {
             watcher.abort();
         }
         if let Some(threads) = self.threads.lock().unwrap_or_else(PoisonError::into_inner).take() {
-            threads.shutdown_background();
+            threads.shutdown();
         }
     }
 }

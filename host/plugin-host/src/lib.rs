@@ -23,7 +23,6 @@ mod fetch;
 mod finish;
 mod grants;
 mod grid_hook;
-mod hex;
 mod hooks;
 mod host;
 mod http_extension;
@@ -51,6 +50,7 @@ mod step_port;
 mod steps;
 mod stores;
 mod table;
+mod threads;
 mod trail;
 mod watch;
 

@@ -175,7 +175,7 @@ impl Remotes {
         let url = Url::parse(from).map_err(|error| RemoteError::Refused(format!("{from}: {error}")))?;
         let way = self.way(&url)?;
         let ask = Ask { bytes_max: bytes_max.max(MESSAGE_BYTES), ..Ask::get(url).accepting("*/*") };
-        let bytes = way.follow(ask).await?.expect(StatusCode::OK)?;
+        let bytes = way.follow(ask).await?.body_if(StatusCode::OK)?;
         expect(from, wanted, &Digest::of(&bytes))?;
         Ok(Fetched { bytes, source: Source { from: from.to_owned(), digest: wanted.to_string() } })
     }

@@ -28,19 +28,29 @@ pub(crate) fn listeners<'a>(table: &'a Table, call: &'a CallContext) -> impl Ite
     table.filling(|entry| entry.saves().is_some(), call)
 }
 
+/// The ids of those that could not be told, because every slot stayed busy.
 pub(crate) async fn saved(
     table: &Table,
     runner: &Runner,
     context: &CallContext,
     params: &str,
     picture: &SavedPicture,
-) -> Result<(), HookError> {
+) -> Result<Vec<String>, HookError> {
+    let mut untold = Vec::new();
     for entry in listeners(table, context).filter(|entry| !entry.shared.is_off()) {
-        if let Err(error) = tell(entry, runner, context, params.to_owned(), picture.clone()).await {
-            skip_or_fail(entry, error)?;
+        match tell(entry, runner, context, params.to_owned(), picture.clone()).await {
+            Ok(()) => {}
+            // As an error it would have the request run again, which would save its pictures again.
+            Err(error @ HookError::Overloaded) => {
+                tracing::warn!(plugin = entry.id, %error, path = picture.path, "a saved picture was not told");
+                untold.push(entry.id.clone());
+            }
+            Err(error) => {
+                skip_or_fail(entry, error)?;
+            }
         }
     }
-    Ok(())
+    Ok(untold)
 }
 
 async fn tell(

@@ -1,8 +1,8 @@
 //! Who vouches for a component: an Ed25519 signature (RFC 8032) over its bytes, as a custom section at their end. Knows keys,
 //! not what a plugin may do; without keys that the admin trusts, signatures are not looked at.
 
-use crate::hex::hex;
 use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey};
+use gesso_core::hex::hex;
 use wasm_encoder::{CustomSection, Section};
 
 const SECTION: &str = "gesso:signature";

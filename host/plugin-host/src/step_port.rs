@@ -1,4 +1,4 @@
-//! The way from a guest to the tensors of a step: the guest runs on the plugins' threads, its tensors stay on the device's
+//! The way from a guest to the tensors of a step: the guest runs on threads of step hooks, its tensors stay on the device's
 //! thread, which carries out what the guest asks for while it waits for the guest to end.
 
 use crate::error::HookError;

@@ -94,8 +94,8 @@ impl PluginStepHook {
         let context = CallContext { cancelled: cancelled.clone(), ..self.context.clone() };
         let (host, entry) = (self.host.clone(), self.entry.clone());
         let (arguments, moment) = (self.arguments.clone(), *moment);
-        // The plugins' own threads, as every guest; this one serves it.
-        self.host.0.runner.spawn(async move {
+        // Threads that no guest but step hooks runs on; this one serves it.
+        self.host.0.runner.spawn_step(async move {
             let result = run_guest(&host, &entry, &context, (arguments, moment), port.clone()).await;
             port.end(result);
         });

@@ -7,6 +7,7 @@
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
+use gesso_core::hex::hex;
 use gesso_store::keys::check_owner;
 use gesso_store::{Clock, Documents};
 use rand::RngExt;
@@ -390,7 +391,7 @@ fn key_id(text: &str) -> Option<&str> {
 }
 
 fn hex_sha256(text: &str) -> String {
-    Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(&Sha256::digest(text))
 }
 
 /// Takes as long whatever differs.

@@ -17,7 +17,7 @@ use tokio::sync::watch;
 use crate::app::App;
 use crate::drawings::{AT_ONCE, Account};
 use crate::error::AppError;
-use crate::http::calls;
+use crate::http::calls::{self, Replays};
 use crate::http::wire::file_format::FileFormat;
 use crate::http::wire::grid_options::{self, GridOptions};
 use crate::http::wire::output_options::OutputOptions;
@@ -38,14 +38,14 @@ const INTERRUPTED: &str =
 
 /// Draws a task's pictures and stores them, or has a route answer that is a task.
 pub(crate) async fn draw(
-    app: &Arc<App>,
+    (app, replays): (&Arc<App>, &Replays),
     lease: &Lease,
     running: &RunningGuard<'_>,
     cancel: &CancelFlag,
 ) -> Result<Outcome, AppError> {
     let stored = payload(app, &lease.task.payload).await?;
     if lease.task.kind == calls::KIND {
-        return calls::run(app, lease, stored, cancel).await;
+        return calls::run((app, replays), lease, stored, cancel).await;
     }
     let kind = generate::Drawing::parse(&lease.task.kind).ok_or_else(|| {
         AppError::Internal(format!("a stored task is of the unknown kind {:?}", lease.task.kind))

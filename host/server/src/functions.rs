@@ -6,6 +6,7 @@ use std::io;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use gesso_core::hex::hex;
 use gesso_store::Documents;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -106,8 +107,7 @@ impl Functions {
 
 /// `sd_` and the beginning of the digest of the checkpoint's name.
 fn name(model: &str) -> String {
-    let digest = Sha256::digest(model.as_bytes());
-    digest[..16].iter().fold("sd_".to_owned(), |name, byte| format!("{name}{byte:02x}"))
+    format!("sd_{}", hex(&Sha256::digest(model)[..16]))
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use gesso_core::infotext::Infotext;
 use gesso_plugin_host::Whom;
 use rand::RngExt;
 use serde_json::{Map, Value};
@@ -48,14 +49,20 @@ pub(crate) async fn submit(
     if let Some(submitted) = tasks::earlier(app, repeat.as_ref()).await? {
         return Ok(submitted);
     }
-    let text = infotexts::of_request(app, caller, body).await?;
-    let mut body =
-        drawing.read_with(body, text.as_ref(), || rand::rng().random()).map_err(AppError::Invalid)?;
-    options::lay_under(&mut body, &app.options.of(&caller.name).await?.options);
-    FileFormat::of(&body).map_err(AppError::Invalid)?;
-    OutputOptions::of(&body).map_err(AppError::Invalid)?;
-    GridOptions::of(&body).map_err(AppError::Invalid)?;
-    TagOptions::of(&body).map_err(AppError::Invalid)?;
+    let saved = app.options.of(&caller.name).await?;
+    let filled = |text: Option<&Infotext>| {
+        let read = drawing.read_with(body, text, || rand::rng().random());
+        let mut read = read.map_err(AppError::Invalid)?;
+        options::lay_under(&mut read, &saved.options);
+        Ok::<_, AppError>(read)
+    };
+    // What the client says itself, and what no text says, is judged before plugins are asked about its text.
+    let own = filled(None)?;
+    check_output(&own)?;
+    let mut body = match infotexts::of_request(app, caller, body).await? {
+        Some(text) => filled(Some(&text))?,
+        None => own,
+    };
     styles::lay_into(&mut body, &app.styles, &app.limits).await?;
     let request =
         generate::to_request(drawing, &body, &app.defaults, &app.limits).map_err(AppError::Invalid)?;
@@ -82,6 +89,15 @@ pub(crate) async fn submit(
     let text = Value::Object(body).to_string();
     let new = Work { kind: drawing.as_str(), body: text, pictures, model: Some(model), repeat };
     tasks::submit(app, caller, new, terms).await
+}
+
+/// The options that say what becomes of pictures once they are drawn.
+fn check_output(body: &Map<String, Value>) -> Result<(), AppError> {
+    let checked = FileFormat::of(body)
+        .and_then(|_| OutputOptions::of(body))
+        .and_then(|_| GridOptions::of(body))
+        .and_then(|_| TagOptions::of(body));
+    checked.map(drop).map_err(AppError::Invalid)
 }
 
 /// Arguments for a plugin that is not there would be lost without a word.

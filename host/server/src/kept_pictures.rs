@@ -44,7 +44,23 @@ pub(crate) struct Keeping<'a> {
     /// `None` where no grid is made.
     cells: Option<Cells>,
     images: Vec<ObjectKey>,
+    unsaved: Vec<Unsaved>,
     warnings: Vec<String>,
+}
+
+/// A file for the folder of outputs. It is written there when nothing is left to do that a shortage could have begun anew:
+/// another attempt would save it a second time, under another number.
+struct Unsaved {
+    what: Saved,
+    kind: ImageFormat,
+    file: Bytes,
+    infotext: String,
+}
+
+enum Saved {
+    /// By its place among those that were drawn.
+    Picture(usize),
+    Grid(GridOptions),
 }
 
 /// Pictures where they can be found.
@@ -66,11 +82,19 @@ impl<'a> Keeping<'a> {
     ) -> Self {
         // In web UIs saving is what allows one, whether or not it is itself saved.
         let cells = cells.filter(|_| saving.is_wanted);
-        Self { app, saving, format, before, cells, images: Vec::new(), warnings: Vec::new() }
+        Self {
+            app,
+            saving,
+            format,
+            before,
+            cells,
+            images: Vec::new(),
+            unsaved: Vec::new(),
+            warnings: Vec::new(),
+        }
     }
 
-    /// Keeps the next picture. One without infotext, such as a map, is in no grid. What cannot be saved for people is a
-    /// warning.
+    /// Keeps the next picture. One without infotext, such as a map, is in no grid.
     pub(crate) async fn add(&mut self, picture: Pixels, infotext: String) -> Result<(), AppError> {
         let picture = Arc::new(picture);
         if let Some(cells) = self.cells.as_mut().filter(|_| !infotext.is_empty()) {
@@ -88,17 +112,31 @@ impl<'a> Keeping<'a> {
         let index = self.images.len().saturating_sub(self.before);
         let key = self.put(kind, file.clone()).await?;
         self.images.push(key);
-        self.warnings.extend(self.saving.save(self.app, index, kind, (file, infotext)).await?);
+        self.save_later(Saved::Picture(index), kind, file, infotext);
         Ok(())
     }
 
-    /// Makes the grid of those that were kept, if there is to be one.
+    fn save_later(&mut self, what: Saved, kind: ImageFormat, file: Bytes, infotext: String) {
+        if self.saving.is_wanted {
+            self.unsaved.push(Unsaved { what, kind, file, infotext });
+        }
+    }
+
+    /// Makes the grid of those that were kept, if there is to be one, and saves all of them where the request asks for that.
+    /// What cannot be saved for people is a warning.
     pub(crate) async fn finish(mut self) -> Result<Kept, AppError> {
         let cells = self.cells.take().filter(|cells| cells.pictures.len() >= cells.options.pictures_min);
         let grid = match cells {
             Some(cells) => self.add_grid(cells).await?,
             None => None,
         };
+        for Unsaved { what, kind, file, infotext } in self.unsaved {
+            let file = (file, infotext);
+            self.warnings.extend(match what {
+                Saved::Picture(index) => self.saving.save(self.app, index, kind, file).await?,
+                Saved::Grid(options) => self.saving.save_grid(self.app, &options, kind, file).await?,
+            });
+        }
         Ok(Kept { images: self.images, warnings: self.warnings, grid })
     }
 
@@ -129,9 +167,7 @@ impl<'a> Keeping<'a> {
             }
         };
         if let Some(file) = saved {
-            let kind = picture_file::kind(options.format);
-            let file = (file, infotext.clone());
-            self.warnings.extend(self.saving.save_grid(self.app, &options, kind, file).await?);
+            self.save_later(Saved::Grid(options), picture_file::kind(options.format), file, infotext.clone());
         }
         let Some(file) = returned else { return Ok(None) };
         // The last number, so that a picture's path is the same with a grid and without.

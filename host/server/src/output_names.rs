@@ -1,6 +1,7 @@
 //! The names of pictures that are saved for people, as web UIs form them: patterns with words in brackets, such as
 //! `[date]` or `[seed]-[prompt_words]`. Pure; who writes the files is `saved_pictures.rs`.
 
+use gesso_core::hex::hex;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
@@ -150,8 +151,7 @@ fn hash(of: &[&str], digits: Option<&str>) -> String {
     let digits = digits.and_then(|digits| digits.parse().ok()).unwrap_or(8_usize);
     let mut hasher = Sha256::new();
     of.iter().for_each(|part| hasher.update(part));
-    let hex: String = hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
-    hex.chars().take(digits).collect()
+    hex(&hasher.finalize()).chars().take(digits).collect()
 }
 
 #[cfg(test)]

@@ -108,13 +108,17 @@ impl SavedOptions {
         .await?
     }
 
-    /// What is known, or what the file says.
+    /// What is known, or what can be read of what the file says.
     fn read(&self, owner: &str) -> Result<Arc<OptionSet>, AppError> {
         if let Some(set) = self.known(owner) {
             return Ok(set);
         }
         let read = self.documents.read::<OptionSet>(owner);
-        let set = Arc::new(read.map_err(|error| AppError::Internal(error.to_string()))?.unwrap_or_default());
+        let mut set = read.map_err(|error| AppError::Internal(error.to_string()))?.unwrap_or_default();
+        for FieldProblem { field, message } in options::drop_unreadable(&mut set.options) {
+            tracing::warn!(owner, option = field, "a saved option is left at its default: {message}");
+        }
+        let set = Arc::new(set);
         self.keep(owner, set.clone());
         Ok(set)
     }
@@ -150,4 +154,24 @@ fn settle_checkpoint(
         _ => merged.insert(options::CHECKPOINT.into(), named.file_name.into()),
     };
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_cannot_be_read_any_more_is_the_default_and_the_rest_stands() {
+        let folder = tempfile::tempdir().unwrap();
+        let documents = Documents::new(folder.path());
+        let kept = json!({"grid_background_color": "white", "n_rows": "few", "eta_ddim": 0.5, "font": "x"});
+        let set = OptionSet { version: 3, options: kept.as_object().unwrap().clone() };
+        documents.write("ann", &set).unwrap();
+        let saved = Arc::new(SavedOptions::new(documents));
+        let read = saved.of("ann").await.unwrap();
+        assert_eq!(Value::Object(read.options.clone()), json!({"eta_ddim": 0.5, "font": "x"}));
+        assert_eq!(read.version, 3);
+    }
 }

@@ -43,8 +43,8 @@ impl<'a> Saving<'a> {
         Self { kind, call, lease, body, info, scheduler, options, is_wanted }
     }
 
-    /// Saves picture `index`, from 0, and tells plugins. What cannot be saved is told, and the picture is in the object store
-    /// all the same.
+    /// Saves picture `index`, from 0, and tells plugins. What cannot be saved or told is in the answer, and the picture is in the
+    /// object store all the same.
     ///
     /// # Errors
     /// Of a plugin that may not be skipped.
@@ -126,11 +126,15 @@ impl<'a> Saving<'a> {
         match saved {
             Ok(Ok(path)) => {
                 tracing::debug!(path, "picture saved");
-                if app.plugins.hears_of_saved_pictures(self.call) {
-                    let (params, picture) = (plugin_view::params(self.body), SavedPicture { path, ..about });
-                    app.plugins.picture_saved(self.call, &params, &picture).await?;
+                if !app.plugins.hears_of_saved_pictures(self.call) {
+                    return Ok(None);
                 }
-                Ok(None)
+                let (params, picture) = (plugin_view::params(self.body), SavedPicture { path, ..about });
+                let untold = app.plugins.picture_saved(self.call, &params, &picture).await?;
+                Ok((!untold.is_empty()).then(|| {
+                    let plugins = untold.join(", ");
+                    format!("not every saved picture was told to {plugins}: all plugin slots were busy")
+                }))
             }
             Ok(Err(error)) => {
                 Ok(Some(format!("a picture could not be saved in the folder of outputs: {error}")))

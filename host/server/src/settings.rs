@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::accounts::Allowance;
+use crate::grants::GrantBody;
 
 pub(crate) mod cli;
 mod resolve;
@@ -103,7 +104,7 @@ pub(crate) struct Settings {
     /// network, and those that want a name. Others that speak TLS need no entry.
     pub(crate) registries: BTreeMap<String, RegistrySettings>,
     /// What each plugin may touch, by plugin id. Nothing is granted by default.
-    pub(crate) grants: BTreeMap<String, GrantSettings>,
+    pub(crate) grants: BTreeMap<String, GrantBody>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize, PartialEq)]
@@ -169,29 +170,6 @@ pub(crate) struct BudgetSettings {
     pub(crate) wall_ms: u64,
     pub(crate) memory_mib: u64,
     pub(crate) concurrent_calls: usize,
-}
-
-#[derive(Debug, Clone, Default, Serialize, Deserialize, PartialEq)]
-#[serde(deny_unknown_fields, default)]
-pub(crate) struct GrantSettings {
-    /// Name the plugin uses -> folder it may read.
-    pub(crate) folders: BTreeMap<String, PathBuf>,
-    /// Hosts it may send requests to: `https://pictures.example`, `*.example:8443`, `http://127.0.0.1:9000`.
-    pub(crate) hosts: Vec<String>,
-    /// Whether names among these hosts may stand for addresses of this machine and of private networks.
-    pub(crate) private_addresses: bool,
-    /// Networks it may run: names, `*` for all, or how names begin with `*` behind it.
-    pub(crate) models: Vec<String>,
-    /// Whether its step hook may read numbers off the device, for which everything there waits.
-    pub(crate) read_tensors: bool,
-    /// Bytes it may keep as small values, keys counted; 0 for none.
-    pub(crate) kv_bytes: u64,
-    /// Bytes it may keep as blobs, names counted; 0 for none.
-    pub(crate) blob_bytes: u64,
-    /// Paths beside `/ext/<id>/` at which it answers, of those that its manifest wants.
-    pub(crate) aliases: Vec<String>,
-    /// The plugin's own settings.
-    pub(crate) settings: serde_json::Map<String, serde_json::Value>,
 }
 
 #[derive(Debug, Clone, Default, Serialize, Deserialize, PartialEq)]

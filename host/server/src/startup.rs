@@ -39,7 +39,7 @@ use crate::quotas::Quotas;
 use crate::registered_models::RegisteredModels;
 use crate::running::RunningTasks;
 use crate::saved_options::SavedOptions;
-use crate::settings::{ADMIN_KEY_CHARS_MIN, GrantSettings, Settings, SettingsError, TlsSettings};
+use crate::settings::{ADMIN_KEY_CHARS_MIN, Settings, SettingsError, TlsSettings};
 use crate::styles::SavedStyles;
 use crate::tasks::Waiters;
 use crate::telemetry;
@@ -340,34 +340,7 @@ async fn open_plugins(
         memory_bytes: settings.plugin_budget.memory_mib << 20,
         ..Budget::default()
     };
-    let grants = settings.grants.iter().map(|(id, grant)| {
-        let settings = serde_json::Value::Object(grant.settings.clone());
-        let GrantSettings {
-            folders,
-            hosts,
-            private_addresses,
-            models,
-            read_tensors,
-            kv_bytes,
-            blob_bytes,
-            aliases,
-            ..
-        } = grant.clone();
-        (
-            id.clone(),
-            Grants {
-                folders,
-                hosts,
-                private_addresses,
-                models,
-                read_tensors,
-                kv_bytes,
-                blob_bytes,
-                aliases,
-                settings,
-            },
-        )
-    });
+    let grants = settings.grants.iter().map(|(id, grant)| (id.clone(), Grants::from(grant.clone())));
     let keys: Result<_, _> = settings.plugin_keys.iter().map(|key| TrustedKey::parse(key)).collect();
     let host = HostSettings {
         folder: settings.plugins.clone(),

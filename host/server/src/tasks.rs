@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use gesso_core::hex::hex;
 use gesso_core::ids::TaskId;
 use gesso_store::{Clock, NewTask, ObjectKey, Payload, SystemClock, Task, TaskState, TaskStoreError, Terms};
 use rand::RngExt;
@@ -160,7 +161,7 @@ impl Repeat {
                 hasher.update((part.len() as u64).to_le_bytes());
                 hasher.update(part);
             }
-            hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect::<String>()
+            hex(&hasher.finalize())
         };
         let id = format!("key-{}", &print(&[&caller.name, kind, key])[..40]);
         // Letters and digits only, so that it is an id.

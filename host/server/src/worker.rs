@@ -14,6 +14,7 @@ use tracing::Instrument;
 use crate::app::App;
 use crate::draw;
 use crate::error::AppError;
+use crate::http::calls::Replays;
 use crate::traces;
 
 /// A lease outlives three missed heartbeats.
@@ -27,7 +28,7 @@ const IDLE_POLL: Duration = Duration::from_secs(5);
 const LAST_POLL: Duration = Duration::from_millis(50);
 
 /// Leases and draws until the server drains and no client waits for what has not begun, then waits for what runs.
-pub(crate) async fn run(app: Arc<App>) {
+pub(crate) async fn run(app: Arc<App>, replays: Replays) {
     let slots = Arc::new(Semaphore::new(app.settings.concurrent_tasks));
     let mut changes = app.tasks.subscribe();
     let mut draining = app.draining.clone();
@@ -61,12 +62,12 @@ pub(crate) async fn run(app: Arc<App>) {
         match app.tasks.lease("local", LEASE).await {
             Ok(Some(lease)) if app.pause.is_on() => hand_back(&app, &lease).await,
             Ok(Some(lease)) => {
-                let app = app.clone();
+                let (app, replays) = (app.clone(), replays.clone());
                 let task = &lease.task;
                 let span = tracing::info_span!("task", id = %task.id, kind = task.kind, owner = task.owner);
                 traces::continue_from(&span, task.terms.trace.as_deref());
                 let work = async move {
-                    work(&app, lease).await;
+                    work(&app, &replays, lease).await;
                     drop(slot);
                 };
                 // A tokio worker: this task only waits; the work is on the device thread and in the pools.
@@ -94,7 +95,7 @@ pub(crate) async fn run(app: Arc<App>) {
 }
 
 /// One task from its lease to its terminal state.
-async fn work(app: &Arc<App>, lease: Lease) {
+async fn work(app: &Arc<App>, replays: &Replays, lease: Lease) {
     let id = lease.task.id.clone();
     let cancel = CancelFlag::default();
     let running = app.running.enter(id.clone(), &lease.task.owner, cancel.clone());
@@ -114,7 +115,7 @@ async fn work(app: &Arc<App>, lease: Lease) {
     let result = tokio::select! {
         biased;
         () = async { drop(stopping.wait_for(|stop| *stop).await) } => Err(Failure::Stopped),
-        result = draw::draw(app, &lease, &running, &cancel) => result.map_err(Failure::App),
+        result = draw::draw((app, replays), &lease, &running, &cancel) => result.map_err(Failure::App),
         () = time_is_up(run_ms_max) => {
             cancel.cancel();
             Err(Failure::App(AppError::TimedOut))

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
+use gesso_core::hex::hex;
 use object_store::aws::{AmazonS3, AmazonS3Builder, AmazonS3ConfigKey};
 use object_store::local::LocalFileSystem;
 use object_store::signer::{Method, Signer, Url};
@@ -220,7 +221,7 @@ impl Objects {
             start = end;
         }
         writer.sync_all().await.map_err(disk)?;
-        Ok(hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+        Ok(hex(&hasher.finalize()))
     }
 
     pub async fn head(&self, key: &ObjectKey) -> Result<ObjectInfo, ObjectsError> {

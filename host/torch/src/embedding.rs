@@ -6,6 +6,7 @@ use std::fmt;
 use std::path::Path;
 
 use base64::Engine as _;
+use gesso_core::hex::hex;
 use serde_json::Value as Json;
 use sha2::{Digest, Sha256};
 use tch::{Kind, TchError, Tensor};
@@ -81,7 +82,7 @@ impl Embedding {
     pub fn load(path: &Path) -> Result<Self, EmbeddingError> {
         let bytes = read(path)?;
         let name = path.file_stem().unwrap_or_default().to_string_lossy();
-        let hash: String = Sha256::digest(&bytes).iter().take(6).map(|byte| format!("{byte:02x}")).collect();
+        let hash = hex(&Sha256::digest(&bytes)[..6]);
         if bytes.starts_with(&PNG_MAGIC) {
             return Self::from_png(&name, &bytes, &hash);
         }

@@ -9,6 +9,7 @@
 //! - [`FaceDetector`], [`FaceParser`], [`restore_faces`]: what brings a restorer the faces of a picture
 //! - [`lora`], [`embedding`], [`hypernetwork`]: files that change what a checkpoint draws
 //! - [`StepTensors`]: what hooks within a sampler's step act on
+//! - [`machine_memory`]: how much there is
 //! - [`Tensors`], [`Value`]: what a model's file holds, or that of a part of one
 //! - [`inspect`], [`inspect_pickle`], [`inspect_model`]: judge files without loading them
 
@@ -36,7 +37,7 @@ mod latent;
 mod layout;
 pub mod lora;
 mod lru;
-mod machine_memory;
+pub mod machine_memory;
 mod memory;
 mod model_cache;
 mod models;

@@ -1,10 +1,24 @@
-//! How much memory this machine, or the container it runs in, has. Called once when the backend opens.
+//! How much memory this machine, or the container it runs in, has. Asked when the backend opens, and by clients.
 
 use std::fs;
 
-/// Bytes; `None` where the system does not say.
+/// What the machine says of its memory, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Memory {
+    pub total: u64,
+    /// What could be had without pushing anything out.
+    pub free: u64,
+}
+
+/// The machine's, whatever a container may take of it; `None` where the system does not say. Reads a file: call it where
+/// blocking is allowed.
+pub fn of_machine() -> Option<Memory> {
+    of_meminfo(&fs::read_to_string("/proc/meminfo").ok()?)
+}
+
+/// Bytes that may be used here; `None` where the system does not say.
 pub(crate) fn total() -> Option<u64> {
-    let machine = fs::read_to_string("/proc/meminfo").ok().and_then(|text| of_meminfo(&text));
+    let machine = of_machine().map(|memory| memory.total);
     // A container's own limit: of the second version of control groups, and of the first.
     let limits = ["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"];
     // Without a limit the file says "max", or a number above any machine's memory.
@@ -12,11 +26,14 @@ pub(crate) fn total() -> Option<u64> {
     machine.into_iter().chain(limits).min()
 }
 
-/// `MemTotal`, which is in KiB.
-fn of_meminfo(text: &str) -> Option<u64> {
-    let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
-    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    kib.checked_mul(1024)
+/// Its numbers are in KiB.
+fn of_meminfo(text: &str) -> Option<Memory> {
+    let bytes = |name: &str| {
+        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
+        line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
+    };
+    let total = bytes("MemTotal")?;
+    Some(Memory { total, free: bytes("MemAvailable")?.min(total) })
 }
 
 #[cfg(test)]
@@ -24,9 +41,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reads_the_total_in_kib() {
-        assert_eq!(of_meminfo("MemTotal:       24576000 kB\nMemFree:  1 kB\n"), Some(24_576_000 << 10));
-        assert_eq!(of_meminfo("MemFree:  1 kB\n"), None);
+    fn reads_total_and_available_in_kib() {
+        let text = "MemTotal:       24576000 kB\nMemFree:  1 kB\nMemAvailable:    1024 kB\n";
+        assert_eq!(of_meminfo(text), Some(Memory { total: 24_576_000 << 10, free: 1 << 20 }));
+        assert_eq!(of_meminfo("MemTotal: 1 kB"), None);
+        assert_eq!(of_meminfo("MemAvailable: 1 kB"), None);
     }
 
     #[test]

@@ -11,6 +11,9 @@ use crate::compute::send;
 
 /// Tensors of one moment: what a hook makes is at most as large as the latent.
 const TENSORS_MAX: usize = 64;
+/// The first number of what a hook makes. Those of what the host gives are never among them, not at points where some are
+/// missing either.
+const MADE_FROM: usize = TensorId::GUIDED.0 as usize + 1;
 /// Of `[1, channels, rows, columns]`.
 const DIMENSIONS: usize = 4;
 
@@ -44,9 +47,8 @@ impl StepTensors {
         given: impl IntoIterator<Item = (TensorId, Tensor)>,
         changeable: &'static [TensorId],
     ) -> Self {
-        // The numbers of what the host gives are never those of what a hook makes, not at points where some are missing either.
         let mut held: Vec<Option<Tensor>> = Vec::new();
-        held.resize_with(TensorId::GUIDED.0 as usize + 1, || None);
+        held.resize_with(MADE_FROM, || None);
         for (TensorId(number), tensor) in given {
             held[number as usize] = Some(tensor);
         }
@@ -67,8 +69,14 @@ impl StepTensors {
         if self.held.iter().flatten().count() >= TENSORS_MAX {
             return Err(TensorError::Limit(format!("a hook may hold {TENSORS_MAX} tensors; drop some")));
         }
-        self.held.push(Some(tensor));
-        Ok(TensorAnswer::Tensor(TensorId(self.held.len() as u32 - 1)))
+        // In a forgotten one's place where there is one, so that a hook takes no more room than for what it holds at a time.
+        let free = (MADE_FROM..self.held.len()).find(|&place| self.held[place].is_none());
+        let place = free.unwrap_or(self.held.len());
+        match free {
+            Some(place) => self.held[place] = Some(tensor),
+            None => self.held.push(Some(tensor)),
+        }
+        Ok(TensorAnswer::Tensor(TensorId(place as u32)))
     }
 
     /// Puts `tensor` in the place of `id`, whose size it must have.
@@ -362,6 +370,20 @@ mod tests {
             let of = |_| Numbers { shape: wrong.clone(), values: vec![0.0; 4] };
             assert!(StepTensors::of_numbers(Point::Latent, of).is_err(), "{wrong:?}");
         }
+    }
+
+    #[test]
+    fn a_place_is_used_again_and_never_one_of_what_the_host_gives() {
+        let mut tensors = counted();
+        let kept = make(&mut tensors, TensorOp::Duplicate(LATENT));
+        for _ in 0..10 * TENSORS_MAX {
+            let mean = make(&mut tensors, TensorOp::Reduce(LATENT, Reduction::Mean, Over::Everything));
+            assert!(mean > TensorId::GUIDED && mean != kept, "{mean:?}");
+            assert_eq!(read(&mut tensors, mean), [5.5]);
+            tensors.carry_out(TensorOp::Forget(mean)).unwrap();
+        }
+        assert_eq!(tensors.held.len(), MADE_FROM + 2);
+        assert_eq!(read(&mut tensors, kept).len(), 12);
     }
 
     #[test]

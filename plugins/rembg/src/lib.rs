@@ -46,17 +46,25 @@ impl Arguments {
     }
 }
 
+/// The networks that may be run.
+///
+/// # Errors
+/// `NotPermitted` where an admin has to grant some, which the text says.
+fn networks() -> Result<Vec<String>, Fault> {
+    models::list().map_err(|fault| match fault {
+        Fault::NotPermitted(_) => Fault::NotPermitted(
+            "No network may be run here; an admin grants them (`models` of the plugin rembg).".into(),
+        ),
+        other => other,
+    })
+}
+
 /// The network of that name, in any case.
 ///
 /// # Errors
-/// A sentence for the client: what there is instead, or that an admin has to grant it.
+/// A sentence for the client: what there is instead, or as for [`networks`].
 fn network_of(model: &str) -> Result<String, Fault> {
-    let there = models::list().map_err(|fault| match fault {
-        Fault::NotPermitted(_) => Fault::InvalidInput(
-            "no network may be run here; an admin grants them (`models` of the plugin rembg).".into(),
-        ),
-        other => other,
-    })?;
+    let there = networks()?;
     let found = there.iter().find(|name| name.eq_ignore_ascii_case(model));
     found.cloned().ok_or_else(|| {
         let there = if there.is_empty() { "none".to_owned() } else { there.join(", ") };
@@ -67,10 +75,13 @@ fn network_of(model: &str) -> Result<String, Fault> {
     })
 }
 
-/// What is wrong with a drawing's arguments says where they stand.
+/// What is wrong with a drawing's arguments says where they stand. To ask for what is not granted is wrong too, and no failure
+/// of the plugin.
 fn of_request(fault: Fault) -> Fault {
     match fault {
-        Fault::InvalidInput(text) => Fault::InvalidInput(format!("alwayson_scripts.{NAME}: {text}")),
+        Fault::InvalidInput(text) | Fault::NotPermitted(text) => {
+            Fault::InvalidInput(format!("alwayson_scripts.{NAME}: {text}"))
+        }
         other => other,
     }
 }
@@ -134,7 +145,17 @@ fn cut_out(colours: &Image, mask: &Image) -> Result<Image, Fault> {
 
 #[cfg(test)]
 mod tests {
+    use gesso_plugin::fake;
+
     use super::*;
+
+    #[test]
+    fn a_drawing_that_asks_for_what_is_not_granted_is_refused_by_its_field() {
+        let arguments = Arguments { model: "u2net".into(), return_mask: false };
+        let refused = fake::Host::new().run(|| arguments.network());
+        let Err(Fault::InvalidInput(text)) = &refused else { panic!("{refused:?}") };
+        assert!(text.starts_with("alwayson_scripts.Rembg: No network may be run here"), "{text}");
+    }
 
     #[test]
     fn the_manifest_has_what_is_read() {

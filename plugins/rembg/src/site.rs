@@ -8,10 +8,10 @@ use gesso_picture::decode::{DecodeLimits, decode};
 use gesso_picture::text::picture_bytes;
 use gesso_plugin::http::{Method, Request, Response, StatusCode, json, problem};
 use gesso_plugin::serde_json::{self, json};
-use gesso_plugin::{Fault, HttpExtension, Image, ImageDesc, PixelFormat, models};
+use gesso_plugin::{Fault, HttpExtension, Image, ImageDesc, PixelFormat};
 use serde::Deserialize;
 
-use crate::{cut_out, mask, network_of};
+use crate::{cut_out, mask, network_of, networks};
 
 /// A picture is decoded and written within what one call may spend.
 const FILE_BYTES_MAX: usize = 5 << 20;
@@ -44,7 +44,7 @@ impl HttpExtension for Site {
             return problem(StatusCode::NOT_FOUND, "There is nothing here; try /rembg.");
         }
         let answer = match *request.method() {
-            Method::GET | Method::HEAD => models::list().map(|names| json!({ "models": names })),
+            Method::GET | Method::HEAD => networks().map(|names| json!({ "models": names })),
             Method::POST => without_background(request.body()).map(|file| json!({ "image": file })),
             _ => return problem(StatusCode::METHOD_NOT_ALLOWED, "This takes GET, HEAD and POST."),
         };
@@ -111,6 +111,8 @@ fn png(picture: &Image) -> Result<Vec<u8>, Fault> {
 
 #[cfg(test)]
 mod tests {
+    use gesso_plugin::fake;
+
     use super::*;
 
     fn ask(method: Method, path: &str, body: &str) -> (u16, String) {
@@ -133,6 +135,19 @@ mod tests {
         ] {
             let (found, text) = ask(method, path, body);
             assert!(found == status && text.contains(says), "{path} {body}: {found} {text}");
+        }
+    }
+
+    #[test]
+    fn without_the_grant_the_list_and_a_picture_are_refused_alike() {
+        let mut file = Vec::new();
+        let mut encoder = png::Encoder::new(&mut file, 2, 2);
+        encoder.set_color(png::ColorType::Rgb);
+        encoder.write_header().unwrap().write_image_data(&[9; 12]).unwrap();
+        let body = json!({ "input_image": BASE64_STANDARD.encode(file) }).to_string();
+        for (method, body) in [(Method::GET, ""), (Method::POST, body.as_str())] {
+            let (status, text) = fake::Host::new().run(|| ask(method.clone(), "/rembg", body));
+            assert!(status == 403 && text.contains("an admin grants them"), "{method}: {status} {text}");
         }
     }
 }

@@ -63,14 +63,14 @@ impl<'a> Session<'a> {
     ) -> Result<Bytes, RemoteError> {
         let ask =
             Ask { bytes_max, ..Ask::get(self.at(&format!("manifests/{version}"))?).accepting(accepted) };
-        self.ask(ask).await?.expect(StatusCode::OK)
+        self.ask(ask).await?.body_if(StatusCode::OK)
     }
 
     /// The blob of that digest, which the caller checks. At most `bytes_max` of it, or of what is said instead, are read.
     pub(super) async fn blob(&mut self, digest: &Digest, bytes_max: usize) -> Result<Bytes, RemoteError> {
         let bytes_max = bytes_max.max(MESSAGE_BYTES);
         let ask = Ask { bytes_max, ..Ask::get(self.at(&format!("blobs/{digest}"))?).accepting("*/*") };
-        self.ask(ask).await?.expect(StatusCode::OK)
+        self.ask(ask).await?.body_if(StatusCode::OK)
     }
 
     pub(super) async fn push_blob(&mut self, bytes: Bytes) -> Result<(), RemoteError> {
@@ -80,12 +80,12 @@ impl<'a> Session<'a> {
         begin.headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
         let begun = self.ask(begin).await?;
         let place = begun.location();
-        begun.expect(StatusCode::ACCEPTED)?;
+        begun.body_if(StatusCode::ACCEPTED)?;
         let mut place = place?;
         place.query_pairs_mut().append_pair("digest", &digest.to_string());
         let mut put = Ask::new(Method::PUT, place, bytes);
         put.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
-        self.ask(put).await?.expect(StatusCode::CREATED).map(drop)
+        self.ask(put).await?.body_if(StatusCode::CREATED).map(drop)
     }
 
     pub(super) async fn push_manifest(
@@ -96,7 +96,7 @@ impl<'a> Session<'a> {
     ) -> Result<(), RemoteError> {
         let mut put = Ask::new(Method::PUT, self.at(&format!("manifests/{version}"))?, bytes);
         put.headers.insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
-        self.ask(put).await?.expect(StatusCode::CREATED).map(drop)
+        self.ask(put).await?.body_if(StatusCode::CREATED).map(drop)
     }
 
     fn at(&self, path: &str) -> Result<Url, RemoteError> {
@@ -160,7 +160,7 @@ impl<'a> Session<'a> {
         if let Some(basic) = self.basic() {
             ask.headers.insert(AUTHORIZATION, basic);
         }
-        let body = self.way.send(ask).await?.expect(StatusCode::OK)?;
+        let body = self.way.send(ask).await?.body_if(StatusCode::OK)?;
         let token: Token = serde_json::from_slice(&body).map_err(|_| told("its token cannot be read"))?;
         let token = token.token.or(token.access_token).ok_or_else(|| told("its answer has no token"))?;
         secret(&format!("Bearer {token}")).ok_or_else(|| told("its token is no text for a header"))

@@ -135,7 +135,7 @@ impl Answered {
     ///
     /// # Errors
     /// What the answer says instead.
-    pub(super) fn expect(self, status: StatusCode) -> Result<Bytes, RemoteError> {
+    pub(super) fn body_if(self, status: StatusCode) -> Result<Bytes, RemoteError> {
         let found = self.response.status();
         if found == status {
             return Ok(self.response.into_body());

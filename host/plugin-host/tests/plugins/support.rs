@@ -17,6 +17,7 @@ pub(crate) struct TestHost {
     pub(crate) host: PluginHost,
     pub(crate) home: TempDir,
     settings: HostSettings,
+    folders: Arc<dyn FolderSource>,
 }
 
 impl TestHost {
@@ -26,6 +27,14 @@ impl TestHost {
 
     /// Starts with budgets small enough for a test and large enough for a busy machine.
     pub(crate) async fn with(change: impl FnOnce(&mut HostSettings)) -> Self {
+        Self::with_folders(Arc::new(PlainFolders), change).await
+    }
+
+    /// [`Self::with`], where granted folders are these.
+    pub(crate) async fn with_folders(
+        folders: Arc<dyn FolderSource>,
+        change: impl FnOnce(&mut HostSettings),
+    ) -> Self {
         let home = tempfile::tempdir().unwrap();
         let short =
             Budget { cpu: Duration::from_millis(400), wall: Duration::from_secs(6), ..Budget::default() };
@@ -46,31 +55,23 @@ impl TestHost {
             own_paths: ["sdapi".to_owned()].into(),
         };
         change(&mut settings);
-        let host = PluginHost::start(
-            settings.clone(),
-            Arc::new(PlainFolders),
-            Arc::new(NoNetworks),
-            Arc::new(NoStores),
-        )
-        .await
-        .unwrap();
-        Self { host, home, settings }
+        let host =
+            PluginHost::start(settings.clone(), folders.clone(), Arc::new(NoNetworks), Arc::new(NoStores))
+                .await
+                .unwrap();
+        Self { host, home, settings, folders }
     }
 
     /// Ends the host and starts another one in the same folders.
     pub(crate) async fn restart(self) -> Self {
-        let Self { host, home, settings } = self;
+        let Self { host, home, settings, folders } = self;
         host.shutdown().await;
         drop(host);
-        let host = PluginHost::start(
-            settings.clone(),
-            Arc::new(PlainFolders),
-            Arc::new(NoNetworks),
-            Arc::new(NoStores),
-        )
-        .await
-        .unwrap();
-        Self { host, home, settings }
+        let host =
+            PluginHost::start(settings.clone(), folders.clone(), Arc::new(NoNetworks), Arc::new(NoStores))
+                .await
+                .unwrap();
+        Self { host, home, settings, folders }
     }
 
     pub(crate) fn file(&self, id: &str) -> PathBuf {

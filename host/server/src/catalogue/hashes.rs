@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::UNIX_EPOCH;
 
+use gesso_core::hex::hex;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -84,7 +85,7 @@ impl Hashes {
         for file in weight_files(path)? {
             hash_file(&file, part, &mut hasher)?;
         }
-        let sha256: String = hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+        let sha256 = hex(&hasher.finalize());
         self.lock().insert(key, Known { stamp, sha256: sha256.clone() });
         self.save();
         Ok(sha256)

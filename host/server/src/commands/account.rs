@@ -7,7 +7,7 @@ use anyhow::{Context, bail};
 use serde_json::{Map, Value, json};
 
 use super::client::{Server, checked, show, when};
-use crate::settings::cli::{Key, KeyCommand, User, UserCommand};
+use crate::settings::cli::account::{Key, KeyCommand, User, UserCommand};
 use crate::telemetry;
 
 pub(crate) fn users(arguments: &User) -> anyhow::Result<()> {

@@ -15,7 +15,8 @@ use serde_json::{Value, json};
 use super::client::Server;
 use super::preview::Previews;
 use super::txt2img;
-use crate::settings::cli::{Connection, Img2Img, Preview, Txt2Img, Upscale};
+use crate::settings::cli::Connection;
+use crate::settings::cli::drawing::{Img2Img, Preview, Txt2Img, Upscale};
 use crate::telemetry;
 
 /// How often a task is asked how far it is.

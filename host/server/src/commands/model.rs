@@ -4,7 +4,7 @@ use anyhow::bail;
 use serde_json::{Value, json};
 
 use super::client::{Server, show};
-use crate::settings::cli::{Model, ModelCommand};
+use crate::settings::cli::model::{Model, ModelCommand};
 
 pub(crate) fn run(arguments: &Model) -> anyhow::Result<()> {
     let server = Server::as_said(&arguments.connection);

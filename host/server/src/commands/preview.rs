@@ -16,7 +16,7 @@ use indicatif::ProgressBar;
 pub(crate) use escapes::Terminal;
 
 use crate::environment;
-use crate::settings::cli::Preview;
+use crate::settings::cli::drawing::Preview;
 use escapes::{Frame, Way};
 
 /// Drafts are looked at no oftener: each costs the server a request and the terminal a picture.

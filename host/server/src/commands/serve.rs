@@ -14,6 +14,7 @@ use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::environment;
+use crate::http::calls::Replays;
 use crate::http::connections;
 use crate::http::router::router;
 use crate::loaded_models;
@@ -107,8 +108,9 @@ async fn serve(settings: crate::settings::Settings) -> Result<Ended, StartupErro
 
     // Before anything can be loaded.
     let loads = app.engine.loads();
+    let routes = router(app.clone());
     // Tokio workers: leasing and waiting; the work itself is on the device thread and in the pools.
-    let mut worker = tokio::spawn(worker::run(app.clone()));
+    let mut worker = tokio::spawn(worker::run(app.clone(), Replays::new(routes.clone())));
     // Tokio workers too: clocks, and waiting for others.
     let mut beside = [
         tokio::spawn(upkeep::run(app.clone())),
@@ -117,7 +119,7 @@ async fn serve(settings: crate::settings::Settings) -> Result<Ended, StartupErro
     ];
     let quotas = tokio::spawn(app.quotas.clone().follow(app.tasks.clone()));
     let certificate = tls.clone().map(|tls| tokio::spawn(tls.follow()));
-    let http = connections::serve(listener, tls, router(app.clone()), app.draining.clone());
+    let http = connections::serve(listener, tls, routes, app.draining.clone());
     let mut http = tokio::spawn(http);
     tracing::info!(
         device = %app.engine.stats().device, models = %app.settings.models.display(),

@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::client::{Server, checked, show, when};
 use super::drawing;
 use super::preview::Previews;
-use crate::settings::cli::{TaskArguments, TaskCommand};
+use crate::settings::cli::task::{TaskArguments, TaskCommand};
 use crate::telemetry;
 
 pub(crate) fn run(arguments: &TaskArguments) -> anyhow::Result<()> {

@@ -19,7 +19,7 @@ use crate::error::AppError;
 use crate::http::wire::generate;
 use crate::png_file;
 use crate::resources;
-use crate::settings::cli::Txt2Img;
+use crate::settings::cli::drawing::Txt2Img;
 use crate::startup;
 use crate::telemetry;
 

@@ -5,6 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Router;
 use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -20,7 +21,6 @@ use tower::ServiceExt;
 
 use super::access::{self, ActingFor, Counted};
 use super::error::{Failure, problem};
-use super::router::router;
 use super::task_answer::{self, Shape};
 use super::task_view;
 use super::wire::terms::{RequestTerms, Wait};
@@ -140,9 +140,19 @@ pub(crate) async fn submit(
     tasks::submit(app, caller, Work { kind: KIND, body, pictures: 0, model: None, repeat }, terms).await
 }
 
-/// Asks the router as the task's owner, with the rights that they have now.
+/// Asks the routes on behalf of tasks.
+#[derive(Clone)]
+pub(crate) struct Replays(Router);
+
+impl Replays {
+    pub(crate) fn new(routes: Router) -> Self {
+        Self(routes)
+    }
+}
+
+/// Asks a route as the task's owner, with the rights that they have now.
 pub(crate) async fn run(
-    app: &Arc<App>,
+    (app, replays): (&Arc<App>, &Replays),
     lease: &Lease,
     call: Value,
     cancel: &CancelFlag,
@@ -153,7 +163,7 @@ pub(crate) async fn run(
     let caller = app.caller_named(owner).ok_or_else(|| {
         AppError::Forbidden(format!("{owner} has no account any more, and the task is theirs"))
     })?;
-    let mut asked = std::pin::pin!(router(app.clone()).oneshot(request(&call, caller)?));
+    let mut asked = std::pin::pin!(replays.0.clone().oneshot(request(&call, caller)?));
     let response = loop {
         tokio::select! {
             response = &mut asked => {

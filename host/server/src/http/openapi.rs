@@ -22,6 +22,7 @@ use super::wire::schema::{
     Txt2ImgBody,
 };
 use super::wire::task::Ended;
+use crate::grants::GrantBody;
 
 mod bounds;
 mod calls;
@@ -63,7 +64,7 @@ use links::{Links, Names};
         health::live, health::ready, health::metrics,
     ),
     components(schemas(
-        Txt2ImgBody, Img2ImgBody, ExtraSingleImageBody, ExtraBatchImagesBody, PngInfoBody, InterrogateBody, DetectBody, plugins::GrantBody, plugins::InstallBody,
+        Txt2ImgBody, Img2ImgBody, ExtraSingleImageBody, ExtraBatchImagesBody, PngInfoBody, InterrogateBody, DetectBody, GrantBody, plugins::InstallBody,
         ProblemDetails, WebUiError, ValidationErrors, Detail, Ended,
     )),
 )]

@@ -7,7 +7,8 @@ use gesso_plugin_host::{RegistryAccess, Remotes, TrustedKey};
 use gesso_torch::DeviceChoice;
 
 use super::suggest::nearest;
-use super::{Access, GrantSettings, RegistrySettings, Settings};
+use super::{Access, RegistrySettings, Settings};
+use crate::grants::GrantBody;
 
 /// What was found where the server was started: a checkout of the project, and the user's data folder.
 #[derive(Debug, Clone, Default)]
@@ -129,7 +130,7 @@ impl Settings {
                     self.plugins = checkout.join(".gesso/plugins");
                     if !said.contains("grants") {
                         let folders = [("wildcards".to_owned(), checkout.join("examples/wildcards"))].into();
-                        let grant = GrantSettings { folders, ..GrantSettings::default() };
+                        let grant = GrantBody { folders, ..GrantBody::default() };
                         self.grants = [("dynamic-prompts".to_owned(), grant)].into();
                     }
                 }

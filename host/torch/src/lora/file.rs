@@ -8,6 +8,7 @@ use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use gesso_core::hex::hex;
 use sha2::{Digest, Sha256};
 use tch::Tensor;
 
@@ -200,7 +201,7 @@ fn hash_of_data(file: &Arc<OpenFile>) -> Result<String, Problem> {
     loop {
         let read = reader.read(&mut bytes)?;
         if read == 0 {
-            return Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect());
+            return Ok(hex(&hash.finalize()));
         }
         hash.update(&bytes[..read]);
     }

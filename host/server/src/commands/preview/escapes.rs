@@ -13,7 +13,7 @@ use gesso_picture::resize::{Filter, resize};
 use icy_sixel::SixelImage;
 
 use crate::png_file;
-use crate::settings::cli::Preview;
+use crate::settings::cli::drawing::Preview;
 
 /// A picture's cells at most, so that some of what was there before stays on a large screen.
 const COLUMNS_MAX: u16 = 48;

@@ -1,61 +1,24 @@
 //! The admin's side of plugins.
 
-use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use gesso_plugin_host::{Audience, Called, Grants, InstallError, OnFailure, Policy, RemoteError};
+use gesso_plugin_host::{Audience, Called, InstallError, OnFailure, Policy, RemoteError};
 use serde::Deserialize;
-use serde_json::Value;
 use utoipa::ToSchema;
 
 use crate::accounts::{ADMIN, ANYONE, Role};
 use crate::app::App;
 use crate::blocking::blocking;
 use crate::error::AppError;
+use crate::grants::GrantBody;
 use crate::http::error::Failure;
 use crate::http::extract::{PathText, RawBody};
 use crate::http::wire::plugin::{PluginEvent, PluginLogLine, PluginView};
 use crate::http::wire::task::Done;
-
-/// What an admin lets a plugin do.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct GrantBody {
-    /// Name the plugin uses -> absolute path of a folder on the server that it may read.
-    #[serde(default)]
-    #[schema(value_type = BTreeMap<String, String>)]
-    folders: BTreeMap<String, PathBuf>,
-    /// Hosts it may send requests to: `https://pictures.example`, `*.example:8443`, `http://127.0.0.1:9000`.
-    #[serde(default)]
-    hosts: Vec<String>,
-    /// Whether names among these hosts may stand for addresses of the server's machine and of private networks.
-    #[serde(default)]
-    private_addresses: bool,
-    /// Networks it may run: names, `*` for all, or how names begin with `*` behind it.
-    #[serde(default)]
-    models: Vec<String>,
-    /// Whether its step hook may read numbers off the device, for which everything there waits.
-    #[serde(default)]
-    read_tensors: bool,
-    /// Bytes it may keep as small values, keys counted; 0 for none.
-    #[serde(default)]
-    kv_bytes: u64,
-    /// Bytes it may keep as blobs, names counted; 0 for none.
-    #[serde(default)]
-    blob_bytes: u64,
-    /// Paths beside `/ext/<id>/` at which it answers, of those that it wants: `/adetailer/v1`.
-    #[serde(default)]
-    aliases: Vec<String>,
-    /// The plugin's own settings.
-    #[serde(default)]
-    #[schema(value_type = Object)]
-    settings: serde_json::Map<String, Value>,
-}
 
 /// Every plugin, with its state, rights and counters.
 #[utoipa::path(get, path = "/plugins", tag = "plugins",
@@ -231,30 +194,7 @@ pub(crate) async fn grant(
 ) -> Result<Json<PluginView>, InstallFailure> {
     let body: GrantBody = serde_json::from_slice(&body)
         .map_err(|error| InstallFailure(AppError::invalid("body", format!("not a grant: {error}"))))?;
-    let GrantBody {
-        folders,
-        hosts,
-        private_addresses,
-        models,
-        read_tensors,
-        kv_bytes,
-        blob_bytes,
-        aliases,
-        settings,
-    } = body;
-    let settings = Value::Object(settings);
-    let grants = Grants {
-        folders,
-        hosts,
-        private_addresses,
-        models,
-        read_tensors,
-        kv_bytes,
-        blob_bytes,
-        aliases,
-        settings,
-    };
-    Ok(Json(app.plugins.set_grants(&id, grants).await?.into()))
+    Ok(Json(app.plugins.set_grants(&id, body.into()).await?.into()))
 }
 
 /// What was done to a plugin and what came of it, of removed ones too.

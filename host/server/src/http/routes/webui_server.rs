@@ -9,6 +9,7 @@ use axum::response::Response;
 use gesso_engine::EngineStats;
 use gesso_engine::backend::{Residency, Tier};
 use gesso_plugin_host::PluginStatus;
+use gesso_torch::machine_memory::{self, Memory};
 use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
@@ -20,7 +21,6 @@ use crate::engine_errors::engine_failed;
 use crate::http::error::{WebUiFailure, not_implemented};
 use crate::http::wire::nothing::{Empty, Null};
 use crate::http::wire::options;
-use crate::machine::{self, Memory};
 use crate::plugin_use;
 use crate::tasks;
 
@@ -95,7 +95,7 @@ pub(crate) struct NotTold {
     responses((status = 200, description = "As far as it is known", body = MemoryView)))]
 pub(crate) async fn memory(State(app): State<Arc<App>>) -> Result<Json<MemoryView>, WebUiFailure> {
     // The blocking pool: a file.
-    let ram = match blocking(machine::memory).await? {
+    let ram = match blocking(machine_memory::of_machine).await? {
         Some(Memory { total, free }) => MachineMemory::Told(MemoryBytes { free, used: total - free, total }),
         None => MachineMemory::NotTold(NotTold { error: "the system does not say".into() }),
     };

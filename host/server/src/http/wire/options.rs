@@ -246,6 +246,16 @@ fn unreadable(defaults: &Defaults, options: &Map<String, Value>) -> Vec<FieldPro
     problems
 }
 
+/// Takes out what cannot be read any more, and says what that was. An option that has come to act may have been saved with
+/// anything that had its type, and each of its owner's requests would be refused for it.
+pub(crate) fn drop_unreadable(saved: &mut Map<String, Value>) -> Vec<FieldProblem> {
+    let problems = unreadable(&Defaults::default(), saved);
+    for problem in &problems {
+        saved.shift_remove(&problem.field);
+    }
+    problems
+}
+
 /// Numbers are the same whether they are written with a point or without.
 fn same(left: &Value, right: &Value) -> bool {
     match (left.as_f64(), right.as_f64()) {
