@@ -39,6 +39,23 @@ fn every_named_variable_sets_what_its_flag_does() {
         let (_, output, _) = run(command);
         assert!(output.contains(&format!("{} = \"127.0.0.1:99\"", name.to_lowercase())), "{name}: {output}");
     }
+    for (name, value, shown) in [
+        ("DEFAULT_MODEL", "sea", "default_model = \"sea\""),
+        ("DEVICE", "cpu", "device = \"cpu\""),
+        ("DTYPE", "f32", "dtype = \"f32\""),
+        ("THREADS", "5", "threads = 5"),
+        ("DETERMINISTIC", "true", "deterministic = true"),
+        ("LOG_FORMAT", "json", "log_format = \"json\""),
+    ] {
+        let mut command = gesso(&["serve", "--print-settings"]);
+        command.env(format!("GESSO_{name}"), value);
+        let (_, output, _) = run(command);
+        assert!(output.lines().any(|line| line == shown), "{name}: {output}");
+    }
+    let mut command = gesso(&["serve", "--print-settings"]);
+    command.env("GESSO_THREADS", "many");
+    let (code, _, errors) = run(command);
+    assert!(code == 2 && errors.contains("GESSO_THREADS: \"many\" is not a number"), "{errors}");
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), "threads = 7").unwrap();
     let mut command = gesso(&["serve", "--print-settings"]);
@@ -78,6 +95,20 @@ fn a_second_server_on_the_same_data_folder_ends_with_code_3() {
     assert_eq!(code, 3, "{errors}");
     assert!(errors.contains("another process uses this data folder"), "{errors}");
     assert_eq!(server.get("/health/ready").status, 200);
+}
+
+#[test]
+fn made_up_pictures_go_the_way_of_others_and_no_help_speaks_of_them() {
+    let bench = Bench::new();
+    let mut command = bench.command();
+    command.arg("--made-up-pictures");
+    let server = bench.start_with(command);
+    let made = decode(&server.picture(&server.post("/txt2img", &quick()).ok()));
+    assert_eq!((made.width, made.height), (64, 64));
+    // The corner of a gradient, where a network would not draw exactly this.
+    assert_eq!(made.data[..6], [0, 0, 128, 4, 0, 128]);
+    assert!(made.infotext.contains("Steps: 3, Sampler: Euler"), "{}", made.infotext);
+    assert!(!run(gesso(&["serve", "--help"])).1.contains("made-up"));
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! What clients get wrong: each ends in a clear sentence that names the field, and the server goes on.
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use serde_json::{Value, json};
 
 use crate::support::{Bench, Server, quick, quick_with, request};
@@ -84,9 +86,43 @@ fn bodies_that_are_not_json_objects_are_refused() {
     let form =
         request("POST", &url, &[("content-type", "application/x-www-form-urlencoded")], b"prompt=x".to_vec());
     assert_eq!(form.status, 415);
+    let largest = request("POST", &url, &[json_type], vec![b' '; 1_000_000]);
+    assert_eq!(largest.status, 400, "it is no JSON, and not too large");
     let large = request("POST", &url, &[json_type], vec![b' '; 1_000_001]);
     assert_eq!(large.status, 413);
     assert!(large.json()["message"].as_str().unwrap().contains("body_bytes_max"));
+}
+
+#[test]
+fn a_picture_that_claims_to_be_huge_is_refused_by_its_header() {
+    let bench = Bench::new();
+    let server = bench.start();
+    let mut claims = Vec::new();
+    // Nothing but its header, and where pixels would begin.
+    let mut header = png::Encoder::new(&mut claims, 60_000, 60_000).write_header().unwrap();
+    header.write_chunk(png::chunk::IDAT, &[0x78, 0x9c]).unwrap();
+    drop(header);
+    let picture = BASE64_STANDARD.encode(claims);
+    let peak = || {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", server.pid())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() / 1024
+    };
+    server.post("/txt2img", &quick()).ok();
+    let before = peak();
+    for (path, body, status) in [
+        ("/img2img", quick_with(json!({"init_images": [picture]})), 400),
+        ("/sdapi/v1/img2img", quick_with(json!({"init_images": [picture]})), 422),
+        ("/sdapi/v1/png-info", json!({"image": picture}), 422),
+        ("/sdapi/v1/extra-single-image", json!({"image": picture, "upscaler_1": "Lanczos"}), 422),
+    ] {
+        let reply = server.post(path, &body);
+        let text = String::from_utf8_lossy(&reply.body);
+        assert_eq!(reply.status, status, "{path}: {text}");
+        assert!(text.contains("60000 x 60000"), "{path}: {text}");
+    }
+    // Its pixels would have taken 10 GB.
+    assert!(peak() - before < 200, "{} MiB more", peak() - before);
 }
 
 #[test]

@@ -53,6 +53,55 @@ fn probes_answer_and_metrics_count_what_was_drawn() {
 }
 
 #[test]
+fn what_failed_is_counted_by_its_reason() {
+    let bench = Bench::new().plugin("guests", "trap");
+    let server = bench.start();
+    assert_eq!(server.post("/txt2img", &quick()).status, 500);
+    let mut told = String::new();
+    eventually("the task is counted", || {
+        told = String::from_utf8(server.get("/metrics").body).unwrap();
+        told.contains("gesso_tasks_ended_total")
+    });
+    for line in [
+        "gesso_plugin_failures_total{plugin=\"trap\",reason=\"trap\"} 1",
+        "gesso_plugin_failures_total{plugin=\"trap\",reason=\"cpu\"} 0",
+        "gesso_tasks_ended_total{state=\"failed\",code=\"plugin_failed\"} 1",
+    ] {
+        assert!(told.lines().any(|found| found == line), "{line} is not in\n{told}");
+    }
+}
+
+#[test]
+fn log_lines_are_json_that_names_the_request_and_the_task() {
+    let bench = Bench::new().config("log_format = \"json\"\n");
+    let log = bench.data.path().join("server.log");
+    let direct = bench.command();
+    let mut command = Command::new("sh");
+    command.args(["-c", "exec \"$0\" \"$@\" 2> \"$LOG_FILE\""]).env("LOG_FILE", &log);
+    command.arg(direct.get_program()).args(direct.get_args());
+    let server = bench.start_with(command);
+    let task = server.post("/txt2img", &quick()).ok()["taskId"].clone();
+    server.post_with("/queue/pause", &[("x-request-id", "asked-by-a-test")], &Value::Null).ok();
+    let find = |message: &str| {
+        let text = std::fs::read_to_string(&log).unwrap();
+        assert!(!text.contains(" INFO "), "a line is no JSON: {text}");
+        // Libraries may say something of their own, and the last line may be on its way.
+        let lines = text.split_inclusive('\n').filter(|line| line.starts_with('{') && line.ends_with('\n'));
+        let mut lines = lines.map(|line| serde_json::from_str::<Value>(line).unwrap());
+        lines.find(|line| line["fields"]["message"] == message)
+    };
+    eventually("both are logged", || {
+        find("task ended").is_some() && find("the queue was paused or resumed").is_some()
+    });
+    let ended = find("task ended").unwrap();
+    assert_eq!((&ended["fields"]["task"], &ended["span"]["id"]), (&task, &task), "{ended}");
+    let paused = find("the queue was paused or resumed").unwrap();
+    let spans = paused["spans"].as_array().unwrap();
+    let of_request = spans.iter().find(|span| span["name"] == "request").unwrap();
+    assert_eq!(of_request["id"], "asked-by-a-test", "{paused}");
+}
+
+#[test]
 fn the_api_documents_itself() {
     let bench = Bench::new();
     let server = bench.start();
@@ -68,6 +117,8 @@ fn every_number_of_the_dashboard_is_one_that_the_server_tells() {
     let bench = Bench::new().plugin("plugins", "watermark");
     let server = bench.start();
     server.post("/txt2img", &quick()).ok();
+    server.admin("POST", "/queue/pause", Vec::new()).ok();
+    server.submit(&quick());
     // A task is counted when all of it is over, which its client does not wait for.
     let mut told = String::new();
     eventually("the task is counted", || {

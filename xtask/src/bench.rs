@@ -26,7 +26,7 @@ enum What {
     Engine,
     /// Calls of plugins, beside wasmtime alone and OpenCV, in Rust, Python and JavaScript (10 min)
     Plugins,
-    /// Submits, status reads, listeners and memory, beside FastAPI with SQLite; a picture beside its engine (5 min)
+    /// Submits, results, status reads, listeners and memory, beside FastAPI with SQLite; a picture beside its engine (5 min)
     Api,
 }
 

@@ -1,8 +1,10 @@
 //! `cargo xtask bench api`: what the server costs around a drawing, in one run: submits, status reads with many who wait
-//! and listen, memory, and the time of a picture that is not the engine's. Beside it a small service of the kind one would
-//! write in Python, `bench_api/fastapi_service.py`, which acknowledges no task before it is on the disk either.
+//! and listen and while the queue drains, results, memory, and the time of a picture that is not the engine's. The server's
+//! pictures are made up (`--made-up-pictures`), but for that one. Beside it a small service of the kind one would write in
+//! Python, `bench_api/fastapi_service.py`, which acknowledges no task before it is on the disk either.
 
 mod load;
+mod report;
 
 use std::fs;
 use std::path::Path;
@@ -22,6 +24,7 @@ use crate::setup;
 use crate::stages::Stages;
 
 use load::{Client, Done, Listeners, together};
+use report::{Memory, Row, Split, Unit};
 
 /// Clients at once, and how many tasks they submit.
 const SUBMITS: [(usize, usize); 3] = [(1, 500), (16, 1_500), (64, 3_000)];
@@ -31,43 +34,30 @@ const WAITING: usize = 10_000;
 const LISTENERS: usize = 1_000;
 const READERS: usize = 8;
 const READS: usize = 2_000;
+/// Clients at once, and how many tasks they have drawn.
+const DRAWN: [(usize, usize); 2] = [(16, 1_000), (64, 2_000)];
+/// Requests of one client, each sent when the one before is answered.
+const ALONE: usize = 300;
 const PICTURES: usize = 5;
 const STEPS: u32 = 20;
 const SIDE: u32 = 256;
+/// As small as pictures may be that are not drawn: what is made of them behind the engine is the service's.
+const MADE_UP_SIDE: u32 = 64;
 /// Every listener is one here and one in the server.
 const OPEN_FILES: u64 = 4_096;
 const START: Duration = Duration::from_secs(180);
 /// Longer than the server's own drain.
 const DRAIN: Duration = Duration::from_secs(75);
 
-/// A line of the table: ours, and what it is measured beside.
-struct Row {
-    work: String,
-    ours: f64,
-    beside: f64,
-    unit: Unit,
-}
+/// A way to have a picture and wait for it.
+type Way = fn(&Client, &Value) -> Result<()>;
 
-#[derive(Clone, Copy)]
-enum Unit {
-    /// More is better.
-    PerSecond,
-    /// Less is better.
-    Milliseconds,
-}
-
-/// Bytes in memory.
-struct Memory {
-    state: String,
-    gesso: u64,
-    /// `None` where it has no such state.
-    fastapi: Option<u64>,
-}
-
-/// Seconds of the picture that came soonest.
-struct Picture {
-    whole: f64,
-    engine: f64,
+/// What both services gave.
+struct Found {
+    rows: Vec<Row>,
+    memory: Vec<Memory>,
+    /// A sync request, on average.
+    request: Split,
 }
 
 pub(crate) fn command(paths: &Paths) -> Result<()> {
@@ -86,21 +76,22 @@ pub(crate) fn command(paths: &Paths) -> Result<()> {
         fs::remove_dir_all(&folder)?;
     }
     fs::create_dir_all(&folder)?;
-    let expected = "about 3 min; leave the machine alone";
-    let (mut rows, memory) =
+    let expected = "about 4 min; leave the machine alone";
+    let Found { mut rows, memory, request } =
         stages.run("tasks, reads and listeners", expected, || services(paths, &folder, &packages))?;
     rows.push(stages.run("the store alone", "seconds", || store(paths, &folder))?);
     let expected = format!("{STEPS} steps of {SIDE}x{SIDE} by the demo checkpoint, {PICTURES} times");
     let picture = stages.run("a picture", &expected, || picture(paths, &folder))?;
     stages.finish()?;
-    print(&rows, &memory, &picture);
+    report::print(&rows, &memory);
+    report::print_around(request, picture, &format!("A picture of {STEPS} steps at {SIDE}x{SIDE}"));
     Ok(())
 }
 
 /// Both services side by side, asked in turns.
-fn services(paths: &Paths, folder: &Path, packages: &Path) -> Result<(Vec<Row>, Vec<Memory>)> {
+fn services(paths: &Paths, folder: &Path, packages: &Path) -> Result<Found> {
     allow_open_files()?;
-    let gesso = start(paths, &folder.join("gesso"))?;
+    let gesso = start(paths, &folder.join("gesso"), &["--made-up-pictures"])?;
     let fastapi = start_fastapi(paths, &folder.join("fastapi"), packages)?;
     let found = measure(&gesso, &fastapi)
         .with_context(|| format!("Gesso: {}\nFastAPI: {}", gesso.last_words(), fastapi.last_words()))?;
@@ -109,13 +100,13 @@ fn services(paths: &Paths, folder: &Path, packages: &Path) -> Result<(Vec<Row>, 
     Ok(found)
 }
 
-fn start(paths: &Paths, folder: &Path) -> Result<Server> {
+fn start(paths: &Paths, folder: &Path, arguments: &[&str]) -> Result<Server> {
     fs::create_dir_all(folder)?;
     let settings = folder.join("settings.toml");
     fs::write(&settings, format!("waiting_tasks_max = {}\n", 2 * WAITING))?;
     let binary = paths.target.join("debug/gesso");
     let mut command = Server::command(&binary, &paths.root, "127.0.0.1:0", folder);
-    command.env("GESSO_CONFIG", settings);
+    command.args(arguments).env("GESSO_CONFIG", settings);
     Server::launch(command, folder, START)
 }
 
@@ -126,10 +117,12 @@ fn start_fastapi(paths: &Paths, folder: &Path, packages: &Path) -> Result<Server
     Server::launch(command, folder, START)
 }
 
-fn measure(gesso: &Server, fastapi: &Server) -> Result<(Vec<Row>, Vec<Memory>)> {
+fn measure(gesso: &Server, fastapi: &Server) -> Result<Found> {
     let (ours, theirs) = (gesso.url.as_str(), fastapi.url.as_str());
-    // Nothing is drawn meanwhile, and every task waits.
-    Client::new(ours).post("/queue/pause")?;
+    // Nothing is drawn at first, and every task waits.
+    for url in [ours, theirs] {
+        Client::new(url).post("/queue/pause")?;
+    }
     let memory = |state: String| {
         Ok::<_, anyhow::Error>(Memory { state, gesso: gesso.resident()?, fastapi: Some(fastapi.resident()?) })
     };
@@ -168,32 +161,84 @@ fn measure(gesso: &Server, fastapi: &Server) -> Result<(Vec<Row>, Vec<Memory>)> 
     drop(listeners);
 
     let (wait, listen) = (format!("{WAITING} tasks wait"), format!("{LISTENERS} listen in silence"));
-    rows.extend(Row::times(&format!("{wait}; FastAPI with as many rows"), &many, &beside));
+    let what = "Status read";
+    rows.extend(Row::times(what, &format!("{wait}; FastAPI with as many rows"), &many, &beside));
     let work = format!("{wait} and {listen}; FastAPI with as many rows, nobody listens");
-    rows.extend(Row::times(&work, &listened, &beside));
+    rows.extend(Row::times(what, &work, &listened, &beside));
     let work = format!("{wait} and {listen}; Gesso where one task waits, nobody listens");
-    rows.extend(Row::times(&work, &listened, &alone));
-    Ok((rows, memories))
+    rows.extend(Row::times(what, &work, &listened, &alone));
+
+    let (draining, beside) = (read_draining(ours, &a.answers)?, read_draining(theirs, &b.answers)?);
+    let work = format!("{wait} and the queue drains; FastAPI that marks as many rows done");
+    rows.extend(Row::times(what, &work, &draining, &beside));
+    drawn(ours, theirs, &mut rows)?;
+    let request = request(ours, theirs, &mut rows)?;
+    Ok(Found { rows, memory: memories, request })
+}
+
+/// Reads while waiting tasks are drawn, one after the other; then withdraws those that are left.
+fn read_draining(url: &str, ids: &[String]) -> Result<Done<()>> {
+    let client = Client::new(url);
+    client.post("/queue/resume")?;
+    client.wait_for_begin(&ids[0])?;
+    let done = read_by(url, ids, Client::read)?;
+    // One of the last that came.
+    let last = ids.last().context("no task waits")?;
+    client.read_waiting(last).context("the queue was empty before the reads were through")?;
+    client.post("/queue/pause")?;
+    together(url, CLIENTS, ids.len(), |client, number| client.withdraw(&ids[number]))?;
+    client.post("/queue/resume")?;
+    Ok(done)
+}
+
+/// From requests to their results.
+fn drawn(ours: &str, theirs: &str, rows: &mut Vec<Row>) -> Result<()> {
+    let ways: [(&str, Way); 2] = [("async and its events", Client::follow), ("sync", Client::draw)];
+    let drawing = drawing(1, MADE_UP_SIDE);
+    for (clients, count) in DRAWN {
+        for (name, way) in ways {
+            let of = |url: &str| together(url, clients, count, |client, _| way(client, &drawing));
+            let work = format!("Results, clients at once: {clients}, {name}; FastAPI and SQLite");
+            rows.push(Row::rates(work, &of(ours)?, &of(theirs)?));
+        }
+    }
+    Ok(())
+}
+
+/// One sync request after the other.
+fn request(ours: &str, theirs: &str, rows: &mut Vec<Row>) -> Result<Split> {
+    let drawing = drawing(1, MADE_UP_SIDE);
+    let of = |url: &str| together(url, 1, ALONE, |client, _| client.draw(&drawing));
+    let client = Client::new(ours);
+    let before = engine_seconds(&client.get("/metrics")?);
+    let done = of(ours)?;
+    let engine = engine_seconds(&client.get("/metrics")?) - before;
+    rows.extend(Row::times("Sync request", "one client; FastAPI and SQLite", &done, &of(theirs)?));
+    Ok(Split { whole: done.mean(), engine: engine / ALONE as f64 })
 }
 
 fn submit(url: &str, clients: usize, count: usize) -> Result<Done<String>> {
-    let drawing = drawing();
+    let drawing = drawing(1, MADE_UP_SIDE);
     together(url, clients, count, |client, _| client.submit(&drawing))
 }
 
 /// Reads the status of these tasks, here and there among them.
 fn read(url: &str, ids: &[String]) -> Result<Done<()>> {
+    read_by(url, ids, Client::read_waiting)
+}
+
+fn read_by(url: &str, ids: &[String], read: fn(&Client, &str) -> Result<()>) -> Result<Done<()>> {
     /// Prime, so that it comes to all of them.
     const STRIDE: usize = 7_919;
-    together(url, READERS, READS, |client, number| client.read_waiting(&ids[number * STRIDE % ids.len()]))
+    together(url, READERS, READS, |client, number| read(client, &ids[number * STRIDE % ids.len()]))
 }
 
 fn cancel(url: &str, ids: &[String]) -> Result<()> {
     together(url, CLIENTS, ids.len(), |client, number| client.cancel(&ids[number])).map(drop)
 }
 
-fn drawing() -> Value {
-    json!({"stable_diffusion_model": "demo-v1", "prompt": "sea at night", "steps": STEPS, "width": SIDE, "height": SIDE, "seed": 1})
+fn drawing(steps: u32, side: u32) -> Value {
+    json!({"stable_diffusion_model": "demo-v1", "prompt": "sea at night", "steps": steps, "width": side, "height": side, "seed": 1})
 }
 
 /// The durable store beside the one in memory, without a server around them.
@@ -208,12 +253,12 @@ fn store(paths: &Paths, folder: &Path) -> Result<Row> {
     Ok(Row { work, ours: of("sled")?, beside: of("memory")?, unit: Unit::PerSecond })
 }
 
-/// The best of some, with the first-party plugins, one after the other.
-fn picture(paths: &Paths, folder: &Path) -> Result<Picture> {
-    let server = start(paths, &folder.join("pictures"))?;
+/// The best of some that are really drawn, with the first-party plugins, one after the other.
+fn picture(paths: &Paths, folder: &Path) -> Result<Split> {
+    let server = start(paths, &folder.join("pictures"), &[])?;
     let client = Client::new(&server.url);
-    let drawing = drawing();
-    let mut best = Picture { whole: f64::INFINITY, engine: 0.0 };
+    let drawing = drawing(STEPS, SIDE);
+    let mut best = Split { whole: f64::INFINITY, engine: 0.0 };
     for _ in 0..PICTURES {
         let before = engine_seconds(&client.get("/metrics")?);
         let began = Instant::now();
@@ -222,7 +267,7 @@ fn picture(paths: &Paths, folder: &Path) -> Result<Picture> {
         let engine = engine_seconds(&client.get("/metrics")?) - before;
         ensure!(engine > 0.0, "GET /metrics does not tell how long the engine took");
         if whole < best.whole {
-            best = Picture { whole, engine };
+            best = Split { whole, engine };
         }
     }
     server.stop(DRAIN)?;
@@ -251,50 +296,6 @@ fn allow_open_files() -> Result<()> {
     );
     let raised = Rlimit { current: Some(OPEN_FILES), maximum: limit.maximum };
     setrlimit(Resource::Nofile, raised).context("the limit of open files could not be raised")
-}
-
-impl Row {
-    fn rates<T>(work: String, ours: &Done<T>, beside: &Done<T>) -> Self {
-        Self { work, ours: ours.per_second(), beside: beside.per_second(), unit: Unit::PerSecond }
-    }
-
-    /// The median, and what one read in a hundred takes longer than.
-    fn times(work: &str, ours: &Done<()>, beside: &Done<()>) -> [Self; 2] {
-        [("p50", 0.5), ("p99", 0.99)].map(|(name, share)| Self {
-            work: format!("Status read, {name}: {work}"),
-            ours: ours.percentile(share),
-            beside: beside.percentile(share),
-            unit: Unit::Milliseconds,
-        })
-    }
-}
-
-impl Unit {
-    fn show(self, value: f64) -> String {
-        match self {
-            Self::PerSecond => format!("{value:.0} /s"),
-            Self::Milliseconds => format!("{value:.2} ms"),
-        }
-    }
-}
-
-fn print(rows: &[Row], memory: &[Memory], picture: &Picture) {
-    println!("\n| Work | Gesso | Beside it | Ratio |\n|---|---|---|---|");
-    for Row { work, ours, beside, unit } in rows {
-        println!("| {work} | {} | {} | {:.2} |", unit.show(*ours), unit.show(*beside), ours / beside);
-    }
-    println!("\n| Memory | Gesso | FastAPI |\n|---|---|---|");
-    let megabytes = |bytes: u64| format!("{:.1} MB", bytes as f64 / 1e6);
-    for Memory { state, gesso, fastapi } in memory {
-        let fastapi = fastapi.map_or_else(|| "-".to_owned(), megabytes);
-        println!("| {state} | {} | {fastapi} |", megabytes(*gesso));
-    }
-    let Picture { whole, engine } = picture;
-    println!(
-        "\nA picture of {STEPS} steps at {SIDE}x{SIDE} took {whole:.3} s, {engine:.3} s of them in the engine: the service adds \
-         {:.2} %.",
-        (whole - engine) / engine * 100.0
-    );
 }
 
 #[cfg(test)]

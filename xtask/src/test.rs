@@ -12,10 +12,11 @@ use crate::stages::Stages;
 /// Runs all tests: host, documentation, plugins, a Python client (30 min cold on 2 cores, half of it the build)
 #[derive(clap::Args)]
 pub(crate) struct Options {
-    /// Leave out documentation tests and the Python client, and kill the store a few times only
+    /// Leave out documentation tests and the Python client, kill the store and end servers under load a few times only
     #[arg(long)]
     fast: bool,
-    /// How often the store is killed and must have lost nothing [default: 100, with --fast 5]
+    /// How often the store is killed and must have lost nothing, and a server is ended under load and must have failed no
+    /// request [default: 100, with --fast 5]
     #[arg(long)]
     rounds: Option<u32>,
 }
@@ -73,5 +74,5 @@ pub(crate) fn command(options: &Options) -> Result<()> {
     stages.finish()
 }
 
-/// Read by the store's test that kills its process.
+/// Read by the store's test that kills its process, and by the server's that ends it under load.
 const ROUNDS: &str = "GESSO_KILL_ROUNDS";

@@ -1,5 +1,6 @@
 //! What the engine asks of whatever draws: synchronous, batch in, result out. Knows nothing of queues, HTTP or
-//! tensors. Two implementations: `gesso-torch` on libtorch, and the fake of the engine's own tests.
+//! tensors. Implementations: `gesso-torch` on libtorch, the server's that makes pictures up for measurements, and the fake of
+//! the engine's own tests.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

@@ -32,6 +32,7 @@ mod labels;
 mod listeners;
 mod loaded_models;
 mod lock;
+mod made_up_device;
 mod networks;
 mod notices;
 mod output_names;

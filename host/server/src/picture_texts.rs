@@ -7,6 +7,8 @@ use exif::{In, Tag, Value};
 
 /// The name web UIs give the chunk with the infotext.
 const INFOTEXT: &str = "parameters";
+/// Bytes that packed texts of a file may unpack to, together; infotexts have a few thousand.
+const UNPACKED_BYTES_MAX: usize = 2 << 20;
 
 /// The texts of one file.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -24,18 +26,30 @@ pub(crate) fn read(file: &[u8]) -> PictureTexts {
     PictureTexts { infotext: user_comment(file).or(chunk), items }
 }
 
-/// `None` when the file is no PNG. The library bounds what compressed texts unpack to.
+/// `None` when the file is no PNG.
 fn png_texts(file: &[u8]) -> Option<Vec<(String, String)>> {
     let mut reader = png::Decoder::new(Cursor::new(file)).read_info().ok()?;
     // Texts may also follow the picture; without an end there are those before it.
     drop(reader.finish());
     let info = reader.info();
     let plain = info.uncompressed_latin1_text.iter().map(|chunk| (chunk.keyword.clone(), chunk.text.clone()));
-    let packed = info.compressed_latin1_text.iter();
-    let packed = packed.filter_map(|chunk| Some((chunk.keyword.clone(), chunk.get_text().ok()?)));
-    let unicode = info.utf8_text.iter();
-    let unicode = unicode.filter_map(|chunk| Some((chunk.keyword.clone(), chunk.get_text().ok()?)));
-    Some(plain.chain(packed).chain(unicode).collect())
+    let mut texts: Vec<_> = plain.collect();
+    // The library unpacks without any bound unless it is told one. What does not fit, or is damaged, uses up what is left:
+    // many of them would take as long as one that fits.
+    let mut left = UNPACKED_BYTES_MAX;
+    for mut chunk in info.compressed_latin1_text.iter().cloned() {
+        let text = chunk.decompress_text_with_limit(left).and_then(|()| chunk.get_text());
+        left = left.saturating_sub(text.as_ref().map_or(left, String::len));
+        texts.extend(text.ok().map(|text| (chunk.keyword, text)));
+    }
+    for mut chunk in info.utf8_text.iter().cloned() {
+        let text = chunk.decompress_text_with_limit(left).and_then(|()| chunk.get_text());
+        if chunk.compressed {
+            left = left.saturating_sub(text.as_ref().map_or(left, String::len));
+        }
+        texts.extend(text.ok().map(|text| (chunk.keyword, text)));
+    }
+    Some(texts)
 }
 
 fn user_comment(file: &[u8]) -> Option<String> {
@@ -99,6 +113,38 @@ mod tests {
         file.truncate(file.len() - 20);
         assert_eq!(read(&file), PictureTexts::default());
         assert_eq!(read(b"no picture"), PictureTexts::default());
+    }
+
+    /// A PNG with texts of so many letters, packed as zTXt, or as iTXt where the keyword is in upper case.
+    fn packed(texts: &[(&str, usize)]) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        let mut encoder = png::Encoder::new(&mut bytes, 1, 1);
+        encoder.set_color(png::ColorType::Rgb);
+        for (keyword, letters) in texts.iter().filter(|(keyword, _)| *keyword == keyword.to_lowercase()) {
+            encoder.add_ztxt_chunk((*keyword).into(), "a".repeat(*letters)).unwrap();
+        }
+        let mut writer = encoder.write_header().unwrap();
+        for (keyword, letters) in texts.iter().filter(|(keyword, _)| *keyword != keyword.to_lowercase()) {
+            let mut chunk = png::text_metadata::ITXtChunk::new(*keyword, "a".repeat(*letters));
+            chunk.compressed = true;
+            writer.write_text_chunk(&chunk).unwrap();
+        }
+        writer.write_image_data(&[0; 3]).unwrap();
+        writer.finish().unwrap();
+        bytes
+    }
+
+    #[test]
+    fn texts_that_unpack_to_more_than_any_picture_says_are_left_out() {
+        let keywords = |texts: &[(&str, usize)]| {
+            let file = packed(texts);
+            assert!(file.len() < 256 << 10, "{} bytes are no bomb", file.len());
+            read(&file).items.into_iter().map(|(keyword, _)| keyword).collect::<Vec<_>>()
+        };
+        assert_eq!(keywords(&[("a", 1_000_000), ("b", 900_000), ("C", 100_000)]), ["a", "b", "C"]);
+        assert_eq!(keywords(&[("a", 1_000_000), ("b", 1_200_000), ("c", 1), ("D", 1)]), ["a"]);
+        assert_eq!(keywords(&[("a", 8 << 20), ("B", 8 << 20)]), Vec::<String>::new());
+        assert_eq!(keywords(&[("A", 1_000_000), ("B", 1_200_000)]), ["A"]);
     }
 
     /// Types of EXIF values.

@@ -32,6 +32,7 @@ use crate::http::router;
 use crate::http::wire::generate::Defaults;
 use crate::labels::Labels;
 use crate::listeners::Listeners;
+use crate::made_up_device::MadeUpDevice;
 use crate::networks::ServerNetworks;
 use crate::pause::Pause;
 use crate::plugin_data::ServerStores;
@@ -69,8 +70,8 @@ pub(crate) struct Server {
     pub(crate) stop: watch::Sender<bool>,
 }
 
-/// Opens everything, cheapest and likeliest to fail first.
-pub(crate) async fn build(settings: Settings) -> Result<Server, StartupError> {
+/// Opens everything, cheapest and likeliest to fail first. With `made_up_pictures` no device is.
+pub(crate) async fn build(settings: Settings, made_up_pictures: bool) -> Result<Server, StartupError> {
     let listener = listen(&settings.listen).await?;
     let address = listener.local_addr().context("the listening address cannot be read")?;
     let tls = open_tls(&settings).await?;
@@ -96,7 +97,8 @@ pub(crate) async fn build(settings: Settings) -> Result<Server, StartupError> {
         Some(settings.data.join("hashes.json")),
     ));
     let registered = open_registered(&settings, objects.clone(), catalogue.clone()).await?;
-    let (engine, handle) = open_engine(&settings).await?;
+    let (engine, handle) =
+        if made_up_pictures { open_made_up(&settings)? } else { open_engine(&settings).await? };
     let networks = ServerNetworks {
         catalogue: catalogue.clone(),
         engine: handle.clone(),
@@ -194,6 +196,14 @@ pub(crate) async fn open_engine(settings: &Settings) -> Result<(Engine, EngineHa
         )
     });
     Ok(opened.await.context("opening the device panicked")?.context("the device cannot be used")?)
+}
+
+/// The owner thread with nothing on it that would draw.
+fn open_made_up(settings: &Settings) -> Result<(Engine, EngineHandle), StartupError> {
+    tracing::warn!("nothing is drawn: pictures are made up, so that the server around them can be measured");
+    let (engine, clock) = (engine_settings(settings), Arc::new(MonotonicClock::default()));
+    let started = Engine::start(engine, clock, Box::new(|| Ok(MadeUpDevice::default())));
+    Ok(started.context("the device thread cannot be started")?)
 }
 
 async fn listen(address: &str) -> Result<TcpListener, StartupError> {

@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use serde_json::Value;
-use ureq::Agent;
+use ureq::http::{Response, StatusCode};
+use ureq::{Agent, Body};
 
 /// Nothing that is asked for here takes longer.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -45,15 +46,58 @@ impl Client {
         Ok(())
     }
 
+    /// The same without a request that waits: a task, and the events of it up to its end.
+    pub(super) fn follow(&self, drawing: &Value) -> Result<()> {
+        let id = self.submit(drawing)?;
+        let events = self.get(&format!("/tasks/{id}/events"))?;
+        let done = events.rsplit_once("event: task.done").context("the events ended before the task")?.1;
+        let data = done.lines().find_map(|line| line.strip_prefix("data:"));
+        let task = json(data.context("the last event has no data")?)?;
+        ensure!(task["status"] == "succeeded", "the drawing did not succeed: {task}");
+        Ok(())
+    }
+
     /// Reads the status of a task, which has to be waiting.
     pub(super) fn read_waiting(&self, id: &str) -> Result<()> {
-        let task = json(&self.get(&format!("/tasks/{id}"))?)?;
-        ensure!(task["taskId"] == id && task["status"] == "waiting", "task {id} does not wait: {task}");
+        let status = self.status(id)?;
+        ensure!(status == "waiting", "task {id} does not wait, it is {status}");
         Ok(())
+    }
+
+    /// Reads the status of a task, which has not failed.
+    pub(super) fn read(&self, id: &str) -> Result<()> {
+        let status = self.status(id)?;
+        ensure!(["waiting", "running", "succeeded"].contains(&status.as_str()), "task {id} is {status}");
+        Ok(())
+    }
+
+    /// Returns when a task waits no more.
+    pub(super) fn wait_for_begin(&self, id: &str) -> Result<()> {
+        let began = Instant::now();
+        while self.status(id)? == "waiting" {
+            ensure!(began.elapsed() < PATIENCE, "task {id} does not begin");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        Ok(())
+    }
+
+    fn status(&self, id: &str) -> Result<String> {
+        let task = json(&self.get(&format!("/tasks/{id}"))?)?;
+        ensure!(task["taskId"] == id, "the answer is of another task than {id}: {task}");
+        Ok(task["status"].as_str().context("a task has no status")?.to_owned())
     }
 
     pub(super) fn cancel(&self, id: &str) -> Result<()> {
         self.post(&format!("/tasks/{id}/cancellation"))
+    }
+
+    /// Cancels a task that may have ended by itself.
+    pub(super) fn withdraw(&self, id: &str) -> Result<()> {
+        let path = format!("/tasks/{id}/cancellation");
+        let what = format!("POST {path}");
+        let (status, text) = read(self.agent.post(self.absolute(&path)).send_empty(), &what)?;
+        ensure!(status.is_success() || status == StatusCode::CONFLICT, "{what} answered {status}: {text}");
+        Ok(())
     }
 
     /// Without a body.
@@ -70,14 +114,22 @@ impl Client {
     }
 }
 
+type Answered = Result<Response<Body>, ureq::Error>;
+
+/// The text of an answer that does not refuse.
+fn text(answer: Answered, what: &str) -> Result<String> {
+    let (status, text) = read(answer, what)?;
+    ensure!(status.is_success(), "{what} answered {status}: {text}");
+    Ok(text)
+}
+
 /// The whole answer: a connection is used again only when it was read to its end.
-fn text(answer: Result<ureq::http::Response<ureq::Body>, ureq::Error>, what: &str) -> Result<String> {
+fn read(answer: Answered, what: &str) -> Result<(StatusCode, String)> {
     let mut response = answer.with_context(|| format!("{what} was not answered"))?;
     let status = response.status();
     let text =
         response.body_mut().read_to_string().with_context(|| format!("the answer to {what} broke off"))?;
-    ensure!(status.is_success(), "{what} answered {status}: {text}");
-    Ok(text)
+    Ok((status, text))
 }
 
 fn json(text: &str) -> Result<Value> {
@@ -133,6 +185,11 @@ pub(super) fn together<T: Send>(
 impl<T> Done<T> {
     pub(super) fn per_second(&self) -> f64 {
         self.answers.len() as f64 / self.whole.as_secs_f64()
+    }
+
+    /// Seconds of a call.
+    pub(super) fn mean(&self) -> f64 {
+        self.times.iter().sum::<Duration>().as_secs_f64() / self.times.len() as f64
     }
 
     /// Milliseconds within which this share of the calls was answered.
@@ -219,6 +276,59 @@ mod tests {
         near(done.percentile(0.5), 100.0);
         near(done.percentile(0.99), 198.0);
         near(done.per_second(), 100.0);
+        near(done.mean(), 0.1005);
+    }
+
+    /// Answers one request on a connection of its own with each of these.
+    fn answering(answers: &'static [&'static str]) -> (String, std::thread::JoinHandle<()>) {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let server = std::thread::spawn(move || {
+            for answer in answers {
+                let (mut stream, _) = listener.accept().unwrap();
+                let mut heard = BufReader::new(stream.try_clone().unwrap());
+                let (mut line, mut length) = (String::new(), 0);
+                while heard.read_line(&mut line).unwrap() > 2 {
+                    let said = line.to_ascii_lowercase();
+                    length =
+                        said.strip_prefix("content-length:").map_or(length, |it| it.trim().parse().unwrap());
+                    line.clear();
+                }
+                heard.read_exact(&mut vec![0_u8; length]).unwrap();
+                let (status, body) = answer.split_once('|').unwrap();
+                write!(stream, "HTTP/1.1 {status}\r\nConnection: close\r\n\r\n{body}").unwrap();
+            }
+        });
+        (url, server)
+    }
+
+    #[test]
+    fn events_are_followed_to_a_success() {
+        const WAITING: &str = r#"200 OK|{"taskId": "a", "status": "waiting"}"#;
+        let answers: &[&str] = &[
+            WAITING,
+            "200 OK|event: task.status\ndata: {\"status\": \"running\"}\n\nevent: task.done\ndata: {\"status\": \"succeeded\"}\n\n",
+            WAITING,
+            "200 OK|event: task.done\ndata: {\"status\": \"failed\"}\n\n",
+            WAITING,
+            "200 OK|event: task.status\ndata: {\"status\": \"succeeded\"}\n\n",
+        ];
+        let (url, server) = answering(answers);
+        let follow = || Client::new(&url).follow(&Value::Null).map_err(|error| error.to_string());
+        follow().unwrap();
+        assert!(follow().unwrap_err().contains("did not succeed"));
+        assert!(follow().unwrap_err().contains("ended before the task"));
+        server.join().unwrap();
+    }
+
+    #[test]
+    fn a_task_that_has_ended_is_withdrawn_and_one_that_is_not_there_is_an_error() {
+        let (url, server) = answering(&["200 OK|{}", "409 Conflict|it has ended", "404 Not Found|who?"]);
+        let client = Client::new(&url);
+        client.withdraw("a").unwrap();
+        client.withdraw("a").unwrap();
+        assert!(client.withdraw("a").unwrap_err().to_string().contains("404 Not Found: who?"));
+        server.join().unwrap();
     }
 
     #[test]

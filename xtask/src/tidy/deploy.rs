@@ -56,6 +56,7 @@ pub(super) fn problems(root: &Path) -> Result<Vec<String>> {
     let mut found: Vec<_> = copies(&image, |path| root.join(path).exists())
         .into_iter()
         .chain(volumes(&image, &read(COMPOSE)?, &read(KUBERNETES)?))
+        .chain(lacks(&image))
         .collect();
     for (file, says) in SAYS {
         let text = read(file)?;
@@ -120,6 +121,24 @@ fn copies(image: &str, is_in_checkout: impl Fn(&str) -> bool) -> Vec<String> {
         found.extend(paths.iter().map(|path| format!("{IMAGE} copies {path}, which is not there")));
     }
     found
+}
+
+/// What the image's own probe and the loader look for, and do not find in it.
+fn lacks(image: &str) -> Vec<String> {
+    let word_after = |words: &str| image.split_once(words)?.1.split_whitespace().next();
+    let health = image.split_once("HEALTHCHECK ").and_then(|(_, after)| after.split_once("CMD "));
+    let program = health.and_then(|(_, command)| command.split_whitespace().next());
+    let is_installed = |program: &str| {
+        lines(image, &["apt-get install "]).any(|line| line.split_whitespace().any(|word| word == program))
+    };
+    let is_filled = |folder: &str| {
+        lines(image, &["COPY --from="]).any(|line| line.split_whitespace().next_back() == Some(folder))
+    };
+    let probe = program.filter(|program| !is_installed(program));
+    let probe = probe.map(|program| format!("{IMAGE} probes with {program}, which it does not install"));
+    let libraries = (!word_after("LD_LIBRARY_PATH=").is_some_and(is_filled))
+        .then(|| format!("{IMAGE} copies no libraries to where LD_LIBRARY_PATH leads"));
+    probe.into_iter().chain(libraries).collect()
 }
 
 /// Folders of the image that do not outlive a container somewhere.
@@ -208,6 +227,18 @@ mod tests {
         let found = copies(image, |path| ["host", "Cargo.toml"].contains(&path));
         assert_eq!(found.len(), 2, "{found:?}");
         assert!(found[0].contains("copies gone,") && found[1].contains("copies /out/lost,"), "{found:?}");
+    }
+
+    #[test]
+    fn finds_a_probe_that_is_not_installed_and_libraries_that_are_not_found() {
+        let image = "RUN apt-get update \\\n    && apt-get install -y ca-certificates curl \\\n    && true\n\
+                     COPY --from=build /out/lib /usr/local/lib/gesso\nENV LD_LIBRARY_PATH=/usr/local/lib/gesso\n\
+                     HEALTHCHECK --interval=10s \\\n    CMD curl --fail http://127.0.0.1:7860/health/ready\n";
+        assert_eq!(lacks(image), Vec::<String>::new());
+        let found = lacks(&image.replace(" curl \\", " \\"));
+        assert_eq!(found, [format!("{IMAGE} probes with curl, which it does not install")]);
+        let found = lacks(&image.replace("=/usr/local/lib/gesso", "=/usr/lib/gesso"));
+        assert_eq!(found, [format!("{IMAGE} copies no libraries to where LD_LIBRARY_PATH leads")]);
     }
 
     #[test]

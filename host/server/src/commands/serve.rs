@@ -49,7 +49,7 @@ pub(crate) fn run(arguments: &Serve) -> anyhow::Result<()> {
     }
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().context("no async runtime")?;
-    let result = runtime.block_on(serve(settings));
+    let result = runtime.block_on(serve(settings, arguments.made_up_pictures));
     // Blocking work that is still under way has no one left to hear of it.
     runtime.shutdown_timeout(Duration::from_secs(5));
     if let Some(traces) = traces {
@@ -86,9 +86,10 @@ enum Ended {
     Restarts,
 }
 
-async fn serve(settings: crate::settings::Settings) -> Result<Ended, StartupError> {
+async fn serve(settings: crate::settings::Settings, made_up_pictures: bool) -> Result<Ended, StartupError> {
     let drain_time = Duration::from_secs(settings.drain_seconds);
-    let Server { app, engine, listener, tls, drain, stop } = startup::build(settings).await?;
+    let Server { app, engine, listener, tls, drain, stop } =
+        startup::build(settings, made_up_pictures).await?;
     let address = listener.local_addr().context("the listening address cannot be read")?;
     match (app.is_open(), address.ip().is_loopback()) {
         (true, true) => tracing::info!(

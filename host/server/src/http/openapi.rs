@@ -199,6 +199,48 @@ mod tests {
         insta::assert_json_snapshot!(super::document());
     }
 
+    /// With `*` for what a path or a sentence about it leaves open: `{id}`, `<id>`.
+    fn with_stars(text: &str) -> String {
+        let mut stars = String::new();
+        let mut rest = text;
+        while let Some(at) = rest.find(['{', '<']) {
+            let (before, from) = rest.split_at(at);
+            stars.push_str(before);
+            let name = from[1..].find(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_');
+            let end = name.map(|length| 1 + length).filter(|&end| from[end..].starts_with(['}', '>']));
+            stars.push_str(if end.is_some() { "*" } else { &from[..1] });
+            rest = &from[end.map_or(1, |end| end + 1)..];
+        }
+        stars + rest
+    }
+
+    /// Whether a line speaks of a path, or of one like it and then of this one's end: `/v1/samplers`, `/schedulers`, `-vae`.
+    fn is_told(path: &str, line: &str) -> bool {
+        let goes_on = |letter: char| letter.is_alphanumeric() || "-_/*".contains(letter);
+        let whole = line.match_indices(path).any(|(at, _)| !line[at + path.len()..].starts_with(goes_on));
+        let mut ends = path.match_indices(['/', '-']).skip(1).map(|(at, _)| path.split_at(at));
+        whole || ends.any(|(begin, end)| line.contains(begin) && line.contains(&format!("{end}`")))
+    }
+
+    #[test]
+    fn every_path_is_told_of_in_a_document() {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs");
+        let names =
+            ["http-api", "migrating-from-a1111", "migrating-from-serverless", "operations", "plugins"];
+        let read = |name| std::fs::read_to_string(folder.join(format!("{name}.md"))).unwrap();
+        let text = names.map(read).join("\n");
+        let lines: Vec<_> = text.lines().map(with_stars).collect();
+        let paths: BTreeSet<_> = all().into_iter().map(|(_, path, _)| path).collect();
+        // Where signed URLs lead, which nobody writes by hand.
+        let untold = paths.iter().filter(|path| *path != "/files/{id}").filter(|path| {
+            let path = with_stars(path);
+            !lines.iter().any(|line| is_told(&path, line))
+        });
+        assert_eq!(untold.collect::<Vec<_>>(), Vec::<&String>::new());
+        assert!(!is_told("/tasks", "`/tasks/*/events`") && is_told("/a/b-c", "`/a/b-d`, `-c`"));
+        assert_eq!(with_stars("/a/{id}/<n> a < b, <lora:x>"), "/a/*/* a < b, <lora:x>");
+    }
+
     #[test]
     fn refusals_have_the_shapes_of_their_dialect() {
         let document = serde_json::to_value(super::document()).unwrap();

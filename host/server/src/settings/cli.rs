@@ -85,27 +85,30 @@ pub(crate) struct Serve {
     /// Whether requests need credentials: auto, open or closed [env: GESSO_ACCESS]
     #[arg(long)]
     pub(crate) access: Option<String>,
-    /// Checkpoint for requests that name none
+    /// Checkpoint for requests that name none [env: GESSO_DEFAULT_MODEL]
     #[arg(long)]
     pub(crate) default_model: Option<String>,
-    /// auto, cpu, cuda or cuda:N
+    /// auto, cpu, cuda or cuda:N [env: GESSO_DEVICE]
     #[arg(long)]
     pub(crate) device: Option<String>,
-    /// auto, f32, bf16 or f16
+    /// auto, f32, bf16 or f16 [env: GESSO_DTYPE]
     #[arg(long)]
     pub(crate) dtype: Option<String>,
-    /// CPU threads for libtorch; 0 is one per core
+    /// CPU threads for libtorch; 0 is one per core [env: GESSO_THREADS]
     #[arg(long)]
     pub(crate) threads: Option<String>,
-    /// Compute every picture alone, the same to the bit whatever is drawn beside it
+    /// Compute every picture alone, the same to the bit whatever is drawn beside it [env: GESSO_DETERMINISTIC]
     #[arg(long, num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
     pub(crate) deterministic: Option<String>,
-    /// text or json
+    /// text or json [env: GESSO_LOG_FORMAT]
     #[arg(long)]
     pub(crate) log_format: Option<String>,
     /// Print the resolved settings, secrets hidden, and exit
     #[arg(long)]
     pub(crate) print_settings: bool,
+    /// Gradients in place of pictures, at once, for those who measure the server around them: `cargo xtask bench api`
+    #[arg(long, hide = true)]
+    pub(crate) made_up_pictures: bool,
 }
 
 impl Serve {

@@ -40,6 +40,12 @@ pub(crate) const ENVIRONMENT: &[(&str, &str)] = &[
     ("GESSO_ADMIN_KEY", "admin_key"),
     ("GESSO_ACCESS", "access"),
     ("GESSO_PUBLIC_URL", "public_url"),
+    ("GESSO_DEFAULT_MODEL", "default_model"),
+    ("GESSO_DEVICE", "device"),
+    ("GESSO_DTYPE", "dtype"),
+    ("GESSO_THREADS", "threads"),
+    ("GESSO_DETERMINISTIC", "deterministic"),
+    ("GESSO_LOG_FORMAT", "log_format"),
 ];
 
 impl Settings {

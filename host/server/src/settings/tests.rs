@@ -22,6 +22,27 @@ fn flags_win_over_the_file_and_the_file_over_defaults() {
 }
 
 #[test]
+fn every_flag_of_the_server_is_a_variable_too_and_its_help_says_so() {
+    let command = <cli::Cli as clap::CommandFactory>::command();
+    let serve = command.find_subcommand("serve").unwrap();
+    let mut seen = 0;
+    for argument in serve.get_arguments().filter(|argument| !argument.is_hide_set()) {
+        let flag = argument.get_id().as_str();
+        if flag == "print_settings" || flag == "help" {
+            continue;
+        }
+        let variable = format!("GESSO_{}", flag.to_uppercase());
+        // Which file is read is no setting.
+        let is_read = |(name, key): &(&str, &str)| *name == variable && *key == flag;
+        assert!(flag == "config" || ENVIRONMENT.iter().any(is_read), "nobody reads {variable}");
+        let help = argument.get_help().unwrap().to_string();
+        assert!(help.contains(&format!("[env: {variable}]")), "{flag}: {help}");
+        seen += 1;
+    }
+    assert_eq!(seen, ENVIRONMENT.len(), "the admin's key has no flag, and the file's has no setting");
+}
+
+#[test]
 fn a_misspelt_key_fails_and_suggests() {
     let error = resolve("lisen = \"127.0.0.1:1\"", &[]).unwrap_err();
     assert!(error.contains("gesso.toml") && error.contains("did you mean \"listen\"?"), "{error}");

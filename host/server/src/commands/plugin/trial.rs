@@ -23,6 +23,7 @@ use tokio::sync::oneshot;
 
 use super::project::Project;
 use super::step_trial;
+use crate::made_up_device::gradient;
 use crate::plugin_data::ServerStores;
 use crate::startup::{Folders, open_plugin_data};
 use crate::{png_file, telemetry};
@@ -439,14 +440,6 @@ impl Goldens {
         }
         Ok(format!("{count}{}", if self.bless { " written" } else { " as before" }))
     }
-}
-
-/// Red grows to the right, green downwards.
-fn gradient(width: u32, height: u32) -> Pixels {
-    let level = |at: u32, of: u32| (at * 255 / of.max(2).saturating_sub(1)) as u8;
-    let places = (0..height).flat_map(|y| (0..width).map(move |x| (x, y)));
-    let data = places.flat_map(|(x, y)| [level(x, width), level(y, height), 128]).collect();
-    Pixels { width, height, format: PixelFormat::Rgb8, data }
 }
 
 /// White on the right half.
