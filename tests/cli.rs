@@ -223,6 +223,9 @@ fn a_plugin_is_begun_checked_and_not_begun_twice() {
     assert!(output.contains("example-step-hook 0.1.0: step-hook"), "{output}");
     let (_, output, _) = check(&component("plugins", "dynamic-prompts"));
     assert!(output.contains("folder `wildcards`"), "{output}");
+    let (code, output, errors) = check(&component("plugins", "adetailer"));
+    assert_eq!(code, 0, "{errors}");
+    assert!(output.contains("under /ext/adetailer/") && output.contains("at /adetailer/v1"), "{output}");
     let (code, _, errors) = check(&component("guests", "wants-sockets"));
     assert!(code != 0 && errors.contains("would refuse") && errors.contains("wasi:sockets"), "{errors}");
     let (code, _, errors) = check(&folder.join("manifest.json"));

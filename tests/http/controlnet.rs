@@ -60,7 +60,13 @@ fn modules_and_models_are_listed_as_controlnet_lists_them() {
     );
     let sharp = &list["module_detail"]["tile_colorfix+sharp"]["sliders"];
     assert_eq!((&sharp[1]["value"], &sharp[2]["name"]), (&json!(8.0), &json!("Sharpness")));
-    assert_eq!(types["control_types"]["OpenPose"]["module_list"], json!(["none"]));
+    let poses = &types["control_types"]["OpenPose"];
+    assert_eq!(
+        poses["module_list"],
+        json!(["none", "openpose_hand", "openpose_full", "openpose_faceonly", "openpose_face", "openpose"])
+    );
+    assert_eq!(poses["default_option"], "openpose_full");
+    assert_eq!(types["control_types"]["Reference"]["module_list"], json!(["none"]));
 }
 
 #[test]
@@ -91,7 +97,7 @@ fn a_map_is_made_without_drawing_anything() {
 
     for (body, says) in [
         (
-            json!({"controlnet_module": "openpose", "controlnet_input_images": [striped(8, 8)]}),
+            json!({"controlnet_module": "animal_openpose", "controlnet_input_images": [striped(8, 8)]}),
             "Module not available",
         ),
         (
@@ -147,11 +153,11 @@ fn a_unit_is_steered_by_the_map_of_its_module() {
     assert!(plain.data != drawn.data, "the picture itself steers otherwise");
 
     let body = quick_with(
-        json!({"alwayson_scripts": {"ControlNet": {"args": [unit(json!({"module": "openpose_full"}))]}}}),
+        json!({"alwayson_scripts": {"ControlNet": {"args": [unit(json!({"module": "dw_openpose_full"}))]}}}),
     );
     let reply = server.post("/sdapi/v1/txt2img", &body);
     let text = reply.json().to_string();
-    assert!(reply.status == 422 && text.contains("openpose_full") && text.contains("canny"), "{text}");
+    assert!(reply.status == 422 && text.contains("dw_openpose_full") && text.contains("canny"), "{text}");
 }
 
 #[test]

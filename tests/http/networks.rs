@@ -44,6 +44,42 @@ fn a_module_looks_with_its_network_and_says_where_it_is_missing() {
 }
 
 #[test]
+fn people_are_drawn_where_a_network_sees_their_parts() {
+    let models = models_with(&[("networks", "poses", "body_pose_model")]);
+    let bench = Bench::new().models_at(models.path()).plugin("plugins", "preprocessors");
+    let bench = bench.config("[grants.preprocessors]\nmodels = [\"*\"]\n");
+    let server = bench.start();
+    let detect = |module: &str, picture: &str| {
+        let body = json!({"controlnet_module": module, "controlnet_input_images": [picture], "controlnet_processor_res": 184});
+        server.post("/controlnet/detect", &body)
+    };
+    // Neck, right shoulder, elbow and wrist: squares of the places that the network gives a number for, by their red.
+    let red = |x: u32, y: u32| match (x / 8, y / 8) {
+        (8, 11) => 100,
+        (13, 11) => 150,
+        (18, 11) => 200,
+        (23, 11) => 250,
+        _ => 0,
+    };
+    let reply = detect("openpose", &png(280, 184, |x, y| [red(x, y), 0, 0])).ok();
+    let map = decode(&BASE64_STANDARD.decode(reply["images"][0].as_str().unwrap()).unwrap());
+    assert_eq!((map.width, map.height), (280, 184));
+    let at = |x: usize, y: usize| &map.data[(y * 280 + x) * 3..][..3];
+    assert_eq!((at(67, 91), at(107, 91)), (&[255, 85, 0][..], &[255, 170, 0][..]));
+    assert_eq!((at(147, 91), at(187, 91)), (&[255, 255, 0][..], &[170, 255, 0][..]));
+    assert_eq!((at(87, 91), at(127, 91)), (&[153, 0, 0][..], &[153, 102, 0][..]), "limbs between them");
+    let lit: Vec<usize> = (0..280 * 184).filter(|place| map.data[place * 3..][..3] != [0; 3]).collect();
+    assert!(lit.iter().all(|place| (63..193).contains(&(place % 280)) && (86..98).contains(&(place / 280))));
+
+    let reply = detect("openpose", &png(280, 184, |_, _| [0; 3])).ok();
+    let map = decode(&BASE64_STANDARD.decode(reply["images"][0].as_str().unwrap()).unwrap());
+    assert!(map.data.iter().all(|level| *level == 0), "nobody is there");
+    let reply = detect("openpose_full", &png(280, 184, |_, _| [0; 3]));
+    assert_eq!(reply.status, 422, "{}", reply.json());
+    assert!(reply.json().to_string().contains("hand_pose_model.torchscript"), "{}", reply.json());
+}
+
+#[test]
 fn backgrounds_become_transparent_or_the_mask_comes_instead() {
     let models = models_with(&[("networks", "redness", "u2net")]);
     let bench = Bench::new().models_at(models.path()).plugin("plugins", "rembg");

@@ -12,7 +12,7 @@ fn every_example_does_what_it_says() {
     let bench = Bench::new();
     let bench = ["annotator", "http-extension", "picture-hook", "request-hook", "script", "step-hook"]
         .iter()
-        .chain(&["infotext-hook", "save-hook", "model-hook", "grid-hook"])
+        .chain(&["infotext-hook", "save-hook", "model-hook", "grid-hook", "input-fetcher"])
         .fold(bench, |bench, world| bench.plugin("examples", &format!("example-{world}")));
     let server = bench.start();
     check_examples(&server, "example-http-extension", "posterize", "Several seeds");
@@ -36,6 +36,16 @@ pub(super) fn check_examples(server: &Server, api: &str, module: &str, script: &
     let map = server.post("/controlnet/detect", &detect).ok();
     let map = decode(&BASE64_STANDARD.decode(map["images"][0].as_str().unwrap()).unwrap());
     assert!(map.data.iter().all(|level| [0, 255].contains(level)));
+
+    let named =
+        |reference: &str| server.post("/controlnet/detect", &json!({"controlnet_input_images": [reference]}));
+    let square = named("colour:ff8800").ok();
+    let square = decode(&BASE64_STANDARD.decode(square["images"][0].as_str().unwrap()).unwrap());
+    assert_eq!((square.width, square.height), (64, 64));
+    assert!(square.data.chunks(3).all(|pixel| pixel == [255, 136, 0]));
+    let refused = named("colour:of-the-sea");
+    let told = refused.json().to_string();
+    assert!(refused.status == 422 && told.contains("colour:of-the-sea names no colour"), "{told}");
 
     let rescaled = |share: f64| {
         let args = json!({"Guidance rescale": {"args": [share]}});

@@ -9,8 +9,8 @@ use super::events::check_events;
 use super::examples::check_examples;
 use crate::support::{Bench, checkout, eventually, quick_with, run};
 
-const WORLDS: [&str; 6] =
-    ["request-hook", "annotator", "picture-hook", "step-hook", "script", "http-extension"];
+const WORLDS: [&str; 7] =
+    ["request-hook", "annotator", "picture-hook", "step-hook", "script", "input-fetcher", "http-extension"];
 const EVENTS: [&str; 4] = ["infotext-hook", "save-hook", "model-hook", "grid-hook"];
 
 /// `gesso plugin …` that finds the kits' tools.
@@ -129,6 +129,7 @@ fn rust_from_new_to_a_component_that_was_tried() {
     for (name, world, call) in [
         ("maps", "annotator", "posterize, a large picture"),
         ("tamed", "step-hook", "Guidance rescale, guided"),
+        ("colours", "input-fetcher", "fetch, colour"),
     ] {
         let folder = begin(home.path(), name, "rust", world);
         let mut command = plugin(&["test", folder.to_str().unwrap()]);

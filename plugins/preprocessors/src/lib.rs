@@ -31,6 +31,9 @@ impl Annotator for Preprocessors {
         let resolution = annotation.resolution.unwrap_or(RESOLUTION);
         let settings =
             Settings { resolution, threshold_a: annotation.threshold_a, threshold_b: annotation.threshold_b };
+        if let Some(figure) = neural::pose::figure_of(module) {
+            return write(&neural::pose::map(figure, &source, settings, &Networks)?);
+        }
         if let Some(recipe) = neural::recipe_of(module) {
             return write(&neural::map(recipe, &source, settings, &Networks)?);
         }

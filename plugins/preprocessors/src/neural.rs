@@ -1,11 +1,12 @@
 //! Maps that networks make: which network a module asks for, how it is fed, and how its numbers become a map. Each network
 //! takes one picture and gives one map, or the numbers that `classes` and `segments` draw one from; that is what they are
-//! exported as. Asks through [`Look`], so that tests need no host.
+//! exported as. `pose` asks several networks for one map. Asks through [`Look`], so that tests need no host.
 
 mod classes;
 mod edges;
 mod input;
 mod output;
+pub(crate) mod pose;
 mod segments;
 
 use gesso_core::pixels::Pixels;
@@ -105,7 +106,7 @@ pub(crate) fn map(
     settings: Settings,
     look: &dyn Look,
 ) -> Result<Pixels, Fault> {
-    let network = recipe.find(look)?;
+    let network = find(recipe.networks, look)?;
     let about = look.about(&network)?;
     let unfit = |error: PictureError| Fault::InvalidInput(error.to_string());
     let work = |picture: &Pixels| -> Result<Pixels, Fault> {
@@ -128,29 +129,27 @@ pub(crate) fn map(
     resolution::try_at(source, settings.resolution, unfit, work)
 }
 
-impl Recipe {
-    fn find(&self, look: &dyn Look) -> Result<String, Fault> {
-        let there = look.networks().map_err(|fault| match fault {
-            // What a request asks for is not to be had here, which is no failure of the plugin.
-            Fault::NotPermitted(_) => Fault::InvalidInput(
-                "it needs a network, and no network may be run here: an admin grants them (`models` of the plugin \
-                 preprocessors)."
-                    .into(),
-            ),
-            other => other,
-        })?;
-        let found = self
-            .networks
-            .iter()
-            .find_map(|wanted| there.iter().find(|name| name.eq_ignore_ascii_case(wanted)).cloned());
-        found.ok_or_else(|| {
-            Fault::InvalidInput(format!(
-                "it needs the network {}.torchscript in the folder networks of the models, which is not there; the plugin's \
-                 README says how the published weights become one.",
-                self.networks.join(".torchscript or ")
-            ))
-        })
-    }
+/// The first that is there of the networks of these names.
+fn find(networks: &[&str], look: &dyn Look) -> Result<String, Fault> {
+    let there = look.networks().map_err(|fault| match fault {
+        // What a request asks for is not to be had here, which is no failure of the plugin.
+        Fault::NotPermitted(_) => Fault::InvalidInput(
+            "it needs a network, and no network may be run here: an admin grants them (`models` of the plugin \
+             preprocessors)."
+                .into(),
+        ),
+        other => other,
+    })?;
+    let found = networks
+        .iter()
+        .find_map(|wanted| there.iter().find(|name| name.eq_ignore_ascii_case(wanted)).cloned());
+    found.ok_or_else(|| {
+        Fault::InvalidInput(format!(
+            "it needs the network {}.torchscript in the folder networks of the models, which is not there; the plugin's README \
+             says how the published weights become one.",
+            networks.join(".torchscript or ")
+        ))
+    })
 }
 
 #[cfg(test)]

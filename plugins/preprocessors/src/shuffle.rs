@@ -56,7 +56,7 @@ fn noise(width: usize, height: usize, random: &mut Random) -> Vec<f32> {
 }
 
 /// Weights of four points for a place between the middle two (Keys 1981, a = -0.75).
-fn curve(t: f32) -> [f32; 4] {
+pub(crate) fn curve(t: f32) -> [f32; 4] {
     const A: f32 = -0.75;
     let near = |x: f32| ((A + 2.0) * x - (A + 3.0)) * x * x + 1.0;
     let far = |x: f32| ((A * x - 5.0 * A) * x + 8.0 * A) * x - 4.0 * A;

@@ -35,6 +35,9 @@ impl Feed {
         Self { mean: [0.485, 0.456, 0.406], deviation: [0.229, 0.224, 0.225], ..Self::UNIT };
     /// The same in patches of 14 pixels, as vision transformers see.
     pub(super) const PATCHES: Self = Self { multiple: 14, ..Self::IMAGENET };
+    /// As OpenPose's were trained: grey is 0.
+    pub(super) const POSES: Self =
+        Self { divisor: 256.0, mean: [0.5; 3], deviation: [1.0; 3], ..Self::BLUE_FIRST };
     /// -1 to 1, in blocks that a network of eight halvings needs.
     pub(super) const LARGE_BLOCKS: Self = Self { multiple: 256, ..Self::SIGNED };
 

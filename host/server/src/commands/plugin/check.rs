@@ -38,6 +38,14 @@ fn report(checked: &Checked, bytes: usize) -> String {
         Some(needs) => format!("it is stored, and runs once an admin has granted what it needs: {needs}"),
         None => "it runs without any grant".into(),
     });
+    let aliases = &manifest.wants.aliases;
+    if !aliases.is_empty() {
+        lines.push(format!(
+            "it answers under /ext/{}/, and where an admin has granted them (`aliases`) at {}",
+            manifest.id,
+            aliases.join(", ")
+        ));
+    }
     let unnamed = [
         (manifest.title.is_none(), "title"),
         (manifest.description.is_none(), "description"),
@@ -49,4 +57,32 @@ fn report(checked: &Checked, bytes: usize) -> String {
         lines.push(format!("its manifest could say more: {}", unnamed.join(", ")));
     }
     lines.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use gesso_plugin_host::Manifest;
+
+    use super::*;
+
+    fn said(wants: &str) -> String {
+        let text = format!(
+            r#"{{"id": "depth", "version": "1.0.0", "api": "0.2.0", "worlds": ["http-handler"], "wants": {wants}}}"#
+        );
+        let manifest = Manifest::parse(text.as_bytes()).unwrap();
+        report(&Checked { manifest, imports: Vec::new(), needs: None }, 1025)
+    }
+
+    #[test]
+    fn aliases_are_told_where_there_are_some() {
+        let told = said(r#"{"aliases": ["/depth/v1", "/depth/v2"]}"#);
+        assert!(told.starts_with("depth 1.0.0: http-handler, 2 KiB"), "{told}");
+        assert!(
+            told.contains(
+                "under /ext/depth/, and where an admin has granted them (`aliases`) at /depth/v1, /depth/v2"
+            ),
+            "{told}"
+        );
+        assert!(!said("{}").contains("aliases"));
+    }
 }

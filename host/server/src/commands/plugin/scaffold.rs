@@ -28,8 +28,8 @@ macro_rules! example {
 fn example(language: Language, world: World) -> Vec<File> {
     use Language::{Js, Python, Rust};
     use World::{
-        Annotator, GridHook, HttpExtension, InfotextHook, ModelHook, PictureHook, RequestHook, SaveHook,
-        Script, StepHook,
+        Annotator, GridHook, HttpExtension, InfotextHook, InputFetcher, ModelHook, PictureHook, RequestHook,
+        SaveHook, Script, StepHook,
     };
     match (language, world) {
         (Rust, RequestHook) => example!("request-hook": "manifest.json", "src/lib.rs"),
@@ -56,6 +56,11 @@ fn example(language: Language, world: World) -> Vec<File> {
         (Js, StepHook) => example!("js/step-hook": "manifest.json", "plugin.js", "plugin.test.js"),
         (Js, Script) => example!("js/script": "manifest.json", "plugin.js", "plugin.test.js"),
         (Js, HttpExtension) => example!("js/http-handler": "manifest.json", "plugin.js", "plugin.test.js"),
+        (Rust, InputFetcher) => example!("input-fetcher": "manifest.json", "src/lib.rs"),
+        (Python, InputFetcher) => {
+            example!("python/input-fetcher": "manifest.json", "plugin.py", "test_plugin.py")
+        }
+        (Js, InputFetcher) => example!("js/input-fetcher": "manifest.json", "plugin.js", "plugin.test.js"),
         (Rust, InfotextHook) => example!("infotext-hook": "manifest.json", "src/lib.rs"),
         (Python, InfotextHook) => {
             example!("python/infotext-hook": "manifest.json", "plugin.py", "test_plugin.py")
@@ -80,6 +85,7 @@ fn does(world: World) -> &'static str {
         World::PictureHook => "says how bright a picture is",
         World::StepHook => "gives high guidance the contrast of the prompt's own estimate",
         World::Script => "draws a request with several seeds",
+        World::InputFetcher => "brings pictures of one colour",
         World::HttpExtension => "counts the words of a text",
         World::InfotextHook => "puts the template of a prompt back in its place",
         World::SaveHook => "writes a line into its log for each picture that is saved",

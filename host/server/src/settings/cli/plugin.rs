@@ -192,6 +192,8 @@ pub(crate) enum World {
     StepHook,
     /// Draws in place of the pipeline, as often as it likes
     Script,
+    /// Brings pictures that requests name instead of carrying
+    InputFetcher,
     /// An HTTP API under /ext/<id>/
     HttpExtension,
     /// Reads along where a client's infotext is read
