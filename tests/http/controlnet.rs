@@ -35,6 +35,12 @@ fn modules_and_models_are_listed_as_controlnet_lists_them() {
         (&sliders[0]["name"], &sliders[1]["name"], &sliders[2]["value"]),
         (&json!("Resolution"), &json!("Low Threshold"), &json!(200.0))
     );
+    let reference = &list["module_detail"]["reference_only"];
+    assert_eq!(
+        (&reference["model_free"], &reference["sliders"][1]["name"], &reference["sliders"][1]["value"]),
+        (&json!(true), &json!("Style Fidelity"), &json!(0.5))
+    );
+    assert_eq!(list["module_detail"]["canny"]["model_free"], false);
     let labels = server.get("/controlnet/module_list?alias_names=true").ok();
     assert!(
         labels["module_list"].as_array().unwrap().contains(&json!("inpaint_global_harmonious")),
@@ -57,6 +63,10 @@ fn modules_and_models_are_listed_as_controlnet_lists_them() {
     assert_eq!(
         [first("Inpaint"), first("Recolor"), first("Tile"), first("Segmentation")],
         ["inpaint_only", "recolor_luminance", "tile_resample", "seg_ofade20k"]
+    );
+    assert_eq!(
+        (first("Reference"), &types["control_types"]["Reference"]["module_list"]),
+        ("reference_only".into(), &json!(["none", "reference_only"]))
     );
     let sharp = &list["module_detail"]["tile_colorfix+sharp"]["sliders"];
     assert_eq!((&sharp[1]["value"], &sharp[2]["name"]), (&json!(8.0), &json!("Sharpness")));
@@ -91,6 +101,9 @@ fn a_map_is_made_without_drawing_anything() {
     );
     let plain = map(json!({"controlnet_input_images": [striped(64, 96)]}));
     assert!(inverted.data.iter().zip(&plain.data).all(|(a, b)| *a == 255 - *b));
+    let reference =
+        map(json!({"controlnet_module": "reference_only", "controlnet_input_images": [striped(64, 96)]}));
+    assert!(reference.data == plain.data, "a reference is its own map");
     let own =
         map(json!({"controlnet_module": "tile_colorfix", "controlnet_input_images": [striped(64, 96)]}));
     assert!(own.data == plain.data, "its map is the picture");
@@ -286,6 +299,77 @@ fn a_tile_keeps_the_tones_of_its_source_and_is_drawn_again_from_its_text() {
     let changes = json!({"alwayson_scripts": {"controlnet": {"args": [sharp]}}});
     let pictures = json!({"alwayson_scripts": {"controlnet": {"args": [{"image": red}]}}});
     redraws(&server, "txt2img", changes, pictures, &["Module: tile_colorfix+sharp", "Threshold B: 2"]);
+}
+
+#[test]
+fn a_picture_is_drawn_after_another_without_a_model() {
+    // Neither a plugin nor a control network is there.
+    let bench = Bench::new();
+    let server = bench.start();
+    let unit = |level: u8, changes: Value| {
+        let mut unit = json!({"module": "reference_only", "image": png(64, 64, |_, _| [level; 3])});
+        unit.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
+        unit
+    };
+    let after = |level: u8, changes: Value| {
+        with_unit(&server, "txt2img", &unit(level, changes), json!({"steps": 8})).0
+    };
+    let (plain, _) = draw(&server, "txt2img", json!({"steps": 8}));
+    let (bright, dark) = (after(235, json!({})), after(15, json!({})));
+    assert!(bright.infotext.contains("Module: reference_only, Model: None"), "{}", bright.infotext);
+    let light = |picture: &Picture| (0..3).map(|channel| mean(picture, channel)).sum::<f64>();
+    assert!(light(&bright) > light(&dark), "{} {}", light(&bright), light(&dark));
+    assert!(bright.data != plain.data && dark.data != plain.data);
+    for changes in [json!({"weight": 0}), json!({"guidance_start": 0.95, "guidance_end": 1})] {
+        assert!(after(235, changes.clone()).data == plain.data, "{changes}");
+    }
+    // How many attentions read it, in which steps, and how far the negative prompt keeps to itself.
+    for changes in [
+        json!({"weight": 0.3}),
+        json!({"guidance_end": 0.3}),
+        json!({"threshold_a": 1}),
+        json!({"control_mode": "My prompt is more important"}),
+    ] {
+        let other = after(235, changes.clone());
+        assert!(other.data != bright.data && other.data != plain.data, "{changes}");
+    }
+    let changes = json!({"steps": 4, "alwayson_scripts": {"controlnet": {"args": [{"module": "reference_only", "weight": 0.7, "threshold_a": 0.25}]}}});
+    let given = json!({"alwayson_scripts": {"controlnet": {"args": [unit(90, json!({"enabled": true}))]}}});
+    redraws(&server, "txt2img", changes, given, &["Module: reference_only", "Threshold A: 0.25"]);
+
+    let body = quick_with(
+        json!({"alwayson_scripts": {"controlnet": {"args": [{"enabled": true, "module": "reference_only"}]}}}),
+    );
+    let reply = server.post("/sdapi/v1/txt2img", &body);
+    let text = reply.json().to_string();
+    assert!(reply.status == 422 && text.contains("reference_only has no image"), "{text}");
+}
+
+#[test]
+fn pictures_of_a_batch_are_drawn_after_another_as_alone_and_in_two_passes_too() {
+    let bench = Bench::new();
+    let server = bench.start();
+    let unit = json!({"module": "reference_only", "image": striped(96, 64)});
+    let reply = |mut changes: Value| {
+        changes["alwayson_scripts"] = json!({"controlnet": {"args": [unit]}});
+        draw(&server, "txt2img", changes).1
+    };
+    let both = reply(json!({"seed": 5, "batch_size": 2}));
+    for (index, seed) in [(0, 5), (1, 6)] {
+        let alone = picture(&reply(json!({"seed": seed}))["images"][0]);
+        let beside = picture(&both["images"][index]);
+        let far = alone.data.iter().zip(&beside.data).map(|(a, b)| a.abs_diff(*b)).max();
+        assert!(far <= Some(1), "{index}: {far:?}");
+    }
+    let twice = |option: &str| {
+        let mut unit = unit.clone();
+        unit["hr_option"] = option.into();
+        let changes = json!({"enable_hr": true, "denoising_strength": 0.6, "hr_scale": 1.5});
+        with_unit(&server, "txt2img", &unit, changes).0
+    };
+    let [whole, low, high] = ["Both", "Low res only", "High res only"].map(twice);
+    assert_eq!((whole.width, whole.height), (96, 96));
+    assert!(whole.data != low.data && whole.data != high.data && low.data != high.data);
 }
 
 #[test]

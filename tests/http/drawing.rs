@@ -148,6 +148,47 @@ fn inpainting_leaves_what_is_not_masked_as_it_was() {
 }
 
 #[test]
+fn soft_inpainting_shows_what_changed_and_leaves_the_rest_as_it_was() {
+    let bench = Bench::new();
+    let server = bench.start();
+    let source = striped(64, 64);
+    let mask = png(64, 64, |x, _| if x < 24 { [255; 3] } else { [0; 3] });
+    let was =
+        |x: usize, y: usize| [(x * 4) as u8, (y * 4) as u8, if (x / 8).is_multiple_of(2) { 200 } else { 40 }];
+    let body = |script: &str, args: Value| {
+        json!({"init_images": [source], "mask": mask, "mask_blur": 0, "inpaint_full_res": false, "inpainting_fill": 1,
+               "denoising_strength": 1.0, "steps": 5, "alwayson_scripts": {script: {"args": args}}})
+    };
+    let changed = |args: Value| {
+        let (picture, _) = draw(&server, "img2img", body("Soft Inpainting", args));
+        let at = |x: usize, y: usize| &picture.data[(y * 64 + x) * 3..][..3];
+        for y in 0..64 {
+            assert_eq!(at(63, y), was(63, y), "far from the mask at {y}");
+        }
+        let places = (0..64).flat_map(|y| (0..24).map(move |x| (x, y)));
+        (places.filter(|(x, y)| at(*x, *y) != was(*x, *y)).count(), picture)
+    };
+    let (usual, picture) = changed(json!([true]));
+    assert!(usual > 64 * 24 / 4, "{usual}");
+    assert!(picture.infotext.contains("Soft inpainting enabled: True"), "{}", picture.infotext);
+    let (few, _) = changed(json!({"difference_threshold": 8, "difference_contrast": 8}));
+    assert!(few < usual, "{few} {usual}");
+    let (_, off) = changed(json!([false]));
+    assert!(!off.infotext.contains("Soft"), "{}", off.infotext);
+    let (hard, _) = draw(&server, "img2img", body("controlnet", json!([])));
+    assert!(off.data == hard.data && off.data != picture.data);
+
+    let wrong = quick_with(body("soft inpainting", json!([true, 1, 0.5, 0.25])));
+    let reply = server.post("/sdapi/v1/img2img", &wrong);
+    let text = reply.json().to_string();
+    assert!(reply.status == 422 && text.contains("Transition contrast boost"), "{text}");
+    let scripts = json!({"soft inpainting": {"args": [true]}});
+    let reply = server.post("/sdapi/v1/txt2img", &quick_with(json!({"alwayson_scripts": scripts})));
+    let text = reply.json().to_string();
+    assert!(reply.status == 422 && text.contains("soft inpainting not found"), "{text}");
+}
+
+#[test]
 fn a_blank_mask_is_said_and_an_unreadable_picture_is_the_clients_error() {
     let bench = Bench::new();
     let server = bench.start();

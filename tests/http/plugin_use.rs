@@ -79,19 +79,24 @@ fn what_serves_others_is_listed_and_answers_as_if_it_were_not_there() {
     let [ann, bob] = users(&server, &plugins);
     let get = |who: &str, path: &str| asked(&server, who, "GET", path, &Value::Null);
     for (path, of_bob) in [
-        ("/sdapi/v1/script-info", json!([])),
-        ("/sdapi/v1/scripts", json!({"txt2img": ["controlnet"], "img2img": ["controlnet"]})),
         (
-            "/controlnet/module_list",
-            json!({"module_list": ["none"], "module_detail": {"none": {"model_free": false, "sliders": []}}}),
+            "/sdapi/v1/scripts",
+            json!({"txt2img": ["controlnet"], "img2img": ["controlnet", "soft inpainting"]}),
         ),
         ("/sdapi/v1/extensions", json!([])),
     ] {
         assert_eq!(get(&bob, path).ok(), of_bob, "{path}");
         assert_ne!(get(&ann, path).ok(), of_bob, "{path}");
     }
+    // What is left are the engine's own.
+    let infos = get(&bob, "/sdapi/v1/script-info").ok();
+    assert_eq!((infos.as_array().unwrap().len(), &infos[0]["name"]), (1, &json!("soft inpainting")));
+    assert_ne!(get(&ann, "/sdapi/v1/script-info").ok(), infos);
+    let modules = get(&bob, "/controlnet/module_list").ok();
+    assert_eq!(modules["module_list"], json!(["none", "reference_only"]));
+    assert_ne!(get(&ann, "/controlnet/module_list").ok(), modules);
     let types = get(&bob, "/controlnet/control_types").ok();
-    assert_eq!(types["control_types"]["All"]["module_list"], json!(["none"]));
+    assert_eq!(types["control_types"]["All"]["module_list"], json!(["none", "reference_only"]));
 
     let post = |who: &str, path: &str, body: &Value| asked(&server, who, "POST", path, body);
     let scripted = |name: &str| quick_with(json!({"script_name": name, "prompt": "sea|night", "steps": 1}));

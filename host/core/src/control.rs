@@ -4,6 +4,9 @@
 //! beside it.
 
 mod names;
+mod reference;
+
+pub use reference::{REFERENCE, STYLE_FIDELITY, names_reference, noised};
 
 use crate::limits::Problem;
 
@@ -131,7 +134,8 @@ impl ControlUnit {
     pub fn problems(&self) -> Vec<Problem> {
         let mut problems = Vec::new();
         let mut add = |field, message| problems.push(Problem { field, message });
-        if self.model.trim().is_empty() || self.model.trim().eq_ignore_ascii_case("none") {
+        let model = self.model.trim();
+        if !self.is_reference() && (model.is_empty() || model.eq_ignore_ascii_case("none")) {
             add("model", "model is missing; name one of the control models that the server lists".into());
         }
         let mut number = |field: &'static str, value: f64, most: f64| {

@@ -1,6 +1,10 @@
 //! Drawing over a picture: what of it is kept, what is repainted, and how the picture meets the asked-for size. The
 //! pictures themselves go beside the request; this file knows only the settings.
 
+mod soft;
+
+pub use soft::{SOFT_ENABLED, SOFT_SETTINGS, SoftInpainting, SoftSetting};
+
 /// How a picture is drawn over.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Img2Img {
@@ -61,6 +65,8 @@ pub struct Mask {
     pub only_masked: Option<u32>,
     /// Round the mask to kept or repainted in the latent; soft inpainting does not.
     pub round: bool,
+    /// Draw half-covered places softly; the mask is not rounded then.
+    pub soft: Option<SoftInpainting>,
     /// Share of the masked picture that inpainting checkpoints do not see; 1 hides it all.
     pub conditioning_weight: f64,
 }

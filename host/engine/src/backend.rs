@@ -229,7 +229,8 @@ pub trait Backend {
     /// Makes the current estimate of the finished latent the latent itself: the drawing ends before its last call.
     fn settle(&mut self, sample: &mut Self::Sample);
 
-    /// Decodes the latent into the finished picture.
+    /// Decodes the latent into the finished picture: RGB, or RGBA of a softly inpainted one, whose alpha says how much of
+    /// it is to be seen over what it was drawn over.
     fn finish(&mut self, sample: Self::Sample) -> Result<Pixels, BackendError>;
 
     /// Enlarges a picture by a factor, whatever the network's own is.

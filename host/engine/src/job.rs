@@ -109,6 +109,7 @@ pub struct Resources {
     /// Every textual inversion that a prompt may name.
     pub embeddings: Arc<Vec<Arc<ModelFile>>>,
     pub control: Vec<ControlUse>,
+    pub references: Vec<ReferenceUse>,
 }
 
 /// A LoRA and how strongly it acts.
@@ -138,6 +139,14 @@ pub struct ControlUse {
     pub hidden: Option<Arc<Pixels>>,
     /// Where it acts: white is everywhere.
     pub region: Option<Arc<Pixels>>,
+}
+
+/// A picture that is drawn after by the checkpoint's own attentions.
+#[derive(Debug, Clone)]
+pub struct ReferenceUse {
+    pub unit: ControlUnit,
+    /// At the pass's size, RGB.
+    pub picture: Arc<Pixels>,
 }
 
 /// The pictures that are drawn over, at the size of the pass (or at their own for [`ResizeMode::Latent`]).

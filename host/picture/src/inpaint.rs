@@ -4,11 +4,11 @@
 //! ("only masked") the surroundings of the mask are cut out and enlarged to it. The single steps are in `mask`, `fit`
 //! and `fill`. Knows nothing of latents: what happens there with the mask is the backend's.
 
-use gesso_core::pixels::{PixelFormat, Pixels};
+use gesso_core::pixels::Pixels;
 
 use crate::composite::{Rect, alpha_composite, blank, crop, paste as lay};
-use crate::convert::{flatten, to_rgb, to_rgba};
-use crate::error::{PictureError, size, sound};
+use crate::convert::{flatten, multiply_255, to_gray, to_rgb, to_rgba};
+use crate::error::{PictureError, same_size, size, sound};
 use crate::fill::{blur_fill, without_masked};
 use crate::fit::{FitMode, fit};
 use crate::mask;
@@ -26,6 +26,8 @@ pub struct InpaintSettings {
     pub invert: bool,
     /// Sigmas in pixels, 0 to 4096: `mask_blur_x`, `mask_blur_y`.
     pub blur: (f64, f64),
+    /// Leave it to [`paste_shown`] what of the original is seen: the overlay is all of it.
+    pub soft: bool,
     /// `mask_round`: an alpha mask becomes black or white.
     pub round: bool,
     /// `inpaint_full_res`.
@@ -46,7 +48,8 @@ pub struct Prepared {
     /// Grey, the frame's size. `None` without a mask, and for a blank mask with "only masked": plain
     /// image-to-image then.
     pub mask: Option<Pixels>,
-    /// RGBA: the original with the masked part transparent, to lay over the result. Some exactly when `mask` is.
+    /// RGBA: the original with the masked part transparent, to lay over the result; opaque with [`InpaintSettings::soft`].
+    /// Some exactly when `mask` is.
     pub overlay: Option<Pixels>,
     /// Where the result belongs in the overlay's picture; `None` when it is all of it.
     pub paste_back: Option<Rect>,
@@ -99,8 +102,11 @@ fn whole(image: &Pixels, mask: &Pixels, settings: &InpaintSettings) -> Result<Pr
     let mask_was_blank = mask::bounding_box(mask).is_none();
     let mask = fit(mask, settings.width, settings.height, mode)?;
     let image = framed(image, settings)?;
-    let overlay_mask = fit(&mask::for_overlay(&mask), image.width, image.height, mode)?;
-    let overlay = without_masked(&image, &overlay_mask)?;
+    let overlay = if settings.soft {
+        to_rgba(&image)?
+    } else {
+        without_masked(&image, &fit(&mask::for_overlay(&mask), image.width, image.height, mode)?)?
+    };
     let image = filled(image, &mask, settings)?;
     Ok(Prepared { image, mask: Some(mask), overlay: Some(overlay), paste_back: None, mask_was_blank })
 }
@@ -113,7 +119,7 @@ fn only_masked(image: &Pixels, mask: &Pixels, settings: &InpaintSettings) -> Res
     };
     let sides = (image.width, image.height);
     let area = mask::grown_to_ratio(mask::padded(area, settings.padding, sides), (width, height), sides);
-    let overlay = without_masked(image, &mask)?;
+    let overlay = if settings.soft { to_rgba(image)? } else { without_masked(image, &mask)? };
     let mask = fit(&crop(&mask, area)?, width, height, FitMode::Contain)?;
     let image = filled(fit(&crop(image, area)?, width, height, FitMode::Contain)?, &mask, settings)?;
     Ok(Prepared {
@@ -132,14 +138,43 @@ pub fn paste(result: &Pixels, prepared: &Prepared) -> Result<Pixels, PictureErro
     let Some(overlay) = &prepared.overlay else {
         return to_rgb(result);
     };
-    let under = match prepared.paste_back {
-        Some(area) => {
-            let mut under = blank(overlay.width, overlay.height, PixelFormat::Rgba8, &[0; 4])?;
-            let part = to_rgba(&fit(result, area.width, area.height, FitMode::Cover)?)?;
-            lay(&mut under, &part, i64::from(area.x), i64::from(area.y));
-            under
-        }
-        None => to_rgba(&fit(result, overlay.width, overlay.height, FitMode::Stretch)?)?,
-    };
+    let under = in_place(result, prepared, (overlay.width, overlay.height), to_rgba)?;
     to_rgb(&alpha_composite(&under, overlay)?)
+}
+
+/// [`paste`] where a grey picture says what of the original is seen: white hides the result. Its size may be another, since
+/// both are brought to their place.
+pub fn paste_shown(result: &Pixels, hidden: &Pixels, prepared: &Prepared) -> Result<Pixels, PictureError> {
+    for picture in [result, hidden] {
+        sound(picture)?;
+    }
+    let Some(overlay) = &prepared.overlay else {
+        return to_rgb(result);
+    };
+    let whole = (overlay.width, overlay.height);
+    let under = in_place(result, prepared, whole, to_rgba)?;
+    // Turned round, so that nothing of the result is shown where there is none.
+    let shown = in_place(&mask::invert(&to_gray(hidden)?), prepared, whole, to_gray)?;
+    let mut overlay = overlay.clone();
+    for (pixel, shown) in overlay.data.chunks_exact_mut(4).zip(&shown.data) {
+        pixel[3] = multiply_255(pixel[3], 255 - shown);
+    }
+    to_rgb(&alpha_composite(&under, &overlay)?)
+}
+
+/// A picture of the frame where it belongs in a picture of `whole` pixels, in the format that `convert` makes; zero beside
+/// it.
+fn in_place(
+    picture: &Pixels,
+    prepared: &Prepared,
+    (width, height): (u32, u32),
+    convert: fn(&Pixels) -> Result<Pixels, PictureError>,
+) -> Result<Pixels, PictureError> {
+    let Some(area) = prepared.paste_back else {
+        return convert(&fit(picture, width, height, FitMode::Stretch)?);
+    };
+    let part = convert(&fit(picture, area.width, area.height, FitMode::Cover)?)?;
+    let mut whole = blank(width, height, part.format, &[0; 4][..part.format.channels()])?;
+    lay(&mut whole, &part, i64::from(area.x), i64::from(area.y));
+    Ok(whole)
 }

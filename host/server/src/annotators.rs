@@ -3,10 +3,11 @@
 
 use std::collections::BTreeSet;
 
+use gesso_core::control::{REFERENCE, STYLE_FIDELITY, names_reference};
 use gesso_core::pixels::{PixelFormat, Pixels};
 use gesso_picture::convert::to_gray;
 use gesso_picture::resize::{Filter, resize};
-use gesso_plugin_host::{AnnotateError, Annotation, Annotator, CallContext, Whom};
+use gesso_plugin_host::{AnnotateError, Annotation, Annotator, CallContext, Slider, Whom};
 use serde_json::json;
 
 use crate::app::App;
@@ -30,7 +31,28 @@ pub(crate) struct MapSettings {
 
 /// Whether a module's name means that a picture is its own map.
 pub(crate) fn takes_as_it_is(module: &str) -> bool {
-    module.trim().is_empty() || module.trim().eq_ignore_ascii_case(NONE)
+    module.trim().is_empty() || module.trim().eq_ignore_ascii_case(NONE) || names_reference(module)
+}
+
+/// What there is to choose from: the engine's own, then those of plugins that are there for `whom`.
+pub(crate) fn all(app: &App, whom: &Whom) -> Vec<Annotator> {
+    std::iter::once(reference()).chain(app.plugins.annotators(whom)).collect()
+}
+
+/// The module that draws after a picture, as lists show it. It makes no map.
+fn reference() -> Annotator {
+    let fidelity =
+        Slider { name: "Style Fidelity".into(), value: STYLE_FIDELITY, min: 0.0, max: 1.0, step: 0.01 };
+    Annotator {
+        name: REFERENCE.into(),
+        label: None,
+        aliases: Vec::new(),
+        types: vec!["Reference".into()],
+        resolution: true,
+        sliders: vec![fidelity],
+        mask: false,
+        recombine: None,
+    }
 }
 
 /// The annotator of a module's name, in any of its spellings, that is there for `whom`; `None` for the module that takes the picture as it is.
@@ -47,8 +69,8 @@ pub(crate) fn find(app: &App, whom: &Whom, field: &str, module: &str) -> Result<
     }
     let names: BTreeSet<&str> = all.iter().map(|annotator| annotator.name.as_str()).collect();
     let there = match names.len() {
-        0 => "no plugin here makes maps".to_owned(),
-        _ => format!("here are none, {}", names.into_iter().collect::<Vec<_>>().join(", ")),
+        0 => format!("here are none and {REFERENCE}, since no plugin makes maps"),
+        _ => format!("here are none, {REFERENCE}, {}", names.into_iter().collect::<Vec<_>>().join(", ")),
     };
     Err(AppError::invalid(
         field,
@@ -106,6 +128,16 @@ pub(crate) fn split(map: Pixels) -> (Pixels, Option<Pixels>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_reference_is_its_own_map_and_has_a_slider() {
+        assert!(takes_as_it_is(" Reference_Only ") && takes_as_it_is("None") && !takes_as_it_is("canny"));
+        let module = reference();
+        // The slider is the second behind the resolution's, which clients count by.
+        assert!(module.is_named("Reference_only") && module.resolution);
+        assert_eq!(module.settle([Some(0.25), None])[0], Some(0.25));
+        assert_eq!(module.settle([Some(64.0), None])[0], Some(0.5));
+    }
 
     #[test]
     fn transparent_places_are_hidden_ones() {

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use gesso_core::control::{ControlUnit, ResizeMode};
 use gesso_core::pixels::{PixelFormat, Pixels};
 use gesso_core::request::GenerateRequest;
-use gesso_engine::ControlUse;
 use gesso_engine::backend::ModelFile;
+use gesso_engine::{ControlUse, ReferenceUse};
 use gesso_picture::composite::{Rect, crop};
 use gesso_picture::control_fit::{ControlFit, control_fit, pixel_perfect};
 use gesso_picture::convert::{flatten, to_gray};
@@ -42,7 +42,8 @@ pub(crate) struct Controls {
 pub(crate) struct Decoded {
     unit: ControlUnit,
     save_map: bool,
-    file: Arc<ModelFile>,
+    /// None for what the checkpoint itself reads.
+    file: Option<Arc<ModelFile>>,
     /// The map, once its annotator ran.
     picture: Pixels,
     /// What is to be repainted, white.
@@ -72,14 +73,17 @@ pub(crate) fn decode(
     let inputs = control::units(body).map_err(AppError::Invalid)?;
     let mut decoded = Vec::with_capacity(inputs.len());
     for ControlInput { unit, image, mask, region, save_map } in inputs {
-        let file = catalogue
-            .find(Kind::Control, &unit.model)
-            .map_err(|error| AppError::invalid(FIELD, format!("ControlNet: {error}")))?;
+        let find = || {
+            let found = catalogue.find(Kind::Control, &unit.model);
+            found.map_err(|error| AppError::invalid(FIELD, format!("ControlNet: {error}")))
+        };
+        let file = (!unit.is_reference()).then(find).transpose()?;
         // Without a picture of its own a unit is steered by the one that is drawn over, and by its mask.
         let own = body.get("init_images").and_then(|images| images.get(0)).cloned();
         let has_own = image.is_some();
         let found = read(image.map(Value::String).or(own), limits)?.ok_or_else(|| {
-            let message = format!("the ControlNet unit of {} has no image; send one as base64", unit.model);
+            let name = if unit.is_reference() { &unit.module } else { &unit.model };
+            let message = format!("the ControlNet unit of {name} has no image; send one as base64");
             AppError::invalid(FIELD, message)
         })?;
         let mask = match read(mask.map(Value::String), limits)? {
@@ -158,20 +162,25 @@ pub(crate) fn place(
 ) -> Result<Controls, AppError> {
     let mut controls = Controls::default();
     for Decoded { unit, save_map, file, picture: map, region, recombine, .. } in decoded {
-        let mut passes = vec![(false, request.width, request.height, &mut found.first.control)];
+        let mut passes = vec![(false, request.width, request.height, &mut found.first)];
         if let Some(second) = &mut found.second {
             let (width, height) = second.upscale.target.size;
-            passes.push((true, width, height, &mut second.resources.control));
+            passes.push((true, width, height, &mut second.resources));
         }
         let acts = passes.iter().any(|(is_second, ..)| unit.hr_option.acts_in(*is_second));
-        for (is_second, width, height, control) in passes {
+        for (is_second, width, height, resources) in passes {
             if !unit.hr_option.acts_in(is_second) {
                 continue;
             }
             let (hint, hidden) = fitted(&map, (width, height), unit.resize_mode)?;
             let (hint, hidden) = (Arc::new(hint), hidden.map(Arc::new));
+            let Some(file) = &file else {
+                resources.references.push(ReferenceUse { unit: unit.clone(), picture: hint });
+                continue;
+            };
             let region = region.as_ref().map(to_gray).transpose().map_err(unfit)?.map(Arc::new);
-            control.push(ControlUse { file: file.clone(), unit: unit.clone(), hint, hidden, region });
+            let (file, unit) = (file.clone(), unit.clone());
+            resources.control.push(ControlUse { file, unit, hint, hidden, region });
         }
         if let Some((how, settings)) = recombine.filter(|_| acts) {
             let (map, mode) = (map.clone(), unit.resize_mode);

@@ -21,6 +21,7 @@ use crate::http::wire::grid_options::{self, GridOptions};
 use crate::http::wire::interrogate::TagOptions;
 use crate::http::wire::options;
 use crate::http::wire::output_options::OutputOptions;
+use crate::http::wire::soft_inpainting;
 use crate::http::wire::terms::RequestTerms;
 use crate::tasks::{self, Repeat, Submitted, Work};
 use crate::{infotexts, plugin_use, scripts, styles};
@@ -67,7 +68,7 @@ pub(crate) async fn submit(
     let request =
         generate::to_request(drawing, &body, &app.defaults, &app.limits).map_err(AppError::Invalid)?;
     let whom = plugin_use::whom_of_request(app, caller, &body)?;
-    check_scripts(app, &whom, &body)?;
+    check_scripts(app, &whom, drawing, &body)?;
     controls::check(app, &whom, &body)?;
     if let Some(script) = scripts::named(app, &whom, drawing, &body)? {
         scripts::arguments(&script, &body)?;
@@ -101,10 +102,19 @@ fn check_output(body: &Map<String, Value>) -> Result<(), AppError> {
 }
 
 /// Arguments for a plugin that is not there would be lost without a word.
-fn check_scripts(app: &App, whom: &Whom, body: &Map<String, Value>) -> Result<(), AppError> {
+fn check_scripts(
+    app: &App,
+    whom: &Whom,
+    drawing: Drawing,
+    body: &Map<String, Value>,
+) -> Result<(), AppError> {
     let Some(scripts) = body.get("alwayson_scripts").and_then(Value::as_object) else { return Ok(()) };
     let (plugins, steps) = (app.plugins.list_for(whom), app.plugins.step_hook_list(whom));
-    for name in scripts.keys().filter(|name| !name.eq_ignore_ascii_case(control::SCRIPT)) {
+    let own: &[&str] = match drawing {
+        Drawing::Txt2Img => &[control::SCRIPT],
+        Drawing::Img2Img => &[control::SCRIPT, soft_inpainting::SCRIPT],
+    };
+    for name in scripts.keys().filter(|name| !own.iter().any(|own| name.eq_ignore_ascii_case(own))) {
         let is_known = plugins.iter().any(|plugin| plugin_use::is_named(plugin, name))
             || steps.iter().any(|steps| steps.title.eq_ignore_ascii_case(name));
         if !is_known {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use gesso_core::infotext::{self, DrawnWith, Infotext};
-use gesso_core::pixels::Pixels;
+use gesso_core::pixels::{PixelFormat, Pixels};
 use gesso_core::request::GenerateRequest;
 use gesso_core::step_hook::StepHook;
 use gesso_engine::{CancelFlag, Drawing, JobSpec, Progress, Work};
@@ -15,6 +15,7 @@ use serde_json::{Map, Value};
 use tokio::sync::watch;
 use tracing::Instrument;
 
+use crate::annotators;
 use crate::app::{App, VERSION};
 use crate::blocking::blocking;
 use crate::catalogue::{Checkpoint, ModelFacts};
@@ -43,6 +44,8 @@ pub(crate) struct Asked<'a> {
 pub(crate) struct Decoded {
     /// In order, without the maps; fewer than were asked for, where the drawing was interrupted.
     pub(crate) pictures: Vec<Pixels>,
+    /// What of each is hidden, where the engine says so.
+    hidden: Vec<Option<Pixels>>,
     /// One for each.
     pub(crate) infotexts: Vec<String>,
     seconds: f64,
@@ -106,6 +109,7 @@ pub(crate) async fn decode(
     let drawn = job.finish().instrument(span).await.map_err(engine_failed)?;
     stage("engine", began.elapsed());
     let seconds = began.elapsed().as_secs_f64();
+    let (drawn, hidden) = parted(drawn).await?;
     let (prepared, drawn) = recombine(prepared, drawn).await?;
     let pictures = match &prepared.faces {
         Some(faces) => faces.restore(app, cancel, priority, drawn).await?,
@@ -113,7 +117,7 @@ pub(crate) async fn decode(
     };
     let mut infotexts = prepared.infotexts(request);
     infotexts.truncate(pictures.len());
-    Ok(Decoded { pictures, infotexts, seconds, prepared })
+    Ok(Decoded { pictures, hidden, infotexts, seconds, prepared })
 }
 
 async fn prepare(app: &App, asked: Asked<'_>) -> Result<Prepared, AppError> {
@@ -156,6 +160,16 @@ async fn prepare(app: &App, asked: Asked<'_>) -> Result<Prepared, AppError> {
     .await?
 }
 
+/// The drawn pictures, and what of each is hidden, where they came with an alpha of their own.
+async fn parted(drawn: Vec<Pixels>) -> Result<(Vec<Pixels>, Vec<Option<Pixels>>), AppError> {
+    if drawn.iter().all(|picture| picture.format != PixelFormat::Rgba8) {
+        let hidden = vec![None; drawn.len()];
+        return Ok((drawn, hidden));
+    }
+    // The blocking pool: every pixel is copied.
+    blocking(move || drawn.into_iter().map(annotators::split).unzip()).await
+}
+
 /// Puts the drawn pictures together with the maps of units that ask for it.
 async fn recombine(prepared: Prepared, drawn: Vec<Pixels>) -> Result<(Prepared, Vec<Pixels>), AppError> {
     if prepared.control.recombined.is_empty() {
@@ -175,8 +189,8 @@ async fn recombine(prepared: Prepared, drawn: Vec<Pixels>) -> Result<(Prepared, 
 impl Decoded {
     /// Matches colours to the source where that is asked for, and lays its kept parts over the pictures.
     pub(crate) async fn composite(self, batch_size: u32) -> Result<Finished, AppError> {
-        let Self { pictures, infotexts, seconds, prepared } = self;
-        let (mut prepared, pictures) = lay_back(prepared, pictures, batch_size).await?;
+        let Self { pictures, hidden, infotexts, seconds, prepared } = self;
+        let (mut prepared, pictures) = lay_back(prepared, pictures, hidden, batch_size).await?;
         let maps = std::mem::take(&mut prepared.control.maps);
         Ok(Finished { pictures, infotexts, maps, seconds, prepared })
     }
@@ -186,6 +200,7 @@ impl Decoded {
 async fn lay_back(
     prepared: Prepared,
     drawn: Vec<Pixels>,
+    hidden: Vec<Option<Pixels>>,
     batch_size: u32,
 ) -> Result<(Prepared, Vec<Pixels>), AppError> {
     if prepared.sources.is_none() {
@@ -195,8 +210,9 @@ async fn lay_back(
     blocking(move || {
         let Some(sources) = &prepared.sources else { return Ok((prepared, drawn)) };
         let place = |index: usize| index % (batch_size.max(1) as usize);
+        let finished = drawn.into_iter().zip(&hidden).enumerate();
         let finished =
-            drawn.into_iter().enumerate().map(|(index, drawn)| sources.finish(place(index), drawn));
+            finished.map(|(index, (drawn, hidden))| sources.finish(place(index), drawn, hidden.as_ref()));
         let finished = finished.collect::<Result<Vec<_>, _>>()?;
         Ok((prepared, finished))
     })

@@ -96,8 +96,14 @@ impl Sources {
         Some((first.paste_back?, (overlay.width, overlay.height)))
     }
 
-    /// A drawn picture as the client gets it: colours matched to the source where asked, the kept part laid over.
-    pub(crate) fn finish(&self, place_in_batch: usize, drawn: Pixels) -> Result<Pixels, AppError> {
+    /// A drawn picture as the client gets it: colours matched to the source where asked, the kept part laid over. `hidden`
+    /// says of a softly inpainted one what of it is not seen, white.
+    pub(crate) fn finish(
+        &self,
+        place_in_batch: usize,
+        drawn: Pixels,
+        hidden: Option<&Pixels>,
+    ) -> Result<Pixels, AppError> {
         let Some(prepared) = self.prepared.get(place_in_batch).or(self.prepared.first()) else {
             return Ok(drawn);
         };
@@ -109,7 +115,10 @@ impl Sources {
         } else {
             drawn
         };
-        inpaint::paste(&drawn, prepared).map_err(failed)
+        match hidden {
+            Some(hidden) => inpaint::paste_shown(&drawn, hidden, prepared).map_err(failed),
+            None => inpaint::paste(&drawn, prepared).map_err(failed),
+        }
     }
 }
 
@@ -144,6 +153,7 @@ fn inpaint_settings(request: &GenerateRequest, settings: &Img2Img) -> InpaintSet
         },
         invert: mask.is_some_and(|mask| mask.invert),
         blur: (f64::from(blur.0), f64::from(blur.1)),
+        soft: mask.is_some_and(|mask| mask.soft.is_some()),
         round: mask.is_none_or(|mask| mask.round),
         only_masked: mask.is_some_and(|mask| mask.only_masked.is_some()),
         padding: mask.and_then(|mask| mask.only_masked).unwrap_or(0),

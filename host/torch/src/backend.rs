@@ -27,7 +27,9 @@ use crate::open_pass;
 
 use crate::pass::PIXELS_PER_LATENT;
 pub use crate::pass::{Pass, Sample};
+use crate::reference;
 use crate::resident::{Bounds, Resident};
+use crate::shown;
 use crate::source::{self, LATENT_SCALE};
 use crate::step_hooks::{self, Estimates};
 use crate::vae_tiles::{VAE_TILING, decode_tiled};
@@ -167,8 +169,12 @@ impl Backend for TorchBackend {
         };
         let channels = channels.map(Tensor::shallow_clone);
         let noise = tensor(&noise.noise)?;
+        let reference_noise = match pass.references.as_slice() {
+            [] => None,
+            _ => Some(reference::noise_of(&noise).map_err(device_error)?),
+        };
         let latents = Latents::new(latent.as_ref(), &noise, start).map_err(device_error)?;
-        Ok(Sample { pass: pass.clone(), latents, channels, kept, step: 0 })
+        Ok(Sample { pass: pass.clone(), latents, channels, kept, reference_noise, step: 0 })
     }
 
     fn step(
@@ -217,7 +223,8 @@ impl Backend for TorchBackend {
 
     fn finish(&mut self, sample: Sample) -> Result<Pixels, BackendError> {
         let _guard = tch::no_grad_guard();
-        decode(&mut self.resident, &sample)
+        let picture = decode(&mut self.resident, &sample)?;
+        shown::with_alpha(&sample, picture)
     }
 
     fn enlarge(
@@ -311,7 +318,7 @@ fn advance(
     let Estimates { guided: mut denoised, negative: unconditional, .. } = estimates;
     let work = || {
         if let Some(kept) = sample.kept.as_ref().filter(|_| !row.blend_before) {
-            denoised = kept.blend(&denoised)?;
+            denoised = kept.blend(&denoised, call.sigma)?;
         }
         sample.latents.denoised = Some(denoised);
         sample.latents.unconditional = Some(unconditional);

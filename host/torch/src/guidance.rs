@@ -6,6 +6,7 @@ use tch::{TchError, Tensor};
 
 use crate::pass::{Sample, Stretch, Text, Unit};
 use crate::questions::{Question, answer};
+use crate::reference::Shown;
 use crate::source::EDIT;
 
 /// A row of a batch: a picture, the call it wants, and how many calls its pass has behind it.
@@ -51,6 +52,7 @@ pub(crate) fn predict(rows: &[Asked<'_>]) -> Result<Vec<Predicted>, TchError> {
 struct Asker<'a> {
     stretch: &'a Stretch,
     units: Vec<&'a Unit>,
+    references: Vec<Shown<'a>>,
     sample: &'a Sample,
     /// The latent as the UNet reads it.
     latent: Tensor,
@@ -61,12 +63,13 @@ impl<'a> Asker<'a> {
     fn new(row: &Asked<'a>) -> Result<Self, TchError> {
         let Asked { sample, call, .. } = *row;
         let latent = match &sample.kept {
-            Some(kept) if row.blend_before => kept.blend(&sample.latents.x)?,
+            Some(kept) if row.blend_before => kept.blend(&sample.latents.x, call.sigma)?,
             _ => sample.latents.x.shallow_clone(),
         };
         Ok(Self {
             stretch: sample.pass.at_step(call.step)?,
             units: sample.pass.units_at(call.step).collect(),
+            references: references(sample, call)?,
             sample,
             latent: latent.f_mul_scalar(call.c_in)?,
             timestep: call.timestep as f32,
@@ -78,6 +81,7 @@ impl<'a> Asker<'a> {
         Question {
             stretch: self.stretch,
             units: self.units.clone(),
+            references: self.references.clone(),
             map: self.sample.pass.map.as_deref(),
             latent: self.latent.shallow_clone(),
             channels,
@@ -90,6 +94,12 @@ impl<'a> Asker<'a> {
     fn tokens(&self, text: Text) -> Result<i64, TchError> {
         Ok(self.stretch.contexts.of(text)?.tokens())
     }
+}
+
+/// The pictures that a call draws after, at its noise level.
+fn references<'a>(sample: &'a Sample, call: &Call) -> Result<Vec<Shown<'a>>, TchError> {
+    let Some(noise) = &sample.reference_noise else { return Ok(Vec::new()) };
+    sample.pass.references_at(call.step).map(|referred| referred.shown(noise, call.sigma)).collect()
 }
 
 fn ask<'a>(row: &Asked<'a>, questions: &mut Vec<Question<'a>>) -> Result<Place, TchError> {

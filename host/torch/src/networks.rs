@@ -199,6 +199,18 @@ impl Networks {
         self.unet.forward(x, timesteps, context, extras)
     }
 
+    /// What the UNet's self-attentions are given in a call, which another call may read beside its own picture
+    /// ([`Reference`](crate::Reference)): `[batch, tokens, channels]` each, in the order of the call.
+    pub fn hidden_states(
+        &self,
+        x: &Tensor,
+        timesteps: &Tensor,
+        context: &Context,
+        map: Option<&dyn ContextMap>,
+    ) -> Result<Vec<Tensor>, TchError> {
+        self.unet.hidden_states(x, timesteps, context, map)
+    }
+
     /// Channels that the UNet reads: 4, or 9 with mask and masked latent behind the latent (inpainting), or 8 with the
     /// picture's latent behind it (editing).
     pub fn input_channels(&self) -> i64 {

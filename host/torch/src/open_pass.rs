@@ -1,5 +1,5 @@
 //! Gets a pass ready: the networks it runs through and when, its texts encoded and projected, its control networks with
-//! their maps, its source. Called once for all pictures of a pass.
+//! their maps, the pictures it draws after, its source. Called once for all pictures of a pass.
 
 use std::rc::Rc;
 
@@ -18,6 +18,7 @@ use crate::failure::device_error;
 use crate::models::unet::context::{Context, ContextMap};
 use crate::networks::Networks;
 use crate::pass::{Contexts, PIXELS_PER_LATENT, Pass, Stretch, Unit};
+use crate::reference::Referred;
 use crate::resident::{Resident, patches};
 use crate::source::{self, EncodedSource};
 
@@ -79,6 +80,10 @@ pub(crate) fn open(
     let units = units(resident, spec, &|model| {
         contexts(&|text| model.context(text, context_map)).map_err(device_error)
     })?;
+    let references = resources.references.iter();
+    let references =
+        references.map(|reference| Referred::new(&text_networks, &reference.unit, &reference.picture));
+    let references = references.collect::<Result<Vec<_>, _>>().map_err(device_error)?;
     let size = (i64::from(spec.height / PIXELS_PER_LATENT), i64::from(spec.width / PIXELS_PER_LATENT));
     let (source, channels) = sources(&text_networks, spec, size).map_err(device_error)?;
     let hypernetworks: Vec<_> = resources
@@ -97,6 +102,7 @@ pub(crate) fn open(
         stretches,
         map,
         units,
+        references,
         cfg_scale: spec.request.cfg_scale,
         image_cfg_scale: spec.request.img2img.as_ref().map_or(1.0, |img2img| img2img.image_cfg_scale),
         source,

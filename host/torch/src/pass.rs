@@ -12,6 +12,7 @@ use crate::control::{ControlModel, Hint};
 use crate::latent::Latents;
 use crate::models::unet::context::Context;
 use crate::networks::Networks;
+use crate::reference::Referred;
 use crate::resident::Hypernetworks;
 use crate::source::{EncodedSource, Kept};
 
@@ -27,6 +28,8 @@ pub struct Pass {
     /// Changes what attentions read.
     pub(crate) map: Option<Rc<Hypernetworks>>,
     pub(crate) units: Vec<Unit>,
+    /// Pictures that are drawn after.
+    pub(crate) references: Vec<Referred>,
     pub(crate) cfg_scale: f64,
     /// Guidance by the picture, for edit checkpoints.
     pub(crate) image_cfg_scale: f64,
@@ -94,6 +97,13 @@ impl Pass {
         self.units.iter().filter(move |unit| unit.unit.active(step, self.steps))
     }
 
+    /// The pictures that are drawn after at a step.
+    pub(crate) fn references_at(&self, step: u32) -> impl Iterator<Item = &Referred> {
+        // Without a weight nothing reads it, and the call that records it is saved.
+        let acts = move |unit: &ControlUnit| unit.weight > 0.0 && unit.active(step, self.steps);
+        self.references.iter().filter(move |referred| acts(&referred.unit))
+    }
+
     /// A draw as a latent of this pass, on its device.
     pub(crate) fn draw(&self, noise: &[f32]) -> Result<Tensor, TchError> {
         send(&Latents::draw(noise, self.size)?, self.device)
@@ -112,6 +122,8 @@ pub struct Sample {
     /// Further channels of the UNet's input.
     pub(crate) channels: Option<Tensor>,
     pub(crate) kept: Option<Kept>,
+    /// What the pictures that are drawn after are noised with, where there are any.
+    pub(crate) reference_noise: Option<Tensor>,
     /// The sampler's step of the latest call, for messages.
     pub(crate) step: u32,
 }
@@ -120,7 +132,7 @@ impl Sample {
     /// The finished latent, `[1, 4, rows, columns]`, with the kept part as it was.
     pub(crate) fn result(&self) -> Result<Tensor, TchError> {
         match &self.kept {
-            Some(kept) => kept.blend(&self.latents.x),
+            Some(kept) => kept.settle(&self.latents.x),
             None => Ok(self.latents.x.shallow_clone()),
         }
     }

@@ -11,6 +11,7 @@ use crate::models::control::{Control, Strength};
 use crate::models::unet::Extras;
 use crate::models::unet::context::{Context, ContextMap};
 use crate::pass::{Contexts, Stretch, Text, Unit};
+use crate::reference::{Recorder, Shown};
 use crate::resident::Hypernetworks;
 
 /// One row of a UNet call.
@@ -18,6 +19,8 @@ pub(crate) struct Question<'a> {
     pub(crate) stretch: &'a Stretch,
     /// The control networks that act.
     pub(crate) units: Vec<&'a Unit>,
+    /// The pictures that are drawn after.
+    pub(crate) references: Vec<Shown<'a>>,
     pub(crate) map: Option<&'a Hypernetworks>,
     /// `[1, 4, rows, columns]` in f32.
     pub(crate) latent: Tensor,
@@ -37,6 +40,12 @@ impl Question<'_> {
             && self.tokens == other.tokens
             && self.units.len() == other.units.len()
             && self.units.iter().zip(&other.units).all(|(a, b)| std::ptr::eq(*a, *b))
+            && self.references.len() == other.references.len()
+            && self
+                .references
+                .iter()
+                .zip(&other.references)
+                .all(|(a, b)| std::ptr::eq(a.referred, b.referred))
             && self.map.map(std::ptr::from_ref) == other.map.map(std::ptr::from_ref)
     }
 
@@ -78,7 +87,12 @@ fn call(group: &[&Question<'_>]) -> Result<Tensor, TchError> {
     } else {
         Tensor::f_cat(&[&latents, &Tensor::f_cat(&channels, 0)?.f_to_kind(kind)?], 1)?
     };
-    let extras = Extras { control: control.as_ref(), map };
+    let recorder = Recorder { networks, timesteps: &timesteps, context: &context, map };
+    let references: Vec<_> = group.iter().map(|question| question.references.as_slice()).collect();
+    let negative = (0..).zip(group).filter(|(_, question)| !question.text.is_positive);
+    let negative: Vec<i64> = negative.map(|(row, _)| row).collect();
+    let reference = recorder.record(&references, &negative)?;
+    let extras = Extras { control: control.as_ref(), map, reference: reference.as_ref() };
     networks.predict_noise_with(&x, &timesteps, &context, &extras)
 }
 

@@ -3,7 +3,7 @@
 use super::Infotext;
 use crate::control::{ControlUnit, HighResOption};
 use crate::hires::{Hires, HiresSize};
-use crate::img2img::{Img2Img, Mask, ResizeMode};
+use crate::img2img::{Img2Img, Mask, ResizeMode, SOFT_ENABLED, SOFT_SETTINGS};
 use crate::request::{Emphasis, GenerateRequest, NoiseSource, VaeChoice};
 use crate::sampler::{Pass, Sampler, UniPc, UniPcSkip, UniPcVariant};
 use crate::schedule::Scheduler;
@@ -134,14 +134,18 @@ fn img2img_fields(text: Infotext, img2img: Option<&Img2Img>) -> Infotext {
 }
 
 fn mask_fields(text: Infotext, mask: &Mask) -> Infotext {
-    let Mask { blur, invert, fill, only_masked, round, .. } = mask;
+    let Mask { blur, invert, fill, only_masked, round, soft, .. } = mask;
     let blur = if blur.0 == blur.1 { blur.0.to_string() } else { format!("{}x{}", blur.0, blur.1) };
-    text.field("Mask mode", if *invert { "Inpaint not masked" } else { "Inpaint masked" })
+    let text = text
+        .field("Mask mode", if *invert { "Inpaint not masked" } else { "Inpaint masked" })
         .field("Mask blur", blur)
         .field("Inpaint area", if only_masked.is_some() { "Only masked" } else { "Whole picture" })
         .optional_field("Masked area padding", *only_masked)
         .field("Masked content", fill.label())
-        .optional_field("Mask round", (!round).then_some("False"))
+        .optional_field("Mask round", (!round).then_some("False"));
+    let Some(soft) = soft else { return text };
+    let settings = SOFT_SETTINGS.iter().zip(soft.values());
+    settings.fold(text.field(SOFT_ENABLED, "True"), |text, (setting, value)| text.field(setting.field, value))
 }
 
 fn hires_fields(text: Infotext, request: &GenerateRequest, passes: &Passes) -> Infotext {

@@ -1,9 +1,10 @@
 //! The mask pipeline as a whole, step by step, against the same order in Pillow and OpenCV.
 
+use gesso_core::pixels::{PixelFormat, Pixels};
 use gesso_picture::composite::Rect;
 use gesso_picture::fill::blur_fill;
 use gesso_picture::fit::FitMode;
-use gesso_picture::inpaint::{InpaintSettings, Prepared, paste, prepare};
+use gesso_picture::inpaint::{InpaintSettings, Prepared, paste, paste_shown, prepare};
 use gesso_picture::mask;
 
 use crate::goldens::{assert_equal, bytes, floats, picture};
@@ -15,6 +16,7 @@ fn settings() -> InpaintSettings {
         resize_mode: Some(FitMode::Stretch),
         invert: false,
         blur: (0.0, 0.0),
+        soft: false,
         round: true,
         only_masked: false,
         padding: 0,
@@ -90,6 +92,42 @@ fn a_blank_mask_is_plain_image_to_image_with_a_remark() {
     assert_eq!((&plain.image, plain.mask_was_blank), (&prepared.image, false));
     let result = picture("in.result");
     assert_eq!(paste(&result, &prepared).unwrap(), result);
+}
+
+#[test]
+fn what_is_hidden_of_a_soft_result_is_the_original() {
+    let (image, mask) = (picture("in.smooth_rgb"), picture("in.mask"));
+    for only_masked in [false, true] {
+        let settings = InpaintSettings { only_masked, soft: true, blur: (2.0, 2.0), ..settings() };
+        let prepared = prepare(&image, Some(&mask), &settings).unwrap();
+        let overlay = prepared.overlay.as_ref().unwrap();
+        assert!(overlay.data.chunks_exact(4).all(|pixel| pixel[3] == 255), "the overlay is whole");
+        let result = Pixels::new(32, 32, PixelFormat::Rgb8, vec![9; 32 * 32 * 3]).unwrap();
+        let hidden = |level| Pixels::new(32, 32, PixelFormat::Gray8, vec![level; 32 * 32]).unwrap();
+        let pasted = |level| paste_shown(&result, &hidden(level), &prepared).unwrap();
+        let original: Vec<u8> =
+            overlay.data.chunks_exact(4).flat_map(|pixel| [pixel[0], pixel[1], pixel[2]]).collect();
+        assert_eq!(pasted(255).data, original, "all of it is hidden");
+        let (whole, half) = (pasted(0), pasted(128));
+        let inside = |place: u32| {
+            let (x, y) = (place % whole.width, place / whole.width);
+            prepared.paste_back.is_none_or(|area| {
+                (area.x..area.x + area.width).contains(&x) && (area.y..area.y + area.height).contains(&y)
+            })
+        };
+        for place in 0..whole.width * whole.height {
+            let at = |picture: &[u8]| picture[place as usize * 3];
+            let (original, whole, half) = (at(&original), at(&whole.data), at(&half.data));
+            if inside(place) {
+                let mean = u8::midpoint(original, 9);
+                assert!(whole == 9 && half.abs_diff(mean) <= 2, "{place}: {original} {whole} {half}");
+            } else {
+                assert_eq!((whole, half), (original, original), "{place} lies beside what was drawn");
+            }
+        }
+        let small = Pixels::new(8, 8, PixelFormat::Gray8, vec![0; 64]).unwrap();
+        assert!(paste_shown(&result, &small, &prepared).is_err());
+    }
 }
 
 #[test]

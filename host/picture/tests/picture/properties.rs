@@ -94,11 +94,11 @@ proptest! {
     #[test]
     fn inpainting_prepares_the_frame_and_gives_the_picture_back(
         image in pictures(), mask in pictures(), result in pictures(), frame in (1..50_u32, 1..50_u32),
-        mode in proptest::option::of(modes()), blur in (0..6_u8, 0..6_u8), flags: [bool; 4], padding in 0..20_u32
+        mode in proptest::option::of(modes()), blur in (0..6_u8, 0..6_u8), flags: [bool; 5], padding in 0..20_u32
     ) {
         let settings = InpaintSettings {
             width: frame.0, height: frame.1, resize_mode: mode, invert: flags[0], round: flags[1], only_masked: flags[2],
-            blur_fill: flags[3], blur: (f64::from(blur.0), f64::from(blur.1)), padding, background: [255; 3],
+            blur_fill: flags[3], soft: flags[4], blur: (f64::from(blur.0), f64::from(blur.1)), padding, background: [255; 3],
         };
         let prepared = prepare(&image, Some(&mask), &settings).unwrap();
         if mode.is_some() || prepared.paste_back.is_some() {

@@ -24,6 +24,7 @@ mod problems;
 pub(crate) mod query;
 pub(crate) mod refusals;
 pub(crate) mod schema;
+pub(crate) mod soft_inpainting;
 pub(crate) mod styles;
 pub(crate) mod task;
 pub(crate) mod terms;

@@ -4,12 +4,14 @@
 pub(crate) mod blocks;
 pub(crate) mod context;
 pub(crate) mod encoder;
+pub(crate) mod reference;
 
 use tch::{TchError, Tensor};
 
 use self::blocks::{ResBlock, Transformer};
 use self::context::{Context, ContextMap, Reader, mapped};
 use self::encoder::{Added, Encoder, apply};
+use self::reference::Reference;
 use super::control::Control;
 use super::layers::{Conv, Forward, GroupNorm, resize_nearest, spatial};
 use crate::error::Problem;
@@ -36,6 +38,8 @@ pub struct Extras<'a> {
     pub control: Option<&'a Control>,
     /// Changes what the self-attentions read. The text's part is applied when its [`Context`] is made.
     pub map: Option<&'a dyn ContextMap>,
+    /// What the self-attentions read besides; with as many rows as the call.
+    pub reference: Option<&'a Reference>,
 }
 
 impl UNet {
@@ -91,11 +95,38 @@ impl UNet {
         extras: &Extras<'_>,
     ) -> Forward {
         let mut text = Reader::new(context, extras.map);
-        let features = extras.control.map_or(&[][..], |control| &control.features);
-        let encoded = self.encoder.forward(x, timesteps, &mut text, &Added { hint: None, features })?;
+        if let Some(reference) = extras.reference {
+            text = text.beside(reference);
+        }
+        self.run(x, timesteps, &mut text, extras.control)
+    }
+
+    /// What the self-attentions are given in a call without control, in its order: `[batch, tokens, channels]` each, after
+    /// their normalisation.
+    pub(crate) fn hidden_states(
+        &self,
+        x: &Tensor,
+        timesteps: &Tensor,
+        context: &Context,
+        map: Option<&dyn ContextMap>,
+    ) -> Result<Vec<Tensor>, TchError> {
+        let mut text = Reader::new(context, map).recording();
+        self.run(x, timesteps, &mut text, None)?;
+        Ok(text.into_recorded())
+    }
+
+    fn run(
+        &self,
+        x: &Tensor,
+        timesteps: &Tensor,
+        text: &mut Reader<'_>,
+        control: Option<&Control>,
+    ) -> Forward {
+        let features = control.map_or(&[][..], |control| &control.features);
+        let encoded = self.encoder.forward(x, timesteps, text, &Added { hint: None, features })?;
         let mut skips = encoded.skips;
         let mut x = encoded.middle;
-        if let Some(control) = extras.control {
+        if let Some(control) = control {
             control.add_to(&mut skips, &mut x)?;
         }
         for (block, skip) in self.output.iter().zip(skips.into_iter().rev()) {
@@ -105,7 +136,7 @@ impl UNet {
                 x = resize_nearest(&x, rows, columns)?;
             }
             x = block.residual.forward(&Tensor::f_cat(&[&x, &skip], 1)?, &encoded.embedding)?;
-            x = apply(block.transformer.as_ref(), x, &mut text)?;
+            x = apply(block.transformer.as_ref(), x, text)?;
             if let Some(conv) = &block.upsample {
                 let (rows, columns) = spatial(&x)?;
                 x = conv.forward(&resize_nearest(&x, rows * 2, columns * 2)?)?;

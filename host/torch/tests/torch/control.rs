@@ -130,7 +130,7 @@ impl Scene {
     }
 
     fn noise(&self, control: Option<&Control>) -> Tensor {
-        let extras = Extras { control, map: None };
+        let extras = Extras { control, ..Extras::default() };
         self.networks.predict_noise_with(&self.x, &self.t, &self.context, &extras).unwrap()
     }
 
@@ -314,7 +314,7 @@ fn a_context_map_changes_what_keys_and_values_are_made_of() {
     let map: Option<&dyn ContextMap> = Some(&Changed);
     let context = scene.networks.context(&scene.text, map).unwrap();
     let noise = |control| {
-        let extras = Extras { control, map };
+        let extras = Extras { control, map, reference: None };
         scene.networks.predict_noise_with(&scene.x, &scene.t, &context, &extras).unwrap()
     };
     check("mapped", &noise(None), &scene.golden("mapped"));
@@ -367,7 +367,7 @@ fn control_in_bf16_stays_near_f32() {
         assert!(tensors(&control).iter().all(|tensor| tensor.kind() == Kind::BFloat16));
         sum = sum.sum(&control).unwrap();
     }
-    let extras = Extras { control: Some(&sum), map: None };
+    let extras = Extras { control: Some(&sum), ..Extras::default() };
     let got = networks.predict_noise_with(&x, &scene.t, &context, &extras).unwrap();
     let want = Archive::read(&fixture("adapter_full.safetensors")).tensor("golden.with_net");
     let error = relative_error(&got.to_kind(Kind::Float), &want);
@@ -414,11 +414,11 @@ fn parts_of_different_networks_do_not_go_together() {
     assert!(Context::join(&[&context, &empty]).is_err());
     let mut control = scene.full_strength(&net, "hint.0");
     control.inputs.pop();
-    let extras = Extras { control: Some(&control), map: None };
+    let extras = Extras { control: Some(&control), ..Extras::default() };
     assert!(scene.networks.predict_noise_with(&scene.x, &scene.t, &scene.context, &extras).is_err());
     let mut control = scene.full_strength(&adapter, "hint.0");
     control.features.pop();
-    let extras = Extras { control: Some(&control), map: None };
+    let extras = Extras { control: Some(&control), ..Extras::default() };
     assert!(scene.networks.predict_noise_with(&scene.x, &scene.t, &scene.context, &extras).is_err());
 }
 

@@ -21,6 +21,7 @@ mod overlays;
 mod parity;
 mod passes;
 mod pickles;
+mod reference;
 mod restorers;
 mod samplers;
 mod seamless;

@@ -4,17 +4,17 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use gesso_core::control::{ControlMode, ControlUnit};
+use gesso_core::control::{ControlMode, ControlUnit, REFERENCE};
 use gesso_core::hires::{Hires, HiresSize, HiresUpscaler, LatentUpscaler};
-use gesso_core::img2img::{Fill, Img2Img, Mask, ResizeMode};
+use gesso_core::img2img::{Fill, Img2Img, Mask, ResizeMode, SoftInpainting};
 use gesso_core::pixels::{PixelFormat, Pixels};
 use gesso_core::request::GenerateRequest;
 use gesso_core::sampler::Sampler;
 use gesso_engine::backend::{PixelUpscaler, Upscale, UpscaleBy};
 use gesso_engine::clock::MonotonicClock;
 use gesso_engine::{
-    CancelFlag, ControlUse, Drawing, Engine, EngineHandle, EngineSettings, JobHandle, JobSpec, SecondPass,
-    Source, SourceMask, Work,
+    CancelFlag, ControlUse, Drawing, Engine, EngineHandle, EngineSettings, JobHandle, JobSpec, ReferenceUse,
+    SecondPass, Source, SourceMask, Work,
 };
 use gesso_torch::{DtypeChoice, TorchBackend, TorchSettings};
 use safetensors::tensor::Dtype;
@@ -73,6 +73,7 @@ fn mask() -> Mask {
         fill: Fill::Original,
         only_masked: None,
         round: true,
+        soft: None,
         conditioning_weight: 1.0,
     }
 }
@@ -127,6 +128,55 @@ fn control_steers_while_it_acts_and_leaves_jobs_beside_it_alone() {
     for (job, alone) in jobs {
         assert!(same(&job.blocking_finish().unwrap()[0], alone));
     }
+}
+
+#[test]
+fn pictures_are_drawn_after_another_and_leave_jobs_beside_them_alone() {
+    let engine = engine();
+    for channels in [4, 8, 9] {
+        let archive = if channels == 4 { Archive::tiny() } else { widened(channels, 0.2) };
+        let (_folder, path) = archive.write();
+        let after = |pictures: &[&Arc<Pixels>], change: fn(&mut ControlUnit)| {
+            let mut unit = ControlUnit { module: REFERENCE.into(), ..ControlUnit::default() };
+            change(&mut unit);
+            let mut drawing = drawing(&path, |request| request.batch_size = 2);
+            drawing.resources.references = pictures
+                .iter()
+                .map(|picture| ReferenceUse { unit: unit.clone(), picture: (*picture).clone() })
+                .collect();
+            drawing
+        };
+        let (one, other) = (gradient(64, 64), dark());
+        let pictures = |drawing| submit(&engine, drawing).blocking_finish().unwrap();
+        let [plain, first, second, both] = [&[][..], &[&one], &[&other], &[&one, &other]]
+            .map(|references| pictures(after(references, |_| ())));
+        let all = [&plain, &first, &second, &both];
+        for (index, a) in all.iter().enumerate() {
+            assert!(all[..index].iter().all(|b| a[0].data != b[0].data), "{channels} channels: {index}");
+        }
+        let none: [fn(&mut ControlUnit); 2] =
+            [|unit| unit.weight = 0.0, |unit| (unit.guidance_start, unit.guidance_end) = (0.95, 1.0)];
+        for change in none {
+            assert_eq!(pictures(after(&[&one], change)), plain, "{channels} channels");
+        }
+        // All at once: rows of different references never share a call, and each draws what it draws alone.
+        let jobs = [&[][..], &[&one], &[&other], &[&one, &other]]
+            .map(|references| submit(&engine, after(references, |_| ())));
+        for (job, alone) in jobs.into_iter().zip(all) {
+            for (picture, alone) in job.blocking_finish().unwrap().iter().zip(alone) {
+                assert!(agreement(&picture.data, &alone.data) >= 0.999, "{channels} channels");
+            }
+        }
+        // A batch draws what its pictures draw one by one.
+        let mut single = after(&[&one], |_| ());
+        (single.request.batch_size, single.request.seed) = (1, single.request.seed + 1);
+        assert!(agreement(&pictures(single)[0].data, &first[1].data) >= 0.999, "{channels} channels");
+    }
+}
+
+/// A picture of one dark colour.
+fn dark() -> Arc<Pixels> {
+    Arc::new(Pixels::new(64, 64, PixelFormat::Rgb8, [30, 10, 50].repeat(64 * 64)).unwrap())
 }
 
 /// The tiny checkpoint with a first convolution of more channels, whose weights are `size` times a wave.
@@ -227,6 +277,58 @@ fn a_mask_that_keeps_all_keeps_all_and_one_that_keeps_nothing_is_no_mask() {
         assert!(free == plain, "{sampler:?}: a mask that keeps nothing shows");
         let half = drawn(sampler, fill, 0.9, Some(left_half()));
         assert!(half != plain && half != untouched, "{sampler:?} {fill:?}");
+    }
+}
+
+/// One level of grey everywhere.
+fn even(level: u8) -> SourceMask {
+    SourceMask {
+        pixels: Arc::new(Pixels::new(64, 64, PixelFormat::Gray8, vec![level; 64 * 64]).unwrap()),
+        latent: Arc::new(vec![f32::from(level) / 255.0; 8 * 8]),
+    }
+}
+
+#[test]
+fn soft_inpainting_mixes_half_covered_places_and_says_what_of_the_picture_is_seen() {
+    let (_folder, path) = Archive::tiny().write();
+    let engine = engine();
+    let drawn = |sampler, soft: Option<SoftInpainting>, mask_of: SourceMask| {
+        let settings = Mask { soft, round: false, ..mask() };
+        let mut drawing = drawing(&path, |request| {
+            (request.sampler, request.img2img) = (sampler, Some(over(0.8, Some(settings))));
+        });
+        drawing.source = Some(Source { pictures: vec![gradient(64, 64)], mask: Some(mask_of) });
+        draw(&engine, drawing)
+    };
+    let parted = |picture: Pixels| {
+        assert_eq!(picture.format, PixelFormat::Rgba8);
+        let (pixels, _) = picture.data.as_chunks::<4>();
+        let colours: Vec<u8> = pixels.iter().flat_map(|[r, g, b, _]| [*r, *g, *b]).collect();
+        (colours, pixels.iter().map(|[.., alpha]| *alpha).collect::<Vec<u8>>())
+    };
+    let of =
+        |preservation| Some(SoftInpainting { schedule_bias: 0.0, preservation, ..SoftInpainting::default() });
+    for sampler in [Sampler::Euler, Sampler::EulerA, Sampler::Ddim] {
+        let source = drawn(sampler, None, everywhere(false)).data;
+        let plain = drawn(sampler, None, everywhere(true)).data;
+        let (colours, alpha) = parted(drawn(sampler, of(0.5), everywhere(false)));
+        assert!(
+            agreement(&colours, &source) >= 0.999 && alpha.iter().all(|alpha| *alpha == 0),
+            "{sampler:?}"
+        );
+        let (colours, alpha) = parted(drawn(sampler, of(0.5), everywhere(true)));
+        assert!(agreement(&colours, &plain) >= 0.999, "{sampler:?}: white is drawn");
+        assert!(alpha.iter().any(|alpha| *alpha > 0), "{sampler:?}: nothing of it is seen");
+        // Nothing is preserved of what a half-covered mask keeps, then most of it.
+        let free = parted(drawn(sampler, of(0.0), even(128))).0;
+        assert!(agreement(&free, &plain) >= 0.999, "{sampler:?}");
+        let strict = parted(drawn(sampler, of(4.0), even(128))).0;
+        let far =
+            |picture: &[u8]| picture.iter().zip(&source).map(|(a, b)| u64::from(a.abs_diff(*b))).sum::<u64>();
+        assert!(strict != plain && strict != source, "{sampler:?}");
+        // Timestep samplers put it back before a call, and what that draws is on top.
+        let is_nearer = sampler == Sampler::Ddim || far(&strict) < far(&plain);
+        assert!(is_nearer, "{sampler:?}: {} {}", far(&strict), far(&plain));
     }
 }
 

@@ -6,7 +6,7 @@ use super::super::tests::prompts;
 use super::*;
 use crate::fixture;
 use crate::hires::{HiresUpscaler, LatentUpscaler};
-use crate::img2img::{Fill, ResizeMode};
+use crate::img2img::{Fill, ResizeMode, SoftInpainting};
 use crate::request::Variation;
 use crate::sampler::{Churn, SamplerOptions};
 
@@ -112,6 +112,7 @@ fn a_mask_prints_its_settings() {
         fill: Fill::LatentNoise,
         only_masked: Some(32),
         round: true,
+        soft: None,
         conditioning_weight: 1.0,
     };
     let img2img = Img2Img {
@@ -125,6 +126,33 @@ fn a_mask_prints_its_settings() {
     let request = GenerateRequest { img2img: Some(img2img), ..fixture::request() };
     let want = "Denoising strength: 0.75, RNG: CPU, Mask mode: Inpaint not masked, Mask blur: 4x8, \
                 Inpaint area: Only masked, Masked area padding: 32, Masked content: latent noise, Version";
+    assert!(text(&request, 0).contains(want), "{}", text(&request, 0));
+}
+
+#[test]
+fn soft_inpainting_prints_every_setting_of_its_own() {
+    let mask = Mask {
+        blur: (4, 4),
+        invert: false,
+        fill: Fill::Original,
+        only_masked: None,
+        round: false,
+        soft: Some(SoftInpainting { mask_influence: 0.25, ..SoftInpainting::default() }),
+        conditioning_weight: 1.0,
+    };
+    let img2img = Img2Img {
+        denoising_strength: 0.75,
+        exact_steps: false,
+        resize_mode: ResizeMode::Stretch,
+        image_cfg_scale: 1.5,
+        colour_correction: false,
+        mask: Some(mask),
+    };
+    let request = GenerateRequest { img2img: Some(img2img), ..fixture::request() };
+    let want = "Mask round: False, Soft inpainting enabled: True, Soft inpainting schedule bias: 1, \
+                Soft inpainting preservation strength: 0.5, Soft inpainting transition contrast boost: 4, \
+                Soft inpainting mask influence: 0.25, Soft inpainting difference threshold: 0.5, \
+                Soft inpainting difference contrast: 2, Version";
     assert!(text(&request, 0).contains(want), "{}", text(&request, 0));
 }
 

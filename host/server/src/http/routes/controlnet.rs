@@ -7,6 +7,7 @@ use axum::Json;
 use axum::extract::State;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
+use gesso_core::control::names_reference;
 use gesso_picture::convert::flatten;
 use gesso_plugin_host::{Annotator, CallContext, Slider};
 use rand::RngExt;
@@ -131,7 +132,7 @@ pub(crate) struct ControlModules {
 /// A module.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct ControlModule {
-    /// Always false: maps are for models.
+    /// Whether it works without a model; maps are for models.
     model_free: bool,
     /// In the order of `processor_res`, `threshold_a` and `threshold_b`; empty where there is nothing to set.
     sliders: Vec<ControlSlider>,
@@ -159,20 +160,21 @@ pub(crate) struct ControlSlider {
 /// What makes maps of pictures, and with which sliders.
 #[utoipa::path(get, path = "/controlnet/module_list", tag = "ControlNet",
     params(("alias_names" = Option<bool>, Query, description = "Labels in place of names")),
-    responses((status = 200, description = "Those of active plugins", body = ControlModules),
+    responses((status = 200, description = "The engine's own and those of active plugins", body = ControlModules),
               (status = 422, description = "alias_names is no boolean")))]
 pub(crate) async fn module_list(
     State(app): State<Arc<App>>,
     caller: Caller,
     WebUiParameters(Names { alias_names }): WebUiParameters<Names>,
 ) -> Json<ControlModules> {
-    let annotators = app.plugins.annotators(&plugin_use::whom(&caller));
+    let annotators = annotators::all(&app, &plugin_use::whom(&caller));
     let name =
         |annotator: &Annotator| if alias_names { annotator.label() } else { &annotator.name }.to_owned();
     let mut details = Map::new();
     details.insert(NONE.into(), json!(ControlModule { model_free: false, sliders: Vec::new() }));
     for annotator in &annotators {
-        let module = ControlModule { model_free: false, sliders: sliders(annotator) };
+        let model_free = names_reference(&annotator.name);
+        let module = ControlModule { model_free, sliders: sliders(annotator) };
         details.insert(name(annotator), json!(module));
     }
     Json(ControlModules { module_list: details.keys().cloned().collect(), module_detail: details })
@@ -225,7 +227,7 @@ pub(crate) async fn control_types(
     State(app): State<Arc<App>>,
     caller: Caller,
 ) -> Result<Json<ControlTypes>, WebUiFailure> {
-    let annotators = app.plugins.annotators(&plugin_use::whom(&caller));
+    let annotators = annotators::all(&app, &plugin_use::whom(&caller));
     let models = models(&app).await?;
     let types =
         TYPES.iter().map(|entry| (entry.0.to_owned(), json!(control_type(entry, &annotators, &models))));

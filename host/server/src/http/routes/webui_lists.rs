@@ -26,6 +26,7 @@ use crate::http::wire::lists::{
     UpscalerEntry, VaeEntry,
 };
 use crate::http::wire::options;
+use crate::http::wire::soft_inpainting;
 use crate::plugin_use;
 
 /// A list, for routes that read files and may fail.
@@ -54,8 +55,8 @@ pub(crate) async fn schedulers() -> Json<Vec<SchedulerEntry>> {
     Json(Scheduler::ALL.into_iter().map(SchedulerEntry::of).collect())
 }
 
-/// Titles of what `script_name` and `alwayson_scripts` may name, lower case: the plugins' scripts, ControlNet, which is the
-/// engine's own, and the plugins with hooks.
+/// Titles of what `script_name` and `alwayson_scripts` may name, lower case: the plugins' scripts, ControlNet and soft
+/// inpainting, which are the engine's own, and the plugins with hooks.
 #[utoipa::path(get, path = "/sdapi/v1/scripts", tag = "web UI",
     responses((status = 200, description = "By kind of drawing", body = ScriptTitles)))]
 pub(crate) async fn scripts(State(app): State<Arc<App>>, caller: Caller) -> Json<ScriptTitles> {
@@ -79,12 +80,15 @@ pub(crate) async fn scripts(State(app): State<Arc<App>>, caller: Caller) -> Json
     let titles = |is_img2img| {
         let selectable =
             scripts.iter().filter(|script| offers(script, is_img2img)).map(|script| &script.title);
-        selectable.chain(&always_on).map(|title| title.to_lowercase()).collect::<Vec<_>>()
+        let soft = is_img2img.then(|| soft_inpainting::SCRIPT.to_owned());
+        let always_on = always_on.iter().chain(&soft);
+        selectable.chain(always_on).map(|title| title.to_lowercase()).collect::<Vec<_>>()
     };
     Json(ScriptTitles { txt2img: titles(false), img2img: titles(true) })
 }
 
-/// The plugins' scripts and step hooks with their arguments, once for each kind of drawing that they are for.
+/// The plugins' scripts and step hooks with their arguments, once for each kind of drawing that they are for, and soft
+/// inpainting, which is the engine's own.
 #[utoipa::path(get, path = "/sdapi/v1/script-info", tag = "web UI",
     responses((status = 200, description = "Those for text to image, then those for image to image", body = Vec<ScriptEntry>)))]
 pub(crate) async fn script_info(State(app): State<Arc<App>>, caller: Caller) -> Json<Vec<ScriptEntry>> {
@@ -97,7 +101,7 @@ pub(crate) async fn script_info(State(app): State<Arc<App>>, caller: Caller) -> 
             .map(move |script| ScriptEntry::of(script, is_img2img))
             .chain(steps.iter().map(move |steps| ScriptEntry::of_steps(steps, is_img2img)))
     };
-    Json(of(false).chain(of(true)).collect())
+    Json(of(false).chain(of(true)).chain([soft_inpainting::entry()]).collect())
 }
 
 fn offers(script: &Script, is_img2img: bool) -> bool {

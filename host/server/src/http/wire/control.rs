@@ -1,6 +1,6 @@
 //! ControlNet units as clients send them: `alwayson_scripts.controlnet.args`, with the spellings of several years.
 
-use gesso_core::control::{ControlMode, ControlUnit, HighResOption, ResizeMode};
+use gesso_core::control::{ControlMode, ControlUnit, HighResOption, ResizeMode, names_reference};
 use gesso_core::infotext::Infotext;
 use serde_json::{Map, Value, json};
 
@@ -150,6 +150,8 @@ impl Unit<'_> {
             return None;
         }
         let module = self.text(&["module"]).unwrap_or_else(|| "none".into());
+        // One that is named is of no use to it, as in web UIs.
+        let model = if names_reference(&module) { "None".into() } else { model };
         let default = ControlUnit::default();
         let unit = ControlUnit {
             module,
@@ -302,6 +304,17 @@ mod tests {
             (units[0].unit.mode, units[0].unit.resize_mode),
             (ControlMode::Prompt, ResizeMode::JustResize)
         );
+    }
+
+    #[test]
+    fn a_reference_needs_no_model() {
+        let units = read(json!([
+            {"module": "Reference_only", "image": "a", "threshold_a": 0.75},
+            {"module": "reference_only", "image": "b", "model": "canny"},
+        ]));
+        let units = units.unwrap();
+        assert!(units.iter().all(|unit| unit.unit.is_reference() && unit.unit.model == "None"));
+        assert_eq!((units[0].unit.style_fidelity(), units[1].unit.style_fidelity()), (0.75, 0.5));
     }
 
     #[test]

@@ -173,7 +173,7 @@ const LAST: &[Field] = &[
     field(
         "alwayson_scripts",
         Kind::Object,
-        "Arguments for plugins, by plugin id or title, and for ControlNet.",
+        "Arguments for plugins, by plugin id or title, for ControlNet and for soft inpainting.",
     ),
     field(
         per_picture::FIELD,

@@ -7,6 +7,7 @@ use super::fields::{Field, Kind};
 use super::generate::field;
 use super::overrides::Overrides;
 use super::problems::{Problems, flag, integer, non_empty, number};
+use super::soft_inpainting;
 
 pub(super) const DENOISING: &[Field] =
     &[field("denoising_strength", Kind::Float(0.75), "0..1, how much of the picture is drawn anew.")];
@@ -98,12 +99,14 @@ fn mask(body: &Map<String, Value>, overrides: &Overrides<'_>, problems: &mut Pro
     });
     let padding = problems.count(body, "inpaint_full_res_padding");
     let weight = overrides.number("inpainting_mask_weight", problems).unwrap_or(1.0);
+    let soft = soft_inpainting::read(body, problems);
     Mask {
         blur,
         invert: integer(body, "inpainting_mask_invert") == 1,
         fill,
         only_masked: flag(body, "inpaint_full_res").then_some(padding),
-        round: flag(body, "mask_round"),
+        round: flag(body, "mask_round") && soft.is_none(),
+        soft,
         conditioning_weight: problems.range("override_settings", weight, 0.0, 1.0),
     }
 }
@@ -137,6 +140,19 @@ mod tests {
         let mask =
             of(json!({"init_images": ["x"], "mask": "y", "mask_blur_x": 1, "inpaint_full_res": false}));
         assert_eq!((mask.blur, mask.only_masked, mask.fill), ((1, 4), None, Fill::Blur));
+    }
+
+    #[test]
+    fn a_soft_mask_is_not_rounded() {
+        let of = |args: Value| {
+            let scripts = json!({"soft inpainting": {"args": args}});
+            let body = json!({"init_images": ["x"], "mask": "y", "alwayson_scripts": scripts});
+            read(body).map(|settings| settings.mask.unwrap())
+        };
+        let (soft, hard) = (of(json!([true, 2])).unwrap(), of(json!([false, 2])).unwrap());
+        assert_eq!((soft.round, soft.soft.map(|soft| soft.schedule_bias)), (false, Some(2.0)));
+        assert_eq!((hard.round, hard.soft), (true, None));
+        assert_eq!(of(json!([true, 9])).unwrap_err(), ["alwayson_scripts"]);
     }
 
     #[test]

@@ -7,8 +7,8 @@ use gesso_core::img2img::{Fill, ResizeMode};
 use gesso_core::infotext::Infotext;
 use serde_json::{Map, Value, json};
 
-use super::control;
 use super::generate::Drawing;
+use super::{control, soft_inpainting};
 
 /// Fields of the text and of the body that hold the same. A body has no use for those of the other kind of drawing.
 const FIELDS: &[(&str, &str)] = &[
@@ -115,6 +115,9 @@ pub(super) fn filled(
         fill(overrides, fields(text, OPTIONS));
     }
     control::fill_from_infotext(&mut body, text);
+    if drawing == Drawing::Img2Img {
+        soft_inpainting::fill_from_infotext(&mut body, text);
+    }
     body
 }
 
@@ -309,6 +312,10 @@ mod tests {
                 "mask": "y", "mask_blur_x": 2, "mask_blur_y": 7, "inpainting_fill": 3, "inpainting_mask_invert": 1,
                 "inpaint_full_res_padding": 24, "mask_round": false,
                 "override_settings": {"inpainting_mask_weight": 0.5},
+            }),
+            json!({
+                "mask": "y",
+                "alwayson_scripts": {"soft inpainting": {"args": [true, 1.5, 0.25, 8, 0.1, 1, 3]}},
             }),
         ] {
             let mut body = json!({"init_images": ["x"]});

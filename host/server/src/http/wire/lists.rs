@@ -148,6 +148,11 @@ impl ScriptEntry {
         }
     }
 
+    /// One of the engine's own.
+    pub(crate) fn always_on(name: &str, is_img2img: bool, args: Vec<ScriptArgumentEntry>) -> Self {
+        Self { name: name.to_owned(), is_alwayson: true, is_img2img, args }
+    }
+
     pub(crate) fn of_steps(steps: &Steps, is_img2img: bool) -> Self {
         Self {
             name: steps.title.to_lowercase(),
@@ -162,6 +167,17 @@ impl ScriptArgumentEntry {
     fn of(argument: &ScriptArgument) -> Self {
         let ScriptArgument { label, value, minimum, maximum, step, choices } = argument.clone();
         Self { label, value, minimum, maximum, step, choices }
+    }
+
+    /// One that is off unless a request says otherwise.
+    pub(crate) fn switch(label: &str) -> Self {
+        let (minimum, maximum, step) = (None, None, None);
+        Self { label: label.to_owned(), value: false.into(), minimum, maximum, step, choices: None }
+    }
+
+    pub(crate) fn slider(label: &str, value: f64, (least, most): (f64, f64), step: f64) -> Self {
+        let (minimum, maximum, step) = (Some(least), Some(most), Some(step));
+        Self { label: label.to_owned(), value: value.into(), minimum, maximum, step, choices: None }
     }
 }
 

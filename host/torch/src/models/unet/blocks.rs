@@ -128,14 +128,24 @@ impl TransformerBlock {
 
     fn forward(&self, x: &Tensor, text: &mut Reader<'_>) -> Forward {
         let y = self.norm1.forward(x)?;
-        let (keys, values) = mapped(&y, text.map)?;
-        let own = self.self_attention.project(&keys, &values)?;
-        let x = x.f_add(&self.self_attention.forward(&y, &own)?)?;
+        let x = x.f_add(&self.attend_itself(&y, text)?)?;
         let x = x.f_add(&self.cross_attention.forward(&self.norm2.forward(&x)?, text.next()?)?)?;
         // GEGLU (Shazeer 2020): the first half is the value, the second the gate, with exact GELU.
         let halves = self.gated.forward(&self.norm3.forward(&x)?)?.f_chunk(2, -1)?;
         let y = halves[0].f_mul(&halves[1].f_gelu("none")?)?;
         x.f_add(&self.out.forward(&y)?)
+    }
+
+    /// The self-attention of normalised tokens, with what it reads beside them.
+    fn attend_itself(&self, tokens: &Tensor, text: &mut Reader<'_>) -> Forward {
+        let map = text.map;
+        let reading = |tokens: &Tensor, context: &Tensor| {
+            let (keys, values) = mapped(context, map)?;
+            self.self_attention.forward(tokens, &self.self_attention.project(&keys, &values)?)
+        };
+        let Some((reference, states)) = text.beside.next(tokens)? else { return reading(tokens, tokens) };
+        let read = reading(tokens, &Tensor::f_cat(&[tokens, states], 1)?)?;
+        reference.mixed(read, tokens, |tokens| reading(tokens, tokens))
     }
 }
 

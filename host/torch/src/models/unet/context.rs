@@ -3,6 +3,8 @@
 
 use tch::{TchError, Tensor};
 
+use super::reference::{Beside, Reference};
+
 /// Keys and values of one attention, `[batch, tokens, channels]` each.
 pub(crate) struct KeysValues {
     pub(crate) keys: Tensor,
@@ -84,16 +86,35 @@ pub(crate) fn mapped(context: &Tensor, map: Option<&dyn ContextMap>) -> Result<(
     }
 }
 
-/// Hands a context's layers out in the order of the call.
+/// Hands a context's layers out in the order of the call, and goes with it through its self-attentions.
 pub(crate) struct Reader<'a> {
     layers: std::slice::Iter<'a, KeysValues>,
     pub(crate) map: Option<&'a dyn ContextMap>,
+    pub(crate) beside: Beside<'a>,
 }
 
 impl<'a> Reader<'a> {
     /// `map` is for the self-attentions; the context has it applied already.
     pub(crate) fn new(context: &'a Context, map: Option<&'a dyn ContextMap>) -> Self {
-        Self { layers: context.layers.iter(), map }
+        Self { layers: context.layers.iter(), map, beside: Beside::Nothing }
+    }
+
+    /// The same with self-attentions that read another picture too.
+    pub(crate) fn beside(self, reference: &'a Reference) -> Self {
+        Self { beside: Beside::Read(reference, 0), ..self }
+    }
+
+    /// The same with self-attentions that keep what they are given.
+    pub(crate) fn recording(self) -> Self {
+        Self { beside: Beside::Record(Vec::new()), ..self }
+    }
+
+    /// What was kept, in the order of the call.
+    pub(crate) fn into_recorded(self) -> Vec<Tensor> {
+        match self.beside {
+            Beside::Record(states) => states,
+            Beside::Nothing | Beside::Read(..) => Vec::new(),
+        }
     }
 
     pub(crate) fn next(&mut self) -> Result<&'a KeysValues, TchError> {
