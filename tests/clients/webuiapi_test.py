@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 import requests
 import webuiapi
+from PIL import Image
 
 MODEL = "demo-v1"
 
@@ -118,11 +119,44 @@ def everything_else(api, first):
 
     again = api.img2img(images=[first.image], prompt="mountain", seed=1, width=128, height=128, steps=4, denoising_strength=0.5)
     check(again.image.size == (128, 128) and again.image != first.image, "a picture is drawn over")
+    hires = api.txt2img(
+        prompt="mountain",
+        seed=2,
+        width=64,
+        height=64,
+        steps=2,
+        enable_hr=True,
+        hr_scale=2,
+        hr_upscaler=webuiapi.HiResUpscaler.Latent,
+        denoising_strength=0.6,
+    )
+    check(hires.image.size == (128, 128), "a second pass makes a picture larger")
+    mask = Image.new("L", (128, 128))
+    mask.paste(255, (0, 0, 48, 128))
+    part = api.img2img(
+        images=[first.image],
+        mask_image=mask,
+        inpainting_fill=1,
+        inpaint_full_res=False,
+        prompt="sea",
+        seed=1,
+        width=128,
+        height=128,
+        steps=4,
+        denoising_strength=0.9,
+    )
+    far = (120, 64)
+    check(part.image.getpixel(far) == first.image.getpixel(far), "what is not masked stays as it was")
+    check(part.image.crop((0, 0, 32, 128)) != first.image.crop((0, 0, 32, 128)), "and what is masked does not")
+    odd = api.txt2img(prompt="mountain", seed=2, width=100, height=77, steps=1)
+    check(odd.image.size == (96, 72), "sides lose what is beyond a multiple of eight")
     large = api.extra_single_image(image=first.image, upscaler_1="Lanczos", upscaling_resize=2)
     check(large.image.size == (256, 256), "a picture is enlarged")
     both = api.extra_batch_images(images=[first.image, again.image], upscaler_1="Lanczos", upscaling_resize=2)
     check([picture.size for picture in both.images] == [(256, 256)] * 2, "pictures are enlarged together")
     check("Seed: 1003" in api.png_info(first.image).info, "a picture tells how it was drawn")
+    check(webuiapi.TaggerInterface(api).tagger_interrogators() == {"models": []}, "there is no tagger")
+    check(isinstance(api.custom_get("schedulers", baseurl=True), list), "a route can be asked by its name")
     maps = api.controlnet_detect(images=[first.image], module="canny")
     check(maps.image.size[0] > 0, "a module makes a map")
     try:

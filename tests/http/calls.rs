@@ -91,7 +91,7 @@ fn a_call_that_is_refused_fails_with_the_routes_own_words() {
 
 #[test]
 fn clients_of_the_serverless_products_proxy_may_be_told_200_of_whatever_it_passed_on() {
-    let wide = json!({"width": 65});
+    let wide = json!({"width": 60});
     let benches = [Bench::new(), Bench::new().config("compat.passed_on_200 = true\n")];
     let [plain, server] = [benches[0].start(), benches[1].start()];
     let told = server.post("/sdapi/v1/txt2img", &wide).ok();
@@ -166,6 +166,43 @@ fn a_plugins_own_api_may_be_a_task_and_ends_with_its_owners_account() {
     crate::support::eventually("the task has ended", || {
         server.admin("GET", &format!("/tasks/{id}"), Vec::new()).ok()["code"] == "forbidden"
     });
+}
+
+#[test]
+fn a_plugins_own_api_is_given_the_pictures_whose_paths_a_task_names() {
+    let bench = Bench::new().plugin("plugins", "hello-api");
+    let server = bench.start();
+    let done = server.post("/txt2img", &quick()).ok();
+    let path = server.result(done["taskId"].as_str().unwrap())["images"][0].as_str().unwrap().to_owned();
+    let others = "images/ann/abcdefghijklmnopqrstuv_1.png";
+    let body = json!({"picture": path, "deep": [{"text": format!("see {path}")}], "others": others});
+    let submitted = server.post_with("/ext/hello-api/api/echo", &ASYNC, &body).ok();
+    let id = submitted["taskId"].as_str().unwrap();
+    let result = server.result(id);
+    // What the plugin was given came back from it, and lies in the object store under the task's own name.
+    let echo = &result["answer"]["body"]["echo"];
+    assert_eq!(echo["picture"], format!("images/default/{id}_1.png"), "{result}");
+    assert_eq!(server.picture(&result), server.picture(&done));
+    assert_eq!((&echo["deep"], &echo["others"]), (&body["deep"], &body["others"]));
+    assert_eq!(result["parameters"]["picture"], path, "the echo of the request is what was said");
+}
+
+#[test]
+fn options_and_memory_may_be_changed_by_tasks() {
+    let bench = Bench::new();
+    let server = bench.start();
+    let change = json!({"CLIP_stop_at_last_layers": 2});
+    let submitted = server.post_with("/sdapi/v1/options", &ASYNC, &change).ok();
+    let result = server.result(submitted["taskId"].as_str().unwrap());
+    assert_eq!((&result["status"], &result["answer"]["body"]), (&json!("succeeded"), &Value::Null));
+    assert_eq!(server.get("/sdapi/v1/options").ok()["CLIP_stop_at_last_layers"], 2);
+    let flagged = server.post_with("/sdapi/v1/reload-checkpoint", &[("Task-Flag", "true")], &json!(""));
+    assert_eq!(flagged.ok(), json!({}));
+    assert_eq!(server.result(flagged.header("taskid"))["status"], "succeeded");
+    assert_eq!(server.get("/models").ok()[0]["status"], "loaded");
+    // What ends a task that runs does so at once.
+    let interrupted = server.post_with("/sdapi/v1/interrupt", &ASYNC, &Value::Null);
+    assert_eq!((interrupted.ok(), interrupted.header("taskid")), (json!({}), ""));
 }
 
 #[test]

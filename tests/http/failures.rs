@@ -38,7 +38,7 @@ fn fails_in_the_form_of(config: &str, is_forge: bool) {
 
     // Neither of these has another form.
     for (route, body) in [
-        ("/sdapi/v1/txt2img", json!({"width": 100})),
+        ("/sdapi/v1/txt2img", json!({"width": 60})),
         ("/controlnet/detect", json!({"controlnet_module": "canny"})),
     ] {
         let wrong = server.post(route, &body);

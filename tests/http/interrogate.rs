@@ -93,6 +93,28 @@ fn what_cannot_be_looked_at_is_refused() {
 }
 
 #[test]
+fn the_tagger_tells_what_tags_score() {
+    let models = models_with(&[("networks", "tagger", "wd14-tiny")]);
+    let bench = Bench::new().models_at(models.path());
+    let server = bench.start();
+    assert_eq!(server.get("/tagger/v1/interrogators").ok(), json!({"models": ["wd14-tiny"]}));
+    let ask = |body: Value| server.post("/tagger/v1/interrogate", &body);
+    let body =
+        json!({"image": warm(), "model": "WD14-tiny", "threshold": "0.4", "queue": "", "name_in_queue": ""});
+    let told = ask(body).ok()["caption"].clone();
+    let tags = told["tag"].as_object().unwrap();
+    assert_eq!(tags.keys().collect::<Vec<_>>(), ["red_(warm)", "green"], "the surest first");
+    assert!((tags["green"].as_f64().unwrap() - 130.0 / 255.0).abs() < 1e-3, "{told}");
+    assert!(told["rating"]["safe"].as_f64().unwrap() > 0.9, "{told}");
+    // Without a name it is the only one, and below its threshold there is nothing but the rating.
+    let told = ask(json!({"image": warm(), "threshold": 1})).ok()["caption"].clone();
+    assert_eq!((&told["tag"], told["rating"].as_object().unwrap().len()), (&json!({}), 1));
+    assert_eq!(refusal(&ask(json!({"model": "wd14-tiny"}))), (404, "Image not found".to_owned()));
+    let (status, says) = refusal(&ask(json!({"image": warm(), "model": "none"})));
+    assert!(status == 404 && says.starts_with("Model not found") && says.contains("wd14-tiny"), "{says}");
+}
+
+#[test]
 fn an_interrogation_may_be_a_task() {
     let models = models();
     let bench = Bench::new().models_at(models.path());

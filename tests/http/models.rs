@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use crate::support::{Bench, Server, checkout, eventually, quick, quick_with};
+use crate::support::{Bench, Server, checkout, decode, eventually, quick, quick_with};
 
 /// A models folder with one checkpoint, and the same file in the object store.
 pub(super) fn bench(models: &Path) -> Bench {
@@ -154,7 +154,7 @@ fn a_checkpoint_has_a_function_from_its_first_use_whose_timeout_ends_tasks() {
     assert!(name.starts_with("sd_"), "{name}");
 
     let update = |body: Value| server.admin_json("POST", "/batch_update_sd_resource", &body.to_string());
-    let refused = update(json!({"models": ["demo-v1.safetensors"], "cpu": 8, "timeout": 0}));
+    let refused = update(json!({"models": ["demo-v1.safetensors"], "memorySize": 8, "timeout": 0}));
     assert_eq!(refused.status, 400);
     assert_eq!(refused.json()["errors"].as_array().unwrap().len(), 2, "{}", refused.json());
     assert_eq!(update(json!({"models": ["none"], "timeout": 1})).status, 400);
@@ -175,4 +175,40 @@ fn a_checkpoint_has_a_function_from_its_first_use_whose_timeout_ends_tasks() {
     assert_eq!((failed.status, &failed.json()["fails"][0]["functionName"]), (404, &json!("sd_none")));
     assert_eq!(server.get("/list/sdapi/functions").ok()["functions"], json!([]));
     assert_eq!(server.get("/models/demo-v1.safetensors").ok()["status"], "unloaded");
+}
+
+#[test]
+fn a_functions_resources_hold_for_its_tasks_until_it_is_deleted() {
+    let bench = Bench::new().plugin("guests", "tells-environment");
+    let server = bench.start();
+    server.post("/txt2img", &quick()).ok();
+    let update = |body: Value| server.admin_json("POST", "/batch_update_sd_resource", &body.to_string());
+    let wrong = json!({"cpu": 0, "gpuMemorySize": "much", "env": {"A=B": "x", "C": 1}, "instanceType": "x"});
+    let refused = update(wrong);
+    assert_eq!(refused.status, 400);
+    let errors = refused.json()["errors"].as_array().unwrap().clone();
+    let pointers: Vec<_> = errors.iter().map(|problem| problem["pointer"].as_str().unwrap()).collect();
+    assert_eq!(pointers, ["#/instanceType", "#/cpu", "#/gpuMemorySize", "#/env", "#/env"]);
+
+    let set =
+        json!({"models": ["demo-v1.safetensors"], "cpu": 1.0, "gpuMemorySize": 16, "env": {"TONE": "warm"}});
+    assert_eq!(update(set).ok(), json!({"status": "success"}));
+    let function = server.get("/list/sdapi/functions").ok()["functions"][0].clone();
+    assert_eq!((&function["cpu"], &function["gpuMemorySize"]), (&json!(1), &json!(16)));
+    assert_eq!(function["env"], json!(["TONE"]), "what they hold is told to nobody");
+    let refused = server.post("/txt2img", &quick());
+    assert_eq!((refused.status, &refused.json()["code"]), (400, &json!("invalid")));
+    let message = refused.json()["message"].as_str().unwrap().to_owned();
+    assert!(message.contains("64 x 64") && message.contains("may take 16 MiB"), "{message}");
+
+    // The rest stays as it was.
+    update(json!({"gpuMemorySize": 4096})).ok();
+    let prompt = || {
+        let drawn = decode(&server.picture(&server.post("/txt2img", &quick()).ok()));
+        drawn.infotext.lines().next().unwrap_or_default().to_owned()
+    };
+    assert!(prompt().ends_with("; TONE=warm"), "{}", prompt());
+    let names = json!({"functions": [function["functionName"]]}).to_string();
+    server.admin_json("POST", "/del/sd/functions", &names).ok();
+    assert!(!prompt().contains("TONE"), "{}", prompt());
 }

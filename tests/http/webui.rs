@@ -42,6 +42,34 @@ fn numbers_may_come_as_strings_and_a_random_seed_is_told() {
 }
 
 #[test]
+fn sides_lose_what_is_beyond_a_multiple_of_eight() {
+    let bench = Bench::new();
+    let server = bench.start();
+    let reply = server.post("/sdapi/v1/txt2img", &quick_with(json!({"width": 100, "height": "77"}))).ok();
+    let picture = decode(&BASE64_STANDARD.decode(reply["images"][0].as_str().unwrap()).unwrap());
+    assert_eq!((picture.width, picture.height), (96, 72));
+    assert!(picture.infotext.contains("Size: 96x72"), "{}", picture.infotext);
+    assert_eq!((&reply["parameters"]["width"], &reply["parameters"]["height"]), (&json!(96), &json!(72)));
+}
+
+#[test]
+fn a_request_that_was_written_down_on_the_web_uis_page_is_drawn_by_its_fields() {
+    let bench = Bench::new();
+    let server = bench.start();
+    let panels = json!({
+        "Comments": {"args": []}, "Extra options": {"args": []}, "Hypertile": {"args": []},
+        "Refiner": {"args": [false, "", 0.8]}, "Sampler": {"args": [20, "DPM++ 2M", "Karras"]},
+        "Seed": {"args": [7, false, -1, 0, 0, 0]},
+    });
+    let body = quick_with(json!({"alwayson_scripts": panels, "refiner_checkpoint": "None"}));
+    let reply = server.post("/sdapi/v1/txt2img", &body).ok();
+    let picture = decode(&BASE64_STANDARD.decode(reply["images"][0].as_str().unwrap()).unwrap());
+    for part in ["Steps: 3, Sampler: Euler", "Seed: 1,"] {
+        assert!(picture.infotext.contains(part), "{part} is not in {}", picture.infotext);
+    }
+}
+
+#[test]
 fn progress_is_zero_when_idle() {
     let bench = Bench::new();
     let server = bench.start();
@@ -117,7 +145,7 @@ fn an_interrupted_request_answers_with_its_pictures_as_they_are() {
 fn problems_have_the_validation_shape_and_name_every_field() {
     let bench = Bench::new();
     let server = bench.start();
-    let body = json!({"sampler_name": "Eular", "width": 100, "enable_hr": true});
+    let body = json!({"sampler_name": "Eular", "width": 60, "enable_hr": true});
     let reply = server.post("/sdapi/v1/txt2img", &body);
     assert_eq!(reply.status, 422);
     let body = reply.json();

@@ -182,6 +182,7 @@ fn a_client_follows_its_task_by_a_name_of_its_own() {
     let progress = |label: &str| server.post("/internal/progress", &json!({"id_task": label})).ok();
     let unknown = progress(label);
     assert_eq!([&unknown["active"], &unknown["queued"], &unknown["completed"]], [&json!(false); 3]);
+    assert_eq!((&unknown["textinfo"], &unknown["id_live_preview"]), (&json!("Waiting..."), &json!(-1)));
     let blocker = server.submit(&quick_with(json!({"steps": 150, "width": 256, "height": 256})));
     let body = quick_with(json!({"force_task_id": label, "steps": 60, "width": 256, "height": 256}));
     std::thread::scope(|scope| {
@@ -235,6 +236,26 @@ fn pictures_are_saved_where_people_look_for_them_under_names_that_the_options_fo
     assert_eq!(files(&outputs.join("demo-v1/3")), ["mountain landscape 1-1.jpg", "mountain landscape 1.jpg"]);
     let wrong = server.post("/sdapi/v1/options", &json!({"save_to_dirs": "maybe"}));
     assert_eq!(wrong.status, 422);
+}
+
+#[test]
+fn texts_lie_in_pictures_and_beside_them_as_the_options_say() {
+    let bench = Bench::new();
+    let server = bench.start();
+    let draw = |options: Value| {
+        let body = quick_with(json!({"save_images": true, "override_settings": options}));
+        server.post("/sdapi/v1/txt2img", &body).ok()
+    };
+    let folder = bench.data.path().join("outputs/default/txt2img-images");
+    let drawn = draw(json!({"save_txt": true, "save_to_dirs": false}));
+    let saved = folder.join("00000-1-mountain landscape during sunset.png");
+    assert!(saved.exists(), "where there are no folders, names tell the prompt");
+    let text = std::fs::read_to_string(saved.with_extension("txt")).unwrap();
+    assert_eq!(text, infotext(&drawn) + "\n");
+    let plain = draw(json!({"enable_pnginfo": false, "samples_save": false, "save_to_dirs": false}));
+    assert_eq!(server.post("/sdapi/v1/png-info", &json!({"image": plain["images"][0]})).ok()["info"], "");
+    assert!(infotext(&plain).contains("Steps: 3"), "{}", infotext(&plain));
+    assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 2, "what was saved the first time");
 }
 
 #[test]

@@ -8,7 +8,8 @@ use crate::request::GenerateRequest;
 
 /// Side of the square of pixels that one element of the latent stands for.
 const SIZE_MULTIPLE: u32 = 8;
-const MIN_SIDE_PX: u32 = 64;
+/// Of either side of a picture; smaller ones are refused.
+pub const MIN_SIDE_PX: u32 = 64;
 /// Layers of CLIP's text encoder.
 const MAX_CLIP_SKIP: u32 = 12;
 /// Wider blurs spread a mask over any picture.

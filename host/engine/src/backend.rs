@@ -15,7 +15,7 @@ use gesso_core::sampler::{Call, Start};
 use gesso_core::schedule::NoiseSchedule;
 use gesso_core::step_hook::{StepHook, StepHookError};
 
-use crate::job::{Resources, Source};
+use crate::job::{Resources, Share, Source};
 
 /// A model file on disk, as the server's catalogue found it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -37,6 +37,8 @@ pub struct BatchKey {
     /// Latent rows and columns.
     pub latent_height: u32,
     pub latent_width: u32,
+    /// How many rows the share of their drawings lets into one call; at least 1.
+    pub rows_max: usize,
 }
 
 /// One pass of a job: everything its pictures have in common.
@@ -56,6 +58,7 @@ pub struct PassSpec<'a> {
     pub negative: &'a Conditioning,
     /// The picture that is drawn over; `None` for a text-to-image and for a second pass.
     pub source: Option<&'a Source>,
+    pub share: Share,
 }
 
 /// What checkpoints take of the memory, with what is laid over them.

@@ -447,10 +447,9 @@ impl<B: Backend> Owner<B> {
                 });
             }
         }
-        let picked = policy::pick(&candidates, self.settings.rules);
-        if picked.is_empty() {
-            return;
-        }
+        let mut picked = policy::pick(&candidates, self.settings.rules);
+        let Some(&leader) = picked.first() else { return };
+        picked.truncate(candidates[leader].key.rows_max.max(1));
         let mut chosen = vec![false; places.len()];
         for &index in &picked {
             chosen[index] = true;

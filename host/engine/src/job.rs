@@ -82,6 +82,7 @@ pub struct Drawing {
     pub second: Option<SecondPass>,
     /// What acts within the steps, in order.
     pub step_hooks: Arc<[Arc<dyn StepHook>]>,
+    pub share: Share,
 }
 
 impl Drawing {
@@ -94,8 +95,19 @@ impl Drawing {
             source: None,
             second: None,
             step_hooks: Arc::default(),
+            share: Share::default(),
         }
     }
+}
+
+/// What a drawing may have of the machine. The default is what every drawing may.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Share {
+    /// Threads for one operator on the processor.
+    pub threads: Option<u32>,
+    /// Bytes of the memory that is drawn in, the machine's where the device has none of its own: for the networks and for what
+    /// is computed beside them. Calls are made smaller to stay within it, and a picture that takes more alone is refused.
+    pub bytes_max: Option<u64>,
 }
 
 /// The files and pictures a pass uses beside its checkpoint.

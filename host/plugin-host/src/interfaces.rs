@@ -349,6 +349,9 @@ impl CallState {
             .insecure_random_seed(u128::from(context.seed))
             .stdout(streams::LogStream::output(log.clone()))
             .stderr(streams::LogStream::error(log.clone()));
+        for (name, value) in context.environment.iter() {
+            wasi.env(name, value);
+        }
         let mut http = WasiHttpCtx::new();
         http.set_field_size_limit(FIELD_BYTES);
         Self {

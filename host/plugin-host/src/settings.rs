@@ -207,13 +207,21 @@ pub struct CallContext {
     pub named: Named,
     /// Who asks: plugins that do not serve them are not there.
     pub whom: Whom,
+    /// Environment variables of the guest, which has no others.
+    pub environment: Arc<BTreeMap<String, String>>,
     /// Set by the server when nobody waits any more; looked at by the host and visible to the guest.
     pub cancelled: Arc<AtomicBool>,
 }
 
 impl CallContext {
     pub fn new(request_id: impl Into<String>, seed: u64) -> Self {
-        let request_id = request_id.into();
-        Self { request_id, seed, named: Named::default(), whom: Whom::default(), cancelled: Arc::default() }
+        Self {
+            request_id: request_id.into(),
+            seed,
+            named: Named::default(),
+            whom: Whom::default(),
+            environment: Arc::default(),
+            cancelled: Arc::default(),
+        }
     }
 }

@@ -60,9 +60,11 @@ pub(crate) async fn draw(
     let pictures: Vec<_> =
         img2img::PICTURES.iter().filter_map(|name| Some((*name, body.remove(*name)?))).collect();
     let seed = body.get("seed").and_then(Value::as_u64).unwrap_or_default();
+    let function = lease.task.terms.model.as_deref();
     let call = CallContext {
         request_id: lease.task.id.to_string(),
         seed,
+        environment: function.map(|model| app.functions.environment(model)).unwrap_or_default(),
         named: plugin_use::addressed(&body),
         whom: plugin_use::whom_of_task(app, &lease.task.owner, &body),
         cancelled: cancel.shared(),

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use gesso_core::hex::hex;
+use gesso_engine::Share;
 use gesso_store::Documents;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -18,12 +19,34 @@ use crate::lock::lock;
 /// All of them, in one document.
 const DOCUMENT: &str = "functions";
 
-/// What was set for a function.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+/// What was set for a function; `None` is as for any.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub(crate) struct Resources {
     /// A task of the checkpoint fails that has not ended so long after its beginning.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) timeout_seconds: Option<u64>,
+    /// Threads of the processor that pictures of the checkpoint are computed on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) threads: Option<u32>,
+    /// MiB that the checkpoint and what is computed with it take of the memory that is drawn in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) device_mib_max: Option<u64>,
+    /// Variables that plugins see in tasks of the checkpoint.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) environment: Option<BTreeMap<String, String>>,
+}
+
+impl Resources {
+    /// What is said takes the place of what was.
+    fn take_in(&mut self, said: &Self) {
+        self.timeout_seconds = said.timeout_seconds.or(self.timeout_seconds);
+        self.threads = said.threads.or(self.threads);
+        self.device_mib_max = said.device_mib_max.or(self.device_mib_max);
+        if said.environment.is_some() {
+            self.environment.clone_from(&said.environment);
+        }
+    }
 }
 
 /// By the file names of their checkpoints.
@@ -53,9 +76,10 @@ impl Functions {
         }
     }
 
-    /// Name and checkpoint of each.
-    pub(crate) fn all(&self) -> Vec<(String, String)> {
-        lock(&self.all).keys().map(|model| (name(model), model.clone())).collect()
+    /// Name and checkpoint of each, and what was set for it.
+    pub(crate) fn all(&self) -> Vec<(String, String, Resources)> {
+        let all = lock(&self.all);
+        all.iter().map(|(model, set)| (name(model), model.clone(), set.clone())).collect()
     }
 
     /// How long a task of the checkpoint may run.
@@ -63,9 +87,23 @@ impl Functions {
         lock(&self.all).get(model)?.timeout_seconds.map(Duration::from_secs)
     }
 
+    /// What a drawing with the checkpoint may have of the machine.
+    pub(crate) fn share(&self, model: &str) -> Share {
+        let all = lock(&self.all);
+        let Some(set) = all.get(model) else { return Share::default() };
+        let bytes_max = set.device_mib_max.map(|mib| mib.saturating_mul(1 << 20));
+        Share { threads: set.threads, bytes_max }
+    }
+
+    /// Variables for the plugins of the checkpoint's tasks.
+    pub(crate) fn environment(&self, model: &str) -> Arc<BTreeMap<String, String>> {
+        let environment = lock(&self.all).get(model).and_then(|set| set.environment.clone());
+        Arc::new(environment.unwrap_or_default())
+    }
+
     /// Sets what was said for the functions of these checkpoints, all of them where there is none; names those that have no
     /// function, and changes nothing then.
-    pub(crate) async fn set(self: &Arc<Self>, models: &[String], set: Resources) -> Result<(), AppError> {
+    pub(crate) async fn set(self: &Arc<Self>, models: &[String], set: &Resources) -> Result<(), AppError> {
         {
             let mut all = lock(&self.all);
             let unknown: Vec<_> = models.iter().filter(|model| !all.contains_key(*model)).cloned().collect();
@@ -76,9 +114,7 @@ impl Functions {
             for (_, resources) in
                 all.iter_mut().filter(|(model, _)| models.is_empty() || models.contains(model))
             {
-                if set.timeout_seconds.is_some() {
-                    resources.timeout_seconds = set.timeout_seconds;
-                }
+                resources.take_in(set);
             }
         }
         self.write().await
@@ -121,13 +157,20 @@ mod tests {
         let functions = open();
         functions.used("a.safetensors").await;
         functions.used("b.safetensors").await;
-        let set = Resources { timeout_seconds: Some(9) };
-        functions.set(&["a.safetensors".into()], set).await.unwrap();
-        assert!(functions.set(&["c".into(), "a.safetensors".into()], Resources::default()).await.is_err());
+        let a = ["a.safetensors".to_owned()];
+        functions.set(&a, &Resources { timeout_seconds: Some(9), ..Resources::default() }).await.unwrap();
+        let environment = Some(BTreeMap::from([("TONE".to_owned(), "warm".to_owned())]));
+        let more =
+            Resources { threads: Some(2), device_mib_max: Some(3), environment, ..Resources::default() };
+        functions.set(&a, &more).await.unwrap();
+        assert!(functions.set(&["c".into(), a[0].clone()], &Resources::default()).await.is_err());
         let functions = open();
         assert_eq!(functions.timeout("a.safetensors"), Some(Duration::from_secs(9)));
         assert_eq!(functions.timeout("b.safetensors"), None);
-        let (first, model) = functions.all()[0].clone();
+        let share = Share { threads: Some(2), bytes_max: Some(3 << 20) };
+        assert_eq!((functions.share(&a[0]), functions.share("b.safetensors")), (share, Share::default()));
+        assert_eq!(functions.environment(&a[0])["TONE"], "warm");
+        let (first, model, _) = functions.all()[0].clone();
         assert_eq!((model.as_str(), first.len()), ("a.safetensors", 35));
         assert_eq!(functions.remove(&[first, "sd_x".into()]).await.unwrap(), ["sd_x"]);
         assert_eq!(open().all().len(), 1);

@@ -35,6 +35,10 @@ pub(crate) enum Reply {
     Pictures,
 }
 
+/// Always-on scripts of every web UI that act by its page alone: requests that were written down there carry their arguments, and
+/// there they do nothing either.
+const PANELS: [&str; 6] = ["comments", "extra options", "hypertile", "refiner", "sampler", "seed"];
+
 /// Checks a drawing's body and makes it a task, which survives the process from here on.
 ///
 /// `body` is what the client sent. The task belongs to `caller`.
@@ -116,7 +120,8 @@ fn check_scripts(
     };
     for name in scripts.keys().filter(|name| !own.iter().any(|own| name.eq_ignore_ascii_case(own))) {
         let is_known = plugins.iter().any(|plugin| plugin_use::is_named(plugin, name))
-            || steps.iter().any(|steps| steps.title.eq_ignore_ascii_case(name));
+            || steps.iter().any(|steps| steps.title.eq_ignore_ascii_case(name))
+            || PANELS.iter().any(|panel| panel.eq_ignore_ascii_case(name));
         if !is_known {
             return Err(AppError::invalid("alwayson_scripts", format!("always on script {name} not found")));
         }

@@ -106,6 +106,45 @@ pub(crate) async fn bring_own(
     bring(app, &call, &caller.name, &named, body).await
 }
 
+/// The body of a plugin's own API, whose fields only it knows: every text that is the path of one of the owner's pictures has that
+/// picture in its place. `None` where there is none. What is another's, or not there any more, stays as it is: it may mean
+/// something else.
+///
+/// # Errors
+/// More pictures, or larger ones, than a request may name; else what the object store says.
+pub(crate) async fn bring_to_plugin(app: &App, owner: &str, text: &str) -> Result<Option<String>, AppError> {
+    let Ok(mut body) = serde_json::from_str::<Value>(text) else { return Ok(None) };
+    let (mut texts, mut count, mut bytes) = (Vec::new(), 0, 0);
+    every_text(&mut body, &mut texts);
+    for text in texts {
+        let key = ObjectKey::parse(text).ok().filter(|key| key.image_owner() == Some(owner));
+        let Some(key) = key else { continue };
+        let file = match app.objects.get(&key).await {
+            Ok(file) => BASE64_STANDARD.encode(file),
+            Err(ObjectsError::NotFound(_)) => continue,
+            Err(error) => return Err(error.into()),
+        };
+        (count, bytes) = (count + 1, bytes + file.len());
+        if count > REFERENCES_MAX || bytes > app.settings.limits.body_bytes_max {
+            let message = format!(
+                "body: it names more pictures than {REFERENCES_MAX}, or larger ones than limits.body_bytes_max together"
+            );
+            return Err(AppError::invalid("body", message));
+        }
+        *text = file;
+    }
+    Ok((count > 0).then(|| body.to_string()))
+}
+
+fn every_text<'a>(value: &'a mut Value, found: &mut Vec<&'a mut String>) {
+    match value {
+        Value::String(text) => found.push(text),
+        Value::Array(items) => items.iter_mut().for_each(|item| every_text(item, found)),
+        Value::Object(map) => map.values_mut().for_each(|item| every_text(item, found)),
+        _ => {}
+    }
+}
+
 /// Every text of the body that stands for a picture, with the field to blame.
 fn pictures(body: &mut Map<String, Value>) -> Vec<(&'static str, &mut String)> {
     let mut found = Vec::new();

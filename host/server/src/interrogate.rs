@@ -21,6 +21,7 @@ use crate::error::AppError;
 use crate::http::wire::interrogate::{TagOptions, Words};
 use crate::running::RunningGuard;
 use about::About;
+pub(crate) use tags::Scores;
 
 /// Making it takes longer than any caption.
 static TOKENIZER: LazyLock<Tokenizer> = LazyLock::new(Tokenizer::new);
@@ -36,14 +37,31 @@ impl Interrogator {
     /// The network for such words; where several are, the last by name. Reads folders and the head of a file: call it where
     /// blocking is allowed.
     pub(crate) fn find(catalogue: &Catalogue, words: Words) -> Result<Self, AppError> {
-        let is_for = |found: &Found| {
-            let stem = found.stem.to_lowercase();
-            stems(words).iter().any(|begin| stem.starts_with(*begin))
+        let found = networks(catalogue, words)?.pop();
+        Self::read(catalogue, &found.ok_or_else(|| AppError::NotFound(missing(words)))?, words)
+    }
+
+    /// The network for tags of that name, in any case. Blocks like [`Interrogator::find`].
+    pub(crate) fn tagger(catalogue: &Catalogue, name: &str) -> Result<Self, AppError> {
+        let all = networks(catalogue, Words::Tags)?;
+        if all.is_empty() {
+            return Err(AppError::NotFound(missing(Words::Tags)));
+        }
+        let Some(found) = all.iter().find(|found| found.stem.eq_ignore_ascii_case(name)) else {
+            let names: Vec<_> = all.iter().map(|found| found.stem.as_str()).collect();
+            let message = format!("Model not found: {name:.100} is none of {}", names.join(", "));
+            return Err(AppError::NotFound(message));
         };
-        let Some(found) = catalogue.files(Kind::Network)?.into_iter().rfind(is_for) else {
-            return Err(AppError::NotFound(missing(words)));
-        };
-        let network = catalogue.model_file(&found)?;
+        Self::read(catalogue, found, Words::Tags)
+    }
+
+    /// Names of the networks for tags. Reads folders.
+    pub(crate) fn taggers(catalogue: &Catalogue) -> Result<Vec<String>, AppError> {
+        Ok(networks(catalogue, Words::Tags)?.into_iter().map(|found| found.stem).collect())
+    }
+
+    fn read(catalogue: &Catalogue, found: &Found, words: Words) -> Result<Self, AppError> {
+        let network = catalogue.model_file(found)?;
         let text = gesso_torch::about_network(&found.path)
             .map_err(|error| unfit(&network, &error.problem.to_string()))?;
         let about = About::read(text.as_deref()).map_err(|problem| unfit(&network, &problem))?;
@@ -60,8 +78,47 @@ impl Interrogator {
         running: Option<&RunningGuard<'_>>,
         picture: Pixels,
         options: &TagOptions,
-        (cancel, priority): (&CancelFlag, i32),
+        by: (&CancelFlag, i32),
     ) -> Result<String, AppError> {
+        let values = self.output(app, running, picture, by).await?;
+        match self.words {
+            Words::Tags => tags::listed(&self.about.names, &values, options)
+                .ok_or_else(|| self.has_other_names(values.len())),
+            Words::Caption => {
+                // The blocking pool: the first caption waits for the vocabulary.
+                let caption = blocking(move || caption(&values)).await?;
+                caption.ok_or_else(|| {
+                    unfit(&self.network, "it gives numbers that are no tokens of CLIP's vocabulary")
+                })
+            }
+        }
+    }
+
+    /// What every tag scores in a picture, the surest first. Dropping the future cancels what is under way.
+    pub(crate) async fn scores(
+        &self,
+        app: &App,
+        running: Option<&RunningGuard<'_>>,
+        picture: Pixels,
+        by: (&CancelFlag, i32),
+    ) -> Result<Scores, AppError> {
+        let values = self.output(app, running, picture, by).await?;
+        Scores::of(&self.about.names, &values).ok_or_else(|| self.has_other_names(values.len()))
+    }
+
+    fn has_other_names(&self, scores: usize) -> AppError {
+        let names = self.about.names.len();
+        unfit(&self.network, &format!("it gives {scores} scores for the {names} names of its config.txt"))
+    }
+
+    /// The numbers that the network gives for a picture.
+    async fn output(
+        &self,
+        app: &App,
+        running: Option<&RunningGuard<'_>>,
+        picture: Pixels,
+        (cancel, priority): (&CancelFlag, i32),
+    ) -> Result<Vec<f32>, AppError> {
         let about = self.about.clone();
         // As web UIs bring pictures to each.
         let mode = match self.words {
@@ -82,26 +139,19 @@ impl Interrogator {
             JobError::Backend(BackendError::Request(why)) => unfit(&self.network, &why),
             other => engine_failed(other),
         })?;
-        let Some(output) = outputs.into_iter().next() else {
-            return Err(unfit(&self.network, "it gives no tensor"));
-        };
-        match self.words {
-            Words::Tags => tags::listed(&self.about.names, &output.values, options).ok_or_else(|| {
-                let (scores, names) = (output.values.len(), self.about.names.len());
-                unfit(
-                    &self.network,
-                    &format!("it gives {scores} scores for the {names} names of its config.txt"),
-                )
-            }),
-            Words::Caption => {
-                // The blocking pool: the first caption waits for the vocabulary.
-                let caption = blocking(move || caption(&output.values)).await?;
-                caption.ok_or_else(|| {
-                    unfit(&self.network, "it gives numbers that are no tokens of CLIP's vocabulary")
-                })
-            }
-        }
+        let output = outputs.into_iter().next();
+        output.map(|output| output.values).ok_or_else(|| unfit(&self.network, "it gives no tensor"))
     }
+}
+
+/// The networks for such words, by name.
+fn networks(catalogue: &Catalogue, words: Words) -> Result<Vec<Found>, AppError> {
+    let mut all = catalogue.files(Kind::Network)?;
+    all.retain(|found| {
+        let stem = found.stem.to_lowercase();
+        stems(words).iter().any(|begin| stem.starts_with(*begin))
+    });
+    Ok(all)
 }
 
 /// What the names of files begin with, lower case.

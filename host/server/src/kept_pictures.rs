@@ -103,7 +103,7 @@ impl<'a> Keeping<'a> {
             }
             cells.pictures.push(picture.clone());
         }
-        let (format, text) = (self.format, infotext.clone());
+        let (format, text) = (self.format, self.told_in_pictures(&infotext));
         // The blocking pool: compression.
         let file = blocking(move || picture_file::encode(&picture, &text, format))
             .await?
@@ -150,7 +150,7 @@ impl<'a> Keeping<'a> {
         let shape = grid_shape(count, rows)
             .map_err(|error| AppError::Internal(format!("a grid could not be begun: {error}")))?;
         let (pictures, shape) = self.laid_out(pictures, shape).await?;
-        let (text, format) = (infotext.clone(), self.format);
+        let (text, format) = (self.told_in_pictures(&infotext), self.format);
         // The blocking pool: pixels and compression.
         let made = blocking(move || {
             let grid = image_grid(&pictures, shape, options.background).map_err(|error| error.to_string())?;
@@ -191,6 +191,11 @@ impl<'a> Keeping<'a> {
         let Grid { pictures, columns, rows } =
             self.app.plugins.lay_out_grid(call, &plugin_view::params(body), grid).await?;
         Ok((pictures.into_iter().map(Arc::new).collect(), (columns, rows)))
+    }
+
+    /// What a picture's file says of how it was drawn.
+    fn told_in_pictures(&self, infotext: &str) -> String {
+        if self.saving.options.tells_in_pictures { infotext.to_owned() } else { String::new() }
     }
 
     /// Stores a file under the next number, from 1.

@@ -33,6 +33,7 @@ impl Backend for MadeUpDevice {
             patches: String::new(),
             latent_height: spec.height / LATENT_PX,
             latent_width: spec.width / LATENT_PX,
+            rows_max: usize::MAX,
         };
         Ok(OpenPass { pass: (spec.width, spec.height), key, schedule: NoiseSchedule::sd1() })
     }

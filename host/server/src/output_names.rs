@@ -93,7 +93,8 @@ impl Facts<'_> {
             "date" => self.time.strftime("%Y-%m-%d").to_string(),
             "datetime" => self.time(argument),
             "job_timestamp" => text(&self.info["job_timestamp"]),
-            "batch_number" | "generation_number" => (self.index + 1).to_string(),
+            "batch_number" => (self.index % self.batch_size() + 1).to_string(),
+            "generation_number" => (self.index + 1).to_string(),
             "batch_size" => text(&self.info["batch_size"]),
             "prompt" => self.prompt("all_prompts").replace(' ', "_"),
             "prompt_no_styles" | "prompt_spaces" => self.prompt("all_prompts"),
@@ -107,6 +108,11 @@ impl Facts<'_> {
             "none" => String::new(),
             _ => return None,
         })
+    }
+
+    /// Pictures of one batch; at least 1.
+    fn batch_size(&self) -> usize {
+        self.info["batch_size"].as_u64().map_or(1, |size| size.max(1) as usize)
     }
 
     fn prompt(&self, of: &str) -> String {
@@ -188,6 +194,8 @@ mod tests {
             ("[hasprompt<red|no><green|none>]", "rednone"),
             ("[nonsense] [seed", "[nonsense] [seed"),
             ("[none]", ""),
+            // The second of a batch of two; a third would be the first of the next.
+            ("[batch_number]-[generation_number]", "2-2"),
         ] {
             assert_eq!(named(pattern), name, "{pattern}");
         }

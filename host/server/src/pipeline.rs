@@ -100,6 +100,7 @@ pub(crate) async fn decode(
         source: prepared.sources.as_ref().map(|sources| sources.source.clone()),
         second: prepared.found.second.clone(),
         step_hooks: prepared.step_hooks.iter().map(|hook| hook.clone() as Arc<dyn StepHook>).collect(),
+        share: app.functions.share(&prepared.checkpoint.file_name),
     };
     let spec = JobSpec { work: Work::Draw(Box::new(drawing)), priority, cancel: cancel.clone() };
     let began = Instant::now();

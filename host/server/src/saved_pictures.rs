@@ -55,7 +55,7 @@ impl<'a> Saving<'a> {
         format: ImageFormat,
         (file, infotext): (Bytes, String),
     ) -> Result<Option<String>, AppError> {
-        if !self.is_wanted {
+        if !self.is_wanted || !self.options.saves_pictures {
             return Ok(None);
         }
         let is_numbered = self.options.is_numbered;
@@ -121,8 +121,16 @@ impl<'a> Saving<'a> {
         about: SavedPicture,
     ) -> Result<Option<String>, AppError> {
         let (outputs, format) = (app.outputs.clone(), about.format.clone());
-        // The blocking pool: a file.
-        let saved = blocking(move || outputs.save(&folder, &name, &format, series, &file)).await;
+        let text = Some(about.infotext.clone()).filter(|text| self.options.saves_texts && !text.is_empty());
+        // The blocking pool: files.
+        let saved = blocking(move || {
+            let path = outputs.save(&folder, &name, &format, series, &file)?;
+            if let Some(text) = text {
+                outputs.save_beside(&path, "txt", format!("{text}\n").as_bytes())?;
+            }
+            Ok::<_, std::io::Error>(path)
+        });
+        let saved = saved.await;
         match saved {
             Ok(Ok(path)) => {
                 tracing::debug!(path, "picture saved");

@@ -85,6 +85,18 @@ impl Outputs {
         }
         Err(io::Error::new(io::ErrorKind::AlreadyExists, "every name that was tried is taken"))
     }
+
+    /// Writes a file beside one that [`Outputs::save`] wrote, under its name with another `extension`; what has that name already
+    /// is written over.
+    ///
+    /// # Errors
+    /// Of the file system; `InvalidInput` where `path` has no extension.
+    pub fn save_beside(&self, path: &str, extension: &str, bytes: &[u8]) -> io::Result<()> {
+        let invalid = || io::Error::new(io::ErrorKind::InvalidInput, "it is not the path of a saved file");
+        let (stem, _) = path.rsplit_once('.').ok_or_else(invalid)?;
+        let root = Dir::open_ambient_dir(&self.root, ambient_authority())?;
+        root.write(format!("{stem}.{extension}"), bytes)
+    }
 }
 
 /// One more than the highest number that a file of the folder has behind `before`, which its name begins with.
@@ -124,6 +136,17 @@ mod tests {
         assert_eq!(save("", grids), "a/2026-01-02/grid-0000.png");
         assert_eq!(save("7", grids), "a/2026-01-02/grid-0001-7.png");
         assert_eq!(save("", pictures), "a/2026-01-02/00043.png");
+    }
+
+    #[test]
+    fn a_text_lies_beside_its_picture() {
+        let folder = tempfile::tempdir().unwrap();
+        let outputs = Outputs::new(folder.path());
+        let path = outputs.save("a", "b.c", "png", None, b"x").unwrap();
+        outputs.save_beside(&path, "txt", b"text").unwrap();
+        assert_eq!(std::fs::read(folder.path().join("a/b.c.txt")).unwrap(), b"text");
+        assert!(outputs.save_beside("../x.png", "txt", b"text").is_err());
+        assert!(outputs.save_beside("a", "txt", b"text").is_err());
     }
 
     #[test]

@@ -29,6 +29,7 @@ use crate::pass::PIXELS_PER_LATENT;
 pub use crate::pass::{Pass, Sample};
 use crate::reference;
 use crate::resident::{Bounds, Resident};
+use crate::share::room;
 use crate::shown;
 use crate::source::{self, LATENT_SCALE};
 use crate::step_hooks::{self, Estimates};
@@ -75,6 +76,8 @@ pub struct TorchBackend {
     conditioner: Conditioner,
     /// Passes that may still be drawn.
     in_flight: Vec<(Weak<Pass>, Size)>,
+    /// Threads of what has no share of its own.
+    threads: i32,
 }
 
 impl TorchBackend {
@@ -99,7 +102,13 @@ impl TorchBackend {
             },
         };
         let resident = Resident::new(bounds, compute);
-        Ok(Self { resident, conditioner: Conditioner::new(), in_flight: Vec::new() })
+        let threads = tch::get_num_threads();
+        Ok(Self { resident, conditioner: Conditioner::new(), in_flight: Vec::new(), threads })
+    }
+
+    /// Has the operators that follow run on so many threads, or on as many as any.
+    fn compute_on(&self, threads: Option<u32>) {
+        device::use_threads(threads.and_then(|threads| i32::try_from(threads).ok()).unwrap_or(self.threads));
     }
 }
 
@@ -109,20 +118,28 @@ impl Backend for TorchBackend {
 
     fn open_pass(&mut self, spec: &PassSpec<'_>) -> Result<OpenPass<Rc<Pass>>, BackendError> {
         let _guard = tch::no_grad_guard();
+        self.compute_on(spec.share.threads);
         let size = Size { width: spec.width, height: spec.height, pictures: spec.request.batch_size };
+        let (compute, bytes_max) = (self.resident.compute(), spec.share.bytes_max);
+        // Before it pushes others out of memory.
+        if bytes_max.is_some() && !self.resident.loaded().contains(spec.model) {
+            room(bytes_max, self.resident.bytes_to_come(spec.model)?, size, compute)?;
+        }
         self.in_flight.retain(|(pass, _)| pass.strong_count() > 0);
         let all = self.in_flight.iter().map(|(_, size)| *size).chain([size]);
-        self.resident.reserve(working_memory::bytes(all, self.resident.compute()));
+        self.resident.reserve(working_memory::bytes(all, compute));
         let conditioner = &mut self.conditioner;
         let (pass, schedule, patches) =
             self.resident.with_room(|resident| open_pass::open(resident, conditioner, spec))?;
-        let pass = Rc::new(pass);
+        let room_for = room(bytes_max, pass.network_bytes(), size, compute)?;
+        let pass = Rc::new(Pass { decodes_whole: room_for.decodes_whole, ..pass });
         self.in_flight.push((Rc::downgrade(&pass), size));
         let key = BatchKey {
             model: spec.model.clone(),
             patches,
             latent_height: spec.height / PIXELS_PER_LATENT,
             latent_width: spec.width / PIXELS_PER_LATENT,
+            rows_max: room_for.rows_max,
         };
         Ok(OpenPass { pass, key, schedule })
     }
@@ -136,6 +153,7 @@ impl Backend for TorchBackend {
         is_cancelled: &dyn Fn() -> bool,
     ) -> Result<Sample, BackendError> {
         let _guard = tch::no_grad_guard();
+        self.compute_on(pass.threads);
         let tensor = |values: &[f32]| pass.draw(values).map_err(device_error);
         let fill = noise.fill.as_deref().map(tensor).transpose()?;
         let (latent, kept, channels) = match origin {
@@ -182,6 +200,8 @@ impl Backend for TorchBackend {
         rows: &mut [Row<'_, Sample>],
     ) -> Result<Vec<Result<Measured, BackendError>>, BackendError> {
         let _guard = tch::no_grad_guard();
+        // Rows of one checkpoint have one share, but for those that were begun before it was another.
+        self.compute_on(rows.first().and_then(|row| row.sample.pass.threads));
         // A row whose own call is wrong fails alone; the others go on without it.
         let mut results: Vec<Result<Option<Tensor>, BackendError>> = rows.iter_mut().map(prepare).collect();
         let mut good: Vec<_> =
@@ -223,6 +243,7 @@ impl Backend for TorchBackend {
 
     fn finish(&mut self, sample: Sample) -> Result<Pixels, BackendError> {
         let _guard = tch::no_grad_guard();
+        self.compute_on(sample.pass.threads);
         let picture = decode(&mut self.resident, &sample)?;
         shown::with_alpha(&sample, picture)
     }
@@ -235,6 +256,7 @@ impl Backend for TorchBackend {
         is_cancelled: &dyn Fn() -> bool,
     ) -> Result<Pixels, BackendError> {
         let _guard = tch::no_grad_guard();
+        self.compute_on(None);
         self.resident.with_room(|resident| enlarge::by_factor(resident, picture, factor, by, is_cancelled))
     }
 
@@ -245,6 +267,7 @@ impl Backend for TorchBackend {
         is_cancelled: &dyn Fn() -> bool,
     ) -> Result<Pixels, BackendError> {
         let _guard = tch::no_grad_guard();
+        self.compute_on(None);
         self.resident.with_room(|resident| enlarge::faces(resident, picture, by, is_cancelled))
     }
 
@@ -254,6 +277,7 @@ impl Backend for TorchBackend {
         inputs: &[Numbers],
     ) -> Result<Vec<Numbers>, BackendError> {
         let _guard = tch::no_grad_guard();
+        self.compute_on(None);
         self.resident.with_room(|resident| {
             let scripted = resident.scripted(network)?;
             scripted.run(inputs).map_err(|error| match device_error(error) {
@@ -348,9 +372,9 @@ fn decode(resident: &mut Resident, sample: &Sample) -> Result<Pixels, BackendErr
         }
         convert::to_pixels(&picture).map_err(device_error)
     };
-    memory::whole_or_tiles(
-        || resident.make_do(),
-        || part(&latent),
-        || decode_tiled(&latent, VAE_TILING, networks.is_seamless(), part),
-    )
+    let tiles = || decode_tiled(&latent, VAE_TILING, networks.is_seamless(), part);
+    if !sample.pass.decodes_whole {
+        return tiles();
+    }
+    memory::whole_or_tiles(|| resident.make_do(), || part(&latent), tiles)
 }

@@ -67,6 +67,14 @@ pub(crate) fn set_threads(threads: usize) {
     }
 }
 
+/// Threads for the operators that follow on this thread. Where they are as many already nothing is done: libtorch ends its
+/// threads when their number changes.
+pub(crate) fn use_threads(threads: i32) {
+    if tch::get_num_threads() != threads {
+        tch::set_num_threads(threads);
+    }
+}
+
 impl DeviceChoice {
     /// What the choices come to on this machine.
     ///

@@ -51,6 +51,7 @@ mod questions;
 mod reference;
 mod resident;
 mod restore;
+mod share;
 mod shown;
 mod source;
 mod step_hooks;

@@ -164,7 +164,8 @@ fn is_idle<V>(held: &Rc<V>) -> bool {
     Rc::strong_count(held) == 1
 }
 
-fn bytes<'a, V: Held + 'a>(all: impl Iterator<Item = &'a Rc<V>>) -> u64 {
+/// Of all of them; what several share counts once.
+pub(crate) fn bytes<'a, V: Held + 'a>(all: impl Iterator<Item = &'a Rc<V>>) -> u64 {
     let mut seen = HashSet::new();
     all.flat_map(|held| held.pieces())
         .filter(|(address, _)| seen.insert(*address))

@@ -110,6 +110,8 @@ pub(crate) fn open(
         size,
         device: text_networks.device(),
         steps: spec.steps,
+        threads: spec.share.threads,
+        decodes_whole: true,
     };
     Ok((pass, noise_schedule(spec, &text_networks.facts()), key))
 }

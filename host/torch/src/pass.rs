@@ -10,6 +10,7 @@ use tch::{Device, TchError, Tensor};
 use crate::compute::send;
 use crate::control::{ControlModel, Hint};
 use crate::latent::Latents;
+use crate::model_cache::bytes;
 use crate::models::unet::context::Context;
 use crate::networks::Networks;
 use crate::reference::Referred;
@@ -42,6 +43,10 @@ pub struct Pass {
     pub(crate) device: Device,
     /// Sampler steps of the pass.
     pub(crate) steps: u32,
+    /// Threads for its operators on the processor; `None` is as many as any.
+    pub(crate) threads: Option<u32>,
+    /// Its pictures are decoded as a whole where memory allows it, and not in tiles in any case.
+    pub(crate) decodes_whole: bool,
 }
 
 /// Steps that run through the same networks.
@@ -107,6 +112,11 @@ impl Pass {
     /// A draw as a latent of this pass, on its device.
     pub(crate) fn draw(&self, noise: &[f32]) -> Result<Tensor, TchError> {
         send(&Latents::draw(noise, self.size)?, self.device)
+    }
+
+    /// Bytes of the networks that its calls run through.
+    pub(crate) fn network_bytes(&self) -> u64 {
+        bytes(self.stretches.iter().map(|stretch| &stretch.networks))
     }
 
     /// The networks that encode and decode pictures.

@@ -136,6 +136,12 @@ impl Resident {
         Ok(networks)
     }
 
+    /// What a checkpoint will take of the memory that it is drawn with in, where it shares nothing; only its file's head is
+    /// read.
+    pub(crate) fn bytes_to_come(&self, model: &ModelFile) -> Result<u64, BackendError> {
+        Ok(Checkpoint::open(&model.path).map_err(load_error)?.bytes(self.compute))
+    }
+
     /// The tensors from the file. A bad file must not push a good model out, so it is judged before room is made.
     fn read(&mut self, model: &Arc<ModelFile>) -> Result<Rc<HostModel>, BackendError> {
         let checkpoint = Checkpoint::open(&model.path).map_err(load_error)?;

@@ -15,7 +15,7 @@ const VAE_TENSORS: u64 = 8;
 /// Rows of one picture in a UNet call: with and without the prompt.
 const ROWS: u64 = 2;
 /// Pictures in one UNet call, as the engine bounds them.
-const TOGETHER_MAX: u64 = 8;
+pub(crate) const TOGETHER_MAX: u64 = 8;
 
 /// Pictures of one size, in pixels.
 #[derive(Debug, Clone, Copy)]
@@ -23,6 +23,12 @@ pub(crate) struct Size {
     pub(crate) width: u32,
     pub(crate) height: u32,
     pub(crate) pictures: u32,
+}
+
+impl Size {
+    fn pixels(self) -> u64 {
+        u64::from(self.width) * u64::from(self.height)
+    }
 }
 
 /// Bytes for all that is in flight. Calls follow one another, so it is what the largest takes; pictures that may share a
@@ -33,13 +39,21 @@ pub(crate) fn bytes(in_flight: impl Iterator<Item = Size> + Clone, compute: Comp
 }
 
 fn bytes_of(size: Size, pictures: u64, compute: Compute) -> u64 {
-    let pixels = u64::from(size.width) * u64::from(size.height);
-    let places = pixels / u64::from(PIXELS_PER_LATENT * PIXELS_PER_LATENT);
-    let [unet, vae] = [compute.unet, compute.vae].map(|kind| kind.elt_size_in_bytes() as u64);
-    let steps = places * UNET_CHANNELS * UNET_TENSORS * ROWS * pictures * unet;
+    of_a_step(size, pictures, compute).max(of_decoding(size, compute))
+}
+
+/// Of a UNet call for so many pictures.
+pub(crate) fn of_a_step(size: Size, pictures: u64, compute: Compute) -> u64 {
+    let places = size.pixels() / u64::from(PIXELS_PER_LATENT * PIXELS_PER_LATENT);
+    let unet = compute.unet.elt_size_in_bytes() as u64;
+    places * UNET_CHANNELS * UNET_TENSORS * ROWS * pictures * unet
+}
+
+/// Of a picture that is decoded as a whole.
+pub(crate) fn of_decoding(size: Size, compute: Compute) -> u64 {
     // A VAE that overflows half precision runs in f32.
-    let decode = pixels * VAE_CHANNELS * VAE_TENSORS * vae.max(4);
-    steps.max(decode)
+    let vae = compute.vae.elt_size_in_bytes() as u64;
+    size.pixels() * VAE_CHANNELS * VAE_TENSORS * vae.max(4)
 }
 
 #[cfg(test)]

@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use gesso_core::prompt::{Clock, Conditioning};
 use gesso_core::request::GenerateRequest;
-use gesso_engine::Resources;
 use gesso_engine::backend::{Backend, ModelFile, PassSpec};
+use gesso_engine::{Resources, Share};
 use gesso_torch::{DtypeChoice, TorchBackend, TorchSettings};
 use safetensors::tensor::{SafeTensors, TensorView};
 
@@ -60,6 +60,7 @@ fn switch_to(backend: &mut TorchBackend, model: &Arc<ModelFile>) {
         positive: &Conditioning::positive("", clock),
         negative: &Conditioning::negative("", clock),
         source: None,
+        share: Share::default(),
     };
     drop(backend.open_pass(&spec).unwrap());
 }

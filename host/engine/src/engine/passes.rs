@@ -101,6 +101,7 @@ impl Passes {
             positive: &pass.positive,
             negative: &pass.negative,
             source,
+            share: self.drawing.share,
         })
     }
 

@@ -21,6 +21,7 @@ use crate::backend::{
 use crate::job::{CancelFlag, Enlargement, FaceRestoration, NetworkRun, Resources, SecondPass};
 
 mod loading;
+mod shares;
 
 /// Added to a picture that ended early.
 const SETTLED: u64 = 100;
@@ -79,6 +80,8 @@ impl Backend for Fake {
             patches: String::new(),
             latent_height: spec.height / 8,
             latent_width: spec.width / 8,
+            // A byte for each row.
+            rows_max: spec.share.bytes_max.map_or(usize::MAX, |bytes| bytes as usize),
         };
         self.script.lock().unwrap().passes.push(spec.width);
         Ok(OpenPass { pass: (spec.request.seed, spec.width / 8), key, schedule: NoiseSchedule::sd1() })

@@ -125,8 +125,9 @@ fn what_is_hidden_of_a_soft_result_is_the_original() {
                 assert_eq!((whole, half), (original, original), "{place} lies beside what was drawn");
             }
         }
-        let small = Pixels::new(8, 8, PixelFormat::Gray8, vec![0; 64]).unwrap();
-        assert!(paste_shown(&result, &small, &prepared).is_err());
+        let small = Pixels::new(8, 8, PixelFormat::Gray8, vec![255; 64]).unwrap();
+        let hidden = paste_shown(&result, &small, &prepared).unwrap();
+        assert_eq!(hidden.data, original.data, "a mask of another size hides its place too");
     }
 }
 

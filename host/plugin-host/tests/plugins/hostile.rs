@@ -318,6 +318,7 @@ fn every_guest_has_a_test() {
         "finish-stages",
         "http-misbehaves",
         "names-picture",
+        "tells-environment",
         "events-misbehave",
         "step-misbehaves",
         "store-flood",

@@ -6,6 +6,7 @@ use gesso_core::pixels::{PixelFormat, Pixels};
 use gesso_plugin_host::{
     Audience, CallContext, Grants, HookError, InstallError, Named, PluginState, Policy, TrailEvent, Whom,
 };
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -261,6 +262,20 @@ async fn a_plugin_is_there_for_those_whom_it_serves_and_where_it_is_not_left_out
     let policy = Policy { may_be_left_out: Some(true), ..Policy::default() };
     test.host.configure("good", policy).await.unwrap();
     assert_eq!((applied(whom("ann", &["GOOD"])).await, applied(whom("ann", &["other"])).await), (0, 1));
+}
+
+#[tokio::test]
+async fn a_guest_has_the_environment_of_its_call_and_no_other() {
+    let test = TestHost::start().await;
+    test.host.install(guest("tells-environment")).await.unwrap();
+    assert_eq!(test.before("sea").await.unwrap(), "sea; ", "nothing of the host's own");
+    let environment =
+        [("TONE", "warm"), ("EMPTY", "")].map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let call =
+        CallContext { environment: Arc::new(environment.into_iter().collect()), ..CallContext::new("r", 1) };
+    let before = test.host.before(&call, r#"{"prompt":"sea"}"#.into()).await.unwrap();
+    assert!(before.params.contains("sea; EMPTY= TONE=warm"), "{}", before.params);
+    assert_eq!(test.before("sea").await.unwrap(), "sea; ", "the next call is another's");
 }
 
 #[tokio::test]

@@ -27,10 +27,13 @@ use super::wire::terms::{RequestTerms, Wait};
 use crate::accounts::{Caller, Role};
 use crate::app::App;
 use crate::error::AppError;
+use crate::inputs;
 use crate::tasks::{self, Repeat, Submitted, Work};
 
 /// The kind of such a task.
 pub(crate) const KIND: &str = "call";
+/// Where the plugins' own APIs are; aliases have been led here.
+const PLUGINS: &str = "/ext/";
 /// Why one failed: the route's own answer says so.
 pub(crate) const REFUSED: &str = "refused";
 
@@ -163,7 +166,12 @@ pub(crate) async fn run(
     let caller = app.caller_named(owner).ok_or_else(|| {
         AppError::Forbidden(format!("{owner} has no account any more, and the task is theirs"))
     })?;
-    let mut asked = std::pin::pin!(replays.0.clone().oneshot(request(&call, caller)?));
+    // The other routes know which of their fields hold pictures.
+    let text = match &call.text {
+        Some(text) if call.path.starts_with(PLUGINS) => inputs::bring_to_plugin(app, owner, text).await?,
+        _ => None,
+    };
+    let mut asked = std::pin::pin!(replays.0.clone().oneshot(request(&call, text, caller)?));
     let response = loop {
         tokio::select! {
             response = &mut asked => {
@@ -184,11 +192,12 @@ pub(crate) async fn run(
     }
 }
 
-fn request(call: &Call, caller: Caller) -> Result<Request, AppError> {
+/// The request that was stored, with `text` in place of its own where there is one.
+fn request(call: &Call, text: Option<String>, caller: Caller) -> Result<Request, AppError> {
     let damaged =
         |error: &dyn std::fmt::Display| AppError::Internal(format!("a stored call is damaged: {error}"));
-    let body = match (&call.text, &call.base64) {
-        (Some(text), _) => Bytes::from(text.clone()),
+    let body = match (text.or_else(|| call.text.clone()), &call.base64) {
+        (Some(text), _) => Bytes::from(text),
         (None, Some(base64)) => BASE64_STANDARD.decode(base64).map_err(|error| damaged(&error))?.into(),
         (None, None) => Bytes::new(),
     };
@@ -360,7 +369,7 @@ mod tests {
             base64: None,
         };
         let caller = Caller { name: "ann".into(), role: Role::User, allowance: Default::default() };
-        let request = request(&call, caller).unwrap();
+        let request = request(&call, None, caller).unwrap();
         assert_eq!(
             (request.method().as_str(), request.uri().to_string()),
             ("POST", "/sdapi/v1/x?a=b".into())

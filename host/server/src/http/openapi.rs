@@ -19,7 +19,7 @@ use super::routes::{
 use super::wire::refusals::{Detail, ProblemDetails, ValidationErrors, WebUiError};
 use super::wire::schema::{
     DetectBody, ExtraBatchImagesBody, ExtraSingleImageBody, Img2ImgBody, InterrogateBody, PngInfoBody,
-    Txt2ImgBody,
+    TaggerBody, Txt2ImgBody,
 };
 use super::wire::task::Ended;
 use crate::grants::GrantBody;
@@ -48,7 +48,7 @@ use links::{Links, Names};
         webui_lists::embeddings, webui_lists::realesrgan_models,
         webui_server::memory, webui_server::unload_checkpoint, webui_server::reload_checkpoint, webui_server::refresh_checkpoints,
         webui_server::refresh_vae, webui_server::refresh_loras, webui_server::refresh_embeddings, webui_server::skip,
-        webui_server::cmd_flags, webui_server::extensions, webui_interrogate::interrogate,
+        webui_server::cmd_flags, webui_server::extensions, webui_interrogate::interrogate, webui_interrogate::tagger, webui_interrogate::taggers,
         webui_config::config, webui_internal::progress, webui_internal::pending_tasks, webui_internal::ping,
         webui_lists::loras, webui_lists::hypernetworks, webui_lists::prompt_styles,
         controlnet::version, controlnet::settings, controlnet::model_list, controlnet::module_list, controlnet::control_types,
@@ -64,7 +64,7 @@ use links::{Links, Names};
         health::live, health::ready, health::metrics,
     ),
     components(schemas(
-        Txt2ImgBody, Img2ImgBody, ExtraSingleImageBody, ExtraBatchImagesBody, PngInfoBody, InterrogateBody, DetectBody, GrantBody, plugins::InstallBody,
+        Txt2ImgBody, Img2ImgBody, ExtraSingleImageBody, ExtraBatchImagesBody, PngInfoBody, InterrogateBody, TaggerBody, DetectBody, GrantBody, plugins::InstallBody,
         ProblemDetails, WebUiError, ValidationErrors, Detail, Ended,
     )),
 )]

@@ -13,7 +13,8 @@ use super::error::PROBLEM_JSON;
 use crate::app::App;
 
 /// How the paths of the web UI's dialect begin, its extensions' too.
-const WEB_UI: [&str; 5] = ["/sdapi/", "/controlnet/", "/internal/", "/agent-scheduler/", "/config"];
+const WEB_UI: [&str; 6] =
+    ["/sdapi/", "/controlnet/", "/internal/", "/agent-scheduler/", "/tagger/", "/config"];
 
 pub(crate) fn is_web_ui(path: &str) -> bool {
     WEB_UI.iter().any(|start| path.starts_with(start))

@@ -84,7 +84,9 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .merge(of(counted(as_task(awake(working()))), Role::User))
         .merge(plugins_own)
         .merge(of(using(), Role::User))
+        .merge(of(as_task(webui_using()), Role::User))
         .merge(of(operating(), Role::Operator))
+        .merge(of(as_task(webui_operating()), Role::Operator))
         .merge(of(administering(), Role::Admin))
         .merge(public())
         .fallback(move |State(app): State<Arc<App>>, caller: Result<Caller, Response>, request: Request| {
@@ -177,6 +179,7 @@ fn webui_reading() -> Router<Arc<App>> {
         .route("/internal/ping", get(webui_internal::ping))
         .route("/sdapi/v1/scripts", get(webui_lists::scripts))
         .route("/sdapi/v1/script-info", get(webui_lists::script_info))
+        .route("/tagger/v1/interrogators", get(webui_interrogate::taggers))
         // ControlNet's API.
         .route("/controlnet/version", get(controlnet::version))
         .route("/controlnet/settings", get(controlnet::settings))
@@ -208,6 +211,7 @@ fn working() -> Router<Arc<App>> {
         .route("/controlnet/detect", post(controlnet::detect))
         .route("/controlnet/render_openpose_json", post(controlnet_pose::render))
         .route("/sdapi/v1/interrogate", post(webui_interrogate::interrogate))
+        .route("/tagger/v1/interrogate", post(webui_interrogate::tagger))
 }
 
 /// What changes one's own tasks, options and keys.
@@ -218,7 +222,6 @@ fn using() -> Router<Arc<App>> {
         .route("/sdapi/v1/interrupt", post(webui::interrupt))
         .route("/sdapi/v1/skip", post(webui_server::skip))
         .route("/options", post(webui_options::change_serverless))
-        .route("/sdapi/v1/options", post(webui_options::change_webui))
         .route("/keys", get(accounts::keys).post(accounts::add_key))
         .route("/keys/{id}", delete(accounts::remove_key))
         .route("/agent-scheduler/v1/task/{id}", delete(agent_scheduler::remove))
@@ -230,6 +233,11 @@ fn using() -> Router<Arc<App>> {
         .route("/agent-scheduler/v1/task/{id}/unbookmark", post(agent_scheduler::no_changes))
         .route("/agent-scheduler/v1/task/{id}/rename", post(agent_scheduler::no_changes))
         .route("/agent-scheduler/v1/import", post(agent_scheduler::no_files))
+}
+
+/// The same of the web UI's, which may become tasks.
+fn webui_using() -> Router<Arc<App>> {
+    Router::new().route("/sdapi/v1/options", post(webui_options::change_webui))
 }
 
 /// The plugins' own APIs.
@@ -267,6 +275,11 @@ fn operating() -> Router<Arc<App>> {
         .route("/agent-scheduler/v1/queue/resume", post(agent_scheduler::resume))
         .route("/restart", post(serverless::restart))
         .route("/initialize", post(serverless::initialize))
+}
+
+/// The same of the web UI's, which may become tasks.
+fn webui_operating() -> Router<Arc<App>> {
+    Router::new()
         .route("/sdapi/v1/unload-checkpoint", post(webui_server::unload_checkpoint))
         .route("/sdapi/v1/reload-checkpoint", post(webui_server::reload_checkpoint))
 }

@@ -5,6 +5,34 @@ use crate::http::wire::interrogate::TagOptions;
 /// What these begin with is said of a picture as a whole, and is no word of a prompt.
 const RATING: &str = "rating:";
 
+/// What a network says of a picture, tag by tag.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Scores {
+    /// As the network names them, the surest first.
+    pub(crate) tags: Vec<(String, f32)>,
+    /// The same of what is said of the picture as a whole, without what their names begin with.
+    pub(crate) ratings: Vec<(String, f32)>,
+}
+
+impl Scores {
+    /// `None` where there is not a score for each name.
+    pub(super) fn of(names: &[String], scores: &[f32]) -> Option<Self> {
+        if names.len() != scores.len() {
+            return None;
+        }
+        let mut all: Vec<_> = names.iter().zip(scores.iter().copied()).collect();
+        all.sort_by(|a, b| b.1.total_cmp(&a.1));
+        let mut told = Self { tags: Vec::new(), ratings: Vec::new() };
+        for (name, score) in all {
+            match name.strip_prefix(RATING) {
+                Some(rating) => told.ratings.push((rating.to_owned(), score)),
+                None => told.tags.push((name.clone(), score)),
+            }
+        }
+        Some(told)
+    }
+}
+
 /// `None` where there is not a score for each name.
 pub(super) fn listed(names: &[String], scores: &[f32], options: &TagOptions) -> Option<String> {
     if names.len() != scores.len() {
@@ -66,6 +94,15 @@ mod tests {
             list(json!({"interrogate_return_ranks": true})),
             r"(night:0.750), (red \(warm\):0.930), (sea:0.500)"
         );
+    }
+
+    #[test]
+    fn scores_are_told_by_tag_and_by_rating() {
+        let names = ["sea", "rating:safe", "night"].map(str::to_owned);
+        let Scores { tags, ratings } = Scores::of(&names, &[0.25, 0.5, 0.75]).unwrap();
+        assert_eq!(tags, [("night".to_owned(), 0.75), ("sea".to_owned(), 0.25)]);
+        assert_eq!(ratings, [("safe".to_owned(), 0.5)]);
+        assert_eq!(Scores::of(&names, &[0.5]), None);
     }
 
     #[test]

@@ -25,6 +25,7 @@ mod reference;
 mod restorers;
 mod samplers;
 mod seamless;
+mod shares;
 mod spellings;
 mod step_hooks;
 mod support;

@@ -14,7 +14,7 @@ use gesso_core::step_hook::StepHook;
 use gesso_engine::backend::{
     Backend, BackendError, BatchKey, ModelFile, OpenPass, Origin, PassSpec, Row, StartNoise,
 };
-use gesso_engine::{Resources, Source};
+use gesso_engine::{Resources, Share, Source};
 use gesso_torch::{DtypeChoice, Sample, TorchBackend, TorchSettings};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use tch::{Kind, Tensor};
@@ -218,6 +218,7 @@ fn open_pass(
         positive: &Conditioning::positive(&request.prompt, clock),
         negative: &Conditioning::negative(&request.negative_prompt, clock),
         source,
+        share: Share::default(),
     })
 }
 

@@ -12,14 +12,8 @@ use super::operations;
 use crate::http::passed_on::is_web_ui;
 use crate::http::wire::task::Accepted;
 
-/// Operations of the web UI's dialect that change something at once, and so are no tasks.
-const AT_ONCE: [(&str, &str); 5] = [
-    ("post", "/sdapi/v1/interrupt"),
-    ("post", "/sdapi/v1/skip"),
-    ("post", "/sdapi/v1/options"),
-    ("post", "/sdapi/v1/unload-checkpoint"),
-    ("post", "/sdapi/v1/reload-checkpoint"),
-];
+/// Operations of the web UI's dialect that end a task that runs: as tasks they would wait behind it.
+const AT_ONCE: [(&str, &str); 2] = [("post", "/sdapi/v1/interrupt"), ("post", "/sdapi/v1/skip")];
 
 /// The queue extension's own routes are about tasks, and no tasks themselves.
 const ABOUT_TASKS: &str = "/agent-scheduler/";

@@ -28,7 +28,7 @@ use crate::http::wire::agent_scheduler::{
     HistoryPart, HistoryQuery, OnePlace, OneQueued, Pictures, Place, QueueDone, QueuePart, QueueQuery,
     QueuedId, QueuedPicture, QueuedTask, ended, status, take_own,
 };
-use crate::http::wire::generate::Drawing;
+use crate::http::wire::generate::{Drawing, cut_sides};
 use crate::http::wire::query::{FromQuery, Said};
 use crate::http::wire::schema::{Img2ImgBody, Txt2ImgBody};
 use crate::http::wire::terms::{RequestTerms, Wait};
@@ -79,6 +79,7 @@ async fn submit(
     drawing: Drawing,
     mut body: Map<String, Value>,
 ) -> Result<Json<QueuedId>, WebUiFailure> {
+    cut_sides(&mut body);
     let mut terms = RequestTerms::of(headers).map_err(AppError::Invalid)?;
     // So that the task outlives the request, whose answer is only its id.
     terms.wait = Wait::Nothing { accepted: false };

@@ -22,7 +22,7 @@ use crate::http::error::{Failure, WebUiFailure};
 use crate::http::extract::{WebUiObject, WebUiParameters};
 use crate::http::task_answer::{self, Shape};
 use crate::http::task_view::{CancelOnDrop, details, preview};
-use crate::http::wire::generate::Drawing;
+use crate::http::wire::generate::{Drawing, cut_sides};
 use crate::http::wire::nothing::Empty;
 use crate::http::wire::query::{FromQuery, Said};
 use crate::http::wire::schema::{Img2ImgBody, Txt2ImgBody};
@@ -38,8 +38,9 @@ pub(crate) async fn txt2img(
     State(app): State<Arc<App>>,
     caller: Caller,
     headers: HeaderMap,
-    WebUiObject(body): WebUiObject,
+    WebUiObject(mut body): WebUiObject,
 ) -> Result<Response, WebUiFailure> {
+    cut_sides(&mut body);
     draw(&app, &caller, &headers, Drawing::Txt2Img, &body).await
 }
 
@@ -52,11 +53,12 @@ pub(crate) async fn img2img(
     State(app): State<Arc<App>>,
     caller: Caller,
     headers: HeaderMap,
-    WebUiObject(body): WebUiObject,
+    WebUiObject(mut body): WebUiObject,
 ) -> Result<Response, WebUiFailure> {
     if body.get("init_images").is_none_or(Value::is_null) {
         return Err(AppError::NotFound("Init image not found".into()).into());
     }
+    cut_sides(&mut body);
     draw(&app, &caller, &headers, Drawing::Img2Img, &body).await
 }
 

@@ -37,9 +37,10 @@ pub(crate) struct PageProgress {
     /// A small PNG as a data URI; null where there is none that is newer than `id_live_preview` of the request.
     #[schema(required)]
     live_preview: Option<String>,
-    /// The sampler's step of `live_preview`; without one, what the request said, or -1.
+    /// The sampler's step of `live_preview`; without one, what the request said, and -1 unless it runs.
     id_live_preview: i64,
-    /// Its place in the queue, in words; null unless it waits.
+    /// Its place in the queue, in words, where it waits; `Waiting...` of one that has ended or that nobody knows, null while it
+    /// runs.
     #[schema(required)]
     textinfo: Option<String>,
 }
@@ -68,8 +69,8 @@ pub(crate) async fn progress(
         progress: None,
         eta: None,
         live_preview: None,
-        id_live_preview: seen,
-        textinfo: None,
+        id_live_preview: -1,
+        textinfo: Some("Waiting...".into()),
     };
     let Some(task) = task else { return Ok(Json(reply)) };
     match task.state {
@@ -78,6 +79,7 @@ pub(crate) async fn progress(
             reply.textinfo = Some(format!("In queue: {place}/{all}"));
         }
         TaskState::Running => {
+            (reply.id_live_preview, reply.textinfo) = (seen, None);
             let Some(running) = app.running.get(&task.id) else { return Ok(Json(reply)) };
             let live = running.progress.as_ref().map(|progress| progress.borrow().clone());
             let step = live.as_ref().map_or(0, |live| i64::from(live.step));

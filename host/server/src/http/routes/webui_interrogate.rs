@@ -1,4 +1,4 @@
-//! The web UI's dialect: words for a picture that is there already.
+//! The web UI's dialect: words for a picture that is there already, and what its tagger extension tells of one.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use axum::Json;
 use axum::extract::State;
 use gesso_engine::CancelFlag;
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 use crate::accounts::Caller;
@@ -16,10 +16,10 @@ use crate::error::AppError;
 use crate::http::error::WebUiFailure;
 use crate::http::extract::WebUiObject;
 use crate::http::wire::fields;
-use crate::http::wire::interrogate::{FIELDS, Words};
-use crate::http::wire::schema::InterrogateBody;
+use crate::http::wire::interrogate::{FIELDS, TAGGER_FIELDS, Words};
+use crate::http::wire::schema::{InterrogateBody, TaggerBody};
 use crate::inputs;
-use crate::interrogate::Interrogator;
+use crate::interrogate::{Interrogator, Scores};
 use crate::sources;
 use crate::tasks::random_id;
 
@@ -63,4 +63,80 @@ pub(crate) async fn interrogate(
     let running = app.running.enter(random_id()?, &caller.name, cancel.clone());
     let caption = interrogator.words(&app, Some(&running), picture, &options, (&cancel, 0)).await?;
     Ok(Json(Interrogated { caption }))
+}
+
+/// What tags score in a picture.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Tagged {
+    caption: TagScores,
+}
+
+/// From 0 to 1, the surest first.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct TagScores {
+    /// Tags that score as much as the request asks for, as the network names them.
+    #[schema(value_type = BTreeMap<String, f64>)]
+    tag: Map<String, Value>,
+    /// What it says of the picture as a whole.
+    #[schema(value_type = BTreeMap<String, f64>)]
+    rating: Map<String, Value>,
+}
+
+/// What tags score in a picture, as the web UI's tagger extension tells it. Nothing is stored.
+#[utoipa::path(post, path = "/tagger/v1/interrogate", tag = "web UI", request_body = TaggerBody,
+    responses((status = 200, description = "Tags and ratings with their scores", body = Tagged),
+              (status = 404, description = "No picture, or no such network in the models folder"),
+              (status = 422, description = "image is no picture, or threshold no number"),
+              (status = 429, description = "The engine has enough to do")))]
+pub(crate) async fn tagger(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    WebUiObject(mut body): WebUiObject,
+) -> Result<Json<Tagged>, WebUiFailure> {
+    let no_picture = || AppError::NotFound("Image not found".into());
+    inputs::bring_own(&app, &caller, &mut body).await?;
+    let mut read = fields::read(&body, TAGGER_FIELDS).map_err(AppError::Invalid)?;
+    let image = read.remove("image").unwrap_or_default();
+    if image.as_str().is_none_or(|text| text.trim().is_empty()) {
+        return Err(no_picture().into());
+    }
+    let threshold = read.get("threshold").and_then(Value::as_f64).unwrap_or_default();
+    let model = read.get("model").and_then(Value::as_str).unwrap_or_default().to_owned();
+    let (catalogue, limits) = (app.catalogue.clone(), app.source_limits().decode);
+    // The blocking pool: folders, a file's head, decoding.
+    let found = blocking(move || {
+        let tagger = match model.as_str() {
+            "" => Interrogator::find(&catalogue, Words::Tags)?,
+            name => Interrogator::tagger(&catalogue, name)?,
+        };
+        Ok::<_, AppError>((tagger, sources::picture("image", &image, limits)?))
+    });
+    let (tagger, picture) = found.await??;
+    let picture = picture.ok_or_else(no_picture)?;
+    let cancel = CancelFlag::default();
+    let running = app.running.enter(random_id()?, &caller.name, cancel.clone());
+    let Scores { tags, ratings } = tagger.scores(&app, Some(&running), picture, (&cancel, 0)).await?;
+    let told = |scores: Vec<(String, f32)>, least: f64| {
+        let enough = scores.into_iter().filter(|(_, score)| f64::from(*score) >= least);
+        enough.map(|(name, score)| (name, score.into())).collect::<Map<String, Value>>()
+    };
+    let caption = TagScores { tag: told(tags, threshold), rating: told(ratings, f64::NEG_INFINITY) };
+    Ok(Json(Tagged { caption }))
+}
+
+/// The networks that the tagger may be asked with.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Taggers {
+    /// Names of their files, without the ending.
+    models: Vec<String>,
+}
+
+/// The networks in the models folder that know tags.
+#[utoipa::path(get, path = "/tagger/v1/interrogators", tag = "web UI",
+    responses((status = 200, description = "By name", body = Taggers)))]
+pub(crate) async fn taggers(State(app): State<Arc<App>>) -> Result<Json<Taggers>, WebUiFailure> {
+    let catalogue = app.catalogue.clone();
+    // The blocking pool: folders.
+    let models = blocking(move || Interrogator::taggers(&catalogue)).await??;
+    Ok(Json(Taggers { models }))
 }

@@ -36,7 +36,10 @@ impl FacesWanted {
         if !(0.0..=1.0).contains(&fidelity) {
             refuse(&mut problems, "code_former_weight", "a number between 0 and 1");
         }
-        let are_wanted = body.get(FIELD) == Some(&Value::Bool(true)) && chosen != Some(None);
+        // Where the field says nothing the option does.
+        let by_option = overrides.flag("face_restoration", &mut problems).unwrap_or(false);
+        let are_wanted =
+            body.get(FIELD).and_then(Value::as_bool).unwrap_or(by_option) && chosen != Some(None);
         problems.into_result(are_wanted.then_some(Self { restorer: chosen.flatten(), fidelity }))
     }
 }
@@ -61,6 +64,12 @@ mod tests {
                 Ok(None),
             ),
             (json!({"restore_faces": true}), wanted(None, 0.5)),
+            (json!({"override_settings": {"face_restoration": true}}), wanted(None, 0.5)),
+            (
+                json!({"restore_faces": null, "override_settings": {"face_restoration": "on"}}),
+                wanted(None, 0.5),
+            ),
+            (json!({"restore_faces": false, "override_settings": {"face_restoration": true}}), Ok(None)),
             (
                 json!({"restore_faces": true, "override_settings": {"face_restoration_model": "GFPGAN"}}),
                 wanted(Some(Restorer::Gfpgan), 0.5),

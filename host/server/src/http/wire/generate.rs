@@ -2,7 +2,7 @@
 //! `GenerateRequest`. What only one kind has is read by [`super::txt2img`] and [`super::img2img`].
 
 use gesso_core::infotext::Infotext;
-use gesso_core::limits::Limits;
+use gesso_core::limits::{Limits, MIN_SIDE_PX};
 use gesso_core::request::{Emphasis, GenerateRequest, NoiseSource, Variation};
 use gesso_core::sampler::{Sampler, SamplerOptions};
 use gesso_core::schedule::Scheduler;
@@ -75,6 +75,17 @@ pub(crate) fn tell_batch(drawing: Drawing, body: &mut Map<String, Value>, pictur
         && let Ok(asked) = u32::try_from(integer(body, "batch_size"))
     {
         body.insert("batch_size".into(), img2img::batch_of(sources, asked).into());
+    }
+}
+
+/// Sides of the web UI's dialect: what is beyond a multiple of 8 is lost, as it is of a second pass's size. What is too small, or no
+/// number, is left to be refused.
+pub(crate) fn cut_sides(body: &mut Map<String, Value>) {
+    for name in ["width", "height"] {
+        let side = body.get(name).and_then(fields::integer).and_then(|side| side.as_i64());
+        if let Some(side) = side.filter(|side| *side > i64::from(MIN_SIDE_PX) && side % 8 != 0) {
+            body.insert(name.into(), (side / 8 * 8).into());
+        }
     }
 }
 
@@ -339,7 +350,8 @@ fn resize_from(body: &Map<String, Value>) -> Option<(u32, u32)> {
 /// A feature that would silently change nothing is refused instead.
 fn refuse_unsupported(body: &Map<String, Value>, problems: &mut Problems) {
     for name in ["refiner_checkpoint", "firstpass_image"] {
-        if non_empty(body, name).is_some() {
+        // The first choice of the web UI's menu of refiners.
+        if non_empty(body, name).is_some_and(|value| !value.eq_ignore_ascii_case("None")) {
             problems.add(name, format!("{name} is not supported yet; leave it out"));
         }
     }
@@ -383,6 +395,30 @@ mod tests {
             problems,
             ["cfg_scale", "override_settings", "refiner_checkpoint", "sampler_name", "steps", "width"]
         );
+    }
+
+    #[test]
+    fn sides_of_the_web_uis_dialect_lose_what_is_beyond_a_multiple_of_eight() {
+        for (width, cut) in [
+            (json!(100), json!(96)),
+            (json!("500"), json!(496)),
+            (json!(65.9), json!(64)),
+            (json!(64), json!(64)),
+            (json!(63), json!(63)),
+            (json!(-100), json!(-100)),
+            (json!("wide"), json!("wide")),
+        ] {
+            let mut body = json!({"width": width}).as_object().unwrap().clone();
+            cut_sides(&mut body);
+            assert_eq!(body["width"], cut);
+        }
+    }
+
+    #[test]
+    fn no_refiner_may_be_said_in_words() {
+        for name in [json!("None"), json!("none"), json!(""), Value::Null] {
+            assert!(request(json!({"refiner_checkpoint": name})).is_ok(), "{name}");
+        }
     }
 
     #[test]

@@ -102,7 +102,7 @@ fn mask(body: &Map<String, Value>, overrides: &Overrides<'_>, problems: &mut Pro
     let soft = soft_inpainting::read(body, problems);
     Mask {
         blur,
-        invert: integer(body, "inpainting_mask_invert") == 1,
+        invert: integer(body, "inpainting_mask_invert") != 0,
         fill,
         only_masked: flag(body, "inpaint_full_res").then_some(padding),
         round: flag(body, "mask_round") && soft.is_none(),

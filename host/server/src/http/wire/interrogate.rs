@@ -1,4 +1,4 @@
-//! The body of `/sdapi/v1/interrogate`, and the options about the tags that come of it. Which networks there are is not known
+//! The bodies of `/sdapi/v1/interrogate` and of the tagger's route, and the options about the tags that come of the former. Which networks there are is not known
 //! here: see [`crate::interrogate`].
 
 use std::collections::BTreeSet;
@@ -16,6 +16,19 @@ const THRESHOLD: f64 = 0.5;
 pub(crate) const FIELDS: &[Field] = &[
     field("image", Kind::Text(""), "The picture, base64 or data URI."),
     field("model", Kind::Text("clip"), "clip for a caption, deepbooru or deepdanbooru for tags."),
+];
+
+/// Of the web UI's tagger extension.
+pub(crate) const TAGGER_FIELDS: &[Field] = &[
+    field("image", Kind::Text(""), "The picture, base64 or data URI."),
+    field(
+        "model",
+        Kind::Text(""),
+        "The network, see GET /tagger/v1/interrogators; empty is the last by name.",
+    ),
+    field("threshold", Kind::Float(0.35), "0..1, what a tag must score. Ratings are all told."),
+    field("queue", Kind::Text(""), "Accepted for compatibility: the answer has the scores in any case."),
+    field("name_in_queue", Kind::Text(""), "Accepted for compatibility."),
 ];
 
 /// What is asked of a picture.

@@ -1,4 +1,4 @@
-//! Where `save_images` puts pictures: the options about file names and folders.
+//! What `save_images` puts where: the options about file names and folders, and about texts in and beside pictures.
 
 use serde_json::{Map, Value};
 
@@ -9,7 +9,7 @@ use super::problems::Problems;
 /// As the options of a body say; patterns are those of `output_names.rs`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct OutputOptions {
-    /// `samples_filename_pattern`, or the seed.
+    /// `samples_filename_pattern`, or the seed, with the prompt where all files lie in one folder.
     pub(crate) name: String,
     /// `directories_filename_pattern`.
     pub(crate) folder: String,
@@ -17,6 +17,12 @@ pub(crate) struct OutputOptions {
     pub(crate) in_folders: bool,
     /// `save_images_add_number`.
     pub(crate) is_numbered: bool,
+    /// `samples_save`: whether the pictures are saved, and not a grid of them alone.
+    pub(crate) saves_pictures: bool,
+    /// `save_txt`: whether a picture's infotext is saved beside it too.
+    pub(crate) saves_texts: bool,
+    /// `enable_pnginfo`: whether pictures hold their infotext, those of the reply too.
+    pub(crate) tells_in_pictures: bool,
 }
 
 impl OutputOptions {
@@ -28,11 +34,19 @@ impl OutputOptions {
         let text = |name: &str, default: &str, problems: &mut Problems| {
             overrides.text(name, problems).unwrap_or(default).to_owned()
         };
+        let flag = |name: &str, default: bool, problems: &mut Problems| {
+            overrides.flag(name, problems).unwrap_or(default)
+        };
+        let in_folders = flag("save_to_dirs", true, &mut problems);
+        let usual = if in_folders { "[seed]" } else { "[seed]-[prompt_spaces]" };
         let options = Self {
-            name: text("samples_filename_pattern", "[seed]", &mut problems),
+            name: text("samples_filename_pattern", usual, &mut problems),
             folder: text("directories_filename_pattern", "[date]", &mut problems),
-            in_folders: overrides.flag("save_to_dirs", &mut problems).unwrap_or(true),
-            is_numbered: overrides.flag("save_images_add_number", &mut problems).unwrap_or(true),
+            in_folders,
+            is_numbered: flag("save_images_add_number", true, &mut problems),
+            saves_pictures: flag("samples_save", true, &mut problems),
+            saves_texts: flag("save_txt", false, &mut problems),
+            tells_in_pictures: flag("enable_pnginfo", true, &mut problems),
         };
         problems.into_result(options)
     }

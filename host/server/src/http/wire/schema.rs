@@ -106,6 +106,22 @@ impl ToSchema for InterrogateBody {
     }
 }
 
+/// The body that asks what tags score.
+#[derive(Debug)]
+pub(crate) struct TaggerBody;
+
+impl PartialSchema for TaggerBody {
+    fn schema() -> RefOr<Schema> {
+        with_fields(ObjectBuilder::new(), interrogate::TAGGER_FIELDS.iter()).into()
+    }
+}
+
+impl ToSchema for TaggerBody {
+    fn name() -> std::borrow::Cow<'static, str> {
+        "TaggerBody".into()
+    }
+}
+
 /// The body that asks for the maps of pictures.
 #[derive(Debug)]
 pub(crate) struct DetectBody;

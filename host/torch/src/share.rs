@@ -1,0 +1,80 @@
+//! What a drawing may have of the memory that it is drawn in: how many of its pictures fit into one call, whether one is decoded
+//! as a whole, and what does not fit at all. By the estimate of `working_memory`; control networks, upscalers and face
+//! restorers are not counted. Pure.
+
+use gesso_engine::backend::BackendError;
+
+use crate::compute::Compute;
+use crate::working_memory::{Size, TOGETHER_MAX, of_a_step, of_decoding};
+
+/// What a pass has room for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Room {
+    /// Pictures in one UNet call.
+    pub(crate) rows_max: usize,
+    /// A picture is decoded as a whole, and not in tiles.
+    pub(crate) decodes_whole: bool,
+}
+
+/// For pictures of a size beside networks of so many bytes, all within `bytes_max`.
+///
+/// # Errors
+/// [`BackendError::Request`] where the networks and one picture take more.
+pub(crate) fn room(
+    bytes_max: Option<u64>,
+    networks: u64,
+    size: Size,
+    compute: Compute,
+) -> Result<Room, BackendError> {
+    let Some(bytes_max) = bytes_max else { return Ok(Room { rows_max: usize::MAX, decodes_whole: true }) };
+    let left = bytes_max.saturating_sub(networks);
+    let fits = |pictures: &u64| of_a_step(size, *pictures, compute) <= left;
+    if let Some(rows) = (1..=TOGETHER_MAX).rev().find(fits) {
+        return Ok(Room { rows_max: rows as usize, decodes_whole: of_decoding(size, compute) <= left });
+    }
+    let mib = |bytes: u64| bytes.div_ceil(1 << 20);
+    let taken = networks.saturating_add(of_a_step(size, 1, compute));
+    Err(BackendError::Request(format!(
+        "the checkpoint and a picture of {} x {} take {} MiB of memory, and what is drawn with it may take {} MiB; ask for a \
+         smaller picture, or have an operator give the checkpoint more",
+        size.width,
+        size.height,
+        mib(taken),
+        mib(bytes_max)
+    )))
+}
+
+#[cfg(test)]
+mod tests {
+    use tch::Kind;
+
+    use super::*;
+
+    const NETWORKS: u64 = 2 << 30;
+
+    fn of(mib: u64) -> Result<Room, BackendError> {
+        let compute = Compute { unet: Kind::Half, vae: Kind::Half, ..Kind::Half.into() };
+        room(Some(mib << 20), NETWORKS, Size { width: 512, height: 512, pictures: 1 }, compute)
+    }
+
+    #[test]
+    fn a_share_bounds_the_rows_of_a_call_then_the_decoding_then_the_picture() {
+        // A picture takes 160 MiB in a call, and 1 GiB to be decoded.
+        for (mib, rows_max, decodes_whole) in
+            [(2048 + 160, 1, false), (2048 + 640, 4, false), (2048 + 1024, 6, true), (8192, 8, true)]
+        {
+            assert_eq!(of(mib), Ok(Room { rows_max, decodes_whole }), "{mib} MiB");
+        }
+        for mib in [0, 2048, 2048 + 159] {
+            let Err(BackendError::Request(why)) = of(mib) else { panic!("{mib} MiB is no room") };
+            assert!(why.contains("512 x 512 take 2208 MiB"), "{why}");
+        }
+    }
+
+    #[test]
+    fn what_has_no_bound_is_not_reckoned() {
+        let size = Size { width: 2048, height: 2048, pictures: 8 };
+        let room = room(None, u64::MAX, size, Kind::Float.into());
+        assert_eq!(room, Ok(Room { rows_max: usize::MAX, decodes_whole: true }));
+    }
+}

@@ -1,0 +1,74 @@
+//! What a drawing may have of the machine: threads and memory, on the tiny checkpoint.
+
+use std::sync::Arc;
+
+use gesso_core::pixels::Pixels;
+use gesso_core::prompt::{Clock, Conditioning};
+use gesso_core::request::GenerateRequest;
+use gesso_engine::backend::{Backend, BackendError, PassSpec};
+use gesso_engine::clock::MonotonicClock;
+use gesso_engine::{CancelFlag, Drawing, Engine, EngineSettings, JobError, JobSpec, Resources, Share, Work};
+use gesso_torch::{DtypeChoice, TorchBackend, TorchSettings};
+
+use crate::support::{Archive, model_file, request};
+
+fn settings() -> TorchSettings {
+    TorchSettings { dtype: DtypeChoice::F32, ..TorchSettings::default() }
+}
+
+fn draw(share: Share) -> Result<Pixels, JobError> {
+    let (_folder, path) = Archive::tiny().write();
+    let factory = Box::new(|| TorchBackend::open(settings()));
+    let (_engine, handle) =
+        Engine::start(EngineSettings::default(), Arc::new(MonotonicClock::default()), factory).unwrap();
+    let request = GenerateRequest { steps: 3, ..request("a cat", 3, 64, 64) };
+    let drawing = Drawing { share, ..Drawing::new(request, model_file(&path)) };
+    let work = Work::Draw(Box::new(drawing));
+    let job = handle.submit(JobSpec { work, priority: 0, cancel: CancelFlag::default() }).unwrap();
+    job.blocking_finish().map(|mut pictures| pictures.remove(0))
+}
+
+fn within(mib: u64) -> Share {
+    Share { bytes_max: Some(mib << 20), ..Share::default() }
+}
+
+#[test]
+fn a_picture_that_takes_more_than_its_share_is_refused_and_one_that_fits_is_the_same() {
+    let Err(JobError::Backend(BackendError::Request(why))) = draw(within(1)) else {
+        panic!("a step alone takes 5 MiB")
+    };
+    assert!(why.contains("64 x 64") && why.contains("may take 1 MiB"), "{why}");
+    let whole = draw(Share::default()).unwrap();
+    // The first has no room to decode it as a whole.
+    for share in [within(30), within(1024), Share { threads: Some(1), ..Share::default() }] {
+        let drawn = draw(share).unwrap();
+        let worst = drawn.data.iter().zip(&whole.data).map(|(a, b)| a.abs_diff(*b)).max();
+        assert!(worst <= Some(1), "{share:?}: {worst:?}");
+    }
+}
+
+#[test]
+fn a_pass_is_computed_on_its_shares_threads_and_the_next_on_as_many_as_any() {
+    let (_folder, path) = Archive::tiny().write();
+    let mut backend = TorchBackend::open(TorchSettings { threads: 2, ..settings() }).unwrap();
+    let (request, clock) = (request("a cat", 3, 64, 64), Clock::new(1));
+    let mut threads_of = |share| {
+        let spec = PassSpec {
+            model: &model_file(&path),
+            resources: &Resources::default(),
+            request: &request,
+            width: 64,
+            height: 64,
+            steps: 1,
+            is_second: false,
+            positive: &Conditioning::positive("", clock),
+            negative: &Conditioning::negative("", clock),
+            source: None,
+            share,
+        };
+        drop(backend.open_pass(&spec).unwrap());
+        tch::get_num_threads()
+    };
+    assert_eq!(threads_of(Share { threads: Some(1), ..Share::default() }), 1);
+    assert_eq!(threads_of(Share::default()), 2);
+}
