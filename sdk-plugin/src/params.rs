@@ -2,6 +2,7 @@
 //! never heard of pass through a plugin unharmed.
 
 use serde::de::DeserializeOwned;
+use serde::de::value::{SeqAccessDeserializer, SeqDeserializer};
 use serde_json::{Map, Value};
 
 use crate::Fault;
@@ -69,15 +70,19 @@ impl Params {
 }
 
 /// What the request says to the plugin `name` under `alwayson_scripts.<name>.args`, or nothing where it says
-/// nothing. Names are compared without regard to case, as clients of the web UI write titles.
+/// nothing. Names are compared without regard to case, as clients of the web UI write titles, and with a version behind them
+/// or without, as in `Dynamic Prompts v2.17.1`.
 ///
-/// The arguments are an object, or a list: of the fields of `T` in the order they are declared, or of one object.
+/// The arguments are an object, or a list: of the fields of `T` in the order they are declared, or of one object. What stands
+/// in a list behind the last field is nobody's, as in web UIs, whose versions differ in how many there are.
 ///
 /// # Errors
 /// [`Fault::InvalidInput`] where the arguments do not fit `T`.
 pub fn arguments<T: DeserializeOwned>(params: &Params, name: &str) -> Result<Option<T>, Fault> {
     let Some(scripts) = params.get("alwayson_scripts").and_then(Value::as_object) else { return Ok(None) };
-    let Some((key, script)) = scripts.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)) else {
+    let is_meant =
+        |key: &str| key.eq_ignore_ascii_case(name) || without_version(key).eq_ignore_ascii_case(name);
+    let Some((key, script)) = scripts.iter().find(|(key, _)| is_meant(key)) else {
         return Ok(None);
     };
     let args = match script.get("args") {
@@ -86,9 +91,29 @@ pub fn arguments<T: DeserializeOwned>(params: &Params, name: &str) -> Result<Opt
         Some(Value::Array(list)) if list.len() == 1 && list[0].is_object() => &list[0],
         Some(args) => args,
     };
-    T::deserialize(args)
-        .map(Some)
+    let read = T::deserialize(args).or_else(|error| match args {
+        Value::Array(list) => first_fields(list).map_err(|_| error),
+        _ => Err(error),
+    });
+    read.map(Some)
         .map_err(|error| Fault::InvalidInput(format!("alwayson_scripts.{key}.args cannot be used: {error}.")))
+}
+
+/// A value by its fields in order, whatever stands behind the last of them.
+fn first_fields<T: DeserializeOwned>(list: &[Value]) -> Result<T, serde_json::Error> {
+    T::deserialize(SeqAccessDeserializer::new(SeqDeserializer::new(list.iter())))
+}
+
+/// A title without the version behind it.
+fn without_version(title: &str) -> &str {
+    let is_version = |text: &str| {
+        text.starts_with(|first: char| first.is_ascii_digit())
+            && text.chars().all(|letter| letter.is_ascii_digit() || letter == '.')
+    };
+    match title.rsplit_once(" v") {
+        Some((bare, version)) if is_version(version) => bare,
+        _ => title,
+    }
 }
 
 #[cfg(test)]
@@ -131,8 +156,30 @@ mod tests {
 
     #[test]
     fn names_the_arguments_that_do_not_fit() {
-        let Err(Fault::InvalidInput(text)) = options(r#"{"depth": "deep"}"#) else { panic!("accepted") };
-        assert!(text.contains("alwayson_scripts.Dynamic-Prompts.args"), "{text}");
+        for args in [r#"{"depth": "deep"}"#, r#"[true, "deep", "more"]"#] {
+            let Err(Fault::InvalidInput(text)) = options(args) else { panic!("{args} is accepted") };
+            assert!(
+                text.contains("alwayson_scripts.Dynamic-Prompts.args") && text.contains("deep"),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_stands_behind_the_last_field_is_nobodys() {
+        let wanted = Some(Options { enabled: false, depth: 2 });
+        assert_eq!(options(r#"[false, 2, "more", null, {"x": 1}]"#).unwrap(), wanted);
+    }
+
+    #[test]
+    fn a_version_may_stand_behind_the_name() {
+        let of = |name: &str| {
+            let params = format!(r#"{{"alwayson_scripts": {{"{name}": {{"args": [false]}}}}}}"#);
+            Params::from_json(&params).unwrap().arguments::<Options>("Dynamic Prompts").unwrap().is_some()
+        };
+        let found =
+            ["Dynamic Prompts v2.17.1", "dynamic prompts v1", "Dynamic Prompts vast", "Dynamic"].map(of);
+        assert_eq!(found, [true, true, false, false]);
     }
 
     #[test]

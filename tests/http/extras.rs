@@ -123,7 +123,7 @@ fn constant_esrgan(path: &Path) {
 }
 
 /// A models folder with two networks and a file that is none.
-fn networks() -> TempDir {
+pub(super) fn networks() -> TempDir {
     let models = tempfile::tempdir().unwrap();
     let folder = models.path().join("ESRGAN");
     std::fs::create_dir(&folder).unwrap();

@@ -5,7 +5,7 @@ use base64::prelude::BASE64_STANDARD;
 use serde_json::{Value, json};
 
 use super::drawing::striped;
-use crate::support::{Bench, Picture, Server, decode, quick_with};
+use crate::support::{Bench, Picture, Server, checkout, decode, quick_with};
 
 pub(super) fn bench() -> Bench {
     Bench::new().plugin("plugins", "scripts")
@@ -291,8 +291,37 @@ fn an_enlarged_picture_is_drawn_over_in_tiles() {
     // Tiles may meet in one step, or not, which changes a level here and there.
     let apart = by_number[0].data.iter().zip(&pictures[0].data).map(|(a, b)| a.abs_diff(*b)).max().unwrap();
     assert!(apart <= 2, "{apart}");
+    for text in ["SD upscale overlap: 16", "SD upscale upscaler: Lanczos"] {
+        assert!(by_number[0].infotext.contains(text), "{}", by_number[0].infotext);
+    }
     let reply = server.post("/sdapi/v1/img2img", &quick_with(body(json!(["", 16, "Nonesuch", 2]), 0.3)));
     assert!(reply.status == 422 && reply.json().to_string().contains("Nonesuch"), "{}", reply.json());
+}
+
+#[test]
+fn upscalers_go_by_their_place_in_the_list_as_in_web_uis() {
+    let models = super::extras::networks();
+    let checkpoint = "demo-v1.safetensors";
+    std::fs::copy(checkout().join("examples/demo-model").join(checkpoint), models.path().join(checkpoint))
+        .unwrap();
+    let bench = bench().models_at(models.path());
+    let server = bench.start();
+    let names = server.get("/sdapi/v1/upscalers").ok();
+    let place = names.as_array().unwrap().iter().position(|entry| entry["name"] == "one-colour").unwrap();
+    let drawn = |upscaler: Value| {
+        let body = json!({"script_name": "SD upscale", "script_args": ["", 16, upscaler, 2],
+            "init_images": [striped(64, 48)], "denoising_strength": 0.3, "seed": 3, "width": 64, "height": 64});
+        run(&server, "img2img", body).0.remove(0)
+    };
+    let apart = |one: &Picture, other: &Picture| {
+        one.data.iter().zip(&other.data).map(|(a, b)| a.abs_diff(*b)).max().unwrap()
+    };
+    let (by_place, by_name) = (drawn(json!(place)), drawn(json!("one-colour")));
+    assert!(apart(&by_place, &by_name) <= 2);
+    assert!(apart(&by_place, &drawn(json!("Lanczos"))) > 8);
+    let refused = json!({"script_name": "SD upscale", "script_args": ["", 16, 99, 2], "init_images": [striped(64, 48)]});
+    let reply = server.post("/sdapi/v1/img2img", &quick_with(refused));
+    assert!(reply.status == 422 && reply.json().to_string().contains("99"), "{}", reply.json());
 }
 
 #[test]

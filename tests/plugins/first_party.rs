@@ -47,8 +47,8 @@ fn dynamic_prompts_draws_each_picture_for_itself_or_every_combination() {
     let prompts: std::collections::BTreeSet<_> =
         batch["all_prompts"].as_array().unwrap().iter().map(|prompt| prompt.as_str().unwrap()).collect();
     assert!(prompts.len() > 1, "{prompts:?}");
-    let mut fixed = args(json!({"fixed_seed": true}));
-    fixed["batch_size"] = json!(2);
+    // As the extension's clients name it, with its version.
+    let fixed = json!({"batch_size": 2, "alwayson_scripts": {"Dynamic Prompts v2.17.1": {"args": {"fixed_seed": true}}}});
     assert_eq!(info(fixed).1["all_seeds"], json!([3, 3]));
     // A script changes the prompt that it is given.
     let (_, script) = info(json!({"n_iter": 2, "script_name": "Prompts from file or textbox",
@@ -65,6 +65,32 @@ fn dynamic_prompts_draws_each_picture_for_itself_or_every_combination() {
 }
 
 #[test]
+fn clients_find_what_hooks_take_in_script_info() {
+    let bench = Bench::new().config(&grant()).plugin("plugins", "dynamic-prompts");
+    let bench = bench.plugin("plugins", "adetailer").plugin("plugins", "watermark");
+    let server = bench.start();
+    let infos = server.get("/sdapi/v1/script-info").ok();
+    for is_img2img in [false, true] {
+        let of = |name: &str| {
+            let mut entries = infos.as_array().unwrap().iter();
+            entries.find(|entry| entry["name"] == name && entry["is_img2img"] == is_img2img).unwrap()
+        };
+        let prompts = of("dynamic prompts");
+        assert_eq!(
+            (&prompts["is_alwayson"], &prompts["args"][1]["label"]),
+            (&json!(true), &json!("combinatorial"))
+        );
+        let batches = &prompts["args"][2];
+        assert_eq!(
+            (&batches["value"], &batches["minimum"], &batches["step"]),
+            (&json!(1), &json!(1.0), &json!(1.0))
+        );
+        assert_eq!(of("adetailer")["args"][0]["label"], "Enable ADetailer");
+        assert_eq!(of("watermark")["args"], json!([]));
+    }
+}
+
+#[test]
 fn block_weights_of_loras_have_names() {
     let bench = Bench::new().plugin("plugins", "lora-block-weight");
     let server = bench.start();
@@ -77,7 +103,8 @@ fn block_weights_of_loras_have_names() {
     };
     let mine = ["1"; 17].join(",");
     assert_eq!(prompt(json!([format!("MINE:{mine}")])), format!("sea <lora:none:1:lbw={mine}>"));
-    assert_eq!(prompt(json!(["", false])), "sea <lora:none:1>");
+    // The extension's clients send what its plot takes, too.
+    assert_eq!(prompt(json!(["", false, 1, "", "None", "", "", false])), "sea <lora:none:1>");
     let body = quick_with(json!({"alwayson_scripts": {"lora-block-weight": {"args": {"presets": "MINE"}}}}));
     let reply = server.post("/txt2img", &body);
     assert!(
@@ -85,6 +112,29 @@ fn block_weights_of_loras_have_names() {
         "{}",
         reply.json()
     );
+}
+
+#[test]
+fn infotext_rules_say_what_of_a_clients_text_counts() {
+    let rules = "[grants.infotext-rules.settings]\nskip = [\"Clip skip\"]\n\
+                 [grants.infotext-rules.settings.values]\nSampler = { \"Nonesuch\" = \"Heun\" }\n\
+                 [grants.infotext-rules.settings.networks]\nold = \"new\"\n";
+    let text =
+        "a cat <lora:old:0.5>\nSteps: 2, Sampler: Nonesuch, CFG scale: 5, Seed: 5, Size: 64x64, Clip skip: 3";
+    let drawn = |config: &str| {
+        let bench = Bench::new().config(config).plugin("plugins", "infotext-rules");
+        let server = bench.start();
+        server.post("/sdapi/v1/txt2img", &json!({ "infotext": text }))
+    };
+    let reply = drawn(rules).ok();
+    let info: Value = serde_json::from_str(reply["info"].as_str().unwrap()).unwrap();
+    assert_eq!(
+        (&info["prompt"], &info["sampler_name"], &info["clip_skip"], &info["seed"]),
+        (&json!("a cat <lora:new:0.5>"), &json!("Heun"), &json!(1), &json!(5))
+    );
+    assert_eq!(reply["parameters"]["infotext"], text);
+    let without = drawn("");
+    assert!(without.status == 422 && without.json().to_string().contains("Nonesuch"), "{}", without.json());
 }
 
 #[test]

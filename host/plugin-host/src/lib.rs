@@ -79,7 +79,7 @@ pub use crate::remote::{Fetched, RegistryAccess, RemoteError, Remotes, Source, i
 pub use crate::save_hook::SavedPicture;
 pub use crate::script::{ScriptError, ScriptInput, ScriptOutput};
 pub use crate::settings::{
-    Budget, Budgets, CallContext, FolderSource, GrantedFolder, Grants, HostSettings, Named,
+    Budget, Budgets, CallContext, FolderSource, GrantedFolder, Grants, HostSettings, Named, without_version,
 };
 pub use crate::signature::{AuthorKey, TrustedKey, signer};
 pub use crate::status::{PluginState, PluginStatus};

@@ -183,17 +183,31 @@ pub trait GrantedFolder: Send + Sync {
     fn read(&self, path: &str, max: usize) -> io::Result<Vec<u8>>;
 }
 
-/// Plugins that a client names, by id or title, in any case.
+/// Plugins that a client names, by id or title, in any case and with a version behind it or without.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Named(Arc<BTreeSet<String>>);
 
 impl Named {
     pub fn new<'a>(names: impl IntoIterator<Item = &'a str>) -> Self {
-        Self(Arc::new(names.into_iter().map(str::to_lowercase).collect()))
+        let both = names.into_iter().flat_map(|name| [name, without_version(name)]);
+        Self(Arc::new(both.map(str::to_lowercase).collect()))
     }
 
     pub(crate) fn has(&self, name: &str) -> bool {
         self.0.contains(&name.to_lowercase())
+    }
+}
+
+/// A title without the version that some extensions of web UIs have behind theirs, as `Dynamic Prompts v2.17.1` has; their
+/// clients send it.
+pub fn without_version(title: &str) -> &str {
+    let is_version = |text: &str| {
+        text.starts_with(|first: char| first.is_ascii_digit())
+            && text.chars().all(|letter| letter.is_ascii_digit() || letter == '.')
+    };
+    match title.rsplit_once(" v") {
+        Some((bare, version)) if is_version(version) => bare,
+        _ => title,
     }
 }
 
@@ -222,6 +236,27 @@ impl CallContext {
             whom: Whom::default(),
             environment: Arc::default(),
             cancelled: Arc::default(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plugin_is_named_with_the_version_of_a_web_uis_extension_too() {
+        let named = Named::new(["Dynamic Prompts v2.17.1", "Watermark"]);
+        for (name, is_named) in [
+            ("dynamic prompts", true),
+            ("dynamic prompts v2.17.1", true),
+            ("WATERMARK", true),
+            ("dynamic", false),
+        ] {
+            assert_eq!(named.has(name), is_named, "{name}");
+        }
+        for same in ["Watermark", "a v", "a vest", "a v2x", "v2", ""] {
+            assert_eq!(without_version(same), same);
         }
     }
 }

@@ -10,7 +10,7 @@ use crate::interfaces::{CallState, step_hook as wit};
 use crate::load::Loaded;
 use crate::manifest::Steps;
 use crate::registry::OnFailure;
-use crate::settings::CallContext;
+use crate::settings::{CallContext, without_version};
 use crate::step_port::{self, StepPort};
 use crate::table::{Entry, Table};
 use gesso_core::step_hook::{Moment, Point, StepHook, StepHookError, TensorId, Tensors};
@@ -54,7 +54,12 @@ pub(crate) fn of_request(
         let Some((loaded, _)) = entry.stepper() else { continue };
         let Some(steps) = &loaded.manifest.steps else { continue };
         let names = [Some(&entry.id), Some(&steps.title), loaded.manifest.title.as_ref()];
-        let is_named = |name: &String| names.iter().flatten().any(|own| own.eq_ignore_ascii_case(name));
+        let is_named = |name: &String| {
+            let is = |own: &String| {
+                own.eq_ignore_ascii_case(name) || own.eq_ignore_ascii_case(without_version(name))
+            };
+            names.iter().flatten().any(|own| is(own))
+        };
         let Some((_, given)) = scripts.iter().find(|(name, _)| is_named(name)) else { continue };
         let settled = steps.settle(given.get("args").unwrap_or(&Value::Null))?;
         hooks.push(Arc::new(PluginStepHook {

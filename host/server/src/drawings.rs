@@ -267,8 +267,12 @@ impl Drawings {
         self.spend(pixels / PIXELS_PER_MEGA * STEPS_OF_A_NETWORK)?;
         let _turn = self.turns.acquire().await;
         let catalogue = self.app.catalogue.clone();
-        // The blocking pool: folders.
-        let by = blocking(move || resources::upscaler(&catalogue, &upscaler)).await.map_err(told)?;
+        // The blocking pool: folders, and the heads of files.
+        let by = blocking(move || {
+            let name = resources::counted_upscaler(&catalogue, &upscaler)?;
+            resources::upscaler(&catalogue, &name)
+        });
+        let by = by.await.map_err(told)?;
         let by = by.map_err(|error| told(error.into()))?;
         let work = Work::Enlarge(Enlargement { picture: Arc::new(picture), factor, by });
         let job = self.app.engine.submit(JobSpec { work, priority: self.priority, cancel });

@@ -120,7 +120,7 @@ fn check_scripts(
     };
     for name in scripts.keys().filter(|name| !own.iter().any(|own| name.eq_ignore_ascii_case(own))) {
         let is_known = plugins.iter().any(|plugin| plugin_use::is_named(plugin, name))
-            || steps.iter().any(|steps| steps.title.eq_ignore_ascii_case(name))
+            || steps.iter().any(|steps| plugin_use::is_title(&steps.title, name))
             || PANELS.iter().any(|panel| panel.eq_ignore_ascii_case(name));
         if !is_known {
             return Err(AppError::invalid("alwayson_scripts", format!("always on script {name} not found")));

@@ -1,7 +1,7 @@
 //! Which plugins are there for whom: who asks, as the plugin host knows them, and what their request leaves out. Which plugin
 //! serves whom, and which may be left out, is the admin's choice and kept by the plugin host.
 
-use gesso_plugin_host::{Named, PluginStatus, Whom};
+use gesso_plugin_host::{Named, PluginStatus, Whom, without_version};
 use serde_json::{Map, Value};
 
 use crate::accounts::Caller;
@@ -61,10 +61,15 @@ pub(crate) fn addressed(body: &Map<String, Value>) -> Named {
     Named::new(scripts.into_iter().flatten().map(|(name, _)| name.as_str()))
 }
 
-/// Whether a client means this plugin: by its id or title, in any case.
+/// Whether a client means this plugin: by its id or title, in any case, with a version behind it or without.
 pub(crate) fn is_named(plugin: &PluginStatus, name: &str) -> bool {
-    plugin.id.eq_ignore_ascii_case(name)
-        || plugin.title.as_deref().is_some_and(|title| title.eq_ignore_ascii_case(name))
+    let own = [Some(plugin.id.as_str()), plugin.title.as_deref()];
+    own.into_iter().flatten().any(|own| is_title(own, name))
+}
+
+/// Whether a client that says `name` means what is called `title`.
+pub(crate) fn is_title(title: &str, name: &str) -> bool {
+    title.eq_ignore_ascii_case(name) || title.eq_ignore_ascii_case(without_version(name))
 }
 
 /// An echo has the fields that web UIs have, and this one where it was used.

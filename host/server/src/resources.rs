@@ -10,6 +10,7 @@ use gesso_core::prompt::{BlockWeights, ExtraNetwork, Lora, Network, split_networ
 use gesso_core::request::{GenerateRequest, VaeChoice};
 use gesso_engine::backend::{ModelFile, PixelUpscaler, Upscale, UpscaleBy};
 use gesso_engine::{LoraUse, Resources, SecondPass};
+use gesso_torch::Upscaler;
 
 use crate::catalogue::{Catalogue, CatalogueError, Checkpoint, Kind, Part};
 use crate::error::AppError;
@@ -58,6 +59,22 @@ pub(crate) fn find(
     let vae_hash = vae.as_ref().and_then(|vae| catalogue.sha256(&vae.path, Part::Whole));
     let vae_hash = vae_hash.map(|hash| hash[..VAE_HASH_DIGITS].to_owned());
     Ok(Found { first, second, lora_hashes, inversion_hashes, vae, vae_hash, warnings })
+}
+
+/// Upscalers that are no files, in the order of their list.
+pub(crate) const FILTERS: [&str; 3] = ["None", "Lanczos", "Nearest"];
+
+/// The name of the upscaler at a place of the list that clients are told, from 0, as their scripts say it. What is no number is a
+/// name already, and so is a number that a file is called.
+pub(crate) fn counted_upscaler(catalogue: &Catalogue, given: &str) -> Result<String, CatalogueError> {
+    let Ok(place) = given.trim().parse::<usize>() else { return Ok(given.to_owned()) };
+    let networks = catalogue.files(Kind::Upscaler)?;
+    if networks.iter().any(|found| found.stem == given) {
+        return Ok(given.to_owned());
+    }
+    let usable = networks.iter().filter(|found| Upscaler::scale_of(&found.path).is_ok());
+    let mut names = FILTERS.into_iter().chain(usable.map(|found| found.stem.as_str()));
+    Ok(names.nth(place).unwrap_or(given).to_owned())
 }
 
 /// What enlarges pictures under this name: a filter, or a network among the files.

@@ -122,7 +122,7 @@ impl Default for Detail {
             ad_clip_skip: 1,
             ad_restore_face: false,
             ad_controlnet_model: "None".into(),
-            ad_controlnet_module: None,
+            ad_controlnet_module: Some("None".into()),
             ad_controlnet_weight: 1.0,
             ad_controlnet_guidance_start: 0.0,
             ad_controlnet_guidance_end: 1.0,
@@ -165,7 +165,7 @@ impl Asked {
             if !value.is_object() {
                 return wrong("args", format!("has {value} where an object with ad_model is expected"));
             }
-            let detail = Detail::deserialize(value)
+            let detail = Detail::deserialize(&told(value))
                 .or_else(|error| wrong("args", format!("cannot be used: {error}")))?;
             if detail.ad_tab_enable && !detail.ad_model.trim().is_empty() && detail.ad_model != "None" {
                 detail.check()?;
@@ -174,6 +174,18 @@ impl Asked {
         }
         Ok(Self { skips_first: switches.get(1) == Some(&true), details })
     }
+}
+
+/// An object with what it says: a null is nothing, and of two spellings of one argument the newer counts.
+fn told(value: &Value) -> Value {
+    let mut told = value.clone();
+    if let Some(fields) = told.as_object_mut() {
+        fields.retain(|_, value| !value.is_null());
+        if fields.contains_key("ad_mask_k") {
+            fields.remove("ad_mask_k_largest");
+        }
+    }
+    told
 }
 
 impl Detail {
@@ -244,6 +256,11 @@ mod tests {
             );
         }
         assert!(read(json!([true, true, face])).unwrap().skips_first);
+        let both = json!([{"ad_model": "x", "ad_mask_k": 3, "ad_mask_k_largest": 1, "ad_prompt": null}]);
+        assert_eq!(
+            read(both).unwrap().details[0],
+            Detail { ad_model: "x".into(), ad_mask_k: 3, ..Detail::default() }
+        );
         for off in [
             json!([false, false, face]),
             json!([]),

@@ -95,7 +95,9 @@ pub fn request(
         set("cfg_scale", detail.ad_cfg_scale.into());
     }
     if detail.ad_use_sampler {
-        set("sampler_name", detail.ad_sampler.clone().into());
+        if detail.ad_sampler != "Use same sampler" {
+            set("sampler_name", detail.ad_sampler.clone().into());
+        }
         if detail.ad_scheduler != "Use same scheduler" {
             set("scheduler", detail.ad_scheduler.clone().into());
         }
@@ -316,6 +318,24 @@ mod tests {
             Some(&json!({"ControlNet": {"args": [{"model": "canny"}]}}))
         );
         assert_eq!((made.get("width"), made.get("height")), (Some(&json!(512)), Some(&json!(696))));
+    }
+
+    #[test]
+    fn a_sampler_that_is_the_same_is_the_requests() {
+        let params = Params::from_json(r#"{"sampler_name": "Euler", "scheduler": "Karras"}"#).unwrap();
+        let of = |sampler: &str, scheduler: &str| {
+            let detail = Detail {
+                ad_use_sampler: true,
+                ad_sampler: sampler.into(),
+                ad_scheduler: scheduler.into(),
+                ..Detail::default()
+            };
+            let made = request(&params, &detail, &about(), (String::new(), String::new()), 0, (64, 64));
+            ["sampler_name", "scheduler"].map(|field| made.get(field).cloned().unwrap_or_default())
+        };
+        assert_eq!(of("Use same sampler", "Use same scheduler"), ["Euler", "Karras"].map(Value::from));
+        assert_eq!(of("Heun", "Use same scheduler"), ["Heun", "Karras"].map(Value::from));
+        assert_eq!(of("Use same sampler", "Beta"), ["Euler", "Beta"].map(Value::from));
     }
 
     #[test]

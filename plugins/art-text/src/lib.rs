@@ -114,9 +114,18 @@ mod tests {
     fn drawn(args: Value) -> Result<Params, Fault> {
         let body = json!({"width": 256, "height": 128, "alwayson_scripts": args});
         let mut params = Params::from_json(&body.to_string())?;
-        let arguments: Arguments = params.arguments(NAME)?.unwrap_or_default();
-        guide_by(&arguments, &mut params)?;
+        assert_eq!(ArtText::before(&mut params)?, Verdict::Continue);
         Ok(params)
+    }
+
+    #[test]
+    fn a_request_without_a_text_is_left_as_it_is() {
+        for args in
+            [json!({}), json!({"art-text": {"args": {"text": " "}}}), json!({"art-text": {"args": []}})]
+        {
+            let body = json!({"width": 256, "height": 128, "alwayson_scripts": args});
+            assert_eq!(drawn(args).unwrap(), Params::from_json(&body.to_string()).unwrap());
+        }
     }
 
     #[test]

@@ -1,5 +1,8 @@
 //! What becomes of a request as a whole.
 
+use std::collections::BTreeSet;
+
+use gesso_plugin::fake::Host;
 use gesso_plugin::serde_json::json;
 
 use super::*;
@@ -83,4 +86,41 @@ fn what_a_client_says_of_its_pictures_stands() {
     let drawn = drawn(request, Arguments { combinatorial: true, ..Arguments::default() });
     assert_eq!(drawn.get(PER_PICTURE), Some(&own));
     assert!(["a", "b"].contains(&drawn.prompt()));
+}
+
+/// The request as the hook leaves it.
+fn hooked(host: &Host, request: &Value) -> Result<Params, Fault> {
+    let mut params = Params::from_json(&request.to_string())?;
+    let verdict = host.run(|| DynamicPrompts::before(&mut params))?;
+    assert_eq!(verdict, Verdict::Continue);
+    Ok(params)
+}
+
+#[test]
+fn a_whole_hook_draws_lines_of_the_granted_folder_by_the_requests_seed() {
+    let host = |seed: u64| Host::new().seed(seed).file("wildcards", "colours.txt", "red\n# none\n\nblue\n");
+    let request = json!({"prompt": "a __colours__ boat", "negative_prompt": "fog", "steps": 4});
+    let drawn = |seed: u64| hooked(&host(seed), &request).unwrap();
+    let prompts: BTreeSet<_> = (0..16).map(|seed| drawn(seed).prompt().to_owned()).collect();
+    assert_eq!(prompts, BTreeSet::from(["a blue boat", "a red boat"].map(str::to_owned)));
+    let (params, again) = (drawn(3), drawn(3));
+    assert_eq!((&params, params.negative_prompt(), params.get("steps")), (&again, "fog", Some(&json!(4))));
+    // Those who name a wildcard that there is not hear of the nearest.
+    let unknown = hooked(&host(3), &json!({"prompt": "a __colors__ boat"}));
+    assert!(matches!(&unknown, Err(Fault::InvalidInput(text)) if text.contains("colours")), "{unknown:?}");
+}
+
+#[test]
+fn a_request_switches_the_hook_off_or_its_seed_loose_under_the_extensions_name() {
+    let request = |args: Value| json!({"prompt": "{a|b|c|d|e|f|g|h}", "alwayson_scripts": {"Dynamic Prompts v2.17.1": {"args": args}}});
+    let off = hooked(&Host::new(), &request(json!([false]))).unwrap();
+    assert_eq!(off.prompt(), "{a|b|c|d|e|f|g|h}");
+    let of_ids = |args: Value| -> BTreeSet<String> {
+        let drawn = |id: u32| hooked(&Host::new().seed(7).request_id(id.to_string()), &request(args.clone()));
+        (0..16).map(|id| drawn(id).unwrap().prompt().to_owned()).collect()
+    };
+    assert_eq!(of_ids(json!({"unlink_seed": false})).len(), 1);
+    assert!(of_ids(json!({"unlink_seed": true})).len() > 1);
+    let refused = hooked(&Host::new(), &request(json!({"enabled": "perhaps"})));
+    assert!(matches!(&refused, Err(Fault::InvalidInput(text)) if text.contains("perhaps")), "{refused:?}");
 }

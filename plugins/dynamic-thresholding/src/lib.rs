@@ -89,3 +89,50 @@ fn tame(settings: &Settings, target: &Tensor, mut mimic: Tensor) -> Result<Tenso
 }
 
 gesso_plugin::step_hook!(DynamicThresholding, manifest = "manifest.json");
+
+#[cfg(test)]
+mod tests {
+    use gesso_plugin::fake::{self, Host};
+    use gesso_plugin::serde_json::json;
+
+    use super::*;
+
+    /// What a whole call makes of the guided tensor of a step with guidance 10, where the negative prompt's is 0.
+    fn hooked(arguments: Value) -> Result<Vec<f32>, Fault> {
+        let of = |scale: f32| fake::tensor((1, 2, 2), &[0.0, scale, 2.0 * scale, 3.0 * scale]);
+        let guided = of(10.0);
+        let tensors = StepTensors {
+            latent: of(0.0),
+            positive: Some(of(1.0)),
+            negative: Some(of(0.0)),
+            guided: Some(fake::lend(&guided)),
+        };
+        let at = Moment { guidance: 10.0, ..fake::moment() };
+        let list = arguments.as_array().cloned().unwrap_or_default();
+        Host::new().run(|| DynamicThresholding::on_step(&list, &at, tensors))?;
+        guided.read()
+    }
+
+    #[test]
+    fn a_whole_step_gives_the_guided_tensor_the_reach_of_the_lower_scale() {
+        let asked = |enabled: bool, mimic: f64, measure: &str, share: f64| {
+            json!([enabled, mimic, 1, "Constant", 0, "Constant", 0, 4, true, "MEAN", measure, share])
+        };
+        // Guidance of 2 reaches 3 from its mean of 3, and guidance of 10 reaches 15.
+        for (arguments, wanted) in [
+            (asked(true, 2.0, "AD", 1.0), [12.0, 14.0, 16.0, 18.0]),
+            (asked(true, 2.0, "STD", 1.0), [12.0, 14.0, 16.0, 18.0]),
+            (asked(true, 2.0, "AD", 0.5), [6.0, 12.0, 18.0, 24.0]),
+            (asked(true, 10.0, "AD", 1.0), [0.0, 10.0, 20.0, 30.0]),
+            (asked(false, 2.0, "AD", 1.0), [0.0, 10.0, 20.0, 30.0]),
+        ] {
+            let got = hooked(arguments.clone()).unwrap();
+            assert!(
+                got.iter().zip(wanted).all(|(got, want)| (got - want).abs() < 1e-4),
+                "{arguments}: {got:?}"
+            );
+        }
+        let refused = hooked(json!([true, "much"]));
+        assert!(matches!(&refused, Err(Fault::InvalidInput(_))), "{refused:?}");
+    }
+}

@@ -54,6 +54,8 @@ fn follow(
 
 #[cfg(test)]
 mod tests {
+    use gesso_plugin::fake;
+
     use super::*;
 
     fn answer(status: u16, location: Option<&str>) -> Result<Response<Vec<u8>>, Fault> {
@@ -91,5 +93,23 @@ mod tests {
         let denied = follow("https://10.0.0.1/", |_| Err(Fault::NotPermitted("private".into())));
         assert!(matches!(denied, Err(Fault::InvalidInput(text)) if text.contains("does not fetch from")));
         assert!(matches!(follow("https://a.example/", |_| answer(503, None)), Err(Fault::Unavailable(_))));
+    }
+
+    #[test]
+    fn a_whole_call_asks_the_hosts_that_are_granted() {
+        let host = fake::Host::new().answer(|request| match request.uri().path() {
+            "/old.png" => answer(301, Some("https://b.example/new.png")),
+            _ => answer(200, None),
+        });
+        let found = host.run(|| Plugin::fetch("https://a.example/old.png?size=2#top"));
+        assert_eq!(found, Ok(b"picture".to_vec()));
+        let asked = host.requests();
+        let asked: Vec<_> = asked.iter().map(|request| request.uri().to_string()).collect();
+        assert_eq!(asked, ["https://a.example/old.png?size=2", "https://b.example/new.png"]);
+        let refused = fake::Host::new().run(|| Plugin::fetch("https://a.example/x.png"));
+        assert!(
+            matches!(&refused, Err(Fault::InvalidInput(text)) if text.contains("does not fetch from")),
+            "{refused:?}"
+        );
     }
 }

@@ -1,10 +1,12 @@
 //! Every map beside what OpenCV makes; `tests/fixtures/make_fixtures.py` is the other side.
 
 use gesso_core::pixels::{PixelFormat, Pixels};
-use gesso_plugin::{Fault, Random};
+use gesso_plugin::fake::Host;
+use gesso_plugin::models::Tensor;
+use gesso_plugin::{Annotation, Annotator, Fault, Random, fake};
 use safetensors::SafeTensors;
 
-use super::{Settings, map, neural};
+use super::{Preprocessors, Settings, map, neural};
 
 const MAPS: &[u8] = include_bytes!("../tests/fixtures/maps.safetensors");
 
@@ -145,4 +147,96 @@ fn every_module_of_the_manifest_is_there_and_no_other() {
         made("animal_openpose", &source, None, settings(64, 0.0, 0.0)),
         Err(Fault::InvalidInput(_))
     ));
+}
+
+/// What a whole call makes of a picture of the fixtures.
+fn annotated(
+    host: &Host,
+    module: &str,
+    mask: Option<&[u8]>,
+    thresholds: [Option<f64>; 2],
+) -> Result<gesso_plugin::Image, Fault> {
+    let source = fixture("demo");
+    let (width, height) = (source.width, source.height);
+    let picture = |format, rows: &[u8]| fake::picture(width, height, format, rows);
+    let annotation = Annotation {
+        source: picture(gesso_plugin::PixelFormat::Rgb8, &source.data),
+        mask: mask.map(|mask| picture(gesso_plugin::PixelFormat::Gray8, mask)),
+        resolution: Some(96),
+        threshold_a: thresholds[0],
+        threshold_b: thresholds[1],
+    };
+    host.run(|| Preprocessors::annotate(module, annotation))
+}
+
+#[test]
+fn a_whole_call_reads_a_picture_and_gives_its_map() {
+    let map = annotated(&Host::new(), "canny", None, [Some(60.0), Some(140.0)]).unwrap();
+    let wanted = fixture("demo.canny");
+    assert_eq!((map.desc().width, map.desc().height), (wanted.width, wanted.height));
+    let map = map.convert(gesso_plugin::PixelFormat::Rgb8).unwrap();
+    assert_eq!(map.read_rows(0, wanted.height).unwrap(), wanted.data);
+    // Colours move by the request's seed.
+    let shuffled = |seed| annotated(&Host::new().seed(seed), "shuffle", None, [None, None]).unwrap();
+    let rows = |seed| shuffled(seed).read_rows(0, 512).unwrap();
+    assert_eq!(rows(1), rows(1));
+    assert_ne!(rows(1), rows(2));
+    let source = fixture("demo");
+    let mask = vec![255; (source.width * source.height) as usize];
+    let hidden = annotated(&Host::new(), "inpaint_only", Some(mask.as_slice()), [None, None]).unwrap();
+    assert!(hidden.read_rows(0, 1).unwrap().chunks(4).all(|pixel| pixel[3] == 0));
+}
+
+#[test]
+fn a_whole_call_looks_with_a_network_where_one_is_granted() {
+    let nearest = |inputs: &[Tensor]| {
+        let (rows, columns) = (inputs[0].shape[2], inputs[0].shape[3]);
+        let values = (0..rows * columns).map(|place| (place % columns) as f32).collect();
+        Ok(vec![Tensor { shape: vec![1, 1, rows, columns], values }])
+    };
+    let host = Host::new().network("depth", nearest);
+    let map = annotated(&host, "depth", None, [None, None]).unwrap();
+    assert_eq!(map.desc().width.min(map.desc().height), 96);
+    let row = map.convert(gesso_plugin::PixelFormat::Gray8).unwrap().read_rows(0, 1).unwrap();
+    assert!(row[0] < *row.last().unwrap(), "{row:?}");
+    for (host, says) in [(host, "ControlNetHED.torchscript"), (Host::new(), "an admin grants them")] {
+        let refused = annotated(&host, "hed", None, [None, None]);
+        assert!(matches!(&refused, Err(Fault::InvalidInput(text)) if text.contains(says)), "{refused:?}");
+    }
+}
+
+#[test]
+fn names_labels_and_sliders_are_those_of_web_uis() {
+    let manifest: gesso_plugin::serde_json::Value =
+        gesso_plugin::serde_json::from_str(include_str!("../manifest.json")).unwrap();
+    /// The label, where it is another than the name, whether there is a resolution, and sliders: value, least and most.
+    type Module<'a> = (&'a str, Option<&'a str>, bool, &'a [(f64, f64, f64)]);
+    let modules: [Module<'_>; 15] = [
+        ("invert", Some("invert (from white bg & black line)"), false, &[]),
+        ("canny", None, true, &[(100.0, 1.0, 255.0), (200.0, 1.0, 255.0)]),
+        ("blur_gaussian", None, true, &[(9.0, 0.01, 64.0)]),
+        ("scribble_xdog", None, true, &[(32.0, 1.0, 64.0)]),
+        ("shuffle", None, false, &[]),
+        ("threshold", None, true, &[(127.0, 0.0, 255.0)]),
+        ("tile_resample", None, true, &[(1.0, 1.0, 8.0)]),
+        ("tile_colorfix", None, true, &[(8.0, 3.0, 32.0)]),
+        ("tile_colorfix+sharp", None, true, &[(8.0, 3.0, 32.0), (1.0, 0.0, 2.0)]),
+        ("color", Some("t2ia_color_grid"), true, &[]),
+        ("recolor_luminance", None, true, &[(1.0, 0.1, 2.0)]),
+        ("recolor_intensity", None, true, &[(1.0, 0.1, 2.0)]),
+        ("lineart_standard", Some("lineart_standard (from white bg & black line)"), true, &[]),
+        ("inpaint", Some("inpaint_global_harmonious"), false, &[]),
+        ("inpaint_only", None, false, &[]),
+    ];
+    for (name, label, has_resolution, sliders) in modules {
+        let mut annotators = manifest["annotators"].as_array().unwrap().iter();
+        let annotator = annotators.find(|annotator| annotator["name"] == name).unwrap();
+        assert_eq!(annotator["label"].as_str(), label, "{name}");
+        assert_eq!(annotator["resolution"].as_bool().unwrap_or(true), has_resolution, "{name}");
+        let there = annotator["sliders"].as_array().into_iter().flatten();
+        let number = |slider: &gesso_plugin::serde_json::Value, field: &str| slider[field].as_f64().unwrap();
+        let there =
+            there.map(|slider| (number(slider, "value"), number(slider, "min"), number(slider, "max")));
+        assert_eq!(there.collect::<Vec<_>>(), sliders, "{name}");
+    }
 }

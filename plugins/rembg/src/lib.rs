@@ -145,14 +145,65 @@ fn cut_out(colours: &Image, mask: &Image) -> Result<Image, Fault> {
 
 #[cfg(test)]
 mod tests {
-    use gesso_plugin::fake;
+    use gesso_plugin::fake::{self, Host};
+    use gesso_plugin::models::Tensor;
+    use gesso_plugin::serde_json::{Value, json};
 
     use super::*;
+
+    /// For its network the left half of a picture stands before the background.
+    pub(crate) fn host() -> Host {
+        let network = |inputs: &[Tensor]| {
+            assert_eq!(inputs[0].shape, [1, 3, 8, 8]);
+            let values = (0..64).map(|place| if place % 8 < 4 { 1.0 } else { 0.0 }).collect();
+            Ok(vec![Tensor { shape: vec![1, 1, 8, 8], values }])
+        };
+        Host::new().network("u2net", network).about("u2net", json!({"imgsz": [8, 8]}))
+    }
+
+    /// As large as the network sees it, so that nothing is resampled.
+    pub(crate) fn picture() -> Image {
+        fake::picture(8, 8, PixelFormat::Rgb8, &[[10, 20, 30]; 64].concat())
+    }
+
+    fn asking(args: &Value) -> Params {
+        Params::from_json(&json!({"alwayson_scripts": {"rembg": {"args": args}}}).to_string()).unwrap()
+    }
+
+    fn finished(host: &Host, params: &Params) -> Result<FinishedPicture, Fault> {
+        host.run(|| Rembg::finish(params, &fake::drawn_picture(), picture(), None))
+    }
+
+    #[test]
+    fn a_whole_hook_takes_the_background_out_or_gives_the_mask() {
+        let cut = finished(&host(), &asking(&json!({"model": "U2Net"}))).unwrap();
+        assert_eq!(cut.picture.desc(), ImageDesc { width: 8, height: 8, format: PixelFormat::Rgba8 });
+        let row = cut.picture.read_rows(3, 1).unwrap();
+        assert_eq!((&row[..4], &row[28..]), (&[10, 20, 30, 255][..], &[10, 20, 30, 0][..]));
+        assert_eq!(cut.fields, [("Rembg model".to_owned(), "u2net".to_owned())]);
+        let mask = finished(&host(), &asking(&json!(["u2net", true]))).unwrap().picture;
+        assert_eq!(mask.desc().format, PixelFormat::Gray8);
+        assert_eq!(mask.read_rows(0, 1).unwrap(), [255, 255, 255, 255, 0, 0, 0, 0]);
+    }
+
+    #[test]
+    fn who_asks_for_nothing_keeps_the_picture_and_who_asks_for_too_much_is_told_before() {
+        for params in [Params::from_json("{}").unwrap(), asking(&json!({"model": "None"}))] {
+            let same = finished(&Host::new(), &params).unwrap();
+            assert_eq!((same.picture.desc().format, same.fields.len()), (PixelFormat::Rgb8, 0));
+        }
+        for (host, says) in [(host(), "the networks here are: u2net"), (Host::new(), "an admin grants them")]
+        {
+            let refused = host.run(|| Rembg::before(&mut asking(&json!({"model": "isnet"}))));
+            let Err(Fault::InvalidInput(text)) = &refused else { panic!("{refused:?}") };
+            assert!(text.starts_with("alwayson_scripts.Rembg: ") && text.contains(says), "{text}");
+        }
+    }
 
     #[test]
     fn a_drawing_that_asks_for_what_is_not_granted_is_refused_by_its_field() {
         let arguments = Arguments { model: "u2net".into(), return_mask: false };
-        let refused = fake::Host::new().run(|| arguments.network());
+        let refused = Host::new().run(|| arguments.network());
         let Err(Fault::InvalidInput(text)) = &refused else { panic!("{refused:?}") };
         assert!(text.starts_with("alwayson_scripts.Rembg: No network may be run here"), "{text}");
     }

@@ -111,7 +111,7 @@ fn png(picture: &Image) -> Result<Vec<u8>, Fault> {
 
 #[cfg(test)]
 mod tests {
-    use gesso_plugin::fake;
+    use gesso_plugin::fake::Host;
 
     use super::*;
 
@@ -146,8 +146,26 @@ mod tests {
         encoder.write_header().unwrap().write_image_data(&[9; 12]).unwrap();
         let body = json!({ "input_image": BASE64_STANDARD.encode(file) }).to_string();
         for (method, body) in [(Method::GET, ""), (Method::POST, body.as_str())] {
-            let (status, text) = fake::Host::new().run(|| ask(method.clone(), "/rembg", body));
+            let (status, text) = Host::new().run(|| ask(method.clone(), "/rembg", body));
             assert!(status == 403 && text.contains("an admin grants them"), "{method}: {status} {text}");
         }
+    }
+
+    #[test]
+    fn a_picture_of_a_clients_own_loses_its_background() {
+        let (host, picture) = (crate::tests::host(), crate::tests::picture());
+        let file = BASE64_STANDARD.encode(png(&picture).unwrap());
+        let body = json!({"input_image": file, "model": "u2net", "alpha_matting_foreground_threshold": 240});
+        let (status, answer) = host.run(|| ask(Method::POST, "/rembg", &body.to_string()));
+        assert_eq!(status, 200, "{answer}");
+        let answer: serde_json::Value = serde_json::from_str(&answer).unwrap();
+        let cut = BASE64_STANDARD.decode(answer["image"].as_str().unwrap()).unwrap();
+        let limits = DecodeLimits { bytes_max: FILE_BYTES_MAX, side_max: SIDE_MAX, pixels_max: PIXELS_MAX };
+        let cut = decode(&cut, &limits).unwrap();
+        assert_eq!((cut.width, cut.height, &cut.data[..4]), (8, 8, &[10, 20, 30, 255][..]));
+        let (status, list) = host.run(|| ask(Method::GET, "/", ""));
+        assert_eq!((status, list.as_str()), (200, r#"{"models":["u2net"]}"#));
+        let (status, refused) = Host::new().run(|| ask(Method::GET, "/rembg", ""));
+        assert!(status == 403, "{refused}");
     }
 }

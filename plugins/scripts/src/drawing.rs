@@ -3,6 +3,7 @@
 
 use std::collections::VecDeque;
 
+use gesso_core::infotext::Infotext;
 use gesso_plugin::inference::{self, Drawn, Job};
 use gesso_plugin::{Fault, Image, Params, ScriptCall};
 use serde_json::Value;
@@ -107,6 +108,12 @@ pub(crate) fn first(drawn: Drawn) -> Result<(Image, String), Fault> {
 /// Pictures with their infotexts.
 pub(crate) fn pictures(drawn: Drawn) -> impl Iterator<Item = (Image, String)> {
     drawn.images.into_iter().zip(drawn.infotexts)
+}
+
+/// A picture's text that says these fields too.
+pub(crate) fn described(infotext: &str, fields: &[(&str, String)]) -> String {
+    let fields: Vec<_> = fields.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
+    Infotext::extended(infotext, &fields)
 }
 
 /// The seed of a request, and others from it.

@@ -11,6 +11,8 @@ mod outpainting_mk2;
 mod prompt_list;
 mod sd_upscale;
 mod strokes;
+#[cfg(test)]
+mod tests;
 mod texture;
 mod tiles;
 mod ultimate_upscale;

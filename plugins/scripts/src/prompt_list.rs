@@ -22,8 +22,8 @@ const NUMBERS: [&str; 11] = [
 ];
 const FLAGS: [&str; 2] = ["restore_faces", "tiling"];
 /// Fields of web UIs that change nothing here.
-const IGNORED: [&str; 4] =
-    ["outpath_samples", "prompt_for_display", "do_not_save_samples", "do_not_save_grid"];
+const IGNORED: [&str; 5] =
+    ["outpath_samples", "outpath_grids", "prompt_for_display", "do_not_save_samples", "do_not_save_grid"];
 
 pub(crate) fn run(call: &ScriptCall) -> Result<ScriptOutput, Fault> {
     let arguments = Arguments(&call.arguments);
@@ -77,9 +77,16 @@ fn apply(params: &mut Params, line: &str, at_end: bool) -> Result<(), String> {
 }
 
 fn set(params: &mut Params, name: &str, value: String, at_end: bool) -> Result<(), String> {
-    let number = || value.parse::<f64>().map_err(|_| format!("--{name} is {value:?}; it must be a number"));
+    // A whole number stays one: pictures are counted by it.
+    let number = || {
+        let number = value.parse::<i64>().map(Value::from).or_else(|_| value.parse::<f64>().map(Value::from));
+        number.map_err(|_| format!("--{name} is {value:?}; it must be a number"))
+    };
     match name {
         "prompt" | "negative_prompt" => join(params, name, &value, at_end),
+        // A sampler's name; numbers of old versions say nothing any more, in web UIs either.
+        "sampler_index" if value.parse::<u64>().is_err() => params.set("sampler_name", value),
+        "sampler_index" => {}
         "sd_model" => override_setting(params, "sd_model_checkpoint", value),
         "styles" => {
             let styles: Vec<Value> = value.split(',').map(str::trim).map(Value::from).collect();
@@ -93,7 +100,8 @@ fn set(params: &mut Params, name: &str, value: String, at_end: bool) -> Result<(
         }
         name if IGNORED.contains(&name) => {}
         other => {
-            let known = [&TEXTS[..], &NUMBERS, &FLAGS, &["sd_model", "styles"]].concat().join(", --");
+            let known = [&TEXTS[..], &NUMBERS, &FLAGS, &["sampler_index", "sd_model", "styles"]];
+            let known = known.concat().join(", --");
             return Err(format!("--{other} is not known; known are --{known}"));
         }
     }
@@ -147,6 +155,9 @@ mod tests {
         assert_eq!(get("override_settings")["sd_model_checkpoint"], "other");
         assert_eq!((get("styles")[1].as_str(), get("tiling")), (Some("b"), Value::Bool(true)));
         assert_eq!(applied("--prompt a red cat --steps 3", true).unwrap().prompt(), "sea a red cat");
+        let sampler = |line: &str| applied(line, false).unwrap().get("sampler_name").cloned();
+        assert_eq!(sampler("--sampler_index \"DPM++ 2M\" --outpath_grids x"), Some("DPM++ 2M".into()));
+        assert_eq!(sampler("--sampler_index 3"), None);
     }
 
     #[test]

@@ -4,7 +4,7 @@
 use gesso_plugin::{Arguments, Fault, ScriptCall, ScriptOutput, inference};
 use serde_json::Value;
 
-use crate::drawing::{first, frame, in_turn, seed, upscaler};
+use crate::drawing::{described, first, frame, in_turn, seed, upscaler};
 use crate::tiles::{Pixels, Tiles};
 
 pub(crate) fn run(mut call: ScriptCall) -> Result<ScriptOutput, Fault> {
@@ -24,6 +24,10 @@ pub(crate) fn run(mut call: ScriptCall) -> Result<ScriptOutput, Fault> {
     call.params.set("height", tiles.size.1);
     call.params.set("batch_size", 1);
     call.params.set("n_iter", 1);
+    let said = [
+        ("SD upscale overlap", overlap.to_string()),
+        ("SD upscale upscaler", upscaler(&by).unwrap_or("None").to_owned()),
+    ];
     let mut output = ScriptOutput::default();
     for turn in 0..turns {
         let jobs = tiles.places().enumerate().map(|(index, place)| {
@@ -39,7 +43,7 @@ pub(crate) fn run(mut call: ScriptCall) -> Result<ScriptOutput, Fault> {
             pasted.paste(&Pixels::read(&picture)?, place, tiles.fades(place));
             infotext = infotext.or(Some(text));
         }
-        output.pictures.push((pasted.write()?, infotext.unwrap_or_default()));
+        output.pictures.push((pasted.write()?, described(&infotext.unwrap_or_default(), &said)));
     }
     Ok(output)
 }

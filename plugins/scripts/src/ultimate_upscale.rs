@@ -3,7 +3,7 @@
 
 use gesso_plugin::{Arguments, Fault, Image, Params, ScriptCall, ScriptOutput, inference};
 
-use crate::drawing::{FILL_ORIGINAL, first, frame, in_turn, through_mask, upscaler};
+use crate::drawing::{FILL_ORIGINAL, described, first, frame, in_turn, through_mask, upscaler};
 use crate::strokes::{Board, Order, Round, Seams};
 use crate::tiles::Pixels;
 
@@ -18,21 +18,21 @@ pub(crate) fn run(mut call: ScriptCall) -> Result<ScriptOutput, Fault> {
     };
     let desc = source.desc();
     let asked = Asked::read(&Arguments(&call.arguments), frame(&call.params), (desc.width, desc.height))?;
-    let size = asked.target;
+    let (size, said) = (asked.target, asked.said());
     let mut canvas = Canvas { picture: enlarged(source, &asked)?.padded(), infotext: None };
     let board = Board::new((canvas.picture.width, canvas.picture.height), asked.tile);
     let mut pictures = Vec::new();
     if let Some(order) = asked.order {
         canvas.draw(&mut call.params, board.tiles(order), asked.redraw)?;
         if asked.seams.is_some() && asked.shows_redrawn {
-            pictures.push(canvas.finished(size)?);
+            pictures.push(canvas.finished(size, &said)?);
         }
     }
     if let Some(seams) = asked.seams {
         call.params.set("denoising_strength", asked.seams_strength);
         canvas.draw(&mut call.params, board.seams(seams), asked.seams_fix)?;
     }
-    pictures.push(canvas.finished(size)?);
+    pictures.push(canvas.finished(size, &said)?);
     Ok(ScriptOutput { pictures, index_of_first_image: 0 })
 }
 
@@ -116,6 +116,17 @@ impl Asked {
         }
         Ok(asked)
     }
+
+    /// What an infotext says of it, as the web UI's extension writes it.
+    fn said(&self) -> [(&'static str, String); 5] {
+        [
+            ("Ultimate SD upscale upscaler", upscaler(&self.upscaler).unwrap_or("None").to_owned()),
+            ("Ultimate SD upscale tile_width", self.tile.0.to_string()),
+            ("Ultimate SD upscale tile_height", self.tile.1.to_string()),
+            ("Ultimate SD upscale mask_blur", self.redraw.blur.to_string()),
+            ("Ultimate SD upscale padding", self.redraw.padding.to_string()),
+        ]
+    }
 }
 
 /// The picture at its target size. An upscaler multiplies both sides by one factor; what is then too large is made smaller.
@@ -167,8 +178,9 @@ impl Canvas {
     }
 
     /// What is of the picture, without what made its sides those of a tile.
-    fn finished(&self, size: (u32, u32)) -> Result<(Image, String), Fault> {
-        Ok((self.picture.cut((0, 0), size).write()?, self.infotext.clone().unwrap_or_default()))
+    fn finished(&self, size: (u32, u32), said: &[(&str, String)]) -> Result<(Image, String), Fault> {
+        let infotext = described(self.infotext.as_deref().unwrap_or_default(), said);
+        Ok((self.picture.cut((0, 0), size).write()?, infotext))
     }
 }
 

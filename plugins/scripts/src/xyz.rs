@@ -6,14 +6,23 @@ mod values;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use gesso_plugin::{Arguments, Fault, Image, Params, ScriptCall, ScriptOutput};
+use serde_json::Value;
 
 use self::axes::{Axis, Point};
-use crate::drawing::{draw_all, first, seed};
+use crate::drawing::{described, draw_all, first, seed};
 use crate::grid::{Grid, Label};
 
 /// Pictures of one plot.
 const CELLS_MAX: usize = 512;
 const NAMES: [&str; 3] = ["X", "Y", "Z"];
+/// What infotexts of grids call an axis, its values, and the seeds that stand for values of -1.
+const FIELDS: [[&str; 3]; 3] = [
+    ["X Type", "X Values", "Fixed X Values"],
+    ["Y Type", "Y Values", "Fixed Y Values"],
+    ["Z Type", "Z Values", "Fixed Z Values"],
+];
+/// The axis along which nothing differs.
+const NOTHING: &str = "Nothing";
 
 pub(crate) fn run(call: &ScriptCall) -> Result<ScriptOutput, Fault> {
     let arguments = Arguments(&call.arguments);
@@ -23,16 +32,19 @@ pub(crate) fn run(call: &ScriptCall) -> Result<ScriptOutput, Fault> {
     for drawn in draw_all(call, requests)? {
         cells.push(first(drawn)?);
     }
-    let infotext = cells[0].1.clone();
+    // A grid's text is that of its first cell, and what differs along its axes.
+    let each = cells.len() / plot.axes[2].len();
+    let infotext = |z: usize, axes: usize| described(&cells[z * each].1, &plot.fields(axes));
     let pictures: Vec<&Image> = cells.iter().map(|(picture, _)| picture).collect();
     let mut grids = plot.grids(&pictures)?;
     let mut made = Vec::new();
     if grids.len() > 1 {
         let whole = Grid { columns: grids.len(), margin: plot.margin, ..Grid::default() };
-        made.push((whole.draw(&grids.iter().collect::<Vec<_>>())?, infotext.clone()));
+        made.push((whole.draw(&grids.iter().collect::<Vec<_>>())?, infotext(0, 3)));
     }
+    let axes = if made.is_empty() { 3 } else { 2 };
     if made.is_empty() || plot.includes_grids {
-        made.extend(grids.drain(..).map(|grid| (grid, infotext.clone())));
+        made.extend(grids.drain(..).enumerate().map(|(z, grid)| (grid, infotext(z, axes))));
     }
     let index_of_first_image = made.len() as u32;
     if plot.includes_cells {
@@ -51,6 +63,8 @@ fn random_seed(request_seed: u64, place: u32) -> u32 {
 struct Plot {
     /// Along, down, and from grid to grid.
     axes: [Vec<Point>; 3],
+    /// What an infotext says of each: its label and values, and which seeds they came to.
+    said: [Vec<(&'static str, String)>; 3],
     /// Where the seed grows by one from place to place.
     vary: [bool; 3],
     has_legend: bool,
@@ -61,22 +75,44 @@ struct Plot {
 
 impl Plot {
     fn read(arguments: &Arguments<'_>, request_seed: u64, is_img2img: bool) -> Result<Self, Fault> {
-        let axis = |index: usize| {
+        let is_text = arguments.flag(17, "Use text inputs instead of dropdowns")?;
+        let axis = |index: usize| -> Result<(&'static str, String, Vec<Point>), Fault> {
             let place = index * 3;
-            let axis = Axis::find(arguments.0.get(place).unwrap_or(&serde_json::Value::Null), is_img2img)?;
-            let points = axis.points(&arguments.text(place + 1), arguments.texts(place + 2));
-            points.map_err(|fault| match fault {
+            let axis = Axis::find(arguments.0.get(place).unwrap_or(&Value::Null), is_img2img)?;
+            let given = axis.given(&arguments.text(place + 1), arguments.texts(place + 2), is_text);
+            let points = axis.points(&given).map_err(|fault| match fault {
                 Fault::InvalidInput(text) => Fault::InvalidInput(format!("{}: {text}", NAMES[index])),
                 other => other,
-            })
+            })?;
+            Ok((axis.label, given.shown, points))
         };
-        let mut axes = [axis(0)?, axis(1)?, axis(2)?];
-        if !arguments.flag(12, "Keep -1 for seeds")? {
-            let points = axes.iter_mut().flatten();
-            points.zip(0..).for_each(|(point, place)| point.fix_seed(random_seed(request_seed, place)));
+        let given = [axis(0)?, axis(1)?, axis(2)?];
+        let keeps_seeds = arguments.flag(12, "Keep -1 for seeds")?;
+        let (mut axes, mut said): ([Vec<Point>; 3], [Vec<(&'static str, String)>; 3]) = Default::default();
+        let mut place = 0;
+        for (index, (label, values, mut points)) in given.into_iter().enumerate() {
+            for point in points.iter_mut().filter(|_| !keeps_seeds) {
+                point.fix_seed(random_seed(request_seed, place));
+                place += 1;
+            }
+            if label != NOTHING {
+                let [kind, listed, fixed] = FIELDS[index];
+                said[index] = vec![(kind, label.to_owned()), (listed, values)];
+                let seeds: Vec<String> = points.iter().filter_map(Point::seed).collect();
+                if !keeps_seeds && !seeds.is_empty() {
+                    said[index].push((fixed, seeds.join(", ")));
+                }
+            }
+            axes[index] = points;
         }
+        // Nobody who leaves it out means a margin.
+        let margin = match arguments.0.get(16) {
+            None | Some(Value::Null) => 0,
+            Some(_) => arguments.number(16, "Grid margins (px)", (0.0, 500.0))? as u32,
+        };
         let plot = Self {
             axes,
+            said,
             vary: [
                 arguments.flag(13, "Vary seeds for X")?,
                 arguments.flag(14, "Vary seeds for Y")?,
@@ -85,7 +121,7 @@ impl Plot {
             has_legend: arguments.flag(9, "Draw legend")?,
             includes_cells: arguments.flag(10, "Include Sub Images")?,
             includes_grids: arguments.flag(11, "Include Sub Grids")?,
-            margin: arguments.number(16, "Grid margins (px)", (0.0, 500.0)).unwrap_or(0.0) as u32,
+            margin,
         };
         let count = plot.axes.iter().map(Vec::len).product::<usize>();
         if count > CELLS_MAX {
@@ -94,6 +130,12 @@ impl Plot {
             )));
         }
         Ok(plot)
+    }
+
+    /// What an infotext says of the first axes.
+    fn fields(&self, axes: usize) -> Vec<(&'static str, String)> {
+        let said = self.said.iter().take(axes).flatten().cloned();
+        std::iter::once(("Script", "X/Y/Z plot".to_owned())).chain(said).collect()
     }
 
     /// One for each picture: along first, then down, then from grid to grid.
@@ -110,7 +152,7 @@ impl Plot {
                         point.apply(&mut params)?;
                     }
                     // A seed that an axis sets moves too; one of -1 is another for each picture anyway.
-                    if let Some(seed) = params.get("seed").and_then(serde_json::Value::as_u64) {
+                    if let Some(seed) = params.get("seed").and_then(Value::as_u64) {
                         params.set("seed", seed + self.shift([i, j, k]));
                     }
                     requests.push(params);
@@ -151,7 +193,8 @@ impl Plot {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::{Value, json};
+    use gesso_plugin::{PixelFormat, fake};
+    use serde_json::json;
 
     use super::*;
 
@@ -237,5 +280,70 @@ mod tests {
         };
         assert!(text.starts_with("Y: "), "{text}");
         assert!(plot(json!(["Seed", "1-200", [], "Steps", "1-20", []])).is_err());
+    }
+
+    #[test]
+    fn a_whole_plot_has_its_grids_before_its_pictures_and_says_what_differs() {
+        let host = fake::Host::new().drawing(|drawing| {
+            let mut drawn = drawing.drawn(vec![fake::picture(16, 8, PixelFormat::Rgb8, &[9; 16 * 8 * 3])]);
+            let seed = drawing.params.get("seed").unwrap();
+            drawn.infotexts = vec![format!("a\nSeed: {seed}, Steps: 2, Size: 16x8, Version: v")];
+            Ok(drawn)
+        });
+        let arguments = json!([
+            "Seed",
+            "-1, 8",
+            [],
+            4,
+            "2-3",
+            [],
+            "Sampler",
+            "DDIM",
+            ["Euler", "Heun"],
+            false,
+            true,
+            true,
+            false,
+            false,
+            false,
+            false,
+            2,
+            false
+        ]);
+        let call = ScriptCall {
+            title: "X/Y/Z plot".into(),
+            params: Params::from_json(
+                r#"{"prompt": "a", "seed": 10, "width": 16, "height": 8, "batch_size": 3}"#,
+            )
+            .unwrap(),
+            arguments: arguments.as_array().unwrap().clone(),
+            init_images: Vec::new(),
+            mask: None,
+        };
+        let made = host.run(|| run(&call)).unwrap();
+        assert_eq!((made.index_of_first_image, made.pictures.len()), (3, 3 + 2 * 2 * 2));
+        let sizes: Vec<_> =
+            made.pictures.iter().map(|(picture, _)| (picture.desc().width, picture.desc().height)).collect();
+        assert_eq!(sizes[..4], [(2 * (2 * 16 + 2) + 2, 18), (34, 18), (34, 18), (16, 8)]);
+        let drawings = host.drawings();
+        let of = |field: &str| -> Vec<Value> {
+            drawings.iter().map(|drawing| drawing.params.get(field).cloned().unwrap()).collect()
+        };
+        let fixed = of("seed")[0].clone();
+        assert!(fixed.as_u64().is_some() && of("batch_size").iter().all(|count| *count == json!(1)));
+        assert_eq!(of("seed")[..4], [fixed.clone(), json!(8), fixed.clone(), json!(8)]);
+        assert_eq!(of("steps")[..4], [json!(2), json!(2), json!(3), json!(3)]);
+        assert_eq!((&of("sampler_name")[0], &of("sampler_name")[4]), (&json!("Euler"), &json!("Heun")));
+        let cell = format!("a\nSeed: {fixed}, Steps: 2, Size: 16x8");
+        let sub = format!(
+            "{cell}, Script: X/Y/Z plot, X Type: Seed, X Values: \"-1, 8\", Fixed X Values: \"{fixed}, 8\", \
+             Y Type: Steps, Y Values: 2-3"
+        );
+        let texts: Vec<_> = made.pictures.iter().map(|(_, text)| text.as_str()).collect();
+        assert_eq!(texts[0], format!("{sub}, Z Type: Sampler, Z Values: \"Euler, Heun\", Version: v"));
+        assert_eq!(
+            (texts[1], texts[3]),
+            (format!("{sub}, Version: v").as_str(), format!("{cell}, Version: v").as_str())
+        );
     }
 }

@@ -103,9 +103,9 @@ pub(crate) fn upscale(source: &Image, _upscaler: &str, factor: f64) -> Result<Im
 
 pub(crate) fn interrogate(source: &Image, model: &str) -> Result<String, types::Fault> {
     let types::ImageDesc { width, height, .. } = source.desc();
-    match model {
+    match model.to_ascii_lowercase().as_str() {
         "clip" => Ok(format!("a picture of {width} by {height} pixels")),
         "deepbooru" => Ok(format!("{width} wide, {height} high")),
-        other => Err(types::Fault::InvalidInput(format!("model is {other:?}; it must be clip or deepbooru"))),
+        _ => Err(types::Fault::InvalidInput(format!("model is {model:?}; it must be clip or deepbooru"))),
     }
 }

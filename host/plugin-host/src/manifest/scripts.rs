@@ -48,7 +48,7 @@ impl Script {
     /// A value for each argument: the request's, by place in a list or by label in an object, else the default.
     ///
     /// # Errors
-    /// A sentence for the client, where the arguments are neither.
+    /// A sentence for the client, where the arguments are neither, or an object has a label that the script has not.
     pub fn settle(&self, given: &Value) -> Result<Vec<Value>, String> {
         settle(&self.title, &self.args, given)
     }
@@ -66,6 +66,12 @@ pub(super) fn settle(title: &str, arguments: &[ScriptArgument], given: &Value) -
     };
     if !matches!(given, Value::Array(_) | Value::Object(_) | Value::Null) {
         return Err(format!("the arguments of {title} must be a list or an object"));
+    }
+    let is_known = |label: &str| arguments.iter().any(|argument| argument.label.eq_ignore_ascii_case(label));
+    if let Some(label) = given.as_object().into_iter().flat_map(Map::keys).find(|label| !is_known(label)) {
+        let known: Vec<_> = arguments.iter().map(|argument| format!("{:?}", argument.label)).collect();
+        let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+        return Err(format!("{title} has no argument {label:?}; it has {known}"));
     }
     let settled = arguments.iter().enumerate().map(|(index, argument)| {
         get(index, argument).filter(|value| !value.is_null()).unwrap_or(&argument.value).clone()
@@ -121,11 +127,13 @@ mod tests {
             (json!([]), json!([4, 0.5, null])),
             (json!(null), json!([4, 0.5, null])),
             (json!([2, null, "x", "too many"]), json!([2, 0.5, "x"])),
-            (json!({"final": 0.1, "other": 1}), json!([4, 0.1, null])),
+            (json!({"final": 0.1}), json!([4, 0.1, null])),
         ] {
             assert_eq!(Value::from(script.settle(&given).unwrap()), settled, "{given}");
         }
         assert!(script.settle(&json!("4")).unwrap_err().contains("a list or an object"));
+        let misspelt = script.settle(&json!({"final": 0.1, "loop": 1})).unwrap_err();
+        assert_eq!(misspelt, r#"Loopback has no argument "loop"; it has "Loops", "Final", "Note""#);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use gesso_plugin::{Fault, Params};
 use serde_json::Value;
 
-use super::values::{numbers, texts};
+use super::values::{fields, joined, numbers, texts};
 use crate::prompt_list::override_setting;
 
 /// Words whose every order is drawn at most; 5 have 120.
@@ -41,6 +41,8 @@ enum Sets {
     Size,
     /// A restorer, or none.
     Faces,
+    /// A file, or one of two words.
+    Vae,
     /// What this server does not have.
     Missing,
 }
@@ -92,7 +94,7 @@ const AXES: &[Axis] = &[
     axis("Extra noise", Reads::Number, Sets::Option("img2img_extra_noise")),
     only(Offered::Txt2Img, "Hires upscaler", Reads::Text, Sets::Field("hr_upscaler")),
     only(Offered::Img2Img, "Cond. Image Mask Weight", Reads::Number, Sets::Option("inpainting_mask_weight")),
-    axis("VAE", Reads::Text, Sets::Option("sd_vae")),
+    axis("VAE", Reads::Text, Sets::Vae),
     axis("Styles", Reads::Text, Sets::Style),
     axis("UniPC Order", Reads::Whole, Sets::Option("uni_pc_order")),
     axis("Face restore", Reads::Text, Sets::Faces),
@@ -105,7 +107,33 @@ const AXES: &[Axis] = &[
     axis("RNG source", Reads::Text, Sets::Option("randn_source")),
     axis("FP8 mode", Reads::Text, Sets::Missing),
     axis("Size", Reads::Text, Sets::Size),
+    // Newer than the releases that clients count by, which it would move; there it stands behind "Schedule rho".
+    axis("Skip Early CFG", Reads::Number, Sets::Option("skip_early_cond")),
 ];
+
+/// Axes whose values web UIs have people choose from a list, unless text is asked for.
+const CHOSEN: [&str; 12] = [
+    "Sampler",
+    "Hires sampler",
+    "Checkpoint name",
+    "Schedule type",
+    "Hires upscaler",
+    "VAE",
+    "Styles",
+    "Always discard next-to-last sigma",
+    "SGM noise multiplier",
+    "Refiner checkpoint",
+    "RNG source",
+    "FP8 mode",
+];
+
+/// What a request gives for an axis.
+#[derive(Debug, Default, PartialEq)]
+pub(crate) struct Given {
+    values: Vec<String>,
+    /// As an infotext says it.
+    pub(crate) shown: String,
+}
 
 impl Axis {
     /// By its label in any case, or by its place among those that this kind of drawing has.
@@ -126,18 +154,38 @@ impl Axis {
         })
     }
 
+    /// The values between the commas of a text, or those of a list; where both are there, web UIs have the list count for axes
+    /// that have one, unless `is_text` says otherwise.
+    pub(crate) fn given(&self, text: &str, list: Vec<String>, is_text: bool) -> Given {
+        let of_text = if self.sets == Sets::Words { fields(text) } else { texts(text) };
+        let takes_list = of_text.is_empty() || (!is_text && CHOSEN.contains(&self.label) && !list.is_empty());
+        if takes_list {
+            return Given { shown: joined(&list), values: list };
+        }
+        Given { shown: text.trim().to_owned(), values: of_text }
+    }
+
+    /// What the legend says of a value.
+    fn shown(&self, text: &str) -> String {
+        match self.label {
+            "Prompt S/R" | "Sampler" | "Face restore" => text.to_owned(),
+            "Checkpoint name" => text.rsplit(['/', '\\']).next().unwrap_or(text).to_owned(),
+            label => format!("{label}: {text}"),
+        }
+    }
+
     /// The axis's values; one that says nothing for an axis without any.
-    pub(crate) fn points(&self, text: &str, list: Vec<String>) -> Result<Vec<Point>, Fault> {
-        let given = if list.is_empty() { texts(text) } else { list };
+    pub(crate) fn points(&self, given: &Given) -> Result<Vec<Point>, Fault> {
+        let given = &given.values;
         let point = |shown: String, value: Value| Point { axis: *self, shown, value, words: Vec::new() };
         if self.sets == Sets::Nothing {
             return Ok(vec![point(String::new(), Value::Null)]);
         }
-        if given.is_empty() {
+        if given.iter().all(String::is_empty) {
             return Err(Fault::InvalidInput(format!("The axis {:?} has no values; send some.", self.label)));
         }
         if self.sets == Sets::Order {
-            return orders(&given).map(|orders| {
+            return orders(given).map(|orders| {
                 orders
                     .into_iter()
                     .map(|words| Point { words, ..point(String::new(), Value::Null) }.with_words_shown())
@@ -149,25 +197,31 @@ impl Axis {
                 let is_whole = self.reads == Reads::Whole;
                 let number =
                     |number: f64| if is_whole { Value::from(number as i64) } else { Value::from(number) };
-                let numbers = numbers(&given, is_whole)?.into_iter().map(number);
-                numbers.map(|value| point(format!("{}: {value}", self.label), value)).collect()
+                // A legend has no use for what is lost in decimal numbers.
+                let shown = |value: f64| self.shown(&number((value * 1e8).round() / 1e8).to_string());
+                let numbers = numbers(given, is_whole)?.into_iter();
+                numbers.map(|value| point(shown(value), number(value))).collect()
             }
             Reads::Flag => {
                 let flag = |text: &String| {
                     Value::from(["true", "1", "yes", "on"].contains(&text.to_lowercase().as_str()))
                 };
-                given.iter().map(|text| point(format!("{}: {text}", self.label), flag(text))).collect()
+                given.iter().map(|text| point(self.shown(text), flag(text))).collect()
             }
             Reads::Text => {
                 let first = given[0].clone();
-                let shown = |text: &String| match self.sets {
-                    Sets::Words => text.clone(),
-                    _ => format!("{}: {text}", self.label),
-                };
+                if self.sets == Sets::Words && first.is_empty() {
+                    return Err(Fault::InvalidInput(
+                        "Prompt S/R begins with nothing; its first value is what is looked for.".into(),
+                    ));
+                }
                 let words = if self.sets == Sets::Words { vec![first] } else { Vec::new() };
                 given
                     .iter()
-                    .map(|text| Point { words: words.clone(), ..point(shown(text), text.clone().into()) })
+                    .map(|text| Point {
+                        words: words.clone(),
+                        ..point(self.shown(text), text.clone().into())
+                    })
                     .collect()
             }
         })
@@ -195,8 +249,13 @@ impl Point {
         let is_seed = matches!(self.axis.sets, Sets::Field("seed" | "subseed"));
         if is_seed && self.value.as_i64().is_some_and(|seed| seed < 0) {
             self.value = seed.into();
-            self.shown = format!("{}: {seed}", self.axis.label);
+            self.shown = self.axis.shown(&seed.to_string());
         }
+    }
+
+    /// The seed of a point of an axis that sets one.
+    pub(crate) fn seed(&self) -> Option<String> {
+        matches!(self.axis.sets, Sets::Field("seed" | "subseed")).then(|| self.value.to_string())
     }
 
     /// Lays the value over a request.
@@ -223,11 +282,20 @@ impl Point {
                 params.set("height", height);
             }
             Sets::Faces => {
-                let restores = !["none", "false", "off"].contains(&text.to_lowercase().as_str());
-                params.set("restore_faces", restores);
-                if restores && !["true", "on"].contains(&text.to_lowercase().as_str()) {
+                let word = text.to_lowercase();
+                let is_off = ["none", "false", "off", "no", "n", "0"].contains(&word.as_str());
+                params.set("restore_faces", !is_off);
+                if !is_off && !["true", "on", "yes", "y", "1"].contains(&word.as_str()) {
                     override_setting(params, "face_restoration_model", text);
                 }
+            }
+            Sets::Vae => {
+                let name = match text.to_lowercase().as_str() {
+                    "auto" | "automatic" => "Automatic",
+                    "none" => "None",
+                    _ => text,
+                };
+                override_setting(params, "sd_vae", name);
             }
         }
         Ok(())
@@ -290,87 +358,4 @@ fn reorder(params: &mut Params, words: &[String]) {
 }
 
 #[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    fn applied(axis: Value, values: &str, is_img2img: bool) -> Vec<Params> {
-        let axis = Axis::find(&axis, is_img2img).unwrap();
-        let request = r#"{"prompt": "a red cat, a blue dog", "negative_prompt": "red", "styles": ["one"]}"#;
-        let apply = |point: Point| {
-            let mut params = Params::from_json(request).unwrap();
-            point.apply(&mut params).unwrap();
-            params
-        };
-        axis.points(values, Vec::new()).unwrap().into_iter().map(apply).collect()
-    }
-
-    #[test]
-    fn axes_are_named_and_counted_as_in_web_uis() {
-        for (named, is_img2img, label) in [
-            (json!("steps"), false, "Steps"),
-            (json!(4), false, "Steps"),
-            (json!("6"), false, "CFG Scale"),
-            (json!(5), true, "CFG Scale"),
-            (json!(null), false, "Nothing"),
-            (json!(""), false, "Nothing"),
-        ] {
-            assert_eq!(Axis::find(&named, is_img2img).unwrap().label, label, "{named}");
-        }
-        for (named, is_img2img) in [
-            (json!("Hires steps"), true),
-            (json!("FP8 mode"), false),
-            (json!(99), false),
-            (json!("x"), false),
-        ] {
-            let Err(Fault::InvalidInput(text)) = Axis::find(&named, is_img2img) else { panic!("{named}") };
-            assert!(text.contains("Seed, Var. seed"), "{text}");
-        }
-    }
-
-    #[test]
-    fn values_set_fields_options_and_sizes() {
-        let params = applied(json!("Steps"), "3-4", false);
-        assert_eq!((params.len(), params[1].get("steps")), (2, Some(&json!(4))));
-        let params = applied(json!("Clip skip"), "2", false);
-        assert_eq!(params[0].get("override_settings"), Some(&json!({"CLIP_stop_at_last_layers": 2})));
-        let params = applied(json!("Size"), "64x96", false);
-        assert_eq!((params[0].get("width"), params[0].get("height")), (Some(&json!(64)), Some(&json!(96))));
-        assert_eq!(applied(json!("Styles"), "two", false)[0].get("styles"), Some(&json!(["one", "two"])));
-        let params = applied(json!("Face restore"), "None, GFPGAN", false);
-        assert_eq!(
-            (params[0].get("restore_faces"), params[1].get("restore_faces")),
-            (Some(&json!(false)), Some(&json!(true)))
-        );
-        assert_eq!(params[1].get("override_settings"), Some(&json!({"face_restoration_model": "GFPGAN"})));
-    }
-
-    #[test]
-    fn words_give_way_to_others_in_both_prompts() {
-        let params = applied(json!("Prompt S/R"), "red, green", false);
-        assert_eq!((params[1].prompt(), params[1].negative_prompt()), ("a green cat, a blue dog", "green"));
-        let absent =
-            Axis::find(&json!("Prompt S/R"), false).unwrap().points("fish, bird", Vec::new()).unwrap();
-        assert!(matches!(
-            absent[0].apply(&mut Params::from_json("{}").unwrap()),
-            Err(Fault::InvalidInput(_))
-        ));
-    }
-
-    #[test]
-    fn words_are_put_into_every_order() {
-        let params = applied(json!("Prompt order"), "cat, dog", false);
-        let prompts: Vec<_> = params.iter().map(Params::prompt).collect();
-        assert_eq!(prompts, ["a red cat, a blue dog", "a red dog, a blue cat"]);
-        assert_eq!(orders(&["a", "b", "c"].map(str::to_owned)).unwrap().len(), 6);
-        assert_eq!(orders(&["a", "a"].map(str::to_owned)).unwrap(), [["a", "a"], ["a", "a"]]);
-        assert!(orders(&["a", "b", "c", "d", "e", "f"].map(str::to_owned)).is_err());
-    }
-
-    #[test]
-    fn an_axis_without_values_is_refused() {
-        assert!(Axis::find(&json!("Seed"), false).unwrap().points(" , ", Vec::new()).is_err());
-        assert_eq!(Axis::find(&json!("Nothing"), false).unwrap().points("", Vec::new()).unwrap().len(), 1);
-    }
-}
+mod tests;

@@ -5,10 +5,19 @@ use gesso_plugin::Fault;
 /// Values of one axis.
 const VALUES_MAX: usize = 256;
 
-/// The texts between commas; quotation marks keep commas together, and a doubled one stands for itself. Spaces before a
-/// mark are passed over, which CSV readers do not do and web UIs do.
+/// The texts between commas that say something.
 pub(super) fn texts(text: &str) -> Vec<String> {
+    let mut values = fields(text);
+    values.retain(|value| !value.is_empty());
+    values
+}
+
+/// The texts between commas; quotation marks keep commas together, and a doubled one stands for itself. Spaces before a
+/// mark are passed over, which CSV readers do not do and web UIs do. A blank line says nothing, while between commas nothing is
+/// a text, too.
+pub(super) fn fields(text: &str) -> Vec<String> {
     let (mut values, mut value, mut is_quoted, mut was_quoted) = (Vec::new(), String::new(), false, false);
+    let mut is_behind_a_comma = false;
     let mut letters = text.chars().peekable();
     while let Some(letter) = letters.next() {
         match letter {
@@ -19,14 +28,32 @@ pub(super) fn texts(text: &str) -> Vec<String> {
                 (is_quoted, was_quoted) = (true, true);
             }
             ',' | '\n' if !is_quoted => {
-                values.push(std::mem::take(&mut value));
-                was_quoted = false;
+                let field = std::mem::take(&mut value).trim().to_owned();
+                if letter == ',' || is_behind_a_comma || was_quoted || !field.is_empty() {
+                    values.push(field);
+                }
+                (is_behind_a_comma, was_quoted) = (letter == ',', false);
             }
             other => value.push(other),
         }
     }
-    values.push(value);
-    values.iter().map(|value| value.trim().to_owned()).filter(|value| !value.is_empty()).collect()
+    let field = value.trim().to_owned();
+    if is_behind_a_comma || was_quoted || !field.is_empty() {
+        values.push(field);
+    }
+    values
+}
+
+/// Values as a text from which they are read back.
+pub(super) fn joined(values: &[String]) -> String {
+    let field = |value: &String| {
+        if value.contains([',', '"', '\n']) {
+            format!("\"{}\"", value.replace('"', "\"\""))
+        } else {
+            value.clone()
+        }
+    };
+    values.iter().map(field).collect::<Vec<_>>().join(", ")
 }
 
 /// The numbers of an axis; whole ones are stepped through by one.
@@ -136,5 +163,14 @@ mod tests {
     fn quotation_marks_keep_commas_together() {
         assert_eq!(texts(r#"cat, "dog, ""red""" ,fish,"#), ["cat", "dog, \"red\"", "fish"]);
         assert_eq!(texts(""), Vec::<String>::new());
+        let values = ["a, b", "c\"d", "e"].map(str::to_owned);
+        assert_eq!(texts(&joined(&values)), values);
+    }
+
+    #[test]
+    fn nothing_between_commas_is_a_text_and_a_blank_line_is_none() {
+        assert_eq!(fields("red, ,blue,"), ["red", "", "blue", ""]);
+        assert_eq!(fields("red\n\n blue \n"), ["red", "blue"]);
+        assert_eq!((fields(" \n"), fields("\"\"")), (Vec::<String>::new(), vec![String::new()]));
     }
 }

@@ -7,7 +7,7 @@ use axum::extract::State;
 use gesso_core::hires::LatentUpscaler;
 use gesso_core::sampler::Sampler;
 use gesso_core::schedule::Scheduler;
-use gesso_plugin_host::Script;
+use gesso_plugin_host::{PluginStatus, Script};
 use gesso_torch::Upscaler;
 use gesso_torch::embedding::Embedding;
 use serde_json::{Map, Value, json};
@@ -27,7 +27,7 @@ use crate::http::wire::lists::{
 };
 use crate::http::wire::options;
 use crate::http::wire::soft_inpainting;
-use crate::plugin_use;
+use crate::{plugin_use, resources};
 
 /// A list, for routes that read files and may fail.
 type Listed<T> = Result<Json<Vec<T>>, WebUiFailure>;
@@ -65,9 +65,7 @@ pub(crate) async fn scripts(State(app): State<Arc<App>>, caller: Caller) -> Json
         .plugins
         .list_for(&whom)
         .into_iter()
-        .filter(|plugin| {
-            plugin.worlds.iter().any(|world| ["request-hook", "step-hook"].contains(&world.as_str()))
-        })
+        .filter(|plugin| is_of(plugin, &["request-hook", "picture-hook", "step-hook"]))
         .map(|plugin| plugin.title.unwrap_or(plugin.id));
     let mut always_on: Vec<_> = std::iter::once(control::SCRIPT.to_owned()).chain(hooks).collect();
     for steps in app.plugins.step_hook_list(&whom) {
@@ -87,21 +85,28 @@ pub(crate) async fn scripts(State(app): State<Arc<App>>, caller: Caller) -> Json
     Json(ScriptTitles { txt2img: titles(false), img2img: titles(true) })
 }
 
-/// The plugins' scripts and step hooks with their arguments, once for each kind of drawing that they are for, and soft
-/// inpainting, which is the engine's own.
+/// The plugins' scripts and hooks with their arguments, once for each kind of drawing that they are for, and soft inpainting,
+/// which is the engine's own.
 #[utoipa::path(get, path = "/sdapi/v1/script-info", tag = "web UI",
     responses((status = 200, description = "Those for text to image, then those for image to image", body = Vec<ScriptEntry>)))]
 pub(crate) async fn script_info(State(app): State<Arc<App>>, caller: Caller) -> Json<Vec<ScriptEntry>> {
     let whom = plugin_use::whom(&caller);
     let (scripts, steps) = (app.plugins.scripts(&whom), app.plugins.step_hook_list(&whom));
+    let mut hooks = app.plugins.list_for(&whom);
+    hooks.retain(|plugin| is_of(plugin, &["request-hook", "picture-hook"]));
     let of = |is_img2img| {
         scripts
             .iter()
             .filter(move |script| offers(script, is_img2img))
             .map(move |script| ScriptEntry::of(script, is_img2img))
             .chain(steps.iter().map(move |steps| ScriptEntry::of_steps(steps, is_img2img)))
+            .chain(hooks.iter().map(move |plugin| ScriptEntry::of_hook(plugin, is_img2img)))
     };
     Json(of(false).chain(of(true)).chain([soft_inpainting::entry()]).collect())
+}
+
+fn is_of(plugin: &PluginStatus, worlds: &[&str]) -> bool {
+    plugin.worlds.iter().any(|world| worlds.contains(&world.as_str()))
 }
 
 fn offers(script: &Script, is_img2img: bool) -> bool {
@@ -119,7 +124,7 @@ pub(crate) async fn latent_upscale_modes() -> Json<Vec<LatentModeEntry>> {
 #[utoipa::path(get, path = "/sdapi/v1/upscalers", tag = "web UI",
     responses((status = 200, description = "Filters, then networks by name", body = Vec<UpscalerEntry>)))]
 pub(crate) async fn upscalers(State(app): State<Arc<App>>) -> Listed<UpscalerEntry> {
-    let mut list: Vec<_> = ["None", "Lanczos", "Nearest"].into_iter().map(UpscalerEntry::filter).collect();
+    let mut list: Vec<_> = resources::FILTERS.into_iter().map(UpscalerEntry::filter).collect();
     let files = files(&app, Kind::Upscaler).await?;
     // The blocking pool: the heads of files.
     let networks = blocking(move || {

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use gesso_core::prompt::Style;
 use gesso_core::sampler::Sampler;
 use gesso_core::schedule::Scheduler;
-use gesso_plugin_host::{Script, ScriptArgument, Steps};
+use gesso_plugin_host::{PluginStatus, Script, ScriptArgument, Steps};
 use gesso_torch::embedding::Embedding;
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -161,6 +161,17 @@ impl ScriptEntry {
             args: steps.args.iter().map(ScriptArgumentEntry::of).collect(),
         }
     }
+
+    /// Of a plugin that a request says something to under `alwayson_scripts`, by the schema of its manifest.
+    pub(crate) fn of_hook(plugin: &PluginStatus, is_img2img: bool) -> Self {
+        let schema = plugin.arguments_schema.as_ref();
+        Self {
+            name: plugin.title.as_ref().unwrap_or(&plugin.id).to_lowercase(),
+            is_alwayson: true,
+            is_img2img,
+            args: schema.map(ScriptArgumentEntry::of_schema).unwrap_or_default(),
+        }
+    }
 }
 
 impl ScriptArgumentEntry {
@@ -178,6 +189,32 @@ impl ScriptArgumentEntry {
     pub(crate) fn slider(label: &str, value: f64, (least, most): (f64, f64), step: f64) -> Self {
         let (minimum, maximum, step) = (Some(least), Some(most), Some(step));
         Self { label: label.to_owned(), value: value.into(), minimum, maximum, step, choices: None }
+    }
+
+    /// Those that a schema describes: of an object by name, of a list by place.
+    fn of_schema(schema: &Value) -> Vec<Self> {
+        let named = schema["properties"].as_object().into_iter().flatten();
+        let named = named.map(|(name, about)| Self::of_property(name, about));
+        let placed = schema["prefixItems"].as_array().into_iter().flatten().enumerate();
+        let placed = placed.map(|(place, about)| {
+            let number = (place + 1).to_string();
+            Self::of_property(about["title"].as_str().unwrap_or(&number), about)
+        });
+        named.chain(placed).collect()
+    }
+
+    fn of_property(label: &str, about: &Value) -> Self {
+        let default = about.get("default").or_else(|| about.get("const"));
+        let is_whole = about["type"].as_str() == Some("integer");
+        let choices = about["enum"].as_array().map(|list| list.iter().map(Value::as_str));
+        Self {
+            label: label.to_owned(),
+            value: default.cloned().unwrap_or_default(),
+            minimum: about["minimum"].as_f64(),
+            maximum: about["maximum"].as_f64(),
+            step: about["multipleOf"].as_f64().or(is_whole.then_some(1.0)),
+            choices: choices.and_then(|texts| texts.map(|text| text.map(str::to_owned)).collect()),
+        }
     }
 }
 
@@ -352,5 +389,48 @@ impl StyleEntry {
     pub(crate) fn of(style: &Style) -> Self {
         let Style { name, prompt, negative_prompt } = style.clone();
         Self { name, prompt, negative_prompt }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn arguments_of_hooks_are_told_by_their_schema() {
+        let of = |schema: Value| serde_json::to_value(ScriptArgumentEntry::of_schema(&schema)).unwrap();
+        let told = of(json!({"type": "object", "properties": {
+            "model": {"enum": ["a", "b"], "default": "b"},
+            "count": {"type": "integer", "minimum": 1, "maximum": 9, "default": 2},
+            "share": {"type": "number", "multipleOf": 0.5},
+            "never": {"const": false},
+            "odd": {"enum": ["a", 1]},
+        }}));
+        let entry = |label: &str, value: Value, bounds: [Value; 3], choices: Value| {
+            let [minimum, maximum, step] = bounds;
+            json!({"label": label, "value": value, "minimum": minimum, "maximum": maximum, "step": step, "choices": choices})
+        };
+        let none = || [Value::Null, Value::Null, Value::Null];
+        assert_eq!(
+            told,
+            json!([
+                entry("model", json!("b"), none(), json!(["a", "b"])),
+                entry("count", json!(2), [json!(1.0), json!(9.0), json!(1.0)], Value::Null),
+                entry("share", Value::Null, [Value::Null, Value::Null, json!(0.5)], Value::Null),
+                entry("never", json!(false), none(), Value::Null),
+                entry("odd", Value::Null, none(), Value::Null),
+            ])
+        );
+        let told = of(json!({"type": "array", "prefixItems": [{"title": "On", "default": true}, {}]}));
+        assert_eq!(
+            told,
+            json!([
+                entry("On", json!(true), none(), Value::Null),
+                entry("2", Value::Null, none(), Value::Null)
+            ])
+        );
+        assert_eq!(of(json!({})), json!([]));
     }
 }
