@@ -8,7 +8,7 @@ use gesso_core::pixels::Pixels;
 
 use crate::composite::{Rect, alpha_composite, blank, crop, paste as lay};
 use crate::convert::{flatten, multiply_255, to_gray, to_rgb, to_rgba};
-use crate::error::{PictureError, same_size, size, sound};
+use crate::error::{PictureError, size, sound};
 use crate::fill::{blur_fill, without_masked};
 use crate::fit::{FitMode, fit};
 use crate::mask;

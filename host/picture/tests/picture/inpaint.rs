@@ -127,7 +127,7 @@ fn what_is_hidden_of_a_soft_result_is_the_original() {
         }
         let small = Pixels::new(8, 8, PixelFormat::Gray8, vec![255; 64]).unwrap();
         let hidden = paste_shown(&result, &small, &prepared).unwrap();
-        assert_eq!(hidden.data, original.data, "a mask of another size hides its place too");
+        assert_eq!(hidden.data, original, "a mask of another size hides its place too");
     }
 }
 

@@ -111,7 +111,7 @@ impl UNet {
         map: Option<&dyn ContextMap>,
     ) -> Result<Vec<Tensor>, TchError> {
         let mut text = Reader::new(context, map).recording();
-        self.run(x, timesteps, &mut text, None)?;
+        let _predicted = self.run(x, timesteps, &mut text, None)?;
         Ok(text.into_recorded())
     }
 
