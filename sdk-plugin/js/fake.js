@@ -80,6 +80,10 @@ const UNARY = {
   logarithm: Math.log,
   tanh: Math.tanh,
   sign: Math.sign,
+  sine: Math.sin,
+  cosine: Math.cos,
+  "arc-cosine": Math.acos,
+  floor: Math.floor,
 };
 const BINARY = {
   add: (one, two) => one + two,
@@ -191,6 +195,9 @@ export class StepTensor {
   }
 
   draw(seed) {
+    if (!Number.isInteger(seed) || seed < 0 || seed >= 2 ** 64) {
+      throw fault("invalid-input", `a seed is a whole number from 0 to 2^64, not ${seed}`);
+    }
     const next = random(seed);
     // Box and Muller's way from even numbers to normal ones.
     this.values = this.values.map(() => Math.sqrt(-2 * Math.log(1 - next())) * Math.cos(2 * Math.PI * next()));
@@ -223,8 +230,8 @@ export class StepTensor {
 
 /** A moment of a drawing, with changes. */
 export function moment(changes = {}) {
-  const usual = { point: "guided", step: 0, steps: 20, sigma: 1, guidance: 7, picture: 0, isSecond: false };
-  return { ...usual, ...changes };
+  const noise = { sigma: 1, scale: 1, timestep: 354, guidance: 7 };
+  return { point: "guided", step: 0, steps: 20, call: 0, ...noise, picture: 0, seed: 0, isSecond: false, ...changes };
 }
 
 /** A request to an HTTP API. @param {string | Uint8Array} body */
@@ -237,7 +244,7 @@ export function request(method, path, body = "", headers = {}) {
 /** What a picture hook is told of a picture, with changes. */
 export function drawnPicture(changes = {}) {
   const about = { place: 0, count: 1, stage: "composited", prompt: "", negativePrompt: "", infotext: "" };
-  return { ...about, seed: 0n, subseed: 0n, ...changes };
+  return { ...about, seed: 0, subseed: 0, ...changes };
 }
 
 /** The first 256 names behind `after`, in the order of their bytes. */

@@ -1,4 +1,5 @@
-// The real host, on the interfaces of the contract that a world imports.
+// The real host, on the interfaces of the contract that a world imports. Numbers of 64 bits cross as numbers, exact up to 2^53;
+// a BigInt would end the component.
 
 import { random } from "./random.js";
 import { bytesOf } from "./utf8.js";
@@ -98,6 +99,9 @@ export class StepTensor {
     asked(() => this.tensor.paste(along, first, other.tensor));
   }
   draw(seed) {
+    if (!Number.isInteger(seed) || seed < 0 || seed >= 2 ** 64) {
+      throw new Fault("invalid-input", `a seed is a whole number from 0 to 2^64, not ${seed}`);
+    }
     asked(() => this.tensor.draw(seed));
   }
   read() {
@@ -162,8 +166,7 @@ class Blobs {
     this.blobs = blobs;
   }
   size(name) {
-    const size = asked(() => this.blobs.size(name));
-    return size == null ? null : Number(size);
+    return asked(() => this.blobs.size(name)) ?? null;
   }
   read(name, offset = 0, length = 8 << 20) {
     return asked(() => this.blobs.read(name, offset, length));
@@ -183,6 +186,9 @@ class Blobs {
 function bytes(value) {
   return typeof value === "string" ? bytesOf(value) : value;
 }
+
+/** Of worlds that have no stores; where one is not wanted, it is null. */
+const KEEPS_NOTHING = "this world keeps nothing: every one but request-hook and step-hook does";
 
 export class Host {
   constructor(interfaces) {
@@ -234,10 +240,12 @@ export class Host {
     return asked(() => this.interfaces.inference.interrogate(picture.image, model));
   }
   get kv() {
+    if (this.interfaces.kv === undefined) throw new Fault("not-permitted", KEEPS_NOTHING);
     if (this.interfaces.kv) return new Kv(this.interfaces.kv);
     throw new Fault("not-permitted", 'the manifest wants no bytes for values: add "wants": {"kv_bytes": 65536}');
   }
   get blobs() {
+    if (this.interfaces.blobs === undefined) throw new Fault("not-permitted", KEEPS_NOTHING);
     if (this.interfaces.blobs) return new Blobs(this.interfaces.blobs);
     throw new Fault("not-permitted", 'the manifest wants no bytes for blobs: add "wants": {"blob_bytes": 1048576}');
   }
@@ -258,7 +266,7 @@ export class Host {
   }
   #models() {
     if (this.interfaces.models) return this.interfaces.models;
-    throw new Fault("not-permitted", "this world runs no networks: annotators, scripts and picture hooks do");
+    throw new Fault("not-permitted", "this world runs no networks: annotators, scripts, picture hooks and HTTP APIs do");
   }
   #folders() {
     if (this.interfaces.folders) return this.interfaces.folders;

@@ -1,5 +1,6 @@
 /** The words between a plugin in JavaScript and its host. A plugin is a module `plugin.js` with functions; the last
- * argument of each is the `Host`, so that a test can pass the one of `.kit/fake.js` instead. */
+ * argument of each is the `Host`, so that a test can pass the one of `.kit/fake.js` instead. Every number is a number, also
+ * those of 64 bits (seeds, lengths), which are exact up to 2^53; a BigInt is none. */
 declare module "gesso-plugin" {
   /** The request body in the web UI's field names. */
   export type Params = { prompt?: string; seed?: number; width?: number; height?: number; [field: string]: unknown };
@@ -36,6 +37,14 @@ declare module "gesso-plugin" {
     finish(): Drawn;
   }
 
+  /** What an annotator made, where it is more than the map: what it found beside. A host takes of that what it knows: under
+   * `pose` the people of the picture as OpenPose writes them (`people`, `canvas_width`, `canvas_height`), which clients that ask
+   * for the map alone are told. */
+  export interface Annotated {
+    picture: Picture;
+    data?: Record<string, unknown> | null;
+  }
+
   /** A picture that a script made. Grids and the like stand before what was drawn. */
   export interface Made {
     picture: Picture;
@@ -49,7 +58,17 @@ declare module "gesso-plugin" {
     values: Float32Array | number[];
   }
 
-  export type Unary = "absolute" | "square-root" | "exponential" | "logarithm" | "tanh" | "sign";
+  export type Unary =
+    | "absolute"
+    | "square-root"
+    | "exponential"
+    | "logarithm"
+    | "tanh"
+    | "sign"
+    | "sine"
+    | "cosine"
+    | "arc-cosine"
+    | "floor";
   export type Binary = "add" | "subtract" | "multiply" | "divide" | "minimum" | "maximum" | "power";
   export type Reduction = "sum" | "mean" | "deviation" | "minimum" | "maximum" | "norm" | "quantile";
   export type Over = "everything" | "places" | "channels";
@@ -74,8 +93,9 @@ declare module "gesso-plugin" {
     slice(along: Axis, first: number, count: number): StepTensor;
     /** Overwrites a part by the other. */
     paste(along: Axis, first: number, other: StepTensor): void;
-    /** Overwrites all elements by standard normal numbers: those that PyTorch draws on a processor under this seed. */
-    draw(seed: number | bigint): void;
+    /** Overwrites all elements by standard normal numbers: those that PyTorch draws on a processor under this seed, a whole
+     * number. */
+    draw(seed: number): void;
     /** The elements, row by row. Everything waits for the device meanwhile, so it takes the grant `read_tensors`. */
     read(): Float32Array;
     /** Overwrites all elements. */
@@ -87,9 +107,18 @@ declare module "gesso-plugin" {
     point: "latent" | "predicted" | "guided";
     step: number;
     steps: number;
+    /** The call of the network within the step, from 0: samplers of second order make two in most steps. */
+    call: number;
+    /** The noise level: the latent is `scale` times the sum of what is drawn and `sigma` times noise of deviation 1. */
     sigma: number;
+    /** 1 for samplers that go by noise levels, less for those that go by timesteps. */
+    scale: number;
+    /** What the network is told of the noise level, from 0 for none to 999, with fractions. */
+    timestep: number;
     guidance: number;
     picture: number;
+    /** The picture's own, the same whether it is drawn alone or beside others. */
+    seed: number;
     isSecond: boolean;
   }
 
@@ -111,8 +140,8 @@ declare module "gesso-plugin" {
     stage: "decoded" | "composited";
     prompt: string;
     negativePrompt: string;
-    seed: bigint;
-    subseed: bigint;
+    seed: number;
+    subseed: number;
     infotext: string;
   }
 
@@ -247,7 +276,7 @@ declare module "gesso-plugin" {
     upscale(picture: Picture, upscaler: string, factor: number): Picture;
     /** A caption by `clip`, tags by `deepbooru`; for scripts and picture hooks. */
     interrogate(picture: Picture, model: string): string;
-    /** The granted networks that are there; not in request hooks, step hooks and HTTP APIs, as the next two. */
+    /** The granted networks that are there; for annotators, scripts, picture hooks and HTTP APIs, as the next two. */
     networks(): string[];
     /** What its exporter wrote into a network's file, or null. */
     aboutNetwork(network: string): unknown;

@@ -3,6 +3,8 @@
 
 use std::marker::PhantomData;
 
+use serde_json::Value;
+
 use crate::{Fault, Image};
 
 /// What a map is made of.
@@ -20,14 +22,30 @@ pub struct Annotation {
     pub threshold_b: Option<f64>,
 }
 
+/// What an annotator made of a picture: an [`Image`] is a map with nothing beside it.
+#[derive(Debug)]
+pub struct Annotated {
+    /// The map, of any size and format; one with alpha hides its transparent places from the network.
+    pub picture: Image,
+    /// What was found beside, as an object of at most 1 MiB. A host takes of it what it knows: under `pose` the people of the
+    /// picture as OpenPose writes them (`people`, `canvas_width`, `canvas_height`), which clients that ask for the map alone
+    /// are told.
+    pub data: Option<Value>,
+}
+
+impl From<Image> for Annotated {
+    fn from(picture: Image) -> Self {
+        Self { picture, data: None }
+    }
+}
+
 /// Code that makes maps of pictures. Each call gets a fresh instance: nothing is kept between calls.
 pub trait Annotator {
-    /// The map that `module`, a name of the manifest's `annotators`, makes. Any size and format may come back; a map with
-    /// alpha hides its transparent places from the network.
+    /// What `module`, a name of the manifest's `annotators`, makes.
     ///
     /// # Errors
     /// [`Fault::InvalidInput`] is a sentence for the client; any other fault fails the plugin's call.
-    fn annotate(module: &str, annotation: Annotation) -> Result<Image, Fault>;
+    fn annotate(module: &str, annotation: Annotation) -> Result<Annotated, Fault>;
 }
 
 /// Makes an [`Annotator`] the component's export and embeds the manifest, a path from the package's folder. Once per
@@ -56,8 +74,8 @@ pub struct Adapter<T>(PhantomData<T>);
 mod component {
     use serde::Deserialize;
 
-    use super::{Adapter, Annotation, Annotator};
-    use crate::bindings::annotator::Guest;
+    use super::{Adapter, Annotated, Annotation, Annotator};
+    use crate::bindings::annotator as host;
     use crate::bindings::request_hook::gesso::plugin::{images, types};
     use crate::{Fault, Image};
 
@@ -69,18 +87,19 @@ mod component {
         threshold_b: Option<f64>,
     }
 
-    impl<T: Annotator> Guest for Adapter<T> {
+    impl<T: Annotator> host::Guest for Adapter<T> {
         fn annotate(
             module: String,
             source: images::Image,
             mask: Option<images::Image>,
             arguments: types::Json,
-        ) -> Result<images::Image, types::Fault> {
+        ) -> Result<host::Annotated, types::Fault> {
             let Arguments { resolution, threshold_a, threshold_b } = serde_json::from_str(&arguments)
                 .map_err(|error| Fault::InvalidInput(format!("The arguments are no object: {error}.")))?;
             let (source, mask) = (Image::from_host(source), mask.map(Image::from_host));
             let annotation = Annotation { source, mask, resolution, threshold_a, threshold_b };
-            Ok(T::annotate(&module, annotation)?.into_host())
+            let Annotated { picture, data } = T::annotate(&module, annotation)?;
+            Ok(host::Annotated { picture: picture.into_host(), data: data.map(|data| data.to_string()) })
         }
     }
 }

@@ -306,9 +306,13 @@ pub fn moment() -> Moment {
         point: Point::Guided,
         step: 0,
         steps: 20,
+        call: 0,
         sigma: 1.0,
+        scale: 1.0,
+        timestep: 354.0,
         guidance: 7.0,
         picture: 0,
+        seed: 0,
         is_second: false,
     }
 }

@@ -61,7 +61,7 @@ mod script;
 mod step_hook;
 pub mod tensor;
 
-pub use annotator::{Annotation, Annotator};
+pub use annotator::{Annotated, Annotation, Annotator};
 pub use argument_list::Arguments;
 pub use fault::Fault;
 pub use grid_hook::{Grid, GridHook};

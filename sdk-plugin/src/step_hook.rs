@@ -22,15 +22,23 @@ pub enum Point {
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Moment {
     pub point: Point,
-    /// The sampler's step, from 0, and how many there are. Samplers of second order call the network twice in a step.
+    /// The sampler's step, from 0, and how many there are.
     pub step: u32,
     pub steps: u32,
-    /// The noise level.
+    /// The call of the network within the step, from 0: samplers of second order make two in most steps.
+    pub call: u32,
+    /// The noise level: the latent is `scale` times the sum of what is drawn and `sigma` times noise of deviation 1.
     pub sigma: f64,
+    /// 1 for samplers that go by noise levels, less for those that go by timesteps.
+    pub scale: f64,
+    /// What the network is told of the noise level, from 0 for none to 999, with fractions.
+    pub timestep: f64,
     /// The factor by which guidance goes from the negative prompt's estimate towards the positive one's.
     pub guidance: f64,
     /// The picture's place in its drawing, from 0.
     pub picture: u32,
+    /// The picture's own seed, the same whether it is drawn alone or beside others.
+    pub seed: u64,
     /// The second, high-resolution pass.
     pub is_second: bool,
 }
@@ -40,7 +48,7 @@ pub struct Moment {
 pub struct StepTensors {
     /// The latent under way, as the sampler scales it.
     pub latent: Tensor,
-    /// What the finished latent is by the prompt; not there before the network has answered.
+    /// What the finished latent is by the prompt, all parts that `AND` joins together; not there before the network has answered.
     pub positive: Option<Tensor>,
     /// The same by the negative prompt.
     pub negative: Option<Tensor>,
@@ -93,13 +101,37 @@ mod component {
         fn on_step(arguments: types::Json, at: host::Moment, given: host::Given) -> Result<(), types::Fault> {
             let arguments: Vec<Value> = serde_json::from_str(&arguments)
                 .map_err(|error| Fault::InvalidInput(format!("The arguments are no list: {error}.")))?;
-            let host::Moment { point, step, steps, sigma, guidance, picture, is_second } = at;
+            let host::Moment {
+                point,
+                step,
+                steps,
+                call,
+                sigma,
+                scale,
+                timestep,
+                guidance,
+                picture,
+                seed,
+                is_second,
+            } = at;
             let point = match point {
                 host::Point::Latent => Point::Latent,
                 host::Point::Predicted => Point::Predicted,
                 host::Point::Guided => Point::Guided,
             };
-            let moment = Moment { point, step, steps, sigma, guidance, picture, is_second };
+            let moment = Moment {
+                point,
+                step,
+                steps,
+                call,
+                sigma,
+                scale,
+                timestep,
+                guidance,
+                picture,
+                seed,
+                is_second,
+            };
             let tensors = StepTensors {
                 latent: Tensor::from_host(given.latent),
                 positive: given.positive.map(Tensor::from_host),

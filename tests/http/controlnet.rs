@@ -393,6 +393,33 @@ fn people_are_drawn_from_their_points() {
 }
 
 #[test]
+fn people_that_a_module_finds_are_told_beside_its_maps() {
+    let bench = Bench::new().plugin("guests", "annotator-tells");
+    let server = bench.start();
+    let detect = |module: &str| {
+        let pictures = [striped(64, 96), striped(32, 48)];
+        let body = json!({"controlnet_module": module, "controlnet_input_images": pictures});
+        server.post("/controlnet/detect", &body)
+    };
+    let told = detect("openpose_told").ok();
+    let (poses, second) = (&told["poses"], picture(&told["images"][1]));
+    assert_eq!((second.width, second.height), (32, 48));
+    assert_eq!((&poses[1]["canvas_width"], &poses[1]["canvas_height"]), (&json!(32), &json!(48)));
+    // What is told can be drawn as it is.
+    let drawn = server.post("/controlnet/render_openpose_json", poses).ok();
+    assert_eq!(drawn["images"].as_array().unwrap().len(), 2);
+    assert_eq!(picture(&drawn["images"][0]).data[(24 * 64 + 32) * 3..][..3], [255, 0, 0]);
+
+    let untold = detect("untold").ok();
+    assert!(untold["images"].as_array().unwrap().len() == 2 && untold.get("poses").is_none(), "{untold}");
+    for (module, says) in [("told_in_a_list", "not a JSON object"), ("told_too_much", "at most 1048576")] {
+        let failed = detect(module);
+        let text = failed.json().to_string();
+        assert!(failed.status >= 500 && text.contains(says), "{} {text}", failed.status);
+    }
+}
+
+#[test]
 fn letters_guide_a_picture_as_their_guide_does() {
     let models = models();
     write_adapter(&models.path().join("ControlNet/t2iadapter_sketch.safetensors"));

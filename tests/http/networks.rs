@@ -68,6 +68,11 @@ fn people_are_drawn_where_a_network_sees_their_parts() {
     assert_eq!((at(67, 91), at(107, 91)), (&[255, 85, 0][..], &[255, 170, 0][..]));
     assert_eq!((at(147, 91), at(187, 91)), (&[255, 255, 0][..], &[170, 255, 0][..]));
     assert_eq!((at(87, 91), at(127, 91)), (&[153, 0, 0][..], &[153, 102, 0][..]), "limbs between them");
+    // What is told of them draws the same again.
+    let poses = &reply["poses"];
+    assert_eq!(poses[0]["people"][0]["pose_keypoints_2d"].as_array().unwrap().len(), 3 * 18);
+    let drawn = server.post("/controlnet/render_openpose_json", poses).ok();
+    assert_eq!(decode(&BASE64_STANDARD.decode(drawn["images"][0].as_str().unwrap()).unwrap()).data, map.data);
     let lit: Vec<usize> = (0..280 * 184).filter(|place| map.data[place * 3..][..3] != [0; 3]).collect();
     assert!(lit.iter().all(|place| (63..193).contains(&(place % 280)) && (86..98).contains(&(place / 280))));
 

@@ -11,6 +11,9 @@ use crate::support::{Bench, checkout, eventually, quick_with, run};
 
 const WORLDS: [&str; 7] =
     ["request-hook", "annotator", "picture-hook", "step-hook", "script", "input-fetcher", "http-extension"];
+/// 8 by 4 pixels.
+const GREY: &str =
+    "iVBORw0KGgoAAAANSUhEUgAAAAgAAAAECAAAAACWpiEsAAAADklEQVR42mNogAIG3AwAIDMQAd6dRA0AAAAASUVORK5CYII=";
 const EVENTS: [&str; 4] = ["infotext-hook", "save-hook", "model-hook", "grid-hook"];
 
 /// `gesso plugin …` that finds the kits' tools.
@@ -89,15 +92,23 @@ fn plugins_in_python_and_javascript_keep_and_carry_what_is_theirs() {
         const part = text(host.blobs.read('last', 1, 2));\n\
         const names = [...host.kv.listKeys(), ...host.blobs.list()];\n\
         const page = text(host.assets.read('page.txt'));\n\
-        return { body: { count: Number(count), size: host.blobs.size('last'), part, names, page } };\n}\n";
-    let python = "import json\nfrom gesso_plugin import Response\n\n\
+        const side = host.newPicture(2, 2).resize(3, 1).width;\n\
+        let networks = null;\n\
+        try { host.networks(); } catch (fault) { networks = fault.tag; }\n\
+        return { body: { count: Number(count), size: host.blobs.size('last'), part, names, page, side, networks } };\n}\n";
+    let python = "import json\nfrom gesso_plugin import NotPermitted, Response\n\n\
         def handle(request, host):\n    \
             count = int(host.kv.update('count', lambda old: str(int(old or b'0') + 1).encode()))\n    \
             host.blobs.put('last', request.path.encode())\n    \
             part = host.blobs.read('last', 1, 2).decode()\n    \
             names = host.kv.list_keys() + host.blobs.list()\n    \
             page = host.assets.read('page.txt').decode()\n    \
+            side = host.new_picture(2, 2).resize(3, 1).width\n    \
+            networks = None\n    \
+            try: host.networks()\n    \
+            except NotPermitted: networks = 'not-permitted'\n    \
             body = dict(count=count, size=host.blobs.size('last'), part=part, names=names, page=page)\n    \
+            body |= dict(side=side, networks=networks)\n    \
             return Response(200, json.dumps(body))\n";
     for (language, file, source) in [("js", "plugin.js", javascript), ("python", "plugin.py", python)] {
         let name = format!("keeps-{language}");
@@ -117,9 +128,40 @@ fn plugins_in_python_and_javascript_keep_and_carry_what_is_theirs() {
     for name in ["keeps-js", "keeps-python"] {
         for count in [1, 2] {
             let answer = server.get(&format!("/ext/{name}/abc")).ok();
-            let right = json!({"count": count, "size": 4, "part": "ab", "names": ["count", "last"], "page": "carried"});
+            let right = json!({"count": count, "size": 4, "part": "ab", "names": ["count", "last"], "page": "carried",
+                "side": 3, "networks": "not-permitted"});
             assert_eq!(answer, right, "{name}");
         }
+    }
+}
+
+#[test]
+fn annotators_in_python_and_javascript_tell_what_they_found_beside_the_map() {
+    let home = tempfile::tempdir().unwrap();
+    let bench = Bench::new();
+    let javascript = "export function annotate(module, source) {\n\
+        const pose = { people: [], canvas_width: source.width, canvas_height: source.height };\n\
+        return { picture: source, data: { pose } };\n}\n";
+    let python = "from gesso_plugin import Annotated\n\n\
+        def annotate(module, source, mask, arguments, host):\n    \
+            pose = dict(people=[], canvas_width=source.width, canvas_height=source.height)\n    \
+            return Annotated(source, {'pose': pose})\n";
+    for (language, file, source) in [("js", "plugin.js", javascript), ("python", "plugin.py", python)] {
+        let name = format!("tells-{language}");
+        let folder = begin(home.path(), &name, language, "annotator");
+        std::fs::write(folder.join(file), source).unwrap();
+        let (code, _, errors) = run(plugin(&["build", folder.to_str().unwrap()]));
+        assert_eq!(code, 0, "{errors}");
+        let component = format!("{name}.wasm");
+        std::fs::copy(folder.join(&component), bench.plugins.path().join(component)).unwrap();
+    }
+    let server = bench.start();
+    for language in ["js", "python"] {
+        let module = format!("posterize-{language}");
+        let detect = json!({"controlnet_module": module, "controlnet_input_images": [GREY]});
+        let told = server.post("/controlnet/detect", &detect).ok();
+        let right = json!([{"people": [], "canvas_width": 8, "canvas_height": 4}]);
+        assert_eq!(told["poses"], right, "{language}: {told}");
     }
 }
 

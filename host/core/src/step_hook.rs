@@ -40,15 +40,22 @@ impl Point {
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Moment {
     pub point: Point,
-    /// The sampler's step, from 0, and how many the pass has. Second-order samplers call the network twice in a step.
+    /// The sampler's step, from 0, and how many the pass has.
     pub step: u32,
     pub steps: u32,
-    /// The noise level of the call.
+    /// The network's call within the step, from 0; second-order samplers make two.
+    pub call: u32,
+    /// The noise level of the call: the latent is `scale * (signal + sigma * noise)`.
     pub sigma: f64,
+    pub scale: f64,
+    /// What the network is told, fractional, in 0..=999.
+    pub timestep: f64,
     /// The factor by which guidance goes from the negative prompt's estimate towards the positive one's.
     pub guidance: f64,
     /// The picture's place in its drawing, from 0.
     pub picture: u32,
+    /// The picture's own seed.
+    pub seed: u64,
     /// The second, high-resolution pass.
     pub is_second: bool,
 }
@@ -77,6 +84,10 @@ pub enum Unary {
     Logarithm,
     Tanh,
     Sign,
+    Sine,
+    Cosine,
+    ArcCosine,
+    Floor,
 }
 
 /// A function of two elements at the same place.

@@ -166,6 +166,8 @@ pub struct Row<'a, S> {
     pub noise: Option<Vec<f32>>,
     /// Which picture of its drawing it is, and in which pass.
     pub picture: u32,
+    /// The picture's own.
+    pub seed: u64,
     pub is_second: bool,
     /// What acts within its steps, in order.
     pub hooks: &'a [Arc<dyn StepHook>],

@@ -11,7 +11,11 @@ use crate::manifest::Annotator;
 use crate::settings::CallContext;
 use crate::table::{Entry, Table};
 use gesso_core::pixels::Pixels;
+use serde_json::{Map, Value};
 use wasmtime::Store;
+
+/// Bytes of what an annotator says beside its map: it is handed to clients.
+const DATA_BYTES_MAX: usize = 1 << 20;
 
 /// What an annotator is asked.
 #[derive(Debug, Clone, PartialEq)]
@@ -22,6 +26,15 @@ pub struct Annotation {
     pub mask: Option<Pixels>,
     /// A JSON object of what the annotator's manifest lets a request set.
     pub arguments: String,
+}
+
+/// What an annotator made of it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Annotated {
+    /// The map.
+    pub picture: Pixels,
+    /// What it found beside, by name.
+    pub data: Option<Map<String, Value>>,
 }
 
 /// Why there is no map.
@@ -61,14 +74,14 @@ pub(crate) async fn annotate(
     context: &CallContext,
     module: &str,
     annotation: Annotation,
-) -> Result<Pixels, AnnotateError> {
+) -> Result<Annotated, AnnotateError> {
     let not_found = || HookError::NotFound { plugin: module.to_owned() };
     let (entry, annotator) = offered(table, &context.whom)
         .find(|(_, annotator)| annotator.is_named(module))
         .ok_or_else(not_found)?;
     let (loaded, pre) = entry.annotator().ok_or_else(not_found)?;
     let (pre, name) = (pre.clone(), annotator.name.clone());
-    let work = move |mut store: Store<CallState>| -> Work<Result<Pixels, String>> {
+    let work = move |mut store: Store<CallState>| -> Work<Result<Annotated, String>> {
         Box::pin(async move {
             let guest = pre.instantiate_async(&mut store).await?;
             let room = |error: OverBudget| {
@@ -78,7 +91,12 @@ pub(crate) async fn annotate(
             let mask = annotation.mask.map(|mask| store.data_mut().lend(mask).map_err(room)).transpose()?;
             let called = guest.call_annotate(&mut store, &name, source, mask, &annotation.arguments);
             match called.await? {
-                Ok(map) => Ok::<_, Failure>(Ok(store.data_mut().take(map)?)),
+                Ok(made) => {
+                    let data = made.data.as_deref().map(read_data).transpose();
+                    let data = data.map_err(|problem| Failure::Named(FailureKind::BadReturn, problem))?;
+                    let picture = store.data_mut().take(made.picture)?;
+                    Ok::<_, Failure>(Ok(Annotated { picture, data }))
+                }
                 Err(Fault::InvalidInput(reason)) => Ok(Err(crate::log::tidy(&reason, 1024))),
                 Err(fault) => Err(failed(fault)),
             }
@@ -87,4 +105,27 @@ pub(crate) async fn annotate(
     let answer =
         runner.run(&entry.shared, loaded, ("annotate", &runner.budgets().annotator), context, work).await?;
     answer.map_err(AnnotateError::Refused)
+}
+
+fn read_data(text: &str) -> Result<Map<String, Value>, String> {
+    if text.len() > DATA_BYTES_MAX {
+        return Err(format!("it returned {} bytes of data; at most {DATA_BYTES_MAX} are taken", text.len()));
+    }
+    serde_json::from_str(text).map_err(|error| format!("the data it returned are not a JSON object: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_an_annotator_found_is_an_object_of_a_bounded_size() {
+        let read = read_data(r#"{"pose": {"people": []}}"#).unwrap();
+        assert_eq!(read["pose"]["people"], serde_json::json!([]));
+        for bad in ["[]", "", "{", "null"] {
+            assert!(read_data(bad).unwrap_err().contains("not a JSON object"), "{bad}");
+        }
+        let long = format!(r#"{{"pose": "{}"}}"#, "x".repeat(DATA_BYTES_MAX));
+        assert!(read_data(&long).unwrap_err().contains("at most 1048576"));
+    }
 }

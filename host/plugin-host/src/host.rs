@@ -1,7 +1,7 @@
 //! The handle the server holds: hooks, HTTP extensions, and every change to the set of plugins. Changes run one at a
 //! time and end in one swap of the table; calls never wait for them. Knows no HTTP routes.
 
-use crate::annotate::{self, AnnotateError, Annotation};
+use crate::annotate::{self, AnnotateError, Annotated, Annotation};
 use crate::audience::Whom;
 use crate::call::Runner;
 use crate::changes::Changes;
@@ -177,7 +177,7 @@ impl PluginHost {
         annotate::all(&self.0.table.load(), whom)
     }
 
-    /// The map that the annotator of that name, in any of its spellings, makes of a picture.
+    /// What the annotator of that name, in any of its spellings, makes of a picture.
     ///
     /// # Errors
     /// `Refused` where the annotator finds the request wrong, `NotFound` where no active plugin has it; else as for
@@ -187,7 +187,7 @@ impl PluginHost {
         call: &CallContext,
         module: &str,
         annotation: Annotation,
-    ) -> Result<Pixels, AnnotateError> {
+    ) -> Result<Annotated, AnnotateError> {
         annotate::annotate(&self.0.table.load_full(), &self.0.runner, call, module, annotation).await
     }
 

@@ -80,7 +80,9 @@ pub(crate) mod http_handler {
         exports: { default: async },
         with: {
             "gesso:plugin/types@0.1.0": super::gesso::plugin::types,
+            "gesso:plugin/images@0.1.0": super::gesso::plugin::images,
             "gesso:plugin/call@0.1.0": super::gesso::plugin::call,
+            "gesso:plugin/models@0.2.0": super::picture_hook::gesso::plugin0_2_0::models,
             "gesso:plugin/kv@0.2.0": super::picture_hook::gesso::plugin0_2_0::kv,
             "gesso:plugin/blobs@0.2.0": super::picture_hook::gesso::plugin0_2_0::blobs,
             "gesso:plugin/assets@0.2.0": super::picture_hook::gesso::plugin0_2_0::assets,

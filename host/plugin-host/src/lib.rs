@@ -54,7 +54,7 @@ mod threads;
 mod trail;
 mod watch;
 
-pub use crate::annotate::{AnnotateError, Annotation};
+pub use crate::annotate::{AnnotateError, Annotated, Annotation};
 pub use crate::assets::Assets;
 pub use crate::audience::{Audience, Whom};
 pub use crate::check::{Checked, check_component, judge_upload};

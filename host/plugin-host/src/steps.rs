@@ -188,11 +188,12 @@ fn lend(store: &mut Store<CallState>, point: Point) -> wasmtime::Result<wit::Giv
 }
 
 fn told(moment: &Moment) -> wit::Moment {
-    let Moment { point, step, steps, sigma, guidance, picture, is_second } = *moment;
+    let Moment { point, step, steps, call, sigma, scale, timestep, guidance, picture, seed, is_second } =
+        *moment;
     let point = match point {
         Point::Latent => wit::Point::Latent,
         Point::Predicted => wit::Point::Predicted,
         Point::Guided => wit::Point::Guided,
     };
-    wit::Moment { point, step, steps, sigma, guidance, picture, is_second }
+    wit::Moment { point, step, steps, call, sigma, scale, timestep, guidance, picture, seed, is_second }
 }

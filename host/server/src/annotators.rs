@@ -7,7 +7,7 @@ use gesso_core::control::{REFERENCE, STYLE_FIDELITY, names_reference};
 use gesso_core::pixels::{PixelFormat, Pixels};
 use gesso_picture::convert::to_gray;
 use gesso_picture::resize::{Filter, resize};
-use gesso_plugin_host::{AnnotateError, Annotation, Annotator, CallContext, Slider, Whom};
+use gesso_plugin_host::{AnnotateError, Annotated, Annotation, Annotator, CallContext, Slider, Whom};
 use serde_json::json;
 
 use crate::app::App;
@@ -78,7 +78,7 @@ pub(crate) fn find(app: &App, whom: &Whom, field: &str, module: &str) -> Result<
     ))
 }
 
-/// The map of an RGB picture. A mask of another size is brought to the picture's; it is white where the picture is
+/// The map of an RGB picture, and what was found beside. A mask of another size is brought to the picture's; it is white where the picture is
 /// repainted.
 ///
 /// # Errors
@@ -90,7 +90,7 @@ pub(crate) async fn annotate(
     annotator: &Annotator,
     settings: &MapSettings,
     (source, mask): (Pixels, Option<Pixels>),
-) -> Result<Pixels, AppError> {
+) -> Result<Annotated, AppError> {
     let unfit = |error: gesso_picture::error::PictureError| AppError::invalid(field, error.to_string());
     let mask = match mask.filter(|_| annotator.mask) {
         None => None,

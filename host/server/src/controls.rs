@@ -149,7 +149,7 @@ pub(crate) async fn annotate(
         };
         let mask = annotator.mask.then(|| one.mask.take().unwrap_or_else(black));
         let pictures = (one.picture.clone(), mask);
-        one.picture = annotators::annotate(app, call, FIELD, &annotator, &settings, pictures).await?;
+        one.picture = annotators::annotate(app, call, FIELD, &annotator, &settings, pictures).await?.picture;
     }
     Ok(())
 }

@@ -192,7 +192,7 @@ impl Backend for TorchBackend {
             _ => Some(reference::noise_of(&noise).map_err(device_error)?),
         };
         let latents = Latents::new(latent.as_ref(), &noise, start).map_err(device_error)?;
-        Ok(Sample { pass: pass.clone(), latents, channels, kept, reference_noise, step: 0 })
+        Ok(Sample { pass: pass.clone(), latents, channels, kept, reference_noise, step: 0, step_began: 0 })
     }
 
     fn step(
@@ -324,7 +324,9 @@ fn asked<'a>(row: &'a Row<'_, Sample>) -> Asked<'a> {
 fn prepare(row: &mut Row<'_, Sample>) -> Result<Option<Tensor>, BackendError> {
     let noise = row.noise.as_deref().map(|noise| row.sample.pass.draw(noise)).transpose();
     let noise = noise.map_err(device_error)?;
-    row.sample.step = row.call.step;
+    if row.sample.step != row.call.step {
+        (row.sample.step, row.sample.step_began) = (row.call.step, row.calls_before);
+    }
     row.sample.latents.assign(&row.call.before, noise.as_ref()).map_err(device_error)?;
     step_hooks::before(row)?;
     Ok(noise)

@@ -134,8 +134,9 @@ pub struct Sample {
     pub(crate) kept: Option<Kept>,
     /// What the pictures that are drawn after are noised with, where there are any.
     pub(crate) reference_noise: Option<Tensor>,
-    /// The sampler's step of the latest call, for messages.
+    /// The sampler's step of the latest call, for messages, and how many calls were before that step.
     pub(crate) step: u32,
+    pub(crate) step_began: u32,
 }
 
 impl Sample {

@@ -109,9 +109,13 @@ fn moment(row: &Row<'_, Sample>, point: Point) -> Moment {
         point,
         step: row.call.step,
         steps: pass.steps,
+        call: row.calls_before.saturating_sub(row.sample.step_began),
         sigma: row.call.sigma,
+        scale: row.call.scale(),
+        timestep: row.call.timestep,
         guidance: pass.cfg_scale * row.call.guidance.scale,
         picture: row.picture,
+        seed: row.seed,
         is_second: row.is_second,
     }
 }

@@ -215,6 +215,10 @@ fn apply(tensor: &Tensor, unary: Unary) -> Result<Tensor, TchError> {
         Unary::Logarithm => tensor.f_log(),
         Unary::Tanh => tensor.f_tanh(),
         Unary::Sign => tensor.f_sign(),
+        Unary::Sine => tensor.f_sin(),
+        Unary::Cosine => tensor.f_cos(),
+        Unary::ArcCosine => tensor.f_acos(),
+        Unary::Floor => tensor.f_floor(),
     }
 }
 
@@ -308,6 +312,28 @@ mod tests {
             let got = read(&mut tensors, made);
             let near = got.iter().zip(&want).all(|(got, want)| (got - want).abs() < 1e-5);
             assert!(near && got.len() == want.len(), "{reduction:?} {over:?}: {got:?}");
+        }
+    }
+
+    #[test]
+    fn functions_of_each_element_are_those_of_mathematics() {
+        let values = [-1.0_f32, -0.25, 0.0, 0.5, 1.0];
+        let functions: [(Unary, fn(f32) -> f32); 7] = [
+            (Unary::Absolute, f32::abs),
+            (Unary::Exponential, f32::exp),
+            (Unary::Tanh, f32::tanh),
+            (Unary::Sine, f32::sin),
+            (Unary::Cosine, f32::cos),
+            (Unary::ArcCosine, f32::acos),
+            (Unary::Floor, f32::floor),
+        ];
+        for (unary, of_one) in functions {
+            let tensor = Tensor::from_slice(&values).reshape([1, 1, 1, 5]);
+            let mut tensors = StepTensors::new([(LATENT, tensor)], &[LATENT]);
+            tensors.carry_out(TensorOp::Apply(LATENT, unary)).unwrap();
+            let got = read(&mut tensors, LATENT);
+            let near = got.iter().zip(values).all(|(got, value)| (got - of_one(value)).abs() < 1e-6);
+            assert!(near, "{unary:?}: {got:?}");
         }
     }
 

@@ -122,7 +122,6 @@ impl Course {
 
 #[cfg(test)]
 mod tests {
-    use gesso_plugin::Point;
     use gesso_plugin::serde_json::{Value, json};
 
     use super::*;
@@ -141,8 +140,7 @@ mod tests {
     }
 
     fn at(step: u32, steps: u32) -> Moment {
-        let point = Point::Guided;
-        Moment { point, step, steps, sigma: 1.0, guidance: 14.0, picture: 0, is_second: false }
+        Moment { step, steps, guidance: 14.0, ..gesso_plugin::fake::moment() }
     }
 
     #[test]

@@ -14,8 +14,8 @@ mod shuffle;
 use gesso_core::pixels::{PixelFormat, Pixels};
 use gesso_picture::error::PictureError;
 use gesso_plugin::models::{self, Tensor};
-use gesso_plugin::serde_json::Value;
-use gesso_plugin::{Annotation, Annotator, Fault, Image, ImageDesc, Random};
+use gesso_plugin::serde_json::{Value, json};
+use gesso_plugin::{Annotated, Annotation, Annotator, Fault, Image, ImageDesc, Random};
 
 /// The manifest's default of the slider that web UIs call "Preprocessor Resolution".
 const RESOLUTION: u32 = 512;
@@ -25,19 +25,21 @@ const BAND_BYTES: usize = 16 << 20;
 struct Preprocessors;
 
 impl Annotator for Preprocessors {
-    fn annotate(module: &str, annotation: Annotation) -> Result<Image, Fault> {
+    fn annotate(module: &str, annotation: Annotation) -> Result<Annotated, Fault> {
         let source = read(&annotation.source)?;
         let mask = annotation.mask.as_ref().map(read).transpose()?;
         let resolution = annotation.resolution.unwrap_or(RESOLUTION);
         let settings =
             Settings { resolution, threshold_a: annotation.threshold_a, threshold_b: annotation.threshold_b };
         if let Some(figure) = neural::pose::figure_of(module) {
-            return write(&neural::pose::map(figure, &source, settings, &Networks)?);
+            let (map, pose) = neural::pose::map(figure, &source, settings, &Networks)?;
+            return Ok(Annotated { picture: write(&map)?, data: Some(json!({ "pose": pose })) });
         }
         if let Some(recipe) = neural::recipe_of(module) {
-            return write(&neural::map(recipe, &source, settings, &Networks)?);
+            return Ok(write(&neural::map(recipe, &source, settings, &Networks)?)?.into());
         }
-        write(&map(module, &source, mask.as_ref(), settings, &mut Random::for_request(0))?)
+        let map = map(module, &source, mask.as_ref(), settings, &mut Random::for_request(0))?;
+        Ok(write(&map)?.into())
     }
 }
 

@@ -166,7 +166,7 @@ fn annotated(
         threshold_a: thresholds[0],
         threshold_b: thresholds[1],
     };
-    host.run(|| Preprocessors::annotate(module, annotation))
+    host.run(|| Preprocessors::annotate(module, annotation)).map(|found| found.picture)
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { Host, Picture, StepTensor } from "./.kit/fake.js";
+import { Host, Picture, StepTensor, drawnPicture, moment } from "./.kit/fake.js";
 
 const counted = () => new StepTensor([2, 2, 3], Array.from({ length: 12 }, (_, at) => at));
 
@@ -24,6 +24,27 @@ test("a reduction meets larger tensors everywhere, and not the other way round",
   tensor.combine("subtract", mean);
   assert.deepEqual([...tensor.read()].slice(6), [-2.5, -1.5, -0.5, 0.5, 1.5, 2.5]);
   assert.throws(() => mean.combine("add", tensor), { tag: "invalid-input" });
+});
+
+test("functions of each element are those of mathematics", () => {
+  for (const [op, want] of [
+    ["floor", [-1, 0, 1]],
+    ["sine", [-0.4794255, 0, 0.841471]],
+    ["arc-cosine", [2.0943951, 1.5707963, 0]],
+  ]) {
+    const tensor = new StepTensor([1, 1, 3], [-0.5, 0, 1]);
+    tensor.apply(op);
+    tensor.read().forEach((got, at) => assert.ok(Math.abs(got - want[at]) < 1e-6, `${op}: ${got}`));
+  }
+});
+
+test("every number is a number, seeds too, and a BigInt is refused as the real host refuses it", () => {
+  assert.deepEqual([moment().seed, drawnPicture().seed, drawnPicture().subseed, new Host().seed], [0, 0, 0, 0]);
+  const [one, other] = [counted(), counted()];
+  one.draw(2 ** 40 + 7);
+  other.draw(2 ** 40 + 7);
+  assert.deepEqual(one.read(), other.read());
+  assert.throws(() => one.draw(7n), { tag: "invalid-input" });
 });
 
 test("a part is cut out and put elsewhere", () => {

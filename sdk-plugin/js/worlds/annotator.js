@@ -1,4 +1,5 @@
-// Joins plugin.js to the world annotator: `annotate(module, source, mask, arguments, host)` answers the map.
+// Joins plugin.js to the world annotator: `annotate(module, source, mask, arguments, host)` answers the map, or
+// `{ picture, data }` where it found something beside.
 import assets from "gesso:plugin/assets@0.2.0";
 import call from "gesso:plugin/call@0.1.0";
 import images from "gesso:plugin/images@0.1.0";
@@ -12,6 +13,8 @@ export function annotate(module, source, mask, settings) {
   return answered(call, () => {
     const masked = mask && new Picture(mask);
     const host = new Host({ call, images, models, kv, blobs, assets });
-    return plugin.annotate(module, new Picture(source), masked, JSON.parse(settings), host).image;
+    const made = plugin.annotate(module, new Picture(source), masked, JSON.parse(settings), host);
+    const { picture, data = null } = made instanceof Picture ? { picture: made } : made;
+    return { picture: picture.image, data: data === null ? null : JSON.stringify(data) };
   });
 }

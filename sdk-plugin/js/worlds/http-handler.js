@@ -2,6 +2,8 @@
 // text, bytes, or anything else, which goes out as JSON.
 import assets from "gesso:plugin/assets@0.2.0";
 import call from "gesso:plugin/call@0.1.0";
+import images from "gesso:plugin/images@0.1.0";
+import models from "gesso:plugin/models@0.2.0";
 import * as plugin from "../plugin.js";
 import { Host, answered, consoleOn } from "./host.js";
 import { bytesOf, textOf } from "./utf8.js";
@@ -12,7 +14,7 @@ export function handle({ method, path, headers, body }) {
   return answered(call, () => {
     const [place, query = ""] = path.split(/\?(.*)/s);
     const asked = { method, path: place, query, headers: Object.fromEntries(headers), body, text: () => textOf(body) };
-    const answer = plugin.handle(asked, new Host({ call, kv, blobs, assets }));
+    const answer = plugin.handle(asked, new Host({ call, images, models, kv, blobs, assets }));
     const [type, bytes] = encoded(answer.body);
     const own = Object.entries(answer.headers ?? {}).map(([name, value]) => [name.toLowerCase(), `${value}`]);
     const fields = Object.entries({ "content-type": type, ...Object.fromEntries(own) });

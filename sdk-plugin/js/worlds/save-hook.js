@@ -8,6 +8,6 @@ globalThis.console = consoleOn(call);
 
 export function onSaved(params, picture) {
   return answered(call, () => {
-    plugin.onSaved(JSON.parse(params), { ...picture, bytes: Number(picture.bytes) }, new Host({ call, kv, blobs, assets }));
+    plugin.onSaved(JSON.parse(params), picture, new Host({ call, kv, blobs, assets }));
   });
 }

@@ -10,6 +10,6 @@ globalThis.console = consoleOn(call);
 export function onStep(settings, at, given) {
   return answered(call, () => {
     const there = Object.entries(given).map(([name, tensor]) => [name, tensor && new StepTensor(tensor)]);
-    plugin.onStep(JSON.parse(settings), at, Object.fromEntries(there), new Host({ call, kv, blobs, assets }));
+    plugin.onStep(JSON.parse(settings), at, Object.fromEntries(there), new Host({ call, assets }));
   });
 }

@@ -8,7 +8,9 @@ from typing import Any, Callable, Literal, Protocol, Sequence
 
 Format = Literal["gray8", "rgb8", "rgba8"]
 Level = Literal["debug", "info", "warn", "error"]
-Unary = Literal["absolute", "square-root", "exponential", "logarithm", "tanh", "sign"]
+Unary = Literal[
+    "absolute", "square-root", "exponential", "logarithm", "tanh", "sign", "sine", "cosine", "arc-cosine", "floor"
+]
 Binary = Literal["add", "subtract", "multiply", "divide", "minimum", "maximum", "power"]
 Reduction = Literal["sum", "mean", "deviation", "minimum", "maximum", "norm", "quantile"]
 Over = Literal["everything", "places", "channels"]
@@ -130,14 +132,22 @@ class StepTensor(Protocol):
 
 @dataclass
 class Moment:
-    """One moment of a drawing: before the network (`latent`), behind it (`predicted`), or behind guidance (`guided`)."""
+    """One moment of a drawing: before the network (`latent`), behind it (`predicted`), or behind guidance (`guided`). `call` is
+    the network's call within the step, from 0: samplers of second order make two in most steps. The latent is `scale` times the
+    sum of what is drawn and `sigma` times noise of deviation 1; `scale` is 1 for samplers that go by noise levels, less for
+    those that go by timesteps. `timestep` is what the network is told, 0 to 999 with fractions. The seed is the picture's own,
+    the same whether it is drawn alone or beside others."""
 
     point: Literal["latent", "predicted", "guided"] = "guided"
     step: int = 0
     steps: int = 20
+    call: int = 0
     sigma: float = 1.0
+    scale: float = 1.0
+    timestep: float = 354.0
     guidance: float = 7.0
     picture: int = 0
+    seed: int = 0
     is_second: bool = False
 
 
@@ -240,12 +250,22 @@ class Host(Protocol):
         """A caption by `clip`, tags by `deepbooru`; for scripts and picture hooks."""
 
     def networks(self) -> list[str]:
-        """The granted networks that are there; not in request hooks, step hooks and HTTP APIs, as the next two."""
+        """The granted networks that are there; for annotators, scripts, picture hooks and HTTP APIs, as the next two."""
 
     def about_network(self, network: str) -> Any:
         """What its exporter wrote into a network's file, or nothing."""
 
     def run_network(self, network: str, inputs: Sequence[Tensor]) -> list[Tensor]: ...
+
+
+@dataclass
+class Annotated:
+    """What an annotator made: the map, and what it found beside. A host takes of that what it knows: under `pose` the people of
+    the picture as OpenPose writes them (`people`, `canvas_width`, `canvas_height`), which clients that ask for the map alone
+    are told."""
+
+    picture: Picture
+    data: dict[str, Any] | None = None
 
 
 @dataclass

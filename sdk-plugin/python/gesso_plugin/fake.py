@@ -70,6 +70,10 @@ UNARY = {
     "logarithm": math.log,
     "tanh": math.tanh,
     "sign": lambda value: float((value > 0) - (value < 0)),
+    "sine": math.sin,
+    "cosine": math.cos,
+    "arc-cosine": math.acos,
+    "floor": lambda value: float(math.floor(value)),
 }
 BINARY = {
     "add": operator.add,

@@ -318,7 +318,7 @@ class Host:
 
 def _networks():
     if models is None:
-        raise words.NotPermitted("this world runs no networks: annotators, scripts and picture hooks do")
+        raise words.NotPermitted("this world runs no networks: annotators, scripts, picture hooks and HTTP APIs do")
     return models
 
 

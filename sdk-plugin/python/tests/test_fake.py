@@ -30,6 +30,13 @@ class Test(unittest.TestCase):
         with self.assertRaises(InvalidInput):
             mean.combine("add", tensor)
 
+    def test_functions_of_each_element_are_those_of_mathematics(self):
+        for op, want in [("floor", [-1, 0, 1]), ("sine", [-0.4794255, 0, 0.841471]), ("arc-cosine", [2.0943951, 1.5707963, 0])]:
+            tensor = StepTensor((1, 1, 3), [-0.5, 0, 1])
+            tensor.apply(op)
+            for got, wanted in zip(tensor.read(), want, strict=True):
+                self.assertAlmostEqual(got, wanted, 6)
+
     def test_a_part_is_cut_out_and_put_elsewhere(self):
         tensor = self.counted()
         column = tensor.slice("columns", 2, 1)

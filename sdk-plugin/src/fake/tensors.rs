@@ -201,6 +201,10 @@ fn of_one(op: Unary, value: f32) -> f32 {
         // `signum` of 0 is 1.
         Unary::Sign if value == 0.0 => 0.0,
         Unary::Sign => value.signum(),
+        Unary::Sine => value.sin(),
+        Unary::Cosine => value.cos(),
+        Unary::ArcCosine => value.acos(),
+        Unary::Floor => value.floor(),
     }
 }
 

@@ -188,6 +188,21 @@ fn a_reduction_meets_larger_tensors_everywhere_and_not_the_other_way_round() {
 }
 
 #[test]
+fn functions_of_each_element_are_those_of_mathematics() {
+    for (op, want) in [
+        (Unary::Floor, [-1.0, 0.0, 1.0]),
+        (Unary::ArcCosine, [std::f32::consts::PI * 2.0 / 3.0, std::f32::consts::FRAC_PI_2, 0.0]),
+        (Unary::Sine, [-0.479_425_54, 0.0, 0.841_471]),
+        (Unary::Cosine, [0.877_582_55, 1.0, 0.540_302_3]),
+    ] {
+        let mut tensor = tensor((1, 1, 3), &[-0.5, 0.0, 1.0]);
+        tensor.apply(op).unwrap();
+        let got = tensor.read().unwrap();
+        assert!(got.iter().zip(want).all(|(got, want)| (got - want).abs() < 1e-6), "{op:?}: {got:?}");
+    }
+}
+
+#[test]
 fn a_part_is_cut_out_and_put_elsewhere() {
     let mut tensor = counted();
     let column = tensor.slice(Axis::Columns, 2, 1).unwrap();

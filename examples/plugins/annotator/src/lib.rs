@@ -1,13 +1,13 @@
 //! Makes a picture's map of few levels. Rows go through in bands, so that a large picture takes no large memory.
 
-use gesso_plugin::{Annotation, Annotator, Fault, Image};
+use gesso_plugin::{Annotated, Annotation, Annotator, Fault};
 
 const BAND_ROWS: u32 = 256;
 
 struct Plugin;
 
 impl Annotator for Plugin {
-    fn annotate(_module: &str, annotation: Annotation) -> Result<Image, Fault> {
+    fn annotate(_module: &str, annotation: Annotation) -> Result<Annotated, Fault> {
         let levels = annotation.threshold_a.unwrap_or(4.0) as u8;
         let mut picture = annotation.source;
         let height = picture.desc().height;
@@ -16,7 +16,7 @@ impl Annotator for Plugin {
             rows.iter_mut().for_each(|level| *level = posterized(*level, levels));
             picture.write_rows(first, &rows)?;
         }
-        Ok(picture)
+        Ok(picture.into())
     }
 }
 
@@ -47,7 +47,8 @@ mod tests {
         let source = fake::picture(1, height, PixelFormat::Rgb8, &[90_u8, 0, 255].repeat(height as usize));
         let annotation =
             Annotation { source, mask: None, resolution: None, threshold_a: Some(4.0), threshold_b: None };
-        let map = Plugin::annotate("posterize", annotation)?;
+        let Annotated { picture: map, data } = Plugin::annotate("posterize", annotation)?;
+        assert_eq!(data, None);
         assert_eq!(map.read_rows(0, height)?, [85_u8, 0, 255].repeat(height as usize));
         Ok(())
     }

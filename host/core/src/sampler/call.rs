@@ -167,6 +167,11 @@ impl Call {
         Self { draw: Draw::Brownian { from, to, lowest, highest }, ..self }
     }
 
+    /// The factor of signal and noise together: `X = scale * (signal + sigma * noise)`. 1 in sigma space.
+    pub fn scale(&self) -> f64 {
+        (self.c_in * (1.0 + self.sigma * self.sigma).sqrt()).recip()
+    }
+
     /// Whether the backend must be given a draw for this call.
     pub fn needs_noise(&self) -> bool {
         self.draw != Draw::None
@@ -216,6 +221,7 @@ mod tests {
                 (Call::at_timestep(&table, 400, 0), alpha.sqrt() * signal + (1.0 - alpha).sqrt() * noise),
             ] {
                 assert!((call.c_skip * x + call.c_out * output - signal).abs() < 1e-12, "{prediction:?}");
+                assert!((call.scale() * (signal + call.sigma * noise) - x).abs() < 1e-12, "{prediction:?}");
                 assert!(
                     (call.c_in * x - (alpha.sqrt() * signal + (1.0 - alpha).sqrt() * noise)).abs() < 1e-12
                 );

@@ -19,6 +19,7 @@ use crate::job::{CancelFlag, JobError, Made, Phase, Progress};
 pub(super) struct Lane<S> {
     /// Place of the picture in the request.
     pub(super) image: u32,
+    seed: u64,
     pub(super) stage: Stage,
     pub(super) key: BatchKey,
     pub(super) sample: S,
@@ -51,6 +52,7 @@ impl<S> Lane<S> {
             blend_before: self.plan.blends_before_call(),
             noise,
             picture: self.image,
+            seed: self.seed,
             is_second: self.stage == Stage::Second,
             hooks: &self.hooks,
         }
@@ -321,7 +323,20 @@ fn lane<B: Backend>(
     let sample = backend.begin(&open.pass, origin, plan.start(), start_noise, &is_cancelled)?;
     let call = plan.next_call(None);
     let (key, hooks) = (open.key.clone(), passes.drawing.step_hooks.clone());
-    Ok(Lane { image, stage, key, sample, plan, noise, hooks, call, calls_before, served: Duration::ZERO })
+    let (seed, _) = passes.drawing.request.seeds_of(image);
+    Ok(Lane {
+        image,
+        seed,
+        stage,
+        key,
+        sample,
+        plan,
+        noise,
+        hooks,
+        call,
+        calls_before,
+        served: Duration::ZERO,
+    })
 }
 
 /// The backend answered for fewer rows than it was given.

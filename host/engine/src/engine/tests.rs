@@ -33,8 +33,9 @@ const MODEL_BYTES: u64 = 7;
 struct Script {
     /// Seeds of the rows of each UNet call.
     batches: Vec<Vec<u64>>,
-    /// What each row was told of the calls before it.
+    /// What each row was told: the calls before it, and its picture's seed.
     clocks: Vec<u32>,
+    seeds: Vec<u64>,
     /// Widths of the passes that were opened.
     passes: Vec<u32>,
     /// Outcomes for the calls to come; an empty list means success.
@@ -114,6 +115,7 @@ impl Backend for Fake {
         let number = script.batches.len();
         script.batches.push(rows.iter().map(|row| *row.sample).collect());
         script.clocks.extend(rows.iter().map(|row| row.calls_before));
+        script.seeds.extend(rows.iter().map(|row| row.seed));
         if let Some(on_step) = &mut script.on_step {
             on_step(number);
         }
@@ -491,6 +493,7 @@ fn a_second_pass_is_opened_once_and_counts_its_own_calls() {
     assert_eq!(script.passes, [64, 128]);
     // Four calls for two pictures, then two for each at the larger size.
     assert_eq!(script.clocks, [0, 0, 1, 1, 2, 2, 3, 3, 0, 0, 1, 1]);
+    assert_eq!(script.seeds.iter().sum::<u64>(), 6 + 2 * 6, "each picture has its own in both passes");
     let end = progress.borrow();
     assert_eq!((end.calls_done, end.calls_total), (12, 12));
 }

@@ -177,6 +177,10 @@ impl From<wit::Unary> for Unary {
             wit::Unary::Logarithm => Self::Logarithm,
             wit::Unary::Tanh => Self::Tanh,
             wit::Unary::Sign => Self::Sign,
+            wit::Unary::Sine => Self::Sine,
+            wit::Unary::Cosine => Self::Cosine,
+            wit::Unary::ArcCosine => Self::ArcCosine,
+            wit::Unary::Floor => Self::Floor,
         }
     }
 }

@@ -85,9 +85,13 @@ const MOMENT: Moment = Moment {
     point: Point::Guided,
     step: 0,
     steps: 4,
+    call: 0,
     sigma: 10.0,
+    scale: 1.0,
+    timestep: 950.0,
     guidance: 7.0,
     picture: 0,
+    seed: 7,
     is_second: false,
 };
 

@@ -143,6 +143,7 @@ fn distance(backend: &mut TorchBackend, drawing: &mut Drawing, want: &Tensor) ->
         blend_before: false,
         noise,
         picture: 0,
+        seed: 0,
         is_second: false,
         hooks: &[],
     };

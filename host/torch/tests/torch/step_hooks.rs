@@ -1,6 +1,6 @@
 //! Hooks within a step see the tensors that their point promises, and guidance goes on from what they leave.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use gesso_core::request::GenerateRequest;
 use gesso_core::sampler::Sampler;
@@ -116,4 +116,53 @@ fn changes_of_the_latent_count_where_the_hook_says_so() {
     let plain = drawn(&request, &[]);
     assert_eq!(drawn(&request, &[Hook(Point::Latent, halve_and_take_back)]), plain);
     assert!(agreement(&drawn(&request, &[Hook(Point::Latent, halve)]), &plain) < 0.9);
+}
+
+/// What hooks at `point` were told.
+#[derive(Debug)]
+struct Witness(Point, Arc<Mutex<Vec<Moment>>>);
+
+impl StepHook for Witness {
+    fn wants(&self, moment: &Moment) -> bool {
+        moment.point == self.0
+    }
+
+    fn run(&self, moment: &Moment, tensors: &mut dyn Tensors) -> Result<bool, StepHookError> {
+        let TensorAnswer::Values(latent) = tensors.carry_out(TensorOp::Read(LATENT)).unwrap() else {
+            panic!("there is no latent")
+        };
+        if moment.step == 0 && moment.call == 0 {
+            // The first latent is noise of deviation 1, whatever the sampler counts in.
+            let square = latent.iter().map(|value| f64::from(value * value)).sum::<f64>();
+            let size = (square / latent.len() as f64).sqrt() / (moment.scale * moment.sigma);
+            assert!((0.8..1.25).contains(&size), "{moment:?}: {size}");
+        }
+        self.1.lock().unwrap().push(*moment);
+        Ok(false)
+    }
+}
+
+#[test]
+fn a_hook_is_told_which_call_of_the_step_it_is_and_how_much_noise_there_is() {
+    for (sampler, calls) in [
+        (Sampler::Heun, vec![(0, 0), (0, 1), (1, 0), (1, 1), (2, 0), (2, 1), (3, 0)]),
+        (Sampler::Euler, vec![(0, 0), (1, 0), (2, 0), (3, 0)]),
+        (Sampler::Ddim, vec![(0, 0), (1, 0), (2, 0), (3, 0)]),
+    ] {
+        let (_folder, path) = Archive::tiny().write();
+        let mut backend = backend();
+        let request = GenerateRequest { sampler, steps: 4, ..request("a cat", 3, 64, 64) };
+        let mut drawing = Drawing::begin(&mut backend, &model_file(&path), &request);
+        let told = Arc::<Mutex<Vec<Moment>>>::default();
+        drawing.hooks = vec![Arc::new(Witness(Point::Latent, told.clone()))];
+        while step(&mut backend, &mut [&mut drawing]) {}
+        let told = told.lock().unwrap();
+        let places: Vec<_> = told.iter().map(|moment| (moment.step, moment.call)).collect();
+        assert_eq!(places, calls, "{}", sampler.label());
+        for pair in told.windows(2) {
+            assert!(pair[0].timestep >= pair[1].timestep && pair[0].sigma >= pair[1].sigma, "{pair:?}");
+        }
+        let by_levels = told.iter().all(|moment| (moment.scale - 1.0).abs() < 1e-9);
+        assert_eq!(by_levels, sampler != Sampler::Ddim, "{told:?}");
+    }
 }

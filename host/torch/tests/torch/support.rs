@@ -293,6 +293,7 @@ pub(crate) fn step(backend: &mut TorchBackend, drawings: &mut [&mut Drawing]) ->
             blend_before: *blend_before,
             noise: noise.take(),
             picture: 0,
+            seed: 0,
             is_second: false,
             hooks,
         })

@@ -6,6 +6,7 @@
 mod body;
 mod heat;
 mod squares;
+mod told;
 
 use gesso_core::pixels::{PixelFormat, Pixels};
 use gesso_picture::composite::{Rect, crop};
@@ -13,6 +14,7 @@ use gesso_picture::error::PictureError;
 use gesso_picture::opencv_resize::{OpencvFilter, opencv_resize};
 use gesso_picture::pose::{FACE, HAND, Person, Point, draw};
 use gesso_plugin::Fault;
+use gesso_plugin::serde_json::Value;
 
 use super::input::Feed;
 use super::{Look, NUMBERS_MAX, find};
@@ -53,15 +55,17 @@ pub(crate) fn figure_of(module: &str) -> Option<Figure> {
     MODULES.iter().find(|(name, _)| *name == module).map(|(_, figure)| *figure)
 }
 
-/// The people of an RGB picture on black, its short side of the settings' resolution.
+/// The people of an RGB picture on black, its short side of the settings' resolution, and as OpenPose writes them.
 pub(crate) fn map(
     figure: Figure,
     source: &Pixels,
     settings: Settings,
     look: &dyn Look,
-) -> Result<Pixels, Fault> {
+) -> Result<(Pixels, Value), Fault> {
     let picture = resolution::scaled(source, settings.resolution).map_err(unfit)?;
-    draw(&people(figure, &picture, look)?, picture.width, picture.height).map_err(unfit)
+    let (width, height) = (picture.width, picture.height);
+    let people = people(figure, &picture, look)?;
+    Ok((draw(&people, width, height).map_err(unfit)?, told::told(&people, (width, height))))
 }
 
 fn people(figure: Figure, picture: &Pixels, look: &dyn Look) -> Result<Vec<Person>, Fault> {

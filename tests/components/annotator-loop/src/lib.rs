@@ -1,16 +1,16 @@
 //! Hostile: never comes back with a map.
 
-use gesso_plugin::{Annotation, Annotator, Fault, Image};
+use gesso_plugin::{Annotated, Annotation, Annotator, Fault};
 
 struct Loop;
 
 impl Annotator for Loop {
-    fn annotate(_module: &str, annotation: Annotation) -> Result<Image, Fault> {
+    fn annotate(_module: &str, annotation: Annotation) -> Result<Annotated, Fault> {
         let mut turns = 0u64;
         while std::hint::black_box(turns) != u64::MAX {
             turns += 1;
         }
-        Ok(annotation.source)
+        Ok(annotation.source.into())
     }
 }
 

@@ -16,6 +16,8 @@ const SHAPE: [u32; 3] = [4, 8, 8];
 /// Those of an ordinary request.
 const STEPS: u32 = 20;
 const GUIDANCE: f32 = 7.0;
+/// Where the noise level is 1.
+const TIMESTEP: f64 = 354.0;
 
 /// What came of a call at `point`, with the arguments that the manifest has. Blocks until the guest has ended.
 pub(super) fn run(
@@ -29,7 +31,19 @@ pub(super) fn run(
     let [hook] = hooks.as_slice() else { bail!("the host has no step hook named {}", steps.title) };
     let step = (0..STEPS).find(|step| steps.covers(point, *step, STEPS)).unwrap_or_default();
     let guidance = f64::from(GUIDANCE);
-    let moment = Moment { point, step, steps: STEPS, sigma: 1.0, guidance, picture: 0, is_second: false };
+    let moment = Moment {
+        point,
+        step,
+        steps: STEPS,
+        call: 0,
+        sigma: 1.0,
+        scale: 1.0,
+        timestep: TIMESTEP,
+        guidance,
+        picture: 0,
+        seed: 1,
+        is_second: false,
+    };
     let mut tensors = StepTensors::of_numbers(point, made_up).map_err(told)?;
     let before = changeable(&mut tensors, point)?;
     match hook.run(&moment, &mut tensors) {

@@ -359,7 +359,7 @@ impl Case {
             }
             Call::Annotate { module, annotation } => {
                 match host.annotate(&context, module, annotation.clone()).await {
-                    Ok(map) => goldens.compare(&self.name, &[map]),
+                    Ok(made) => goldens.compare(&self.name, &[made.picture]),
                     Err(AnnotateError::Refused(reason)) => Ok(format!("refused: {reason}")),
                     Err(error) => Err(error.into()),
                 }

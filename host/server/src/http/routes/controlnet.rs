@@ -9,7 +9,7 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use gesso_core::control::names_reference;
 use gesso_picture::convert::flatten;
-use gesso_plugin_host::{Annotator, CallContext, Slider};
+use gesso_plugin_host::{Annotated, Annotator, CallContext, Slider};
 use rand::RngExt;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
@@ -23,6 +23,7 @@ use crate::catalogue::{CatalogueError, Kind, Part};
 use crate::error::AppError;
 use crate::http::error::WebUiFailure;
 use crate::http::extract::{WebUiObject, WebUiParameters};
+use crate::http::routes::controlnet_pose::PoseCanvas;
 use crate::http::wire::control::UNITS_MAX;
 use crate::http::wire::detect::{Detect, MODULE};
 use crate::http::wire::query::{FromQuery, Said};
@@ -35,6 +36,8 @@ use crate::tasks::random_id;
 
 /// The version whose API this is.
 const VERSION: u32 = 3;
+/// Of what an annotator found, the people of the picture as OpenPose writes them.
+const POSE: &str = "pose";
 /// What a unit without a model is told.
 const NO_MODEL: &str = "None";
 
@@ -283,6 +286,11 @@ pub(crate) struct DetectedMaps {
     images: Vec<String>,
     /// Always `Success`.
     info: &'static str,
+    /// The people of the pictures, in their order, as OpenPose writes them; missing where the module finds none. What
+    /// `/controlnet/render_openpose_json` draws.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(value_type = Vec<PoseCanvas>)]
+    poses: Vec<Value>,
 }
 
 /// The maps that a module makes of pictures; nothing is drawn or stored.
@@ -303,7 +311,7 @@ pub(crate) async fn detect(
     };
     let annotator = annotators::find(&app, &call.whom, MODULE, &module)?;
     let limits = app.source_limits().decode;
-    let mut maps = Vec::with_capacity(images.len());
+    let (mut maps, mut poses) = (Vec::with_capacity(images.len()), Vec::new());
     for (index, image) in images.into_iter().enumerate() {
         let mask = masks.get(index).cloned();
         // The blocking pool: codecs.
@@ -317,18 +325,19 @@ pub(crate) async fn detect(
             Ok::<_, AppError>((source, mask))
         });
         let (source, mask) = decoded.await??;
-        let map = match &annotator {
-            None => source,
+        let Annotated { picture: map, data } = match &annotator {
+            None => Annotated { picture: source, data: None },
             Some(annotator) => {
                 annotators::annotate(&app, &call, MODULE, annotator, &settings, (source, mask)).await?
             }
         };
+        poses.extend(data.and_then(|mut data| data.remove(POSE)));
         // The blocking pool: compression.
         let file = blocking(move || png_file::encode_with(&annotators::split(map).0, &[])).await?;
         let file = file.map_err(|error| AppError::Internal(format!("the map cannot be written: {error}")))?;
         maps.push(BASE64_STANDARD.encode(file));
     }
-    Ok(Json(DetectedMaps { images: maps, info: "Success" }))
+    Ok(Json(DetectedMaps { images: maps, info: "Success", poses }))
 }
 
 #[cfg(test)]

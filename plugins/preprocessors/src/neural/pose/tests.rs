@@ -4,7 +4,7 @@ use std::cell::RefCell;
 
 use gesso_picture::pose::BODY;
 use gesso_plugin::models::Tensor;
-use gesso_plugin::serde_json::Value;
+use gesso_plugin::serde_json::json;
 
 use super::scene::{Scene, bell, standing};
 use super::*;
@@ -80,7 +80,11 @@ fn face_points(_: &Tensor) -> Vec<Tensor> {
 fn people_are_drawn_where_they_are_at_any_size() {
     let networks: [Network<'_>; 1] = [("Body_Pose_Model", &one_person)];
     let fake = fake(&networks);
-    let map = map(figure_of("openpose").unwrap(), &plain(280, 184), at(184), &fake).unwrap();
+    let (map, told) = map(figure_of("openpose").unwrap(), &plain(280, 184), at(184), &fake).unwrap();
+    assert_eq!((&told["canvas_width"], &told["canvas_height"]), (&json!(280), &json!(184)));
+    let person = &told["people"][0];
+    assert_eq!(person["pose_keypoints_2d"].as_array().unwrap().len(), 3 * BODY);
+    assert!(person["face_keypoints_2d"].is_null() && told["people"].as_array().unwrap().len() == 1);
     assert_eq!((map.width, map.height), (280, 184));
     // Nose, neck, right wrist; the middle of the first limb, and a corner.
     assert_eq!(
