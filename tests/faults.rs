@@ -26,6 +26,27 @@ fn tasks_acknowledged_before_a_kill_are_drawn_after_the_restart() {
 }
 
 #[test]
+fn a_task_that_is_to_begin_once_fails_when_the_server_dies_or_ends_under_it() {
+    let bench = Bench::new().config("drain_seconds = 0\n");
+    let mut server = bench.start();
+    for (end, code) in [("KILL", "crashed"), ("TERM", "unavailable")] {
+        let headers = [("request-type", "async"), ("task-no-retry", "true")];
+        let body = quick_with(json!({"steps": 150, "width": 512, "height": 512}));
+        let id = server.post_with("/txt2img", &headers, &body).ok()["taskId"].as_str().unwrap().to_owned();
+        eventually("the task runs", || server.get(&format!("/tasks/{id}")).ok()["status"] == "running");
+        server.signal(end);
+        server.wait();
+        server = bench.start();
+        let task = server.get(&format!("/tasks/{id}")).ok();
+        assert_eq!(
+            (&task["status"], &task["code"], &task["attempt"]),
+            (&json!("failed"), &json!(code), &json!(1)),
+            "{end}: {task}"
+        );
+    }
+}
+
+#[test]
 fn repeated_kills_under_load_lose_nothing() {
     let bench = Bench::new();
     let mut acknowledged: Vec<String> = Vec::new();

@@ -25,6 +25,7 @@ mod operators;
 mod picture_stages;
 mod plugin_use;
 mod redraw;
+mod retention;
 mod scripts;
 mod serverless;
 mod serverless_spec;

@@ -200,7 +200,7 @@ fn a_removed_task_is_gone_with_its_pictures() {
     assert_eq!(request("GET", url, &[], Vec::new()).status, 200);
     let remove = || request("DELETE", &format!("{}/tasks/{id}", server.url), &[], Vec::new()).status;
     assert_eq!((remove(), remove()), (200, 404));
-    assert_eq!(request("GET", url, &[], Vec::new()).status, 404);
+    assert_eq!(request("GET", url, &[], Vec::new()).status, 410);
     assert_eq!(server.get(&format!("/tasks/{id}/result")).status, 404);
     let objects = bench.data.path().join("objects");
     let left: Vec<_> = walk(&objects).into_iter().filter(|path| path.contains(id)).collect();
@@ -345,10 +345,11 @@ fn a_draining_server_ends_its_streams_and_not_what_they_tell_of() {
     );
 }
 
-/// The headers of a message, names in lower case, and its body.
+/// The headers of a message, names in lower case, with the request line as `asked`, and its body.
 type Heard = (Vec<(String, String)>, String);
 
-/// Answers every request with the next of `statuses`, the last one for ever; what it was sent comes out.
+/// Answers every request with the next of `statuses`, the last one for ever, and names another path; what it was sent comes
+/// out.
 fn receiver(statuses: Vec<u16>) -> (String, mpsc::Receiver<Heard>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}/hook", listener.local_addr().unwrap());
@@ -358,8 +359,9 @@ fn receiver(statuses: Vec<u16>) -> (String, mpsc::Receiver<Heard>) {
             let mut stream = BufReader::new(stream.unwrap());
             let (mut headers, mut line) = (Vec::new(), String::new());
             while stream.read_line(&mut line).unwrap() > 2 {
-                if let Some((name, value)) = line.trim().split_once(": ") {
-                    headers.push((name.to_lowercase(), value.to_owned()));
+                match line.trim().split_once(": ") {
+                    Some((name, value)) => headers.push((name.to_lowercase(), value.to_owned())),
+                    None => headers.push(("asked".to_owned(), line.trim().to_owned())),
                 }
                 line.clear();
             }
@@ -368,7 +370,8 @@ fn receiver(statuses: Vec<u16>) -> (String, mpsc::Receiver<Heard>) {
             let mut body = vec![0; length];
             stream.read_exact(&mut body).unwrap();
             let status = statuses.get(number).or(statuses.last()).unwrap();
-            write!(stream.get_mut(), "HTTP/1.1 {status} X\r\ncontent-length: 0\r\n\r\n").unwrap();
+            let answer = format!("HTTP/1.1 {status} X\r\nlocation: /elsewhere\r\ncontent-length: 0\r\n\r\n");
+            stream.get_mut().write_all(answer.as_bytes()).unwrap();
             if told.send((headers, String::from_utf8(body).unwrap())).is_err() {
                 return;
             }
@@ -384,7 +387,10 @@ fn a_webhook_is_told_of_the_end_until_it_answers_and_can_verify_who_told_it() {
         format!("webhook_hosts = [\"{}\"]\nwebhook_retry_seconds = [1, 1]\n", url.trim_end_matches("/hook"));
     let bench = Bench::new().config(&config);
     let server = bench.start();
-    let secret = server.get("/webhooks/secret").ok()["secret"].as_str().unwrap().to_owned();
+    let former = server.get("/webhooks/secret").ok();
+    let changed = server.post("/webhooks/secret", &Value::Null).ok();
+    assert!(former["formerUntilMs"].is_null() && changed["formerUntilMs"].is_u64(), "{former} {changed}");
+    assert_eq!(server.get("/webhooks/secret").ok(), changed);
     let id =
         submit_with(&server, &[("Task-Webhook", &url)], &quick()).ok()["taskId"].as_str().unwrap().to_owned();
     let [first, second] = [0, 1].map(|_| heard.recv_timeout(Duration::from_secs(60)).unwrap());
@@ -395,11 +401,35 @@ fn a_webhook_is_told_of_the_end_until_it_answers_and_can_verify_who_told_it() {
     for name in ["webhook-id", "webhook-timestamp", "webhook-signature"] {
         headers.insert(name, header(&second, name).parse().unwrap());
     }
-    standardwebhooks::Webhook::new(&secret).unwrap().verify(second.1.as_bytes(), &headers).unwrap();
+    for secret in [&former, &changed].map(|body| body["secret"].as_str().unwrap()) {
+        standardwebhooks::Webhook::new(secret).unwrap().verify(second.1.as_bytes(), &headers).unwrap();
+    }
     let message: Value = serde_json::from_str(&second.1).unwrap();
     assert_eq!((&message["type"], &message["data"]["taskId"]), (&json!("task.succeeded"), &json!(id)));
     assert_eq!(request("GET", message["data"]["ossUrl"][0].as_str().unwrap(), &[], Vec::new()).status, 200);
     assert!(heard.recv_timeout(Duration::from_secs(3)).is_err(), "it was told once it had answered");
+}
+
+#[test]
+fn a_webhook_that_redirects_has_not_been_told_and_one_that_is_gone_is_told_no_more() {
+    // Redirects of both kinds: those that would become a GET, and those that would stay a POST.
+    let (url, heard) = receiver(vec![302, 308, 410]);
+    let config = format!(
+        "webhook_hosts = [\"{}\"]\nwebhook_retry_seconds = [1, 1, 1]\n",
+        url.trim_end_matches("/hook")
+    );
+    let bench = Bench::new().config(&config);
+    let server = bench.start();
+    submit_with(&server, &[("Task-Webhook", &url)], &quick()).ok();
+    for _ in 0..3 {
+        let (headers, _) = heard.recv_timeout(Duration::from_secs(60)).unwrap();
+        let asked = &headers.iter().find(|(name, _)| name == "asked").unwrap().1;
+        assert_eq!(asked, "POST /hook HTTP/1.1", "nobody is led elsewhere");
+    }
+    assert!(
+        heard.recv_timeout(Duration::from_secs(3)).is_err(),
+        "410 ends it, though another attempt was left"
+    );
 }
 
 #[test]

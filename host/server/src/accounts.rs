@@ -74,11 +74,13 @@ pub(crate) struct UserChange {
 }
 
 impl Accounts {
-    /// Reads the accounts of a data folder; blocks. Keys that are made last `key_days_max` days at most; 0 is no bound.
+    /// Reads the accounts of a data folder; blocks. Keys that are made last `key_days_max` days at most, sessions
+    /// `session_hours_max` hours; 0 is no bound.
     pub(crate) fn open(
         documents: Documents,
         admin_key: String,
         key_days_max: u64,
+        session_hours_max: u64,
         clock: Arc<dyn Clock>,
     ) -> std::io::Result<Self> {
         let book = documents.read::<Book>(DOCUMENT)?.unwrap_or_default();
@@ -90,7 +92,7 @@ impl Accounts {
             book: RwLock::new(Arc::new(book)),
             changing: Mutex::default(),
             passwords: Passwords::default(),
-            sessions: Sessions::default(),
+            sessions: Sessions::new(session_hours_max),
         })
     }
 
@@ -148,7 +150,7 @@ impl Accounts {
         book.caller(name).ok_or(Refusal::Wrong)
     }
 
-    /// Opens a session that ends when it has not been used for an hour, and returns its token.
+    /// Opens a session that ends when it has not been used for an hour, or has lasted as long as one may, and returns its token.
     pub(crate) async fn login(&self, name: &str, password: &str, from: IpAddr) -> Result<String, Refusal> {
         if name == ADMIN && same(password, &self.admin_key) {
             // The admin key is no account that could be withdrawn: it is its own token.

@@ -26,7 +26,7 @@ use crate::saved_options::SavedOptions;
 use crate::settings::{Access, Settings};
 use crate::sources::SourceLimits;
 use crate::styles::SavedStyles;
-use crate::tasks::Waiters;
+use crate::tasks::{Turns, Waiters};
 use crate::webhooks::Webhooks;
 
 /// How much larger a picture in a request may be than one that is drawn, by side and by area.
@@ -52,6 +52,7 @@ pub(crate) struct App {
     pub(crate) remotes: Remotes,
     pub(crate) running: RunningTasks,
     pub(crate) waiters: Waiters,
+    pub(crate) turns: Turns,
     pub(crate) accounts: Arc<Accounts>,
     pub(crate) quotas: Arc<Quotas>,
     pub(crate) audit: Arc<Audit>,

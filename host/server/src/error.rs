@@ -12,6 +12,9 @@ use crate::http::wire::fields::FieldProblem;
 pub(crate) enum AppError {
     #[error("{0}")]
     NotFound(String),
+    /// It was there, and was deleted.
+    #[error("{0}")]
+    Gone(String),
     /// Something in the request is wrong; every problem is listed.
     #[error("{}", sentence(.0))]
     Invalid(Vec<FieldProblem>),
@@ -45,6 +48,7 @@ impl AppError {
     pub(crate) fn code(&self) -> &'static str {
         match self {
             Self::NotFound(_) => "not_found",
+            Self::Gone(_) => "gone",
             Self::Invalid(_) => "invalid",
             Self::Conflict(_) => "conflict",
             Self::Overloaded(_) => "overloaded",

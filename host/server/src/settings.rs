@@ -43,6 +43,8 @@ pub(crate) struct Settings {
     pub(crate) access: Access,
     /// How many days an API key lasts at most, from when it is made; 0 lets keys last for ever. Keys that are there stay.
     pub(crate) api_key_days_max: u64,
+    /// How many hours a session lasts at most, however much it is used; one that is not used ends after an hour. 0 is no bound.
+    pub(crate) session_hours_max: u64,
     /// Origins whose pages may use the APIs from a browser, such as `https://studio.example`; `*` is any.
     pub(crate) cors_origins: Vec<String>,
     /// Where the server speaks TLS itself: `certificate` and `key`, files in PEM, which SIGHUP has read again.
@@ -59,7 +61,7 @@ pub(crate) struct Settings {
     /// Checkpoints kept in the machine's memory.
     pub(crate) resident_models: usize,
     /// Bytes that checkpoints in memory may take together, with the LoRAs laid over them; 0 is half of the machine's
-    /// memory. The one in use is kept whatever it takes.
+    /// memory, or of what the server's container or service may use. The one in use is kept whatever it takes.
     pub(crate) resident_bytes_max: u64,
     /// The same of a CUDA device's memory, with what a picture is computed in; 0 is all that is free at start-up. A
     /// checkpoint that is in the machine's memory is copied there and not read again.
@@ -71,8 +73,11 @@ pub(crate) struct Settings {
     pub(crate) public_url: Option<String>,
     /// How long signed picture URLs last.
     pub(crate) signed_url_seconds: u64,
-    /// Tasks that ended so many hours ago are forgotten, with their pictures; 0 keeps them.
+    /// Tasks that ended so many hours ago are forgotten, with their pictures, unless they are pinned; 0 keeps them.
     pub(crate) retention_hours: u64,
+    /// Pictures and results of tasks that ended so many hours ago are deleted, unless they are pinned, while the tasks stay
+    /// as `retention_hours` says; 0 keeps them as long as the tasks.
+    pub(crate) result_retention_hours: u64,
     /// Hosts whose URLs tasks may name to be told of their end, as in a plugin's grant: `https://*` is every public one.
     pub(crate) webhook_hosts: Vec<String>,
     /// Whether names among these hosts may stand for addresses of this machine and of private networks.
@@ -196,6 +201,7 @@ impl Default for Settings {
             admin_key: None,
             access: Access::Auto,
             api_key_days_max: 0,
+            session_hours_max: 12,
             cors_origins: Vec::new(),
             tls: None,
             device: "auto".into(),
@@ -209,6 +215,7 @@ impl Default for Settings {
             public_url: None,
             signed_url_seconds: 3600,
             retention_hours: 0,
+            result_retention_hours: 0,
             webhook_hosts: vec!["https://*".into()],
             webhook_private_addresses: false,
             // As Standard Webhooks recommends: 5 s, 5 min, 30 min, 2 h, 5 h, 10 h, 14 h, 20 h, 24 h.

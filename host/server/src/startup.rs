@@ -42,7 +42,7 @@ use crate::running::RunningTasks;
 use crate::saved_options::SavedOptions;
 use crate::settings::{ADMIN_KEY_CHARS_MIN, Settings, SettingsError, TlsSettings};
 use crate::styles::SavedStyles;
-use crate::tasks::Waiters;
+use crate::tasks::{Turns, Waiters};
 use crate::telemetry;
 use crate::webhooks::Webhooks;
 
@@ -124,6 +124,7 @@ pub(crate) async fn build(settings: Settings, made_up_pictures: bool) -> Result<
         remotes: settings.remotes()?,
         running: RunningTasks::default(),
         waiters: Waiters::default(),
+        turns: Turns::default(),
         accounts: Arc::new(accounts),
         quotas: Arc::new(quotas),
         audit: Arc::new(audit),
@@ -284,7 +285,7 @@ async fn open_webhooks(settings: &Settings) -> Result<Webhooks, StartupError> {
         .map_err(|message| SettingsError::Invalid { place: "settings: webhook_hosts".into(), message })?;
     let documents = Documents::new(&settings.data.join("accounts"));
     let schedule = settings.webhook_retry_seconds.clone();
-    let opened = tokio::task::spawn_blocking(move || Webhooks::open(&documents, outward, schedule));
+    let opened = tokio::task::spawn_blocking(move || Webhooks::open(documents, outward, schedule));
     Ok(opened
         .await
         .context("reading the webhooks' secret panicked")?
@@ -320,8 +321,10 @@ async fn open_registered(
 async fn open_accounts(settings: &Settings, admin_key: String) -> Result<(Accounts, Quotas), StartupError> {
     let documents = Documents::new(&settings.data.join("accounts"));
     let (allowance, key_days_max) = (settings.allowance, settings.api_key_days_max);
+    let session_hours_max = settings.session_hours_max;
     let opened = tokio::task::spawn_blocking(move || -> std::io::Result<_> {
-        let accounts = Accounts::open(documents.clone(), admin_key, key_days_max, Arc::new(SystemClock))?;
+        let (kept, clock) = (documents.clone(), Arc::new(SystemClock));
+        let accounts = Accounts::open(kept, admin_key, key_days_max, session_hours_max, clock)?;
         Ok((accounts, Quotas::open(allowance, documents, Arc::new(SystemClock))?))
     });
     Ok(opened.await.context("reading the accounts panicked")?.context("the accounts cannot be read")?)

@@ -5,11 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use gesso_core::hex::hex;
 use gesso_core::ids::TaskId;
 use gesso_store::{Clock, NewTask, ObjectKey, Payload, SystemClock, Task, TaskState, TaskStoreError, Terms};
 use rand::RngExt;
-use sha2::{Digest, Sha256};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::oneshot;
 use tracing::Instrument;
@@ -19,6 +17,10 @@ use crate::app::App;
 use crate::error::AppError;
 use crate::http::wire::terms::RequestTerms;
 use crate::traces;
+
+mod repeats;
+
+pub(crate) use repeats::{Repeat, Turns};
 
 /// Bodies up to here lie in the record; larger ones go to the object store first.
 const INLINE_BYTES_MAX: usize = 8 * 1024;
@@ -42,8 +44,7 @@ pub(crate) struct Work {
 /// `Unprocessable` where the key was used with another body.
 pub(crate) async fn earlier(app: &App, repeat: Option<&Repeat>) -> Result<Option<Submitted>, AppError> {
     let Some(repeat) = repeat else { return Ok(None) };
-    let task = app.tasks.get(&repeat.id).await?;
-    task.map(|task| repeat.of(task)).transpose()
+    repeat.earlier(app.tasks.as_ref(), SystemClock.now_ms()).await
 }
 
 /// Makes work a task of the caller's, which survives the process from here on.
@@ -89,9 +90,18 @@ async fn check_room(app: &App) -> Result<(), AppError> {
 
 async fn store(app: &App, caller: &Caller, work: Work, terms: &RequestTerms) -> Result<Submitted, AppError> {
     let Work { kind, body, pictures, model, repeat } = work;
+    // Until the task is stored.
+    let _turn = match &repeat {
+        Some(repeat) => Some(app.turns.of(repeat).await),
+        None => None,
+    };
+    // The same request may have come twice at the same time, and the other one was first.
+    if let Some(earlier) = earlier(app, repeat.as_ref()).await? {
+        return Ok(earlier);
+    }
     let id = match (&terms.id, &repeat) {
         (Some(id), _) => id.clone(),
-        (None, Some(repeat)) => repeat.id.clone(),
+        (None, Some(repeat)) => repeat.free_id(app.tasks.as_ref(), SystemClock.now_ms()).await?,
         (None, None) => random_id()?,
     };
     let counted = app.quotas.reserve(caller, &id, pictures).await?;
@@ -108,6 +118,7 @@ async fn store(app: &App, caller: &Caller, work: Work, terms: &RequestTerms) -> 
         fingerprint: repeat.as_ref().map(|repeat| repeat.fingerprint.clone()),
         start_by_ms: terms.start_within.map(|time| SystemClock.now_ms().saturating_add(millis(time))),
         run_ms_max: terms.timeout.map(millis),
+        no_retry: terms.no_retry,
         webhook: terms.webhook.clone(),
         trace: traces::current(),
     };
@@ -128,13 +139,7 @@ async fn store(app: &App, caller: &Caller, work: Work, terms: &RequestTerms) -> 
     {
         tracing::warn!(%key, %error, "the request of a task that was refused could not be deleted");
     }
-    match (refused, repeat) {
-        // The same request came twice at the same time, and the other one was first.
-        (TaskStoreError::Exists, Some(repeat)) => {
-            repeat.of(app.tasks.get(&repeat.id).await?.ok_or_else(not_found)?)
-        }
-        (refused, _) => Err(refused.into()),
-    }
+    Err(refused.into())
 }
 
 /// A task that was asked for.
@@ -142,41 +147,6 @@ pub(crate) struct Submitted {
     pub(crate) task: Task,
     /// It was there already: the request repeats one under the same idempotency key.
     pub(crate) is_replay: bool,
-}
-
-/// A request under an idempotency key. The key is in the task's id, so that it is remembered as long as the task is.
-pub(crate) struct Repeat {
-    owner: String,
-    id: TaskId,
-    fingerprint: String,
-}
-
-impl Repeat {
-    /// `None` for a request without a key. `body` is what the client sent.
-    pub(crate) fn new(caller: &Caller, kind: &str, body: &str, terms: &RequestTerms) -> Option<Self> {
-        let key = terms.idempotency_key.as_ref()?;
-        let print = |parts: &[&str]| {
-            let mut hasher = Sha256::new();
-            for part in parts {
-                hasher.update((part.len() as u64).to_le_bytes());
-                hasher.update(part);
-            }
-            hex(&hasher.finalize())
-        };
-        let id = format!("key-{}", &print(&[&caller.name, kind, key])[..40]);
-        // Letters and digits only, so that it is an id.
-        let id = TaskId::parse(&id).unwrap_or_else(|error| unreachable!("hex digits are no id: {error}"));
-        Some(Self { owner: caller.name.clone(), id, fingerprint: print(&[body]) })
-    }
-
-    /// The task of the first request, if this one asks for the same.
-    fn of(&self, task: Task) -> Result<Submitted, AppError> {
-        if task.owner == self.owner && task.terms.fingerprint.as_ref() == Some(&self.fingerprint) {
-            return Ok(Submitted { task, is_replay: true });
-        }
-        let message = "Idempotency-Key: it was used with another body; use a new one for a new request";
-        Err(AppError::Unprocessable(message.into()))
-    }
 }
 
 fn check_terms(app: &App, caller: &Caller, terms: &RequestTerms) -> Result<(), AppError> {
@@ -299,7 +269,7 @@ pub(crate) async fn interrupt(app: &App, caller: &Caller) -> Result<(), AppError
 /// [`cancel`] for the server's own reasons: a client that went away.
 pub(crate) async fn stop(app: &App, id: &TaskId) -> Result<Task, AppError> {
     let task = app.tasks.cancel(id).await.map_err(|error| match error {
-        gesso_store::TaskStoreError::NotFound => not_found(),
+        TaskStoreError::NotFound => not_found(),
         other => other.into(),
     })?;
     app.running.cancel(id);
@@ -314,6 +284,9 @@ pub(crate) async fn stop(app: &App, id: &TaskId) -> Result<Task, AppError> {
 /// Has a task that failed or expired run again.
 pub(crate) async fn retry(app: &Arc<App>, caller: &Caller, id: &TaskId) -> Result<Task, AppError> {
     let task = get(app, caller, id).await?;
+    if task.files_gone {
+        return Err(AppError::Gone("what the task was asked for was deleted; send its request again".into()));
+    }
     check_room(app).await?;
     // It counts for whose it is, whoever asks.
     let owner = app.caller_named(&task.owner).unwrap_or_else(|| caller.clone());
@@ -328,6 +301,17 @@ pub(crate) async fn retry(app: &Arc<App>, caller: &Caller, id: &TaskId) -> Resul
     };
     let again = tokio::spawn(again.in_current_span()).await;
     again.map_err(|_| AppError::Internal("trying the task again panicked".into()))?
+}
+
+/// Keeps a task and its pictures from retention, or leaves them to it again.
+pub(crate) async fn pin(app: &App, caller: &Caller, id: &TaskId, pinned: bool) -> Result<Task, AppError> {
+    let task = get(app, caller, id).await?;
+    if pinned && task.files_gone {
+        return Err(AppError::Gone(
+            "the task's pictures were deleted already; there is nothing to keep".into(),
+        ));
+    }
+    Ok(app.tasks.pin(id, pinned).await?)
 }
 
 /// The place of a waiting task in the queue, from 1, and how many wait; 0 when it does not wait any more.

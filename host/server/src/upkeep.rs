@@ -1,13 +1,15 @@
-//! What is done by the clock: tasks that did not begin in time expire, tasks that ended long ago are forgotten with
-//! their pictures, metrics are summed up.
+//! What is done by the clock: tasks that did not begin in time expire, tasks that ended long ago lose their pictures and are
+//! forgotten, metrics are summed up, a disk that fills up is told of.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::TryStreamExt;
+use gesso_store::volume::{Room, room_of};
 use gesso_store::{Clock, ObjectKey, ObjectsError, Payload, SystemClock, Task, TaskStoreError};
 
 use crate::app::App;
+use crate::blocking::blocking;
 use crate::error::AppError;
 
 /// How late a task expires at most.
@@ -17,6 +19,10 @@ const RETENTION_TICKS: u64 = 60;
 /// Old tasks that are removed at one look, so that what is new has its turn.
 const REMOVED_AT_ONCE: usize = 500;
 const METRICS_TICKS: u64 = 5;
+/// Ticks from one warning of a disk that is nearly full to the next.
+const WARNING_TICKS: u64 = 3600;
+/// Less than this part of a volume is nearly full.
+const ROOM_PART_MIN: u64 = 10;
 const HOUR_MS: u64 = 3_600_000;
 /// Objects that are deleted at the same time.
 const DELETED_AT_ONCE: usize = 8;
@@ -24,6 +30,11 @@ const DELETED_AT_ONCE: usize = 8;
 /// Runs until the server drains.
 pub(crate) async fn run(app: Arc<App>) {
     let mut draining = app.draining.clone();
+    if app.settings.retention_hours == 0 && app.settings.result_retention_hours == 0 {
+        tracing::info!(
+            "tasks and their pictures are kept until somebody removes them: neither retention_hours nor result_retention_hours is set"
+        );
+    }
     for tick in 0_u64.. {
         if app.is_draining() {
             return;
@@ -38,6 +49,8 @@ pub(crate) async fn run(app: Arc<App>) {
         }
         if tick % RETENTION_TICKS == 0 {
             forget_old(&app).await;
+            delete_old_files(&app).await;
+            look_at_room(&app, tick % WARNING_TICKS == 0).await;
         }
         tokio::select! {
             () = tokio::time::sleep(TICK) => {}
@@ -48,7 +61,15 @@ pub(crate) async fn run(app: Arc<App>) {
 
 /// From when on a task that has ended is forgotten; `None` where that is never, or not yet known.
 pub(crate) fn forgotten_ms(app: &App, task: &Task) -> Option<u64> {
-    let hours = Some(app.settings.retention_hours).filter(|hours| *hours > 0)?;
+    let hours = Some(app.settings.retention_hours).filter(|hours| *hours > 0 && !task.pinned)?;
+    Some(task.finished_ms?.saturating_add(hours.saturating_mul(HOUR_MS)))
+}
+
+/// From when on the files of a task that has ended are deleted; `None` where that is never, or not yet known.
+pub(crate) fn files_deleted_ms(app: &App, task: &Task) -> Option<u64> {
+    let has_had_any = task.files_gone || task.has_files();
+    let hours = Some(app.settings.result_retention_hours);
+    let hours = hours.filter(|hours| *hours > 0 && has_had_any && !task.pinned)?;
     Some(task.finished_ms?.saturating_add(hours.saturating_mul(HOUR_MS)))
 }
 
@@ -62,20 +83,93 @@ async fn forget_old(app: &App) {
         Ok(old) => old,
         Err(error) => return tracing::warn!(%error, "old tasks could not be listed"),
     };
-    let mut count = 0;
+    let mut count = 0_u64;
     // One whose webhook is owed stays until that is told or given up.
     for task in old.into_iter().filter(|task| task.notice.is_none()) {
         if app.is_draining() {
             break;
         }
-        match forget(app, &task).await {
-            Ok(()) => count += 1,
+        match forget_unless_pinned(app, &task).await {
+            Ok(is_forgotten) => count += u64::from(is_forgotten),
             Err(error) => tracing::warn!(task = %task.id, %error, "an old task could not be removed"),
         }
     }
     if count > 0 {
         tracing::info!(count, hours, "forgot tasks that ended long ago, with their pictures");
     }
+}
+
+async fn delete_old_files(app: &App) {
+    let hours = app.settings.result_retention_hours;
+    if hours == 0 {
+        return;
+    }
+    let before_ms = SystemClock.now_ms().saturating_sub(hours.saturating_mul(HOUR_MS));
+    let old = match app.tasks.filed_before(before_ms, REMOVED_AT_ONCE).await {
+        Ok(old) => old,
+        Err(error) => return tracing::warn!(%error, "tasks with old pictures could not be listed"),
+    };
+    let mut count = 0_u64;
+    for task in old {
+        if app.is_draining() {
+            break;
+        }
+        match delete_files(app, &task).await {
+            Ok(are_deleted) => count += u64::from(are_deleted),
+            Err(error) => tracing::warn!(task = %task.id, %error, "old pictures could not be deleted"),
+        }
+    }
+    if count > 0 {
+        tracing::info!(count, hours, "deleted the pictures and results of tasks that ended long ago");
+    }
+}
+
+/// Deletes the files of a task and not the task; whether it did. What fails is done another time.
+async fn delete_files(app: &App, task: &Task) -> Result<bool, AppError> {
+    let Some(task) = give_up_files(app, task).await? else { return Ok(false) };
+    delete_objects(app, &task).await?;
+    app.tasks.forget_files(&task.id).await?;
+    Ok(true)
+}
+
+/// [`forget`] for retention, which leaves alone what somebody has pinned or tried again since it was listed.
+async fn forget_unless_pinned(app: &App, task: &Task) -> Result<bool, AppError> {
+    let Some(task) = give_up_files(app, task).await? else { return Ok(false) };
+    forget(app, &task).await?;
+    Ok(true)
+}
+
+/// From here on nobody pins the task, tries it again or is shown its pictures. `None` where somebody was faster.
+async fn give_up_files(app: &App, task: &Task) -> Result<Option<Task>, AppError> {
+    match app.tasks.give_up_files(&task.id).await {
+        Ok(task) => Ok(Some(task)),
+        Err(TaskStoreError::NotFound | TaskStoreError::State(_)) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Tells how much room the data folder's volume has, and warns while that is little: pictures fill it without a word.
+async fn look_at_room(app: &App, warns: bool) {
+    let folder = app.settings.data.clone();
+    // The blocking pool: a network's volume may answer late.
+    let Room { free, total } = match blocking(move || room_of(&folder)).await {
+        Ok(Ok(room)) => room,
+        Ok(Err(error)) => return tracing::warn!(%error, "the room of the data folder's volume is not known"),
+        Err(error) => return tracing::warn!(%error, "the room of the data folder's volume is not known"),
+    };
+    metrics::gauge!("gesso_data_free_bytes").set(free as f64);
+    metrics::gauge!("gesso_data_bytes").set(total as f64);
+    if warns && is_nearly_full(Room { free, total }) {
+        tracing::warn!(
+            free,
+            total,
+            "the volume of the data folder is nearly full; free some space, or set retention_hours or result_retention_hours"
+        );
+    }
+}
+
+fn is_nearly_full(room: Room) -> bool {
+    room.free < room.total / ROOM_PART_MIN
 }
 
 /// Forgets a task that has ended: its objects first, so that none is left without a task that names it.
@@ -104,4 +198,17 @@ async fn delete_objects(app: &App, task: &Task) -> Result<(), ObjectsError> {
             Err(error) => Err(error),
         })
         .await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_volume_with_less_than_a_tenth_left_is_nearly_full() {
+        assert!(is_nearly_full(Room { free: 9, total: 100 }));
+        assert!(!is_nearly_full(Room { free: 10, total: 100 }));
+        // Some systems say nothing of a volume.
+        assert!(!is_nearly_full(Room { free: 0, total: 0 }));
+    }
 }

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use gesso_core::ids::TaskId;
 use gesso_engine::CancelFlag;
 use gesso_store::{Lease, Outcome, TaskError, TaskState, TaskStoreError};
 use tokio::sync::Semaphore;
@@ -111,6 +112,7 @@ async fn work(app: &Arc<App>, replays: &Replays, lease: Lease) {
             app.functions.timeout(model).map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
         run_ms_max = run_ms_max.into_iter().chain(timeout).min();
     }
+    let no_retry = lease.task.terms.no_retry;
     let mut stopping = app.stopping.clone();
     let result = tokio::select! {
         biased;
@@ -129,20 +131,20 @@ async fn work(app: &Arc<App>, replays: &Replays, lease: Lease) {
             tracing::warn!(task = %id, attempt = lease.attempt, "another attempt owns the task; result dropped");
             return;
         }
+        Err(Failure::Stopped) if no_retry => {
+            let message = "the server shut down before the task had ended, and it was not to be tried again";
+            failed(&id, &AppError::Unavailable(message.into()))
+        }
         Err(Failure::Stopped) => return hand_back(app, &lease).await,
         // A passing shortage is no reason to lose an acknowledged task.
         Err(Failure::App(AppError::Overloaded(_) | AppError::Unavailable(_)))
-            if lease.attempt < ATTEMPTS_MAX =>
+            if !no_retry && lease.attempt < ATTEMPTS_MAX =>
         {
             tokio::time::sleep(Duration::from_secs(1)).await;
             return hand_back(app, &lease).await;
         }
         Err(Failure::App(AppError::Cancelled)) => (TaskState::Canceled, Outcome::default()),
-        Err(Failure::App(error)) => {
-            tracing::warn!(task = %id, code = error.code(), %error, "task failed");
-            let error = TaskError { code: error.code().into(), message: error.to_string() };
-            (TaskState::Failed, Outcome { error: Some(error), ..Outcome::default() })
-        }
+        Err(Failure::App(error)) => failed(&id, &error),
     };
     if state == TaskState::Succeeded {
         app.running.took(started.elapsed());
@@ -156,6 +158,12 @@ async fn work(app: &Arc<App>, replays: &Replays, lease: Lease) {
     }
     metrics::counter!("gesso_tasks_ended_total", "state" => state.as_str(), "code" => code).increment(1);
     metrics::histogram!("gesso_task_seconds").record(started.elapsed().as_secs_f64());
+}
+
+fn failed(id: &TaskId, error: &AppError) -> (TaskState, Outcome) {
+    tracing::warn!(task = %id, code = error.code(), %error, "task failed");
+    let error = TaskError { code: error.code().into(), message: error.to_string() };
+    (TaskState::Failed, Outcome { error: Some(error), ..Outcome::default() })
 }
 
 /// Never, for a task without a bound.

@@ -9,6 +9,7 @@
 //! - [`documents`]: small JSON files, such as accounts and options; [`journal`]: lines that are only added to.
 //! - [`outputs`]: writing pictures where people look for them.
 //! - [`plugin_data`]: what plugins keep, small values in sled and larger ones as objects.
+//! - [`volume`]: how much room is left.
 //! - [`folders`]: reading files whose names come from a user or a plugin.
 
 pub mod clock;
@@ -26,6 +27,7 @@ mod small_file;
 pub mod tasks;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
+pub mod volume;
 
 pub use clock::{Clock, SystemClock};
 pub use documents::Documents;

@@ -30,6 +30,16 @@ struct State {
     sequence_of: HashMap<TaskId, u64>,
 }
 
+impl State {
+    /// Tasks with a time before `ms`, the earliest first.
+    fn oldest(&self, ms: u64, limit: usize, time: impl Fn(&Entry) -> Option<u64>) -> Vec<Task> {
+        let timed = self.by_sequence.values().filter_map(|entry| Some((time(entry)?, entry)));
+        let mut old: Vec<_> = timed.filter(|(time_ms, _)| *time_ms < ms).collect();
+        old.sort_unstable_by_key(|(time_ms, entry)| (*time_ms, entry.sequence));
+        old.into_iter().take(limit).map(|(_, entry)| entry.task.clone()).collect()
+    }
+}
+
 impl MemoryTasks {
     pub fn new(clock: Arc<dyn Clock>) -> Self {
         Self { clock, state: Mutex::default(), changes: broadcast::channel(1024).0 }
@@ -217,6 +227,18 @@ impl TaskStore for MemoryTasks {
         self.change(id, |entry, _| entry.settle_notice(revision, next_ms))
     }
 
+    async fn pin(&self, id: &TaskId, pinned: bool) -> Result<Task, TaskStoreError> {
+        self.change(id, |entry, _| entry.pin(pinned))
+    }
+
+    async fn give_up_files(&self, id: &TaskId) -> Result<Task, TaskStoreError> {
+        self.change(id, |entry, _| entry.give_up_files())
+    }
+
+    async fn forget_files(&self, id: &TaskId) -> Result<Task, TaskStoreError> {
+        self.change(id, |entry, _| entry.forget_files())
+    }
+
     fn subscribe(&self) -> broadcast::Receiver<TaskChange> {
         self.changes.subscribe()
     }
@@ -240,13 +262,10 @@ impl TaskStore for MemoryTasks {
     }
 
     async fn ended_before(&self, ms: u64, limit: usize) -> Result<Vec<Task>, TaskStoreError> {
-        let state = self.state();
-        let ended = state
-            .by_sequence
-            .values()
-            .filter_map(|entry| Some((entry.task.finished_ms?, entry.sequence, &entry.task)));
-        let mut old: Vec<_> = ended.filter(|(finished_ms, _, _)| *finished_ms < ms).collect();
-        old.sort_unstable_by_key(|(finished_ms, sequence, _)| (*finished_ms, *sequence));
-        Ok(old.into_iter().take(limit).map(|(_, _, task)| task.clone()).collect())
+        Ok(self.state().oldest(ms, limit, |entry| entry.task.finished_ms.filter(|_| !entry.task.pinned)))
+    }
+
+    async fn filed_before(&self, ms: u64, limit: usize) -> Result<Vec<Task>, TaskStoreError> {
+        Ok(self.state().oldest(ms, limit, Entry::filed_ms))
     }
 }

@@ -81,7 +81,8 @@ impl SledTasks {
     }
 
     /// Fills a new store in `folder` from a backup and returns the number of tasks. Tasks that were running when it
-    /// was made wait again. `Exists` if there is a store in the folder; a refused backup leaves none.
+    /// was made wait again; those that are not to be tried again have failed. `Exists` if there is a store in the folder;
+    /// a refused backup leaves none.
     pub async fn restore(
         folder: &Path,
         reader: impl Read + Send + 'static,
@@ -104,7 +105,9 @@ impl SledTasks {
             }
             let trees = guard::open(&staged, &SledSettings::default())?;
             for entry in &mut entries {
-                if entry.holder.is_some() {
+                if entry.holder.is_some() && entry.task.terms.no_retry {
+                    entry.lose(clock.now_ms());
+                } else if entry.holder.is_some() {
                     entry.return_to_wait(clock.now_ms());
                 }
                 trees.replace(None, Some(entry))?;
@@ -270,6 +273,18 @@ impl TaskStore for SledTasks {
         self.change(id, move |entry, _| entry.settle_notice(revision, next_ms)).await
     }
 
+    async fn pin(&self, id: &TaskId, pinned: bool) -> Result<Task, TaskStoreError> {
+        self.change(id, move |entry, _| entry.pin(pinned)).await
+    }
+
+    async fn give_up_files(&self, id: &TaskId) -> Result<Task, TaskStoreError> {
+        self.change(id, |entry, _| entry.give_up_files()).await
+    }
+
+    async fn forget_files(&self, id: &TaskId) -> Result<Task, TaskStoreError> {
+        self.change(id, |entry, _| entry.forget_files()).await
+    }
+
     fn subscribe(&self) -> broadcast::Receiver<TaskChange> {
         self.committer.shared.changes.subscribe()
     }
@@ -290,6 +305,15 @@ impl TaskStore for SledTasks {
             .shared
             .read(move |trees| {
                 Ok(trees.ended_before(ms, limit)?.into_iter().map(|entry| entry.task).collect())
+            })
+            .await
+    }
+
+    async fn filed_before(&self, ms: u64, limit: usize) -> Result<Vec<Task>, TaskStoreError> {
+        self.committer
+            .shared
+            .read(move |trees| {
+                Ok(trees.filed_before(ms, limit)?.into_iter().map(|entry| entry.task).collect())
             })
             .await
     }

@@ -25,7 +25,7 @@ pub const TERM_LIMIT: usize = 1024;
 /// The most tasks [`TaskStore::list`] returns, whatever the filter asks for.
 pub const LIST_LIMIT: usize = 1000;
 
-/// A task is failed with this code when three of its attempts ended without a word.
+/// A task is failed with this code when three of its attempts ended without a word, or one where it has no more.
 pub const CRASHED: &str = "crashed";
 
 /// The code of a task that had not begun when its time was over.
@@ -93,6 +93,16 @@ pub trait TaskStore: Send + Sync {
         next_ms: Option<u64>,
     ) -> Result<Task, TaskStoreError>;
 
+    /// Keeps a task and its files from retention, or leaves them to it again. `State` for one whose files are given up.
+    async fn pin(&self, id: &TaskId, pinned: bool) -> Result<Task, TaskStoreError>;
+
+    /// The first step of deleting the files of a task that has ended: from here on it is neither tried again nor pinned. The
+    /// returned task names them still. `State` for one that has not ended, or is pinned.
+    async fn give_up_files(&self, id: &TaskId) -> Result<Task, TaskStoreError>;
+
+    /// The last step: they are deleted, and the task names them no more. `State` for one whose files are not given up.
+    async fn forget_files(&self, id: &TaskId) -> Result<Task, TaskStoreError>;
+
     /// Hears of every durable change of a task's state, from now on. A slow receiver is told how much it missed.
     fn subscribe(&self) -> broadcast::Receiver<TaskChange>;
 
@@ -101,8 +111,12 @@ pub trait TaskStore: Send + Sync {
     /// How many wait, by model and priority.
     async fn queue(&self) -> Result<Vec<QueuePart>, TaskStoreError>;
 
-    /// Up to `limit` tasks that ended before `ms` (Unix milliseconds), the oldest end first: what retention removes.
+    /// Up to `limit` tasks that ended before `ms` (Unix milliseconds) and are not pinned, the oldest end first: what retention
+    /// removes.
     async fn ended_before(&self, ms: u64, limit: usize) -> Result<Vec<Task>, TaskStoreError>;
+
+    /// Of those, the ones that name files and owe their webhook nothing: whose files retention deletes.
+    async fn filed_before(&self, ms: u64, limit: usize) -> Result<Vec<Task>, TaskStoreError>;
 }
 
 /// Waiting tasks of one model and priority.
@@ -139,6 +153,8 @@ pub struct Terms {
     pub start_by_ms: Option<u64>,
     /// How long an attempt may take; the worker's to keep.
     pub run_ms_max: Option<u64>,
+    /// An attempt that ends without a word fails the task, the first too.
+    pub no_retry: bool,
     /// The URL to tell when it has ended.
     pub webhook: Option<String>,
     /// The trace that it belongs to, as W3C's `traceparent`.
@@ -150,7 +166,7 @@ pub struct Terms {
 pub enum Payload {
     /// JSON text of at most [`INLINE_PAYLOAD_LIMIT`] bytes.
     Inline(String),
-    /// An object that was stored before the task was submitted.
+    /// An object that was stored before the task was submitted. Once the task's files are deleted, an empty text stands here.
     Object(ObjectKey),
 }
 
@@ -216,8 +232,20 @@ pub struct Task {
     pub outcome: Option<Outcome>,
     /// Present while its webhook has still to be told of its end.
     pub notice: Option<Notice>,
+    /// Retention leaves it alone.
+    pub pinned: bool,
+    /// Its files are being deleted, or were.
+    pub files_gone: bool,
     /// From 1; grows by one with every change that [`TaskStore::subscribe`] tells of.
     pub revision: u64,
+}
+
+impl Task {
+    /// Whether it names objects: pictures, a result, a request that was too large for its record.
+    pub fn has_files(&self) -> bool {
+        let of = |outcome: &Outcome| !outcome.images.is_empty() || outcome.details.is_some();
+        matches!(self.payload, Payload::Object(_)) || self.outcome.as_ref().is_some_and(of)
+    }
 }
 
 /// What is owed to a task's webhook.

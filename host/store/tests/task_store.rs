@@ -46,7 +46,7 @@ async fn open(folder: &std::path::Path, clock: &ManualClock) -> SledTasks {
 
 #[derive(Debug, Clone)]
 enum Step {
-    Submit { id: u8, priority: i8, start_in: Option<u64>, webhook: bool },
+    Submit { id: u8, priority: i8, start_in: Option<u64>, webhook: bool, no_retry: bool },
     Lease { worker: u8, seconds: u64 },
     Extend { lease: usize, seconds: u64 },
     Finish { lease: usize, state: TaskState },
@@ -55,6 +55,10 @@ enum Step {
     Ended { seconds_ago: u64, limit: usize },
     Retry { id: u8 },
     Forget { id: u8 },
+    Pin { id: u8, pinned: bool },
+    GiveUp { id: u8 },
+    ForgetFiles { id: u8 },
+    Filed { seconds_ago: u64, limit: usize },
     Expire,
     Notices,
     Settle { id: u8, seconds: Option<u64> },
@@ -65,8 +69,10 @@ enum Step {
 fn step() -> impl Strategy<Value = Step> {
     let end = prop::sample::select(vec![TaskState::Succeeded, TaskState::Failed, TaskState::Canceled]);
     prop_oneof![
-        4 => (0u8..12, any::<i8>(), prop::option::of(0u64..60), any::<bool>())
-            .prop_map(|(id, priority, start_in, webhook)| Step::Submit { id, priority, start_in, webhook }),
+        4 => (0u8..12, any::<i8>(), prop::option::of(0u64..60), any::<bool>(), any::<bool>())
+            .prop_map(|(id, priority, start_in, webhook, no_retry)| {
+                Step::Submit { id, priority, start_in, webhook, no_retry }
+            }),
         6 => (0u8..3, 1u64..40).prop_map(|(worker, seconds)| Step::Lease { worker, seconds }),
         2 => (0usize..8, 1u64..40).prop_map(|(lease, seconds)| Step::Extend { lease, seconds }),
         3 => (0usize..8, end).prop_map(|(lease, state)| Step::Finish { lease, state }),
@@ -75,6 +81,10 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (0u64..60, 0usize..5).prop_map(|(seconds_ago, limit)| Step::Ended { seconds_ago, limit }),
         2 => (0u8..12).prop_map(|id| Step::Retry { id }),
         2 => (0u8..12).prop_map(|id| Step::Forget { id }),
+        1 => (0u8..12, any::<bool>()).prop_map(|(id, pinned)| Step::Pin { id, pinned }),
+        2 => (0u8..12).prop_map(|id| Step::GiveUp { id }),
+        1 => (0u8..12).prop_map(|id| Step::ForgetFiles { id }),
+        1 => (0u64..60, 0usize..5).prop_map(|(seconds_ago, limit)| Step::Filed { seconds_ago, limit }),
         1 => Just(Step::Expire),
         1 => Just(Step::Notices),
         2 => (0u8..12, prop::option::of(0u64..40)).prop_map(|(id, seconds)| Step::Settle { id, seconds }),
@@ -98,11 +108,11 @@ async fn apply(store: &dyn TaskStore, step: &Step, leases: &[Lease], now_ms: u64
     let lease = |index: usize| leases.iter().rev().nth(index);
     let id = |id: u8| new_task(&format!("t{id}")).id;
     match step {
-        Step::Submit { id, priority, start_in, webhook } => {
+        Step::Submit { id, priority, start_in, webhook, no_retry } => {
             let priority = i32::from(*priority / 40);
             let start_by_ms = start_in.map(|seconds| now_ms + seconds * 1000);
             let webhook = webhook.then(|| "https://a.example".to_owned());
-            let terms = Terms { start_by_ms, webhook, ..Terms::default() };
+            let terms = Terms { start_by_ms, webhook, no_retry: *no_retry, ..Terms::default() };
             Said::Task(store.submit(NewTask { priority, terms, ..new_task(&format!("t{id}")) }).await)
         }
         Step::Lease { worker, seconds } => {
@@ -126,6 +136,12 @@ async fn apply(store: &dyn TaskStore, step: &Step, leases: &[Lease], now_ms: u64
         }
         Step::Retry { id: number } => Said::Task(store.retry(&id(*number)).await),
         Step::Forget { id: number } => Said::Task(store.remove(&id(*number)).await),
+        Step::Pin { id: number, pinned } => Said::Task(store.pin(&id(*number), *pinned).await),
+        Step::GiveUp { id: number } => Said::Task(store.give_up_files(&id(*number)).await),
+        Step::ForgetFiles { id: number } => Said::Task(store.forget_files(&id(*number)).await),
+        Step::Filed { seconds_ago, limit } => {
+            Said::Tasks(store.filed_before(now_ms - seconds_ago * 1000, *limit).await)
+        }
         Step::Expire => Said::Count(store.expire_overdue().await),
         Step::Notices => Said::Tasks(store.due_notices(3, &[]).await),
         Step::Settle { id: number, seconds } => {

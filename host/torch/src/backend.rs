@@ -93,7 +93,7 @@ impl TorchBackend {
         let bounds = Bounds {
             models: settings.resident_models,
             host_bytes: match settings.resident_bytes_max {
-                0 => machine_memory::total().map_or(u64::MAX, |total| total / 2),
+                0 => machine_memory::here().map_or(u64::MAX, |memory| memory.total / 2),
                 bytes => bytes,
             },
             device_bytes: match (settings.device_bytes_max, free) {

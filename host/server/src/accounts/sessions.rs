@@ -1,4 +1,5 @@
-//! Sessions that a password opened: in memory, by the hash of their token, each an hour from its last use.
+//! Sessions that a password opened: in memory, by the hash of their token. Each lasts an hour from its last use, and from its
+//! beginning no longer than the settings say.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -6,21 +7,34 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use super::hex_sha256;
 
 /// As the serverless API has it: sliding.
-const LIFE_MS: u64 = 3_600_000;
+const IDLE_MS: u64 = 3_600_000;
+const HOUR_MS: u64 = 3_600_000;
 /// Of one user, and of all; beyond these the one that was used longest ago ends.
 const SESSIONS_OF_ONE_MAX: usize = 50;
 const SESSIONS_MAX: usize = 10_000;
 
-#[derive(Debug, Default)]
-pub(super) struct Sessions(Mutex<HashMap<String, Session>>);
+#[derive(Debug)]
+pub(super) struct Sessions {
+    /// However much a session is used.
+    life_ms_max: u64,
+    open: Mutex<HashMap<String, Session>>,
+}
 
 #[derive(Debug)]
 struct Session {
     user: String,
     expires_ms: u64,
+    /// What its use does not move.
+    ends_ms: u64,
 }
 
 impl Sessions {
+    /// Sessions that last `hours_max` at most; 0 is no bound.
+    pub(super) fn new(hours_max: u64) -> Self {
+        let life_ms_max = if hours_max == 0 { u64::MAX } else { hours_max.saturating_mul(HOUR_MS) };
+        Self { life_ms_max, open: Mutex::default() }
+    }
+
     pub(super) fn open(&self, token: &str, user: &str, now_ms: u64) {
         let mut sessions = self.lock();
         sessions.retain(|_, session| session.expires_ms > now_ms);
@@ -37,15 +51,16 @@ impl Sessions {
         if let Some(token) = gives_way.map(|(token, _)| token.clone()) {
             sessions.remove(&token);
         }
-        let session = Session { user: user.into(), expires_ms: now_ms + LIFE_MS };
+        let ends_ms = now_ms.saturating_add(self.life_ms_max);
+        let session = Session { user: user.into(), expires_ms: ends_ms.min(now_ms + IDLE_MS), ends_ms };
         sessions.insert(hex_sha256(token), session);
     }
 
-    /// Whose session it is; using it makes it last.
+    /// Whose session it is; using it makes it last, to its end.
     pub(super) fn user(&self, token: &str, now_ms: u64) -> Option<String> {
         let mut sessions = self.lock();
         let session = sessions.get_mut(&hex_sha256(token)).filter(|session| session.expires_ms > now_ms)?;
-        session.expires_ms = now_ms + LIFE_MS;
+        session.expires_ms = session.ends_ms.min(now_ms + IDLE_MS);
         Some(session.user.clone())
     }
 
@@ -58,6 +73,6 @@ impl Sessions {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<String, Session>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

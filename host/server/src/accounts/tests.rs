@@ -27,7 +27,7 @@ impl Bench {
     /// Whose keys last so many days at most.
     fn open_with(&self, key_days_max: u64) -> Arc<Accounts> {
         let (documents, clock) = (Documents::new(self.folder.path()), Arc::new(self.clock.clone()));
-        Arc::new(Accounts::open(documents, "the-admin-key-0123".into(), key_days_max, clock).unwrap())
+        Arc::new(Accounts::open(documents, "the-admin-key-0123".into(), key_days_max, 12, clock).unwrap())
     }
 }
 
@@ -138,6 +138,28 @@ async fn a_session_lasts_an_hour_from_its_last_use_and_ends_with_a_new_password(
     let token = accounts.login("ann", "another long password", HERE).await.unwrap();
     accounts.logout(&token);
     assert_eq!(accounts.by_secret(&token), Err(Refusal::Wrong));
+}
+
+#[tokio::test]
+async fn a_session_that_is_used_on_and_on_ends_when_it_has_lasted_as_long_as_one_may() {
+    let bench = Bench::new();
+    let accounts = bench.open();
+    with_ann(&accounts).await;
+    let token = accounts.login("ann", PASSWORD, HERE).await.unwrap();
+    for _ in 0..23 {
+        bench.clock.advance(Duration::from_secs(1_800));
+        assert!(accounts.by_secret(&token).is_ok());
+    }
+    bench.clock.advance(Duration::from_secs(1_799));
+    assert!(accounts.by_secret(&token).is_ok());
+    bench.clock.advance(Duration::from_secs(1));
+    assert_eq!(accounts.by_secret(&token), Err(Refusal::Wrong));
+    // Without a bound its use alone counts.
+    let sessions = Sessions::new(0);
+    sessions.open("token", "ann", 0);
+    for now_ms in (0..40 * DAY_MS).step_by(3_000_000) {
+        assert!(sessions.user("token", now_ms).is_some());
+    }
 }
 
 #[tokio::test]

@@ -149,9 +149,9 @@ pub(crate) async fn need(
     response
 }
 
-/// What is written down when it is done: what operators and admins change, keys, and others' tasks.
+/// What is written down when it is done: what operators and admins change, keys and secrets, and others' tasks.
 fn is_noted(role: Role, caller: &Caller, path: &str) -> bool {
-    let is_key = path == "/keys" || path.starts_with("/keys/");
+    let is_key = path == "/keys" || path.starts_with("/keys/") || path == "/webhooks/secret";
     let is_task = path.starts_with("/tasks/") || path.starts_with("/agent-scheduler/v1/task/");
     let may_be_others = caller.role >= Role::Operator && caller.name != ANYONE && is_task;
     role >= Role::Operator || is_key || may_be_others

@@ -60,6 +60,7 @@ impl<E: Into<AppError>> From<E> for WebUiFailure {
 pub(crate) fn status(error: &AppError) -> StatusCode {
     match error {
         AppError::NotFound(_) => StatusCode::NOT_FOUND,
+        AppError::Gone(_) => StatusCode::GONE,
         AppError::Invalid(_) => StatusCode::BAD_REQUEST,
         AppError::Conflict(_) | AppError::Cancelled => StatusCode::CONFLICT,
         AppError::TimedOut => StatusCode::GATEWAY_TIMEOUT,

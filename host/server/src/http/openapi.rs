@@ -39,8 +39,8 @@ use links::{Links, Names};
     paths(
         serverless::txt2img, serverless::img2img, serverless::extra_images, serverless::restart, serverless::initialize, serverless::result, serverless::progress, serverless::cancellation,
         models::list, models::show, models::register, models::change, models::remove,
-        functions::list, functions::remove, functions::update, tasks::list, tasks::show, tasks::remove, tasks::retry, tasks::events, tasks::websocket,
-        tasks::webhook_secret, queue::show, queue::pause, queue::resume,
+        functions::list, functions::remove, functions::update, tasks::list, tasks::show, tasks::remove, tasks::retry, tasks::pin, tasks::unpin, tasks::events, tasks::websocket,
+        tasks::webhook_secret, tasks::change_webhook_secret, queue::show, queue::pause, queue::resume,
         webui::txt2img, webui::img2img, webui::progress, webui::interrupt,
         webui_extras::extra_single_image, webui_extras::extra_batch_images, webui_extras::png_info,
         webui_lists::sd_models, webui_lists::samplers, webui_lists::schedulers, webui_options::webui, webui_options::change_webui, webui_options::serverless, webui_options::change_serverless,
@@ -282,6 +282,21 @@ mod tests {
         for path in ["/sdapi/v1/interrupt", "/agent-scheduler/v1/queue", "/models"] {
             assert!(!tasks.contains(path), "{path}");
         }
+    }
+
+    #[test]
+    fn files_are_told_as_bytes_and_not_as_lists_of_numbers() {
+        let mut files = Vec::new();
+        for (method, path, operation) in all() {
+            for (kind, content) in operation["requestBody"]["content"].as_object().into_iter().flatten() {
+                if kind != "application/json" {
+                    let schema = &content["schema"];
+                    assert_eq!(schema["type"], "string", "{method} {path}: {schema}");
+                    files.push((path.clone(), kind.clone(), schema["format"].clone()));
+                }
+            }
+        }
+        assert_eq!(files, [("/plugins".to_owned(), "application/wasm".to_owned(), json!("binary"))]);
     }
 
     #[test]

@@ -219,6 +219,8 @@ fn using() -> Router<Arc<App>> {
     Router::new()
         .route("/tasks/{id}", delete(tasks::remove))
         .route("/tasks/{id}/cancellation", post(serverless::cancellation))
+        .route("/tasks/{id}/pin", put(tasks::pin).delete(tasks::unpin))
+        .route("/webhooks/secret", post(tasks::change_webhook_secret))
         .route("/sdapi/v1/interrupt", post(webui::interrupt))
         .route("/sdapi/v1/skip", post(webui_server::skip))
         .route("/options", post(webui_options::change_serverless))

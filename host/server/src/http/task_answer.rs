@@ -96,14 +96,19 @@ async fn ended(
     host: Option<&str>,
     shape: Shape,
 ) -> Result<Response, Failure> {
+    let refused = |error: &AppError, state: TaskState| {
+        let mut body = error::body(error);
+        body["taskId"] = id.as_str().into();
+        body["status"] = state.as_str().into();
+        error::respond(error, error::status(error), body)
+    };
     let task = match task {
-        Ok(task) => task,
-        Err(error) => {
-            let mut body = error::body(&error);
-            body["taskId"] = id.as_str().into();
-            body["status"] = "waiting".into();
-            return Ok(error::respond(&error, error::status(&error), body));
+        // A request that was repeated long after it was drawn.
+        Ok(task) if task_view::has_lost_result(&task) => {
+            return Ok(refused(&task_view::result_gone(), task.state));
         }
+        Ok(task) => task,
+        Err(error) => return Ok(refused(&error, TaskState::Waiting)),
     };
     if shape == Shape::Own
         && let Some(response) = calls::answer(app, &task).await?
@@ -128,6 +133,7 @@ async fn ended(
         Some("invalid" | calls::REFUSED) => StatusCode::BAD_REQUEST,
         Some("timeout" | "expired") => StatusCode::GATEWAY_TIMEOUT,
         Some("overloaded") => StatusCode::TOO_MANY_REQUESTS,
+        Some("unavailable") => StatusCode::SERVICE_UNAVAILABLE,
         Some("storage_full") => StatusCode::INSUFFICIENT_STORAGE,
         Some(_) => StatusCode::INTERNAL_SERVER_ERROR,
     };

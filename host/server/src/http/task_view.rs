@@ -9,7 +9,7 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use gesso_core::ids::TaskId;
 use gesso_engine::{Phase, Progress};
-use gesso_store::{Task, TaskState};
+use gesso_store::{ObjectKey, ObjectsError, Task, TaskState};
 use serde_json::{Map, Value, json};
 
 use crate::app::App;
@@ -50,6 +50,8 @@ pub(crate) async fn summary(app: &App, task: &Task, host: Option<&str>) -> Resul
         finished_ms: task.finished_ms,
         start_by_ms: task.terms.start_by_ms,
         expires_ms: upkeep::forgotten_ms(app, task),
+        result_expires_ms: upkeep::files_deleted_ms(app, task),
+        pinned: task.pinned,
         code: error.map(|error| error.code.clone()),
         message: error.map(|error| error.message.clone()),
         images: images(task),
@@ -118,7 +120,11 @@ pub(crate) async fn ended(app: &App, task: &Task, host: Option<&str>) -> Result<
     let mut view = summary(app, task, host).await?;
     view.progress = Some(1.0);
     if task.state == TaskState::Succeeded {
-        let details = details(app, task).await?;
+        let details = match details(app, task).await {
+            // The rest of it is still to be told.
+            Err(AppError::Gone(_)) => return Ok(view),
+            details => details?,
+        };
         let info = details.get("info");
         view.seeds = Some(info.and_then(|info| info.get("all_seeds")).cloned().unwrap_or_default());
         view.infotexts = Some(info.and_then(|info| info.get("infotexts")).cloned().unwrap_or_default());
@@ -144,13 +150,18 @@ fn phase(app: &App, task: &Task) -> &'static str {
 
 /// The paths of a task's pictures.
 pub(crate) fn images(task: &Task) -> Vec<String> {
-    task.outcome.iter().flat_map(|outcome| &outcome.images).map(ToString::to_string).collect()
+    pictures(task).map(ToString::to_string).collect()
+}
+
+fn pictures(task: &Task) -> impl Iterator<Item = &ObjectKey> {
+    let kept = task.outcome.as_ref().filter(|_| !task.files_gone);
+    kept.into_iter().flat_map(|outcome| &outcome.images)
 }
 
 /// URLs that show a task's pictures to whoever holds them, for a while.
 pub(crate) async fn signed_urls(app: &App, task: &Task, host: Option<&str>) -> Result<Vec<String>, AppError> {
     let mut urls = Vec::new();
-    for key in task.outcome.iter().flat_map(|outcome| &outcome.images) {
+    for key in pictures(task) {
         urls.push(app.signed_url(key, host).await?);
     }
     Ok(urls)
@@ -162,11 +173,32 @@ pub(crate) fn host(headers: &HeaderMap) -> Option<&str> {
     (host.parse::<Authority>().is_ok() && !host.contains('@')).then_some(host)
 }
 
+/// Whether a task has lost its pictures and what belongs to them; one that has none has lost nothing.
+pub(crate) fn has_lost_result(task: &Task) -> bool {
+    task.files_gone && task.state == TaskState::Succeeded
+}
+
+/// What whoever asks for them is told.
+pub(crate) fn result_gone() -> AppError {
+    AppError::Gone(
+        "the task's pictures and result were deleted; send its request again to have it drawn anew".into(),
+    )
+}
+
 /// What the worker stored beside the pictures.
+///
+/// # Errors
+/// `Gone` where it was deleted.
 pub(crate) async fn details(app: &App, task: &Task) -> Result<Map<String, Value>, AppError> {
+    if has_lost_result(task) {
+        return Err(result_gone());
+    }
     let key = task.outcome.as_ref().and_then(|outcome| outcome.details.as_ref());
     let key = key.ok_or_else(|| AppError::Internal("the task has no result".into()))?;
-    let bytes = app.objects.get(key).await?;
+    let bytes = app.objects.get(key).await.map_err(|error| match error {
+        ObjectsError::NotFound(_) => result_gone(),
+        other => other.into(),
+    })?;
     serde_json::from_slice(&bytes)
         .map_err(|error| AppError::Internal(format!("the task's result is damaged: {error}")))
 }

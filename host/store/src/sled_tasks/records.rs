@@ -89,6 +89,10 @@ struct RecordV1 {
     terms: TermsV1,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     notice: Option<NoticeV1>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pinned: bool,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    files_gone: bool,
 }
 
 /// Absent in records of before they were known, which asked for none.
@@ -103,6 +107,8 @@ struct TermsV1 {
     start_by_ms: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     run_ms_max: Option<u64>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    no_retry: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     webhook: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -194,6 +200,8 @@ impl RecordV1 {
                 .map(|holder| HolderV1 { worker: holder.worker.clone(), deadline_ms: holder.deadline_ms }),
             terms: TermsV1::from(&task.terms),
             notice: task.notice.map(|notice| NoticeV1 { attempts: notice.attempts, due_ms: notice.due_ms }),
+            pinned: task.pinned,
+            files_gone: task.files_gone,
         };
         (record, text)
     }
@@ -231,6 +239,8 @@ impl RecordV1 {
             outcome: outcome.transpose()?,
             terms: self.terms.into(),
             notice: self.notice.map(|notice| Notice { attempts: notice.attempts, due_ms: notice.due_ms }),
+            pinned: self.pinned,
+            files_gone: self.files_gone,
             revision: self.revision,
         };
         let holder =
@@ -241,15 +251,15 @@ impl RecordV1 {
 
 impl From<&Terms> for TermsV1 {
     fn from(terms: &Terms) -> Self {
-        let Terms { model, fingerprint, start_by_ms, run_ms_max, webhook, trace } = terms.clone();
-        Self { model, fingerprint, start_by_ms, run_ms_max, webhook, trace }
+        let Terms { model, fingerprint, start_by_ms, run_ms_max, no_retry, webhook, trace } = terms.clone();
+        Self { model, fingerprint, start_by_ms, run_ms_max, no_retry, webhook, trace }
     }
 }
 
 impl From<TermsV1> for Terms {
     fn from(terms: TermsV1) -> Self {
-        let TermsV1 { model, fingerprint, start_by_ms, run_ms_max, webhook, trace } = terms;
-        Self { model, fingerprint, start_by_ms, run_ms_max, webhook, trace }
+        let TermsV1 { model, fingerprint, start_by_ms, run_ms_max, no_retry, webhook, trace } = terms;
+        Self { model, fingerprint, start_by_ms, run_ms_max, no_retry, webhook, trace }
     }
 }
 
@@ -311,6 +321,7 @@ mod tests {
             terms: Terms {
                 model: Some("demo".to_owned()),
                 webhook: Some("https://a.example".to_owned()),
+                no_retry: true,
                 ..Terms::default()
             },
         };
@@ -328,7 +339,14 @@ mod tests {
 
     #[test]
     fn a_record_reads_back_as_it_was_written() {
-        let entry = finished(2);
+        let mut entry = finished(2);
+        assert_eq!(decode(&encode(&entry).unwrap()), Ok(entry.clone()));
+        entry.pin(true).unwrap();
+        assert_eq!(decode(&encode(&entry).unwrap()), Ok(entry.clone()));
+        entry.pin(false).unwrap();
+        entry.give_up_files().unwrap();
+        assert_eq!(decode(&encode(&entry).unwrap()), Ok(entry.clone()));
+        entry.forget_files().unwrap();
         assert_eq!(decode(&encode(&entry).unwrap()), Ok(entry));
     }
 
@@ -351,6 +369,8 @@ mod tests {
         assert_eq!(entry.task.id.as_ref(), "mountain42");
         assert_eq!(entry.task.payload, Payload::Inline(r#"{"prompt":"mountain"}"#.to_owned()));
         assert_eq!((entry.task.state, entry.task.attempt, entry.sequence), (TaskState::Failed, 2, 7));
+        assert_eq!(entry.task.terms, Terms::default(), "it asked for nothing that was not known yet");
+        assert!(!entry.task.pinned && !entry.task.files_gone);
         let outcome = entry.task.outcome.unwrap();
         assert_eq!(outcome.images[0].as_str(), "images/default/mountain42.2_1.png");
         assert_eq!(outcome.error.unwrap().code, "invalid_model");

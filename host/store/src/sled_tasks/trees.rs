@@ -1,6 +1,7 @@
 //! The sled trees of the task store and the one way to change them. Called by the committer thread (changes) and
 //! the blocking pool (reads). It knows layouts and order of keys, not the rules of tasks.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::path::Path;
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -56,11 +57,14 @@ struct Known {
     places: Places,
     /// What `order` holds, by owner and state.
     owned: Owned,
+    /// Ends and sequences of those in `finished` whose files retention may delete.
+    filed: BTreeSet<(u64, u64)>,
 }
 
 impl Known {
     fn enter(&mut self, entry: &Entry) {
         self.owned.enter(entry);
+        self.filed.extend(entry.filed_ms().map(|ms| (ms, entry.sequence)));
         if entry.task.state == TaskState::Waiting {
             self.places.enter(index_key(entry), &entry.task);
         }
@@ -68,6 +72,9 @@ impl Known {
 
     fn leave(&mut self, entry: &Entry) {
         self.owned.leave(entry);
+        if let Some(ms) = entry.filed_ms() {
+            self.filed.remove(&(ms, entry.sequence));
+        }
         if entry.task.state == TaskState::Waiting {
             self.places.leave(&index_key(entry), &entry.task);
         }
@@ -255,12 +262,27 @@ impl Trees {
         Ok(found)
     }
 
-    /// Entries that ended before `ms`, the oldest end first.
+    /// Entries that ended before `ms` and are not pinned, the oldest end first.
     pub(super) fn ended_before(&self, ms: u64, limit: usize) -> Result<Vec<Entry>, TaskStoreError> {
         let mut found = Vec::new();
-        for id in self.finished.range(..ms.to_be_bytes()).values().take(limit) {
+        for id in self.finished.range(..ms.to_be_bytes()).values() {
+            if found.len() >= limit {
+                break;
+            }
             // It may be removed between the two reads.
-            found.extend(self.get(&id.map_err(store_error)?)?);
+            found.extend(self.get(&id.map_err(store_error)?)?.filter(|entry| !entry.task.pinned));
+        }
+        Ok(found)
+    }
+
+    /// Entries that ended before `ms` and have files that retention may delete, the oldest end first. No other record is read.
+    pub(super) fn filed_before(&self, ms: u64, limit: usize) -> Result<Vec<Entry>, TaskStoreError> {
+        let sequences: Vec<u64> =
+            self.known().filed.range(..(ms, 0_u64)).take(limit).map(|(_, sequence)| *sequence).collect();
+        let mut found = Vec::with_capacity(sequences.len());
+        for sequence in sequences {
+            // It may be removed, pinned or tried again between the reads.
+            found.extend(self.placed(sequence)?.filter(|entry| entry.filed_ms().is_some()));
         }
         Ok(found)
     }

@@ -10,7 +10,7 @@ use super::{
 use crate::keys;
 
 /// After this many attempts that ended without a word (process death, expired lease) a task is failed: a request
-/// that kills its worker must not do so for ever.
+/// that kills its worker must not do so for ever. One that is not to be tried again has a single one.
 pub(crate) const MAX_LOST_ATTEMPTS: u32 = 3;
 
 /// Longer error messages are cut, because an error report must never stop a task from ending.
@@ -59,6 +59,8 @@ impl Entry {
             finished_ms: None,
             outcome: None,
             notice: None,
+            pinned: false,
+            files_gone: false,
             revision: 1,
         };
         Ok(Self { task, sequence, lost_attempts: 0, holder: None })
@@ -170,7 +172,8 @@ impl Entry {
 
     /// A task that ended badly waits again. Its attempts go on counting: their numbers are in the names of pictures.
     pub(crate) fn retry(&mut self, now_ms: u64) -> Result<(), TaskStoreError> {
-        if !matches!(self.task.state, TaskState::Failed | TaskState::Expired) {
+        let has_failed = matches!(self.task.state, TaskState::Failed | TaskState::Expired);
+        if !has_failed || self.task.files_gone {
             return Err(TaskStoreError::State(self.task.state));
         }
         self.lost_attempts = 0;
@@ -201,14 +204,58 @@ impl Entry {
         Ok(())
     }
 
+    /// Whether retention may leave it alone or not; told to nobody, as it is no change of the task's state.
+    pub(crate) fn pin(&mut self, pinned: bool) -> Result<(), TaskStoreError> {
+        if self.task.files_gone {
+            return Err(TaskStoreError::State(self.task.state));
+        }
+        self.task.pinned = pinned;
+        Ok(())
+    }
+
+    pub(crate) fn give_up_files(&mut self) -> Result<(), TaskStoreError> {
+        if !self.task.state.is_terminal() || self.task.pinned {
+            return Err(TaskStoreError::State(self.task.state));
+        }
+        self.task.files_gone = true;
+        Ok(())
+    }
+
+    pub(crate) fn forget_files(&mut self) -> Result<(), TaskStoreError> {
+        if !self.task.files_gone {
+            return Err(TaskStoreError::State(self.task.state));
+        }
+        if let Some(outcome) = &mut self.task.outcome {
+            outcome.images.clear();
+            outcome.details = None;
+        }
+        if matches!(self.task.payload, Payload::Object(_)) {
+            self.task.payload = Payload::Inline(String::new());
+        }
+        Ok(())
+    }
+
+    /// When the entry ended, where it has files that retention may delete.
+    pub(crate) fn filed_ms(&self) -> Option<u64> {
+        let task = &self.task;
+        let is_kept = task.pinned || task.notice.is_some() || !task.has_files();
+        task.finished_ms.filter(|_| !is_kept && task.state.is_terminal())
+    }
+
     /// The running attempt ended without a word: its process died or its lease expired.
     pub(crate) fn lose(&mut self, now_ms: u64) {
         self.lost_attempts += 1;
-        if self.lost_attempts >= MAX_LOST_ATTEMPTS && !self.task.cancel_requested {
-            let message = format!(
-                "{} attempts ended because the server or its worker stopped; the request may be the cause",
-                self.lost_attempts
-            );
+        let no_retry = self.task.terms.no_retry;
+        if (no_retry || self.lost_attempts >= MAX_LOST_ATTEMPTS) && !self.task.cancel_requested {
+            let message = match self.lost_attempts {
+                _ if no_retry => {
+                    "the server or its worker stopped while the task ran, and it was not to be tried again"
+                        .to_owned()
+                }
+                lost => format!(
+                    "{lost} attempts ended because the server or its worker stopped; the request may be the cause"
+                ),
+            };
             let error = Some(TaskError { code: CRASHED.to_owned(), message });
             self.end(TaskState::Failed, Outcome { error, ..Outcome::default() }, now_ms);
         } else {

@@ -15,7 +15,9 @@ use crate::tasks::{
     TaskError, TaskFilter, TaskState, TaskStats, TaskStore, TaskStoreError, Terms,
 };
 
+mod files;
 mod terms;
+pub use files::*;
 pub use terms::*;
 
 /// An empty store and the clock it reads.
@@ -54,6 +56,9 @@ macro_rules! conformance_tests {
             counts_tasks_by_state
             retention_sees_only_tasks_that_ended_before
             retention_sees_the_oldest_ends_first_and_no_more_than_it_asks_for
+            retention_sees_files_until_they_are_given_up_and_forgotten
+            retention_leaves_what_is_pinned_or_owed_alone
+            files_that_are_given_up_are_neither_pinned_nor_tried_again
             pages_follow_each_other_without_gap_or_double
             what_has_ended_is_shown_in_pages_and_counted_by_owner_and_state
             tells_how_many_wait_before_a_task
@@ -66,6 +71,7 @@ macro_rules! conformance_tests {
             a_retried_task_is_not_asked_to_stop_any_more
             a_task_that_began_in_time_and_was_handed_back_does_not_expire
             refuses_terms_that_are_too_long
+            a_task_that_is_not_to_be_tried_again_fails_with_its_first_lost_attempt
             concurrent_workers_never_share_an_attempt
             concurrent_submits_of_one_id_have_one_winner
         }

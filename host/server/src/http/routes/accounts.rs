@@ -45,7 +45,7 @@ pub(crate) struct Session {
 }
 
 /// Opens a session. Its token goes into the header `Token`, or behind `Authorization: Bearer`, and ends when it has not
-/// been used for an hour.
+/// been used for an hour, and after `session_hours_max` of the settings whatever its use.
 #[utoipa::path(post, path = "/login", tag = "accounts", request_body = LoginBody,
     responses((status = 200, description = "The session", body = Session), (status = 401, description = "No such user, or another password"),
               (status = 429, description = "Too many wrong passwords")))]

@@ -286,8 +286,8 @@ pub(crate) async fn clear_queue(
     Ok(done("no task of yours waits"))
 }
 
-/// Forgets all of the caller's own tasks that have ended, with their pictures. Each is a change of its own: what comes in
-/// meanwhile waits for one of them, and not for all. A client that goes away leaves the rest.
+/// Forgets all of the caller's own tasks that have ended and are not pinned, with their pictures. Each is a change of its own:
+/// what comes in meanwhile waits for one of them, and not for all. A client that goes away leaves the rest.
 #[utoipa::path(post, path = "/agent-scheduler/v1/history/clear", tag = "agent-scheduler",
     responses((status = 200, description = "Done", body = QueueDone)))]
 pub(crate) async fn clear_history(
@@ -299,13 +299,14 @@ pub(crate) async fn clear_history(
         for task in page {
             // It may have been tried again while those before it were removed.
             let forgotten = match tasks::get(&app, &caller, &task.id).await {
+                Ok(task) if task.pinned => continue,
                 Ok(task) => upkeep::forget(&app, &task).await,
                 Err(error) => Err(error),
             };
             unless_changed(forgotten)?;
         }
     }
-    Ok(done("no ended task of yours is kept"))
+    Ok(done("no ended task of yours is kept, but for those that are pinned"))
 }
 
 /// Lets no waiting task begin, anybody's, until the queue is resumed. What runs goes on.
@@ -376,7 +377,7 @@ fn done(message: impl Into<String>) -> Json<QueueDone> {
 fn unless_changed<T>(done: Result<T, AppError>) -> Result<bool, AppError> {
     match done {
         Ok(_) => Ok(true),
-        Err(AppError::Conflict(_) | AppError::NotFound(_)) => Ok(false),
+        Err(AppError::Conflict(_) | AppError::NotFound(_) | AppError::Gone(_)) => Ok(false),
         Err(error) => Err(error),
     }
 }

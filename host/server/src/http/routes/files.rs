@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::extract::{RawQuery, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use gesso_store::{Clock, SystemClock};
+use gesso_store::{Clock, ObjectsError, SystemClock};
 
 use crate::app::App;
 use crate::error::AppError;
@@ -16,7 +16,8 @@ use crate::http::extract::PathText;
 #[utoipa::path(get, path = "/files/{id}", tag = "files",
     params(("id" = String, Path, description = "As in a signed URL"),
            ("exp" = u64, Query, description = "Unix seconds"), ("kid" = String, Query), ("sig" = String, Query)),
-    responses((status = 200, description = "The file", content(("image/png"), ("image/jpeg"), ("image/webp"))), (status = 403, description = "Expired or not signed by this server")))]
+    responses((status = 200, description = "The file", content(("image/png"), ("image/jpeg"), ("image/webp"))), (status = 403, description = "Expired or not signed by this server"),
+              (status = 410, description = "Deleted since it was signed")))]
 pub(crate) async fn file(
     State(app): State<Arc<App>>,
     PathText(id): PathText,
@@ -33,7 +34,11 @@ pub(crate) async fn file(
             return Ok(problem(StatusCode::FORBIDDEN, "forbidden", &error.to_string()));
         }
     };
-    let bytes = app.objects.get(&key).await?;
+    let bytes = app.objects.get(&key).await.map_err(|error| match error {
+        // Only what is there is signed.
+        ObjectsError::NotFound(_) => AppError::Gone("the picture was deleted".into()),
+        other => other.into(),
+    })?;
     let headers = [
         (header::CONTENT_TYPE, key.content_type()),
         (header::CACHE_CONTROL, "private, max-age=3600"),

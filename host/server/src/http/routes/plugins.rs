@@ -51,10 +51,16 @@ pub(crate) struct InstallBody {
     digest: Option<String>,
 }
 
+/// A component, byte for byte.
+#[derive(ToSchema)]
+#[schema(format = Binary, content_media_type = "application/wasm")]
+#[expect(dead_code, reason = "for the document alone: `install` reads the bytes")]
+pub(crate) struct ComponentFile(String);
+
 /// Takes a component: the body itself, or the one that a body of JSON names. It is compiled aside and probed first; a broken one changes nothing. A plugin of the same
 /// id is replaced while calls under way finish on the old version.
 #[utoipa::path(post, path = "/plugins", tag = "plugins",
-    request_body(content((Vec<u8> = "application/wasm"), (InstallBody = "application/json"))),
+    request_body(content((inline(ComponentFile) = "application/wasm"), (InstallBody = "application/json"))),
     responses((status = 201, description = "Installed", body = PluginView), (status = 400, description = "Refused, with the reason"),
               (status = 503, description = "The place that was named does not answer")))]
 pub(crate) async fn install(

@@ -38,6 +38,7 @@ use crate::tasks;
            ("Task-Priority" = Option<i32>, Header, description = "-100 to 100, higher first; above 0 for operators", minimum = -100, maximum = 100),
            ("Task-Start-Within" = Option<u64>, Header, description = "Seconds; a task that has not begun by then expires", minimum = 1, maximum = 604800),
            ("Task-Timeout" = Option<u64>, Header, description = "Seconds from its beginning; a task that has not ended by then fails", minimum = 1, maximum = 604800),
+           ("Task-No-Retry" = Option<bool>, Header, description = "true: a task whose attempt ends because the server does, or for a passing shortage, fails and is not tried again"),
            ("Task-Webhook" = Option<String>, Header, description = "A URL that is told when the task has ended")),
     responses((status = 200, description = "The task: its pictures, or with Request-Type: async what an Accepted says", body = Answer),
               (status = 400, description = "Every problem of the body"), (status = 404, description = "No such model"),
@@ -62,6 +63,7 @@ pub(crate) async fn txt2img(
            ("Task-Priority" = Option<i32>, Header, description = "-100 to 100, higher first; above 0 for operators", minimum = -100, maximum = 100),
            ("Task-Start-Within" = Option<u64>, Header, description = "Seconds; a task that has not begun by then expires", minimum = 1, maximum = 604800),
            ("Task-Timeout" = Option<u64>, Header, description = "Seconds from its beginning; a task that has not ended by then fails", minimum = 1, maximum = 604800),
+           ("Task-No-Retry" = Option<bool>, Header, description = "true: a task whose attempt ends because the server does, or for a passing shortage, fails and is not tried again"),
            ("Task-Webhook" = Option<String>, Header, description = "A URL that is told when the task has ended")),
     responses((status = 200, description = "The task: its pictures, or with Request-Type: async what an Accepted says", body = Answer),
               (status = 400, description = "Every problem of the body"), (status = 404, description = "No such model"),
@@ -141,7 +143,7 @@ async fn draw(
 /// What became of a task: its pictures once it succeeded, the reason when it failed.
 #[utoipa::path(get, path = "/tasks/{id}/result", tag = "tasks", params(("id" = String, Path)),
     responses((status = 200, description = "What became of it", body = TaskResult),
-              (status = 404, description = "No such task")))]
+              (status = 404, description = "No such task"), (status = 410, description = "Its pictures and result were deleted")))]
 pub(crate) async fn result(
     State(app): State<Arc<App>>,
     caller: Caller,
@@ -152,11 +154,14 @@ pub(crate) async fn result(
     let mut body =
         TaskResult { task_id: id.to_string(), status: task.state.as_str(), ..TaskResult::default() };
     let Some(outcome) = &task.outcome else { return Ok(Json(body)) };
+    if task_view::has_lost_result(&task) {
+        return Err(task_view::result_gone().into());
+    }
     if let Some(error) = &outcome.error {
         body.message = Some(error.message.clone());
         body.code = Some(error.code.clone());
     }
-    if outcome.details.is_some() {
+    if outcome.details.is_some() && !task.files_gone {
         let mut details = details(&app, &task).await?;
         body.images = Some(task_view::images(&task));
         body.oss_url = Some(signed_urls(&app, &task, host(&headers)).await?);

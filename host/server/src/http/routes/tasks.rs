@@ -12,7 +12,7 @@ use axum::http::HeaderMap;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use futures::{Stream, StreamExt};
-use gesso_store::{TaskFilter, TaskState};
+use gesso_store::{Clock, SystemClock, TaskFilter, TaskState};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use utoipa::{IntoParams, ToSchema};
@@ -29,6 +29,7 @@ use crate::png_file;
 use crate::task_events::{self, EventKind, TaskEvent};
 use crate::tasks;
 use crate::upkeep;
+use crate::webhooks::Secret;
 
 const PAGE: usize = 50;
 /// So that proxies do not take a quiet stream for a dead one.
@@ -124,7 +125,7 @@ pub(crate) async fn remove(
 /// Has a task that failed or expired run again, under its id.
 #[utoipa::path(post, path = "/tasks/{id}/retry", tag = "tasks", params(("id" = String, Path)),
     responses((status = 200, description = "The task, waiting", body = TaskView), (status = 404, description = "No such task"),
-              (status = 409, description = "It has neither failed nor expired")))]
+              (status = 409, description = "It has neither failed nor expired"), (status = 410, description = "What it was asked for was deleted")))]
 pub(crate) async fn retry(
     State(app): State<Arc<App>>,
     caller: Caller,
@@ -132,6 +133,33 @@ pub(crate) async fn retry(
     TaskPath(id): TaskPath,
 ) -> Result<Json<TaskView>, Failure> {
     let task = tasks::retry(&app, &caller, &id).await?;
+    Ok(Json(task_view::whole(&app, &task, host(&headers)).await?))
+}
+
+/// Keeps a task and its pictures, whatever the settings say of how long they are kept. Its owner may still remove it.
+#[utoipa::path(put, path = "/tasks/{id}/pin", tag = "tasks", params(("id" = String, Path)),
+    responses((status = 200, description = "The task, pinned", body = TaskView), (status = 404, description = "No such task"),
+              (status = 410, description = "Its pictures were deleted already")))]
+pub(crate) async fn pin(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    headers: HeaderMap,
+    TaskPath(id): TaskPath,
+) -> Result<Json<TaskView>, Failure> {
+    let task = tasks::pin(&app, &caller, &id, true).await?;
+    Ok(Json(task_view::whole(&app, &task, host(&headers)).await?))
+}
+
+/// Keeps a task and its pictures no longer than the settings say.
+#[utoipa::path(delete, path = "/tasks/{id}/pin", tag = "tasks", params(("id" = String, Path)),
+    responses((status = 200, description = "The task, not pinned", body = TaskView), (status = 404, description = "No such task")))]
+pub(crate) async fn unpin(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    headers: HeaderMap,
+    TaskPath(id): TaskPath,
+) -> Result<Json<TaskView>, Failure> {
+    let task = tasks::pin(&app, &caller, &id, false).await?;
     Ok(Json(task_view::whole(&app, &task, host(&headers)).await?))
 }
 
@@ -274,12 +302,39 @@ async fn view(app: &App, event: &TaskEvent, host: Option<&str>) -> Result<TaskVi
 #[utoipa::path(get, path = "/webhooks/secret", tag = "tasks",
     responses((status = 200, description = "The secret", body = WebhookSecret)))]
 pub(crate) async fn webhook_secret(State(app): State<Arc<App>>, caller: Caller) -> Json<WebhookSecret> {
-    Json(WebhookSecret { secret: app.webhooks.secret(&caller.name) })
+    Json(WebhookSecret::of(&app, &caller))
+}
+
+/// Gives the caller another secret for webhooks. For a day messages are signed with the one before too, so that receivers have
+/// time to take the new one; a second change ends that at once.
+#[utoipa::path(post, path = "/webhooks/secret", tag = "tasks",
+    responses((status = 200, description = "The new secret", body = WebhookSecret)))]
+pub(crate) async fn change_webhook_secret(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+) -> Result<Json<WebhookSecret>, Failure> {
+    let (kept, owner) = (app.clone(), caller.name.clone());
+    // The blocking pool: a file.
+    let changed = blocking(move || kept.webhooks.change_secret(&owner, SystemClock.now_ms())).await?;
+    changed.map_err(|error| AppError::Internal(format!("the secret cannot be written: {error}")))?;
+    tracing::info!(owner = caller.name, "changed the secret of webhooks");
+    Ok(Json(WebhookSecret::of(&app, &caller)))
 }
 
 /// The caller's secret for webhooks.
 #[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
 pub(crate) struct WebhookSecret {
     /// `whsec_` and 32 bytes in base64, as Standard Webhooks has it.
     secret: String,
+    /// Until when messages are signed with the secret before this one too, in Unix milliseconds; null where they are not.
+    #[schema(required)]
+    former_until_ms: Option<u64>,
+}
+
+impl WebhookSecret {
+    fn of(app: &App, caller: &Caller) -> Self {
+        let Secret { text, former_until_ms } = app.webhooks.secret(&caller.name, SystemClock.now_ms());
+        Self { secret: text, former_until_ms }
+    }
 }

@@ -102,7 +102,8 @@ async fn draw(
             "plugin_failed" => AppError::PluginFailed(error.message),
             "storage_full" => AppError::StorageFull,
             "timeout" => AppError::TimedOut,
-            "expired" => AppError::Unavailable(error.message),
+            "expired" | "unavailable" => AppError::Unavailable(error.message),
+            "overloaded" => AppError::Overloaded(error.message),
             _ => AppError::Internal(error.message),
         }
         .into());

@@ -27,7 +27,7 @@ use crate::tasks;
 /// The memory of the machine and of the device.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct MemoryView {
-    /// The machine's.
+    /// The machine's, or less where the server's container or service may not use all of it.
     ram: MachineMemory,
     /// The device's, which is not told here.
     cuda: NotTold,
@@ -79,7 +79,7 @@ pub(crate) struct MemoryBytes {
     free: u64,
     /// What is in use: `total` without `free`.
     used: u64,
-    /// All that the machine has.
+    /// All that the server may use.
     total: u64,
 }
 
@@ -94,8 +94,8 @@ pub(crate) struct NotTold {
 #[utoipa::path(get, path = "/sdapi/v1/memory", tag = "web UI",
     responses((status = 200, description = "As far as it is known", body = MemoryView)))]
 pub(crate) async fn memory(State(app): State<Arc<App>>) -> Result<Json<MemoryView>, WebUiFailure> {
-    // The blocking pool: a file.
-    let ram = match blocking(machine_memory::of_machine).await? {
+    // The blocking pool: files.
+    let ram = match blocking(machine_memory::here).await? {
         Some(Memory { total, free }) => MachineMemory::Told(MemoryBytes { free, used: total - free, total }),
         None => MachineMemory::NotTold(NotTold { error: "the system does not say".into() }),
     };

@@ -38,6 +38,11 @@ pub(crate) struct TaskView {
     /// From when on it is forgotten, with its pictures; null of a task that has not ended, and where they are kept.
     #[schema(required)]
     pub(crate) expires_ms: Option<u64>,
+    /// From when on its pictures and its result are deleted, while it stays; null where they stay as long, or there are none.
+    #[schema(required)]
+    pub(crate) result_expires_ms: Option<u64>,
+    /// Whether neither happens to it.
+    pub(crate) pinned: bool,
     /// Why it failed, for programs.
     #[schema(required)]
     pub(crate) code: Option<String>,

@@ -28,6 +28,8 @@ pub(crate) struct RequestTerms {
     pub(crate) start_within: Option<Duration>,
     /// `Task-Timeout`, seconds: a task that has not ended by then fails.
     pub(crate) timeout: Option<Duration>,
+    /// `Task-No-Retry: true`: a task whose attempt ends without a result is not tried again.
+    pub(crate) no_retry: bool,
     /// `Task-Webhook`: a URL that is told when the task has ended.
     pub(crate) webhook: Option<String>,
     /// `Task-Flag: true`: the task goes on when the client leaves.
@@ -109,6 +111,11 @@ impl RequestTerms {
                 _ => wrong("Task-Priority", format!("it must be between -{PRIORITY_MAX} and {PRIORITY_MAX}")),
             }
         }
+        match text(headers, "Task-No-Retry").map(str::to_ascii_lowercase).as_deref() {
+            None | Some("false") => {}
+            Some("true") => terms.no_retry = true,
+            Some(_) => wrong("Task-No-Retry", "it must be true or false".into()),
+        }
         match text(headers, "Task-Webhook") {
             Some(url) if url.len() > TERM_LIMIT => {
                 wrong("Task-Webhook", format!("it is longer than {TERM_LIMIT} bytes"));
@@ -168,12 +175,22 @@ mod tests {
             ("task-timeout", "0"),
             ("task-start-within", "soon"),
             ("task-priority", "-2147483648"),
+            ("task-no-retry", "yes"),
         ];
         let wrong = read(&headers).unwrap_err();
         assert_eq!(
             wrong,
-            ["taskId", "Idempotency-Key", "Task-Start-Within", "Task-Timeout", "Task-Priority"]
+            [
+                "taskId",
+                "Idempotency-Key",
+                "Task-Start-Within",
+                "Task-Timeout",
+                "Task-Priority",
+                "Task-No-Retry"
+            ]
         );
+        let no_retry = |text| read(&[("task-no-retry", text)]).unwrap().no_retry;
+        assert!(no_retry("True") && !no_retry("false") && !read(&[]).unwrap().no_retry);
         let both = [("taskid", "mine"), ("idempotency-key", "12345678")];
         assert_eq!(read(&both).unwrap_err(), ["Idempotency-Key"]);
     }

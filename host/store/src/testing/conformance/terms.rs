@@ -7,7 +7,9 @@ use gesso_core::ids::TaskId;
 
 use super::{Subject, TTL, new_task, outcome};
 use crate::clock::Clock as _;
-use crate::tasks::{EXPIRED, NewTask, Outcome, TERM_LIMIT, TaskError, TaskState, TaskStoreError, Terms};
+use crate::tasks::{
+    CRASHED, EXPIRED, NewTask, Outcome, TERM_LIMIT, TaskError, TaskState, TaskStoreError, Terms,
+};
 
 pub async fn a_task_that_has_not_begun_in_time_expires_and_never_begins(subject: Subject) {
     let start_by_ms = Some(subject.clock.now_ms() + 5_000);
@@ -127,4 +129,27 @@ pub async fn refuses_terms_that_are_too_long(subject: Subject) {
     };
     assert!(matches!(with_model(TERM_LIMIT + 1).await, Err(TaskStoreError::Invalid(_))));
     assert!(with_model(TERM_LIMIT).await.is_ok());
+}
+
+pub async fn a_task_that_is_not_to_be_tried_again_fails_with_its_first_lost_attempt(subject: Subject) {
+    let terms = Terms { no_retry: true, ..Terms::default() };
+    let task = subject.store.submit(NewTask { terms, ..new_task("once") }).await.expect("stored");
+    // What a draining worker hands back had not begun to matter.
+    let lease = subject.lease().await;
+    subject.store.release(&lease).await.expect("the lease is held");
+    subject.lease().await;
+    subject.clock.advance(TTL);
+    assert_eq!(subject.store.lease("worker", TTL).await, Ok(None));
+    let task = subject.get(&task).await;
+    assert_eq!((task.state, task.attempt), (TaskState::Failed, 2));
+    let error = task.outcome.and_then(|outcome| outcome.error).expect("a reason");
+    assert!(error.code == CRASHED && error.message.contains("not to be tried again"), "{error:?}");
+    // Whoever asks for another try has one more.
+    subject.store.retry(&task.id).await.expect("it failed");
+    subject.lease().await;
+    subject.store.cancel(&task.id).await.expect("the task is there");
+    subject.clock.advance(TTL);
+    assert_eq!(subject.store.lease("worker", TTL).await, Ok(None));
+    let state = subject.store.get(&task.id).await.expect("the store answers").map(|task| task.state);
+    assert_eq!(state, Some(TaskState::Canceled), "it was asked to stop");
 }
