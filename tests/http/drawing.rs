@@ -42,7 +42,7 @@ pub(super) fn striped(width: u32, height: u32) -> String {
 
 /// Mean difference of two pictures in grey levels.
 #[track_caller]
-fn difference(a: &Picture, b: &Picture) -> f64 {
+pub(super) fn difference(a: &Picture, b: &Picture) -> f64 {
     assert_eq!((a.width, a.height), (b.width, b.height));
     let sum: u64 = a.data.iter().zip(&b.data).map(|(a, b)| u64::from(a.abs_diff(*b))).sum();
     sum as f64 / a.data.len() as f64

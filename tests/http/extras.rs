@@ -125,13 +125,17 @@ fn constant_esrgan(path: &Path) {
 /// A models folder with two networks and a file that is none.
 pub(super) fn networks() -> TempDir {
     let models = tempfile::tempdir().unwrap();
-    let folder = models.path().join("ESRGAN");
+    write_networks(models.path());
+    models
+}
+
+pub(super) fn write_networks(models: &Path) {
+    let folder = models.join("ESRGAN");
     std::fs::create_dir(&folder).unwrap();
     constant_esrgan(&folder.join("one-colour.safetensors"));
     std::fs::write(folder.join("notes.pth"), "no weights").unwrap();
     let compact = checkout().join("host/torch/tests/fixtures/compact_x4.pth");
     std::fs::copy(compact, folder.join("compact.pth")).unwrap();
-    models
 }
 
 #[test]

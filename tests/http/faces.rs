@@ -12,6 +12,7 @@ use serde_json::{Map, Value, json};
 use tempfile::TempDir;
 
 use super::extras::{SINGLE, base64_png, enlarged, pixels, problems, waves};
+use super::redraw::redraws;
 use crate::support::{Bench, checkout, quick};
 
 /// Side of the pictures, and of what the detector searches them at.
@@ -139,6 +140,10 @@ fn a_drawing_restores_faces_with_what_there_is() {
     std::os::unix::fs::symlink(checkpoint, models.path().join("demo-v1.safetensors")).unwrap();
     let bench = Bench::new().models_at(models.path());
     let server = bench.start();
+    let faces =
+        json!({"face_restoration": true, "face_restoration_model": "CodeFormer", "code_former_weight": 0.25});
+    let says = ["Face restoration: CodeFormer, CodeFormer weight: 0.25"];
+    redraws(&server, "txt2img", json!({"override_settings": faces}), json!({}), &says);
     let mut body = quick();
     body["restore_faces"] = true.into();
     std::fs::remove_file(models.path().join("Codeformer/codeformer.safetensors")).unwrap();

@@ -105,6 +105,26 @@ fn a_picture_from_text_draws_itself_again() {
 }
 
 #[test]
+fn pictures_of_every_sampler_and_schedule_draw_themselves_again() {
+    let bench = Bench::new();
+    let server = bench.start();
+    let names = |path: &str, key: &str| -> Vec<String> {
+        let list = server.get(path).ok();
+        list.as_array().unwrap().iter().map(|entry| entry[key].as_str().unwrap().to_owned()).collect()
+    };
+    let samplers = names("/sdapi/v1/samplers", "name");
+    assert_eq!(samplers.len(), 20);
+    for sampler in samplers {
+        let says = format!("Sampler: {sampler},");
+        redraws(&server, "txt2img", json!({"sampler_name": sampler, "steps": 4}), json!({}), &[&says]);
+    }
+    for schedule in names("/sdapi/v1/schedulers", "label") {
+        let says = format!("Schedule type: {schedule},");
+        redraws(&server, "txt2img", json!({"scheduler": schedule}), json!({}), &[&says]);
+    }
+}
+
+#[test]
 fn a_picture_in_two_passes_draws_itself_again() {
     let models = models();
     let demo = Safetensors::demo();
@@ -240,6 +260,14 @@ fn a_picture_drawn_with_other_networks_draws_itself_again() {
         (
             json!({"prompt": "sea <lora:style:0.8>, (easyfix:1.2)"}),
             &["Lora hashes: \"style: ", "TI hashes: \"easyfix: "][..],
+        ),
+        (
+            json!({"prompt": "sea <lora:style:te=0.3:unet=1.2:dyn=2>", "steps": 4}),
+            &["<lora:style:te=0.3:unet=1.2:dyn=2>", "Lora hashes: \"style: "],
+        ),
+        (
+            json!({"prompt": "sea <lora:style:1:lbw=MIDD:start=2:stop=4>", "steps": 4}),
+            &["<lora:style:1:lbw=MIDD:start=2:stop=4>", "Lora hashes: \"style: "],
         ),
         (
             json!({"prompt": "sea <lora:style:0.8>", "disable_extra_networks": true}),

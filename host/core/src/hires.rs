@@ -43,6 +43,40 @@ pub enum HiresUpscaler {
     Pixels(String),
 }
 
+/// The tiles that upscaling networks work in, so that memory is bounded by a tile and not by the picture. Pixels before
+/// enlarging.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct UpscaleTiles {
+    /// 0 is as large as tiles may be.
+    pub side: u32,
+    /// Least overlap of neighbours, blended over; taken as half of the side at most.
+    pub overlap: u32,
+}
+
+impl Default for UpscaleTiles {
+    /// What web UIs begin with.
+    fn default() -> Self {
+        Self { side: 192, overlap: 8 }
+    }
+}
+
+impl UpscaleTiles {
+    pub const SIDE_MIN: u32 = 16;
+    /// A network that makes sides four times as long takes about a gigabyte for a tile of this side.
+    pub const SIDE_MAX: u32 = 512;
+    pub const OVERLAP_MAX: u32 = 48;
+
+    /// The side that is meant by 0 too.
+    pub fn side(self) -> u32 {
+        if self.side == 0 { Self::SIDE_MAX } else { self.side }
+    }
+
+    /// Tiles that overlap by more than half would be very many.
+    pub fn overlap(self) -> u32 {
+        self.overlap.min(self.side() / 2)
+    }
+}
+
 /// Interpolations of a latent, in the order web UIs list them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LatentUpscaler {
@@ -176,6 +210,15 @@ mod tests {
     fn the_crop_is_centred_with_the_odd_row_at_the_end() {
         let target = HiresTarget { enlarged: (1024, 1544), size: (1024, 1024) };
         assert_eq!(target.crop_origin(), (32, 0));
+    }
+
+    #[test]
+    fn tiles_are_bounded_in_size_and_number() {
+        let meant = |side, overlap| {
+            let tiles = UpscaleTiles { side, overlap };
+            (tiles.side(), tiles.overlap())
+        };
+        assert_eq!((meant(192, 8), meant(0, 48), meant(16, 48)), ((192, 8), (512, 48), (16, 8)));
     }
 
     #[test]

@@ -18,6 +18,35 @@ pub struct Img2Img {
     /// Match the result's colours to the picture's.
     pub colour_correction: bool,
     pub mask: Option<Mask>,
+    pub pictures: PictureOptions,
+}
+
+/// What happens to the pictures that are sent and those that come back, beside the drawing itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PictureOptions {
+    /// Seen through transparent parts of what is sent.
+    pub background: [u8; 3],
+    /// What brings a picture that is smaller than the asked-for size to it, by the name of an upscaler; `None`
+    /// resamples it.
+    pub upscaler: Option<String>,
+    /// Lay what the mask keeps over what was drawn. Without it the drawn part comes back as it is.
+    pub overlay: bool,
+    /// Show the mask behind the pictures too, and what was drawn under it.
+    pub show_mask: bool,
+    pub show_masked_part: bool,
+}
+
+impl Default for PictureOptions {
+    /// As web UIs have them.
+    fn default() -> Self {
+        Self {
+            background: [255; 3],
+            upscaler: None,
+            overlay: true,
+            show_mask: false,
+            show_masked_part: false,
+        }
+    }
 }
 
 /// How a picture of another size becomes the asked-for one.

@@ -1,7 +1,8 @@
 //! What a client asked for, after the wire's laxity is gone: every field typed, in range and explicit.
 
-use crate::hires::Hires;
+use crate::hires::{Hires, UpscaleTiles};
 use crate::img2img::Img2Img;
+use crate::prompt::{ExtraNetwork, extract_networks, split_networks};
 use crate::sampler::{Denoise, Pass, Sampler, SamplerOptions};
 use crate::schedule::Scheduler;
 
@@ -44,6 +45,14 @@ pub struct GenerateRequest {
     pub zero_terminal_snr: bool,
     /// Prompt schedules as web UIs before 1.6 read them: a number below 1 is a fraction in either pass.
     pub old_scheduling: bool,
+    /// What stands behind a `#` in a prompt is not read; otherwise it is text like any other.
+    pub prompt_comments: bool,
+    /// The UNet is told the nearest timestep of its table, and not one between two.
+    pub quantized_timesteps: bool,
+    /// Prompts of fewer chunks than the other side's get empty ones, so that both share a call of the UNet.
+    pub pad_prompts: bool,
+    /// How networks enlarge pictures.
+    pub upscale_tiles: UpscaleTiles,
     /// Opposite edges of the picture join, so that it can be laid side by side with itself.
     pub tiling: bool,
     /// Apply the LoRAs and hypernetworks that the prompt names.
@@ -124,6 +133,10 @@ impl Default for GenerateRequest {
             eta_noise_seed_delta: 0,
             zero_terminal_snr: false,
             old_scheduling: false,
+            prompt_comments: true,
+            quantized_timesteps: false,
+            pad_prompts: false,
+            upscale_tiles: UpscaleTiles::default(),
             tiling: false,
             extra_networks: true,
             hires: None,
@@ -139,6 +152,11 @@ impl GenerateRequest {
     /// How many pictures this request makes.
     pub fn image_count(&self) -> u32 {
         self.batch_size * self.n_iter
+    }
+
+    /// What one of its prompts says to the text encoder, and the extra networks that it names.
+    pub fn split(&self, prompt: &str) -> (String, Vec<ExtraNetwork>) {
+        if self.prompt_comments { split_networks(prompt) } else { extract_networks(prompt) }
     }
 
     /// What the first pass of sampling is asked for.
@@ -167,5 +185,20 @@ impl GenerateRequest {
         let step = u64::from(index);
         let seed = if self.variation.strength == 0.0 { self.seed.wrapping_add(step) } else { self.seed };
         (seed, self.variation.subseed.wrapping_add(step))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn comments_are_text_where_they_are_not_read() {
+        let split = |prompt_comments| {
+            let request = GenerateRequest { prompt_comments, ..GenerateRequest::default() };
+            let (text, networks) = request.split("sea # at night <lora:style:1>");
+            (text.contains("at night"), networks.len())
+        };
+        assert_eq!((split(true), split(false)), ((false, 0), (true, 1)));
     }
 }

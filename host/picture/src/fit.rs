@@ -88,12 +88,30 @@ pub fn place(resized: &Pixels, placement: &Placement) -> Result<Pixels, PictureE
     Ok(framed)
 }
 
-/// `picture` in a frame of `width` x `height` pixels, resampled by Lanczos as web UIs do without an upscaler.
+/// Brings a picture to a size, width first.
+pub type Resize<'a, E> = &'a mut dyn FnMut(&Pixels, (u32, u32)) -> Result<Pixels, E>;
+
+/// Resampling by Lanczos, as web UIs do without an upscaler.
+pub fn lanczos(picture: &Pixels, size: (u32, u32)) -> Result<Pixels, PictureError> {
+    resize(picture, size.0, size.1, Filter::Lanczos)
+}
+
+/// `picture` in a frame of `width` x `height` pixels, resampled by [`lanczos`].
 pub fn fit(picture: &Pixels, width: u32, height: u32, mode: FitMode) -> Result<Pixels, PictureError> {
+    fit_by(picture, (width, height), mode, &mut lanczos)
+}
+
+/// [`fit`] with a way of the caller's own to bring the picture to its size in the frame.
+pub fn fit_by<E: From<PictureError>>(
+    picture: &Pixels,
+    frame: (u32, u32),
+    mode: FitMode,
+    resize: Resize<'_, E>,
+) -> Result<Pixels, E> {
     sound(picture)?;
-    let placement = placement(mode, (picture.width, picture.height), (width, height))?;
-    let resized = resize(picture, placement.resize_to.0, placement.resize_to.1, Filter::Lanczos)?;
-    place(&resized, &placement)
+    let placement = placement(mode, (picture.width, picture.height), frame)?;
+    let resized = resize(picture, placement.resize_to)?;
+    Ok(place(&resized, &placement)?)
 }
 
 /// What Pillow's bicubic filter makes of a box of no height at the edge: it reaches past the edge, so the two

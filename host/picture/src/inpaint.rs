@@ -4,13 +4,13 @@
 //! ("only masked") the surroundings of the mask are cut out and enlarged to it. The single steps are in `mask`, `fit`
 //! and `fill`. Knows nothing of latents: what happens there with the mask is the backend's.
 
-use gesso_core::pixels::Pixels;
+use gesso_core::pixels::{PixelFormat, Pixels};
 
 use crate::composite::{Rect, alpha_composite, blank, crop, paste as lay};
 use crate::convert::{flatten, multiply_255, to_gray, to_rgb, to_rgba};
 use crate::error::{PictureError, size, sound};
 use crate::fill::{blur_fill, without_masked};
-use crate::fit::{FitMode, fit};
+use crate::fit::{FitMode, Resize, fit, fit_by, lanczos};
 use crate::mask;
 
 /// What a request says about its init image and mask.
@@ -66,23 +66,42 @@ pub fn prepare(
     mask: Option<&Pixels>,
     settings: &InpaintSettings,
 ) -> Result<Prepared, PictureError> {
+    prepare_by(image, mask, settings, &mut lanczos)
+}
+
+/// [`prepare`] with a way of the caller's own to bring the image, or what is cut out of it, to its size. Masks are
+/// resampled.
+pub fn prepare_by<E: From<PictureError>>(
+    image: &Pixels,
+    mask: Option<&Pixels>,
+    settings: &InpaintSettings,
+    resize: Resize<'_, E>,
+) -> Result<Prepared, E> {
     size(u64::from(settings.width), u64::from(settings.height))?;
     let image = flatten(image, settings.background)?;
     let Some(mask) = mask else {
-        return Ok(plain(framed(&image, settings)?, false));
+        return Ok(plain(framed(&image, settings, resize)?, false));
     };
     let mut mask = mask::read(mask, settings.round)?;
     if settings.invert {
         mask = mask::invert(&mask);
     }
     mask = mask::blur(&mask, settings.blur.0, settings.blur.1)?;
-    if settings.only_masked { only_masked(&image, &mask, settings) } else { whole(&image, &mask, settings) }
+    if settings.only_masked {
+        only_masked(&image, &mask, settings, resize)
+    } else {
+        whole(&image, &mask, settings, resize)
+    }
 }
 
 /// The image in the frame, or as it is when its latent will be resized.
-fn framed(image: &Pixels, settings: &InpaintSettings) -> Result<Pixels, PictureError> {
+fn framed<E: From<PictureError>>(
+    image: &Pixels,
+    settings: &InpaintSettings,
+    resize: Resize<'_, E>,
+) -> Result<Pixels, E> {
     match settings.resize_mode {
-        Some(mode) => fit(image, settings.width, settings.height, mode),
+        Some(mode) => fit_by(image, (settings.width, settings.height), mode, resize),
         None => Ok(image.clone()),
     }
 }
@@ -97,11 +116,16 @@ fn filled(image: Pixels, mask: &Pixels, settings: &InpaintSettings) -> Result<Pi
     if fill { blur_fill(&image, mask) } else { Ok(image) }
 }
 
-fn whole(image: &Pixels, mask: &Pixels, settings: &InpaintSettings) -> Result<Prepared, PictureError> {
+fn whole<E: From<PictureError>>(
+    image: &Pixels,
+    mask: &Pixels,
+    settings: &InpaintSettings,
+    resize: Resize<'_, E>,
+) -> Result<Prepared, E> {
     let mode = settings.resize_mode.unwrap_or(FitMode::Contain);
     let mask_was_blank = mask::bounding_box(mask).is_none();
     let mask = fit(mask, settings.width, settings.height, mode)?;
-    let image = framed(image, settings)?;
+    let image = framed(image, settings, resize)?;
     let overlay = if settings.soft {
         to_rgba(&image)?
     } else {
@@ -111,17 +135,23 @@ fn whole(image: &Pixels, mask: &Pixels, settings: &InpaintSettings) -> Result<Pr
     Ok(Prepared { image, mask: Some(mask), overlay: Some(overlay), paste_back: None, mask_was_blank })
 }
 
-fn only_masked(image: &Pixels, mask: &Pixels, settings: &InpaintSettings) -> Result<Prepared, PictureError> {
+fn only_masked<E: From<PictureError>>(
+    image: &Pixels,
+    mask: &Pixels,
+    settings: &InpaintSettings,
+    resize: Resize<'_, E>,
+) -> Result<Prepared, E> {
     let (width, height) = (settings.width, settings.height);
     let mask = fit(mask, image.width, image.height, FitMode::Stretch)?;
     let Some(area) = mask::bounding_box(&mask) else {
-        return Ok(plain(framed(image, settings)?, true));
+        return Ok(plain(framed(image, settings, resize)?, true));
     };
     let sides = (image.width, image.height);
     let area = mask::grown_to_ratio(mask::padded(area, settings.padding, sides), (width, height), sides);
     let overlay = if settings.soft { to_rgba(image)? } else { without_masked(image, &mask)? };
     let mask = fit(&crop(&mask, area)?, width, height, FitMode::Contain)?;
-    let image = filled(fit(&crop(image, area)?, width, height, FitMode::Contain)?, &mask, settings)?;
+    let part = fit_by(&crop(image, area)?, (width, height), FitMode::Contain, resize)?;
+    let image = filled(part, &mask, settings)?;
     Ok(Prepared {
         image,
         mask: Some(mask),
@@ -142,24 +172,39 @@ pub fn paste(result: &Pixels, prepared: &Prepared) -> Result<Pixels, PictureErro
     to_rgb(&alpha_composite(&under, overlay)?)
 }
 
-/// [`paste`] where a grey picture says what of the original is seen: white hides the result. Its size may be another, since
-/// both are brought to their place.
-pub fn paste_shown(result: &Pixels, hidden: &Pixels, prepared: &Prepared) -> Result<Pixels, PictureError> {
-    for picture in [result, hidden] {
-        sound(picture)?;
+/// What `result` has in the masked part: RGBA of the overlay's size, as transparent as the mask is black. `None` when
+/// there was no mask.
+pub fn masked_part(result: &Pixels, prepared: &Prepared) -> Result<Option<Pixels>, PictureError> {
+    sound(result)?;
+    let Some(overlay) = &prepared.overlay else { return Ok(None) };
+    let mut part = in_place(result, prepared, (overlay.width, overlay.height), to_rgba)?;
+    for (pixel, kept) in part.data.chunks_exact_mut(4).zip(overlay.data.chunks_exact(4)) {
+        pixel[3] = pixel[3].min(255 - kept[3]);
     }
-    let Some(overlay) = &prepared.overlay else {
-        return to_rgb(result);
-    };
-    let whole = (overlay.width, overlay.height);
-    let under = in_place(result, prepared, whole, to_rgba)?;
+    Ok(Some(part))
+}
+
+/// The mask by which [`paste`] joins the two, white where the result shows: grey, of the overlay's size. `None` when
+/// there was no mask.
+pub fn mask_of_overlay(prepared: &Prepared) -> Option<Pixels> {
+    let Pixels { width, height, data, .. } = prepared.overlay.as_ref()?;
+    let data = data.chunks_exact(4).map(|kept| 255 - kept[3]).collect();
+    Some(Pixels { width: *width, height: *height, format: PixelFormat::Gray8, data })
+}
+
+/// What was prepared, where a grey picture says what of the original is seen in the end: white hides the result. Its size may
+/// be another than the result's, since both are brought to their place.
+pub fn with_hidden(prepared: &Prepared, hidden: &Pixels) -> Result<Prepared, PictureError> {
+    sound(hidden)?;
+    let Some(overlay) = &prepared.overlay else { return Ok(prepared.clone()) };
     // Turned round, so that nothing of the result is shown where there is none.
-    let shown = in_place(&mask::invert(&to_gray(hidden)?), prepared, whole, to_gray)?;
+    let shown =
+        in_place(&mask::invert(&to_gray(hidden)?), prepared, (overlay.width, overlay.height), to_gray)?;
     let mut overlay = overlay.clone();
     for (pixel, shown) in overlay.data.chunks_exact_mut(4).zip(&shown.data) {
         pixel[3] = multiply_255(pixel[3], 255 - shown);
     }
-    to_rgb(&alpha_composite(&under, &overlay)?)
+    Ok(Prepared { overlay: Some(overlay), ..prepared.clone() })
 }
 
 /// A picture of the frame where it belongs in a picture of `whole` pixels, in the format that `convert` makes; zero beside

@@ -94,8 +94,16 @@ pub(crate) async fn draw(
     let format = FileFormat::of(&body).map_err(AppError::Invalid)?;
     let outputs = OutputOptions::of(&body).map_err(AppError::Invalid)?;
     let grid = GridOptions::of(&body).map_err(AppError::Invalid)?;
-    let DrawnPictures { pictures, maps, infotexts, mut info, warnings: found, steps, seconds: drawing } =
-        drawn;
+    let DrawnPictures {
+        pictures,
+        masks,
+        maps,
+        infotexts,
+        mut info,
+        warnings: found,
+        steps,
+        seconds: drawing,
+    } = drawn;
     // The client's own styles stand in both.
     info["styles"] = body.get("styles").filter(|styles| !styles.is_null()).cloned().unwrap_or(json!([]));
     info["job_timestamp"] = timestamp(lease.task.started_ms.unwrap_or(lease.task.created_ms)).into();
@@ -118,7 +126,7 @@ pub(crate) async fn draw(
             keeping.add(picture, infotext).await?;
         }
     }
-    for map in maps {
+    for map in masks.into_iter().chain(maps) {
         keeping.add(map, String::new()).await?;
     }
     let kept = keeping.finish().await?;
@@ -159,7 +167,9 @@ pub(crate) async fn draw(
 /// Pictures that the `after` hooks have not seen yet, and what is told of them.
 struct DrawnPictures {
     pictures: Vec<Pixels>,
-    /// ControlNet's, which no hook sees.
+    /// Masks and what was drawn under them, which no hook sees.
+    masks: Vec<Pixels>,
+    /// ControlNet's, which no hook sees either; equal for all pictures.
     maps: Vec<Pixels>,
     infotexts: Vec<String>,
     info: Value,
@@ -211,6 +221,7 @@ async fn by_pipeline(
             Some(all) => {
                 all.pictures.extend(part.pictures);
                 all.infotexts.extend(part.infotexts);
+                all.masks.extend(part.masks);
                 all.steps += part.steps;
                 // What is missing is missing for all of them.
                 for warning in part.warnings {
@@ -252,6 +263,7 @@ async fn once(
         steps: f64::from(asked.request.steps) * finished.pictures.len() as f64,
         seconds: Some(finished.seconds),
         pictures: finished.pictures,
+        masks: finished.masks,
         maps: finished.maps,
         infotexts: finished.infotexts,
     })
@@ -269,6 +281,7 @@ async fn by_script(
         scripts::run(app, asked, script, params, pictures, |progress| running.show(progress)).await?;
     Ok(DrawnPictures {
         pictures: scripted.output.images,
+        masks: Vec::new(),
         maps: Vec::new(),
         infotexts: scripted.output.infotexts,
         info: scripted.info,

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
+use gesso_core::hires::UpscaleTiles;
 use gesso_core::pixels::Pixels;
 use gesso_core::request::GenerateRequest;
 use gesso_engine::{CancelFlag, Enlargement, JobSpec, Progress, Work};
@@ -70,6 +71,8 @@ pub(crate) struct Drawings {
     priority: i32,
     /// As the request's options have tags of pictures written.
     tags: TagOptions,
+    /// As the request has networks enlarge pictures.
+    tiles: UpscaleTiles,
     runtime: Handle,
     /// That of the drawing that moved last.
     progress: watch::Sender<Progress>,
@@ -127,6 +130,7 @@ impl Drawings {
             call: asked.call.clone(),
             priority: asked.priority,
             tags,
+            tiles: asked.request.upscale_tiles,
             // Guests run on threads of their own; drawings belong on the server's.
             runtime: Handle::current(),
             progress,
@@ -267,10 +271,11 @@ impl Drawings {
         self.spend(pixels / PIXELS_PER_MEGA * STEPS_OF_A_NETWORK)?;
         let _turn = self.turns.acquire().await;
         let catalogue = self.app.catalogue.clone();
+        let tiles = self.tiles;
         // The blocking pool: folders, and the heads of files.
         let by = blocking(move || {
             let name = resources::counted_upscaler(&catalogue, &upscaler)?;
-            resources::upscaler(&catalogue, &name)
+            resources::upscaler(&catalogue, &name, tiles)
         });
         let by = by.await.map_err(told)?;
         let by = by.map_err(|error| told(error.into()))?;

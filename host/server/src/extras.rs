@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use gesso_core::hires::UpscaleTiles;
 use gesso_core::infotext::Infotext;
 use gesso_core::pixels::{PixelFormat, Pixels};
 use gesso_engine::backend::{FaceRestorer, PixelUpscaler};
@@ -45,16 +46,17 @@ pub(crate) async fn process(
     request: ExtrasRequest,
 ) -> Result<Processed, AppError> {
     let ExtrasRequest { field, pictures, size, first, second, faces } = request;
+    let options = app.options.of(&caller.name).await?;
+    let (format, tiles) = (options.file_format()?, options.upscale_tiles()?);
     let catalogue = app.catalogue.clone();
     let (upscalers, faces) = blocking(move || {
-        let upscalers = Upscalers::find(&catalogue, first, second)?;
+        let upscalers = Upscalers::find(&catalogue, tiles, first, second)?;
         Ok::<_, AppError>((upscalers, FaceSteps::find(&catalogue, faces)?))
     })
     .await??;
     let cancel = CancelFlag::default();
     let running = app.running.enter(random_id()?, &caller.name, cancel.clone());
     let mut processed = Processed { files: Vec::new(), infotext: String::new() };
-    let format = app.options.of(&caller.name).await?.file_format()?;
     for text in pictures {
         let limits = app.source_limits().decode;
         // The blocking pool: decoding.
@@ -163,12 +165,13 @@ impl Upscalers {
     /// Looks both names up; `None` without a first one. Reads folders: call it where blocking is allowed.
     fn find(
         catalogue: &Catalogue,
+        tiles: UpscaleTiles,
         first: Option<String>,
         second: Option<(String, f32)>,
     ) -> Result<Option<Self>, AppError> {
         let Some(first) = first else { return Ok(None) };
         let mut problems = Vec::new();
-        let mut find = |field: &str, name: String| match resources::upscaler(catalogue, &name) {
+        let mut find = |field: &str, name: String| match resources::upscaler(catalogue, &name, tiles) {
             Ok(by) => Ok(Some(Named { name, by })),
             Err(error @ CatalogueError::Unknown { .. }) => {
                 let message = format!("{field}: {error}; Lanczos and Nearest are always there");

@@ -26,7 +26,7 @@ use crate::faces::DrawnFaces;
 use crate::http::wire::faces::FacesWanted;
 use crate::http::wire::info;
 use crate::resources::{self, Found};
-use crate::sources::Sources;
+use crate::sources::{Device, Enlarger, Sources};
 use crate::telemetry::stage;
 
 /// What is drawn, and for whom.
@@ -58,6 +58,8 @@ pub(crate) struct Finished {
     pub(crate) pictures: Vec<Pixels>,
     /// One for each.
     pub(crate) infotexts: Vec<String>,
+    /// Masks and what was drawn under them, where they are to be shown.
+    pub(crate) masks: Vec<Pixels>,
     /// ControlNet's maps, which web UIs show behind the pictures.
     pub(crate) maps: Vec<Pixels>,
     pub(crate) seconds: f64,
@@ -122,8 +124,9 @@ pub(crate) async fn decode(
 }
 
 async fn prepare(app: &App, asked: Asked<'_>) -> Result<Prepared, AppError> {
-    let Asked { call, body, request, .. } = asked;
+    let Asked { call, body, request, priority, cancel } = asked;
     let (catalogue, limits) = (app.catalogue.clone(), app.source_limits());
+    let device = Device { engine: app.engine.clone(), priority, cancel: cancel.clone() };
     let wanted_faces = FacesWanted::read(body).map_err(AppError::Invalid)?;
     let step_hooks = match body.get("alwayson_scripts").and_then(Value::as_object) {
         Some(scripts) => app.plugins.step_hooks(call, scripts),
@@ -131,13 +134,15 @@ async fn prepare(app: &App, asked: Asked<'_>) -> Result<Prepared, AppError> {
     };
     let step_hooks = step_hooks.map_err(|problem| AppError::invalid("alwayson_scripts", problem))?;
     let (body, asked) = (body.clone(), request.clone());
-    // The blocking pool: folders, hashes, codecs.
+    // The blocking pool: folders, hashes, codecs; and where pictures are enlarged, waiting for that.
     let prepared = blocking(move || {
         let checkpoint = catalogue.checkpoint(asked.model.as_deref())?;
         let facts = catalogue.facts(&checkpoint.file);
         let found = resources::find(&catalogue, &asked, &checkpoint)?;
         let settings = asked.img2img.as_ref();
-        let sources = settings.map(|settings| Sources::read(&body, &asked, settings, limits)).transpose()?;
+        let enlarger = Enlarger::find(&catalogue, &asked, device, limits.decode.pixels_max)?;
+        let read = |settings| Sources::read(&body, &asked, settings, limits, enlarger.as_ref());
+        let sources = settings.map(read).transpose()?;
         let crop = sources.as_ref().and_then(Sources::crop);
         let decoded = controls::decode(&catalogue, &body, limits.decode, crop)?;
         let faces = DrawnFaces::find(&catalogue, wanted_faces)?;
@@ -191,31 +196,32 @@ impl Decoded {
     /// Matches colours to the source where that is asked for, and lays its kept parts over the pictures.
     pub(crate) async fn composite(self, batch_size: u32) -> Result<Finished, AppError> {
         let Self { pictures, hidden, infotexts, seconds, prepared } = self;
-        let (mut prepared, pictures) = lay_back(prepared, pictures, hidden, batch_size).await?;
+        let (mut prepared, pictures, masks) = lay_back(prepared, pictures, hidden, batch_size).await?;
         let maps = std::mem::take(&mut prepared.control.maps);
-        Ok(Finished { pictures, infotexts, maps, seconds, prepared })
+        Ok(Finished { pictures, infotexts, masks, maps, seconds, prepared })
     }
 }
 
-/// Lays the kept parts of the source over the drawn pictures.
+/// Lays the kept parts of the source over the drawn pictures. The last are masks that are to be shown.
 async fn lay_back(
     prepared: Prepared,
     drawn: Vec<Pixels>,
     hidden: Vec<Option<Pixels>>,
     batch_size: u32,
-) -> Result<(Prepared, Vec<Pixels>), AppError> {
+) -> Result<(Prepared, Vec<Pixels>, Vec<Pixels>), AppError> {
     if prepared.sources.is_none() {
-        return Ok((prepared, drawn));
+        return Ok((prepared, drawn, Vec::new()));
     }
     // The blocking pool: resampling and compositing.
     blocking(move || {
-        let Some(sources) = &prepared.sources else { return Ok((prepared, drawn)) };
+        let mut masks = Vec::new();
+        let Some(sources) = &prepared.sources else { return Ok((prepared, drawn, masks)) };
         let place = |index: usize| index % (batch_size.max(1) as usize);
         let finished = drawn.into_iter().zip(&hidden).enumerate();
-        let finished =
-            finished.map(|(index, (drawn, hidden))| sources.finish(place(index), drawn, hidden.as_ref()));
+        let finished = finished
+            .map(|(index, (drawn, hidden))| sources.finish(place(index), drawn, hidden.as_ref(), &mut masks));
         let finished = finished.collect::<Result<Vec<_>, _>>()?;
-        Ok((prepared, finished))
+        Ok((prepared, finished, masks))
     })
     .await?
 }

@@ -5,8 +5,8 @@ mod inversions;
 
 use std::sync::Arc;
 
-use gesso_core::hires::{Hires, HiresUpscaler};
-use gesso_core::prompt::{BlockWeights, ExtraNetwork, Lora, Network, split_networks};
+use gesso_core::hires::{Hires, HiresUpscaler, UpscaleTiles};
+use gesso_core::prompt::{BlockWeights, ExtraNetwork, Lora, Network};
 use gesso_core::request::{GenerateRequest, VaeChoice};
 use gesso_engine::backend::{ModelFile, PixelUpscaler, Upscale, UpscaleBy};
 use gesso_engine::{LoraUse, Resources, SecondPass};
@@ -14,10 +14,6 @@ use gesso_torch::Upscaler;
 
 use crate::catalogue::{Catalogue, CatalogueError, Checkpoint, Kind, Part};
 use crate::error::AppError;
-
-/// Tiles that upscaling networks work in, and how far they overlap; the web UI's defaults.
-const TILE_PX: u32 = 192;
-const TILE_OVERLAP_PX: u32 = 8;
 
 /// Digits of a LoRA's hash in infotexts.
 const LORA_HASH_DIGITS: usize = 12;
@@ -78,14 +74,18 @@ pub(crate) fn counted_upscaler(catalogue: &Catalogue, given: &str) -> Result<Str
 }
 
 /// What enlarges pictures under this name: a filter, or a network among the files.
-pub(crate) fn upscaler(catalogue: &Catalogue, name: &str) -> Result<PixelUpscaler, CatalogueError> {
+pub(crate) fn upscaler(
+    catalogue: &Catalogue,
+    name: &str,
+    tiles: UpscaleTiles,
+) -> Result<PixelUpscaler, CatalogueError> {
     Ok(match name {
         "Nearest" => PixelUpscaler::Nearest,
         "None" | "Lanczos" => PixelUpscaler::Lanczos,
         network => PixelUpscaler::Network {
             file: catalogue.find(Kind::Upscaler, network)?,
-            tile: TILE_PX,
-            overlap: TILE_OVERLAP_PX,
+            tile: tiles.side(),
+            overlap: tiles.overlap(),
         },
     })
 }
@@ -131,7 +131,7 @@ impl Finder<'_> {
         if !self.request.extra_networks {
             return resources;
         }
-        let (_, networks) = split_networks(prompt);
+        let (_, networks) = self.request.split(prompt);
         for network in &networks {
             self.network(network, &mut resources);
         }
@@ -198,7 +198,7 @@ impl Finder<'_> {
         let by = match &hires.upscaler {
             HiresUpscaler::Latent(mode) => UpscaleBy::Latent(*mode),
             HiresUpscaler::Pixels(name) => UpscaleBy::Pixels(
-                upscaler(self.catalogue, name)
+                upscaler(self.catalogue, name, self.request.upscale_tiles)
                     .map_err(|error| AppError::invalid("hr_upscaler", error.to_string()))?,
             ),
         };

@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
+use gesso_core::hires::UpscaleTiles;
 use gesso_store::Documents;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -11,6 +12,7 @@ use serde_json::{Map, Value};
 use crate::blocking::blocking;
 use crate::catalogue::Catalogue;
 use crate::error::AppError;
+use crate::http::wire::extras;
 use crate::http::wire::fields::FieldProblem;
 use crate::http::wire::file_format::FileFormat;
 use crate::http::wire::generate::Defaults;
@@ -36,6 +38,11 @@ impl OptionSet {
     /// Which tags of pictures are told, and how.
     pub(crate) fn tag_options(&self) -> Result<TagOptions, AppError> {
         TagOptions::of(&self.as_body()).map_err(AppError::Invalid)
+    }
+
+    /// How networks enlarge pictures.
+    pub(crate) fn upscale_tiles(&self) -> Result<UpscaleTiles, AppError> {
+        extras::upscale_tiles(&self.as_body()).map_err(AppError::Invalid)
     }
 
     /// Of a request that overrides none of them.

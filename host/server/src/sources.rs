@@ -1,20 +1,25 @@
 //! The pictures that come with a request: decoded within limits, brought to the size that is drawn, and laid back over
 //! the result. The rules are `gesso-picture`'s; what happens to them on the device is the engine's.
 
+mod enlarger;
+
 use std::sync::Arc;
 
-use gesso_core::img2img::{Fill, Img2Img, ResizeMode};
+use gesso_core::img2img::{Fill, Img2Img, PictureOptions, ResizeMode};
 use gesso_core::pixels::Pixels;
 use gesso_core::request::GenerateRequest;
 use gesso_engine::{Source, SourceMask};
 use gesso_picture::composite::Rect;
+use gesso_picture::convert::to_rgb;
 use gesso_picture::decode::{DecodeLimits, decode};
 use gesso_picture::error::PictureError;
-use gesso_picture::fit::FitMode;
+use gesso_picture::fit::{FitMode, lanczos};
 use gesso_picture::inpaint::{self, InpaintSettings, Prepared};
 use gesso_picture::text::picture_bytes;
 use gesso_picture::{colour_correction, mask};
 use serde_json::{Map, Value};
+
+pub(crate) use enlarger::{Device, Enlarger};
 
 use crate::error::AppError;
 
@@ -37,17 +42,20 @@ pub(crate) struct Sources {
     pub(crate) source: Source,
     prepared: Vec<Prepared>,
     colour_correction: bool,
+    options: PictureOptions,
     /// Remarks for the client.
     pub(crate) warnings: Vec<String>,
 }
 
 impl Sources {
-    /// Reads `init_images` and `mask` of a body. Decodes and resamples: call it where blocking is allowed.
+    /// Reads `init_images` and `mask` of a body. Decodes and resamples, or waits for `enlarger`: call it where blocking
+    /// is allowed.
     pub(crate) fn read(
         body: &Map<String, Value>,
         request: &GenerateRequest,
         settings: &Img2Img,
         limits: SourceLimits,
+        enlarger: Option<&Enlarger>,
     ) -> Result<Self, AppError> {
         let images = body.get("init_images").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
         let mut pictures = Vec::new();
@@ -62,9 +70,16 @@ impl Sources {
             (Some(_), Some(mask)) => picture("mask", mask, limits.decode)?,
             _ => None,
         };
+        let mut resize = |picture: &Pixels, size: (u32, u32)| -> Result<Pixels, Unprepared> {
+            match enlarger {
+                Some(enlarger) => enlarger.resize(picture, size).map_err(Unprepared),
+                None => Ok(lanczos(picture, size)?),
+            }
+        };
+        let wanted = inpaint_settings(request, settings);
         let prepare = |picture: &Pixels| {
-            inpaint::prepare(picture, mask.as_ref(), &inpaint_settings(request, settings))
-                .map_err(|error| AppError::invalid("init_images", error.to_string()))
+            let prepared = inpaint::prepare_by(picture, mask.as_ref(), &wanted, &mut resize);
+            prepared.map_err(|Unprepared(why)| why)
         };
         let prepared = pictures.iter().map(prepare).collect::<Result<Vec<_>, _>>()?;
         let mut warnings = Vec::new();
@@ -85,6 +100,7 @@ impl Sources {
             source: Source { pictures, mask: latent_mask },
             prepared,
             colour_correction: settings.colour_correction,
+            options: settings.pictures.clone(),
             warnings,
         })
     }
@@ -97,12 +113,14 @@ impl Sources {
     }
 
     /// A drawn picture as the client gets it: colours matched to the source where asked, the kept part laid over. `hidden`
-    /// says of a softly inpainted one what of it is not seen, white.
+    /// says of a softly inpainted one what of it is not seen, white. The mask and what is under it, where they are to be
+    /// shown, go into `masks`.
     pub(crate) fn finish(
         &self,
         place_in_batch: usize,
         drawn: Pixels,
         hidden: Option<&Pixels>,
+        masks: &mut Vec<Pixels>,
     ) -> Result<Pixels, AppError> {
         let Some(prepared) = self.prepared.get(place_in_batch).or(self.prepared.first()) else {
             return Ok(drawn);
@@ -115,10 +133,27 @@ impl Sources {
         } else {
             drawn
         };
-        match hidden {
-            Some(hidden) => inpaint::paste_shown(&drawn, hidden, prepared).map_err(failed),
-            None => inpaint::paste(&drawn, prepared).map_err(failed),
+        let softened =
+            hidden.map(|hidden| inpaint::with_hidden(prepared, hidden)).transpose().map_err(failed)?;
+        let prepared = softened.as_ref().unwrap_or(prepared);
+        let PictureOptions { overlay, show_mask, show_masked_part, .. } = self.options;
+        if show_mask && let Some(mask) = inpaint::mask_of_overlay(prepared) {
+            masks.push(to_rgb(&mask).map_err(failed)?);
         }
+        if show_masked_part {
+            masks.extend(inpaint::masked_part(&drawn, prepared).map_err(failed)?);
+        }
+        let whole = if overlay { inpaint::paste(&drawn, prepared) } else { to_rgb(&drawn) };
+        whole.map_err(failed)
+    }
+}
+
+/// Why a picture could not be brought to its size.
+struct Unprepared(AppError);
+
+impl From<PictureError> for Unprepared {
+    fn from(error: PictureError) -> Self {
+        Self(AppError::invalid("init_images", error.to_string()))
     }
 }
 
@@ -158,7 +193,7 @@ fn inpaint_settings(request: &GenerateRequest, settings: &Img2Img) -> InpaintSet
         only_masked: mask.is_some_and(|mask| mask.only_masked.is_some()),
         padding: mask.and_then(|mask| mask.only_masked).unwrap_or(0),
         blur_fill: mask.is_some_and(|mask| mask.fill != Fill::Original),
-        background: BACKGROUND,
+        background: settings.pictures.background,
     }
 }
 

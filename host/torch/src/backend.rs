@@ -178,7 +178,7 @@ impl Backend for TorchBackend {
                         })?;
                         let large = convert::to_tensor(&large).map_err(device_error)?;
                         let networks = pass.networks().map_err(device_error)?;
-                        source::encode(networks, &large).map_err(device_error)?
+                        self.resident.with_room(|_| source::encode(networks, &large).map_err(device_error))?
                     }
                 };
                 let latent = enlarge::crop(&latent, upscale.target, pass.size).map_err(device_error)?;

@@ -140,7 +140,7 @@ fn chunk_count(text: &Tensor) -> usize {
 }
 
 /// Refuses a prompt whose schedule spells out more text than the device should hold.
-fn check_chunks(chunks: usize) -> Result<(), BackendError> {
+pub(crate) fn check_chunks(chunks: usize) -> Result<(), BackendError> {
     if chunks <= CHUNKS_MAX {
         return Ok(());
     }

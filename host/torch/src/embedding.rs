@@ -1,6 +1,8 @@
 //! Textual inversions: files that hold a few vectors which stand for a word in a prompt (Gal et al. 2022). Reads
 //! every form in circulation. Called by whoever keeps the folder of embeddings; knows no prompt.
 
+mod hidden;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
@@ -22,6 +24,8 @@ const VECTORS_MAX: i64 = 75;
 /// Largest file read. The largest embeddings have 75 vectors of 2048 numbers; a picture around one has megabytes.
 const FILE_BYTES_MAX: u64 = 64 << 20;
 const PNG_MAGIC: [u8; 8] = *b"\x89PNG\r\n\x1a\n";
+/// First bytes of a WebP file, and those behind its length.
+const WEBP_MAGIC: ([u8; 4], [u8; 4]) = (*b"RIFF", *b"WEBP");
 /// Where pictures carry an embedding.
 const PNG_KEYWORD: &str = "sd-ti-embedding";
 
@@ -83,8 +87,9 @@ impl Embedding {
         let bytes = read(path)?;
         let name = path.file_stem().unwrap_or_default().to_string_lossy();
         let hash = hex(&Sha256::digest(&bytes)[..6]);
-        if bytes.starts_with(&PNG_MAGIC) {
-            return Self::from_png(&name, &bytes, &hash);
+        let is_webp = bytes.starts_with(&WEBP_MAGIC.0) && bytes.get(8..12) == Some(&WEBP_MAGIC.1[..]);
+        if is_webp || bytes.starts_with(&PNG_MAGIC) {
+            return Self::from_picture(&name, &bytes, &hash);
         }
         if bytes.starts_with(&ZIP_MAGIC)
             || bytes.first() == Some(&PICKLE_MAGIC) && bytes.get(8) != Some(&b'{')
@@ -131,14 +136,21 @@ impl Embedding {
         }
     }
 
-    /// From a picture with JSON in base64 in its text chunk.
-    fn from_png(name: &str, file: &[u8], hash12: &str) -> Result<Self, EmbeddingError> {
+    /// From a picture with JSON in base64 in its text chunk, or packed into its colours.
+    fn from_picture(name: &str, file: &[u8], hash12: &str) -> Result<Self, EmbeddingError> {
         let picture = |reason: &dyn fmt::Display| EmbeddingError::Picture(reason.to_string());
-        let reader = png::Decoder::new(std::io::Cursor::new(file)).read_info();
-        let reader = reader.map_err(|error| picture(&error))?;
-        let text = embedded_text(reader.info()).ok_or_else(|| picture(&"it has no text chunk for one"))?;
-        let json =
-            base64::engine::general_purpose::STANDARD.decode(text.trim()).map_err(|error| picture(&error))?;
+        let text = if file.starts_with(&PNG_MAGIC) {
+            let reader = png::Decoder::new(std::io::Cursor::new(file)).read_info();
+            embedded_text(reader.map_err(|error| picture(&error))?.info())
+        } else {
+            None
+        };
+        let json = match text {
+            Some(text) => base64::engine::general_purpose::STANDARD
+                .decode(text.trim())
+                .map_err(|error| picture(&error))?,
+            None => hidden::json(file).map_err(|reason| picture(&reason))?,
+        };
         let data: Json = serde_json::from_slice(&json).map_err(|error| picture(&error))?;
         let named = data.get("name").and_then(Json::as_str).filter(|name| !name.is_empty());
         let parameters = data.get("string_to_param").and_then(Json::as_object);

@@ -7,7 +7,8 @@ use gesso_engine::backend::{BackendError, FaceRestorer, PixelUpscaler};
 use gesso_picture::resize::{Filter, resize};
 use tch::{TchError, Tensor};
 
-use crate::failure::{device_error, file_name};
+use crate::failure::{device_error, file_name, is_out_of_memory};
+use crate::memory::tiles_or_smaller;
 use crate::resident::Resident;
 use crate::restore::restore_faces;
 use crate::upscale::{PictureError, Tiling, upscale_by};
@@ -59,7 +60,11 @@ pub(crate) fn by_factor(
         PixelUpscaler::Network { file, tile, overlap } => {
             let upscaler = resident.upscaler(file).map_err(picture_error)?;
             let tiling = Tiling { tile: *tile, overlap: *overlap };
-            let mut run = |picture: &Pixels| upscaler.upscale(picture, tiling, is_cancelled);
+            let mut run = |picture: &Pixels| {
+                tiles_or_smaller(tiling, is_shortage, |tiling| {
+                    upscaler.upscale(picture, tiling, is_cancelled)
+                })
+            };
             upscale_by(picture, factor, &mut run, &exactly)
         }
     };
@@ -111,6 +116,11 @@ pub(crate) fn faces(
 
 fn resample(picture: &Pixels, width: u32, height: u32, filter: Filter) -> Result<Pixels, PictureError> {
     resize(picture, width, height, filter).map_err(|error| PictureError::Request(error.to_string()))
+}
+
+/// Whether there was too little memory for it.
+fn is_shortage(error: &PictureError) -> bool {
+    matches!(error, PictureError::Device(error) if is_out_of_memory(error))
 }
 
 fn picture_error(error: PictureError) -> BackendError {

@@ -20,19 +20,20 @@ pub(crate) fn file_name(path: &Path) -> Cow<'_, str> {
     path.file_name().unwrap_or_default().to_string_lossy()
 }
 
-/// libtorch tells running out of memory by its message alone.
 pub(crate) fn device_error(error: TchError) -> BackendError {
     let text = error.to_string();
     // The rest of a C++ message is a stack trace.
     let first = text.lines().next().unwrap_or_default().to_owned();
+    if is_out_of_memory(&error) { BackendError::OutOfMemory(first) } else { BackendError::Device(first) }
+}
+
+/// libtorch tells running out of memory by its message alone.
+pub(crate) fn is_out_of_memory(error: &TchError) -> bool {
+    let text = error.to_string();
     // The last is what cuBLAS and cuDNN say.
-    let out_of_memory =
+    let signs =
         ["out of memory", "can't allocate memory", "DefaultCPUAllocator", "bad_alloc", "ALLOC_FAILED"];
-    if out_of_memory.iter().any(|sign| text.contains(sign)) {
-        BackendError::OutOfMemory(first)
-    } else {
-        BackendError::Device(first)
-    }
+    signs.iter().any(|sign| text.contains(sign))
 }
 
 #[cfg(test)]

@@ -44,6 +44,7 @@ mod models;
 mod networks;
 mod open_pass;
 mod outline;
+mod padding;
 mod pass;
 mod pickle;
 mod pickle_globals;

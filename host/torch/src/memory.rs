@@ -3,6 +3,11 @@
 
 use gesso_engine::backend::BackendError;
 
+use crate::upscale::Tiling;
+
+/// Tiles of no more than this are not made smaller: what is around them is then most of the work.
+const TILE_MIN: u32 = 32;
+
 /// `run` over all items at once or, where that takes more memory than there is, over each alone after `free` has dropped
 /// what is not in use and said whether there was any. An item that does not fit alone fails alone.
 ///
@@ -49,6 +54,28 @@ pub(crate) fn whole_or_tiles<R>(
             tracing::warn!(why, "out of memory; the picture is decoded in tiles");
             free();
             tiles()
+        }
+        done => done,
+    }
+}
+
+/// `run` in these tiles or, where they take more memory than there is, in smaller ones.
+///
+/// # Errors
+/// What the last of them that ran says.
+pub(crate) fn tiles_or_smaller<R, E>(
+    tiling: Tiling,
+    is_out_of_memory: impl Fn(&E) -> bool,
+    mut run: impl FnMut(Tiling) -> Result<R, E>,
+) -> Result<R, E> {
+    let smaller = match tiling.tile {
+        0 => Tiling::default(),
+        tile => Tiling { tile: tile / 2, ..tiling },
+    };
+    match run(tiling) {
+        Err(error) if smaller.tile >= TILE_MIN && is_out_of_memory(&error) => {
+            tracing::warn!(tile = smaller.tile, "out of memory; the picture is enlarged in smaller tiles");
+            run(smaller)
         }
         done => done,
     }
@@ -129,5 +156,30 @@ mod tests {
         let free = || !freed.replace(true);
         assert_eq!(whole_or_tiles(free, out_of_memory, || Ok(freed.get())), Ok(true));
         assert_eq!(whole_or_tiles::<u8>(|| true, out_of_memory, out_of_memory), out_of_memory());
+    }
+
+    #[test]
+    fn tiles_that_do_not_fit_are_halved_once() {
+        let run = |tile: u32, most: u32| {
+            let asked = RefCell::new(Vec::new());
+            let done = tiles_or_smaller(
+                Tiling { tile, overlap: 8 },
+                |error: &BackendError| matches!(error, BackendError::OutOfMemory(_)),
+                |tiling| {
+                    asked.borrow_mut().push(tiling.tile);
+                    let side = if tiling.tile == 0 { u32::MAX } else { tiling.tile };
+                    if side > most { out_of_memory() } else { Ok(tiling.overlap) }
+                },
+            );
+            (done, asked.into_inner())
+        };
+        assert_eq!(run(192, 192), (Ok(8), vec![192]));
+        assert_eq!(run(192, 100), (Ok(8), vec![192, 96]));
+        assert_eq!(run(192, 50), (out_of_memory(), vec![192, 96]));
+        assert_eq!(run(0, 500), (Ok(8), vec![0, 192]));
+        assert_eq!(run(48, 8), (out_of_memory(), vec![48]), "half of it is below what helps");
+        let lost = || Err::<u8, _>(BackendError::Device("lost".into()));
+        let is_memory = |error: &BackendError| matches!(error, BackendError::OutOfMemory(_));
+        assert_eq!(tiles_or_smaller(Tiling::default(), is_memory, |_| lost()), lost());
     }
 }

@@ -4,7 +4,7 @@
 use std::rc::Rc;
 
 use gesso_core::control::ControlPass;
-use gesso_core::prompt::Conditioning;
+use gesso_core::prompt::{Clock, Conditioning};
 use gesso_core::schedule::{NoiseSchedule, NoiseTable, Prediction};
 use gesso_engine::LoraUse;
 use gesso_engine::backend::{BackendError, PassSpec};
@@ -17,6 +17,7 @@ use crate::facts::{self, ModelFacts};
 use crate::failure::device_error;
 use crate::models::unet::context::{Context, ContextMap};
 use crate::networks::Networks;
+use crate::padding::to_one_length;
 use crate::pass::{Contexts, PIXELS_PER_LATENT, Pass, Stretch, Unit};
 use crate::reference::Referred;
 use crate::resident::{Resident, patches};
@@ -62,7 +63,13 @@ pub(crate) fn open(
     let mut encode = |conditioning: &Conditioning| {
         conditioner.encode(resident, &text_networks, spec, &text_patches, conditioning)
     };
-    let (positive, negative) = (encode(spec.positive)?, encode(spec.negative)?);
+    let mut sides = [encode(spec.positive)?, encode(spec.negative)?];
+    if spec.request.pad_prompts
+        && let [empty] = encode(&Conditioning::negative("", Clock::new(1)))?.as_slice()
+    {
+        sides = to_one_length(sides, empty)?;
+    }
+    let [positive, negative] = sides;
     let map = resident.context_map(resources)?;
     let context_map = map.as_deref().map(|map| map as &dyn ContextMap);
     let contexts = |project: &dyn Fn(&Tensor) -> Result<Context, TchError>| {
@@ -186,7 +193,7 @@ fn noise_schedule(spec: &PassSpec<'_>, facts: &ModelFacts) -> NoiseSchedule {
     } else {
         NoiseTable::ScaledLinear
     };
-    NoiseSchedule::new(prediction, table)
+    NoiseSchedule::new(prediction, table).quantized(spec.request.quantized_timesteps)
 }
 
 fn check(spec: &PassSpec<'_>, networks: &Networks) -> Result<(), BackendError> {

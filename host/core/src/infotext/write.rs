@@ -2,11 +2,15 @@
 
 use super::Infotext;
 use crate::control::{ControlUnit, HighResOption};
-use crate::hires::{Hires, HiresSize};
+use crate::hex::hex;
+use crate::hires::{Hires, HiresSize, HiresUpscaler, UpscaleTiles};
 use crate::img2img::{Img2Img, Mask, ResizeMode, SOFT_ENABLED, SOFT_SETTINGS};
 use crate::request::{Emphasis, GenerateRequest, NoiseSource, VaeChoice};
 use crate::sampler::{Pass, Sampler, UniPc, UniPcSkip, UniPcVariant};
 use crate::schedule::Scheduler;
+
+/// What web UIs show behind transparent pictures unless told otherwise.
+const WHITE: [u8; 3] = [255; 3];
 
 /// What the request's names turned out to be.
 #[derive(Debug, Clone, Copy, Default)]
@@ -80,6 +84,7 @@ pub fn of(request: &GenerateRequest, image: u32, with: &DrawnWith<'_>) -> String
         .optional_field("Tiling", flag(request.tiling));
     let text = img2img_fields(text, request.img2img.as_ref());
     let text = hires_fields(text, request, &passes);
+    let text = tile_fields(text, request);
     let text = text
         .optional_field("Lora hashes", hashes(with.lora_hashes))
         .optional_field("TI hashes", hashes(with.inversion_hashes));
@@ -124,13 +129,18 @@ fn flag(flag: bool) -> Option<&'static str> {
 }
 
 fn img2img_fields(text: Infotext, img2img: Option<&Img2Img>) -> Infotext {
-    let Some(Img2Img { exact_steps, resize_mode, colour_correction, mask, .. }) = img2img else {
+    let Some(Img2Img { exact_steps, resize_mode, colour_correction, mask, pictures, .. }) = img2img else {
         return text;
     };
     let text = mask.iter().fold(text, mask_fields);
+    let background = pictures.background;
+    let background = (background != WHITE).then(|| format!("#{}", hex(&background)));
     text.optional_field("Resize mode", (*resize_mode != ResizeMode::default()).then_some(resize_mode.label()))
         .optional_field("Img2img fix steps", flag(*exact_steps))
         .optional_field("Img2img color correction", flag(*colour_correction))
+        .optional_field("Img2img background color", background)
+        .optional_field("Img2img upscaler", pictures.upscaler.as_ref())
+        .optional_field("Overlay inpaint", (mask.is_some() && !pictures.overlay).then_some("False"))
 }
 
 fn mask_fields(text: Infotext, mask: &Mask) -> Infotext {
@@ -170,6 +180,18 @@ fn hires_fields(text: Infotext, request: &GenerateRequest, passes: &Passes) -> I
         .field("Hires upscaler", upscaler.label())
 }
 
+/// How networks enlarge pictures, where one may.
+fn tile_fields(text: Infotext, request: &GenerateRequest) -> Infotext {
+    let between =
+        request.hires.as_ref().is_some_and(|hires| matches!(hires.upscaler, HiresUpscaler::Pixels(_)));
+    let before = request.img2img.as_ref().is_some_and(|img2img| img2img.pictures.upscaler.is_some());
+    let UpscaleTiles { side, overlap } = request.upscale_tiles;
+    let not = |value: u32, usual: u32| (value != usual && (between || before)).then_some(value);
+    let usual = UpscaleTiles::default();
+    text.optional_field("ESRGAN tile", not(side, usual.side))
+        .optional_field("ESRGAN tile overlap", not(overlap, usual.overlap))
+}
+
 /// What is done to the prompts beyond reading them.
 fn prompt_fields(text: Infotext, request: &GenerateRequest) -> Infotext {
     let hires = request.hires.iter().flat_map(|hires| [&hires.prompt, &hires.negative_prompt]).flatten();
@@ -190,6 +212,8 @@ fn prompt_fields(text: Infotext, request: &GenerateRequest) -> Infotext {
             (backtrack != GenerateRequest::COMMA_BACKTRACK).then_some(backtrack),
         )
         .optional_field("Disable extra networks", flag(!request.extra_networks && have(&["<"])))
+        .optional_field("Pad conds", flag(request.pad_prompts))
+        .optional_field("Prompt comments", (!request.prompt_comments && have(&["#"])).then_some("False"))
 }
 
 fn sampling_fields(text: Infotext, request: &GenerateRequest, passes: &Passes) -> Infotext {
@@ -198,6 +222,7 @@ fn sampling_fields(text: Infotext, request: &GenerateRequest, passes: &Passes) -
     let churns = passes.any(|pass| pass.sampler.churns());
     let scales_noise = passes.any(|pass| pass.sampler.scales_noise());
     let uses_picture = request.img2img.is_some();
+    let tells_levels = passes.any(|pass| !pass.sampler.is_timestep_sampler());
     let not = |value: f64, default: f64| (value != default).then_some(value);
     let text = text
         .optional_field(
@@ -218,6 +243,7 @@ fn sampling_fields(text: Infotext, request: &GenerateRequest, passes: &Passes) -
         .optional_field("Beta schedule beta", not(options.beta_beta, 0.6))
         .optional_field("Discard penultimate sigma", flag(options.discard_penultimate))
         .optional_field("SGM noise multiplier", flag(options.sgm_noise_multiplier))
+        .optional_field("Quantization", flag(request.quantized_timesteps && tells_levels))
         .optional_field("Noise Schedule", request.zero_terminal_snr.then_some("Zero Terminal SNR"))
         .optional_field("NGMS", not(options.ngms_sigma, 0.0))
         .optional_field("NGMS all steps", flag(options.ngms_all_steps))

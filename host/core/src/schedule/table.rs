@@ -1,5 +1,6 @@
 //! The noise table a model was trained with: 1000 levels, and the two-way map between levels and timesteps.
-//! Interpolation is linear in log sigma, as in k-diffusion's `DiscreteSchedule` without quantisation.
+//! Interpolation is linear in log sigma, as in k-diffusion's `DiscreteSchedule`; a quantized table knows whole
+//! timesteps alone.
 
 /// Timesteps of the training process.
 const TIMESTEPS: usize = 1000;
@@ -42,6 +43,7 @@ pub enum AlignedSteps {
 pub struct NoiseSchedule {
     prediction: Prediction,
     aligned_steps: AlignedSteps,
+    quantized: bool,
     alphas_cumprod: Vec<f64>,
     sigmas: Vec<f64>,
     log_sigmas: Vec<f64>,
@@ -74,12 +76,17 @@ impl NoiseSchedule {
         let sigmas: Vec<f64> = alphas_cumprod.iter().map(|a| ((1.0 - a) / a).sqrt()).collect();
         let log_sigmas = sigmas.iter().map(|s| s.ln()).collect();
         let aligned_steps = AlignedSteps::default();
-        Self { prediction, aligned_steps, alphas_cumprod, sigmas, log_sigmas }
+        Self { prediction, aligned_steps, quantized: false, alphas_cumprod, sigmas, log_sigmas }
     }
 
     /// The same table with another model's levels for "align your steps".
     pub fn with_aligned_steps(self, aligned_steps: AlignedSteps) -> Self {
         Self { aligned_steps, ..self }
+    }
+
+    /// The same table, whose levels have the nearest whole timestep.
+    pub fn quantized(self, quantized: bool) -> Self {
+        Self { quantized, ..self }
     }
 
     pub fn aligned_steps(&self) -> AlignedSteps {
@@ -91,7 +98,9 @@ impl NoiseSchedule {
         let stride = stride.max(1);
         let from = (self.alphas_cumprod.len() + stride - 1) % stride;
         let alphas = self.alphas_cumprod.iter().skip(from).step_by(stride).copied().collect();
-        Self::from_alphas(self.prediction, alphas).with_aligned_steps(self.aligned_steps)
+        Self::from_alphas(self.prediction, alphas)
+            .with_aligned_steps(self.aligned_steps)
+            .quantized(self.quantized)
     }
 
     pub fn prediction(&self) -> Prediction {
@@ -128,13 +137,15 @@ impl NoiseSchedule {
         self.timestep_of(sigma).round() as usize
     }
 
-    /// The fractional timestep of a noise level: 0 for anything below the table, 999 for anything above.
+    /// The timestep of a noise level, fractional unless the table is quantized: 0 for anything below the table, 999
+    /// for anything above.
     pub fn timestep_of(&self, sigma: f64) -> f64 {
         let log_sigma = sigma.ln();
         let below = self.log_sigmas.partition_point(|level| *level <= log_sigma);
         let low = below.saturating_sub(1).min(self.log_sigmas.len() - 2);
         let (from, to) = (self.log_sigmas[low], self.log_sigmas[low + 1]);
-        low as f64 + ((log_sigma - from) / (to - from)).clamp(0.0, 1.0)
+        let timestep = low as f64 + ((log_sigma - from) / (to - from)).clamp(0.0, 1.0);
+        if self.quantized { timestep.round() } else { timestep }
     }
 }
 
@@ -183,6 +194,16 @@ mod tests {
         }
         assert_eq!(table.timestep_of(0.0), 0.0);
         assert_eq!(table.timestep_of(f64::INFINITY), 999.0);
+    }
+
+    #[test]
+    fn a_quantized_table_knows_whole_timesteps_alone() {
+        let table = NoiseSchedule::sd1().quantized(true);
+        for (sigma, t) in [(0.02, 0.0), (0.5, 169.0), (3.0, 673.0), (14.0, 992.0), (20.0, 999.0)] {
+            assert_eq!(table.timestep_of(sigma), t);
+        }
+        assert_eq!(table.every(20).timestep_of(3.0).fract(), 0.0);
+        assert_eq!(table.sigma_at(500.5), NoiseSchedule::sd1().sigma_at(500.5));
     }
 
     /// Values: `python host/core/tests/reference_tables.py schedules`.

@@ -3,7 +3,7 @@
 
 use gesso_core::img2img::Fill;
 use gesso_core::noise::ImageNoise;
-use gesso_core::prompt::{Clock, Conditioning, split_networks};
+use gesso_core::prompt::{Clock, Conditioning};
 use gesso_core::request::GenerateRequest;
 use gesso_core::sampler::{self, Plan};
 use gesso_core::schedule::NoiseSchedule;
@@ -43,8 +43,8 @@ impl Passes {
         let first = Pass {
             width: request.width,
             height: request.height,
-            positive: Conditioning::positive(&split_networks(&request.prompt).0, clock),
-            negative: Conditioning::negative(&split_networks(&request.negative_prompt).0, clock),
+            positive: Conditioning::positive(&request.split(&request.prompt).0, clock),
+            negative: Conditioning::negative(&request.split(&request.negative_prompt).0, clock),
             sampling,
         };
         let second = drawing.second.as_ref().zip(request.hires.as_ref()).map(|(second, hires)| {
@@ -56,8 +56,8 @@ impl Passes {
             Pass {
                 width,
                 height,
-                positive: Conditioning::positive(&split_networks(positive).0, clock),
-                negative: Conditioning::negative(&split_networks(negative).0, clock),
+                positive: Conditioning::positive(&request.split(positive).0, clock),
+                negative: Conditioning::negative(&request.split(negative).0, clock),
                 sampling,
             }
         });
@@ -144,5 +144,67 @@ impl Passes {
             Stage::First => Some(&self.first),
             Stage::Second => self.second.as_ref(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+    use std::sync::Arc;
+
+    use gesso_core::img2img::{Img2Img, Mask, PictureOptions, ResizeMode};
+    use gesso_core::request::Variation;
+
+    use super::*;
+    use crate::backend::ModelFile;
+
+    fn over(request: GenerateRequest, fill: Fill) -> Passes {
+        let mask = Mask {
+            blur: (0, 0),
+            invert: false,
+            fill,
+            only_masked: None,
+            round: true,
+            soft: None,
+            conditioning_weight: 1.0,
+        };
+        let img2img = Img2Img {
+            denoising_strength: 0.5,
+            exact_steps: false,
+            resize_mode: ResizeMode::Stretch,
+            image_cfg_scale: 1.5,
+            colour_correction: false,
+            mask: Some(mask),
+            pictures: PictureOptions::default(),
+        };
+        let request = GenerateRequest { img2img: Some(img2img), ..request };
+        let model = ModelFile { name: "demo".into(), path: PathBuf::from("demo"), version: String::new() };
+        Passes::new(Drawing::new(request, Arc::new(model)))
+    }
+
+    #[test]
+    fn under_a_mask_of_noise_lies_what_the_first_batchs_seeds_draw_first() {
+        let request = GenerateRequest {
+            width: 64,
+            height: 64,
+            seed: 5,
+            batch_size: 2,
+            n_iter: 2,
+            eta_noise_seed_delta: 3,
+            ..GenerateRequest::default()
+        };
+        let plain = |seed| {
+            let request = GenerateRequest { seed, ..GenerateRequest::default() };
+            Some(ImageNoise::for_image(&request, 0, 64, 64).first())
+        };
+        let fills = |request: &GenerateRequest| {
+            let passes = over(request.clone(), Fill::LatentNoise);
+            [0, 1, 2, 3].map(|image| passes.noise(Stage::First, image).1.fill)
+        };
+        assert_eq!(fills(&request), [plain(5), plain(6), plain(5), plain(6)]);
+        let varied =
+            GenerateRequest { variation: Variation { subseed: 9, strength: 0.5 }, ..request.clone() };
+        assert_eq!(fills(&varied), [0; 4].map(|_| plain(5)));
+        assert_eq!(over(request, Fill::LatentNothing).noise(Stage::First, 0).1.fill, None);
     }
 }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use gesso_core::hires::{Hires, HiresSize, HiresUpscaler, LatentUpscaler};
-use gesso_core::img2img::{Img2Img, ResizeMode};
+use gesso_core::img2img::{Img2Img, PictureOptions, ResizeMode};
 use gesso_core::numbers::Numbers;
 use gesso_core::pixels::{PixelFormat, Pixels};
 use gesso_core::request::GenerateRequest;
@@ -511,6 +511,7 @@ fn a_pass_that_asks_for_no_call_is_through_as_it_begins() {
             image_cfg_scale: 1.5,
             colour_correction: false,
             mask: None,
+            pictures: PictureOptions::default(),
         });
     });
     assert_eq!(job.blocking_finish().unwrap().len(), 1);

@@ -2,10 +2,14 @@
 
 use gesso_core::pixels::{PixelFormat, Pixels};
 use gesso_picture::composite::Rect;
+use gesso_picture::error::PictureError;
 use gesso_picture::fill::blur_fill;
 use gesso_picture::fit::FitMode;
-use gesso_picture::inpaint::{InpaintSettings, Prepared, paste, paste_shown, prepare};
+use gesso_picture::inpaint::{
+    InpaintSettings, Prepared, mask_of_overlay, masked_part, paste, prepare, prepare_by, with_hidden,
+};
 use gesso_picture::mask;
+use gesso_picture::resize::{Filter, resize};
 
 use crate::goldens::{assert_equal, bytes, floats, picture};
 
@@ -104,7 +108,8 @@ fn what_is_hidden_of_a_soft_result_is_the_original() {
         assert!(overlay.data.chunks_exact(4).all(|pixel| pixel[3] == 255), "the overlay is whole");
         let result = Pixels::new(32, 32, PixelFormat::Rgb8, vec![9; 32 * 32 * 3]).unwrap();
         let hidden = |level| Pixels::new(32, 32, PixelFormat::Gray8, vec![level; 32 * 32]).unwrap();
-        let pasted = |level| paste_shown(&result, &hidden(level), &prepared).unwrap();
+        let shown = |hidden: &Pixels| paste(&result, &with_hidden(&prepared, hidden).unwrap()).unwrap();
+        let pasted = |level| shown(&hidden(level));
         let original: Vec<u8> =
             overlay.data.chunks_exact(4).flat_map(|pixel| [pixel[0], pixel[1], pixel[2]]).collect();
         assert_eq!(pasted(255).data, original, "all of it is hidden");
@@ -126,8 +131,7 @@ fn what_is_hidden_of_a_soft_result_is_the_original() {
             }
         }
         let small = Pixels::new(8, 8, PixelFormat::Gray8, vec![255; 64]).unwrap();
-        let hidden = paste_shown(&result, &small, &prepared).unwrap();
-        assert_eq!(hidden.data, original, "a mask of another size hides its place too");
+        assert_eq!(shown(&small).data, original, "a mask of another size hides its place too");
     }
 }
 
@@ -139,4 +143,57 @@ fn without_a_resize_mode_the_image_keeps_its_size_and_the_mask_does_not() {
         (&prepared.image, prepared.mask.as_ref().unwrap(), prepared.overlay.as_ref().unwrap());
     assert_eq!((image.width, image.height, mask.width, mask.height), (48, 36, 32, 32));
     assert_eq!((overlay.width, overlay.height), (48, 36));
+}
+
+#[test]
+fn a_callers_own_way_to_enlarge_gets_what_is_drawn_and_no_mask() {
+    let (image, mask) = (picture("in.smooth_rgb"), picture("in.mask"));
+    let hard = |settings: &InpaintSettings| {
+        let mut asked = Vec::new();
+        let prepared = prepare_by(&image, Some(&mask), settings, &mut |part, (width, height)| {
+            asked.push(((part.width, part.height), (width, height)));
+            resize(part, width, height, Filter::Nearest)
+        });
+        let prepared = prepared.unwrap();
+        let smooth = prepare(&image, Some(&mask), settings).unwrap();
+        assert_eq!((&prepared.mask, prepared.paste_back), (&smooth.mask, smooth.paste_back));
+        assert_ne!(prepared.image, smooth.image);
+        asked
+    };
+    let kept = InpaintSettings { blur_fill: false, ..settings() };
+    assert_eq!(hard(&kept), [((48, 36), (32, 32))]);
+    let area = prepare(&image, Some(&mask), &InpaintSettings { only_masked: true, ..kept }).unwrap();
+    let area = area.paste_back.unwrap();
+    assert_eq!(
+        hard(&InpaintSettings { only_masked: true, ..kept })[0].0,
+        (area.width, area.height),
+        "the part around the mask alone"
+    );
+    let why = PictureError::NoPictures;
+    let refused = prepare_by(&image, None, &kept, &mut |_, _| Err(why.clone()));
+    assert_eq!(refused.unwrap_err(), why);
+}
+
+#[test]
+fn the_mask_and_what_is_under_it_are_of_the_whole_pictures_size() {
+    let result = picture("in.result");
+    for only_masked in [false, true] {
+        let settings = InpaintSettings { only_masked, blur: (2.0, 2.0), ..settings() };
+        let prepared = prepare(&picture("in.smooth_rgb"), Some(&picture("in.mask")), &settings).unwrap();
+        let pasted = paste(&result, &prepared).unwrap();
+        let (mask, part) =
+            (mask_of_overlay(&prepared).unwrap(), masked_part(&result, &prepared).unwrap().unwrap());
+        assert_eq!((mask.width, mask.height), (pasted.width, pasted.height));
+        assert_eq!((part.width, part.height), (pasted.width, pasted.height));
+        let white = mask.data.iter().filter(|cover| **cover == 255).count();
+        assert!(white > 0 && mask.data.contains(&0), "{only_masked}");
+        for ((cover, part), pasted) in
+            mask.data.iter().zip(part.data.chunks_exact(4)).zip(pasted.data.chunks_exact(3))
+        {
+            assert_eq!(part[3], *cover);
+            assert!(*cover < 255 || part[..3] == *pasted, "where nothing is kept the result shows");
+        }
+    }
+    let plain = prepare(&picture("in.smooth_rgb"), None, &settings()).unwrap();
+    assert_eq!((mask_of_overlay(&plain), masked_part(&result, &plain).unwrap()), (None, None));
 }

@@ -72,7 +72,7 @@ impl Kind {
         match self {
             Self::Checkpoint => &["safetensors", "ckpt"],
             Self::Lora | Self::Vae => &["safetensors", "pt", "ckpt"],
-            Self::Embedding => &["safetensors", "pt", "bin", "png"],
+            Self::Embedding => &["safetensors", "pt", "bin", "png", "webp"],
             Self::Hypernetwork => &["pt"],
             Self::Upscaler | Self::Face => &["safetensors", "pth"],
             Self::Control => &["safetensors", "pth", "bin"],

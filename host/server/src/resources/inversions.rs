@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, LazyLock};
 
-use gesso_core::prompt::{Chunking, Clock, Conditioning, Embeddings, split_networks};
+use gesso_core::prompt::{Chunking, Clock, Conditioning, Embeddings};
 use gesso_core::request::GenerateRequest;
 use gesso_engine::backend::ModelFile;
 use gesso_torch::embedding::Embedding;
@@ -56,8 +56,8 @@ fn texts(request: &GenerateRequest) -> Vec<String> {
     }
     let both = sides.into_iter().flat_map(|(prompt, negative_prompt, clock)| {
         [
-            Conditioning::positive(&split_networks(prompt).0, clock),
-            Conditioning::negative(&split_networks(negative_prompt).0, clock),
+            Conditioning::positive(&request.split(prompt).0, clock),
+            Conditioning::negative(&request.split(negative_prompt).0, clock),
         ]
     });
     both.flat_map(|side| side.texts).map(|text| text.text).collect()

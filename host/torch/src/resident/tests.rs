@@ -122,3 +122,26 @@ fn each_kind_of_memory_tells_what_its_checkpoints_take() {
     assert_eq!(residency.device.map(|device| told(&device)), Some((String::new(), 0)));
     assert_eq!(told(&residency.host), ("abc".into(), 2 * each), "they wait to be copied again");
 }
+
+#[test]
+fn what_runs_out_of_memory_runs_once_more_without_what_is_not_in_use() {
+    let mut models = Models::new(2);
+    drop(models.load("a"));
+    let held = models.load("c");
+    let out = || BackendError::OutOfMemory("fake".into());
+    let mut runs = 0;
+    let done = models.resident.with_room(|resident| {
+        runs += 1;
+        if resident.loaded().len() > 1 { Err(out()) } else { Ok(runs) }
+    });
+    assert_eq!(done, Ok(2));
+    let mut runs = 0;
+    let failed = models.resident.with_room(|_| -> Result<(), _> {
+        runs += 1;
+        Err(out())
+    });
+    assert_eq!((failed, runs), (Err(out()), 1), "nothing is left to drop");
+    drop(held);
+    let again = addresses(&models.load("a"));
+    assert!(!again.is_empty(), "the next job works");
+}

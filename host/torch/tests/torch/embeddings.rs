@@ -45,6 +45,10 @@ fn pictures_carry_embeddings_and_their_names() {
     let embedding = check("picture.png", "named picture", [2, 64]);
     assert_eq!(embedding.step, Some(1500));
     check("compressed.png", "named compressed", [1, 64]);
+    for file in ["hidden.png", "hidden.webp"] {
+        let hidden = check(file, "named hidden", [2, 64]);
+        assert_eq!((hidden.step, hidden.checkpoint_name.as_deref()), (Some(1500), Some("tiny")));
+    }
     let plain = load("plain.png").unwrap_err();
     assert!(matches!(plain, EmbeddingError::Picture(_)), "{plain}");
 }
@@ -81,7 +85,13 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
     #[test]
     fn damaged_files_are_read_or_refused(
-        file in proptest::sample::select(vec!["webui.pt", "single.bin", "params.safetensors", "picture.png"]),
+        file in proptest::sample::select(vec![
+            "webui.pt",
+            "single.bin",
+            "params.safetensors",
+            "picture.png",
+            "hidden.webp",
+        ]),
         changes in proptest::collection::vec((any::<proptest::sample::Index>(), any::<u8>()), 1..4),
         kept in 0.5f64..1.2,
     ) {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use gesso_core::control::{ControlMode, ControlUnit, REFERENCE};
 use gesso_core::hires::{Hires, HiresSize, HiresUpscaler, LatentUpscaler};
-use gesso_core::img2img::{Fill, Img2Img, Mask, ResizeMode, SoftInpainting};
+use gesso_core::img2img::{Fill, Img2Img, Mask, PictureOptions, ResizeMode, SoftInpainting};
 use gesso_core::pixels::{PixelFormat, Pixels};
 use gesso_core::request::GenerateRequest;
 use gesso_core::sampler::Sampler;
@@ -63,6 +63,7 @@ fn over(strength: f64, mask: Option<Mask>) -> Img2Img {
         image_cfg_scale: 1.5,
         colour_correction: false,
         mask,
+        pictures: PictureOptions::default(),
     }
 }
 

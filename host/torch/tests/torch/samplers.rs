@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
-use gesso_core::img2img::{Img2Img, ResizeMode};
+use gesso_core::img2img::{Img2Img, PictureOptions, ResizeMode};
 use gesso_core::pixels::{PixelFormat, Pixels};
 use gesso_core::request::GenerateRequest;
 use gesso_core::sampler::{
@@ -68,6 +68,7 @@ impl Asked {
             image_cfg_scale: 1.5,
             colour_correction: false,
             mask: None,
+            pictures: PictureOptions::default(),
         });
         GenerateRequest {
             batch_size: pictures,

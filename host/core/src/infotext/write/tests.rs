@@ -5,8 +5,8 @@ use proptest::prelude::*;
 use super::super::tests::prompts;
 use super::*;
 use crate::fixture;
-use crate::hires::{HiresUpscaler, LatentUpscaler};
-use crate::img2img::{Fill, ResizeMode, SoftInpainting};
+use crate::hires::{HiresUpscaler, LatentUpscaler, UpscaleTiles};
+use crate::img2img::{Fill, PictureOptions, ResizeMode, SoftInpainting};
 use crate::request::Variation;
 use crate::sampler::{Churn, SamplerOptions};
 
@@ -122,10 +122,12 @@ fn a_mask_prints_its_settings() {
         image_cfg_scale: 1.5,
         colour_correction: false,
         mask: Some(mask),
+        pictures: PictureOptions { overlay: false, ..PictureOptions::default() },
     };
     let request = GenerateRequest { img2img: Some(img2img), ..fixture::request() };
     let want = "Denoising strength: 0.75, RNG: CPU, Mask mode: Inpaint not masked, Mask blur: 4x8, \
-                Inpaint area: Only masked, Masked area padding: 32, Masked content: latent noise, Version";
+                Inpaint area: Only masked, Masked area padding: 32, Masked content: latent noise, \
+                Overlay inpaint: False, Version";
     assert!(text(&request, 0).contains(want), "{}", text(&request, 0));
 }
 
@@ -147,6 +149,7 @@ fn soft_inpainting_prints_every_setting_of_its_own() {
         image_cfg_scale: 1.5,
         colour_correction: false,
         mask: Some(mask),
+        pictures: PictureOptions::default(),
     };
     let request = GenerateRequest { img2img: Some(img2img), ..fixture::request() };
     let want = "Mask round: False, Soft inpainting enabled: True, Soft inpainting schedule bias: 1, \
@@ -234,9 +237,13 @@ fn emphasis_is_printed_where_any_prompt_has_something_for_it() {
 #[test]
 fn options_that_web_uis_leave_out_are_printed_where_they_are_not_as_usual() {
     let request = GenerateRequest {
-        prompt: "a <lora:x:1>".into(),
+        prompt: "a <lora:x:1> # b".into(),
         vae: VaeChoice::Own,
         comma_backtrack: 0,
+        prompt_comments: false,
+        pad_prompts: true,
+        quantized_timesteps: true,
+        upscale_tiles: UpscaleTiles { side: 64, overlap: 4 },
         extra_networks: false,
         img2img: Some(Img2Img {
             denoising_strength: 0.5,
@@ -245,6 +252,11 @@ fn options_that_web_uis_leave_out_are_printed_where_they_are_not_as_usual() {
             image_cfg_scale: 1.5,
             colour_correction: true,
             mask: None,
+            pictures: PictureOptions {
+                background: [1, 2, 3],
+                upscaler: Some("4x".into()),
+                ..PictureOptions::default()
+            },
         }),
         ..fixture::request()
     };
@@ -255,6 +267,13 @@ fn options_that_web_uis_leave_out_are_printed_where_they_are_not_as_usual() {
         "Resize mode: Resize and fill",
         "Img2img fix steps: True",
         "Img2img color correction: True",
+        "Img2img background color: #010203",
+        "Img2img upscaler: 4x",
+        "Prompt comments: False",
+        "Pad conds: True",
+        "Quantization: True",
+        "ESRGAN tile: 64",
+        "ESRGAN tile overlap: 4",
     ] {
         prints(&request, field, true);
         prints(&fixture::request(), field, false);
@@ -270,6 +289,7 @@ fn guidance_by_the_picture_is_printed_of_checkpoints_that_read_it() {
         image_cfg_scale: 1.25,
         colour_correction: false,
         mask: None,
+        pictures: PictureOptions::default(),
     };
     let request = GenerateRequest { img2img: Some(img2img), ..fixture::request() };
     let with = |edits_pictures| DrawnWith { edits_pictures, version: "v", ..DrawnWith::default() };

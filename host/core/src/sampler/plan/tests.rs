@@ -259,6 +259,24 @@ proptest! {
 }
 
 #[test]
+fn of_a_quantized_table_every_sampler_tells_whole_timesteps() {
+    let quantized = NoiseSchedule::sd1().quantized(true);
+    // UniPC spaces its levels between timesteps, whatever the table.
+    for sampler in Sampler::ALL.into_iter().filter(|sampler| *sampler != Sampler::UniPc) {
+        let pass = Pass::new(sampler, Scheduler::Karras, 20);
+        let all = calls(&mut Plan::new(&pass, &quantized).unwrap());
+        assert!(all.iter().all(|call| call.timestep.fract() == 0.0), "{sampler:?}");
+    }
+    let told = |table: &NoiseSchedule| {
+        let pass = Pass::new(Sampler::Euler, Scheduler::Karras, 20);
+        calls(&mut Plan::new(&pass, table).unwrap()).iter().map(|call| call.timestep).collect::<Vec<_>>()
+    };
+    let (whole, between) = (told(&quantized), told(&NoiseSchedule::sd1()));
+    assert!(whole.iter().zip(&between).all(|(whole, between)| (whole - between).abs() <= 0.5));
+    assert_ne!(whole, between);
+}
+
+#[test]
 fn the_prompt_clock_is_doubled_where_steps_have_two_calls() {
     let clock = |sampler| Pass::new(sampler, Scheduler::Automatic, 20).prompt_clock();
     assert_eq!([Sampler::Euler, Sampler::Heun, Sampler::Ddim].map(clock), [20, 40, 20]);

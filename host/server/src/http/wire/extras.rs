@@ -1,11 +1,13 @@
 //! The bodies of the extras routes: pictures that are there already, enlarged and their faces restored. Read by the web UI's table, checked as a
 //! whole, turned into an [`ExtrasRequest`]. Which upscalers exist is not known here: see [`crate::extras`].
 
+use gesso_core::hires::UpscaleTiles;
 use gesso_core::limits::Limits;
 use serde_json::{Map, Value};
 
 use super::fields::{self, Field, FieldProblem, Kind};
 use super::generate::field;
+use super::overrides::Overrides;
 use super::problems::{Problems, flag, integer, non_empty, number};
 
 /// Web UIs' sliders end here; more is better done by size.
@@ -117,6 +119,16 @@ const SINGLE: &[Field] = &[field("image", Kind::Text(""), "The picture, base64 o
 
 const BATCH: &[Field] =
     &[field("imageList", Kind::List, "The pictures: objects with data (base64 or data URI) and name.")];
+
+/// How networks enlarge pictures, as the options of a body say.
+///
+/// # Errors
+/// Options of another type, or out of their range.
+pub(crate) fn upscale_tiles(body: &Map<String, Value>) -> Result<UpscaleTiles, Vec<FieldProblem>> {
+    let mut problems = Problems::default();
+    let tiles = Overrides::new(body, &mut problems).upscale_tiles(&mut problems);
+    problems.into_result(tiles)
+}
 
 impl Extras {
     /// Every field, in the web UI's order.

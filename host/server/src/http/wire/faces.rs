@@ -36,10 +36,10 @@ impl FacesWanted {
         if !(0.0..=1.0).contains(&fidelity) {
             refuse(&mut problems, "code_former_weight", "a number between 0 and 1");
         }
-        // Where the field says nothing the option does.
+        // The option is for requests that leave the field unsaid.
         let by_option = overrides.flag("face_restoration", &mut problems).unwrap_or(false);
-        let are_wanted =
-            body.get(FIELD).and_then(Value::as_bool).unwrap_or(by_option) && chosen != Some(None);
+        let are_asked_for = body.get(FIELD).and_then(Value::as_bool).unwrap_or(by_option);
+        let are_wanted = are_asked_for && chosen != Some(None);
         problems.into_result(are_wanted.then_some(Self { restorer: chosen.flatten(), fidelity }))
     }
 }
@@ -82,6 +82,11 @@ mod tests {
                 json!({"restore_faces": true, "override_settings": {"face_restoration_model": "None"}}),
                 Ok(None),
             ),
+            (
+                json!({"restore_faces": null, "override_settings": {"face_restoration": true}}),
+                wanted(None, 0.5),
+            ),
+            (json!({"restore_faces": false, "override_settings": {"face_restoration": true}}), Ok(None)),
         ] {
             assert_eq!(read(body.clone()), expected, "{body}");
         }
@@ -93,6 +98,7 @@ mod tests {
             (json!({"face_restoration_model": "Other"}), "one of CodeFormer, GFPGAN, None"),
             (json!({"code_former_weight": 1.5}), "between 0 and 1"),
             (json!({"code_former_weight": "much"}), "a finite number"),
+            (json!({"face_restoration": "perhaps"}), "true or false"),
         ] {
             let why = read(json!({"restore_faces": true, "override_settings": options})).unwrap_err();
             assert!(why.contains(expected), "{why}");

@@ -265,6 +265,10 @@ pub(crate) fn to_request(
         eta_noise_seed_delta: overrides.count("eta_noise_seed_delta", &mut problems).unwrap_or(0).into(),
         zero_terminal_snr: overrides.zero_terminal_snr(&mut problems),
         old_scheduling: overrides.flag("use_old_scheduling", &mut problems).unwrap_or(false),
+        prompt_comments: overrides.flag("enable_prompt_comments", &mut problems).unwrap_or(true),
+        quantized_timesteps: overrides.flag("enable_quantization", &mut problems).unwrap_or(false),
+        pad_prompts: overrides.flag("pad_cond_uncond", &mut problems).unwrap_or(false),
+        upscale_tiles: overrides.upscale_tiles(&mut problems),
         tiling: body
             .get("tiling")
             .and_then(Value::as_bool)
@@ -439,6 +443,19 @@ mod tests {
     }
 
     #[test]
+    fn the_ends_of_old_karras_schedules_give_way_to_those_that_are_asked_for() {
+        let ends = |more: Value| {
+            let mut overrides = json!({"use_old_karras_scheduler_sigmas": true});
+            overrides.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            let options = request(json!({"override_settings": overrides})).unwrap().options;
+            (options.sigma_min, options.sigma_max)
+        };
+        assert_eq!(ends(json!({})), (Some(0.1), Some(10.0)));
+        assert_eq!(ends(json!({"sigma_max": 12})), (Some(0.1), Some(12.0)));
+        assert_eq!(ends(json!({"use_old_karras_scheduler_sigmas": false})), (None, None));
+    }
+
+    #[test]
     fn the_field_decides_about_tiling_and_the_option_where_there_is_none() {
         for (body, tiling) in [
             (json!({}), false),
@@ -458,6 +475,11 @@ mod tests {
             json!({"emphasis": 1}),
             json!({"use_old_scheduling": "maybe"}),
             json!({"CLIP_stop_at_last_layers": -1}),
+            json!({"ESRGAN_tile": 15}),
+            json!({"ESRGAN_tile_overlap": 49}),
+            json!({"enable_quantization": "x"}),
+            json!({"enable_prompt_comments": 2}),
+            json!({"pad_cond_uncond": "often"}),
         ] {
             assert_eq!(request(json!({"override_settings": overrides})).unwrap_err(), ["override_settings"]);
         }

@@ -1,6 +1,5 @@
 //! The options about the grid of a request's pictures, and the mark of stored bodies whose answer has room for one.
 
-use gesso_picture::convert::parse_colour;
 use gesso_picture::mix::GridRows;
 use serde_json::{Map, Value};
 
@@ -58,7 +57,7 @@ impl GridOptions {
             is_named: flag("grid_extended_filename", false, &mut problems),
             in_folders: flag("grid_save_to_dirs", true, &mut problems),
             pictures_min: if flag("grid_only_if_multiple", true, &mut problems) { 2 } else { 1 },
-            background: background(&overrides, &mut problems),
+            background: overrides.colour("grid_background_color", &mut problems).unwrap_or(BACKGROUND),
             rows: rows(&overrides, &mut problems),
         };
         problems.into_result(options)
@@ -70,14 +69,6 @@ impl GridOptions {
             Rows::AsManyAsABatch => GridRows::Exactly(batch_size),
         }
     }
-}
-
-fn background(overrides: &Overrides<'_>, problems: &mut Problems) -> [u8; 3] {
-    let Some(text) = overrides.text("grid_background_color", problems) else { return BACKGROUND };
-    parse_colour(text).unwrap_or_else(|| {
-        refuse(problems, "grid_background_color", "a colour such as #ffffff");
-        BACKGROUND
-    })
 }
 
 fn rows(overrides: &Overrides<'_>, problems: &mut Problems) -> Rows {

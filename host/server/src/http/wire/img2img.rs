@@ -1,6 +1,6 @@
 //! What only image-to-image has on the wire: the pictures that are drawn over, the mask, and how both meet the size.
 
-use gesso_core::img2img::{Fill, Img2Img, Mask, ResizeMode};
+use gesso_core::img2img::{Fill, Img2Img, Mask, PictureOptions, ResizeMode};
 use serde_json::{Map, Value};
 
 use super::fields::{Field, Kind};
@@ -70,6 +70,19 @@ pub(super) fn settings(
         image_cfg_scale: number(body, "image_cfg_scale").unwrap_or(1.5),
         colour_correction: overrides.flag("img2img_color_correction", problems).unwrap_or(false),
         mask: non_empty(body, "mask").is_some().then(|| mask(body, overrides, problems)),
+        pictures: pictures(overrides, problems),
+    }
+}
+
+fn pictures(overrides: &Overrides<'_>, problems: &mut Problems) -> PictureOptions {
+    let usual = PictureOptions::default();
+    let upscaler = overrides.text("upscaler_for_img2img", problems);
+    PictureOptions {
+        background: overrides.colour("img2img_background_color", problems).unwrap_or(usual.background),
+        upscaler: upscaler.filter(|name| !name.eq_ignore_ascii_case("None")).map(str::to_owned),
+        overlay: overrides.flag("overlay_inpaint", problems).unwrap_or(usual.overlay),
+        show_mask: overrides.flag("return_mask", problems).unwrap_or(usual.show_mask),
+        show_masked_part: overrides.flag("return_mask_composite", problems).unwrap_or(usual.show_masked_part),
     }
 }
 
@@ -153,6 +166,27 @@ mod tests {
         assert_eq!((soft.round, soft.soft.map(|soft| soft.schedule_bias)), (false, Some(2.0)));
         assert_eq!((hard.round, hard.soft), (true, None));
         assert_eq!(of(json!([true, 9])).unwrap_err(), ["alwayson_scripts"]);
+    }
+
+    #[test]
+    fn options_say_what_happens_to_the_pictures() {
+        let of = |options: Value| {
+            read(json!({"init_images": ["x"], "override_settings": options})).map(|read| read.pictures)
+        };
+        assert_eq!(of(json!({"upscaler_for_img2img": "none"})), Ok(PictureOptions::default()));
+        let options = json!({"upscaler_for_img2img": "4x", "img2img_background_color": "#102030",
+            "overlay_inpaint": false, "return_mask": true, "return_mask_composite": "true"});
+        let all = PictureOptions {
+            background: [16, 32, 48],
+            upscaler: Some("4x".into()),
+            overlay: false,
+            show_mask: true,
+            show_masked_part: true,
+        };
+        assert_eq!(of(options), Ok(all));
+        for options in [json!({"img2img_background_color": "grey"}), json!({"return_mask": "some"})] {
+            assert_eq!(of(options).unwrap_err(), ["override_settings"]);
+        }
     }
 
     #[test]

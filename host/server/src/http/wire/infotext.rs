@@ -54,6 +54,14 @@ const OPTIONS: &[(&str, &str)] = &[
     ("Conditional mask weight", "inpainting_mask_weight"),
     ("Img2img fix steps", "img2img_fix_steps"),
     ("Img2img color correction", "img2img_color_correction"),
+    ("Img2img background color", "img2img_background_color"),
+    ("Img2img upscaler", "upscaler_for_img2img"),
+    ("Overlay inpaint", "overlay_inpaint"),
+    ("ESRGAN tile", "ESRGAN_tile"),
+    ("ESRGAN tile overlap", "ESRGAN_tile_overlap"),
+    ("Prompt comments", "enable_prompt_comments"),
+    ("Pad conds", "pad_cond_uncond"),
+    ("Quantization", "enable_quantization"),
     ("Extra noise", "img2img_extra_noise"),
     ("Noise multiplier", "initial_noise_multiplier"),
     ("Eta", "eta_ancestral"),
@@ -113,12 +121,27 @@ pub(super) fn filled(
     fill(&mut body, found);
     if let Some(overrides) = object(&mut body, "override_settings") {
         fill(overrides, fields(text, OPTIONS));
+        if is_of_old_timelines(text) {
+            fill(overrides, vec![("use_old_scheduling", true.into())]);
+        }
     }
     control::fill_from_infotext(&mut body, text);
     if drawing == Drawing::Img2Img {
         soft_inpainting::fill_from_infotext(&mut body, text);
     }
     body
+}
+
+/// Whether a web UI drew it that placed the changes of prompts otherwise: those before 1.6 did, and say no more than their
+/// version.
+fn is_of_old_timelines(text: &Infotext) -> bool {
+    let version = text.get("Version").and_then(|version| version.strip_prefix('v'));
+    let numbers = version.and_then(|version| {
+        let mut parts = version.split(['.', '-']).map(|part| part.parse::<u32>().ok());
+        Some((parts.next()??, parts.next()??))
+    });
+    let changes = [&text.prompt, &text.negative_prompt].iter().any(|prompt| prompt.contains('['));
+    changes && numbers.is_some_and(|numbers| numbers < (1, 6))
 }
 
 /// A field of the body that is an object, made where there is none; `None` where something else stands.
@@ -243,8 +266,11 @@ mod tests {
                     "CLIP_stop_at_last_layers": 2, "randn_source": "CPU", "sigma_min": 0.05, "sigma_max": 10, "rho": 5,
                     "sd_noise_schedule": "Zero Terminal SNR", "sgm_noise_multiplier": true, "skip_early_cond": 0.25,
                     "always_discard_next_to_last_sigma": true, "s_min_uncond_all": true, "use_old_scheduling": true,
+                    "enable_quantization": true,
                 },
             }),
+            json!({"prompt": "a # b", "override_settings": {"enable_prompt_comments": false, "pad_cond_uncond": true,
+                "use_old_karras_scheduler_sigmas": true}}),
             json!({
                 "sampler_name": "UniPC", "eta": 0.5,
                 "override_settings": {"uni_pc_variant": "bh2", "uni_pc_skip_type": "logSNR", "uni_pc_order": 2,
@@ -275,6 +301,7 @@ mod tests {
                 "hr_checkpoint_name": "other", "override_settings": {"emphasis": "Ignore"},
             }),
             json!({"hr_resize_x": 640, "hr_resize_y": 768, "hr_upscaler": "Lanczos"}),
+            json!({"hr_upscaler": "4x", "override_settings": {"ESRGAN_tile": 0, "ESRGAN_tile_overlap": 16}}),
             // "Automatic" is Karras in the first pass, and even timesteps in the second.
             json!({"sampler_name": "DPM++ 2M", "hr_sampler_name": "Euler"}),
             json!({"sampler_name": "Euler", "hr_sampler_name": "DPM++ 2M SDE", "s_noise": 1.1}),
@@ -305,13 +332,14 @@ mod tests {
             json!({
                 "image_cfg_scale": 1.2, "resize_mode": 3, "tiling": true, "s_min_uncond": 1,
                 "override_settings": {"img2img_fix_steps": true, "img2img_color_correction": true,
-                    "img2img_extra_noise": 0.1, "initial_noise_multiplier": 1.1},
+                    "img2img_extra_noise": 0.1, "initial_noise_multiplier": 1.1,
+                    "img2img_background_color": "#000000", "upscaler_for_img2img": "Nearest", "ESRGAN_tile": 64},
             }),
             json!({"mask": "y", "mask_blur": 8, "inpainting_fill": 1, "inpaint_full_res": false}),
             json!({
                 "mask": "y", "mask_blur_x": 2, "mask_blur_y": 7, "inpainting_fill": 3, "inpainting_mask_invert": 1,
                 "inpaint_full_res_padding": 24, "mask_round": false,
-                "override_settings": {"inpainting_mask_weight": 0.5},
+                "override_settings": {"inpainting_mask_weight": 0.5, "overlay_inpaint": false},
             }),
             json!({
                 "mask": "y",
@@ -335,6 +363,32 @@ mod tests {
         assert_eq!((read.steps, read.prompt.as_str(), read.clip_skip), (9, "a dog", 3));
         assert_eq!((read.seed, read.cfg_scale, read.width, read.height), (5, 3.0, 64, 128));
         assert_eq!(read.first_pass().eta(), 0.25);
+    }
+
+    #[test]
+    fn old_web_uis_placed_changes_of_prompts_otherwise() {
+        let old = |prompt: &str, version: &str| {
+            let text = format!("{prompt}\nSteps: 7, Sampler: Euler, Seed: 5{version}");
+            request(&json!({"infotext": text})).old_scheduling
+        };
+        for version in ["v1.5.2", "v1.5.2-14-g0a1b2c3d", "v0.9"] {
+            assert!(old("a [b:c:0.5]", &format!(", Version: {version}")), "{version}");
+            assert!(!old("a b", &format!(", Version: {version}")), "{version}");
+        }
+        for version in [
+            "",
+            ", Version: v1.6.0",
+            ", Version: v1.10.1",
+            ", Version: f2.0.1v1.10.1",
+            ", Version: gesso 0.1.0",
+        ] {
+            assert!(!old("a [b:c:0.5]", version), "{version}");
+        }
+        let said = json!({
+            "infotext": "a [b:c:0.5]\nSteps: 7, Sampler: Euler, Seed: 5, Version: v1.5.2",
+            "override_settings": {"use_old_scheduling": false},
+        });
+        assert!(!request(&said).old_scheduling, "what the body says itself goes before");
     }
 
     #[test]

@@ -25,6 +25,7 @@ pub(crate) const CHECKPOINT: &str = "sd_model_checkpoint";
 const NAMES_MAX: usize = 500;
 /// Of all options of an owner that differ from the defaults.
 const BYTES_MAX: usize = 64 * 1024;
+const CLIP_SKIP: &str = "CLIP_stop_at_last_layers";
 /// Told, and not taken: it follows from the checkpoint.
 const CHECKPOINT_HASH: &str = "sd_checkpoint_hash";
 
@@ -47,12 +48,14 @@ fn table(defaults: &Defaults) -> Vec<(&'static str, Value, Effect)> {
         (CHECKPOINT, Value::Null, Acts),
         (CHECKPOINT_HASH, json!(""), None),
         ("sd_vae", json!("Automatic"), Acts),
-        ("CLIP_stop_at_last_layers", json!(defaults.clip_skip), Acts),
+        (CLIP_SKIP, json!(defaults.clip_skip), Acts),
         ("emphasis", json!("Original"), Acts),
         ("randn_source", json!(noise), Acts),
         ("eta_noise_seed_delta", json!(0), Acts),
         ("comma_padding_backtrack", json!(GenerateRequest::COMMA_BACKTRACK), Acts),
         ("use_old_scheduling", json!(false), Acts),
+        ("enable_prompt_comments", json!(true), Acts),
+        ("pad_cond_uncond", json!(false), Acts),
         ("tiling", json!(false), Acts),
         ("sd_noise_schedule", json!("Default"), Acts),
         ("eta_ancestral", json!(1.0), Acts),
@@ -67,6 +70,8 @@ fn table(defaults: &Defaults) -> Vec<(&'static str, Value, Effect)> {
         ("sigma_min", json!(0.0), Acts),
         ("sigma_max", json!(0.0), Acts),
         ("rho", json!(0.0), Acts),
+        ("use_old_karras_scheduler_sigmas", json!(false), Acts),
+        ("enable_quantization", json!(false), Acts),
         ("beta_dist_alpha", json!(0.6), Acts),
         ("beta_dist_beta", json!(0.6), Acts),
         ("always_discard_next_to_last_sigma", json!(false), Acts),
@@ -79,7 +84,15 @@ fn table(defaults: &Defaults) -> Vec<(&'static str, Value, Effect)> {
         ("img2img_extra_noise", json!(0.0), Acts),
         ("img2img_fix_steps", json!(false), Acts),
         ("img2img_color_correction", json!(false), Acts),
+        ("img2img_background_color", json!("#ffffff"), Acts),
+        ("upscaler_for_img2img", Value::Null, Acts),
         ("inpainting_mask_weight", json!(1.0), Acts),
+        ("overlay_inpaint", json!(true), Acts),
+        ("return_mask", json!(false), Acts),
+        ("return_mask_composite", json!(false), Acts),
+        ("ESRGAN_tile", json!(192), Acts),
+        ("ESRGAN_tile_overlap", json!(8), Acts),
+        ("face_restoration", json!(false), Acts),
         ("face_restoration_model", json!("CodeFormer"), Acts),
         ("code_former_weight", json!(0.5), Acts),
         ("samples_format", json!("png"), Acts),
@@ -122,12 +135,6 @@ fn table(defaults: &Defaults) -> Vec<(&'static str, Value, Effect)> {
         ("grid_text_active_color", json!("#000000"), None),
         ("grid_text_inactive_color", json!("#999999"), None),
         ("font", json!(""), None),
-        ("upscaler_for_img2img", Value::Null, None),
-        ("face_restoration", json!(false), Acts),
-        ("ESRGAN_tile", json!(192), None),
-        ("ESRGAN_tile_overlap", json!(8), None),
-        ("overlay_inpaint", json!(true), None),
-        ("enable_prompt_comments", json!(true), None),
         ("lora_preferred_name", json!("Alias from file"), None),
         ("sd_lora", json!("None"), None),
         ("disable_weights_auto_swap", json!(true), None),
@@ -233,7 +240,9 @@ fn unreadable(defaults: &Defaults, options: &Map<String, Value>) -> Vec<FieldPro
             let outputs = OutputOptions::of(&body).err().unwrap_or_default();
             let grids = GridOptions::of(&body).err().unwrap_or_default();
             let tags = TagOptions::of(&body).err().unwrap_or_default();
-            let own = |problem: &FieldProblem| problem.field == "override_settings";
+            // Limits know options by the names of fields.
+            let field = if name == CLIP_SKIP { "clip_skip" } else { name.as_str() };
+            let own = |problem: &FieldProblem| problem.field == "override_settings" || problem.field == field;
             let found = found.into_iter().chain(faces).chain(file).chain(outputs).chain(grids).chain(tags);
             for problem in found.filter(own) {
                 let message = problem.message.replace("override_settings.", "");
@@ -315,6 +324,20 @@ mod tests {
         let saved = changed(json!({}), json!({"eta_ddim": 0.5, "s_noise": 1, "tiling": true})).unwrap();
         assert_eq!(saved, json!({"eta_ddim": 0.5, "tiling": true}));
         assert_eq!(changed(saved, json!({"eta_ddim": null, "tiling": false})).unwrap(), json!({}));
+    }
+
+    #[test]
+    fn values_out_of_range_are_refused_where_they_are_saved() {
+        for (option, value) in [
+            ("rho", json!(-7)),
+            ("eta_ddim", json!(2)),
+            ("uni_pc_order", json!(99)),
+            ("CLIP_stop_at_last_layers", json!(40)),
+            ("initial_noise_multiplier", json!(1e9)),
+        ] {
+            let problems = changed(json!({}), json!({option: value})).unwrap_err();
+            assert_eq!(problems.len(), 1, "{option}: {problems:?}");
+        }
     }
 
     #[test]

@@ -1,13 +1,18 @@
 //! `override_settings`: the web UI's options that a request may change for itself. Every known option is read here, an
 //! unknown one is refused by name; nothing outlives the request.
 
+use gesso_core::hires::UpscaleTiles;
 use gesso_core::request::{Emphasis, NoiseSource, VaeChoice};
 use gesso_core::sampler::{SamplerOptions, UniPcSkip, UniPcVariant};
+use gesso_picture::convert::parse_colour;
 use serde_json::{Map, Value};
 
 use super::fields::{boolean, integer, number};
 use super::options;
 use super::problems::Problems;
+
+/// Lowest and highest noise level of the first Karras schedules that web UIs had.
+const OLD_ENDS: (f64, f64) = (0.1, 10.0);
 
 /// The options of one request.
 pub(super) struct Overrides<'a>(Option<&'a Map<String, Value>>);
@@ -89,6 +94,14 @@ impl<'a> Overrides<'a> {
         found.map(|(_, value)| *value)
     }
 
+    pub(super) fn colour(&self, name: &str, problems: &mut Problems) -> Option<[u8; 3]> {
+        let read = parse_colour(self.text(name, problems)?);
+        if read.is_none() {
+            refuse(problems, name, "a colour such as #ffffff");
+        }
+        read
+    }
+
     pub(super) fn emphasis(&self, problems: &mut Problems) -> Option<Emphasis> {
         let known = [
             ("None", Emphasis::None),
@@ -119,6 +132,22 @@ impl<'a> Overrides<'a> {
         }
     }
 
+    /// `ESRGAN_tile` and `ESRGAN_tile_overlap`.
+    pub(super) fn upscale_tiles(&self, problems: &mut Problems) -> UpscaleTiles {
+        let usual = UpscaleTiles::default();
+        let (least, most, overlap_most) =
+            (UpscaleTiles::SIDE_MIN, UpscaleTiles::SIDE_MAX, UpscaleTiles::OVERLAP_MAX);
+        let side = self.count("ESRGAN_tile", problems).unwrap_or(usual.side);
+        if side != 0 && !(least..=most).contains(&side) {
+            refuse(problems, "ESRGAN_tile", &format!("0 or a number of pixels from {least} to {most}"));
+        }
+        let overlap = self.count("ESRGAN_tile_overlap", problems).unwrap_or(usual.overlap);
+        if overlap > overlap_most {
+            refuse(problems, "ESRGAN_tile_overlap", &format!("a number of pixels from 0 to {overlap_most}"));
+        }
+        UpscaleTiles { side, overlap }
+    }
+
     /// The samplers' options; those with fields of their own in the body are the caller's to put over these.
     pub(super) fn sampler_options(&self, problems: &mut Problems) -> SamplerOptions {
         let mut options = SamplerOptions::default();
@@ -142,10 +171,11 @@ impl<'a> Overrides<'a> {
         let own =
             |name: &str, problems: &mut Problems| self.number(name, problems).filter(|value| *value != 0.0);
         options.churn.max_sigma = own("s_tmax", problems).unwrap_or(f64::INFINITY);
-        options.sigma_min = own("sigma_min", problems);
-        options.sigma_max = own("sigma_max", problems);
-        options.rho = own("rho", problems);
         let flag = |name: &str, problems: &mut Problems| self.flag(name, problems).unwrap_or_default();
+        let old_ends = flag("use_old_karras_scheduler_sigmas", problems);
+        options.sigma_min = own("sigma_min", problems).or(old_ends.then_some(OLD_ENDS.0));
+        options.sigma_max = own("sigma_max", problems).or(old_ends.then_some(OLD_ENDS.1));
+        options.rho = own("rho", problems);
         options.ngms_all_steps = flag("s_min_uncond_all", problems);
         options.discard_penultimate = flag("always_discard_next_to_last_sigma", problems);
         options.sgm_noise_multiplier = flag("sgm_noise_multiplier", problems);

@@ -1,0 +1,82 @@
+//! What brings a request's pictures to a larger size than they have, where its options name an upscaler. Waits for the
+//! device on the calling thread, so call it where blocking is allowed.
+
+use std::sync::Arc;
+
+use gesso_core::pixels::Pixels;
+use gesso_core::request::GenerateRequest;
+use gesso_engine::backend::PixelUpscaler;
+use gesso_engine::{CancelFlag, EngineHandle, Enlargement, JobSpec, Work};
+use gesso_picture::fit::lanczos;
+
+use crate::catalogue::Catalogue;
+use crate::engine_errors::{engine_failed, engine_refused};
+use crate::error::AppError;
+use crate::resources;
+
+/// The device, and for whom it works.
+#[derive(Clone)]
+pub(crate) struct Device {
+    pub(crate) engine: EngineHandle,
+    pub(crate) priority: i32,
+    pub(crate) cancel: CancelFlag,
+}
+
+/// The upscaler of one request.
+pub(crate) struct Enlarger {
+    by: PixelUpscaler,
+    device: Device,
+    /// Of an enlarged picture, before it is brought to its exact size.
+    pixels_max: u64,
+}
+
+impl Enlarger {
+    /// The one that the request names, if it does. Reads folders.
+    ///
+    /// # Errors
+    /// A name that no upscaler has.
+    pub(crate) fn find(
+        catalogue: &Catalogue,
+        request: &GenerateRequest,
+        device: Device,
+        pixels_max: u64,
+    ) -> Result<Option<Self>, AppError> {
+        let settings = request.img2img.as_ref();
+        let Some(name) = settings.and_then(|settings| settings.pictures.upscaler.as_deref()) else {
+            return Ok(None);
+        };
+        let by = resources::upscaler(catalogue, name, request.upscale_tiles).map_err(|error| {
+            AppError::invalid("override_settings", format!("upscaler_for_img2img: {error}"))
+        })?;
+        Ok(Some(Self { by, device, pixels_max }))
+    }
+
+    /// A picture at a size, width first. What does not grow is resampled.
+    pub(crate) fn resize(&self, picture: &Pixels, size: (u32, u32)) -> Result<Pixels, AppError> {
+        let ratio = |to: u32, from: u32| f64::from(to) / f64::from(from.max(1));
+        let factor = ratio(size.0, picture.width).max(ratio(size.1, picture.height));
+        let enlarged = if factor > 1.0 { Some(self.enlarge(picture, factor)?) } else { None };
+        lanczos(enlarged.as_ref().unwrap_or(picture), size)
+            .map_err(|error| AppError::invalid("init_images", error.to_string()))
+    }
+
+    fn enlarge(&self, picture: &Pixels, factor: f64) -> Result<Pixels, AppError> {
+        let pixels = f64::from(picture.width) * f64::from(picture.height) * factor * factor;
+        if pixels > self.pixels_max as f64 {
+            let most = self.pixels_max;
+            return Err(AppError::invalid(
+                "init_images",
+                format!(
+                    "a picture of init_images would be enlarged to {pixels:.0} pixels by upscaler_for_img2img; the limit \
+                     is {most}, so send one whose shape is nearer to the asked-for size"
+                ),
+            ));
+        }
+        let work =
+            Work::Enlarge(Enlargement { picture: Arc::new(picture.clone()), factor, by: self.by.clone() });
+        let Device { engine, priority, cancel } = &self.device;
+        let job = engine.submit(JobSpec { work, priority: *priority, cancel: cancel.clone() });
+        let enlarged = job.map_err(engine_refused)?.blocking_finish().map_err(engine_failed)?.pop();
+        enlarged.ok_or_else(|| AppError::Internal("the engine enlarged a picture to none".into()))
+    }
+}

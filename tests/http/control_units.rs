@@ -1,0 +1,122 @@
+//! What a ControlNet unit says beside its model and its map: how strongly it acts, when, where, in which pass, and beside
+//! others.
+
+use serde_json::{Value, json};
+
+use super::drawing::{difference, draw, models, png, striped};
+use super::redraw::{redraws, write_adapter};
+use crate::support::{Bench, Picture, Server, quick_with};
+
+/// With units of the adapter `lines`.
+fn with(server: &Server, units: &[Value], changes: Value) -> Picture {
+    let units: Vec<Value> = units
+        .iter()
+        .map(|changes| {
+            let mut unit = json!({"model": "lines", "image": striped(64, 64), "save_detected_map": false});
+            unit.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
+            unit
+        })
+        .collect();
+    let mut body = json!({"steps": 4, "alwayson_scripts": {"controlnet": {"args": units}}});
+    body.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
+    draw(server, "txt2img", body).0
+}
+
+#[test]
+fn units_act_as_strongly_as_long_and_where_they_say() {
+    let models = models();
+    write_adapter(&models.path().join("ControlNet/lines.safetensors"));
+    let bench = Bench::new().models_at(models.path());
+    let server = bench.start();
+    let of = |units: &[Value]| with(&server, units, json!({}));
+    let plain = of(&[]);
+    let whole = of(&[json!({})]);
+    assert!(difference(&plain, &whole) > 0.2);
+    let same = |a: &Picture, b: &Picture| difference(a, b) < 0.05;
+    let white = png(64, 64, |_, _| [255; 3]);
+    let black = png(64, 64, |_, _| [0; 3]);
+    for unit in [
+        json!({"weight": 0}),
+        json!({"advanced_weighting": [0, 0, 0, 0]}),
+        json!({"effective_region_mask": black}),
+        json!({"hr_option": "High res only"}),
+        json!({"enabled": false}),
+    ] {
+        assert!(same(&of(&[unit.clone()]), &plain), "{unit} acts");
+    }
+    for unit in [
+        json!({"weight": 1}),
+        json!({"advanced_weighting": [1, 1, 1, 1]}),
+        json!({"effective_region_mask": white}),
+        json!({"hr_option": "Low res only"}),
+        json!({"control_mode": "Balanced", "guidance_start": 0, "guidance_end": 1}),
+    ] {
+        assert!(same(&of(&[unit.clone()]), &whole), "{unit} does not act as if it were not said");
+    }
+    let left = png(64, 64, |x, _| if x < 32 { [255; 3] } else { [0; 3] });
+    let mut seen: Vec<(Value, Picture)> = Vec::new();
+    for unit in [
+        json!({"weight": 0.5}),
+        json!({"guidance_end": 0.4}),
+        json!({"guidance_start": 0.6}),
+        json!({"control_mode": "My prompt is more important"}),
+        json!({"control_mode": "ControlNet is more important"}),
+        json!({"effective_region_mask": left}),
+    ] {
+        let drawn = of(&[unit.clone()]);
+        for (other, known) in [(json!("no unit"), &plain), (json!("a whole one"), &whole)]
+            .iter()
+            .map(|(name, known)| (name, *known))
+            .chain(seen.iter().map(|(other, known)| (other, known)))
+        {
+            assert!(drawn.data != known.data, "{unit} draws what {other} does");
+        }
+        seen.push((unit, drawn));
+    }
+    // What units add is a sum.
+    let halves = of(&[json!({"weight": 0.5}), json!({"weight": 0.5})]);
+    assert!(difference(&halves, &whole) < 0.5, "{}", difference(&halves, &whole));
+    let other = json!({"image": striped(96, 64), "resize_mode": "Resize and Fill", "weight": 0.7});
+    let both = of(&[json!({}), other.clone()]);
+    assert!(both.data != whole.data && both.data != of(&[other]).data);
+    let crossed =
+        json!({"model": "lines", "image": striped(64, 64), "guidance_start": 0.8, "guidance_end": 0.2});
+    let body = quick_with(json!({"alwayson_scripts": {"controlnet": {"args": [crossed]}}}));
+    let reply = server.post("/sdapi/v1/txt2img", &body);
+    assert_eq!(reply.status, 422, "{}", reply.json());
+    assert!(reply.json().to_string().contains("guidance_start"), "{}", reply.json());
+}
+
+#[test]
+fn units_act_in_the_pass_they_are_for_and_fit_their_maps_as_they_say() {
+    let models = models();
+    write_adapter(&models.path().join("ControlNet/lines.safetensors"));
+    let bench = Bench::new().models_at(models.path());
+    let server = bench.start();
+    let two =
+        json!({"enable_hr": true, "denoising_strength": 0.6, "hr_scale": 1.5, "hr_second_pass_steps": 3});
+    let pictures: Vec<Picture> = ["Both", "Low res only", "High res only"]
+        .iter()
+        .map(|option| with(&server, &[json!({"hr_option": option})], two.clone()))
+        .chain([with(&server, &[], two.clone())])
+        .collect();
+    for (place, one) in pictures.iter().enumerate() {
+        assert!(pictures[..place].iter().all(|other| other.data != one.data), "{place}");
+    }
+    let wide =
+        |mode: Value| with(&server, &[json!({"image": striped(128, 64), "resize_mode": mode})], json!({}));
+    let fitted = [0, 1, 2].map(|mode| wide(json!(mode)));
+    assert!(
+        fitted[0].data != fitted[1].data
+            && fitted[1].data != fitted[2].data
+            && fitted[0].data != fitted[2].data
+    );
+    for (mode, name) in ["Just Resize", "Crop and Resize", "Resize and Fill"].iter().enumerate() {
+        assert!(wide(json!(name)).data == fitted[mode].data, "{name}");
+    }
+    let given = json!({"alwayson_scripts": {"controlnet": {"args": [{"image": striped(128, 64)}]}}});
+    let changes = json!({"alwayson_scripts": {"controlnet": {"args": [{"model": "lines", "weight": 0.8,
+        "guidance_start": 0.2, "guidance_end": 0.9, "control_mode": 2, "resize_mode": 0, "pixel_perfect": true}]}}});
+    let says = ["Weight: 0.8", "Guidance Start: 0.2, Guidance End: 0.9, Pixel Perfect: True"];
+    redraws(&server, "txt2img", changes, given, &says);
+}
