@@ -32,6 +32,8 @@ fn every_plugin_route_needs_the_admin_key() {
         ("GET", "/plugins/x/logs"),
         ("GET", "/plugins/x/history"),
         ("PATCH", "/plugins/x"),
+        ("GET", "/plugins/x/settings"),
+        ("POST", "/plugins/x/settings"),
         ("DELETE", "/plugins/x/data"),
     ] {
         let url = format!("{}{path}", server.url);
@@ -217,4 +219,142 @@ fn a_drain_waits_for_the_calls_under_way() {
     assert_eq!(server.result(&task)["status"], "succeeded", "what was under way came to its end");
     let refused = server.post("/txt2img", &body);
     assert!(refused.json()["message"].as_str().unwrap().contains("not found"), "{}", refused.json());
+}
+
+/// `gesso plugin` at that server.
+fn plugin_command(bench: &Bench, server: &Server, arguments: &[&str]) -> (i32, String, String) {
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_gesso"));
+    let data = bench.data.path().to_str().unwrap();
+    command.args(["plugin", "--url", &server.url, "--data", data]).args(arguments);
+    run(command)
+}
+
+#[test]
+fn budgets_are_given_to_one_plugin_and_by_tier() {
+    let settings = "[limits]\nscript_jobs_max = 1\n[plugin_tiers.trusted]\nscript_jobs_max = 4\n\
+                    [plugin_tiers.trusted.script]\nmemory_mib = 300\n";
+    let bench = Bench::new().config(settings).plugin("plugins", "scripts");
+    let server = bench.start();
+    let mut body = quick();
+    body["script_name"] = json!("Prompts from file or textbox");
+    body["script_args"] = json!([false, false, "start", "sea\nhill\nwood"]);
+    let draw = || server.post("/sdapi/v1/txt2img", &body);
+    let refused = |says: &str| {
+        let reply = draw();
+        let told = reply.json().to_string();
+        assert!(reply.status == 422 && told.contains(says), "{}: {told}", reply.status);
+    };
+    let grant = |grants: Value| server.admin_json("PUT", "/plugins/scripts/grants", &grants.to_string());
+
+    refused("the plugins of a request may ask for 1 drawings (limits.script_jobs_max)");
+    let trusted = grant(json!({"tier": "trusted"})).ok();
+    assert_eq!(
+        (&trusted["granted"]["tier"], &trusted["budgets"]["script_jobs_max"]),
+        (&json!("trusted"), &json!(4))
+    );
+    let script = &trusted["budgets"]["script"];
+    assert_eq!((&script["memory_mib"], &script["cpu_ms"]), (&json!(300), &json!(60_000)));
+    assert_eq!(draw().ok()["images"].as_array().unwrap().len(), 3);
+    grant(json!({"tier": "trusted", "budgets": {"script_jobs_max": 2}})).ok();
+    refused("the plugin scripts may ask for 2 drawings in a request");
+    grant(json!({"tier": "trusted", "budgets": {"script_megapixel_steps_max": 0}})).ok();
+    refused("budgets.script_megapixel_steps_max");
+
+    for (wrong, says) in [
+        (
+            json!({"budgets": {"script": {"cpu_ms": 0}}}),
+            "budgets.script.cpu_ms is 0; it must be between 1 and",
+        ),
+        (json!({"budgets": {"step": {"wall_ms": 60_000}}}), "budgets.step.wall_ms"),
+        (json!({"budgets": {"script": {"cpu": 5}}}), "unknown field `cpu`"),
+        (json!({"tier": "trustd"}), "plugin_tiers have trusted"),
+    ] {
+        let reply = grant(wrong.clone());
+        let message = reply.json()["message"].as_str().unwrap().to_owned();
+        assert!(reply.status == 400 && message.contains(says), "{wrong}: {} {message}", reply.status);
+    }
+
+    let (code, shown, errors) = plugin_command(&bench, &server, &["show", "scripts"]);
+    assert_eq!(code, 0, "{errors}");
+    let shown: Value = serde_json::from_str(&shown).unwrap();
+    assert_eq!(shown["granted"]["budgets"]["script_megapixel_steps_max"], 0);
+    let history = server.admin("GET", "/plugins/scripts/history", Vec::new()).ok();
+    let newest = history.as_array().unwrap().last().unwrap();
+    assert_eq!(newest["detail"], "tier trusted, script_megapixel_steps_max 0");
+    let audit = server.admin("GET", "/audit", Vec::new()).ok().to_string();
+    assert!(audit.contains("PUT /plugins/scripts/grants"), "{audit}");
+}
+
+#[test]
+fn what_failures_cost_is_told_by_world() {
+    let bench = Bench::new();
+    let server = bench.start();
+    upload(&server, "good-v1");
+    let said = json!({"request-hook": "skip"});
+    let body = json!({"on_failure": said}).to_string();
+    let reply = server.admin_json("PATCH", "/plugins/good", &body).ok();
+    assert_eq!(reply["on_failure"], json!({"*": "fail", "request-hook": "skip"}));
+    for wrong in [json!({"script": "skip"}), json!({"request-hook": "ignore"}), json!(["skip"])] {
+        let refused = server.admin_json("PATCH", "/plugins/good", &json!({"on_failure": wrong}).to_string());
+        let message = refused.json()["message"].as_str().unwrap().to_owned();
+        assert!(refused.status == 400 && message.contains("not a plugin's switches"), "{wrong}: {message}");
+    }
+    let by_world = r#"{"step-hook": "skip", "*": "fail"}"#;
+    for (said, shown) in [("skip", json!("skip")), (by_world, json!({"*": "fail", "step-hook": "skip"}))] {
+        let (code, _, errors) = plugin_command(&bench, &server, &["configure", "good", "--on-failure", said]);
+        assert_eq!(code, 0, "{errors}");
+        assert_eq!(server.admin("GET", "/plugins/good", Vec::new()).ok()["on_failure"], shown);
+    }
+}
+
+#[test]
+fn settings_are_listed_and_put_back_alone() {
+    let grant = "[grants.example-request-hook]\nsettings = { style = \"oil\" }\n";
+    let bench = Bench::new().config(grant).plugin("examples", "example-request-hook");
+    let server = bench.start();
+    let path = "/plugins/example-request-hook/settings";
+    let put = |style: &str| {
+        let grants = json!({"settings": {"style": style}, "kv_bytes": 64}).to_string();
+        server.admin_json("PUT", "/plugins/example-request-hook/grants", &grants).ok();
+    };
+    assert_eq!(server.admin("GET", path, Vec::new()).ok(), json!([]));
+    put("ink");
+    put("chalk");
+    let versions = server.admin("GET", path, Vec::new()).ok();
+    let told: Vec<_> = versions
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|version| {
+            (version["number"].as_u64(), version["by"].as_str(), version["settings"]["style"].as_str())
+        })
+        .collect();
+    let (oil, ink) = ((Some(1), None, Some("oil")), (Some(2), Some("admin"), Some("ink")));
+    assert_eq!(told, [oil, ink, (Some(3), Some("admin"), Some("chalk"))]);
+
+    let back = server.admin_json("POST", path, r#"{"number": 1}"#).ok();
+    assert_eq!(back["granted"]["settings"], json!({"style": "oil"}));
+    assert_eq!(back["granted"]["kv_bytes"], 64);
+    for (wrong, status, says) in [
+        (r#"{"number": 99}"#, 404, "no version 99 of its settings"),
+        (r#"{"number": "1"}"#, 400, "not a number of settings"),
+        ("{}", 400, "missing field `number`"),
+    ] {
+        let reply = server.admin_json("POST", path, wrong);
+        let message = reply.json()["message"].as_str().unwrap().to_owned();
+        assert!(reply.status == status && message.contains(says), "{wrong}: {} {message}", reply.status);
+    }
+    assert_eq!(server.admin("GET", "/plugins/nobody/settings", Vec::new()).status, 404);
+    let audit = server.admin("GET", "/audit", Vec::new()).ok().to_string();
+    assert!(audit.contains("POST /plugins/example-request-hook/settings"), "{audit}");
+
+    let id = "example-request-hook";
+    let (code, _, errors) = plugin_command(&bench, &server, &["settings", id, "--restore", "2"]);
+    assert_eq!(code, 0, "{errors}");
+    let (_, listed, errors) = plugin_command(&bench, &server, &["settings", id]);
+    let last = listed.lines().last().unwrap_or_else(|| panic!("{errors}"));
+    assert!(
+        last.trim_start().starts_with('5') && last.ends_with(r#"admin        {"style":"ink"}"#),
+        "{last}"
+    );
 }

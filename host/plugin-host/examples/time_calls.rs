@@ -176,6 +176,7 @@ impl Host {
             max_concurrent_calls: 8,
             trusted_keys: Vec::new(),
             grants: BTreeMap::new(),
+            tiers: BTreeMap::new(),
             own_paths: std::collections::BTreeSet::new(),
         };
         Self(

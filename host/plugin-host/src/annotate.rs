@@ -103,7 +103,7 @@ pub(crate) async fn annotate(
         })
     };
     let answer =
-        runner.run(&entry.shared, loaded, ("annotate", &runner.budgets().annotator), context, work).await?;
+        runner.run(&entry.shared, loaded, ("annotate", &loaded.budgets.annotator), context, work).await?;
     answer.map_err(AnnotateError::Refused)
 }
 

@@ -85,6 +85,7 @@ impl Runner {
         }
     }
 
+    /// Of plugins that were granted no others.
     pub(crate) fn budgets(&self) -> &Budgets {
         &self.budgets
     }
@@ -96,7 +97,7 @@ impl Runner {
         self.finisher_slots.close();
     }
 
-    /// Runs `work` in a fresh store, under that budget of this runner's.
+    /// Runs `work` in a fresh store, under that budget, which is one of what was loaded.
     ///
     /// # Errors
     /// `PluginFailed`, `Overloaded` or `Cancelled`.
@@ -138,7 +139,7 @@ impl Runner {
             permit = slots.clone().acquire_owned() => permit.map_err(|_| HookError::Overloaded)?,
             () = cancelled(context) => return Err(HookError::Cancelled),
         };
-        let place = ((permit, running), &self.budgets.script, &self.threads.calls);
+        let place = ((permit, running), &loaded.budgets.script, &self.threads.calls);
         self.run_in(place, shared, loaded, hook, context, work).await
     }
 
@@ -154,7 +155,7 @@ impl Runner {
         context: &CallContext,
         work: impl FnOnce(Store<CallState>) -> Work<T> + Send + 'static,
     ) -> Result<T, HookError> {
-        let place = (shared.begin(), &self.budgets.step, &self.threads.steps);
+        let place = (shared.begin(), &loaded.budgets.step, &self.threads.steps);
         self.run_in(place, shared, loaded, "on-step", context, work).await
     }
 
@@ -174,7 +175,7 @@ impl Runner {
         context: &CallContext,
         work: impl FnOnce(Store<CallState>) -> Work<T> + Send + 'static,
     ) -> Result<T, HookError> {
-        let place = ((permits, shared.begin()), &self.budgets.hook, &self.threads.calls);
+        let place = ((permits, shared.begin()), &loaded.budgets.hook, &self.threads.calls);
         self.run_in(place, shared, loaded, hook, context, work).await
     }
 

@@ -1,5 +1,6 @@
 //! How the set of plugins changes: install, roll-back, removal, grants, and a folder that an admin edits by hand.
-//! Each is one method of the host's inner part under the lock of changes; the table is swapped last. Serves no call.
+//! Each is one method of the host's inner part under the lock of changes; the table is swapped last. Grants are in `granting`.
+//! Serves no call.
 
 use crate::aliases;
 use crate::audience::Reach;
@@ -10,10 +11,8 @@ use crate::host::Inner;
 use crate::inspect::{Inspection, MAX_COMPONENT_BYTES};
 use crate::load::{self, LoadError, Loaded};
 use crate::manifest::is_id;
-use crate::outgoing::HostPattern;
 use crate::registry::{Policy, Registry, VersionRef};
 use crate::remote::Source;
-use crate::schema;
 use crate::settings::Grants;
 use crate::table::{Entry, Shared};
 use crate::trail::TrailEvent;
@@ -21,6 +20,8 @@ use crate::watch::Watched;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+mod granting;
 
 /// What only one change at a time may touch.
 pub(crate) struct Changes {
@@ -129,43 +130,6 @@ impl Inner {
         Ok(())
     }
 
-    pub(crate) async fn set_grants(&self, id: &str, grants: Grants) -> Result<(), InstallError> {
-        let mut changes = self.open_changes().await?;
-        if self.table.load().get(id).is_none() {
-            return Err(InstallError::NotFound { id: id.to_owned() });
-        }
-        for (name, path) in &grants.folders {
-            self.loader.folders.open(path).map_err(|error| InstallError::Refused {
-                id: Some(id.to_owned()),
-                reason: format!("the folder `{name}` ({}) does not open: {error}", path.display()),
-            })?;
-        }
-        if let Some(problem) = grants.hosts.iter().find_map(|host| HostPattern::parse(host).err()) {
-            return Err(InstallError::Refused { id: Some(id.to_owned()), reason: problem });
-        }
-        if let Err(reason) = self.check_aliases(id, &grants) {
-            return Err(InstallError::Refused { id: Some(id.to_owned()), reason });
-        }
-        let schema =
-            self.table.load().get(id).and_then(|entry| entry.waiting_manifest()?.settings_schema.clone());
-        if let Some(reason) = schema.and_then(|schema| schema::check(&schema, &grants.settings).err()) {
-            return Err(InstallError::Refused { id: Some(id.to_owned()), reason });
-        }
-        let before = self.table.load().get(id).map(|entry| entry.granted.clone()).unwrap_or_default();
-        let revokes = takes_away(&before, &grants);
-        let detail = told(&grants);
-        changes.registry.record_mut(id).grants = Some(grants);
-        self.save(&changes)?;
-        self.trail.note(id, TrailEvent::Granted, None, Some(detail));
-        // What was taken away is gone before the new version is even compiled.
-        if revokes && let Some(mut entry) = self.table.load().get(id).cloned() {
-            entry.active = None;
-            self.put(&changes, entry);
-        }
-        self.settle(&mut changes, id, StandIn::Kept).await;
-        Ok(())
-    }
-
     pub(crate) async fn configure(&self, id: &str, policy: &Policy) -> Result<(), InstallError> {
         let mut changes = self.open_changes().await?;
         let Some(mut entry) = self.table.load().get(id).cloned() else {
@@ -173,14 +137,17 @@ impl Inner {
         };
         let record = changes.registry.record_mut(id);
         record.enabled = policy.enabled.unwrap_or(record.enabled);
-        record.on_failure = policy.on_failure.unwrap_or(record.on_failure);
+        if let Some(on_failure) = &policy.on_failure {
+            record.on_failure.clone_from(on_failure);
+        }
         record.called = policy.called.unwrap_or(record.called);
         if let Some(serves) = &policy.serves {
             record.serves.clone_from(serves);
         }
         record.may_be_left_out = policy.may_be_left_out.unwrap_or(record.may_be_left_out);
         entry.shared.switch(record.enabled);
-        (entry.enabled, entry.on_failure, entry.called) = (record.enabled, record.on_failure, record.called);
+        (entry.enabled, entry.called) = (record.enabled, record.called);
+        entry.on_failure.clone_from(&record.on_failure);
         entry.reach = Reach { serves: record.serves.clone(), may_be_left_out: record.may_be_left_out };
         if let Some(position) = policy.position {
             changes.registry.move_to(id, position);
@@ -428,98 +395,12 @@ fn store(path: &Path, bytes: &[u8]) -> Result<(), InstallError> {
     write_atomically(path, &[bytes]).map_err(|source| InstallError::Storage { path: path.to_owned(), source })
 }
 
-/// Whether anything that was granted is granted no more. Settings are no right.
-fn takes_away(before: &Grants, now: &Grants) -> bool {
-    let Grants {
-        folders,
-        hosts,
-        private_addresses,
-        models,
-        read_tensors,
-        kv_bytes,
-        blob_bytes,
-        aliases,
-        settings: _,
-    } = before;
-    let lost = |before: &[String], now: &[String]| before.iter().any(|granted| !now.contains(granted));
-    folders.iter().any(|(name, path)| now.folders.get(name) != Some(path))
-        || lost(hosts, &now.hosts)
-        || (*private_addresses && !now.private_addresses)
-        || lost(models, &now.models)
-        || (*read_tensors && !now.read_tensors)
-        || *kv_bytes > now.kv_bytes
-        || *blob_bytes > now.blob_bytes
-        || lost(aliases, &now.aliases)
-}
-
-/// What was granted; of settings, which may hold secrets, their names.
-fn told(grants: &Grants) -> String {
-    let folders = grants.folders.iter().map(|(name, path)| format!("folder {name} at {}", path.display()));
-    let hosts = grants.hosts.iter().map(|host| format!("host {host}"));
-    let models = grants.models.iter().map(|network| format!("network {network}"));
-    let stores = [("kv", grants.kv_bytes), ("blob", grants.blob_bytes)];
-    let stores = stores.into_iter().filter(|(_, bytes)| *bytes > 0);
-    let stores = stores.map(|(store, bytes)| format!("{bytes} {store} bytes"));
-    let aliases = grants.aliases.iter().map(|alias| format!("alias {alias}"));
-    let private = grants.private_addresses.then(|| "private addresses".to_owned());
-    let numbers = grants.read_tensors.then(|| "numbers of tensors".to_owned());
-    let settings =
-        grants.settings.as_object().into_iter().flatten().map(|(name, _)| format!("setting {name}"));
-    let all: Vec<_> = folders
-        .chain(hosts)
-        .chain(private)
-        .chain(models)
-        .chain(numbers)
-        .chain(stores)
-        .chain(aliases)
-        .chain(settings)
-        .collect();
-    if all.is_empty() { "nothing".to_owned() } else { all.join(", ") }
-}
-
 /// Deletes kept versions that neither serve nor can be returned to.
 fn prune(folder: &Path, kept: &[String]) {
     for file in std::fs::read_dir(folder).into_iter().flatten().flatten() {
         let stem = file.path().file_stem().map(|stem| stem.to_string_lossy().into_owned());
         if stem.is_none_or(|stem| !kept.contains(&stem)) {
             let _ = std::fs::remove_file(file.path());
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Each right alone.
-    fn rights() -> [Grants; 8] {
-        let names = || vec!["/a".to_owned()];
-        let none = Grants::default;
-        [
-            Grants { folders: [("a".to_owned(), PathBuf::from("/a"))].into(), ..none() },
-            Grants { hosts: names(), ..none() },
-            Grants { private_addresses: true, ..none() },
-            Grants { models: names(), ..none() },
-            Grants { read_tensors: true, ..none() },
-            Grants { kv_bytes: 1, ..none() },
-            Grants { blob_bytes: 1, ..none() },
-            Grants { aliases: names(), ..none() },
-        ]
-    }
-
-    #[test]
-    fn every_right_that_goes_is_seen_to_go() {
-        for right in rights() {
-            assert!(takes_away(&right, &Grants::default()), "{right:?}");
-            assert!(!takes_away(&right, &right) && !takes_away(&Grants::default(), &right), "{right:?}");
-        }
-    }
-
-    #[test]
-    fn every_right_that_is_given_is_told() {
-        assert_eq!(told(&Grants::default()), "nothing");
-        for right in rights() {
-            assert_ne!(told(&right), "nothing", "{right:?}");
         }
     }
 }

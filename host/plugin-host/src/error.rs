@@ -87,6 +87,8 @@ pub enum InstallError {
     /// The plugin is stored but does not run until the named grants are given.
     #[error("plugin {id} is stored but does not run: {reason}")]
     NeedsGrants { id: String, reason: String },
+    #[error("plugin {id} has no version {number} of its settings; GET /plugins/{id}/settings lists them")]
+    NoSettings { id: String, number: u64 },
     #[error("plugin {id} has no previous version to return to")]
     NoPrevious { id: String },
     #[error("the plugin folders cannot be written ({path}): {source}; check the rights and the free space")]

@@ -59,6 +59,6 @@ pub(crate) async fn fetch(
             }
         })
     };
-    let budget = &runner.budgets().fetcher;
+    let budget = &loaded.budgets.fetcher;
     runner.run(&entry.shared, loaded, ("fetch", budget), context, work).await?.map_err(FetchError::Refused)
 }

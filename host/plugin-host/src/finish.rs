@@ -8,7 +8,7 @@ use crate::inference::Inference;
 use crate::interfaces::gesso::plugin::types::Fault;
 use crate::interfaces::{CallState, OverBudget, picture_hook};
 use crate::manifest::PictureStage;
-use crate::registry::OnFailure;
+use crate::on_failure::HookWorld;
 use crate::settings::CallContext;
 use crate::table::{Entry, Table};
 use gesso_core::pixels::Pixels;
@@ -74,7 +74,7 @@ pub(crate) async fn finish(
 ) -> Result<FinishedPicture, HookError> {
     let mut fields = Vec::new();
     for entry in finishers(table, context, about.stage).filter(|entry| !entry.shared.is_off()) {
-        let kept = (entry.on_failure == OnFailure::Skip).then(|| picture.clone());
+        let kept = entry.is_skipped(HookWorld::Picture).then(|| picture.clone());
         let call = DrawnPicture { about: about.clone(), picture, source: source.clone() };
         match (finish_one(entry, runner, context, (params.to_owned(), call), inference.clone()).await, kept) {
             (Ok(finished), _) => {
@@ -83,7 +83,7 @@ pub(crate) async fn finish(
                 fields.extend(finished.fields);
             }
             (Err(error), Some(kept)) => {
-                skip_or_fail(entry, error)?;
+                skip_or_fail(entry, HookWorld::Picture, error)?;
                 picture = kept;
             }
             (Err(error), None) => return Err(error),
@@ -103,6 +103,7 @@ async fn finish_one(
         return Ok(FinishedPicture { picture, fields: Vec::new() });
     };
     let pre = pre.clone();
+    let inference = inference.for_plugin(&entry.id, loaded.drawings);
     let work = move |mut store: Store<CallState>| -> Work<Result<FinishedPicture, String>> {
         Box::pin(async move {
             store.data_mut().inference = Some(inference);

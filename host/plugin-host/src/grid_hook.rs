@@ -6,7 +6,7 @@ use crate::error::{FailureKind, HookError};
 use crate::hooks::{failed, skip_or_fail};
 use crate::interfaces::gesso::plugin::types::Fault;
 use crate::interfaces::{CallState, OverBudget, grid_hook};
-use crate::registry::OnFailure;
+use crate::on_failure::HookWorld;
 use crate::settings::{Budget, CallContext};
 use crate::table::{Entry, Table};
 use gesso_core::pixels::Pixels;
@@ -38,11 +38,11 @@ pub(crate) async fn lay_out(
 ) -> Result<Grid, HookError> {
     for entry in layers(table, context).filter(|entry| !entry.shared.is_off()) {
         // A failing hook takes its pictures down with its store; only a plugin that may be skipped costs a copy.
-        let kept = (entry.on_failure == OnFailure::Skip).then(|| grid.clone());
+        let kept = entry.is_skipped(HookWorld::Grid).then(|| grid.clone());
         grid = match (lay_out_one(entry, runner, context, params.to_owned(), grid).await, kept) {
             (Ok(laid_out), _) => laid_out,
             (Err(error), Some(kept)) => {
-                skip_or_fail(entry, error)?;
+                skip_or_fail(entry, HookWorld::Grid, error)?;
                 kept
             }
             (Err(error), None) => return Err(error),
@@ -86,8 +86,8 @@ async fn lay_out_one(
         })
     };
     // All pictures of a request at once, as a script may have them.
-    let image_bytes = runner.budgets().script.image_bytes.max(runner.budgets().hook.image_bytes);
-    let budget = Budget { image_bytes, ..runner.budgets().hook.clone() };
+    let image_bytes = loaded.budgets.script.image_bytes.max(loaded.budgets.hook.image_bytes);
+    let budget = Budget { image_bytes, ..loaded.budgets.hook.clone() };
     let answer = runner.run(&entry.shared, loaded, ("on-grid", &budget), context, work).await?;
     answer.map_err(|reason| HookError::Rejected { plugin: entry.id.clone(), reason })
 }

@@ -5,7 +5,7 @@ use crate::call::{Failure, Runner};
 use crate::error::{FailureKind, HookError};
 use crate::interfaces::gesso::plugin::types::Fault;
 use crate::interfaces::{CallState, Verdict};
-use crate::registry::OnFailure;
+use crate::on_failure::HookWorld;
 use crate::settings::CallContext;
 use crate::table::{Entry, Table};
 use gesso_core::pixels::Pixels;
@@ -32,7 +32,7 @@ pub(crate) async fn before(
     let mut done = Before { params, applied: Vec::new() };
     for entry in table.with_hook("before", context).filter(|entry| !entry.shared.is_off()) {
         let verdict = match before_one(entry, runner, context, done.params.clone()).await {
-            Err(error) => skip_or_fail(entry, error)?,
+            Err(error) => skip_or_fail(entry, HookWorld::Request, error)?,
             Ok(verdict) => verdict,
         };
         match verdict {
@@ -59,11 +59,11 @@ pub(crate) async fn after(
 ) -> Result<Vec<Pixels>, HookError> {
     for entry in table.with_hook("after", context).filter(|entry| !entry.shared.is_off()) {
         // A failing hook takes its pictures down with its store; only a plugin that may be skipped costs a copy.
-        let kept = (entry.on_failure == OnFailure::Skip).then(|| images.clone());
+        let kept = entry.is_skipped(HookWorld::Request).then(|| images.clone());
         images = match (after_one(entry, runner, context, params.to_owned(), images).await, kept) {
             (Ok(images), _) => images,
             (Err(error), Some(kept)) => {
-                skip_or_fail(entry, error)?;
+                skip_or_fail(entry, HookWorld::Request, error)?;
                 kept
             }
             (Err(error), None) => return Err(error),
@@ -73,9 +73,9 @@ pub(crate) async fn after(
 }
 
 /// The admin's choice for a plugin that failed; cancellation and overload are not the plugin's doing.
-pub(crate) fn skip_or_fail(entry: &Entry, error: HookError) -> Result<Verdict, HookError> {
-    match (&error, entry.on_failure) {
-        (HookError::PluginFailed { .. }, OnFailure::Skip) => {
+pub(crate) fn skip_or_fail(entry: &Entry, world: HookWorld, error: HookError) -> Result<Verdict, HookError> {
+    match &error {
+        HookError::PluginFailed { .. } if entry.is_skipped(world) => {
             tracing::warn!(plugin = entry.id, %error, "a failing plugin was skipped");
             Ok(Verdict::Unchanged)
         }
@@ -90,7 +90,7 @@ async fn before_one(
     params: String,
 ) -> Result<Verdict, HookError> {
     let Some((loaded, pre)) = entry.hooks() else { return Ok(Verdict::Unchanged) };
-    let (pre, most) = (pre.clone(), runner.budgets().hook.return_bytes);
+    let (pre, most) = (pre.clone(), loaded.budgets.hook.return_bytes);
     let work = move |mut store: Store<CallState>| -> crate::call::Work<Verdict> {
         Box::pin(async move {
             let guest = pre.instantiate_async(&mut store).await?;
@@ -105,7 +105,7 @@ async fn before_one(
             Ok::<_, Failure>(verdict)
         })
     };
-    runner.run(&entry.shared, loaded, ("before", &runner.budgets().hook), context, work).await
+    runner.run(&entry.shared, loaded, ("before", &loaded.budgets.hook), context, work).await
 }
 
 async fn after_one(
@@ -142,7 +142,7 @@ async fn after_one(
                 .collect::<Result<_, Failure>>()
         })
     };
-    runner.run(&entry.shared, loaded, ("after", &runner.budgets().hook), context, work).await
+    runner.run(&entry.shared, loaded, ("after", &loaded.budgets.hook), context, work).await
 }
 
 fn check_replacement(json: &str, most: usize) -> Result<(), Failure> {

@@ -3,6 +3,7 @@
 
 use crate::annotate::{self, AnnotateError, Annotated, Annotation};
 use crate::audience::Whom;
+use crate::budgets::MEMORY_MIB_MAX;
 use crate::call::Runner;
 use crate::changes::Changes;
 use crate::compile::{Compiler, private_folder};
@@ -23,6 +24,7 @@ use crate::remote::Fetched;
 use crate::save_hook::{self, SavedPicture};
 use crate::script::{self, ScriptError, ScriptInput, ScriptOutput};
 use crate::settings::{CallContext, FolderSource, Grants, HostSettings};
+use crate::settings_versions::SettingsVersion;
 use crate::status::PluginStatus;
 use crate::steps::{self, PluginStepHook};
 use crate::stores::{StoreUse, Stores};
@@ -88,6 +90,8 @@ impl PluginHost {
         let wasm = |error: wasmtime::Error| StartError::Engine(format!("{error:#}"));
         let all = settings.budgets.all();
         let memory_bytes = all.map(|budget| budget.memory_bytes).into_iter().max().unwrap_or_default();
+        // Grants come and go while the pool stays as it is.
+        let memory_bytes = memory_bytes.max(MEMORY_MIB_MAX << 20);
         let engine = engine::for_running(slots, memory_bytes).map_err(wasm)?;
         engine::start_epochs(&engine).map_err(StartError::Threads)?;
         let mut linker = Linker::new(&engine);
@@ -107,6 +111,7 @@ impl PluginHost {
                 linker,
                 folders,
                 slots_per_plugin,
+                tiers: settings.tiers.clone(),
                 trusted_keys: settings.trusted_keys.clone(),
             },
             runner,
@@ -394,10 +399,48 @@ impl PluginHost {
     /// Stores the grants and loads the plugin with them. Taking away what it needs stops it, which its status says.
     ///
     /// # Errors
-    /// `Refused` where a folder does not open; nothing is changed then.
+    /// `Refused` where a folder does not open, a figure is none that may be given, or the like; nothing is changed then.
     pub async fn set_grants(&self, id: &str, grants: Grants) -> Result<PluginStatus, InstallError> {
+        self.set_grants_by(id, grants, None).await
+    }
+
+    /// [`Self::set_grants`] by somebody, who is told beside the settings that they gave.
+    ///
+    /// # Errors
+    /// As for [`Self::set_grants`].
+    pub async fn set_grants_by(
+        &self,
+        id: &str,
+        grants: Grants,
+        by: Option<String>,
+    ) -> Result<PluginStatus, InstallError> {
         let name = id.to_owned();
-        self.uninterrupted(|inner| async move { inner.set_grants(&name, grants).await }).await?;
+        self.uninterrupted(|inner| async move { inner.set_grants(&name, grants, by.as_deref()).await })
+            .await?;
+        self.status_of(id)
+    }
+
+    /// The settings that the plugin was given, oldest first; the last are those that stand. Waits for a change under way.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub async fn settings_versions(&self, id: &str) -> Result<Vec<SettingsVersion>, InstallError> {
+        self.0.settings_versions(id).await
+    }
+
+    /// Gives the plugin the settings of that number again and leaves its other grants as they are.
+    ///
+    /// # Errors
+    /// `NoSettings` where none of that number are kept; else as for [`Self::set_grants`].
+    pub async fn restore_settings(
+        &self,
+        id: &str,
+        number: u64,
+        by: Option<String>,
+    ) -> Result<PluginStatus, InstallError> {
+        let name = id.to_owned();
+        self.uninterrupted(|inner| async move { inner.restore_settings(&name, number, by.as_deref()).await })
+            .await?;
         self.status_of(id)
     }
 

@@ -43,12 +43,12 @@ pub(crate) async fn handle(
     if request.uri().authority().is_none() && host.is_none() {
         request.headers_mut().insert(HOST, HeaderValue::from_static("localhost"));
     }
-    let most = runner.budgets().hook.http_body_bytes;
+    let most = loaded.budgets.hook.http_body_bytes;
     let work: Box<dyn FnOnce(Store<CallState>) -> Work<http::Response<Bytes>> + Send> = match pre.clone() {
         Http::Wasi(pre) => Box::new(move |store| Box::pin(through_wasi(pre, store, request, most))),
         Http::Plain(pre) => Box::new(move |store| Box::pin(through_plain_data(pre, store, request, most))),
     };
-    runner.run(&entry.shared, loaded, ("http", &runner.budgets().hook), context, work).await
+    runner.run(&entry.shared, loaded, ("http", &loaded.budgets.hook), context, work).await
 }
 
 async fn through_wasi(

@@ -3,12 +3,18 @@
 
 use std::fmt;
 use std::pin::Pin;
+use std::sync::Arc;
 
 use gesso_core::pixels::Pixels;
 use tokio::sync::oneshot;
 
-/// Draws on behalf of one call of a script.
+use crate::budgets::DrawingBudget;
+
+/// Draws on behalf of calls that may.
 pub trait Inference: Send + Sync {
+    /// The same for one plugin, whose drawings are counted as `most` says.
+    fn for_plugin(self: Arc<Self>, plugin: &str, most: DrawingBudget) -> Arc<dyn Inference>;
+
     /// Begins a drawing and comes back at once; what is wrong with it is its result. `params` is a request body; with
     /// pictures it is image to image.
     fn generate(&self, params: String, init_images: Vec<Pixels>, mask: Option<Pixels>) -> Job;

@@ -6,6 +6,7 @@ use crate::error::{FailureKind, HookError};
 use crate::hooks::{failed, skip_or_fail};
 use crate::interfaces::gesso::plugin::types::Fault;
 use crate::interfaces::{CallState, infotext_hook};
+use crate::on_failure::HookWorld;
 use crate::settings::CallContext;
 use crate::table::{Entry, Table};
 use gesso_core::infotext::Infotext;
@@ -28,7 +29,7 @@ pub(crate) async fn read(
         match read_one(entry, runner, context, text.to_owned(), parts.clone()).await {
             Ok(read) => parts = read,
             Err(error) => {
-                skip_or_fail(entry, error)?;
+                skip_or_fail(entry, HookWorld::Infotext, error)?;
             }
         }
     }
@@ -45,7 +46,7 @@ async fn read_one(
     let Some((loaded, pre)) = entry.infotexts() else { return Ok(parts) };
     let pre = pre.clone();
     // What came may always be handed back.
-    let most = text.len() + runner.budgets().hook.return_bytes;
+    let most = text.len() + loaded.budgets.hook.return_bytes;
     let work = move |mut store: Store<CallState>| -> Work<Result<Infotext, String>> {
         Box::pin(async move {
             let guest = pre.instantiate_async(&mut store).await?;
@@ -62,7 +63,7 @@ async fn read_one(
             Ok::<_, Failure>(Ok(read))
         })
     };
-    let budget = &runner.budgets().hook;
+    let budget = &loaded.budgets.hook;
     let answer = runner.run(&entry.shared, loaded, ("on-infotext", budget), context, work).await?;
     answer.map_err(|reason| HookError::Rejected { plugin: entry.id.clone(), reason })
 }

@@ -2,6 +2,7 @@
 //! and tried once. Called by the host handle for every install, change and roll-back. Serves nothing itself.
 
 use crate::assets::Assets;
+use crate::budgets::{self, DrawingBudget, PluginBudgets};
 use crate::call::{Failure, Runner};
 use crate::compile::{CompileError, Compiler};
 use crate::compile_worker::sha256_hex;
@@ -23,7 +24,7 @@ use crate::networks::{GrantedNetworks, Networks};
 use crate::outgoing::{HostAccess, HostPattern, Network};
 use crate::registry::VersionRef;
 use crate::schema;
-use crate::settings::{CallContext, FolderSource, GrantedFolder, Grants};
+use crate::settings::{Budgets, CallContext, FolderSource, GrantedFolder, Grants};
 use crate::signature::{self, TrustedKey};
 use crate::stores::{GrantedStores, Stores};
 use crate::table::Shared;
@@ -50,6 +51,10 @@ pub(crate) struct Loaded {
     pub(crate) version: VersionRef,
     pub(crate) worlds: Worlds,
     pub(crate) capabilities: Arc<Capabilities>,
+    /// What each of its calls may spend.
+    pub(crate) budgets: Budgets,
+    /// What it may have drawn for a request.
+    pub(crate) drawings: DrawingBudget,
     /// The public key that vouches for it, hex.
     pub(crate) signed_by: Option<String>,
 }
@@ -133,6 +138,7 @@ pub(crate) struct Loader {
     pub(crate) networks: Arc<dyn Networks>,
     pub(crate) stores: Arc<dyn Stores>,
     pub(crate) slots_per_plugin: usize,
+    pub(crate) tiers: BTreeMap<String, PluginBudgets>,
     /// Where there are any, only what they signed is loaded.
     pub(crate) trusted_keys: Vec<TrustedKey>,
 }
@@ -171,6 +177,8 @@ impl Loader {
         if let Some(schema) = &inspection.manifest.settings_schema {
             schema::check(schema, &grants.settings).map_err(LoadError::NeedsGrants)?;
         }
+        let granted = budgets::of_grants(grants, &self.tiers)
+            .map_err(|problem| LoadError::NeedsGrants(format!("in its grants {problem}")))?;
         let capabilities = Arc::new(self.capabilities(&inspection, grants)?);
         let digest = sha256_hex(bytes);
         let component = self.compiler.compile(bytes, &digest).await.map_err(|error| match error {
@@ -183,7 +191,8 @@ impl Loader {
         let manifest = inspection.manifest;
         let worlds = Worlds::of(&manifest, &instance)?;
         let version = VersionRef { version: manifest.version.clone(), digest, source: None };
-        let loaded = Loaded { manifest, version, worlds, capabilities, signed_by };
+        let (budgets, drawings) = (granted.laid_over(runner.budgets()), granted.drawings());
+        let loaded = Loaded { manifest, version, worlds, capabilities, budgets, drawings, signed_by };
         probe(runner, shared, &loaded, instance).await?;
         Ok(loaded)
     }

@@ -68,5 +68,5 @@ async fn tell(
             Ok::<_, Failure>(())
         })
     };
-    runner.run(&entry.shared, loaded, ("on-loaded", &runner.budgets().hook), context, work).await
+    runner.run(&entry.shared, loaded, ("on-loaded", &loaded.budgets.hook), context, work).await
 }

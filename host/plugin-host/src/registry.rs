@@ -4,25 +4,16 @@
 use crate::audience::Audience;
 use crate::compile::{read_bounded, write_atomically};
 use crate::error::StartError;
+use crate::on_failure::OnFailures;
 use crate::remote::Source;
 use crate::settings::Grants;
+use crate::settings_versions::SettingsVersion;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
 const MAX_BYTES: u64 = 16 << 20;
-
-/// What happens to a request when a hook of this plugin fails.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum OnFailure {
-    /// The request fails with it.
-    #[default]
-    Fail,
-    /// The request goes on as if the plugin were not there; the failure is counted and logged.
-    Skip,
-}
 
 /// Which requests the hooks of a plugin are called for.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -51,7 +42,7 @@ pub struct VersionRef {
 #[serde(deny_unknown_fields, default)]
 pub struct Policy {
     pub enabled: Option<bool>,
-    pub on_failure: Option<OnFailure>,
+    pub on_failure: Option<OnFailures>,
     pub called: Option<Called>,
     pub serves: Option<Audience>,
     pub may_be_left_out: Option<bool>,
@@ -64,13 +55,15 @@ pub struct Policy {
 #[serde(default)]
 pub(crate) struct Record {
     pub(crate) enabled: bool,
-    pub(crate) on_failure: OnFailure,
+    pub(crate) on_failure: OnFailures,
     pub(crate) called: Called,
     pub(crate) serves: Audience,
     /// Whether a request may leave it out; what an admin relies on may not.
     pub(crate) may_be_left_out: bool,
     /// Grants given through the API; `None` leaves the settings file's.
     pub(crate) grants: Option<Grants>,
+    /// The settings of these grants, and those before them, oldest first.
+    pub(crate) settings_versions: Vec<SettingsVersion>,
     /// The build that served last.
     pub(crate) current: Option<VersionRef>,
     pub(crate) previous: Option<VersionRef>,
@@ -90,11 +83,12 @@ impl Default for Record {
     fn default() -> Self {
         Self {
             enabled: true,
-            on_failure: OnFailure::Fail,
+            on_failure: OnFailures::default(),
             called: Called::Always,
             serves: Audience::default(),
             may_be_left_out: false,
             grants: None,
+            settings_versions: Vec::new(),
             current: None,
             previous: None,
             waiting: None,
@@ -164,6 +158,7 @@ impl Registry {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::on_failure::{HookWorld, OnFailure};
 
     #[test]
     fn survives_a_restart_and_keeps_the_order() {
@@ -171,7 +166,8 @@ mod tests {
         let path = folder.path().join("registry.json");
         let mut registry = Registry::open(&path).unwrap();
         for id in ["a", "b", "c"] {
-            registry.record_mut(id).on_failure = OnFailure::Skip;
+            registry.record_mut(id).on_failure =
+                OnFailures::new(OnFailure::Skip, [(HookWorld::Step, OnFailure::Fail)]);
         }
         registry.move_to("c", 0);
         registry.forget("b");
@@ -192,7 +188,8 @@ mod tests {
         let mut registry = Registry::open(&path).unwrap();
         let record = registry.record_mut("a");
         assert_eq!((&record.serves, record.may_be_left_out), (&Audience::default(), false));
-        assert_eq!((record.on_failure, record.grants.take()), (OnFailure::Skip, Some(Grants::default())));
+        assert_eq!(record.on_failure, OnFailures::from(OnFailure::Skip));
+        assert_eq!((record.grants.take(), record.settings_versions.len()), (Some(Grants::default()), 0));
     }
 
     #[test]

@@ -5,6 +5,7 @@ use crate::call::{Failure, Runner, Work};
 use crate::error::HookError;
 use crate::hooks::{failed, skip_or_fail};
 use crate::interfaces::{CallState, save_hook};
+use crate::on_failure::HookWorld;
 use crate::settings::CallContext;
 use crate::table::{Entry, Table};
 use wasmtime::Store;
@@ -46,7 +47,7 @@ pub(crate) async fn saved(
                 untold.push(entry.id.clone());
             }
             Err(error) => {
-                skip_or_fail(entry, error)?;
+                skip_or_fail(entry, HookWorld::Save, error)?;
             }
         }
     }
@@ -72,5 +73,5 @@ async fn tell(
             Ok::<_, Failure>(())
         })
     };
-    runner.run(&entry.shared, loaded, ("on-saved", &runner.budgets().hook), context, work).await
+    runner.run(&entry.shared, loaded, ("on-saved", &loaded.budgets.hook), context, work).await
 }

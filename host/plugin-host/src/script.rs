@@ -80,6 +80,7 @@ pub(crate) async fn run(
         .ok_or_else(not_found)?;
     let (loaded, pre) = entry.script().ok_or_else(not_found)?;
     let (pre, title) = (pre.clone(), script.title.clone());
+    let inference = inference.for_plugin(&entry.id, loaded.drawings);
     let work = move |mut store: Store<CallState>| -> Work<Result<ScriptOutput, String>> {
         Box::pin(async move {
             store.data_mut().inference = Some(inference);

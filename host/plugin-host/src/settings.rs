@@ -2,6 +2,7 @@
 //! alone reads configuration. Refuses to know where a value came from.
 
 use crate::audience::Whom;
+use crate::budgets::PluginBudgets;
 use crate::signature::TrustedKey;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -24,13 +25,15 @@ pub struct HostSettings {
     pub compiler: Vec<OsString>,
     pub budgets: Budgets,
     /// Guests that may run at one time, over all plugins. Memory is bounded by this times
-    /// `memory_bytes + image_bytes` of the largest budget, and 64 MiB of requests and answers of a plugin that was granted
-    /// hosts.
+    /// `memory_bytes + image_bytes` of the largest budget, granted ones included, and 64 MiB of requests and answers of a
+    /// plugin that was granted hosts.
     pub max_concurrent_calls: usize,
     /// Where there are any, only components that one of them signed are loaded.
     pub trusted_keys: Vec<TrustedKey>,
     /// Grants from the settings file, by plugin id. Grants stored through [`crate::PluginHost::set_grants`] win.
     pub grants: BTreeMap<String, Grants>,
+    /// Budgets that several plugins share, by the name that their grants say.
+    pub tiers: BTreeMap<String, PluginBudgets>,
     /// First parts of the caller's own paths, which no alias may begin with: `sdapi`.
     pub own_paths: BTreeSet<String>,
 }
@@ -154,6 +157,10 @@ pub struct Grants {
     pub blob_bytes: u64,
     /// Paths beside `/ext/<id>/` at which it answers, of those that its manifest wants.
     pub aliases: Vec<String>,
+    /// What its calls may spend; what is left out is as the tier has it, and behind that as the server's settings have it.
+    pub budgets: PluginBudgets,
+    /// One of [`HostSettings::tiers`].
+    pub tier: Option<String>,
     /// The plugin's settings, handed to it as JSON; `null` reads as `{}` in the guest.
     pub settings: serde_json::Value,
 }

@@ -1,8 +1,10 @@
 //! What an admin sees of a plugin. Built by the table, serialised by the server.
 
 use crate::audience::Audience;
+use crate::budgets::PluginBudgets;
 use crate::manifest::Wants;
-use crate::registry::{Called, OnFailure, VersionRef};
+use crate::on_failure::OnFailures;
+use crate::registry::{Called, VersionRef};
 use crate::remote::Source;
 use crate::settings::Grants;
 use crate::stores::StoreUse;
@@ -29,6 +31,8 @@ pub struct PluginStatus {
     pub signed_by: Option<String>,
     pub wants: Wants,
     pub granted: Grants,
+    /// What calls of the active build may spend. Drawings that are counted together with those of other plugins have no figure.
+    pub budgets: Option<PluginBudgets>,
     pub settings_schema: Option<serde_json::Value>,
     pub arguments_schema: Option<serde_json::Value>,
     /// Where its HTTP API is mounted, if it has one.
@@ -36,7 +40,7 @@ pub struct PluginStatus {
     /// Where else it answers.
     pub aliases: Vec<String>,
     pub enabled: bool,
-    pub on_failure: OnFailure,
+    pub on_failure: OnFailures,
     pub called: Called,
     pub serves: Audience,
     /// Whether a request may leave it out.

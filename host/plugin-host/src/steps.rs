@@ -9,7 +9,7 @@ use crate::interfaces::gesso::plugin::types::Fault;
 use crate::interfaces::{CallState, step_hook as wit};
 use crate::load::Loaded;
 use crate::manifest::Steps;
-use crate::registry::OnFailure;
+use crate::on_failure::HookWorld;
 use crate::settings::{CallContext, without_version};
 use crate::step_port::{self, StepPort};
 use crate::table::{Entry, Table};
@@ -92,7 +92,8 @@ impl PluginStepHook {
 
     /// Runs the guest, and carries out on this thread what it asks for.
     fn call(&self, moment: &Moment, tensors: &mut dyn Tensors) -> Result<(), HookError> {
-        let budget = self.host.0.runner.budgets().step.wall;
+        let Some((loaded, _)) = self.entry.stepper() else { return Ok(()) };
+        let budget = loaded.budgets.step.wall;
         let (port, service) = step_port::pair();
         // Of this call alone: a drawing that is cancelled ends before its next step anyway.
         let cancelled = Arc::new(AtomicBool::new(false));
@@ -131,7 +132,7 @@ impl StepHook for PluginStepHook {
             }
             Err(error) => error,
         };
-        if self.entry.on_failure == OnFailure::Fail {
+        if !self.entry.is_skipped(HookWorld::Step) {
             return Err(StepHookError::Failed(error.to_string()));
         }
         tracing::warn!(plugin = self.entry.id, %error, "a failing step hook is left out of its drawing");

@@ -3,6 +3,7 @@
 
 use crate::aliases;
 use crate::audience::{Reach, Whom};
+use crate::budgets::PluginBudgets;
 use crate::durations::Durations;
 use crate::error::{FailureKind, HookError};
 use crate::interfaces::annotator::AnnotatorPre;
@@ -19,7 +20,8 @@ use crate::limits::Spent;
 use crate::load::{Http, Loaded};
 use crate::log::LogRing;
 use crate::manifest::Manifest;
-use crate::registry::{Called, OnFailure, VersionRef};
+use crate::on_failure::{HookWorld, OnFailure, OnFailures};
+use crate::registry::{Called, VersionRef};
 use crate::settings::{CallContext, Grants, Named};
 use crate::status::{PluginState, PluginStatus};
 use crate::stores::StoreUse;
@@ -119,7 +121,7 @@ pub(crate) struct Entry {
     /// Why the newest build of the folder is not active.
     pub(crate) refused: Option<String>,
     pub(crate) enabled: bool,
-    pub(crate) on_failure: OnFailure,
+    pub(crate) on_failure: OnFailures,
     pub(crate) called: Called,
     pub(crate) reach: Reach,
     pub(crate) granted: Grants,
@@ -191,6 +193,11 @@ impl Entry {
         self.reach.has(whom, self.names())
     }
 
+    /// Whether a request goes on without it where its call in that world fails.
+    pub(crate) fn is_skipped(&self, world: HookWorld) -> bool {
+        self.on_failure.of(world) == OnFailure::Skip
+    }
+
     /// What a client may call it.
     fn names(&self) -> impl Iterator<Item = &str> {
         let title = self.active.as_ref().and_then(|loaded| loaded.manifest.title.as_deref());
@@ -244,12 +251,13 @@ impl Entry {
             signed_by: self.active.as_ref().and_then(|loaded| loaded.signed_by.clone()),
             wants: manifest.map(|manifest| manifest.wants.clone()).unwrap_or_default(),
             granted: self.granted.clone(),
+            budgets: self.active.as_ref().map(|loaded| PluginBudgets::of(&loaded.budgets, loaded.drawings)),
             settings_schema: manifest.and_then(|manifest| manifest.settings_schema.clone()),
             arguments_schema: manifest.and_then(|manifest| manifest.arguments_schema.clone()),
             route: self.http().map(|_| format!("/ext/{}/", self.id)),
             aliases: self.aliases().cloned().collect(),
             enabled: self.enabled,
-            on_failure: self.on_failure,
+            on_failure: self.on_failure.clone(),
             called: self.called,
             serves: self.reach.serves.clone(),
             may_be_left_out: self.reach.may_be_left_out,

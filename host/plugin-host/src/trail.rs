@@ -61,9 +61,8 @@ impl Trail {
         build: Option<(&str, &str)>,
         detail: Option<String>,
     ) {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let line = TrailLine {
-            time_ms: u64::try_from(now.as_millis()).unwrap_or_default(),
+            time_ms: now_ms(),
             plugin: plugin.to_owned(),
             event,
             version: build.map(|(version, _)| version.to_owned()),
@@ -93,6 +92,12 @@ impl Trail {
         let all: Vec<TrailLine> = lines.filter(|line: &TrailLine| line.plugin == plugin).collect();
         all[all.len().saturating_sub(LINES)..].to_vec()
     }
+}
+
+/// Milliseconds since the Unix epoch; for reading only, nothing is decided by it.
+pub(crate) fn now_ms() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(now.as_millis()).unwrap_or_default()
 }
 
 #[cfg(test)]

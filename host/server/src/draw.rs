@@ -15,7 +15,8 @@ use serde_json::{Map, Value, json};
 use tokio::sync::watch;
 
 use crate::app::App;
-use crate::drawings::{AT_ONCE, Account};
+use crate::drawing_account::Account;
+use crate::drawings::AT_ONCE;
 use crate::error::AppError;
 use crate::http::calls::{self, Replays};
 use crate::http::wire::file_format::FileFormat;

@@ -9,7 +9,7 @@ use gesso_core::hires::UpscaleTiles;
 use gesso_core::pixels::Pixels;
 use gesso_core::request::GenerateRequest;
 use gesso_engine::{CancelFlag, Enlargement, JobSpec, Progress, Work};
-use gesso_plugin_host::{CallContext, Inference, InferenceAnswer, InferenceError, Job};
+use gesso_plugin_host::{CallContext, DrawingBudget, Inference, InferenceAnswer, InferenceError, Job};
 use rand::RngExt;
 use serde_json::{Map, Value};
 use tokio::runtime::Handle;
@@ -18,6 +18,7 @@ use tokio::sync::{Semaphore, oneshot, watch};
 use crate::abort_on_drop::AbortOnDrop;
 use crate::app::App;
 use crate::blocking::blocking;
+use crate::drawing_account::{Account, Payer};
 use crate::engine_errors::{engine_failed, engine_refused};
 use crate::error::AppError;
 use crate::finishing::{self, Finishing};
@@ -44,22 +45,6 @@ pub(crate) enum Asker {
     Script,
     /// Its drawings are parts of a picture, which no hook finishes again.
     PictureHook,
-}
-
-/// What plugins have had drawn for one request, scripts and picture hooks together.
-#[derive(Debug, Default)]
-pub(crate) struct Account(Mutex<Spent>);
-
-#[derive(Debug, Default)]
-struct Spent {
-    jobs: u32,
-    megapixel_steps: f64,
-}
-
-impl Account {
-    fn lock(&self) -> std::sync::MutexGuard<'_, Spent> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 /// What the drawings of one call share.
@@ -141,7 +126,9 @@ impl Drawings {
 
     /// What a guest asks.
     pub(crate) fn inference(self: &Arc<Self>) -> Arc<dyn Inference> {
-        Arc::new(SharedDrawings(self.clone()))
+        // Who asks is said by the plugin host, which knows.
+        let payer = Payer::new("", DrawingBudget::default());
+        Arc::new(SharedDrawings { drawings: self.clone(), payer })
     }
 
     /// What was drawn so far.
@@ -160,31 +147,14 @@ impl Drawings {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes a drawing's place among those that a request's plugins may have.
-    fn enter(&self) -> Result<u32, InferenceError> {
-        let most = self.app.settings.limits.script_jobs_max;
-        let mut spent = self.account.lock();
-        if spent.jobs >= most {
-            return Err(InferenceError::Limit(format!(
-                "the plugins of a request may ask for {most} drawings (limits.script_jobs_max); ask for fewer"
-            )));
-        }
-        spent.jobs += 1;
-        Ok(spent.jobs)
+    /// Takes a drawing's place among those that the payer may have.
+    fn enter(&self, payer: &Payer) -> Result<u32, InferenceError> {
+        self.account.enter(payer, &self.app.settings.limits)
     }
 
-    /// Takes the cost of a drawing off what a request's plugins may have drawn, in megapixels times steps.
-    fn spend(&self, cost: f64) -> Result<(), InferenceError> {
-        let most = self.app.settings.limits.script_megapixel_steps_max as f64;
-        let mut spent = self.account.lock();
-        if spent.megapixel_steps + cost > most {
-            return Err(InferenceError::Limit(format!(
-                "the plugins of a request may take {most} megapixels times steps (limits.script_megapixel_steps_max); ask \
-                 for fewer or smaller pictures"
-            )));
-        }
-        spent.megapixel_steps += cost;
-        Ok(())
+    /// Takes the cost of a drawing off what the payer may have drawn, in megapixels times steps.
+    fn spend(&self, payer: &Payer, cost: f64) -> Result<(), InferenceError> {
+        self.account.spend(payer, cost, &self.app.settings.limits)
     }
 
     async fn draw(
@@ -192,7 +162,7 @@ impl Drawings {
         params: String,
         init_images: Vec<Pixels>,
         mask: Option<Pixels>,
-        place: u32,
+        (place, payer): (u32, &Payer),
         (cancel, seen): (&CancelFlag, &watch::Sender<f32>),
     ) -> Result<gesso_plugin_host::Drawn, InferenceError> {
         // Cannot fail: nobody closes it.
@@ -216,7 +186,7 @@ impl Drawings {
         let request = to_request(drawing, &body, &self.app.defaults, &self.app.limits)
             .map_err(|problems| told(AppError::Invalid(problems)))?;
         controls::check(&self.app, &self.call.whom, &body).map_err(told)?;
-        self.spend(megapixel_steps(&request))?;
+        self.spend(payer, megapixel_steps(&request))?;
         let asked =
             Asked { call: &self.call, body: &body, request: &request, priority: self.priority, cancel };
         let mut shown = None;
@@ -253,7 +223,7 @@ impl Drawings {
         picture: Pixels,
         upscaler: String,
         factor: f64,
-        cancel: CancelFlag,
+        (payer, cancel): (Payer, CancelFlag),
     ) -> Result<Pixels, InferenceError> {
         if !(factor > 0.0 && factor <= FACTOR_MAX) {
             return Err(InferenceError::Invalid(format!(
@@ -267,8 +237,8 @@ impl Drawings {
                 "the enlarged picture may have {most} pixels; choose a smaller factor"
             )));
         }
-        self.enter()?;
-        self.spend(pixels / PIXELS_PER_MEGA * STEPS_OF_A_NETWORK)?;
+        self.enter(&payer)?;
+        self.spend(&payer, pixels / PIXELS_PER_MEGA * STEPS_OF_A_NETWORK)?;
         let _turn = self.turns.acquire().await;
         let catalogue = self.app.catalogue.clone();
         let tiles = self.tiles;
@@ -290,7 +260,7 @@ impl Drawings {
         &self,
         picture: Pixels,
         model: String,
-        cancel: CancelFlag,
+        (payer, cancel): (Payer, CancelFlag),
     ) -> Result<String, InferenceError> {
         let Some(words) = Words::named(&model) else {
             let sentence = format!(
@@ -298,9 +268,9 @@ impl Drawings {
             );
             return Err(InferenceError::Invalid(sentence));
         };
-        self.enter()?;
+        self.enter(&payer)?;
         let pixels = f64::from(picture.width) * f64::from(picture.height);
-        self.spend(pixels / PIXELS_PER_MEGA * STEPS_OF_A_NETWORK)?;
+        self.spend(&payer, pixels / PIXELS_PER_MEGA * STEPS_OF_A_NETWORK)?;
         let _turn = self.turns.acquire().await;
         let catalogue = self.app.catalogue.clone();
         // The blocking pool: folders and a file's head.
@@ -390,11 +360,14 @@ fn told(error: AppError) -> InferenceError {
 }
 
 /// Jobs outlive the call that began them, so each holds what they share.
-struct SharedDrawings(Arc<Drawings>);
+struct SharedDrawings {
+    drawings: Arc<Drawings>,
+    payer: Payer,
+}
 
 impl SharedDrawings {
     /// Work that ends with whoever waits for it.
-    fn answer<T, W>(&self, work: impl FnOnce(Arc<Drawings>, CancelFlag) -> W) -> InferenceAnswer<T>
+    fn answer<T, W>(&self, work: impl FnOnce(Arc<Drawings>, (Payer, CancelFlag)) -> W) -> InferenceAnswer<T>
     where
         T: Send + 'static,
         W: Future<Output = Result<T, InferenceError>> + Send + 'static,
@@ -403,7 +376,7 @@ impl SharedDrawings {
         // The guest may end while it waits.
         let given_up = CancelOnDrop(cancel.clone());
         // The server's tokio workers: it waits for the device.
-        let task = self.0.runtime.spawn(work(self.0.clone(), cancel));
+        let task = self.drawings.runtime.spawn(work(self.drawings.clone(), (self.payer.clone(), cancel)));
         Box::pin(async move {
             let _given_up = given_up;
             task.await
@@ -413,18 +386,22 @@ impl SharedDrawings {
 }
 
 impl Inference for SharedDrawings {
+    fn for_plugin(self: Arc<Self>, plugin: &str, most: DrawingBudget) -> Arc<dyn Inference> {
+        Arc::new(Self { drawings: self.drawings.clone(), payer: Payer::new(plugin, most) })
+    }
+
     fn generate(&self, params: String, init_images: Vec<Pixels>, mask: Option<Pixels>) -> Job {
-        let drawings = self.0.clone();
+        let (drawings, payer) = (self.drawings.clone(), self.payer.clone());
         let cancel = CancelFlag::default();
         let (seen, progress) = watch::channel(0.0_f32);
         let (sender, result) = oneshot::channel();
         let flag = cancel.clone();
         // Here and not in the task, so that drawings are counted in the order they were asked for.
-        let place = drawings.enter();
+        let place = drawings.enter(&payer);
         // The server's tokio workers: it waits for the device and for the pools.
-        self.0.runtime.spawn(async move {
+        self.drawings.runtime.spawn(async move {
             let drawn = match place {
-                Ok(place) => drawings.draw(params, init_images, mask, place, (&flag, &seen)).await,
+                Ok(place) => drawings.draw(params, init_images, mask, (place, &payer), (&flag, &seen)).await,
                 Err(error) => Err(error),
             };
             if drawn.is_ok() {
@@ -437,13 +414,13 @@ impl Inference for SharedDrawings {
     }
 
     fn upscale(&self, picture: Pixels, upscaler: String, factor: f64) -> InferenceAnswer<Pixels> {
-        self.answer(move |drawings, cancel| async move {
-            drawings.enlarge(picture, upscaler, factor, cancel).await
-        })
+        self.answer(
+            move |drawings, asked| async move { drawings.enlarge(picture, upscaler, factor, asked).await },
+        )
     }
 
     fn interrogate(&self, picture: Pixels, model: String) -> InferenceAnswer<String> {
-        self.answer(move |drawings, cancel| async move { drawings.interrogate(picture, model, cancel).await })
+        self.answer(move |drawings, asked| async move { drawings.interrogate(picture, model, asked).await })
     }
 }
 

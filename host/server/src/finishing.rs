@@ -10,7 +10,8 @@ use gesso_plugin_host::{CallContext, DrawnPicture, HookError, PictureFacts, Pict
 use tokio::sync::watch;
 
 use crate::app::App;
-use crate::drawings::{Account, Asker, Drawings};
+use crate::drawing_account::Account;
+use crate::drawings::{Asker, Drawings};
 use crate::error::AppError;
 use crate::pipeline::{self, Asked, Finished};
 use crate::plugin_view;

@@ -1,10 +1,11 @@
 //! What an admin lets a plugin do, as the settings file (`[grants.<id>]`) and `PUT /plugins/{id}/grants` say it: one type,
-//! so that what can be granted in one place can be in the other. The plugin host's own, which it stores, is `Grants`.
+//! so that what can be granted in one place can be in the other. The plugin host's own, which it stores, is `Grants`. Budgets of
+//! a grant are written as those that several plugins share (`[plugin_tiers.<name>]`).
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use gesso_plugin_host::Grants;
+use gesso_plugin_host::{CallBudget, Grants, PluginBudgets};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
@@ -38,10 +39,83 @@ pub(crate) struct GrantBody {
     /// Paths beside `/ext/<id>/` at which it answers, of those that it wants: `/adetailer/v1`.
     #[serde(default)]
     pub(crate) aliases: Vec<String>,
+    /// What its calls may spend, where that is neither what its tier says nor what every plugin's may.
+    #[serde(default)]
+    pub(crate) budgets: BudgetsBody,
+    /// Budgets that it shares with other plugins: the name of one of the settings' `plugin_tiers`.
+    pub(crate) tier: Option<String>,
     /// The plugin's own settings.
     #[serde(default)]
     #[schema(value_type = Object)]
     pub(crate) settings: serde_json::Map<String, Value>,
+}
+
+/// What the calls of a plugin may spend, by what they are for. What is left out is as it is for every plugin.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct BudgetsBody {
+    /// Hooks but those of pictures and steps, and the HTTP API.
+    #[serde(default)]
+    pub(crate) hook: CallBudgetBody,
+    /// Scripts and picture hooks.
+    #[serde(default)]
+    pub(crate) script: CallBudgetBody,
+    /// Annotators.
+    #[serde(default)]
+    pub(crate) annotator: CallBudgetBody,
+    /// Input fetchers.
+    #[serde(default)]
+    pub(crate) fetcher: CallBudgetBody,
+    /// Step hooks, which everything on the device waits for: 10 seconds at most.
+    #[serde(default)]
+    pub(crate) step: CallBudgetBody,
+    /// Drawings and enlargements that it may ask for in one request; 0 for none. Left out, they count with those of the
+    /// request's other plugins against `limits.script_jobs_max`.
+    pub(crate) script_jobs_max: Option<u32>,
+    /// Megapixels times steps over all of them; left out, as above with `limits.script_megapixel_steps_max`.
+    pub(crate) script_megapixel_steps_max: Option<u32>,
+}
+
+/// What one call may spend. What is left out is as it is for every plugin.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct CallBudgetBody {
+    /// Processor time, milliseconds.
+    pub(crate) cpu_ms: Option<u64>,
+    /// From start to end, milliseconds.
+    pub(crate) wall_ms: Option<u64>,
+    /// Memory, MiB.
+    pub(crate) memory_mib: Option<u64>,
+}
+
+impl From<CallBudgetBody> for CallBudget {
+    fn from(body: CallBudgetBody) -> Self {
+        let CallBudgetBody { cpu_ms, wall_ms, memory_mib } = body;
+        Self { cpu_ms, wall_ms, memory_mib }
+    }
+}
+
+impl From<BudgetsBody> for PluginBudgets {
+    fn from(body: BudgetsBody) -> Self {
+        let BudgetsBody {
+            hook,
+            script,
+            annotator,
+            fetcher,
+            step,
+            script_jobs_max,
+            script_megapixel_steps_max,
+        } = body;
+        Self {
+            hook: hook.into(),
+            script: script.into(),
+            annotator: annotator.into(),
+            fetcher: fetcher.into(),
+            step: step.into(),
+            script_jobs_max,
+            script_megapixel_steps_max,
+        }
+    }
 }
 
 impl From<GrantBody> for Grants {
@@ -55,6 +129,8 @@ impl From<GrantBody> for Grants {
             kv_bytes,
             blob_bytes,
             aliases,
+            budgets,
+            tier,
             settings,
         } = body;
         Self {
@@ -66,6 +142,8 @@ impl From<GrantBody> for Grants {
             kv_bytes,
             blob_bytes,
             aliases,
+            budgets: budgets.into(),
+            tier,
             settings: Value::Object(settings),
         }
     }
@@ -81,11 +159,29 @@ mod tests {
     fn all_that_is_said_is_granted() {
         let said = json!({
             "folders": {"a": "/a"}, "hosts": ["https://a.example"], "private_addresses": true, "models": ["*"],
-            "read_tensors": true, "kv_bytes": 1, "blob_bytes": 2, "aliases": ["/a"], "settings": {"b": 3},
+            "read_tensors": true, "kv_bytes": 1, "blob_bytes": 2, "aliases": ["/a"],
+            "budgets": {
+                "hook": {"cpu_ms": 1, "wall_ms": 2, "memory_mib": 3}, "script": {"cpu_ms": 4, "wall_ms": 5, "memory_mib": 6},
+                "annotator": {"cpu_ms": 7, "wall_ms": 8, "memory_mib": 9},
+                "fetcher": {"cpu_ms": 10, "wall_ms": 11, "memory_mib": 12},
+                "step": {"cpu_ms": 13, "wall_ms": 14, "memory_mib": 15},
+                "script_jobs_max": 16, "script_megapixel_steps_max": 17,
+            },
+            "tier": "trusted", "settings": {"b": 3},
         });
         let body: GrantBody = serde_json::from_value(said.clone()).unwrap();
         assert_eq!(serde_json::to_value(Grants::from(body)).unwrap(), said);
-        let unknown: Result<GrantBody, _> = serde_json::from_value(json!({"sockets": true}));
-        assert!(unknown.is_err());
+        for unknown in [json!({"sockets": true}), json!({"budgets": {"script": {"cpu": 1}}})] {
+            assert!(serde_json::from_value::<GrantBody>(unknown.clone()).is_err(), "{unknown}");
+        }
+    }
+
+    #[test]
+    fn a_grant_that_says_nothing_of_budgets_leaves_them_as_they_are() {
+        let body: GrantBody = serde_json::from_value(json!({"hosts": []})).unwrap();
+        assert_eq!(Grants::from(body).budgets, PluginBudgets::default());
+        let body: GrantBody = serde_json::from_value(json!({"budgets": {"hook": {"cpu_ms": 5}}})).unwrap();
+        let hook = CallBudget { cpu_ms: Some(5), ..CallBudget::default() };
+        assert_eq!(Grants::from(body).budgets, PluginBudgets { hook, ..PluginBudgets::default() });
     }
 }

@@ -13,6 +13,7 @@ mod catalogue;
 mod commands;
 mod controls;
 mod draw;
+mod drawing_account;
 mod drawings;
 mod engine_errors;
 mod environment;

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::accounts::Allowance;
-use crate::grants::GrantBody;
+use crate::grants::{BudgetsBody, GrantBody};
 
 pub(crate) mod cli;
 mod resolve;
@@ -103,6 +103,9 @@ pub(crate) struct Settings {
     pub(crate) compat: CompatSettings,
     /// What one plugin call may use.
     pub(crate) plugin_budget: BudgetSettings,
+    /// Budgets that several plugins share, by the name that their grants say as `tier`: `[plugin_tiers.trusted.script]` with
+    /// `cpu_ms`, `wall_ms` and `memory_mib`.
+    pub(crate) plugin_tiers: BTreeMap<String, BudgetsBody>,
     /// Ed25519 public keys, 64 hex digits each: where there are any, only plugins that one of them signed are loaded.
     pub(crate) plugin_keys: Vec<String>,
     /// Registries of plugins by host and port, such as `"registry.lan:5000"`: those on this machine or in a private
@@ -233,6 +236,7 @@ impl Default for Settings {
             },
             compat: CompatSettings::default(),
             plugin_budget: BudgetSettings::default(),
+            plugin_tiers: BTreeMap::new(),
             plugin_keys: Vec::new(),
             registries: BTreeMap::new(),
             grants: BTreeMap::new(),

@@ -11,7 +11,8 @@ use gesso_core::request::NoiseSource;
 use gesso_engine::clock::MonotonicClock;
 use gesso_engine::{Engine, EngineHandle, EngineSettings};
 use gesso_plugin_host::{
-    Budget, Budgets, FolderSource, GrantedFolder, Grants, HostSettings, Outward, PluginHost, TrustedKey,
+    Budget, Budgets, FolderSource, GrantedFolder, Grants, HostSettings, Outward, PluginBudgets, PluginHost,
+    TrustedKey,
 };
 use gesso_store::{
     Documents, Folder, FolderError, Journal, ObjectSettings, Objects, Outputs, PluginData, SledSettings,
@@ -354,6 +355,7 @@ async fn open_plugins(
         ..Budget::default()
     };
     let grants = settings.grants.iter().map(|(id, grant)| (id.clone(), Grants::from(grant.clone())));
+    let tiers = settings.plugin_tiers.iter().map(|(name, tier)| (name.clone(), PluginBudgets::from(*tier)));
     let keys: Result<_, _> = settings.plugin_keys.iter().map(|key| TrustedKey::parse(key)).collect();
     let host = HostSettings {
         folder: settings.plugins.clone(),
@@ -363,6 +365,7 @@ async fn open_plugins(
         max_concurrent_calls: settings.plugin_budget.concurrent_calls,
         trusted_keys: keys.map_err(anyhow::Error::msg)?,
         grants: grants.collect(),
+        tiers: tiers.collect(),
         own_paths: router::own_paths(),
     };
     Ok(PluginHost::start(host, Arc::new(Folders), Arc::new(networks), Arc::new(stores))

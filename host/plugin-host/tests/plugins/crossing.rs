@@ -269,7 +269,7 @@ async fn a_guest_finds_nothing_of_those_before_it() {
     let tenants = ["first", "second"];
     for id in tenants {
         test.host.install(probe.component(id)).await.unwrap();
-        let skip = Policy { on_failure: Some(OnFailure::Skip), ..Policy::default() };
+        let skip = Policy { on_failure: Some(OnFailure::Skip.into()), ..Policy::default() };
         test.host.configure(id, skip).await.unwrap();
     }
     for _ in 0..ROUNDS {

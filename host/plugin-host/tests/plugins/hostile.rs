@@ -5,8 +5,9 @@ use crate::neighbours::Neighbours;
 use crate::support::{TestHost, guest, plugin, repository};
 use gesso_core::pixels::{PixelFormat, Pixels};
 use gesso_plugin_host::{
-    AnnotateError, Annotation, CallContext, Drawn, FailureKind, HookError, Inference, InferenceAnswer,
-    InferenceError, InstallError, Job, OnFailure, Policy, ScriptError, ScriptInput, ScriptOutput, Whom,
+    AnnotateError, Annotation, CallContext, DrawingBudget, Drawn, FailureKind, HookError, Inference,
+    InferenceAnswer, InferenceError, InstallError, Job, OnFailure, Policy, ScriptError, ScriptInput,
+    ScriptOutput, Whom,
 };
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -154,6 +155,10 @@ pub(crate) struct Jobs {
 }
 
 impl Inference for Jobs {
+    fn for_plugin(self: Arc<Self>, _: &str, _: DrawingBudget) -> Arc<dyn Inference> {
+        self
+    }
+
     fn generate(&self, _: String, _: Vec<Pixels>, _: Option<Pixels>) -> Job {
         let (sender, result) = oneshot::channel();
         self.unfinished.lock().unwrap().push(sender);
@@ -297,7 +302,7 @@ async fn a_failing_plugin_that_may_be_skipped_is_skipped() {
     let id = test.host.install(guest("panic")).await.unwrap().id;
     test.host.install(guest("good-v1")).await.unwrap();
     assert!(test.before("a hill").await.is_err());
-    let skip = Policy { on_failure: Some(OnFailure::Skip), ..Policy::default() };
+    let skip = Policy { on_failure: Some(OnFailure::Skip.into()), ..Policy::default() };
     test.host.configure(&id, skip).await.unwrap();
     assert_eq!(test.before("a hill").await.unwrap(), "a hill, good v1");
     assert_eq!(test.host.get(&id).unwrap().failures, 2);

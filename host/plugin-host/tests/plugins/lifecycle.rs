@@ -306,6 +306,46 @@ async fn settings_that_the_schema_refuses_change_nothing_and_every_change_leaves
 }
 
 #[tokio::test]
+async fn settings_are_put_back_without_the_other_grants() {
+    let test = TestHost::start().await;
+    let id = "example-request-hook";
+    test.host.install(example(id)).await.unwrap();
+    let with = |style: &str, kv_bytes| Grants {
+        settings: serde_json::json!({ "style": style }),
+        kv_bytes,
+        ..Grants::default()
+    };
+    test.host.set_grants_by(id, with("ink", 0), Some("ann".into())).await.unwrap();
+    test.host.set_grants_by(id, with("chalk", 0), Some("bob".into())).await.unwrap();
+    test.host.set_grants(id, with("chalk", 64)).await.unwrap();
+    let versions = test.host.settings_versions(id).await.unwrap();
+    let told: Vec<_> = versions.iter().map(|version| (version.number, version.by.as_deref())).collect();
+    assert_eq!(told, [(1, Some("ann")), (2, Some("bob"))], "other grants are no other settings");
+    assert!(versions.iter().all(|version| version.time_ms.is_some_and(|time| time > 0)));
+
+    let test = test.restart().await;
+    assert_eq!(test.before("sea").await.unwrap(), "sea, chalk");
+    let status = test.host.restore_settings(id, 1, Some("eve".into())).await.unwrap();
+    assert_eq!(status.granted, with("ink", 64));
+    assert_eq!(test.before("sea").await.unwrap(), "sea, ink");
+    let newest = test.host.settings_versions(id).await.unwrap().pop().unwrap();
+    assert_eq!(
+        (newest.number, newest.by.as_deref(), newest.settings),
+        (3, Some("eve"), with("ink", 0).settings)
+    );
+    let trail = test.host.history(id).pop().unwrap().detail.unwrap();
+    assert_eq!(trail, "settings 1 put back; 64 kv bytes, setting style");
+
+    let missing = test.host.restore_settings(id, 9, None).await.unwrap_err();
+    assert!(matches!(missing, InstallError::NoSettings { number: 9, .. }), "{missing:?}");
+    assert!(matches!(test.host.settings_versions("nobody").await, Err(InstallError::NotFound { .. })));
+    let long = with(&"x".repeat(300_000), 0);
+    let refused = test.host.set_grants(id, long).await.unwrap_err().to_string();
+    assert!(refused.contains("262144 are the most"), "{refused}");
+    assert_eq!(test.before("sea").await.unwrap(), "sea, ink");
+}
+
+#[tokio::test]
 async fn calls_are_counted_and_timed() {
     let test = TestHost::start().await;
     test.host.install(guest("good-v1")).await.unwrap();

@@ -6,6 +6,7 @@
     reason = "a test fails by panicking, and may say what it measured"
 )]
 
+mod budgets;
 mod busy;
 mod confined;
 mod crossing;

@@ -6,8 +6,8 @@ use crate::support::{TestHost, guest};
 use gesso_core::pixels::{PixelFormat, Pixels};
 use gesso_plugin_host::FailureKind::{self, BadReturn, Cpu, Handles, Host, Memory, Trap, WallClock};
 use gesso_plugin_host::{
-    CallContext, DrawnPicture, FinishedPicture, HookError, Inference, InferenceAnswer, Job, PictureFacts,
-    PictureStage, ScriptError, ScriptInput,
+    CallContext, DrawingBudget, DrawnPicture, FinishedPicture, HookError, Inference, InferenceAnswer, Job,
+    PictureFacts, PictureStage, ScriptError, ScriptInput,
 };
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -124,6 +124,10 @@ async fn an_http_extension_that_misbehaves_costs_its_own_request() {
 struct Panics;
 
 impl Inference for Panics {
+    fn for_plugin(self: Arc<Self>, _: &str, _: DrawingBudget) -> Arc<dyn Inference> {
+        self
+    }
+
     fn generate(&self, _: String, _: Vec<Pixels>, _: Option<Pixels>) -> Job {
         panic!("in the host, on purpose")
     }

@@ -52,6 +52,7 @@ impl TestHost {
             max_concurrent_calls: 8,
             trusted_keys: Vec::new(),
             grants: BTreeMap::new(),
+            tiers: BTreeMap::new(),
             own_paths: ["sdapi".to_owned()].into(),
         };
         change(&mut settings);

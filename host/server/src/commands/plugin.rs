@@ -16,7 +16,7 @@ use anyhow::{Context, bail};
 use gesso_plugin_host::is_elsewhere;
 use serde_json::{Value, json};
 
-use super::client::{Server, checked, when};
+use super::client::{Server, checked, show, when};
 use crate::settings::cli::plugin::{AdminCommand, AuthorCommand, Plugin, PluginCommand};
 use crate::telemetry;
 
@@ -60,6 +60,9 @@ fn administer(server: &Server, command: &AdminCommand) -> anyhow::Result<()> {
                 telemetry::announce(&line(plugin));
             }
         }
+        AdminCommand::Show { id } => {
+            show(true, &server.json("GET", &format!("/plugins/{}", plugin_id(id)?), None)?, line);
+        }
         AdminCommand::Install { from, digest } => {
             telemetry::announce(&line(&install(server, from, digest.as_deref())?));
         }
@@ -70,7 +73,7 @@ fn administer(server: &Server, command: &AdminCommand) -> anyhow::Result<()> {
         AdminCommand::Configure { id, enabled, on_failure, called, serves, may_be_left_out, position } => {
             let said = [
                 ("enabled", enabled.map(Value::from)),
-                ("on_failure", on_failure.clone().map(Value::from)),
+                ("on_failure", on_failure.as_deref().map(word_or_json)),
                 ("called", called.clone().map(Value::from)),
                 ("serves", serves.clone()),
                 ("may_be_left_out", may_be_left_out.map(Value::from)),
@@ -87,6 +90,17 @@ fn administer(server: &Server, command: &AdminCommand) -> anyhow::Result<()> {
             let path = format!("/plugins/{}/grants", plugin_id(id)?);
             let granted = server.call("PUT", &path, "application/json", &[], Some(body))?;
             telemetry::announce(&line(&granted));
+        }
+        AdminCommand::Settings { id, restore: None } => {
+            let versions = server.list(&format!("/plugins/{}/settings", plugin_id(id)?))?;
+            if versions.is_empty() {
+                telemetry::announce(&format!("{id} was given no settings over this server"));
+            }
+            versions.iter().for_each(|version| telemetry::announce(&settings_line(version)));
+        }
+        AdminCommand::Settings { id, restore: Some(number) } => {
+            let path = format!("/plugins/{}/settings", plugin_id(id)?);
+            telemetry::announce(&line(&server.json("POST", &path, Some(&json!({"number": number})))?));
         }
         AdminCommand::Logs { id } => {
             let lines = server.list(&format!("/plugins/{}/logs", plugin_id(id)?))?;
@@ -144,6 +158,11 @@ fn drain(server: &Server, id: &str) -> anyhow::Result<()> {
     }
 }
 
+/// A word as it is, anything else as the JSON that it is.
+fn word_or_json(said: &str) -> Value {
+    serde_json::from_str(said).unwrap_or_else(|_| Value::from(said))
+}
+
 fn plugin_id(id: &str) -> anyhow::Result<&str> {
     checked("a plugin id", id).context("`gesso plugin list` shows them")
 }
@@ -159,10 +178,12 @@ fn line(plugin: &Value) -> String {
         let text = |key: &str| source.get(key).and_then(Value::as_str).unwrap_or("-");
         format!(", from {} ({})", text("from"), text("digest"))
     });
+    let tier = plugin.pointer("/granted/tier").and_then(Value::as_str);
+    let tier = tier.map_or(String::new(), |tier| format!(", tier {tier}"));
     let worlds: Vec<_> =
         plugin["worlds"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
     format!(
-        "{:20} {:10} {} ({}), {} calls, {} failures{source}{reason}",
+        "{:20} {:10} {} ({}), {} calls, {} failures{tier}{source}{reason}",
         text("id"),
         text("version"),
         state,
@@ -170,6 +191,12 @@ fn line(plugin: &Value) -> String {
         plugin["calls"],
         plugin["failures"]
     )
+}
+
+fn settings_line(version: &Value) -> String {
+    let by = version["by"].as_str().unwrap_or("-");
+    let number = version["number"].as_u64().unwrap_or_default();
+    format!("{number:4} {:19} {by:12} {}", when(&version["time_ms"]), version["settings"])
 }
 
 fn log_line(line: &Value) -> String {

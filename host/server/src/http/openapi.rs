@@ -58,7 +58,7 @@ use links::{Links, Names};
         agent_scheduler::requeue_failed, agent_scheduler::remove, agent_scheduler::clear_queue, agent_scheduler::clear_history,
         agent_scheduler::pause, agent_scheduler::resume, agent_scheduler::samplers, agent_scheduler::sd_models,
         files::file,
-        plugins::list, plugins::show, plugins::install, plugins::remove, plugins::forget_data, plugins::rollback, plugins::grant, plugins::logs, plugins::history, plugins::configure,
+        plugins::list, plugins::show, plugins::install, plugins::remove, plugins::forget_data, plugins::rollback, plugins::grant, plugins::settings, plugins::restore_settings, plugins::logs, plugins::history, plugins::configure,
         accounts::login, accounts::logout, accounts::whoami, accounts::users, accounts::add_user, accounts::user,
         accounts::change_user, accounts::remove_user, accounts::keys, accounts::add_key, accounts::remove_key, accounts::audit,
         health::live, health::ready, health::metrics,

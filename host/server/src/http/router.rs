@@ -299,6 +299,7 @@ fn administering() -> Router<Arc<App>> {
         .route("/plugins/{id}", get(plugins::show).patch(plugins::configure).delete(plugins::remove))
         .route("/plugins/{id}/rollback", post(plugins::rollback))
         .route("/plugins/{id}/grants", put(plugins::grant))
+        .route("/plugins/{id}/settings", get(plugins::settings).post(plugins::restore_settings))
         .route("/plugins/{id}/data", delete(plugins::forget_data))
         .route("/plugins/{id}/logs", get(plugins::logs))
         .route("/plugins/{id}/history", get(plugins::history))

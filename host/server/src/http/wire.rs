@@ -20,6 +20,7 @@ pub(crate) mod output_options;
 mod overrides;
 pub(crate) mod per_picture;
 pub(crate) mod plugin;
+pub(crate) mod plugin_rights;
 mod problems;
 pub(crate) mod query;
 pub(crate) mod refusals;

@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use gesso_plugin_host::{RegistryAccess, Remotes, TrustedKey};
+use gesso_plugin_host::{PluginBudgets, RegistryAccess, Remotes, TrustedKey};
 use gesso_torch::DeviceChoice;
 
 use super::suggest::nearest;
@@ -194,6 +194,7 @@ impl Settings {
             let message = format!("plugin_keys: {message}");
             return Err(SettingsError::Invalid { place: "settings".into(), message });
         }
+        self.check_budgets()?;
         self.remotes()?;
         if !(1..=SIGNED_URL_SECONDS_MAX).contains(&self.signed_url_seconds) {
             let message =
@@ -213,6 +214,29 @@ impl Settings {
                 self.listen
             ),
         })
+    }
+
+    /// What single plugins may spend: that it is within reason, and that tiers are there.
+    fn check_budgets(&self) -> Result<(), SettingsError> {
+        let invalid = |message| SettingsError::Invalid { place: "settings".into(), message };
+        for (name, tier) in &self.plugin_tiers {
+            PluginBudgets::from(*tier)
+                .check()
+                .map_err(|problem| invalid(format!("plugin_tiers.{name}.{problem}")))?;
+        }
+        for (id, grant) in &self.grants {
+            PluginBudgets::from(grant.budgets)
+                .check()
+                .map_err(|problem| invalid(format!("grants.{id}.budgets.{problem}")))?;
+            let known: Vec<_> = self.plugin_tiers.keys().map(String::as_str).collect();
+            if let Some(tier) = grant.tier.as_deref().filter(|tier| !known.contains(tier)) {
+                let hint = nearest(tier, &known)
+                    .map_or_else(String::new, |near| format!(", did you mean {near:?}?"));
+                let message = format!("grants.{id}.tier is {tier:?}, which plugin_tiers do not have{hint}");
+                return Err(invalid(message));
+            }
+        }
+        Ok(())
     }
 
     /// Where plugins may be brought from.

@@ -87,6 +87,14 @@ fn wrong_values_say_what_would_be_right() {
         ("threads = \"two\"", "gesso.toml"),
         ("[registries.\"https://a.example\"]", "write a host, such as registry.example"),
         ("[registries.\"a.example\"]\nuser = \"ann\"", "unknown field `user`"),
+        (
+            "[plugin_tiers.slow.step]\nwall_ms = 60000",
+            "plugin_tiers.slow.step.wall_ms is 60000; it must be between 1 and",
+        ),
+        ("[grants.a.budgets.hook]\nmemory_mib = 0", "grants.a.budgets.hook.memory_mib is 0"),
+        ("[grants.a.budgets]\ncpu_ms = 1", "unknown field `cpu_ms`"),
+        ("[plugin_tiers.trusted]\n[grants.a]\ntier = \"trustd\"", "did you mean \"trusted\"?"),
+        ("[grants.a]\ntier = \"trusted\"", "grants.a.tier is \"trusted\", which plugin_tiers do not have"),
         ("compat.webui_errors = \"gradio\"", "expected `a1111` or `forge` in `compat.webui_errors`"),
     ] {
         let error = resolve(file, &[]).unwrap_err();
@@ -98,10 +106,13 @@ fn wrong_values_say_what_would_be_right() {
 fn printing_hides_secrets_and_reads_back() {
     let file = "admin_key = \"s3cret-s3cret-s3cret\"\n[object_options]\naws_secret_access_key = \"s3cret\"\n\
                 [registries.\"a.example:5000\"]\nusername = \"ann\"\npassword = \"s3cret\"";
-    let settings = resolve(file, &[]).unwrap();
+    let budgets = "\n[plugin_tiers.trusted.script]\ncpu_ms = 90000\n[grants.a]\ntier = \"trusted\"\n\
+                   [grants.a.budgets]\nscript_jobs_max = 3";
+    let settings = resolve(&format!("{file}{budgets}"), &[]).unwrap();
     let printed = settings.print();
     assert!(!printed.contains("s3cret") && printed.contains("ann"), "{printed}");
-    assert!(resolve(&printed, &[]).is_ok(), "{printed}");
+    let again = resolve(&printed, &[]).unwrap_or_else(|error| panic!("{error}: {printed}"));
+    assert_eq!((again.plugin_tiers, again.grants), (settings.plugin_tiers, settings.grants), "{printed}");
 }
 
 #[test]

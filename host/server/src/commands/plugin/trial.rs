@@ -12,10 +12,10 @@ use gesso_core::infotext::Infotext;
 use gesso_core::pixels::{PixelFormat, Pixels};
 use gesso_core::step_hook::Point;
 use gesso_plugin_host::{
-    AnnotateError, Annotation, Budgets, CallContext, Drawn, DrawnPicture, FailureKind, FetchError, Grants,
-    Grid, HookError, HostSettings, Inference, InferenceAnswer, InferenceError, Job, LoadedModel, Manifest,
-    ModelKind, NoNetworks, PictureFacts, PictureStage, PluginHost, PluginState, SavedPicture, ScriptError,
-    ScriptInput, Steps, Whom,
+    AnnotateError, Annotation, Budgets, CallContext, DrawingBudget, Drawn, DrawnPicture, FailureKind,
+    FetchError, Grants, Grid, HookError, HostSettings, Inference, InferenceAnswer, InferenceError, Job,
+    LoadedModel, Manifest, ModelKind, NoNetworks, PictureFacts, PictureStage, PluginHost, PluginState,
+    SavedPicture, ScriptError, ScriptInput, Steps, Whom,
 };
 use gesso_store::{ObjectSettings, Objects, SystemClock};
 use serde_json::{Value, json};
@@ -110,6 +110,7 @@ fn settings(manifest: &Manifest, project: &Path, home: &Path) -> anyhow::Result<
         max_concurrent_calls: 4,
         trusted_keys: Vec::new(),
         grants: [(manifest.id.clone(), grants)].into(),
+        tiers: BTreeMap::new(),
         own_paths: BTreeSet::new(),
     })
 }
@@ -453,6 +454,10 @@ fn half_mask(source: &Pixels) -> Pixels {
 struct MadeUp;
 
 impl Inference for MadeUp {
+    fn for_plugin(self: Arc<Self>, _: &str, _: DrawingBudget) -> Arc<dyn Inference> {
+        self
+    }
+
     fn generate(&self, params: String, _: Vec<Pixels>, _: Option<Pixels>) -> Job {
         let (sender, result) = oneshot::channel();
         // The other end is the job below.

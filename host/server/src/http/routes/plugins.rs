@@ -6,11 +6,11 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use gesso_plugin_host::{Audience, Called, InstallError, OnFailure, Policy, RemoteError};
+use gesso_plugin_host::{Audience, Called, InstallError, OnFailures, Policy, RemoteError};
 use serde::Deserialize;
 use utoipa::ToSchema;
 
-use crate::accounts::{ADMIN, ANYONE, Role};
+use crate::accounts::{ADMIN, ANYONE, Caller, Role};
 use crate::app::App;
 use crate::blocking::blocking;
 use crate::error::AppError;
@@ -18,6 +18,7 @@ use crate::grants::GrantBody;
 use crate::http::error::Failure;
 use crate::http::extract::{PathText, RawBody};
 use crate::http::wire::plugin::{PluginEvent, PluginLogLine, PluginView};
+use crate::http::wire::plugin_rights::{OnFailuresView, SettingsVersionView};
 use crate::http::wire::task::Done;
 
 /// Every plugin, with its state, rights and counters.
@@ -124,9 +125,9 @@ pub(crate) async fn forget_data(
 pub(crate) struct PolicyBody {
     /// Whether it is called at all.
     enabled: Option<bool>,
-    /// What a failed call does to the request: `fail` or `skip`.
-    #[schema(value_type = Option<String>)]
-    on_failure: Option<OnFailure>,
+    /// What a failed call does to the request.
+    #[schema(value_type = Option<OnFailuresView>)]
+    on_failure: Option<OnFailures>,
     /// Which requests its hooks are called for: `always`, or `named` for those that name it under `alwayson_scripts`.
     #[schema(value_type = Option<String>)]
     called: Option<Called>,
@@ -196,11 +197,48 @@ pub(crate) async fn configure(
 pub(crate) async fn grant(
     State(app): State<Arc<App>>,
     PathText(id): PathText,
+    caller: Caller,
     RawBody(body): RawBody,
 ) -> Result<Json<PluginView>, InstallFailure> {
     let body: GrantBody = serde_json::from_slice(&body)
         .map_err(|error| InstallFailure(AppError::invalid("body", format!("not a grant: {error}"))))?;
-    Ok(Json(app.plugins.set_grants(&id, body.into()).await?.into()))
+    Ok(Json(app.plugins.set_grants_by(&id, body.into(), Some(caller.name)).await?.into()))
+}
+
+/// The settings that a plugin was given, and when and by whom.
+#[utoipa::path(get, path = "/plugins/{id}/settings", tag = "plugins", params(("id" = String, Path)),
+    responses((status = 200, description = "Oldest first; the last are those that stand", body = Vec<SettingsVersionView>), (status = 404, description = "No such plugin")))]
+pub(crate) async fn settings(
+    State(app): State<Arc<App>>,
+    PathText(id): PathText,
+) -> Result<Json<Vec<SettingsVersionView>>, InstallFailure> {
+    let versions = app.plugins.settings_versions(&id).await?;
+    Ok(Json(versions.into_iter().map(SettingsVersionView::from).collect()))
+}
+
+/// Which settings are put back.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RestoreBody {
+    /// Their number in the list.
+    number: u64,
+}
+
+/// Gives a plugin earlier settings again, as new ones; its other grants stay, and it is loaded again with them.
+#[utoipa::path(post, path = "/plugins/{id}/settings", tag = "plugins", params(("id" = String, Path)),
+    request_body = RestoreBody,
+    responses((status = 200, description = "The plugin with these settings", body = PluginView), (status = 400, description = "Refused, with the reason"),
+              (status = 404, description = "No such plugin, or no settings of that number")))]
+pub(crate) async fn restore_settings(
+    State(app): State<Arc<App>>,
+    PathText(id): PathText,
+    caller: Caller,
+    RawBody(body): RawBody,
+) -> Result<Json<PluginView>, InstallFailure> {
+    let RestoreBody { number } = serde_json::from_slice(&body).map_err(|error| {
+        InstallFailure(AppError::invalid("body", format!("not a number of settings: {error}")))
+    })?;
+    Ok(Json(app.plugins.restore_settings(&id, number, Some(caller.name)).await?.into()))
 }
 
 /// What was done to a plugin and what came of it, of removed ones too.
@@ -235,9 +273,9 @@ pub(crate) struct InstallFailure(AppError);
 impl From<InstallError> for InstallFailure {
     fn from(error: InstallError) -> Self {
         Self(match error {
-            InstallError::NotFound { .. } | InstallError::NoPrevious { .. } => {
-                AppError::NotFound(error.to_string())
-            }
+            InstallError::NotFound { .. }
+            | InstallError::NoPrevious { .. }
+            | InstallError::NoSettings { .. } => AppError::NotFound(error.to_string()),
             InstallError::Storage { .. } => AppError::Internal(error.to_string()),
             InstallError::ShuttingDown | InstallError::Data { .. } => {
                 AppError::Unavailable(error.to_string())

@@ -1,15 +1,16 @@
 //! Plugins as an admin sees them. The plugin host tells of them in types of its own; these are what goes over the wire.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 
 use gesso_plugin_host::{
-    Audience, Called, Grants, LogLevel, LogLine, OnFailure, PluginState, PluginStatus, Source, StoreUse,
-    TrailEvent, TrailLine, VersionRef, Wants,
+    Audience, Called, LogLevel, LogLine, PluginState, PluginStatus, Source, StoreUse, TrailEvent, TrailLine,
+    VersionRef, Wants,
 };
 use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
+
+use super::plugin_rights::{BudgetsView, GrantsView, OnFailuresView};
 
 /// One plugin as it stands now.
 #[derive(Debug, Serialize, ToSchema)]
@@ -47,6 +48,9 @@ pub(crate) struct PluginView {
     wants: WantsView,
     /// What the admin lets it do.
     granted: GrantsView,
+    /// What its calls may spend, of all that says something of it; null where it does not serve.
+    #[schema(required)]
+    budgets: Option<BudgetsView>,
     /// A JSON Schema of its settings; null where it has none.
     #[schema(required)]
     settings_schema: Option<Value>,
@@ -60,9 +64,8 @@ pub(crate) struct PluginView {
     aliases: Vec<String>,
     /// Whether it is called at all.
     enabled: bool,
-    /// What a failed call does to the request: `fail` or `skip`.
-    #[schema(value_type = String)]
-    on_failure: OnFailure,
+    /// What a failed call does to the request.
+    on_failure: OnFailuresView,
     /// Which requests its hooks are called for: `always`, or `named` for those that name it under `alwayson_scripts`.
     #[schema(value_type = String)]
     called: Called,
@@ -161,31 +164,6 @@ pub(crate) struct DataView {
     blob_bytes: u64,
 }
 
-/// What an admin lets a plugin do, as it was granted.
-#[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct GrantsView {
-    /// Name the plugin uses -> absolute path of a folder on the server that it may read.
-    #[schema(value_type = BTreeMap<String, String>)]
-    folders: BTreeMap<String, PathBuf>,
-    /// Hosts it may send requests to.
-    hosts: Vec<String>,
-    /// Whether names among these hosts may stand for addresses of the server's machine and of private networks.
-    private_addresses: bool,
-    /// Networks it may run.
-    models: Vec<String>,
-    /// Whether its step hook may read numbers off the device.
-    read_tensors: bool,
-    /// Bytes it may keep as small values, keys counted; 0 for none.
-    kv_bytes: u64,
-    /// Bytes it may keep as blobs, names counted; 0 for none.
-    blob_bytes: u64,
-    /// Paths beside its own at which it answers.
-    aliases: Vec<String>,
-    /// The plugin's own settings; null where none were given.
-    #[schema(value_type = Option<Object>, required)]
-    settings: Value,
-}
-
 /// Which build of a plugin.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct VersionView {
@@ -258,12 +236,13 @@ impl From<PluginStatus> for PluginView {
             signed_by: plugin.signed_by,
             wants: plugin.wants.into(),
             granted: plugin.granted.into(),
+            budgets: plugin.budgets.map(BudgetsView::from),
             settings_schema: plugin.settings_schema,
             arguments_schema: plugin.arguments_schema,
             route: plugin.route,
             aliases: plugin.aliases,
             enabled: plugin.enabled,
-            on_failure: plugin.on_failure,
+            on_failure: plugin.on_failure.into(),
             called: plugin.called,
             serves: plugin.serves.into(),
             may_be_left_out: plugin.may_be_left_out,
@@ -308,33 +287,6 @@ impl From<Wants> for WantsView {
     }
 }
 
-impl From<Grants> for GrantsView {
-    fn from(grants: Grants) -> Self {
-        let Grants {
-            folders,
-            hosts,
-            private_addresses,
-            models,
-            read_tensors,
-            kv_bytes,
-            blob_bytes,
-            aliases,
-            settings,
-        } = grants;
-        Self {
-            folders,
-            hosts,
-            private_addresses,
-            models,
-            read_tensors,
-            kv_bytes,
-            blob_bytes,
-            aliases,
-            settings,
-        }
-    }
-}
-
 impl From<StoreUse> for DataView {
     fn from(used: StoreUse) -> Self {
         let StoreUse { keys, kv_bytes, blobs, blob_bytes } = used;
@@ -372,6 +324,9 @@ impl From<LogLine> for PluginLogLine {
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+
+    use gesso_plugin_host::{Grants, HookWorld, OnFailure, OnFailures, PluginBudgets};
     use serde_json::json;
 
     use super::*;
@@ -383,6 +338,13 @@ mod tests {
             let folders = BTreeMap::from([("cards".to_owned(), PathBuf::from("/c"))]);
             let source =
                 digest.map(|digest| Source { from: "oci://a.example/a:1".into(), digest: digest.into() });
+            let mut budgets = PluginBudgets { script_jobs_max: Some(11), ..PluginBudgets::default() };
+            budgets.step.wall_ms = Some(12);
+            let by_world = [(HookWorld::Step, OnFailure::Fail), (HookWorld::Grid, OnFailure::Skip)];
+            let on_failure = match digest {
+                Some(_) => OnFailures::new(OnFailure::Skip, by_world),
+                None => OnFailure::Skip.into(),
+            };
             let status = PluginStatus {
                 id: "a".into(),
                 state,
@@ -396,13 +358,14 @@ mod tests {
                 source: source.clone(),
                 signed_by: None,
                 wants: Wants { folders: vec!["cards".into()], ..Wants::default() },
-                granted: Grants { folders, ..Grants::default() },
+                granted: Grants { folders, budgets, tier: Some("trusted".into()), ..Grants::default() },
+                budgets: digest.map(|_| budgets),
                 settings_schema: Some(json!({"type": "object"})),
                 arguments_schema: None,
                 route: None,
                 aliases: vec!["/a".into()],
                 enabled: true,
-                on_failure: OnFailure::Skip,
+                on_failure,
                 called: Called::Named,
                 serves: Audience { role: Some("user".into()), ..Audience::default() },
                 may_be_left_out: true,

@@ -102,6 +102,8 @@ pub(crate) enum AuthorCommand {
 pub(crate) enum AdminCommand {
     /// Every plugin with version, state, grants and calls.
     List,
+    /// All of one plugin as JSON: state, grants, what its calls may spend, switches, counters.
+    Show { id: String },
     /// Upload a component, or have the server bring one; a plugin of the same id is replaced while requests under way finish
     /// on the old one.
     Install {
@@ -120,7 +122,7 @@ pub(crate) enum AdminCommand {
         /// Whether it is called at all
         #[arg(long)]
         enabled: Option<bool>,
-        /// What a failed call does to the request: fail or skip
+        /// What a failed call does to the request: fail or skip, or by world, `{"step-hook": "skip", "*": "fail"}`
         #[arg(long)]
         on_failure: Option<String>,
         /// Which requests its hooks are called for: always, or named under alwayson_scripts
@@ -141,8 +143,16 @@ pub(crate) enum AdminCommand {
     /// Replace a plugin's grants and settings with those of a JSON file, as PUT /plugins/<id>/grants takes them.
     Grant {
         id: String,
-        /// `{"folders": {"wildcards": "/srv/wildcards"}, "hosts": ["https://pictures.example"], "settings": {}}`
+        /// `{"folders": {"wildcards": "/srv/wildcards"}, "hosts": ["https://pictures.example"], "budgets": {"script":
+        /// {"memory_mib": 512}}, "tier": "trusted", "settings": {}}`
         file: PathBuf,
+    },
+    /// The settings that a plugin was given, when and by whom, one version a line.
+    Settings {
+        id: String,
+        /// Give it the settings of this number again, and leave its other grants as they are
+        #[arg(long)]
+        restore: Option<u64>,
     },
     /// The newest lines of a plugin's log.
     Logs { id: String },
