@@ -176,10 +176,17 @@ fn a_callers_own_way_to_enlarge_gets_what_is_drawn_and_no_mask() {
 
 #[test]
 fn the_mask_and_what_is_under_it_are_of_the_whole_pictures_size() {
-    let result = picture("in.result");
+    let (result, image) = (picture("in.result"), picture("in.smooth_rgb"));
+    // White in the middle, so that something is left white and something black when it is blurred.
+    let (width, height) = (image.width, image.height);
+    let inside =
+        |x: u32, y: u32| (width / 4..width * 3 / 4).contains(&x) && (height / 4..height * 3 / 4).contains(&y);
+    let levels =
+        (0..height).flat_map(|y| (0..width).map(move |x| if inside(x, y) { 255 } else { 0 })).collect();
+    let mask = Pixels::new(width, height, PixelFormat::Gray8, levels).unwrap();
     for only_masked in [false, true] {
         let settings = InpaintSettings { only_masked, blur: (2.0, 2.0), ..settings() };
-        let prepared = prepare(&picture("in.smooth_rgb"), Some(&picture("in.mask")), &settings).unwrap();
+        let prepared = prepare(&image, Some(&mask), &settings).unwrap();
         let pasted = paste(&result, &prepared).unwrap();
         let (mask, part) =
             (mask_of_overlay(&prepared).unwrap(), masked_part(&result, &prepared).unwrap().unwrap());

@@ -313,6 +313,7 @@ fn every_guest_has_a_test() {
     // Those that misbehave in several ways are in misbehaving.rs. The last three are the server's to withstand:
     // tests/http/inputs.rs, tests/plugins/steps.rs and stores.rs.
     let others = [
+        "annotator-tells",
         "good-v1",
         "good-v2",
         "log-bomb",
