@@ -76,7 +76,6 @@ fn modules_and_models_are_listed_as_controlnet_lists_them() {
         json!(["none", "openpose_hand", "openpose_full", "openpose_faceonly", "openpose_face", "openpose"])
     );
     assert_eq!(poses["default_option"], "openpose_full");
-    assert_eq!(types["control_types"]["Reference"]["module_list"], json!(["none"]));
 }
 
 #[test]

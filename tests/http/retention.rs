@@ -76,6 +76,7 @@ fn old_pictures_go_before_their_task_and_whoever_asks_is_told_that_they_are_gone
     for (verb, path) in [("PUT", "/tasks/plain/pin"), ("POST", "/tasks/plain/retry")] {
         assert_eq!(method(verb, path).status, 410, "{path}");
     }
+    assert_eq!(method("DELETE", "/tasks/plain/pin").ok()["pinned"], false, "it is not pinned as it is");
     assert_eq!(server.get("/agent-scheduler/v1/task/plain/results").status, 410);
 
     let kept = server.get("/tasks/pinned").ok();

@@ -256,6 +256,12 @@ fn texts_lie_in_pictures_and_beside_them_as_the_options_say() {
     assert_eq!(server.post("/sdapi/v1/png-info", &json!({"image": plain["images"][0]})).ok()["info"], "");
     assert!(infotext(&plain).contains("Steps: 3"), "{}", infotext(&plain));
     assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 2, "what was saved the first time");
+    // A text that cannot be written costs a warning, and no picture.
+    std::fs::create_dir(folder.join("same.txt")).unwrap();
+    let named = json!({"save_txt": true, "save_to_dirs": false, "samples_filename_pattern": "same", "save_images_add_number": false});
+    let warnings = draw(named)["warnings"].to_string();
+    assert!(warnings.contains("the text of default/txt2img-images/same.png"), "{warnings}");
+    assert!(folder.join("same.png").is_file());
 }
 
 #[test]

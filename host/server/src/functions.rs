@@ -66,10 +66,14 @@ impl Functions {
 
     /// The checkpoint is drawn with: from then on it has a function.
     pub(crate) async fn used(self: &Arc<Self>, model: &str) {
-        if lock(&self.all).contains_key(model) {
+        let is_new = {
+            let mut all = lock(&self.all);
+            // Under one lock, so that another task's first use takes back nothing that was set meanwhile.
+            !all.contains_key(model) && all.insert(model.to_owned(), Resources::default()).is_none()
+        };
+        if !is_new {
             return;
         }
-        lock(&self.all).insert(model.to_owned(), Resources::default());
         // It is there as long as the server runs.
         if let Err(error) = self.write().await {
             tracing::warn!(%error, "a function could not be written down");

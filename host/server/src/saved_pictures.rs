@@ -125,30 +125,32 @@ impl<'a> Saving<'a> {
         // The blocking pool: files.
         let saved = blocking(move || {
             let path = outputs.save(&folder, &name, &format, series, &file)?;
-            if let Some(text) = text {
-                outputs.save_beside(&path, "txt", format!("{text}\n").as_bytes())?;
-            }
-            Ok::<_, std::io::Error>(path)
+            let beside = text
+                .map(|text| outputs.save_beside(&path, "txt", format!("{text}\n").as_bytes()))
+                .transpose();
+            Ok::<_, std::io::Error>((path, beside.err()))
         });
-        let saved = saved.await;
-        match saved {
-            Ok(Ok(path)) => {
-                tracing::debug!(path, "picture saved");
-                if !app.plugins.hears_of_saved_pictures(self.call) {
-                    return Ok(None);
-                }
-                let (params, picture) = (plugin_view::params(self.body), SavedPicture { path, ..about });
-                let untold = app.plugins.picture_saved(self.call, &params, &picture).await?;
-                Ok((!untold.is_empty()).then(|| {
-                    let plugins = untold.join(", ");
-                    format!("not every saved picture was told to {plugins}: all plugin slots were busy")
-                }))
-            }
+        let (path, text_error) = match saved.await {
+            Ok(Ok(saved)) => saved,
             Ok(Err(error)) => {
-                Ok(Some(format!("a picture could not be saved in the folder of outputs: {error}")))
+                return Ok(Some(format!("a picture could not be saved in the folder of outputs: {error}")));
             }
-            Err(error) => Ok(Some(error.to_string())),
+            Err(error) => return Ok(Some(error.to_string())),
+        };
+        tracing::debug!(path, "picture saved");
+        let textless =
+            text_error.map(|error| format!("the text of {path} could not be saved beside it: {error}"));
+        let mut untold = Vec::new();
+        if app.plugins.hears_of_saved_pictures(self.call) {
+            let (params, picture) = (plugin_view::params(self.body), SavedPicture { path, ..about });
+            untold = app.plugins.picture_saved(self.call, &params, &picture).await?;
         }
+        let untold = (!untold.is_empty()).then(|| {
+            let plugins = untold.join(", ");
+            format!("not every saved picture was told to {plugins}: all plugin slots were busy")
+        });
+        let warnings: Vec<String> = textless.into_iter().chain(untold).collect();
+        Ok((!warnings.is_empty()).then(|| warnings.join("; ")))
     }
 }
 

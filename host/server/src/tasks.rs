@@ -305,13 +305,16 @@ pub(crate) async fn retry(app: &Arc<App>, caller: &Caller, id: &TaskId) -> Resul
 
 /// Keeps a task and its pictures from retention, or leaves them to it again.
 pub(crate) async fn pin(app: &App, caller: &Caller, id: &TaskId, pinned: bool) -> Result<Task, AppError> {
-    let task = get(app, caller, id).await?;
-    if pinned && task.files_gone {
-        return Err(AppError::Gone(
-            "the task's pictures were deleted already; there is nothing to keep".into(),
-        ));
+    get(app, caller, id).await?;
+    match app.tasks.pin(id, pinned).await {
+        // Its files are given up, perhaps since the line above.
+        Err(TaskStoreError::State(_)) if pinned => {
+            Err(AppError::Gone("the task's pictures were deleted already; there is nothing to keep".into()))
+        }
+        // Such a task is not pinned, which is what was asked for.
+        Err(TaskStoreError::State(_)) => get(app, caller, id).await,
+        other => Ok(other?),
     }
-    Ok(app.tasks.pin(id, pinned).await?)
 }
 
 /// The place of a waiting task in the queue, from 1, and how many wait; 0 when it does not wait any more.

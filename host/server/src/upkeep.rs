@@ -141,7 +141,7 @@ async fn forget_unless_pinned(app: &App, task: &Task) -> Result<bool, AppError> 
 
 /// From here on nobody pins the task, tries it again or is shown its pictures. `None` where somebody was faster.
 async fn give_up_files(app: &App, task: &Task) -> Result<Option<Task>, AppError> {
-    match app.tasks.give_up_files(&task.id).await {
+    match app.tasks.give_up_files(&task.id, task.revision).await {
         Ok(task) => Ok(Some(task)),
         Err(TaskStoreError::NotFound | TaskStoreError::State(_)) => Ok(None),
         Err(error) => Err(error.into()),

@@ -153,7 +153,7 @@ async fn work(app: &Arc<App>, replays: &Replays, lease: Lease) {
     match app.tasks.finish(&lease, state, outcome).await {
         Ok(_) => tracing::info!(task = %id, ?state, seconds = started.elapsed().as_secs_f64(), "task ended"),
         Err(error) => {
-            tracing::error!(task = %id, %error, "the end of a task could not be stored; it will run again")
+            tracing::error!(task = %id, %error, "the end of a task could not be stored; its lease will run out")
         }
     }
     metrics::counter!("gesso_tasks_ended_total", "state" => state.as_str(), "code" => code).increment(1);

@@ -231,8 +231,8 @@ impl TaskStore for MemoryTasks {
         self.change(id, |entry, _| entry.pin(pinned))
     }
 
-    async fn give_up_files(&self, id: &TaskId) -> Result<Task, TaskStoreError> {
-        self.change(id, |entry, _| entry.give_up_files())
+    async fn give_up_files(&self, id: &TaskId, revision: u64) -> Result<Task, TaskStoreError> {
+        self.change(id, |entry, _| entry.give_up_files(revision))
     }
 
     async fn forget_files(&self, id: &TaskId) -> Result<Task, TaskStoreError> {

@@ -277,8 +277,8 @@ impl TaskStore for SledTasks {
         self.change(id, move |entry, _| entry.pin(pinned)).await
     }
 
-    async fn give_up_files(&self, id: &TaskId) -> Result<Task, TaskStoreError> {
-        self.change(id, |entry, _| entry.give_up_files()).await
+    async fn give_up_files(&self, id: &TaskId, revision: u64) -> Result<Task, TaskStoreError> {
+        self.change(id, move |entry, _| entry.give_up_files(revision)).await
     }
 
     async fn forget_files(&self, id: &TaskId) -> Result<Task, TaskStoreError> {

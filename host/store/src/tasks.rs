@@ -96,9 +96,9 @@ pub trait TaskStore: Send + Sync {
     /// Keeps a task and its files from retention, or leaves them to it again. `State` for one whose files are given up.
     async fn pin(&self, id: &TaskId, pinned: bool) -> Result<Task, TaskStoreError>;
 
-    /// The first step of deleting the files of a task that has ended: from here on it is neither tried again nor pinned. The
-    /// returned task names them still. `State` for one that has not ended, or is pinned.
-    async fn give_up_files(&self, id: &TaskId) -> Result<Task, TaskStoreError>;
+    /// The first step of deleting the files of a task that has ended, at this revision: from here on it is neither tried again
+    /// nor pinned. The returned task names them still. `State` for one that has not ended, is pinned, or was tried again since.
+    async fn give_up_files(&self, id: &TaskId, revision: u64) -> Result<Task, TaskStoreError>;
 
     /// The last step: they are deleted, and the task names them no more. `State` for one whose files are not given up.
     async fn forget_files(&self, id: &TaskId) -> Result<Task, TaskStoreError>;

@@ -56,7 +56,7 @@ enum Step {
     Retry { id: u8 },
     Forget { id: u8 },
     Pin { id: u8, pinned: bool },
-    GiveUp { id: u8 },
+    GiveUp { id: u8, is_stale: bool },
     ForgetFiles { id: u8 },
     Filed { seconds_ago: u64, limit: usize },
     Expire,
@@ -82,7 +82,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (0u8..12).prop_map(|id| Step::Retry { id }),
         2 => (0u8..12).prop_map(|id| Step::Forget { id }),
         1 => (0u8..12, any::<bool>()).prop_map(|(id, pinned)| Step::Pin { id, pinned }),
-        2 => (0u8..12).prop_map(|id| Step::GiveUp { id }),
+        2 => (0u8..12, any::<bool>()).prop_map(|(id, is_stale)| Step::GiveUp { id, is_stale }),
         1 => (0u8..12).prop_map(|id| Step::ForgetFiles { id }),
         1 => (0u64..60, 0usize..5).prop_map(|(seconds_ago, limit)| Step::Filed { seconds_ago, limit }),
         1 => Just(Step::Expire),
@@ -137,7 +137,11 @@ async fn apply(store: &dyn TaskStore, step: &Step, leases: &[Lease], now_ms: u64
         Step::Retry { id: number } => Said::Task(store.retry(&id(*number)).await),
         Step::Forget { id: number } => Said::Task(store.remove(&id(*number)).await),
         Step::Pin { id: number, pinned } => Said::Task(store.pin(&id(*number), *pinned).await),
-        Step::GiveUp { id: number } => Said::Task(store.give_up_files(&id(*number)).await),
+        Step::GiveUp { id: number, is_stale } => {
+            let task = store.get(&id(*number)).await.expect("the store answers");
+            let revision = task.map_or(1, |task| task.revision) - u64::from(*is_stale);
+            Said::Task(store.give_up_files(&id(*number), revision).await)
+        }
         Step::ForgetFiles { id: number } => Said::Task(store.forget_files(&id(*number)).await),
         Step::Filed { seconds_ago, limit } => {
             Said::Tasks(store.filed_before(now_ms - seconds_ago * 1000, *limit).await)

@@ -10,7 +10,7 @@ use tokio::sync::{Mutex, MutexGuard};
 use super::Submitted;
 use crate::accounts::Caller;
 use crate::error::AppError;
-use crate::http::wire::terms::RequestTerms;
+use crate::http::wire::terms::{KEY_ID, KEY_ID_DIGITS, RequestTerms};
 
 const DAY_MS: u64 = 86_400_000;
 /// For so long, from when a task is made, a request with its key is that task.
@@ -42,7 +42,7 @@ impl Repeat {
         let digest = print(&[&caller.name, kind, key]);
         Some(Self {
             owner: caller.name.clone(),
-            id: id_of(&format!("key-{}", &digest[..40])),
+            id: id_of(&format!("{KEY_ID}{}", &digest[..KEY_ID_DIGITS])),
             turn: usize::from_str_radix(&digest[..2], 16).unwrap_or_default() % TURNS,
             fingerprint: print(&[body]),
         })
@@ -115,6 +115,7 @@ mod tests {
 
     use super::*;
     use crate::accounts::Role;
+    use crate::http::wire::terms::is_of_a_key;
 
     fn repeat(body: &str) -> Repeat {
         let caller = Caller { name: "ann".into(), role: Role::User, allowance: Default::default() };
@@ -149,6 +150,7 @@ mod tests {
         // What is not remembered has no say in the body either.
         let (second, is_replay) = asked(&tasks, &clock, "b").await.unwrap();
         assert!(second != first && !is_replay);
+        assert!(is_of_a_key(&first) && is_of_a_key(&second), "{first} and {second} are nobody's to choose");
         // The first task may go meanwhile.
         tasks.cancel(&first).await.unwrap();
         tasks.remove(&first).await.unwrap();

@@ -344,7 +344,7 @@ mod tests {
         entry.pin(true).unwrap();
         assert_eq!(decode(&encode(&entry).unwrap()), Ok(entry.clone()));
         entry.pin(false).unwrap();
-        entry.give_up_files().unwrap();
+        entry.give_up_files(entry.task.revision).unwrap();
         assert_eq!(decode(&encode(&entry).unwrap()), Ok(entry.clone()));
         entry.forget_files().unwrap();
         assert_eq!(decode(&encode(&entry).unwrap()), Ok(entry));

@@ -1,7 +1,7 @@
 //! The sled trees of the task store and the one way to change them. Called by the committer thread (changes) and
 //! the blocking pool (reads). It knows layouts and order of keys, not the rules of tasks.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::fs::File;
 use std::path::Path;
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -59,12 +59,15 @@ struct Known {
     owned: Owned,
     /// Ends and sequences of those in `finished` whose files retention may delete.
     filed: BTreeSet<(u64, u64)>,
+    /// Sequences of those that are pinned.
+    pinned: HashSet<u64>,
 }
 
 impl Known {
     fn enter(&mut self, entry: &Entry) {
         self.owned.enter(entry);
         self.filed.extend(entry.filed_ms().map(|ms| (ms, entry.sequence)));
+        self.pinned.extend(entry.task.pinned.then_some(entry.sequence));
         if entry.task.state == TaskState::Waiting {
             self.places.enter(index_key(entry), &entry.task);
         }
@@ -75,6 +78,7 @@ impl Known {
         if let Some(ms) = entry.filed_ms() {
             self.filed.remove(&(ms, entry.sequence));
         }
+        self.pinned.remove(&entry.sequence);
         if entry.task.state == TaskState::Waiting {
             self.places.leave(&index_key(entry), &entry.task);
         }
@@ -262,15 +266,21 @@ impl Trees {
         Ok(found)
     }
 
-    /// Entries that ended before `ms` and are not pinned, the oldest end first.
+    /// Entries that ended before `ms` and are not pinned, the oldest end first. No record is read of those that are, which stay
+    /// at the head of the order for good.
     pub(super) fn ended_before(&self, ms: u64, limit: usize) -> Result<Vec<Entry>, TaskStoreError> {
         let mut found = Vec::new();
-        for id in self.finished.range(..ms.to_be_bytes()).values() {
+        for ended in self.finished.range(..ms.to_be_bytes()) {
             if found.len() >= limit {
                 break;
             }
-            // It may be removed between the two reads.
-            found.extend(self.get(&id.map_err(store_error)?)?.filter(|entry| !entry.task.pinned));
+            let (key, id) = ended.map_err(store_error)?;
+            let sequence = key.get(8..).map_or(0, number);
+            if self.known().pinned.contains(&sequence) {
+                continue;
+            }
+            // It may be removed, or pinned, between the reads.
+            found.extend(self.get(&id)?.filter(|entry| !entry.task.pinned));
         }
         Ok(found)
     }

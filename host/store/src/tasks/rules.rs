@@ -213,8 +213,8 @@ impl Entry {
         Ok(())
     }
 
-    pub(crate) fn give_up_files(&mut self) -> Result<(), TaskStoreError> {
-        if !self.task.state.is_terminal() || self.task.pinned {
+    pub(crate) fn give_up_files(&mut self, revision: u64) -> Result<(), TaskStoreError> {
+        if !self.task.state.is_terminal() || self.task.pinned || self.task.revision != revision {
             return Err(TaskStoreError::State(self.task.state));
         }
         self.task.files_gone = true;

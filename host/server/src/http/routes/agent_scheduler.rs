@@ -186,7 +186,8 @@ impl FromQuery for ResultsQuery {
 /// The pictures of a task that succeeded, as data URIs; of another one `success` is false.
 #[utoipa::path(get, path = "/agent-scheduler/v1/task/{id}/results", tag = "agent-scheduler",
     params(("id" = String, Path), ("zip" = Option<bool>, Query, description = "Pictures come as JSON alone; true is refused")),
-    responses((status = 200, description = "The pictures", body = Pictures), (status = 404, description = "No such task")))]
+    responses((status = 200, description = "The pictures", body = Pictures), (status = 404, description = "No such task"),
+              (status = 410, description = "They were deleted"), (status = 422, description = "zip is true, or no boolean")))]
 pub(crate) async fn results(
     State(app): State<Arc<App>>,
     caller: Caller,
@@ -221,7 +222,7 @@ pub(crate) async fn results(
 /// Has a task that failed or expired run again, under its id.
 #[utoipa::path(post, path = "/agent-scheduler/v1/task/{id}/requeue", tag = "agent-scheduler", params(("id" = String, Path)),
     responses((status = 200, description = "Done", body = QueueDone), (status = 404, description = "No such task"),
-              (status = 409, description = "It has neither failed nor expired")))]
+              (status = 409, description = "It has neither failed nor expired"), (status = 410, description = "What it was asked for was deleted")))]
 pub(crate) async fn requeue(
     State(app): State<Arc<App>>,
     caller: Caller,

@@ -43,6 +43,7 @@ use crate::tasks;
     responses((status = 200, description = "The task: its pictures, or with Request-Type: async what an Accepted says", body = Answer),
               (status = 400, description = "Every problem of the body"), (status = 404, description = "No such model"),
               (status = 202, description = "The task, with its links", body = Accepted), (status = 409, description = "The task id is taken"),
+              (status = 410, description = "The idempotency key's task has lost its pictures"),
               (status = 422, description = "The idempotency key was used with another body"), (status = 429, description = "Too much is waiting")))]
 pub(crate) async fn txt2img(
     State(app): State<Arc<App>>,
@@ -68,6 +69,7 @@ pub(crate) async fn txt2img(
     responses((status = 200, description = "The task: its pictures, or with Request-Type: async what an Accepted says", body = Answer),
               (status = 400, description = "Every problem of the body"), (status = 404, description = "No such model"),
               (status = 202, description = "The task, with its links", body = Accepted), (status = 409, description = "The task id is taken"),
+              (status = 410, description = "The idempotency key's task has lost its pictures"),
               (status = 422, description = "The idempotency key was used with another body"), (status = 429, description = "Too much is waiting")))]
 pub(crate) async fn img2img(
     State(app): State<Arc<App>>,
@@ -85,6 +87,7 @@ pub(crate) async fn img2img(
            ("taskId" = Option<String>, Header, description = "The task id to use")),
     responses((status = 200, description = "The task: its pictures, or with Request-Type: async what an Accepted says", body = Answer),
               (status = 202, description = "The task, with its links", body = Accepted), (status = 409, description = "The task id is taken"),
+              (status = 410, description = "The idempotency key's task has lost its pictures"),
               (status = 422, description = "The idempotency key was used with another body"),
               (status = 400, description = "Every problem of the body"), (status = 429, description = "Too much is waiting")))]
 pub(crate) async fn extra_images(

@@ -27,7 +27,7 @@ use crate::http::wire::nothing::Empty;
 use crate::http::wire::query::{FromQuery, Said};
 use crate::http::wire::schema::{Img2ImgBody, Txt2ImgBody};
 use crate::http::wire::task::JobState;
-use crate::http::wire::terms::{RequestTerms, Wait};
+use crate::http::wire::terms::{RequestTerms, Wait, is_of_a_key};
 use crate::tasks;
 
 /// Draws pictures from text and answers with them, base64, when they are there.
@@ -73,7 +73,7 @@ async fn draw(
     let label = body.get("force_task_id").and_then(Value::as_str).unwrap_or_default();
     let mut terms = RequestTerms::of(headers).map_err(AppError::Invalid)?;
     if terms.id.is_none() && terms.idempotency_key.is_none() {
-        terms.id = TaskId::parse(label).ok();
+        terms.id = TaskId::parse(label).ok().filter(|id| !is_of_a_key(id));
     }
     let reply = if terms.wait == Wait::Result { Reply::Pictures } else { Reply::Task };
     let submitted = match generate::submit(app, caller, drawing, body, &terms, reply).await {

@@ -82,11 +82,6 @@ mod tests {
                 json!({"restore_faces": true, "override_settings": {"face_restoration_model": "None"}}),
                 Ok(None),
             ),
-            (
-                json!({"restore_faces": null, "override_settings": {"face_restoration": true}}),
-                wanted(None, 0.5),
-            ),
-            (json!({"restore_faces": false, "override_settings": {"face_restoration": true}}), Ok(None)),
         ] {
             assert_eq!(read(body.clone()), expected, "{body}");
         }

@@ -15,6 +15,10 @@ const SECONDS_MAX: u64 = 604_800;
 const KEY_CHARS: std::ops::RangeInclusive<usize> = 8..=128;
 const PRIORITY_MAX: i32 = 100;
 
+/// How ids of tasks begin that are made of an `Idempotency-Key`, and how many hexadecimal digits follow.
+pub(crate) const KEY_ID: &str = "key-";
+pub(crate) const KEY_ID_DIGITS: usize = 40;
+
 /// As the headers say.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct RequestTerms {
@@ -82,6 +86,13 @@ impl RequestTerms {
         let mut terms = Self::default();
         if let Some(text) = text(headers, "taskId") {
             match TaskId::parse(text) {
+                Ok(id) if is_of_a_key(&id) => wrong(
+                    "taskId",
+                    format!(
+                        "ids of {KEY_ID} and {KEY_ID_DIGITS} hexadecimal digits are those of an Idempotency-Key; send that \
+                         header, or another id"
+                    ),
+                ),
                 Ok(id) => terms.id = Some(id),
                 Err(error) => wrong("taskId", error.to_string()),
             }
@@ -135,6 +146,13 @@ impl RequestTerms {
             || self.webhook.is_some()
             || self.wait != Wait::Result
     }
+}
+
+/// Whether an id is one that only an `Idempotency-Key` makes. It is no secret: whoever knew a user's next key could take its id
+/// before them.
+pub(crate) fn is_of_a_key(id: &TaskId) -> bool {
+    let digits = id.as_str().strip_prefix(KEY_ID).and_then(|rest| rest.get(..KEY_ID_DIGITS));
+    digits.is_some_and(|digits| digits.bytes().all(|byte| byte.is_ascii_hexdigit()))
 }
 
 fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
@@ -191,6 +209,9 @@ mod tests {
         );
         let no_retry = |text| read(&[("task-no-retry", text)]).unwrap().no_retry;
         assert!(no_retry("True") && !no_retry("false") && !read(&[]).unwrap().no_retry);
+        let of_a_key = format!("key-{}-20000", "0a".repeat(20));
+        assert_eq!(read(&[("taskid", &of_a_key)]).unwrap_err(), ["taskId"]);
+        assert!(read(&[("taskid", "key-4711")]).unwrap().id.is_some());
         let both = [("taskid", "mine"), ("idempotency-key", "12345678")];
         assert_eq!(read(&both).unwrap_err(), ["Idempotency-Key"]);
     }

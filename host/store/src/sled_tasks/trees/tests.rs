@@ -53,3 +53,30 @@ fn somebodys_tasks_are_listed_without_reading_those_of_others_or_in_other_states
     assert_eq!(list(Some("ann"), Some(200)), Ok(("t100 t0".to_owned(), None)));
     assert!(matches!(list(None, None), Err(TaskStoreError::Corrupt(_))), "others' are no records");
 }
+
+#[test]
+fn retention_reads_no_record_that_is_pinned() {
+    let folder = tempfile::tempdir().unwrap();
+    let trees = guard::open(folder.path(), &SledSettings::default()).unwrap();
+    for number in 0..3 {
+        let mut entry = Entry::new(new_task(&format!("t{number}")), number, 1).unwrap();
+        entry.cancel(2);
+        trees.replace(None, Some(&entry)).unwrap();
+    }
+    let set = |pinned| {
+        let old = trees.get(b"t0").unwrap().unwrap();
+        let mut new = old.clone();
+        new.pin(pinned).unwrap();
+        trees.replace(Some(&old), Some(&new)).unwrap();
+    };
+    let ended = || {
+        let entries = trees.ended_before(3, 1)?;
+        Ok::<_, TaskStoreError>(entries.iter().map(|entry| entry.task.id.to_string()).collect::<String>())
+    };
+    set(true);
+    let record = trees.tasks.insert("t0", "no record").unwrap().unwrap();
+    assert_eq!(ended(), Ok("t1".to_owned()));
+    trees.tasks.insert("t0", record).unwrap();
+    set(false);
+    assert_eq!(ended(), Ok("t0".to_owned()));
+}

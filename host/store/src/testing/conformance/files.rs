@@ -40,7 +40,7 @@ pub async fn retention_sees_files_until_they_are_given_up_and_forgotten(subject:
     assert_eq!((before(ended_ms).await, before(ended_ms + 1).await), (1, 2));
     assert_eq!((subject.filed(0).await, subject.filed(1).await), (String::new(), "a".to_owned()));
     assert_eq!(subject.store.forget_files(&first.id).await, Err(TaskStoreError::State(TaskState::Succeeded)));
-    let given_up = subject.store.give_up_files(&second.id).await.expect("it has ended");
+    let given_up = subject.store.give_up_files(&second.id, second.revision).await.expect("it has ended");
     assert_eq!((&given_up.outcome, given_up.files_gone), (&second.outcome, true), "they can still be found");
     // A process may die before they are deleted.
     assert_eq!(subject.filed(9).await, "a b");
@@ -63,7 +63,7 @@ pub async fn retention_leaves_what_is_pinned_or_owed_alone(subject: Subject) {
         (subject.filed(9).await, subject.ended().await),
         ("plain".to_owned(), "owed plain".to_owned())
     );
-    let refused = subject.store.give_up_files(&pinned.id).await;
+    let refused = subject.store.give_up_files(&pinned.id, pinned.revision).await;
     assert_eq!(refused, Err(TaskStoreError::State(TaskState::Succeeded)));
     subject.store.settle_notice(&owed.id, owed.revision, None).await.expect("a notice is due");
     subject.store.pin(&pinned.id, false).await.expect("the task is there");
@@ -82,13 +82,20 @@ pub async fn files_that_are_given_up_are_neither_pinned_nor_tried_again(subject:
     let key = ObjectKey::payload(&new_task("failed").id, 7);
     let new = NewTask { payload: Payload::Object(key), ..new_task("failed") };
     let waiting = subject.store.submit(new).await.expect("the task is stored");
-    let early = subject.store.give_up_files(&waiting.id).await;
+    let early = subject.store.give_up_files(&waiting.id, waiting.revision).await;
     assert_eq!(early, Err(TaskStoreError::State(TaskState::Waiting)));
     let lease = subject.lease().await;
-    subject.store.finish(&lease, TaskState::Failed, Outcome::default()).await.expect("the lease is held");
+    let failed = subject.store.finish(&lease, TaskState::Failed, Outcome::default()).await;
+    let failed = failed.expect("the lease is held");
     assert_eq!(subject.filed(9).await, "failed", "its request is a file");
-    subject.store.give_up_files(&waiting.id).await.expect("it has ended");
     let state = Err(TaskStoreError::State(TaskState::Failed));
+    // Whoever listed it meant the end before this one.
+    subject.store.retry(&failed.id).await.expect("it failed");
+    let lease = subject.lease().await;
+    let again = subject.store.finish(&lease, TaskState::Failed, Outcome::default()).await;
+    let again = again.expect("the lease is held");
+    assert_eq!(subject.store.give_up_files(&again.id, failed.revision).await, state);
+    subject.store.give_up_files(&again.id, again.revision).await.expect("it has ended");
     assert_eq!(subject.store.retry(&waiting.id).await, state);
     assert_eq!(subject.store.pin(&waiting.id, true).await, state);
     subject.store.remove(&waiting.id).await.expect("it has ended");
