@@ -370,10 +370,18 @@ export class Host {
     return picture.resize(Math.trunc(picture.width * factor), Math.trunc(picture.height * factor));
   }
   interrogate(picture, model) {
-    return `a picture of ${picture.width} by ${picture.height} pixels`;
+    switch (model.toLowerCase()) {
+      case "clip":
+        return `a picture of ${picture.width} by ${picture.height} pixels`;
+      case "deepbooru":
+        return `${picture.width} wide, ${picture.height} high`;
+    }
+    throw fault("invalid-input", `model is "${model}"; it must be clip or deepbooru`);
   }
   networks() {
-    return Object.keys(this.#networks).sort();
+    const names = Object.keys(this.#networks).sort();
+    if (names.length === 0) throw fault("not-permitted", "no network is granted (the grant `models`)");
+    return names;
   }
   aboutNetwork(network) {
     return this.#network(network).about ?? null;

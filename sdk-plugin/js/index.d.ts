@@ -96,7 +96,8 @@ declare module "gesso-plugin" {
     /** Overwrites all elements by standard normal numbers: those that PyTorch draws on a processor under this seed, a whole
      * number. */
     draw(seed: number): void;
-    /** The elements, row by row. Everything waits for the device meanwhile, so it takes the grant `read_tensors`. */
+    /** The elements, channel by channel and row by row. Everything waits for the device meanwhile, so it takes the grant
+     * `read_tensors`. */
     read(): Float32Array;
     /** Overwrites all elements. */
     write(values: Float32Array | number[]): void;

@@ -8,7 +8,7 @@ use crate::{Fault, Image, Params};
 /// Pictures row by row. Every cell is as wide and as high as the widest and the highest of them; a smaller one is centred.
 #[derive(Debug)]
 pub struct Grid {
-    /// At least one, and at most as many as there are cells.
+    /// At least one, at most 256 or as many as were given where those are more, and no more than there are cells.
     pub pictures: Vec<Image>,
     pub columns: u32,
     pub rows: u32,

@@ -84,7 +84,7 @@ impl Tensor {
         Ok(self.0.draw(seed)?)
     }
 
-    /// The elements, row by row. Everything waits for the device meanwhile.
+    /// The elements, channel by channel and row by row. Everything waits for the device meanwhile.
     ///
     /// # Errors
     /// [`Fault::NotPermitted`] without the grant `read_tensors`.
@@ -92,7 +92,7 @@ impl Tensor {
         Ok(self.0.read()?)
     }
 
-    /// Overwrites all elements.
+    /// Overwrites all elements, in the order of [`Self::read`].
     ///
     /// # Errors
     /// [`Fault::InvalidInput`] where there are more or fewer values.

@@ -260,6 +260,15 @@ fn a_step_hook_keeps_nothing_and_says_so() {
     std::fs::write(&manifest, text.replace("\"worlds\":", wants)).unwrap();
     let (code, _, errors) = run(plugin(&["build", folder.to_str().unwrap()]));
     assert!(code == 1 && errors.contains("every world but request-hook and step-hook"), "{errors}");
+
+    std::fs::write(&manifest, text).unwrap();
+    std::fs::write(folder.join("plugin.py"), "def on_step(arguments, at, tensors, host):\n    host.kv\n")
+        .unwrap();
+    // Its own tests are of another hook.
+    let test = "import unittest\nclass T(unittest.TestCase):\n    def test(self): pass\n";
+    std::fs::write(folder.join("test_plugin.py"), test).unwrap();
+    let (code, output) = tested(&folder, &[]);
+    assert!(code == 1 && output.contains("this world keeps nothing"), "{output}");
 }
 
 #[test]

@@ -231,7 +231,7 @@ impl PluginHost {
     /// What acts within the steps of a drawing whose request has these `alwayson_scripts`, in the admin's order.
     ///
     /// # Errors
-    /// A sentence for the client, where the arguments of one are neither a list nor an object.
+    /// A sentence for the client, where the arguments of one are neither a list nor an object, or name what it has not.
     pub fn step_hooks(
         &self,
         call: &CallContext,

@@ -1,5 +1,6 @@
 //! Step hooks of one drawing: those that its request names, each called on behalf of the device's thread, which serves the
-//! guest's operations meanwhile. A hook that fails is left out of the rest of the drawing. Knows no sampler.
+//! guest's operations meanwhile. A hook that fails ends the drawing, or is left out of the rest of it, as the admin decided.
+//! Knows no sampler.
 
 use crate::call::{Failure, Work};
 use crate::error::{FailureKind, HookError};

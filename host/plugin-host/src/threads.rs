@@ -25,10 +25,14 @@ pub(crate) struct Handles {
 impl Threads {
     pub(crate) fn start() -> io::Result<Self> {
         let cores = std::thread::available_parallelism().map_or(2, std::num::NonZeroUsize::get);
-        Ok(Self {
-            calls: runtime("plugin", cores.clamp(2, CALLS_MAX))?,
-            steps: runtime("plugin-step", STEPS)?,
-        })
+        let calls = runtime("plugin", cores.clamp(2, CALLS_MAX))?;
+        match runtime("plugin-step", STEPS) {
+            Ok(steps) => Ok(Self { calls, steps }),
+            Err(error) => {
+                calls.shutdown_background();
+                Err(error)
+            }
+        }
     }
 
     pub(crate) fn handles(&self) -> Handles {

@@ -40,23 +40,26 @@ impl Rules {
         let own: HashSet<String> = fields
             .iter()
             .filter(|(name, _)| rule(&self.rename, name).is_none())
-            .map(|(name, _)| name.clone())
+            .map(|(name, _)| name.to_ascii_lowercase())
             .collect();
         let mut known = HashSet::new();
         let mut made = Vec::with_capacity(fields.len());
         for (name, value) in fields {
-            let name = match rule(&self.rename, &name) {
-                Some(renamed) if renamed.is_empty() || own.contains(renamed) => continue,
-                Some(renamed) => renamed.clone(),
-                None => name,
+            let (name, is_own) = match rule(&self.rename, &name) {
+                Some(renamed) if renamed.is_empty() || own.contains(&renamed.to_ascii_lowercase()) => {
+                    continue;
+                }
+                Some(renamed) => (renamed.clone(), false),
+                None => (name, true),
             };
             let Some(value) = self.value(&name, value) else { continue };
-            if known.insert(name.clone()) {
+            // What no rule is about stays, whatever else the text has in another case.
+            if known.insert(name.to_ascii_lowercase()) || is_own {
                 made.push((name, value));
             }
         }
         for (name, value) in &self.add {
-            if !name.is_empty() && known.insert(name.clone()) {
+            if !name.is_empty() && known.insert(name.to_ascii_lowercase()) {
                 made.push((name.clone(), value.clone()));
             }
         }
@@ -191,6 +194,7 @@ mod tests {
         assert_eq!(of(&[("guidance", "5"), ("Note", "x")]), ["CFG scale: 5"]);
         assert_eq!(of(&[("Guidance", "5"), ("Scale", "6")]), ["CFG scale: 5"]);
         assert_eq!(of(&[("Guidance", "5"), ("CFG scale", "7")]), ["CFG scale: 7"]);
+        assert_eq!(of(&[("Guidance", "5"), ("CFG Scale", "7")]), ["CFG Scale: 7"]);
         // Rules of values and of skipping are about the names that count here.
         let rules = json!({"rename": {"Guidance": "CFG scale"}, "values": {"CFG scale": {"5": "6"}}});
         assert_eq!(fields(rules, &[("Guidance", "5")]), ["CFG scale: 6"]);
@@ -201,6 +205,9 @@ mod tests {
         let rules = json!({"add": {"Clip skip": "2", "": "x"}});
         assert_eq!(fields(rules.clone(), &[("Steps", "4")]), ["Steps: 4", "Clip skip: 2"]);
         assert_eq!(fields(rules.clone(), &[("Clip skip", "1")]), ["Clip skip: 1"]);
+        assert_eq!(fields(rules.clone(), &[("CLIP skip", "1")]), ["CLIP skip: 1"]);
+        // What a text says twice in two cases is its own affair.
+        assert_eq!(fields(json!({}), &[("seed", "1"), ("Seed", "2")]), ["seed: 1", "Seed: 2"]);
         let mut always = rules;
         always["skip"] = json!(["Clip skip"]);
         assert_eq!(fields(always, &[("Clip skip", "1")]), ["Clip skip: 2"]);

@@ -67,6 +67,14 @@ test("what is not named is refused as the host refuses it", () => {
   assert.throws(() => host.readFile("cards", "none.txt"), { tag: "invalid-input" });
   assert.throws(() => host.listFiles("none"), { tag: "not-permitted" });
   assert.throws(() => host.runNetwork("none", []), { tag: "not-permitted" });
+  assert.throws(() => host.networks(), { tag: "not-permitted" });
+  assert.deepEqual(new Host({ networks: { depth: () => [] } }).networks(), ["depth"]);
+});
+
+test("words for pictures are those of two models", () => {
+  const words = ["CLIP", "deepbooru"].map((model) => new Host().interrogate(new Picture(3, 2), model));
+  assert.deepEqual(words, ["a picture of 3 by 2 pixels", "3 wide, 2 high"]);
+  assert.throws(() => new Host().interrogate(new Picture(3, 2), "blip"), { tag: "invalid-input" });
 });
 
 test("grey is the host's", () => {

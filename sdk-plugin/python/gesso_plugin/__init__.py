@@ -124,7 +124,8 @@ class StepTensor(Protocol):
         """Overwrites all elements by standard normal numbers: those that PyTorch draws on a processor under this seed."""
 
     def read(self) -> list[float]:
-        """The elements, row by row. Everything waits for the device meanwhile, so it takes the grant `read_tensors`."""
+        """The elements, channel by channel and row by row. Everything waits for the device meanwhile, so it takes the grant
+        `read_tensors`."""
 
     def write(self, values: Sequence[float]) -> None:
         """Overwrites all elements."""

@@ -325,9 +325,16 @@ class Host:
         return picture.resize(int(picture.width * factor), int(picture.height * factor))
 
     def interrogate(self, picture, model: str) -> str:
-        return f"a picture of {picture.width} by {picture.height} pixels"
+        match model.lower():
+            case "clip":
+                return f"a picture of {picture.width} by {picture.height} pixels"
+            case "deepbooru":
+                return f"{picture.width} wide, {picture.height} high"
+        raise InvalidInput(f"model is {model!r}; it must be clip or deepbooru")
 
     def networks(self) -> list[str]:
+        if not self._networks:
+            raise NotPermitted("no network is granted (the grant `models`)")
         return sorted(self._networks)
 
     def about_network(self, network: str) -> Any:

@@ -247,13 +247,13 @@ class Host:
     @property
     def kv(self) -> Kv:
         if kv is None:
-            raise words.NotPermitted('the manifest wants no bytes for values: add "wants": {"kv_bytes": 65536}')
+            _keeps_nothing('the manifest wants no bytes for values: add "wants": {"kv_bytes": 65536}')
         return Kv()
 
     @property
     def blobs(self) -> Blobs:
         if blobs is None:
-            raise words.NotPermitted('the manifest wants no bytes for blobs: add "wants": {"blob_bytes": 1048576}')
+            _keeps_nothing('the manifest wants no bytes for blobs: add "wants": {"blob_bytes": 1048576}')
         return Blobs()
 
     @property
@@ -314,6 +314,13 @@ class Host:
         given = [_networks().Tensor(list(tensor.shape), list(tensor.values)) for tensor in inputs]
         outputs = _asked(_networks().run, network, given)
         return [words.Tensor(tensor.shape, tensor.values) for tensor in outputs]
+
+
+def _keeps_nothing(why: str):
+    # Request hooks carry no files, and step hooks alone have tensors; neither has stores, whatever the manifest wants.
+    if assets is None or tensors is not None:
+        why = "this world keeps nothing: every one but request-hook and step-hook does"
+    raise words.NotPermitted(why)
 
 
 def _networks():

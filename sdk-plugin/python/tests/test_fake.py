@@ -52,6 +52,13 @@ class Test(unittest.TestCase):
         self.assertRaises(InvalidInput, lambda: host.read_file("cards", "none.txt"))
         self.assertRaises(NotPermitted, lambda: host.list_files("none"))
         self.assertRaises(NotPermitted, lambda: host.run_network("none", []))
+        self.assertRaises(NotPermitted, host.networks)
+        self.assertEqual(Host(networks={"depth": list}).networks(), ["depth"])
+
+    def test_words_for_pictures_are_those_of_two_models(self):
+        words = [Host().interrogate(Picture(3, 2), model) for model in ("CLIP", "deepbooru")]
+        self.assertEqual(words, ["a picture of 3 by 2 pixels", "3 wide, 2 high"])
+        self.assertRaises(InvalidInput, lambda: Host().interrogate(Picture(3, 2), "blip"))
 
     def test_grey_is_the_hosts(self):
         # Weights in 1/65536 would make it 132.

@@ -129,8 +129,8 @@ fn score(fields: &Planes<'_>, field: usize, [from, to]: [Point; 2], height: f64)
     (agreeing >= AGREEING_MIN && score > 0.0).then_some(score)
 }
 
-/// Gives a limb to whoever has one of its ends. Where nobody does, it begins a person; where two do who are not both whole,
-/// they are one.
+/// Gives a limb to whoever has one of its ends. Where nobody does, it begins a person if it may; where two do who have no part
+/// in common, they are one, and otherwise the limb is dropped.
 fn join(people: &mut Vec<Found>, peaks: &[Vec<Peak>], parts: [usize; 2], limb: Limb, begins: bool) {
     let [from, to] = parts;
     let has_end =

@@ -24,6 +24,37 @@ fn assert_at(found: &Parts, parts: &[(usize, [usize; 2])]) {
 }
 
 #[test]
+fn each_limb_has_the_planes_that_networks_were_trained_with() {
+    // From which part to which, pair by pair of planes; parts are counted from 1.
+    let trained = [
+        (2, 9),
+        (9, 10),
+        (10, 11),
+        (2, 12),
+        (12, 13),
+        (13, 14),
+        (2, 3),
+        (3, 4),
+        (4, 5),
+        (3, 17),
+        (2, 6),
+        (6, 7),
+        (7, 8),
+        (6, 18),
+        (2, 1),
+        (1, 15),
+        (1, 16),
+        (15, 17),
+        (16, 18),
+    ];
+    let wanted = trained.into_iter().enumerate().map(|(pair, (from, to))| (2 * pair, [from - 1, to - 1]));
+    let mut planes: Vec<(usize, [usize; 2])> =
+        LIMBS.into_iter().map(|(parts, plane)| (plane, parts)).collect();
+    planes.sort_unstable();
+    assert_eq!(planes, wanted.collect::<Vec<_>>());
+}
+
+#[test]
 fn two_people_are_told_apart_and_their_parts_are_where_their_bells_are() {
     let mut scene = Scene::empty();
     let (left, right) = (standing(0, &[]), standing(14, &[]));
