@@ -62,11 +62,12 @@ impl Default for UpscaleTiles {
 
 impl UpscaleTiles {
     pub const SIDE_MIN: u32 = 16;
-    /// A network that makes sides four times as long takes about a gigabyte for a tile of this side.
+    /// Of such a tile, each map of a network that makes sides four times as long is a gigabyte (64 channels of f32), and a
+    /// convolution holds two.
     pub const SIDE_MAX: u32 = 512;
     pub const OVERLAP_MAX: u32 = 48;
 
-    /// The side that is meant by 0 too.
+    /// Pixels: what is asked for, and what 0 stands for.
     pub fn side(self) -> u32 {
         if self.side == 0 { Self::SIDE_MAX } else { self.side }
     }

@@ -103,7 +103,7 @@ impl Drawing {
 /// What a drawing may have of the machine. The default is what every drawing may.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Share {
-    /// Threads for one operator on the processor.
+    /// Threads for one operator on the processor, from 1; 0 is as for every drawing.
     pub threads: Option<u32>,
     /// Bytes of the memory that is drawn in, the machine's where the device has none of its own: for the networks and for what
     /// is computed beside them. Calls are made smaller to stay within it, and a picture that takes more alone is refused.

@@ -26,7 +26,7 @@ pub struct InpaintSettings {
     pub invert: bool,
     /// Sigmas in pixels, 0 to 4096: `mask_blur_x`, `mask_blur_y`.
     pub blur: (f64, f64),
-    /// Leave it to [`paste_shown`] what of the original is seen: the overlay is all of it.
+    /// Leave it to [`with_hidden`] what of the original is seen: the overlay is all of it.
     pub soft: bool,
     /// `mask_round`: an alpha mask becomes black or white.
     pub round: bool,
@@ -196,19 +196,19 @@ pub fn mask_of_overlay(prepared: &Prepared) -> Option<Pixels> {
 /// be another than the result's, since both are brought to their place.
 pub fn with_hidden(prepared: &Prepared, hidden: &Pixels) -> Result<Prepared, PictureError> {
     sound(hidden)?;
-    let Some(overlay) = &prepared.overlay else { return Ok(prepared.clone()) };
+    let mut with = prepared.clone();
+    let Some(overlay) = &mut with.overlay else { return Ok(with) };
     // Turned round, so that nothing of the result is shown where there is none.
     let shown =
         in_place(&mask::invert(&to_gray(hidden)?), prepared, (overlay.width, overlay.height), to_gray)?;
-    let mut overlay = overlay.clone();
     for (pixel, shown) in overlay.data.chunks_exact_mut(4).zip(&shown.data) {
         pixel[3] = multiply_255(pixel[3], 255 - shown);
     }
-    Ok(Prepared { overlay: Some(overlay), ..prepared.clone() })
+    Ok(with)
 }
 
-/// A picture of the frame where it belongs in a picture of `whole` pixels, in the format that `convert` makes; zero beside
-/// it.
+/// A picture of the frame where it belongs in a picture of `width` x `height` pixels, in the format that `convert` makes;
+/// zero beside it.
 fn in_place(
     picture: &Pixels,
     prepared: &Prepared,

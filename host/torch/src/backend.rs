@@ -29,7 +29,7 @@ use crate::pass::PIXELS_PER_LATENT;
 pub use crate::pass::{Pass, Sample};
 use crate::reference;
 use crate::resident::{Bounds, Resident};
-use crate::share::room;
+use crate::share::{Room, room};
 use crate::shown;
 use crate::source::{self, LATENT_SCALE};
 use crate::step_hooks::{self, Estimates};
@@ -106,9 +106,10 @@ impl TorchBackend {
         Ok(Self { resident, conditioner: Conditioner::new(), in_flight: Vec::new(), threads })
     }
 
-    /// Has the operators that follow run on so many threads, or on as many as any.
+    /// Has the operators that follow run on so many threads, or on as many as any. libtorch takes no 0.
     fn compute_on(&self, threads: Option<u32>) {
-        device::use_threads(threads.and_then(|threads| i32::try_from(threads).ok()).unwrap_or(self.threads));
+        let threads = threads.and_then(|threads| i32::try_from(threads).ok()).filter(|threads| *threads > 0);
+        device::use_threads(threads.unwrap_or(self.threads));
     }
 }
 
@@ -121,9 +122,16 @@ impl Backend for TorchBackend {
         self.compute_on(spec.share.threads);
         let size = Size { width: spec.width, height: spec.height, pictures: spec.request.batch_size };
         let (compute, bytes_max) = (self.resident.compute(), spec.share.bytes_max);
+        let room_beside = |networks: u64| {
+            // One that has no room is refused before the first is drawn.
+            if let Some(second) = size_of_second(spec) {
+                room(bytes_max, networks, second, compute)?;
+            }
+            room(bytes_max, networks, size, compute)
+        };
         // Before it pushes others out of memory.
         if bytes_max.is_some() && !self.resident.loaded().contains(spec.model) {
-            room(bytes_max, self.resident.bytes_to_come(spec.model)?, size, compute)?;
+            room_beside(self.resident.bytes_to_come(spec.model)?)?;
         }
         self.in_flight.retain(|(pass, _)| pass.strong_count() > 0);
         let all = self.in_flight.iter().map(|(_, size)| *size).chain([size]);
@@ -131,15 +139,15 @@ impl Backend for TorchBackend {
         let conditioner = &mut self.conditioner;
         let (pass, schedule, patches) =
             self.resident.with_room(|resident| open_pass::open(resident, conditioner, spec))?;
-        let room_for = room(bytes_max, pass.network_bytes(), size, compute)?;
-        let pass = Rc::new(Pass { decodes_whole: room_for.decodes_whole, ..pass });
+        let Room { rows_max, decodes_whole } = room_beside(pass.network_bytes())?;
+        let pass = Rc::new(Pass { decodes_whole, ..pass });
         self.in_flight.push((Rc::downgrade(&pass), size));
         let key = BatchKey {
             model: spec.model.clone(),
             patches,
             latent_height: spec.height / PIXELS_PER_LATENT,
             latent_width: spec.width / PIXELS_PER_LATENT,
-            rows_max: room_for.rows_max,
+            rows_max,
         };
         Ok(OpenPass { pass, key, schedule })
     }
@@ -310,6 +318,13 @@ impl Backend for TorchBackend {
     }
 }
 
+/// What comes behind a first pass, where it is drawn with the same checkpoint.
+fn size_of_second(spec: &PassSpec<'_>) -> Option<Size> {
+    let hires = spec.request.hires.as_ref().filter(|hires| !spec.is_second && hires.model.is_none())?;
+    let (width, height) = hires.size.target(spec.width, spec.height).size;
+    Some(Size { width, height, pictures: spec.request.batch_size })
+}
+
 fn asked<'a>(row: &'a Row<'_, Sample>) -> Asked<'a> {
     Asked {
         sample: row.sample,
@@ -376,7 +391,7 @@ fn decode(resident: &mut Resident, sample: &Sample) -> Result<Pixels, BackendErr
     };
     let tiles = || decode_tiled(&latent, VAE_TILING, networks.is_seamless(), part);
     if !sample.pass.decodes_whole {
-        return tiles();
+        return resident.with_room(|_| tiles());
     }
     memory::whole_or_tiles(|| resident.make_do(), || part(&latent), tiles)
 }

@@ -149,6 +149,7 @@ impl Embedding {
             Some(text) => base64::engine::general_purpose::STANDARD
                 .decode(text.trim())
                 .map_err(|error| picture(&error))?,
+            None if is_preview(name) => return Err(picture(&"it is the preview of another file")),
             None => hidden::json(file).map_err(|reason| picture(&reason))?,
         };
         let data: Json = serde_json::from_slice(&json).map_err(|error| picture(&error))?;
@@ -192,6 +193,12 @@ impl Embedding {
             Err(Skipped { name: self.name.clone(), found, wanted })
         }
     }
+}
+
+/// Whether a file's stem is that of the picture which web UIs show for another (`name.preview.png`). Many folders have one
+/// for each embedding, and whether colours hide something is not known before all of the picture is decoded.
+fn is_preview(stem: &str) -> bool {
+    stem.to_lowercase().ends_with(".preview")
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, Problem> {

@@ -5,7 +5,7 @@ use gesso_engine::backend::BackendError;
 
 use crate::upscale::Tiling;
 
-/// Tiles of no more than this are not made smaller: what is around them is then most of the work.
+/// No tile is made smaller than this: what is around it would be most of the work.
 const TILE_MIN: u32 = 32;
 
 /// `run` over all items at once or, where that takes more memory than there is, over each alone after `free` has dropped
@@ -59,7 +59,8 @@ pub(crate) fn whole_or_tiles<R>(
     }
 }
 
-/// `run` in these tiles or, where they take more memory than there is, in smaller ones.
+/// `run` in these tiles or, where they take more memory than there is, in tiles of half the side. Those overlap by half of
+/// their own side at most: an overlap of nearly the whole side would be a tile for every pixel.
 ///
 /// # Errors
 /// What the last of them that ran says.
@@ -70,7 +71,7 @@ pub(crate) fn tiles_or_smaller<R, E>(
 ) -> Result<R, E> {
     let smaller = match tiling.tile {
         0 => Tiling::default(),
-        tile => Tiling { tile: tile / 2, ..tiling },
+        tile => Tiling { tile: tile / 2, overlap: tiling.overlap.min(tile / 4) },
     };
     match run(tiling) {
         Err(error) if smaller.tile >= TILE_MIN && is_out_of_memory(&error) => {
@@ -178,6 +179,12 @@ mod tests {
         assert_eq!(run(192, 50), (out_of_memory(), vec![192, 96]));
         assert_eq!(run(0, 500), (Ok(8), vec![0, 192]));
         assert_eq!(run(48, 8), (out_of_memory(), vec![48]), "half of it is below what helps");
+        let wide = tiles_or_smaller(
+            Tiling { tile: 64, overlap: 32 },
+            |_: &BackendError| true,
+            |tiling| if tiling.tile == 64 { out_of_memory() } else { Ok(tiling.overlap) },
+        );
+        assert_eq!(wide, Ok(16), "an overlap that was half of the side still is");
         let lost = || Err::<u8, _>(BackendError::Device("lost".into()));
         let is_memory = |error: &BackendError| matches!(error, BackendError::OutOfMemory(_));
         assert_eq!(tiles_or_smaller(Tiling::default(), is_memory, |_| lost()), lost());

@@ -1,5 +1,5 @@
-//! One pass of a job on libtorch: networks, contexts, control and the source, shared by the pass's pictures; and the
-//! pictures in flight themselves. Knows which text stands behind a call, not how it is encoded.
+//! One pass of a job on libtorch: networks, contexts, control, references and the source, shared by the pass's pictures; and
+//! the pictures in flight themselves. Knows which text stands behind a call, not how it is encoded.
 
 use std::rc::Rc;
 

@@ -1,5 +1,5 @@
-//! Calls of the UNet: each question is one row under one text; those of the same networks, control and text length
-//! share a call. Knows no guidance.
+//! Calls of the UNet: each question is one row under one text; those of the same networks, control, references and text
+//! length share a call. Knows no guidance.
 
 use std::rc::Rc;
 

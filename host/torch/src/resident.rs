@@ -136,7 +136,7 @@ impl Resident {
         Ok(networks)
     }
 
-    /// What a checkpoint will take of the memory that it is drawn with in, where it shares nothing; only its file's head is
+    /// Bytes that a checkpoint will take of the memory that is drawn in, where it shares nothing; only its file's head is
     /// read.
     pub(crate) fn bytes_to_come(&self, model: &ModelFile) -> Result<u64, BackendError> {
         Ok(Checkpoint::open(&model.path).map_err(load_error)?.bytes(self.compute))

@@ -1,6 +1,6 @@
 //! What a drawing may have of the memory that it is drawn in: how many of its pictures fit into one call, whether one is decoded
-//! as a whole, and what does not fit at all. By the estimate of `working_memory`; control networks, upscalers and face
-//! restorers are not counted. Pure.
+//! as a whole, and what does not fit at all. By the estimate of `working_memory`; control networks, references, upscalers and
+//! face restorers are not counted. Pure.
 
 use gesso_engine::backend::BackendError;
 

@@ -105,7 +105,7 @@ impl Kept {
     }
 }
 
-/// A mean that is shorter points nowhere and stays so.
+/// A mean that is shorter points nowhere: it stays shorter than it should be, and none at all stays none.
 const SHORTEST: f64 = 1e-6;
 
 /// Of the vector at each place: `[1, channels, rows, columns]` to `[1, 1, rows, columns]`.
@@ -301,7 +301,7 @@ mod tests {
     #[test]
     fn black_is_kept_and_white_is_drawn_at_every_level() {
         let kept = kept([0.0, 1.0], SoftInpainting::default());
-        for sigma in [14.6, 1.0, 0.0] {
+        for sigma in [f64::INFINITY, 14.6, 1.0, 0.0] {
             check(&kept.blend(&drawn(), sigma).unwrap(), [3.0, 0.0, 0.0, 4.0]);
         }
         check(&kept.settle(&drawn()).unwrap(), [3.0, 0.0, 0.0, 4.0]);

@@ -98,8 +98,9 @@ impl SoftInpainting {
     /// The power that a mask (1 is repainted) is raised to at a noise level: the share of the drawing in a mix with the
     /// original. Black stays 0 and white 1 whatever it is.
     pub fn exponent(&self, sigma: f64) -> f64 {
-        // Finite, so that no preservation is none of it at any level.
-        sigma.max(0.0).powf(self.schedule_bias).min(f64::MAX) * self.preservation
+        // Finite, so that no preservation is none of it at any level, and a number of f32, in which masks are raised to it.
+        let power = sigma.max(0.0).powf(self.schedule_bias).min(f64::MAX) * self.preservation;
+        power.min(f64::from(f32::MAX))
     }
 
     /// How much of the drawing is seen, 0..=1, at a place whose latent lies `distance` from the original's. `repaint` is
@@ -195,6 +196,7 @@ mod tests {
         assert_eq!([4.0, 0.25].map(|sigma| of(2.0, 1.0, sigma)), [16.0, 0.0625]);
         assert_eq!([4.0, 0.25].map(|sigma| of(0.5, 1.0, sigma)), [2.0, 0.5]);
         assert_eq!((of(1.0, 0.0, 9.0), of(8.0, 0.0, f64::INFINITY)), (0.0, 0.0));
+        assert_eq!([1e30, f64::INFINITY].map(|sigma| of(8.0, 8.0, sigma)), [f64::from(f32::MAX); 2]);
     }
 
     #[test]
@@ -246,6 +248,7 @@ mod tests {
         let soft = SoftInpainting::default();
         assert_eq!(soft.shown_levels(&[], &[], 0), Vec::<u8>::new());
         assert_eq!(soft.shown_levels(&[0.5], &[1.0], 1), [128]);
-        assert_eq!(soft.shown_levels(&[f32::NAN], &[1.0], 1).len(), 1);
+        assert_eq!(soft.shown_levels(&[f32::NAN, f32::INFINITY], &[1.0, 1.0], 1).len(), 2);
+        assert_eq!(soft.shown_levels(&[f32::NAN], &[1.0], 1), [0]);
     }
 }

@@ -2,6 +2,8 @@
 //! memory is bounded by a tile and not by the picture. For upscalers, and for VAEs, which enlarge latents. Pure bytes
 //! and arithmetic; knows no network.
 
+use gesso_core::hires::UpscaleTiles;
+
 /// How a picture is cut, in pixels before enlarging.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Tiling {
@@ -17,9 +19,10 @@ impl Tiling {
 }
 
 impl Default for Tiling {
-    /// What web UIs begin with (`ESRGAN_tile`, `ESRGAN_tile_overlap`).
+    /// That of a request which says nothing.
     fn default() -> Self {
-        Self { tile: 192, overlap: 8 }
+        let UpscaleTiles { side, overlap } = UpscaleTiles::default();
+        Self { tile: side, overlap }
     }
 }
 

@@ -66,6 +66,18 @@ fn another_width_is_skipped_and_says_so() {
 }
 
 #[test]
+fn colours_of_previews_are_not_searched() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("hidden.Preview.png");
+    std::fs::copy(fixture("embeddings").join("hidden.png"), &path).unwrap();
+    let error = Embedding::load(&path).unwrap_err();
+    assert!(matches!(&error, EmbeddingError::Picture(why) if why.contains("preview")), "{error}");
+    // A text chunk is an embedding whatever the file is called.
+    std::fs::copy(fixture("embeddings").join("picture.png"), &path).unwrap();
+    assert_eq!(Embedding::load(&path).unwrap().name, "named picture");
+}
+
+#[test]
 fn files_of_several_tensors_are_refused() {
     let error = load("several.safetensors").unwrap_err();
     assert!(matches!(error, EmbeddingError::Several(2)), "{error}");

@@ -1,7 +1,9 @@
 //! What a drawing may have of the machine: threads and memory, on the tiny checkpoint.
 
+use std::path::Path;
 use std::sync::Arc;
 
+use gesso_core::hires::{Hires, HiresSize, HiresUpscaler, LatentUpscaler};
 use gesso_core::pixels::Pixels;
 use gesso_core::prompt::{Clock, Conditioning};
 use gesso_core::request::GenerateRequest;
@@ -47,28 +49,70 @@ fn a_picture_that_takes_more_than_its_share_is_refused_and_one_that_fits_is_the_
     }
 }
 
+/// Opens a first pass of 64 x 64 and drops it.
+fn open(
+    backend: &mut TorchBackend,
+    path: &Path,
+    request: &GenerateRequest,
+    share: Share,
+) -> Result<(), BackendError> {
+    let clock = Clock::new(1);
+    let spec = PassSpec {
+        model: &model_file(path),
+        resources: &Resources::default(),
+        request,
+        width: 64,
+        height: 64,
+        steps: 1,
+        is_second: false,
+        positive: &Conditioning::positive("", clock),
+        negative: &Conditioning::negative("", clock),
+        source: None,
+        share,
+    };
+    backend.open_pass(&spec).map(drop)
+}
+
+#[test]
+fn a_second_pass_that_takes_more_than_the_share_is_refused_with_the_first() {
+    let (_folder, path) = Archive::tiny().write();
+    let mut backend = TorchBackend::open(settings()).unwrap();
+    let larger = |scale| {
+        let hires = Hires {
+            size: HiresSize::Scale(scale),
+            upscaler: HiresUpscaler::Latent(LatentUpscaler::Bilinear),
+            denoising_strength: 0.5,
+            steps: None,
+            sampler: None,
+            scheduler: None,
+            prompt: None,
+            negative_prompt: None,
+            model: None,
+        };
+        GenerateRequest { hires: Some(hires), ..request("a cat", 3, 64, 64) }
+    };
+    // Before the checkpoint is loaded, and beside it.
+    for _ in 0..2 {
+        let refused = open(&mut backend, &path, &larger(8.0), within(30)).unwrap_err();
+        assert!(
+            matches!(&refused, BackendError::Request(why) if why.contains("512 x 512")),
+            "a step takes 320 MiB: {refused}"
+        );
+        assert_eq!(open(&mut backend, &path, &larger(8.0), Share::default()), Ok(()));
+        assert_eq!(open(&mut backend, &path, &larger(1.0), within(30)), Ok(()));
+    }
+}
+
 #[test]
 fn a_pass_is_computed_on_its_shares_threads_and_the_next_on_as_many_as_any() {
     let (_folder, path) = Archive::tiny().write();
     let mut backend = TorchBackend::open(TorchSettings { threads: 2, ..settings() }).unwrap();
-    let (request, clock) = (request("a cat", 3, 64, 64), Clock::new(1));
+    let request = request("a cat", 3, 64, 64);
     let mut threads_of = |share| {
-        let spec = PassSpec {
-            model: &model_file(&path),
-            resources: &Resources::default(),
-            request: &request,
-            width: 64,
-            height: 64,
-            steps: 1,
-            is_second: false,
-            positive: &Conditioning::positive("", clock),
-            negative: &Conditioning::negative("", clock),
-            source: None,
-            share,
-        };
-        drop(backend.open_pass(&spec).unwrap());
+        open(&mut backend, &path, &request, share).unwrap();
         tch::get_num_threads()
     };
     assert_eq!(threads_of(Share { threads: Some(1), ..Share::default() }), 1);
     assert_eq!(threads_of(Share::default()), 2);
+    assert_eq!(threads_of(Share { threads: Some(0), ..Share::default() }), 2);
 }

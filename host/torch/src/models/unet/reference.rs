@@ -36,6 +36,7 @@ impl Reference {
         }
         let joined = |layer: Vec<Tensor>| match layer.as_slice() {
             [] => Ok(None),
+            [only] => Ok(Some(only.shallow_clone())),
             states => Tensor::f_cat(states, 1).map(Some),
         };
         let states = layers.into_iter().map(joined).collect::<Result<_, TchError>>()?;
