@@ -28,6 +28,7 @@ mod picture_options;
 mod picture_stages;
 mod plugin_use;
 mod redraw;
+mod refiner;
 mod retention;
 mod scripts;
 mod serverless;

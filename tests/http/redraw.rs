@@ -92,6 +92,10 @@ fn a_picture_from_text_draws_itself_again() {
             &["UniPC variant: bh2", "UniPC order: 2", "Tiling: True"],
         ),
         (
+            json!({"override_settings": {"token_merging_ratio": 0.5}, "scheduler": "Karras"}),
+            &["Token merging ratio: 0.5, RNG"],
+        ),
+        (
             json!({"prompt": "sea (at night:1.5) BREAK desert", "override_settings": {"emphasis": "No norm"}}),
             &["Emphasis: No norm"],
         ),
@@ -138,6 +142,10 @@ fn a_picture_in_two_passes_draws_itself_again() {
             json!({"hr_upscaler": "Latent (nearest)", "hr_sampler_name": "DDIM", "hr_second_pass_steps": 5,
                    "hr_prompt": "desert", "hr_negative_prompt": "sea"}),
             &["Hires sampler: DDIM", "Hires prompt: desert", "Hires negative prompt: sea"][..],
+        ),
+        (
+            json!({"hr_scheduler": "Karras", "override_settings": {"token_merging_ratio_hr": 0.5}}),
+            &["Token merging ratio hr: 0.5, RNG"],
         ),
         (
             json!({"hr_upscaler": "Lanczos", "sampler_name": "DPM++ 2M", "hr_sampler_name": "Euler"}),
@@ -350,13 +358,13 @@ pub(super) fn write_adapter(path: &Path) {
 
 /// A file of half-precision tensors, taken apart.
 #[derive(Clone)]
-struct Safetensors {
+pub(super) struct Safetensors {
     metadata: Value,
     tensors: Vec<(String, Vec<usize>, Vec<u8>)>,
 }
 
 impl Safetensors {
-    fn demo() -> Self {
+    pub(super) fn demo() -> Self {
         let bytes = std::fs::read(checkout().join("examples/demo-model/demo-v1.safetensors")).unwrap();
         let (length, rest) = bytes.split_at(8);
         let (header, data) = rest.split_at(u64::from_le_bytes(length.try_into().unwrap()) as usize);
@@ -384,7 +392,7 @@ impl Safetensors {
         self.tensors.iter_mut().find(|(known, _, _)| known == name).unwrap()
     }
 
-    fn zero(&mut self, name: &str) {
+    pub(super) fn zero(&mut self, name: &str) {
         self.tensor(name).2.fill(0);
     }
 
@@ -399,7 +407,7 @@ impl Safetensors {
         shape[1] += further;
     }
 
-    fn write(&self, path: &Path) {
+    pub(super) fn write(&self, path: &Path) {
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         let (mut header, mut begin) = (Map::new(), 0);
         header.insert("__metadata__".into(), self.metadata.clone());

@@ -15,6 +15,7 @@ pub mod noise;
 pub mod numbers;
 pub mod pixels;
 pub mod prompt;
+pub mod refiner;
 pub mod request;
 pub mod sampler;
 pub mod schedule;

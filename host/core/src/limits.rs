@@ -12,6 +12,8 @@ const SIZE_MULTIPLE: u32 = 8;
 pub const MIN_SIDE_PX: u32 = 64;
 /// Layers of CLIP's text encoder.
 const MAX_CLIP_SKIP: u32 = 12;
+/// Beyond it hardly a token is left beside those that take others in.
+const MAX_TOKEN_MERGING: f64 = 0.9;
 /// Wider blurs spread a mask over any picture.
 const MAX_BLUR_PX: u32 = 256;
 
@@ -66,6 +68,7 @@ impl Limits {
         }
         self.check_count(request, &mut problems);
         problems.whole("clip_skip", request.clip_skip, 1, MAX_CLIP_SKIP);
+        problems.number("token_merging_ratio", request.token_merging.first, MAX_TOKEN_MERGING);
         options::check(&request.options, &mut problems);
         if let Some(hires) = &request.hires {
             self.check_hires(request, hires, &mut problems);
@@ -94,6 +97,7 @@ impl Limits {
             problems.prompt(field, text.as_deref().unwrap_or_default(), self.max_prompt_bytes);
         }
         problems.number("denoising_strength", hires.denoising_strength, 1.0);
+        problems.number("token_merging_ratio_hr", request.token_merging.second, MAX_TOKEN_MERGING);
         problems.whole("hr_second_pass_steps", hires.steps.unwrap_or(1), 1, self.max_steps);
         // A first size that is refused gives no second.
         if request.width == 0 || request.height == 0 {
@@ -271,6 +275,7 @@ mod tests {
             r.variation = Variation { subseed: 0, strength: 1.5 };
             r.seed_resize_from = Some((4, 4096));
             (r.batch_size, r.n_iter, r.clip_skip) = (0, 17, 13);
+            r.token_merging.first = 0.95;
             r.options.eta = Some(-0.1);
             r.options.churn =
                 Churn { amount: 1e9, min_sigma: f64::INFINITY, max_sigma: f64::NAN, noise: -1.0 };
@@ -278,7 +283,7 @@ mod tests {
         assert_eq!(
             got.join(" "),
             "prompt negative_prompt width height steps cfg_scale subseed_strength seed_resize_from_w \
-             seed_resize_from_h batch_size n_iter clip_skip eta s_churn s_tmin s_tmax s_noise"
+             seed_resize_from_h batch_size n_iter clip_skip token_merging_ratio eta s_churn s_tmin s_tmax s_noise"
         );
     }
 

@@ -15,7 +15,7 @@ use gesso_core::sampler::{Call, Start};
 use gesso_core::schedule::NoiseSchedule;
 use gesso_core::step_hook::{StepHook, StepHookError};
 
-use crate::job::{Resources, Share, Source};
+use crate::job::{RefinerUse, Resources, Share, Source};
 
 /// A model file on disk, as the server's catalogue found it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -58,7 +58,17 @@ pub struct PassSpec<'a> {
     pub negative: &'a Conditioning,
     /// The picture that is drawn over; `None` for a text-to-image and for a second pass.
     pub source: Option<&'a Source>,
+    /// What may go on with the pictures; opened together with the pass, so that both are in memory.
+    pub refiner: Option<&'a RefinerUse>,
     pub share: Share,
+}
+
+impl<'a> PassSpec<'a> {
+    /// The same pass as its refiner draws it.
+    pub fn refined(&self) -> Option<PassSpec<'a>> {
+        let RefinerUse { model, resources } = self.refiner?;
+        Some(PassSpec { model, resources, refiner: None, ..*self })
+    }
 }
 
 /// What checkpoints take of the memory, with what is laid over them.
@@ -99,6 +109,8 @@ pub struct OpenPass<P> {
     pub key: BatchKey,
     /// The noise levels the model was trained with, and what it predicts at them.
     pub schedule: NoiseSchedule,
+    /// The pass as its refiner draws it, with the same noise levels; it has no refiner itself.
+    pub refiner: Option<Box<OpenPass<P>>>,
 }
 
 /// Where a picture of a pass begins.
@@ -207,7 +219,11 @@ pub trait Backend {
     /// The tensors of one picture in flight. Dropping it frees them.
     type Sample;
 
-    /// Loads the models when needed, encodes the prompts and the source.
+    /// Loads the models when needed, encodes the prompts and the source. The share of a pass is for it and its refiner
+    /// together.
+    ///
+    /// # Errors
+    /// [`BackendError::Request`] too for a refiner that was trained on other noise.
     fn open_pass(&mut self, spec: &PassSpec<'_>) -> Result<OpenPass<Self::Pass>, BackendError>;
 
     /// Sets up one picture: `x = latent * start.latent + noise * start.noise`.
@@ -227,6 +243,11 @@ pub trait Backend {
         &mut self,
         rows: &mut [Row<'_, Self::Sample>],
     ) -> Result<Vec<Result<Measured, BackendError>>, BackendError>;
+
+    /// Has a picture under way go on in the pass that refines its own. `picture` is its place among the pass's sources.
+    ///
+    /// The latent stays, and so do the part of it that is kept and what decodes it.
+    fn hand_over(&mut self, sample: &mut Self::Sample, refiner: &Self::Pass, picture: u32);
 
     /// A small picture of the current estimate, by a linear map from latent to RGB. Cheap enough for every step.
     fn preview(&mut self, sample: &Self::Sample) -> Result<Pixels, BackendError>;

@@ -23,7 +23,7 @@ mod running;
 mod stats;
 
 use guarded::{bringing, guarded};
-use passes::Passes;
+use passes::{Passes, Stage};
 use running::{Caller, Lane, RunningJob, missing_row};
 pub use stats::EngineStats;
 
@@ -285,7 +285,8 @@ impl<B: Backend> Owner<B> {
         match command {
             Command::Job(incoming) => self.enqueue(incoming),
             Command::Load(model, reply) => {
-                let loaded = bringing(&mut self.backend, &self.stats, &self.loads, Some(&model), |backend| {
+                let models = std::slice::from_ref(&model);
+                let loaded = bringing(&mut self.backend, &self.stats, &self.loads, models, |backend| {
                     backend.load(&model).map_err(JobError::from)
                 });
                 // Nobody listens only when the caller has gone away, and then nobody cares.
@@ -319,6 +320,7 @@ impl<B: Backend> Owner<B> {
         self.begin_next();
         // A pass may be through as it begins: a strength that asks for no call.
         self.retire();
+        self.hand_over();
         self.step();
         self.retire();
     }
@@ -378,9 +380,10 @@ impl<B: Backend> Owner<B> {
     }
 
     fn begin_drawing(&mut self, drawing: Drawing, caller: Caller, priority: i32, arrived: (u64, Duration)) {
-        let model = drawing.model.clone();
-        let begun = bringing(&mut self.backend, &self.stats, &self.loads, Some(&model), |backend| {
-            RunningJob::begin(backend, Passes::new(drawing), &caller)
+        let passes = Passes::new(drawing);
+        let models = passes.models(Stage::First);
+        let begun = bringing(&mut self.backend, &self.stats, &self.loads, &models, |backend| {
+            RunningJob::begin(backend, passes, &caller)
         });
         match begun {
             Ok(begun) => {
@@ -428,6 +431,13 @@ impl<B: Backend> Owner<B> {
             lock(&self.stats).failed_jobs += 1;
         }
         caller.answer(Err(error));
+    }
+
+    /// Pictures whose refiner draws from now on change to its pass, before rows are picked by their keys.
+    fn hand_over(&mut self) {
+        for job in &mut self.running {
+            job.hand_over(&mut self.backend);
+        }
     }
 
     /// One UNet call for the best batch.
@@ -524,13 +534,12 @@ impl<B: Backend> Owner<B> {
             // A cancelled job is dropped at the next turn; decoding the rest of it would keep the others waiting.
             while !job.failed() && !job.is_cancelled() {
                 let Some(lane) = job.take_done_lane() else { break };
-                let model = job.next_model(&lane).cloned();
-                let ended =
-                    bringing(&mut self.backend, &self.stats, &self.loads, model.as_ref(), |backend| {
-                        let Some(lane) = job.promote(backend, lane)? else { return Ok(None) };
-                        let (image, calls) = (lane.image, lane.calls_done());
-                        Ok(Some((image, calls, backend.finish(lane.sample)?)))
-                    });
+                let models = job.next_models(&lane);
+                let ended = bringing(&mut self.backend, &self.stats, &self.loads, &models, |backend| {
+                    let Some(lane) = job.promote(backend, lane)? else { return Ok(None) };
+                    let (image, calls) = (lane.image, lane.calls_done());
+                    Ok(Some((image, calls, backend.finish(lane.sample)?)))
+                });
                 match ended {
                     // It goes on in the next pass.
                     Ok(None) => {}

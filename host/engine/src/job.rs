@@ -78,6 +78,8 @@ pub struct Drawing {
     pub resources: Resources,
     /// The picture that is drawn over, prepared at the request's size.
     pub source: Option<Source>,
+    /// What goes on with the pictures of the first pass, from where the request's refiner says.
+    pub refiner: Option<RefinerUse>,
     /// The second pass, where the request asks for one.
     pub second: Option<SecondPass>,
     /// What acts within the steps, in order.
@@ -93,6 +95,7 @@ impl Drawing {
             model,
             resources: Resources::default(),
             source: None,
+            refiner: None,
             second: None,
             step_hooks: Arc::default(),
             share: Share::default(),
@@ -122,6 +125,13 @@ pub struct Resources {
     pub embeddings: Arc<Vec<Arc<ModelFile>>>,
     pub control: Vec<ControlUse>,
     pub references: Vec<ReferenceUse>,
+}
+
+/// Another checkpoint that draws the end of a pass, with what it uses beside itself.
+#[derive(Debug, Clone)]
+pub struct RefinerUse {
+    pub model: Arc<ModelFile>,
+    pub resources: Resources,
 }
 
 /// A LoRA and how strongly it acts.
@@ -185,6 +195,8 @@ pub struct SourceMask {
 pub struct SecondPass {
     pub model: Arc<ModelFile>,
     pub resources: Resources,
+    /// What goes on with the pictures of this pass, from where the request's refiner says.
+    pub refiner: Option<RefinerUse>,
     pub upscale: Upscale,
 }
 

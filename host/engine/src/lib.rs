@@ -19,6 +19,6 @@ pub mod policy;
 pub use engine::{Engine, EngineHandle, EngineSettings, EngineStats, StartError};
 pub use job::{
     CancelFlag, ControlUse, Drawing, Enlargement, FaceRestoration, JobError, JobHandle, JobSpec, LoraUse,
-    NetworkRun, Phase, Progress, ReferenceUse, Resources, SecondPass, Share, Source, SourceMask, SubmitError,
-    Work,
+    NetworkRun, Phase, Progress, ReferenceUse, RefinerUse, Resources, SecondPass, Share, Source, SourceMask,
+    SubmitError, Work,
 };

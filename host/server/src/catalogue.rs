@@ -43,9 +43,14 @@ impl Checkpoint {
         format!("{} [{}]", self.file_name, self.short_hash())
     }
 
+    /// `file [0123456789]`, as infotexts name a refiner.
+    pub(crate) fn short_title(&self) -> String {
+        format!("{} [{}]", self.file.name, self.short_hash())
+    }
+
     fn answers_to(&self, name: &str) -> bool {
         is_hash(name) && self.sha256.starts_with(&name.to_ascii_lowercase())
-            || [self.file.name.as_str(), &self.file_name, &self.title()]
+            || [self.file.name.as_str(), &self.file_name, &self.title(), &self.short_title()]
                 .iter()
                 .any(|known| known.eq_ignore_ascii_case(name))
     }
@@ -233,13 +238,17 @@ mod tests {
         let catalogue = Catalogue::new(folder.path().to_owned(), None, None);
         // sha256("abc"), FIPS 180-2 appendix B.1.
         let title = "sub/dreamy.safetensors [ba7816bf8f]";
-        for name in ["dreamy", "Dreamy", "sub/dreamy.safetensors", title, "ba7816bf", "ba7816bf8f"] {
+        let short_title = "dreamy [ba7816bf8f]";
+        let names =
+            ["dreamy", "Dreamy", "sub/dreamy.safetensors", title, short_title, "ba7816bf", "ba7816bf8f"];
+        for name in names {
             assert_eq!(catalogue.checkpoint(Some(name)).unwrap().title(), title, "{name}");
         }
         assert_eq!(catalogue.checkpoint(None).unwrap().title(), title);
         let error = catalogue.checkpoint(Some("dreamyy")).unwrap_err().to_string();
         assert!(error.contains("did you mean \"dreamy\"?"), "{error}");
         assert!(catalogue.checkpoint(Some("../sub/dreamy.safetensors")).is_err());
+        assert!(catalogue.checkpoint(Some("dreamy [0123456789]")).is_err());
     }
 
     #[test]

@@ -191,6 +191,7 @@ pub(crate) fn place(
         }
         controls.units.push(unit);
     }
+    found.steer_refiners();
     Ok(controls)
 }
 

@@ -24,7 +24,7 @@ use crate::http::wire::output_options::OutputOptions;
 use crate::http::wire::soft_inpainting;
 use crate::http::wire::terms::RequestTerms;
 use crate::tasks::{self, Repeat, Submitted, Work};
-use crate::{infotexts, plugin_use, scripts, styles};
+use crate::{infotexts, plugin_use, resources, scripts, styles};
 
 /// In what a drawing's pictures come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,12 +77,13 @@ pub(crate) async fn submit(
     if let Some(script) = scripts::named(app, &whom, drawing, &body)? {
         scripts::arguments(&script, &body)?;
     }
-    let (pictures, named) = (request.image_count(), request.model);
+    let pictures = request.image_count();
     let catalogue = app.catalogue.clone();
     let wanted_faces = FacesWanted::read(&body).map_err(AppError::Invalid)?;
     // The blocking pool: folders and the heads of files.
     let model = blocking(move || {
-        let checkpoint = catalogue.checkpoint(named.as_deref())?;
+        let checkpoint = catalogue.checkpoint(request.model.as_deref())?;
+        resources::refiner(&catalogue, &request)?;
         DrawnFaces::find(&catalogue, wanted_faces)?;
         Ok::<_, AppError>(checkpoint.file_name)
     })

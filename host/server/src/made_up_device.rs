@@ -35,7 +35,8 @@ impl Backend for MadeUpDevice {
             latent_width: spec.width / LATENT_PX,
             rows_max: usize::MAX,
         };
-        Ok(OpenPass { pass: (spec.width, spec.height), key, schedule: NoiseSchedule::sd1() })
+        let refiner = spec.refined().map(|spec| self.open_pass(&spec)).transpose()?.map(Box::new);
+        Ok(OpenPass { pass: (spec.width, spec.height), key, schedule: NoiseSchedule::sd1(), refiner })
     }
 
     fn begin(
@@ -55,6 +56,8 @@ impl Backend for MadeUpDevice {
     ) -> Result<Vec<Result<Measured, BackendError>>, BackendError> {
         Ok(vec![Ok(None); rows.len()])
     }
+
+    fn hand_over(&mut self, _: &mut (u32, u32), _: &(u32, u32), _: u32) {}
 
     fn preview(&mut self, &(width, height): &(u32, u32)) -> Result<Pixels, BackendError> {
         Ok(gradient(width / LATENT_PX, height / LATENT_PX))

@@ -1,5 +1,6 @@
 //! Names in a request become files: LoRAs and hypernetworks in prompts, the VAE, textual inversions, upscalers, the
-//! second pass's checkpoint. What is optional and missing becomes a warning; what the request stands on is an error.
+//! second pass's checkpoint, the refiner. What is optional and missing becomes a warning; what the request stands on is an
+//! error.
 
 mod inversions;
 
@@ -7,9 +8,10 @@ use std::sync::Arc;
 
 use gesso_core::hires::{Hires, HiresUpscaler, UpscaleTiles};
 use gesso_core::prompt::{BlockWeights, ExtraNetwork, Lora, Network};
+use gesso_core::refiner::PassPlace;
 use gesso_core::request::{GenerateRequest, VaeChoice};
 use gesso_engine::backend::{ModelFile, PixelUpscaler, Upscale, UpscaleBy};
-use gesso_engine::{LoraUse, Resources, SecondPass};
+use gesso_engine::{LoraUse, RefinerUse, Resources, SecondPass};
 use gesso_torch::Upscaler;
 
 use crate::catalogue::{Catalogue, CatalogueError, Checkpoint, Kind, Part};
@@ -24,7 +26,11 @@ const VAE_HASH_DIGITS: usize = 10;
 #[derive(Debug)]
 pub(crate) struct Found {
     pub(crate) first: Resources,
+    /// What goes on with the pictures of the first pass.
+    pub(crate) refiner: Option<RefinerUse>,
     pub(crate) second: Option<SecondPass>,
+    /// `name [hash]` of the checkpoint that goes on in either pass.
+    pub(crate) refiner_title: Option<String>,
     /// `name: hash` of each LoRA in use, for the infotext.
     pub(crate) lora_hashes: Vec<(String, String)>,
     /// The same of each textual inversion.
@@ -48,13 +54,44 @@ pub(crate) fn find(
     let first = finder.resources(&request.prompt, vae.clone(), embeddings.clone());
     let second =
         request.hires.as_ref().map(|hires| finder.second(hires, checkpoint, vae.clone(), embeddings));
-    let second = second.transpose()?;
+    let mut second = second.transpose()?;
+    let refining = refiner(catalogue, request)?;
+    let place = if second.is_some() { PassPlace::FirstOfTwo } else { PassPlace::Only };
+    let refiner = finder.refined(refining.as_ref(), place, &checkpoint.file, &first)?;
+    if let Some(second) = &mut second {
+        let SecondPass { model, resources, .. } = &*second;
+        second.refiner = finder.refined(refining.as_ref(), PassPlace::SecondOfTwo, model, resources)?;
+    }
+    let acts = refiner.is_some() || second.as_ref().is_some_and(|second| second.refiner.is_some());
+    let refiner_title = refining.filter(|_| acts).map(|refining| refining.short_title());
     let width = catalogue.facts(&checkpoint.file).map(|facts| facts.text_width);
     let inversion_hashes = inversions::used(&first.embeddings, width, request);
     let Finder { lora_hashes, warnings, .. } = finder;
     let vae_hash = vae.as_ref().and_then(|vae| catalogue.sha256(&vae.path, Part::Whole));
     let vae_hash = vae_hash.map(|hash| hash[..VAE_HASH_DIGITS].to_owned());
-    Ok(Found { first, second, lora_hashes, inversion_hashes, vae, vae_hash, warnings })
+    Ok(Found {
+        first,
+        refiner,
+        second,
+        refiner_title,
+        lora_hashes,
+        inversion_hashes,
+        vae,
+        vae_hash,
+        warnings,
+    })
+}
+
+/// The checkpoint of a request's refiner.
+pub(crate) fn refiner(
+    catalogue: &Catalogue,
+    request: &GenerateRequest,
+) -> Result<Option<Checkpoint>, AppError> {
+    let find = |name: &str| {
+        let found = catalogue.checkpoint(Some(name));
+        found.map_err(|error| AppError::invalid("refiner_checkpoint", format!("refiner_checkpoint: {error}")))
+    };
+    request.refiner.as_ref().map(|refiner| find(&refiner.model)).transpose()
 }
 
 /// Upscalers that are no files, in the order of their list.
@@ -88,6 +125,19 @@ pub(crate) fn upscaler(
             overlap: tiles.overlap(),
         },
     })
+}
+
+impl Found {
+    /// Steers refiners as the passes that they go on with are steered.
+    pub(crate) fn steer_refiners(&mut self) {
+        let second = self.second.iter_mut().map(|second| (&second.resources, &mut second.refiner));
+        for (resources, refiner) in second.chain([(&self.first, &mut self.refiner)]) {
+            if let Some(refiner) = refiner {
+                refiner.resources.control.clone_from(&resources.control);
+                refiner.resources.references.clone_from(&resources.references);
+            }
+        }
+    }
 }
 
 struct Finder<'a> {
@@ -214,7 +264,24 @@ impl Finder<'_> {
         let vae = if hires.model.is_some() { self.vae(&model)? } else { vae };
         let prompt = hires.prompt.as_deref().unwrap_or(&self.request.prompt);
         let resources = self.resources(prompt, vae, embeddings);
-        Ok(SecondPass { model, resources, upscale: Upscale { target, by } })
+        Ok(SecondPass { model, resources, refiner: None, upscale: Upscale { target, by } })
+    }
+
+    /// What goes on with the pictures of a pass on `model`, which uses `resources`; a checkpoint does not go on with its own.
+    fn refined(
+        &self,
+        refining: Option<&Checkpoint>,
+        place: PassPlace,
+        model: &ModelFile,
+        resources: &Resources,
+    ) -> Result<Option<RefinerUse>, AppError> {
+        let acts = self.request.refiner.as_ref().is_some_and(|refiner| refiner.acts_in(place));
+        let Some(refining) = refining.filter(|refining| acts && *refining.file != *model) else {
+            return Ok(None);
+        };
+        let model = refining.file.clone();
+        let resources = Resources { vae: self.vae(&model)?, ..resources.clone() };
+        Ok(Some(RefinerUse { model, resources }))
     }
 
     fn warn(&mut self, text: String) {

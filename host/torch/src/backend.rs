@@ -7,6 +7,7 @@ use std::sync::Arc;
 use gesso_core::numbers::Numbers;
 use gesso_core::pixels::Pixels;
 use gesso_core::sampler::Start;
+use gesso_core::schedule::NoiseSchedule;
 use gesso_engine::backend::{
     Backend, BackendError, BatchKey, FaceRestorer, Measured, ModelFile, OpenPass, Origin, PassSpec,
     PixelUpscaler, Residency, Row, StartNoise, UpscaleBy,
@@ -23,9 +24,9 @@ use crate::guidance::{self, Asked};
 use crate::latent::Latents;
 use crate::machine_memory;
 use crate::memory;
-use crate::open_pass;
+use crate::open_pass::{self, Pictures};
 
-use crate::pass::PIXELS_PER_LATENT;
+use crate::pass::{PIXELS_PER_LATENT, network_bytes};
 pub use crate::pass::{Pass, Sample};
 use crate::reference;
 use crate::resident::{Bounds, Resident};
@@ -80,6 +81,9 @@ pub struct TorchBackend {
     threads: i32,
 }
 
+/// A pass, its noise levels, and a text that is equal for passes whose rows may share calls.
+type Opened = (Pass, NoiseSchedule, String);
+
 impl TorchBackend {
     /// Sets up libtorch; loads no model yet.
     ///
@@ -106,6 +110,29 @@ impl TorchBackend {
         Ok(Self { resident, conditioner: Conditioner::new(), in_flight: Vec::new(), threads })
     }
 
+    fn opened(&mut self, spec: &PassSpec<'_>, pictures: Pictures) -> Result<Opened, BackendError> {
+        let conditioner = &mut self.conditioner;
+        self.resident.with_room(|resident| open_pass::open(resident, conditioner, spec, pictures))
+    }
+
+    /// The pass that refines `own`.
+    fn open_refiner<'a>(
+        &mut self,
+        spec: &PassSpec<'a>,
+        own: &Opened,
+    ) -> Result<(PassSpec<'a>, Opened), BackendError> {
+        let refiner = self.opened(spec, Pictures::Another)?;
+        // The coefficients of a plan are those of the checkpoint that the picture was begun with.
+        if refiner.1 != own.1 {
+            return Err(BackendError::Request(format!(
+                "the refiner {} was trained on other noise than the checkpoint, so that it cannot go on with its pictures; \
+                 name another as refiner_checkpoint",
+                spec.model.name
+            )));
+        }
+        Ok((*spec, refiner))
+    }
+
     /// Has the operators that follow run on so many threads, or on as many as any. libtorch takes no 0.
     fn compute_on(&self, threads: Option<u32>) {
         let threads = threads.and_then(|threads| i32::try_from(threads).ok()).filter(|threads| *threads > 0);
@@ -122,6 +149,7 @@ impl Backend for TorchBackend {
         self.compute_on(spec.share.threads);
         let size = Size { width: spec.width, height: spec.height, pictures: spec.request.batch_size };
         let (compute, bytes_max) = (self.resident.compute(), spec.share.bytes_max);
+        let refined = spec.refined();
         let room_beside = |networks: u64| {
             // One that has no room is refused before the first is drawn.
             if let Some(second) = size_of_second(spec) {
@@ -129,27 +157,38 @@ impl Backend for TorchBackend {
             }
             room(bytes_max, networks, size, compute)
         };
-        // Before it pushes others out of memory.
-        if bytes_max.is_some() && !self.resident.loaded().contains(spec.model) {
-            room_beside(self.resident.bytes_to_come(spec.model)?)?;
+        // Before they push others out of memory. How much the two share is known once both are read.
+        let models = [Some(spec), refined.as_ref()].into_iter().flatten().map(|spec| spec.model);
+        for model in models.filter(|_| bytes_max.is_some()) {
+            if !self.resident.loaded().contains(model) {
+                room_beside(self.resident.bytes_to_come(model)?)?;
+            }
         }
         self.in_flight.retain(|(pass, _)| pass.strong_count() > 0);
         let all = self.in_flight.iter().map(|(_, size)| *size).chain([size]);
         self.resident.reserve(working_memory::bytes(all, compute));
-        let conditioner = &mut self.conditioner;
-        let (pass, schedule, patches) =
-            self.resident.with_room(|resident| open_pass::open(resident, conditioner, spec))?;
-        let Room { rows_max, decodes_whole } = room_beside(pass.network_bytes())?;
-        let pass = Rc::new(Pass { decodes_whole, ..pass });
-        self.in_flight.push((Rc::downgrade(&pass), size));
-        let key = BatchKey {
-            model: spec.model.clone(),
-            patches,
-            latent_height: spec.height / PIXELS_PER_LATENT,
-            latent_width: spec.width / PIXELS_PER_LATENT,
-            rows_max,
-        };
-        Ok(OpenPass { pass, key, schedule })
+        let own = self.opened(spec, Pictures::Own)?;
+        let refiner = refined.map(|spec| self.open_refiner(&spec, &own)).transpose()?;
+        let passes = [Some(&own), refiner.as_ref().map(|(_, refiner)| refiner)].into_iter().flatten();
+        let networks = network_bytes(passes.map(|(pass, ..)| pass));
+        let Room { rows_max, decodes_whole } = room_beside(networks)?;
+        let opened =
+            |spec: &PassSpec<'_>, (pass, schedule, patches): Opened, refiner: Option<Box<OpenPass<_>>>| {
+                let pass = Rc::new(Pass { decodes_whole, ..pass });
+                let key = BatchKey {
+                    model: spec.model.clone(),
+                    patches,
+                    latent_height: spec.height / PIXELS_PER_LATENT,
+                    latent_width: spec.width / PIXELS_PER_LATENT,
+                    rows_max,
+                };
+                OpenPass { pass, key, schedule, refiner }
+            };
+        let refiner = refiner.map(|(spec, refiner)| Box::new(opened(&spec, refiner, None)));
+        let open = opened(spec, own, refiner);
+        // A refiner draws the same pictures, and so takes no more to compute in.
+        self.in_flight.push((Rc::downgrade(&open.pass), size));
+        Ok(open)
     }
 
     fn begin(
@@ -200,7 +239,8 @@ impl Backend for TorchBackend {
             _ => Some(reference::noise_of(&noise).map_err(device_error)?),
         };
         let latents = Latents::new(latent.as_ref(), &noise, start).map_err(device_error)?;
-        Ok(Sample { pass: pass.clone(), latents, channels, kept, reference_noise, step: 0, step_began: 0 })
+        let (pass, home) = (pass.clone(), pass.clone());
+        Ok(Sample { pass, home, latents, channels, kept, reference_noise, step: 0, step_began: 0 })
     }
 
     fn step(
@@ -230,6 +270,15 @@ impl Backend for TorchBackend {
         }
         let mut measured = measured.into_iter();
         Ok(results.into_iter().map(|result| result.map(|_| measured.next().flatten())).collect())
+    }
+
+    fn hand_over(&mut self, sample: &mut Sample, refiner: &Rc<Pass>, picture: u32) {
+        let channels = match &refiner.source {
+            None => refiner.channels.as_ref(),
+            Some(source) => source.channels(picture),
+        };
+        sample.channels = channels.map(Tensor::shallow_clone);
+        sample.pass = refiner.clone();
     }
 
     fn preview(&mut self, sample: &Sample) -> Result<Pixels, BackendError> {
@@ -379,7 +428,7 @@ fn advance(
 fn decode(resident: &mut Resident, sample: &Sample) -> Result<Pixels, BackendError> {
     let latent =
         sample.result().and_then(|latent| latent.f_div_scalar(LATENT_SCALE)).map_err(device_error)?;
-    let networks = sample.pass.networks().map_err(device_error)?;
+    let networks = sample.home.networks().map_err(device_error)?;
     let part = |latent: &Tensor| {
         let decode = || networks.decode_latent(latent)?.f_squeeze_dim(0)?.f_permute([1, 2, 0]);
         let picture = decode().map_err(device_error)?;
@@ -390,7 +439,7 @@ fn decode(resident: &mut Resident, sample: &Sample) -> Result<Pixels, BackendErr
         convert::to_pixels(&picture).map_err(device_error)
     };
     let tiles = || decode_tiled(&latent, VAE_TILING, networks.is_seamless(), part);
-    if !sample.pass.decodes_whole {
+    if !sample.home.decodes_whole {
         return resident.with_room(|_| tiles());
     }
     memory::whole_or_tiles(|| resident.make_do(), || part(&latent), tiles)

@@ -83,6 +83,7 @@ impl<'a> Asker<'a> {
             units: self.units.clone(),
             references: self.references.clone(),
             map: self.sample.pass.map.as_deref(),
+            merging: self.sample.pass.merging,
             latent: self.latent.shallow_clone(),
             channels,
             timestep: self.timestep,

@@ -28,12 +28,13 @@ impl<K: PartialEq, V: Clone> Lru<K, V> {
         }
     }
 
-    pub(crate) fn contains(&self, key: &K) -> bool {
-        self.entries.iter().any(|(known, _)| known == key)
+    /// Whether something has to go for one more to fit.
+    pub(crate) fn is_full(&self) -> bool {
+        self.entries.len() >= self.capacity
     }
 
-    pub(crate) fn any(&self, is_one: impl Fn(&K) -> bool) -> bool {
-        self.entries.iter().any(|(key, _)| is_one(key))
+    pub(crate) fn contains(&self, key: &K) -> bool {
+        self.entries.iter().any(|(known, _)| known == key)
     }
 
     /// The keys, the one unused longest first.
@@ -61,6 +62,12 @@ impl<K: PartialEq, V: Clone> Lru<K, V> {
         self.make_room();
         self.entries.push((key, value));
     }
+
+    /// [`Lru::insert`] without dropping any other, whatever the capacity: for callers that choose what goes.
+    pub(crate) fn insert_beside(&mut self, key: K, value: V) {
+        self.entries.retain(|(known, _)| *known != key);
+        self.entries.push((key, value));
+    }
 }
 
 #[cfg(test)]
@@ -75,6 +82,16 @@ mod tests {
         assert_eq!(lru.get(&"a"), Some(1));
         lru.insert("c", 3);
         assert_eq!((lru.get(&"a"), lru.get(&"b"), lru.get(&"c")), (Some(1), None, Some(3)));
+    }
+
+    #[test]
+    fn what_is_put_beside_the_others_drops_none_of_them() {
+        let mut lru = Lru::new(1);
+        lru.insert("a", 1);
+        assert!(lru.is_full());
+        lru.insert_beside("b", 2);
+        lru.insert_beside("b", 3);
+        assert_eq!((lru.get(&"a"), lru.get(&"b")), (Some(1), Some(3)));
     }
 
     #[test]

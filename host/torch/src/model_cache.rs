@@ -1,5 +1,5 @@
 //! Which checkpoints, and variants of them, stay in memory: bounded by number and by bytes, the one unused longest
-//! dropped first. Tensors that several share count once. What pictures in flight hold is not dropped for bytes: it would go on
+//! dropped first. Tensors that several share count once. What pictures in flight hold is not dropped: it would go on
 //! taking its memory uncounted. Called by `Resident`; knows neither files nor networks.
 
 use std::cell::OnceCell;
@@ -41,8 +41,8 @@ pub(crate) struct ModelCache<V> {
 }
 
 impl<V: Held> ModelCache<V> {
-    /// Keeps `checkpoints` of them (0 is taken as 1) as long as all in it takes `bytes_max` at most. A checkpoint, or its
-    /// variant, that is larger alone is kept alone.
+    /// Keeps `checkpoints` of them (0 is taken as 1), or as many as are in use, as long as all in it takes `bytes_max` at
+    /// most. A checkpoint, or its variant, that is larger alone is kept alone.
     pub(crate) fn new(checkpoints: usize, bytes_max: u64) -> Self {
         let (checkpoints, variants) = (Lru::new(checkpoints), Lru::new(VARIANTS_KEPT));
         Self { checkpoints, variants, bytes_max, reserved: 0, told: OnceCell::new() }
@@ -80,7 +80,7 @@ impl<V: Held> ModelCache<V> {
     /// Drops what must go before a checkpoint of this many bytes is read, and gives back the checkpoints that stay: the
     /// new one must not be made beside the old.
     pub(crate) fn make_room(&mut self, bytes: u64) -> Vec<Rc<V>> {
-        self.checkpoints.make_room();
+        while self.checkpoints.is_full() && self.drop_checkpoint(Spare::None) {}
         self.shrink(bytes, Spare::None);
         self.checkpoints.values().cloned().collect()
     }
@@ -101,7 +101,7 @@ impl<V: Held> ModelCache<V> {
 
     pub(crate) fn insert_checkpoint(&mut self, model: Arc<ModelFile>, networks: Rc<V>) {
         self.told = OnceCell::new();
-        self.checkpoints.insert(model, networks);
+        self.checkpoints.insert_beside(model, networks);
     }
 
     /// The variant's own checkpoint is the one used last; it stays, because the variant's next use asks for it.
@@ -121,18 +121,22 @@ impl<V: Held> ModelCache<V> {
         {}
     }
 
-    /// Drops the variant unused longest or, where none can go, such a checkpoint; whether there was one. One whose variant
-    /// is held stays, because the variant goes on holding all its tensors.
+    /// Drops the variant unused longest or, where none can go, such a checkpoint; whether there was one.
     fn drop_oldest(&mut self, spare: Spare) -> bool {
-        if self.variants.drop_oldest(|_, variant| is_idle(variant)) {
-            return true;
-        }
+        self.variants.drop_oldest(|_, variant| is_idle(variant)) || self.drop_checkpoint(spare)
+    }
+
+    /// Drops the checkpoint unused longest; whether there was one. One whose variant is held stays, because the variant
+    /// goes on holding all its tensors.
+    fn drop_checkpoint(&mut self, spare: Spare) -> bool {
         let last = self.checkpoints.values().last().map(Rc::as_ptr).filter(|_| spare == Spare::Last);
         let variants = &self.variants;
+        let is_drawn_with = |model: &Arc<ModelFile>| {
+            let mut all = variants.keys().zip(variants.values());
+            all.any(|(key, variant)| key.model == *model && !is_idle(variant))
+        };
         self.checkpoints.drop_oldest(|model, checkpoint| {
-            is_idle(checkpoint)
-                && last != Some(Rc::as_ptr(checkpoint))
-                && !variants.any(|key| key.model == *model)
+            is_idle(checkpoint) && last != Some(Rc::as_ptr(checkpoint)) && !is_drawn_with(model)
         })
     }
 
@@ -223,6 +227,17 @@ mod tests {
     fn the_number_is_a_bound_too() {
         let cache = cache(&[("a", &[(1, 1)]), ("b", &[(2, 1)]), ("c", &[(3, 1)]), ("d", &[(4, 1)])]);
         assert_eq!(has(&cache, &["a", "b", "c", "d"]), [false, true, true, true]);
+    }
+
+    #[test]
+    fn those_in_use_stay_whatever_the_number_until_another_needs_their_place() {
+        let mut cache = cache(&[("a", &[(1, 1)]), ("b", &[(2, 1)]), ("c", &[(3, 1)])]);
+        let in_use = ["a", "b", "c"].map(|name| cache.checkpoint(&model(name)).unwrap());
+        load(&mut cache, "d", &[(4, 1)]);
+        assert_eq!((has(&cache, &["a", "b", "c", "d"]), cache.bytes()), (vec![true; 4], 4));
+        drop(in_use);
+        load(&mut cache, "e", &[(5, 1)]);
+        assert_eq!(has(&cache, &["a", "b", "c", "d", "e"]), [false, false, true, true, true]);
     }
 
     #[test]

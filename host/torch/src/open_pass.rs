@@ -28,11 +28,21 @@ const HIDDEN: f64 = -1.0;
 /// Stretches of steps with LoRAs of their own. Each holds what they change: up to a UNet.
 const STRETCHES_MAX: usize = 4;
 
+/// Whose pictures a pass draws.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Pictures {
+    /// Those that are begun in it.
+    Own,
+    /// Those that come over from the pass that it refines, with their latents and what of them is kept.
+    Another,
+}
+
 /// The pass, the model's noise levels, and a text that is equal for passes whose rows may share calls.
 pub(crate) fn open(
     resident: &mut Resident,
     conditioner: &mut Conditioner,
     spec: &PassSpec<'_>,
+    pictures: Pictures,
 ) -> Result<(Pass, NoiseSchedule, String), BackendError> {
     let resources = spec.resources;
     let vae = resources.vae.as_ref();
@@ -92,14 +102,15 @@ pub(crate) fn open(
         references.map(|reference| Referred::new(&text_networks, &reference.unit, &reference.picture));
     let references = references.collect::<Result<Vec<_>, _>>().map_err(device_error)?;
     let size = (i64::from(spec.height / PIXELS_PER_LATENT), i64::from(spec.width / PIXELS_PER_LATENT));
-    let (source, channels) = sources(&text_networks, spec, size).map_err(device_error)?;
+    let (source, channels) = sources(&text_networks, spec, size, pictures).map_err(device_error)?;
     let hypernetworks: Vec<_> = resources
         .hypernetworks
         .iter()
         .map(|(file, strength)| format!("{} {strength}", file.path.display()))
         .collect();
+    let merging = spec.request.token_merging.of(spec.is_second);
     let key = format!(
-        "{text_patches}\n{}\n{:?}\n{seamless}",
+        "{text_patches}\n{}\n{:?}\n{seamless} {merging}",
         hypernetworks.join(" "),
         windows.iter().map(|(until, _)| until).collect::<Vec<_>>()
     );
@@ -108,6 +119,7 @@ pub(crate) fn open(
         negative: spec.negative.clone(),
         stretches,
         map,
+        merging,
         units,
         references,
         cfg_scale: spec.request.cfg_scale,
@@ -173,7 +185,12 @@ fn sources(
     networks: &Rc<Networks>,
     spec: &PassSpec<'_>,
     size: (i64, i64),
+    pictures: Pictures,
 ) -> Result<(Option<EncodedSource>, Option<Tensor>), TchError> {
+    // Pictures that come over have all of their source with them but what this network reads beside the latent.
+    if pictures == Pictures::Another && networks.input_channels() == source::LATENT {
+        return Ok((None, None));
+    }
     match (spec.source, &spec.request.img2img) {
         (Some(source), Some(settings)) => {
             Ok((Some(EncodedSource::new(networks, settings, source, size)?), None))

@@ -28,6 +28,8 @@ pub struct Pass {
     pub(crate) stretches: Vec<Stretch>,
     /// Changes what attentions read.
     pub(crate) map: Option<Rc<Hypernetworks>>,
+    /// Share of the tokens that self-attentions go without.
+    pub(crate) merging: f64,
     pub(crate) units: Vec<Unit>,
     /// Pictures that are drawn after.
     pub(crate) references: Vec<Referred>,
@@ -114,20 +116,23 @@ impl Pass {
         send(&Latents::draw(noise, self.size)?, self.device)
     }
 
-    /// Bytes of the networks that its calls run through.
-    pub(crate) fn network_bytes(&self) -> u64 {
-        bytes(self.stretches.iter().map(|stretch| &stretch.networks))
-    }
-
     /// The networks that encode and decode pictures.
     pub(crate) fn networks(&self) -> Result<&Rc<Networks>, TchError> {
         Ok(&self.at_step(0)?.networks)
     }
 }
 
+/// Bytes of the networks that the calls of some passes run through; what they share counts once.
+pub(crate) fn network_bytes<'a>(passes: impl Iterator<Item = &'a Pass>) -> u64 {
+    bytes(passes.flat_map(|pass| &pass.stretches).map(|stretch| &stretch.networks))
+}
+
 /// One picture in flight.
 pub struct Sample {
+    /// What its calls run through: the pass that it was begun in, or the one that refines it.
     pub(crate) pass: Rc<Pass>,
+    /// The pass that it was begun in, whose VAE decodes it.
+    pub(crate) home: Rc<Pass>,
     pub(crate) latents: Latents,
     /// Further channels of the UNet's input.
     pub(crate) channels: Option<Tensor>,

@@ -22,6 +22,8 @@ pub(crate) struct Question<'a> {
     /// The pictures that are drawn after.
     pub(crate) references: Vec<Shown<'a>>,
     pub(crate) map: Option<&'a Hypernetworks>,
+    /// Share of the tokens that are merged.
+    pub(crate) merging: f64,
     /// `[1, 4, rows, columns]` in f32.
     pub(crate) latent: Tensor,
     /// What inpainting and edit checkpoints read behind the latent.
@@ -47,6 +49,7 @@ impl Question<'_> {
                 .zip(&other.references)
                 .all(|(a, b)| std::ptr::eq(a.referred, b.referred))
             && self.map.map(std::ptr::from_ref) == other.map.map(std::ptr::from_ref)
+            && self.merging == other.merging
     }
 
     fn context(&self, contexts: &Contexts) -> Result<Context, TchError> {
@@ -92,7 +95,8 @@ fn call(group: &[&Question<'_>]) -> Result<Tensor, TchError> {
     let negative = (0..).zip(group).filter(|(_, question)| !question.text.is_positive);
     let negative: Vec<i64> = negative.map(|(row, _)| row).collect();
     let reference = recorder.record(&references, &negative)?;
-    let extras = Extras { control: control.as_ref(), map, reference: reference.as_ref() };
+    let (control, reference) = (control.as_ref(), reference.as_ref());
+    let extras = Extras { control, map, reference, merging: first.merging };
     networks.predict_noise_with(&x, &timesteps, &context, &extras)
 }
 

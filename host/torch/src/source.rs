@@ -205,6 +205,8 @@ pub(crate) fn channels_of_whole(networks: &Networks, latent: &Tensor) -> Result<
     }
 }
 
+/// The latent alone.
+pub(crate) const LATENT: i64 = 4;
 /// Latent, mask and masked latent.
 pub(crate) const INPAINT: i64 = 9;
 /// Latent and the picture's latent, which is not scaled.

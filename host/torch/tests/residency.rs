@@ -60,6 +60,7 @@ fn switch_to(backend: &mut TorchBackend, model: &Arc<ModelFile>) {
         positive: &Conditioning::positive("", clock),
         negative: &Conditioning::negative("", clock),
         source: None,
+        refiner: None,
         share: Share::default(),
     };
     drop(backend.open_pass(&spec).unwrap());

@@ -5,6 +5,7 @@ use crate::control::{ControlUnit, HighResOption};
 use crate::hex::hex;
 use crate::hires::{Hires, HiresSize, HiresUpscaler, UpscaleTiles};
 use crate::img2img::{Img2Img, Mask, ResizeMode, SOFT_ENABLED, SOFT_SETTINGS};
+use crate::refiner::{RefinedPasses, Refiner};
 use crate::request::{Emphasis, GenerateRequest, NoiseSource, VaeChoice};
 use crate::sampler::{Pass, Sampler, UniPc, UniPcSkip, UniPcVariant};
 use crate::schedule::Scheduler;
@@ -28,6 +29,8 @@ pub struct DrawnWith<'a> {
     pub lora_hashes: &'a [(String, String)],
     /// The same of each textual inversion.
     pub inversion_hashes: &'a [(String, String)],
+    /// The checkpoint that drew the end of a pass, as `name [hash]`.
+    pub refiner: Option<&'a str>,
     pub control: &'a [ControlUnit],
     /// The network that restored the faces.
     pub face_restoration: Option<&'a str>,
@@ -80,16 +83,31 @@ pub fn of(request: &GenerateRequest, image: u32, with: &DrawnWith<'_>) -> String
         .optional_field("Conditional mask weight", conditioning)
         .optional_field("Clip skip", (request.clip_skip > 1).then_some(request.clip_skip))
         .optional_field("ENSD", uses_delta.then_some(delta))
+        .optional_field("Token merging ratio", merging(request.token_merging.first, true))
+        .optional_field(
+            "Token merging ratio hr",
+            merging(request.token_merging.second, request.hires.is_some()),
+        )
         .field("RNG", noise_source_name(request.noise_source))
         .optional_field("Tiling", flag(request.tiling));
     let text = img2img_fields(text, request.img2img.as_ref());
+    let refiner = with.refiner.zip(request.refiner.as_ref());
     let text = hires_fields(text, request, &passes);
     let text = tile_fields(text, request);
+    let text = text
+        .optional_field("Hires refiner", refiner.and_then(|(_, refiner)| hires_refiner(request, refiner)));
     let text = text
         .optional_field("Lora hashes", hashes(with.lora_hashes))
         .optional_field("TI hashes", hashes(with.inversion_hashes));
     let text = prompt_fields(text, request);
     let text = sampling_fields(text, request, &passes);
+    let text = text
+        .optional_field("Refiner", refiner.map(|(title, _)| title))
+        .optional_field("Refiner switch at", refiner.map(|(_, refiner)| refiner.switch_at))
+        .optional_field(
+            "Refiner switch by sampling steps",
+            flag(refiner.is_some_and(|(_, refiner)| refiner.by_steps)),
+        );
     let text = with.control.iter().enumerate().fold(text, |text, (index, unit)| {
         text.optional_field(&format!("ControlNet {index}"), control_field(unit))
     });
@@ -122,6 +140,10 @@ impl Passes {
             self.iter().filter(|pass| pass.sampler.is_timestep_sampler() == of_timestep_samplers);
         of_kind.next().filter(|pass| pass.eta() != pass.sampler.default_eta()).map(Pass::eta)
     }
+}
+
+fn merging(share: f64, acts: bool) -> Option<f64> {
+    (acts && share != 0.0).then_some(share)
 }
 
 fn flag(flag: bool) -> Option<&'static str> {
@@ -190,6 +212,12 @@ fn tile_fields(text: Infotext, request: &GenerateRequest) -> Infotext {
     let usual = UpscaleTiles::default();
     text.optional_field("ESRGAN tile", not(side, usual.side))
         .optional_field("ESRGAN tile overlap", not(overlap, usual.overlap))
+}
+
+/// Which passes were refined, where it is not the second alone.
+fn hires_refiner(request: &GenerateRequest, refiner: &Refiner) -> Option<&'static str> {
+    let is_said = request.hires.is_some() && refiner.passes != RefinedPasses::default();
+    is_said.then(|| refiner.passes.label())
 }
 
 /// What is done to the prompts beyond reading them.

@@ -100,6 +100,21 @@ impl Plan {
         }
     }
 
+    /// The share of the pass's calls that are over when the one that was handed out last begins. Web UIs reckon with the
+    /// steps that they count for it, twice as many where each has two calls, and not with the calls there are.
+    pub fn share_of_calls(&self) -> f64 {
+        f64::from(self.calls_done().saturating_sub(1)) / f64::from(self.skips.total.max(1))
+    }
+
+    /// The share of the training's timesteps that lie above `call`, one of this plan's, which was made with `table`. A pass
+    /// that begins from a picture begins with some of them behind it.
+    pub fn share_of_noise(&self, call: &Call, table: &NoiseSchedule) -> f64 {
+        let count = table.sigmas().len();
+        let timestep =
+            if self.timestep_sampler { call.timestep as usize } else { table.closest_timestep(call.sigma) };
+        (count - 1).saturating_sub(timestep) as f64 / count as f64
+    }
+
     /// Masked areas are put back before each call rather than after it: so do timestep samplers.
     pub fn blends_before_call(&self) -> bool {
         self.timestep_sampler

@@ -137,6 +137,15 @@ impl NoiseSchedule {
         self.timestep_of(sigma).round() as usize
     }
 
+    /// The timestep whose level is nearest as it is, and not in its logarithm; the lower of two equally near ones.
+    pub fn closest_timestep(&self, sigma: f64) -> usize {
+        let above = self.sigmas.partition_point(|level| *level < sigma);
+        let last = self.sigmas.len() - 1;
+        let Some(below) = above.checked_sub(1) else { return 0 };
+        let is_nearer = above <= last && self.sigmas[above] - sigma < sigma - self.sigmas[below];
+        if is_nearer { above } else { below }
+    }
+
     /// The timestep of a noise level, fractional unless the table is quantized: 0 for anything below the table, 999
     /// for anything above.
     pub fn timestep_of(&self, sigma: f64) -> f64 {
@@ -222,6 +231,14 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn the_closest_level_is_found_among_all(sigma in 0.0f64..20.0) {
+            let table = NoiseSchedule::sd1();
+            let distance = |t: &usize| (table.sigmas()[*t] - sigma).abs();
+            let want = (0..1000).min_by(|a, b| distance(a).total_cmp(&distance(b)));
+            prop_assert_eq!(Some(table.closest_timestep(sigma)), want);
+        }
+
         #[test]
         fn level_and_timestep_are_inverse(t in 0.0f64..=999.0) {
             let table = NoiseSchedule::sd1();

@@ -10,23 +10,24 @@ use super::{EngineStats, lock};
 use crate::backend::{Backend, ModelFile};
 use crate::job::JobError;
 
-/// [`guarded`], while everybody may hear which checkpoint comes into memory, if it is not there yet.
+/// [`guarded`], while everybody may hear which checkpoint comes into memory, of those that are not there yet. The first of
+/// several is told to be on its way, and each once all are there.
 pub(super) fn bringing<B: Backend, T>(
     backend: &mut B,
     stats: &Mutex<EngineStats>,
     loads: &broadcast::Sender<Arc<ModelFile>>,
-    model: Option<&Arc<ModelFile>>,
+    models: &[Arc<ModelFile>],
     work: impl FnOnce(&mut B) -> Result<T, JobError>,
 ) -> Result<T, JobError> {
-    let Some(model) = model.filter(|model| !backend.loaded().contains(model)) else {
-        return guarded(|| work(backend));
-    };
-    lock(stats).loading = Some(model.clone());
+    let loaded = backend.loaded();
+    let coming: Vec<_> = models.iter().filter(|model| !loaded.contains(model)).collect();
+    let Some(first) = coming.first() else { return guarded(|| work(backend)) };
+    lock(stats).loading = Some(Arc::clone(first));
     let outcome = guarded(|| work(backend));
     let mut stats = lock(stats);
     stats.loading = None;
     stats.take_in(backend);
-    if stats.loaded.contains(model) {
+    for model in coming.into_iter().filter(|model| stats.loaded.contains(model)) {
         // An error says that nobody listens.
         drop(loads.send(model.clone()));
     }

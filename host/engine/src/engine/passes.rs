@@ -1,6 +1,8 @@
 //! The passes of a drawing, worked out before anything is loaded: size, sampler, what each side of the guidance says
 //! at each call, and the random numbers a picture starts from. Pure; the owner thread brings the device.
 
+use std::sync::Arc;
+
 use gesso_core::img2img::Fill;
 use gesso_core::noise::ImageNoise;
 use gesso_core::prompt::{Clock, Conditioning};
@@ -8,7 +10,7 @@ use gesso_core::request::GenerateRequest;
 use gesso_core::sampler::{self, Plan};
 use gesso_core::schedule::NoiseSchedule;
 
-use crate::backend::{PassSpec, StartNoise, Upscale};
+use crate::backend::{ModelFile, PassSpec, StartNoise, Upscale};
 use crate::job::{Drawing, JobError};
 
 /// First or second pass of a drawing.
@@ -83,11 +85,14 @@ impl Passes {
     /// What the backend prepares for a pass; `None` for a second pass that was not asked for.
     pub(super) fn spec(&self, stage: Stage) -> Option<PassSpec<'_>> {
         let pass = self.pass(stage)?;
-        let (model, resources, source) = match stage {
-            Stage::First => (&self.drawing.model, &self.drawing.resources, self.drawing.source.as_ref()),
+        let (model, resources, refiner, source) = match stage {
+            Stage::First => {
+                let Drawing { model, resources, refiner, source, .. } = &self.drawing;
+                (model, resources, refiner, source.as_ref())
+            }
             Stage::Second => {
                 let second = self.drawing.second.as_ref()?;
-                (&second.model, &second.resources, None)
+                (&second.model, &second.resources, &second.refiner, None)
             }
         };
         Some(PassSpec {
@@ -101,8 +106,17 @@ impl Passes {
             positive: &pass.positive,
             negative: &pass.negative,
             source,
+            refiner: refiner.as_ref(),
             share: self.drawing.share,
         })
+    }
+
+    /// The checkpoints of a pass, each once.
+    pub(super) fn models(&self, stage: Stage) -> Vec<Arc<ModelFile>> {
+        let Some(spec) = self.spec(stage) else { return Vec::new() };
+        let mut models = vec![spec.model.clone()];
+        models.extend(spec.refiner.map(|refiner| refiner.model.clone()).filter(|model| model != spec.model));
+        models
     }
 
     /// The calls of one picture in a pass.

@@ -28,6 +28,8 @@ pub(super) struct Lane<S> {
     hooks: Arc<[Arc<dyn StepHook>]>,
     /// What the sampler wants next; `None` when the pass is through.
     call: Option<Call>,
+    /// The pass's refiner draws it.
+    is_refined: bool,
     /// UNet calls of earlier passes.
     calls_before: u32,
     /// When the lane last ran, or its job arrived.
@@ -214,10 +216,31 @@ impl<B: Backend> RunningJob<B> {
         Some(self.lanes.remove(index))
     }
 
-    /// The checkpoint of the pass that a lane is about to open.
-    pub(super) fn next_model(&self, done: &Lane<B::Sample>) -> Option<&Arc<ModelFile>> {
-        let (stage, _) = self.passes.after(done.stage).filter(|_| self.second.is_none())?;
-        Some(self.passes.spec(stage)?.model)
+    /// The checkpoints of the pass that a lane is about to open.
+    pub(super) fn next_models(&self, done: &Lane<B::Sample>) -> Vec<Arc<ModelFile>> {
+        let next = self.passes.after(done.stage).filter(|_| self.second.is_none());
+        next.map(|(stage, _)| self.passes.models(stage)).unwrap_or_default()
+    }
+
+    /// Has pictures go over to their pass's refiner whose next call is its first. Plan and noise stay theirs.
+    pub(super) fn hand_over(&mut self, backend: &mut B) {
+        let request = self.passes.request();
+        let Some(rule) = &request.refiner else { return };
+        for lane in self.lanes.iter_mut().filter(|lane| !lane.is_refined) {
+            let open = match lane.stage {
+                Stage::First => Some(&self.first),
+                Stage::Second => self.second.as_ref(),
+            };
+            let Some((open, refiner)) = open.and_then(|open| Some((open, open.refiner.as_deref()?))) else {
+                continue;
+            };
+            let is_due = |call: &Call| rule.takes_over(&lane.plan, call, &open.schedule);
+            if lane.call.as_ref().is_some_and(is_due) {
+                backend.hand_over(&mut lane.sample, &refiner.pass, lane.image % request.batch_size);
+                lane.key = refiner.key.clone();
+                lane.is_refined = true;
+            }
+        }
     }
 
     /// Moves a lane whose pass is through on to the next; gives it back when there is none.
@@ -334,6 +357,7 @@ fn lane<B: Backend>(
         noise,
         hooks,
         call,
+        is_refined: false,
         calls_before,
         served: Duration::ZERO,
     })

@@ -18,13 +18,17 @@ use crate::backend::{
     BatchKey, FaceRestorer, Measured, ModelFile, OpenPass, Origin, PassSpec, PixelUpscaler, Residency,
     StartNoise, Tier, Upscale, UpscaleBy,
 };
-use crate::job::{CancelFlag, Enlargement, FaceRestoration, NetworkRun, Resources, SecondPass};
+use crate::job::{CancelFlag, Resources, SecondPass};
 
 mod loading;
+mod other_work;
+mod refiner;
 mod shares;
 
 /// Added to a picture that ended early.
 const SETTLED: u64 = 100;
+/// Added to a picture that went over to its pass's refiner.
+const REFINED: u64 = 50;
 /// What each checkpoint takes.
 const MODEL_BYTES: u64 = 7;
 
@@ -38,6 +42,8 @@ struct Script {
     seeds: Vec<u64>,
     /// Widths of the passes that were opened.
     passes: Vec<u32>,
+    /// Places of the pictures that went over to a refiner.
+    handed_over: Vec<u32>,
     /// Outcomes for the calls to come; an empty list means success.
     failures: VecDeque<Failure>,
     /// Called before each UNet call with its number.
@@ -85,7 +91,9 @@ impl Backend for Fake {
             rows_max: spec.share.bytes_max.map_or(usize::MAX, |bytes| bytes as usize),
         };
         self.script.lock().unwrap().passes.push(spec.width);
-        Ok(OpenPass { pass: (spec.request.seed, spec.width / 8), key, schedule: NoiseSchedule::sd1() })
+        let refiner = spec.refined().map(|spec| self.open_pass(&spec)).transpose()?.map(Box::new);
+        let pass = (spec.request.seed, spec.width / 8);
+        Ok(OpenPass { pass, key, schedule: NoiseSchedule::sd1(), refiner })
     }
 
     fn begin(
@@ -130,6 +138,12 @@ impl Backend for Fake {
                 .map(|row| if row == bad { Err(BackendError::NotANumber { step: 0 }) } else { Ok(None) })
                 .collect()),
         }
+    }
+
+    fn hand_over(&mut self, sample: &mut u64, refiner: &(u64, u32), picture: u32) {
+        assert_eq!(*sample, refiner.0, "it goes over once, to a pass of its own drawing");
+        *sample += REFINED;
+        self.script.lock().unwrap().handed_over.push(picture);
     }
 
     fn preview(&mut self, _sample: &u64) -> Result<Pixels, BackendError> {
@@ -475,6 +489,7 @@ fn with_second_pass(drawing: &mut Drawing) {
     drawing.second = Some(SecondPass {
         model: drawing.model.clone(),
         resources: Resources::default(),
+        refiner: None,
         upscale: Upscale { target, by: UpscaleBy::Latent(latent) },
     });
 }
@@ -536,61 +551,6 @@ fn a_second_pass_is_in_the_total_from_the_start() {
     assert_eq!((done, total), (0, 6));
     bench.open();
     job.blocking_finish().unwrap();
-}
-
-#[test]
-fn a_picture_is_enlarged_between_the_calls_of_drawings() {
-    let mut bench = bench(EngineSettings::default(), vec![]);
-    let drawn = bench.submit_first(1, |_| {});
-    let picture = Arc::new(Pixels::new(1, 1, PixelFormat::Gray8, vec![7]).unwrap());
-    let enlarge = |cancel| {
-        let work = Enlargement { picture: picture.clone(), factor: 2.0, by: PixelUpscaler::Lanczos };
-        bench.handle.submit(JobSpec { work: Work::Enlarge(work), priority: 0, cancel }).unwrap()
-    };
-    let (kept, cancelled) = (enlarge(CancelFlag::default()), CancelFlag::default());
-    let gone = enlarge(cancelled.clone());
-    cancelled.cancel();
-    bench.open();
-    assert_eq!(kept.blocking_finish().unwrap(), [(*picture).clone()]);
-    assert_eq!(gone.blocking_finish(), Err(JobError::Cancelled));
-    drawn.blocking_finish().unwrap();
-}
-
-#[test]
-fn faces_are_restored_between_the_calls_of_drawings() {
-    let mut bench = bench(EngineSettings::default(), vec![]);
-    let drawn = bench.submit_first(1, |_| {});
-    let picture = Arc::new(Pixels::new(1, 1, PixelFormat::Gray8, vec![7]).unwrap());
-    let file = model("face");
-    let by = FaceRestorer { network: file.clone(), detector: file.clone(), parser: file, fidelity: 0.5 };
-    let work = Work::RestoreFaces(FaceRestoration { picture, by });
-    let restored = bench.handle.submit(JobSpec { work, priority: 0, cancel: CancelFlag::default() }).unwrap();
-    bench.open();
-    assert_eq!(restored.blocking_finish().unwrap()[0].data, [12]);
-    drawn.blocking_finish().unwrap();
-}
-
-#[test]
-fn networks_run_between_the_calls_of_drawings() {
-    let mut bench = bench(EngineSettings::default(), vec![]);
-    let drawn = bench.submit_first(1, |_| {});
-    let run = |name, cancel| {
-        let inputs = [1.0, 2.0].map(|value| Numbers { shape: vec![1], values: vec![value] });
-        let work = NetworkRun { network: model(name), inputs: Arc::new(inputs.to_vec()) };
-        bench.handle.submit(JobSpec { work: Work::RunNetwork(work), priority: 0, cancel }).unwrap()
-    };
-    let (run_one, broken) = (run("net", CancelFlag::default()), run("broken", CancelFlag::default()));
-    let cancelled = CancelFlag::default();
-    let gone = run("net", cancelled.clone());
-    cancelled.cancel();
-    bench.open();
-    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    let values: Vec<_> = runtime.block_on(run_one.finish_numbers()).unwrap();
-    assert_eq!(values.iter().map(|output| output.values[0]).collect::<Vec<_>>(), [2.0, 1.0]);
-    let error = runtime.block_on(broken.finish_numbers()).unwrap_err();
-    assert!(error.to_string().contains("it is broken"), "{error}");
-    assert_eq!(runtime.block_on(gone.finish_numbers()), Err(JobError::Cancelled));
-    drawn.blocking_finish().unwrap();
 }
 
 #[test]

@@ -64,6 +64,7 @@ fn here(arguments: &Txt2Img) -> anyhow::Result<()> {
         let (_engine, handle) = startup::open_engine(&settings).await?;
         let drawing = Drawing {
             resources: found.first,
+            refiner: found.refiner,
             second: found.second,
             ..Drawing::new(request.clone(), checkpoint.file.clone())
         };

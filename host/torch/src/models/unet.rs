@@ -4,6 +4,7 @@
 pub(crate) mod blocks;
 pub(crate) mod context;
 pub(crate) mod encoder;
+mod merging;
 pub(crate) mod reference;
 
 use tch::{TchError, Tensor};
@@ -11,6 +12,7 @@ use tch::{TchError, Tensor};
 use self::blocks::{ResBlock, Transformer};
 use self::context::{Context, ContextMap, Reader, mapped};
 use self::encoder::{Added, Encoder, apply};
+use self::merging::Merging;
 use self::reference::Reference;
 use super::control::Control;
 use super::layers::{Conv, Forward, GroupNorm, resize_nearest, spatial};
@@ -40,6 +42,8 @@ pub struct Extras<'a> {
     pub map: Option<&'a dyn ContextMap>,
     /// What the self-attentions read besides; with as many rows as the call.
     pub reference: Option<&'a Reference>,
+    /// Share of the tokens, 0..=1, that self-attentions of the widest level go without, merged into others like them.
+    pub merging: f64,
 }
 
 impl UNet {
@@ -94,7 +98,7 @@ impl UNet {
         context: &Context,
         extras: &Extras<'_>,
     ) -> Forward {
-        let mut text = Reader::new(context, extras.map);
+        let mut text = Reader::new(context, extras.map).merging(Merging::new(extras.merging, spatial(x)?));
         if let Some(reference) = extras.reference {
             text = text.beside(reference);
         }

@@ -314,7 +314,7 @@ fn a_context_map_changes_what_keys_and_values_are_made_of() {
     let map: Option<&dyn ContextMap> = Some(&Changed);
     let context = scene.networks.context(&scene.text, map).unwrap();
     let noise = |control| {
-        let extras = Extras { control, map, reference: None };
+        let extras = Extras { control, map, ..Extras::default() };
         scene.networks.predict_noise_with(&scene.x, &scene.t, &context, &extras).unwrap()
     };
     check("mapped", &noise(None), &scene.golden("mapped"));

@@ -23,30 +23,30 @@ use tch::{Kind, Tensor};
 use crate::control::{Spelling, control_archive};
 use crate::support::{Archive, agreement, model_file, request};
 
-fn engine() -> EngineHandle {
+pub(crate) fn engine() -> EngineHandle {
     let settings = TorchSettings { dtype: DtypeChoice::F32, resident_models: 2, ..TorchSettings::default() };
     let factory = Box::new(move || TorchBackend::open(settings));
     Engine::start(EngineSettings::default(), Arc::new(MonotonicClock::default()), factory).unwrap().1
 }
 
-fn submit(engine: &EngineHandle, drawing: Drawing) -> JobHandle {
+pub(crate) fn submit(engine: &EngineHandle, drawing: Drawing) -> JobHandle {
     let work = Work::Draw(Box::new(drawing));
     engine.submit(JobSpec { work, priority: 0, cancel: CancelFlag::default() }).unwrap()
 }
 
 #[track_caller]
-fn draw(engine: &EngineHandle, drawing: Drawing) -> Pixels {
+pub(crate) fn draw(engine: &EngineHandle, drawing: Drawing) -> Pixels {
     submit(engine, drawing).blocking_finish().unwrap().remove(0)
 }
 
-fn drawing(path: &Path, change: impl FnOnce(&mut GenerateRequest)) -> Drawing {
+pub(crate) fn drawing(path: &Path, change: impl FnOnce(&mut GenerateRequest)) -> Drawing {
     let mut request = GenerateRequest { steps: 5, ..request("a cat", 3, 64, 64) };
     change(&mut request);
     Drawing::new(request, model_file(path))
 }
 
 /// A picture with a gradient in each channel.
-fn gradient(width: u32, height: u32) -> Arc<Pixels> {
+pub(crate) fn gradient(width: u32, height: u32) -> Arc<Pixels> {
     let paint = |place: u32| {
         let (x, y) = (place % width, place / width);
         [(x * 255 / width) as u8, (y * 255 / height) as u8, ((x + y) * 3) as u8]
@@ -55,7 +55,7 @@ fn gradient(width: u32, height: u32) -> Arc<Pixels> {
     Arc::new(Pixels::new(width, height, PixelFormat::Rgb8, data).unwrap())
 }
 
-fn over(strength: f64, mask: Option<Mask>) -> Img2Img {
+pub(crate) fn over(strength: f64, mask: Option<Mask>) -> Img2Img {
     Img2Img {
         denoising_strength: strength,
         exact_steps: false,
@@ -67,7 +67,7 @@ fn over(strength: f64, mask: Option<Mask>) -> Img2Img {
     }
 }
 
-fn mask() -> Mask {
+pub(crate) fn mask() -> Mask {
     Mask {
         blur: (0, 0),
         invert: false,
@@ -80,7 +80,7 @@ fn mask() -> Mask {
 }
 
 /// White on the left half.
-fn left_half() -> SourceMask {
+pub(crate) fn left_half() -> SourceMask {
     let data = (0..64 * 64).map(|place| if place % 64 < 32 { 255 } else { 0 }).collect();
     let latent = (0..8 * 8).map(|place| if place % 8 < 4 { 1.0 } else { 0.0 }).collect();
     SourceMask {
@@ -181,7 +181,7 @@ fn dark() -> Arc<Pixels> {
 }
 
 /// The tiny checkpoint with a first convolution of more channels, whose weights are `size` times a wave.
-fn widened(channels: i64, size: f64) -> Archive {
+pub(crate) fn widened(channels: i64, size: f64) -> Archive {
     const FIRST: &str = "model.diffusion_model.input_blocks.0.0.weight";
     let mut archive = Archive::tiny();
     let first = archive.tensor(FIRST).to_kind(Kind::Float);
@@ -354,8 +354,12 @@ fn second_passes_share_the_device_and_draw_what_they_draw_alone() {
             });
         });
         let upscale = Upscale { target: size.target(64, 64), by };
-        drawing.second =
-            Some(SecondPass { model: drawing.model.clone(), resources: drawing.resources.clone(), upscale });
+        drawing.second = Some(SecondPass {
+            model: drawing.model.clone(),
+            resources: drawing.resources.clone(),
+            refiner: None,
+            upscale,
+        });
         drawing
     };
     let kinds = [UpscaleBy::Latent(LatentUpscaler::Bilinear), UpscaleBy::Pixels(PixelUpscaler::Lanczos)]

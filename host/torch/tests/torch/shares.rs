@@ -68,6 +68,7 @@ fn open(
         positive: &Conditioning::positive("", clock),
         negative: &Conditioning::negative("", clock),
         source: None,
+        refiner: None,
         share,
     };
     backend.open_pass(&spec).map(drop)

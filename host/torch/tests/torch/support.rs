@@ -218,6 +218,7 @@ fn open_pass(
         positive: &Conditioning::positive(&request.prompt, clock),
         negative: &Conditioning::negative(&request.negative_prompt, clock),
         source,
+        refiner: None,
         share: Share::default(),
     })
 }

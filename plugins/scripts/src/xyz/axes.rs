@@ -98,12 +98,12 @@ const AXES: &[Axis] = &[
     axis("Styles", Reads::Text, Sets::Style),
     axis("UniPC Order", Reads::Whole, Sets::Option("uni_pc_order")),
     axis("Face restore", Reads::Text, Sets::Faces),
-    axis("Token merging ratio", Reads::Number, Sets::Missing),
-    axis("Token merging ratio high-res", Reads::Number, Sets::Missing),
+    axis("Token merging ratio", Reads::Number, Sets::Option("token_merging_ratio")),
+    axis("Token merging ratio high-res", Reads::Number, Sets::Option("token_merging_ratio_hr")),
     axis("Always discard next-to-last sigma", Reads::Flag, Sets::Option("always_discard_next_to_last_sigma")),
     axis("SGM noise multiplier", Reads::Flag, Sets::Option("sgm_noise_multiplier")),
-    axis("Refiner checkpoint", Reads::Text, Sets::Missing),
-    axis("Refiner switch at", Reads::Number, Sets::Missing),
+    axis("Refiner checkpoint", Reads::Text, Sets::Field("refiner_checkpoint")),
+    axis("Refiner switch at", Reads::Number, Sets::Field("refiner_switch_at")),
     axis("RNG source", Reads::Text, Sets::Option("randn_source")),
     axis("FP8 mode", Reads::Text, Sets::Missing),
     axis("Size", Reads::Text, Sets::Size),
@@ -169,7 +169,9 @@ impl Axis {
     fn shown(&self, text: &str) -> String {
         match self.label {
             "Prompt S/R" | "Sampler" | "Face restore" => text.to_owned(),
-            "Checkpoint name" => text.rsplit(['/', '\\']).next().unwrap_or(text).to_owned(),
+            "Checkpoint name" | "Refiner checkpoint" => {
+                text.rsplit(['/', '\\']).next().unwrap_or(text).to_owned()
+            }
             label => format!("{label}: {text}"),
         }
     }

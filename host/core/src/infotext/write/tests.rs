@@ -7,7 +7,7 @@ use super::*;
 use crate::fixture;
 use crate::hires::{HiresUpscaler, LatentUpscaler, UpscaleTiles};
 use crate::img2img::{Fill, PictureOptions, ResizeMode, SoftInpainting};
-use crate::request::Variation;
+use crate::request::{TokenMerging, Variation};
 use crate::sampler::{Churn, SamplerOptions};
 
 fn text(request: &GenerateRequest, image: u32) -> String {
@@ -52,6 +52,43 @@ fn everything_set_prints_in_the_published_order() {
     Negative prompt: blurry, dark
     Steps: 20, Sampler: Euler a, Schedule type: Karras, CFG scale: 6.5, Seed: 1, Size: 512x512, Model hash: 0123456789, Model: demo, Variation seed: 8, Variation seed strength: 0.25, Seed resize from: 640x448, Clip skip: 2, ENSD: 31337, RNG: NV, Tiling: True, Emphasis: No norm, Eta: 0.5, Version: gesso 0.1.0
     ");
+}
+
+#[test]
+fn merged_tokens_are_printed_for_the_passes_there_are() {
+    let token_merging = TokenMerging { first: 0.5, second: 0.25 };
+    let one = GenerateRequest { token_merging, ..fixture::request() };
+    prints(&one, "Model: demo, Token merging ratio: 0.5, RNG: CPU", true);
+    let two = GenerateRequest { hires: Some(second(None)), ..one };
+    prints(&two, "Token merging ratio: 0.5, Token merging ratio hr: 0.25, RNG: CPU", true);
+}
+
+#[test]
+fn a_refiner_is_printed_where_it_drew() {
+    let refiner = |by_steps, passes| Refiner { model: "other".into(), switch_at: 0.75, by_steps, passes };
+    let of = |request: &GenerateRequest, refiner: Option<&'static str>| {
+        super::of(request, 0, &DrawnWith { refiner, version: "v", ..DrawnWith::default() })
+    };
+    let one = GenerateRequest { refiner: Some(refiner(false, RefinedPasses::Both)), ..fixture::request() };
+    let title = Some("other [0123456789]");
+    let text = of(&one, title);
+    assert!(
+        text.ends_with("RNG: CPU, Refiner: other [0123456789], Refiner switch at: 0.75, Version: v"),
+        "{text}"
+    );
+    assert!(!of(&one, None).contains("Refiner"), "nothing took over");
+    let two = |passes| GenerateRequest {
+        hires: Some(second(None)),
+        refiner: Some(refiner(true, passes)),
+        ..fixture::request()
+    };
+    let text = of(&two(RefinedPasses::Second), title);
+    assert!(
+        !text.contains("Hires refiner") && text.contains("Refiner switch by sampling steps: True"),
+        "{text}"
+    );
+    let text = of(&two(RefinedPasses::Both), title);
+    assert!(text.contains("Hires upscaler: Latent, Hires refiner: both passes, Refiner: other"), "{text}");
 }
 
 #[test]

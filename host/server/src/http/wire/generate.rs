@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 use super::fields::{self, Field, FieldProblem, Kind};
 use super::overrides::Overrides;
 use super::problems::{Problems, flag, integer, non_empty, number, text};
-use super::{control, img2img, infotext, per_picture, txt2img};
+use super::{control, img2img, infotext, per_picture, refiner, token_merging, txt2img};
 use crate::plugin_use;
 
 /// What is drawn from.
@@ -150,8 +150,16 @@ const SECOND: &[Field] = &[
         Kind::Boolean(true),
         "Always so: a request never changes options.",
     ),
-    field("refiner_checkpoint", Kind::OptionalText, "Not supported yet."),
-    field("refiner_switch_at", Kind::OptionalFloat, "Not supported yet."),
+    field(
+        "refiner_checkpoint",
+        Kind::OptionalText,
+        "Another checkpoint that draws the end of each picture, named as sd_model_checkpoint is; None is none.",
+    ),
+    field(
+        "refiner_switch_at",
+        Kind::OptionalFloat,
+        "0..1, the share of the training's timesteps after which refiner_checkpoint takes over; 0 and 1 leave it out.",
+    ),
     field(
         "disable_extra_networks",
         Kind::Boolean(false),
@@ -274,8 +282,10 @@ pub(crate) fn to_request(
             .and_then(Value::as_bool)
             .or_else(|| overrides.flag("tiling", &mut problems))
             .unwrap_or(false),
+        token_merging: token_merging::read(drawing, &overrides, &mut problems),
         extra_networks: !flag(body, "disable_extra_networks"),
         hires: None,
+        refiner: refiner::read(body, &overrides, &mut problems),
         img2img: None,
     };
     match drawing {
@@ -353,11 +363,8 @@ fn resize_from(body: &Map<String, Value>) -> Option<(u32, u32)> {
 
 /// A feature that would silently change nothing is refused instead.
 fn refuse_unsupported(body: &Map<String, Value>, problems: &mut Problems) {
-    for name in ["refiner_checkpoint", "firstpass_image"] {
-        // The first choice of the web UI's menu of refiners.
-        if non_empty(body, name).is_some_and(|value| !value.eq_ignore_ascii_case("None")) {
-            problems.add(name, format!("{name} is not supported yet; leave it out"));
-        }
+    if non_empty(body, "firstpass_image").is_some() {
+        problems.add("firstpass_image", "firstpass_image is not supported yet; leave it out".into());
     }
 }
 
@@ -397,7 +404,7 @@ mod tests {
         problems.sort();
         assert_eq!(
             problems,
-            ["cfg_scale", "override_settings", "refiner_checkpoint", "sampler_name", "steps", "width"]
+            ["cfg_scale", "override_settings", "refiner_switch_at", "sampler_name", "steps", "width"]
         );
     }
 
@@ -415,13 +422,6 @@ mod tests {
             let mut body = json!({"width": width}).as_object().unwrap().clone();
             cut_sides(&mut body);
             assert_eq!(body["width"], cut);
-        }
-    }
-
-    #[test]
-    fn no_refiner_may_be_said_in_words() {
-        for name in [json!("None"), json!("none"), json!(""), Value::Null] {
-            assert!(request(json!({"refiner_checkpoint": name})).is_ok(), "{name}");
         }
     }
 

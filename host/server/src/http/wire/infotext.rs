@@ -23,6 +23,8 @@ const FIELDS: &[(&str, &str)] = &[
     ("Masked area padding", "inpaint_full_res_padding"),
     ("Mask round", "mask_round"),
     ("Disable extra networks", "disable_extra_networks"),
+    ("Refiner", "refiner_checkpoint"),
+    ("Refiner switch at", "refiner_switch_at"),
     ("Hires upscale", "hr_scale"),
     ("Hires upscaler", "hr_upscaler"),
     ("Hires steps", "hr_second_pass_steps"),
@@ -49,6 +51,8 @@ const OPTIONS: &[(&str, &str)] = &[
     ("RNG", "randn_source"),
     ("VAE", "sd_vae"),
     ("Tiling", "tiling"),
+    ("Token merging ratio", "token_merging_ratio"),
+    ("Token merging ratio hr", "token_merging_ratio_hr"),
     ("Emphasis", "emphasis"),
     ("Comma padding backtrack", "comma_padding_backtrack"),
     ("Conditional mask weight", "inpainting_mask_weight"),
@@ -82,6 +86,8 @@ const OPTIONS: &[(&str, &str)] = &[
     ("NGMS all steps", "s_min_uncond_all"),
     ("Skip Early CFG", "skip_early_cond"),
     ("Old prompt editing timelines", "use_old_scheduling"),
+    ("Refiner switch by sampling steps", "refiner_switch_by_sample_steps"),
+    ("Hires refiner", "hires_fix_refiner_pass"),
     ("UniPC variant", "uni_pc_variant"),
     ("UniPC skip type", "uni_pc_skip_type"),
     ("UniPC order", "uni_pc_order"),
@@ -215,7 +221,9 @@ mod tests {
     }
 
     fn text_of(request: &GenerateRequest) -> String {
-        infotext::of(request, 0, &DrawnWith { edits_pictures: true, version: "v", ..DrawnWith::default() })
+        let refiner = request.refiner.as_ref().map(|refiner| refiner.model.as_str());
+        let with = DrawnWith { edits_pictures: true, refiner, version: "v", ..DrawnWith::default() };
+        infotext::of(request, 0, &with)
     }
 
     /// What the request draws, however it was asked for.
@@ -282,6 +290,11 @@ mod tests {
             }),
             json!({"sampler_name": "DPM++ 2S a", "s_noise": 1.05, "override_settings": {"eta_ancestral": 0.4}}),
             json!({"sampler_name": "DDIM", "override_settings": {"eta_ddim": 0.4, "eta_noise_seed_delta": 5}}),
+            json!({"override_settings": {"token_merging_ratio": 0.5}}),
+            json!({
+                "refiner_checkpoint": "other [0123456789]", "refiner_switch_at": 0.75,
+                "override_settings": {"refiner_switch_by_sample_steps": true},
+            }),
             json!({
                 "prompt": "a BREAK b <lora:x:1>", "disable_extra_networks": true, "scheduler": "Beta",
                 "override_settings": {"emphasis": "None", "comma_padding_backtrack": 5, "sd_vae": "None",
@@ -302,6 +315,12 @@ mod tests {
             }),
             json!({"hr_resize_x": 640, "hr_resize_y": 768, "hr_upscaler": "Lanczos"}),
             json!({"hr_upscaler": "4x", "override_settings": {"ESRGAN_tile": 0, "ESRGAN_tile_overlap": 16}}),
+            json!({"override_settings": {"token_merging_ratio": 0.5, "token_merging_ratio_hr": 0.25}}),
+            json!({"override_settings": {"token_merging_ratio_hr": 0.25}}),
+            json!({
+                "refiner_checkpoint": "other", "refiner_switch_at": 0.5,
+                "override_settings": {"hires_fix_refiner_pass": "both passes"},
+            }),
             // "Automatic" is Karras in the first pass, and even timesteps in the second.
             json!({"sampler_name": "DPM++ 2M", "hr_sampler_name": "Euler"}),
             json!({"sampler_name": "Euler", "hr_sampler_name": "DPM++ 2M SDE", "s_noise": 1.1}),
@@ -335,6 +354,7 @@ mod tests {
                     "img2img_extra_noise": 0.1, "initial_noise_multiplier": 1.1,
                     "img2img_background_color": "#000000", "upscaler_for_img2img": "Nearest", "ESRGAN_tile": 64},
             }),
+            json!({"override_settings": {"token_merging_ratio_img2img": 0.25}}),
             json!({"mask": "y", "mask_blur": 8, "inpainting_fill": 1, "inpaint_full_res": false}),
             json!({
                 "mask": "y", "mask_blur_x": 2, "mask_blur_y": 7, "inpainting_fill": 3, "inpainting_mask_invert": 1,

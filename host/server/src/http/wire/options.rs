@@ -56,7 +56,12 @@ fn table(defaults: &Defaults) -> Vec<(&'static str, Value, Effect)> {
         ("use_old_scheduling", json!(false), Acts),
         ("enable_prompt_comments", json!(true), Acts),
         ("pad_cond_uncond", json!(false), Acts),
+        ("refiner_switch_by_sample_steps", json!(false), Acts),
+        ("hires_fix_refiner_pass", json!("second pass"), Acts),
         ("tiling", json!(false), Acts),
+        ("token_merging_ratio", json!(0.0), Acts),
+        ("token_merging_ratio_img2img", json!(0.0), Acts),
+        ("token_merging_ratio_hr", json!(0.0), Acts),
         ("sd_noise_schedule", json!("Default"), Acts),
         ("eta_ancestral", json!(1.0), Acts),
         ("eta_ddim", json!(0.0), Acts),
@@ -288,6 +293,10 @@ pub(crate) fn lay_under(body: &mut Map<String, Value>, saved: &Map<String, Value
     if all.is_empty() {
         return;
     }
+    // Of what is saved image to image goes by its own share, and not by that of all drawings.
+    if body.contains_key("init_images") && all.contains_key("token_merging_ratio_img2img") {
+        all.shift_remove("token_merging_ratio");
+    }
     if let Some(own) = body.get("override_settings").and_then(Value::as_object) {
         all.extend(
             own.iter()
@@ -364,5 +373,22 @@ mod tests {
         let mut body = map(json!({"override_settings": {"eta_ddim": 0.1, "sd_vae": null}}));
         lay_under(&mut body, &map(json!({"eta_ddim": 0.5, "sd_vae": "x.pt", "live_previews_enable": false})));
         assert_eq!(body["override_settings"], json!({"eta_ddim": 0.1, "sd_vae": "x.pt"}));
+    }
+
+    #[test]
+    fn image_to_image_has_its_own_saved_share_of_tokens_before_that_of_all() {
+        let saved = json!({"token_merging_ratio": 0.5, "token_merging_ratio_img2img": 0.25});
+        for (body, want) in [
+            (json!({}), saved.clone()),
+            (json!({"init_images": []}), json!({"token_merging_ratio_img2img": 0.25})),
+            (
+                json!({"init_images": [], "override_settings": {"token_merging_ratio": 0.75}}),
+                json!({"token_merging_ratio_img2img": 0.25, "token_merging_ratio": 0.75}),
+            ),
+        ] {
+            let mut body = map(body);
+            lay_under(&mut body, &map(saved.clone()));
+            assert_eq!(body["override_settings"], want);
+        }
     }
 }

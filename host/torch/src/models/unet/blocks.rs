@@ -96,7 +96,7 @@ impl Transformer {
         let (rows, columns) = spatial(x)?;
         let mut tokens = self.proj_in.forward(&to_tokens(&self.norm.forward(x)?)?)?;
         for block in &self.blocks {
-            tokens = block.forward(&tokens, text)?;
+            tokens = block.forward(&tokens, (rows, columns), text)?;
         }
         x.f_add(&from_tokens(&self.proj_out.forward(&tokens)?, rows, columns)?)
     }
@@ -126,9 +126,15 @@ impl TransformerBlock {
         })
     }
 
-    fn forward(&self, x: &Tensor, text: &mut Reader<'_>) -> Forward {
+    /// `x` is `[batch, rows * columns, channels]`, of a picture of that `size`.
+    fn forward(&self, x: &Tensor, size: (i64, i64), text: &mut Reader<'_>) -> Forward {
         let y = self.norm1.forward(x)?;
-        let x = x.f_add(&self.attend_itself(&y, text)?)?;
+        let merged = text.merging.map(|merging| merging.of(x, size)).transpose()?.flatten();
+        let y = match &merged {
+            None => self.attend_itself(&y, text)?,
+            Some(merged) => merged.apart(&self.attend_itself(&merged.together(&y)?, text)?)?,
+        };
+        let x = x.f_add(&y)?;
         let x = x.f_add(&self.cross_attention.forward(&self.norm2.forward(&x)?, text.next()?)?)?;
         // GEGLU (Shazeer 2020): the first half is the value, the second the gate, with exact GELU.
         let halves = self.gated.forward(&self.norm3.forward(&x)?)?.f_chunk(2, -1)?;

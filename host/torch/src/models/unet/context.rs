@@ -3,6 +3,7 @@
 
 use tch::{TchError, Tensor};
 
+use super::merging::Merging;
 use super::reference::{Beside, Reference};
 
 /// Keys and values of one attention, `[batch, tokens, channels]` each.
@@ -91,17 +92,24 @@ pub(crate) struct Reader<'a> {
     layers: std::slice::Iter<'a, KeysValues>,
     pub(crate) map: Option<&'a dyn ContextMap>,
     pub(crate) beside: Beside<'a>,
+    /// How tokens of self-attentions go together.
+    pub(crate) merging: Option<Merging>,
 }
 
 impl<'a> Reader<'a> {
     /// `map` is for the self-attentions; the context has it applied already.
     pub(crate) fn new(context: &'a Context, map: Option<&'a dyn ContextMap>) -> Self {
-        Self { layers: context.layers.iter(), map, beside: Beside::Nothing }
+        Self { layers: context.layers.iter(), map, beside: Beside::Nothing, merging: None }
     }
 
     /// The same with self-attentions that read another picture too.
     pub(crate) fn beside(self, reference: &'a Reference) -> Self {
         Self { beside: Beside::Read(reference, 0), ..self }
+    }
+
+    /// The same with self-attentions of fewer tokens.
+    pub(crate) fn merging(self, merging: Option<Merging>) -> Self {
+        Self { merging, ..self }
     }
 
     /// The same with self-attentions that keep what they are given.

@@ -49,6 +49,15 @@ fn values_set_fields_options_and_sizes() {
     assert_eq!(names.collect::<Vec<_>>(), ["Automatic", "None", "own.pt"]);
     let params = applied(json!("Skip Early CFG"), "0.25", false);
     assert_eq!(params[0].get("override_settings"), Some(&json!({"skip_early_cond": 0.25})));
+    let params = applied(json!("Token merging ratio high-res"), "0.5", false);
+    assert_eq!(params[0].get("override_settings"), Some(&json!({"token_merging_ratio_hr": 0.5})));
+    let params = applied(json!("Refiner checkpoint"), "None, other", true);
+    let names = params.iter().map(|params| params.get("refiner_checkpoint").unwrap().clone());
+    assert_eq!(names.collect::<Vec<_>>(), ["None", "other"]);
+    assert_eq!(
+        applied(json!("Refiner switch at"), "0.5-1 (+0.25)", false)[1].get("refiner_switch_at"),
+        Some(&json!(0.75))
+    );
     let params = applied(json!("Face restore"), "yes, n", false);
     assert_eq!(
         (params[0].get("restore_faces"), params[1].get("restore_faces")),
@@ -144,7 +153,9 @@ fn legends_say_what_web_uis_say() {
             .collect::<Vec<_>>()
     };
     assert_eq!(shown("Sampler", "Euler, DDIM"), ["Euler", "DDIM"]);
-    assert_eq!(shown("Checkpoint name", "anime/one.safetensors"), ["one.safetensors"]);
+    for label in ["Checkpoint name", "Refiner checkpoint"] {
+        assert_eq!(shown(label, "anime/one.safetensors, None"), ["one.safetensors", "None"]);
+    }
     assert_eq!(shown("CFG Scale", "0.1-0.3 (+0.1)"), ["CFG Scale: 0.1", "CFG Scale: 0.2", "CFG Scale: 0.3"]);
     assert_eq!(shown("Steps", "7"), ["Steps: 7"]);
 }
