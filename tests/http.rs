@@ -24,6 +24,7 @@ mod interrogate;
 mod models;
 mod networks;
 mod operators;
+mod options;
 mod picture_options;
 mod picture_stages;
 mod plugin_use;

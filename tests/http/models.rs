@@ -29,6 +29,17 @@ fn status(server: &Server, name: &str) -> Value {
 }
 
 #[test]
+fn one_model_stands_in_a_list_where_clients_expect_that() {
+    let bench = Bench::new();
+    let model = bench.start().get("/models/demo-v1.safetensors").ok();
+    assert_eq!(model["name"], "demo-v1.safetensors");
+    let bench = Bench::new().config("compat.model_in_list = true\n");
+    let server = bench.start();
+    assert_eq!(server.get("/models/demo-v1.safetensors").ok()[0]["name"], model["name"]);
+    assert_eq!(server.get("/models/none.safetensors").status, 404);
+}
+
+#[test]
 fn a_model_of_the_object_store_is_registered_drawn_with_and_removed() {
     let models = tempfile::tempdir().unwrap();
     let bench = bench(models.path());

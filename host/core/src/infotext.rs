@@ -8,8 +8,10 @@ mod write;
 
 pub use write::{DrawnWith, of};
 
-/// Names the program; always the last field.
+/// Names the program; the last field, or the one before the user.
 const VERSION: &str = "Version";
+/// Names who asked.
+const USER: &str = "User";
 
 /// A picture's text in parts.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -43,12 +45,13 @@ impl Infotext {
         }
     }
 
-    /// The text with these fields behind its own, the version still last; a key that it has takes the new value.
+    /// The text with these fields behind its own, the version and the user still last; a key that it has takes the new value.
     pub fn extended(text: &str, fields: &[(String, String)]) -> String {
         let mut infotext = Self::parse(text);
+        let user = infotext.fields.pop_if(|(key, _)| key == USER);
         let version = infotext.fields.pop_if(|(key, _)| key == VERSION);
         let mut infotext = fields.iter().fold(infotext, |text, (key, value)| text.field(key, value));
-        infotext.fields.extend(version);
+        infotext.fields.extend(version.into_iter().chain(user));
         infotext.to_string()
     }
 

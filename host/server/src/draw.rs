@@ -83,6 +83,10 @@ pub(crate) async fn draw(
     inputs::bring(app, &call, &lease.task.owner, &named, &mut body).await?;
     stage("prepare", began.elapsed());
     let request = generate::to_request(kind, &body, &app.defaults, &app.limits).map_err(AppError::Invalid)?;
+    let outputs = OutputOptions::of(&body).map_err(AppError::Invalid)?;
+    if !outputs.shows_previews {
+        running.hides_preview();
+    }
     let asked = Asked { call: &call, body: &body, request: &request, priority: lease.task.priority, cancel };
     let began = Instant::now();
     let script = scripts::named(app, &call.whom, kind, &body)?;
@@ -93,7 +97,6 @@ pub(crate) async fn draw(
     let seconds = began.elapsed().as_secs_f64();
     let began = Instant::now();
     let format = FileFormat::of(&body).map_err(AppError::Invalid)?;
-    let outputs = OutputOptions::of(&body).map_err(AppError::Invalid)?;
     let grid = GridOptions::of(&body).map_err(AppError::Invalid)?;
     let DrawnPictures {
         pictures,

@@ -352,7 +352,9 @@ async fn encoded(
 
 fn told(error: AppError) -> InferenceError {
     match error {
-        AppError::Invalid(_) | AppError::NotFound(_) => InferenceError::Invalid(error.to_string()),
+        AppError::Invalid(_) | AppError::NoScript(_) | AppError::NotFound(_) => {
+            InferenceError::Invalid(error.to_string())
+        }
         AppError::Cancelled => InferenceError::Cancelled,
         AppError::Overloaded(_) | AppError::Unavailable(_) => InferenceError::Unavailable(error.to_string()),
         _ => InferenceError::Failed(error.to_string()),

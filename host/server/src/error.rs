@@ -18,6 +18,9 @@ pub(crate) enum AppError {
     /// Something in the request is wrong; every problem is listed.
     #[error("{}", sentence(.0))]
     Invalid(Vec<FieldProblem>),
+    /// A script that the request names is not there. Web UIs tell of it in other words than of what is wrong with a field.
+    #[error("{}", .0.message)]
+    NoScript(FieldProblem),
     #[error("{0}")]
     Conflict(String),
     #[error("{0}")]
@@ -49,7 +52,7 @@ impl AppError {
         match self {
             Self::NotFound(_) => "not_found",
             Self::Gone(_) => "gone",
-            Self::Invalid(_) => "invalid",
+            Self::Invalid(_) | Self::NoScript(_) => "invalid",
             Self::Conflict(_) => "conflict",
             Self::Overloaded(_) => "overloaded",
             Self::Cancelled => "cancelled",
@@ -61,6 +64,11 @@ impl AppError {
             Self::StorageFull => "storage_full",
             Self::Internal(_) => "internal",
         }
+    }
+
+    /// A script that is not there, named by this field.
+    pub(crate) fn no_script(field: &str, message: impl Into<String>) -> Self {
+        Self::NoScript(FieldProblem { field: field.into(), message: message.into() })
     }
 
     /// A problem with one field.

@@ -13,11 +13,13 @@ use crate::blocking::blocking;
 use crate::controls;
 use crate::error::AppError;
 use crate::faces::DrawnFaces;
+use crate::http::wire::added_networks::AddedNetworks;
 use crate::http::wire::control;
 use crate::http::wire::faces::FacesWanted;
 use crate::http::wire::file_format::FileFormat;
 use crate::http::wire::generate::{self, Drawing};
 use crate::http::wire::grid_options::{self, GridOptions};
+use crate::http::wire::infotext_options::{self, InfotextOptions};
 use crate::http::wire::interrogate::TagOptions;
 use crate::http::wire::options;
 use crate::http::wire::output_options::OutputOptions;
@@ -58,6 +60,10 @@ pub(crate) async fn submit(
     let filled = |text: Option<&Infotext>| {
         let read = drawing.read_with(body, text, || rand::rng().random());
         let mut read = read.map_err(AppError::Invalid)?;
+        if let Some(text) = text {
+            infotext_options::choose_checkpoint(&mut read, text, &saved.options)
+                .map_err(AppError::Invalid)?;
+        }
         options::lay_under(&mut read, &saved.options);
         Ok::<_, AppError>(read)
     };
@@ -69,6 +75,7 @@ pub(crate) async fn submit(
         None => own,
     };
     styles::lay_into(&mut body, &app.styles, &app.limits).await?;
+    AddedNetworks::of(&body).map_err(AppError::Invalid)?.write_into(&mut body);
     let request =
         generate::to_request(drawing, &body, &app.defaults, &app.limits).map_err(AppError::Invalid)?;
     let whom = plugin_use::whom_of_request(app, caller, &body)?;
@@ -102,7 +109,8 @@ fn check_output(body: &Map<String, Value>) -> Result<(), AppError> {
     let checked = FileFormat::of(body)
         .and_then(|_| OutputOptions::of(body))
         .and_then(|_| GridOptions::of(body))
-        .and_then(|_| TagOptions::of(body));
+        .and_then(|_| TagOptions::of(body))
+        .and_then(|_| InfotextOptions::of(body));
     checked.map(drop).map_err(AppError::Invalid)
 }
 
@@ -124,7 +132,10 @@ fn check_scripts(
             || steps.iter().any(|steps| plugin_use::is_title(&steps.title, name))
             || PANELS.iter().any(|panel| panel.eq_ignore_ascii_case(name));
         if !is_known {
-            return Err(AppError::invalid("alwayson_scripts", format!("always on script {name} not found")));
+            return Err(AppError::no_script(
+                "alwayson_scripts",
+                format!("always on script {name} not found"),
+            ));
         }
     }
     Ok(())

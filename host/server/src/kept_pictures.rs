@@ -15,9 +15,10 @@ use crate::blocking::blocking;
 use crate::error::AppError;
 use crate::http::wire::file_format::FileFormat;
 use crate::http::wire::grid_options::GridOptions;
+use crate::output_names::pixels_hash;
 use crate::picture_file;
 use crate::plugin_view;
-use crate::saved_pictures::Saving;
+use crate::saved_pictures::{Saving, Unwritten};
 
 /// Pictures that are to stand in one grid.
 pub(crate) struct Cells {
@@ -53,8 +54,7 @@ pub(crate) struct Keeping<'a> {
 struct Unsaved {
     what: Saved,
     kind: ImageFormat,
-    file: Bytes,
-    infotext: String,
+    picture: Unwritten,
 }
 
 enum Saved {
@@ -104,21 +104,26 @@ impl<'a> Keeping<'a> {
             cells.pictures.push(picture.clone());
         }
         let (format, text) = (self.format, self.told_in_pictures(&infotext));
-        // The blocking pool: compression.
-        let file = blocking(move || picture_file::encode(&picture, &text, format))
+        let is_hashed = self.saving.names_pixels();
+        // The blocking pool: compression, and hashing.
+        let encoded = blocking(move || {
+            let hash = if is_hashed { pixels_hash(&picture.data) } else { String::new() };
+            picture_file::encode(&picture, &text, format).map(|file| (file, hash))
+        });
+        let (file, pixels_hash) = encoded
             .await?
             .map_err(|error| AppError::Internal(format!("a picture could not be encoded: {error}")))?;
         let (kind, file) = (picture_file::kind(format), Bytes::from(file));
         let index = self.images.len().saturating_sub(self.before);
         let key = self.put(kind, file.clone()).await?;
         self.images.push(key);
-        self.save_later(Saved::Picture(index), kind, file, infotext);
+        self.save_later(Saved::Picture(index), kind, Unwritten { file, infotext, pixels_hash });
         Ok(())
     }
 
-    fn save_later(&mut self, what: Saved, kind: ImageFormat, file: Bytes, infotext: String) {
+    fn save_later(&mut self, what: Saved, kind: ImageFormat, picture: Unwritten) {
         if self.saving.is_wanted {
-            self.unsaved.push(Unsaved { what, kind, file, infotext });
+            self.unsaved.push(Unsaved { what, kind, picture });
         }
     }
 
@@ -130,11 +135,10 @@ impl<'a> Keeping<'a> {
             Some(cells) => self.add_grid(cells).await?,
             None => None,
         };
-        for Unsaved { what, kind, file, infotext } in self.unsaved {
-            let file = (file, infotext);
+        for Unsaved { what, kind, picture } in self.unsaved {
             self.warnings.extend(match what {
-                Saved::Picture(index) => self.saving.save(self.app, index, kind, file).await?,
-                Saved::Grid(options) => self.saving.save_grid(self.app, &options, kind, file).await?,
+                Saved::Picture(index) => self.saving.save(self.app, index, kind, picture).await?,
+                Saved::Grid(options) => self.saving.save_grid(self.app, &options, kind, picture).await?,
             });
         }
         Ok(Kept { images: self.images, warnings: self.warnings, grid })
@@ -151,13 +155,15 @@ impl<'a> Keeping<'a> {
             .map_err(|error| AppError::Internal(format!("a grid could not be begun: {error}")))?;
         let (pictures, shape) = self.laid_out(pictures, shape).await?;
         let (text, format) = (self.told_in_pictures(&infotext), self.format);
+        let is_hashed = self.saving.names_pixels();
         // The blocking pool: pixels and compression.
         let made = blocking(move || {
             let grid = image_grid(&pictures, shape, options.background).map_err(|error| error.to_string())?;
-            files(&grid, &text, &options, format)
+            let hash = if is_hashed { pixels_hash(&grid.data) } else { String::new() };
+            files(&grid, &text, &options, format).map(|files| (files, hash))
         });
         let made = made.await?;
-        let (returned, saved) = match made {
+        let ((returned, saved), pixels_hash) = match made {
             Ok(files) => files,
             Err(error) => {
                 self.warnings.push(format!(
@@ -167,7 +173,9 @@ impl<'a> Keeping<'a> {
             }
         };
         if let Some(file) = saved {
-            self.save_later(Saved::Grid(options), picture_file::kind(options.format), file, infotext.clone());
+            let kind = picture_file::kind(options.format);
+            let picture = Unwritten { file, infotext: infotext.clone(), pixels_hash };
+            self.save_later(Saved::Grid(options), kind, picture);
         }
         let Some(file) = returned else { return Ok(None) };
         // The last number, so that a picture's path is the same with a grid and without.

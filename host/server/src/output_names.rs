@@ -7,8 +7,8 @@ use sha2::{Digest, Sha256};
 
 /// Of one part of a path. File systems have room for 255 bytes.
 const PART_CHARS_MAX: usize = 120;
-/// Words of `[prompt_words]` unless it says how many.
-const WORDS: usize = 8;
+/// Words of `[prompt_words]` unless it or an option says how many.
+pub(crate) const WORDS: usize = 8;
 
 /// What a picture's name may tell.
 #[derive(Debug, Clone)]
@@ -20,6 +20,20 @@ pub(crate) struct Facts<'a> {
     pub(crate) scheduler: &'a str,
     pub(crate) user: &'a str,
     pub(crate) time: &'a jiff::civil::DateTime,
+    /// Words of `[prompt_words]` unless it says how many.
+    pub(crate) words: usize,
+    /// Of its pixels, where [`names_pixels`] says that the pattern has a use for it.
+    pub(crate) pixels_hash: &'a str,
+}
+
+/// Whether the pattern has a word that depends on the picture's pixels.
+pub(crate) fn names_pixels(pattern: &str) -> bool {
+    pattern.to_ascii_lowercase().contains("[image_hash")
+}
+
+/// What `[image_hash]` is taken of a picture's pixels: SHA-256, in hex.
+pub(crate) fn pixels_hash(pixels: &[u8]) -> String {
+    hex(&Sha256::digest(pixels))
 }
 
 /// The pattern with its words filled in, as one part of a path or, with `/` in it, as several. Words that are not known
@@ -104,6 +118,12 @@ impl Facts<'_> {
             "full_prompt_hash" => {
                 hash(&[&self.prompt("all_prompts"), " ", &self.prompt("all_negative_prompts")], argument)
             }
+            "image_hash" => {
+                let digits = argument.and_then(|digits| digits.parse().ok()).unwrap_or(usize::MAX);
+                self.pixels_hash.chars().take(digits).collect()
+            }
+            // Of the file that a picture was made from; what is sent has none.
+            "basename" => String::new(),
             "hasprompt" => self.has_prompt(word),
             "none" => String::new(),
             _ => return None,
@@ -126,7 +146,7 @@ impl Facts<'_> {
     }
 
     fn words(&self, count: Option<&str>) -> String {
-        let count = count.and_then(|count| count.parse().ok()).unwrap_or(WORDS);
+        let count = count.and_then(|count| count.parse().ok()).unwrap_or(self.words);
         let prompt = self.prompt("all_prompts");
         let words = prompt.split(|letter: char| !letter.is_alphanumeric()).filter(|word| !word.is_empty());
         words.take(count).collect::<Vec<_>>().join(" ")
@@ -174,7 +194,8 @@ mod tests {
             "clip_skip": 2, "denoising_strength": null, "batch_size": 2,
         });
         let time = jiff::civil::date(2026, 1, 2).at(3, 4, 5, 0);
-        let facts = Facts { info: &info, index: 1, scheduler: "Karras", user: "ann", time: &time };
+        let (scheduler, user, pixels_hash) = ("Karras", "ann", "0123456789abcdef");
+        let facts = Facts { info: &info, index: 1, scheduler, user, time: &time, words: 2, pixels_hash };
         expand(pattern, &facts)
     }
 
@@ -189,6 +210,9 @@ mod tests {
             ("[datetime<%H-%M>]", "03-04"),
             ("[datetime]", "20260102030405"),
             ("[prompt_words<3>]", "a red circle"),
+            ("[prompt_words]", "a red"),
+            ("[image_hash<4>]-[image_hash]", "0123-0123456789abcdef"),
+            ("x[basename]", "x"),
             ("[prompt]", "a_red_circle,_on__white_blue"),
             ("[styles]", "Ink, Oil"),
             ("[hasprompt<red|no><green|none>]", "rednone"),
@@ -200,6 +224,12 @@ mod tests {
             assert_eq!(named(pattern), name, "{pattern}");
         }
         assert_eq!(named("[prompt_hash<4>]").len(), 4);
+    }
+
+    #[test]
+    fn pixels_are_hashed_for_patterns_that_name_them() {
+        assert!(names_pixels("[seed]-[Image_Hash<8>]") && !names_pixels("[seed] image_hash"));
+        assert!(pixels_hash(b"abc").starts_with("ba7816bf"));
     }
 
     #[test]

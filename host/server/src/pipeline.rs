@@ -25,6 +25,7 @@ use crate::error::AppError;
 use crate::faces::DrawnFaces;
 use crate::http::wire::faces::FacesWanted;
 use crate::http::wire::info;
+use crate::http::wire::infotext_options::InfotextOptions;
 use crate::resources::{self, Found};
 use crate::sources::{Device, Enlarger, Sources};
 use crate::telemetry::stage;
@@ -76,6 +77,8 @@ struct Prepared {
     sources: Option<Sources>,
     faces: Option<DrawnFaces>,
     step_hooks: Vec<Arc<PluginStepHook>>,
+    /// What of this infotexts tell, and whose the drawing is.
+    told: (InfotextOptions, String),
 }
 
 /// Draws. `show` is given the engine's progress once there is one.
@@ -126,6 +129,7 @@ pub(crate) async fn decode(
 
 async fn prepare(app: &App, asked: Asked<'_>) -> Result<Prepared, AppError> {
     let Asked { call, body, request, priority, cancel } = asked;
+    let told = (InfotextOptions::of(body).map_err(AppError::Invalid)?, call.whom.name.clone());
     let (catalogue, limits) = (app.catalogue.clone(), app.source_limits());
     let device = Device { engine: app.engine.clone(), priority, cancel: cancel.clone() };
     let wanted_faces = FacesWanted::read(body).map_err(AppError::Invalid)?;
@@ -149,7 +153,7 @@ async fn prepare(app: &App, asked: Asked<'_>) -> Result<Prepared, AppError> {
         let faces = DrawnFaces::find(&catalogue, wanted_faces)?;
         let control = Controls::default();
         Ok::<_, AppError>((
-            Prepared { checkpoint, facts, found, control, sources, faces, step_hooks },
+            Prepared { checkpoint, facts, found, control, sources, faces, step_hooks, told },
             decoded,
         ))
     });
@@ -256,7 +260,8 @@ impl Finished {
 impl Prepared {
     /// One for each picture of the request.
     fn infotexts(&self, request: &GenerateRequest) -> Vec<String> {
-        let drawn_with = self.drawn_with();
+        let (options, user) = &self.told;
+        let drawn_with = options.told(self.drawn_with(), user);
         let fields: Vec<_> = self.step_hooks.iter().filter_map(|hook| hook.field()).collect();
         let of = |image| infotext::of(request, image, &drawn_with);
         let texts = (0..request.image_count()).map(of);
@@ -281,6 +286,7 @@ impl Prepared {
             face_restoration: faces.as_ref().map(DrawnFaces::name),
             face_fidelity: faces.as_ref().and_then(DrawnFaces::fidelity),
             version: VERSION,
+            user: None,
         }
     }
 }

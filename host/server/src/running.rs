@@ -21,9 +21,20 @@ pub(crate) struct RunningTask {
     pub(crate) progress: Option<watch::Receiver<Progress>>,
     /// Whether an interrupt leaves it the pictures it has, and not a cancel alone ends it.
     pub(crate) is_interruptible: bool,
+    /// Whether clients are shown the picture on its way.
+    has_preview: bool,
 }
 
 impl RunningTask {
+    /// The engine's progress, without a preview where its request wants none.
+    pub(crate) fn live(&self) -> Option<Progress> {
+        let mut live = self.progress.as_ref()?.borrow().clone();
+        if !self.has_preview {
+            live.preview = None;
+        }
+        Some(live)
+    }
+
     /// Share done, capped below 1: only a stored result is the end.
     pub(crate) fn fraction(&self) -> f64 {
         self.progress.as_ref().map_or(0.0, |progress| progress.borrow().fraction()).min(0.99)
@@ -56,6 +67,7 @@ impl RunningTasks {
             cancel,
             progress: None,
             is_interruptible: false,
+            has_preview: true,
         };
         let started = task.started;
         self.lock().insert(id.clone(), task);
@@ -123,6 +135,13 @@ impl RunningGuard<'_> {
         }
     }
 
+    /// From here on nobody is shown the picture before it is done.
+    pub(crate) fn hides_preview(&self) {
+        if let Some(task) = self.tasks.lock().get_mut(&self.id) {
+            task.has_preview = false;
+        }
+    }
+
     /// From here on an interrupt is heeded.
     pub(crate) fn heeds_interrupt(&self) {
         if let Some(task) = self.tasks.lock().get_mut(&self.id) {
@@ -143,6 +162,20 @@ impl Drop for RunningGuard<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_task_that_wants_no_preview_shows_its_progress_without_one() {
+        let tasks = RunningTasks::default();
+        let id = TaskId::parse("a").unwrap();
+        let guard = tasks.enter(id.clone(), "ann", CancelFlag::default());
+        let pixel = gesso_core::pixels::Pixels::new(1, 1, gesso_core::pixels::PixelFormat::Gray8, vec![0]);
+        let drawn = Progress { step: 3, preview: pixel.map(std::sync::Arc::new), ..Progress::default() };
+        guard.show(watch::channel(drawn).1);
+        assert!(tasks.get(&id).unwrap().live().unwrap().preview.is_some());
+        guard.hides_preview();
+        let live = tasks.get(&id).unwrap().live().unwrap();
+        assert_eq!((live.step, live.preview.is_none()), (3, true));
+    }
 
     #[test]
     fn an_attempt_that_ends_late_leaves_the_newer_ones_entry() {

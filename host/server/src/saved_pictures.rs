@@ -12,8 +12,16 @@ use crate::error::AppError;
 use crate::http::wire::generate::Drawing;
 use crate::http::wire::grid_options::GridOptions;
 use crate::http::wire::output_options::OutputOptions;
-use crate::output_names::{Facts, expand};
+use crate::output_names::{Facts, expand, names_pixels};
 use crate::plugin_view;
+
+/// A picture that is to be saved.
+pub(crate) struct Unwritten {
+    pub(crate) file: Bytes,
+    pub(crate) infotext: String,
+    /// Of its pixels; empty unless [`Saving::names_pixels`] asks for it.
+    pub(crate) pixels_hash: String,
+}
 
 /// What all pictures of a request have in common.
 pub(crate) struct Saving<'a> {
@@ -53,17 +61,18 @@ impl<'a> Saving<'a> {
         app: &App,
         index: usize,
         format: ImageFormat,
-        (file, infotext): (Bytes, String),
+        Unwritten { file, infotext, pixels_hash }: Unwritten,
     ) -> Result<Option<String>, AppError> {
         if !self.is_wanted || !self.options.saves_pictures {
             return Ok(None);
         }
         let is_numbered = self.options.is_numbered;
-        let mut name = self.name(index);
+        let picture = (index, pixels_hash.as_str());
+        let mut name = self.name(picture);
         if name.is_empty() && !is_numbered {
-            name = self.filled("[seed]", index);
+            name = self.filled("[seed]", picture);
         }
-        let folder = self.folder("images", self.options.in_folders, index);
+        let folder = self.folder("images", self.options.in_folders, picture);
         let about = SavedPicture { infotext, ..about(format, &file) };
         self.write(app, (folder, name), is_numbered.then_some(Series::PICTURES), file, about).await
     }
@@ -78,38 +87,46 @@ impl<'a> Saving<'a> {
         app: &App,
         options: &GridOptions,
         format: ImageFormat,
-        (file, infotext): (Bytes, String),
+        Unwritten { file, infotext, pixels_hash }: Unwritten,
     ) -> Result<Option<String>, AppError> {
         if !self.is_wanted {
             return Ok(None);
         }
-        let name = if options.is_named { self.name(0) } else { String::new() };
+        let picture = (0, pixels_hash.as_str());
+        let name = if options.is_named { self.name(picture) } else { String::new() };
         let is_numbered = self.options.is_numbered || name.is_empty();
-        let folder = self.folder("grids", options.in_folders, 0);
+        let folder = self.folder("grids", options.in_folders, picture);
         let about = SavedPicture { infotext, is_grid: true, ..about(format, &file) };
         self.write(app, (folder, name), is_numbered.then_some(Series::GRIDS), file, about).await
     }
 
-    /// The name that the options give picture `index`. One with a folder in it is one too many.
-    fn name(&self, index: usize) -> String {
-        self.filled(&self.options.name, index).replace('/', "_")
+    /// Whether names depend on the pixels of pictures.
+    pub(crate) fn names_pixels(&self) -> bool {
+        self.is_wanted
+            && [&self.options.name, &self.options.folder].iter().any(|pattern| names_pixels(pattern))
     }
 
-    fn folder(&self, of: &str, in_folders: bool, index: usize) -> String {
+    /// The name that the options give a picture, by its place and hash. One with a folder in it is one too many.
+    fn name(&self, picture: (usize, &str)) -> String {
+        self.filled(&self.options.name, picture).replace('/', "_")
+    }
+
+    fn folder(&self, of: &str, in_folders: bool, picture: (usize, &str)) -> String {
         let own = format!("{}/{}-{of}", self.lease.task.owner, self.kind.as_str());
-        match self.filled(&self.options.folder, index) {
+        match self.filled(&self.options.folder, picture) {
             below if in_folders && !below.is_empty() => format!("{own}/{below}"),
             _ => own,
         }
     }
 
-    fn filled(&self, pattern: &str, index: usize) -> String {
+    fn filled(&self, pattern: &str, (index, pixels_hash): (usize, &str)) -> String {
         let task = &self.lease.task;
         let started_ms = task.started_ms.unwrap_or(task.created_ms);
         let time = jiff::Timestamp::from_millisecond(started_ms as i64).unwrap_or_default();
         let time = time.to_zoned(jiff::tz::TimeZone::UTC).datetime();
-        let (info, scheduler) = (self.info, self.scheduler);
-        expand(pattern, &Facts { info, index, scheduler, user: &task.owner, time: &time })
+        let (info, scheduler, words) = (self.info, self.scheduler, self.options.prompt_words);
+        let user = &task.owner;
+        expand(pattern, &Facts { info, index, scheduler, user, time: &time, words, pixels_hash })
     }
 
     async fn write(

@@ -39,7 +39,7 @@ pub(crate) fn named(
     let titles: Vec<_> = all.iter().map(|script| script.title.as_str()).collect();
     let there =
         if titles.is_empty() { "there is none".into() } else { format!("there are {}", titles.join(", ")) };
-    Err(AppError::invalid(
+    Err(AppError::no_script(
         SCRIPT_NAME,
         format!("Script '{name}' not found for {}: {there}", drawing.as_str()),
     ))

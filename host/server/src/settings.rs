@@ -155,6 +155,8 @@ pub(crate) struct CompatSettings {
     pub(crate) login_410: bool,
     /// Calls of the web UI's routes are answered 200 whatever came of them, as there; the body says what did.
     pub(crate) passed_on_200: bool,
+    /// `GET /models/{name}` answers with a list of one model, as there, and not with the model.
+    pub(crate) model_in_list: bool,
     /// How `/sdapi`, `/controlnet` and the other routes of web UIs tell of failures: a1111 or forge.
     pub(crate) webui_errors: WebUiErrors,
 }

@@ -14,7 +14,7 @@ use crate::schedule::Scheduler;
 const WHITE: [u8; 3] = [255; 3];
 
 /// What the request's names turned out to be.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct DrawnWith<'a> {
     pub model_name: &'a str,
     /// First ten hex digits of the file's SHA-256; empty when it is not known.
@@ -36,8 +36,10 @@ pub struct DrawnWith<'a> {
     pub face_restoration: Option<&'a str>,
     /// CodeFormer's fidelity, where it is not what an infotext without it means.
     pub face_fidelity: Option<f64>,
-    /// Names the program.
+    /// Names the program; empty where that is not told.
     pub version: &'a str,
+    /// Who asked, where that is told.
+    pub user: Option<&'a str>,
 }
 
 /// The text of picture `image` of a request.
@@ -111,7 +113,9 @@ pub fn of(request: &GenerateRequest, image: u32, with: &DrawnWith<'_>) -> String
     let text = with.control.iter().enumerate().fold(text, |text, (index, unit)| {
         text.optional_field(&format!("ControlNet {index}"), control_field(unit))
     });
-    text.field(super::VERSION, with.version).to_string()
+    text.optional_field(super::VERSION, is_given(with.version).then_some(with.version))
+        .optional_field(super::USER, with.user)
+        .to_string()
 }
 
 /// What the request's passes are asked for: a field is printed when it acts in either.

@@ -132,6 +132,8 @@ fn what_is_hidden_of_a_soft_result_is_the_original() {
         }
         let small = Pixels::new(8, 8, PixelFormat::Gray8, vec![255; 64]).unwrap();
         assert_eq!(shown(&small).data, original, "a mask of another size hides its place too");
+        let mask = mask_of_overlay(&with_hidden(&prepared, &hidden(255)).unwrap()).unwrap();
+        assert!(mask.data.iter().all(|shown| *shown == 0), "the mask that is shown says so");
     }
 }
 

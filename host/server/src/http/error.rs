@@ -61,7 +61,7 @@ pub(crate) fn status(error: &AppError) -> StatusCode {
     match error {
         AppError::NotFound(_) => StatusCode::NOT_FOUND,
         AppError::Gone(_) => StatusCode::GONE,
-        AppError::Invalid(_) => StatusCode::BAD_REQUEST,
+        AppError::Invalid(_) | AppError::NoScript(_) => StatusCode::BAD_REQUEST,
         AppError::Conflict(_) | AppError::Cancelled => StatusCode::CONFLICT,
         AppError::TimedOut => StatusCode::GATEWAY_TIMEOUT,
         AppError::Unprocessable(_) => StatusCode::UNPROCESSABLE_ENTITY,
@@ -100,7 +100,12 @@ fn details(status: StatusCode, code: &str, message: &str) -> ProblemDetails {
 
 fn details_of(error: &AppError) -> ProblemDetails {
     let mut details = details(status(error), error.code(), &error.to_string());
-    if let AppError::Invalid(problems) = error {
+    let problems = match error {
+        AppError::Invalid(problems) => problems.as_slice(),
+        AppError::NoScript(problem) => std::slice::from_ref(problem),
+        _ => &[],
+    };
+    if !problems.is_empty() {
         let mistakes = problems.iter().map(|problem| FieldMistake {
             pointer: pointer(&problem.field),
             detail: problem.message.clone(),
@@ -140,6 +145,10 @@ impl IntoResponse for WebUiFailure {
             });
             let errors = ValidationErrors { detail: detail.collect() };
             return respond(error, StatusCode::UNPROCESSABLE_ENTITY, errors);
+        }
+        if let AppError::NoScript(problem) = error {
+            let status = StatusCode::UNPROCESSABLE_ENTITY;
+            return in_words(status, "HTTPException", Some(""), problem.message.clone());
         }
         let class = match error {
             AppError::Internal(_) | AppError::PluginFailed(_) => "RuntimeError",
@@ -196,6 +205,15 @@ fn log(error: &AppError) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_script_that_is_not_there_is_a_field_in_one_dialect_and_a_sentence_in_the_other() {
+        let error = || AppError::no_script("alwayson_scripts", "always on script x not found");
+        let details = body(&error());
+        assert_eq!((&details["status"], &details["code"]), (&json!(400), &json!("invalid")));
+        assert_eq!(details["errors"][0]["pointer"], "#/alwayson_scripts");
+        assert_eq!(WebUiFailure(error()).into_response().status(), StatusCode::UNPROCESSABLE_ENTITY);
+    }
 
     #[test]
     fn pointers_name_fields_of_fields_and_escape_what_pointers_are_made_of() {

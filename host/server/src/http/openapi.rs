@@ -45,6 +45,7 @@ use links::{Links, Names};
         webui_extras::extra_single_image, webui_extras::extra_batch_images, webui_extras::png_info,
         webui_lists::sd_models, webui_lists::samplers, webui_lists::schedulers, webui_options::webui, webui_options::change_webui, webui_options::serverless, webui_options::change_serverless,
         webui_lists::scripts, webui_lists::script_info, webui_lists::latent_upscale_modes, webui_lists::upscalers, webui_lists::face_restorers, webui_lists::sd_vae,
+        webui_lists::sd_modules,
         webui_lists::embeddings, webui_lists::realesrgan_models,
         webui_server::memory, webui_server::unload_checkpoint, webui_server::reload_checkpoint, webui_server::refresh_checkpoints,
         webui_server::refresh_vae, webui_server::refresh_loras, webui_server::refresh_embeddings, webui_server::skip,

@@ -155,6 +155,7 @@ fn webui_reading() -> Router<Arc<App>> {
         .route("/sdapi/v1/png-info", post(webui_extras::png_info))
         .route("/sdapi/v1/sd-models", get(webui_lists::sd_models))
         .route("/sdapi/v1/sd-vae", get(webui_lists::sd_vae))
+        .route("/sdapi/v1/sd-modules", get(webui_lists::sd_modules))
         .route("/sdapi/v1/loras", get(webui_lists::loras))
         .route("/sdapi/v1/hypernetworks", get(webui_lists::hypernetworks))
         .route("/sdapi/v1/samplers", get(webui_lists::samplers))

@@ -1,5 +1,6 @@
 //! Bodies as they cross the wire, and nothing else. Those of one route alone may stand beside its handler.
 
+pub(crate) mod added_networks;
 pub(crate) mod agent_scheduler;
 pub(crate) mod control;
 pub(crate) mod detect;
@@ -12,7 +13,9 @@ pub(crate) mod grid_options;
 pub(crate) mod img2img;
 pub(crate) mod info;
 pub(crate) mod infotext;
+pub(crate) mod infotext_options;
 pub(crate) mod interrogate;
+mod kept_options;
 pub(crate) mod lists;
 pub(crate) mod nothing;
 pub(crate) mod options;

@@ -377,6 +377,18 @@ fn networks_print_their_hashes_in_quoted_fields() {
     );
 }
 
+#[test]
+fn the_user_stands_behind_the_version_and_either_may_be_left_out() {
+    let text =
+        |version, user| of(&fixture::request(), 0, &DrawnWith { version, user, ..DrawnWith::default() });
+    assert!(text("v", Some("ann")).ends_with(", Version: v, User: ann"));
+    let more = [("Hires steps".to_owned(), "3".to_owned())];
+    let extended = Infotext::extended(&text("v", Some("ann")), &more);
+    assert!(extended.ends_with(", Hires steps: 3, Version: v, User: ann"), "{extended}");
+    let plain = text("", None);
+    assert!(!plain.contains("Version") && !plain.contains("User"), "{plain}");
+}
+
 proptest! {
     #[test]
     fn a_request_reads_back_with_its_numbers(

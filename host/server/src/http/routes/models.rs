@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
+use axum::response::{IntoResponse, Response};
 use gesso_engine::EngineStats;
 use gesso_engine::backend::ModelFile;
 use serde::Serialize;
@@ -76,17 +77,20 @@ pub(crate) async fn list(State(app): State<Arc<App>>) -> Result<Json<Vec<Model>>
     Ok(Json(all(&app).await?))
 }
 
-/// One model. A registered one that was removed is told to be deleted for an hour.
+/// One model. A registered one that was removed is told to be deleted for an hour. By the setting `compat.model_in_list` it stands in
+/// a list.
 #[utoipa::path(get, path = "/models/{model_name}", tag = "models", params(("model_name" = String, Path, description = "The name of its file")),
     responses((status = 200, description = "The model", body = Model), (status = 404, description = "No such model")))]
-pub(crate) async fn show(
-    State(app): State<Arc<App>>,
-    PathText(name): PathText,
-) -> Result<Json<Model>, Failure> {
+pub(crate) async fn show(State(app): State<Arc<App>>, PathText(name): PathText) -> Result<Response, Failure> {
     let found = all(&app).await?.into_iter().find(|model| model.name.eq_ignore_ascii_case(&name));
     // It is not listed: the list is of what can be named in a request.
     let found = found.or_else(|| app.registered.deleted(&name).map(Model::deleted));
-    Ok(Json(found.ok_or_else(|| AppError::NotFound(format!("there is no model {name:.200}")))?))
+    let found = found.ok_or_else(|| AppError::NotFound(format!("there is no model {name:.200}")))?;
+    Ok(if app.settings.compat.model_in_list {
+        Json([found]).into_response()
+    } else {
+        Json(found).into_response()
+    })
 }
 
 /// Registers a model: the object is checked, and copied into the models folder after the answer. `status` tells how far that

@@ -23,6 +23,7 @@ use crate::http::wire::generate::Drawing;
 use crate::http::wire::schema::{ExtraSingleImageBody, Img2ImgBody, Txt2ImgBody};
 use crate::http::wire::task::{Accepted, Answer, Done, JobState, TaskProgress, TaskResult};
 use crate::http::wire::terms::RequestTerms;
+use crate::running::RunningTask;
 use crate::tasks;
 
 /// Draws pictures from text.
@@ -194,7 +195,7 @@ pub(crate) async fn progress(
 ) -> Result<Json<TaskProgress>, Failure> {
     let task = tasks::get(&app, &caller, &id).await?;
     let running = app.running.get(&id);
-    let live = running.as_ref().and_then(|running| Some(running.progress.as_ref()?.borrow().clone()));
+    let live = running.as_ref().and_then(RunningTask::live);
     let Standing { progress, eta, .. } = task_view::standing(&app, &task).await?;
     let is_interrupted = running.is_some_and(|running| running.cancel.is_interrupted());
     Ok(Json(TaskProgress {

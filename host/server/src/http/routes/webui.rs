@@ -28,6 +28,7 @@ use crate::http::wire::query::{FromQuery, Said};
 use crate::http::wire::schema::{Img2ImgBody, Txt2ImgBody};
 use crate::http::wire::task::JobState;
 use crate::http::wire::terms::{RequestTerms, Wait, is_of_a_key};
+use crate::running::RunningTask;
 use crate::tasks;
 
 /// Draws pictures from text and answers with them, base64, when they are there.
@@ -151,7 +152,7 @@ pub(crate) async fn progress(
     WebUiParameters(query): WebUiParameters<ProgressQuery>,
 ) -> Result<Json<GlobalProgress>, WebUiFailure> {
     let running = app.running.oldest(&caller);
-    let live = running.as_ref().and_then(|running| Some(running.progress.as_ref()?.borrow().clone()));
+    let live = running.as_ref().and_then(RunningTask::live);
     let running = running.as_ref();
     Ok(Json(GlobalProgress {
         progress: running.map_or(0.0, |running| (0.01 + running.fraction()).min(1.0)),

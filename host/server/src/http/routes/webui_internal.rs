@@ -81,7 +81,7 @@ pub(crate) async fn progress(
         TaskState::Running => {
             (reply.id_live_preview, reply.textinfo) = (seen, None);
             let Some(running) = app.running.get(&task.id) else { return Ok(Json(reply)) };
-            let live = running.progress.as_ref().map(|progress| progress.borrow().clone());
+            let live = running.live();
             let step = live.as_ref().map_or(0, |live| i64::from(live.step));
             reply.progress = Some(running.fraction());
             reply.eta = Some(running.eta().as_secs_f64());

@@ -85,8 +85,8 @@ pub(crate) async fn scripts(State(app): State<Arc<App>>, caller: Caller) -> Json
     Json(ScriptTitles { txt2img: titles(false), img2img: titles(true) })
 }
 
-/// The plugins' scripts and hooks with their arguments, once for each kind of drawing that they are for, and soft inpainting,
-/// which is the engine's own.
+/// The plugins' scripts and hooks with their arguments, once for each kind of drawing that they are for, ControlNet with its units,
+/// and soft inpainting, both of which are the engine's own.
 #[utoipa::path(get, path = "/sdapi/v1/script-info", tag = "web UI",
     responses((status = 200, description = "Those for text to image, then those for image to image", body = Vec<ScriptEntry>)))]
 pub(crate) async fn script_info(State(app): State<Arc<App>>, caller: Caller) -> Json<Vec<ScriptEntry>> {
@@ -101,6 +101,7 @@ pub(crate) async fn script_info(State(app): State<Arc<App>>, caller: Caller) -> 
             .map(move |script| ScriptEntry::of(script, is_img2img))
             .chain(steps.iter().map(move |steps| ScriptEntry::of_steps(steps, is_img2img)))
             .chain(hooks.iter().map(move |plugin| ScriptEntry::of_hook(plugin, is_img2img)))
+            .chain(std::iter::once(control::entry(is_img2img)))
     };
     Json(of(false).chain(of(true)).chain([soft_inpainting::entry()]).collect())
 }
@@ -159,6 +160,13 @@ pub(crate) async fn sd_vae(State(app): State<Arc<App>>) -> Listed<VaeEntry> {
     let files = files(&app, Kind::Vae).await?.into_iter();
     let entry = |found: Found| VaeEntry { model_name: found.file_name.clone(), filename: found.file_name };
     Ok(Json(files.map(entry).collect()))
+}
+
+/// Forge's list of what may stand in for parts of a checkpoint: the VAEs, which the option `forge_additional_modules` names.
+#[utoipa::path(get, path = "/sdapi/v1/sd-modules", tag = "web UI",
+    responses((status = 200, description = "By name", body = Vec<VaeEntry>)))]
+pub(crate) async fn sd_modules(State(app): State<Arc<App>>) -> Listed<VaeEntry> {
+    sd_vae(State(app)).await
 }
 
 /// The LoRAs that a prompt may name.

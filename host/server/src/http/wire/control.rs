@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::fields::{FieldProblem, boolean, number};
 use super::infotext;
+use super::lists::{ScriptArgumentEntry, ScriptEntry};
 use super::problems::Problems;
 
 /// The name under `alwayson_scripts`, in any case.
@@ -129,6 +130,35 @@ pub(super) fn fill_from_infotext(body: &mut Map<String, Value>, text: &Infotext)
         fields.extend(factors.map(|factors| ("advanced_weighting", factors)));
         infotext::fill(unit, fields);
     }
+}
+
+/// What it is listed as: a unit for each argument, with what stands where a request leaves a field out.
+pub(crate) fn entry(is_img2img: bool) -> ScriptEntry {
+    let default = ControlUnit::default();
+    let unit = json!({
+        "enabled": false,
+        "module": default.module,
+        "model": "None",
+        "weight": default.weight,
+        "image": null,
+        "mask": null,
+        "resize_mode": default.resize_mode.label(),
+        "processor_res": -1,
+        "threshold_a": -1,
+        "threshold_b": -1,
+        "guidance_start": default.guidance_start,
+        "guidance_end": default.guidance_end,
+        "pixel_perfect": default.pixel_perfect,
+        "control_mode": default.mode.label(),
+        "hr_option": default.hr_option.label(),
+        "save_detected_map": true,
+        "advanced_weighting": null,
+        "effective_region_mask": null,
+    });
+    let args = (0..UNITS_MAX)
+        .map(|index| ScriptArgumentEntry::object(format!("ControlNet Unit {index}"), unit.clone()))
+        .collect();
+    ScriptEntry::always_on(SCRIPT, is_img2img, args)
 }
 
 struct Unit<'a> {
@@ -274,6 +304,18 @@ mod tests {
         let body = json!({"alwayson_scripts": {"ControlNet": {"args": args}}});
         units(body.as_object().unwrap())
             .map_err(|problems| problems.into_iter().map(|problem| problem.message).collect())
+    }
+
+    #[test]
+    fn the_unit_that_is_listed_is_one_that_can_be_sent_and_does_nothing() {
+        let listed = json!(entry(false));
+        assert_eq!(listed["args"].as_array().unwrap().len(), UNITS_MAX);
+        let mut unit = listed["args"][0]["value"].clone();
+        assert_eq!(read(json!([unit])).unwrap().len(), 0);
+        (unit["enabled"], unit["model"]) = (true.into(), "canny".into());
+        let read = read(json!([unit])).unwrap();
+        assert_eq!(read[0].unit, ControlUnit { model: "canny".into(), ..ControlUnit::default() });
+        assert!(read[0].save_map && read[0].image.is_none());
     }
 
     #[test]

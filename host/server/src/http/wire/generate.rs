@@ -237,6 +237,7 @@ pub(crate) fn to_request(
     let mut problems = Problems::default();
     refuse_unsupported(body, &mut problems);
     let overrides = Overrides::new(body, &mut problems);
+    overrides.check_vae_methods(&mut problems);
     let named =
         non_empty(body, "sampler_name").or_else(|| non_empty(body, "sampler_index")).unwrap_or("Euler");
     let (sampler, suffix) = sampler("sampler_name", named, &mut problems).unwrap_or((Sampler::Euler, None));
@@ -288,10 +289,12 @@ pub(crate) fn to_request(
         refiner: refiner::read(body, &overrides, &mut problems),
         img2img: None,
     };
+    // Read of every request, so that a value that is none is refused where it is saved.
+    let are_sides_seconds = overrides.flag("use_old_hires_fix_width_height", &mut problems).unwrap_or(false);
     match drawing {
         Drawing::Txt2Img => {
-            request.hires = txt2img::hires(body, &mut problems);
-            if let Some(size) = txt2img::first_pass(body, &mut problems) {
+            request.hires = txt2img::hires(body, are_sides_seconds, &mut problems);
+            if let Some(size) = txt2img::first_pass(body, are_sides_seconds, &mut problems) {
                 (request.width, request.height) = size;
             }
         }
@@ -370,8 +373,10 @@ fn refuse_unsupported(body: &Map<String, Value>, problems: &mut Problems) {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use gesso_core::request::VaeChoice;
     use serde_json::json;
+
+    use super::*;
 
     fn request(body: Value) -> Result<GenerateRequest, Vec<String>> {
         let body = Drawing::Txt2Img.read(body.as_object().unwrap(), || 42).unwrap();
@@ -468,6 +473,32 @@ mod tests {
     }
 
     #[test]
+    fn forges_modules_name_the_vae() {
+        let vae = |modules: Value| {
+            let overrides = json!({"sd_vae": "other", "forge_additional_modules": modules});
+            request(json!({"override_settings": overrides})).map(|request| request.vae)
+        };
+        let named = |name: &str| Ok(VaeChoice::Named(name.to_owned()));
+        assert_eq!(vae(json!([])), named("other"));
+        assert_eq!(vae(json!(["sub/x.safetensors"])), named("sub/x.safetensors"));
+        assert_eq!(vae(json!(["/srv/models/VAE/x.safetensors"])), named("x.safetensors"));
+        assert_eq!(vae(json!(["C:\\models\\VAE\\x.pt"])), named("x.pt"));
+        for wrong in [json!(["x", "y"]), json!("x"), json!([1])] {
+            assert_eq!(vae(wrong.clone()).unwrap_err(), ["override_settings"], "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_vae_in_small_is_refused_in_words() {
+        for (method, is_fine) in [("Full", true), ("full", true), ("TAESD", false)] {
+            for option in ["sd_vae_encode_method", "sd_vae_decode_method"] {
+                let body = json!({"override_settings": {option: method}});
+                assert_eq!(request(body).is_ok(), is_fine, "{option} {method}");
+            }
+        }
+    }
+
+    #[test]
     fn an_option_of_the_wrong_type_is_named() {
         for overrides in [
             json!({"rho": "x"}),
@@ -480,6 +511,7 @@ mod tests {
             json!({"enable_quantization": "x"}),
             json!({"enable_prompt_comments": 2}),
             json!({"pad_cond_uncond": "often"}),
+            json!({"use_old_hires_fix_width_height": "maybe"}),
         ] {
             assert_eq!(request(json!({"override_settings": overrides})).unwrap_err(), ["override_settings"]);
         }

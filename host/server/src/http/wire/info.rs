@@ -70,7 +70,7 @@ fn denoising_strength(request: &GenerateRequest) -> Option<f64> {
 
 /// The fields of the infotext that have no key of their own in the document.
 fn extra_params(infotexts: &[String]) -> Value {
-    const OWN_KEYS: [&str; 15] = [
+    const OWN_KEYS: [&str; 16] = [
         "Steps",
         "Sampler",
         "CFG scale",
@@ -86,6 +86,7 @@ fn extra_params(infotexts: &[String]) -> Value {
         "Seed resize from",
         "Clip skip",
         "Version",
+        "User",
     ];
     let Some(first) = infotexts.first() else { return json!({}) };
     let fields =

@@ -111,6 +111,7 @@ pub(super) fn filled(
     found.push(("prompt", text.prompt.clone().into()));
     found.push(("negative_prompt", text.negative_prompt.clone().into()));
     found.extend(SIZES.iter().flat_map(|(key, fields)| pair(text, key, *fields)));
+    found.iter_mut().filter(|(field, _)| ["width", "height"].contains(field)).for_each(|(_, side)| cut(side));
     found.extend(words(text));
     let is_two_passes = text.get("Hires upscaler").is_some();
     if is_two_passes {
@@ -161,6 +162,13 @@ pub(super) fn object<'a>(body: &'a mut Map<String, Value>, name: &str) -> Option
 
 fn fields<'a>(text: &Infotext, table: &[(&str, &'a str)]) -> Vec<(&'a str, Value)> {
     table.iter().filter_map(|(key, field)| Some((*field, text.get(key)?.into()))).collect()
+}
+
+/// A side of a picture that a web UI cut to a multiple of 8 when it was drawn, and whose text says what was asked for.
+fn cut(side: &mut Value) {
+    if let Some(pixels) = side.as_str().and_then(|side| side.parse::<u32>().ok()).filter(|side| *side >= 8) {
+        *side = (pixels / 8 * 8).into();
+    }
 }
 
 /// `WxH` as two fields.
@@ -383,6 +391,16 @@ mod tests {
         assert_eq!((read.steps, read.prompt.as_str(), read.clip_skip), (9, "a dog", 3));
         assert_eq!((read.seed, read.cfg_scale, read.width, read.height), (5, 3.0, 64, 128));
         assert_eq!(read.first_pass().eta(), 0.25);
+    }
+
+    #[test]
+    fn a_side_that_is_no_multiple_of_eight_is_what_web_uis_made_of_it() {
+        let of = |size: &str| {
+            let text = format!("a cat\nSteps: 7, Sampler: Heun, Seed: 5, Size: {size}");
+            let read = request(&json!({"infotext": text}));
+            (read.width, read.height)
+        };
+        assert_eq!((of("500x333"), of("512x768")), ((496, 328), (512, 768)));
     }
 
     #[test]

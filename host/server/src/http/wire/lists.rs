@@ -186,6 +186,12 @@ impl ScriptArgumentEntry {
         Self { label: label.to_owned(), value: false.into(), minimum, maximum, step, choices: None }
     }
 
+    /// Fields of their own, with what stands where a request leaves one out.
+    pub(crate) fn object(label: String, value: Value) -> Self {
+        let (minimum, maximum, step) = (None, None, None);
+        Self { label, value, minimum, maximum, step, choices: None }
+    }
+
     pub(crate) fn slider(label: &str, value: f64, (least, most): (f64, f64), step: f64) -> Self {
         let (minimum, maximum, step) = (Some(least), Some(most), Some(step));
         Self { label: label.to_owned(), value: value.into(), minimum, maximum, step, choices: None }
@@ -290,7 +296,7 @@ pub(crate) struct FaceRestorerEntry {
 /// A VAE.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct VaeEntry {
-    /// What `sd_vae` names it by: the file in the models folder.
+    /// What `sd_vae` and `forge_additional_modules` name it by: the file in the models folder.
     pub(crate) model_name: String,
     /// The same.
     pub(crate) filename: String,

@@ -11,18 +11,24 @@ use gesso_core::limits::Limits;
 use gesso_core::request::{GenerateRequest, NoiseSource};
 use serde_json::{Map, Value, json};
 
+use super::added_networks::AddedNetworks;
 use super::faces::FacesWanted;
 use super::fields::FieldProblem;
 use super::file_format::FileFormat;
 use super::generate::{self, Defaults, Drawing};
 use super::grid_options::GridOptions;
+use super::infotext_options::InfotextOptions;
 use super::interrogate::TagOptions;
+use super::kept_options;
 use super::output_options::OutputOptions;
+use crate::output_names::WORDS;
 
 /// The option that names the checkpoint.
 pub(crate) const CHECKPOINT: &str = "sd_model_checkpoint";
+/// Forge's option that names the VAE. It is told once it was set: by it clients know Forge.
+pub(super) const MODULES: &str = "forge_additional_modules";
 /// Names in one change. Whole dictionaries of web UIs, which have other options too, are a few hundred.
-const NAMES_MAX: usize = 500;
+const NAMES_MAX: usize = 1000;
 /// Of all options of an owner that differ from the defaults.
 const BYTES_MAX: usize = 64 * 1024;
 const CLIP_SKIP: &str = "CLIP_stop_at_last_layers";
@@ -35,16 +41,18 @@ enum Effect {
     Acts,
     /// What it asks for is so already, or belongs to a user interface.
     None,
+    /// The same of an option that other web UIs have; it is told once it was set.
+    Elsewhere,
 }
 
 /// Every option with its default, in the order in which they are told.
 fn table(defaults: &Defaults) -> Vec<(&'static str, Value, Effect)> {
-    use Effect::{Acts, None};
+    use Effect::{Acts, Elsewhere, None};
     let noise = match defaults.noise_source {
         NoiseSource::Cpu => "CPU",
         NoiseSource::Nv => "NV",
     };
-    vec![
+    let mut all = vec![
         (CHECKPOINT, Value::Null, Acts),
         (CHECKPOINT_HASH, json!(""), None),
         ("sd_vae", json!("Automatic"), Acts),
@@ -123,33 +131,31 @@ fn table(defaults: &Defaults) -> Vec<(&'static str, Value, Effect)> {
         ("deepbooru_filter_tags", json!(""), Acts),
         ("interrogate_return_ranks", json!(false), Acts),
         ("samples_save", json!(true), Acts),
-        ("filter_nsfw", json!(false), None),
-        ("auto_vae_precision", json!(true), None),
-        ("ddim_discretize", json!("uniform"), None),
-        ("sd_hypernetwork", json!("None"), None),
-        ("batch_cond_uncond", json!(true), None),
-        ("sd_checkpoint_cache", json!(0), None),
-        ("sd_checkpoints_limit", json!(1), None),
-        ("live_previews_enable", json!(true), None),
-        ("show_progress_every_n_steps", json!(10), None),
-        ("show_progress_type", json!("Approx NN"), None),
-        ("do_not_show_images", json!(false), None),
         ("enable_pnginfo", json!(true), Acts),
         ("save_txt", json!(false), Acts),
-        ("grid_zip_filename_pattern", json!(""), None),
-        ("grid_text_active_color", json!("#000000"), None),
-        ("grid_text_inactive_color", json!("#999999"), None),
-        ("font", json!(""), None),
-        ("lora_preferred_name", json!("Alias from file"), None),
-        ("sd_lora", json!("None"), None),
-        ("disable_weights_auto_swap", json!(true), None),
-        ("add_model_hash_to_info", json!(true), None),
-        ("add_model_name_to_info", json!(true), None),
-        ("api_enable_requests", json!(true), None),
-        ("api_forbid_local_requests", json!(true), None),
-        ("api_useragent", json!(""), None),
-        ("quicksettings_list", json!([CHECKPOINT]), None),
-    ]
+        ("directories_max_prompt_words", json!(WORDS), Acts),
+        ("add_model_name_to_info", json!(true), Acts),
+        ("add_model_hash_to_info", json!(true), Acts),
+        ("add_vae_name_to_info", json!(true), Acts),
+        ("add_vae_hash_to_info", json!(true), Acts),
+        ("add_user_name_to_info", json!(false), Acts),
+        ("add_version_to_infotext", json!(true), Acts),
+        ("lora_add_hashes_to_infotext", json!(true), Acts),
+        ("textual_inversion_add_hashes_to_infotext", json!(true), Acts),
+        ("disable_weights_auto_swap", json!(true), Acts),
+        ("sd_lora", json!("None"), Acts),
+        ("sd_hypernetwork", json!("None"), Acts),
+        ("extra_networks_default_multiplier", json!(1.0), Acts),
+        ("sd_vae_encode_method", json!("Full"), Acts),
+        ("sd_vae_decode_method", json!("Full"), Acts),
+        ("use_old_hires_fix_width_height", json!(false), Acts),
+        ("live_previews_enable", json!(true), Acts),
+        (MODULES, json!([]), Acts),
+    ];
+    let kept = kept_options::WEB_UI.iter().map(|kept| (kept, None));
+    let kept = kept.chain(kept_options::ELSEWHERE.iter().map(|kept| (kept, Elsewhere)));
+    all.extend(kept.map(|((name, usual), effect)| (*name, usual.value(), effect)));
+    all
 }
 
 static NAMES: LazyLock<HashSet<&'static str>> =
@@ -176,8 +182,10 @@ pub(crate) fn whole(
     saved: &Map<String, Value>,
     checkpoint: Option<(String, String)>,
 ) -> Map<String, Value> {
-    let mut all: Map<String, Value> =
-        table(defaults).into_iter().map(|(name, value, _)| (name.to_owned(), value)).collect();
+    let told = table(defaults)
+        .into_iter()
+        .filter(|(name, _, effect)| *effect != Effect::Elsewhere && *name != MODULES);
+    let mut all: Map<String, Value> = told.map(|(name, value, _)| (name.to_owned(), value)).collect();
     all.extend(saved.iter().map(|(name, value)| (name.clone(), value.clone())));
     if let Some((title, hash)) = checkpoint {
         all.insert(CHECKPOINT.into(), title.into());
@@ -214,7 +222,7 @@ pub(crate) fn change(
         let is_default = value.is_null() || same(value, default);
         if is_default || name == CHECKPOINT_HASH {
             merged.shift_remove(name);
-        } else if *effect == Effect::None && !same_type(value, default) {
+        } else if *effect != Effect::Acts && !same_type(value, default) {
             let message = format!("{name} has a value of another type than the option's");
             problems.push(FieldProblem { field: name.clone(), message });
         } else {
@@ -233,7 +241,9 @@ pub(crate) fn change(
 /// Options whose value a request that overrode them would be refused for.
 fn unreadable(defaults: &Defaults, options: &Map<String, Value>) -> Vec<FieldProblem> {
     let mut problems = Vec::new();
-    for (name, value) in options.iter().filter(|(name, value)| is_known(name) && !value.is_null()) {
+    let acting = acting();
+    let read = |name: &str, value: &Value| acting.contains(&name) && !value.is_null();
+    for (name, value) in options.iter().filter(|(name, value)| read(name, value)) {
         for drawing in [Drawing::Txt2Img, Drawing::Img2Img] {
             let body = json!({"override_settings": {name: value}, "init_images": [""]});
             let Some(body) = body.as_object() else { continue };
@@ -245,10 +255,13 @@ fn unreadable(defaults: &Defaults, options: &Map<String, Value>) -> Vec<FieldPro
             let outputs = OutputOptions::of(&body).err().unwrap_or_default();
             let grids = GridOptions::of(&body).err().unwrap_or_default();
             let tags = TagOptions::of(&body).err().unwrap_or_default();
+            let texts = InfotextOptions::of(&body).err().unwrap_or_default();
+            let networks = AddedNetworks::of(&body).err().unwrap_or_default();
             // Limits know options by the names of fields.
             let field = if name == CLIP_SKIP { "clip_skip" } else { name.as_str() };
             let own = |problem: &FieldProblem| problem.field == "override_settings" || problem.field == field;
             let found = found.into_iter().chain(faces).chain(file).chain(outputs).chain(grids).chain(tags);
+            let found = found.chain(texts).chain(networks);
             for problem in found.filter(own) {
                 let message = problem.message.replace("override_settings.", "");
                 if !problems.iter().any(|known: &FieldProblem| known.message == message) {
@@ -298,6 +311,10 @@ pub(crate) fn lay_under(body: &mut Map<String, Value>, saved: &Map<String, Value
         all.shift_remove("token_merging_ratio");
     }
     if let Some(own) = body.get("override_settings").and_then(Value::as_object) {
+        // Both name the VAE, and the request's own word is the last.
+        if own.get("sd_vae").is_some_and(|value| !value.is_null()) {
+            all.shift_remove(MODULES);
+        }
         all.extend(
             own.iter()
                 .filter(|(_, value)| !value.is_null())
@@ -352,12 +369,50 @@ mod tests {
     #[test]
     fn unknown_options_and_values_that_cannot_be_read_are_named() {
         let by = json!({"sd_modell": "x", "eta_ddim": "much", "uni_pc_variant": "bh3", "img2img_fix_steps": "maybe",
-            "samples_format": "tiff", "live_previews_enable": "on", "n_rows": "few",
+            "samples_format": "tiff", "show_progress_grid": "on", "n_rows": "few",
             "deepbooru_escape": "perhaps"});
         let problems = changed(json!({}), by).unwrap_err();
         assert_eq!(problems.len(), 8, "{problems:?}");
         assert!(problems[0].starts_with("sd_modell is not an option here"), "{problems:?}");
         assert!(problems.contains(&"eta_ddim must be a finite number".to_owned()), "{problems:?}");
+    }
+
+    #[test]
+    fn no_option_is_there_twice_and_each_default_is_one_of_its_own() {
+        let all = table(&Defaults::default());
+        let names: HashSet<_> = all.iter().map(|(name, _, _)| *name).collect();
+        assert_eq!(names.len(), all.len());
+        let defaults = all.into_iter().map(|(name, value, _)| (name.to_owned(), value)).collect();
+        assert_eq!(changed(json!({}), Value::Object(defaults)).unwrap(), json!({}));
+    }
+
+    #[test]
+    fn options_without_effect_are_kept_by_their_type_and_lie_under_no_request() {
+        let by = json!({"gradio_theme": "Dark", "hidden_tabs": ["Train"], "gallery_height": 4, "img_max_size_mp": 50.5});
+        assert_eq!(changed(json!({}), by.clone()).unwrap_err().len(), 1);
+        let by = json!({"gradio_theme": "Dark", "hidden_tabs": ["Train"], "img_max_size_mp": 50.5, "forge_preset": "xl"});
+        assert_eq!(changed(json!({}), by.clone()).unwrap(), by);
+        let mut body = Map::new();
+        lay_under(&mut body, &map(by));
+        assert_eq!(body, Map::new());
+    }
+
+    #[test]
+    fn what_tells_forge_from_others_is_told_once_it_was_set() {
+        let told = |saved: Value| whole(&Defaults::default(), &map(saved), None);
+        for name in ["forge_preset", MODULES] {
+            assert!(is_known(name) && !told(json!({})).contains_key(name), "{name}");
+        }
+        assert_eq!(told(json!({"forge_preset": "xl"}))["forge_preset"], "xl");
+        assert_eq!(told(json!({}))["gradio_theme"], "Default");
+    }
+
+    #[test]
+    fn a_requests_own_vae_wins_over_a_saved_one_by_its_other_name() {
+        let saved = map(json!({MODULES: ["a.safetensors"]}));
+        let mut body = map(json!({"override_settings": {"sd_vae": "b"}}));
+        lay_under(&mut body, &saved);
+        assert_eq!(body["override_settings"], json!({"sd_vae": "b"}));
     }
 
     #[test]
@@ -371,7 +426,7 @@ mod tests {
     #[test]
     fn a_requests_own_options_win_over_saved_ones() {
         let mut body = map(json!({"override_settings": {"eta_ddim": 0.1, "sd_vae": null}}));
-        lay_under(&mut body, &map(json!({"eta_ddim": 0.5, "sd_vae": "x.pt", "live_previews_enable": false})));
+        lay_under(&mut body, &map(json!({"eta_ddim": 0.5, "sd_vae": "x.pt", "show_progress_grid": false})));
         assert_eq!(body["override_settings"], json!({"eta_ddim": 0.1, "sd_vae": "x.pt"}));
     }
 

@@ -5,6 +5,7 @@ use serde_json::{Map, Value};
 use super::fields::FieldProblem;
 use super::overrides::Overrides;
 use super::problems::Problems;
+use crate::output_names::WORDS;
 
 /// As the options of a body say; patterns are those of `output_names.rs`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,6 +22,10 @@ pub(crate) struct OutputOptions {
     pub(crate) saves_pictures: bool,
     /// `save_txt`: whether a picture's infotext is saved beside it too.
     pub(crate) saves_texts: bool,
+    /// `directories_max_prompt_words`: words of `[prompt_words]` unless it says how many.
+    pub(crate) prompt_words: usize,
+    /// `live_previews_enable`: whether the picture is shown while it is drawn.
+    pub(crate) shows_previews: bool,
     /// `enable_pnginfo`: whether pictures hold their infotext, those of the reply too.
     pub(crate) tells_in_pictures: bool,
 }
@@ -46,6 +51,10 @@ impl OutputOptions {
             is_numbered: flag("save_images_add_number", true, &mut problems),
             saves_pictures: flag("samples_save", true, &mut problems),
             saves_texts: flag("save_txt", false, &mut problems),
+            prompt_words: overrides
+                .count("directories_max_prompt_words", &mut problems)
+                .map_or(WORDS, |words| words as usize),
+            shows_previews: flag("live_previews_enable", true, &mut problems),
             tells_in_pictures: flag("enable_pnginfo", true, &mut problems),
         };
         problems.into_result(options)

@@ -124,11 +124,46 @@ impl<'a> Overrides<'a> {
         self.choice("sd_noise_schedule", &known, problems).unwrap_or(false)
     }
 
+    /// Pictures become latents, and latents pictures, by a VAE alone.
+    pub(super) fn check_vae_methods(&self, problems: &mut Problems) {
+        for name in ["sd_vae_encode_method", "sd_vae_decode_method"] {
+            if self.text(name, problems).is_some_and(|method| !method.eq_ignore_ascii_case("Full")) {
+                refuse(problems, name, "Full: there is no TAESD here");
+            }
+        }
+    }
+
     pub(super) fn vae(&self, problems: &mut Problems) -> VaeChoice {
+        if let Some(module) = self.module(problems) {
+            return VaeChoice::Named(module);
+        }
         match self.text("sd_vae", problems) {
             None | Some("Automatic" | "auto") => VaeChoice::Automatic,
             Some("None") => VaeChoice::Own,
             Some(name) => VaeChoice::Named(name.to_owned()),
+        }
+    }
+
+    /// The VAE among Forge's modules, by its name in the models folder. The web UI tells places on its own machine.
+    fn module(&self, problems: &mut Problems) -> Option<String> {
+        let modules = self.get(options::MODULES)?;
+        let mut modules = modules.as_array().map(|list| list.iter().map(Value::as_str));
+        let (first, second) = match &mut modules {
+            Some(names) => (names.next(), names.next()),
+            None => (Some(None), None),
+        };
+        match (first, second) {
+            (None, _) => None,
+            (Some(Some(name)), None) => {
+                let is_place = name.starts_with('/') || name.contains('\\');
+                let file = if is_place { name.rsplit(['/', '\\']).next() } else { None };
+                Some(file.unwrap_or(name).to_owned())
+            }
+            _ => {
+                let expected = "a list of one file, a VAE: checkpoints have their text encoders in them";
+                refuse(problems, options::MODULES, expected);
+                None
+            }
         }
     }
 

@@ -2,7 +2,7 @@
 //! whatever becomes of the styles, and taken out of the echo again, which shows what the client sent.
 
 use gesso_core::prompt::{Style, StyleSheet, apply_styles};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::fields::FieldProblem;
 use super::problems::{flag, non_empty};
@@ -60,6 +60,17 @@ pub(crate) fn apply(
     Ok(())
 }
 
+/// Puts another text into a prompt; the echo shows the one that the client sent.
+pub(super) fn write(body: &mut Map<String, Value>, field: &str, text: String) {
+    let before = body.insert(field.to_owned(), text.into()).unwrap_or_default();
+    let styling = body.entry(STYLING).or_insert_with(|| json!({}));
+    let Some(styling) = styling.as_object_mut() else { return };
+    let asked = styling.entry(ASKED).or_insert_with(|| json!({}));
+    if let Some(asked) = asked.as_object_mut() {
+        asked.entry(field).or_insert(before);
+    }
+}
+
 type Text = fn(&Style) -> &Option<String>;
 
 const FIELDS: [(&str, Text); 4] = [
@@ -112,8 +123,6 @@ impl Styling {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::super::generate::Drawing;
     use super::*;
 

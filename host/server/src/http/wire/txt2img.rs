@@ -34,14 +34,21 @@ pub(super) const FIELDS: &[Field] = &[
     field("hr_negative_prompt", Kind::Text(""), "Another negative prompt for the second pass."),
 ];
 
-/// The size of the first pass, where the old fields give it one of its own. The second pass's follows from it, as in web UIs.
-pub(super) fn first_pass(body: &Map<String, Value>, problems: &mut Problems) -> Option<(u32, u32)> {
+/// The size of the first pass, where the old fields or the old option give it one of its own. The second pass's follows from
+/// the fields', as in web UIs. `are_sides_seconds` is that option: `width` and `height` are the second pass's, as before web
+/// UIs had a scale.
+pub(super) fn first_pass(
+    body: &Map<String, Value>,
+    are_sides_seconds: bool,
+    problems: &mut Problems,
+) -> Option<(u32, u32)> {
     if !flag(body, "enable_hr") {
         return None;
     }
     let [width, height] = ["firstphase_width", "firstphase_height"].map(|name| problems.count(body, name));
     match (width, height) {
-        (0, 0) => None,
+        (0, 0) => are_sides_seconds
+            .then(|| old_first_pass(problems.count(body, "width"), problems.count(body, "height"))),
         (0, _) | (_, 0) => {
             let name = if width == 0 { "firstphase_width" } else { "firstphase_height" };
             problems.add(
@@ -54,8 +61,21 @@ pub(super) fn first_pass(body: &Map<String, Value>, problems: &mut Problems) -> 
     }
 }
 
-/// The second pass, when one is asked for.
-pub(super) fn hires(body: &Map<String, Value>, problems: &mut Problems) -> Option<Hires> {
+/// As many pixels as 512x512, in the shape of the whole; sides are rounded up to multiples of 64.
+fn old_first_pass(width: u32, height: u32) -> (u32, u32) {
+    const PIXELS: f64 = 512.0 * 512.0;
+    let (width, height) = (f64::from(width.max(1)), f64::from(height.max(1)));
+    let scale = (PIXELS / (width * height)).sqrt();
+    let side = |side: f64| (side * scale / 64.0).ceil() as u32 * 64;
+    (side(width), side(height))
+}
+
+/// The second pass, when one is asked for; `are_sides_seconds` is that of [`first_pass`].
+pub(super) fn hires(
+    body: &Map<String, Value>,
+    are_sides_seconds: bool,
+    problems: &mut Problems,
+) -> Option<Hires> {
     if !flag(body, "enable_hr") {
         return None;
     }
@@ -64,11 +84,18 @@ pub(super) fn hires(body: &Map<String, Value>, problems: &mut Problems) -> Optio
             .add("denoising_strength", "denoising_strength is needed with enable_hr; send 0.7, say".into());
         0.0
     });
-    let size = match (problems.count(body, "hr_resize_x"), problems.count(body, "hr_resize_y")) {
-        (0, 0) => {
-            HiresSize::Scale(problems.range("hr_scale", number(body, "hr_scale").unwrap_or(2.0), 1.0, 8.0))
+    let size = if are_sides_seconds {
+        HiresSize::Resize { width: problems.count(body, "width"), height: problems.count(body, "height") }
+    } else {
+        match (problems.count(body, "hr_resize_x"), problems.count(body, "hr_resize_y")) {
+            (0, 0) => HiresSize::Scale(problems.range(
+                "hr_scale",
+                number(body, "hr_scale").unwrap_or(2.0),
+                1.0,
+                8.0,
+            )),
+            (width, height) => HiresSize::Resize { width, height },
         }
-        (width, height) => HiresSize::Resize { width, height },
     };
     let upscaler = match non_empty(body, "hr_upscaler") {
         None => HiresUpscaler::Latent(LatentUpscaler::Bilinear),
@@ -136,6 +163,21 @@ mod tests {
             (hires.steps, hires.prompt.as_deref(), hires.model.as_deref()),
             (Some(7), Some("b"), Some("m"))
         );
+    }
+
+    #[test]
+    fn the_old_option_makes_the_sides_those_of_the_second_pass() {
+        let sizes = |width: u32, height: u32| {
+            let body = json!({"enable_hr": true, "denoising_strength": 0.5, "width": width, "height": height,
+                "override_settings": {"use_old_hires_fix_width_height": true}});
+            let body = Drawing::Txt2Img.read(body.as_object().unwrap(), || 1).unwrap();
+            let request =
+                to_request(Drawing::Txt2Img, &body, &Defaults::default(), &Limits::default()).unwrap();
+            ((request.width, request.height), request.hires.unwrap().size)
+        };
+        let resize = |width, height| HiresSize::Resize { width, height };
+        assert_eq!(sizes(1024, 1024), ((512, 512), resize(1024, 1024)));
+        assert_eq!(sizes(1024, 768), ((640, 448), resize(1024, 768)));
     }
 
     #[test]
