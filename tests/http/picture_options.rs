@@ -169,13 +169,15 @@ fn comments_levels_and_timesteps_are_read_as_options_say() {
     assert!(of("sea", text.clone()).data == of("sea", json!({})).data);
     let changes = json!({"prompt": "sea # at night", "override_settings": text});
     redraws(&server, "txt2img", changes, json!({}), &["sea # at night", "Prompt comments: False"]);
+    // Of an empty prompt, empty chunks beside the first change nothing.
     for (changes, says) in [
         (
             json!({"scheduler": "Karras", "override_settings": {"use_old_karras_scheduler_sigmas": true}}),
             &["Schedule min sigma: 0.1", "Schedule max sigma: 10"][..],
         ),
         (
-            json!({"prompt": "sea, ".repeat(60), "override_settings": {"pad_cond_uncond": true}}),
+            json!({"prompt": "sea, ".repeat(60), "negative_prompt": "fog",
+                "override_settings": {"pad_cond_uncond": true}}),
             &["Pad conds: True"],
         ),
         (

@@ -197,7 +197,8 @@ fn settle(spec: &mut Specification, server: &Server) {
     spec.ask(server, ("POST /options", ""), &json!({"data": {"no_such_option": 1}}), 400);
     let update = ("POST /batch_update_sd_resource", "");
     spec.ask(server, update, &json!({"models": [], "timeout": 600}), 200);
-    spec.ask(server, update, &json!({"cpu": 8}), 400);
+    spec.ask(server, update, &json!({"cpu": 1, "gpuMemorySize": 1024, "env": {"STYLE": "oil"}}), 200);
+    spec.ask(server, update, &json!({"memorySize": 8}), 400);
     let functions = spec.ask(server, ("GET /list/sdapi/functions", ""), &Value::Null, 200);
     let name = &functions["functions"][0]["functionName"];
     assert!(name.is_string(), "{functions}");

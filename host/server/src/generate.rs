@@ -25,6 +25,7 @@ use crate::http::wire::options;
 use crate::http::wire::output_options::OutputOptions;
 use crate::http::wire::soft_inpainting;
 use crate::http::wire::terms::RequestTerms;
+use crate::sources::enlarger;
 use crate::tasks::{self, Repeat, Submitted, Work};
 use crate::{infotexts, plugin_use, resources, scripts, styles};
 
@@ -91,6 +92,7 @@ pub(crate) async fn submit(
     let model = blocking(move || {
         let checkpoint = catalogue.checkpoint(request.model.as_deref())?;
         resources::refiner(&catalogue, &request)?;
+        enlarger::named(&catalogue, &request)?;
         DrawnFaces::find(&catalogue, wanted_faces)?;
         Ok::<_, AppError>(checkpoint.file_name)
     })

@@ -1,7 +1,7 @@
 //! The pictures that come with a request: decoded within limits, brought to the size that is drawn, and laid back over
 //! the result. The rules are `gesso-picture`'s; what happens to them on the device is the engine's.
 
-mod enlarger;
+pub(crate) mod enlarger;
 
 use std::sync::Arc;
 

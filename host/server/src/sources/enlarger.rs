@@ -22,6 +22,24 @@ pub(crate) struct Device {
     pub(crate) cancel: CancelFlag,
 }
 
+/// What the request names to enlarge its pictures by, if it does. Reads folders.
+///
+/// # Errors
+/// A name that no upscaler has.
+pub(crate) fn named(
+    catalogue: &Catalogue,
+    request: &GenerateRequest,
+) -> Result<Option<PixelUpscaler>, AppError> {
+    let settings = request.img2img.as_ref();
+    let name = settings.and_then(|settings| settings.pictures.upscaler.as_deref());
+    let find = |name| {
+        let found = resources::upscaler(catalogue, name, request.upscale_tiles);
+        found
+            .map_err(|error| AppError::invalid("override_settings", format!("upscaler_for_img2img: {error}")))
+    };
+    name.map(find).transpose()
+}
+
 /// The upscaler of one request.
 pub(crate) struct Enlarger {
     by: PixelUpscaler,
@@ -41,14 +59,8 @@ impl Enlarger {
         device: Device,
         pixels_max: u64,
     ) -> Result<Option<Self>, AppError> {
-        let settings = request.img2img.as_ref();
-        let Some(name) = settings.and_then(|settings| settings.pictures.upscaler.as_deref()) else {
-            return Ok(None);
-        };
-        let by = resources::upscaler(catalogue, name, request.upscale_tiles).map_err(|error| {
-            AppError::invalid("override_settings", format!("upscaler_for_img2img: {error}"))
-        })?;
-        Ok(Some(Self { by, device, pixels_max }))
+        let by = named(catalogue, request)?;
+        Ok(by.map(|by| Self { by, device, pixels_max }))
     }
 
     /// A picture at a size, width first. What does not grow is resampled.
