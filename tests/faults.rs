@@ -234,7 +234,7 @@ fn drain_under_load(rounds: u64) -> String {
     format!("{rounds} rounds: {drawn} pictures, {told} told to come back")
 }
 
-/// `cargo xtask test` has it a hundred times, as the store is killed; plain cargo, which says nothing, a few times.
+/// `cargo xtask test` has it as often as the store is killed (`--rounds`); plain cargo, which says nothing, a few times.
 #[test]
 fn no_request_fails_when_the_server_is_ended_under_load() {
     let rounds = std::env::var("GESSO_KILL_ROUNDS").map_or(3, |text| text.parse().unwrap());
@@ -245,7 +245,7 @@ fn no_request_fails_when_the_server_is_ended_under_load() {
 fn a_server_that_drains_is_not_ready_while_it_still_draws() {
     let bench = Bench::new();
     let mut server = bench.start();
-    let drawing = quick_with(json!({"steps": 150, "width": 256, "height": 256}));
+    let drawing = quick_with(json!({"steps": 150, "width": 128, "height": 128}));
     let id = server.submit(&drawing);
     eventually("the task runs", || server.get(&format!("/tasks/{id}")).ok()["status"] == "running");
     // 503 to those who had connected, and nobody there for others.

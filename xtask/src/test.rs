@@ -23,7 +23,7 @@ pub(crate) struct Options {
 
 pub(crate) fn command(options: &Options) -> Result<()> {
     let paths = Paths::find()?;
-    let rounds = options.rounds.unwrap_or(if options.fast { 5 } else { 100 }).to_string();
+    let rounds = options.rounds.unwrap_or(if options.fast { 5 } else { 25 }).to_string();
     let mut stages = Stages::new(setup::STAGES + if options.fast { 3 } else { 5 });
     setup::stages(&paths, &mut stages)?;
     kits::stage(&paths, &mut stages)?;
