@@ -42,7 +42,7 @@ fn units_act_as_strongly_as_long_and_where_they_say() {
         json!({"hr_option": "High res only"}),
         json!({"enabled": false}),
     ] {
-        assert!(same(&of(&[unit.clone()]), &plain), "{unit} acts");
+        assert!(same(&of(std::slice::from_ref(&unit)), &plain), "{unit} acts");
     }
     for unit in [
         json!({"weight": 1}),
@@ -51,7 +51,7 @@ fn units_act_as_strongly_as_long_and_where_they_say() {
         json!({"hr_option": "Low res only"}),
         json!({"control_mode": "Balanced", "guidance_start": 0, "guidance_end": 1}),
     ] {
-        assert!(same(&of(&[unit.clone()]), &whole), "{unit} does not act as if it were not said");
+        assert!(same(&of(std::slice::from_ref(&unit)), &whole), "{unit} does not act as if it were not said");
     }
     let left = png(64, 64, |x, _| if x < 32 { [255; 3] } else { [0; 3] });
     let mut seen: Vec<(Value, Picture)> = Vec::new();
@@ -63,7 +63,7 @@ fn units_act_as_strongly_as_long_and_where_they_say() {
         json!({"control_mode": "ControlNet is more important"}),
         json!({"effective_region_mask": left}),
     ] {
-        let drawn = of(&[unit.clone()]);
+        let drawn = of(std::slice::from_ref(&unit));
         for (other, known) in [(json!("no unit"), &plain), (json!("a whole one"), &whole)]
             .iter()
             .map(|(name, known)| (name, *known))

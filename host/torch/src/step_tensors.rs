@@ -318,7 +318,8 @@ mod tests {
     #[test]
     fn functions_of_each_element_are_those_of_mathematics() {
         let values = [-1.0_f32, -0.25, 0.0, 0.5, 1.0];
-        let functions: [(Unary, fn(f32) -> f32); 7] = [
+        type Function = fn(f32) -> f32;
+        let functions: [(Unary, Function); 7] = [
             (Unary::Absolute, f32::abs),
             (Unary::Exponential, f32::exp),
             (Unary::Tanh, f32::tanh),

@@ -88,7 +88,8 @@ impl Plot {
         };
         let given = [axis(0)?, axis(1)?, axis(2)?];
         let keeps_seeds = arguments.flag(12, "Keep -1 for seeds")?;
-        let (mut axes, mut said): ([Vec<Point>; 3], [Vec<(&'static str, String)>; 3]) = Default::default();
+        let mut axes: [Vec<Point>; 3] = Default::default();
+        let mut said: [Vec<(&'static str, String)>; 3] = Default::default();
         let mut place = 0;
         for (index, (label, values, mut points)) in given.into_iter().enumerate() {
             for point in points.iter_mut().filter(|_| !keeps_seeds) {

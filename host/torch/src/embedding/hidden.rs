@@ -40,7 +40,7 @@ fn bytes(picture: &Pixels) -> Option<Vec<u8>> {
     let (columns, rows) = without_frame(picture, &pixel)?;
     let is_empty = |x: &usize| rows.clone().all(|y| pixel(*x, y).iter().all(|value| value & LOW == 0));
     let mut empty = columns.clone().filter(is_empty);
-    let (first, last) = (empty.next()?, empty.last()?);
+    let (first, last) = (empty.next()?, empty.next_back()?);
     let (left, right) = (columns.start..first, last + 1..columns.end);
     if left.is_empty() || left.len() != right.len() {
         return None;

@@ -80,7 +80,7 @@ impl<'a> Beside<'a> {
                 Ok(None)
             }
             Self::Read(reference, place) => {
-                let reference: &'a Reference = *reference;
+                let reference: &'a Reference = reference;
                 *place += 1;
                 Ok(reference.states(*place - 1)?.map(|states| (reference, states)))
             }
