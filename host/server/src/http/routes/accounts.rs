@@ -121,10 +121,12 @@ pub(crate) async fn users(State(app): State<Arc<App>>) -> Json<Vec<UserView>> {
 #[serde(deny_unknown_fields)]
 pub(crate) struct NewUserBody {
     /// Letters, digits, `_` and `-`; it is in the paths of their pictures.
+    #[schema(pattern = "^[A-Za-z0-9_-]{1,64}$")]
     name: String,
     /// `user` unless said otherwise.
     role: Option<Role>,
     /// At least 12 characters; without one only keys let them in.
+    #[schema(min_length = 12, max_length = 256)]
     password: Option<String>,
     #[serde(default)]
     allowance: Allowance,
@@ -162,6 +164,7 @@ pub(crate) async fn user(
 pub(crate) struct UserChangeBody {
     role: Option<Role>,
     /// Ends the user's sessions.
+    #[schema(min_length = 12, max_length = 256)]
     password: Option<String>,
     /// False ends the user's sessions and lets no key in.
     enabled: Option<bool>,

@@ -27,8 +27,10 @@ pub(crate) struct PoseCanvas {
     /// Drawn in this order.
     people: Vec<PosePerson>,
     /// Pixels.
+    #[schema(minimum = 1)]
     canvas_width: u32,
     /// Pixels.
+    #[schema(minimum = 1)]
     canvas_height: u32,
 }
 

@@ -94,11 +94,14 @@ pub(crate) struct FunctionResources {
     /// File names of checkpoints; none stands for all that have a function.
     models: Option<Vec<String>>,
     /// Seconds: a task that has not ended so long after its beginning fails.
+    #[schema(minimum = 1, maximum = 604_800)]
     timeout: Option<u64>,
-    /// Threads of the processor that pictures are computed on.
+    /// Threads of the processor that pictures are computed on; no more than the machine has.
+    #[schema(minimum = 1)]
     cpu: Option<u32>,
     /// MiB of the memory that is drawn in, the machine's where the device has none of its own, for the checkpoint and what is
     /// computed with it. Calls are made smaller to stay within it; a picture that takes more alone is refused.
+    #[schema(minimum = 1, maximum = 16_777_216)]
     gpu_memory_size: Option<u64>,
     /// Environment variables that plugins see in tasks of these checkpoints; all of them, an empty object takes them away.
     env: Option<BTreeMap<String, String>>,

@@ -66,6 +66,7 @@ pub(crate) struct ModelAttributes {
     /// left out.
     name: Option<String>,
     /// An object below `models/` in the object store, such as `models/dreamy.safetensors`.
+    #[schema(min_length = 1)]
     oss_path: String,
     /// The object's ETag or the file's SHA-256, which it has to have; may be left out.
     etag: Option<String>,

@@ -46,6 +46,7 @@ pub(crate) async fn show(
 pub(crate) struct InstallBody {
     /// `oci://registry.example/plugins/frame:1.2`, with `@sha256:…` in place of the tag or behind it, or the `https://` address
     /// of a component.
+    #[schema(pattern = "^(oci|https)://.")]
     from: String,
     /// What must be there: the digest of the artifact's manifest in a registry, else that of the file, which cannot be left
     /// out. `sha256:` and hex digits.

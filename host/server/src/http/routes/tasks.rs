@@ -24,7 +24,7 @@ use crate::error::AppError;
 use crate::http::error::{Failure, problem};
 use crate::http::extract::{Parameters, TaskPath};
 use crate::http::task_view::{self, host, preview};
-use crate::http::wire::task::{Done, TaskList, TaskView};
+use crate::http::wire::task::{Done, SentEvent, TaskList, TaskView};
 use crate::png_file;
 use crate::task_events::{self, EventKind, TaskEvent};
 use crate::tasks;
@@ -176,7 +176,7 @@ pub(crate) struct EventsQuery {
 /// comes back with `Last-Event-ID` is told from there on.
 #[utoipa::path(get, path = "/tasks/{id}/events", tag = "tasks",
     params(("id" = String, Path), EventsQuery, ("Last-Event-ID" = Option<String>, Header)),
-    responses((status = 200, description = "Events", body = String, content_type = "text/event-stream"), (status = 404, description = "No such task")))]
+    responses((status = 200, description = "Events", body = SentEvent, content_type = "text/event-stream"), (status = 404, description = "No such task")))]
 pub(crate) async fn events(
     State(app): State<Arc<App>>,
     caller: Caller,

@@ -171,6 +171,18 @@ pub(crate) enum Answer {
     Accepted(Accepted),
 }
 
+/// One event of a stream.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "for the document alone: axum writes the lines")]
+pub(crate) struct SentEvent {
+    /// To come back with, as `Last-Event-ID`.
+    id: String,
+    /// `task.status`, `task.progress` or `task.done`.
+    event: String,
+    /// The task as JSON, with `preview`, a data URI, where previews were asked for.
+    data: String,
+}
+
 /// What became of a task. Only one that made something has the pictures and what belongs to them.
 #[derive(Debug, Default, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
