@@ -9,7 +9,7 @@ use crate::process::{cargo, run, succeeds};
 use crate::setup;
 use crate::stages::Stages;
 
-/// Runs all tests: host, documentation, plugins, a Python client (30 min cold on 2 cores, half of it the build)
+/// Runs all tests: host, documentation, plugins, a Python client (about 35 min cold on 2 cores, half of it the build)
 #[derive(clap::Args)]
 pub(crate) struct Options {
     /// Leave out documentation tests and the Python client, kill the store and end servers under load a few times only
