@@ -16,6 +16,7 @@ mod drawing;
 mod extras;
 mod faces;
 mod failures;
+mod first_pass;
 mod grids;
 mod grown_pictures;
 mod hypernetworks;

@@ -100,6 +100,10 @@ fn of_two_passes_the_second_is_refined_unless_an_option_says_otherwise() {
     {
         redraws(&server, "txt2img", of(passes, json!({})), json!({}), &[says]);
     }
+    // Nobody goes on with a first pass that is not drawn.
+    let given = json!({"firstpass_image": striped(64, 64)});
+    let (picture, _) = draw(&server, "txt2img", of("first pass", given));
+    assert!(!picture.infotext.contains("Refiner"), "{}", picture.infotext);
     // A second pass on the refiner itself has nobody to go over to.
     let (picture, _) = draw(&server, "txt2img", of("second pass", json!({"hr_checkpoint_name": "other"})));
     assert!(!picture.infotext.contains("Refiner"), "{}", picture.infotext);

@@ -23,6 +23,8 @@ pub struct Hires {
     pub negative_prompt: Option<String>,
     /// Another checkpoint, as the client named it.
     pub model: Option<String>,
+    /// A picture, which goes beside the request, stands in for the first pass's result: that pass is not drawn.
+    pub from_picture: bool,
 }
 
 /// How the larger size was asked for.

@@ -201,6 +201,19 @@ impl GenerateRequest {
         }
     }
 
+    /// Whether its pictures go through a first pass, and none stands in for what that would draw.
+    pub fn draws_first_pass(&self) -> bool {
+        self.hires.as_ref().is_none_or(|hires| !hires.from_picture)
+    }
+
+    /// What the pass that its pictures begin in is asked for.
+    pub fn opening_pass(&self) -> Pass {
+        match &self.hires {
+            Some(hires) if hires.from_picture => self.hires_pass(hires),
+            _ => self.first_pass(),
+        }
+    }
+
     /// Seed and subseed of picture `index`: subseeds always count up, seeds only without a variation.
     pub fn seeds_of(&self, index: u32) -> (u64, u64) {
         let step = u64::from(index);
@@ -212,6 +225,7 @@ impl GenerateRequest {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::hires::{HiresSize, HiresUpscaler, LatentUpscaler};
 
     #[test]
     fn comments_are_text_where_they_are_not_read() {
@@ -221,5 +235,29 @@ mod tests {
             (text.contains("at night"), networks.len())
         };
         assert_eq!((split(true), split(false)), ((false, 0), (true, 1)));
+    }
+
+    #[test]
+    fn pictures_begin_in_the_second_pass_where_one_stands_in_for_the_first() {
+        let hires = |from_picture| Hires {
+            size: HiresSize::Scale(2.0),
+            upscaler: HiresUpscaler::Latent(LatentUpscaler::Bilinear),
+            denoising_strength: 0.5,
+            steps: Some(7),
+            sampler: Some(Sampler::Heun),
+            scheduler: None,
+            prompt: None,
+            negative_prompt: None,
+            model: None,
+            from_picture,
+        };
+        let opening = |hires: Option<Hires>| {
+            let request = GenerateRequest { hires, ..GenerateRequest::default() };
+            let pass = request.opening_pass();
+            (request.draws_first_pass(), pass.sampler, pass.steps, pass.denoise.is_some())
+        };
+        let first = (true, Sampler::Euler, 20, false);
+        assert_eq!((opening(None), opening(Some(hires(false)))), (first, first));
+        assert_eq!(opening(Some(hires(true))), (false, Sampler::Heun, 7, true));
     }
 }

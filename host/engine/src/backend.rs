@@ -120,6 +120,8 @@ pub enum Origin<'a, S> {
     Fresh { picture: u32 },
     /// From the result of the pass before, enlarged.
     Enlarged { sample: S, upscale: &'a Upscale },
+    /// From a picture that stands in for that result, enlarged: RGB, of any size, the same for all pictures of the pass.
+    Given { picture: &'a Pixels, upscale: &'a Upscale },
 }
 
 /// How a finished latent is enlarged for the second pass.

@@ -23,7 +23,7 @@ mod running;
 mod stats;
 
 use guarded::{bringing, guarded};
-use passes::{Passes, Stage};
+use passes::Passes;
 use running::{Caller, Lane, RunningJob, missing_row};
 pub use stats::EngineStats;
 
@@ -150,7 +150,7 @@ impl Incoming {
     /// The checkpoint it begins with.
     fn model(&self) -> Option<&std::path::PathBuf> {
         match &self.work {
-            Work::Draw(drawing) => Some(&drawing.model.path),
+            Work::Draw(drawing) => Some(&drawing.opening_model().path),
             Work::Enlarge(_) | Work::RestoreFaces(_) | Work::RunNetwork(_) => None,
         }
     }
@@ -381,7 +381,7 @@ impl<B: Backend> Owner<B> {
 
     fn begin_drawing(&mut self, drawing: Drawing, caller: Caller, priority: i32, arrived: (u64, Duration)) {
         let passes = Passes::new(drawing);
-        let models = passes.models(Stage::First);
+        let models = passes.models(passes.opening());
         let begun = bringing(&mut self.backend, &self.stats, &self.loads, &models, |backend| {
             RunningJob::begin(backend, passes, &caller)
         });

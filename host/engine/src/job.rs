@@ -101,6 +101,12 @@ impl Drawing {
             share: Share::default(),
         }
     }
+
+    /// The checkpoint that it begins with.
+    pub(crate) fn opening_model(&self) -> &Arc<ModelFile> {
+        let begins = self.second.as_ref().filter(|second| second.picture.is_some());
+        begins.map_or(&self.model, |second| &second.model)
+    }
 }
 
 /// What a drawing may have of the machine. The default is what every drawing may.
@@ -198,6 +204,8 @@ pub struct SecondPass {
     /// What goes on with the pictures of this pass, from where the request's refiner says.
     pub refiner: Option<RefinerUse>,
     pub upscale: Upscale,
+    /// Stands in for what the first pass would draw, for every picture: that pass is not opened. RGB, of any size.
+    pub picture: Option<Arc<Pixels>>,
 }
 
 /// A picture to be made larger.
@@ -261,7 +269,7 @@ pub struct Progress {
 impl Progress {
     pub(crate) fn queued(work: &Work) -> Self {
         let (steps, images_total) = match work {
-            Work::Draw(drawing) => (drawing.request.steps, drawing.request.image_count()),
+            Work::Draw(drawing) => (drawing.request.opening_pass().steps, drawing.request.image_count()),
             Work::Enlarge(_) | Work::RestoreFaces(_) => (1, 1),
             Work::RunNetwork(_) => (1, 0),
         };

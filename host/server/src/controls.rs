@@ -162,7 +162,10 @@ pub(crate) fn place(
 ) -> Result<Controls, AppError> {
     let mut controls = Controls::default();
     for Decoded { unit, save_map, file, picture: map, region, recombine, .. } in decoded {
-        let mut passes = vec![(false, request.width, request.height, &mut found.first)];
+        let mut passes = Vec::with_capacity(2);
+        if request.draws_first_pass() {
+            passes.push((false, request.width, request.height, &mut found.first));
+        }
         if let Some(second) = &mut found.second {
             let (width, height) = second.upscale.target.size;
             passes.push((true, width, height, &mut second.resources));

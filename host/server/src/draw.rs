@@ -23,7 +23,7 @@ use crate::http::wire::file_format::FileFormat;
 use crate::http::wire::grid_options::{self, GridOptions};
 use crate::http::wire::output_options::OutputOptions;
 use crate::http::wire::styles::Styling;
-use crate::http::wire::{generate, img2img, per_picture};
+use crate::http::wire::{generate, per_picture};
 use crate::kept_pictures::{Cells, Keeping};
 use crate::pipeline::Asked;
 use crate::running::RunningGuard;
@@ -57,9 +57,9 @@ pub(crate) async fn draw(
     let styling = Styling::take(&mut body);
     let has_grid = grid_options::take_mark(&mut body);
     let named = inputs::references(&mut body);
-    // Pictures are megabytes of text that no hook of this version reads.
+    // Pictures are megabytes of text that no hook of this version reads. Their fields keep their places.
     let pictures: Vec<_> =
-        img2img::PICTURES.iter().filter_map(|name| Some((*name, body.remove(*name)?))).collect();
+        generate::PICTURES.iter().filter_map(|name| Some((*name, body.get_mut(*name)?.take()))).collect();
     let seed = body.get("seed").and_then(Value::as_u64).unwrap_or_default();
     let function = lease.task.terms.model.as_deref();
     let call = CallContext {
@@ -71,6 +71,7 @@ pub(crate) async fn draw(
         cancelled: cancel.shared(),
     };
     let mut told = body.clone();
+    told.retain(|name, _| !generate::PICTURES.contains(&name.as_str()));
     generate::tell_batch(kind, &mut told, &pictures);
     let began = Instant::now();
     let before = app.plugins.before(&call, Value::Object(told).to_string()).await?;
@@ -147,7 +148,7 @@ pub(crate) async fn draw(
     let seconds = drawing.unwrap_or(seconds);
     let mut parameters = said.unwrap_or_else(|| body.clone());
     if parameters.get("include_init_images") != Some(&Value::Bool(true)) {
-        for name in img2img::PICTURES {
+        for name in generate::PICTURES {
             if let Some(picture) = parameters.get_mut(name) {
                 *picture = Value::Null;
             }
@@ -264,7 +265,7 @@ async fn once(
     Ok(DrawnPictures {
         info: finished.info(asked.request, asked.body, started),
         warnings: finished.warnings().chain(finishing.warnings).chain(interrupted).collect(),
-        steps: f64::from(asked.request.steps) * finished.pictures.len() as f64,
+        steps: f64::from(asked.request.opening_pass().steps) * finished.pictures.len() as f64,
         seconds: Some(finished.seconds),
         pictures: finished.pictures,
         masks: finished.masks,

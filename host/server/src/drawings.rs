@@ -22,7 +22,7 @@ use crate::drawing_account::{Account, Payer};
 use crate::engine_errors::{engine_failed, engine_refused};
 use crate::error::AppError;
 use crate::finishing::{self, Finishing};
-use crate::http::wire::generate::{Drawing, to_request};
+use crate::http::wire::generate::{Drawing, FIRST_PASS_PICTURE, takes_first_pass, to_request};
 use crate::http::wire::interrogate::{TagOptions, Words};
 use crate::http::wire::per_picture;
 use crate::http::wire::styles::Styling;
@@ -58,6 +58,8 @@ pub(crate) struct Drawings {
     tags: TagOptions,
     /// As the request has networks enlarge pictures.
     tiles: UpscaleTiles,
+    /// Stands in for the first pass of drawings in two passes, as it would for the request's own.
+    first_pass: Option<Value>,
     runtime: Handle,
     /// That of the drawing that moved last.
     progress: watch::Sender<Progress>,
@@ -106,6 +108,7 @@ impl Drawings {
         show: impl FnOnce(watch::Receiver<Progress>),
     ) -> Result<Arc<Self>, AppError> {
         let tags = TagOptions::of(asked.body).map_err(AppError::Invalid)?;
+        let first_pass = asked.body.get(FIRST_PASS_PICTURE).filter(|picture| picture.is_string());
         let (progress, shown) = watch::channel(Progress::default());
         show(shown);
         Ok(Arc::new(Self {
@@ -116,6 +119,7 @@ impl Drawings {
             priority: asked.priority,
             tags,
             tiles: asked.request.upscale_tiles,
+            first_pass: first_pass.filter(|_| asker == Asker::Script).cloned(),
             // Guests run on threads of their own; drawings belong on the server's.
             runtime: Handle::current(),
             progress,
@@ -181,6 +185,9 @@ impl Drawings {
         let mut body = drawing
             .read(&params, || rand::rng().random())
             .map_err(|problems| told(AppError::Invalid(problems)))?;
+        if let Some(picture) = self.first_pass.as_ref().filter(|_| takes_first_pass(drawing, &body)) {
+            body.insert(FIRST_PASS_PICTURE.into(), picture.clone());
+        }
         styles::lay_into(&mut body, &self.app.styles, &self.app.limits).await.map_err(told)?;
         let styling = Styling::take(&mut body);
         let request = to_request(drawing, &body, &self.app.defaults, &self.app.limits)
@@ -207,7 +214,7 @@ impl Drawings {
         };
         let (finished, finishing) = drawn.map_err(|error| self.told(error))?;
         drop(shown);
-        let steps = f64::from(request.steps * request.image_count()) + finishing.steps;
+        let steps = f64::from(request.opening_pass().steps * request.image_count()) + finishing.steps;
         let found = finished.warnings().chain(finishing.warnings);
         let warnings = styling.warnings.iter().cloned().chain(found).collect();
         let info = finished.info(&request, &body, "");
@@ -292,12 +299,13 @@ impl Drawings {
     }
 }
 
-/// What the drawing of a request costs, both passes of a second one included.
+/// What the drawing of a request costs, in all of the passes that are drawn.
 fn megapixel_steps(request: &GenerateRequest) -> f64 {
     let pass = |(width, height): (u32, u32), steps: u32| {
         f64::from(width) * f64::from(height) / PIXELS_PER_MEGA * f64::from(steps)
     };
-    let first = pass((request.width, request.height), request.steps);
+    let first =
+        if request.draws_first_pass() { pass((request.width, request.height), request.steps) } else { 0.0 };
     let second = request.hires.as_ref().map_or(0.0, |hires| {
         let target = hires.size.target(request.width, request.height).size;
         pass(target, hires.steps.unwrap_or(request.steps))
@@ -444,6 +452,7 @@ mod tests {
             prompt: None,
             negative_prompt: None,
             model: None,
+            from_picture: false,
         };
         let plain = GenerateRequest {
             width: 1000,
@@ -453,7 +462,8 @@ mod tests {
             ..GenerateRequest::default()
         };
         assert_eq!(megapixel_steps(&plain), 60.0);
-        let second = megapixel_steps(&GenerateRequest { hires: Some(hires), ..plain });
-        assert_eq!(second, 180.0);
+        let two = |hires| megapixel_steps(&GenerateRequest { hires: Some(hires), ..plain.clone() });
+        assert_eq!(two(hires.clone()), 180.0);
+        assert_eq!(two(Hires { from_picture: true, ..hires }), 120.0);
     }
 }

@@ -167,6 +167,7 @@ fn pictures(body: &mut Map<String, Value>) -> Vec<(&'static str, &mut String)> {
                 found.extend(masks.iter_mut().filter_map(text).map(|text| ("controlnet_masks", text)));
             }
             ("mask", value) => found.extend(text(value).map(|text| ("mask", text))),
+            ("firstpass_image", value) => found.extend(text(value).map(|text| ("firstpass_image", text))),
             ("alwayson_scripts", scripts) => {
                 let texts = control::pictures(scripts);
                 found.extend(texts.into_iter().map(|text| (control::FIELD, text)));
@@ -254,13 +255,13 @@ mod tests {
     #[test]
     fn pictures_are_found_wherever_a_request_has_them() {
         let mut body = json!({
-            "init_images": ["a", 1, "b"], "mask": "c", "prompt": "https://no.example",
+            "init_images": ["a", 1, "b"], "mask": "c", "prompt": "https://no.example", "firstpass_image": "k",
             "alwayson_scripts": {"ControlNet": {"args": [{"image": "d", "model": "x"}, {"input_image": {"image": "e", "mask": "f"}},
                 {"image": ["g", "h"], "mask_image": "i", "effective_region_mask": "j"}]}, "other": {"args": [{"image": "no"}]}},
         });
         let body = body.as_object_mut().unwrap();
         let mut texts: Vec<_> = pictures(body).into_iter().map(|(_, text)| text.clone()).collect();
         texts.sort();
-        assert_eq!(texts, ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j"]);
+        assert_eq!(texts, ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k"]);
     }
 }

@@ -27,7 +27,7 @@ use crate::http::wire::faces::FacesWanted;
 use crate::http::wire::info;
 use crate::http::wire::infotext_options::InfotextOptions;
 use crate::resources::{self, Found};
-use crate::sources::{Device, Enlarger, Sources};
+use crate::sources::{Device, Enlarger, Sources, first_pass};
 use crate::telemetry::stage;
 
 /// What is drawn, and for whom.
@@ -143,7 +143,11 @@ async fn prepare(app: &App, asked: Asked<'_>) -> Result<Prepared, AppError> {
     let prepared = blocking(move || {
         let checkpoint = catalogue.checkpoint(asked.model.as_deref())?;
         let facts = catalogue.facts(&checkpoint.file);
-        let found = resources::find(&catalogue, &asked, &checkpoint)?;
+        let mut found = resources::find(&catalogue, &asked, &checkpoint)?;
+        if let Some(second) = found.second.as_mut().filter(|_| !asked.draws_first_pass()) {
+            let given = first_pass::read(&body, second.upscale.target.enlarged, limits)?;
+            second.picture = Some(Arc::new(given));
+        }
         let settings = asked.img2img.as_ref();
         let enlarger = Enlarger::find(&catalogue, &asked, device, limits.decode.pixels_max)?;
         let read = |settings| Sources::read(&body, &asked, settings, limits, enlarger.as_ref());

@@ -6,7 +6,8 @@ use serde_json::{Map, Value, json};
 use crate::app::App;
 use crate::blocking::blocking;
 use crate::error::AppError;
-use crate::http::wire::{img2img, per_picture};
+use crate::http::wire::generate::PICTURES;
+use crate::http::wire::per_picture;
 use crate::sources;
 
 /// The field that names a script.
@@ -16,7 +17,7 @@ pub(crate) const SCRIPT_NAME: &str = "script_name";
 /// drawings may name more. What pictures have of their own belongs to the request's own.
 pub(crate) fn params(body: &Map<String, Value>) -> String {
     let mut params = body.clone();
-    params.retain(|name, _| !img2img::PICTURES.contains(&name.as_str()));
+    params.retain(|name, _| !PICTURES.contains(&name.as_str()));
     params.insert("styles".into(), json!([]));
     params.remove(per_picture::FIELD);
     Value::Object(params).to_string()

@@ -51,13 +51,17 @@ pub(crate) fn find(
     let mut finder = Finder { catalogue, request, lora_hashes: Vec::new(), warnings: Vec::new() };
     let vae = finder.vae(&checkpoint.file)?;
     let embeddings = finder.embeddings()?;
-    let first = finder.resources(&request.prompt, vae.clone(), embeddings.clone());
+    // A pass that is not drawn uses nothing that its prompt names, and nobody goes on with its pictures.
+    let draws_first = request.draws_first_pass();
+    let prompt = if draws_first { request.prompt.as_str() } else { "" };
+    let first = finder.resources(prompt, vae.clone(), embeddings.clone());
     let second =
         request.hires.as_ref().map(|hires| finder.second(hires, checkpoint, vae.clone(), embeddings));
     let mut second = second.transpose()?;
     let refining = refiner(catalogue, request)?;
     let place = if second.is_some() { PassPlace::FirstOfTwo } else { PassPlace::Only };
-    let refiner = finder.refined(refining.as_ref(), place, &checkpoint.file, &first)?;
+    let refining_first = refining.as_ref().filter(|_| draws_first);
+    let refiner = finder.refined(refining_first, place, &checkpoint.file, &first)?;
     if let Some(second) = &mut second {
         let SecondPass { model, resources, .. } = &*second;
         second.refiner = finder.refined(refining.as_ref(), PassPlace::SecondOfTwo, model, resources)?;
@@ -264,7 +268,7 @@ impl Finder<'_> {
         let vae = if hires.model.is_some() { self.vae(&model)? } else { vae };
         let prompt = hires.prompt.as_deref().unwrap_or(&self.request.prompt);
         let resources = self.resources(prompt, vae, embeddings);
-        Ok(SecondPass { model, resources, refiner: None, upscale: Upscale { target, by } })
+        Ok(SecondPass { model, resources, refiner: None, upscale: Upscale { target, by }, picture: None })
     }
 
     /// What goes on with the pictures of a pass on `model`, which uses `resources`; a checkpoint does not go on with its own.

@@ -2,6 +2,7 @@
 //! the result. The rules are `gesso-picture`'s; what happens to them on the device is the engine's.
 
 pub(crate) mod enlarger;
+pub(crate) mod first_pass;
 
 use std::sync::Arc;
 
@@ -195,6 +196,13 @@ fn inpaint_settings(request: &GenerateRequest, settings: &Img2Img) -> InpaintSet
         blur_fill: mask.is_some_and(|mask| mask.fill != Fill::Original),
         background: settings.pictures.background,
     }
+}
+
+/// What the sides of a picture are multiplied by for it to cover a size, width first, and the pixels that it has then.
+pub(crate) fn covering(picture: &Pixels, size: (u32, u32)) -> (f64, f64) {
+    let ratio = |to: u32, from: u32| f64::from(to) / f64::from(from.max(1));
+    let factor = ratio(size.0, picture.width).max(ratio(size.1, picture.height));
+    (factor, f64::from(picture.width) * f64::from(picture.height) * factor * factor)
 }
 
 /// The picture a field holds as text; `None` for an empty one.

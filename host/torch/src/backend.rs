@@ -4,13 +4,14 @@
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
+use gesso_core::hires::HiresTarget;
 use gesso_core::numbers::Numbers;
 use gesso_core::pixels::Pixels;
 use gesso_core::sampler::Start;
 use gesso_core::schedule::NoiseSchedule;
 use gesso_engine::backend::{
     Backend, BackendError, BatchKey, FaceRestorer, Measured, ModelFile, OpenPass, Origin, PassSpec,
-    PixelUpscaler, Residency, Row, StartNoise, UpscaleBy,
+    PixelUpscaler, Residency, Row, StartNoise, Upscale, UpscaleBy,
 };
 use tch::{Device, Tensor};
 
@@ -133,6 +134,47 @@ impl TorchBackend {
         Ok((*spec, refiner))
     }
 
+    /// A picture at the size that it is enlarged to between two passes.
+    fn enlarged(
+        &mut self,
+        picture: &Pixels,
+        target: HiresTarget,
+        by: &PixelUpscaler,
+        is_cancelled: &dyn Fn() -> bool,
+    ) -> Result<Pixels, BackendError> {
+        self.resident
+            .with_room(|resident| enlarge::to_size(resident, picture, target.enlarged, by, is_cancelled))
+    }
+
+    /// A picture's latent by a pass's VAE.
+    fn encoded(&mut self, pass: &Pass, picture: &Pixels) -> Result<Tensor, BackendError> {
+        let picture = convert::to_tensor(picture).map_err(device_error)?;
+        let networks = pass.networks().map_err(device_error)?;
+        self.resident.with_room(|_| source::encode(networks, &picture).map_err(device_error))
+    }
+
+    /// The latent that every picture of a pass begins from, where one stands in for the pass before. Made once.
+    fn given(
+        &mut self,
+        pass: &Pass,
+        picture: &Pixels,
+        upscale: &Upscale,
+        is_cancelled: &dyn Fn() -> bool,
+    ) -> Result<Tensor, BackendError> {
+        if let Some(latent) = pass.given.get() {
+            return Ok(latent.shallow_clone());
+        }
+        let latent = match &upscale.by {
+            UpscaleBy::Latent(_) => self.encoded(pass, picture)?,
+            UpscaleBy::Pixels(by) => {
+                let large = self.enlarged(picture, upscale.target, by, is_cancelled)?;
+                self.encoded(pass, &large)?
+            }
+        };
+        let latent = enlarge::for_pass(&latent, upscale, pass.size).map_err(device_error)?;
+        Ok(pass.given.get_or_init(|| latent).shallow_clone())
+    }
+
     /// Has the operators that follow run on so many threads, or on as many as any. libtorch takes no 0.
     fn compute_on(&self, threads: Option<u32>) {
         let threads = threads.and_then(|threads| i32::try_from(threads).ok()).filter(|threads| *threads > 0);
@@ -213,22 +255,18 @@ impl Backend for TorchBackend {
             },
             Origin::Enlarged { sample, upscale } => {
                 let latent = match &upscale.by {
-                    UpscaleBy::Latent(mode) => {
-                        let latent = sample.result().map_err(device_error)?;
-                        enlarge::latent(&latent, *mode, upscale.target).map_err(device_error)?
-                    }
+                    UpscaleBy::Latent(_) => sample.result().map_err(device_error)?,
                     UpscaleBy::Pixels(by) => {
                         let picture = decode(&mut self.resident, &sample)?;
-                        let size = upscale.target.enlarged;
-                        let large = self.resident.with_room(|resident| {
-                            enlarge::to_size(resident, &picture, size, by, is_cancelled)
-                        })?;
-                        let large = convert::to_tensor(&large).map_err(device_error)?;
-                        let networks = pass.networks().map_err(device_error)?;
-                        self.resident.with_room(|_| source::encode(networks, &large).map_err(device_error))?
+                        let large = self.enlarged(&picture, upscale.target, by, is_cancelled)?;
+                        self.encoded(pass, &large)?
                     }
                 };
-                let latent = enlarge::crop(&latent, upscale.target, pass.size).map_err(device_error)?;
+                let latent = enlarge::for_pass(&latent, upscale, pass.size).map_err(device_error)?;
+                (Some(latent), None, pass.channels.as_ref())
+            }
+            Origin::Given { picture, upscale } => {
+                let latent = self.given(pass, picture, upscale, is_cancelled)?;
                 (Some(latent), None, pass.channels.as_ref())
             }
         };

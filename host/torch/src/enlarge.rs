@@ -3,7 +3,7 @@
 
 use gesso_core::hires::{HiresTarget, LatentUpscaler};
 use gesso_core::pixels::Pixels;
-use gesso_engine::backend::{BackendError, FaceRestorer, PixelUpscaler};
+use gesso_engine::backend::{BackendError, FaceRestorer, PixelUpscaler, Upscale, UpscaleBy};
 use gesso_picture::resize::{Filter, resize};
 use tch::{TchError, Tensor};
 
@@ -13,8 +13,17 @@ use crate::resident::Resident;
 use crate::restore::restore_faces;
 use crate::upscale::{PictureError, Tiling, upscale_by};
 
+/// What a second pass of `size` (rows, columns) begins from: a latent of the pass before or, where pixels are what is
+/// enlarged, of its enlarged picture.
+pub(crate) fn for_pass(latent: &Tensor, upscale: &Upscale, size: (i64, i64)) -> Result<Tensor, TchError> {
+    match &upscale.by {
+        UpscaleBy::Latent(mode) => crop(&interpolated(latent, *mode, upscale.target)?, upscale.target, size),
+        UpscaleBy::Pixels(_) => crop(latent, upscale.target, size),
+    }
+}
+
 /// A latent `[1, 4, rows, columns]` at the target's enlarged size, as `torch.nn.functional.interpolate` does it.
-pub(crate) fn latent(latent: &Tensor, mode: LatentUpscaler, target: HiresTarget) -> Result<Tensor, TchError> {
+fn interpolated(latent: &Tensor, mode: LatentUpscaler, target: HiresTarget) -> Result<Tensor, TchError> {
     let size = [i64::from(target.enlarged.1 / 8), i64::from(target.enlarged.0 / 8)];
     match mode {
         LatentUpscaler::Bilinear => latent.f_upsample_bilinear2d(size, false, None, None),
@@ -31,11 +40,7 @@ pub(crate) fn latent(latent: &Tensor, mode: LatentUpscaler, target: HiresTarget)
 }
 
 /// Cuts what is over the target off a latent, half of it from each side.
-pub(crate) fn crop(
-    latent: &Tensor,
-    target: HiresTarget,
-    (rows, columns): (i64, i64),
-) -> Result<Tensor, TchError> {
+fn crop(latent: &Tensor, target: HiresTarget, (rows, columns): (i64, i64)) -> Result<Tensor, TchError> {
     let (top, left) = target.crop_origin();
     latent.f_narrow(2, top.into(), rows)?.f_narrow(3, left.into(), columns)
 }

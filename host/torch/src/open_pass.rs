@@ -1,6 +1,7 @@
 //! Gets a pass ready: the networks it runs through and when, its texts encoded and projected, its control networks with
 //! their maps, the pictures it draws after, its source. Called once for all pictures of a pass.
 
+use std::cell::OnceCell;
 use std::rc::Rc;
 
 use gesso_core::control::ControlPass;
@@ -126,6 +127,7 @@ pub(crate) fn open(
         image_cfg_scale: spec.request.img2img.as_ref().map_or(1.0, |img2img| img2img.image_cfg_scale),
         source,
         channels,
+        given: OnceCell::new(),
         size,
         device: text_networks.device(),
         steps: spec.steps,

@@ -1,6 +1,7 @@
 //! One pass of a job on libtorch: networks, contexts, control, references and the source, shared by the pass's pictures; and
 //! the pictures in flight themselves. Knows which text stands behind a call, not how it is encoded.
 
+use std::cell::OnceCell;
 use std::rc::Rc;
 
 use gesso_core::control::ControlUnit;
@@ -39,6 +40,8 @@ pub struct Pass {
     pub(crate) source: Option<EncodedSource>,
     /// Further channels of the UNet's input when there is no source.
     pub(crate) channels: Option<Tensor>,
+    /// What its pictures begin from where one stands in for the pass before, once the first of them has begun.
+    pub(crate) given: OnceCell<Tensor>,
     /// Latent rows and columns.
     pub(crate) size: (i64, i64),
     /// Where the latents are.

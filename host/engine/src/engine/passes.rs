@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use gesso_core::img2img::Fill;
 use gesso_core::noise::ImageNoise;
+use gesso_core::pixels::Pixels;
 use gesso_core::prompt::{Clock, Conditioning};
 use gesso_core::request::GenerateRequest;
 use gesso_core::sampler::{self, Plan};
@@ -73,6 +74,17 @@ impl Passes {
     /// Sampler steps that were asked for in a pass.
     pub(super) fn steps(&self, stage: Stage) -> u32 {
         self.pass(stage).map_or(0, |pass| pass.sampling.steps)
+    }
+
+    /// The pass that pictures begin in: the second, where one stands in for what the first would draw.
+    pub(super) fn opening(&self) -> Stage {
+        if self.given().is_some() { Stage::Second } else { Stage::First }
+    }
+
+    /// What stands in for the result of the first pass, and how it is enlarged.
+    pub(super) fn given(&self) -> Option<(&Pixels, &Upscale)> {
+        let second = self.drawing.second.as_ref().filter(|_| self.second.is_some())?;
+        Some((second.picture.as_deref()?, &second.upscale))
     }
 
     /// What comes after `stage`, and how its pictures are enlarged for it.

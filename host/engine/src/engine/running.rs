@@ -75,17 +75,18 @@ impl<S> Lane<S> {
     }
 }
 
-/// A drawing whose first pass is open.
+/// A drawing whose opening pass is open.
 pub(super) struct RunningJob<B: Backend> {
     pub(super) priority: i32,
     pub(super) arrival: u64,
     pub(super) lanes: Vec<Lane<B::Sample>>,
     passes: Passes,
-    first: OpenPass<B::Pass>,
+    /// The one that its pictures began in; it is `second` too where that is the second.
+    opening: OpenPass<B::Pass>,
     second: Option<OpenPass<B::Pass>>,
     finished: Vec<Option<Pixels>>,
     calls_of_finished: u32,
-    /// What the second pass of one picture will take; 0 when there is none.
+    /// What the second pass of one picture will take behind the first; 0 when there are no two.
     calls_of_second: u32,
     began: Duration,
     failure: Option<JobError>,
@@ -98,7 +99,7 @@ pub(super) struct RunningJob<B: Backend> {
 /// A drawing whose pictures are set up, before anybody is told.
 pub(super) struct Begun<B: Backend> {
     passes: Passes,
-    first: OpenPass<B::Pass>,
+    opening: OpenPass<B::Pass>,
     lanes: Vec<Lane<B::Sample>>,
 }
 
@@ -130,20 +131,24 @@ impl Caller {
 }
 
 impl<B: Backend> RunningJob<B> {
-    /// Opens the first pass and a lane for every picture.
+    /// Opens the opening pass and a lane for every picture.
     pub(super) fn begin(backend: &mut B, passes: Passes, caller: &Caller) -> Result<Begun<B>, JobError> {
-        let spec = passes.spec(Stage::First).ok_or(JobError::ShutDown)?;
-        let open = backend.open_pass(&spec)?;
+        let stage = passes.opening();
+        let spec = passes.spec(stage).ok_or(JobError::ShutDown)?;
+        let opening = backend.open_pass(&spec)?;
         let mut lanes = Vec::new();
         for image in 0..passes.request().image_count() {
-            let fresh = Origin::Fresh { picture: image % passes.request().batch_size };
-            lanes.push(lane(backend, &passes, &open, Stage::First, (image, 0), fresh, caller)?);
+            let origin = match passes.given() {
+                Some((picture, upscale)) => Origin::Given { picture, upscale },
+                None => Origin::Fresh { picture: image % passes.request().batch_size },
+            };
+            lanes.push(lane(backend, &passes, &opening, stage, (image, 0), origin, caller)?);
         }
-        Ok(Begun { passes, first: open, lanes })
+        Ok(Begun { passes, opening, lanes })
     }
 
     pub(super) fn new(
-        Begun { passes, first, mut lanes }: Begun<B>,
+        Begun { passes, opening, mut lanes }: Begun<B>,
         caller: Caller,
         priority: i32,
         (arrival, arrived): (u64, Duration),
@@ -153,17 +158,19 @@ impl<B: Backend> RunningJob<B> {
         for lane in &mut lanes {
             lane.served = arrived;
         }
+        let stage = passes.opening();
         let calls_of_second = passes
-            .after(Stage::First)
-            .and_then(|(stage, _)| passes.plan(stage, &first.schedule).ok())
+            .after(stage)
+            .and_then(|(stage, _)| passes.plan(stage, &opening.schedule).ok())
             .map_or(0, |plan| plan.total_calls());
+        let second = (stage == Stage::Second).then(|| opening.clone());
         let job = Self {
             priority,
             arrival,
             lanes,
             passes,
-            first,
-            second: None,
+            opening,
+            second,
             finished,
             calls_of_finished: 0,
             calls_of_second,
@@ -228,7 +235,7 @@ impl<B: Backend> RunningJob<B> {
         let Some(rule) = &request.refiner else { return };
         for lane in self.lanes.iter_mut().filter(|lane| !lane.is_refined) {
             let open = match lane.stage {
-                Stage::First => Some(&self.first),
+                Stage::First => Some(&self.opening),
                 Stage::Second => self.second.as_ref(),
             };
             let Some((open, refiner)) = open.and_then(|open| Some((open, open.refiner.as_deref()?))) else {
@@ -254,7 +261,7 @@ impl<B: Backend> RunningJob<B> {
             let spec = self.passes.spec(stage).ok_or(JobError::ShutDown)?;
             self.second = Some(backend.open_pass(&spec)?);
         }
-        let open = self.second.as_ref().unwrap_or(&self.first);
+        let open = self.second.as_ref().unwrap_or(&self.opening);
         let place = (done.image, done.calls_done());
         let enlarged = Origin::Enlarged { sample: done.sample, upscale };
         let lane = lane(backend, &self.passes, open, stage, place, enlarged, &self.caller)?;
@@ -295,8 +302,9 @@ impl<B: Backend> RunningJob<B> {
             let steps = self.passes.steps(lane.stage);
             (lane.stage, lane.call.as_ref().map_or(steps, |call| call.step))
         };
-        let all = self.passes.request().steps;
-        let (stage, step) = self.lanes.iter().map(place).min().unwrap_or((Stage::First, all));
+        let opening = self.passes.opening();
+        let all = (opening, self.passes.steps(opening));
+        let (stage, step) = self.lanes.iter().map(place).min().unwrap_or(all);
         let elapsed = now.saturating_sub(self.began);
         let eta = (calls_done > 0).then(|| {
             elapsed.mul_f64(f64::from(calls_total.saturating_sub(calls_done)) / f64::from(calls_done))

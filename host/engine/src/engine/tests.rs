@@ -20,6 +20,7 @@ use crate::backend::{
 };
 use crate::job::{CancelFlag, Resources, SecondPass};
 
+mod given;
 mod loading;
 mod other_work;
 mod refiner;
@@ -42,6 +43,8 @@ struct Script {
     seeds: Vec<u64>,
     /// Widths of the passes that were opened.
     passes: Vec<u32>,
+    /// Levels of the pictures that stood in for a first pass, once for each that began from one.
+    given: Vec<u8>,
     /// Places of the pictures that went over to a refiner.
     handed_over: Vec<u32>,
     /// Outcomes for the calls to come; an empty list means success.
@@ -110,6 +113,11 @@ impl Backend for Fake {
             Origin::Enlarged { sample, .. } => {
                 assert_eq!(start.latent, 1.0, "a second pass begins from the enlarged latent");
                 Ok(sample)
+            }
+            Origin::Given { picture, .. } => {
+                assert_eq!(start.latent, 1.0, "and so it does where its picture is given");
+                self.script.lock().unwrap().given.push(picture.data[0]);
+                Ok(pass.0)
             }
         }
     }
@@ -484,6 +492,7 @@ fn with_second_pass(drawing: &mut Drawing) {
         prompt: None,
         negative_prompt: None,
         model: None,
+        from_picture: false,
     });
     let target = size.target(drawing.request.width, drawing.request.height);
     drawing.second = Some(SecondPass {
@@ -491,6 +500,7 @@ fn with_second_pass(drawing: &mut Drawing) {
         resources: Resources::default(),
         refiner: None,
         upscale: Upscale { target, by: UpscaleBy::Latent(latent) },
+        picture: None,
     });
 }
 

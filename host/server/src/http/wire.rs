@@ -10,7 +10,7 @@ pub(crate) mod fields;
 pub(crate) mod file_format;
 pub(crate) mod generate;
 pub(crate) mod grid_options;
-pub(crate) mod img2img;
+mod img2img;
 pub(crate) mod info;
 pub(crate) mod infotext;
 pub(crate) mod infotext_options;

@@ -43,11 +43,12 @@ pub(super) fn used(
     indexed.map(|(_, embedding)| embedding).collect()
 }
 
-/// Every text that is encoded, in either pass.
+/// Every text that is encoded, in either pass that is drawn.
 fn texts(request: &GenerateRequest) -> Vec<String> {
     let steps = request.first_pass().prompt_clock();
     let clock = Clock { steps, hires_steps: None, old: request.old_scheduling };
-    let mut sides = vec![(&request.prompt, &request.negative_prompt, clock)];
+    let first = (&request.prompt, &request.negative_prompt, clock);
+    let mut sides: Vec<_> = request.draws_first_pass().then_some(first).into_iter().collect();
     if let Some(hires) = &request.hires {
         let prompt = hires.prompt.as_ref().unwrap_or(&request.prompt);
         let negative_prompt = hires.negative_prompt.as_ref().unwrap_or(&request.negative_prompt);

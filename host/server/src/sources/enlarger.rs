@@ -9,6 +9,7 @@ use gesso_engine::backend::PixelUpscaler;
 use gesso_engine::{CancelFlag, EngineHandle, Enlargement, JobSpec, Work};
 use gesso_picture::fit::lanczos;
 
+use super::covering;
 use crate::catalogue::Catalogue;
 use crate::engine_errors::{engine_failed, engine_refused};
 use crate::error::AppError;
@@ -65,15 +66,14 @@ impl Enlarger {
 
     /// A picture at a size, width first. What does not grow is resampled.
     pub(crate) fn resize(&self, picture: &Pixels, size: (u32, u32)) -> Result<Pixels, AppError> {
-        let ratio = |to: u32, from: u32| f64::from(to) / f64::from(from.max(1));
-        let factor = ratio(size.0, picture.width).max(ratio(size.1, picture.height));
-        let enlarged = if factor > 1.0 { Some(self.enlarge(picture, factor)?) } else { None };
+        let (factor, pixels) = covering(picture, size);
+        let enlarged = if factor > 1.0 { Some(self.enlarge(picture, factor, pixels)?) } else { None };
         lanczos(enlarged.as_ref().unwrap_or(picture), size)
             .map_err(|error| AppError::invalid("init_images", error.to_string()))
     }
 
-    fn enlarge(&self, picture: &Pixels, factor: f64) -> Result<Pixels, AppError> {
-        let pixels = f64::from(picture.width) * f64::from(picture.height) * factor * factor;
+    /// `pixels` is how many the enlarged picture has.
+    fn enlarge(&self, picture: &Pixels, factor: f64, pixels: f64) -> Result<Pixels, AppError> {
         if pixels > self.pixels_max as f64 {
             let most = self.pixels_max;
             return Err(AppError::invalid(

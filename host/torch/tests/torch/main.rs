@@ -11,6 +11,7 @@ mod demo_pictures;
 mod drawn_weights;
 mod embeddings;
 mod faces;
+mod given;
 mod half;
 mod hypernetworks;
 mod layouts;

@@ -351,6 +351,7 @@ fn second_passes_share_the_device_and_draw_what_they_draw_alone() {
                 prompt: Some("a dog".into()),
                 negative_prompt: None,
                 model: None,
+                from_picture: false,
             });
         });
         let upscale = Upscale { target: size.target(64, 64), by };
@@ -359,6 +360,7 @@ fn second_passes_share_the_device_and_draw_what_they_draw_alone() {
             resources: drawing.resources.clone(),
             refiner: None,
             upscale,
+            picture: None,
         });
         drawing
     };

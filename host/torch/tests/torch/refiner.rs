@@ -213,6 +213,7 @@ fn a_second_pass_goes_over_to_its_own_refiner() {
                 prompt: None,
                 negative_prompt: None,
                 model: None,
+                from_picture: false,
             });
             request.refiner = Some(refiner(0.4, true));
         });
@@ -226,6 +227,7 @@ fn a_second_pass_goes_over_to_its_own_refiner() {
             resources: Resources::default(),
             refiner: refiner(by),
             upscale: Upscale { target: size.target(64, 64), by: by_latent },
+            picture: None,
         });
         draw(&engine, drawing)
     };

@@ -89,6 +89,7 @@ fn a_second_pass_that_takes_more_than_the_share_is_refused_with_the_first() {
             prompt: None,
             negative_prompt: None,
             model: None,
+            from_picture: false,
         };
         GenerateRequest { hires: Some(hires), ..request("a cat", 3, 64, 64) }
     };

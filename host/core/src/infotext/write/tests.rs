@@ -134,6 +134,7 @@ fn a_second_pass_prints_what_differs_from_the_first() {
         prompt: Some("another, one".into()),
         negative_prompt: Some(String::new()),
         model: None,
+        from_picture: false,
     };
     let request = GenerateRequest { hires: Some(hires), ..fixture::request() };
     let want = "Denoising strength: 0.6, RNG: CPU, Hires sampler: Heun, Hires prompt: \"another, one\", \
@@ -207,7 +208,17 @@ fn second(sampler: Option<Sampler>) -> Hires {
         prompt: None,
         negative_prompt: None,
         model: None,
+        from_picture: false,
     }
+}
+
+#[test]
+fn the_text_says_nothing_of_a_picture_in_place_of_the_first_pass() {
+    let of = |from_picture| {
+        let hires = Hires { from_picture, ..second(Some(Sampler::Heun)) };
+        text(&GenerateRequest { hires: Some(hires), ..fixture::request() }, 0)
+    };
+    assert_eq!(of(true), of(false));
 }
 
 #[track_caller]

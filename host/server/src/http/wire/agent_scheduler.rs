@@ -7,15 +7,15 @@ use serde_json::{Map, Value, json};
 use utoipa::{IntoParams, ToSchema};
 
 use super::fields::FieldProblem;
-use super::generate::Drawing;
+use super::generate::{Drawing, PICTURES};
 use super::query::{FromQuery, Said};
 use super::styles::Styling;
 use super::{grid_options, options};
 
 /// The extension's word for the checkpoint that is there without naming one.
 const UNSAID: &str = "System";
-/// What a request may have much of; lists go without it, as there.
-const UNTOLD: [&str; 4] = ["alwayson_scripts", "script_args", "init_images", "mask"];
+/// What a request may have much of, beside its pictures; lists go without both, as there.
+const UNTOLD: [&str; 2] = ["alwayson_scripts", "script_args"];
 
 /// A part of the queue.
 #[derive(Debug, Default, IntoParams)]
@@ -294,7 +294,7 @@ fn params(task: &Task, details: Option<&Map<String, Value>>) -> Map<String, Valu
         // Clients look every second, and a request with pictures is megabytes in the object store.
         (None, _) => Map::new(),
     };
-    params.retain(|name, _| !UNTOLD.contains(&name.as_str()));
+    params.retain(|name, _| UNTOLD.iter().chain(&PICTURES).all(|untold| untold != name));
     params.insert("checkpoint".to_owned(), json!(task.terms.model));
     params
 }

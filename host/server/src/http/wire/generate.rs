@@ -93,6 +93,17 @@ pub(super) const fn field(name: &'static str, kind: Kind, doc: &'static str) -> 
     Field { name, kind, doc }
 }
 
+/// The field of a picture that stands in for what the first of two passes would draw.
+pub(crate) const FIRST_PASS_PICTURE: &str = "firstpass_image";
+
+/// Fields whose pictures are left out of an echo that was not asked to have them.
+pub(crate) const PICTURES: [&str; 3] = ["init_images", "mask", FIRST_PASS_PICTURE];
+
+/// Whether a picture may stand in for the first pass of a body that was read.
+pub(crate) fn takes_first_pass(drawing: Drawing, body: &Map<String, Value>) -> bool {
+    drawing == Drawing::Txt2Img && flag(body, "enable_hr")
+}
+
 const FIRST: &[Field] = &[
     field(
         "prompt",
@@ -165,7 +176,12 @@ const SECOND: &[Field] = &[
         Kind::Boolean(false),
         "True reads <lora:...> and the like but applies none.",
     ),
-    field("firstpass_image", Kind::OptionalText, "Not supported yet."),
+    field(
+        FIRST_PASS_PICTURE,
+        Kind::OptionalText,
+        "In text to image with enable_hr: a picture, base64 or data URI, in place of the first pass, which is not drawn \
+         then. Refused elsewhere. The echo is without it.",
+    ),
     field("comments", Kind::OptionalObject, "Echoed."),
 ];
 
@@ -235,7 +251,7 @@ pub(crate) fn to_request(
     limits: &Limits,
 ) -> Result<GenerateRequest, Vec<FieldProblem>> {
     let mut problems = Problems::default();
-    refuse_unsupported(body, &mut problems);
+    refuse_without_effect(drawing, body, &mut problems);
     let overrides = Overrides::new(body, &mut problems);
     overrides.check_vae_methods(&mut problems);
     let named =
@@ -364,10 +380,14 @@ fn resize_from(body: &Map<String, Value>) -> Option<(u32, u32)> {
     Some((side("seed_resize_from_w")?, side("seed_resize_from_h")?))
 }
 
-/// A feature that would silently change nothing is refused instead.
-fn refuse_unsupported(body: &Map<String, Value>, problems: &mut Problems) {
-    if non_empty(body, "firstpass_image").is_some() {
-        problems.add("firstpass_image", "firstpass_image is not supported yet; leave it out".into());
+/// A picture that would silently change nothing is refused instead.
+fn refuse_without_effect(drawing: Drawing, body: &Map<String, Value>, problems: &mut Problems) {
+    if non_empty(body, FIRST_PASS_PICTURE).is_some() && !takes_first_pass(drawing, body) {
+        let message = format!(
+            "{FIRST_PASS_PICTURE} stands in for the first of two passes, which text to image with enable_hr alone has; set \
+             enable_hr there, or leave it out"
+        );
+        problems.add(FIRST_PASS_PICTURE, message);
     }
 }
 

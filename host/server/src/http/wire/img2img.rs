@@ -42,9 +42,6 @@ pub(super) const FIELDS: &[Field] = &[
     field("include_init_images", Kind::Boolean(false), "Echo init_images and mask in the reply."),
 ];
 
-/// Fields whose pictures are left out of an echo that was not asked to have them.
-pub(crate) const PICTURES: [&str; 2] = ["init_images", "mask"];
-
 /// The settings; the pictures themselves are read where the task is drawn.
 pub(super) fn settings(
     body: &Map<String, Value>,

@@ -4,7 +4,7 @@ use gesso_core::hires::{Hires, HiresSize, HiresUpscaler, LatentUpscaler};
 use serde_json::{Map, Value};
 
 use super::fields::{Field, Kind};
-use super::generate::{field, sampler, scheduler};
+use super::generate::{FIRST_PASS_PICTURE, field, sampler, scheduler};
 use super::problems::{Problems, flag, non_empty, number};
 
 pub(super) const DENOISING: &[Field] =
@@ -119,6 +119,7 @@ pub(super) fn hires(
         prompt: non_empty(body, "hr_prompt").map(str::to_owned),
         negative_prompt: non_empty(body, "hr_negative_prompt").map(str::to_owned),
         model: other("hr_checkpoint_name", "Use same checkpoint"),
+        from_picture: non_empty(body, FIRST_PASS_PICTURE).is_some(),
     })
 }
 
@@ -183,6 +184,27 @@ mod tests {
     #[test]
     fn without_the_flag_its_fields_are_not_looked_at() {
         assert_eq!(second(json!({"hr_scale": 99, "hr_sampler_name": "nonsense"})).unwrap(), None);
+    }
+
+    #[test]
+    fn a_picture_stands_in_for_the_first_pass_of_two_and_for_no_other() {
+        let with = |more: Value| {
+            let mut body = json!({"enable_hr": true, "denoising_strength": 0.5});
+            body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            second(body).map(|hires| hires.map(|hires| hires.from_picture))
+        };
+        assert_eq!(with(json!({"firstpass_image": "x"})), Ok(Some(true)));
+        for none in [json!({}), json!({"firstpass_image": null}), json!({"firstpass_image": ""})] {
+            assert_eq!(with(none), Ok(Some(false)));
+        }
+        let alone = json!({"firstpass_image": "x", "enable_hr": false});
+        assert_eq!(with(alone).unwrap_err(), ["firstpass_image"]);
+        let over = json!({"init_images": ["x"], "firstpass_image": "x", "enable_hr": true});
+        let body = Drawing::Img2Img.read(over.as_object().unwrap(), || 1).unwrap();
+        let problems =
+            to_request(Drawing::Img2Img, &body, &Defaults::default(), &Limits::default()).unwrap_err();
+        assert_eq!(problems[0].field, "firstpass_image");
+        assert!(problems[0].message.contains("enable_hr"), "{}", problems[0].message);
     }
 
     #[test]
