@@ -172,7 +172,11 @@ fn tasks_and_pictures_belong_to_who_asked_for_them() {
         |who: &str| as_who(who, "GET", "/sdapi/v1/progress", &Value::Null).ok()["progress"].clone();
     crate::support::eventually("ann's task runs", || progress(&ann) != 0.0);
     assert_eq!(progress(&bob), 0.0);
-    as_who(&bob, "POST", "/sdapi/v1/interrupt", &Value::Null).ok();
+    for route in ["interrupt", "skip"] {
+        as_who(&bob, "POST", &format!("/sdapi/v1/{route}"), &Value::Null).ok();
+        let state = as_who(&ann, "GET", "/sdapi/v1/progress", &Value::Null).ok()["state"].clone();
+        assert_eq!((&state["interrupted"], &state["skipped"]), (&json!(false), &json!(false)), "{route}");
+    }
     assert_ne!(progress(&ann), 0.0);
     as_who(&ann, "POST", "/sdapi/v1/interrupt", &Value::Null).ok();
     crate::support::eventually("ann's task has ended", || {

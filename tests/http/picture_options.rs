@@ -47,6 +47,17 @@ fn an_upscaler_brings_smaller_pictures_to_their_size() {
     // What does not grow is resampled.
     let large = base64_png(&waves(96, 96));
     assert!(by(json!("Nearest"), &large) == by(Value::Null, &large));
+    // So is what stays so thin that no upscaler could make it: bars fill the rest of the frame.
+    for side in 1..4 {
+        let thin = |upscaler: Value| {
+            over(
+                &server,
+                json!({"init_images": [base64_png(&waves(side, 32))], "resize_mode": 2,
+                "override_settings": {"upscaler_for_img2img": upscaler}}),
+            )
+        };
+        assert!(thin(json!("Nearest")).data == thin(Value::Null).data, "{side}");
+    }
     // Of a masked part alone, that part is enlarged.
     let mask = png(64, 64, |x, y| if x < 32 && y < 32 { [255; 3] } else { [0; 3] });
     let part = |upscaler: &str| {

@@ -5,7 +5,7 @@ use base64::prelude::BASE64_STANDARD;
 use serde_json::{Value, json};
 
 use super::drawing::striped;
-use crate::support::{Bench, Picture, Server, checkout, decode, quick_with};
+use crate::support::{Bench, Picture, Server, checkout, decode, eventually, quick_with};
 
 pub(super) fn bench() -> Bench {
     Bench::new().plugin("plugins", "scripts")
@@ -273,6 +273,29 @@ fn a_script_is_cancelled_with_its_drawings() {
     let (pictures, _) = run(&server, "txt2img", json!({}));
     assert_eq!(pictures.len(), 1);
     assert!(server.get("/metrics").body.len() > 100);
+}
+
+#[test]
+fn a_skip_ends_one_drawing_of_a_script_and_the_others_go_on() {
+    // So that pictures are the same to the bit whatever is drawn beside them.
+    let bench = bench().config("deterministic = true\n");
+    let server = bench.start();
+    let args = json!({"x type": "Seed", "x values": "1,2,3", "include sub images": true});
+    let body =
+        json!({"script_name": "X/Y/Z plot", "script_args": args, "steps": 30, "width": 128, "height": 128});
+    let draw = || run(&server, "txt2img", body.clone()).0;
+    let whole = draw();
+    let skipped = std::thread::scope(|scope| {
+        let drawing = scope.spawn(draw);
+        eventually("steps are done", || {
+            server.get("/sdapi/v1/progress").ok()["state"]["sampling_step"].as_u64() > Some(1)
+        });
+        server.post("/sdapi/v1/skip", &json!({})).ok();
+        drawing.join().unwrap()
+    });
+    assert_eq!((whole.len(), skipped.len()), (4, 4), "the grid and its three pictures");
+    let others = whole.iter().zip(&skipped).skip(1).filter(|(whole, skipped)| whole.data != skipped.data);
+    assert_eq!(others.count(), 1);
 }
 
 #[test]

@@ -142,6 +142,32 @@ fn an_interrupted_request_answers_with_its_pictures_as_they_are() {
 }
 
 #[test]
+fn a_skipped_batch_is_drawn_as_far_as_it_was_and_the_others_to_their_end() {
+    // So that pictures are the same to the bit whatever is drawn beside them.
+    let bench = Bench::new().config("deterministic = true\n");
+    let server = bench.start();
+    let body = quick_with(json!({"steps": 40, "width": 128, "height": 128, "n_iter": 3}));
+    let draw = || server.post("/sdapi/v1/txt2img", &body).ok();
+    let whole = draw();
+    let skipped = std::thread::scope(|scope| {
+        let drawing = scope.spawn(draw);
+        eventually("steps are done", || {
+            server.get("/sdapi/v1/progress").ok()["state"]["sampling_step"].as_u64() > Some(1)
+        });
+        assert_eq!(server.post("/sdapi/v1/skip", &json!({})).ok(), Value::Null);
+        drawing.join().unwrap()
+    });
+    let pictures = |reply: &Value| -> Vec<Vec<u8>> {
+        let images = reply["images"].as_array().unwrap().iter();
+        images.map(|text| decode(&BASE64_STANDARD.decode(text.as_str().unwrap()).unwrap()).data).collect()
+    };
+    let same: Vec<bool> = pictures(&whole).iter().zip(pictures(&skipped)).map(|(a, b)| *a == b).collect();
+    assert_eq!(same, [false, true, true]);
+    assert_eq!(whole["warnings"], Value::Null);
+    assert!(skipped["warnings"][0].as_str().unwrap().starts_with("skipped"), "{}", skipped["warnings"]);
+}
+
+#[test]
 fn problems_have_the_validation_shape_and_name_every_field() {
     let bench = Bench::new();
     let server = bench.start();

@@ -339,6 +339,7 @@ impl<B: Backend> Owner<B> {
         }
         for job in &mut self.running {
             job.heed_interrupt(&mut self.backend);
+            job.heed_skip(&mut self.backend);
         }
     }
 
@@ -380,6 +381,8 @@ impl<B: Backend> Owner<B> {
     }
 
     fn begin_drawing(&mut self, drawing: Drawing, caller: Caller, priority: i32, arrived: (u64, Duration)) {
+        // One that is left was meant for what was drawn before, if anything.
+        caller.cancel.forget_skip();
         let passes = Passes::new(drawing);
         let models = passes.models(passes.opening());
         let begun = bringing(&mut self.backend, &self.stats, &self.loads, &models, |backend| {

@@ -12,12 +12,15 @@ use gesso_core::step_hook::StepHook;
 use tokio::sync::{oneshot, watch};
 
 use crate::backend::{BackendError, FaceRestorer, ModelFile, PixelUpscaler, Upscale};
+use crate::skip::{Skip, Skipping};
 
-/// Asks a job to stop, or a drawing to end with what it has; the owner thread looks at it before every UNet call.
+/// Asks a job to stop, or a drawing to end early, as a whole or by one batch; the owner thread looks at it before every UNet
+/// call.
 #[derive(Debug, Clone, Default)]
 pub struct CancelFlag {
     cancelled: Arc<AtomicBool>,
     interrupted: Arc<AtomicBool>,
+    skip: Skip,
 }
 
 impl CancelFlag {
@@ -39,6 +42,37 @@ impl CancelFlag {
         self.interrupted.load(Ordering::Acquire)
     }
 
+    /// The first batch that is not through ends with its pictures as they are by then, each after its first UNet call at the
+    /// earliest; later batches are drawn in full. Changes nothing while an earlier skip takes effect, before a drawing
+    /// begins, and for other work.
+    pub fn skip(&self) {
+        self.skip.ask();
+    }
+
+    /// From [`CancelFlag::skip`] until the batch has ended.
+    pub fn is_skipping(&self) -> bool {
+        self.skip.is_on()
+    }
+
+    /// Whether any batch was ended early.
+    pub fn has_skipped(&self) -> bool {
+        self.skip.was_heeded()
+    }
+
+    /// A flag for one of several drawings: of skips each reaches the first of them alone, all else is its own.
+    pub fn part(&self) -> Self {
+        Self { skip: self.skip.clone(), ..Self::default() }
+    }
+
+    pub(crate) fn heed_skip(&self) -> Option<Skipping> {
+        self.skip.heed()
+    }
+
+    /// Takes a skip back that came too early or too late for its batch.
+    pub(crate) fn forget_skip(&self) {
+        self.skip.forget();
+    }
+
     /// The flag that [`CancelFlag::cancel`] raises, for code that watches it under another name.
     pub fn shared(&self) -> Arc<AtomicBool> {
         self.cancelled.clone()
@@ -48,7 +82,7 @@ impl CancelFlag {
 impl From<Arc<AtomicBool>> for CancelFlag {
     /// A flag that others raise.
     fn from(cancelled: Arc<AtomicBool>) -> Self {
-        Self { cancelled, interrupted: Arc::default() }
+        Self { cancelled, ..Self::default() }
     }
 }
 

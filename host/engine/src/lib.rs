@@ -15,6 +15,7 @@ pub mod clock;
 pub mod engine;
 pub mod job;
 pub mod policy;
+mod skip;
 
 pub use engine::{Engine, EngineHandle, EngineSettings, EngineStats, StartError};
 pub use job::{

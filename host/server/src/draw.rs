@@ -36,6 +36,7 @@ const AFTER_BYTES: usize = 32 << 20;
 
 const INTERRUPTED: &str =
     "interrupted: pictures are as they were by then, and those that had not begun are missing";
+const SKIPPED: &str = "skipped: pictures of a batch are as they were by then";
 
 /// Draws a task's pictures and stores them, or has a route answer that is a task.
 pub(crate) async fn draw(
@@ -91,6 +92,7 @@ pub(crate) async fn draw(
     let asked = Asked { call: &call, body: &body, request: &request, priority: lease.task.priority, cancel };
     let began = Instant::now();
     let script = scripts::named(app, &call.whom, kind, &body)?;
+    running.heeds_skip();
     let drawn = match &script {
         None => by_pipeline(app, asked, kind, lease, running).await?,
         Some(script) => by_script(app, asked, script, running).await?,
@@ -141,8 +143,9 @@ pub(crate) async fn draw(
             infotexts.insert(0, infotext.into());
         }
     }
+    let skipped = cancel.has_skipped().then(|| SKIPPED.to_owned());
     let mut warnings: Vec<String> =
-        styling.warnings.iter().cloned().chain(found).chain(kept.warnings).collect();
+        styling.warnings.iter().cloned().chain(found).chain(skipped).chain(kept.warnings).collect();
     // One folder that cannot be written is one reason, however many pictures there are.
     warnings.dedup();
     let seconds = drawing.unwrap_or(seconds);

@@ -54,6 +54,8 @@ pub(crate) struct Drawings {
     app: Arc<App>,
     call: CallContext,
     priority: i32,
+    /// Of the drawing or task that the call is made for.
+    cancel: CancelFlag,
     /// As the request's options have tags of pictures written.
     tags: TagOptions,
     /// As the request has networks enlarge pictures.
@@ -117,6 +119,7 @@ impl Drawings {
             app: app.clone(),
             call: asked.call.clone(),
             priority: asked.priority,
+            cancel: asked.cancel.clone(),
             tags,
             tiles: asked.request.upscale_tiles,
             first_pass: first_pass.filter(|_| asker == Asker::Script).cloned(),
@@ -402,7 +405,7 @@ impl Inference for SharedDrawings {
 
     fn generate(&self, params: String, init_images: Vec<Pixels>, mask: Option<Pixels>) -> Job {
         let (drawings, payer) = (self.drawings.clone(), self.payer.clone());
-        let cancel = CancelFlag::default();
+        let cancel = drawings.cancel.part();
         let (seen, progress) = watch::channel(0.0_f32);
         let (sender, result) = oneshot::channel();
         let flag = cancel.clone();

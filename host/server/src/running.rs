@@ -21,6 +21,8 @@ pub(crate) struct RunningTask {
     pub(crate) progress: Option<watch::Receiver<Progress>>,
     /// Whether an interrupt leaves it the pictures it has, and not a cancel alone ends it.
     pub(crate) is_interruptible: bool,
+    /// Whether it draws batches, of which a skip may end one.
+    pub(crate) is_skippable: bool,
     /// Whether clients are shown the picture on its way.
     has_preview: bool,
 }
@@ -67,6 +69,7 @@ impl RunningTasks {
             cancel,
             progress: None,
             is_interruptible: false,
+            is_skippable: false,
             has_preview: true,
         };
         let started = task.started;
@@ -146,6 +149,13 @@ impl RunningGuard<'_> {
     pub(crate) fn heeds_interrupt(&self) {
         if let Some(task) = self.tasks.lock().get_mut(&self.id) {
             task.is_interruptible = true;
+        }
+    }
+
+    /// From here on a skip is heeded.
+    pub(crate) fn heeds_skip(&self) {
+        if let Some(task) = self.tasks.lock().get_mut(&self.id) {
+            task.is_skippable = true;
         }
     }
 }

@@ -266,6 +266,14 @@ pub(crate) async fn interrupt(app: &App, caller: &Caller) -> Result<(), AppError
     Ok(())
 }
 
+/// Has the first batch end early that is not through, of the task that has run longest of those that the caller may see. What
+/// draws no batches goes on.
+pub(crate) fn skip(app: &App, caller: &Caller) {
+    if let Some(running) = app.running.oldest(caller).filter(|running| running.is_skippable) {
+        running.cancel.skip();
+    }
+}
+
 /// [`cancel`] for the server's own reasons: a client that went away.
 pub(crate) async fn stop(app: &App, id: &TaskId) -> Result<Task, AppError> {
     let task = app.tasks.cancel(id).await.map_err(|error| match error {

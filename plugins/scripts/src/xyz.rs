@@ -3,9 +3,7 @@
 mod axes;
 mod values;
 
-use std::hash::{DefaultHasher, Hash, Hasher};
-
-use gesso_plugin::{Arguments, Fault, Image, Params, ScriptCall, ScriptOutput};
+use gesso_plugin::{Arguments, Fault, Image, Params, Random, ScriptCall, ScriptOutput};
 use serde_json::Value;
 
 use self::axes::{Axis, Point};
@@ -53,11 +51,10 @@ pub(crate) fn run(call: &ScriptCall) -> Result<ScriptOutput, Fault> {
     Ok(ScriptOutput { pictures: made, index_of_first_image })
 }
 
-/// A seed that looks random and is the same whenever the request is drawn again.
+/// A seed that looks random and is the same whenever the request is drawn again, whatever the plugin was built with.
 fn random_seed(request_seed: u64, place: u32) -> u32 {
-    let mut hasher = DefaultHasher::new();
-    (request_seed, place).hash(&mut hasher);
-    hasher.finish() as u32
+    // A number from 0 up to 1 has 53 bits, so that these are the first 32 of what was drawn.
+    (Random::new(request_seed, place.into()).unit() * 2_f64.powi(32)) as u32
 }
 
 struct Plot {
@@ -270,6 +267,12 @@ mod tests {
         args[12] = true.into();
         let params = plot(args).unwrap().requests(&Params::from_json("{}").unwrap()).unwrap();
         assert!(params.iter().all(|params| params.get("seed") == Some(&json!(-1))));
+    }
+
+    #[test]
+    fn seeds_that_stand_for_minus_one_stay_the_same_for_good() {
+        let seeds = [(10, 0), (10, 1), (11, 0), (1 << 63, 0)].map(|(seed, place)| random_seed(seed, place));
+        assert_eq!(seeds, [2_566_180_922, 3_221_366_314, 3_314_518_331, 2_203_224_465]);
     }
 
     #[test]

@@ -14,6 +14,7 @@ use super::Slot;
 use super::passes::{Passes, Stage};
 use crate::backend::{Backend, BackendError, BatchKey, Measured, ModelFile, OpenPass, Origin, Row};
 use crate::job::{CancelFlag, JobError, Made, Phase, Progress};
+use crate::skip::Skipping;
 
 /// One picture under way.
 pub(super) struct Lane<S> {
@@ -73,6 +74,20 @@ impl<S> Lane<S> {
     pub(super) fn calls_done(&self) -> u32 {
         self.calls_before + self.plan.calls_done() - u32::from(!self.is_done())
     }
+
+    /// Whether there is an estimate of the picture.
+    fn has_begun(&self) -> bool {
+        self.calls_done() > 0 || self.is_done()
+    }
+
+    /// Ends the picture as it is. Nothing comes after this.
+    fn end_early<B: Backend<Sample = S>>(&mut self, backend: &mut B) {
+        if !self.is_done() {
+            backend.settle(&mut self.sample);
+            self.call = None;
+        }
+        self.stage = Stage::Second;
+    }
 }
 
 /// A drawing whose opening pass is open.
@@ -93,6 +108,8 @@ pub(super) struct RunningJob<B: Backend> {
     last_preview_at: u32,
     /// It ends with what it had when it was interrupted.
     is_wrapped_up: bool,
+    /// Its first batch that is not through ends early.
+    skipping: Option<Skipping>,
     caller: Caller,
 }
 
@@ -178,6 +195,7 @@ impl<B: Backend> RunningJob<B> {
             failure: None,
             last_preview_at: 0,
             is_wrapped_up: false,
+            skipping: None,
             caller,
         };
         job.publish(now, None);
@@ -194,15 +212,30 @@ impl<B: Backend> RunningJob<B> {
             return;
         }
         self.is_wrapped_up = true;
-        self.lanes.retain(|lane| lane.calls_done() > 0 || lane.is_done());
+        self.lanes.retain(Lane::has_begun);
         for lane in &mut self.lanes {
-            if !lane.is_done() {
-                backend.settle(&mut lane.sample);
-                lane.call = None;
-            }
-            // Nothing comes after this.
-            lane.stage = Stage::Second;
+            lane.end_early(backend);
         }
+    }
+
+    /// Where it was asked to skip, has the pictures of its first batch that is not through end as they are. Those that have not
+    /// begun do so after their first call: a picture that is missing would take those behind it along.
+    pub(super) fn heed_skip(&mut self, backend: &mut B) {
+        if self.skipping.is_none() {
+            self.skipping = self.caller.cancel.heed_skip();
+        }
+        let Some(batch) = self.first_batch().filter(|_| self.skipping.is_some()) else { return };
+        let batch_size = self.passes.request().batch_size;
+        for lane in &mut self.lanes {
+            if lane.image / batch_size == batch && lane.has_begun() {
+                lane.end_early(backend);
+            }
+        }
+    }
+
+    /// The first batch of which a picture is under way. Lanes are in the order of their pictures.
+    fn first_batch(&self) -> Option<u32> {
+        Some(self.lanes.first()?.image / self.passes.request().batch_size)
     }
 
     pub(super) fn fail(&mut self, error: JobError) {
@@ -273,6 +306,11 @@ impl<B: Backend> RunningJob<B> {
     pub(super) fn store(&mut self, image: u32, calls: u32, pixels: Pixels) {
         self.finished[image as usize] = Some(pixels);
         self.calls_of_finished += calls;
+        // With the batch ends its skip, and one that came too late for it: the next is another batch's.
+        if self.first_batch().is_none_or(|first| first > image / self.passes.request().batch_size) {
+            self.skipping = None;
+            self.caller.cancel.forget_skip();
+        }
         let done = self.finished.iter().flatten().count() as u32;
         self.caller.progress.send_modify(|progress| progress.images_done = done);
     }
@@ -330,6 +368,8 @@ impl<B: Backend> RunningJob<B> {
             None if pictures.is_empty() => Err(JobError::Cancelled),
             None => Ok(Made::Pictures(pictures)),
         };
+        // Before anybody hears of the end.
+        drop(self.skipping);
         self.caller.answer(result);
     }
 }

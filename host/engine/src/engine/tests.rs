@@ -25,6 +25,7 @@ mod loading;
 mod other_work;
 mod refiner;
 mod shares;
+mod skip;
 
 /// Added to a picture that ended early.
 const SETTLED: u64 = 100;

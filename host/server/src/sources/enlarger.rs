@@ -15,6 +15,9 @@ use crate::engine_errors::{engine_failed, engine_refused};
 use crate::error::AppError;
 use crate::resources;
 
+/// The shortest side that the engine makes: it rounds sides down to multiples of this.
+const SIDE_MIN: f64 = 8.0;
+
 /// The device, and for whom it works.
 #[derive(Clone)]
 pub(crate) struct Device {
@@ -64,10 +67,13 @@ impl Enlarger {
         Ok(by.map(|by| Self { by, device, pixels_max }))
     }
 
-    /// A picture at a size, width first. What does not grow is resampled.
+    /// A picture at a size, width first. What does not grow, or is too thin for the engine all the same, is resampled.
     pub(crate) fn resize(&self, picture: &Pixels, size: (u32, u32)) -> Result<Pixels, AppError> {
         let (factor, pixels) = covering(picture, size);
-        let enlarged = if factor > 1.0 { Some(self.enlarge(picture, factor, pixels)?) } else { None };
+        let enlarged = match grows(picture, factor) {
+            true => Some(self.enlarge(picture, factor, pixels)?),
+            false => None,
+        };
         lanczos(enlarged.as_ref().unwrap_or(picture), size)
             .map_err(|error| AppError::invalid("init_images", error.to_string()))
     }
@@ -90,5 +96,41 @@ impl Enlarger {
         let job = engine.submit(JobSpec { work, priority: *priority, cancel: cancel.clone() });
         let enlarged = job.map_err(engine_refused)?.blocking_finish().map_err(engine_failed)?.pop();
         enlarged.ok_or_else(|| AppError::Internal("the engine enlarged a picture to none".into()))
+    }
+}
+
+/// Whether multiplying the sides by a factor leaves something for the engine to do that it can.
+fn grows(picture: &Pixels, factor: f64) -> bool {
+    let thinnest = f64::from(picture.width.min(picture.height)) * factor;
+    factor > 1.0 && thinnest >= SIDE_MIN
+}
+
+#[cfg(test)]
+mod tests {
+    use gesso_core::pixels::PixelFormat;
+
+    use super::*;
+
+    fn grows_to(from: (u32, u32), to: (u32, u32)) -> bool {
+        let data = vec![0; from.0 as usize * from.1 as usize * 3];
+        let picture = Pixels::new(from.0, from.1, PixelFormat::Rgb8, data).unwrap();
+        grows(&picture, covering(&picture, to).0)
+    }
+
+    #[test]
+    fn a_picture_that_would_stay_thinner_than_the_engine_makes_any_is_left_to_resampling() {
+        assert!(grows_to((4, 100), (8, 200)));
+        for side in 1..4 {
+            assert!(!grows_to((side, 100), (2 * side, 200)), "{side}");
+            assert!(!grows_to((100, side), (200, 2 * side)), "{side}");
+            assert!(grows_to((side, 100), (8, 100)), "{side}");
+        }
+    }
+
+    #[test]
+    fn what_does_not_grow_is_left_to_resampling() {
+        assert!(!grows_to((64, 64), (64, 64)));
+        assert!(!grows_to((96, 64), (64, 32)));
+        assert!(grows_to((96, 32), (64, 64)));
     }
 }

@@ -197,13 +197,12 @@ pub(crate) async fn progress(
     let running = app.running.get(&id);
     let live = running.as_ref().and_then(RunningTask::live);
     let Standing { progress, eta, .. } = task_view::standing(&app, &task).await?;
-    let is_interrupted = running.is_some_and(|running| running.cancel.is_interrupted());
     Ok(Json(TaskProgress {
         task_id: id.to_string(),
         status: task.state.as_str(),
         progress,
         eta_relative: eta,
-        state: JobState::of(live.as_ref(), is_interrupted),
+        state: JobState::of(live.as_ref(), running.as_ref().map(|running| &running.cancel)),
         current_image: preview(live.as_ref()).await?,
         message: task.outcome.and_then(|outcome| outcome.error).map(|error| error.message),
     }))

@@ -157,7 +157,7 @@ pub(crate) async fn progress(
     Ok(Json(GlobalProgress {
         progress: running.map_or(0.0, |running| (0.01 + running.fraction()).min(1.0)),
         eta_relative: running.map_or(0.0, |running| running.eta().as_secs_f64()),
-        state: JobState::of(live.as_ref(), running.is_some_and(|running| running.cancel.is_interrupted())),
+        state: JobState::of(live.as_ref(), running.map(|running| &running.cancel)),
         current_image: if query.skip_current_image { None } else { preview(live.as_ref()).await? },
         textinfo: None,
     }))

@@ -157,13 +157,13 @@ pub(crate) async fn refresh_embeddings() -> Json<Null> {
     Json(Null)
 }
 
-/// The pictures of a request are drawn together and not batch by batch, so that skipping one is stopping all: as
-/// `interrupt`.
+/// Ends the first batch early that is not through, of the task that has run longest: its pictures are as they are by then, and
+/// the other batches of `n_iter` are drawn in full. A script goes on with its next drawing.
 #[utoipa::path(post, path = "/sdapi/v1/skip", tag = "web UI",
-    responses((status = 200, description = "Stopped, or there was nothing to stop", body = Null)))]
-pub(crate) async fn skip(State(app): State<Arc<App>>, caller: Caller) -> Result<Json<Null>, WebUiFailure> {
-    tasks::interrupt(&app, &caller).await?;
-    Ok(Json(Null))
+    responses((status = 200, description = "It ends, or there was nothing to end", body = Null)))]
+pub(crate) async fn skip(State(app): State<Arc<App>>, caller: Caller) -> Json<Null> {
+    tasks::skip(&app, &caller);
+    Json(Null)
 }
 
 /// What the server was started with, in the web UI's words.

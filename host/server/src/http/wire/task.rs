@@ -1,7 +1,7 @@
 //! Tasks as answers tell of them, in the serverless dialect and on Gesso's own routes.
 
 use gesso_core::ids::TaskId;
-use gesso_engine::Progress;
+use gesso_engine::{CancelFlag, Progress};
 use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
@@ -263,10 +263,10 @@ pub(crate) struct JobState {
 }
 
 impl JobState {
-    pub(crate) fn of(progress: Option<&Progress>, is_interrupted: bool) -> Self {
+    pub(crate) fn of(progress: Option<&Progress>, cancel: Option<&CancelFlag>) -> Self {
         Self {
-            skipped: false,
-            interrupted: is_interrupted,
+            skipped: cancel.is_some_and(CancelFlag::is_skipping),
+            interrupted: cancel.is_some_and(CancelFlag::is_interrupted),
             stopping_generation: false,
             job: if progress.is_some() { "txt2img" } else { "" },
             job_count: progress.map_or(0, |progress| progress.images_total),
@@ -287,4 +287,22 @@ pub(crate) struct Done {
 
 impl Done {
     pub(crate) const SUCCESS: Self = Self { message: "success" };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_job_tells_a_skip_and_an_interrupt_apart() {
+        let state = |raise: fn(&CancelFlag)| {
+            let cancel = CancelFlag::default();
+            raise(&cancel);
+            let state = JobState::of(None, Some(&cancel));
+            (state.skipped, state.interrupted)
+        };
+        assert_eq!(state(CancelFlag::skip), (true, false));
+        assert_eq!(state(CancelFlag::interrupt), (false, true));
+        assert_eq!(state(CancelFlag::cancel), (false, false));
+    }
 }
