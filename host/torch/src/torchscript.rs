@@ -203,9 +203,13 @@ fn collect(
 }
 
 fn numbers(tensor: &Tensor, room: &mut usize) -> Result<Numbers, TchError> {
-    *room = room
-        .checked_sub(tensor.numel())
-        .ok_or_else(|| TchError::Torch(format!("the network gives more than {OUTPUT_VALUES_MAX} numbers")))?;
+    let refused = || {
+        let text = format!(
+            "the network gives more than {OUTPUT_VALUES_MAX} numbers; export it so that it gives only what is used"
+        );
+        TchError::Torch(text)
+    };
+    *room = room.checked_sub(tensor.numel()).ok_or_else(refused)?;
     let flat = tensor.f_to_device(Device::Cpu)?.f_to_kind(Kind::Float)?.f_contiguous()?;
     let mut values = vec![0.0_f32; flat.numel()];
     flat.f_copy_data(&mut values, flat.numel())?;
