@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::drawing::striped;
 use crate::support::{Bench, Reply, Server, decode, eventually, quick, quick_with, request};
 
 fn long() -> Value {
@@ -173,6 +174,32 @@ fn a_task_that_begins_too_late_expires_and_one_that_takes_too_long_fails_and_bot
     let reply = server.post_with("/txt2img", &[("Task-Timeout", "1")], &long());
     assert_eq!((reply.status, &reply.json()["code"]), (504, &json!("timeout")));
     assert_eq!(server.post("/txt2img", &quick()).status, 200, "the device is free again");
+}
+
+#[test]
+fn what_only_a_running_task_finds_wrong_names_its_field() {
+    let bench = Bench::new();
+    let server = bench.start();
+    let masked = json!({"init_images": [striped(64, 64)], "mask": "aGVsbG8="});
+    let enlarged = json!({"enable_hr": true, "denoising_strength": 0.4, "hr_upscaler": "8x-foo"});
+    for (route, changes, field) in [("img2img", masked, "mask"), ("txt2img", enlarged, "hr_upscaler")] {
+        let body = quick_with(changes);
+        let reply = server.post(&format!("/{route}"), &body);
+        let told = reply.json();
+        let pointer = json!(format!("#/{field}"));
+        assert_eq!((reply.status, &told["errors"][0]["pointer"]), (400, &pointer), "{told}");
+        assert_eq!(told["errors"][0]["detail"], told["message"]);
+        let id = told["taskId"].as_str().unwrap();
+        for place in ["", "/result"] {
+            let again = server.get(&format!("/tasks/{id}{place}")).ok();
+            assert_eq!(again["errors"], told["errors"], "{place} {again}");
+        }
+        let reply = server.post(&format!("/sdapi/v1/{route}"), &body);
+        let told = reply.json();
+        assert_eq!((reply.status, &told["detail"][0]["loc"]), (422, &json!(["body", field])), "{told}");
+    }
+    let id = server.post("/txt2img", &quick()).ok()["taskId"].as_str().unwrap().to_owned();
+    assert_eq!(server.get(&format!("/tasks/{id}")).ok().get("errors"), None, "nothing was wrong");
 }
 
 #[test]

@@ -2,7 +2,8 @@
 //! HTTP API turns these into its own shape, once, at the edge.
 
 use gesso_plugin_host::HookError;
-use gesso_store::{ObjectsError, TaskStoreError};
+use gesso_store::tasks::EXPIRED;
+use gesso_store::{ObjectsError, TaskError, TaskProblem, TaskStoreError};
 
 use crate::catalogue::CatalogueError;
 use crate::http::wire::fields::FieldProblem;
@@ -63,6 +64,54 @@ impl AppError {
             Self::Unavailable(_) => "unavailable",
             Self::StorageFull => "storage_full",
             Self::Internal(_) => "internal",
+        }
+    }
+
+    /// What is wrong with which field, where that is why.
+    pub(crate) fn problems(&self) -> &[FieldProblem] {
+        match self {
+            Self::Invalid(problems) => problems,
+            Self::NoScript(problem) => std::slice::from_ref(problem),
+            _ => &[],
+        }
+    }
+
+    /// As the record of a task that failed with it keeps it.
+    pub(crate) fn to_task_error(&self) -> TaskError {
+        let problems = self.problems().iter().cloned();
+        TaskError {
+            code: self.code().into(),
+            message: self.to_string(),
+            problems: problems
+                .map(|FieldProblem { field, message }| TaskProblem { field, message })
+                .collect(),
+        }
+    }
+
+    /// What a task failed with, by its record.
+    pub(crate) fn of_task(error: &TaskError) -> Self {
+        let TaskError { code, message, problems } = error.clone();
+        match code.as_str() {
+            "not_found" => Self::NotFound(message),
+            "gone" => Self::Gone(message),
+            // A record of before fields were kept.
+            "invalid" if problems.is_empty() => Self::invalid("body", message),
+            "invalid" => {
+                let problems = problems.into_iter();
+                Self::Invalid(
+                    problems.map(|TaskProblem { field, message }| FieldProblem { field, message }).collect(),
+                )
+            }
+            "conflict" => Self::Conflict(message),
+            "overloaded" => Self::Overloaded(message),
+            "cancelled" => Self::Cancelled,
+            "timeout" => Self::TimedOut,
+            "unprocessable" => Self::Unprocessable(message),
+            "forbidden" => Self::Forbidden(message),
+            "plugin_failed" => Self::PluginFailed(message),
+            "unavailable" | EXPIRED => Self::Unavailable(message),
+            "storage_full" => Self::StorageFull,
+            _ => Self::Internal(message),
         }
     }
 
@@ -127,5 +176,40 @@ impl From<HookError> for AppError {
             HookError::Overloaded => Self::Overloaded(error.to_string()),
             HookError::Cancelled => Self::Cancelled,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_task_fails_with_what_its_record_says() {
+        for error in [
+            AppError::NotFound("no".into()),
+            AppError::Gone("no".into()),
+            AppError::invalid("mask", "no mask"),
+            AppError::no_script("script_name", "no script"),
+            AppError::Conflict("no".into()),
+            AppError::Overloaded("no".into()),
+            AppError::Cancelled,
+            AppError::TimedOut,
+            AppError::Unprocessable("no".into()),
+            AppError::Forbidden("no".into()),
+            AppError::PluginFailed("no".into()),
+            AppError::Unavailable("no".into()),
+            AppError::StorageFull,
+            AppError::Internal("no".into()),
+        ] {
+            let told = AppError::of_task(&error.to_task_error());
+            assert_eq!((told.code(), told.to_string()), (error.code(), error.to_string()));
+            assert_eq!(told.problems(), error.problems());
+        }
+    }
+
+    #[test]
+    fn a_record_without_fields_blames_the_request_as_a_whole() {
+        let old = TaskError { code: "invalid".into(), message: "no".into(), problems: Vec::new() };
+        assert_eq!(AppError::of_task(&old).problems()[0].field, "body");
     }
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use gesso_core::ids::TaskId;
 use gesso_engine::CancelFlag;
-use gesso_store::{Lease, Outcome, TaskError, TaskState, TaskStoreError};
+use gesso_store::{Lease, Outcome, TaskState, TaskStoreError};
 use tokio::sync::Semaphore;
 use tracing::Instrument;
 
@@ -162,8 +162,7 @@ async fn work(app: &Arc<App>, replays: &Replays, lease: Lease) {
 
 fn failed(id: &TaskId, error: &AppError) -> (TaskState, Outcome) {
     tracing::warn!(task = %id, code = error.code(), %error, "task failed");
-    let error = TaskError { code: error.code().into(), message: error.to_string() };
-    (TaskState::Failed, Outcome { error: Some(error), ..Outcome::default() })
+    (TaskState::Failed, Outcome { error: Some(error.to_task_error()), ..Outcome::default() })
 }
 
 /// Never, for a task without a bound.

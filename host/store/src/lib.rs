@@ -42,5 +42,5 @@ pub use plugin_data::{PluginData, PluginDataError, PluginUse};
 pub use sled_tasks::{SledSettings, SledTasks};
 pub use tasks::{
     EndedFilter, EndedPage, Lease, NewTask, Notice, Outcome, Payload, QueuePart, Task, TaskChange, TaskError,
-    TaskFilter, TaskPage, TaskState, TaskStats, TaskStore, TaskStoreError, Terms,
+    TaskFilter, TaskPage, TaskProblem, TaskState, TaskStats, TaskStore, TaskStoreError, Terms,
 };

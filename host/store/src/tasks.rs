@@ -274,6 +274,17 @@ pub struct TaskError {
     pub code: String,
     /// A sentence for people. Cut to 1,024 bytes when stored.
     pub message: String,
+    /// What is wrong with which field of the request, where that is why. What is beyond 512 bytes together is not stored.
+    pub problems: Vec<TaskProblem>,
+}
+
+/// What is wrong with a field of a task's request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TaskProblem {
+    /// As the request names it; `body` is the request as a whole.
+    pub field: String,
+    /// A sentence for people.
+    pub message: String,
 }
 
 /// The right of one worker to carry out one attempt until a deadline.

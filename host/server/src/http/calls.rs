@@ -250,7 +250,7 @@ async fn keep(app: &App, lease: &Lease, call: &Call, response: Response) -> Resu
     let error = (!status.is_success()).then(|| {
         let said = ["detail", "message"].into_iter().find_map(|name| body.get(name)).unwrap_or(&body);
         let said = said.as_str().map_or_else(|| said.to_string(), str::to_owned);
-        TaskError { code: REFUSED.into(), message: format!("{status}: {said:.500}") }
+        TaskError { code: REFUSED.into(), message: format!("{status}: {said:.500}"), problems: Vec::new() }
     });
     let answer = Answer { status: status.as_u16(), content_type, body, base64 };
     let parameters = call.text.as_deref().and_then(|text| serde_json::from_str::<Value>(text).ok());

@@ -99,20 +99,17 @@ fn details(status: StatusCode, code: &str, message: &str) -> ProblemDetails {
 }
 
 fn details_of(error: &AppError) -> ProblemDetails {
-    let mut details = details(status(error), error.code(), &error.to_string());
-    let problems = match error {
-        AppError::Invalid(problems) => problems.as_slice(),
-        AppError::NoScript(problem) => std::slice::from_ref(problem),
-        _ => &[],
-    };
-    if !problems.is_empty() {
-        let mistakes = problems.iter().map(|problem| FieldMistake {
-            pointer: pointer(&problem.field),
-            detail: problem.message.clone(),
-        });
-        details.errors = Some(mistakes.collect());
-    }
-    details
+    ProblemDetails { errors: mistakes(error), ..details(status(error), error.code(), &error.to_string()) }
+}
+
+/// What is wrong with which field; `None` where that is not why.
+pub(crate) fn mistakes(error: &AppError) -> Option<Vec<FieldMistake>> {
+    let mistakes = error
+        .problems()
+        .iter()
+        .map(|problem| FieldMistake { pointer: pointer(&problem.field), detail: problem.message.clone() });
+    let mistakes: Vec<_> = mistakes.collect();
+    (!mistakes.is_empty()).then_some(mistakes)
 }
 
 /// A JSON pointer (RFC 6901), as a fragment, to a field of the body; fields of fields have dots between them.

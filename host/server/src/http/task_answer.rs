@@ -6,7 +6,8 @@ use axum::Json;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use gesso_core::ids::TaskId;
-use gesso_store::{Task, TaskState};
+use gesso_store::tasks::EXPIRED;
+use gesso_store::{Task, TaskError, TaskState};
 
 use super::calls;
 use super::error::{self, Failure};
@@ -118,24 +119,18 @@ async fn ended(
     let (task_id, status) = (id.to_string(), task.state.as_str());
     if task.state == TaskState::Succeeded {
         let oss_url = Some(signed_urls(app, &task, host).await?);
-        return Ok(Json(Ended { task_id, status, oss_url, message: None, code: None }).into_response());
+        let body = Ended { task_id, status, oss_url, message: None, code: None, errors: None };
+        return Ok(Json(body).into_response());
     }
-    let failure = task.outcome.as_ref().and_then(|outcome| outcome.error.as_ref());
-    let body = Ended {
-        task_id,
-        status,
-        oss_url: None,
-        message: Some(failure.map_or("the task was cancelled".into(), |failure| failure.message.clone())),
-        code: Some(failure.map_or("cancelled".into(), |failure| failure.code.clone())),
+    let recorded = task.outcome.and_then(|outcome| outcome.error);
+    let why = recorded.as_ref().map_or(AppError::Cancelled, AppError::of_task);
+    let TaskError { code, message, .. } = recorded.unwrap_or_else(|| why.to_task_error());
+    let http_status = match code.as_str() {
+        calls::REFUSED => StatusCode::BAD_REQUEST,
+        EXPIRED => StatusCode::GATEWAY_TIMEOUT,
+        _ => error::status(&why),
     };
-    let status = match failure.map(|failure| failure.code.as_str()) {
-        None => StatusCode::CONFLICT,
-        Some("invalid" | calls::REFUSED) => StatusCode::BAD_REQUEST,
-        Some("timeout" | "expired") => StatusCode::GATEWAY_TIMEOUT,
-        Some("overloaded") => StatusCode::TOO_MANY_REQUESTS,
-        Some("unavailable") => StatusCode::SERVICE_UNAVAILABLE,
-        Some("storage_full") => StatusCode::INSUFFICIENT_STORAGE,
-        Some(_) => StatusCode::INTERNAL_SERVER_ERROR,
-    };
-    Ok((status, Json(body)).into_response())
+    let errors = error::mistakes(&why);
+    let body = Ended { task_id, status, oss_url: None, message: Some(message), code: Some(code), errors };
+    Ok((http_status, Json(body)).into_response())
 }

@@ -15,6 +15,7 @@ use serde_json::{Map, Value, json};
 use crate::app::App;
 use crate::blocking::blocking;
 use crate::error::AppError;
+use crate::http::error::mistakes;
 use crate::http::wire::task::TaskView;
 use crate::png_file;
 use crate::tasks;
@@ -54,6 +55,7 @@ pub(crate) async fn summary(app: &App, task: &Task, host: Option<&str>) -> Resul
         pinned: task.pinned,
         code: error.map(|error| error.code.clone()),
         message: error.map(|error| error.message.clone()),
+        errors: error.and_then(|error| mistakes(&AppError::of_task(error))),
         images: images(task),
         oss_url: signed_urls(app, task, host).await?,
         progress: None,

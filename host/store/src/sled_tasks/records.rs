@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::keys::ObjectKey;
 use crate::tasks::rules::{Entry, Holder};
 use crate::tasks::{
-    Notice, Outcome, Payload, RECORD_LIMIT, Task, TaskError, TaskState, TaskStoreError, Terms,
+    Notice, Outcome, Payload, RECORD_LIMIT, Task, TaskError, TaskProblem, TaskState, TaskStoreError, Terms,
 };
 
 const VERSION: u8 = 1;
@@ -153,6 +153,14 @@ struct OutcomeV1 {
 struct ErrorV1 {
     code: String,
     message: String,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    problems: Vec<ProblemV1>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct ProblemV1 {
+    field: String,
+    message: String,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -186,10 +194,7 @@ impl RecordV1 {
             outcome: task.outcome.as_ref().map(|outcome| OutcomeV1 {
                 images: outcome.images.iter().map(|key| shorten(key, &prefix)).collect(),
                 details: outcome.details.as_ref().map(ObjectKey::to_string),
-                error: outcome
-                    .error
-                    .as_ref()
-                    .map(|error| ErrorV1 { code: error.code.clone(), message: error.message.clone() }),
+                error: outcome.error.as_ref().map(ErrorV1::from),
             }),
             revision: task.revision,
             sequence: entry.sequence,
@@ -216,7 +221,7 @@ impl RecordV1 {
             Ok(Outcome {
                 images: images.collect::<Result<_, TaskStoreError>>()?,
                 details: outcome.details.as_deref().map(key).transpose()?,
-                error: outcome.error.map(|error| TaskError { code: error.code, message: error.message }),
+                error: outcome.error.map(TaskError::from),
             })
         });
         let task = Task {
@@ -260,6 +265,24 @@ impl From<TermsV1> for Terms {
     fn from(terms: TermsV1) -> Self {
         let TermsV1 { model, fingerprint, start_by_ms, run_ms_max, no_retry, webhook, trace } = terms;
         Self { model, fingerprint, start_by_ms, run_ms_max, no_retry, webhook, trace }
+    }
+}
+
+impl From<&TaskError> for ErrorV1 {
+    fn from(error: &TaskError) -> Self {
+        let TaskError { code, message, problems } = error.clone();
+        let problems =
+            problems.into_iter().map(|TaskProblem { field, message }| ProblemV1 { field, message });
+        Self { code, message, problems: problems.collect() }
+    }
+}
+
+impl From<ErrorV1> for TaskError {
+    fn from(error: ErrorV1) -> Self {
+        let ErrorV1 { code, message, problems } = error;
+        let problems =
+            problems.into_iter().map(|ProblemV1 { field, message }| TaskProblem { field, message });
+        Self { code, message, problems: problems.collect() }
     }
 }
 
@@ -312,8 +335,24 @@ mod tests {
 
     fn finished(images: u32) -> Entry {
         let id = TaskId::parse("mountain42").unwrap();
+        let image = |index| ObjectKey::image("default", &id, 1, index, ImageFormat::Png).unwrap();
+        let outcome = Outcome {
+            images: (1..=images).map(image).collect(),
+            details: Some(ObjectKey::details(&id, 1)),
+            error: None,
+        };
+        ended(TaskState::Succeeded, outcome)
+    }
+
+    fn failed(message: &str, problems: Vec<TaskProblem>) -> Entry {
+        let error = Some(TaskError { code: "invalid".to_owned(), message: message.to_owned(), problems });
+        ended(TaskState::Failed, Outcome { error, ..Outcome::default() })
+    }
+
+    fn ended(state: TaskState, outcome: Outcome) -> Entry {
+        let id = TaskId::parse("mountain42").unwrap();
         let new = NewTask {
-            id: id.clone(),
+            id,
             kind: "txt2img".to_owned(),
             owner: "default".to_owned(),
             priority: 5,
@@ -327,14 +366,12 @@ mod tests {
         };
         let mut entry = Entry::new(new, 7, 1_000).unwrap();
         let lease = entry.lease("worker-1", Duration::from_secs(30), 2_000).unwrap();
-        let image = |index| ObjectKey::image("default", &id, 1, index, ImageFormat::Png).unwrap();
-        let outcome = Outcome {
-            images: (1..=images).map(image).collect(),
-            details: Some(ObjectKey::details(&id, 1)),
-            error: None,
-        };
-        entry.finish(&lease, TaskState::Succeeded, outcome, 3_000).unwrap();
+        entry.finish(&lease, state, outcome, 3_000).unwrap();
         entry
+    }
+
+    fn problem(field: &str, message: &str) -> TaskProblem {
+        TaskProblem { field: field.to_owned(), message: message.to_owned() }
     }
 
     #[test]
@@ -348,6 +385,17 @@ mod tests {
         assert_eq!(decode(&encode(&entry).unwrap()), Ok(entry.clone()));
         entry.forget_files().unwrap();
         assert_eq!(decode(&encode(&entry).unwrap()), Ok(entry));
+        let failed = failed("no mask; no face", vec![problem("mask", "no mask"), problem("body", "no face")]);
+        assert_eq!(failed.task.outcome.as_ref().unwrap().error.as_ref().unwrap().problems.len(), 2);
+        assert_eq!(decode(&encode(&failed).unwrap()), Ok(failed));
+    }
+
+    #[test]
+    fn the_longest_payload_and_the_longest_error_fit_one_record() {
+        let long = "\"".repeat(2_000);
+        for problems in [vec![problem("x", &long)], vec![problem("x", "y"); 500], vec![problem(&long, "y")]] {
+            assert!(encode(&failed(&long, problems)).unwrap().len() <= RECORD_LIMIT);
+        }
     }
 
     #[test]
@@ -373,7 +421,8 @@ mod tests {
         assert!(!entry.task.pinned && !entry.task.files_gone);
         let outcome = entry.task.outcome.unwrap();
         assert_eq!(outcome.images[0].as_str(), "images/default/mountain42.2_1.png");
-        assert_eq!(outcome.error.unwrap().code, "invalid_model");
+        let error = outcome.error.unwrap();
+        assert_eq!((error.code.as_str(), error.problems), ("invalid_model", Vec::new()));
     }
 
     #[test]

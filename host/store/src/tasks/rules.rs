@@ -16,6 +16,11 @@ pub(crate) const MAX_LOST_ATTEMPTS: u32 = 3;
 /// Longer error messages are cut, because an error report must never stop a task from ending.
 pub(crate) const ERROR_MESSAGE_LIMIT: usize = 1024;
 
+/// The same of what is wrong with fields, all of it together.
+const PROBLEMS_LIMIT: usize = 512;
+/// What a problem takes in a record beside its own texts.
+const PROBLEM_OVERHEAD: usize = 32;
+
 /// A task together with what the store alone needs to know.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Entry {
@@ -112,11 +117,7 @@ impl Entry {
             )));
         }
         if let Some(error) = &mut outcome.error {
-            // JSON writes a control character in six bytes, which would break the record's bound.
-            error.message = error.message.replace(char::is_control, " ");
-            error.code.retain(|letter| !letter.is_control());
-            cut(&mut error.message, ERROR_MESSAGE_LIMIT);
-            cut(&mut error.code, keys::SLUG_LIMIT);
+            bound(error);
         }
         if self.task.attempt == lease.attempt
             && self.task.state == state
@@ -165,7 +166,7 @@ impl Entry {
         }
         let message =
             "the task had not begun when the time it was given was over; submit it again with more".into();
-        let error = Some(TaskError { code: EXPIRED.to_owned(), message });
+        let error = Some(TaskError { code: EXPIRED.to_owned(), message, problems: Vec::new() });
         self.end(TaskState::Expired, Outcome { error, ..Outcome::default() }, now_ms);
         true
     }
@@ -256,7 +257,7 @@ impl Entry {
                     "{lost} attempts ended because the server or its worker stopped; the request may be the cause"
                 ),
             };
-            let error = Some(TaskError { code: CRASHED.to_owned(), message });
+            let error = Some(TaskError { code: CRASHED.to_owned(), message, problems: Vec::new() });
             self.end(TaskState::Failed, Outcome { error, ..Outcome::default() }, now_ms);
         } else {
             self.return_to_wait(now_ms);
@@ -324,6 +325,26 @@ fn check_name(what: &str, name: &str) -> Result<(), TaskStoreError> {
         "{what} must be 1 to {} characters of a-z, A-Z, 0-9, '_' and '-'",
         keys::SLUG_LIMIT
     )))
+}
+
+/// Has an error fit its record.
+fn bound(error: &mut TaskError) {
+    // JSON writes a control character in six bytes, which would break the record's bound.
+    let plain = |text: &mut String| *text = text.replace(char::is_control, " ");
+    plain(&mut error.message);
+    error.code.retain(|letter| !letter.is_control());
+    cut(&mut error.message, ERROR_MESSAGE_LIMIT);
+    cut(&mut error.code, keys::SLUG_LIMIT);
+    let mut left = PROBLEMS_LIMIT;
+    error.problems.retain_mut(|problem| {
+        plain(&mut problem.field);
+        plain(&mut problem.message);
+        // A field by half its name would be another one.
+        left = left.saturating_sub(PROBLEM_OVERHEAD + problem.field.len());
+        cut(&mut problem.message, left);
+        left -= problem.message.len();
+        !problem.message.is_empty()
+    });
 }
 
 fn cut(text: &mut String, limit: usize) {

@@ -12,7 +12,7 @@ use crate::clock::Clock as _;
 use crate::keys::{ImageFormat, ObjectKey};
 use crate::tasks::{
     CRASHED, EndedFilter, INLINE_PAYLOAD_LIMIT, Lease, NewTask, Outcome, Payload, Task, TaskChange,
-    TaskError, TaskFilter, TaskState, TaskStats, TaskStore, TaskStoreError, Terms,
+    TaskError, TaskFilter, TaskProblem, TaskState, TaskStats, TaskStore, TaskStoreError, Terms,
 };
 
 mod files;
@@ -264,11 +264,15 @@ pub async fn refuses_to_finish_with_a_state_that_is_not_an_end(subject: Subject)
 pub async fn an_endless_error_message_is_cut(subject: Subject) {
     subject.submit("noisy").await;
     let lease = subject.lease().await;
-    let error = TaskError { code: "internal".to_owned(), message: "é".repeat(100_000) };
+    let problem = |field: &str| TaskProblem { field: field.to_owned(), message: "é".repeat(100_000) };
+    let problems = vec![problem("mask"), problem("width")];
+    let error = TaskError { code: "internal".to_owned(), message: "é".repeat(100_000), problems };
     let outcome = Outcome { error: Some(error), ..Outcome::default() };
     let task = subject.store.finish(&lease, TaskState::Failed, outcome).await.expect("it is finished");
     let stored = subject.get(&task).await.outcome.and_then(|outcome| outcome.error).expect("a reason");
     assert_eq!(stored.message, "é".repeat(512));
+    let [problem] = stored.problems.as_slice() else { panic!("{:?}", stored.problems) };
+    assert_eq!((problem.field.as_str(), problem.message.as_str()), ("mask", "é".repeat(238).as_str()));
 }
 
 pub async fn a_released_task_waits_at_its_old_place(subject: Subject) {

@@ -15,7 +15,7 @@ use crate::engine_errors::engine_failed;
 use crate::error::AppError;
 use crate::generate::{self, Reply};
 use crate::http::calls;
-use crate::http::error::Failure;
+use crate::http::error::{Failure, mistakes};
 use crate::http::extract::{JsonObject, TaskPath};
 use crate::http::task_answer::{self, Shape};
 use crate::http::task_view::{self, Standing, details, host, preview, signed_urls};
@@ -164,6 +164,7 @@ pub(crate) async fn result(
     if let Some(error) = &outcome.error {
         body.message = Some(error.message.clone());
         body.code = Some(error.code.clone());
+        body.errors = mistakes(&AppError::of_task(error));
     }
     if outcome.details.is_some() && !task.files_gone {
         let mut details = details(&app, &task).await?;

@@ -97,17 +97,8 @@ async fn draw(
     guard.disarm();
     let task = task?;
     let outcome = task.outcome.clone().unwrap_or_default();
-    if let Some(error) = outcome.error {
-        return Err(match error.code.as_str() {
-            "invalid" => AppError::invalid("body", error.message),
-            "plugin_failed" => AppError::PluginFailed(error.message),
-            "storage_full" => AppError::StorageFull,
-            "timeout" => AppError::TimedOut,
-            "expired" | "unavailable" => AppError::Unavailable(error.message),
-            "overloaded" => AppError::Overloaded(error.message),
-            _ => AppError::Internal(error.message),
-        }
-        .into());
+    if let Some(error) = &outcome.error {
+        return Err(AppError::of_task(error).into());
     }
     if task.state == TaskState::Canceled {
         return Err(AppError::Cancelled.into());

@@ -30,7 +30,7 @@ pub(crate) struct ProblemDetails {
 }
 
 /// One problem of a request.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 pub(crate) struct FieldMistake {
     /// The field: a JSON pointer (RFC 6901) as a fragment, `#` for the body as a whole. Parameters of the query and headers are
     /// named in the same way.

@@ -6,6 +6,8 @@ use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
 
+use super::refusals::FieldMistake;
+
 /// One task. What only some tasks have is left out of the others.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
@@ -49,6 +51,10 @@ pub(crate) struct TaskView {
     /// Why it failed.
     #[schema(required)]
     pub(crate) message: Option<String>,
+    /// What was wrong with which field, where that is why.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub(crate) errors: Option<Vec<FieldMistake>>,
     /// The paths of its pictures.
     pub(crate) images: Vec<String>,
     /// URLs that show them to whoever has these, for a while.
@@ -160,6 +166,10 @@ pub(crate) struct Ended {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub(crate) code: Option<String>,
+    /// What was wrong with which field, where that is why.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub(crate) errors: Option<Vec<FieldMistake>>,
 }
 
 /// How a request that is a task is answered.
@@ -196,6 +206,10 @@ pub(crate) struct TaskResult {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub(crate) code: Option<String>,
+    /// What was wrong with which field, where that is why.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub(crate) errors: Option<Vec<FieldMistake>>,
     /// The paths of its pictures.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]

@@ -36,7 +36,7 @@ pub async fn a_failed_task_can_be_tried_again_and_others_cannot(subject: Subject
     assert_eq!(subject.store.retry(&task.id).await, Err(TaskStoreError::State(TaskState::Waiting)));
     let lease = subject.lease().await;
     assert_eq!(subject.store.retry(&task.id).await, Err(TaskStoreError::State(TaskState::Running)));
-    let error = TaskError { code: "internal".to_owned(), message: "no".to_owned() };
+    let error = TaskError { code: "internal".to_owned(), message: "no".to_owned(), problems: Vec::new() };
     let failed = Outcome { error: Some(error), ..Outcome::default() };
     subject.store.finish(&lease, TaskState::Failed, failed).await.expect("the lease is held");
     let waiting = subject.store.retry(&task.id).await.expect("it failed");
