@@ -75,7 +75,7 @@ impl Inner {
                 changes.watched.note(&id, &path);
                 let waiting = VersionRef { version, digest: sha256_hex(bytes), source };
                 changes.registry.record_mut(&id).waiting = Some(waiting);
-                self.save(&changes)?;
+                self.save(&mut changes)?;
                 self.refuse(&mut changes, &id, bytes, &reason, StandIn::Active);
                 Err(InstallError::NeedsGrants { id, reason })
             }
@@ -121,7 +121,7 @@ impl Inner {
         }
         changes.watched.forget(id);
         changes.registry.forget(id);
-        self.save(&changes)?;
+        self.save(&mut changes)?;
         self.table.store(Arc::new(self.table.load().without(id)));
         self.trail.note(id, TrailEvent::Removed, None, None);
         if is_id(id) {
@@ -145,14 +145,14 @@ impl Inner {
             record.serves.clone_from(serves);
         }
         record.may_be_left_out = policy.may_be_left_out.unwrap_or(record.may_be_left_out);
-        entry.shared.switch(record.enabled);
         (entry.enabled, entry.called) = (record.enabled, record.called);
         entry.on_failure.clone_from(&record.on_failure);
         entry.reach = Reach { serves: record.serves.clone(), may_be_left_out: record.may_be_left_out };
         if let Some(position) = policy.position {
             changes.registry.move_to(id, position);
         }
-        self.save(&changes)?;
+        self.save(&mut changes)?;
+        entry.shared.switch(entry.enabled);
         self.trail.note(id, TrailEvent::Configured, None, Some(format!("{policy:?}")));
         self.put(&changes, entry);
         Ok(())
@@ -370,9 +370,14 @@ impl Inner {
         if changes.is_closed() { Err(InstallError::ShuttingDown) } else { Ok(changes) }
     }
 
-    fn save(&self, changes: &Changes) -> Result<(), InstallError> {
-        let path = self.settings.state.join("registry.json");
-        changes.registry.save().map_err(|source| InstallError::Storage { path, source })
+    /// Stores the registry. Where that fails, what is stored holds again: one change that has no room would keep out all that
+    /// come after it.
+    fn save(&self, changes: &mut Changes) -> Result<(), InstallError> {
+        changes.registry.save().inspect_err(|_| {
+            if let Ok(stored) = Registry::open(&self.settings.state.join("registry.json")) {
+                changes.registry = stored;
+            }
+        })
     }
 
     fn file_of(&self, id: &str) -> PathBuf {

@@ -93,6 +93,10 @@ pub enum InstallError {
     NoPrevious { id: String },
     #[error("the plugin folders cannot be written ({path}): {source}; check the rights and the free space")]
     Storage { path: PathBuf, source: std::io::Error },
+    #[error(
+        "what is kept of the plugins would take {bytes} bytes, and {most} are the most: give them shorter settings, or remove a plugin"
+    )]
+    TooLarge { bytes: u64, most: u64 },
     #[error("what plugin {id} keeps cannot be dropped: {reason}")]
     Data { id: String, reason: String },
     #[error("the plugin host is shutting down")]

@@ -399,7 +399,8 @@ impl PluginHost {
     /// Stores the grants and loads the plugin with them. Taking away what it needs stops it, which its status says.
     ///
     /// # Errors
-    /// `Refused` where a folder does not open, a figure is none that may be given, or the like; nothing is changed then.
+    /// `Refused` where a folder does not open, a figure is none that may be given, or the like, `TooLarge` where there is no room
+    /// for them; nothing is changed then.
     pub async fn set_grants(&self, id: &str, grants: Grants) -> Result<PluginStatus, InstallError> {
         self.set_grants_by(id, grants, None).await
     }

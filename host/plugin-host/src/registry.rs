@@ -3,7 +3,7 @@
 
 use crate::audience::Audience;
 use crate::compile::{read_bounded, write_atomically};
-use crate::error::StartError;
+use crate::error::{InstallError, StartError};
 use crate::on_failure::OnFailures;
 use crate::remote::Source;
 use crate::settings::Grants;
@@ -13,6 +13,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
+/// Of the file, both ways: what is longer is neither written nor read.
 const MAX_BYTES: u64 = 16 << 20;
 
 /// Which requests the hooks of a plugin are called for.
@@ -122,9 +123,16 @@ impl Registry {
         Ok(registry)
     }
 
-    pub(crate) fn save(&self) -> io::Result<()> {
-        let json = serde_json::to_vec_pretty(self).map_err(io::Error::other)?;
-        write_atomically(&self.path, &[&json])
+    /// # Errors
+    /// `TooLarge` for one that could not be read again; the file stays as it was then, as with any other error.
+    pub(crate) fn save(&self) -> Result<(), InstallError> {
+        let failed = |source| InstallError::Storage { path: self.path.clone(), source };
+        let json = serde_json::to_vec_pretty(self).map_err(io::Error::other).map_err(failed)?;
+        let bytes = json.len() as u64;
+        if bytes > MAX_BYTES {
+            return Err(InstallError::TooLarge { bytes, most: MAX_BYTES });
+        }
+        write_atomically(&self.path, &[&json]).map_err(failed)
     }
 
     /// The record of `id`, made at the end of the order where it is new.
@@ -206,6 +214,20 @@ mod tests {
         registry.record_mut("a").waiting = Some(waiting);
         registry.save().unwrap();
         assert_eq!(Registry::open(&path).unwrap().record_mut("a").source_of("ef"), Some(&source));
+    }
+
+    #[test]
+    fn what_is_too_long_to_be_read_is_not_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("registry.json");
+        let mut registry = Registry::open(&path).unwrap();
+        registry.record_mut("a");
+        registry.save().unwrap();
+        let settings = "x".repeat(MAX_BYTES as usize).into();
+        registry.record_mut("b").grants = Some(Grants { settings, ..Grants::default() });
+        let error = registry.save().unwrap_err();
+        assert!(matches!(error, InstallError::TooLarge { most: MAX_BYTES, .. }), "{error}");
+        assert_eq!(Registry::open(&path).unwrap().order, ["a"]);
     }
 
     #[test]

@@ -346,6 +346,24 @@ async fn settings_are_put_back_without_the_other_grants() {
 }
 
 #[tokio::test]
+async fn grants_that_the_registry_has_no_room_for_change_nothing() {
+    let test = TestHost::start().await;
+    test.host.install(guest("good-v1")).await.unwrap();
+    let with = |settings: serde_json::Value| Grants { settings, ..Grants::default() };
+    test.host.set_grants("good", with(serde_json::json!({"style": "ink"}))).await.unwrap();
+    // Short as they are sent; the file has a line for each, as far in as they are deep.
+    let deep =
+        (0..100).fold(serde_json::json!(vec![1; 120_000]), |inner, _| serde_json::Value::Array(vec![inner]));
+    let refused = test.host.set_grants("good", with(serde_json::json!({ "deep": deep }))).await.unwrap_err();
+    assert!(matches!(refused, InstallError::TooLarge { .. }), "{refused}");
+    assert_eq!(test.host.settings_versions("good").await.unwrap().len(), 1);
+    // Nor do they keep others out.
+    test.host.set_grants("good", with(serde_json::json!({"style": "chalk"}))).await.unwrap();
+    let test = test.restart().await;
+    assert_eq!(test.host.get("good").unwrap().granted, with(serde_json::json!({"style": "chalk"})));
+}
+
+#[tokio::test]
 async fn calls_are_counted_and_timed() {
     let test = TestHost::start().await;
     test.host.install(guest("good-v1")).await.unwrap();

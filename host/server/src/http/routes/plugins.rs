@@ -281,9 +281,9 @@ impl From<InstallError> for InstallFailure {
             InstallError::ShuttingDown | InstallError::Data { .. } => {
                 AppError::Unavailable(error.to_string())
             }
-            InstallError::Refused { .. } | InstallError::NeedsGrants { .. } => {
-                AppError::invalid("plugin", error.to_string())
-            }
+            InstallError::Refused { .. }
+            | InstallError::NeedsGrants { .. }
+            | InstallError::TooLarge { .. } => AppError::invalid("plugin", error.to_string()),
         })
     }
 }
