@@ -21,6 +21,7 @@ use crate::functions::Resources;
 use crate::http::error::Failure;
 use crate::http::extract::JsonObject;
 use crate::http::wire::fields::FieldProblem;
+use crate::http::wire::terms::SECONDS_MAX;
 
 /// The functions that there are.
 #[derive(Debug, Serialize, ToSchema)]
@@ -107,8 +108,6 @@ pub(crate) struct FunctionResources {
     env: Option<BTreeMap<String, String>>,
 }
 
-/// A week.
-const TIMEOUT_SECONDS_MAX: u64 = 604_800;
 /// 16 TiB, which no device has.
 const DEVICE_MIB_MAX: u64 = 1 << 24;
 /// Of an environment: variables, and bytes of their names and values.
@@ -202,7 +201,7 @@ pub(crate) async fn update(
     });
     let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get() as u64);
     let set = Resources {
-        timeout_seconds: count(&body, "timeout", TIMEOUT_SECONDS_MAX, &mut problems),
+        timeout_seconds: count(&body, "timeout", SECONDS_MAX, &mut problems),
         threads: count(&body, "cpu", cores, &mut problems).map(|threads| threads as u32),
         device_mib_max: count(&body, "gpuMemorySize", DEVICE_MIB_MAX, &mut problems),
         environment: said("env").and_then(|env| environment(env, &mut problems)),
@@ -267,4 +266,18 @@ fn texts(field: &str, value: Option<&Value>) -> Result<Option<Vec<String>>, Fiel
     let problem =
         || FieldProblem { field: field.into(), message: format!("{field}: a list of texts is wanted") };
     items.map(Some).ok_or_else(problem)
+}
+
+#[cfg(test)]
+mod tests {
+    use utoipa::PartialSchema;
+
+    use super::*;
+
+    #[test]
+    fn the_document_says_the_bounds_that_are_held() {
+        let schema = serde_json::to_value(FunctionResources::schema()).unwrap();
+        assert_eq!(schema["properties"]["timeout"]["maximum"], SECONDS_MAX);
+        assert_eq!(schema["properties"]["gpuMemorySize"]["maximum"], DEVICE_MIB_MAX);
+    }
 }

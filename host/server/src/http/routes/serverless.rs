@@ -22,7 +22,7 @@ use crate::http::task_view::{self, Standing, details, host, preview, signed_urls
 use crate::http::wire::generate::Drawing;
 use crate::http::wire::schema::{ExtraSingleImageBody, Img2ImgBody, Txt2ImgBody};
 use crate::http::wire::task::{Accepted, Answer, Done, JobState, TaskProgress, TaskResult};
-use crate::http::wire::terms::RequestTerms;
+use crate::http::wire::terms::{RequestTerms, TermHeaders};
 use crate::running::RunningTask;
 use crate::tasks;
 
@@ -31,16 +31,7 @@ use crate::tasks;
 /// Sync (the default) answers when the pictures are there; with `Request-Type: async` the answer is the task at
 /// once. A sync client that goes away cancels its task, unless it sent `Task-Flag: true`.
 #[utoipa::path(post, path = "/txt2img", tag = "tasks", request_body = Txt2ImgBody,
-    params(("Request-Type" = Option<String>, Header, description = "sync (default) or async"),
-           ("Task-Flag" = Option<String>, Header, description = "true keeps a sync task going when the client leaves"),
-           ("Prefer" = Option<String>, Header, description = "respond-async, or wait=N: the result, or the task after N seconds"),
-           ("taskId" = Option<String>, Header, description = "The task id to use"),
-           ("Idempotency-Key" = Option<String>, Header, description = "8 to 128 characters; the same key and body are the same task", min_length = 8, max_length = 128),
-           ("Task-Priority" = Option<i32>, Header, description = "-100 to 100, higher first; above 0 for operators", minimum = -100, maximum = 100),
-           ("Task-Start-Within" = Option<u64>, Header, description = "Seconds; a task that has not begun by then expires", minimum = 1, maximum = 604800),
-           ("Task-Timeout" = Option<u64>, Header, description = "Seconds from its beginning; a task that has not ended by then fails", minimum = 1, maximum = 604800),
-           ("Task-No-Retry" = Option<bool>, Header, description = "true: a task whose attempt ends because the server does, or for a passing shortage, fails and is not tried again"),
-           ("Task-Webhook" = Option<String>, Header, description = "A URL that is told when the task has ended")),
+    params(TermHeaders),
     responses((status = 200, description = "The task: its pictures, or with Request-Type: async what an Accepted says", body = Answer),
               (status = 400, description = "Every problem of the body"), (status = 404, description = "No such model"),
               (status = 202, description = "The task, with its links", body = Accepted), (status = 409, description = "The task id is taken"),
@@ -57,16 +48,7 @@ pub(crate) async fn txt2img(
 
 /// Draws over pictures; sync and async as for text-to-image.
 #[utoipa::path(post, path = "/img2img", tag = "tasks", request_body = Img2ImgBody,
-    params(("Request-Type" = Option<String>, Header, description = "sync (default) or async"),
-           ("Task-Flag" = Option<String>, Header, description = "true keeps a sync task going when the client leaves"),
-           ("Prefer" = Option<String>, Header, description = "respond-async, or wait=N: the result, or the task after N seconds"),
-           ("taskId" = Option<String>, Header, description = "The task id to use"),
-           ("Idempotency-Key" = Option<String>, Header, description = "8 to 128 characters; the same key and body are the same task", min_length = 8, max_length = 128),
-           ("Task-Priority" = Option<i32>, Header, description = "-100 to 100, higher first; above 0 for operators", minimum = -100, maximum = 100),
-           ("Task-Start-Within" = Option<u64>, Header, description = "Seconds; a task that has not begun by then expires", minimum = 1, maximum = 604800),
-           ("Task-Timeout" = Option<u64>, Header, description = "Seconds from its beginning; a task that has not ended by then fails", minimum = 1, maximum = 604800),
-           ("Task-No-Retry" = Option<bool>, Header, description = "true: a task whose attempt ends because the server does, or for a passing shortage, fails and is not tried again"),
-           ("Task-Webhook" = Option<String>, Header, description = "A URL that is told when the task has ended")),
+    params(TermHeaders),
     responses((status = 200, description = "The task: its pictures, or with Request-Type: async what an Accepted says", body = Answer),
               (status = 400, description = "Every problem of the body"), (status = 404, description = "No such model"),
               (status = 202, description = "The task, with its links", body = Accepted), (status = 409, description = "The task id is taken"),
@@ -84,8 +66,7 @@ pub(crate) async fn img2img(
 /// Enlarges one picture and restores its faces, as `/sdapi/v1/extra-single-image`; a task like any other, whose pictures
 /// are paths.
 #[utoipa::path(post, path = "/extra_images", tag = "tasks", request_body = ExtraSingleImageBody,
-    params(("Request-Type" = Option<String>, Header, description = "sync (default) or async"),
-           ("taskId" = Option<String>, Header, description = "The task id to use")),
+    params(TermHeaders),
     responses((status = 200, description = "The task: its pictures, or with Request-Type: async what an Accepted says", body = Answer),
               (status = 202, description = "The task, with its links", body = Accepted), (status = 409, description = "The task id is taken"),
               (status = 410, description = "The idempotency key's task has lost its pictures"),

@@ -5,19 +5,60 @@ use std::time::Duration;
 use axum::http::HeaderMap;
 use gesso_core::ids::TaskId;
 use gesso_store::tasks::TERM_LIMIT;
+use utoipa::IntoParams;
 
 use super::fields::FieldProblem;
 
 /// A sync request waits no longer than this when it says how long.
 const WAIT_SECONDS_MAX: u64 = 600;
-/// A week.
-const SECONDS_MAX: u64 = 604_800;
+/// A week: the most that a task may be given to begin, or to end.
+pub(crate) const SECONDS_MAX: u64 = 604_800;
 const KEY_CHARS: std::ops::RangeInclusive<usize> = 8..=128;
 const PRIORITY_MAX: i32 = 100;
 
 /// How ids of tasks begin that are made of an `Idempotency-Key`, and how many hexadecimal digits follow.
 pub(crate) const KEY_ID: &str = "key-";
 pub(crate) const KEY_ID_DIGITS: usize = 40;
+
+/// The headers of a request that becomes a task.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Header)]
+#[expect(
+    dead_code,
+    reason = "for the document alone: `RequestTerms::of` reads them, with a sentence for each problem"
+)]
+pub(crate) struct TermHeaders {
+    /// sync (default) or async.
+    #[param(rename = "Request-Type")]
+    request_type: Option<String>,
+    /// true keeps a sync task going when the client leaves.
+    #[param(rename = "Task-Flag")]
+    task_flag: Option<String>,
+    /// respond-async, or wait=N: the result, or the task after N seconds.
+    #[param(rename = "Prefer")]
+    prefer: Option<String>,
+    /// The task id to use.
+    #[param(rename = "taskId")]
+    task_id: Option<String>,
+    /// 8 to 128 characters; the same key and body are the same task.
+    #[param(rename = "Idempotency-Key", min_length = 8, max_length = 128)]
+    idempotency_key: Option<String>,
+    /// -100 to 100, higher first; above 0 for operators.
+    #[param(rename = "Task-Priority", minimum = -100, maximum = 100)]
+    priority: Option<i32>,
+    /// Seconds; a task that has not begun by then expires.
+    #[param(rename = "Task-Start-Within", minimum = 1, maximum = 604_800)]
+    start_within: Option<u64>,
+    /// Seconds from its beginning; a task that has not ended by then fails.
+    #[param(rename = "Task-Timeout", minimum = 1, maximum = 604_800)]
+    timeout: Option<u64>,
+    /// true: a task whose attempt ends because the server does, or for a passing shortage, fails and is not tried again.
+    #[param(rename = "Task-No-Retry")]
+    no_retry: Option<bool>,
+    /// A URL that is told when the task has ended.
+    #[param(rename = "Task-Webhook")]
+    webhook: Option<String>,
+}
 
 /// As the headers say.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -183,6 +224,22 @@ mod tests {
         assert_eq!(wait(&[("prefer", "wait=5")]), Wait::AtMost(Duration::from_secs(5)));
         assert_eq!(wait(&[("prefer", "wait = 9999")]), Wait::AtMost(Duration::from_secs(600)));
         assert_eq!(wait(&[("prefer", "wait=x")]), Wait::Result);
+    }
+
+    #[test]
+    fn the_document_says_the_bounds_that_are_held() {
+        let headers = serde_json::to_value(TermHeaders::into_params(|| None)).unwrap();
+        let headers = headers.as_array().unwrap();
+        let of = |name: &str| &headers.iter().find(|header| header["name"] == name).unwrap()["schema"];
+        for name in ["Task-Start-Within", "Task-Timeout"] {
+            assert_eq!(of(name)["maximum"], SECONDS_MAX, "{name}");
+        }
+        let priority = of("Task-Priority");
+        assert_eq!(priority["minimum"], -PRIORITY_MAX);
+        assert_eq!(priority["maximum"], PRIORITY_MAX);
+        let key = of("Idempotency-Key");
+        assert_eq!(key["minLength"], *KEY_CHARS.start());
+        assert_eq!(key["maxLength"], *KEY_CHARS.end());
     }
 
     #[test]
