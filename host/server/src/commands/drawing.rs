@@ -16,7 +16,7 @@ use super::client::Server;
 use super::preview::Previews;
 use super::txt2img;
 use crate::settings::cli::Connection;
-use crate::settings::cli::drawing::{Img2Img, Preview, Txt2Img, Upscale};
+use crate::settings::cli::drawing::{Img2Img, Preview, Txt2Img, Upscale, Wanted};
 use crate::telemetry;
 
 /// How often a task is asked how far it is.
@@ -27,29 +27,35 @@ const PARTS: u64 = 1000;
 /// Has the server at `url` draw what [`txt2img::run`] draws without one.
 pub(crate) fn txt2img(arguments: &Txt2Img, url: &str) -> anyhow::Result<()> {
     let connection = Connection { url: url.to_owned(), api_key: arguments.api_key.clone(), data: None };
-    let mut body = txt2img::body(arguments);
-    if let Some(model) = &arguments.model {
-        body["override_settings"] = json!({"sd_model_checkpoint": model});
-    }
     let server = Server::as_said(&connection);
-    draw(&server, "/sdapi/v1/txt2img", &body, &arguments.out, arguments.seen.preview)
+    draw_wanted(&server, "/sdapi/v1/txt2img", txt2img::body(arguments), &arguments.wanted)
 }
 
 pub(crate) fn img2img(arguments: &Img2Img) -> anyhow::Result<()> {
     let server = Server::as_said(&arguments.connection);
-    let mut body = json!({
-        "init_images": [base64_file(&arguments.picture)?], "prompt": arguments.prompt,
-        "negative_prompt": arguments.negative_prompt, "denoising_strength": arguments.strength,
-        "steps": arguments.steps, "seed": arguments.seed, "width": arguments.width, "height": arguments.height,
-        "inpainting_fill": 1,
-    });
+    let mut body = body(&arguments.wanted);
+    body["init_images"] = json!([base64_file(&arguments.picture)?]);
+    body["denoising_strength"] = arguments.strength.into();
+    body["inpainting_fill"] = 1.into();
     if let Some(mask) = &arguments.mask {
         body["mask"] = base64_file(mask)?.into();
     }
-    if let Some(model) = &arguments.model {
+    draw_wanted(&server, "/sdapi/v1/img2img", body, &arguments.wanted)
+}
+
+/// What is asked for of any drawing, as the web UI's API has it, without a checkpoint.
+pub(super) fn body(wanted: &Wanted) -> Value {
+    json!({
+        "prompt": wanted.prompt, "negative_prompt": wanted.negative_prompt, "steps": wanted.steps,
+        "width": wanted.width, "height": wanted.height, "seed": wanted.seed,
+    })
+}
+
+fn draw_wanted(server: &Server, path: &str, mut body: Value, wanted: &Wanted) -> anyhow::Result<()> {
+    if let Some(model) = &wanted.model {
         body["override_settings"] = json!({"sd_model_checkpoint": model});
     }
-    draw(&server, "/sdapi/v1/img2img", &body, &arguments.out, arguments.seen.preview)
+    draw(server, path, &body, &wanted.out, wanted.seen.preview)
 }
 
 pub(crate) fn upscale(arguments: &Upscale) -> anyhow::Result<()> {

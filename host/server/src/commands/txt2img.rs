@@ -8,7 +8,7 @@ use gesso_core::infotext::{self, DrawnWith};
 use gesso_engine::{CancelFlag, Drawing, JobSpec, Phase, Work};
 use indicatif::{ProgressBar, ProgressStyle};
 use rand::RngExt;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::drawing;
 use super::preview::Previews;
@@ -19,7 +19,7 @@ use crate::error::AppError;
 use crate::http::wire::generate;
 use crate::png_file;
 use crate::resources;
-use crate::settings::cli::drawing::Txt2Img;
+use crate::settings::cli::drawing::{Txt2Img, Wanted};
 use crate::startup;
 use crate::telemetry;
 
@@ -32,24 +32,25 @@ pub(crate) fn run(arguments: &Txt2Img) -> anyhow::Result<()> {
 
 /// What is asked for, as the web UI's API has it, without a checkpoint.
 pub(super) fn body(arguments: &Txt2Img) -> Value {
-    json!({
-        "prompt": arguments.prompt, "negative_prompt": arguments.negative_prompt, "steps": arguments.steps,
-        "cfg_scale": arguments.cfg_scale, "width": arguments.width, "height": arguments.height,
-        "seed": arguments.seed, "sampler_name": arguments.sampler, "scheduler": arguments.scheduler,
-    })
+    let mut body = drawing::body(&arguments.wanted);
+    body["cfg_scale"] = arguments.cfg_scale.into();
+    body["sampler_name"] = arguments.sampler.as_str().into();
+    body["scheduler"] = arguments.scheduler.as_str().into();
+    body
 }
 
 fn here(arguments: &Txt2Img) -> anyhow::Result<()> {
+    let Wanted { out, model, seen, .. } = &arguments.wanted;
     let settings = environment::settings(&arguments.settings.as_serve())?;
     telemetry::install_logs(&settings.log_format, "warn", None);
-    drawing::check_folder(&arguments.out)?;
+    drawing::check_folder(out)?;
     let kind = generate::Drawing::Txt2Img;
     let body = body(arguments).as_object().cloned().unwrap_or_default();
     let body = kind.read(&body, || rand::rng().random()).map_err(AppError::Invalid)?;
     let (defaults, limits) = (startup::defaults(&settings), startup::limits(&settings));
     let request = generate::to_request(kind, &body, &defaults, &limits).map_err(AppError::Invalid)?;
     let catalogue = Catalogue::new(settings.models.clone(), settings.default_model.clone(), None);
-    let checkpoint = catalogue.checkpoint(arguments.model.as_deref())?;
+    let checkpoint = catalogue.checkpoint(model.as_deref())?;
     let found = resources::find(&catalogue, &request, &checkpoint)?;
     for warning in &found.warnings {
         telemetry::announce(&format!("note: {warning}"));
@@ -59,7 +60,7 @@ fn here(arguments: &Txt2Img) -> anyhow::Result<()> {
 
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let started = Instant::now();
-    let mut previews = Previews::new(arguments.seen.preview);
+    let mut previews = Previews::new(seen.preview);
     let pixels = runtime.block_on(async {
         let (_engine, handle) = startup::open_engine(&settings).await?;
         let drawing = Drawing {
@@ -121,12 +122,11 @@ fn here(arguments: &Txt2Img) -> anyhow::Result<()> {
     };
     let infotext = infotext::of(&request, 0, &with);
     let png = png_file::encode(&pixels, &infotext).context("the picture could not be encoded")?;
-    std::fs::write(&arguments.out, png)
-        .with_context(|| format!("{} cannot be written", arguments.out.display()))?;
+    std::fs::write(out, png).with_context(|| format!("{} cannot be written", out.display()))?;
     previews.show_picture(&pixels);
     telemetry::announce(&format!(
         "{} ({}x{}, seed {}, {:.1} s)",
-        arguments.out.display(),
+        out.display(),
         pixels.width,
         pixels.height,
         request.seed,

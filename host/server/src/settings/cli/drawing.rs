@@ -6,25 +6,23 @@ use clap::{Args, ValueEnum};
 
 use super::{Connection, Serve};
 
+/// What is drawn by words, and where it goes.
 #[derive(Debug, Args)]
-pub(crate) struct Txt2Img {
+pub(crate) struct Wanted {
     /// What to draw
     pub(crate) prompt: String,
-    /// Where the PNG goes
+    /// Where the picture goes
     #[arg(short, long)]
     pub(crate) out: PathBuf,
     /// What not to draw
     #[arg(long, default_value = "")]
     pub(crate) negative_prompt: String,
-    /// Checkpoint by name; the first in the folder, or the server's own choice, when left out
+    /// Checkpoint by name; when left out the server's own choice, and without a server the first in the folder
     #[arg(long)]
     pub(crate) model: Option<String>,
     #[arg(long, default_value_t = 20)]
     pub(crate) steps: u32,
-    /// How closely the prompt is followed
-    #[arg(long, default_value_t = 7.0)]
-    pub(crate) cfg_scale: f64,
-    /// Pixels, a multiple of 8
+    /// Pixels, a multiple of 8; a picture that is drawn over is brought to this size
     #[arg(long, default_value_t = 512)]
     pub(crate) width: u32,
     /// Pixels, a multiple of 8
@@ -33,6 +31,17 @@ pub(crate) struct Txt2Img {
     /// -1 draws one
     #[arg(long, default_value_t = -1, allow_hyphen_values = true)]
     pub(crate) seed: i64,
+    #[command(flatten)]
+    pub(crate) seen: Seen,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Txt2Img {
+    #[command(flatten)]
+    pub(crate) wanted: Wanted,
+    /// How closely the prompt is followed
+    #[arg(long, default_value_t = 7.0)]
+    pub(crate) cfg_scale: f64,
     #[arg(long, default_value = "DPM++ 2M")]
     pub(crate) sampler: String,
     #[arg(long, default_value = "Automatic")]
@@ -43,8 +52,6 @@ pub(crate) struct Txt2Img {
     /// API key for the server at --url
     #[arg(long, visible_alias = "admin-key", env = "GESSO_ADMIN_KEY", hide_env_values = true)]
     pub(crate) api_key: Option<String>,
-    #[command(flatten)]
-    pub(crate) seen: Seen,
     #[command(flatten)]
     pub(crate) settings: LocalSettings,
 }
@@ -103,36 +110,14 @@ impl LocalSettings {
 pub(crate) struct Img2Img {
     /// The picture to draw over
     pub(crate) picture: PathBuf,
-    /// What to draw
-    pub(crate) prompt: String,
-    /// Where the picture goes
-    #[arg(short, long)]
-    pub(crate) out: PathBuf,
+    #[command(flatten)]
+    pub(crate) wanted: Wanted,
     /// What is drawn anew: white in this picture; all of it when left out
     #[arg(long)]
     pub(crate) mask: Option<PathBuf>,
-    /// What not to draw
-    #[arg(long, default_value = "")]
-    pub(crate) negative_prompt: String,
     /// 0 keeps the picture, 1 keeps nothing of it
     #[arg(long, default_value_t = 0.75)]
     pub(crate) strength: f64,
-    #[arg(long, default_value_t = 20)]
-    pub(crate) steps: u32,
-    /// Pixels, a multiple of 8; the picture is brought to this size
-    #[arg(long, default_value_t = 512)]
-    pub(crate) width: u32,
-    /// Pixels, a multiple of 8
-    #[arg(long, default_value_t = 512)]
-    pub(crate) height: u32,
-    /// -1 draws one
-    #[arg(long, default_value_t = -1, allow_hyphen_values = true)]
-    pub(crate) seed: i64,
-    /// Checkpoint by name; the server's own choice when left out
-    #[arg(long)]
-    pub(crate) model: Option<String>,
-    #[command(flatten)]
-    pub(crate) seen: Seen,
     #[command(flatten)]
     pub(crate) connection: Connection,
 }
