@@ -189,6 +189,25 @@ fn a_checkpoint_has_a_function_from_its_first_use_whose_timeout_ends_tasks() {
 }
 
 #[test]
+fn a_second_pass_has_what_was_set_for_the_checkpoint_that_it_draws_with() {
+    let models = super::drawing::models();
+    let folder = models.path().join("Stable-diffusion");
+    std::fs::copy(folder.join("demo-v1.safetensors"), folder.join("other.safetensors")).unwrap();
+    let bench = Bench::new().models_at(models.path());
+    let server = bench.start();
+    let hires = json!({"enable_hr": true, "denoising_strength": 0.4, "hr_scale": 1.5});
+    let mut by_other = hires.clone();
+    by_other["hr_checkpoint_name"] = "other".into();
+    server.post("/txt2img", &quick_with(json!({"stable_diffusion_model": "other"}))).ok();
+    let set = json!({"models": ["other.safetensors"], "gpuMemorySize": 1}).to_string();
+    server.admin_json("POST", "/batch_update_sd_resource", &set).ok();
+    server.post("/txt2img", &quick_with(hires)).ok();
+    let refused = server.post("/txt2img", &quick_with(by_other)).json();
+    let message = refused["message"].as_str().unwrap();
+    assert!(message.contains("96 x 96") && message.contains("may take 1 MiB"), "{refused}");
+}
+
+#[test]
 fn a_functions_resources_hold_for_its_tasks_until_it_is_deleted() {
     let bench = Bench::new().plugin("guests", "tells-environment");
     let server = bench.start();

@@ -240,6 +240,8 @@ pub struct SecondPass {
     pub upscale: Upscale,
     /// Stands in for what the first pass would draw, for every picture: that pass is not opened. RGB, of any size.
     pub picture: Option<Arc<Pixels>>,
+    /// What the pass may have of the machine, where that is not what the drawing may.
+    pub share: Option<Share>,
 }
 
 /// A picture to be made larger.

@@ -98,13 +98,17 @@ pub(crate) async fn decode(
 ) -> Result<Decoded, AppError> {
     let Asked { request, priority, cancel, .. } = asked;
     let prepared = prepare(app, asked).await?;
+    let mut second = prepared.found.second.clone();
+    if let Some((second, file_name)) = second.as_mut().zip(prepared.found.second_file_name.as_ref()) {
+        second.share = Some(app.functions.share(file_name));
+    }
     let drawing = Drawing {
         request: request.clone(),
         model: prepared.checkpoint.file.clone(),
         resources: prepared.found.first.clone(),
         source: prepared.sources.as_ref().map(|sources| sources.source.clone()),
         refiner: prepared.found.refiner.clone(),
-        second: prepared.found.second.clone(),
+        second,
         step_hooks: prepared.step_hooks.iter().map(|hook| hook.clone() as Arc<dyn StepHook>).collect(),
         share: app.functions.share(&prepared.checkpoint.file_name),
     };

@@ -29,6 +29,8 @@ pub(crate) struct Found {
     /// What goes on with the pictures of the first pass.
     pub(crate) refiner: Option<RefinerUse>,
     pub(crate) second: Option<SecondPass>,
+    /// The file name of the checkpoint that the second pass is drawn with, where that is another.
+    pub(crate) second_file_name: Option<String>,
     /// `name [hash]` of the checkpoint that goes on in either pass.
     pub(crate) refiner_title: Option<String>,
     /// `name: hash` of each LoRA in use, for the infotext.
@@ -55,8 +57,10 @@ pub(crate) fn find(
     let draws_first = request.draws_first_pass();
     let prompt = if draws_first { request.prompt.as_str() } else { "" };
     let first = finder.resources(prompt, vae.clone(), embeddings.clone());
+    let other = hires_checkpoint(catalogue, request)?;
+    let drawn_with = other.as_ref().unwrap_or(checkpoint);
     let second =
-        request.hires.as_ref().map(|hires| finder.second(hires, checkpoint, vae.clone(), embeddings));
+        request.hires.as_ref().map(|hires| finder.second(hires, drawn_with, vae.clone(), embeddings));
     let mut second = second.transpose()?;
     let refining = refiner(catalogue, request)?;
     let place = if second.is_some() { PassPlace::FirstOfTwo } else { PassPlace::Only };
@@ -77,6 +81,7 @@ pub(crate) fn find(
         first,
         refiner,
         second,
+        second_file_name: other.map(|other| other.file_name),
         refiner_title,
         lora_hashes,
         inversion_hashes,
@@ -96,6 +101,18 @@ pub(crate) fn refiner(
         found.map_err(|error| AppError::invalid("refiner_checkpoint", format!("refiner_checkpoint: {error}")))
     };
     request.refiner.as_ref().map(|refiner| find(&refiner.model)).transpose()
+}
+
+/// The checkpoint of a request's second pass, where it names one.
+fn hires_checkpoint(
+    catalogue: &Catalogue,
+    request: &GenerateRequest,
+) -> Result<Option<Checkpoint>, AppError> {
+    let find = |name: &String| {
+        let found = catalogue.checkpoint(Some(name));
+        found.map_err(|error| AppError::invalid("hr_checkpoint_name", error.to_string()))
+    };
+    request.hires.as_ref().and_then(|hires| hires.model.as_ref()).map(find).transpose()
 }
 
 /// Upscalers that are no files, in the order of their list.
@@ -256,19 +273,12 @@ impl Finder<'_> {
                     .map_err(|error| AppError::invalid("hr_upscaler", error.to_string()))?,
             ),
         };
-        let model = match &hires.model {
-            None => checkpoint.file.clone(),
-            Some(name) => {
-                self.catalogue
-                    .checkpoint(Some(name))
-                    .map_err(|error| AppError::invalid("hr_checkpoint_name", error.to_string()))?
-                    .file
-            }
-        };
+        let model = checkpoint.file.clone();
         let vae = if hires.model.is_some() { self.vae(&model)? } else { vae };
         let prompt = hires.prompt.as_deref().unwrap_or(&self.request.prompt);
         let resources = self.resources(prompt, vae, embeddings);
-        Ok(SecondPass { model, resources, refiner: None, upscale: Upscale { target, by }, picture: None })
+        let upscale = Upscale { target, by };
+        Ok(SecondPass { model, resources, refiner: None, upscale, picture: None, share: None })
     }
 
     /// What goes on with the pictures of a pass on `model`, which uses `resources`; a checkpoint does not go on with its own.

@@ -97,14 +97,15 @@ impl Passes {
     /// What the backend prepares for a pass; `None` for a second pass that was not asked for.
     pub(super) fn spec(&self, stage: Stage) -> Option<PassSpec<'_>> {
         let pass = self.pass(stage)?;
-        let (model, resources, refiner, source) = match stage {
+        let share = self.drawing.share;
+        let (model, resources, refiner, source, share) = match stage {
             Stage::First => {
                 let Drawing { model, resources, refiner, source, .. } = &self.drawing;
-                (model, resources, refiner, source.as_ref())
+                (model, resources, refiner, source.as_ref(), share)
             }
             Stage::Second => {
                 let second = self.drawing.second.as_ref()?;
-                (&second.model, &second.resources, &second.refiner, None)
+                (&second.model, &second.resources, &second.refiner, None, second.share.unwrap_or(share))
             }
         };
         Some(PassSpec {
@@ -119,7 +120,7 @@ impl Passes {
             negative: &pass.negative,
             source,
             refiner: refiner.as_ref(),
-            share: self.drawing.share,
+            share,
         })
     }
 

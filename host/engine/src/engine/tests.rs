@@ -502,6 +502,7 @@ fn with_second_pass(drawing: &mut Drawing) {
         refiner: None,
         upscale: Upscale { target, by: UpscaleBy::Latent(latent) },
         picture: None,
+        share: None,
     });
 }
 

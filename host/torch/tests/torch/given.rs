@@ -36,6 +36,7 @@ fn two_passes(path: &Path, by: UpscaleBy, picture: Option<Arc<Pixels>>) -> Drawi
         refiner: None,
         upscale: Upscale { target: size.target(64, 64), by },
         picture,
+        share: None,
     });
     drawing
 }

@@ -361,6 +361,7 @@ fn second_passes_share_the_device_and_draw_what_they_draw_alone() {
             refiner: None,
             upscale,
             picture: None,
+            share: None,
         });
         drawing
     };

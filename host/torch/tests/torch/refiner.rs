@@ -228,6 +228,7 @@ fn a_second_pass_goes_over_to_its_own_refiner() {
             refiner: refiner(by),
             upscale: Upscale { target: size.target(64, 64), by: by_latent },
             picture: None,
+            share: None,
         });
         draw(&engine, drawing)
     };

@@ -33,3 +33,21 @@ fn drawings_of_other_shares_do_not_join_a_call() {
     assert!(batches.iter().all(|batch| !batch.contains(&3) || batch.len() == 1), "{batches:?}");
     assert!(batches.iter().any(|batch| batch.len() == 2), "{batches:?}");
 }
+
+#[test]
+fn a_second_pass_has_the_share_of_its_drawing_or_its_own() {
+    let rows = |rows| Share { bytes_max: Some(rows), ..Share::default() };
+    for (own, of_second) in [(None, &[2, 2][..]), (Some(rows(1)), &[1, 1, 1, 1])] {
+        let mut bench = bench(EngineSettings::default(), vec![]);
+        let job = bench.submit(1, |drawing| {
+            with_second_pass(drawing);
+            drawing.request.batch_size = 2;
+            drawing.share = rows(2);
+            drawing.second.as_mut().unwrap().share = own;
+        });
+        bench.open();
+        job.blocking_finish().unwrap();
+        let drawn: Vec<_> = bench.batches().iter().map(Vec::len).collect();
+        assert_eq!(drawn, [&[2; 4][..], of_second].concat());
+    }
+}
