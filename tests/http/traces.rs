@@ -4,6 +4,7 @@ use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::sync::{Arc, Mutex};
 
+use gesso_core::hex::hex;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::trace::v1::Span;
 use prost::Message;
@@ -62,7 +63,6 @@ fn a_clients_trace_goes_through_the_queue_into_the_engine_and_the_plugins() {
     server.post_with("/txt2img", &[("traceparent", "00-zz-1")], &quick()).ok();
     assert!(server.stop().success());
 
-    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
     let of_trace = || {
         let spans = spans.lock().unwrap();
         spans.iter().filter(|span| hex(&span.trace_id) == trace).cloned().collect::<Vec<_>>()

@@ -14,6 +14,7 @@ use axum::response::{IntoResponse, Response};
 use axum_server::tls_rustls::RustlsConfig;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
+use gesso_core::hex::hex;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
@@ -21,8 +22,7 @@ pub(super) const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 const TOKEN: &str = "a-token-of-the-test";
 
 pub(super) fn digest(bytes: &[u8]) -> String {
-    let digits: String = Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("sha256:{digits}")
+    format!("sha256:{}", hex(&Sha256::digest(bytes)))
 }
 
 /// One request that it had.

@@ -6,6 +6,7 @@ use std::io::{Cursor, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
+use gesso_core::hex::hex;
 use gesso_torch::{Family, ModelFacts, Networks, Prediction, Problem, Tensors};
 use safetensors::tensor::Dtype;
 use tch::{Kind, Tensor};
@@ -120,7 +121,7 @@ struct Known {
 fn parts() -> (BTreeMap<String, Archive>, BTreeMap<String, Vec<u8>>) {
     let files: BTreeMap<String, serde_json::Value> = serde_json::from_slice(&packed("folder.json")).unwrap();
     let tiny = Archive::tiny();
-    let start = |bytes: &[u8]| bytes.iter().take(16).map(|byte| format!("{byte:02x}")).collect::<String>();
+    let start = |bytes: &[u8]| hex(bytes.get(..16).unwrap_or(bytes));
     let by_start: BTreeMap<(String, usize), &String> = tiny
         .tensors
         .iter()
