@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
+use gesso_core::pixels::Pixels;
 use gesso_engine::CancelFlag;
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -12,10 +13,11 @@ use utoipa::ToSchema;
 use crate::accounts::Caller;
 use crate::app::App;
 use crate::blocking::blocking;
+use crate::catalogue::Catalogue;
 use crate::error::AppError;
 use crate::http::error::WebUiFailure;
 use crate::http::extract::WebUiObject;
-use crate::http::wire::fields;
+use crate::http::wire::fields::{self, Field};
 use crate::http::wire::interrogate::{FIELDS, TAGGER_FIELDS, Words};
 use crate::http::wire::schema::{InterrogateBody, TaggerBody};
 use crate::inputs;
@@ -39,25 +41,13 @@ pub(crate) struct Interrogated {
 pub(crate) async fn interrogate(
     State(app): State<Arc<App>>,
     caller: Caller,
-    WebUiObject(mut body): WebUiObject,
+    WebUiObject(body): WebUiObject,
 ) -> Result<Json<Interrogated>, WebUiFailure> {
-    let no_picture = || AppError::NotFound("Image not found".into());
-    inputs::bring_own(&app, &caller, &mut body).await?;
-    let mut read = fields::read(&body, FIELDS).map_err(AppError::Invalid)?;
-    let image = read.remove("image").unwrap_or_default();
-    if image.as_str().is_none_or(|text| text.trim().is_empty()) {
-        return Err(no_picture().into());
-    }
+    let (read, image) = read(&app, &caller, body, FIELDS).await?;
     let model = read.get("model").and_then(Value::as_str).unwrap_or_default();
     let words = Words::named(model).ok_or_else(|| AppError::NotFound("Model not found".into()))?;
-    let (catalogue, limits) = (app.catalogue.clone(), app.source_limits().decode);
-    // The blocking pool: folders, a file's head, decoding.
-    let found = blocking(move || {
-        let interrogator = Interrogator::find(&catalogue, words)?;
-        Ok::<_, AppError>((interrogator, sources::picture("image", &image, limits)?))
-    });
-    let (interrogator, picture) = found.await??;
-    let picture = picture.ok_or_else(no_picture)?;
+    let find = move |catalogue: &Catalogue| Interrogator::find(catalogue, words);
+    let (interrogator, picture) = find_and_decode(&app, find, image).await?;
     let options = app.options.of(&caller.name).await?.tag_options()?;
     let cancel = CancelFlag::default();
     let running = app.running.enter(random_id()?, &caller.name, cancel.clone());
@@ -91,28 +81,16 @@ pub(crate) struct TagScores {
 pub(crate) async fn tagger(
     State(app): State<Arc<App>>,
     caller: Caller,
-    WebUiObject(mut body): WebUiObject,
+    WebUiObject(body): WebUiObject,
 ) -> Result<Json<Tagged>, WebUiFailure> {
-    let no_picture = || AppError::NotFound("Image not found".into());
-    inputs::bring_own(&app, &caller, &mut body).await?;
-    let mut read = fields::read(&body, TAGGER_FIELDS).map_err(AppError::Invalid)?;
-    let image = read.remove("image").unwrap_or_default();
-    if image.as_str().is_none_or(|text| text.trim().is_empty()) {
-        return Err(no_picture().into());
-    }
+    let (read, image) = read(&app, &caller, body, TAGGER_FIELDS).await?;
     let threshold = read.get("threshold").and_then(Value::as_f64).unwrap_or_default();
     let model = read.get("model").and_then(Value::as_str).unwrap_or_default().to_owned();
-    let (catalogue, limits) = (app.catalogue.clone(), app.source_limits().decode);
-    // The blocking pool: folders, a file's head, decoding.
-    let found = blocking(move || {
-        let tagger = match model.as_str() {
-            "" => Interrogator::find(&catalogue, Words::Tags)?,
-            name => Interrogator::tagger(&catalogue, name)?,
-        };
-        Ok::<_, AppError>((tagger, sources::picture("image", &image, limits)?))
-    });
-    let (tagger, picture) = found.await??;
-    let picture = picture.ok_or_else(no_picture)?;
+    let find = move |catalogue: &Catalogue| match model.as_str() {
+        "" => Interrogator::find(catalogue, Words::Tags),
+        name => Interrogator::tagger(catalogue, name),
+    };
+    let (tagger, picture) = find_and_decode(&app, find, image).await?;
     let cancel = CancelFlag::default();
     let running = app.running.enter(random_id()?, &caller.name, cancel.clone());
     let Scores { tags, ratings } = tagger.scores(&app, Some(&running), picture, (&cancel, 0)).await?;
@@ -139,4 +117,40 @@ pub(crate) async fn taggers(State(app): State<Arc<App>>) -> Result<Json<Taggers>
     // The blocking pool: folders.
     let models = blocking(move || Interrogator::taggers(&catalogue)).await??;
     Ok(Json(Taggers { models }))
+}
+
+fn no_picture() -> AppError {
+    AppError::NotFound("Image not found".into())
+}
+
+/// The fields of a body, with those left out filled in, and the text that stands for its picture.
+async fn read(
+    app: &App,
+    caller: &Caller,
+    mut body: Map<String, Value>,
+    fields: &[Field],
+) -> Result<(Map<String, Value>, Value), AppError> {
+    inputs::bring_own(app, caller, &mut body).await?;
+    let mut read = fields::read(&body, fields).map_err(AppError::Invalid)?;
+    let image = read.remove("image").unwrap_or_default();
+    if image.as_str().is_none_or(|text| text.trim().is_empty()) {
+        return Err(no_picture());
+    }
+    Ok((read, image))
+}
+
+/// The network that is asked, and the picture that it is asked about.
+async fn find_and_decode(
+    app: &App,
+    find: impl FnOnce(&Catalogue) -> Result<Interrogator, AppError> + Send + 'static,
+    image: Value,
+) -> Result<(Interrogator, Pixels), AppError> {
+    let (catalogue, limits) = (app.catalogue.clone(), app.source_limits().decode);
+    // The blocking pool: folders, a file's head, decoding.
+    let found = blocking(move || {
+        let network = find(&catalogue)?;
+        Ok::<_, AppError>((network, sources::picture("image", &image, limits)?))
+    });
+    let (network, picture) = found.await??;
+    Ok((network, picture.ok_or_else(no_picture)?))
 }
