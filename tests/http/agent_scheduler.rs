@@ -39,6 +39,19 @@ fn delete(server: &Server, id: &str) -> Reply {
     request("DELETE", &format!("{}{}", server.url, path(id, "")), &[], Vec::new())
 }
 
+fn update(server: &Server, id: &str, body: Value) -> Reply {
+    let headers = [("content-type", "application/json")];
+    let url = format!("{}{}", server.url, path(id, ""));
+    request("PUT", &url, &headers, body.to_string().into_bytes())
+}
+
+/// A key of a new user.
+fn key(server: &Server, name: &str) -> String {
+    server.admin_json("POST", "/users", &json!({"name": name}).to_string());
+    let made = server.admin_json("POST", "/keys", &json!({"user": name}).to_string());
+    made.json()["key"].as_str().unwrap().to_owned()
+}
+
 #[test]
 fn a_drawing_goes_through_the_queue_to_its_pictures() {
     let bench = Bench::new().config("concurrent_tasks = 1\n");
@@ -96,12 +109,7 @@ fn a_drawing_goes_through_the_queue_to_its_pictures() {
 fn others_see_nothing_of_a_task_and_clear_nothing_but_their_own() {
     let bench = Bench::new();
     let server = bench.start();
-    let key = |name: &str| {
-        server.admin_json("POST", "/users", &json!({"name": name}).to_string());
-        let made = server.admin_json("POST", "/keys", &json!({"user": name}).to_string());
-        made.json()["key"].as_str().unwrap().to_owned()
-    };
-    let (ann, bob) = (key("ann"), key("bob"));
+    let (ann, bob) = (key(&server, "ann"), key(&server, "bob"));
     let ask = |who: &str, method: &str, path: &str| {
         request(method, &format!("{}{path}", server.url), &[("token", who)], Vec::new())
     };
@@ -109,11 +117,24 @@ fn others_see_nothing_of_a_task_and_clear_nothing_but_their_own() {
     assert_eq!(ask(&ann, "POST", PAUSE).status, 403, "the queue is everybody's");
     server.admin("POST", PAUSE, Vec::new()).ok();
     let hers = id(&server.post_with(TXT2IMG, &[("token", &ann)], &quick()));
-    for (method, of) in
-        [("GET", ""), ("GET", "/position"), ("GET", "/results"), ("POST", "/requeue"), ("DELETE", "")]
-    {
+    for (method, of) in [
+        ("GET", ""),
+        ("GET", "/position"),
+        ("GET", "/results"),
+        ("POST", "/requeue"),
+        ("POST", "/run"),
+        ("POST", "/move/top"),
+        ("POST", "/bookmark"),
+        ("POST", "/unbookmark"),
+        ("POST", "/rename?name=mine"),
+        ("DELETE", ""),
+    ] {
         assert_eq!(ask(&bob, method, &path(&hers, of)).status, 404, "{method} {of}");
     }
+    let url = format!("{}{}", server.url, path(&hers, ""));
+    let headers = [("token", bob.as_str()), ("content-type", "application/json")];
+    assert_eq!(request("PUT", &url, &headers, b"{\"name\": \"mine\"}".to_vec()).status, 404);
+    assert_eq!(ask(&bob, "GET", &format!("{API}/export")).ok(), json!([]));
     assert_eq!(total(&bob), 0);
     let his = id(&server.post_with(TXT2IMG, &[("token", &bob)], &quick()));
     let queue = ask(&bob, "GET", &format!("{API}/queue")).ok();
@@ -226,19 +247,6 @@ fn the_queue_and_the_history_are_cleared_each_for_itself() {
 fn what_cannot_be_had_is_refused_with_a_reason() {
     let bench = Bench::new();
     let server = bench.start();
-    for (method, what) in [
-        ("POST", "task/x/run"),
-        ("POST", "task/x/move/top"),
-        ("POST", "task/x/bookmark"),
-        ("POST", "task/x/unbookmark"),
-        ("POST", "task/x/rename"),
-        ("GET", "export"),
-        ("POST", "import"),
-    ] {
-        let reply = request(method, &format!("{}{API}/{what}", server.url), &[], Vec::new());
-        assert_eq!(reply.status, 501, "{method} {what}");
-        assert!(!reply.json()["detail"].as_str().unwrap().is_empty(), "{method} {what}");
-    }
     let refused = |changes: Value| {
         let reply = server.post(TXT2IMG, &quick_with(changes));
         (reply.status, reply.json()["detail"][0]["loc"][1].clone())
@@ -254,4 +262,205 @@ fn what_cannot_be_had_is_refused_with_a_reason() {
     assert!(get(&server, "samplers").as_array().unwrap().contains(&json!("Euler")));
     let models = server.get("/sdapi/v1/sd-models").ok();
     assert_eq!(get(&server, "sd-models")[0], models[0]["title"]);
+}
+
+#[test]
+fn tasks_are_moved_among_the_places_of_their_owner_and_stay_there_over_a_restart() {
+    let bench = Bench::new();
+    let server = bench.start();
+    let (ann, bob) = (key(&server, "ann"), key(&server, "bob"));
+    server.admin("POST", PAUSE, Vec::new()).ok();
+    let ids = [&ann, &bob, &ann, &ann, &bob]
+        .map(|who| id(&server.post_with(TXT2IMG, &[("token", who.as_str())], &quick())));
+    let order = |server: &Server| -> String {
+        let queue = server.admin("GET", &format!("{API}/queue"), Vec::new()).ok();
+        let tasks = queue["pending_tasks"].as_array().unwrap().iter();
+        tasks
+            .enumerate()
+            .map(|(place, task)| {
+                assert_eq!(task["position"], place + 1, "{task}");
+                ids.iter().position(|id| task["id"] == id.as_str()).unwrap().to_string()
+            })
+            .collect()
+    };
+    let told = |who: &str, index: usize, what: &str| {
+        let url = format!("{}{}", server.url, path(&ids[index], what));
+        request("POST", &url, &[("token", who)], Vec::new())
+    };
+    assert_eq!(order(&server), "01234");
+    told(&ann, 3, "/run").ok();
+    assert_eq!(order(&server), "31024");
+    told(&ann, 0, "/move/bottom").ok();
+    assert_eq!(order(&server), "31204");
+    told(&bob, 4, &format!("/move/{}", ids[1])).ok();
+    assert_eq!(order(&server), "34201");
+    told(&ann, 2, "/move/top").ok();
+    told(&ann, 2, &format!("/move/{}", ids[0])).ok();
+    assert_eq!(order(&server), "34201");
+    // Nobody's task goes before another's by it.
+    assert_eq!(told(&ann, 0, &format!("/move/{}", ids[1])).status, 404);
+    for no_task in ["none", "%20"] {
+        assert_eq!(told(&ann, 0, &format!("/move/{no_task}")).status, 404);
+    }
+    let by_admin = server.admin("POST", &path(&ids[0], &format!("/move/{}", ids[1])), Vec::new());
+    assert_eq!(by_admin.status, 422, "{}", by_admin.json());
+    assert_eq!(order(&server), "34201");
+
+    assert!(server.stop().success());
+    let server = bench.start();
+    assert_eq!(order(&server), "34201");
+    server.admin("POST", &format!("{API}/queue/resume"), Vec::new()).ok();
+    let state = |id: &str| server.admin("GET", &path(id, ""), Vec::new()).ok()["data"]["status"].clone();
+    eventually("the tasks are drawn", || ids.iter().all(|id| state(id) == "done"));
+    let late = server.admin("POST", &path(&ids[0], "/run"), Vec::new());
+    assert_eq!(late.status, 409);
+    assert!(late.json()["detail"].as_str().unwrap().contains("succeeded"), "{}", late.json());
+}
+
+#[test]
+fn tasks_have_names_and_bookmarks_which_are_pins() {
+    let bench = Bench::new().config("[allowance]\npinned_tasks = 1\n");
+    let server = bench.start();
+    let drawn = enqueue(&server, json!({}));
+    eventually("the task is drawn", || status(&server, &drawn) == "done");
+    let rename = |id: &str, query: &str| server.post(&path(id, &format!("/rename{query}")), &Value::Null);
+    rename(&drawn, "?name=the%20sea").ok();
+    let task = get(&server, "history")["tasks"][0].clone();
+    assert_eq!((&task["name"], &task["bookmarked"]), (&json!("the sea"), &json!(false)));
+    assert_eq!(server.get(&format!("/tasks/{drawn}")).ok()["name"], "the sea");
+    for wrong in [String::new(), format!("?name={}", "x".repeat(256)), "?name=a%0Ab".to_owned()] {
+        assert_eq!(rename(&drawn, &wrong).status, 422, "{wrong}");
+    }
+    assert_eq!(rename("none", "?name=x").status, 404);
+    rename(&drawn, "?name=").ok();
+    assert_eq!(server.get(&path(&drawn, "")).ok()["data"]["name"], Value::Null);
+    assert_eq!(server.get(&format!("/tasks/{drawn}")).ok().get("name"), None);
+
+    let bookmarked = || {
+        let page = get(&server, "history?status=bookmarked");
+        let ids = page["tasks"].as_array().unwrap().iter().map(|task| task["id"].clone());
+        json!([page["total"], ids.collect::<Value>()])
+    };
+    assert_eq!(bookmarked(), json!([0, []]));
+    told(&server, &format!("task/{drawn}/bookmark"));
+    assert_eq!(bookmarked(), json!([1, [drawn]]));
+    assert_eq!(server.get(&path(&drawn, "")).ok()["data"]["bookmarked"], true);
+    assert_eq!(server.get(&format!("/tasks/{drawn}")).ok()["pinned"], true);
+
+    told(&server, "queue/pause");
+    let waiting = enqueue(&server, json!({}));
+    let pin = || request("PUT", &format!("{}/tasks/{waiting}/pin", server.url), &[], Vec::new());
+    for refused in [server.post(&path(&waiting, "/bookmark"), &Value::Null), pin()] {
+        assert_eq!(refused.status, 409, "{}", refused.json());
+        let reason = refused.json()["detail"].as_str().unwrap().to_owned();
+        assert!(reason.contains("unpin one") && reason.contains("pinned_tasks"), "{reason}");
+    }
+    // It stays what it is.
+    told(&server, &format!("task/{drawn}/bookmark"));
+    told(&server, &format!("task/{drawn}/unbookmark"));
+    pin().ok();
+    assert_eq!(get(&server, "queue")["pending_tasks"][0]["bookmarked"], true);
+    assert_eq!(bookmarked(), json!([0, []]), "it has not ended");
+}
+
+#[test]
+fn a_waiting_task_draws_what_it_was_changed_to() {
+    let bench = Bench::new().config("[allowance]\npictures_per_day = 4\n");
+    let server = bench.start();
+    told(&server, "queue/pause");
+    let task = enqueue(&server, json!({"override_settings": {"eta_ddim": 0.5}}));
+    let data = || server.get(&path(&task, "")).ok()["data"].clone();
+    let files = || {
+        let folder = bench.data.path().join("objects/tasks").join(&task);
+        std::fs::read_dir(folder).map_or(0, |files| files.count())
+    };
+    // Larger than what lies in a record.
+    update(&server, &task, json!({"params": {"prompt": "sea ".repeat(3000)}})).ok();
+    assert_eq!((files(), &data()["params"]["prompt"]), (1, &Value::Null));
+    let changes = json!({
+        "name": "wide", "checkpoint": "demo-v1", "params": {"prompt": "a cat", "width": 128, "n_iter": 2},
+    });
+    update(&server, &task, changes).ok();
+    let changed = data();
+    assert_eq!(files(), 0, "the request before is nobody's");
+    let params = &changed["params"];
+    assert_eq!((&changed["name"], &params["prompt"]), (&json!("wide"), &json!("a cat")));
+    assert_eq!((&params["width"], &params["height"], &params["steps"]), (&json!(128), &json!(64), &json!(3)));
+    assert_eq!(params["override_settings"]["eta_ddim"], 0.5);
+    update(&server, &task, json!({})).ok();
+
+    let refused = |body: Value| {
+        let reply = update(&server, &task, body);
+        (reply.status, reply.json()["detail"][0]["loc"][1].clone())
+    };
+    assert_eq!(refused(json!({"params": {"steps": 0}})), (422, json!("steps")));
+    assert_eq!(refused(json!({"params": "x"})), (422, json!("params")));
+    assert_eq!(refused(json!({"name": "x".repeat(256), "params": {"width": 64}})), (422, json!("name")));
+    let callback = json!({"params": {"callback_url": "https://hooks.example/x"}});
+    assert_eq!(refused(callback), (422, json!("callback_url")));
+    assert_eq!(refused(json!({"checkpoint": "no-such"})).0, 404);
+    assert_eq!(update(&server, "none", json!({"name": "x"})).status, 404);
+    let many = update(&server, &task, json!({"params": {"n_iter": 9}}));
+    assert_eq!(many.status, 429, "{}", many.json());
+    assert_eq!(data(), changed, "what was refused changed nothing");
+
+    told(&server, "queue/resume");
+    eventually("the task is drawn", || status(&server, &task) == "done");
+    let results = server.get(&path(&task, "/results")).ok();
+    let images = results["data"].as_array().unwrap();
+    assert_eq!(images.len(), 2);
+    let infotext = images[0]["infotext"].as_str().unwrap();
+    assert!(infotext.starts_with("a cat") && infotext.contains("Size: 128x64"), "{infotext}");
+    let late = update(&server, &task, json!({"params": {"width": 64}}));
+    assert_eq!(late.status, 409, "{}", late.json());
+    update(&server, &task, json!({"name": "drawn"})).ok();
+    assert_eq!(data()["name"], "drawn");
+}
+
+#[test]
+fn what_waits_is_exported_and_becomes_new_tasks_again_all_or_none() {
+    let bench = Bench::new().config("waiting_tasks_max = 4\n");
+    let server = bench.start();
+    told(&server, "queue/pause");
+    let (first, second) =
+        (enqueue(&server, json!({"prompt": "a cat"})), enqueue(&server, json!({"steps": 4})));
+    told(&server, &format!("task/{first}/rename?name=cat"));
+    told(&server, &format!("task/{second}/run"));
+    let file = get(&server, "export");
+    let ids: Vec<_> = file.as_array().unwrap().iter().map(|task| task["id"].clone()).collect();
+    assert_eq!(ids, [second.as_str(), first.as_str()]);
+    assert_eq!(
+        (&file[1]["name"], &file[1]["type"], &file[1]["status"]),
+        (&json!("cat"), &json!("txt2img"), &json!("pending"))
+    );
+    let params: Value = serde_json::from_str(file[1]["params"].as_str().unwrap()).unwrap();
+    assert_eq!((&params["args"]["prompt"], &params["is_ui"]), (&json!("a cat"), &json!(false)));
+    assert_eq!(get(&server, "export?limit=1&offset=1"), json!([file[1]]));
+    told(&server, "queue/clear");
+    assert_eq!(get(&server, "export"), json!([]));
+
+    let import = |file: &Value| server.post(&format!("{API}/import"), &json!({"content": file.to_string()}));
+    assert_eq!(import(&file).ok(), json!({"success": true, "message": "2 tasks wait"}));
+    let queue = get(&server, "queue")["pending_tasks"].clone();
+    assert_eq!((&queue[0]["params"]["steps"], &queue[1]["params"]["prompt"]), (&json!(4), &json!("a cat")));
+    assert_eq!((&queue[0]["name"], &queue[1]["name"]), (&Value::Null, &json!("cat")));
+    assert!(queue[0]["id"] != second.as_str() && queue[1]["id"] != first.as_str(), "{queue}");
+    assert_eq!(import(&json!([])).ok()["success"], false);
+
+    let args = |kind: &str, args: Value| json!({"type": kind, "params": {"args": args}});
+    for (bad, field) in [
+        (args("txt2img", json!({"steps": 0})), "content.1.steps"),
+        (args("txt2img", json!({"checkpoint": "no-such"})), "content.1"),
+        (args("img2img", json!({})), "content.1"),
+        (args("txt2vid", json!({})), "content.1.type"),
+    ] {
+        let reply = import(&json!([args("txt2img", quick()), bad]));
+        assert_eq!((reply.status, &reply.json()["detail"][0]["loc"][1]), (422, &json!(field)));
+        assert!(reply.json()["detail"][0]["msg"].as_str().unwrap().starts_with("content[1]: "), "{field}");
+    }
+    assert_eq!(import(&json!("no list")).status, 422);
+    assert_eq!(get(&server, "queue")["total_pending_tasks"], 2, "none of them was taken in");
+    enqueue(&server, json!({}));
+    assert_eq!(import(&file).status, 429, "three wait, and four may");
+    assert_eq!(get(&server, "queue")["total_pending_tasks"], 3);
 }

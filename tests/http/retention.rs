@@ -43,7 +43,7 @@ fn put_old_tasks(data: &Path) -> u64 {
             objects.put(&outcome.images[0], b"a picture".to_vec().into()).await.unwrap();
             store.finish(&lease, TaskState::Succeeded, outcome).await.unwrap();
             if id.as_str() == "pinned" {
-                store.pin(&id, true).await.unwrap();
+                store.pin(&id, None).await.unwrap();
             }
         }
     });

@@ -10,7 +10,7 @@ use futures::{StreamExt, stream};
 use gesso_core::pixels::Pixels;
 use gesso_engine::{CancelFlag, Progress};
 use gesso_plugin_host::{CallContext, Script};
-use gesso_store::{Lease, ObjectKey, Outcome, Payload};
+use gesso_store::{Lease, ObjectKey, Outcome};
 use serde_json::{Map, Value, json};
 use tokio::sync::watch;
 
@@ -29,7 +29,7 @@ use crate::pipeline::Asked;
 use crate::running::RunningGuard;
 use crate::saved_pictures::Saving;
 use crate::telemetry::stage;
-use crate::{finishing, inputs, plugin_use, plugin_view, scripts};
+use crate::{finishing, inputs, plugin_use, plugin_view, scripts, tasks};
 
 /// Pictures that one call of the `after` hooks is given: a script makes more than a call may hold.
 const AFTER_BYTES: usize = 32 << 20;
@@ -45,7 +45,7 @@ pub(crate) async fn draw(
     running: &RunningGuard<'_>,
     cancel: &CancelFlag,
 ) -> Result<Outcome, AppError> {
-    let stored = payload(app, &lease.task.payload).await?;
+    let stored = tasks::body(app, &lease.task).await?;
     if lease.task.kind == calls::KIND {
         return calls::run((app, replays), lease, stored, cancel).await;
     }
@@ -314,15 +314,6 @@ fn up_to(
         taken.1.push(text);
     }
     taken
-}
-
-async fn payload(app: &App, payload: &Payload) -> Result<Value, AppError> {
-    let text = match payload {
-        Payload::Inline(text) => text.clone().into_bytes(),
-        Payload::Object(key) => app.objects.get(key).await?.to_vec(),
-    };
-    serde_json::from_slice(&text)
-        .map_err(|error| AppError::Internal(format!("a stored request is damaged: {error}")))
 }
 
 /// What a plugin made of the request goes through the same reading as what a client sent.

@@ -1,9 +1,11 @@
-//! Taking in a drawing: everything about its body is checked before it becomes a task.
+//! Taking in a drawing: everything about its body is checked before it becomes a task, or takes the place of a waiting one's.
 
 use std::sync::Arc;
 
+use gesso_core::ids::TaskId;
 use gesso_core::infotext::Infotext;
 use gesso_plugin_host::Whom;
+use gesso_store::Task;
 use rand::RngExt;
 use serde_json::{Map, Value};
 
@@ -57,6 +59,67 @@ pub(crate) async fn submit(
     if let Some(submitted) = tasks::earlier(app, repeat.as_ref()).await? {
         return Ok(submitted);
     }
+    let checked = check(app, caller, drawing, body).await?;
+    tasks::submit(app, caller, checked.into_work(drawing, reply, repeat), terms).await
+}
+
+/// Has a waiting drawing draw something else: `change` makes of what was asked for what is asked for now, which is checked as a
+/// new request of the task's owner is.
+///
+/// # Errors
+/// `Conflict` for a task that is no drawing, does not wait, or has begun or changed meanwhile; what `change` says, and every
+/// problem of the body that it leaves.
+pub(crate) async fn amend(
+    app: &Arc<App>,
+    caller: &Caller,
+    id: &TaskId,
+    change: impl FnOnce(Drawing, &mut Map<String, Value>) -> Result<(), AppError>,
+) -> Result<Task, AppError> {
+    let task = tasks::get(app, caller, id).await?;
+    let drawing = Drawing::parse(&task.kind);
+    let drawing =
+        drawing.ok_or_else(|| AppError::Conflict("the task is no drawing and stays as it is".into()))?;
+    tasks::check_waits(task.state)?;
+    let Value::Object(stored) = tasks::body(app, &task).await? else {
+        return Err(AppError::Internal("a stored request is not an object".into()));
+    };
+    let before = generate::to_request(drawing, &stored, &app.defaults, &app.limits);
+    let before = before.map_or(0, |request| request.image_count());
+    let (mut body, has_grid) = generate::asked(stored);
+    change(drawing, &mut body)?;
+    let owner = app.caller_named(&task.owner).unwrap_or_else(|| caller.clone());
+    let checked = check(app, &owner, drawing, &body).await?;
+    let more = checked.pictures.saturating_sub(before);
+    // Whoever waits for its pictures waits for them in the same form.
+    let reply = if has_grid { Reply::Pictures } else { Reply::Task };
+    tasks::amend(app, &owner, task, checked.into_work(drawing, reply, None), more).await
+}
+
+/// A drawing's body that was checked, as it is stored.
+pub(crate) struct Checked {
+    body: Map<String, Value>,
+    pictures: u32,
+    /// The file name of its checkpoint.
+    model: String,
+}
+
+impl Checked {
+    pub(crate) fn into_work(mut self, drawing: Drawing, reply: Reply, repeat: Option<Repeat>) -> Work {
+        if reply == Reply::Pictures {
+            grid_options::mark(&mut self.body);
+        }
+        let body = Value::Object(self.body).to_string();
+        Work { kind: drawing.as_str(), body, pictures: self.pictures, model: Some(self.model), repeat }
+    }
+}
+
+/// Checks a drawing's body and settles what it leaves open.
+pub(crate) async fn check(
+    app: &App,
+    caller: &Caller,
+    drawing: Drawing,
+    body: &Map<String, Value>,
+) -> Result<Checked, AppError> {
     let saved = app.options.of(&caller.name).await?;
     let filled = |text: Option<&Infotext>| {
         let read = drawing.read_with(body, text, || rand::rng().random());
@@ -97,13 +160,7 @@ pub(crate) async fn submit(
         Ok::<_, AppError>(checkpoint.file_name)
     })
     .await??;
-
-    if reply == Reply::Pictures {
-        grid_options::mark(&mut body);
-    }
-    let text = Value::Object(body).to_string();
-    let new = Work { kind: drawing.as_str(), body: text, pictures, model: Some(model), repeat };
-    tasks::submit(app, caller, new, terms).await
+    Ok(Checked { body, pictures, model })
 }
 
 /// The options that say what becomes of pictures once they are drawn.

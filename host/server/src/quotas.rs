@@ -1,4 +1,4 @@
-//! What one owner may use up: requests in a minute, tasks at once, pictures in a day. The bounds are the account's,
+//! What one owner may use up: requests in a minute, tasks at once, pictures in a day, pins. The bounds are the account's,
 //! or the settings' where the account says nothing; 0 is none.
 
 use std::collections::{HashMap, HashSet};
@@ -22,6 +22,8 @@ use crate::lock::lock;
 
 const DOCUMENT: &str = "pictures-today";
 const DAY_MS: u64 = 86_400_000;
+/// Where nothing is said: retention never ends a pin, and each keeps its pictures.
+pub(crate) const PINNED_TASKS_MAX: u32 = 1000;
 
 type Rate = RateLimiter<NotKeyed, InMemoryState, DefaultClock, StateInformationMiddleware>;
 
@@ -93,6 +95,13 @@ impl Quotas {
         }
     }
 
+    /// How many of the caller's tasks may be pinned; `None` where there is no bound.
+    pub(crate) fn pinned_tasks_max(&self, caller: &Caller) -> Option<u64> {
+        let said = caller.allowance.pinned_tasks.or(self.defaults.pinned_tasks);
+        let most = u64::from(said.unwrap_or(PINNED_TASKS_MAX));
+        (most > 0).then_some(most)
+    }
+
     /// Counts a task that is about to be stored, and the pictures it asks for. Dropping the reservation without
     /// [`Reservation::keep`] gives both back.
     ///
@@ -108,7 +117,7 @@ impl Quotas {
         let is_new = {
             let mut active = lock(&self.active);
             let mine = active.entry(caller.name.clone()).or_default();
-            if at_once > 0 && mine.len() >= at_once as usize {
+            if at_once > 0 && mine.len() >= at_once as usize && !mine.contains(id) {
                 let message = format!(
                     "{} of your tasks wait or run already; wait for one to end, or cancel one",
                     mine.len()
@@ -302,7 +311,25 @@ mod tests {
         // One that is counted already counts once, and giving the second back gives nothing back.
         drop(quotas.reserve(&ann, &id("b"), 1).await.unwrap());
         quotas.reserve(&ann, &id("c"), 1).await.unwrap().keep();
+        quotas.reserve(&ann, &id("c"), 1).await.unwrap().keep();
         assert!(quotas.reserve(&ann, &id("e"), 1).await.is_err());
+    }
+
+    #[test]
+    fn pins_are_bounded_unless_the_account_or_the_settings_say_that_they_are_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let bound = |pinned_tasks| Allowance { pinned_tasks, ..Allowance::default() };
+        for (settings, account, most) in [
+            (None, None, Some(1000)),
+            (Some(5), None, Some(5)),
+            (Some(5), Some(7), Some(7)),
+            (Some(5), Some(0), None),
+            (Some(0), None, None),
+        ] {
+            let documents = Documents::new(folder.path());
+            let quotas = Quotas::open(bound(settings), documents, Arc::new(ManualClock::new(0))).unwrap();
+            assert_eq!(quotas.pinned_tasks_max(&caller(bound(account))), most);
+        }
     }
 
     #[tokio::test]

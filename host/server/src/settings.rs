@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::accounts::Allowance;
 use crate::grants::{BudgetsBody, GrantBody};
+use crate::quotas::PINNED_TASKS_MAX;
 
 pub(crate) mod cli;
 mod resolve;
@@ -97,7 +98,7 @@ pub(crate) struct Settings {
     /// What requests may ask for.
     pub(crate) limits: LimitSettings,
     /// What each owner may use up, unless their account says otherwise: `requests_per_minute`, `tasks_at_once`,
-    /// `pictures_per_day`; 0 is no bound.
+    /// `pictures_per_day`, `pinned_tasks`; 0 is no bound.
     pub(crate) allowance: Allowance,
     /// Habits of the serverless product and of web UIs that some clients rely on.
     pub(crate) compat: CompatSettings,
@@ -235,6 +236,7 @@ impl Default for Settings {
                 requests_per_minute: Some(0),
                 tasks_at_once: Some(0),
                 pictures_per_day: Some(0),
+                pinned_tasks: Some(PINNED_TASKS_MAX),
             },
             compat: CompatSettings::default(),
             plugin_budget: BudgetSettings::default(),

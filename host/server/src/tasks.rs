@@ -1,5 +1,5 @@
-//! Tasks of those who ask: made of a request that was checked, found, waited for, stopped, tried again. Knows neither
-//! what is drawn nor how a client is answered.
+//! Tasks of those who ask: made of a request that was checked, found, waited for, changed, stopped, tried again. Knows
+//! neither what is drawn nor how a client is answered.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -8,6 +8,7 @@ use std::time::Duration;
 use gesso_core::ids::TaskId;
 use gesso_store::{Clock, NewTask, ObjectKey, Payload, SystemClock, Task, TaskState, TaskStoreError, Terms};
 use rand::RngExt;
+use serde_json::Value;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::oneshot;
 use tracing::Instrument;
@@ -18,8 +19,10 @@ use crate::error::AppError;
 use crate::http::wire::terms::RequestTerms;
 use crate::traces;
 
+mod changes;
 mod repeats;
 
+pub(crate) use changes::{amend, check_waits, pin, rename, reorder};
 pub(crate) use repeats::{Repeat, Turns};
 
 /// Bodies up to here lie in the record; larger ones go to the object store first.
@@ -55,7 +58,7 @@ pub(crate) async fn submit(
     terms: &RequestTerms,
 ) -> Result<Submitted, AppError> {
     check_terms(app, caller, terms)?;
-    check_room(app).await?;
+    check_room(app, 1).await?;
     let (app, caller, terms) = (app.clone(), caller.clone(), terms.clone());
     let (told, submitted) = oneshot::channel();
     // A tokio worker, on its own: a client that goes away meanwhile must leave neither a task that is not counted nor
@@ -76,13 +79,13 @@ pub(crate) async fn submit(
     submitted.await.map_err(|_| AppError::Internal("storing the task panicked".into()))?
 }
 
-/// Whether one more task may wait.
-async fn check_room(app: &App) -> Result<(), AppError> {
+/// Whether so many more tasks may wait, at least one.
+pub(crate) async fn check_room(app: &App, more: usize) -> Result<(), AppError> {
     if app.is_draining() {
         return Err(AppError::Unavailable("the server is shutting down; try again in a moment".into()));
     }
     let waiting = app.tasks.stats().await?.waiting;
-    if waiting >= app.settings.waiting_tasks_max as u64 {
+    if waiting.saturating_add(more as u64) > app.settings.waiting_tasks_max as u64 {
         return Err(AppError::Overloaded(format!("{waiting} tasks are waiting already; try again later")));
     }
     Ok(())
@@ -105,16 +108,11 @@ async fn store(app: &App, caller: &Caller, work: Work, terms: &RequestTerms) -> 
         (None, None) => random_id()?,
     };
     let counted = app.quotas.reserve(caller, &id, pictures).await?;
-    let payload = if body.len() <= INLINE_BYTES_MAX {
-        Payload::Inline(body)
-    } else {
-        let key = ObjectKey::payload(&id, rand::rng().random());
-        app.objects.put(&key, body.into_bytes().into()).await?;
-        Payload::Object(key)
-    };
+    let payload = put_body(app, &id, body).await?;
     let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
     let stored_terms = Terms {
         model,
+        name: terms.name.clone(),
         fingerprint: repeat.as_ref().map(|repeat| repeat.fingerprint.clone()),
         start_by_ms: terms.start_within.map(|time| SystemClock.now_ms().saturating_add(millis(time))),
         run_ms_max: terms.timeout.map(millis),
@@ -134,12 +132,40 @@ async fn store(app: &App, caller: &Caller, work: Work, terms: &RequestTerms) -> 
         }
         Err(refused) => refused,
     };
-    if let Payload::Object(key) = &payload
+    delete_body(app, &payload).await;
+    Err(refused.into())
+}
+
+/// What a record says of a body; a large one lies in the object store then.
+async fn put_body(app: &App, id: &TaskId, body: String) -> Result<Payload, AppError> {
+    if body.len() <= INLINE_BYTES_MAX {
+        return Ok(Payload::Inline(body));
+    }
+    let key = ObjectKey::payload(id, rand::rng().random());
+    app.objects.put(&key, body.into_bytes().into()).await?;
+    Ok(Payload::Object(key))
+}
+
+/// Deletes a body that no task names.
+async fn delete_body(app: &App, payload: &Payload) {
+    if let Payload::Object(key) = payload
         && let Err(error) = app.objects.delete(key).await
     {
-        tracing::warn!(%key, %error, "the request of a task that was refused could not be deleted");
+        tracing::warn!(%key, %error, "a request that no task names could not be deleted");
     }
-    Err(refused.into())
+}
+
+/// What a task was asked to do, as it is stored.
+///
+/// # Errors
+/// `NotFound` where it was deleted.
+pub(crate) async fn body(app: &App, task: &Task) -> Result<Value, AppError> {
+    let text = match &task.payload {
+        Payload::Inline(text) => text.clone().into_bytes(),
+        Payload::Object(key) => app.objects.get(key).await?.to_vec(),
+    };
+    serde_json::from_slice(&text)
+        .map_err(|error| AppError::Internal(format!("a stored request is damaged: {error}")))
 }
 
 /// A task that was asked for.
@@ -295,7 +321,7 @@ pub(crate) async fn retry(app: &Arc<App>, caller: &Caller, id: &TaskId) -> Resul
     if task.files_gone {
         return Err(AppError::Gone("what the task was asked for was deleted; send its request again".into()));
     }
-    check_room(app).await?;
+    check_room(app, 1).await?;
     // It counts for whose it is, whoever asks.
     let owner = app.caller_named(&task.owner).unwrap_or_else(|| caller.clone());
     let (app, id) = (app.clone(), id.clone());
@@ -309,20 +335,6 @@ pub(crate) async fn retry(app: &Arc<App>, caller: &Caller, id: &TaskId) -> Resul
     };
     let again = tokio::spawn(again.in_current_span()).await;
     again.map_err(|_| AppError::Internal("trying the task again panicked".into()))?
-}
-
-/// Keeps a task and its pictures from retention, or leaves them to it again.
-pub(crate) async fn pin(app: &App, caller: &Caller, id: &TaskId, pinned: bool) -> Result<Task, AppError> {
-    get(app, caller, id).await?;
-    match app.tasks.pin(id, pinned).await {
-        // Its files are given up, perhaps since the line above.
-        Err(TaskStoreError::State(_)) if pinned => {
-            Err(AppError::Gone("the task's pictures were deleted already; there is nothing to keep".into()))
-        }
-        // Such a task is not pinned, which is what was asked for.
-        Err(TaskStoreError::State(_)) => get(app, caller, id).await,
-        other => Ok(other?),
-    }
 }
 
 /// The place of a waiting task in the queue, from 1, and how many wait; 0 when it does not wait any more.

@@ -10,10 +10,10 @@ use gesso_core::ids::TaskId;
 use tokio::sync::broadcast;
 
 use crate::clock::Clock;
-use crate::tasks::rules::Entry;
+use crate::tasks::rules::{self, Entry};
 use crate::tasks::{
-    EndedFilter, EndedPage, LIST_LIMIT, Lease, NewTask, Outcome, QueuePart, Task, TaskChange, TaskFilter,
-    TaskPage, TaskState, TaskStats, TaskStore, TaskStoreError,
+    EndedFilter, EndedPage, LIST_LIMIT, Lease, MoveTo, NewTask, Outcome, Payload, QueuePart, Task,
+    TaskChange, TaskFilter, TaskPage, TaskState, TaskStats, TaskStore, TaskStoreError,
 };
 
 /// A [`TaskStore`] whose only promise is to follow the rules.
@@ -31,6 +31,11 @@ struct State {
 }
 
 impl State {
+    fn entry(&self, id: &TaskId) -> Result<&Entry, TaskStoreError> {
+        let entry = self.sequence_of.get(id).and_then(|sequence| self.by_sequence.get(sequence));
+        entry.ok_or(TaskStoreError::NotFound)
+    }
+
     /// Tasks with a time before `ms`, the earliest first.
     fn oldest(&self, ms: u64, limit: usize, time: impl Fn(&Entry) -> Option<u64>) -> Vec<Task> {
         let timed = self.by_sequence.values().filter_map(|entry| Some((time(entry)?, entry)));
@@ -81,8 +86,16 @@ impl MemoryTasks {
         id: &TaskId,
         rule: impl FnOnce(&mut Entry, u64) -> Result<T, TaskStoreError>,
     ) -> Result<Task, TaskStoreError> {
+        self.change_in(&mut self.state(), id, rule)
+    }
+
+    fn change_in<T>(
+        &self,
+        state: &mut State,
+        id: &TaskId,
+        rule: impl FnOnce(&mut Entry, u64) -> Result<T, TaskStoreError>,
+    ) -> Result<Task, TaskStoreError> {
         let now_ms = self.clock.now_ms();
-        let mut state = self.state();
         let sequence = *state.sequence_of.get(id).ok_or(TaskStoreError::NotFound)?;
         let entry = state.by_sequence.get_mut(&sequence).ok_or(TaskStoreError::NotFound)?;
         let revision = entry.task.revision;
@@ -122,9 +135,7 @@ impl TaskStore for MemoryTasks {
         }
         self.expire(&mut state, now_ms);
         let waiting = state.by_sequence.values_mut().filter(|entry| entry.task.state == TaskState::Waiting);
-        let Some(next) = waiting.min_by_key(|entry| (-i64::from(entry.task.priority), entry.sequence)) else {
-            return Ok(None);
-        };
+        let Some(next) = waiting.min_by_key(|entry| entry.turn()) else { return Ok(None) };
         let lease = next.lease(worker, ttl, now_ms)?;
         self.tell(next);
         Ok(Some(lease))
@@ -152,9 +163,7 @@ impl TaskStore for MemoryTasks {
     }
 
     async fn get(&self, id: &TaskId) -> Result<Option<Task>, TaskStoreError> {
-        let state = self.state();
-        let entry = state.sequence_of.get(id).and_then(|sequence| state.by_sequence.get(sequence));
-        Ok(entry.map(|entry| entry.task.clone()))
+        Ok(self.state().entry(id).ok().map(|entry| entry.task.clone()))
     }
 
     async fn list(&self, filter: TaskFilter) -> Result<TaskPage, TaskStoreError> {
@@ -166,13 +175,8 @@ impl TaskStore for MemoryTasks {
 
     async fn ended(&self, filter: EndedFilter) -> Result<EndedPage, TaskStoreError> {
         let state = self.state();
-        let shown = |task: &&Task| {
-            task.state.is_terminal()
-                && filter.states.contains(&task.state)
-                && filter.owner.as_ref().is_none_or(|owner| *owner == task.owner)
-        };
-        let newest_first = state.by_sequence.values().rev().map(|entry| &entry.task).filter(shown);
-        let all: Vec<_> = newest_first.collect();
+        let newest_first = state.by_sequence.values().rev().map(|entry| &entry.task);
+        let all: Vec<_> = newest_first.filter(|task| filter.accepts(task)).collect();
         let page = all.iter().skip(filter.offset).take(filter.limit.min(LIST_LIMIT));
         Ok(EndedPage { tasks: page.copied().cloned().collect(), total: all.len() })
     }
@@ -180,9 +184,34 @@ impl TaskStore for MemoryTasks {
     async fn ahead(&self, id: &TaskId) -> Result<Option<u64>, TaskStoreError> {
         let state = self.state();
         let waiting = || state.by_sequence.values().filter(|entry| entry.task.state == TaskState::Waiting);
-        let place = |entry: &Entry| (-i64::from(entry.task.priority), entry.sequence);
-        let own = waiting().find(|entry| entry.task.id == *id).map(place);
-        Ok(own.map(|own| waiting().filter(|entry| place(entry) < own).count() as u64))
+        let own = waiting().find(|entry| entry.task.id == *id).map(Entry::turn);
+        Ok(own.map(|own| waiting().filter(|entry| entry.turn() < own).count() as u64))
+    }
+
+    async fn reorder(&self, id: &TaskId, to: &MoveTo) -> Result<Task, TaskStoreError> {
+        let mut state = self.state();
+        let entry = state.entry(id)?;
+        let is_beside =
+            |other: &&Entry| other.task.state == TaskState::Waiting && other.task.owner == entry.task.owner;
+        let waiting = state.by_sequence.values().filter(is_beside).cloned().collect();
+        for (_, moved) in rules::reordered(waiting, entry, to)? {
+            state.by_sequence.insert(moved.sequence, moved);
+        }
+        Ok(state.entry(id)?.task.clone())
+    }
+
+    async fn amend(
+        &self,
+        id: &TaskId,
+        revision: u64,
+        payload: Payload,
+        model: Option<String>,
+    ) -> Result<Task, TaskStoreError> {
+        self.change(id, |entry, now_ms| entry.amend(revision, payload, model, now_ms))
+    }
+
+    async fn rename(&self, id: &TaskId, name: Option<String>) -> Result<Task, TaskStoreError> {
+        self.change(id, |entry, _| entry.rename(name))
     }
 
     async fn retry(&self, id: &TaskId) -> Result<Task, TaskStoreError> {
@@ -191,8 +220,7 @@ impl TaskStore for MemoryTasks {
 
     async fn remove(&self, id: &TaskId) -> Result<Task, TaskStoreError> {
         let mut state = self.state();
-        let sequence = *state.sequence_of.get(id).ok_or(TaskStoreError::NotFound)?;
-        let task = state.by_sequence.get(&sequence).ok_or(TaskStoreError::NotFound)?.task.clone();
+        let Entry { task, sequence, .. } = state.entry(id)?.clone();
         if !task.state.is_terminal() {
             return Err(TaskStoreError::State(task.state));
         }
@@ -227,8 +255,19 @@ impl TaskStore for MemoryTasks {
         self.change(id, |entry, _| entry.settle_notice(revision, next_ms))
     }
 
-    async fn pin(&self, id: &TaskId, pinned: bool) -> Result<Task, TaskStoreError> {
-        self.change(id, |entry, _| entry.pin(pinned))
+    async fn pin(&self, id: &TaskId, most: Option<u64>) -> Result<Task, TaskStoreError> {
+        let mut state = self.state();
+        let owner = state.entry(id)?.task.owner.clone();
+        let is_pinned = |entry: &&Entry| entry.task.pinned && entry.task.owner == owner;
+        let pinned = state.by_sequence.values().filter(is_pinned).count() as u64;
+        self.change_in(&mut state, id, |entry, _| entry.pin(pinned, most))
+    }
+
+    async fn unpin(&self, id: &TaskId) -> Result<Task, TaskStoreError> {
+        self.change(id, |entry, _| {
+            entry.unpin();
+            Ok(())
+        })
     }
 
     async fn give_up_files(&self, id: &TaskId, revision: u64) -> Result<Task, TaskStoreError> {

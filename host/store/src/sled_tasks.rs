@@ -15,10 +15,10 @@ use gesso_core::ids::TaskId;
 use tokio::sync::broadcast;
 
 use crate::clock::Clock;
-use crate::tasks::rules::Entry;
+use crate::tasks::rules::{self, Entry};
 use crate::tasks::{
-    EndedFilter, EndedPage, Lease, NewTask, Outcome, QueuePart, Task, TaskChange, TaskFilter, TaskPage,
-    TaskState, TaskStats, TaskStore, TaskStoreError,
+    EndedFilter, EndedPage, Lease, MoveTo, NewTask, Outcome, Payload, QueuePart, Task, TaskChange,
+    TaskFilter, TaskPage, TaskState, TaskStats, TaskStore, TaskStoreError,
 };
 use committer::{Committer, Writer};
 
@@ -126,12 +126,21 @@ impl SledTasks {
         id: &TaskId,
         rule: impl FnOnce(&mut Entry, u64) -> Result<(), TaskStoreError> + Send + 'static,
     ) -> Result<Task, TaskStoreError> {
+        self.change_among(id, move |entry, writer| rule(entry, writer.now_ms)).await
+    }
+
+    /// The same with a rule that asks about other tasks.
+    async fn change_among(
+        &self,
+        id: &TaskId,
+        rule: impl FnOnce(&mut Entry, &Writer<'_>) -> Result<(), TaskStoreError> + Send + 'static,
+    ) -> Result<Task, TaskStoreError> {
         let id = id.clone();
         self.committer
             .commit(move |writer| {
-                let old = writer.trees.get(id.as_str().as_bytes())?.ok_or(TaskStoreError::NotFound)?;
+                let old = stored(writer, &id)?;
                 let mut new = old.clone();
-                rule(&mut new, writer.now_ms)?;
+                rule(&mut new, writer)?;
                 if new != old {
                     writer.replace(Some(&old), Some(&new))?;
                 }
@@ -229,11 +238,41 @@ impl TaskStore for SledTasks {
         self.change(id, |entry, now_ms| entry.retry(now_ms)).await
     }
 
+    async fn reorder(&self, id: &TaskId, to: &MoveTo) -> Result<Task, TaskStoreError> {
+        let (id, to) = (id.clone(), to.clone());
+        self.committer
+            .commit(move |writer| {
+                let entry = stored(writer, &id)?;
+                let waiting = writer.trees.waiting_of(&entry.task.owner)?;
+                let moved = rules::reordered(waiting, &entry, &to)?;
+                if !moved.is_empty() {
+                    writer.place(&moved)?;
+                }
+                let own = moved.into_iter().map(|(_, new)| new).find(|new| new.task.id == id);
+                Ok(own.unwrap_or(entry).task)
+            })
+            .await
+    }
+
+    async fn amend(
+        &self,
+        id: &TaskId,
+        revision: u64,
+        payload: Payload,
+        model: Option<String>,
+    ) -> Result<Task, TaskStoreError> {
+        self.change(id, move |entry, now_ms| entry.amend(revision, payload, model, now_ms)).await
+    }
+
+    async fn rename(&self, id: &TaskId, name: Option<String>) -> Result<Task, TaskStoreError> {
+        self.change(id, move |entry, _| entry.rename(name)).await
+    }
+
     async fn remove(&self, id: &TaskId) -> Result<Task, TaskStoreError> {
         let id = id.clone();
         self.committer
             .commit(move |writer| {
-                let old = writer.trees.get(id.as_str().as_bytes())?.ok_or(TaskStoreError::NotFound)?;
+                let old = stored(writer, &id)?;
                 if !old.task.state.is_terminal() {
                     return Err(TaskStoreError::State(old.task.state));
                 }
@@ -273,8 +312,20 @@ impl TaskStore for SledTasks {
         self.change(id, move |entry, _| entry.settle_notice(revision, next_ms)).await
     }
 
-    async fn pin(&self, id: &TaskId, pinned: bool) -> Result<Task, TaskStoreError> {
-        self.change(id, move |entry, _| entry.pin(pinned)).await
+    async fn pin(&self, id: &TaskId, most: Option<u64>) -> Result<Task, TaskStoreError> {
+        self.change_among(id, move |entry, writer| {
+            let pinned = writer.trees.pinned_of(&entry.task.owner);
+            entry.pin(pinned, most)
+        })
+        .await
+    }
+
+    async fn unpin(&self, id: &TaskId) -> Result<Task, TaskStoreError> {
+        self.change(id, |entry, _| {
+            entry.unpin();
+            Ok(())
+        })
+        .await
     }
 
     async fn give_up_files(&self, id: &TaskId, revision: u64) -> Result<Task, TaskStoreError> {
@@ -317,6 +368,10 @@ impl TaskStore for SledTasks {
             })
             .await
     }
+}
+
+fn stored(writer: &Writer<'_>, id: &TaskId) -> Result<Entry, TaskStoreError> {
+    writer.trees.get(id.as_str().as_bytes())?.ok_or(TaskStoreError::NotFound)
 }
 
 /// Ends waiting tasks whose time to begin is over: up to [`CHANGED_AT_ONCE`] of them.

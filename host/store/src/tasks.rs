@@ -40,7 +40,7 @@ pub trait TaskStore: Send + Sync {
     /// Adds a waiting task. `Exists` if the id is taken, `TooLarge` or `Invalid` if the task cannot be stored.
     async fn submit(&self, task: NewTask) -> Result<Task, TaskStoreError>;
 
-    /// Takes the waiting task with the highest priority, the oldest first among equals. Leases whose deadline has
+    /// Takes the waiting task with the highest priority, among equals the one at the first place. Leases whose deadline has
     /// passed are taken back before the choice: their attempt counts as lost.
     async fn lease(&self, worker: &str, ttl: Duration) -> Result<Option<Lease>, TaskStoreError>;
 
@@ -73,6 +73,24 @@ pub trait TaskStore: Send + Sync {
     /// one in another state.
     async fn retry(&self, id: &TaskId) -> Result<Task, TaskStoreError>;
 
+    /// Moves a waiting task among those of its owner that wait. They share the places that they had, with the priority of each,
+    /// so that nobody else's task has more or fewer before it. `State` for one that does not wait, `NotFound` also where
+    /// the one to move before does not wait or is another owner's. All that change their place are written at once.
+    async fn reorder(&self, id: &TaskId, to: &MoveTo) -> Result<Task, TaskStoreError>;
+
+    /// Gives a waiting task, at this revision, another request. `State` for one that has begun or was changed since;
+    /// `TooLarge` or `Invalid` as for a new one. The object of the request before is the caller's to delete, afterwards.
+    async fn amend(
+        &self,
+        id: &TaskId,
+        revision: u64,
+        payload: Payload,
+        model: Option<String>,
+    ) -> Result<Task, TaskStoreError>;
+
+    /// Sets [`Terms::name`], whatever the state.
+    async fn rename(&self, id: &TaskId, name: Option<String>) -> Result<Task, TaskStoreError>;
+
     /// Forgets one task that has ended. `State` for one that has not. Its objects are the caller's to delete, before.
     async fn remove(&self, id: &TaskId) -> Result<Task, TaskStoreError>;
 
@@ -93,8 +111,12 @@ pub trait TaskStore: Send + Sync {
         next_ms: Option<u64>,
     ) -> Result<Task, TaskStoreError>;
 
-    /// Keeps a task and its files from retention, or leaves them to it again. `State` for one whose files are given up.
-    async fn pin(&self, id: &TaskId, pinned: bool) -> Result<Task, TaskStoreError>;
+    /// Keeps a task and its files from retention. `State` for one whose files are given up, `TooManyPinned` where `most` of its
+    /// owner's are pinned already.
+    async fn pin(&self, id: &TaskId, most: Option<u64>) -> Result<Task, TaskStoreError>;
+
+    /// Leaves a task and its files to retention again.
+    async fn unpin(&self, id: &TaskId) -> Result<Task, TaskStoreError>;
 
     /// The first step of deleting the files of a task that has ended, at this revision: from here on it is neither tried again
     /// nor pinned. The returned task names them still. `State` for one that has not ended, is pinned, or was tried again since.
@@ -147,6 +169,8 @@ pub struct NewTask {
 pub struct Terms {
     /// The model it is for, by which it can be listed.
     pub model: Option<String>,
+    /// What its owner calls it.
+    pub name: Option<String>,
     /// Tells the request from another one, for callers that repeat themselves.
     pub fingerprint: Option<String>,
     /// A task that has not begun by then expires. Unix milliseconds.
@@ -159,6 +183,14 @@ pub struct Terms {
     pub webhook: Option<String>,
     /// The trace that it belongs to, as W3C's `traceparent`.
     pub trace: Option<String>,
+}
+
+/// Where a waiting task is moved to among those of its owner.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum MoveTo {
+    First,
+    Before(TaskId),
+    Last,
 }
 
 /// The request a worker will carry out.
@@ -216,6 +248,9 @@ pub struct Task {
     pub kind: String,
     pub owner: String,
     pub priority: i32,
+    /// Of those that wait with its priority the lowest goes first. Unique in the store; the order of submission, until tasks are
+    /// moved.
+    pub place: u64,
     pub payload: Payload,
     pub terms: Terms,
     pub state: TaskState,
@@ -349,10 +384,21 @@ pub struct EndedFilter {
     pub owner: Option<String>,
     /// Any of these; those in which a task has not ended find nothing.
     pub states: Vec<TaskState>,
+    /// Only those that are pinned.
+    pub pinned: bool,
     /// How many of the newest are left out.
     pub offset: usize,
     /// At most [`LIST_LIMIT`].
     pub limit: usize,
+}
+
+impl EndedFilter {
+    pub(crate) fn accepts(&self, task: &Task) -> bool {
+        task.state.is_terminal()
+            && self.states.contains(&task.state)
+            && self.owner.as_deref().is_none_or(|owner| owner == task.owner)
+            && (task.pinned || !self.pinned)
+    }
 }
 
 /// Some of the tasks that have ended.
@@ -426,6 +472,9 @@ pub enum TaskStoreError {
     /// Answer "conflict", with the state.
     #[error("the task is {0}, and this can be done in another state only")]
     State(TaskState),
+    /// Answer "conflict": the owner is to unpin another one first.
+    #[error("{0} tasks of this owner are pinned already, as many as may be; unpin one of them first")]
+    TooManyPinned(u64),
     /// Move the payload to the object store, or refuse it.
     #[error("the task needs {bytes} bytes where {limit} are allowed; store large inputs as objects")]
     TooLarge { bytes: usize, limit: usize },

@@ -4,11 +4,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use gesso_core::ids::TaskId;
 use gesso_store::testing::ManualClock;
 use gesso_store::testing::conformance::{Subject, new_task, outcome};
 use gesso_store::{
-    EndedFilter, EndedPage, Lease, MemoryTasks, NewTask, QueuePart, SledSettings, SledTasks, Task,
-    TaskFilter, TaskState, TaskStats, TaskStore, TaskStoreError, Terms,
+    EndedFilter, EndedPage, Lease, MemoryTasks, MoveTo, NewTask, Payload, QueuePart, SledSettings, SledTasks,
+    Task, TaskFilter, TaskState, TaskStats, TaskStore, TaskStoreError, Terms,
 };
 use proptest::prelude::*;
 
@@ -54,6 +55,9 @@ enum Step {
     Cancel { id: u8 },
     Ended { seconds_ago: u64, limit: usize },
     Retry { id: u8 },
+    Move { id: u8, to: u8 },
+    Amend { id: u8, is_stale: bool },
+    Rename { id: u8, name: Option<u8> },
     Forget { id: u8 },
     Pin { id: u8, pinned: bool },
     GiveUp { id: u8, is_stale: bool },
@@ -81,6 +85,9 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (0u64..60, 0usize..5).prop_map(|(seconds_ago, limit)| Step::Ended { seconds_ago, limit }),
         2 => (0u8..12).prop_map(|id| Step::Retry { id }),
         2 => (0u8..12).prop_map(|id| Step::Forget { id }),
+        3 => (0u8..12, 0u8..14).prop_map(|(id, to)| Step::Move { id, to }),
+        1 => (0u8..12, any::<bool>()).prop_map(|(id, is_stale)| Step::Amend { id, is_stale }),
+        1 => (0u8..12, prop::option::of(0u8..3)).prop_map(|(id, name)| Step::Rename { id, name }),
         1 => (0u8..12, any::<bool>()).prop_map(|(id, pinned)| Step::Pin { id, pinned }),
         2 => (0u8..12, any::<bool>()).prop_map(|(id, is_stale)| Step::GiveUp { id, is_stale }),
         1 => (0u8..12).prop_map(|id| Step::ForgetFiles { id }),
@@ -136,10 +143,27 @@ async fn apply(store: &dyn TaskStore, step: &Step, leases: &[Lease], now_ms: u64
         }
         Step::Retry { id: number } => Said::Task(store.retry(&id(*number)).await),
         Step::Forget { id: number } => Said::Task(store.remove(&id(*number)).await),
-        Step::Pin { id: number, pinned } => Said::Task(store.pin(&id(*number), *pinned).await),
+        Step::Move { id: number, to } => {
+            let to = match to {
+                12 => MoveTo::First,
+                13 => MoveTo::Last,
+                other => MoveTo::Before(id(*other)),
+            };
+            Said::Task(store.reorder(&id(*number), &to).await)
+        }
+        Step::Amend { id: number, is_stale } => {
+            let revision = revision(store, &id(*number)).await - u64::from(*is_stale);
+            let payload = Payload::Inline("{}".to_owned());
+            Said::Task(store.amend(&id(*number), revision, payload, Some("other".to_owned())).await)
+        }
+        Step::Rename { id: number, name } => {
+            let name = name.map(|name| format!("name {name}"));
+            Said::Task(store.rename(&id(*number), name).await)
+        }
+        Step::Pin { id: number, pinned: true } => Said::Task(store.pin(&id(*number), Some(3)).await),
+        Step::Pin { id: number, pinned: false } => Said::Task(store.unpin(&id(*number)).await),
         Step::GiveUp { id: number, is_stale } => {
-            let task = store.get(&id(*number)).await.expect("the store answers");
-            let revision = task.map_or(1, |task| task.revision) - u64::from(*is_stale);
+            let revision = revision(store, &id(*number)).await - u64::from(*is_stale);
             Said::Task(store.give_up_files(&id(*number), revision).await)
         }
         Step::ForgetFiles { id: number } => Said::Task(store.forget_files(&id(*number)).await),
@@ -150,17 +174,23 @@ async fn apply(store: &dyn TaskStore, step: &Step, leases: &[Lease], now_ms: u64
         Step::Notices => Said::Tasks(store.due_notices(3, &[]).await),
         Step::Settle { id: number, seconds } => {
             let next_ms = seconds.map(|seconds| now_ms + seconds * 1000);
-            let revision = store.get(&id(*number)).await.ok().flatten().map_or(0, |task| task.revision);
+            let revision = revision(store, &id(*number)).await;
             Said::Task(store.settle_notice(&id(*number), revision, next_ms).await)
         }
         Step::Wait { .. } | Step::Restart => Said::Nothing,
     }
 }
 
-/// The tasks, some of them again, their places in the queue, the queue, a page of what has ended, and how many there are.
+/// That of a task; 1 where there is none.
+async fn revision(store: &dyn TaskStore, id: &TaskId) -> u64 {
+    store.get(id).await.expect("the store answers").map_or(1, |task| task.revision)
+}
+
+/// The tasks, some of them again, their places in the queue, the queue, pages of what has ended and of what of it is pinned, and
+/// how many there are.
 async fn everything(
     store: &dyn TaskStore,
-) -> (Vec<Task>, Vec<Option<u64>>, Vec<QueuePart>, EndedPage, TaskStats) {
+) -> (Vec<Task>, Vec<Option<u64>>, Vec<QueuePart>, [EndedPage; 2], TaskStats) {
     let page =
         store.list(TaskFilter { limit: 1000, ..TaskFilter::default() }).await.expect("the store answers");
     let mut tasks = page.tasks;
@@ -173,9 +203,12 @@ async fn everything(
     let some = TaskFilter { states, limit: 2, ..TaskFilter::default() };
     tasks.extend(store.list(some).await.expect("the store answers").tasks);
     let queue = store.queue().await.expect("the store answers");
-    let ended = EndedFilter { owner: None, states: TaskState::ALL.to_vec(), offset: 1, limit: 3 };
+    let ended =
+        EndedFilter { states: TaskState::ALL.to_vec(), offset: 1, limit: 3, ..EndedFilter::default() };
+    let pinned = EndedFilter { pinned: true, offset: 0, ..ended.clone() };
     let ended = store.ended(ended).await.expect("the store answers");
-    (tasks, places, queue, ended, TaskStats { size_on_disk: 0, ..stats })
+    let pinned = store.ended(pinned).await.expect("the store answers");
+    (tasks, places, queue, [ended, pinned], TaskStats { size_on_disk: 0, ..stats })
 }
 
 async fn compare(steps: Vec<Step>) -> Result<(), TestCaseError> {

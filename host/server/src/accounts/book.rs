@@ -21,6 +21,9 @@ pub(crate) struct Allowance {
     /// Pictures asked for on one day, UTC.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) pictures_per_day: Option<u32>,
+    /// Tasks that are pinned.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) pinned_tasks: Option<u32>,
 }
 
 /// Everything that is kept of accounts.

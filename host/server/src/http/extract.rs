@@ -163,8 +163,7 @@ impl<S: Send + Sync> FromRequestParts<S> for PathText {
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Response> {
         let read = Path::<String>::from_request_parts(parts, state).await;
-        read.map(|Path(text)| Self(text))
-            .map_err(|_| Failure(AppError::NotFound("not found".into())).into_response())
+        read.map(|Path(text)| Self(text)).map_err(|_| not_found())
     }
 }
 
@@ -177,10 +176,27 @@ impl<S: Send + Sync> FromRequestParts<S> for TaskPath {
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Response> {
         let PathText(text) = PathText::from_request_parts(parts, state).await?;
-        TaskId::parse(&text)
-            .map(Self)
-            .map_err(|_| Failure(AppError::NotFound("not found".into())).into_response())
+        TaskId::parse(&text).map(Self).map_err(|_| not_found())
     }
+}
+
+/// A task id and another text from the path.
+#[derive(Debug)]
+pub(crate) struct TaskPathAnd(pub(crate) TaskId, pub(crate) String);
+
+impl<S: Send + Sync> FromRequestParts<S> for TaskPathAnd {
+    type Rejection = Response;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Response> {
+        let read = Path::<(String, String)>::from_request_parts(parts, state).await;
+        let Path((id, text)) = read.map_err(|_| not_found())?;
+        let id = TaskId::parse(&id).map_err(|_| not_found())?;
+        Ok(Self(id, text))
+    }
+}
+
+fn not_found() -> Response {
+    Failure(AppError::NotFound("not found".into())).into_response()
 }
 
 #[cfg(test)]

@@ -12,9 +12,9 @@ use utoipa::{Modify, OpenApi, ToSchema};
 use super::error::PROBLEM_JSON;
 use super::passed_on::is_web_ui;
 use super::routes::{
-    accounts, agent_scheduler, controlnet, controlnet_pose, files, functions, health, models, plugins, queue,
-    serverless, tasks, webui, webui_config, webui_extras, webui_internal, webui_interrogate, webui_lists,
-    webui_options, webui_server,
+    accounts, agent_scheduler, agent_scheduler_files, controlnet, controlnet_pose, files, functions, health,
+    models, plugins, queue, serverless, tasks, webui, webui_config, webui_extras, webui_internal,
+    webui_interrogate, webui_lists, webui_options, webui_server,
 };
 use super::wire::refusals::{Detail, ProblemDetails, ValidationErrors, WebUiError};
 use super::wire::schema::{
@@ -58,6 +58,8 @@ use links::{Links, Names};
         agent_scheduler::show, agent_scheduler::position, agent_scheduler::results, agent_scheduler::requeue,
         agent_scheduler::requeue_failed, agent_scheduler::remove, agent_scheduler::clear_queue, agent_scheduler::clear_history,
         agent_scheduler::pause, agent_scheduler::resume, agent_scheduler::samplers, agent_scheduler::sd_models,
+        agent_scheduler::update, agent_scheduler::rename, agent_scheduler::bookmark, agent_scheduler::unbookmark, agent_scheduler::run,
+        agent_scheduler::move_over, agent_scheduler_files::export, agent_scheduler_files::import,
         files::file,
         plugins::list, plugins::show, plugins::install, plugins::remove, plugins::forget_data, plugins::rollback, plugins::grant, plugins::settings, plugins::restore_settings, plugins::logs, plugins::history, plugins::configure,
         accounts::login, accounts::logout, accounts::whoami, accounts::users, accounts::add_user, accounts::user,

@@ -19,9 +19,9 @@ use utoipa_swagger_ui::SwaggerUi;
 
 use super::error::{WebUiFailure, problem};
 use super::routes::{
-    accounts, agent_scheduler, controlnet, controlnet_pose, extensions, files, functions, health, models,
-    plugins, queue, serverless, tasks, webui, webui_config, webui_extras, webui_internal, webui_interrogate,
-    webui_lists, webui_options, webui_server,
+    accounts, agent_scheduler, agent_scheduler_files, controlnet, controlnet_pose, extensions, files,
+    functions, health, models, plugins, queue, serverless, tasks, webui, webui_config, webui_extras,
+    webui_internal, webui_interrogate, webui_lists, webui_options, webui_server,
 };
 use super::wire::refusals::Detail;
 use super::{access, calls, error, openapi, passed_on, request_id};
@@ -145,7 +145,7 @@ fn reading() -> Router<Arc<App>> {
         .route("/agent-scheduler/v1/results/{id}", get(agent_scheduler::results))
         .route("/agent-scheduler/v1/samplers", get(agent_scheduler::samplers))
         .route("/agent-scheduler/v1/sd-models", get(agent_scheduler::sd_models))
-        .route("/agent-scheduler/v1/export", get(agent_scheduler::no_files))
+        .route("/agent-scheduler/v1/export", get(agent_scheduler_files::export))
 }
 
 /// What the web UI's clients look at.
@@ -202,6 +202,7 @@ fn drawing() -> Router<Arc<App>> {
         .route("/agent-scheduler/v1/queue/img2img", post(agent_scheduler::queue_img2img))
         .route("/agent-scheduler/v1/task/{id}/requeue", post(agent_scheduler::requeue))
         .route("/agent-scheduler/v1/task/requeue-failed", post(agent_scheduler::requeue_failed))
+        .route("/agent-scheduler/v1/import", post(agent_scheduler_files::import))
 }
 
 /// The same, of routes that know no tasks by themselves.
@@ -227,15 +228,14 @@ fn using() -> Router<Arc<App>> {
         .route("/options", post(webui_options::change_serverless))
         .route("/keys", get(accounts::keys).post(accounts::add_key))
         .route("/keys/{id}", delete(accounts::remove_key))
-        .route("/agent-scheduler/v1/task/{id}", delete(agent_scheduler::remove))
+        .route("/agent-scheduler/v1/task/{id}", put(agent_scheduler::update).delete(agent_scheduler::remove))
         .route("/agent-scheduler/v1/queue/clear", post(agent_scheduler::clear_queue))
         .route("/agent-scheduler/v1/history/clear", post(agent_scheduler::clear_history))
-        .route("/agent-scheduler/v1/task/{id}/run", post(agent_scheduler::no_order))
-        .route("/agent-scheduler/v1/task/{id}/move/{over}", post(agent_scheduler::no_order))
-        .route("/agent-scheduler/v1/task/{id}/bookmark", post(agent_scheduler::no_changes))
-        .route("/agent-scheduler/v1/task/{id}/unbookmark", post(agent_scheduler::no_changes))
-        .route("/agent-scheduler/v1/task/{id}/rename", post(agent_scheduler::no_changes))
-        .route("/agent-scheduler/v1/import", post(agent_scheduler::no_files))
+        .route("/agent-scheduler/v1/task/{id}/run", post(agent_scheduler::run))
+        .route("/agent-scheduler/v1/task/{id}/move/{over}", post(agent_scheduler::move_over))
+        .route("/agent-scheduler/v1/task/{id}/bookmark", post(agent_scheduler::bookmark))
+        .route("/agent-scheduler/v1/task/{id}/unbookmark", post(agent_scheduler::unbookmark))
+        .route("/agent-scheduler/v1/task/{id}/rename", post(agent_scheduler::rename))
 }
 
 /// The same of the web UI's, which may become tasks.

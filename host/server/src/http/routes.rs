@@ -2,6 +2,7 @@
 
 pub(crate) mod accounts;
 pub(crate) mod agent_scheduler;
+pub(crate) mod agent_scheduler_files;
 pub(crate) mod controlnet;
 pub(crate) mod controlnet_pose;
 pub(crate) mod extensions;

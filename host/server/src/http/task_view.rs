@@ -43,6 +43,7 @@ pub(crate) async fn summary(app: &App, task: &Task, host: Option<&str>) -> Resul
         phase: if is_stopping { "canceling" } else { phase(app, task) },
         kind: task.kind.clone(),
         model: task.terms.model.clone(),
+        name: task.terms.name.clone(),
         user: task.owner.clone(),
         priority: task.priority,
         attempt: task.attempt,

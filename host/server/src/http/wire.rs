@@ -2,6 +2,7 @@
 
 pub(crate) mod added_networks;
 pub(crate) mod agent_scheduler;
+pub(crate) mod agent_scheduler_files;
 pub(crate) mod control;
 pub(crate) mod detect;
 pub(crate) mod extras;

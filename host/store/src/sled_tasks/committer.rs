@@ -150,8 +150,7 @@ pub(super) struct Writer<'a> {
 impl Writer<'_> {
     /// See [`Trees::replace`]. Subscribers hear of a new revision after the flush.
     pub(super) fn replace(&mut self, old: Option<&Entry>, new: Option<&Entry>) -> Result<(), TaskStoreError> {
-        *self.wrote = true;
-        self.shared.begun.send_modify(|mark| mark.number += 1);
+        self.begin();
         self.trees.replace(old, new)?;
         if let Some(new) = new
             && old.is_none_or(|old| old.task.revision != new.task.revision)
@@ -159,6 +158,17 @@ impl Writer<'_> {
             self.changes.push(TaskChange::of(&new.task));
         }
         Ok(())
+    }
+
+    /// See [`Trees::place`]. Nobody hears of it, as no task's state is another.
+    pub(super) fn place(&mut self, moved: &[(Entry, Entry)]) -> Result<(), TaskStoreError> {
+        self.begin();
+        self.trees.place(moved)
+    }
+
+    fn begin(&mut self) {
+        *self.wrote = true;
+        self.shared.begun.send_modify(|mark| mark.number += 1);
     }
 
     /// Refuses growth while the volume is nearly full, so that running tasks can still end.

@@ -1,6 +1,6 @@
-//! All tasks once more, in memory: whose they are, their states, and their order. So a page of somebody's tasks is found, and
-//! all that ended counted, without reading a record that is not asked for. Kept by the trees, which know what is stored; a
-//! task takes some ten bytes.
+//! All tasks once more, in memory: whose they are, their states, whether they are pinned, and their order. So a page of
+//! somebody's tasks is found, and all that ended or are pinned counted, without reading a record that is not asked for. Kept by
+//! the trees, which know what is stored; a task takes some ten bytes.
 
 use std::collections::btree_set::Range;
 use std::collections::{BTreeSet, BinaryHeap, HashMap};
@@ -11,22 +11,42 @@ use crate::tasks::{EndedFilter, LIST_LIMIT, TaskState};
 
 #[derive(Default)]
 pub(super) struct Owned {
-    /// Sequences by owner and state; none is empty.
-    sequences: HashMap<(String, TaskState), BTreeSet<u64>>,
+    /// Sequences; none is empty.
+    sequences: HashMap<Part, BTreeSet<u64>>,
+}
+
+#[derive(PartialEq, Eq, Hash)]
+struct Part {
+    owner: String,
+    state: TaskState,
+    pinned: bool,
+}
+
+impl Part {
+    fn of(entry: &Entry) -> Self {
+        Self { owner: entry.task.owner.clone(), state: entry.task.state, pinned: entry.task.pinned }
+    }
 }
 
 impl Owned {
     pub(super) fn enter(&mut self, entry: &Entry) {
-        self.sequences.entry(part(entry)).or_default().insert(entry.sequence);
+        self.sequences.entry(Part::of(entry)).or_default().insert(entry.sequence);
     }
 
     pub(super) fn leave(&mut self, entry: &Entry) {
-        if let Some(sequences) = self.sequences.get_mut(&part(entry)) {
+        let part = Part::of(entry);
+        if let Some(sequences) = self.sequences.get_mut(&part) {
             sequences.remove(&entry.sequence);
             if sequences.is_empty() {
-                self.sequences.remove(&part(entry));
+                self.sequences.remove(&part);
             }
         }
+    }
+
+    /// How many of an owner's are pinned, in any state.
+    pub(super) fn pinned(&self, owner: &str) -> u64 {
+        let parts = self.parts(Some(owner), &TaskState::ALL, &[true]);
+        parts.iter().map(|sequences| sequences.len() as u64).sum()
     }
 
     /// Up to `count` sequences below `before`, the newest first: of one owner or of all, in these states or, where there are
@@ -39,14 +59,15 @@ impl Owned {
         count: usize,
     ) -> Vec<u64> {
         let states = if states.is_empty() { &TaskState::ALL[..] } else { states };
-        Newest::of(&self.parts(owner, states), before).take(count).collect()
+        Newest::of(&self.parts(owner, states, &[false, true]), before).take(count).collect()
     }
 
     /// The sequences of a page of what has ended, newest first, and how many there are on all pages.
     pub(super) fn page(&self, filter: &EndedFilter) -> (Vec<u64>, usize) {
         let mut states = filter.states.clone();
         states.retain(|state| state.is_terminal());
-        let parts = self.parts(filter.owner.as_deref(), &states);
+        let pinned: &[bool] = if filter.pinned { &[true] } else { &[false, true] };
+        let parts = self.parts(filter.owner.as_deref(), &states, pinned);
         let total: usize = parts.iter().map(|sequences| sequences.len()).sum();
         if filter.offset >= total {
             return (Vec::new(), total);
@@ -55,18 +76,18 @@ impl Owned {
         (page.collect(), total)
     }
 
-    fn parts(&self, owner: Option<&str>, states: &[TaskState]) -> Vec<&BTreeSet<u64>> {
+    fn parts(&self, owner: Option<&str>, states: &[TaskState], pinned: &[bool]) -> Vec<&BTreeSet<u64>> {
         let Some(owner) = owner else {
-            let all = self.sequences.iter().filter(|((_, state), _)| states.contains(state));
+            let is_wanted = |part: &Part| states.contains(&part.state) && pinned.contains(&part.pinned);
+            let all = self.sequences.iter().filter(|(part, _)| is_wanted(part));
             return all.map(|(_, sequences)| sequences).collect();
         };
         let wanted = TaskState::ALL.into_iter().filter(|state| states.contains(state));
-        wanted.filter_map(|state| self.sequences.get(&(owner.to_owned(), state))).collect()
+        let parts = wanted.flat_map(|state| {
+            pinned.iter().map(move |pinned| Part { owner: owner.to_owned(), state, pinned: *pinned })
+        });
+        parts.filter_map(|part| self.sequences.get(&part)).collect()
     }
-}
-
-fn part(entry: &Entry) -> (String, TaskState) {
-    (entry.task.owner.clone(), entry.task.state)
 }
 
 /// The sequences of several sets, the highest first, without looking at more of a set than is taken.
@@ -112,6 +133,9 @@ mod tests {
             if sequence % 3 == 0 {
                 entry.cancel(2);
             }
+            if sequence % 6 == 0 {
+                entry.pin(0, None).unwrap();
+            }
             owned.enter(&entry);
         }
         owned
@@ -135,11 +159,25 @@ mod tests {
         let owned = owned();
         let page = |owner: Option<&str>, states: &[TaskState], offset| {
             let owner = owner.map(str::to_owned);
-            owned.page(&EndedFilter { owner, states: states.to_vec(), offset, limit: 2 })
+            owned.page(&EndedFilter { owner, states: states.to_vec(), pinned: false, offset, limit: 2 })
         };
         assert_eq!(page(None, &TaskState::ALL, 1), (vec![6, 3], 4));
         assert_eq!(page(Some("ann"), &[TaskState::Canceled, TaskState::Canceled], 0), (vec![6, 0], 2));
         assert_eq!(page(None, &TaskState::ALL, usize::MAX), (Vec::new(), 4));
         assert_eq!(page(None, &[TaskState::Waiting], 0), (Vec::new(), 0));
+    }
+
+    #[test]
+    fn what_is_pinned_is_counted_in_any_state_and_shown_once_it_has_ended() {
+        let mut owned = owned();
+        let mut waiting = Entry::new(NewTask { owner: "ann".to_owned(), ..new_task("w") }, 12, 1).unwrap();
+        waiting.pin(0, None).unwrap();
+        owned.enter(&waiting);
+        assert_eq!((owned.pinned("ann"), owned.pinned("bob")), (3, 0));
+        let filter =
+            EndedFilter { states: TaskState::ALL.to_vec(), pinned: true, limit: 9, ..EndedFilter::default() };
+        assert_eq!(owned.page(&filter), (vec![6, 0], 2));
+        owned.leave(&waiting);
+        assert_eq!(owned.pinned("ann"), 2);
     }
 }

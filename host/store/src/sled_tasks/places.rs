@@ -7,7 +7,7 @@ use indexset::BTreeSet;
 
 use crate::tasks::{QueuePart, Task};
 
-/// Two numbers, big-endian: inverted priority, sequence.
+/// Two numbers, big-endian: inverted priority, place.
 pub(super) type IndexKey = [u8; 16];
 
 #[derive(Default)]

@@ -93,6 +93,9 @@ struct RecordV1 {
     pinned: bool,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     files_gone: bool,
+    /// Absent when it is the sequence: the task was never moved.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    place: Option<u64>,
 }
 
 /// Absent in records of before they were known, which asked for none.
@@ -101,6 +104,8 @@ struct RecordV1 {
 struct TermsV1 {
     #[serde(skip_serializing_if = "Option::is_none")]
     model: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     fingerprint: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -207,6 +212,7 @@ impl RecordV1 {
             notice: task.notice.map(|notice| NoticeV1 { attempts: notice.attempts, due_ms: notice.due_ms }),
             pinned: task.pinned,
             files_gone: task.files_gone,
+            place: Some(task.place).filter(|place| *place != entry.sequence),
         };
         (record, text)
     }
@@ -230,6 +236,7 @@ impl RecordV1 {
             kind: self.kind,
             owner: self.owner,
             priority: self.priority,
+            place: self.place.unwrap_or(self.sequence),
             payload: match self.payload {
                 Some(object) => Payload::Object(key(&object)?),
                 None => Payload::Inline(text.to_owned()),
@@ -256,15 +263,16 @@ impl RecordV1 {
 
 impl From<&Terms> for TermsV1 {
     fn from(terms: &Terms) -> Self {
-        let Terms { model, fingerprint, start_by_ms, run_ms_max, no_retry, webhook, trace } = terms.clone();
-        Self { model, fingerprint, start_by_ms, run_ms_max, no_retry, webhook, trace }
+        let Terms { model, name, fingerprint, start_by_ms, run_ms_max, no_retry, webhook, trace } =
+            terms.clone();
+        Self { model, name, fingerprint, start_by_ms, run_ms_max, no_retry, webhook, trace }
     }
 }
 
 impl From<TermsV1> for Terms {
     fn from(terms: TermsV1) -> Self {
-        let TermsV1 { model, fingerprint, start_by_ms, run_ms_max, no_retry, webhook, trace } = terms;
-        Self { model, fingerprint, start_by_ms, run_ms_max, no_retry, webhook, trace }
+        let TermsV1 { model, name, fingerprint, start_by_ms, run_ms_max, no_retry, webhook, trace } = terms;
+        Self { model, name, fingerprint, start_by_ms, run_ms_max, no_retry, webhook, trace }
     }
 }
 
@@ -378,9 +386,11 @@ mod tests {
     fn a_record_reads_back_as_it_was_written() {
         let mut entry = finished(2);
         assert_eq!(decode(&encode(&entry).unwrap()), Ok(entry.clone()));
-        entry.pin(true).unwrap();
+        entry.pin(0, None).unwrap();
+        entry.rename(Some("a \"name\" é".to_owned())).unwrap();
+        entry.task.place = 3;
         assert_eq!(decode(&encode(&entry).unwrap()), Ok(entry.clone()));
-        entry.pin(false).unwrap();
+        entry.unpin();
         entry.give_up_files(entry.task.revision).unwrap();
         assert_eq!(decode(&encode(&entry).unwrap()), Ok(entry.clone()));
         entry.forget_files().unwrap();
@@ -419,6 +429,7 @@ mod tests {
         assert_eq!((entry.task.state, entry.task.attempt, entry.sequence), (TaskState::Failed, 2, 7));
         assert_eq!(entry.task.terms, Terms::default(), "it asked for nothing that was not known yet");
         assert!(!entry.task.pinned && !entry.task.files_gone);
+        assert_eq!(entry.task.place, 7, "it was never moved");
         let outcome = entry.task.outcome.unwrap();
         assert_eq!(outcome.images[0].as_str(), "images/default/mountain42.2_1.png");
         let error = outcome.error.unwrap();

@@ -26,7 +26,7 @@ const LOOKED_AT_ONCE: usize = 256;
 /// | Tree | Key | Value |
 /// |---|---|---|
 /// | `tasks` | id | record |
-/// | `ready` | inverted priority, sequence | id of a waiting task |
+/// | `ready` | inverted priority, place | id of a waiting task |
 /// | `leases` | deadline, sequence | id of a running task |
 /// | `finished` | end, sequence | id of an ended task |
 /// | `order` | sequence | id of any task |
@@ -169,7 +169,7 @@ impl Trees {
         self.tasks.get(id).map_err(store_error)?.map(|record| records::decode(&record)).transpose()
     }
 
-    /// The waiting entry that is next: highest priority, then oldest.
+    /// The waiting entry that is next: highest priority, then first place.
     pub(super) fn first_ready(&self) -> Result<Option<Entry>, TaskStoreError> {
         self.ready.first().map_err(store_error)?.map(|(_, id)| self.indexed(&id)).transpose()
     }
@@ -222,6 +222,18 @@ impl Trees {
         Ok(Some(self.known().places.ahead_of(&index_key(&entry))))
     }
 
+    /// One owner's waiting entries, in no order.
+    pub(super) fn waiting_of(&self, owner: &str) -> Result<Vec<Entry>, TaskStoreError> {
+        let waiting = [TaskState::Waiting];
+        let sequences = self.known().owned.newest(Some(owner), &waiting, u64::MAX, usize::MAX);
+        sequences.into_iter().filter_map(|sequence| self.placed(sequence).transpose()).collect()
+    }
+
+    /// How many of one owner's entries are pinned.
+    pub(super) fn pinned_of(&self, owner: &str) -> u64 {
+        self.known().owned.pinned(owner)
+    }
+
     /// How many wait, by model and priority.
     pub(super) fn queue(&self) -> Vec<QueuePart> {
         self.known().places.parts()
@@ -232,8 +244,8 @@ impl Trees {
         let (sequences, total) = self.known().owned.page(filter);
         let mut tasks = Vec::with_capacity(sequences.len());
         for sequence in sequences {
-            // It may be removed, or tried again, between the reads.
-            let entry = self.placed(sequence)?.filter(|entry| filter.states.contains(&entry.task.state));
+            // It may be removed, tried again or unpinned between the reads.
+            let entry = self.placed(sequence)?.filter(|entry| filter.accepts(&entry.task));
             tasks.extend(entry.map(|entry| entry.task));
         }
         Ok(EndedPage { tasks, total })
@@ -367,10 +379,7 @@ impl Trees {
             }
             Ok::<(), ConflictableTransactionError<()>>(())
         });
-        outcome.map_err(|error| match error {
-            TransactionError::Storage(error) => store_error(error),
-            TransactionError::Abort(()) => TaskStoreError::Unavailable("a change was given up".to_owned()),
-        })?;
+        outcome.map_err(given_up)?;
         let mut known = self.known_to_change();
         if let Some(old) = old {
             known.leave(old);
@@ -378,6 +387,25 @@ impl Trees {
         if let Some(new) = new {
             known.enter(new);
         }
+        Ok(())
+    }
+
+    /// Gives waiting entries other places, all at once: each as it is stored and as it is from here on. The places are the same
+    /// together, so that every key of the index stays and names another.
+    pub(super) fn place(&self, moved: &[(Entry, Entry)]) -> Result<(), TaskStoreError> {
+        let records = moved.iter().map(|(_, new)| records::encode(new)).collect::<Result<Vec<_>, _>>()?;
+        let outcome = (&self.tasks, &self.ready).transaction(|(tasks, ready)| {
+            for ((_, new), record) in moved.iter().zip(&records) {
+                let id = new.task.id.as_ref().as_bytes();
+                ready.insert(&index_key(new), id)?;
+                tasks.insert(id, record.as_slice())?;
+            }
+            Ok::<(), ConflictableTransactionError<()>>(())
+        });
+        outcome.map_err(given_up)?;
+        let mut known = self.known_to_change();
+        moved.iter().for_each(|(old, _)| known.leave(old));
+        moved.iter().for_each(|(_, new)| known.enter(new));
         Ok(())
     }
 
@@ -396,18 +424,18 @@ impl Trees {
 
 /// The key of an entry in the index of its state.
 fn index_key(entry: &Entry) -> IndexKey {
-    let first = match (entry.task.state, &entry.holder) {
+    let (first, second) = match (entry.task.state, &entry.holder) {
         // Flipping the sign bit orders signed numbers as bytes; inverting puts the highest first.
         (TaskState::Waiting, _) => {
             let flipped = entry.task.priority.cast_unsigned() ^ 0x8000_0000;
-            u64::from(!flipped)
+            (u64::from(!flipped), entry.task.place)
         }
-        (_, Some(holder)) => holder.deadline_ms,
-        (_, None) => entry.task.finished_ms.unwrap_or(0),
+        (_, Some(holder)) => (holder.deadline_ms, entry.sequence),
+        (_, None) => (entry.task.finished_ms.unwrap_or(0), entry.sequence),
     };
     let mut key = IndexKey::default();
     key[..8].copy_from_slice(&first.to_be_bytes());
-    key[8..].copy_from_slice(&entry.sequence.to_be_bytes());
+    key[8..].copy_from_slice(&second.to_be_bytes());
     key
 }
 
@@ -426,6 +454,13 @@ fn timed_key(ms: u64, entry: &Entry) -> Vec<u8> {
 /// The number in the first eight bytes; fewer read as 0.
 fn number(bytes: &[u8]) -> u64 {
     bytes.first_chunk().map_or(0, |bytes| u64::from_be_bytes(*bytes))
+}
+
+fn given_up(error: TransactionError<()>) -> TaskStoreError {
+    match error {
+        TransactionError::Storage(error) => store_error(error),
+        TransactionError::Abort(()) => TaskStoreError::Unavailable("a change was given up".to_owned()),
+    }
 }
 
 /// Translates sled's errors. sled drops the operating system's code from some of them, but keeps the kind.

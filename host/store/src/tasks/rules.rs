@@ -1,11 +1,14 @@
 //! What may happen to a task, as pure functions on one entry. Both stores apply these and add only where entries
 //! are kept, so that they cannot disagree. It knows no clock, file or thread.
 
+use std::cmp::Reverse;
 use std::time::Duration;
 
+use gesso_core::ids::TaskId;
+
 use super::{
-    CRASHED, EXPIRED, INLINE_PAYLOAD_LIMIT, Lease, NewTask, Notice, Outcome, Payload, TERM_LIMIT, Task,
-    TaskError, TaskState, TaskStoreError, Terms,
+    CRASHED, EXPIRED, INLINE_PAYLOAD_LIMIT, Lease, MoveTo, NewTask, Notice, Outcome, Payload, TERM_LIMIT,
+    Task, TaskError, TaskState, TaskStoreError, Terms,
 };
 use crate::keys;
 
@@ -40,11 +43,7 @@ pub(crate) struct Holder {
 
 impl Entry {
     pub(crate) fn new(new: NewTask, sequence: u64, now_ms: u64) -> Result<Self, TaskStoreError> {
-        if let Payload::Inline(text) = &new.payload
-            && text.len() > INLINE_PAYLOAD_LIMIT
-        {
-            return Err(TaskStoreError::TooLarge { bytes: text.len(), limit: INLINE_PAYLOAD_LIMIT });
-        }
+        check_payload(&new.payload)?;
         check_name("the kind of a task", &new.kind)?;
         keys::check_owner(&new.owner).map_err(|error| TaskStoreError::Invalid(error.to_string()))?;
         check_terms(&new.terms)?;
@@ -53,6 +52,7 @@ impl Entry {
             kind: new.kind,
             owner: new.owner,
             priority: new.priority,
+            place: sequence,
             payload: new.payload,
             terms: new.terms,
             state: TaskState::Waiting,
@@ -69,6 +69,11 @@ impl Entry {
             revision: 1,
         };
         Ok(Self { task, sequence, lost_attempts: 0, holder: None })
+    }
+
+    /// By which waiting entries are leased, the lowest first.
+    pub(crate) fn turn(&self) -> (Reverse<i32>, u64) {
+        (Reverse(self.task.priority), self.task.place)
     }
 
     /// A waiting entry starts its next attempt.
@@ -187,6 +192,31 @@ impl Entry {
         Ok(())
     }
 
+    /// A waiting task is to do something else.
+    pub(crate) fn amend(
+        &mut self,
+        revision: u64,
+        payload: Payload,
+        model: Option<String>,
+        now_ms: u64,
+    ) -> Result<(), TaskStoreError> {
+        if self.task.state != TaskState::Waiting || self.task.revision != revision {
+            return Err(TaskStoreError::State(self.task.state));
+        }
+        check_payload(&payload)?;
+        self.task.payload = payload;
+        self.task.terms.model = model;
+        check_terms(&self.task.terms)?;
+        self.change(TaskState::Waiting, now_ms);
+        Ok(())
+    }
+
+    /// Told to nobody, as it is no change of the task's state.
+    pub(crate) fn rename(&mut self, name: Option<String>) -> Result<(), TaskStoreError> {
+        self.task.terms.name = name;
+        check_terms(&self.task.terms)
+    }
+
     /// An attempt to tell the webhook is over.
     pub(crate) fn settle_notice(
         &mut self,
@@ -205,13 +235,21 @@ impl Entry {
         Ok(())
     }
 
-    /// Whether retention may leave it alone or not; told to nobody, as it is no change of the task's state.
-    pub(crate) fn pin(&mut self, pinned: bool) -> Result<(), TaskStoreError> {
+    /// Retention leaves it alone from here on; told to nobody, as it is no change of the task's state. `pinned` counts those
+    /// of its owner that are.
+    pub(crate) fn pin(&mut self, pinned: u64, most: Option<u64>) -> Result<(), TaskStoreError> {
         if self.task.files_gone {
             return Err(TaskStoreError::State(self.task.state));
         }
-        self.task.pinned = pinned;
+        if let Some(most) = most.filter(|most| !self.task.pinned && pinned >= *most) {
+            return Err(TaskStoreError::TooManyPinned(most));
+        }
+        self.task.pinned = true;
         Ok(())
+    }
+
+    pub(crate) fn unpin(&mut self) {
+        self.task.pinned = false;
     }
 
     pub(crate) fn give_up_files(&mut self, revision: u64) -> Result<(), TaskStoreError> {
@@ -296,13 +334,49 @@ impl Entry {
     }
 }
 
+/// What changes when one of an owner's waiting entries is moved: each entry that has another place then, as it was and as it is.
+pub(crate) fn reordered(
+    mut waiting: Vec<Entry>,
+    entry: &Entry,
+    to: &MoveTo,
+) -> Result<Vec<(Entry, Entry)>, TaskStoreError> {
+    waiting.sort_by_key(Entry::turn);
+    let places: Vec<_> = waiting.iter().map(|entry| (entry.task.priority, entry.task.place)).collect();
+    let find = |waiting: &[Entry], id: &TaskId| waiting.iter().position(|entry| entry.task.id == *id);
+    let from = find(&waiting, &entry.task.id).ok_or(TaskStoreError::State(entry.task.state))?;
+    let moved = waiting.remove(from);
+    let to = match to {
+        MoveTo::First => 0,
+        MoveTo::Before(other) if *other == moved.task.id => from,
+        MoveTo::Before(other) => find(&waiting, other).ok_or(TaskStoreError::NotFound)?,
+        MoveTo::Last => waiting.len(),
+    };
+    waiting.insert(to, moved);
+    let placed = waiting.into_iter().zip(places).filter_map(|(old, (priority, place))| {
+        let mut new = old.clone();
+        (new.task.priority, new.task.place) = (priority, place);
+        (new != old).then_some((old, new))
+    });
+    Ok(placed.collect())
+}
+
 fn deadline(ttl: Duration, now_ms: u64) -> u64 {
     now_ms.saturating_add(u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX))
+}
+
+fn check_payload(payload: &Payload) -> Result<(), TaskStoreError> {
+    match payload {
+        Payload::Inline(text) if text.len() > INLINE_PAYLOAD_LIMIT => {
+            Err(TaskStoreError::TooLarge { bytes: text.len(), limit: INLINE_PAYLOAD_LIMIT })
+        }
+        _ => Ok(()),
+    }
 }
 
 fn check_terms(terms: &Terms) -> Result<(), TaskStoreError> {
     let texts = [
         ("model", &terms.model),
+        ("name", &terms.name),
         ("fingerprint", &terms.fingerprint),
         ("webhook", &terms.webhook),
         ("trace", &terms.trace),
@@ -360,6 +434,37 @@ mod tests {
         let mut text = "é".repeat(5);
         cut(&mut text, 3);
         assert_eq!(text, "é");
+    }
+
+    #[test]
+    fn an_entry_that_is_moved_changes_the_places_between_and_no_others() {
+        let entry = |id: &str, sequence, priority| {
+            let new = NewTask { priority, ..crate::testing::conformance::new_task(id) };
+            Entry::new(new, sequence, 1).unwrap()
+        };
+        let waiting = [("a", 3, 5), ("b", 1, 0), ("c", 2, 0), ("d", 7, 0)];
+        let waiting = waiting.map(|(id, sequence, priority)| entry(id, sequence, priority));
+        let moved = |index: usize, to: &MoveTo| {
+            let changed = reordered(waiting.to_vec(), &waiting[index], to)?;
+            let told = changed.iter().map(|(old, new)| {
+                assert_eq!((&old.task.id, old.sequence), (&new.task.id, new.sequence));
+                format!("{}:{}@{}", new.task.id, new.task.priority, new.task.place)
+            });
+            Ok::<_, TaskStoreError>(told.collect::<Vec<_>>().join(" "))
+        };
+        let before = |id: &str| MoveTo::Before(TaskId::parse(id).unwrap());
+        assert_eq!(moved(2, &MoveTo::First), Ok("c:5@3 a:0@1 b:0@2".to_owned()));
+        assert_eq!(moved(1, &MoveTo::Last), Ok("c:0@1 d:0@2 b:0@7".to_owned()));
+        assert_eq!(moved(3, &before("c")), Ok("d:0@2 c:0@7".to_owned()));
+        assert_eq!(moved(0, &before("c")), Ok("b:5@3 a:0@1".to_owned()));
+        for nothing in [moved(2, &before("c")), moved(2, &before("d")), moved(0, &MoveTo::First)] {
+            assert_eq!(nothing, Ok(String::new()));
+        }
+        assert_eq!(moved(2, &before("x")), Err(TaskStoreError::NotFound));
+        let mut ended = entry("e", 9, 0);
+        ended.cancel(2);
+        let refused = reordered(waiting.to_vec(), &ended, &MoveTo::First);
+        assert_eq!(refused, Err(TaskStoreError::State(TaskState::Canceled)));
     }
 
     #[test]

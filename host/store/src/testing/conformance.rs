@@ -15,8 +15,10 @@ use crate::tasks::{
     TaskError, TaskFilter, TaskProblem, TaskState, TaskStats, TaskStore, TaskStoreError, Terms,
 };
 
+mod changes;
 mod files;
 mod terms;
+pub use changes::*;
 pub use files::*;
 pub use terms::*;
 
@@ -71,6 +73,12 @@ macro_rules! conformance_tests {
             a_retried_task_is_not_asked_to_stop_any_more
             a_task_that_began_in_time_and_was_handed_back_does_not_expire
             refuses_terms_that_are_too_long
+            a_moved_task_takes_turns_with_its_owners_and_nobody_elses
+            only_a_task_that_waits_is_moved_and_only_beside_its_owners
+            a_waiting_task_is_given_another_request_until_it_begins_or_changes
+            a_task_has_a_name_in_every_state
+            an_owner_pins_no_more_tasks_than_may_be
+            what_is_pinned_and_has_ended_is_shown_in_pages
             a_task_that_is_not_to_be_tried_again_fails_with_its_first_lost_attempt
             concurrent_workers_never_share_an_attempt
             concurrent_submits_of_one_id_have_one_winner
@@ -491,7 +499,7 @@ pub async fn what_has_ended_is_shown_in_pages_and_counted_by_owner_and_state(sub
     }
     let shown = async |owner: Option<&str>, states: &[TaskState], offset: usize, limit: usize| {
         let (owner, states) = (owner.map(str::to_owned), states.to_vec());
-        let filter = EndedFilter { owner, states, offset, limit };
+        let filter = EndedFilter { owner, states, pinned: false, offset, limit };
         let page = subject.store.ended(filter).await.expect("the store answers");
         let ids: Vec<_> = page.tasks.iter().map(|task| task.id.to_string()).collect();
         format!("{} of {}", ids.join(" "), page.total)

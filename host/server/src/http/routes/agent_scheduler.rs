@@ -1,5 +1,5 @@
-//! The web UI's queue extension, agent-scheduler: another look at tasks, which every drawing is here anyway. What it has
-//! beyond that (an order by hand, names, bookmarks, files of tasks) is answered 501.
+//! The web UI's queue extension, agent-scheduler: another look at tasks, which every drawing is here anyway. Its files of tasks
+//! are in `agent_scheduler_files.rs`.
 
 use std::cmp::Reverse;
 use std::sync::Arc;
@@ -7,12 +7,12 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use axum::http::HeaderMap;
-use axum::response::Response;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
+use gesso_core::ids::TaskId;
 use gesso_core::sampler::Sampler;
 use gesso_store::tasks::TERM_LIMIT;
-use gesso_store::{EndedFilter, Task, TaskState};
+use gesso_store::{EndedFilter, MoveTo, Task, TaskState};
 use serde_json::{Map, Value};
 
 use crate::accounts::Caller;
@@ -20,13 +20,13 @@ use crate::app::App;
 use crate::blocking::blocking;
 use crate::error::AppError;
 use crate::generate::{self, Reply};
-use crate::http::error::{Failure, WebUiFailure, not_implemented};
-use crate::http::extract::{TaskPath, WebUiObject, WebUiParameters};
+use crate::http::error::{Failure, WebUiFailure};
+use crate::http::extract::{TaskPath, TaskPathAnd, WebUiObject, WebUiParameters};
 use crate::http::routes::queue;
 use crate::http::task_view;
 use crate::http::wire::agent_scheduler::{
     HistoryPart, HistoryQuery, OnePlace, OneQueued, Pictures, Place, QueueDone, QueuePart, QueueQuery,
-    QueuedId, QueuedPicture, QueuedTask, ended, status, take_own,
+    QueuedId, QueuedPicture, QueuedTask, RenameQuery, TaskUpdate, ended, status, take_own, task_name,
 };
 use crate::http::wire::generate::{Drawing, cut_sides};
 use crate::http::wire::query::{FromQuery, Said};
@@ -66,9 +66,6 @@ pub(crate) async fn queue_img2img(
     headers: HeaderMap,
     WebUiObject(body): WebUiObject,
 ) -> Result<Json<QueuedId>, WebUiFailure> {
-    if body.get("init_images").is_none_or(Value::is_null) {
-        return Err(AppError::NotFound("Init image not found".into()).into());
-    }
     submit(&app, &caller, &headers, Drawing::Img2Img, body).await
 }
 
@@ -79,20 +76,39 @@ async fn submit(
     drawing: Drawing,
     mut body: Map<String, Value>,
 ) -> Result<Json<QueuedId>, WebUiFailure> {
-    cut_sides(&mut body);
-    let mut terms = RequestTerms::of(headers).map_err(AppError::Invalid)?;
-    // So that the task outlives the request, whose answer is only its id.
-    terms.wait = Wait::Nothing { accepted: false };
-    if let Some(url) = take_own(&mut body).map_err(AppError::Invalid)? {
-        // Said here, where the client knows it by this name.
-        if url.len() > TERM_LIMIT || !app.webhooks.allows(&url) {
-            let message = format!("callback_url: {url:.200} is no address that webhook_hosts allows");
-            return Err(AppError::invalid("callback_url", message).into());
-        }
+    let mut terms = terms_of(headers)?;
+    if let Some(url) = ready(app, drawing, &mut body)? {
         terms.webhook = Some(url);
     }
     let submitted = generate::submit(app, caller, drawing, &body, &terms, Reply::Task).await?;
     Ok(Json(QueuedId { task_id: submitted.task.id.to_string() }))
+}
+
+/// What the headers say of a task that outlives the request, which is answered before its end.
+pub(super) fn terms_of(headers: &HeaderMap) -> Result<RequestTerms, AppError> {
+    let terms = RequestTerms::of(headers).map_err(AppError::Invalid)?;
+    Ok(RequestTerms { wait: Wait::Nothing { accepted: false }, ..terms })
+}
+
+/// Makes a body of the extension one of the web UI's, and tells the URL that is told of the end.
+pub(super) fn ready(
+    app: &App,
+    drawing: Drawing,
+    body: &mut Map<String, Value>,
+) -> Result<Option<String>, AppError> {
+    if drawing == Drawing::Img2Img && body.get("init_images").is_none_or(Value::is_null) {
+        return Err(AppError::NotFound("Init image not found".into()));
+    }
+    cut_sides(body);
+    let url = take_own(body).map_err(AppError::Invalid)?;
+    // Said here, where the client knows it by this name.
+    if let Some(url) = &url
+        && (url.len() > TERM_LIMIT || !app.webhooks.allows(url))
+    {
+        let message = format!("callback_url: {url:.200} is no address that webhook_hosts allows");
+        return Err(AppError::invalid("callback_url", message));
+    }
+    Ok(url)
 }
 
 /// The caller's tasks that have not ended, in the order in which they are drawn.
@@ -103,12 +119,10 @@ pub(crate) async fn pending(
     caller: Caller,
     WebUiParameters(query): WebUiParameters<QueueQuery>,
 ) -> Result<Json<QueuePart>, WebUiFailure> {
-    let mut waiting = TaskPages::of(caller.sees(), &[TaskState::Waiting]).all(&app).await?;
+    let mut waiting = waiting(&app, caller.sees()).await?;
     let running = TaskPages::of(caller.sees(), &[TaskState::Running]).all(&app).await?;
     // One that began between the two looks runs.
     waiting.retain(|task| running.iter().all(|one| one.id != task.id));
-    waiting.reverse();
-    waiting.sort_by_key(|task| Reverse(task.priority));
     let current_task_id = running.last().map(|task| task.id.to_string());
     let total_pending_tasks = running.len() + waiting.len();
     let queue = running.iter().rev().chain(&waiting);
@@ -124,6 +138,13 @@ pub(crate) async fn pending(
     Ok(Json(QueuePart { current_task_id, pending_tasks, total_pending_tasks, paused: app.pause.is_on() }))
 }
 
+/// One owner's tasks that wait, or everybody's, in the order in which they begin.
+pub(super) async fn waiting(app: &App, owner: Option<&str>) -> Result<Vec<Task>, AppError> {
+    let mut waiting = TaskPages::of(owner, &[TaskState::Waiting]).all(app).await?;
+    waiting.sort_by_key(|task| (Reverse(task.priority), task.place));
+    Ok(waiting)
+}
+
 /// The caller's tasks that have ended, newest first.
 #[utoipa::path(get, path = "/agent-scheduler/v1/history", tag = "agent-scheduler", params(HistoryQuery),
     responses((status = 200, description = "A part of the history", body = HistoryPart)))]
@@ -136,7 +157,8 @@ pub(crate) async fn history(
     let limit = query.limit.unwrap_or(PAGE).min(HISTORY_PAGE_MAX);
     let owner = caller.sees().map(str::to_owned);
     let states = ended(query.status.as_deref().unwrap_or_default()).to_vec();
-    let page = app.tasks.ended(EndedFilter { owner, states, offset, limit }).await?;
+    let filter = EndedFilter { owner, states, pinned: query.is_of_pinned(), offset, limit };
+    let page = app.tasks.ended(filter).await?;
     let (mut tasks, total) = (Vec::with_capacity(page.tasks.len()), page.total);
     for task in &page.tasks {
         tasks.push(QueuedTask::listed(task, None, details(&app, task).await.as_ref()));
@@ -254,6 +276,123 @@ pub(crate) async fn requeue_failed(
     })
 }
 
+/// Calls a task something else, and has one that waits draw something else. The fields of `params` take the place of those that
+/// were sent, and those of the others that were settled since, such as seeds, stay. The whole is checked as a new request is.
+#[utoipa::path(put, path = "/agent-scheduler/v1/task/{id}", tag = "agent-scheduler", params(("id" = String, Path)),
+    request_body = TaskUpdate,
+    responses((status = 200, description = "Done", body = QueueDone),
+              (status = 404, description = "No such task, or no such checkpoint"),
+              (status = 409, description = "It has begun, was changed meanwhile or is no drawing: checkpoint and params cannot be changed"),
+              (status = 422, description = "Every problem of the body")))]
+pub(crate) async fn update(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    TaskPath(id): TaskPath,
+    WebUiObject(body): WebUiObject,
+) -> Result<Json<QueueDone>, WebUiFailure> {
+    tasks::get(&app, &caller, &id).await?;
+    let TaskUpdate { name, checkpoint, params } = TaskUpdate::read(body).map_err(AppError::Invalid)?;
+    let name = name.map(|name| named(&name)).transpose()?;
+    if checkpoint.is_some() || params.is_some() {
+        let change = |drawing, asked: &mut Map<String, Value>| {
+            asked.extend(params.unwrap_or_default());
+            asked.extend(checkpoint.map(|checkpoint| ("checkpoint".to_owned(), checkpoint.into())));
+            match ready(&app, drawing, asked)? {
+                None => Ok(()),
+                Some(_) => {
+                    let message = "callback_url: who is told of a task's end stays; send another task";
+                    Err(AppError::invalid("callback_url", message))
+                }
+            }
+        };
+        generate::amend(&app, &caller, &id, change).await?;
+    }
+    if let Some(name) = name {
+        tasks::rename(&app, &caller, &id, name).await?;
+    }
+    Ok(done("the task is as the body says"))
+}
+
+/// Gives a task a name, in any state.
+#[utoipa::path(post, path = "/agent-scheduler/v1/task/{id}/rename", tag = "agent-scheduler",
+    params(("id" = String, Path), RenameQuery),
+    responses((status = 200, description = "Done", body = QueueDone), (status = 404, description = "No such task"),
+              (status = 422, description = "The name is missing, too long or goes over lines")))]
+pub(crate) async fn rename(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    WebUiParameters(query): WebUiParameters<RenameQuery>,
+    TaskPath(id): TaskPath,
+) -> Result<Json<QueueDone>, WebUiFailure> {
+    let name = named(&query.name)?;
+    let message = if name.is_some() { "the task has a name" } else { "the task has no name any more" };
+    tasks::rename(&app, &caller, &id, name).await?;
+    Ok(done(message))
+}
+
+/// Pins a task: it is kept, with its pictures, until it is removed.
+#[utoipa::path(post, path = "/agent-scheduler/v1/task/{id}/bookmark", tag = "agent-scheduler", params(("id" = String, Path)),
+    responses((status = 200, description = "Done", body = QueueDone), (status = 404, description = "No such task"),
+              (status = 409, description = "As many of its owner's are pinned as may be"),
+              (status = 410, description = "Its pictures were deleted already")))]
+pub(crate) async fn bookmark(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    TaskPath(id): TaskPath,
+) -> Result<Json<QueueDone>, WebUiFailure> {
+    tasks::pin(&app, &caller, &id, true).await?;
+    Ok(done("the task is pinned"))
+}
+
+/// Has a task kept no longer than others.
+#[utoipa::path(post, path = "/agent-scheduler/v1/task/{id}/unbookmark", tag = "agent-scheduler", params(("id" = String, Path)),
+    responses((status = 200, description = "Done", body = QueueDone), (status = 404, description = "No such task")))]
+pub(crate) async fn unbookmark(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    TaskPath(id): TaskPath,
+) -> Result<Json<QueueDone>, WebUiFailure> {
+    tasks::pin(&app, &caller, &id, false).await?;
+    Ok(done("the task is not pinned"))
+}
+
+/// Has a task that waits begin as the next of its owner's. Nobody else's place in the queue changes.
+#[utoipa::path(post, path = "/agent-scheduler/v1/task/{id}/run", tag = "agent-scheduler", params(("id" = String, Path)),
+    responses((status = 200, description = "Done", body = QueueDone), (status = 404, description = "No such task"),
+              (status = 409, description = "It does not wait")))]
+pub(crate) async fn run(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    TaskPath(id): TaskPath,
+) -> Result<Json<QueueDone>, WebUiFailure> {
+    tasks::reorder(&app, &caller, &id, &MoveTo::First).await?;
+    Ok(done("the task is the next of its owner's to begin"))
+}
+
+/// Moves a task that waits among those of its owner: before another one, or to the `top` or `bottom`. They share the places that
+/// they have, with the priority of each, so that nobody else's changes.
+#[utoipa::path(post, path = "/agent-scheduler/v1/task/{id}/move/{over}", tag = "agent-scheduler",
+    params(("id" = String, Path), ("over" = String, Path, description = "The id of the other task, top or bottom")),
+    responses((status = 200, description = "Done", body = QueueDone), (status = 404, description = "No such task"),
+              (status = 409, description = "One of the two does not wait"),
+              (status = 422, description = "The two are of different users")))]
+pub(crate) async fn move_over(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    TaskPathAnd(id, over): TaskPathAnd,
+) -> Result<Json<QueueDone>, WebUiFailure> {
+    let to = match over.as_str() {
+        "top" => MoveTo::First,
+        "bottom" => MoveTo::Last,
+        other => {
+            let other = TaskId::parse(other);
+            MoveTo::Before(other.map_err(|_| AppError::NotFound("not found".into()))?)
+        }
+    };
+    tasks::reorder(&app, &caller, &id, &to).await?;
+    Ok(done("the task is moved"))
+}
+
 /// Cancels a task that has not ended, and forgets one that has, with its pictures.
 #[utoipa::path(delete, path = "/agent-scheduler/v1/task/{id}", tag = "agent-scheduler", params(("id" = String, Path)),
     responses((status = 200, description = "Done", body = QueueDone), (status = 404, description = "No such task")))]
@@ -349,29 +488,12 @@ pub(crate) async fn sd_models(State(app): State<Arc<App>>) -> Result<Json<Vec<St
     Ok(Json(checkpoints.iter().map(|checkpoint| checkpoint.title()).collect()))
 }
 
-/// `run` and `move`.
-pub(crate) async fn no_order() -> Response {
-    not_implemented(
-        "tasks begin by themselves, those of the highest Task-Priority first, then the oldest; send that header with the drawing",
-    )
-}
-
-/// `bookmark`, `unbookmark` and `rename`.
-pub(crate) async fn no_changes() -> Response {
-    not_implemented(
-        "a task stays as it was sent, without a name or a bookmark; remove it with DELETE and send another",
-    )
-}
-
-/// `export` and `import`.
-pub(crate) async fn no_files() -> Response {
-    not_implemented(
-        "tasks survive the server by themselves; read them with GET /tasks, and send drawings to queue/txt2img or queue/img2img",
-    )
-}
-
-fn done(message: impl Into<String>) -> Json<QueueDone> {
+pub(super) fn done(message: impl Into<String>) -> Json<QueueDone> {
     Json(QueueDone { success: true, message: message.into() })
+}
+
+fn named(name: &str) -> Result<Option<String>, AppError> {
+    task_name(name).map_err(|problem| AppError::Invalid(vec![problem]))
 }
 
 /// Whether it was done to one of many tasks; that somebody else was quicker is no failure of the whole.

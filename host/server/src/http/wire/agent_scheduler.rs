@@ -7,15 +7,18 @@ use serde_json::{Map, Value, json};
 use utoipa::{IntoParams, ToSchema};
 
 use super::fields::FieldProblem;
-use super::generate::{Drawing, PICTURES};
+use super::generate::{Drawing, PICTURES, asked};
+use super::options;
 use super::query::{FromQuery, Said};
-use super::styles::Styling;
-use super::{grid_options, options};
 
 /// The extension's word for the checkpoint that is there without naming one.
 const UNSAID: &str = "System";
 /// What a request may have much of, beside its pictures; lists go without both, as there.
 const UNTOLD: [&str; 2] = ["alwayson_scripts", "script_args"];
+/// As the extension has room for.
+const NAME_CHARS_MAX: usize = 255;
+/// The filter of the history that means no state.
+const BOOKMARKED: &str = "bookmarked";
 
 /// A part of the queue.
 #[derive(Debug, Default, IntoParams)]
@@ -37,7 +40,7 @@ impl FromQuery for QueueQuery {
 #[derive(Debug, Default, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct HistoryQuery {
-    /// done, failed or interrupted; any when left out.
+    /// done, failed or interrupted; bookmarked are those that are pinned. Any when left out.
     pub(crate) status: Option<String>,
     /// 20 unless said otherwise, 100 at most.
     pub(crate) limit: Option<usize>,
@@ -52,6 +55,78 @@ impl FromQuery for HistoryQuery {
     }
 }
 
+impl HistoryQuery {
+    /// Whether only what is pinned is asked for.
+    pub(crate) fn is_of_pinned(&self) -> bool {
+        self.status.as_deref() == Some(BOOKMARKED)
+    }
+}
+
+/// What a task is to be called.
+#[derive(Debug, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct RenameQuery {
+    /// 255 characters at most; empty takes the name away.
+    #[param(max_length = 255)]
+    pub(crate) name: String,
+}
+
+impl FromQuery for RenameQuery {
+    fn read(said: &mut Said) -> Self {
+        Self { name: said.needed_text("name") }
+    }
+}
+
+/// A task's name as it is kept; an empty one is none.
+///
+/// # Errors
+/// A name that is too long, or that goes over lines.
+pub(crate) fn task_name(text: &str) -> Result<Option<String>, FieldProblem> {
+    let problem = |message: String| FieldProblem { field: "name".to_owned(), message };
+    let text = text.trim();
+    let chars = text.chars().count();
+    if chars > NAME_CHARS_MAX {
+        return Err(problem(format!("name has {chars} characters; send at most {NAME_CHARS_MAX}")));
+    }
+    if text.contains(char::is_control) {
+        return Err(problem("name holds a line break or another control character; leave it out".to_owned()));
+    }
+    Ok(Some(text.to_owned()).filter(|text| !text.is_empty()))
+}
+
+/// What is changed of a task. What is left out, or null, stays.
+#[derive(Debug, Default, ToSchema)]
+pub(crate) struct TaskUpdate {
+    /// 255 characters at most; empty takes the name away.
+    #[schema(max_length = 255)]
+    pub(crate) name: Option<String>,
+    /// Another checkpoint for a task that waits.
+    pub(crate) checkpoint: Option<String>,
+    /// Fields of the request of a task that waits, as txt2img or img2img has them.
+    #[schema(value_type = Option<Object>)]
+    pub(crate) params: Option<Map<String, Value>>,
+}
+
+impl TaskUpdate {
+    /// # Errors
+    /// Every field of another type.
+    pub(crate) fn read(mut body: Map<String, Value>) -> Result<Self, Vec<FieldProblem>> {
+        let mut problems = Vec::new();
+        let name = take_text(&mut body, "name", &mut problems);
+        let checkpoint = take_text(&mut body, "checkpoint", &mut problems);
+        let params = match body.remove("params") {
+            None | Some(Value::Null) => None,
+            Some(Value::Object(params)) => Some(params),
+            Some(_) => {
+                let message = "params must be an object".to_owned();
+                problems.push(FieldProblem { field: "params".to_owned(), message });
+                None
+            }
+        };
+        if problems.is_empty() { Ok(Self { name, checkpoint, params }) } else { Err(problems) }
+    }
+}
+
 /// Takes out of a body what the web UI's fields do not have: the checkpoint and the VAE become options of the request, and
 /// the URL that is told of the end is returned.
 ///
@@ -59,15 +134,7 @@ impl FromQuery for HistoryQuery {
 /// Every field that is no text.
 pub(crate) fn take_own(body: &mut Map<String, Value>) -> Result<Option<String>, Vec<FieldProblem>> {
     let mut problems = Vec::new();
-    let mut take = |name: &str| match body.remove(name) {
-        None | Some(Value::Null) => None,
-        Some(Value::String(text)) => Some(text).filter(|text| !text.is_empty()),
-        Some(_) => {
-            problems
-                .push(FieldProblem { field: name.to_owned(), message: format!("{name} must be a string") });
-            None
-        }
-    };
+    let mut take = |name: &str| take_text(body, name, &mut problems).filter(|text| !text.is_empty());
     let (checkpoint, vae, callback) = (take("checkpoint"), take("vae"), take("callback_url"));
     if !problems.is_empty() {
         return Err(problems);
@@ -94,6 +161,19 @@ pub(crate) fn take_own(body: &mut Map<String, Value>) -> Result<Option<String>, 
     Ok(callback)
 }
 
+/// Takes a text out of a body. What is none is one of the problems.
+fn take_text(body: &mut Map<String, Value>, name: &str, problems: &mut Vec<FieldProblem>) -> Option<String> {
+    match body.remove(name) {
+        None | Some(Value::Null) => None,
+        Some(Value::String(text)) => Some(text),
+        Some(_) => {
+            let message = format!("{name} must be a string");
+            problems.push(FieldProblem { field: name.to_owned(), message });
+            None
+        }
+    }
+}
+
 /// The extension's word for a state.
 pub(crate) fn status(state: TaskState) -> &'static str {
     match state {
@@ -108,11 +188,12 @@ pub(crate) fn status(state: TaskState) -> &'static str {
 /// The ended states that a filter of the history means.
 pub(crate) fn ended(status: &str) -> &'static [TaskState] {
     match status {
-        "" | "all" => &[TaskState::Succeeded, TaskState::Failed, TaskState::Canceled, TaskState::Expired],
+        "" | "all" | BOOKMARKED => {
+            &[TaskState::Succeeded, TaskState::Failed, TaskState::Canceled, TaskState::Expired]
+        }
         "done" => &[TaskState::Succeeded],
         "failed" => &[TaskState::Failed, TaskState::Expired],
         "interrupted" => &[TaskState::Canceled],
-        // Nothing has a bookmark here.
         _ => &[],
     }
 }
@@ -156,7 +237,7 @@ pub(crate) struct QueuedTask {
     /// The URL that is told of the end.
     #[schema(required)]
     api_task_callback: Option<String>,
-    /// Always null: tasks have no names.
+    /// What its owner calls it.
     #[schema(required)]
     name: Option<String>,
     /// txt2img, img2img, or call for a request of another route.
@@ -176,7 +257,7 @@ pub(crate) struct QueuedTask {
     /// Of a task that is done JSON in a string: images (paths) and geninfo. Of one that failed the reason.
     #[schema(required)]
     result: Option<String>,
-    /// Always false.
+    /// Whether it is pinned: kept with its pictures until it is removed.
     bookmarked: bool,
     created_at: Moment,
     updated_at: Moment,
@@ -192,8 +273,13 @@ pub(crate) enum Moment {
 
 impl Moment {
     fn text(ms: u64) -> Self {
-        Self::Text(jiff::Timestamp::from_millisecond(ms as i64).unwrap_or_default().to_string())
+        Self::Text(moment(ms))
     }
+}
+
+/// RFC 3339, UTC.
+pub(super) fn moment(ms: u64) -> String {
+    jiff::Timestamp::from_millisecond(ms as i64).unwrap_or_default().to_string()
 }
 
 impl QueuedTask {
@@ -203,14 +289,14 @@ impl QueuedTask {
             id: task.id.to_string(),
             api_task_id: None,
             api_task_callback: task.terms.webhook.clone(),
-            name: None,
+            name: task.terms.name.clone(),
             kind: task.kind.clone(),
             status: status(task.state),
             params: params(task, details),
             priority: task.priority,
             position,
             result: result(task, details),
-            bookmarked: false,
+            bookmarked: task.pinned,
             created_at: Moment::Milliseconds(task.created_ms),
             updated_at: Moment::Milliseconds(task.updated_ms),
         }
@@ -289,7 +375,7 @@ fn params(task: &Task, details: Option<&Map<String, Value>>) -> Map<String, Valu
             details.get("parameters").and_then(Value::as_object).cloned().unwrap_or_default()
         }
         (None, Payload::Inline(text)) if Drawing::parse(&task.kind).is_some() => {
-            asked(serde_json::from_str(text).unwrap_or_default())
+            asked(serde_json::from_str(text).unwrap_or_default()).0
         }
         // Clients look every second, and a request with pictures is megabytes in the object store.
         (None, _) => Map::new(),
@@ -297,13 +383,6 @@ fn params(task: &Task, details: Option<&Map<String, Value>>) -> Map<String, Valu
     params.retain(|name, _| UNTOLD.iter().chain(&PICTURES).all(|untold| untold != name));
     params.insert("checkpoint".to_owned(), json!(task.terms.model));
     params
-}
-
-/// A stored body without what the server has put into it.
-fn asked(mut body: Map<String, Value>) -> Map<String, Value> {
-    Styling::take(&mut body).undo(&mut body);
-    grid_options::take_mark(&mut body);
-    body
 }
 
 /// JSON in a string, or why there is none.
@@ -353,21 +432,34 @@ mod tests {
     }
 
     #[test]
-    fn a_stored_body_is_told_as_it_was_asked_for() {
-        let mut body = json!({"prompt": "a cat", "steps": 20}).as_object().unwrap().clone();
-        let sent = body.clone();
-        grid_options::mark(&mut body);
-        assert_ne!(body, sent);
-        assert_eq!(asked(body), sent);
+    fn names_are_short_and_in_one_line() {
+        let name = |text: &str| task_name(text).map_err(|problem| problem.message);
+        assert_eq!(name(" the sea "), Ok(Some("the sea".to_owned())));
+        assert_eq!((name(""), name(" ")), (Ok(None), Ok(None)));
+        assert_eq!(name(&"é".repeat(255)), Ok(Some("é".repeat(255))));
+        assert!(name(&"é".repeat(256)).unwrap_err().contains("at most 255"));
+        assert!(name("a\nb").unwrap_err().contains("line break"));
+    }
+
+    #[test]
+    fn an_update_says_what_changes_and_fields_of_another_type_are_named_together() {
+        let read = |body: Value| TaskUpdate::read(body.as_object().unwrap().clone());
+        let update = read(json!({"name": "x", "checkpoint": null, "params": {"steps": 3}, "id": 4})).unwrap();
+        assert_eq!((update.name.as_deref(), update.checkpoint), (Some("x"), None));
+        assert_eq!(update.params.unwrap()["steps"], 3);
+        let problems = read(json!({"name": 1, "checkpoint": [], "params": "{}"})).unwrap_err();
+        let fields: Vec<_> = problems.into_iter().map(|problem| problem.field).collect();
+        assert_eq!(fields, ["name", "checkpoint", "params"]);
     }
 
     #[test]
     fn every_end_has_a_word_that_finds_it_again() {
         let ends: Vec<_> = TaskState::ALL.into_iter().filter(|state| state.is_terminal()).collect();
         assert_eq!(ended(""), ends);
-        for state in ends {
+        for state in ends.clone() {
             assert!(ended(status(state)).contains(&state), "{state}");
         }
-        assert!(ended("bookmarked").is_empty());
+        assert_eq!(ended(BOOKMARKED), ends);
+        assert!(ended("pending").is_empty());
     }
 }

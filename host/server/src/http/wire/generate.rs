@@ -11,7 +11,8 @@ use serde_json::{Map, Value};
 use super::fields::{self, Field, FieldProblem, Kind};
 use super::overrides::Overrides;
 use super::problems::{Problems, flag, integer, non_empty, number, text};
-use super::{control, img2img, infotext, per_picture, refiner, token_merging, txt2img};
+use super::styles::Styling;
+use super::{control, grid_options, img2img, infotext, per_picture, refiner, token_merging, txt2img};
 use crate::plugin_use;
 
 /// What is drawn from.
@@ -65,6 +66,13 @@ impl Drawing {
         settle_seeds(&mut body, draw_seed);
         Ok(body)
     }
+}
+
+/// A stored body without what the server has put into it, and whether it was marked for an answer with a grid.
+pub(crate) fn asked(mut body: Map<String, Value>) -> (Map<String, Value>, bool) {
+    Styling::take(&mut body).undo(&mut body);
+    let has_grid = grid_options::take_mark(&mut body);
+    (body, has_grid)
 }
 
 /// Writes into a body without its pictures how many of a batch are drawn, which depends on them.
@@ -411,6 +419,21 @@ mod tests {
         assert_eq!((request.sampler, request.scheduler), (Sampler::Euler, Scheduler::Automatic));
         assert_eq!((request.seed, request.image_count()), (42, 1));
         assert_eq!((request.hires, request.img2img), (None, None));
+    }
+
+    #[test]
+    fn a_stored_body_is_told_as_it_was_asked_for_and_reads_as_it_did() {
+        let sent =
+            json!({"prompt": "a cat", "steps": "20", "seed": -1, "override_settings": {"eta_ddim": 0.5}});
+        let read = |body: &Map<String, Value>| Drawing::Txt2Img.read(body, || 42).unwrap();
+        let taken_in = read(sent.as_object().unwrap());
+        let mut stored = taken_in.clone();
+        grid_options::mark(&mut stored);
+        assert_ne!(stored, taken_in);
+        let (body, has_grid) = asked(stored);
+        assert_eq!((&body, has_grid), (&taken_in, true));
+        assert_eq!(read(&body), taken_in);
+        assert!(!asked(taken_in).1);
     }
 
     #[test]

@@ -31,6 +31,16 @@ impl Said {
         self.pairs.iter().rfind(|(known, _)| known == name).map(|(_, text)| text.as_str())
     }
 
+    /// A text that has to be there; empty where it is not.
+    pub(crate) fn needed_text(&mut self, name: &'static str) -> String {
+        let text = self.text(name).map(str::to_owned);
+        text.unwrap_or_else(|| {
+            let message = format!("{name}: it is missing; send it in the query");
+            self.problems.push(QueryProblem { parameter: name, message, kind: "value_error.missing" });
+            String::new()
+        })
+    }
+
     /// A yes or no in any of the words that there are for it there; no where nothing is said.
     pub(crate) fn flag(&mut self, name: &'static str) -> bool {
         let Some(text) = self.text(name) else { return false };
@@ -92,6 +102,16 @@ mod tests {
         let mut several = said(&[("a", "AAA"), ("a", "true"), ("b", "no")]);
         assert!(several.flag("a") && !several.flag("b") && !several.flag("c"));
         assert_eq!(several.into_result(()), Ok(()));
+    }
+
+    #[test]
+    fn a_text_that_is_needed_and_missing_is_named() {
+        let mut said = said(&[("a", ""), ("b", "x")]);
+        assert_eq!((said.needed_text("a"), said.needed_text("b")), (String::new(), "x".to_owned()));
+        assert_eq!(said.needed_text("c"), "");
+        let problems = said.into_result(()).unwrap_err();
+        assert_eq!((problems[0].parameter, problems[0].kind), ("c", "value_error.missing"));
+        assert_eq!(problems.len(), 1);
     }
 
     #[test]

@@ -22,6 +22,10 @@ pub(crate) struct TaskView {
     /// The file name of the checkpoint; null where there is none.
     #[schema(required)]
     pub(crate) model: Option<String>,
+    /// What its owner calls it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub(crate) name: Option<String>,
     /// Whose it is.
     pub(crate) user: String,
     /// Higher goes first.

@@ -67,6 +67,8 @@ pub(crate) struct RequestTerms {
     pub(crate) id: Option<TaskId>,
     /// `Idempotency-Key`: the same key and body are the same task.
     pub(crate) idempotency_key: Option<String>,
+    /// What the owner calls the task; no header says it.
+    pub(crate) name: Option<String>,
     /// `Task-Priority`: higher runs first.
     pub(crate) priority: i32,
     /// `Task-Start-Within`, seconds: a task that has not begun by then expires.

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::sled_tasks::{SledSettings, guard};
-use crate::tasks::NewTask;
+use crate::tasks::{NewTask, Task};
 use crate::testing::conformance::new_task;
 
 #[test]
@@ -19,7 +19,7 @@ fn a_page_of_what_has_ended_reads_its_own_records_and_no_others() {
     }
     let page = |limit| {
         let states = vec![TaskState::Canceled, TaskState::Failed];
-        trees.ended(&EndedFilter { owner: None, states, offset: 10, limit })
+        trees.ended(&EndedFilter { states, offset: 10, limit, ..EndedFilter::default() })
     };
     let EndedPage { tasks, total } = page(5).unwrap();
     let ids: Vec<_> = tasks.iter().map(|task| task.id.to_string()).collect();
@@ -65,8 +65,7 @@ fn retention_reads_no_record_that_is_pinned() {
     }
     let set = |pinned| {
         let old = trees.get(b"t0").unwrap().unwrap();
-        let mut new = old.clone();
-        new.pin(pinned).unwrap();
+        let new = Entry { task: Task { pinned, ..old.task.clone() }, ..old.clone() };
         trees.replace(Some(&old), Some(&new)).unwrap();
     };
     let ended = || {

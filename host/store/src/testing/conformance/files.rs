@@ -57,7 +57,7 @@ pub async fn retention_leaves_what_is_pinned_or_owed_alone(subject: Subject) {
     let owed = subject.drawn(NewTask { terms, ..new_task("owed") }).await;
     subject.drawn(new_task("plain")).await;
     assert_eq!(subject.filed(9).await, "pinned plain");
-    let kept = subject.store.pin(&pinned.id, true).await.expect("the task is there");
+    let kept = subject.store.pin(&pinned.id, None).await.expect("the task is there");
     assert_eq!(kept, Task { pinned: true, ..pinned.clone() });
     assert_eq!(
         (subject.filed(9).await, subject.ended().await),
@@ -66,16 +66,16 @@ pub async fn retention_leaves_what_is_pinned_or_owed_alone(subject: Subject) {
     let refused = subject.store.give_up_files(&pinned.id, pinned.revision).await;
     assert_eq!(refused, Err(TaskStoreError::State(TaskState::Succeeded)));
     subject.store.settle_notice(&owed.id, owed.revision, None).await.expect("a notice is due");
-    subject.store.pin(&pinned.id, false).await.expect("the task is there");
+    subject.store.unpin(&pinned.id).await.expect("the task is there");
     assert_eq!(subject.filed(9).await, "pinned owed plain");
     assert_eq!(subject.ended().await, "pinned owed plain");
     // A task may be pinned before it has ended.
     let waiting = subject.submit("waiting").await;
-    subject.store.pin(&waiting.id, true).await.expect("the task is there");
+    subject.store.pin(&waiting.id, None).await.expect("the task is there");
     subject.store.cancel(&waiting.id).await.expect("the task is there");
     assert_eq!(subject.ended().await, "pinned owed plain");
     let unknown = new_task("unknown").id;
-    assert_eq!(subject.store.pin(&unknown, true).await, Err(TaskStoreError::NotFound));
+    assert_eq!(subject.store.pin(&unknown, None).await, Err(TaskStoreError::NotFound));
 }
 
 pub async fn files_that_are_given_up_are_neither_pinned_nor_tried_again(subject: Subject) {
@@ -97,7 +97,7 @@ pub async fn files_that_are_given_up_are_neither_pinned_nor_tried_again(subject:
     assert_eq!(subject.store.give_up_files(&again.id, failed.revision).await, state);
     subject.store.give_up_files(&again.id, again.revision).await.expect("it has ended");
     assert_eq!(subject.store.retry(&waiting.id).await, state);
-    assert_eq!(subject.store.pin(&waiting.id, true).await, state);
+    assert_eq!(subject.store.pin(&waiting.id, None).await, state);
     subject.store.remove(&waiting.id).await.expect("it has ended");
     assert_eq!(subject.filed(9).await, "");
 }
