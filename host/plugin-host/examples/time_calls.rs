@@ -19,7 +19,7 @@ use gesso_plugin_host::{
     Annotation, Budget, Budgets, CallContext, FolderSource, GrantedFolder, HostSettings, NoNetworks,
     NoStores, PluginHost, PluginState,
 };
-use wasmtime::component::{Component, HasSelf, Linker, Resource, ResourceTable};
+use wasmtime::component::{Component, HasSelf, Linker, Resource, ResourceTable, ResourceType};
 use wasmtime::{Config, Engine, Store};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
@@ -294,6 +294,9 @@ impl Bare {
         let mut linker = Linker::new(&engine);
         wasmtime_wasi::p2::add_to_linker_sync(&mut linker).unwrap();
         bindings::RequestHook::add_to_linker::<_, HasSelf<_>>(&mut linker, |state| state).unwrap();
+        // A resource of another world, which whatever is built with the SDK names as an import and does not use.
+        let mut tensors = linker.instance("gesso:plugin/tensors@0.2.0").unwrap();
+        tensors.resource("tensor", ResourceType::host::<()>(), |_, _| not_asked()).unwrap();
         let guest = linker.instantiate_pre(&component).unwrap();
         Self { engine, guest: bindings::RequestHookPre::new(guest).unwrap() }
     }
