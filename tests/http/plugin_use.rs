@@ -15,6 +15,8 @@ fn users(server: &Server, plugins: &[&str]) -> [String; 2] {
     keys
 }
 
+const WATERMARK: &str = "[grants.watermark.settings]\ntext = \"gesso\"\n";
+
 fn configure(server: &Server, plugin: &str, switches: Value) -> Reply {
     server.admin_json("PATCH", &format!("/plugins/{plugin}"), &switches.to_string())
 }
@@ -149,7 +151,7 @@ fn unmarked() -> Value {
 
 #[test]
 fn a_request_leaves_out_what_the_admin_lets_it_and_nothing_else() {
-    let bench = Bench::new().plugin("plugins", "watermark");
+    let bench = Bench::new().plugin("plugins", "watermark").config(WATERMARK);
     let server = bench.start();
     let with_mark = picture(&server, &marked());
     let problem = |names: Value| {
@@ -188,7 +190,7 @@ fn a_request_leaves_out_what_the_admin_lets_it_and_nothing_else() {
 
 #[test]
 fn what_a_request_leaves_out_is_kept_with_its_task_and_the_admins_last_word_counts() {
-    let bench = Bench::new().plugin("plugins", "watermark");
+    let bench = Bench::new().plugin("plugins", "watermark").config(WATERMARK);
     let server = bench.start();
     let with_mark = picture(&server, &marked());
     configure(&server, "watermark", json!({"may_be_left_out": true})).ok();

@@ -4,6 +4,8 @@ use serde_json::{Value, json};
 
 use crate::support::{Bench, Picture, checkout, decode, quick, quick_with, request};
 
+const WATERMARK: &str = "[grants.watermark.settings]\ntext = \"gesso\"\n";
+
 fn grant() -> String {
     let folder = checkout().join("examples/wildcards");
     format!("[grants.dynamic-prompts.folders]\nwildcards = \"{}\"\n", folder.display())
@@ -166,7 +168,11 @@ fn watermark_changes_some_pixels_and_leaves_the_rest() {
     let plain = plain.start();
     let body = quick_with(json!({"width": 128, "height": 128}));
     let before = decode(&plain.picture(&plain.post("/txt2img", &body).ok()));
-    let bench = Bench::new().plugin("plugins", "watermark");
+    let silent = Bench::new().plugin("plugins", "watermark");
+    let silent = silent.start();
+    let unmarked = decode(&silent.picture(&silent.post("/txt2img", &body).ok()));
+    assert_eq!(unmarked.data, before.data, "without a text there is nothing to draw");
+    let bench = Bench::new().plugin("plugins", "watermark").config(WATERMARK);
     let server = bench.start();
     let after = decode(&server.picture(&server.post("/txt2img", &body).ok()));
     assert_eq!((before.width, before.height), (after.width, after.height));

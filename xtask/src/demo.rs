@@ -4,6 +4,7 @@
 mod client;
 mod picture;
 
+use std::fs;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -46,7 +47,9 @@ pub(crate) fn command(options: &Options) -> Result<()> {
     let mut server =
         stages.run("server start", "seconds: it reads the checkpoint and loads the plugins", || {
             let folder = paths.local.join("demo-data");
-            Server::start(&binary, &paths.root, &free_address()?, &folder, Duration::from_secs(180))
+            let mut serve = Server::command(&binary, &paths.root, &free_address()?, &folder);
+            serve.env("GESSO_CONFIG", settings(&folder)?);
+            Server::launch(serve, &folder, Duration::from_secs(180))
         })?;
     println!("      listening on {}", server.url);
 
@@ -74,6 +77,15 @@ pub(crate) fn command(options: &Options) -> Result<()> {
     }
     println!("\nStopping the server; running tasks are finished first.");
     server.stop(DRAIN)
+}
+
+/// Writes what is set for the demonstration into its folder: what the watermark says, which says nothing of itself.
+fn settings(folder: &Path) -> Result<PathBuf> {
+    let file = folder.join("gesso.toml");
+    fs::create_dir_all(folder)?;
+    fs::write(&file, "[grants.watermark.settings]\ntext = \"gesso\"\n")
+        .with_context(|| format!("{} cannot be written", file.display()))?;
+    Ok(file)
 }
 
 /// The binary that `cargo run -p gesso` runs.
@@ -153,7 +165,7 @@ fn prompt_drawn(result: &Value) -> Result<String> {
 }
 
 fn check_stored(file: &Path, served: &[u8]) -> Result<()> {
-    let stored = std::fs::read(file).with_context(|| format!("{} is not on disk", file.display()))?;
+    let stored = fs::read(file).with_context(|| format!("{} is not on disk", file.display()))?;
     ensure!(stored == served, "{} and the served picture differ", file.display());
     Ok(())
 }

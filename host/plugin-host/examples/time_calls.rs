@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use gesso_core::pixels::{PixelFormat, Pixels};
 use gesso_plugin_host::{
-    Annotation, Budget, Budgets, CallContext, FolderSource, GrantedFolder, HostSettings, NoNetworks,
+    Annotation, Budget, Budgets, CallContext, FolderSource, GrantedFolder, Grants, HostSettings, NoNetworks,
     NoStores, PluginHost, PluginState,
 };
 use wasmtime::component::{Component, HasSelf, Linker, Resource, ResourceTable, ResourceType};
@@ -69,6 +69,8 @@ async fn main() {
 
     let host = Host::start().await;
     host.0.install(built("plugins", "watermark")).await.unwrap();
+    let settings = serde_json::json!({"text": "gesso"});
+    host.0.set_grants("watermark", Grants { settings, ..Grants::default() }).await.unwrap();
     let mut calls = Vec::new();
     for _ in 0..PICTURES {
         let pictures = vec![picture.clone()];

@@ -51,7 +51,7 @@ mod tests {
 
     #[test]
     fn without_a_text_pictures_stay_as_they_are() {
-        let host = fake::Host::new().settings(json!({"text": ""}));
+        let host = fake::Host::new().settings(json!({}));
         let picture = fake::picture(64, 64, PixelFormat::Gray8, &[9; 64 * 64]);
         let params = Params::from_json("{}").unwrap();
         let same = host.run(|| Watermark::after(&params, vec![picture])).unwrap();

@@ -29,7 +29,7 @@ pub(crate) struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { text: "gesso".into(), corner: Corner::BottomRight, opacity: 0.6 }
+        Self { text: String::new(), corner: Corner::BottomRight, opacity: 0.6 }
     }
 }
 
@@ -172,11 +172,15 @@ mod tests {
         places
     }
 
+    fn said() -> Settings {
+        Settings { text: "gesso".into(), ..Settings::default() }
+    }
+
     #[test]
     fn stays_in_its_corner() {
         let desc = desc(200, 120, PixelFormat::Rgb8);
         for corner in CORNERS {
-            let settings = Settings { corner, ..Settings::default() };
+            let settings = Settings { corner, ..said() };
             let places = changed(&marked(desc, &settings, 128), desc, 128);
             assert!(!places.is_empty());
             for (x, y) in places {
@@ -199,7 +203,7 @@ mod tests {
         for format in FORMATS {
             for value in [0, 128, 255] {
                 let desc = desc(128, 128, format);
-                assert!(changed(&marked(desc, &Settings::default(), value), desc, value).len() > 50);
+                assert!(changed(&marked(desc, &said(), value), desc, value).len() > 50);
             }
         }
     }
@@ -238,7 +242,7 @@ mod tests {
 
     #[test]
     fn grows_with_the_picture() {
-        let settings = Settings::default();
+        let settings = said();
         let count = |size| {
             changed(
                 &marked(desc(size, size, PixelFormat::Gray8), &settings, 9),
@@ -252,7 +256,7 @@ mod tests {
 
     #[test]
     fn makes_a_transparent_picture_opaque_where_it_draws() {
-        let settings = Settings { opacity: 1.0, ..Settings::default() };
+        let settings = Settings { opacity: 1.0, ..said() };
         let picture = marked(desc(128, 128, PixelFormat::Rgba8), &settings, 0);
         assert!(picture.chunks(4).any(|pixel| pixel == [255; 4]));
         assert!(picture.chunks(4).any(|pixel| pixel == [0, 0, 0, 255]));
@@ -262,9 +266,9 @@ mod tests {
     #[test]
     fn leaves_the_picture_alone_where_there_is_nothing_to_see() {
         let desc = desc(64, 64, PixelFormat::Rgb8);
-        assert!(Mark::new(desc, &Settings { text: " ".into(), ..Settings::default() }).is_none());
-        assert!(Mark::new(desc, &Settings { opacity: 0.0, ..Settings::default() }).is_none());
-        assert!(Mark::new(desc, &Settings { opacity: f32::NAN, ..Settings::default() }).is_none());
+        assert!(Mark::new(desc, &Settings { text: " ".into(), ..said() }).is_none());
+        assert!(Mark::new(desc, &Settings { opacity: 0.0, ..said() }).is_none());
+        assert!(Mark::new(desc, &Settings { opacity: f32::NAN, ..said() }).is_none());
     }
 
     proptest! {
