@@ -381,12 +381,18 @@ fn a_waiting_task_draws_what_it_was_changed_to() {
         "name": "wide", "checkpoint": "demo-v1", "params": {"prompt": "a cat", "width": 128, "n_iter": 2},
     });
     update(&server, &task, changes).ok();
+    let one_setting = json!({"params": {"override_settings": {"CLIP_stop_at_last_layers": 2}}});
+    update(&server, &task, one_setting).ok();
     let changed = data();
     assert_eq!(files(), 0, "the request before is nobody's");
     let params = &changed["params"];
     assert_eq!((&changed["name"], &params["prompt"]), (&json!("wide"), &json!("a cat")));
     assert_eq!((&params["width"], &params["height"], &params["steps"]), (&json!(128), &json!(64), &json!(3)));
-    assert_eq!(params["override_settings"]["eta_ddim"], 0.5);
+    let settings = &params["override_settings"];
+    assert_eq!(
+        (&settings["eta_ddim"], &settings["CLIP_stop_at_last_layers"], &settings["sd_model_checkpoint"]),
+        (&json!(0.5), &json!(2), &json!("demo-v1"))
+    );
     update(&server, &task, json!({})).ok();
 
     let refused = |body: Value| {
@@ -446,6 +452,11 @@ fn what_waits_is_exported_and_becomes_new_tasks_again_all_or_none() {
     assert_eq!((&queue[0]["name"], &queue[1]["name"]), (&Value::Null, &json!("cat")));
     assert!(queue[0]["id"] != second.as_str() && queue[1]["id"] != first.as_str(), "{queue}");
     assert_eq!(import(&json!([])).ok()["success"], false);
+    let key = [("Idempotency-Key", "again")];
+    let repeated = server.post_with(&format!("{API}/import"), &key, &json!({"content": file.to_string()}));
+    assert_eq!((repeated.status, &repeated.json()["detail"][0]["loc"][1]), (422, &json!("Idempotency-Key")));
+    let five = import(&Value::Array(vec![file[0].clone(); 5]));
+    assert_eq!(five.status, 422, "{}", five.json());
 
     let args = |kind: &str, args: Value| json!({"type": kind, "params": {"args": args}});
     for (bad, field) in [

@@ -13,7 +13,7 @@ use tokio::sync::{broadcast, oneshot, watch};
 use crate::backend::{Backend, BackendError, BackendFactory, ModelFile, Row};
 use crate::clock::Clock;
 use crate::job::{
-    Drawing, JobError, JobHandle, JobSpec, Made, NetworkRun, Phase, Progress, SubmitError, Work,
+    CancelFlag, Drawing, JobError, JobHandle, JobSpec, Made, NetworkRun, Phase, Progress, SubmitError, Work,
 };
 use crate::policy::{self, Candidate, Rules};
 
@@ -381,8 +381,7 @@ impl<B: Backend> Owner<B> {
     }
 
     fn begin_drawing(&mut self, drawing: Drawing, caller: Caller, priority: i32, arrived: (u64, Duration)) {
-        // One that is left was meant for what was drawn before, if anything.
-        caller.cancel.forget_skip();
+        forget_skip(&caller.cancel, &self.running);
         let passes = Passes::new(drawing);
         let models = passes.models(passes.opening());
         let begun = bringing(&mut self.backend, &self.stats, &self.loads, &models, |backend| {
@@ -533,9 +532,9 @@ impl<B: Backend> Owner<B> {
     fn retire(&mut self) {
         let mut index = 0;
         while index < self.running.len() {
-            let job = &mut self.running[index];
             // A cancelled job is dropped at the next turn; decoding the rest of it would keep the others waiting.
-            while !job.failed() && !job.is_cancelled() {
+            while !self.running[index].failed() && !self.running[index].is_cancelled() {
+                let job = &mut self.running[index];
                 let Some(lane) = job.take_done_lane() else { break };
                 let models = job.next_models(&lane);
                 let ended = bringing(&mut self.backend, &self.stats, &self.loads, &models, |backend| {
@@ -547,12 +546,16 @@ impl<B: Backend> Owner<B> {
                     // It goes on in the next pass.
                     Ok(None) => {}
                     Ok(Some((image, calls, pixels))) => {
-                        job.store(image, calls, pixels);
+                        if job.store(image, calls, pixels) {
+                            let (earlier, rest) = self.running.split_at(index);
+                            forget_skip(rest[0].cancel_flag(), earlier);
+                        }
                         lock(&self.stats).images += 1;
                     }
                     Err(error) => job.fail(error),
                 }
             }
+            let job = &self.running[index];
             if job.went_wrong() {
                 lock(&self.stats).failed_jobs += 1;
             }
@@ -562,6 +565,14 @@ impl<B: Backend> Owner<B> {
                 index += 1;
             }
         }
+    }
+}
+
+/// Takes back a skip that no batch has heeded, where another drawing begins or a batch has ended: it was meant for what was
+/// under way, unless `earlier` drawings of the same task are yet to heed it.
+fn forget_skip<B: Backend>(flag: &CancelFlag, earlier: &[RunningJob<B>]) {
+    if !earlier.iter().any(|job| job.cancel_flag().shares_skip(flag)) {
+        flag.forget_skip();
     }
 }
 

@@ -68,6 +68,10 @@ impl CancelFlag {
         self.skip.heed()
     }
 
+    pub(crate) fn shares_skip(&self, other: &Self) -> bool {
+        self.skip.is(&other.skip)
+    }
+
     /// Takes a skip back that came too early or too late for its batch.
     pub(crate) fn forget_skip(&self) {
         self.skip.forget();

@@ -37,6 +37,11 @@ impl Skip {
         self.go(Stage::Asked, Stage::UnderWay).then(|| Skipping(self.clone()))
     }
 
+    /// Whether both are of one task.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
     /// Asked for, or taking effect.
     pub(crate) fn is_on(&self) -> bool {
         self.lock().stage != Stage::Idle

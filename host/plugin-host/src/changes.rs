@@ -374,7 +374,11 @@ impl Inner {
     /// come after it.
     fn save(&self, changes: &mut Changes) -> Result<(), InstallError> {
         changes.registry.save().inspect_err(|_| {
-            if let Ok(stored) = Registry::open(&self.settings.state.join("registry.json")) {
+            let file = self.settings.state.join("registry.json");
+            // One that is not there reads as one without plugins, whose grants would be forgotten with the next change.
+            if file.exists()
+                && let Ok(stored) = Registry::open(&file)
+            {
                 changes.registry = stored;
             }
         })

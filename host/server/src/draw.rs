@@ -80,6 +80,10 @@ pub(crate) async fn draw(
         body = reread(kind, &before.params, &body, &pictures)?;
     }
     body.extend(pictures.into_iter().map(|(name, value)| (name.to_owned(), value)));
+    // A plugin that takes the second pass away takes along what it would have begun from.
+    if !before.applied.is_empty() && !generate::takes_first_pass(kind, &body) {
+        body.insert(generate::FIRST_PASS_PICTURE.into(), Value::Null);
+    }
     // What the client said is what it is told again, not the files that it named.
     let said = (!named.is_empty()).then(|| body.clone());
     inputs::bring(app, &call, &lease.task.owner, &named, &mut body).await?;

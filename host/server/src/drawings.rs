@@ -188,7 +188,9 @@ impl Drawings {
         let mut body = drawing
             .read(&params, || rand::rng().random())
             .map_err(|problems| told(AppError::Invalid(problems)))?;
-        if let Some(picture) = self.first_pass.as_ref().filter(|_| takes_first_pass(drawing, &body)) {
+        let has_own = body.get(FIRST_PASS_PICTURE).is_some_and(Value::is_string);
+        let takes = !has_own && takes_first_pass(drawing, &body);
+        if let Some(picture) = self.first_pass.as_ref().filter(|_| takes) {
             body.insert(FIRST_PASS_PICTURE.into(), picture.clone());
         }
         styles::lay_into(&mut body, &self.app.styles, &self.app.limits).await.map_err(told)?;

@@ -80,7 +80,14 @@ pub(crate) async fn amend(
     let drawing =
         drawing.ok_or_else(|| AppError::Conflict("the task is no drawing and stays as it is".into()))?;
     tasks::check_waits(task.state)?;
-    let Value::Object(stored) = tasks::body(app, &task).await? else {
+    let stored = tasks::body(app, &task).await.map_err(|error| match error {
+        // Another change has deleted it.
+        AppError::NotFound(_) => {
+            AppError::Conflict("the task was changed meanwhile; look at it and try again".into())
+        }
+        other => other,
+    });
+    let Value::Object(stored) = stored? else {
         return Err(AppError::Internal("a stored request is not an object".into()));
     };
     let before = generate::to_request(drawing, &stored, &app.defaults, &app.limits);

@@ -1,7 +1,7 @@
 //! What one owner may use up: requests in a minute, tasks at once, pictures in a day, pins. The bounds are the account's,
 //! or the settings' where the account says nothing; 0 is none.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex};
 
@@ -34,7 +34,8 @@ pub(crate) struct Quotas {
     documents: Documents,
     /// By owner, with the bound each was made for.
     rates: Mutex<HashMap<String, (NonZeroU32, Arc<Rate>)>>,
-    active: Mutex<HashMap<String, HashSet<TaskId>>>,
+    /// By owner, with how often each was counted: two requests with one id are, of which one is not stored.
+    active: Mutex<HashMap<String, HashMap<TaskId, u32>>>,
     day: Mutex<Day>,
 }
 
@@ -114,20 +115,20 @@ impl Quotas {
         pictures: u32,
     ) -> Result<Reservation, AppError> {
         let at_once = caller.allowance.tasks_at_once.or(self.defaults.tasks_at_once).unwrap_or_default();
-        let is_new = {
+        {
             let mut active = lock(&self.active);
             let mine = active.entry(caller.name.clone()).or_default();
-            if at_once > 0 && mine.len() >= at_once as usize && !mine.contains(id) {
+            if at_once > 0 && mine.len() >= at_once as usize && !mine.contains_key(id) {
                 let message = format!(
                     "{} of your tasks wait or run already; wait for one to end, or cancel one",
                     mine.len()
                 );
                 return Err(AppError::Overloaded(message));
             }
-            mine.insert(id.clone())
-        };
+            *mine.entry(id.clone()).or_default() += 1;
+        }
         let (quotas, owner) = (self.clone(), caller.name.clone());
-        let mut reservation = Reservation { quotas, owner, id: is_new.then(|| id.clone()), pictures: 0 };
+        let mut reservation = Reservation { quotas, owner, id: Some(id.clone()), pictures: 0 };
         let a_day = caller.allowance.pictures_per_day.or(self.defaults.pictures_per_day).unwrap_or_default();
         if a_day > 0 {
             self.take_pictures(&caller.name, pictures, a_day)?;
@@ -184,7 +185,7 @@ impl Quotas {
         let mut filter = TaskFilter { states, limit: LIST_LIMIT, ..TaskFilter::default() };
         while let Ok(page) = tasks.list(filter.clone()).await {
             for task in page.tasks {
-                lock(&self.active).entry(task.owner).or_default().insert(task.id);
+                lock(&self.active).entry(task.owner).or_default().entry(task.id).or_insert(1);
             }
             filter.after = page.next;
             if page.next.is_none() {
@@ -203,7 +204,7 @@ impl Quotas {
 
     /// Some ends were missed.
     async fn look_again(&self, tasks: &dyn TaskStore) {
-        let known: Vec<TaskId> = lock(&self.active).values().flatten().cloned().collect();
+        let known: Vec<TaskId> = lock(&self.active).values().flat_map(HashMap::keys).cloned().collect();
         for id in known {
             if !matches!(tasks.get(&id).await, Ok(Some(task)) if !task.state.is_terminal()) {
                 self.ended(&id);
@@ -216,7 +217,7 @@ impl Quotas {
 pub(crate) struct Reservation {
     quotas: Arc<Quotas>,
     owner: String,
-    /// `None` for a task that was counted before.
+    /// `None` once it is known to be stored.
     id: Option<TaskId>,
     pictures: u32,
 }
@@ -233,8 +234,12 @@ impl Drop for Reservation {
     fn drop(&mut self) {
         if let Some(id) = &self.id
             && let Some(mine) = lock(&self.quotas.active).get_mut(&self.owner)
+            && let Some(count) = mine.get_mut(id)
         {
-            mine.remove(id);
+            *count -= 1;
+            if *count == 0 {
+                mine.remove(id);
+            }
         }
         if self.pictures == 0 {
             return;
@@ -310,8 +315,9 @@ mod tests {
         quotas.ended(&id("a"));
         // One that is counted already counts once, and giving the second back gives nothing back.
         drop(quotas.reserve(&ann, &id("b"), 1).await.unwrap());
+        let late = quotas.reserve(&ann, &id("c"), 1).await.unwrap();
         quotas.reserve(&ann, &id("c"), 1).await.unwrap().keep();
-        quotas.reserve(&ann, &id("c"), 1).await.unwrap().keep();
+        drop(late);
         assert!(quotas.reserve(&ann, &id("e"), 1).await.is_err());
     }
 

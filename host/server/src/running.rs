@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use gesso_core::ids::TaskId;
-use gesso_engine::{CancelFlag, Progress};
+use gesso_engine::{CancelFlag, Phase, Progress};
 use tokio::sync::watch;
 
 use crate::accounts::Caller;
@@ -22,7 +22,7 @@ pub(crate) struct RunningTask {
     /// Whether an interrupt leaves it the pictures it has, and not a cancel alone ends it.
     pub(crate) is_interruptible: bool,
     /// Whether it draws batches, of which a skip may end one.
-    pub(crate) is_skippable: bool,
+    is_skippable: bool,
     /// Whether clients are shown the picture on its way.
     has_preview: bool,
 }
@@ -35,6 +35,14 @@ impl RunningTask {
             live.preview = None;
         }
         Some(live)
+    }
+
+    /// Whether it draws batches, and one is under way, of which nobody would know later what a skip was for.
+    pub(crate) fn draws_batches(&self) -> bool {
+        let is_under_way = |progress: &watch::Receiver<Progress>| {
+            matches!(progress.borrow().phase, Phase::Preparing | Phase::Sampling)
+        };
+        self.is_skippable && self.progress.as_ref().is_some_and(is_under_way)
     }
 
     /// Share done, capped below 1: only a stored result is the end.

@@ -17,6 +17,7 @@ use crate::accounts::{Caller, Role};
 use crate::app::App;
 use crate::error::AppError;
 use crate::http::wire::terms::RequestTerms;
+use crate::running::RunningTask;
 use crate::traces;
 
 mod changes;
@@ -295,7 +296,7 @@ pub(crate) async fn interrupt(app: &App, caller: &Caller) -> Result<(), AppError
 /// Has the first batch end early that is not through, of the task that has run longest of those that the caller may see. What
 /// draws no batches goes on.
 pub(crate) fn skip(app: &App, caller: &Caller) {
-    if let Some(running) = app.running.oldest(caller).filter(|running| running.is_skippable) {
+    if let Some(running) = app.running.oldest(caller).filter(RunningTask::draws_batches) {
         running.cancel.skip();
     }
 }

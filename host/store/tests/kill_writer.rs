@@ -1,4 +1,4 @@
-//! `kill -9` in a loop: a child process submits, leases, cancels and finishes tasks and reports each acknowledged
+//! `kill -9` in a loop: a child process submits, leases, moves, cancels and finishes tasks and reports each acknowledged
 //! step; the parent kills it at a random moment, opens what is left and compares it with the reports.
 //!
 //! `GESSO_KILL_ROUNDS` sets the number of rounds (100), `GESSO_KILL_SEED` repeats the moments of an earlier run.
@@ -15,8 +15,8 @@ use std::time::{Duration, Instant};
 use gesso_core::ids::TaskId;
 use gesso_store::testing::conformance::{new_task, outcome};
 use gesso_store::{
-    Clock, ObjectKey, ObjectSettings, Objects, ObjectsError, Outcome, SledSettings, SledTasks, SystemClock,
-    TaskFilter, TaskState, TaskStore,
+    Clock, MoveTo, ObjectKey, ObjectSettings, Objects, ObjectsError, Outcome, SledSettings, SledTasks,
+    SystemClock, TaskFilter, TaskState, TaskStore, TaskStoreError,
 };
 
 const CHILD: &str = "GESSO_KILL_CHILD";
@@ -173,6 +173,13 @@ async fn write(folder: &Path, round: &str, end: Duration, report: &impl Fn(Strin
             }
             let task = store.submit(new_task(&format!("{name}{round}_{number}"))).await.unwrap();
             report(format!("submitted {} 0", task.id));
+            if number % 5 == 1 {
+                match store.reorder(&task.id, &MoveTo::First).await {
+                    // It has begun meanwhile.
+                    Ok(_) | Err(TaskStoreError::State(_)) => {}
+                    Err(error) => panic!("a task was not moved: {error}"),
+                }
+            }
             if number % 7 == 3 {
                 let task = store.cancel(&task.id).await.unwrap();
                 report(format!("canceled {} {} {}", task.id, task.attempt, task.state));

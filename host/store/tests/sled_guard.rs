@@ -11,7 +11,7 @@ use std::time::Duration;
 use gesso_store::testing::ManualClock;
 use gesso_store::testing::conformance::{new_task, outcome};
 use gesso_store::{
-    NewTask, Payload, SledSettings, SledTasks, SystemClock, Task, TaskFilter, TaskState, TaskStore,
+    MoveTo, NewTask, Payload, SledSettings, SledTasks, SystemClock, Task, TaskFilter, TaskState, TaskStore,
     TaskStoreError,
 };
 
@@ -179,6 +179,31 @@ async fn a_backup_restores_every_task_and_running_ones_wait_again() {
     found.retain(|task| task.id != running.task.id);
     assert_eq!(found, expected);
     assert_eq!(again.lease("worker", TTL).await.unwrap().expect("one waits").attempt, 2);
+}
+
+#[tokio::test]
+async fn a_moved_task_keeps_its_place_over_a_backup_whatever_is_gone() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path()).await;
+    let [first, last] = ["first", "last"].map(|id| new_task(id));
+    let (first, last) = (store.submit(first).await.unwrap().id, store.submit(last).await.unwrap().id);
+    store.reorder(&first, &MoveTo::Last).await.unwrap();
+    // What had the place that the other one has now.
+    store.cancel(&last).await.unwrap();
+    store.remove(&last).await.unwrap();
+    let file = folder.path().join("backup.jsonl");
+    assert_eq!(store.backup(fs::File::create(&file).unwrap()).await, Ok(1));
+
+    let restored = folder.path().join("restored");
+    let clock = Arc::new(ManualClock::new(1_800_000_000_000));
+    assert_eq!(SledTasks::restore(&restored, fs::File::open(&file).unwrap(), clock).await, Ok(1));
+    let store = open(&restored).await;
+    let next = store.submit(new_task("next")).await.unwrap().id;
+    drop(store);
+    let store = open(&restored).await;
+    for wanted in [first, next] {
+        assert_eq!(store.lease("worker", TTL).await.unwrap().map(|lease| lease.task.id), Some(wanted));
+    }
 }
 
 /// Runs the test below on a tmpfs of 32 MB in a mount namespace of its own, where the machine allows that.

@@ -1,5 +1,5 @@
-//! `gesso:plugin/images` of a made-up host: pixels in memory, resampled and converted as a real host does. What a call may
-//! hold at once is not counted.
+//! `gesso:plugin/images` of a made-up host: pixels in memory, converted as a real host does. Resampling is another library's
+//! Lanczos-3, about a level away from a host's. What a call may hold at once is not counted.
 
 use image::imageops::{self, FilterType};
 use image::{ImageBuffer, Luma, Pixel, Rgb, Rgba};

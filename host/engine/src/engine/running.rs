@@ -303,16 +303,22 @@ impl<B: Backend> RunningJob<B> {
         Ok(None)
     }
 
-    pub(super) fn store(&mut self, image: u32, calls: u32, pixels: Pixels) {
+    /// Keeps a finished picture. True where its batch has ended with it, and the batch's skip therefore.
+    pub(super) fn store(&mut self, image: u32, calls: u32, pixels: Pixels) -> bool {
         self.finished[image as usize] = Some(pixels);
         self.calls_of_finished += calls;
-        // With the batch ends its skip, and one that came too late for it: the next is another batch's.
-        if self.first_batch().is_none_or(|first| first > image / self.passes.request().batch_size) {
+        let has_ended =
+            self.first_batch().is_none_or(|first| first > image / self.passes.request().batch_size);
+        if has_ended {
             self.skipping = None;
-            self.caller.cancel.forget_skip();
         }
         let done = self.finished.iter().flatten().count() as u32;
         self.caller.progress.send_modify(|progress| progress.images_done = done);
+        has_ended
+    }
+
+    pub(super) fn cancel_flag(&self) -> &CancelFlag {
+        &self.caller.cancel
     }
 
     /// UNet calls done and in all. The total is an estimate while a second pass or an adaptive sampler is ahead.

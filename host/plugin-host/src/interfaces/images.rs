@@ -8,7 +8,7 @@ use gesso_core::pixels::{PixelFormat, Pixels};
 use gesso_picture::resize::{Filter, resize};
 use wasmtime::component::Resource;
 
-/// Pixels that one resize may read and write.
+/// Pixels that one resize may read and write, and as many between its two directions.
 const MAX_RESIZE_PIXELS: u64 = 32 << 20;
 
 /// Longest side of a picture.
@@ -132,14 +132,8 @@ impl HostImage for CallState {
         height: u32,
     ) -> wasmtime::Result<Result<Resource<Pixels>, Fault>> {
         let source = self.table.get(&image)?;
-        // Between its two directions a picture has the new width and the old height: 1x16384 to 16384x1 would take 1 GiB.
-        let channels = source.format.channels() as u64;
-        let between = u64::from(width) * u64::from(source.height) * channels;
-        let scratch = between + 2 * source.data.len() as u64;
-        // One resize cannot be interrupted, so it has to be short.
-        let pixels =
-            u64::from(width) * u64::from(height) + u64::from(source.width) * u64::from(source.height);
-        if pixels > MAX_RESIZE_PIXELS || self.image_bytes.saturating_add(scratch) > self.budget.image_bytes {
+        let room = resize_room(source, width, height);
+        if room.is_none_or(|room| self.image_bytes.saturating_add(room) > self.budget.image_bytes) {
             return Ok(Err(OverBudget::Bytes(self.budget.image_bytes).into()));
         }
         let source = source.clone();
@@ -164,6 +158,21 @@ impl HostImage for CallState {
         self.image_bytes = self.image_bytes.saturating_sub(pixels.data.len() as u64);
         Ok(())
     }
+}
+
+/// Bytes that a resize holds beside what is on the account, its result among them; `None` where it would take too long. One
+/// cannot be interrupted, so it has to be short.
+fn resize_room(source: &Pixels, width: u32, height: u32) -> Option<u64> {
+    let area = |width: u32, height: u32| u64::from(width) * u64::from(height);
+    // Between its two directions a picture has the new width and the old height: 1x16384 to 16384x1 is 2^28 pixels then.
+    let (made, between) = (area(width, height), area(width, source.height));
+    if between.max(made + area(source.width, source.height)) > MAX_RESIZE_PIXELS {
+        return None;
+    }
+    let channels = source.format.channels() as u64;
+    let copy = source.data.len() as u64;
+    // A copy is made here and another there, which is gone before the result comes.
+    Some(copy + between * channels + copy.max(made * channels))
 }
 
 fn row_bytes(pixels: &Pixels) -> usize {
@@ -229,5 +238,22 @@ mod tests {
         assert_eq!(converted(&rgb, PixelFormat::Rgba8)[..4], [255, 0, 0, 255]);
         let rgba = pixels(PixelFormat::Rgba8, &[1, 2, 3, 4]);
         assert_eq!(converted(&rgba, PixelFormat::Rgb8), [1, 2, 3]);
+    }
+
+    #[test]
+    fn a_resize_is_bounded_by_what_lies_between_its_directions() {
+        let blank = |width: u32, height: u32, format: PixelFormat| {
+            let bytes = Pixels::byte_len(width, height, format).unwrap();
+            Pixels::new(width, height, format, vec![0; bytes]).unwrap()
+        };
+        assert_eq!(resize_room(&blank(1024, 8000, PixelFormat::Gray8), 13_000, 1), None);
+        assert_eq!(
+            resize_room(&blank(1, 2000, PixelFormat::Rgba8), 16_000, 2001),
+            Some(8_000 + 128_000_000 + 128_064_000)
+        );
+        // A copy, 20 x 40 between the directions, and the result.
+        assert_eq!(resize_room(&blank(10, 40, PixelFormat::Rgb8), 20, 80), Some(3 * (400 + 800 + 1600)));
+        // The second copy is larger than the result.
+        assert_eq!(resize_room(&blank(10, 40, PixelFormat::Gray8), 5, 20), Some(400 + 200 + 400));
     }
 }

@@ -70,6 +70,10 @@ pub(crate) async fn reorder(app: &App, caller: &Caller, id: &TaskId, to: &MoveTo
     }
     app.tasks.reorder(id, to).await.map_err(|error| match error {
         TaskStoreError::State(state) => no_longer_waits(state),
+        // The other one has begun since it was looked at.
+        TaskStoreError::NotFound if matches!(to, MoveTo::Before(_)) => {
+            AppError::Conflict("one of the two tasks does not wait any more".into())
+        }
         other => other.into(),
     })
 }

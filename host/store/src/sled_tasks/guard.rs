@@ -160,6 +160,9 @@ fn verify(trees: &Trees) -> Result<(), TaskStoreError> {
     let (mut starts, mut notices) = (0, 0);
     for record in trees.records() {
         let entry = records::decode(&record?)?;
+        if !trees.is_indexed(&entry)? {
+            return Err(TaskStoreError::Corrupt(format!("index ready does not name task {}", entry.task.id)));
+        }
         trees.take_in(&entry);
         *found.of_state(entry.task.state) += 1;
         starts += u64::from(entry.expires_ms().is_some());

@@ -329,6 +329,9 @@ impl Trees {
         let changed = |state: TaskState| {
             old.is_some_and(|old| old.task.state == state) || new.is_some_and(|new| new.task.state == state)
         };
+        // A task that was moved has a place that one had which is perhaps not there any more.
+        let next_sequence =
+            self.next_sequence()?.max(new.map_or(0, |new| new.sequence.max(new.task.place) + 1));
         let trees = (
             &self.tasks,
             &self.ready,
@@ -370,7 +373,7 @@ impl Trees {
                 tasks.insert(id, record.as_slice())?;
                 if old.is_none() {
                     order.insert(&new.sequence.to_be_bytes(), id)?;
-                    meta.insert(SEQUENCE_KEY, &(new.sequence + 1).to_be_bytes())?;
+                    meta.insert(SEQUENCE_KEY, &next_sequence.to_be_bytes())?;
                 }
             }
             for state in TaskState::ALL.into_iter().filter(|state| changed(*state)) {
@@ -407,6 +410,15 @@ impl Trees {
         moved.iter().for_each(|(old, _)| known.leave(old));
         moved.iter().for_each(|(_, new)| known.enter(new));
         Ok(())
+    }
+
+    /// Whether the index of what waits leads to this entry, if it waits.
+    pub(super) fn is_indexed(&self, entry: &Entry) -> Result<bool, TaskStoreError> {
+        if entry.task.state != TaskState::Waiting {
+            return Ok(true);
+        }
+        let id = self.ready.get(index_key(entry)).map_err(store_error)?;
+        Ok(id.is_some_and(|id| id.as_ref() == entry.task.id.as_ref().as_bytes()))
     }
 
     /// The entry of this sequence; `None` where it is removed.

@@ -150,6 +150,22 @@ fn of_drawings_that_share_a_skip_it_ends_a_batch_of_the_first_alone() {
 }
 
 #[test]
+fn the_end_of_a_shorter_drawing_takes_no_skip_from_a_longer_one_before_it() {
+    let mut bench = bench(EngineSettings::default(), vec![]);
+    let whole = CancelFlag::default();
+    // The second is in the calls 1 and 2.
+    skip_during(&bench, &whole, &[2]);
+    let first = submit(&bench, whole.part(), 1);
+    bench.entered.recv().unwrap();
+    let mut short = drawing(1);
+    short.request.steps = 2;
+    let second = bench.handle.submit(JobSpec { cancel: whole.part(), ..spec(short) }).unwrap();
+    bench.open();
+    assert_eq!((pictures(first), pictures(second)), (vec![101], vec![1]));
+    assert_eq!(rows(&bench), [1, 2, 2]);
+}
+
+#[test]
 fn a_drawing_that_is_cancelled_takes_its_skip_along() {
     let mut bench = bench(in_order(1), vec![]);
     let whole = CancelFlag::default();

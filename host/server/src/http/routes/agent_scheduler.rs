@@ -38,6 +38,7 @@ use crate::upkeep;
 
 /// As the extension has it.
 const PAGE: usize = 20;
+const OVERRIDES: &str = "override_settings";
 /// Of ended tasks, each of which is read from the object store.
 const HISTORY_PAGE_MAX: usize = 100;
 
@@ -277,7 +278,7 @@ pub(crate) async fn requeue_failed(
 }
 
 /// Calls a task something else, and has one that waits draw something else. The fields of `params` take the place of those that
-/// were sent, and those of the others that were settled since, such as seeds, stay. The whole is checked as a new request is.
+/// were sent, those of `override_settings` one by one, and those of the others that were settled since, such as seeds, stay. The whole is checked as a new request is.
 #[utoipa::path(put, path = "/agent-scheduler/v1/task/{id}", tag = "agent-scheduler", params(("id" = String, Path)),
     request_body = TaskUpdate,
     responses((status = 200, description = "Done", body = QueueDone),
@@ -295,7 +296,16 @@ pub(crate) async fn update(
     let name = name.map(|name| named(&name)).transpose()?;
     if checkpoint.is_some() || params.is_some() {
         let change = |drawing, asked: &mut Map<String, Value>| {
-            asked.extend(params.unwrap_or_default());
+            let mut params = params.unwrap_or_default();
+            // Here are the checkpoint and the VAE too: each setting stays that is not said.
+            if let (Some(Value::Object(before)), Some(Value::Object(now))) =
+                (asked.get(OVERRIDES), params.get_mut(OVERRIDES))
+            {
+                for (name, value) in before {
+                    now.entry(name.clone()).or_insert_with(|| value.clone());
+                }
+            }
+            asked.extend(params);
             asked.extend(checkpoint.map(|checkpoint| ("checkpoint".to_owned(), checkpoint.into())));
             match ready(&app, drawing, asked)? {
                 None => Ok(()),

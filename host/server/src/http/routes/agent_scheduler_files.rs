@@ -6,6 +6,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use axum::http::HeaderMap;
+use gesso_store::{Task, TaskState};
 use serde_json::{Map, Value};
 
 use super::agent_scheduler::{done, ready, terms_of, waiting};
@@ -27,7 +28,8 @@ use crate::tasks::{self, Work};
 /// The caller's own drawings that wait, in the order in which they begin, with all that was asked for.
 #[utoipa::path(get, path = "/agent-scheduler/v1/export", tag = "agent-scheduler", params(ExportQuery),
     responses((status = 200, description = "A part of the queue", body = Vec<ExportedTask>),
-              (status = 422, description = "The requests are larger together than a body may be")))]
+              (status = 409, description = "A task was changed meanwhile"),
+              (status = 422, description = "The tasks are larger together than a body may be")))]
 pub(crate) async fn export(
     State(app): State<Arc<App>>,
     caller: Caller,
@@ -42,7 +44,9 @@ pub(crate) async fn export(
         let stored = match tasks::body(&app, task).await {
             Ok(Value::Object(stored)) => stored,
             Ok(_) => return Err(AppError::Internal("a stored request is not an object".into()).into()),
-            // The task waits no longer, or is to do something else since.
+            Err(AppError::NotFound(_)) if waits_still(&app, task).await? => {
+                return Err(AppError::Conflict("a task was changed meanwhile; export again".into()).into());
+            }
             Err(AppError::NotFound(_)) => continue,
             Err(error) => return Err(error.into()),
         };
@@ -69,12 +73,22 @@ pub(crate) async fn import(
     headers: HeaderMap,
     WebUiObject(mut body): WebUiObject,
 ) -> Result<Json<QueueDone>, WebUiFailure> {
+    let said = terms_of(&headers)?;
+    if said.idempotency_key.is_some() {
+        let message = "Idempotency-Key: it stands for one task, and this makes many; leave it out";
+        return Err(AppError::invalid("Idempotency-Key", message).into());
+    }
     // One id is no name for many tasks.
-    let terms = RequestTerms { id: None, idempotency_key: None, ..terms_of(&headers)? };
+    let terms = RequestTerms { id: None, ..said };
     let tasks = imported(&mut body).map_err(|problem| AppError::Invalid(vec![problem]))?;
     let count = tasks.len();
     if count == 0 {
         return Ok(Json(QueueDone { success: false, message: "there is no task in content".into() }));
+    }
+    let most = app.settings.waiting_tasks_max;
+    if count > most {
+        let message = format!("content has {count} tasks, and {most} may wait in all; send fewer at once");
+        return Err(AppError::Unprocessable(message).into());
     }
     tasks::check_room(&app, count).await?;
     let mut checked = Vec::with_capacity(count);
@@ -87,6 +101,12 @@ pub(crate) async fn import(
         submitted.map_err(|error| behind(index, count, error))?;
     }
     Ok(done(format!("{count} tasks wait")))
+}
+
+/// Whether a task that was listed waits, and is to do something else since.
+async fn waits_still(app: &App, task: &Task) -> Result<bool, AppError> {
+    let now = app.tasks.get(&task.id).await?;
+    Ok(now.is_some_and(|now| now.state == TaskState::Waiting && now.revision != task.revision))
 }
 
 /// A task of a file as work to do, on the terms of the request but for what it says itself.

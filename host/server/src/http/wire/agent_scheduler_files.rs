@@ -87,9 +87,10 @@ impl ExportedTask {
         }
     }
 
-    /// About how large it is, in a file.
+    /// How large it is in the body that brings it back, where a file is a string.
     pub(crate) fn bytes(&self) -> usize {
-        self.params.len()
+        let task = serde_json::to_string(self).unwrap_or_default();
+        Value::from(task).to_string().len()
     }
 }
 
