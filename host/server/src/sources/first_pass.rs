@@ -1,8 +1,9 @@
-//! The picture that stands in for what the first of two passes would draw: read within limits, and no more. Upscalers, the VAE
-//! and the second pass bring it to the size that is drawn.
+//! The picture that stands in for what the first of two passes would draw: read within limits, and no larger than what is drawn
+//! from it. Upscalers, the VAE and the second pass bring it to that size.
 
 use gesso_core::pixels::Pixels;
 use gesso_picture::convert::flatten;
+use gesso_picture::fit::lanczos;
 use serde_json::{Map, Value};
 
 use super::{BACKGROUND, LATENT_PX, SourceLimits, covering, picture};
@@ -20,7 +21,6 @@ pub(crate) fn read(
     let sent = picture(FIELD, body.get(FIELD).unwrap_or(&Value::Null), limits.decode)?;
     let sent = sent.ok_or_else(|| refuse(format!("{FIELD} is an empty text; send a picture as base64")))?;
     let (width, height) = (sent.width, sent.height);
-    // A latent upscaler has it encoded at its own size.
     let most = limits.unresized_pixels_max;
     if width.min(height) < LATENT_PX || u64::from(width) * u64::from(height) > most {
         return Err(refuse(format!(
@@ -36,7 +36,14 @@ pub(crate) fn read(
              second pass's"
         )));
     }
-    flatten(&sent, BACKGROUND).map_err(|error| refuse(format!("{FIELD}: {error}")))
+    let pixels = |(width, height): (u32, u32)| u64::from(width) * u64::from(height);
+    let picture = flatten(&sent, BACKGROUND);
+    // Nothing larger is encoded than what is drawn, for which there is room.
+    let picture = match pixels((width, height)) > pixels(enlarged) {
+        true => picture.and_then(|picture| lanczos(&picture, enlarged)),
+        false => picture,
+    };
+    picture.map_err(|error| refuse(format!("{FIELD}: {error}")))
 }
 
 #[cfg(test)]
@@ -79,8 +86,20 @@ mod tests {
             let refused = sent(width, height, [9; 4]).unwrap_err().to_string();
             assert!(refused.contains(says), "{refused}");
         }
-        // Larger than what is drawn from it.
-        assert!(sent(256, 64, [9; 4]).is_ok());
+    }
+
+    #[test]
+    fn what_is_larger_than_what_is_drawn_from_it_is_made_smaller() {
+        let of = |limits| {
+            let data = [9; 4].repeat(256 * 80);
+            let picture = Pixels::new(256, 80, PixelFormat::Rgba8, data).unwrap();
+            let text = BASE64_STANDARD.encode(png_file::encode_with(&picture, &[]).unwrap());
+            read(json!({FIELD: text}).as_object().unwrap(), (128, 128), limits)
+        };
+        assert!(of(LIMITS).is_err(), "it has more pixels than may be drawn");
+        let read = of(SourceLimits { unresized_pixels_max: 1 << 15, ..LIMITS }).unwrap();
+        assert_eq!((read.width, read.height), (128, 128));
+        assert_eq!(sent(256, 64, [9; 4]).map(|read| (read.width, read.height)).unwrap(), (256, 64));
     }
 
     #[test]
