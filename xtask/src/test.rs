@@ -9,7 +9,7 @@ use crate::process::{cargo, run, succeeds};
 use crate::setup;
 use crate::stages::Stages;
 
-/// Runs all tests: host, documentation, plugins, a Python client (about 35 min cold on 2 cores, half of it the build)
+/// Runs all tests: host, documentation, plugins, a Python client (about 25 min cold on 2 cores, half of it the build)
 #[derive(clap::Args)]
 pub(crate) struct Options {
     /// Leave out documentation tests and the Python client, kill the store and end servers under load a few times only
@@ -30,7 +30,7 @@ pub(crate) fn command(options: &Options) -> Result<()> {
 
     let nextest = succeeds(cargo(&paths.root).args(["nextest", "--version"]));
     let (runner, expected) = match nextest {
-        true => ("cargo nextest", "about 27 min with the first build, half of that without"),
+        true => ("cargo nextest", "about 23 min with the first build, half of that without"),
         false => (
             "cargo test",
             "cargo-nextest is not installed, so cargo's own; about half an hour with the first build",

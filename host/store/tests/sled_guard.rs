@@ -185,7 +185,7 @@ async fn a_backup_restores_every_task_and_running_ones_wait_again() {
 async fn a_moved_task_keeps_its_place_over_a_backup_whatever_is_gone() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(folder.path()).await;
-    let [first, last] = ["first", "last"].map(|id| new_task(id));
+    let [first, last] = ["first", "last"].map(new_task);
     let (first, last) = (store.submit(first).await.unwrap().id, store.submit(last).await.unwrap().id);
     store.reorder(&first, &MoveTo::Last).await.unwrap();
     // What had the place that the other one has now.
