@@ -48,7 +48,7 @@ pub(crate) fn command(options: &Options) -> Result<()> {
         stages.run("server start", "seconds: it reads the checkpoint and loads the plugins", || {
             let folder = paths.local.join("demo-data");
             let mut serve = Server::command(&binary, &paths.root, &free_address()?, &folder);
-            serve.env("GESSO_CONFIG", settings(&paths, &folder)?);
+            serve.env("GESSO_CONFIG", settings(&folder)?);
             Server::launch(serve, &folder, Duration::from_secs(180))
         })?;
     println!("      listening on {}", server.url);
@@ -79,16 +79,12 @@ pub(crate) fn command(options: &Options) -> Result<()> {
     server.stop(DRAIN)
 }
 
-/// Writes what is granted to plugins for the demonstration into its folder: what the watermark says, which says nothing of
-/// itself, and the words that a server without settings grants too.
-fn settings(paths: &Paths, folder: &Path) -> Result<PathBuf> {
+/// Writes what is set for the demonstration into its folder: what the watermark says, which says nothing of itself.
+fn settings(folder: &Path) -> Result<PathBuf> {
     let file = folder.join("gesso.toml");
-    let wildcards = paths.root.join("examples/wildcards");
-    let text = format!(
-        "[grants.dynamic-prompts.folders]\nwildcards = {wildcards:?}\n\n[grants.watermark.settings]\ntext = \"gesso\"\n"
-    );
     fs::create_dir_all(folder)?;
-    fs::write(&file, text).with_context(|| format!("{} cannot be written", file.display()))?;
+    fs::write(&file, "[grants.watermark.settings]\ntext = \"gesso\"\n")
+        .with_context(|| format!("{} cannot be written", file.display()))?;
     Ok(file)
 }
 

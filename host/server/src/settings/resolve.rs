@@ -134,11 +134,11 @@ impl Settings {
                 }
                 if !said.contains("plugins") {
                     self.plugins = checkout.join(".gesso/plugins");
-                    if !said.contains("grants") {
+                    // What is granted to others takes nothing from it.
+                    self.grants.entry("dynamic-prompts".to_owned()).or_insert_with(|| {
                         let folders = [("wildcards".to_owned(), checkout.join("examples/wildcards"))].into();
-                        let grant = GrantBody { folders, ..GrantBody::default() };
-                        self.grants = [("dynamic-prompts".to_owned(), grant)].into();
-                    }
+                        GrantBody { folders, ..GrantBody::default() }
+                    });
                 }
                 Some(checkout.join(".gesso"))
             }

@@ -60,6 +60,10 @@ fn a_checkout_without_settings_serves_the_demo() {
     assert_eq!(settings.models, Path::new("/src/examples/demo-model"));
     assert_eq!(settings.data, Path::new("/src/.gesso/data"));
     assert!(settings.grants["dynamic-prompts"].folders.contains_key("wildcards"));
+    let of = |grants: &str| resolve(grants, &[]).unwrap().grants;
+    let beside = of("[grants.watermark.settings]\ntext = \"mine\"");
+    assert!(beside["dynamic-prompts"].folders.contains_key("wildcards") && beside.contains_key("watermark"));
+    assert!(of("[grants.dynamic-prompts]")["dynamic-prompts"].folders.is_empty());
 }
 
 #[test]
