@@ -82,9 +82,7 @@ pub(crate) async fn amend(
     tasks::check_waits(task.state)?;
     let stored = tasks::body(app, &task).await.map_err(|error| match error {
         // Another change has deleted it.
-        AppError::NotFound(_) => {
-            AppError::Conflict("the task was changed meanwhile; look at it and try again".into())
-        }
+        AppError::NotFound(_) => tasks::changed_meanwhile(),
         other => other,
     });
     let Value::Object(stored) = stored? else {

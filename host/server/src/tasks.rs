@@ -23,7 +23,7 @@ use crate::traces;
 mod changes;
 mod repeats;
 
-pub(crate) use changes::{amend, check_waits, pin, rename, reorder};
+pub(crate) use changes::{amend, changed_meanwhile, check_waits, pin, rename, reorder};
 pub(crate) use repeats::{Repeat, Turns};
 
 /// Bodies up to here lie in the record; larger ones go to the object store first.

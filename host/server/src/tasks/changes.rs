@@ -105,9 +105,7 @@ pub(crate) async fn amend(
             Err(_) => {}
         }
         let amended = amended.map_err(|error| match error {
-            TaskStoreError::State(TaskState::Waiting) => {
-                AppError::Conflict("the task was changed meanwhile; look at it and try again".into())
-            }
+            TaskStoreError::State(TaskState::Waiting) => changed_meanwhile(),
             TaskStoreError::State(state) => no_longer_waits(state),
             other => other.into(),
         })?;
@@ -124,6 +122,11 @@ pub(crate) async fn amend(
 /// `Conflict` for a task that does not wait.
 pub(crate) fn check_waits(state: TaskState) -> Result<(), AppError> {
     if state == TaskState::Waiting { Ok(()) } else { Err(no_longer_waits(state)) }
+}
+
+/// `Conflict` for a task that somebody else has changed since it was looked at.
+pub(crate) fn changed_meanwhile() -> AppError {
+    AppError::Conflict("the task was changed meanwhile; look at it and try again".into())
 }
 
 fn no_longer_waits(state: TaskState) -> AppError {

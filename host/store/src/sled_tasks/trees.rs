@@ -330,8 +330,10 @@ impl Trees {
             old.is_some_and(|old| old.task.state == state) || new.is_some_and(|new| new.task.state == state)
         };
         // A task that was moved has a place that one had which is perhaps not there any more.
-        let next_sequence =
-            self.next_sequence()?.max(new.map_or(0, |new| new.sequence.max(new.task.place) + 1));
+        let next_sequence = match (old, new) {
+            (None, Some(new)) => Some(self.next_sequence()?.max(new.sequence.max(new.task.place) + 1)),
+            _ => None,
+        };
         let trees = (
             &self.tasks,
             &self.ready,
@@ -371,7 +373,7 @@ impl Trees {
                     notices.insert(key, id)?;
                 }
                 tasks.insert(id, record.as_slice())?;
-                if old.is_none() {
+                if let Some(next_sequence) = next_sequence {
                     order.insert(&new.sequence.to_be_bytes(), id)?;
                     meta.insert(SEQUENCE_KEY, &next_sequence.to_be_bytes())?;
                 }

@@ -1,45 +1,15 @@
 //! A picture that stands in for what the first of two passes would draw.
 
-use std::path::Path;
 use std::sync::Arc;
 
-use gesso_core::hires::{Hires, HiresSize, HiresUpscaler, LatentUpscaler};
+use gesso_core::hires::LatentUpscaler;
 use gesso_core::img2img::{Img2Img, ResizeMode};
-use gesso_core::pixels::Pixels;
 use gesso_core::sampler::Sampler;
-use gesso_engine::backend::{PixelUpscaler, Upscale, UpscaleBy};
-use gesso_engine::{Drawing, SecondPass, Source};
+use gesso_engine::Source;
+use gesso_engine::backend::{PixelUpscaler, UpscaleBy};
 
-use crate::passes::{draw, drawing, engine, gradient, over, submit, widened};
+use crate::passes::{draw, drawing, engine, gradient, over, submit, two_passes, widened};
 use crate::support::{Archive, agreement};
-
-/// Two passes, 64 x 64 and 96 x 96; `picture` stands in for the first.
-fn two_passes(path: &Path, by: UpscaleBy, picture: Option<Arc<Pixels>>) -> Drawing {
-    let size = HiresSize::Scale(1.5);
-    let mut drawing = drawing(path, |request| {
-        request.hires = Some(Hires {
-            size,
-            upscaler: HiresUpscaler::Latent(LatentUpscaler::Bilinear),
-            denoising_strength: 0.6,
-            steps: Some(4),
-            sampler: Some(Sampler::EulerA),
-            scheduler: None,
-            prompt: Some("a dog".into()),
-            negative_prompt: None,
-            model: None,
-            from_picture: picture.is_some(),
-        });
-    });
-    drawing.second = Some(SecondPass {
-        model: drawing.model.clone(),
-        resources: drawing.resources.clone(),
-        refiner: None,
-        upscale: Upscale { target: size.target(64, 64), by },
-        picture,
-        share: None,
-    });
-    drawing
-}
 
 const BY_LATENT: UpscaleBy = UpscaleBy::Latent(LatentUpscaler::Bilinear);
 

@@ -333,36 +333,41 @@ fn soft_inpainting_mixes_half_covered_places_and_says_what_of_the_picture_is_see
     }
 }
 
+/// Two passes, 64 x 64 and 96 x 96; `picture` stands in for the first.
+pub(crate) fn two_passes(path: &Path, by: UpscaleBy, picture: Option<Arc<Pixels>>) -> Drawing {
+    let size = HiresSize::Scale(1.5);
+    let mut drawing = drawing(path, |request| {
+        request.hires = Some(Hires {
+            size,
+            upscaler: HiresUpscaler::Latent(LatentUpscaler::Bilinear),
+            denoising_strength: 0.6,
+            steps: Some(4),
+            sampler: Some(Sampler::EulerA),
+            scheduler: None,
+            prompt: Some("a dog".into()),
+            negative_prompt: None,
+            model: None,
+            from_picture: picture.is_some(),
+        });
+    });
+    drawing.second = Some(SecondPass {
+        model: drawing.model.clone(),
+        resources: drawing.resources.clone(),
+        refiner: None,
+        upscale: Upscale { target: size.target(64, 64), by },
+        picture,
+        share: None,
+    });
+    drawing
+}
+
 #[test]
 fn second_passes_share_the_device_and_draw_what_they_draw_alone() {
     let (_folder, path) = Archive::tiny().write();
     let engine = engine();
     let two_passes = |by: UpscaleBy, seed: u64| {
-        let size = HiresSize::Scale(1.5);
-        let mut drawing = drawing(&path, |request| {
-            request.seed = seed;
-            request.hires = Some(Hires {
-                size,
-                upscaler: HiresUpscaler::Latent(LatentUpscaler::Bilinear),
-                denoising_strength: 0.6,
-                steps: Some(4),
-                sampler: Some(Sampler::EulerA),
-                scheduler: None,
-                prompt: Some("a dog".into()),
-                negative_prompt: None,
-                model: None,
-                from_picture: false,
-            });
-        });
-        let upscale = Upscale { target: size.target(64, 64), by };
-        drawing.second = Some(SecondPass {
-            model: drawing.model.clone(),
-            resources: drawing.resources.clone(),
-            refiner: None,
-            upscale,
-            picture: None,
-            share: None,
-        });
+        let mut drawing = two_passes(&path, by, None);
+        drawing.request.seed = seed;
         drawing
     };
     let kinds = [UpscaleBy::Latent(LatentUpscaler::Bilinear), UpscaleBy::Pixels(PixelUpscaler::Lanczos)]
