@@ -5,18 +5,20 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use clap::Args;
-use gesso_core::pixels::Pixels;
+use gesso_core::pixels::{PixelFormat, Pixels};
 use gesso_core::request::GenerateRequest;
 use gesso_core::sampler::Sampler;
 use gesso_core::schedule::Scheduler;
 use gesso_engine::backend::ModelFile;
 use gesso_engine::clock::MonotonicClock;
 use gesso_engine::{CancelFlag, Drawing, Engine, EngineHandle, EngineSettings, JobSpec, Work};
-use gesso_torch::{DtypeChoice, TorchBackend, TorchSettings};
+use gesso_torch::{DtypeChoice, Networks, TorchBackend, TorchSettings};
 use indicatif::ProgressBar;
+use tch::Kind;
 
-use crate::pictures;
+use crate::pictures::{self, Dice, ShapeScene};
 use crate::score::{self, Score};
+use crate::trained;
 
 #[derive(Args)]
 pub(crate) struct Options {
@@ -41,28 +43,20 @@ pub(crate) struct Options {
     /// Draw these captions instead; they are not scored.
     #[arg(long)]
     caption: Vec<String>,
+    /// Score the captions' own pictures, put through the VAE: no denoiser can be read better than that.
+    #[arg(long, conflicts_with_all = ["caption", "steps", "cfg_scale", "side"])]
+    vae_only: bool,
 }
 
 pub(crate) fn command(options: &Options) -> Result<()> {
-    let settings = TorchSettings { dtype: DtypeChoice::F32, ..TorchSettings::default() };
-    let backend = Box::new(move || TorchBackend::open(settings));
-    let clock = Arc::new(MonotonicClock::default());
-    let (_engine, handle) = Engine::start(EngineSettings::default(), clock, backend)?;
-    let name = options.model.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-    let model = Arc::new(ModelFile { name, path: options.model.clone(), version: String::new() });
     let scenes = match options.caption.is_empty() {
         true => pictures::held_out_scenes(options.count, options.seed),
         false => Vec::new(),
     };
-    let captions = scenes.iter().map(|scene| scene.caption.clone()).chain(options.caption.iter().cloned());
-    let captions: Vec<_> = captions.collect();
-    let bar = ProgressBar::new(captions.len() as u64);
-    let mut drawn = Vec::new();
-    for (index, caption) in captions.iter().enumerate() {
-        drawn.push(draw(&handle, &model, options, caption, options.seed + index as u64)?);
-        bar.inc(1);
-    }
-    bar.finish();
+    let drawn = match options.vae_only {
+        true => through_vae(options, &scenes)?,
+        false => draw_all(options, &scenes)?,
+    };
     let mut score = Score::default();
     for (scene, picture) in scenes.iter().zip(&drawn) {
         score.add(scene, &score::read(&picture.data, picture.width, picture.height));
@@ -75,6 +69,42 @@ pub(crate) fn command(options: &Options) -> Result<()> {
         println!("wrote {}", path.display());
     }
     Ok(())
+}
+
+/// The scenes as they are drawn by rule, encoded and decoded.
+fn through_vae(options: &Options, scenes: &[ShapeScene]) -> Result<Vec<Pixels>> {
+    let _guard = tch::no_grad_guard();
+    let networks = Networks::load(&options.model, Kind::Float)?;
+    let side = pictures::SIDE as u32;
+    let mut dice = Dice::new(options.seed);
+    let mut again = |scene: &ShapeScene| {
+        let picture = trained::pictures(&[scene.draw(side, &mut dice)], pictures::SIDE)?;
+        let decoded = networks.decode_latent(&networks.encode_picture(&picture)?)?;
+        let bytes = decoded.f_add_scalar(1.0)?.f_mul_scalar(127.5)?.f_clamp(0.0, 255.0)?.f_round()?;
+        let rows = bytes.f_squeeze_dim(0)?.f_permute([1, 2, 0])?.f_contiguous()?.f_view([-1])?;
+        let data = Vec::try_from(rows.f_to_kind(Kind::Uint8)?)?;
+        Pixels::new(side, side, PixelFormat::Rgb8, data).context("the VAE gives another size back")
+    };
+    scenes.iter().map(&mut again).collect()
+}
+
+fn draw_all(options: &Options, scenes: &[ShapeScene]) -> Result<Vec<Pixels>> {
+    let settings = TorchSettings { dtype: DtypeChoice::F32, ..TorchSettings::default() };
+    let backend = Box::new(move || TorchBackend::open(settings));
+    let clock = Arc::new(MonotonicClock::default());
+    let (_engine, handle) = Engine::start(EngineSettings::default(), clock, backend)?;
+    let name = options.model.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    let model = Arc::new(ModelFile { name, path: options.model.clone(), version: String::new() });
+    let captions = scenes.iter().map(|scene| scene.caption.clone()).chain(options.caption.iter().cloned());
+    let captions: Vec<_> = captions.collect();
+    let bar = ProgressBar::new(captions.len() as u64);
+    let mut drawn = Vec::new();
+    for (index, caption) in captions.iter().enumerate() {
+        drawn.push(draw(&handle, &model, options, caption, options.seed + index as u64)?);
+        bar.inc(1);
+    }
+    bar.finish();
+    Ok(drawn)
 }
 
 fn draw(

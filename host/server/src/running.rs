@@ -25,6 +25,8 @@ pub(crate) struct RunningTask {
     is_skippable: bool,
     /// Whether clients are shown the picture on its way.
     has_preview: bool,
+    /// Whether nothing is left but to store and tell its end.
+    is_ending: bool,
 }
 
 impl RunningTask {
@@ -79,6 +81,7 @@ impl RunningTasks {
             is_interruptible: false,
             is_skippable: false,
             has_preview: true,
+            is_ending: false,
         };
         let started = task.started;
         self.lock().insert(id.clone(), task);
@@ -90,9 +93,12 @@ impl RunningTasks {
     }
 
     /// The one that has run longest of those that the caller may see, which is what the web UI's global progress shows.
+    ///
+    /// None that is ending: whoever has its answer finds no trace of it, and stops the next one with what they send.
     pub(crate) fn oldest(&self, caller: &Caller) -> Option<RunningTask> {
         let tasks = self.lock();
-        tasks.values().filter(|task| caller.may_see(&task.owner)).min_by_key(|task| task.started).cloned()
+        let seen = tasks.values().filter(|task| caller.may_see(&task.owner) && !task.is_ending);
+        seen.min_by_key(|task| task.started).cloned()
     }
 
     /// How long a task waits that is at this place in the queue, from 1, by what tasks took lately.
@@ -153,6 +159,13 @@ impl RunningGuard<'_> {
         }
     }
 
+    /// From here on it counts as done for those who ask what is drawn, before the first of them can know its end.
+    pub(crate) fn ends(&self) {
+        if let Some(task) = self.tasks.lock().get_mut(&self.id) {
+            task.is_ending = true;
+        }
+    }
+
     /// From here on an interrupt is heeded.
     pub(crate) fn heeds_interrupt(&self) {
         if let Some(task) = self.tasks.lock().get_mut(&self.id) {
@@ -193,6 +206,21 @@ mod tests {
         guard.hides_preview();
         let live = tasks.get(&id).unwrap().live().unwrap();
         assert_eq!((live.step, live.preview.is_none()), (3, true));
+    }
+
+    #[test]
+    fn a_task_that_ends_is_no_longer_what_is_drawn() {
+        let tasks = RunningTasks::default();
+        let [first, second] = ["a", "b"].map(|id| TaskId::parse(id).unwrap());
+        let guard = tasks.enter(first.clone(), "ann", CancelFlag::default());
+        let caller = Caller::anyone();
+        let oldest = || tasks.oldest(&caller).map(|task| task.id);
+        assert_eq!(oldest(), Some(first.clone()));
+        guard.ends();
+        assert_eq!(oldest(), None);
+        let _second = tasks.enter(second.clone(), "ann", CancelFlag::default());
+        assert_eq!(oldest(), Some(second));
+        assert!(tasks.get(&first).is_some(), "its own progress is told until its end is stored");
     }
 
     #[test]

@@ -150,6 +150,7 @@ async fn work(app: &Arc<App>, replays: &Replays, lease: Lease) {
         app.running.took(started.elapsed());
     }
     let code = outcome.error.as_ref().map_or_else(String::new, |error| error.code.clone());
+    running.ends();
     match app.tasks.finish(&lease, state, outcome).await {
         Ok(_) => tracing::info!(task = %id, ?state, seconds = started.elapsed().as_secs_f64(), "task ended"),
         Err(error) => {
