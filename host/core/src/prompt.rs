@@ -19,7 +19,7 @@ pub use chunks::{CHUNK_TOKENS, COMMA_BACKTRACK, Chunk, Chunking, Token, Vocabula
 pub use comments::strip_comments;
 pub use composition::{PARTS_MAX, Part, parse_composition};
 pub use conditioning::{Conditioning, ScheduledText, Stretch};
-pub use embeddings::Embeddings;
+pub use embeddings::{Embeddings, Mentions};
 pub use extra_networks::{BlockWeights, ExtraNetwork, Lora, Network, NetworkError, extract_networks};
 pub use schedule::{Clock, Entry, schedule, text_at};
 pub use style_sheet::{Style, StyleSheet};

@@ -4,7 +4,7 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use gesso_core::prompt::{CHUNK_TOKENS, Chunk, Chunking, Conditioning, Embeddings};
+use gesso_core::prompt::{CHUNK_TOKENS, Chunk, Chunking, Conditioning, Embeddings, Mentions};
 use gesso_core::request::Emphasis;
 use gesso_engine::backend::{BackendError, ModelFile, PassSpec};
 use tch::{Kind, TchError, Tensor};
@@ -22,7 +22,7 @@ const PARTS_KEPT: usize = 64;
 /// Parts of more chunks, over all their texts, are not kept: they are rare, and 64 of the longest would take gigabytes.
 const CHUNKS_KEPT_MAX: usize = 16;
 /// Chunks of one side of a pass, over all of its texts. The UNet's projection of one takes about 8 MB.
-const CHUNKS_MAX: usize = 200;
+pub const CHUNKS_MAX: usize = 200;
 /// Longest prompt taken. The server's own limit is the first; this one keeps the tokenizer's time bounded.
 pub(crate) const PROMPT_BYTES_MAX: usize = 64 << 10;
 
@@ -62,9 +62,8 @@ impl Conditioner {
         patches: &str,
         conditioning: &Conditioning,
     ) -> Result<Vec<Tensor>, BackendError> {
-        let spoken: Vec<String> = conditioning.texts.iter().map(|text| text.text.to_lowercase()).collect();
-        // Names are found among tokens; a name that is nowhere in the text is no token of it either.
-        let is_named = |name: &str| spoken.iter().any(|text| text.contains(&name.to_lowercase()));
+        let mentions = Mentions::of(conditioning.texts.iter().map(|text| text.text.as_str()));
+        let is_named = |name: &str| mentions.may_name(name);
         let embeddings = resident.embeddings(spec.resources, networks.text_width(), &is_named)?;
         let mut vectors = Vec::with_capacity(conditioning.texts.len());
         let mut chunks = 0;
@@ -108,15 +107,15 @@ impl Conditioner {
             embeddings: Some(&known),
             comma_padding_backtrack: key.comma_backtrack as usize,
         };
-        let rows: Vec<Row> = key
-            .texts
-            .iter()
-            .map(|(text, entries)| Row {
-                chunks: chunking.chunks(text, &|text| self.tokenizer.encode(text)),
-                entries: *entries,
-            })
-            .collect();
-        check_chunks(rows.iter().map(|row| row.chunks.len()).sum())?;
+        let mut rows = Vec::with_capacity(key.texts.len());
+        let mut count = 0;
+        for (text, entries) in &key.texts {
+            let chunks = chunking.chunks(text, &|text| self.tokenizer.encode(text));
+            count += chunks.len();
+            // After each text, as a schedule may spell out hundreds of long ones, and the device waits meanwhile.
+            check_chunks(count)?;
+            rows.push(Row { chunks, entries: *entries });
+        }
         let encode = |chunk: &Chunk| {
             let tokens: Vec<i64> = chunk.tokens.iter().map(|id| i64::from(*id)).collect();
             let vectors =

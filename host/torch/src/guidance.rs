@@ -153,7 +153,9 @@ fn negative_is_moot(row: &Asked<'_>, positive: &[(usize, f64)]) -> bool {
 /// al. 2023, equation 3).
 fn guide(row: &Asked<'_>, place: &Place, answers: &[Tensor]) -> Result<Predicted, TchError> {
     let Asked { sample, call, .. } = *row;
-    let scale = sample.pass.cfg_scale * call.guidance.scale;
+    // Without the negative prompt there is nothing to lead away from: the parts are joined as they are weighted.
+    let is_guided = place.negative.is_some();
+    let scale = if is_guided { sample.pass.cfg_scale * call.guidance.scale } else { 1.0 };
     let Some(&(first, _)) = place.positive.first() else {
         return Err(TchError::Shape("the prompt has no context".into()));
     };

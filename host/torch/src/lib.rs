@@ -74,6 +74,7 @@ mod working_memory;
 pub use backend::{Pass, Sample, TorchBackend, TorchSettings};
 pub use checkpoint::{inspect, inspect_model};
 pub use compute::Compute;
+pub use conditioning::CHUNKS_MAX;
 pub use control::{ControlCall, ControlModel, Hint};
 pub use device::{DeviceChoice, DtypeChoice};
 pub use error::{LoadError, Problem};

@@ -164,9 +164,9 @@ fn patch_module<'a>(
         let refused = |misfit| lora.file.misfit(module, misfit);
         let parts = &parts.on(device)?;
         if let Some(weight) = &mut weight {
-            let change = kinds::weight_change(parts, &weight.value, lora.dyn_dim).map_err(refused)?;
-            if let Some(change) = change {
-                weight.set(change.added_to(&weight.value, strength)?);
+            let changed = changed(parts, &weight.value, lora.dyn_dim, strength).map_err(refused)?;
+            if let Some(changed) = changed {
+                weight.set(changed);
             }
         }
         if kinds::changes_bias(parts) {
@@ -184,6 +184,29 @@ fn patch_module<'a>(
         overlay.named.insert(tensor.name, tensor.value.f_to_kind(tensor.kind)?);
     }
     Ok(())
+}
+
+/// Inputs of the first convolution of an inpainting checkpoint, and how many of them are the latent.
+const INPAINTING: (i64, i64) = (9, 4);
+
+/// The weight with what `parts` do to it, or `None` when they only touch the bias. Files are made for checkpoints that
+/// read the latent alone; on an inpainting one they leave what its first convolution reads beside it as it is.
+fn changed(
+    parts: &Parts,
+    weight: &Tensor,
+    dyn_dim: Option<usize>,
+    strength: f64,
+) -> Result<Option<Tensor>, Misfit> {
+    let (inputs, of_latent) = INPAINTING;
+    let whole = kinds::weight_change(parts, weight, dyn_dim);
+    let is_first = matches!(weight.size()[..], [_, channels, _, _] if channels == inputs);
+    if !is_first || !matches!(whole, Err(Misfit::Shape { .. })) {
+        return Ok(whole?.map(|change| change.added_to(weight, strength)).transpose()?);
+    }
+    let latent = weight.f_narrow(1, 0, of_latent)?.f_contiguous()?;
+    let Some(change) = kinds::weight_change(parts, &latent, dyn_dim)? else { return Ok(None) };
+    let beside = weight.f_narrow(1, of_latent, inputs - of_latent)?;
+    Ok(Some(Tensor::f_cat(&[change.added_to(&latent, strength)?, beside], 1)?))
 }
 
 /// A tensor of the checkpoint on its way to another; `value` is in f32 and never written in place, because it

@@ -49,9 +49,45 @@ impl Embeddings {
     }
 }
 
+/// Texts, for the question which embeddings they may name at all: cheaper than tokens, and before a file is read.
+#[derive(Debug, Clone)]
+pub struct Mentions(Vec<String>);
+
+impl Mentions {
+    /// Of texts as they are written, with signs of emphasis and backslashes.
+    pub fn of<'a>(texts: impl IntoIterator<Item = &'a str>) -> Self {
+        Self(texts.into_iter().map(bare).collect())
+    }
+
+    /// False only where no tokens of a text can be those of `name`.
+    ///
+    /// Signs may be escaped and blanks be several, so that letters and digits are compared alone. Other letters than
+    /// ASCII's have several spellings in Unicode: a name that has one may be anywhere.
+    pub fn may_name(&self, name: &str) -> bool {
+        let name_bare = bare(name);
+        !name.is_ascii() || self.0.iter().any(|text| text.contains(&name_bare))
+    }
+}
+
+/// ASCII's letters, in lower case, and digits.
+fn bare(text: &str) -> String {
+    text.chars().filter(char::is_ascii_alphanumeric).map(|letter| letter.to_ascii_lowercase()).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_are_looked_for_however_they_are_written() {
+        let mentions = Mentions::of([r"a (bad_prompt_\(v2\):1.2)", "Soft  light, 1970", "caf\u{e9}"]);
+        for name in ["bad_prompt_(v2)", "BAD prompt", "soft light", "--", "", "caf\u{65}\u{301}"] {
+            assert!(mentions.may_name(name), "{name}");
+        }
+        for name in ["bad_prompt_(v3)", "prompts", "light 1971"] {
+            assert!(!mentions.may_name(name), "{name}");
+        }
+    }
 
     #[test]
     fn the_longest_name_is_found() {

@@ -179,8 +179,8 @@ impl Skips {
 
     /// `number` counts calls from 0.
     fn skip(&self, number: u32, sigma: f64) -> bool {
-        let early =
-            self.early_share != 0.0 && f64::from(number) <= self.early_share * f64::from(self.total.max(1));
+        let share = f64::from(number) / f64::from(self.total.max(1));
+        let early = self.early_share != 0.0 && share <= self.early_share;
         let low = sigma < self.below_sigma && (self.all_steps || number % 2 == 1);
         early || low
     }

@@ -2,11 +2,11 @@
 
 use std::sync::{Arc, LazyLock};
 
-use gesso_core::prompt::{Chunking, Clock, Conditioning, Embeddings};
+use gesso_core::prompt::{Chunking, Clock, Conditioning, Embeddings, Mentions};
 use gesso_core::request::GenerateRequest;
 use gesso_engine::backend::ModelFile;
 use gesso_torch::embedding::Embedding;
-use gesso_torch::{CLIP, Tokenizer};
+use gesso_torch::{CHUNKS_MAX, CLIP, Tokenizer};
 
 /// Takes a moment to build.
 static TOKENIZER: LazyLock<Tokenizer> = LazyLock::new(Tokenizer::new);
@@ -19,13 +19,12 @@ pub(super) fn used(
     request: &GenerateRequest,
 ) -> Vec<(String, String)> {
     let texts = texts(request);
-    let spoken: Vec<String> = texts.iter().map(|text| text.to_lowercase()).collect();
-    let is_named = |name: &str| spoken.iter().any(|text| text.contains(&name.to_lowercase()));
+    let mentions = Mentions::of(texts.iter().map(String::as_str));
     let read = |file: &Arc<ModelFile>| {
         let embedding = Embedding::load(&file.path).ok()?;
         (Some(embedding.width()) == width).then(|| (file.name.clone(), embedding.hash12))
     };
-    let known: Vec<_> = files.iter().filter(|file| is_named(&file.name)).filter_map(read).collect();
+    let known: Vec<_> = files.iter().filter(|file| mentions.may_name(&file.name)).filter_map(read).collect();
     if known.is_empty() {
         return known;
     }
@@ -38,6 +37,8 @@ pub(super) fn used(
         comma_padding_backtrack: request.comma_backtrack as usize,
     };
     let chunks = texts.iter().flat_map(|text| chunking.chunks(text, &|text| TOKENIZER.encode(text)));
+    // The engine refuses a request with more on one of its sides, of which there are two in each pass.
+    let chunks = chunks.take(4 * CHUNKS_MAX);
     let found: Vec<usize> = chunks.flat_map(|chunk| chunk.embeddings).map(|(_, index)| index).collect();
     let indexed = known.into_iter().enumerate().filter(|(index, _)| found.contains(index));
     indexed.map(|(_, embedding)| embedding).collect()
@@ -85,7 +86,7 @@ mod tests {
     #[test]
     fn those_that_prompts_name_are_told_and_no_others() {
         let folder = tempfile::tempdir().unwrap();
-        let files = [("easyfix", 8), ("night", 8), ("wide", 9), ("never", 8)]
+        let files = [("easyfix", 8), ("night", 8), ("wide", 9), ("never", 8), ("night_(v2)", 8)]
             .map(|(name, width)| write(folder.path(), name, width));
         let names = |prompt: &str, negative_prompt: &str| {
             let request = GenerateRequest {
@@ -102,5 +103,6 @@ mod tests {
         // Letters of another word are none of its tokens.
         assert_eq!(names("a nightingale", ""), Vec::<String>::new());
         assert_eq!(names("[sea:night:0.5]", ""), ["night"]);
+        assert_eq!(names(r"sea, night_\(v2\)", ""), ["night_(v2)"]);
     }
 }

@@ -220,6 +220,32 @@ fn refused(tensors: &[(&str, &[i64])], metadata: &[(&str, &str)]) -> LoraError {
     patch(&checkpoint(), &[LoraUse::new(file(tensors, metadata).unwrap(), 1.0)]).map(drop).unwrap_err()
 }
 
+/// An inpainting checkpoint reads nine channels, of which files know the four of the latent.
+#[test]
+fn the_first_convolution_of_an_inpainting_checkpoint_changes_where_files_know_it() {
+    const FIRST: &str = "model.diffusion_model.input_blocks.0.0.weight";
+    let mut base = checkpoint();
+    let outputs = base.named[FIRST].size()[0];
+    let weight = Tensor::ones([outputs, 9, 3, 3], (Kind::Float, Device::Cpu));
+    base.named.insert(FIRST.into(), weight.shallow_clone());
+    let part = |name: &str, shape: &[i64]| (format!("lora_unet_conv_in.{name}"), shape.to_vec());
+    for (parts, by) in [
+        (vec![part("diff", &[outputs, 4, 3, 3])], 0.5),
+        (vec![part("lora_down.weight", &[2, 4, 3, 3]), part("lora_up.weight", &[outputs, 2, 1, 1])], 1.0),
+    ] {
+        let parts: Vec<_> = parts.iter().map(|(name, shape)| (name.as_str(), shape.as_slice())).collect();
+        let (overlay, warnings) = patch(&base, &[LoraUse::new(file(&parts, &[]).unwrap(), 0.5)]).unwrap();
+        assert!(warnings.is_empty(), "{warnings:?}");
+        let patched = &overlay.named[FIRST];
+        assert!(patched.narrow(1, 0, 4).equal(&(weight.narrow(1, 0, 4) + by)), "{parts:?}");
+        assert!(patched.narrow(1, 4, 5).equal(&weight.narrow(1, 4, 5)), "{parts:?}");
+    }
+    // Everything else has to fit as before.
+    base.named.insert(FIRST.into(), Tensor::ones([outputs, 8, 3, 3], (Kind::Float, Device::Cpu)));
+    let (name, shape) = part("diff", &[outputs, 4, 3, 3]);
+    assert!(patch(&base, &[LoraUse::new(file(&[(&name, &shape)], &[]).unwrap(), 1.0)]).is_err());
+}
+
 const KOHYA: &str = "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn2_to_k";
 
 #[test]

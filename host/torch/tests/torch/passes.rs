@@ -45,6 +45,28 @@ pub(crate) fn drawing(path: &Path, change: impl FnOnce(&mut GenerateRequest)) ->
     Drawing::new(request, model_file(path))
 }
 
+/// Where the negative prompt is left out, parts of a prompt are joined by their weights alone.
+#[test]
+fn parts_are_not_led_away_from_each_other_where_the_negative_prompt_is_left_out() {
+    let (_folder, path) = Archive::tiny().write();
+    let engine = engine();
+    let drawn = |prompt: &str, cfg_scale: f64| {
+        draw(
+            &engine,
+            drawing(&path, |request| {
+                request.prompt = prompt.into();
+                request.cfg_scale = cfg_scale;
+                request.options.skip_early_cond = 1.0;
+            }),
+        )
+        .data
+    };
+    let both = drawn("a cat AND a dog :0.5", 7.0);
+    assert_eq!(both, drawn("a cat AND a dog :0.5", 3.0));
+    assert!(agreement(&drawn("a cat AND a dog", 7.0), &drawn("a dog", 7.0)) >= 0.999);
+    assert!(agreement(&both, &drawn("a dog", 7.0)) < 0.999);
+}
+
 /// A picture with a gradient in each channel.
 pub(crate) fn gradient(width: u32, height: u32) -> Arc<Pixels> {
     let paint = |place: u32| {

@@ -121,7 +121,11 @@ fn automatic_is_the_samplers_default_scheduler() {
 }
 
 fn skipped(options: SamplerOptions) -> Vec<bool> {
-    let pass = Pass { options, ..Pass::new(Sampler::Euler, Scheduler::Karras, 8) };
+    skipped_of(8, options)
+}
+
+fn skipped_of(steps: u32, options: SamplerOptions) -> Vec<bool> {
+    let pass = Pass { options, ..Pass::new(Sampler::Euler, Scheduler::Karras, steps) };
     let mut plan = Plan::new(&pass, &NoiseSchedule::sd1()).unwrap();
     std::iter::from_fn(|| plan.next_call(None)).map(|call| call.guidance.skip_unconditional).collect()
 }
@@ -140,6 +144,9 @@ fn the_negative_prompt_is_left_out_early_up_to_the_share() {
     let options = SamplerOptions { skip_early_cond: 0.25, ..SamplerOptions::default() };
     assert_eq!(skipped(options), [true, true, true, false, false, false, false, false]);
     assert_eq!(skipped(SamplerOptions::default()), [false; 8]);
+    // 0.58 of 50 calls are 28.999… in floating point; call 29 is 29/50 = 0.58 through, and left out with its place.
+    let options = SamplerOptions { skip_early_cond: 0.58, ..SamplerOptions::default() };
+    assert_eq!(skipped_of(50, options).iter().filter(|skips| **skips).count(), 30);
 }
 
 #[test]
