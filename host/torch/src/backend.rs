@@ -31,7 +31,7 @@ use crate::pass::{PIXELS_PER_LATENT, network_bytes};
 pub use crate::pass::{Pass, Sample};
 use crate::reference;
 use crate::resident::{Bounds, Resident};
-use crate::share::{Room, room};
+use crate::share::{Room, room, room_in_machine};
 use crate::shown;
 use crate::source::{self, LATENT_SCALE};
 use crate::step_hooks::{self, Estimates};
@@ -80,7 +80,13 @@ pub struct TorchBackend {
     in_flight: Vec<(Weak<Pass>, Size)>,
     /// Threads of what has no share of its own.
     threads: i32,
+    /// What drawings may compute in beside the models, on a processor: a process that asks for more than there is finds out by
+    /// being ended. A device of its own memory refuses, and what is done then is tried when it does.
+    machine_bytes: Option<u64>,
 }
+
+/// At least this part of the machine's memory is for computing, whatever models may take.
+const COMPUTING_PART: u64 = 4;
 
 /// A pass, its noise levels, and a text that is equal for passes whose rows may share calls.
 type Opened = (Pass, NoiseSchedule, String);
@@ -95,10 +101,11 @@ impl TorchBackend {
         let compute = settings.device.compute(settings.dtype)?;
         // Asking makes the device this thread's present one too, which pinning and the allocator go by.
         let free = device::free_memory(compute.device);
+        let machine = machine_memory::here().map(|memory| memory.total);
         let bounds = Bounds {
             models: settings.resident_models,
             host_bytes: match settings.resident_bytes_max {
-                0 => machine_memory::here().map_or(u64::MAX, |memory| memory.total / 2),
+                0 => machine.map_or(u64::MAX, |total| total / 2),
                 bytes => bytes,
             },
             device_bytes: match (settings.device_bytes_max, free) {
@@ -108,7 +115,9 @@ impl TorchBackend {
         };
         let resident = Resident::new(bounds, compute);
         let threads = tch::get_num_threads();
-        Ok(Self { resident, conditioner: Conditioner::new(), in_flight: Vec::new(), threads })
+        let beside = |total: u64| total.saturating_sub(bounds.host_bytes).max(total / COMPUTING_PART);
+        let machine_bytes = machine.map(beside).filter(|_| compute.device == Device::Cpu);
+        Ok(Self { resident, conditioner: Conditioner::new(), in_flight: Vec::new(), threads, machine_bytes })
     }
 
     fn opened(&mut self, spec: &PassSpec<'_>, pictures: Pictures) -> Result<Opened, BackendError> {
@@ -213,10 +222,12 @@ impl Backend for TorchBackend {
         let refiner = refined.map(|spec| self.open_refiner(&spec, &own)).transpose()?;
         let passes = [Some(&own), refiner.as_ref().map(|(_, refiner)| refiner)].into_iter().flatten();
         let networks = network_bytes(passes.map(|(pass, ..)| pass));
-        let Room { rows_max, decodes_whole } = room_beside(networks)?;
+        let share = room_beside(networks)?;
+        let in_machine = |left| room_in_machine(left, size, compute).within(share);
+        let Room { rows_max, decodes_whole } = self.machine_bytes.map_or(share, in_machine);
         let opened =
             |spec: &PassSpec<'_>, (pass, schedule, patches): Opened, refiner: Option<Box<OpenPass<_>>>| {
-                let pass = Rc::new(Pass { decodes_whole, ..pass });
+                let pass = Rc::new(Pass { decodes_whole, rows_max, ..pass });
                 let key = BatchKey {
                     model: spec.model.clone(),
                     patches,

@@ -8,6 +8,7 @@ use crate::pass::{Sample, Stretch, Text, Unit};
 use crate::questions::{Question, answer};
 use crate::reference::Shown;
 use crate::source::EDIT;
+use crate::working_memory::{ROWS, TOGETHER_MAX};
 
 /// A row of a batch: a picture, the call it wants, and how many calls its pass has behind it.
 #[derive(Clone, Copy)]
@@ -44,7 +45,9 @@ struct Place {
 pub(crate) fn predict(rows: &[Asked<'_>]) -> Result<Vec<Predicted>, TchError> {
     let mut questions = Vec::new();
     let places = rows.iter().map(|row| ask(row, &mut questions)).collect::<Result<Vec<_>, _>>()?;
-    let answers = answer(&questions)?;
+    // Memory is reckoned with two questions for each picture; a prompt of many parts, or an edit checkpoint, has more.
+    let pictures = rows.iter().map(|row| row.sample.pass.rows_max).min().unwrap_or(1).min(TOGETHER_MAX as usize);
+    let answers = answer(&questions, pictures * ROWS as usize)?;
     rows.iter().zip(&places).map(|(row, place)| guide(row, place, &answers)).collect()
 }
 

@@ -106,10 +106,10 @@ impl<V: Held> ModelCache<V> {
 
     /// The variant's own checkpoint is the one used last; it stays, because the variant's next use asks for it.
     pub(crate) fn insert_variant(&mut self, key: VariantKey, networks: Rc<V>) {
-        self.variants.make_room();
+        while self.variants.is_full() && self.variants.drop_oldest(|_, variant| is_idle(variant)) {}
         let with_it = bytes(self.held().chain([&networks]));
         self.shrink(with_it - self.bytes(), Spare::Last);
-        self.variants.insert(key, networks);
+        self.variants.insert_beside(key, networks);
     }
 
     /// Drops what nothing holds until `coming` bytes more are within the bound. All that makes room does it here.
@@ -333,6 +333,24 @@ mod tests {
         drop(in_use);
         load(&mut cache, "c", &[(3, 1)]);
         assert_eq!(has(&cache, &["a", "b", "c"]), [false, false, true]);
+    }
+
+    #[test]
+    fn variants_in_use_stay_whatever_the_number_and_are_counted() {
+        let mut cache = cache(&[("a", &[(1, 10)])]);
+        let key = |patches: &str| VariantKey { patches: patches.into(), ..variant("a") };
+        let made = |piece: usize| Rc::new(Fake(vec![(1, 10), (piece, 5)]));
+        let mut in_use = Vec::new();
+        for (piece, patches) in (2..).zip(["x", "y", "z"]) {
+            in_use.push(made(piece));
+            cache.insert_variant(key(patches), in_use[piece - 2].clone());
+        }
+        assert!(["x", "y", "z"].iter().all(|patches| cache.variant(&key(patches)).is_some()));
+        assert_eq!(cache.bytes(), 10 + 3 * 5);
+        in_use.clear();
+        cache.insert_variant(key("w"), made(5));
+        let left = ["x", "y", "z", "w"].map(|patches| cache.variant(&key(patches)).is_some());
+        assert_eq!(left, [false, false, true, true]);
     }
 
     #[test]

@@ -133,6 +133,7 @@ pub(crate) fn open(
         steps: spec.steps,
         threads: spec.share.threads,
         decodes_whole: true,
+        rows_max: usize::MAX,
     };
     Ok((pass, noise_schedule(spec, &text_networks.facts()), key))
 }

@@ -57,12 +57,13 @@ impl Question<'_> {
     }
 }
 
-/// What the UNet predicts, `[1, 4, rows, columns]` in f32, in the order of the questions.
-pub(crate) fn answer(questions: &[Question<'_>]) -> Result<Vec<Tensor>, TchError> {
+/// What the UNet predicts, `[1, 4, rows, columns]` in f32, in the order of the questions, `together` of them in a call at most.
+pub(crate) fn answer(questions: &[Question<'_>], together: usize) -> Result<Vec<Tensor>, TchError> {
     let mut answers: Vec<Option<Tensor>> = questions.iter().map(|_| None).collect();
     while let Some(first) = answers.iter().position(Option::is_none) {
         let places: Vec<usize> = (first..questions.len())
             .filter(|&index| answers[index].is_none() && questions[index].fits(&questions[first]))
+            .take(together.max(1))
             .collect();
         let group: Vec<_> = places.iter().map(|&index| &questions[index]).collect();
         let out = call(&group)?.f_to_kind(Kind::Float)?;

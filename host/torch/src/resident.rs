@@ -33,7 +33,7 @@ const LORAS_KEPT: usize = 4;
 /// Textual inversions kept, of which each is some KB.
 const EMBEDDINGS_KEPT: usize = 256;
 const HYPERNETWORKS_KEPT: usize = 2;
-/// Control networks kept; 0.7 to 1.4 GB each.
+/// Control networks kept beside those that pictures in flight hold; 0.7 to 1.4 GB each.
 const CONTROLS_KEPT: usize = 3;
 /// Upscaling networks kept; 67 MB each.
 const UPSCALERS_KEPT: usize = 2;
@@ -64,8 +64,8 @@ pub(crate) struct Resident {
     /// `None` for a file that is none, so that it is not read again for every prompt.
     embeddings: Lru<Arc<ModelFile>, Option<Rc<Embedding>>>,
     hypernetworks: Lru<Arc<ModelFile>, Rc<Hypernetwork>>,
-    /// By the checkpoint too, because files of differences are made of it.
-    controls: Lru<(Arc<ModelFile>, Arc<ModelFile>), Rc<ControlModel>>,
+    /// Those that files of differences were made of, by their checkpoint too.
+    controls: Lru<(Arc<ModelFile>, Option<Arc<ModelFile>>), Rc<ControlModel>>,
     upscalers: Lru<Arc<ModelFile>, Rc<Upscaler>>,
     restorers: Lru<Arc<ModelFile>, Rc<Restorer>>,
     /// There is one of each; 110 and 85 MB.
@@ -337,11 +337,18 @@ impl Resident {
         file: &Arc<ModelFile>,
         model: &Arc<ModelFile>,
     ) -> Result<Rc<ControlModel>, BackendError> {
+        for checkpoint in [None, Some(model.clone())] {
+            if let Some(control) = self.controls.get(&(file.clone(), checkpoint)) {
+                return Ok(control);
+            }
+        }
         let base = self.checkpoint(model)?;
-        let compute = self.compute;
-        cached(&mut self.controls, &(file.clone(), model.clone()), |_| {
-            ControlModel::load(&file.path, compute, base.tensors()).map_err(load_error)
-        })
+        while self.controls.is_full() && self.controls.drop_oldest(|_, held| Rc::strong_count(held) == 1) {}
+        let control = ControlModel::load(&file.path, self.compute, base.tensors()).map_err(load_error)?;
+        let checkpoint = control.is_tied().then(|| model.clone());
+        let control = Rc::new(control);
+        self.controls.insert_beside((file.clone(), checkpoint), control.clone());
+        Ok(control)
     }
 
     pub(crate) fn upscaler(&mut self, file: &Arc<ModelFile>) -> Result<Rc<Upscaler>, PictureError> {
@@ -402,12 +409,6 @@ trait Filed {
 impl Filed for Arc<ModelFile> {
     fn path(&self) -> &Path {
         &self.path
-    }
-}
-
-impl Filed for (Arc<ModelFile>, Arc<ModelFile>) {
-    fn path(&self) -> &Path {
-        &self.0.path
     }
 }
 

@@ -44,6 +44,24 @@ pub(crate) fn room(
     )))
 }
 
+/// What the machine has room for, where drawings compute in the memory that is left beside the models. It refuses nothing: what
+/// is larger is computed picture by picture and in tiles, and may still fit, as all this is an estimate.
+pub(crate) fn room_in_machine(left: u64, size: Size, compute: Compute) -> Room {
+    let fits = |pictures: &u64| of_a_step(size, *pictures, compute) <= left;
+    let rows = (1..=TOGETHER_MAX).rev().find(fits).unwrap_or(1);
+    Room { rows_max: rows as usize, decodes_whole: of_decoding(size, compute) <= left }
+}
+
+impl Room {
+    /// What both have room for.
+    pub(crate) fn within(self, other: Self) -> Self {
+        Self {
+            rows_max: self.rows_max.min(other.rows_max),
+            decodes_whole: self.decodes_whole && other.decodes_whole,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use tch::Kind;
@@ -69,6 +87,20 @@ mod tests {
             let Err(BackendError::Request(why)) = of(mib) else { panic!("{mib} MiB is no room") };
             assert!(why.contains("512 x 512 take 2208 MiB"), "{why}");
         }
+    }
+
+    #[test]
+    fn a_machine_has_large_pictures_drawn_one_by_one_and_decoded_in_tiles_and_refuses_none() {
+        let compute = Compute::from(Kind::Float);
+        let large = |side: u32| Size { width: side, height: side, pictures: 8 };
+        for (side, rows_max, decodes_whole) in
+            [(512, 8, true), (1024, 8, true), (2048, 2, false), (8192, 1, false)]
+        {
+            let room = room_in_machine(12 << 30, large(side), compute);
+            assert_eq!(room, Room { rows_max, decodes_whole }, "{side}");
+        }
+        let [whole, least] = [12 << 30, 0].map(|left| room_in_machine(left, large(512), compute));
+        assert_eq!(whole.within(least), Room { rows_max: 1, decodes_whole: false });
     }
 
     #[test]

@@ -13,7 +13,7 @@ const VAE_CHANNELS: u64 = 128;
 const UNET_TENSORS: u64 = 32;
 const VAE_TENSORS: u64 = 8;
 /// Rows of one picture in a UNet call: with and without the prompt.
-const ROWS: u64 = 2;
+pub(crate) const ROWS: u64 = 2;
 /// Pictures in one UNet call, as the engine bounds them.
 pub(crate) const TOGETHER_MAX: u64 = 8;
 

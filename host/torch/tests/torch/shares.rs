@@ -19,11 +19,15 @@ fn settings() -> TorchSettings {
 }
 
 fn draw(share: Share) -> Result<Pixels, JobError> {
+    draw_of("a cat", share)
+}
+
+fn draw_of(prompt: &str, share: Share) -> Result<Pixels, JobError> {
     let (_folder, path) = Archive::tiny().write();
     let factory = Box::new(|| TorchBackend::open(settings()));
     let (_engine, handle) =
         Engine::start(EngineSettings::default(), Arc::new(MonotonicClock::default()), factory).unwrap();
-    let request = GenerateRequest { steps: 3, ..request("a cat", 3, 64, 64) };
+    let request = GenerateRequest { steps: 3, ..request(prompt, 3, 64, 64) };
     let drawing = Drawing { share, ..Drawing::new(request, model_file(&path)) };
     let work = Work::Draw(Box::new(drawing));
     let job = handle.submit(JobSpec { work, priority: 0, cancel: CancelFlag::default() }).unwrap();
@@ -47,6 +51,16 @@ fn a_picture_that_takes_more_than_its_share_is_refused_and_one_that_fits_is_the_
         let worst = drawn.data.iter().zip(&whole.data).map(|(a, b)| a.abs_diff(*b)).max();
         assert!(worst <= Some(1), "{share:?}: {worst:?}");
     }
+}
+
+#[test]
+fn parts_that_do_not_fit_into_one_call_are_computed_in_several() {
+    // 19 rows with the negative prompt: more than a call has in any case, and than the share has room for.
+    let prompt = ["a cat", "a dog", "rain"].repeat(6).join(" AND ");
+    let whole = draw_of(&prompt, Share::default()).unwrap();
+    let drawn = draw_of(&prompt, within(30)).unwrap();
+    let worst = drawn.data.iter().zip(&whole.data).map(|(a, b)| a.abs_diff(*b)).max();
+    assert!(worst <= Some(1), "{worst:?}");
 }
 
 /// Opens a first pass of 64 x 64 and drops it.
