@@ -47,6 +47,7 @@ pub mod inference;
 mod infotext_hook;
 mod input_fetcher;
 pub mod kv;
+pub mod lax;
 mod manifest;
 mod model_hook;
 pub mod models;

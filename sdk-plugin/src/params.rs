@@ -2,10 +2,9 @@
 //! never heard of pass through a plugin unharmed.
 
 use serde::de::DeserializeOwned;
-use serde::de::value::{SeqAccessDeserializer, SeqDeserializer};
 use serde_json::{Map, Value};
 
-use crate::Fault;
+use crate::{Fault, lax};
 
 /// The parameters of a request. The host checks what a plugin changes as it checks a client's.
 #[derive(Debug, Clone, PartialEq)]
@@ -64,6 +63,37 @@ impl Params {
         arguments(self, name)
     }
 
+    /// Rewrites text fields of the objects that the request gives to another plugin, such as the prompts that ADetailer paints
+    /// with. `rewrite` is given the number of the object, the field and its text, and answers nothing to leave it.
+    ///
+    /// # Errors
+    /// What `rewrite` says.
+    pub fn rewrite_texts_of(
+        &mut self,
+        name: &str,
+        fields: &[&'static str],
+        mut rewrite: impl FnMut(usize, &'static str, &str) -> Result<Option<String>, Fault>,
+    ) -> Result<(), Fault> {
+        let scripts = self.0.get_mut("alwayson_scripts").and_then(Value::as_object_mut);
+        let script = scripts.and_then(|scripts| {
+            scripts.iter_mut().find_map(|(key, script)| is_named(key, name).then_some(script))
+        });
+        let objects = match script.and_then(|script| script.get_mut("args")) {
+            Some(Value::Array(list)) => list.as_mut_slice(),
+            Some(one) => std::slice::from_mut(one),
+            None => return Ok(()),
+        };
+        for (number, object) in objects.iter_mut().filter_map(Value::as_object_mut).enumerate() {
+            for field in fields {
+                let Some(Value::String(text)) = object.get_mut(*field) else { continue };
+                if let Some(rewritten) = rewrite(number, field, text)? {
+                    *text = rewritten;
+                }
+            }
+        }
+        Ok(())
+    }
+
     fn text(&self, field: &str) -> &str {
         self.0.get(field).and_then(Value::as_str).unwrap_or_default()
     }
@@ -73,16 +103,14 @@ impl Params {
 /// nothing. Names are compared without regard to case, as clients of the web UI write titles, and with a version behind them
 /// or without, as in `Dynamic Prompts v2.17.1`.
 ///
-/// The arguments are an object, or a list: of the fields of `T` in the order they are declared, or of one object. What stands
-/// in a list behind the last field is nobody's, as in web UIs, whose versions differ in how many there are.
+/// The arguments are an object, or a list: of the fields of `T` in the order they are declared, or of one object. They are read
+/// as [`lax::from_value`] reads them.
 ///
 /// # Errors
 /// [`Fault::InvalidInput`] where the arguments do not fit `T`.
 pub fn arguments<T: DeserializeOwned>(params: &Params, name: &str) -> Result<Option<T>, Fault> {
     let Some(scripts) = params.get("alwayson_scripts").and_then(Value::as_object) else { return Ok(None) };
-    let is_meant =
-        |key: &str| key.eq_ignore_ascii_case(name) || without_version(key).eq_ignore_ascii_case(name);
-    let Some((key, script)) = scripts.iter().find(|(key, _)| is_meant(key)) else {
+    let Some((key, script)) = scripts.iter().find(|(key, _)| is_named(key, name)) else {
         return Ok(None);
     };
     let args = match script.get("args") {
@@ -91,17 +119,14 @@ pub fn arguments<T: DeserializeOwned>(params: &Params, name: &str) -> Result<Opt
         Some(Value::Array(list)) if list.len() == 1 && list[0].is_object() => &list[0],
         Some(args) => args,
     };
-    let read = T::deserialize(args).or_else(|error| match args {
-        Value::Array(list) => first_fields(list).map_err(|_| error),
-        _ => Err(error),
-    });
-    read.map(Some)
+    lax::from_value(args)
+        .map(Some)
         .map_err(|error| Fault::InvalidInput(format!("alwayson_scripts.{key}.args cannot be used: {error}.")))
 }
 
-/// A value by its fields in order, whatever stands behind the last of them.
-fn first_fields<T: DeserializeOwned>(list: &[Value]) -> Result<T, serde_json::Error> {
-    T::deserialize(SeqAccessDeserializer::new(SeqDeserializer::new(list.iter())))
+/// Whether a key under `alwayson_scripts` is that plugin's.
+fn is_named(key: &str, name: &str) -> bool {
+    key.eq_ignore_ascii_case(name) || without_version(key).eq_ignore_ascii_case(name)
 }
 
 /// A title without the version behind it.
@@ -180,6 +205,30 @@ mod tests {
         let found =
             ["Dynamic Prompts v2.17.1", "dynamic prompts v1", "Dynamic Prompts vast", "Dynamic"].map(of);
         assert_eq!(found, [true, true, false, false]);
+    }
+
+    #[test]
+    fn texts_for_another_plugin_are_rewritten_where_they_are() {
+        let rewritten = |args: &str| {
+            let text = format!(r#"{{"alwayson_scripts":{{"ADetailer":{{"args":{args}}}}}}}"#);
+            let mut params = Params::from_json(&text).unwrap();
+            params
+                .rewrite_texts_of("adetailer", &["p", "n"], |number, field, text| {
+                    Ok((text != "plain").then(|| format!("{number}{field} {text}")))
+                })
+                .unwrap();
+            params.get("alwayson_scripts").unwrap()["ADetailer"]["args"].to_string()
+        };
+        assert_eq!(
+            rewritten(r#"[true,{"p":"a","x":"b"},{"n":"c","p":"plain"}]"#),
+            r#"[true,{"p":"0p a","x":"b"},{"n":"1n c","p":"plain"}]"#
+        );
+        assert_eq!(rewritten(r#"{"p":"a","n":3}"#), r#"{"p":"0p a","n":3}"#);
+        assert_eq!(rewritten("null"), "null");
+        let refused = || Err(Fault::InvalidInput("no".into()));
+        let mut params = Params::from_json(r#"{"alwayson_scripts":{"a":{"args":[{"p":"x"}]}}}"#).unwrap();
+        assert_eq!(params.rewrite_texts_of("a", &["p"], |_, _, _| refused()), refused().map(|_: Option<String>| ()));
+        assert_eq!(params.rewrite_texts_of("b", &["p"], |_, _, _| refused()), Ok(()));
     }
 
     #[test]

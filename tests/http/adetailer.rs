@@ -75,6 +75,23 @@ fn what_a_detector_finds_is_painted_again_and_nothing_else() {
 }
 
 #[test]
+fn what_a_mask_keeps_is_not_painted_over() {
+    let models = models_with(&[("adetailer", "red_places", "red_places")]);
+    let bench = Bench::new().models_at(models.path()).config(GRANT).plugin("plugins", "adetailer");
+    let server = bench.start();
+    let mask = png(SIDE, SIDE, |x, y| if x < 48 && y < 48 { [255; 3] } else { [0; 3] });
+    let detail = json!([{"ad_model": "red_places", "ad_denoising_strength": 0.9}]);
+    let more = json!({"mask": mask, "inpaint_full_res": false, "mask_blur": 0, "denoising_strength": 0.9});
+    let (drawn, _) = draw(&server, "img2img", over_the_square(detail, more));
+    assert!(drawn.infotext.contains("ADetailer model: red_places"), "{}", drawn.infotext);
+    let sent = decode(&BASE64_STANDARD.decode(square().split_once(',').unwrap().1).unwrap());
+    let places = changed(&sent, &drawn);
+    assert!(places.len() > 500, "{} pixels changed", places.len());
+    let kept: Vec<_> = places.iter().filter(|place| is_near_the_square(**place, 0)).collect();
+    assert!(kept.is_empty(), "{} pixels of the square changed", kept.len());
+}
+
+#[test]
 fn a_batch_and_the_pictures_of_a_script_are_looked_at_one_by_one() {
     let models = models_with(&[("adetailer", "red_places", "red_places")]);
     let bench = Bench::new().models_at(models.path()).config(GRANT);

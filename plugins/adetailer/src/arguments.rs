@@ -2,7 +2,7 @@
 //! first, and one object for each detector. Names, defaults and ranges are the web UI extension's.
 
 use gesso_plugin::serde_json::{self, Value};
-use gesso_plugin::{Fault, Params};
+use gesso_plugin::{Fault, Params, lax};
 use serde::Deserialize;
 
 /// The name under `alwayson_scripts`.
@@ -79,6 +79,17 @@ pub enum Merge {
     Merge,
     #[serde(rename = "Merge and Invert")]
     MergeAndInvert,
+}
+
+impl Merge {
+    /// As requests say it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::None => "None",
+            Self::Merge => "Merge",
+            Self::MergeAndInvert => "Merge and Invert",
+        }
+    }
 }
 
 impl Default for Detail {
@@ -165,7 +176,7 @@ impl Asked {
             if !value.is_object() {
                 return wrong("args", format!("has {value} where an object with ad_model is expected"));
             }
-            let detail = Detail::deserialize(&told(value))
+            let detail: Detail = lax::from_value(&told(value))
                 .or_else(|error| wrong("args", format!("cannot be used: {error}")))?;
             if detail.ad_tab_enable && !detail.ad_model.trim().is_empty() && detail.ad_model != "None" {
                 detail.check()?;
@@ -272,6 +283,15 @@ mod tests {
             assert_eq!(read(off.clone()).unwrap().details, [], "{off}");
         }
         assert_eq!(Asked::read(&Params::from_json("{}").unwrap()).unwrap(), Asked::default());
+    }
+
+    #[test]
+    fn values_are_read_in_every_spelling_of_clients() {
+        let spelled = json!([{"ad_model": "x", "ad_steps": "28", "ad_mask_blur": 4.0, "ad_confidence": "0.5",
+            "ad_use_steps": 1, "ad_tab_enable": "true", "ad_vae": null}]);
+        let wanted =
+            Detail { ad_model: "x".into(), ad_confidence: 0.5, ad_use_steps: true, ..Detail::default() };
+        assert_eq!(read(spelled).unwrap().details, [wanted]);
     }
 
     #[test]

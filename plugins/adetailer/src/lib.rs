@@ -13,12 +13,15 @@ use arguments::{Asked, Detail, NAME};
 use detector::{About, Find, Finds, Mask, Placement};
 use gesso_plugin::serde_json::{Value, json};
 use gesso_plugin::{
-    DrawnPicture, Fault, FinishedPicture, Image, ImageDesc, Params, PictureHook, PixelFormat, RequestHook,
-    Verdict, inference, models,
+    DrawnPicture, Fault, FinishedPicture, Image, ImageDesc, Params, PictureHook, PictureStage, PixelFormat,
+    RequestHook, Verdict, inference, models,
 };
 
 /// Endings that requests name detectors with, though the server does not.
 const ENDINGS: [&str; 3] = [".pt", ".torchscript", ".safetensors"];
+
+/// What the host takes of a picture: so many fields. Of sixteen detectors each has up to twenty.
+const FIELDS_MAX: usize = 64;
 
 struct ADetailer;
 
@@ -52,14 +55,16 @@ impl PictureHook for ADetailer {
         source: Option<Image>,
     ) -> Result<FinishedPicture, Fault> {
         let asked = Asked::read(params)?;
-        let sent = source.filter(|_| asked.skips_first && !asked.details.is_empty());
-        let mut finished = FinishedPicture::from(match sent {
+        // What a mask keeps, and colours that are corrected, come after what is painted here. A picture that was sent is as
+        // large as the whole, and takes the place of what is made of the drawing.
+        let stage = if asked.skips_first { PictureStage::Composited } else { PictureStage::Decoded };
+        if asked.details.is_empty() || about.stage != stage {
+            return Ok(picture.into());
+        }
+        let mut finished = FinishedPicture::from(match source.filter(|_| asked.skips_first) {
             Some(sent) => sent.convert(PixelFormat::Rgb8)?,
             None => picture,
         });
-        if asked.details.is_empty() {
-            return Ok(finished);
-        }
         let there = detectors()?;
         for (place, detail) in asked.details.iter().enumerate() {
             let detector = detector_of(detail, &there)?;
@@ -73,6 +78,7 @@ impl PictureHook for ADetailer {
             }
             finished.fields.extend(repaint::fields(detail, place));
         }
+        finished.fields.truncate(FIELDS_MAX - 1);
         finished.fields.push(("ADetailer version".into(), env!("CARGO_PKG_VERSION").into()));
         Ok(finished)
     }

@@ -20,6 +20,8 @@ const DROPPED: [&str; 12] = [
     "seed_resize_from_w",
     "seed_resize_from_h",
 ];
+/// What the host takes of a field of an infotext.
+const VALUE_BYTES_MAX: usize = 4096;
 const SEPARATOR: &str = "[SEP]";
 const OWN_PROMPT: &str = "[PROMPT]";
 const SKIP: &str = "[SKIP]";
@@ -106,7 +108,7 @@ pub fn request(
         set("initial_noise_multiplier", detail.ad_noise_multiplier.into());
     }
     let scripts = params.get("alwayson_scripts").and_then(Value::as_object);
-    set("alwayson_scripts", Value::Object(control(detail, scripts)));
+    set("alwayson_scripts", Value::Object(scripts_of(detail, scripts)));
     let mut overrides =
         params.get("override_settings").and_then(Value::as_object).cloned().unwrap_or_default();
     let named =
@@ -135,15 +137,18 @@ fn original(params: &Params) -> Option<&Map<String, Value>> {
     own.get("original")?.as_object()
 }
 
-/// The ControlNet units of a part: the request's own, the detail's, or none.
-fn control(detail: &Detail, scripts: Option<&Map<String, Value>>) -> Map<String, Value> {
+/// What else acts on a part: all that acts on the picture but for this plugin, and of ControlNet the request's own units, the
+/// detail's, or none.
+fn scripts_of(detail: &Detail, scripts: Option<&Map<String, Value>>) -> Map<String, Value> {
     let model = detail.ad_controlnet_model.trim();
-    if model.is_empty() || model == "None" {
-        return Map::new();
-    }
-    if model == "Passthrough" {
-        let own = scripts.into_iter().flatten().find(|(key, _)| key.eq_ignore_ascii_case("controlnet"));
-        return own.map(|(key, value)| (key.clone(), value.clone())).into_iter().collect();
+    let stays = |key: &String| {
+        let is_control = key.eq_ignore_ascii_case("controlnet");
+        !key.eq_ignore_ascii_case(NAME) && (!is_control || model == "Passthrough")
+    };
+    let mut kept = scripts.cloned().unwrap_or_default();
+    kept.retain(|key, _| stays(key));
+    if ["", "None", "Passthrough"].contains(&model) {
+        return kept;
     }
     let module =
         detail.ad_controlnet_module.as_deref().filter(|module| !module.is_empty() && *module != "None");
@@ -156,7 +161,8 @@ fn control(detail: &Detail, scripts: Option<&Map<String, Value>>) -> Map<String,
         "guidance_end": detail.ad_controlnet_guidance_end,
         "pixel_perfect": true,
     });
-    [("controlnet".to_owned(), json!({"args": [unit]}))].into_iter().collect()
+    kept.insert("controlnet".to_owned(), json!({"args": [unit]}));
+    kept
 }
 
 /// The preprocessor that goes with a model, by its name.
@@ -183,7 +189,10 @@ pub fn fields(detail: &Detail, place: usize) -> Vec<(String, String)> {
     };
     let default = Detail::default();
     let mut fields = Vec::new();
-    let mut say = |name: &str, value: String| fields.push((format!("ADetailer {name}{suffix}"), value));
+    let mut say = |name: &str, mut value: String| {
+        value.truncate(value.floor_char_boundary(VALUE_BYTES_MAX));
+        fields.push((format!("ADetailer {name}{suffix}"), value));
+    };
     say("model", detail.ad_model.clone());
     for (name, text) in [
         ("model classes", &detail.ad_model_classes),
@@ -214,7 +223,7 @@ pub fn fields(detail: &Detail, place: usize) -> Vec<(String, String)> {
     }
     say("dilate erode", detail.ad_dilate_erode.to_string());
     if detail.ad_mask_merge_invert != default.ad_mask_merge_invert {
-        say("mask merge invert", format!("{:?}", detail.ad_mask_merge_invert));
+        say("mask merge invert", detail.ad_mask_merge_invert.name().into());
     }
     say("mask blur", detail.ad_mask_blur.to_string());
     say("denoising strength", detail.ad_denoising_strength.to_string());
@@ -240,6 +249,7 @@ pub fn fields(detail: &Detail, place: usize) -> Vec<(String, String)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::arguments::Merge;
 
     fn about() -> DrawnPicture {
         DrawnPicture {
@@ -275,7 +285,8 @@ mod tests {
             r#"{"prompt": "old", "steps": 20, "cfg_scale": 7, "width": 512, "height": 768, "enable_hr": true,
                 "script_name": "X/Y/Z plot", "batch_size": 4, "sampler_name": "Euler",
                 "override_settings": {"sd_vae": "a"},
-                "alwayson_scripts": {"ADetailer": {"args": []}, "ControlNet": {"args": [{"model": "canny"}]}}}"#,
+                "alwayson_scripts": {"ADetailer": {"args": []}, "ControlNet": {"args": [{"model": "canny"}]},
+                "Dynamic Thresholding": {"args": [true]}}}"#,
         )
         .unwrap();
         let detail = Detail {
@@ -310,12 +321,17 @@ mod tests {
         assert!(made.get("enable_hr").is_none() && made.get("script_name").is_none());
         let unit = &made.get("alwayson_scripts").unwrap()["controlnet"]["args"][0];
         assert_eq!(unit["module"], "inpaint_global_harmonious");
+        let scripts = made.get("alwayson_scripts").unwrap().as_object().unwrap();
+        assert_eq!(scripts.keys().collect::<Vec<_>>(), ["Dynamic Thresholding", "controlnet"]);
         let passing =
             Detail { ad_controlnet_model: "Passthrough".into(), ad_inpaint_only_masked: false, ..detail };
         let made = request(&params, &passing, &about(), prompts, 0, (515, 700));
         assert_eq!(
             made.get("alwayson_scripts"),
-            Some(&json!({"ControlNet": {"args": [{"model": "canny"}]}}))
+            Some(&json!({
+                "ControlNet": {"args": [{"model": "canny"}]},
+                "Dynamic Thresholding": {"args": [true]},
+            }))
         );
         assert_eq!((made.get("width"), made.get("height")), (Some(&json!(512)), Some(&json!(696))));
     }
@@ -336,6 +352,19 @@ mod tests {
         assert_eq!(of("Use same sampler", "Use same scheduler"), ["Euler", "Karras"].map(Value::from));
         assert_eq!(of("Heun", "Use same scheduler"), ["Heun", "Karras"].map(Value::from));
         assert_eq!(of("Use same sampler", "Beta"), ["Euler", "Beta"].map(Value::from));
+    }
+
+    #[test]
+    fn infotexts_have_the_words_of_the_argument_and_no_more_than_the_host_takes() {
+        let detail = Detail {
+            ad_mask_merge_invert: Merge::MergeAndInvert,
+            ad_prompt: "é".repeat(VALUE_BYTES_MAX),
+            ..Detail::default()
+        };
+        let fields = fields(&detail, 0);
+        let of = |name: &str| fields.iter().find(|(field, _)| field == name).unwrap().1.clone();
+        assert_eq!(of("ADetailer mask merge invert"), "Merge and Invert");
+        assert_eq!(of("ADetailer prompt"), "é".repeat(VALUE_BYTES_MAX / 2));
     }
 
     #[test]

@@ -36,7 +36,31 @@ fn asking(args: &Value, fields: &[(&str, Value)]) -> Params {
 }
 
 fn about() -> DrawnPicture {
-    DrawnPicture { prompt: "a crowd".into(), seed: 7, ..fake::drawn_picture() }
+    at(PictureStage::Decoded)
+}
+
+fn at(stage: PictureStage) -> DrawnPicture {
+    DrawnPicture { prompt: "a crowd".into(), seed: 7, stage, ..fake::drawn_picture() }
+}
+
+#[test]
+fn what_is_painted_is_below_what_a_mask_keeps_and_painted_once() {
+    let params = asking(&json!([{"ad_model": "face"}]), &[]);
+    let host = host();
+    let finish = |stage| host.run(|| ADetailer::finish(&params, &at(stage), plain(128), Some(plain(64)))).unwrap();
+    let composited = finish(PictureStage::Composited);
+    assert_eq!(composited.picture.read_rows(0, 1).unwrap(), [128; 3 * SIDE as usize]);
+    assert!(composited.fields.is_empty() && host.drawings().is_empty());
+    finish(PictureStage::Decoded);
+    assert_eq!(host.drawings().len(), 1);
+}
+
+#[test]
+fn many_detectors_say_as_much_as_the_host_takes() {
+    let params = asking(&json!(vec![json!({"ad_model": "face", "ad_confidence": 0.3}); 16]), &[]);
+    let finished = host().run(|| ADetailer::finish(&params, &about(), plain(128), None)).unwrap();
+    assert_eq!(finished.fields.len(), FIELDS_MAX);
+    assert_eq!(finished.fields.last().unwrap().0, "ADetailer version");
 }
 
 #[test]
@@ -90,7 +114,8 @@ fn a_first_drawing_that_is_left_out_is_cheap_and_the_parts_are_drawn_as_asked() 
     let host = host();
     host.run(|| ADetailer::before(&mut params)).unwrap();
     assert_eq!(params.get("steps"), Some(&json!(1)));
-    host.run(|| ADetailer::finish(&params, &about(), plain(0), Some(plain(64)))).unwrap();
+    let about = at(PictureStage::Composited);
+    host.run(|| ADetailer::finish(&params, &about, plain(0), Some(plain(64)))).unwrap();
     let drawings = host.drawings();
     assert_eq!(drawings[0].params.get("steps"), Some(&json!(20)));
     assert_eq!(drawings[0].params.get("sampler_name"), Some(&json!("Euler a")));

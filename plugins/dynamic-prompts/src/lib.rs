@@ -30,6 +30,10 @@ const FIELDS: [(&str, u64); 4] =
     [("prompt", 0), ("hr_prompt", 0), ("negative_prompt", 1), ("hr_negative_prompt", 1)];
 /// Where the attention grabber draws from.
 const ATTENTION_STREAM: u64 = 2;
+/// The plugin that paints again what it finds, its prompts, and where those of its first detector draw from.
+const DETAILER: &str = "ADetailer";
+const DETAIL_FIELDS: [&str; 2] = ["ad_prompt", "ad_negative_prompt"];
+const DETAIL_STREAM: u64 = 3;
 
 /// What all pictures' texts may take together: a plugin may hand 256 KiB back.
 const TEXTS_BYTES_MAX: usize = 160 << 10;
@@ -134,7 +138,27 @@ impl Drawing<'_> {
             }
         }
         write(params, pictures, combines);
-        Ok(())
+        self.draw_details(params, wildcards)
+    }
+
+    /// The prompts of what is found in the pictures, drawn once for all of them.
+    fn draw_details<List, Read>(
+        self,
+        params: &mut Params,
+        wildcards: &mut Wildcards<List, Read>,
+    ) -> Result<(), Fault>
+    where
+        List: FnMut() -> Result<Vec<String>, Fault>,
+        Read: FnMut(&str) -> Result<Vec<u8>, Fault>,
+    {
+        params.rewrite_texts_of(DETAILER, &DETAIL_FIELDS, |number, field, text| {
+            if !grammar::is_dynamic(text) {
+                return Ok(None);
+            }
+            let stream = DETAIL_STREAM + 2 * number as u64 + u64::from(field != DETAIL_FIELDS[0]);
+            let drawn = Expansion::new(wildcards, Random::new(self.seed, stream)).run(text);
+            drawn.map(Some).map_err(|error| error.into_fault(field))
+        })
     }
 
     fn by_chance<List, Read>(

@@ -35,6 +35,25 @@ fn each_picture_of_a_request_is_drawn_for_itself_and_the_first_as_if_it_were_alo
 }
 
 #[test]
+fn prompts_of_what_is_found_are_drawn_too() {
+    let asked = |seed: u64| {
+        let detail = json!({"ad_model": "face", "ad_prompt": "{a|b|c|d|e|f|g|h}", "ad_negative_prompt": "plain"});
+        let mut params = Params::from_json(
+            &json!({"prompt": "a boat", "alwayson_scripts": {"ADetailer": {"args": [true, detail, detail]}}}).to_string(),
+        )
+        .unwrap();
+        let mut wildcards = Wildcards::new(|| Ok(Vec::new()), |_: &str| Ok(Vec::new()));
+        Drawing { arguments: &Arguments::default(), seed }.draw(&mut params, &mut wildcards).unwrap();
+        let args = params.get("alwayson_scripts").unwrap()["ADetailer"]["args"].clone();
+        assert_eq!((&args[0], &args[1]["ad_negative_prompt"]), (&json!(true), &json!("plain")));
+        [1, 2].map(|place| args[place]["ad_prompt"].as_str().unwrap().to_owned())
+    };
+    assert_eq!(asked(5), asked(5));
+    let drawn: BTreeSet<String> = (0..8).flat_map(asked).collect();
+    assert!(drawn.len() > 4 && drawn.iter().all(|letter| letter.len() == 1), "{drawn:?}");
+}
+
+#[test]
 fn all_combinations_become_pictures() {
     let request = json!({"prompt": "{a|b} {1|2}", "negative_prompt": "{x|y}", "batch_size": 4, "n_iter": 1});
     let arguments = Arguments { combinatorial: true, combinatorial_batches: 2, ..Arguments::default() };

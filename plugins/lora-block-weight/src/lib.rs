@@ -11,6 +11,8 @@ use tags::Presets;
 /// The names under `alwayson_scripts`.
 const NAMES: [&str; 2] = ["lora-block-weight", "LoRA Block Weight"];
 const FIELDS: [&str; 4] = ["prompt", "negative_prompt", "hr_prompt", "hr_negative_prompt"];
+/// Prompts that ADetailer paints what it finds with.
+const DETAIL_FIELDS: [&str; 2] = ["ad_prompt", "ad_negative_prompt"];
 /// What each picture of a request has of its own.
 const PER_PICTURE: &str = "per_picture";
 
@@ -70,6 +72,7 @@ impl RequestHook for LoraBlockWeight {
         if !pictures.is_empty() {
             params.set(PER_PICTURE, pictures);
         }
+        params.rewrite_texts_of("ADetailer", &DETAIL_FIELDS, |_, _, text| Ok(rewritten(text)))?;
         Ok(Verdict::Continue)
     }
 }
@@ -105,13 +108,18 @@ mod tests {
             "prompt": "a cat <lora:x:1:MINE> <lora:y:1:lbw=THEIRS>",
             "hr_prompt": "no tags",
             "per_picture": [{"prompt": "<lora:x:1:MINE>", "seed": 3}],
-            "alwayson_scripts": {"LoRA Block Weight": {"args": {"presets": "MINE:1,0"}}},
+            "alwayson_scripts": {
+                "LoRA Block Weight": {"args": {"presets": "MINE:1,0"}},
+                "ADetailer": {"args": [{"ad_model": "face", "ad_prompt": "<lora:x:1:MINE>"}]},
+            },
         });
         let params = edited(&request).unwrap();
         assert_eq!(params.prompt(), "a cat <lora:x:1:lbw=1,0> <lora:y:1:lbw=1,1>");
         assert_eq!(params.get("hr_prompt"), request.get("hr_prompt"));
         let pictures = json!([{"prompt": "<lora:x:1:lbw=1,0>", "seed": 3}]);
         assert_eq!(params.get("per_picture"), Some(&pictures));
+        let detail = &params.get("alwayson_scripts").unwrap()["ADetailer"]["args"][0];
+        assert_eq!(*detail, json!({"ad_model": "face", "ad_prompt": "<lora:x:1:lbw=1,0>"}));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use gesso_picture::decode::{DecodeLimits, decode};
 use gesso_picture::text::picture_bytes;
 use gesso_plugin::http::{Method, Request, Response, StatusCode, json, problem};
 use gesso_plugin::serde_json::{self, json};
-use gesso_plugin::{Fault, HttpExtension, Image, ImageDesc, PixelFormat};
+use gesso_plugin::{Fault, HttpExtension, Image, ImageDesc, PixelFormat, lax};
 use serde::Deserialize;
 
 use crate::{cut_out, mask, network_of, networks};
@@ -69,6 +69,7 @@ fn status(fault: &Fault) -> StatusCode {
 fn without_background(body: &[u8]) -> Result<String, Fault> {
     let wrong = Fault::InvalidInput;
     let asked: Asked = serde_json::from_slice(body)
+        .and_then(|body| lax::from_value(&body))
         .map_err(|error| wrong(format!("The body is no request for this route: {error}.")))?;
     if asked.alpha_matting {
         return Err(wrong(

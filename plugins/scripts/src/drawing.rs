@@ -94,6 +94,25 @@ pub(crate) fn frame(params: &Params) -> (u32, u32) {
     (side("width"), side("height"))
 }
 
+/// How large the pictures of a request come, with its second pass.
+pub(crate) fn drawn_size(params: &Params) -> (u32, u32) {
+    let (width, height) = frame(params);
+    let number = |field: &str| params.get(field).and_then(Value::as_f64).filter(|number| *number > 0.0);
+    if params.get("enable_hr").and_then(Value::as_bool) != Some(true) {
+        return (width, height);
+    }
+    let scaled = |side: u32, by: f64| (f64::from(side) * by) as u32;
+    match (number("hr_resize_x"), number("hr_resize_y")) {
+        (Some(x), Some(y)) => (x as u32, y as u32),
+        (Some(x), None) => (x as u32, scaled(height, x / f64::from(width.max(1)))),
+        (None, Some(y)) => (scaled(width, y / f64::from(height.max(1))), y as u32),
+        (None, None) => {
+            let by = number("hr_scale").unwrap_or(1.0);
+            (scaled(width, by), scaled(height, by))
+        }
+    }
+}
+
 /// The name of an upscaler that goes by its name or its number; nothing for one that only resizes.
 pub(crate) fn upscaler(given: &str) -> Option<&str> {
     let counted = given.parse().ok().and_then(|place: usize| COUNTED.get(place).copied());
@@ -124,6 +143,18 @@ pub(crate) fn seed(params: &Params) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_second_pass_tells_how_large_pictures_come() {
+        let of = |fields: &str| {
+            drawn_size(&Params::from_json(&format!(r#"{{"width": 512, "height": 256{fields}}}"#)).unwrap())
+        };
+        assert_eq!(of(""), (512, 256));
+        assert_eq!(of(r#", "hr_scale": 2"#), (512, 256));
+        assert_eq!(of(r#", "enable_hr": true, "hr_scale": 1.5, "hr_resize_x": 0"#), (768, 384));
+        assert_eq!(of(r#", "enable_hr": true, "hr_resize_x": 1024"#), (1024, 512));
+        assert_eq!(of(r#", "enable_hr": true, "hr_resize_x": 640, "hr_resize_y": 640"#), (640, 640));
+    }
 
     #[test]
     fn upscalers_go_by_number_or_name() {

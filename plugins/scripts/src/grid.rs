@@ -9,6 +9,8 @@ const SCALE_PER_SIDE: u32 = 256;
 const PAD: u32 = 6;
 /// The host's pictures have no longer side.
 const SIDE_MAX: u32 = 16_384;
+/// Bytes written into a picture at a time.
+const WRITTEN_MAX: usize = 8 << 20;
 const INK: [u8; 3] = [20, 20, 20];
 const STRUCK: [u8; 3] = [160, 160, 160];
 const PAPER: u8 = 255;
@@ -93,6 +95,21 @@ impl Grid {
         layout
     }
 
+    /// Width and height of the grid of so many pictures as large as `cell`.
+    ///
+    /// # Errors
+    /// [`Fault::InvalidInput`] where no picture can be as large. Ask before anything is drawn for it.
+    pub(crate) fn size(&self, count: usize, cell: (u32, u32)) -> Result<(u32, u32), Fault> {
+        let (width, height) = self.layout(count, cell).size();
+        if width.max(height) <= SIDE_MAX {
+            return Ok((width, height));
+        }
+        Err(Fault::InvalidInput(format!(
+            "The grid is {width} x {height} pixels large; {SIDE_MAX} is the most for a side: ask for fewer or smaller \
+             pictures."
+        )))
+    }
+
     /// The grid. Pictures of another size than the first are brought to it.
     pub(crate) fn draw(&self, pictures: &[&Image]) -> Result<Image, Fault> {
         let Some(first) = pictures.first() else {
@@ -100,18 +117,12 @@ impl Grid {
         };
         let ImageDesc { width, height, .. } = first.desc();
         let layout = self.layout(pictures.len(), (width, height));
-        let (whole_width, whole_height) = layout.size();
-        if whole_width.max(whole_height) > SIDE_MAX {
-            return Err(Fault::InvalidInput(format!(
-                "The grid is {whole_width} x {whole_height} pixels large; {SIDE_MAX} is the most for a side: ask for \
-                 fewer or smaller pictures."
-            )));
-        }
+        let (whole_width, whole_height) = self.size(pictures.len(), (width, height))?;
         let desc = ImageDesc { width: whole_width, height: whole_height, format: PixelFormat::Rgb8 };
         let mut whole = Image::allocate(desc)?;
         let mut top = Canvas::new(whole_width, layout.top);
         self.write_along(&mut top, layout);
-        whole.write_rows(0, &top.data)?;
+        write(&mut whole, 0, &top)?;
         let mut y = layout.top;
         for (row, cells) in pictures.chunks(layout.columns as usize).enumerate() {
             let mut band = Canvas::new(whole_width, height);
@@ -121,10 +132,10 @@ impl Grid {
             for (column, picture) in cells.iter().enumerate() {
                 band.paste(&rgb_rows(picture, (width, height))?, layout.x(column as u32), width);
             }
-            whole.write_rows(y, &band.data)?;
+            write(&mut whole, y, &band)?;
             y += height;
             if y < whole_height {
-                whole.write_rows(y, &Canvas::new(whole_width, layout.margin).data)?;
+                write(&mut whole, y, &Canvas::new(whole_width, layout.margin))?;
                 y += layout.margin;
             }
         }
@@ -142,6 +153,16 @@ impl Grid {
             canvas.write_lines(labels, (layout.x(column as u32), layout.cell.0), middle, layout);
         }
     }
+}
+
+/// Puts a canvas into a picture as wide, from row `y` on; a few rows at a time, as the host takes only so much in one call.
+fn write(picture: &mut Image, y: u32, canvas: &Canvas) -> Result<(), Fault> {
+    let row_bytes = canvas.width * CHANNELS;
+    let rows = (WRITTEN_MAX / row_bytes.max(1)).max(1);
+    for (part, data) in (0_u32..).zip(canvas.data.chunks(rows * row_bytes.max(1))) {
+        picture.write_rows(y + part * rows as u32, data)?;
+    }
+    Ok(())
 }
 
 fn rgb_rows(picture: &Image, size: (u32, u32)) -> Result<Vec<u8>, Fault> {

@@ -3,7 +3,7 @@
 
 use gesso_plugin::{Arguments, Fault, ScriptCall, ScriptOutput};
 
-use crate::drawing::{draw_all, pictures, seed};
+use crate::drawing::{draw_all, drawn_size, pictures, seed};
 use crate::grid::{Grid, Label};
 
 /// Parts beside the base; each doubles the pictures.
@@ -28,9 +28,10 @@ pub(crate) fn run(call: &ScriptCall) -> Result<ScriptOutput, Fault> {
         params.set("seed", first_seed + if different_seeds { index as u64 } else { 0 });
         params
     });
-    let mut drawn: Vec<_> = draw_all(call, requests)?.into_iter().flat_map(pictures).collect();
     let (along, down) = matrix.labels();
     let grid = Grid { columns: along.len(), along, down, margin, title: None };
+    grid.size(1 << matrix.parts.len(), drawn_size(&call.params))?;
+    let mut drawn: Vec<_> = draw_all(call, requests)?.into_iter().flat_map(pictures).collect();
     let infotext = drawn.first().map(|(_, infotext)| infotext.clone()).unwrap_or_default();
     let picture = grid.draw(&drawn.iter().map(|(picture, _)| picture).collect::<Vec<_>>())?;
     drawn.insert(0, (picture, infotext));

@@ -7,7 +7,7 @@ use gesso_plugin::{Arguments, Fault, Image, Params, Random, ScriptCall, ScriptOu
 use serde_json::Value;
 
 use self::axes::{Axis, Point};
-use crate::drawing::{described, draw_all, first, seed};
+use crate::drawing::{described, draw_all, drawn_size, first, seed};
 use crate::grid::{Grid, Label};
 
 /// Pictures of one plot.
@@ -26,6 +26,7 @@ pub(crate) fn run(call: &ScriptCall) -> Result<ScriptOutput, Fault> {
     let arguments = Arguments(&call.arguments);
     let plot = Plot::read(&arguments, seed(&call.params), !call.init_images.is_empty())?;
     let requests = plot.requests(&call.params)?;
+    plot.check_size(&requests)?;
     let mut cells = Vec::with_capacity(requests.len());
     for drawn in draw_all(call, requests)? {
         cells.push(first(drawn)?);
@@ -37,8 +38,7 @@ pub(crate) fn run(call: &ScriptCall) -> Result<ScriptOutput, Fault> {
     let mut grids = plot.grids(&pictures)?;
     let mut made = Vec::new();
     if grids.len() > 1 {
-        let whole = Grid { columns: grids.len(), margin: plot.margin, ..Grid::default() };
-        made.push((whole.draw(&grids.iter().collect::<Vec<_>>())?, infotext(0, 3)));
+        made.push((plot.whole().draw(&grids.iter().collect::<Vec<_>>())?, infotext(0, 3)));
     }
     let axes = if made.is_empty() { 3 } else { 2 };
     if made.is_empty() || plot.includes_grids {
@@ -172,20 +172,41 @@ impl Plot {
         shift as u64
     }
 
+    /// Refuses a plot that no picture could hold, before any of it is drawn.
+    fn check_size(&self, requests: &[Params]) -> Result<(), Fault> {
+        let each = requests.len() / self.axes[2].len();
+        let sizes = self.axes[2].iter().zip(requests.chunks(each)).map(|(z, requests)| {
+            // Pictures of other sizes are brought to that of the first.
+            let cell = requests.first().map_or((0, 0), drawn_size);
+            self.grid(z).size(requests.len(), cell)
+        });
+        let sizes = sizes.collect::<Result<Vec<_>, _>>()?;
+        match sizes.as_slice() {
+            [first, _, ..] => self.whole().size(sizes.len(), *first).map(drop),
+            _ => Ok(()),
+        }
+    }
+
     fn grids(&self, pictures: &[&Image]) -> Result<Vec<Image>, Fault> {
-        let [along, down, deep] = &self.axes;
+        let each = pictures.len() / self.axes[2].len();
+        self.axes[2].iter().zip(pictures.chunks(each)).map(|(z, pictures)| self.grid(z).draw(pictures)).collect()
+    }
+
+    /// The grid at a place of the third axis.
+    fn grid(&self, z: &Point) -> Grid {
         let labels = |points: &[Point]| -> Vec<Vec<Label>> {
             let label =
                 |point: &Point| if point.shown.is_empty() { Vec::new() } else { Label::plain(&*point.shown) };
             if self.has_legend { points.iter().map(label).collect() } else { Vec::new() }
         };
-        let each = along.len() * down.len();
-        let grid = |(z, pictures): (&Point, &[&Image])| {
-            let title = (self.has_legend && !z.shown.is_empty()).then(|| z.shown.clone());
-            let (along, down, columns, margin) = (labels(along), labels(down), along.len(), self.margin);
-            Grid { columns, along, down, margin, title }.draw(pictures)
-        };
-        deep.iter().zip(pictures.chunks(each)).map(grid).collect()
+        let [along, down, _] = &self.axes;
+        let title = (self.has_legend && !z.shown.is_empty()).then(|| z.shown.clone());
+        Grid { columns: along.len(), along: labels(along), down: labels(down), margin: self.margin, title }
+    }
+
+    /// The grid of those grids.
+    fn whole(&self) -> Grid {
+        Grid { columns: self.axes[2].len(), margin: self.margin, ..Grid::default() }
     }
 }
 
@@ -284,6 +305,30 @@ mod tests {
         };
         assert!(text.starts_with("Y: "), "{text}");
         assert!(plot(json!(["Seed", "1-200", [], "Steps", "1-20", []])).is_err());
+    }
+
+    #[test]
+    fn a_plot_that_no_picture_holds_is_refused_before_it_is_drawn() {
+        let check = |arguments: Value, params: &str| {
+            let plot = plot(arguments).unwrap();
+            let requests = plot.requests(&Params::from_json(params).unwrap()).unwrap();
+            plot.check_size(&requests)
+        };
+        let square = r#"{"width": 1024, "height": 1024, "enable_hr": false, "hr_scale": 2}"#;
+        assert_eq!(check(json!(["Seed", "1-15"]), square), Ok(()));
+        for arguments in [
+            json!(["Seed", "1-17"]),
+            json!(["Seed", "1-9", [], "Size", "2048x2048", []]),
+            // Each grid fits, and not all of them side by side.
+            json!(["Seed", "1-9", [], "", "", [], "Steps", "1,2", []]),
+        ] {
+            let refused = check(arguments.clone(), square);
+            assert!(
+                matches!(&refused, Err(Fault::InvalidInput(text)) if text.contains("16384 is the most")),
+                "{arguments}: {refused:?}"
+            );
+        }
+        assert!(check(json!(["Seed", "1-9"]), &square.replace("false", "true")).is_err());
     }
 
     #[test]

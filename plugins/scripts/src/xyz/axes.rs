@@ -141,10 +141,12 @@ impl Axis {
         let hidden = if is_img2img { Offered::Txt2Img } else { Offered::Img2Img };
         let mut offered = AXES.iter().filter(|axis| axis.offered != hidden);
         let label = named.as_str().unwrap_or_default().trim();
-        let place = named.as_u64().or_else(|| label.parse().ok());
+        // A whole number with a point is a place too.
+        let counted = named.as_f64().filter(|place| *place >= 0.0 && place.fract() == 0.0);
+        let place = counted.map(|place| place as u64).or_else(|| label.parse().ok());
         let found = match place {
             Some(place) => offered.nth(place as usize),
-            None if named.is_null() || label.is_empty() => AXES.first(),
+            None if named.is_null() || named.as_str().is_some_and(|_| label.is_empty()) => AXES.first(),
             None => offered.find(|axis| axis.label.eq_ignore_ascii_case(label)),
         };
         let known = || AXES.iter().filter(|axis| axis.offered != hidden && axis.sets != Sets::Missing);

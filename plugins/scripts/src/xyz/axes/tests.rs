@@ -20,6 +20,7 @@ fn axes_are_named_and_counted_as_in_web_uis() {
     for (named, is_img2img, label) in [
         (json!("steps"), false, "Steps"),
         (json!(4), false, "Steps"),
+        (json!(4.0), false, "Steps"),
         (json!("6"), false, "CFG Scale"),
         (json!(5), true, "CFG Scale"),
         (json!(null), false, "Nothing"),
