@@ -159,6 +159,13 @@ fn masks_are_shown_behind_the_pictures_and_the_overlay_is_left_out_where_that_is
         }
         assert_eq!(all(json!({}), only_masked).len(), 2);
     }
+    let mut saved =
+        body(json!({"return_mask": true, "return_mask_composite": true, "save_to_dirs": false}), false);
+    saved["save_images"] = true.into();
+    let reply = server.post("/sdapi/v1/img2img", &quick_with(saved)).ok();
+    assert_eq!(reply["images"].as_array().unwrap().len(), 7, "behind a grid");
+    let folder = bench.data.path().join("outputs/default/img2img-images");
+    assert_eq!(std::fs::read_dir(folder).unwrap().count(), 2, "those that were drawn");
     let bare = all(json!({"overlay_inpaint": false}), false);
     let kept = all(json!({}), false);
     let right = |picture: &Picture| picture.data[(10 * 96 + 60) * 3..][..36 * 3].to_vec();

@@ -116,7 +116,8 @@ fn an_xyz_plot_draws_its_axes() {
 fn prompts_of_a_list_are_drawn_in_order() {
     let bench = bench();
     let server = bench.start();
-    let list = "sea\n\n--prompt \"red circle\" --steps 1 --width 96\nnight";
+    // A side is cut as that of a request is.
+    let list = "sea\n\n--prompt \"red circle\" --steps 1 --width 100\nnight";
     let (pictures, info) = run(
         &server,
         "txt2img",

@@ -128,6 +128,16 @@ impl HiresUpscaler {
     }
 }
 
+/// The first pass's size where only the second's is given, as before web UIs asked for both: as many pixels as 512x512, in the
+/// shape of the whole. Sides are rounded up to multiples of 64.
+pub fn old_first_pass(width: u32, height: u32) -> (u32, u32) {
+    const PIXELS: f64 = 512.0 * 512.0;
+    let (width, height) = (f64::from(width.max(1)), f64::from(height.max(1)));
+    let scale = (PIXELS / (width * height)).sqrt();
+    let side = |side: f64| (side * scale / 64.0).ceil() as u32 * 64;
+    (side(width), side(height))
+}
+
 /// The sizes of a second pass, in pixels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HiresTarget {

@@ -73,8 +73,18 @@ impl Infotext {
         read::fields(value)
     }
 
-    /// The parts as web UIs hand them to clients: `Prompt` and `Negative prompt` first, a `WxH` value as two fields
-    /// `Key-1` and `Key-2`, then what older texts leave unsaid. Order is as printed.
+    /// The text as web UIs of today write it: what those of earlier versions wrote elsewhere, or meant without a word.
+    pub fn migrated(&self) -> Self {
+        read::migrated(self)
+    }
+
+    /// Fields that the text does not have, with what web UIs take that to mean. No prompts.
+    pub fn unsaid(&self) -> Self {
+        read::unsaid(self)
+    }
+
+    /// The parts as web UIs hand them to clients, of the text [as of today](Self::migrated): `Prompt` and `Negative prompt`
+    /// first, a `WxH` value as two fields `Key-1` and `Key-2`, then what is [unsaid](Self::unsaid). Order is as printed.
     pub fn web_ui_parameters(&self) -> Vec<(String, String)> {
         read::web_ui_parameters(self)
     }

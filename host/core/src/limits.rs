@@ -67,7 +67,7 @@ impl Limits {
             problems.side("seed_resize_from_h", height, self.max_side_px);
         }
         self.check_count(request, &mut problems);
-        problems.whole("clip_skip", request.clip_skip, 1, MAX_CLIP_SKIP);
+        problems.whole("CLIP_stop_at_last_layers", request.clip_skip, 1, MAX_CLIP_SKIP);
         problems.number("token_merging_ratio", request.token_merging.first, MAX_TOKEN_MERGING);
         options::check(&request.options, &mut problems);
         if let Some(hires) = &request.hires {
@@ -283,7 +283,8 @@ mod tests {
         assert_eq!(
             got.join(" "),
             "prompt negative_prompt width height steps cfg_scale subseed_strength seed_resize_from_w \
-             seed_resize_from_h batch_size n_iter clip_skip token_merging_ratio eta s_churn s_tmin s_tmax s_noise"
+             seed_resize_from_h batch_size n_iter CLIP_stop_at_last_layers token_merging_ratio eta s_churn s_tmin s_tmax \
+             s_noise"
         );
     }
 

@@ -118,7 +118,8 @@ pub(crate) async fn draw(
     // The client's own styles stand in both.
     info["styles"] = body.get("styles").filter(|styles| !styles.is_null()).cloned().unwrap_or(json!([]));
     info["job_timestamp"] = timestamp(lease.task.started_ms.unwrap_or(lease.task.created_ms)).into();
-    let saving = Saving::new((kind, &call), lease, &body, &info, request.scheduler.label(), &outputs);
+    let options = (&outputs, &styling);
+    let saving = Saving::new((kind, &call), lease, &body, &info, request.scheduler.label(), options);
     // A script makes grids of its own.
     let cells = (has_grid && script.is_none()).then(|| Cells::new(grid, request.batch_size));
     let first = info["index_of_first_image"].as_u64().unwrap_or_default() as usize;
@@ -138,7 +139,7 @@ pub(crate) async fn draw(
         }
     }
     for map in masks.into_iter().chain(maps) {
-        keeping.add(map, String::new()).await?;
+        keeping.add_beside(map).await?;
     }
     let kept = keeping.finish().await?;
     if let Some(infotext) = kept.grid {

@@ -22,7 +22,7 @@ use crate::drawing_account::{Account, Payer};
 use crate::engine_errors::{engine_failed, engine_refused};
 use crate::error::AppError;
 use crate::finishing::{self, Finishing};
-use crate::http::wire::generate::{Drawing, FIRST_PASS_PICTURE, takes_first_pass, to_request};
+use crate::http::wire::generate::{Drawing, FIRST_PASS_PICTURE, cut_sides, takes_first_pass, to_request};
 use crate::http::wire::interrogate::{TagOptions, Words};
 use crate::http::wire::per_picture;
 use crate::http::wire::styles::Styling;
@@ -184,6 +184,8 @@ impl Drawings {
         params.remove(SCRIPT_NAME);
         // A drawing has the prompt that it is asked for.
         params.remove(per_picture::FIELD);
+        // Scripts draw in the web UI's dialect.
+        cut_sides(&mut params);
         params.extend(encoded(init_images, mask).await?);
         let mut body = drawing
             .read(&params, || rand::rng().random())

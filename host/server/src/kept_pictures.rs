@@ -94,7 +94,7 @@ impl<'a> Keeping<'a> {
         }
     }
 
-    /// Keeps the next picture. One without infotext, such as a map, is in no grid.
+    /// Keeps the next picture. One without infotext, such as one that a plugin added, is in no grid.
     pub(crate) async fn add(&mut self, picture: Pixels, infotext: String) -> Result<(), AppError> {
         let picture = Arc::new(picture);
         if let Some(cells) = self.cells.as_mut().filter(|_| !infotext.is_empty()) {
@@ -103,8 +103,26 @@ impl<'a> Keeping<'a> {
             }
             cells.pictures.push(picture.clone());
         }
-        let (format, text) = (self.format, self.told_in_pictures(&infotext));
+        let index = self.images.len().saturating_sub(self.before);
         let is_hashed = self.saving.names_pixels();
+        let (kind, file, pixels_hash) = self.keep(picture, &infotext, is_hashed).await?;
+        self.save_later(Saved::Picture(index), kind, Unwritten { file, infotext, pixels_hash });
+        Ok(())
+    }
+
+    /// Keeps a picture that was not drawn, a mask or a map: it is in the reply alone, as in web UIs.
+    pub(crate) async fn add_beside(&mut self, picture: Pixels) -> Result<(), AppError> {
+        self.keep(Arc::new(picture), "", false).await.map(drop)
+    }
+
+    /// Encodes a picture and stores it: its file, and the hash of its pixels where that is asked for.
+    async fn keep(
+        &mut self,
+        picture: Arc<Pixels>,
+        infotext: &str,
+        is_hashed: bool,
+    ) -> Result<(ImageFormat, Bytes, String), AppError> {
+        let (format, text) = (self.format, self.told_in_pictures(infotext));
         // The blocking pool: compression, and hashing.
         let encoded = blocking(move || {
             let hash = if is_hashed { pixels_hash(&picture.data) } else { String::new() };
@@ -114,11 +132,9 @@ impl<'a> Keeping<'a> {
             .await?
             .map_err(|error| AppError::Internal(format!("a picture could not be encoded: {error}")))?;
         let (kind, file) = (picture_file::kind(format), Bytes::from(file));
-        let index = self.images.len().saturating_sub(self.before);
         let key = self.put(kind, file.clone()).await?;
         self.images.push(key);
-        self.save_later(Saved::Picture(index), kind, Unwritten { file, infotext, pixels_hash });
-        Ok(())
+        Ok((kind, file, pixels_hash))
     }
 
     fn save_later(&mut self, what: Saved, kind: ImageFormat, picture: Unwritten) {

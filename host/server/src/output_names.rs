@@ -2,11 +2,16 @@
 //! `[date]` or `[seed]-[prompt_words]`. Pure; who writes the files is `saved_pictures.rs`.
 
 use gesso_core::hex::hex;
+use jiff::tz::TimeZone;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-/// Of one part of a path. File systems have room for 255 bytes.
+/// Of one part of a path.
 const PART_CHARS_MAX: usize = 120;
+/// The same in UTF-8. File systems have room for 255, of which numbers and the extension take theirs.
+const PART_BYTES_MAX: usize = 200;
+/// Of a character in UTF-8.
+const CHAR_BYTES_MAX: usize = 4;
 /// Words of `[prompt_words]` unless it or an option says how many.
 pub(crate) const WORDS: usize = 8;
 
@@ -19,7 +24,9 @@ pub(crate) struct Facts<'a> {
     pub(crate) index: usize,
     pub(crate) scheduler: &'a str,
     pub(crate) user: &'a str,
-    pub(crate) time: &'a jiff::civil::DateTime,
+    /// The picture's prompt as the client sent it, where that is known to differ by its styles.
+    pub(crate) plain_prompt: Option<&'a str>,
+    pub(crate) time: jiff::Timestamp,
     /// Words of `[prompt_words]` unless it says how many.
     pub(crate) words: usize,
     /// Of its pixels, where [`names_pixels`] says that the pattern has a use for it.
@@ -39,13 +46,32 @@ pub(crate) fn pixels_hash(pixels: &[u8]) -> String {
 /// The pattern with its words filled in, as one part of a path or, with `/` in it, as several. Words that are not known
 /// stay as they are; what no name may hold becomes `_`. Empty where nothing is left.
 pub(crate) fn expand(pattern: &str, facts: &Facts<'_>) -> String {
-    let parts = pattern.split(['/', '\\']).map(|part| clean(&filled(part, facts)));
+    let parts = parts(pattern).map(|part| clean(&filled(part, facts)));
     parts.filter(|part| !part.is_empty()).collect::<Vec<_>>().join("/")
 }
 
+/// As [`expand`], for the name of a file: always one part.
+pub(crate) fn expand_name(pattern: &str, facts: &Facts<'_>) -> String {
+    clean(&expand(pattern, facts))
+}
+
+/// What stands between slashes. One in brackets, as time zones have it, divides nothing.
+fn parts(pattern: &str) -> impl Iterator<Item = &str> {
+    let mut in_brackets = false;
+    pattern.split(move |letter: char| {
+        in_brackets = letter == '[' || (in_brackets && letter != ']');
+        !in_brackets && matches!(letter, '/' | '\\')
+    })
+}
+
+/// A part with its words filled in, or so much of it that the rest would be cut off.
 fn filled(part: &str, facts: &Facts<'_>) -> String {
     let (mut out, mut rest) = (String::new(), part);
     while let Some((before, after)) = rest.split_once('[') {
+        // A word may stand for a whole prompt: many of them would fill the memory.
+        if out.len() >= PART_CHARS_MAX * CHAR_BYTES_MAX {
+            return out;
+        }
         out.push_str(before);
         let Some((word, behind)) = after.split_once(']') else {
             out.push('[');
@@ -61,13 +87,13 @@ fn filled(part: &str, facts: &Facts<'_>) -> String {
     out + rest
 }
 
-/// Leaves out what file systems and shells stumble over.
+/// Leaves out what file systems and shells stumble over, and what they have no room for.
 fn clean(text: &str) -> String {
     let safe = |letter: char| {
         if letter.is_control() || "<>:\"|?*/\\'`$".contains(letter) { '_' } else { letter }
     };
     let cut: String = text.chars().map(safe).take(PART_CHARS_MAX).collect();
-    cut.trim_matches([' ', '.']).to_owned()
+    cut[..cut.floor_char_boundary(PART_BYTES_MAX)].trim_matches([' ', '.']).to_owned()
 }
 
 impl Facts<'_> {
@@ -105,13 +131,14 @@ impl Facts<'_> {
             "styles" => self.styles(),
             "user" => self.user.to_owned(),
             "date" => self.time.strftime("%Y-%m-%d").to_string(),
-            "datetime" => self.time(argument),
+            "datetime" => self.time(word),
             "job_timestamp" => text(&self.info["job_timestamp"]),
             "batch_number" => (self.index % self.batch_size() + 1).to_string(),
             "generation_number" => (self.index + 1).to_string(),
             "batch_size" => text(&self.info["batch_size"]),
             "prompt" => self.prompt("all_prompts").replace(' ', "_"),
-            "prompt_no_styles" | "prompt_spaces" => self.prompt("all_prompts"),
+            "prompt_spaces" => self.prompt("all_prompts"),
+            "prompt_no_styles" => self.plain_prompt.map_or_else(|| self.prompt("all_prompts"), str::to_owned),
             "prompt_words" => self.words(argument),
             "prompt_hash" => hash(&[&self.prompt("all_prompts")], argument),
             "negative_prompt_hash" => hash(&[&self.prompt("all_negative_prompts")], argument),
@@ -152,11 +179,16 @@ impl Facts<'_> {
         words.take(count).collect::<Vec<_>>().join(" ")
     }
 
-    /// A format of `strftime`; one that cannot be read stands for the whole time.
-    fn time(&self, format: Option<&str>) -> String {
-        let format = format.filter(|format| !format.is_empty()).unwrap_or("%Y%m%d%H%M%S");
-        let tried = jiff::fmt::strtime::format(format, *self.time);
-        tried.unwrap_or_else(|_| self.time.strftime("%Y%m%d%H%M%S").to_string())
+    /// `datetime<format><zone>`: a format of `strftime`, and a time zone by its name. A format that cannot be read stands for the
+    /// whole time, and a zone that this machine does not know for UTC, as none does.
+    fn time(&self, word: &str) -> String {
+        const WHOLE: &str = "%Y%m%d%H%M%S";
+        let mut arguments = word.split('<').skip(1).map(|argument| argument.trim_end_matches('>'));
+        let format = arguments.next().filter(|format| !format.is_empty()).unwrap_or(WHOLE);
+        let zone = arguments.next().and_then(|zone| TimeZone::get(zone).ok()).unwrap_or(TimeZone::UTC);
+        let time = self.time.to_zoned(zone);
+        let tried = jiff::fmt::strtime::format(format, &time);
+        tried.unwrap_or_else(|_| time.strftime(WHOLE).to_string())
     }
 
     /// `hasprompt<a|default><b>`: each word that the prompt has, or what stands behind its bar.
@@ -187,16 +219,24 @@ mod tests {
     use super::*;
 
     fn named(pattern: &str) -> String {
+        named_by(pattern, "a red circle, on: white/blue")
+    }
+
+    fn named_by(pattern: &str, prompt: &str) -> String {
+        with_facts(prompt, |facts| expand(pattern, facts))
+    }
+
+    fn with_facts<T>(prompt: &str, name: impl FnOnce(&Facts<'_>) -> T) -> T {
         let info = json!({
             "all_seeds": [7, 8], "steps": 20, "cfg_scale": 7.5, "width": 512, "height": 768, "sampler_name": "DPM++ 2M",
-            "sd_model_name": "demo-v1", "sd_model_hash": "f307cb546f", "all_prompts": ["x", "a red circle, on: white/blue"],
+            "sd_model_name": "demo-v1", "sd_model_hash": "f307cb546f", "all_prompts": ["x", prompt],
             "all_negative_prompts": ["", "blur"], "styles": ["Ink", "Oil"], "job_timestamp": "20260102030405",
             "clip_skip": 2, "denoising_strength": null, "batch_size": 2,
         });
-        let time = jiff::civil::date(2026, 1, 2).at(3, 4, 5, 0);
+        let time = "2026-01-02T03:04:05Z".parse().unwrap();
         let (scheduler, user, pixels_hash) = ("Karras", "ann", "0123456789abcdef");
-        let facts = Facts { info: &info, index: 1, scheduler, user, time: &time, words: 2, pixels_hash };
-        expand(pattern, &facts)
+        let plain_prompt = Some("a red circle");
+        name(&Facts { info: &info, index: 1, scheduler, user, plain_prompt, time, words: 2, pixels_hash })
     }
 
     #[test]
@@ -214,6 +254,8 @@ mod tests {
             ("[image_hash<4>]-[image_hash]", "0123-0123456789abcdef"),
             ("x[basename]", "x"),
             ("[prompt]", "a_red_circle,_on__white_blue"),
+            ("[prompt_spaces]", "a red circle, on_ white_blue"),
+            ("[prompt_no_styles]", "a red circle"),
             ("[styles]", "Ink, Oil"),
             ("[hasprompt<red|no><green|none>]", "rednone"),
             ("[nonsense] [seed", "[nonsense] [seed"),
@@ -224,6 +266,42 @@ mod tests {
             assert_eq!(named(pattern), name, "{pattern}");
         }
         assert_eq!(named("[prompt_hash<4>]").len(), 4);
+    }
+
+    #[test]
+    fn times_are_those_of_the_zone_that_is_named() {
+        // A machine may have no time zones at all.
+        let in_tokyo = if TimeZone::get("Asia/Tokyo").is_ok() { "12-04" } else { "03-04" };
+        for (pattern, name) in [
+            ("[datetime<%H-%M><Asia/Tokyo>]", in_tokyo),
+            ("[datetime<%H-%M><UTC>]", "03-04"),
+            ("[datetime<%H-%M><Nowhere/Atall>]", "03-04"),
+            ("[datetime<><UTC>]", "20260102030405"),
+            ("[datetime<%!>]", "20260102030405"),
+            ("a/[datetime<%d><Europe/London>]/b", "a/02/b"),
+        ] {
+            assert_eq!(named(pattern), name, "{pattern}");
+        }
+    }
+
+    #[test]
+    fn a_part_of_a_path_fits_whatever_the_prompt_is_written_in() {
+        let prompt = "富士山と桜の木、".repeat(40);
+        for pattern in ["[prompt]", "[prompt]/[prompt]", "x[prompt] [prompt]"] {
+            let path = named_by(pattern, &prompt);
+            assert!(path.split('/').all(|part| (190..=PART_BYTES_MAX).contains(&part.len())), "{path}");
+            let name = with_facts(&prompt, |facts| expand_name(pattern, facts));
+            assert!(name.len() <= PART_BYTES_MAX && !name.contains('/'), "{name}");
+        }
+        let emoji = named_by("[prompt]", &"🗻".repeat(300));
+        assert_eq!(emoji, "🗻".repeat(PART_BYTES_MAX / CHAR_BYTES_MAX));
+    }
+
+    #[test]
+    fn words_that_would_be_cut_off_are_not_filled_in() {
+        let prompt = "x".repeat(1000);
+        let filled = with_facts(&prompt, |facts| filled(&"[prompt]".repeat(1000), facts));
+        assert_eq!(filled.len(), prompt.len());
     }
 
     #[test]
@@ -241,6 +319,8 @@ mod tests {
             ("....", ""),
             ("con:<x>", "con__x_"),
             ("a\0b\n", "a_b_"),
+            ("[../../x]", "[.._.._x]"),
+            ("a[b/../c", "a[b_.._c"),
         ] {
             assert_eq!(named(pattern), name, "{pattern:?}");
         }

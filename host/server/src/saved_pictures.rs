@@ -12,7 +12,8 @@ use crate::error::AppError;
 use crate::http::wire::generate::Drawing;
 use crate::http::wire::grid_options::GridOptions;
 use crate::http::wire::output_options::OutputOptions;
-use crate::output_names::{Facts, expand, names_pixels};
+use crate::http::wire::styles::Styling;
+use crate::output_names::{Facts, expand, expand_name, names_pixels};
 use crate::plugin_view;
 
 /// A picture that is to be saved.
@@ -33,6 +34,8 @@ pub(crate) struct Saving<'a> {
     pub(crate) info: &'a Value,
     pub(crate) scheduler: &'a str,
     pub(crate) options: &'a OutputOptions,
+    /// What styles made of the body's prompts.
+    pub(crate) styling: &'a Styling,
     /// Of the body: whether it asks for saving at all.
     pub(crate) is_wanted: bool,
 }
@@ -45,10 +48,10 @@ impl<'a> Saving<'a> {
         body: &'a Map<String, Value>,
         info: &'a Value,
         scheduler: &'a str,
-        options: &'a OutputOptions,
+        (options, styling): (&'a OutputOptions, &'a Styling),
     ) -> Self {
         let is_wanted = body.get("save_images") == Some(&Value::Bool(true));
-        Self { kind, call, lease, body, info, scheduler, options, is_wanted }
+        Self { kind, call, lease, body, info, scheduler, options, styling, is_wanted }
     }
 
     /// Saves picture `index`, from 0, and tells plugins. What cannot be saved or told is in the answer, and the picture is in the
@@ -70,7 +73,7 @@ impl<'a> Saving<'a> {
         let picture = (index, pixels_hash.as_str());
         let mut name = self.name(picture);
         if name.is_empty() && !is_numbered {
-            name = self.filled("[seed]", picture);
+            name = expand_name("[seed]", &self.facts(picture));
         }
         let folder = self.folder("images", self.options.in_folders, picture);
         let about = SavedPicture { infotext, ..about(format, &file) };
@@ -106,27 +109,28 @@ impl<'a> Saving<'a> {
             && [&self.options.name, &self.options.folder].iter().any(|pattern| names_pixels(pattern))
     }
 
-    /// The name that the options give a picture, by its place and hash. One with a folder in it is one too many.
+    /// The name that the options give a picture, by its place and hash.
     fn name(&self, picture: (usize, &str)) -> String {
-        self.filled(&self.options.name, picture).replace('/', "_")
+        expand_name(&self.options.name, &self.facts(picture))
     }
 
     fn folder(&self, of: &str, in_folders: bool, picture: (usize, &str)) -> String {
         let own = format!("{}/{}-{of}", self.lease.task.owner, self.kind.as_str());
-        match self.filled(&self.options.folder, picture) {
+        match expand(&self.options.folder, &self.facts(picture)) {
             below if in_folders && !below.is_empty() => format!("{own}/{below}"),
             _ => own,
         }
     }
 
-    fn filled(&self, pattern: &str, (index, pixels_hash): (usize, &str)) -> String {
+    fn facts<'b>(&'b self, (index, pixels_hash): (usize, &'b str)) -> Facts<'b> {
         let task = &self.lease.task;
         let started_ms = task.started_ms.unwrap_or(task.created_ms);
         let time = jiff::Timestamp::from_millisecond(started_ms as i64).unwrap_or_default();
-        let time = time.to_zoned(jiff::tz::TimeZone::UTC).datetime();
         let (info, scheduler, words) = (self.info, self.scheduler, self.options.prompt_words);
-        let user = &task.owner;
-        expand(pattern, &Facts { info, index, scheduler, user, time: &time, words, pixels_hash })
+        // A plugin may have made other prompts of the styled one, and nobody knows what of them is style.
+        let is_styled = self.body.get("prompt") == Some(&info["all_prompts"][index]);
+        let plain_prompt = self.styling.asked("prompt").filter(|_| is_styled);
+        Facts { info, index, scheduler, user: &task.owner, plain_prompt, time, words, pixels_hash }
     }
 
     async fn write(

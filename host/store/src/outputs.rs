@@ -3,11 +3,12 @@
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use cap_std::ambient_authority;
-use cap_std::fs::{Dir, OpenOptions};
+use cap_std::fs::{Dir, File, OpenOptions};
 
-/// Names that are tried when others write into the same folder at the same time.
+/// Names that are tried when other processes write into the same folder at the same time, or the name is taken.
 const TRIES: u32 = 100;
 
 /// Files of a folder that are numbered on together.
@@ -29,12 +30,14 @@ impl Series {
 #[derive(Debug, Clone)]
 pub struct Outputs {
     root: PathBuf,
+    /// Held from the look for the next number to the file that has it, so that two pictures never get the same.
+    numbers: Arc<Mutex<()>>,
 }
 
 impl Outputs {
     /// It is made when the first picture is saved.
     pub fn new(root: &Path) -> Self {
-        Self { root: root.to_owned() }
+        Self { root: root.to_owned(), numbers: Arc::default() }
     }
 
     /// Writes a file that was not there before into `folder`, and returns its path below the root. `name` is without
@@ -63,7 +66,21 @@ impl Outputs {
         let root = Dir::open_ambient_dir(&self.root, ambient_authority())?;
         root.create_dir_all(folder)?;
         let dir = root.open_dir(folder)?;
-        let first = series.map_or(Ok(0), |series| next_number(&dir, series.before))?;
+        let (mut opened, file) = self.create(&dir, name, extension, series)?;
+        opened.write_all(bytes)?;
+        Ok(format!("{folder}/{file}"))
+    }
+
+    /// An empty file that was not there before, and its name.
+    fn create(
+        &self,
+        dir: &Dir,
+        name: &str,
+        extension: &str,
+        series: Option<Series>,
+    ) -> io::Result<(File, String)> {
+        let _one_at_a_time = self.numbers.lock().unwrap_or_else(PoisonError::into_inner);
+        let first = series.map_or(Ok(0), |series| next_number(dir, series.before))?;
         for number in first..first.saturating_add(TRIES) {
             let stem = match (series, number) {
                 (Some(Series { before, digits }), _) => {
@@ -75,10 +92,7 @@ impl Outputs {
             };
             let file = format!("{stem}.{extension}");
             match dir.open_with(&file, OpenOptions::new().write(true).create_new(true)) {
-                Ok(mut opened) => {
-                    opened.write_all(bytes)?;
-                    return Ok(format!("{folder}/{file}"));
-                }
+                Ok(opened) => return Ok((opened, file)),
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(error) => return Err(error),
             }
@@ -136,6 +150,29 @@ mod tests {
         assert_eq!(save("", grids), "a/2026-01-02/grid-0000.png");
         assert_eq!(save("7", grids), "a/2026-01-02/grid-0001-7.png");
         assert_eq!(save("", pictures), "a/2026-01-02/00043.png");
+    }
+
+    #[test]
+    fn pictures_that_are_saved_at_once_have_numbers_of_their_own() {
+        const WRITERS: usize = 8;
+        let folder = tempfile::tempdir().unwrap();
+        let outputs = Outputs::new(folder.path());
+        let begin = std::sync::Barrier::new(WRITERS);
+        let write = |writer: usize| {
+            begin.wait();
+            let save = |picture: usize| {
+                let name = format!("{writer}-{picture}");
+                outputs.clone().save("a", &name, "png", Some(Series::PICTURES), b"x").unwrap()
+            };
+            (0..8).map(save).collect::<Vec<_>>()
+        };
+        let paths: Vec<String> = std::thread::scope(|scope| {
+            let write = &write;
+            let writers: Vec<_> = (0..WRITERS).map(|writer| scope.spawn(move || write(writer))).collect();
+            writers.into_iter().flat_map(|writer| writer.join().unwrap()).collect()
+        });
+        let numbers: std::collections::BTreeSet<&str> = paths.iter().map(|path| &path[..7]).collect();
+        assert_eq!((numbers.len(), numbers.last()), (8 * WRITERS, Some(&"a/00063")));
     }
 
     #[test]

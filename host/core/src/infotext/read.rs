@@ -1,10 +1,13 @@
 //! Reads infotext of any origin, as web UIs do: the last line holds fields when at least three are found in it;
-//! a line beginning with "Negative prompt:" starts the negative prompt; the rest is prompt.
+//! a line beginning with "Negative prompt:" starts the negative prompt; the rest is prompt. What texts of earlier web UIs
+//! say elsewhere, and what any text means that says nothing, is known here alone.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
-use super::{Infotext, quote};
+use super::{Infotext, VERSION, quote};
+use crate::hires::old_first_pass;
+use crate::prompt::{Piece, parse_attention};
 
 /// With fewer fields than this the last line is prompt.
 const FEWEST_FIELDS: usize = 3;
@@ -12,10 +15,9 @@ const FEWEST_FIELDS: usize = 3;
 const NEGATIVE: &str = "Negative prompt:";
 
 /// What a text without these fields means.
-const DEFAULTS: [(&str, &str); 21] = [
+const DEFAULTS: [(&str, &str); 20] = [
     ("Clip skip", "1"),
-    ("Hires resize-1", "0"),
-    ("Hires resize-2", "0"),
+    ("Hires resize", "0x0"),
     ("Hires sampler", "Use same sampler"),
     ("Hires schedule type", "Use same scheduler"),
     ("Hires checkpoint", "Use same checkpoint"),
@@ -33,8 +35,13 @@ const DEFAULTS: [(&str, &str); 21] = [
     ("VAE Encoder", "Full"),
     ("VAE Decoder", "Full"),
     ("FP8 weight", "Disable"),
-    ("Refiner switch by sampling steps", "False"),
+    (REFINER_BY_STEPS, "False"),
 ];
+
+const OLD_TIMELINES: &str = "Old prompt editing timelines";
+const REFINER_BY_STEPS: &str = "Refiner switch by sampling steps";
+/// Sides of a picture whose text does not say them.
+const USUAL_SIZE: (u32, u32) = (512, 512);
 
 pub(super) fn parse(text: &str) -> Infotext {
     let mut lines: Vec<&str> = text.trim().split('\n').collect();
@@ -131,26 +138,71 @@ fn quoted_end(text: &str) -> Option<usize> {
     None
 }
 
+pub(super) fn migrated(infotext: &Infotext) -> Infotext {
+    let mut text = infotext.clone();
+    if let Some(name) = text.get("Hypernet") {
+        let tag = format!("<hypernet:{name}:{}>", text.get("Hypernet strength").unwrap_or("1.0"));
+        text.prompt.push_str(&tag);
+    }
+    if let Some(first) = text.get("First pass size").and_then(sides) {
+        let (width, height) = text.get("Size").and_then(sides).unwrap_or(USUAL_SIZE);
+        let first = if first.0 == 0 || first.1 == 0 { old_first_pass(width, height) } else { first };
+        text = text
+            .field("Size", format!("{}x{}", first.0, first.1))
+            .field("Hires resize", format!("{width}x{height}"));
+    }
+    let release = release(&text);
+    let is_before = |other: (u32, u32)| release.is_some_and(|release| release < other);
+    let changes = [&text.prompt, &text.negative_prompt].iter().any(|prompt| prompt.contains('['));
+    let is_of_old_timelines = is_before((1, 6)) && changes && text.get(OLD_TIMELINES).is_none();
+    let is_refined_by_steps =
+        is_before((1, 8)) && text.get("Refiner").is_some() && text.get(REFINER_BY_STEPS).is_none();
+    text.optional_field(OLD_TIMELINES, is_of_old_timelines.then_some("True"))
+        .optional_field(REFINER_BY_STEPS, is_refined_by_steps.then_some("True"))
+}
+
+/// Numbers of the web UI that drew it; `None` where another program did, or where the text does not say.
+fn release(text: &Infotext) -> Option<(u32, u32)> {
+    let version = text.get(VERSION)?.strip_prefix('v')?;
+    let mut parts = version.split(['.', '-']).map(|part| part.parse::<u32>().ok());
+    Some((parts.next()??, parts.next()??))
+}
+
+pub(super) fn unsaid(infotext: &Infotext) -> Infotext {
+    let weighs = |prompt: &str| {
+        let is_weighed = |piece: &Piece| matches!(piece, Piece::Text { weight, .. } if *weight != 1.0);
+        parse_attention(prompt).iter().any(is_weighed)
+    };
+    let weighed = weighs(&infotext.prompt) || weighs(&infotext.negative_prompt);
+    let all = DEFAULTS.into_iter().chain(weighed.then_some(("Emphasis", "Original")));
+    let unsaid = all.filter(|(key, _)| infotext.get(key).is_none());
+    let fields = unsaid.map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
+    Infotext { fields, ..Infotext::default() }
+}
+
 pub(super) fn web_ui_parameters(infotext: &Infotext) -> Vec<(String, String)> {
+    let infotext = migrated(infotext);
+    let unsaid = unsaid(&infotext).fields;
     let mut parameters = vec![
-        ("Prompt".to_owned(), infotext.prompt.clone()),
-        ("Negative prompt".to_owned(), infotext.negative_prompt.clone()),
+        ("Prompt".to_owned(), infotext.prompt),
+        ("Negative prompt".to_owned(), infotext.negative_prompt),
     ];
-    for (key, value) in &infotext.fields {
-        match size(value) {
+    for (key, value) in infotext.fields.into_iter().chain(unsaid) {
+        match size(&value) {
             Some((width, height)) => {
                 parameters.push((format!("{key}-1"), width.to_owned()));
                 parameters.push((format!("{key}-2"), height.to_owned()));
             }
-            None => parameters.push((key.clone(), value.clone())),
-        }
-    }
-    for (key, value) in DEFAULTS {
-        if !parameters.iter().any(|(known, _)| known == key) {
-            parameters.push((key.to_owned(), value.to_owned()));
+            None => parameters.push((key, value)),
         }
     }
     parameters
+}
+
+/// A size in pixels.
+fn sides(value: &str) -> Option<(u32, u32)> {
+    let (width, height) = size(value)?;
+    Some((width.parse().ok()?, height.parse().ok()?))
 }
 
 /// The two numbers of `512x768`.
@@ -222,11 +274,52 @@ mod tests {
             ("Size", "-"),
             ("Size-1", "512"),
             ("Size-2", "768"),
+            ("Hires resize-1", "0"),
+            ("Hires resize-2", "0"),
             ("RNG", "NV"),
             ("Clip skip", "1"),
             ("Schedule type", "Automatic"),
         ] {
             assert_eq!(get(&parameters, key), want, "{key}");
         }
+    }
+
+    #[test]
+    fn what_old_texts_say_elsewhere_and_their_versions_mean_stands_where_it_does_today() {
+        let of = |prompt: &str, fields: &str| {
+            migrated(&parse(&format!("{prompt}\nSteps: 3, Seed: 4, Model: x{fields}")))
+        };
+        let sizes = |fields: &str| {
+            let text = of("p", fields);
+            (text.get("Size").map(str::to_owned), text.get("Hires resize").map(str::to_owned))
+        };
+        let both = |first: &str, second: &str| (Some(first.to_owned()), Some(second.to_owned()));
+        assert_eq!(sizes(", Size: 1024x768, First pass size: 640x448"), both("640x448", "1024x768"));
+        assert_eq!(sizes(", Size: 1024x1024, First pass size: 0x0"), both("512x512", "1024x1024"));
+        assert_eq!(sizes(", First pass size: 256x256"), both("256x256", "512x512"));
+        assert_eq!(sizes(", Size: 64x64, First pass size: small"), (Some("64x64".into()), None));
+        assert_eq!(of("a cat", ", Hypernet: ink, Hypernet strength: 0.5").prompt, "a cat<hypernet:ink:0.5>");
+        assert_eq!(of("a cat", ", Hypernet: ink").prompt, "a cat<hypernet:ink:1.0>");
+        let by_steps = |fields: &str| of("p", fields).get(REFINER_BY_STEPS).map(str::to_owned);
+        assert_eq!(by_steps(", Refiner: y, Version: v1.7.0"), Some("True".into()));
+        let said = format!(", Refiner: y, {REFINER_BY_STEPS}: False, Version: v1.7.0");
+        assert_eq!(by_steps(&said), Some("False".into()));
+        for none in [", Refiner: y, Version: v1.8.0", ", Version: v1.7.0", ", Refiner: y"] {
+            assert_eq!(by_steps(none), None, "{none}");
+        }
+        assert_eq!(of("a [b:c:0.5]", ", Version: v1.5.2").get(OLD_TIMELINES), Some("True"));
+        assert_eq!(of("a b", ", Version: v1.5.2").get(OLD_TIMELINES), None);
+    }
+
+    #[test]
+    fn weights_without_a_word_are_the_usual_ones() {
+        let emphasis = |prompt: &str, fields: &str| {
+            let text = parse(&format!("{prompt}\nSteps: 3, Seed: 4, Model: x{fields}"));
+            get(&text.web_ui_parameters(), "Emphasis")
+        };
+        assert_eq!(emphasis("a (cat:1.2)", ""), "Original");
+        assert_eq!(emphasis("a cat\nNegative prompt: [dog]", ""), "Original");
+        assert_eq!(emphasis("a (cat:1.2)", ", Emphasis: No norm"), "No norm");
+        assert_eq!(emphasis("a \\(cat\\)", ""), "-");
     }
 }

@@ -90,7 +90,7 @@ const AXES: &[Axis] = &[
     axis("Eta", Reads::Number, Sets::Field("eta")),
     axis("Clip skip", Reads::Whole, Sets::Option("CLIP_stop_at_last_layers")),
     axis("Denoising", Reads::Number, Sets::Field("denoising_strength")),
-    axis("Initial noise multiplier", Reads::Number, Sets::Option("initial_noise_multiplier")),
+    axis("Initial noise multiplier", Reads::Number, Sets::Field("initial_noise_multiplier")),
     axis("Extra noise", Reads::Number, Sets::Option("img2img_extra_noise")),
     only(Offered::Txt2Img, "Hires upscaler", Reads::Text, Sets::Field("hr_upscaler")),
     only(Offered::Img2Img, "Cond. Image Mask Weight", Reads::Number, Sets::Option("inpainting_mask_weight")),

@@ -3,7 +3,7 @@
 //!
 //! Clients of the web UI send numbers as strings, floats for integers, null for "default", and fields nobody
 //! knows. The rules are pydantic v1's: `"512"` is 512, `7.9` truncates to 7 for an integer, 0, 1, "true" and "off"
-//! are booleans, unknown fields are ignored.
+//! are booleans, unknown fields are ignored. Beyond those an empty list is an empty object.
 
 use serde_json::{Map, Number, Value};
 
@@ -104,8 +104,14 @@ fn coerce(kind: Kind, value: &Value) -> Result<Value, &'static str> {
         Kind::List if value.is_array() => Ok(value.clone()),
         Kind::List => Err("a list"),
         Kind::Object | Kind::OptionalObject if value.is_object() => Ok(value.clone()),
+        Kind::Object | Kind::OptionalObject if is_empty_list(value) => Ok(Value::Object(Map::new())),
         Kind::Object | Kind::OptionalObject => Err("an object"),
     }
+}
+
+/// What languages write that do not tell an empty dictionary from an empty list, such as PHP and Lua.
+pub(super) fn is_empty_list(value: &Value) -> bool {
+    value.as_array().is_some_and(Vec::is_empty)
 }
 
 fn text(value: &Value) -> Option<Value> {
@@ -171,6 +177,17 @@ mod tests {
         Field { name: "prompt", kind: Kind::Text(""), doc: "" },
         Field { name: "scheduler", kind: Kind::OptionalText, doc: "" },
     ];
+
+    #[test]
+    fn an_empty_list_is_an_empty_object_and_no_other_list_is_one() {
+        const OBJECTS: &[Field] = &[
+            Field { name: "scripts", kind: Kind::Object, doc: "" },
+            Field { name: "comments", kind: Kind::OptionalObject, doc: "" },
+        ];
+        let read = |body: Value| read(body.as_object().unwrap(), OBJECTS).map(Value::Object);
+        assert_eq!(read(json!({"scripts": [], "comments": []})), Ok(json!({"scripts": {}, "comments": {}})));
+        assert_eq!(read(json!({"scripts": [1]})).unwrap_err()[0].message, "scripts must be an object");
+    }
 
     fn read_value(body: Value) -> Result<Value, Vec<String>> {
         let body = body.as_object().unwrap().clone();

@@ -86,10 +86,14 @@ pub(crate) fn tell_batch(drawing: Drawing, body: &mut Map<String, Value>, pictur
     }
 }
 
+/// Fields that are sides of pictures.
+pub(super) const SIDES: [&str; 6] =
+    ["width", "height", "firstphase_width", "firstphase_height", "seed_resize_from_w", "seed_resize_from_h"];
+
 /// Sides of the web UI's dialect: what is beyond a multiple of 8 is lost, as it is of a second pass's size. What is too small, or no
-/// number, is left to be refused.
+/// number, is left to be refused, or to say that there is none.
 pub(crate) fn cut_sides(body: &mut Map<String, Value>) {
-    for name in ["width", "height"] {
+    for name in SIDES {
         let side = body.get(name).and_then(fields::integer).and_then(|side| side.as_i64());
         if let Some(side) = side.filter(|side| *side > i64::from(MIN_SIDE_PX) && side % 8 != 0) {
             body.insert(name.into(), (side / 8 * 8).into());
@@ -332,7 +336,8 @@ pub(crate) fn to_request(
     }
     per_picture::check(body, &request, limits, &mut problems);
     for problem in limits.check(&request) {
-        problems.add(problem.field, problem.message);
+        let (field, message) = txt2img::as_asked(body, problem);
+        problems.add(field, message);
     }
     problems.into_result(request)
 }
@@ -368,6 +373,8 @@ fn options(body: &Map<String, Value>, overrides: &Overrides<'_>, problems: &mut 
     options.churn.min_sigma = number(body, "s_tmin").unwrap_or(options.churn.min_sigma);
     options.churn.noise = number(body, "s_noise").unwrap_or(options.churn.noise);
     options.ngms_sigma = number(body, "s_min_uncond").unwrap_or(options.ngms_sigma);
+    options.initial_noise_multiplier =
+        number(body, "initial_noise_multiplier").unwrap_or(options.initial_noise_multiplier);
     if let Some(most) = number(body, "s_tmax") {
         options.churn.max_sigma = if most == 0.0 { f64::INFINITY } else { most };
     }
@@ -464,13 +471,39 @@ mod tests {
             (json!(65.9), json!(64)),
             (json!(64), json!(64)),
             (json!(63), json!(63)),
+            (json!(0), json!(0)),
             (json!(-100), json!(-100)),
             (json!("wide"), json!("wide")),
         ] {
-            let mut body = json!({"width": width}).as_object().unwrap().clone();
+            let all = |value: &Value| -> Map<String, Value> {
+                SIDES.iter().map(|name| ((*name).to_owned(), value.clone())).collect()
+            };
+            let mut body = all(&width);
             cut_sides(&mut body);
-            assert_eq!(body["width"], cut);
+            assert_eq!(body, all(&cut));
         }
+    }
+
+    #[test]
+    fn a_limit_names_the_field_that_was_sent() {
+        let said = |body: Value| {
+            let body = Drawing::Txt2Img.read(body.as_object().unwrap(), || 42).unwrap();
+            let request = to_request(Drawing::Txt2Img, &body, &Defaults::default(), &Limits::default());
+            let problem = request.unwrap_err().remove(0);
+            (problem.field, problem.message)
+        };
+        let with = |first: (u32, u32)| {
+            said(json!({"enable_hr": true, "denoising_strength": 0.5, "firstphase_width": first.0,
+                "firstphase_height": first.1}))
+        };
+        let (field, message) = with((100, 64));
+        assert_eq!(field, "firstphase_width");
+        assert_eq!(message, "firstphase_width must be a multiple of 8, not 100; try 96");
+        assert_eq!(with((64, 4096)).0, "firstphase_height");
+        assert_eq!(said(json!({"width": 100, "firstphase_width": 64, "firstphase_height": 64})).0, "width");
+        let (field, message) = said(json!({"override_settings": {"CLIP_stop_at_last_layers": 13}}));
+        assert_eq!(field, "CLIP_stop_at_last_layers");
+        assert!(message.starts_with("CLIP_stop_at_last_layers must be between 1 and 12"), "{message}");
     }
 
     #[test]

@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 
 use super::fields::{Field, Kind};
 use super::generate::field;
-use super::overrides::Overrides;
+use super::overrides::{Overrides, refuse};
 use super::problems::{Problems, flag, integer, non_empty, number};
 use super::soft_inpainting;
 
@@ -37,7 +37,11 @@ pub(super) const FIELDS: &[Field] = &[
     field("inpaint_full_res", Kind::Boolean(true), "Draw only the masked part, at the whole size."),
     field("inpaint_full_res_padding", Kind::Integer(0), "Pixels around the masked part."),
     field("inpainting_mask_invert", Kind::Integer(0), "1 repaints what is black."),
-    field("initial_noise_multiplier", Kind::OptionalFloat, "Scales the noise at the start; null is 1."),
+    field(
+        "initial_noise_multiplier",
+        Kind::OptionalFloat,
+        "Scales the noise at the start; null is the option's.",
+    ),
     field("latent_mask", Kind::OptionalText, "Accepted for compatibility."),
     field("include_init_images", Kind::Boolean(false), "Echo init_images and mask in the reply."),
 ];
@@ -60,13 +64,18 @@ pub(super) fn settings(
         problems.add("resize_mode", "resize_mode must be 0, 1, 2 or 3".into());
         ResizeMode::Stretch
     });
+    // Read of every request, so that a value that is none is refused where it is saved.
+    let conditioning_weight = overrides.number("inpainting_mask_weight", problems).unwrap_or(1.0);
+    if !(0.0..=1.0).contains(&conditioning_weight) {
+        refuse(problems, "inpainting_mask_weight", "a number between 0 and 1");
+    }
     Img2Img {
         denoising_strength: number(body, "denoising_strength").unwrap_or(0.75),
         exact_steps: overrides.flag("img2img_fix_steps", problems).unwrap_or(false),
         resize_mode,
         image_cfg_scale: number(body, "image_cfg_scale").unwrap_or(1.5),
         colour_correction: overrides.flag("img2img_color_correction", problems).unwrap_or(false),
-        mask: non_empty(body, "mask").is_some().then(|| mask(body, overrides, problems)),
+        mask: non_empty(body, "mask").is_some().then(|| mask(body, conditioning_weight, problems)),
         pictures: pictures(overrides, problems),
     }
 }
@@ -96,7 +105,7 @@ pub(super) fn batch_of(sources: usize, asked: u32) -> u32 {
     }
 }
 
-fn mask(body: &Map<String, Value>, overrides: &Overrides<'_>, problems: &mut Problems) -> Mask {
+fn mask(body: &Map<String, Value>, conditioning_weight: f64, problems: &mut Problems) -> Mask {
     let both =
         body.get("mask_blur").filter(|value| value.is_number()).map(|_| problems.count(body, "mask_blur"));
     let blur = both.map_or_else(
@@ -108,7 +117,6 @@ fn mask(body: &Map<String, Value>, overrides: &Overrides<'_>, problems: &mut Pro
         Fill::Blur
     });
     let padding = problems.count(body, "inpaint_full_res_padding");
-    let weight = overrides.number("inpainting_mask_weight", problems).unwrap_or(1.0);
     let soft = soft_inpainting::read(body, problems);
     Mask {
         blur,
@@ -117,12 +125,13 @@ fn mask(body: &Map<String, Value>, overrides: &Overrides<'_>, problems: &mut Pro
         only_masked: flag(body, "inpaint_full_res").then_some(padding),
         round: flag(body, "mask_round") && soft.is_none(),
         soft,
-        conditioning_weight: problems.range("override_settings", weight, 0.0, 1.0),
+        conditioning_weight,
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use gesso_core::infotext::{DrawnWith, Infotext};
     use gesso_core::limits::Limits;
     use serde_json::json;
 
@@ -183,6 +192,44 @@ mod tests {
         assert_eq!(of(options), Ok(all));
         for options in [json!({"img2img_background_color": "grey"}), json!({"return_mask": "some"})] {
             assert_eq!(of(options).unwrap_err(), ["override_settings"]);
+        }
+    }
+
+    #[test]
+    fn the_field_scales_the_noise_and_the_option_where_there_is_none() {
+        let of = |more: Value| {
+            let mut body = json!({"init_images": ["x"]}).as_object().unwrap().clone();
+            body.extend(more.as_object().unwrap().clone());
+            let body = Drawing::Img2Img.read(&body, || 1).unwrap();
+            let request = to_request(Drawing::Img2Img, &body, &Defaults::default(), &Limits::default());
+            request.map(|request| {
+                let text = gesso_core::infotext::of(&request, 0, &DrawnWith::default());
+                let said = Infotext::parse(&text).get("Noise multiplier").map(str::to_owned);
+                (request.options.initial_noise_multiplier, said)
+            })
+        };
+        let option = json!({"initial_noise_multiplier": 1.1});
+        for (body, multiplier, said) in [
+            (json!({}), 1.0, None),
+            (json!({"initial_noise_multiplier": 0.5}), 0.5, Some("0.5")),
+            (json!({"override_settings": option}), 1.1, Some("1.1")),
+            (json!({"initial_noise_multiplier": null, "override_settings": option}), 1.1, Some("1.1")),
+            (json!({"initial_noise_multiplier": 1, "override_settings": option}), 1.0, None),
+        ] {
+            assert_eq!(of(body.clone()).unwrap(), (multiplier, said.map(str::to_owned)), "{body}");
+        }
+        let problems = of(json!({"initial_noise_multiplier": 11})).unwrap_err();
+        assert_eq!(problems[0].field, "initial_noise_multiplier");
+    }
+
+    #[test]
+    fn a_weight_of_the_mask_out_of_range_is_named_with_a_mask_and_without() {
+        for mask in [json!("y"), json!(null)] {
+            let body = json!({"init_images": ["x"], "mask": mask, "override_settings": {"inpainting_mask_weight": 3}});
+            let body = Drawing::Img2Img.read(body.as_object().unwrap(), || 1).unwrap();
+            let request = to_request(Drawing::Img2Img, &body, &Defaults::default(), &Limits::default());
+            let message = request.unwrap_err().remove(0).message;
+            assert_eq!(message, "override_settings.inpainting_mask_weight must be a number between 0 and 1");
         }
     }
 

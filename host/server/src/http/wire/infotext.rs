@@ -1,14 +1,17 @@
 //! A request from a picture's own text: the `infotext` field fills what the body leaves unsaid, so that the text alone,
 //! and with it whatever pictures went in, draws the picture again. Web UIs take less of it for image-to-image: neither
 //! prompt nor size, guidance, strength and mask. The checkpoint is the client's to name, as web UIs have it by default; a
-//! VAE or an upscaler of the text that is not here is an error.
+//! VAE or an upscaler of the text that is not here is an error. What a text means by saying nothing is `gesso-core`'s to know.
 
 use gesso_core::img2img::{Fill, ResizeMode};
 use gesso_core::infotext::Infotext;
 use serde_json::{Map, Value, json};
 
-use super::generate::Drawing;
+use super::fields::is_empty_list;
+use super::generate::{Drawing, SIDES};
 use super::{control, soft_inpainting};
+
+const PADDING: (&str, &str) = ("Masked area padding", "inpaint_full_res_padding");
 
 /// Fields of the text and of the body that hold the same. A body has no use for those of the other kind of drawing.
 const FIELDS: &[(&str, &str)] = &[
@@ -20,7 +23,7 @@ const FIELDS: &[(&str, &str)] = &[
     ("Seed", "seed"),
     ("Variation seed", "subseed"),
     ("Variation seed strength", "subseed_strength"),
-    ("Masked area padding", "inpaint_full_res_padding"),
+    PADDING,
     ("Mask round", "mask_round"),
     ("Disable extra networks", "disable_extra_networks"),
     ("Refiner", "refiner_checkpoint"),
@@ -94,6 +97,12 @@ const OPTIONS: &[(&str, &str)] = &[
     ("UniPC lower order final", "uni_pc_lower_order_final"),
 ];
 
+/// Any of them says that the picture was drawn in two passes.
+const SECOND_PASS: [&str; 3] = ["Hires upscaler", "Hires upscale", "Hires resize"];
+
+/// Any of them says that a part of a picture was painted over.
+const MASKED: [&str; 5] = ["Mask mode", "Mask blur", "Masked content", "Inpaint area", "Masked area padding"];
+
 /// The text that a body is to be filled from.
 pub(crate) fn of_body(body: &Map<String, Value>) -> Option<&str> {
     body.get("infotext").and_then(Value::as_str).filter(|text| !text.is_empty())
@@ -107,13 +116,19 @@ pub(super) fn filled(
 ) -> Map<String, Value> {
     let mut body = body.clone();
     let Some(text) = text else { return body };
+    let unsaid = unsaid(&body, text);
+    let text = &text.migrated();
     let mut found: Vec<(&str, Value)> = fields(text, FIELDS);
     found.push(("prompt", text.prompt.clone().into()));
     found.push(("negative_prompt", text.negative_prompt.clone().into()));
     found.extend(SIZES.iter().flat_map(|(key, fields)| pair(text, key, *fields)));
-    found.iter_mut().filter(|(field, _)| ["width", "height"].contains(field)).for_each(|(_, side)| cut(side));
+    found.iter_mut().filter(|(field, _)| SIDES.contains(field)).for_each(|(_, side)| cut(side));
     found.extend(words(text));
-    let is_two_passes = text.get("Hires upscaler").is_some();
+    if MASKED.iter().any(|key| text.get(key).is_some()) {
+        found.extend(words(&unsaid));
+        found.extend(fields(&unsaid, &[PADDING]));
+    }
+    let is_two_passes = SECOND_PASS.iter().any(|key| text.get(key).is_some());
     if is_two_passes {
         found.push(("enable_hr", true.into()));
     }
@@ -128,9 +143,8 @@ pub(super) fn filled(
     fill(&mut body, found);
     if let Some(overrides) = object(&mut body, "override_settings") {
         fill(overrides, fields(text, OPTIONS));
-        if is_of_old_timelines(text) {
-            fill(overrides, vec![("use_old_scheduling", true.into())]);
-        }
+        // Or else the options that are saved here would be those of a picture that was drawn elsewhere.
+        fill(overrides, fields(&unsaid, OPTIONS));
     }
     control::fill_from_infotext(&mut body, text);
     if drawing == Drawing::Img2Img {
@@ -139,22 +153,22 @@ pub(super) fn filled(
     body
 }
 
-/// Whether a web UI drew it that placed the changes of prompts otherwise: those before 1.6 did, and say no more than their
-/// version.
-fn is_of_old_timelines(text: &Infotext) -> bool {
-    let version = text.get("Version").and_then(|version| version.strip_prefix('v'));
-    let numbers = version.and_then(|version| {
-        let mut parts = version.split(['.', '-']).map(|part| part.parse::<u32>().ok());
-        Some((parts.next()??, parts.next()??))
-    });
-    let changes = [&text.prompt, &text.negative_prompt].iter().any(|prompt| prompt.contains('['));
-    changes && numbers.is_some_and(|numbers| numbers < (1, 6))
+/// What the text leaves unsaid, and what a text means that says nothing of it. A field that plugins took out of the client's text
+/// is none of them: whoever has it passed over wants what stands without it.
+fn unsaid(body: &Map<String, Value>, text: &Infotext) -> Infotext {
+    if text.fields.is_empty() {
+        return Infotext::default();
+    }
+    let sent = of_body(body).map(Infotext::parse).unwrap_or_default();
+    let mut unsaid = text.migrated().unsaid();
+    unsaid.fields.retain(|(key, _)| sent.get(key).is_none());
+    unsaid
 }
 
-/// A field of the body that is an object, made where there is none; `None` where something else stands.
+/// A field of the body that is an object, made where there is none or an empty list; `None` where something else stands.
 pub(super) fn object<'a>(body: &'a mut Map<String, Value>, name: &str) -> Option<&'a mut Map<String, Value>> {
     let value = body.entry(name).or_insert_with(|| json!({}));
-    if value.is_null() {
+    if value.is_null() || is_empty_list(value) {
         *value = json!({});
     }
     value.as_object_mut()
@@ -211,12 +225,14 @@ pub(super) fn fill(body: &mut Map<String, Value>, found: Vec<(&str, Value)>) {
 
 #[cfg(test)]
 mod tests {
+    use gesso_core::hires::HiresSize;
     use gesso_core::infotext::{self, DrawnWith};
     use gesso_core::limits::Limits;
-    use gesso_core::request::{GenerateRequest, Variation};
+    use gesso_core::request::{Emphasis, GenerateRequest, NoiseSource, Variation};
     use gesso_core::sampler::SamplerOptions;
 
     use super::super::generate::{Defaults, to_request};
+    use super::super::options;
     use super::*;
 
     fn request_of(drawing: Drawing, body: &Value) -> GenerateRequest {
@@ -401,6 +417,90 @@ mod tests {
             (read.width, read.height)
         };
         assert_eq!((of("500x333"), of("512x768")), ((496, 328), (512, 768)));
+    }
+
+    #[test]
+    fn a_side_of_the_noise_is_cut_as_the_pictures_is() {
+        let text = "a cat\nSteps: 7, Sampler: Heun, Seed: 5, Seed resize from: 500x333";
+        assert_eq!(request(&json!({"infotext": text})).seed_resize_from, Some((496, 328)));
+    }
+
+    #[test]
+    fn any_word_of_a_second_pass_is_one() {
+        let of = |more: &str| {
+            let text = format!(
+                "a cat\nSteps: 7, Sampler: Heun, Seed: 5, Size: 512x384, Denoising strength: 0.5{more}"
+            );
+            let read = request(&json!({"infotext": text}));
+            let hires = read.hires.map(|hires| (hires.size, hires.upscaler.label().to_owned()));
+            ((read.width, read.height), hires)
+        };
+        let second = |size| Some((size, "Latent".to_owned()));
+        let resize = |width, height| HiresSize::Resize { width, height };
+        assert_eq!(of(""), ((512, 384), None));
+        assert_eq!(of(", Hires upscale: 1.5"), ((512, 384), second(HiresSize::Scale(1.5))));
+        assert_eq!(of(", Hires resize: 1024x768"), ((512, 384), second(resize(1024, 768))));
+        assert_eq!(of(", Hires upscaler: Latent"), ((512, 384), second(HiresSize::Scale(2.0))));
+        assert_eq!(of(", First pass size: 256x192"), ((256, 192), second(resize(512, 384))));
+    }
+
+    #[test]
+    fn saved_options_do_not_leak_into_what_a_text_leaves_unsaid() {
+        let saved = json!({"CLIP_stop_at_last_layers": 2, "randn_source": "CPU", "sigma_min": 0.1, "sigma_max": 9, "rho": 5,
+            "emphasis": "No norm", "refiner_switch_by_sample_steps": true, "eta_noise_seed_delta": 3});
+        let drawn = |body: Value| {
+            let mut body = Drawing::Txt2Img.read(body.as_object().unwrap(), || 7).unwrap();
+            options::lay_under(&mut body, saved.as_object().unwrap());
+            to_request(Drawing::Txt2Img, &body, &Defaults::default(), &Limits::default()).unwrap()
+        };
+        let fields = "Steps: 7, Sampler: Euler, Seed: 5, Refiner: x, Refiner switch at: 0.5";
+        let read = drawn(json!({"infotext": format!("a (cat:1.2)\n{fields}")}));
+        assert_eq!((read.clip_skip, read.noise_source), (1, NoiseSource::Nv));
+        assert_eq!((read.options.sigma_min, read.options.sigma_max, read.options.rho), (None, None, None));
+        assert_eq!(read.emphasis, Emphasis::Original);
+        assert_eq!(read.refiner.map(|refiner| refiner.by_steps), Some(false));
+        assert_eq!(read.eta_noise_seed_delta, 3, "a text may leave out what acted");
+        let old = drawn(json!({"infotext": format!("a cat\n{fields}, Version: v1.7.0")}));
+        assert_eq!(old.refiner.map(|refiner| refiner.by_steps), Some(true));
+        // What the text or the request says goes before, and what is no text of a picture says nothing.
+        let own = json!({"CLIP_stop_at_last_layers": 4});
+        for (body, clip_skip) in [
+            (json!({"infotext": format!("a cat\n{fields}, Clip skip: 3")}), 3),
+            (json!({"infotext": format!("a cat\n{fields}"), "override_settings": own}), 4),
+            (json!({"infotext": "a cat"}), 2),
+        ] {
+            assert_eq!(drawn(body.clone()).clip_skip, clip_skip, "{body}");
+        }
+    }
+
+    #[test]
+    fn what_a_plugin_took_out_of_a_text_is_as_it_stands_without_one() {
+        let body = json!({"infotext": "a cat\nSteps: 7, Sampler: Euler, Seed: 5, Clip skip: 3"});
+        let left = Infotext::parse("a cat\nSteps: 7, Sampler: Euler, Seed: 5");
+        let filled = filled(Drawing::Txt2Img, body.as_object().unwrap(), Some(&left));
+        let options = &filled["override_settings"];
+        assert_eq!(options.get("CLIP_stop_at_last_layers"), None);
+        assert_eq!(options["randn_source"], "GPU");
+    }
+
+    #[test]
+    fn a_mask_of_few_words_is_the_web_uis_usual_one() {
+        let of = |more: &str| {
+            let text = format!("a cat\nSteps: 7, Sampler: Heun, Seed: 5{more}");
+            let body = json!({"infotext": text, "init_images": ["x"], "mask": "y"});
+            let mask = request_of(Drawing::Img2Img, &body).img2img.unwrap().mask.unwrap();
+            (mask.fill, mask.only_masked, mask.blur)
+        };
+        assert_eq!(of(", Mask blur: 6"), (Fill::Original, None, (6, 6)));
+        assert_eq!(of(", Inpaint area: Only masked"), (Fill::Original, Some(32), (4, 4)));
+        assert_eq!(of(", Masked content: fill"), (Fill::Blur, None, (4, 4)));
+        assert_eq!(of(""), (Fill::Blur, Some(0), (4, 4)), "the fields' own, of a text that had no mask");
+    }
+
+    #[test]
+    fn an_empty_list_of_options_is_filled_as_none_is() {
+        let text = "a cat\nSteps: 7, Sampler: Heun, Seed: 5, Clip skip: 3";
+        assert_eq!(request(&json!({"infotext": text, "override_settings": []})).clip_skip, 3);
     }
 
     #[test]

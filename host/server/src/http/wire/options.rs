@@ -257,9 +257,8 @@ fn unreadable(defaults: &Defaults, options: &Map<String, Value>) -> Vec<FieldPro
             let tags = TagOptions::of(&body).err().unwrap_or_default();
             let texts = InfotextOptions::of(&body).err().unwrap_or_default();
             let networks = AddedNetworks::of(&body).err().unwrap_or_default();
-            // Limits know options by the names of fields.
-            let field = if name == CLIP_SKIP { "clip_skip" } else { name.as_str() };
-            let own = |problem: &FieldProblem| problem.field == "override_settings" || problem.field == field;
+            // Limits know options by their names.
+            let own = |problem: &FieldProblem| problem.field == "override_settings" || problem.field == *name;
             let found = found.into_iter().chain(faces).chain(file).chain(outputs).chain(grids).chain(tags);
             let found = found.chain(texts).chain(networks);
             for problem in found.filter(own) {
@@ -360,6 +359,8 @@ mod tests {
             ("uni_pc_order", json!(99)),
             ("CLIP_stop_at_last_layers", json!(40)),
             ("initial_noise_multiplier", json!(1e9)),
+            ("inpainting_mask_weight", json!(3)),
+            ("samples_filename_pattern", json!("x".repeat(1025))),
         ] {
             let problems = changed(json!({}), json!({option: value})).unwrap_err();
             assert_eq!(problems.len(), 1, "{option}: {problems:?}");

@@ -115,6 +115,11 @@ impl Styling {
         Self { asked, warnings: warnings.filter_map(Value::as_str).map(str::to_owned).collect() }
     }
 
+    /// A prompt as the client sent it, where another was made of it.
+    pub(crate) fn asked(&self, field: &str) -> Option<&str> {
+        self.asked.get(field).and_then(Value::as_str)
+    }
+
     /// Puts the client's prompts back, for the echo.
     pub(crate) fn undo(&self, body: &mut Map<String, Value>) {
         body.extend(self.asked.clone());

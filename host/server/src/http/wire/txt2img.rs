@@ -1,6 +1,7 @@
 //! What only text-to-image has on the wire: the second pass ("hires fix").
 
-use gesso_core::hires::{Hires, HiresSize, HiresUpscaler, LatentUpscaler};
+use gesso_core::hires::{Hires, HiresSize, HiresUpscaler, LatentUpscaler, old_first_pass};
+use gesso_core::limits::Problem;
 use serde_json::{Map, Value};
 
 use super::fields::{Field, Kind};
@@ -61,13 +62,21 @@ pub(super) fn first_pass(
     }
 }
 
-/// As many pixels as 512x512, in the shape of the whole; sides are rounded up to multiples of 64.
-fn old_first_pass(width: u32, height: u32) -> (u32, u32) {
-    const PIXELS: f64 = 512.0 * 512.0;
-    let (width, height) = (f64::from(width.max(1)), f64::from(height.max(1)));
-    let scale = (PIXELS / (width * height)).sqrt();
-    let side = |side: f64| (side * scale / 64.0).ceil() as u32 * 64;
-    (side(width), side(height))
+/// A problem of the first pass's size under the field that said it.
+pub(super) fn as_asked(body: &Map<String, Value>, problem: Problem) -> (&'static str, String) {
+    let Problem { field, message } = problem;
+    let is_given = |name: &str| body.get(name).is_some_and(|side| *side != 0);
+    let is_old = flag(body, "enable_hr") && is_given("firstphase_width") && is_given("firstphase_height");
+    let old = match field {
+        "width" if is_old => "firstphase_width",
+        "height" if is_old => "firstphase_height",
+        _ => return (field, message),
+    };
+    let message = match message.strip_prefix(field) {
+        Some(rest) => format!("{old}{rest}"),
+        None => message,
+    };
+    (old, message)
 }
 
 /// The second pass, when one is asked for; `are_sides_seconds` is that of [`first_pass`].
