@@ -1,10 +1,16 @@
 """Draws pictures with PyPI's `webuiapi`, as its users would, against a running server.
 
-Usage: python3 webuiapi_test.py http://127.0.0.1:PORT DATA/admin-key
+Usage: python3 webuiapi_test.py http://127.0.0.1:PORT DATA/admin-key MODELS
+MODELS is the server's models folder, which a control network is put into.
 Ends with status 1 and the failed check's sentence when the server answers what such a client cannot use.
 """
 
+import json
+import math
+import struct
 import sys
+from array import array
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import requests
@@ -167,6 +173,49 @@ def everything_else(api, first):
         check(False, "interrogating is refused")
 
 
+def write_adapter(file):
+    """A light T2I-Adapter for the demo checkpoint, of numbers that go up and down by their place."""
+    header, data, inputs = {}, bytearray(), 192
+
+    def add(name, shape):
+        begin = len(data)
+        data.extend(array("f", (0.2 * math.sin(1.7 * place) for place in range(math.prod(shape)))).tobytes())
+        header[name] = {"dtype": "F32", "shape": shape, "data_offsets": [begin, len(data)]}
+
+    for level, outputs in enumerate((32, 64, 128, 128)):
+        layers = {
+            "in_conv": [8, inputs, 1, 1],
+            "body.0.block1": [8, 8, 3, 3],
+            "body.0.block2": [8, 8, 3, 3],
+            "out_conv": [outputs, 8, 1, 1],
+        }
+        for name, shape in layers.items():
+            add(f"body.{level}.{name}.weight", shape)
+            add(f"body.{level}.{name}.bias", shape[:1])
+        inputs = outputs
+    words = json.dumps(header).encode()
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_bytes(struct.pack("<Q", len(words)) + words + data)
+
+
+def control(api, source):
+    write_adapter(Path(sys.argv[3]) / "ControlNet" / "t2iadapter_canny.safetensors")
+    models = api.controlnet_model_list()
+    check(len(models) == 1 and models[0].startswith("t2iadapter_canny ["), "a control network is listed at once")
+    same = {"prompt": "mountain", "seed": 1, "width": 128, "height": 128, "steps": 4}
+    # The client keeps what it adds to the default of `alwayson_scripts` for later requests.
+    unit = webuiapi.ControlNetUnit(image=source, module="canny", model=models[0])
+    drawn = api.txt2img(controlnet_units=[unit], alwayson_scripts={}, **same)
+    check(len(drawn.images) == 2, f"the map comes behind the picture, {len(drawn.images)} pictures here")
+    check("ControlNet 0:" in drawn.info["infotexts"][0], "the infotext tells of the unit")
+    check(drawn.image.tobytes() != api.txt2img(**same).image.tobytes(), "the unit steers the picture")
+    unit = webuiapi.ControlNetUnit(module="canny", model=models[0])
+    over = api.img2img(images=[source], controlnet_units=[unit], alwayson_scripts={}, **same)
+    check(len(over.images) == 2, "a unit without a picture has the one that is drawn over")
+    plain = api.img2img(images=[source], **same)
+    check(over.image.tobytes() != plain.image.tobytes(), "and steers too")
+
+
 def who_may(api, url):
     """HTTP Basic, as `webuiapi`'s users have it; the first user closes the server."""
     admin = open(sys.argv[2]).read().strip()
@@ -198,6 +247,7 @@ def main():
     batch(api)
     refusal(api)
     everything_else(api, first)
+    control(api, first.image)
     api.util_wait_for_ready(check_interval=0.2)
     print("ok: the server is ready again")
     who_may(api, sys.argv[1])

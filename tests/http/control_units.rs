@@ -120,3 +120,50 @@ fn units_act_in_the_pass_they_are_for_and_fit_their_maps_as_they_say() {
     let says = ["Weight: 0.8", "Guidance Start: 0.2, Guidance End: 0.9, Pixel Perfect: True"];
     redraws(&server, "txt2img", changes, given, &says);
 }
+
+#[test]
+fn without_a_picture_of_its_own_a_unit_has_the_one_that_is_drawn_over_where_it_is_drawn() {
+    let models = models();
+    write_adapter(&models.path().join("ControlNet/lines.safetensors"));
+    let bench = Bench::new().models_at(models.path());
+    let server = bench.start();
+    let source = striped(128, 64);
+    let over = |unit: Value, changes: &Value| {
+        let mut all = json!({"enabled": true, "model": "lines", "save_detected_map": false});
+        all.as_object_mut().unwrap().extend(unit.as_object().unwrap().clone());
+        let mut body = json!({"init_images": [source], "denoising_strength": 0.8, "steps": 4});
+        body["alwayson_scripts"] = json!({"controlnet": {"args": [all]}});
+        body.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
+        draw(&server, "img2img", body).0.data
+    };
+    for mode in [1, 2] {
+        let request = json!({"resize_mode": mode});
+        let [wanted, other] =
+            [mode, 0].map(|own| over(json!({"image": source, "resize_mode": own}), &request));
+        assert!(wanted != other, "{mode}: of its own picture the unit says how it is fitted");
+        assert!(over(json!({"resize_mode": 0}), &request) == wanted, "{mode}");
+    }
+    // As wide as the mask and as high as the picture: no square, which it is drawn as.
+    let mask = png(128, 64, |x, _| if (8..120).contains(&x) { [255; 3] } else { [0; 3] });
+    let part = json!({"mask": mask, "inpaint_full_res": true, "mask_blur": 0});
+    let [stretched, filled] = [0, 2].map(|own| over(json!({"resize_mode": own}), &part));
+    assert!(stretched == filled, "what is cut out is contained, whatever the unit says");
+    assert!(stretched != over(json!({"weight": 0}), &part), "the unit does not act");
+}
+
+#[test]
+fn a_picture_of_too_odd_a_shape_to_cover_what_is_drawn_is_refused() {
+    let models = models();
+    write_adapter(&models.path().join("ControlNet/lines.safetensors"));
+    let bench = Bench::new().models_at(models.path()).config("[limits]\npixels_max = 4096\n");
+    let server = bench.start();
+    for (mode, status) in [("Crop and Resize", 422), ("Just Resize", 200), ("Resize and Fill", 200)] {
+        let unit = json!({"model": "lines", "image": striped(8, 1024), "resize_mode": mode});
+        let body = quick_with(json!({"alwayson_scripts": {"controlnet": {"args": [unit]}}}));
+        let reply = server.post("/sdapi/v1/txt2img", &body);
+        let text = reply.json().to_string();
+        assert_eq!(reply.status, status, "{mode} {text:.400}");
+        let why = "a ControlNet image would be enlarged to 524288 pixels";
+        assert!(status == 200 || text.contains(why), "{text}");
+    }
+}

@@ -73,7 +73,7 @@ fn modules_and_models_are_listed_as_controlnet_lists_them() {
     let poses = &types["control_types"]["OpenPose"];
     assert_eq!(
         poses["module_list"],
-        json!(["none", "openpose_hand", "openpose_full", "openpose_faceonly", "openpose_face", "openpose"])
+        json!(["none", "openpose_full", "openpose_hand", "openpose_faceonly", "openpose_face", "openpose"])
     );
     assert_eq!(poses["default_option"], "openpose_full");
 }

@@ -351,12 +351,12 @@ fn a_controlnet_file_that_is_none_and_a_module_that_is_not_here_are_named() {
     write_tensors(&models.path().join("ControlNet/odd.safetensors"), &[("x", &[2], 1.0)]);
     let bench = Bench::new().models_at(models.path());
     let server = bench.start();
-    let unit = |changes: Value| {
+    let body = |changes: Value| {
         let mut unit = json!({"model": "odd", "image": striped(64, 64)});
         unit.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
-        let body = quick_with(json!({"alwayson_scripts": {"controlnet": {"args": [unit]}}}));
-        server.post("/sdapi/v1/txt2img", &body)
+        quick_with(json!({"alwayson_scripts": {"controlnet": {"args": [unit]}}}))
     };
+    let unit = |changes: Value| server.post("/sdapi/v1/txt2img", &body(changes));
     for (changes, status, word) in [
         (json!({"module": "canny"}), 422, "finished map"),
         (json!({"model": "gone"}), 422, "ControlNet model"),
@@ -367,6 +367,12 @@ fn a_controlnet_file_that_is_none_and_a_module_that_is_not_here_are_named() {
         assert_eq!(reply.status, status, "{changes} {}", reply.json());
         let text = reply.json().to_string();
         assert!(text.contains(word) && !text.contains("/tmp"), "{text}");
+    }
+    // Nobody waits for a task to hear of these.
+    for changes in [json!({"module": "canny"}), json!({"model": "gone"}), json!({"image": ""})] {
+        let headers = [("Request-Type", "async")];
+        let reply = server.post_with("/sdapi/v1/txt2img", &headers, &body(changes.clone()));
+        assert_eq!(reply.status, 422, "{changes} {}", reply.json());
     }
     let off = unit(json!({"enabled": false}));
     assert_eq!(off.status, 200);

@@ -22,9 +22,18 @@ pub(crate) fn run(paths: &Paths) -> Result<()> {
     if folder.exists() {
         std::fs::remove_dir_all(&folder)?;
     }
-    let server = Server::start(&binary, &paths.root, "127.0.0.1:0", &folder, Duration::from_secs(180))?;
+    // A models folder of its own, into which the client puts a control network.
+    let models = folder.join("models");
+    let checkpoints = models.join("Stable-diffusion");
+    std::fs::create_dir_all(&checkpoints)?;
+    let demo = paths.root.join("examples/demo-model/demo-v1.safetensors");
+    std::fs::copy(demo, checkpoints.join("demo-v1.safetensors"))?;
+    let mut command = Server::command(&binary, &paths.root, "127.0.0.1:0", &folder);
+    command.env("GESSO_MODELS", &models);
+    let server = Server::launch(command, &folder, Duration::from_secs(180))?;
     let mut python = Command::new("python3");
     python.arg(clients.join("webuiapi_test.py")).arg(&server.url).arg(folder.join("data/admin-key"));
+    python.arg(&models);
     python.env("PYTHONPATH", packages).env("PYTHONDONTWRITEBYTECODE", "1");
     process::run(&mut python).with_context(|| server.last_words())?;
     server.stop(Duration::from_secs(75))

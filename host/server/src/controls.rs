@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use gesso_core::control::{ControlUnit, ResizeMode};
+use gesso_core::img2img;
 use gesso_core::pixels::{PixelFormat, Pixels};
 use gesso_core::request::GenerateRequest;
 use gesso_engine::backend::ModelFile;
@@ -13,6 +14,8 @@ use gesso_picture::composite::{Rect, crop};
 use gesso_picture::control_fit::{ControlFit, control_fit, pixel_perfect};
 use gesso_picture::convert::{flatten, to_gray};
 use gesso_picture::decode::DecodeLimits;
+use gesso_picture::mask;
+use gesso_picture::resize::{Filter, resize};
 use gesso_plugin_host::{CallContext, Recombine, Whom};
 use serde_json::{Map, Value};
 
@@ -23,7 +26,7 @@ use crate::error::AppError;
 use crate::http::wire::control::{self, ControlInput};
 use crate::recombination::Recombination;
 use crate::resources::Found;
-use crate::sources::{BACKGROUND, picture};
+use crate::sources::{BACKGROUND, check_covering, covering, picture};
 
 const FIELD: &str = "alwayson_scripts";
 
@@ -46,6 +49,8 @@ pub(crate) struct Decoded {
     file: Option<Arc<ModelFile>>,
     /// The map, once its annotator ran.
     picture: Pixels,
+    /// How it is brought to the size that is drawn.
+    fit: ControlFit,
     /// What is to be repainted, white.
     mask: Option<Pixels>,
     /// Where the unit acts.
@@ -54,38 +59,48 @@ pub(crate) struct Decoded {
     recombine: Option<(Recombine, [Option<f64>; 2])>,
 }
 
-/// Refuses units whose module nobody here has for `whom`.
-pub(crate) fn check(app: &App, whom: &Whom, body: &Map<String, Value>) -> Result<(), AppError> {
-    for ControlInput { unit, .. } in control::units(body).map_err(AppError::Invalid)? {
+/// The units of a body, unless the module of one is nobody's here for `whom`.
+pub(crate) fn check(
+    app: &App,
+    whom: &Whom,
+    body: &Map<String, Value>,
+) -> Result<Vec<ControlInput>, AppError> {
+    let units = control::units(body).map_err(AppError::Invalid)?;
+    for ControlInput { unit, .. } in &units {
         annotators::find(app, whom, FIELD, &unit.module)?;
     }
-    Ok(())
+    Ok(units)
 }
 
-/// Decodes the units of a body: call it where blocking is allowed. `cropped` is the part of the source that is drawn and
-/// the source's size, when it is not all of it.
+/// Refuses units of a body that have no picture, and none to take in its place.
+pub(crate) fn check_pictures(units: &[ControlInput], body: &Map<String, Value>) -> Result<(), AppError> {
+    let is_without = |input: &&ControlInput| input.image.is_none() && source_of(body).is_none();
+    units.iter().find(is_without).map_or(Ok(()), |input| Err(without_picture(&input.unit)))
+}
+
+/// Refuses units whose network is not there. Reads folders: call it where blocking is allowed.
+pub(crate) fn check_networks(catalogue: &Catalogue, units: &[ControlInput]) -> Result<(), AppError> {
+    units.iter().try_for_each(|input| network(catalogue, &input.unit).map(drop))
+}
+
+/// Decodes the units of a body, which came to `request`: call it where blocking is allowed. `cropped` is the part of
+/// the source that is drawn and the source's size, when it is not all of it.
 pub(crate) fn decode(
     catalogue: &Catalogue,
     body: &Map<String, Value>,
+    request: &GenerateRequest,
     limits: DecodeLimits,
     cropped: Option<(Rect, (u32, u32))>,
 ) -> Result<Vec<Decoded>, AppError> {
     let inputs = control::units(body).map_err(AppError::Invalid)?;
     let mut decoded = Vec::with_capacity(inputs.len());
-    for ControlInput { unit, image, mask, region, save_map } in inputs {
-        let find = || {
-            let found = catalogue.find(Kind::Control, &unit.model);
-            found.map_err(|error| AppError::invalid(FIELD, format!("ControlNet: {error}")))
-        };
-        let file = (!unit.is_reference()).then(find).transpose()?;
+    for ControlInput { unit, image, mask, region, save_map, is_cropped } in inputs {
+        let file = network(catalogue, &unit)?;
         // Without a picture of its own a unit is steered by the one that is drawn over, and by its mask.
-        let own = body.get("init_images").and_then(|images| images.get(0)).cloned();
+        let source = source_of(body).cloned();
         let has_own = image.is_some();
-        let found = read(image.map(Value::String).or(own), limits)?.ok_or_else(|| {
-            let name = if unit.is_reference() { &unit.module } else { &unit.model };
-            let message = format!("the ControlNet unit of {name} has no image; send one as base64");
-            AppError::invalid(FIELD, message)
-        })?;
+        let found = read(image.map(Value::String).or(source), limits)?;
+        let found = found.ok_or_else(|| without_picture(&unit))?;
         let mask = match read(mask.map(Value::String), limits)? {
             Some(mask) => Some(to_gray(&mask).map_err(unfit)?),
             // Nobody reads it.
@@ -93,32 +108,83 @@ pub(crate) fn decode(
             // The mask of what is drawn over belongs to a picture of the unit's own as far as it covers it.
             None => read(body.get("mask").cloned(), limits)?
                 .filter(|mask| !has_own || (mask.width, mask.height) == (found.width, found.height))
-                .map(|mask| repainted(&mask, body))
+                .map(|mask| repainted(&mask, request))
                 .transpose()?,
         };
+        let cropped = cropped.filter(|_| is_cropped || !has_own);
         let part = |picture: Pixels| match cropped {
             // Only a part of the source is drawn, so the same part of the picture belongs to it.
-            Some((rect, (width, height))) => {
-                let whole = control_fit(&picture, width, height, fit(unit.resize_mode)).map_err(unfit)?;
+            Some((rect, size)) => {
+                let fit = fit(unit.resize_mode);
+                check_shape(&picture, size, fit, limits)?;
+                let whole = control_fit(&picture, size.0, size.1, fit).map_err(unfit)?;
                 crop(&whole, rect).map_err(unfit)
             }
             None => Ok(picture),
         };
+        // In the size of its picture the mask is cut as that is.
+        let sized = |mask: &Pixels| resize(mask, found.width, found.height, Filter::Nearest).map_err(unfit);
+        let mask = mask.map(|mask| part(sized(&mask)?)).transpose()?;
         let picture = part(flatten(&found, BACKGROUND).map_err(unfit)?)?;
-        let mask = mask.map(part).transpose()?;
         let region = read(region.map(Value::String), limits)?;
-        decoded.push(Decoded { unit, save_map, file, picture, mask, region, recombine: None });
+        let fit = fit_of(&unit, has_own, cropped.is_some(), request);
+        decoded.push(Decoded { unit, save_map, file, picture, fit, mask, region, recombine: None });
     }
     Ok(decoded)
 }
 
-/// The mask of a picture that is drawn over, white where it is repainted.
-fn repainted(mask: &Pixels, body: &Map<String, Value>) -> Result<Pixels, AppError> {
-    let mut mask = to_gray(mask).map_err(unfit)?;
-    if body.get("inpainting_mask_invert").and_then(Value::as_i64).is_some_and(|invert| invert != 0) {
-        mask.data.iter_mut().for_each(|level| *level = 255 - *level);
+/// The picture that is drawn over.
+fn source_of(body: &Map<String, Value>) -> Option<&Value> {
+    body.get("init_images").and_then(|images| images.get(0))
+}
+
+/// The file that a unit names; none for what the checkpoint itself reads. Reads folders.
+fn network(catalogue: &Catalogue, unit: &ControlUnit) -> Result<Option<Arc<ModelFile>>, AppError> {
+    let find = || {
+        let found = catalogue.find(Kind::Control, &unit.model);
+        found.map_err(|error| AppError::invalid(FIELD, format!("ControlNet: {error}")))
+    };
+    (!unit.is_reference()).then(find).transpose()
+}
+
+fn without_picture(unit: &ControlUnit) -> AppError {
+    let name = if unit.is_reference() { &unit.module } else { &unit.model };
+    AppError::invalid(FIELD, format!("the ControlNet unit of {name} has no image; send one as base64"))
+}
+
+/// How a unit's picture is brought to the size that is drawn: its own as the unit says, the one that is drawn over as
+/// that is, so that what it shows lies where it is drawn.
+fn fit_of(unit: &ControlUnit, has_own: bool, is_part: bool, request: &GenerateRequest) -> ControlFit {
+    // What is cut out is contained in the frame, whatever the request says.
+    if is_part {
+        return ControlFit::ResizeAndFill;
     }
-    Ok(mask)
+    match request.img2img.as_ref().filter(|_| !has_own).map(|over| over.resize_mode) {
+        None => fit(unit.resize_mode),
+        Some(img2img::ResizeMode::Stretch | img2img::ResizeMode::Latent) => ControlFit::JustResize,
+        Some(img2img::ResizeMode::Crop) => ControlFit::CropAndResize,
+        Some(img2img::ResizeMode::Fill) => ControlFit::ResizeAndFill,
+    }
+}
+
+/// Refuses a picture of too odd a shape to cover a size, width first.
+fn check_shape(
+    picture: &Pixels,
+    size: (u32, u32),
+    fit: ControlFit,
+    limits: DecodeLimits,
+) -> Result<(), AppError> {
+    if fit != ControlFit::CropAndResize {
+        return Ok(());
+    }
+    check_covering((FIELD, "a ControlNet image"), covering(picture, size).1, size, limits)
+}
+
+/// The mask of a picture that is drawn over, white where it is repainted: as the drawing reads it, unblurred.
+fn repainted(upload: &Pixels, request: &GenerateRequest) -> Result<Pixels, AppError> {
+    let settings = request.img2img.as_ref().and_then(|over| over.mask.as_ref());
+    let read = mask::read(upload, settings.is_none_or(|mask| mask.round)).map_err(unfit)?;
+    Ok(if settings.is_some_and(|mask| mask.invert) { mask::invert(&read) } else { read })
 }
 
 /// Makes the maps of the units that name a module, one after the other: most requests have one.
@@ -132,7 +198,7 @@ pub(crate) async fn annotate(
         let Some(annotator) = annotators::find(app, &call.whom, FIELD, &one.unit.module)? else { continue };
         let size = (one.picture.width, one.picture.height);
         let resolution = if one.unit.pixel_perfect {
-            let perfect = pixel_perfect(size, request.width, request.height, fit(one.unit.resize_mode));
+            let perfect = pixel_perfect(size, request.width, request.height, one.fit);
             Some(perfect.map_err(unfit)?.clamp(annotators::RESOLUTION_MIN, annotators::RESOLUTION_MAX))
         } else {
             one.unit.processor_res
@@ -158,10 +224,11 @@ pub(crate) async fn annotate(
 pub(crate) fn place(
     decoded: Vec<Decoded>,
     request: &GenerateRequest,
+    limits: DecodeLimits,
     found: &mut Found,
 ) -> Result<Controls, AppError> {
     let mut controls = Controls::default();
-    for Decoded { unit, save_map, file, picture: map, region, recombine, .. } in decoded {
+    for Decoded { unit, save_map, file, picture: map, fit, region, recombine, .. } in decoded {
         let mut passes = Vec::with_capacity(2);
         if request.draws_first_pass() {
             passes.push((false, request.width, request.height, &mut found.first));
@@ -172,10 +239,15 @@ pub(crate) fn place(
         }
         let acts = passes.iter().any(|(is_second, ..)| unit.hr_option.acts_in(*is_second));
         for (is_second, width, height, resources) in passes {
-            if !unit.hr_option.acts_in(is_second) {
+            let acts_here = unit.hr_option.acts_in(is_second);
+            // What is put to the drawn picture comes to its size too, whichever pass that is of.
+            if acts_here || recombine.is_some() {
+                check_shape(&map, (width, height), fit, limits)?;
+            }
+            if !acts_here {
                 continue;
             }
-            let (hint, hidden) = fitted(&map, (width, height), unit.resize_mode)?;
+            let (hint, hidden) = fitted(&map, (width, height), fit)?;
             let (hint, hidden) = (Arc::new(hint), hidden.map(Arc::new));
             let Some(file) = &file else {
                 resources.references.push(ReferenceUse { unit: unit.clone(), picture: hint });
@@ -186,8 +258,8 @@ pub(crate) fn place(
             resources.control.push(ControlUse { file, unit, hint, hidden, region });
         }
         if let Some((how, settings)) = recombine.filter(|_| acts) {
-            let (map, mode) = (map.clone(), unit.resize_mode);
-            controls.recombined.push(Recombination { how, settings, map, mode, first_width: request.width });
+            let map = map.clone();
+            controls.recombined.push(Recombination { how, settings, map, fit, first_width: request.width });
         }
         if save_map {
             controls.maps.push(annotators::split(map).0);
@@ -203,9 +275,9 @@ pub(crate) fn place(
 pub(crate) fn fitted(
     map: &Pixels,
     (width, height): (u32, u32),
-    mode: ResizeMode,
+    fit: ControlFit,
 ) -> Result<(Pixels, Option<Pixels>), AppError> {
-    let fitted = |map: &Pixels| control_fit(map, width, height, fit(mode)).map_err(unfit);
+    let fitted = |map: &Pixels| control_fit(map, width, height, fit).map_err(unfit);
     if map.format != PixelFormat::Rgba8 {
         return Ok((fitted(map)?, None));
     }
@@ -237,14 +309,109 @@ fn unfit(error: gesso_picture::error::PictureError) -> AppError {
 
 #[cfg(test)]
 mod tests {
+    use base64::Engine;
+    use base64::prelude::BASE64_STANDARD;
+    use gesso_core::limits::Limits;
+    use serde_json::json;
+
     use super::*;
+    use crate::http::wire::generate::{Defaults, Drawing, to_request};
+    use crate::png_file;
+
+    const LIMITS: DecodeLimits = DecodeLimits { bytes_max: 1 << 20, side_max: 4096, pixels_max: 1 << 16 };
+
+    fn text(picture: &Pixels) -> String {
+        BASE64_STANDARD.encode(png_file::encode_with(picture, &[]).unwrap())
+    }
+
+    fn flat(width: u32, height: u32) -> Pixels {
+        let data = vec![9; width as usize * height as usize * 3];
+        Pixels::new(width, height, PixelFormat::Rgb8, data).unwrap()
+    }
+
+    /// A unit over a picture of 16 x 8 pixels, which is drawn at 64 x 64, or a part of it.
+    fn decoded(
+        mut unit: Value,
+        changes: &Value,
+        cropped: Option<(Rect, (u32, u32))>,
+    ) -> Result<Decoded, AppError> {
+        unit["module"] = "reference_only".into();
+        unit["enabled"] = true.into();
+        let scripts = json!({"controlnet": {"args": [unit]}});
+        let source = text(&flat(16, 8));
+        let mut body = json!({"init_images": [source], "width": 64, "height": 64, "alwayson_scripts": scripts});
+        body.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
+        let body = Drawing::Img2Img.read(body.as_object().unwrap(), || 1).unwrap();
+        let request = to_request(Drawing::Img2Img, &body, &Defaults::default(), &Limits::default()).unwrap();
+        // A reference needs no file.
+        let catalogue = Catalogue::new("none".into(), None, None);
+        decode(&catalogue, &body, &request, LIMITS, cropped).map(|mut units| units.remove(0))
+    }
+
+    #[test]
+    fn the_picture_that_is_drawn_over_is_fitted_as_it_is_drawn() {
+        let own = text(&flat(8, 8));
+        for (number, wanted) in [
+            (0, ControlFit::JustResize),
+            (1, ControlFit::CropAndResize),
+            (2, ControlFit::ResizeAndFill),
+            (3, ControlFit::JustResize),
+        ] {
+            let over = json!({"resize_mode": number});
+            for said in ["Just Resize", "Crop and Resize", "Resize and Fill"] {
+                let found = decoded(json!({"resize_mode": said}), &over, None).unwrap();
+                assert_eq!(found.fit, wanted, "{number} {said}");
+            }
+            let found = decoded(json!({"image": own, "resize_mode": 2}), &over, None).unwrap();
+            assert_eq!(found.fit, ControlFit::ResizeAndFill, "{number}: its own");
+        }
+    }
+
+    #[test]
+    fn where_a_part_is_drawn_so_much_of_a_picture_is_read_unless_the_unit_keeps_its_own_whole() {
+        let part = Some((Rect { x: 4, y: 0, width: 8, height: 8 }, (16, 8)));
+        let of = |unit: Value| {
+            let found = decoded(unit, &json!({}), part).unwrap();
+            (found.picture.width, found.picture.height, found.fit)
+        };
+        let contained = (8, 8, ControlFit::ResizeAndFill);
+        let own = text(&flat(32, 32));
+        assert_eq!(of(json!({"resize_mode": 0})), contained);
+        assert_eq!(of(json!({"resize_mode": 0, "image": own})), contained);
+        let whole = json!({"resize_mode": 0, "image": own, "inpaint_crop_input_image": false});
+        assert_eq!(of(whole), (32, 32, ControlFit::JustResize));
+        let without = json!({"resize_mode": 0, "inpaint_crop_input_image": false});
+        assert_eq!(of(without), contained, "it has none of its own");
+        let odd = json!({"resize_mode": 1, "image": text(&flat(1, 2048))});
+        let refused = decoded(odd, &json!({}), Some((part.unwrap().0, (64, 64)))).unwrap_err().to_string();
+        assert!(refused.contains("a ControlNet image would be enlarged to 8388608 pixels"), "{refused}");
+    }
+
+    #[test]
+    fn the_mask_of_what_is_drawn_over_is_read_as_the_drawing_reads_it() {
+        let rgba = |alphas: [u8; 2]| {
+            let data = vec![255, 255, 255, alphas[0], 0, 0, 0, alphas[1]];
+            Pixels::new(2, 1, PixelFormat::Rgba8, data).unwrap()
+        };
+        let of = |mask: &Pixels, changes: Value| {
+            let mut body = json!({"init_images": ["a"], "mask": "b"});
+            body.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
+            let body = Drawing::Img2Img.read(body.as_object().unwrap(), || 1).unwrap();
+            let request = to_request(Drawing::Img2Img, &body, &Defaults::default(), &Limits::default());
+            repainted(mask, &request.unwrap()).unwrap().data
+        };
+        assert_eq!(of(&rgba([255, 255]), json!({})), [255, 0], "by its colours, where it is opaque");
+        assert_eq!(of(&rgba([0, 200]), json!({})), [0, 255], "by its alpha, where it is not");
+        assert_eq!(of(&rgba([0, 200]), json!({"mask_round": false})), [0, 200]);
+        assert_eq!(of(&rgba([0, 200]), json!({"inpainting_mask_invert": 1})), [255, 0]);
+    }
 
     #[test]
     fn what_is_added_around_a_map_with_hidden_places_is_hidden() {
         let row = |alpha: u8| [9, 9, 9, alpha].repeat(8);
         let data = [row(0), row(255)].map(|row| row.repeat(4)).concat();
         let map = Pixels::new(8, 8, PixelFormat::Rgba8, data).unwrap();
-        let (hint, hidden) = fitted(&map, (16, 8), ResizeMode::ResizeAndFill).unwrap();
+        let (hint, hidden) = fitted(&map, (16, 8), ControlFit::ResizeAndFill).unwrap();
         assert_eq!((hint.format, hint.width, hint.height), (PixelFormat::Rgb8, 16, 8));
         let hidden = hidden.unwrap();
         let middle = |y: usize| hidden.data[y * 16 + 8];

@@ -149,9 +149,11 @@ pub(crate) async fn check(
         generate::to_request(drawing, &body, &app.defaults, &app.limits).map_err(AppError::Invalid)?;
     let whom = plugin_use::whom_of_request(app, caller, &body)?;
     check_scripts(app, &whom, drawing, &body)?;
-    controls::check(app, &whom, &body)?;
-    if let Some(script) = scripts::named(app, &whom, drawing, &body)? {
-        scripts::arguments(&script, &body)?;
+    let units = controls::check(app, &whom, &body)?;
+    match scripts::named(app, &whom, drawing, &body)? {
+        Some(script) => drop(scripts::arguments(&script, &body)?),
+        // The drawings of a script may have pictures that the request has not.
+        None => controls::check_pictures(&units, &body)?,
     }
     let pictures = request.image_count();
     let catalogue = app.catalogue.clone();
@@ -159,6 +161,7 @@ pub(crate) async fn check(
     // The blocking pool: folders and the heads of files.
     let model = blocking(move || {
         let checkpoint = catalogue.checkpoint(request.model.as_deref())?;
+        controls::check_networks(&catalogue, &units)?;
         resources::refiner(&catalogue, &request)?;
         enlarger::named(&catalogue, &request)?;
         DrawnFaces::find(&catalogue, wanted_faces)?;

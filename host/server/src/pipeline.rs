@@ -157,7 +157,7 @@ async fn prepare(app: &App, asked: Asked<'_>) -> Result<Prepared, AppError> {
         let read = |settings| Sources::read(&body, &asked, settings, limits, enlarger.as_ref());
         let sources = settings.map(read).transpose()?;
         let crop = sources.as_ref().and_then(Sources::crop);
-        let decoded = controls::decode(&catalogue, &body, limits.decode, crop)?;
+        let decoded = controls::decode(&catalogue, &body, &asked, limits.decode, crop)?;
         let faces = DrawnFaces::find(&catalogue, wanted_faces)?;
         let control = Controls::default();
         Ok::<_, AppError>((
@@ -173,7 +173,7 @@ async fn prepare(app: &App, asked: Asked<'_>) -> Result<Prepared, AppError> {
     let request = request.clone();
     // The blocking pool: resampling.
     blocking(move || {
-        prepared.control = controls::place(decoded, &request, &mut prepared.found)?;
+        prepared.control = controls::place(decoded, &request, limits.decode, &mut prepared.found)?;
         Ok(prepared)
     })
     .await?

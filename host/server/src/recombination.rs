@@ -1,8 +1,8 @@
 //! What a unit of control does to the pictures that were drawn with it: its map, brought to their size, is put together with
 //! each. How is the manifest's word (`Recombine`), the pixels are `gesso-picture`'s.
 
-use gesso_core::control::ResizeMode;
 use gesso_core::pixels::Pixels;
+use gesso_picture::control_fit::ControlFit;
 use gesso_picture::error::PictureError;
 use gesso_picture::recombine;
 use gesso_plugin_host::Recombine;
@@ -24,7 +24,7 @@ pub(crate) struct Recombination {
     /// As its annotator made it.
     pub(crate) map: Pixels,
     /// How it is brought to a size.
-    pub(crate) mode: ResizeMode,
+    pub(crate) fit: ControlFit,
     /// Of the first pass: lengths grow with the picture from there.
     pub(crate) first_width: u32,
 }
@@ -32,7 +32,7 @@ pub(crate) struct Recombination {
 impl Recombination {
     /// A drawn picture of any size with the map put to it. Resamples: call it where blocking is allowed.
     pub(crate) fn apply(&self, drawn: &Pixels) -> Result<Pixels, AppError> {
-        let (map, hidden) = fitted(&self.map, (drawn.width, drawn.height), self.mode)?;
+        let (map, hidden) = fitted(&self.map, (drawn.width, drawn.height), self.fit)?;
         let combined = match self.how {
             Recombine::Paste => recombine::pasted(drawn, &map, hidden.as_ref()),
             Recombine::Luminance => recombine::with_lightness(drawn, &map),
@@ -72,7 +72,7 @@ mod tests {
             how,
             settings: [Some(8.0), Some(2.0)],
             map,
-            mode: ResizeMode::default(),
+            fit: ControlFit::CropAndResize,
             first_width: 64,
         }
     }

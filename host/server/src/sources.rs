@@ -27,6 +27,9 @@ use crate::error::AppError;
 /// Seen through transparent parts, as in web UIs.
 pub(crate) const BACKGROUND: [u8; 3] = [255; 3];
 const LATENT_PX: u32 = 8;
+/// A picture that covers a frame before it is cropped may have so many times the frame's pixels, and always as many as
+/// one that is sent.
+const COVERING_MAX: u64 = 4;
 
 /// What pictures of a request may be.
 #[derive(Debug, Clone, Copy)]
@@ -71,11 +74,18 @@ impl Sources {
             (Some(_), Some(mask)) => picture("mask", mask, limits.decode)?,
             _ => None,
         };
+        let frame = (request.width, request.height);
+        if let Some(mask) = &mask {
+            check_mask(mask, frame, settings, limits.decode)?;
+        }
         let mut resize = |picture: &Pixels, size: (u32, u32)| -> Result<Pixels, Unprepared> {
-            match enlarger {
-                Some(enlarger) => enlarger.resize(picture, size).map_err(Unprepared),
-                None => Ok(lanczos(picture, size)?),
+            if let Some(enlarger) = enlarger {
+                return enlarger.resize(picture, size).map_err(Unprepared);
             }
+            let pixels = f64::from(size.0) * f64::from(size.1);
+            let blamed = ("init_images", "a picture of init_images");
+            check_covering(blamed, pixels, frame, limits.decode).map_err(Unprepared)?;
+            Ok(lanczos(picture, size)?)
         };
         let wanted = inpaint_settings(request, settings);
         let prepare = |picture: &Pixels| {
@@ -175,6 +185,20 @@ fn check_sizes(pictures: &[Pixels], settings: &Img2Img, limits: SourceLimits) ->
     Ok(())
 }
 
+/// A mask of a shape of its own covers the frame by itself, unless it is laid over its picture first.
+fn check_mask(
+    mask: &Pixels,
+    frame: (u32, u32),
+    settings: &Img2Img,
+    limits: DecodeLimits,
+) -> Result<(), AppError> {
+    let is_laid = settings.mask.as_ref().is_some_and(|mask| mask.only_masked.is_some());
+    if is_laid || settings.resize_mode != ResizeMode::Crop {
+        return Ok(());
+    }
+    check_covering(("mask", "the mask"), covering(mask, frame).1, frame, limits)
+}
+
 fn inpaint_settings(request: &GenerateRequest, settings: &Img2Img) -> InpaintSettings {
     let mask = settings.mask.as_ref();
     let blur = mask.map_or((0, 0), |mask| mask.blur);
@@ -205,6 +229,26 @@ pub(crate) fn covering(picture: &Pixels, size: (u32, u32)) -> (f64, f64) {
     (factor, f64::from(picture.width) * f64::from(picture.height) * factor * factor)
 }
 
+/// Refuses a picture, told by its field and in words, that would have too many pixels before it is cropped to a frame,
+/// which only odd shapes have.
+pub(crate) fn check_covering(
+    (field, name): (&'static str, &str),
+    pixels: f64,
+    frame: (u32, u32),
+    limits: DecodeLimits,
+) -> Result<(), AppError> {
+    let area = u64::from(frame.0) * u64::from(frame.1);
+    let most = limits.pixels_max.max(area.saturating_mul(COVERING_MAX));
+    if pixels <= most as f64 {
+        return Ok(());
+    }
+    let message = format!(
+        "{name} would be enlarged to {pixels:.0} pixels before it is cropped; the limit is {most}, so send one whose \
+         shape is nearer to the asked-for size, or another resize_mode"
+    );
+    Err(AppError::invalid(field, message))
+}
+
 /// The picture a field holds as text; `None` for an empty one.
 pub(crate) fn picture(
     field: &'static str,
@@ -229,4 +273,60 @@ pub(crate) fn file(
 /// An encoded picture, decoded.
 pub(crate) fn pixels(field: &'static str, file: &[u8], limits: DecodeLimits) -> Result<Pixels, AppError> {
     decode(file, &limits).map_err(|error| AppError::invalid(field, error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use base64::Engine;
+    use base64::prelude::BASE64_STANDARD;
+    use gesso_core::limits::Limits;
+    use gesso_core::pixels::PixelFormat;
+    use serde_json::json;
+
+    use super::*;
+    use crate::http::wire::generate::{Defaults, Drawing, to_request};
+    use crate::png_file;
+
+    const LIMITS: SourceLimits = SourceLimits {
+        decode: DecodeLimits { bytes_max: 1 << 20, side_max: 4096, pixels_max: 1 << 15 },
+        unresized_pixels_max: 1 << 14,
+    };
+
+    fn white(width: u32, height: u32) -> String {
+        let data = vec![255; width as usize * height as usize];
+        let picture = Pixels::new(width, height, PixelFormat::Gray8, data).unwrap();
+        BASE64_STANDARD.encode(png_file::encode_with(&picture, &[]).unwrap())
+    }
+
+    /// What is refused, at 64 x 64 pixels: the field, and why.
+    fn refused(mut body: Value) -> Option<(String, String)> {
+        body["width"] = 64.into();
+        body["height"] = 64.into();
+        let body = Drawing::Img2Img.read(body.as_object().unwrap(), || 1).unwrap();
+        let request = to_request(Drawing::Img2Img, &body, &Defaults::default(), &Limits::default()).unwrap();
+        let settings = request.img2img.as_ref().unwrap();
+        match Sources::read(&body, &request, settings, LIMITS, None) {
+            Ok(_) => None,
+            Err(AppError::Invalid(mut problems)) => {
+                let problem = problems.remove(0);
+                Some((problem.field, problem.message))
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    #[test]
+    fn what_covers_the_frame_by_far_is_refused_before_it_is_made() {
+        let odd = |mode: u32| json!({"init_images": [white(8, 512)], "resize_mode": mode});
+        let (field, why) = refused(odd(1)).unwrap();
+        assert_eq!(field, "init_images");
+        assert!(why.contains("would be enlarged to 262144 pixels") && why.contains("resize_mode"), "{why}");
+        assert_eq!([0, 2].map(|mode| refused(odd(mode))), [None, None]);
+        let masked = |mode: u32, is_part: bool| {
+            let (source, mask) = (white(64, 64), white(8, 512));
+            json!({"init_images": [source], "mask": mask, "resize_mode": mode, "inpaint_full_res": is_part})
+        };
+        assert_eq!(refused(masked(1, false)).unwrap().0, "mask");
+        assert_eq!([refused(masked(1, true)), refused(masked(0, false))], [None, None]);
+    }
 }

@@ -247,14 +247,18 @@ fn control_type(
         |annotator: &&Annotator| is_all || annotator.types.iter().any(|kind| kind.eq_ignore_ascii_case(tag));
     let mut modules: Vec<&str> = annotators.iter().filter(is_of).map(Annotator::label).collect();
     modules.sort_by(|a, b| b.cmp(a));
+    // Web UIs have what they offer first at the head, behind none.
+    if let Some(place) = modules.iter().position(|module| module == first) {
+        modules[..=place].rotate_right(1);
+    }
     modules.insert(0, NONE);
     let words: Vec<String> = std::iter::once(tag).chain(*aliases).map(|word| word.to_lowercase()).collect();
     let fits = |model: &&String| is_all || words.iter().any(|word| model.to_lowercase().contains(word));
     let mut fitting: Vec<&str> = vec![NO_MODEL];
     fitting.extend(models.iter().filter(fits).map(String::as_str));
-    let module = modules.iter().find(|module| *module == first).or(modules.get(1).filter(|_| !is_all));
+    let module = modules.get(1).filter(|_| *first != NONE);
     // Version 1.1 of the published networks is the better one.
-    let newest = fitting.iter().skip(1).find(|model| model.contains("11"));
+    let newest = fitting.iter().skip(1).find(|model| without_hash(model).contains("11"));
     let model = newest.or(fitting.get(1).filter(|_| !is_all)).filter(|_| !is_all);
     ControlType {
         default_option: (*module.unwrap_or(&NONE)).to_owned(),
@@ -262,6 +266,11 @@ fn control_type(
         module_list: modules.into_iter().map(str::to_owned).collect(),
         model_list: fitting.into_iter().map(str::to_owned).collect(),
     }
+}
+
+/// The name alone of a model that is shown with its hash, whose digits mean nothing.
+fn without_hash(title: &str) -> &str {
+    title.rsplit_once(" [").map_or(title, |(name, _)| name)
 }
 
 /// Names with the hash that web UIs show for control networks, by name.
@@ -304,7 +313,8 @@ pub(crate) async fn detect(
     WebUiObject(mut body): WebUiObject,
 ) -> Result<Json<DetectedMaps>, WebUiFailure> {
     inputs::bring_own(&app, &caller, &mut body).await?;
-    let Detect { module, images, masks, settings } = Detect::read(&body).map_err(AppError::Invalid)?;
+    let Detect { module, images, masks, settings } =
+        Detect::read(&body, app.limits.max_images).map_err(AppError::Invalid)?;
     let call = CallContext {
         whom: plugin_use::whom(&caller),
         ..CallContext::new(format!("detect-{}", random_id()?), rand::rng().random())
@@ -351,14 +361,15 @@ mod tests {
     #[test]
     fn kinds_offer_their_modules_and_models_the_preferred_first() {
         let annotators = [annotator("canny", &["Canny"]), annotator("invert", &["Canny", "Lineart"])];
-        let models = ["a_canny [1]", "control_v11p_sd15_canny [2]", "depth [3]"].map(str::to_owned);
+        let models = ["a_canny [1100aa11]", "control_v11p_sd15_canny [2]", "depth [3]"].map(str::to_owned);
         let of = |tag: &str| {
             let entry = TYPES.iter().find(|entry| entry.0 == tag).unwrap();
             json!(control_type(entry, &annotators, &models))
         };
         assert_eq!(
             of("Canny"),
-            json!({"module_list": ["none", "invert", "canny"], "model_list": ["None", "a_canny [1]", "control_v11p_sd15_canny [2]"],
+            json!({"module_list": ["none", "canny", "invert"],
+                   "model_list": ["None", "a_canny [1100aa11]", "control_v11p_sd15_canny [2]"],
                    "default_option": "canny", "default_model": "control_v11p_sd15_canny [2]"})
         );
         assert_eq!(

@@ -4,7 +4,7 @@ use gesso_core::control::{ControlMode, ControlUnit, HighResOption, ResizeMode, n
 use gesso_core::infotext::Infotext;
 use serde_json::{Map, Value, json};
 
-use super::fields::{FieldProblem, boolean, number};
+use super::fields::{FieldProblem, boolean, integer, number};
 use super::infotext;
 use super::lists::{ScriptArgumentEntry, ScriptEntry};
 use super::problems::Problems;
@@ -27,6 +27,8 @@ pub(crate) struct ControlInput {
     pub(crate) region: Option<String>,
     /// Whether the map is among the pictures of the reply.
     pub(crate) save_map: bool,
+    /// Whether only so much of the unit's own picture is read as is drawn of the one that is drawn over.
+    pub(crate) is_cropped: bool,
 }
 
 /// The units that act; all problems of all of them otherwise.
@@ -125,7 +127,8 @@ pub(super) fn fill_from_infotext(body: &mut Map<String, Value>, text: &Infotext)
         let fields = PAIRS.iter().filter_map(|(key, field)| Some((*field, get(key)?.into())));
         let mut fields: Vec<(&str, Value)> = fields.collect();
         // The old name of the same field.
-        fields.retain(|(field, _)| *field != "guidance_end" || !unit.contains_key("guidance"));
+        let says_end = unit.get("guidance").is_some_and(|value| !value.is_null());
+        fields.retain(|(field, _)| *field != "guidance_end" || !says_end);
         let factors = get("Advanced Weighting").map(|factors| factors.split(' ').map(Value::from).collect());
         fields.extend(factors.map(|factors| ("advanced_weighting", factors)));
         infotext::fill(unit, fields);
@@ -151,6 +154,7 @@ pub(crate) fn entry(is_img2img: bool) -> ScriptEntry {
         "pixel_perfect": default.pixel_perfect,
         "control_mode": default.mode.label(),
         "hr_option": default.hr_option.label(),
+        "inpaint_crop_input_image": true,
         "save_detected_map": true,
         "advanced_weighting": null,
         "effective_region_mask": null,
@@ -196,7 +200,7 @@ impl Unit<'_> {
                 |number| Some(ResizeMode::from_number(number)),
                 problems,
             ),
-            pixel_perfect: self.flag("pixel_perfect"),
+            pixel_perfect: self.flag("pixel_perfect", false),
             processor_res: self.slider("processor_res").map(|res| res as u32),
             threshold_a: self.slider("threshold_a"),
             threshold_b: self.slider("threshold_b"),
@@ -206,18 +210,27 @@ impl Unit<'_> {
         for problem in unit.problems() {
             self.refuse(problems, &problem.message);
         }
-        let save_map = self.get(&["save_detected_map"]).and_then(boolean).and_then(|flag| flag.as_bool());
+        if self.picture(&["mask"]).is_some() && self.picture(&["mask_image"]).is_some() {
+            self.refuse(problems, "mask and mask_image are two names of one field; send one of them");
+        }
         Some(ControlInput {
             unit,
             image,
             mask: self.mask(),
             region: self.text(&["effective_region_mask"]),
-            save_map: save_map.unwrap_or(true),
+            save_map: self.flag("save_detected_map", true),
+            is_cropped: self.flag("inpaint_crop_input_image", true),
         })
     }
 
+    /// What stands under the first of the names that says something: clients send null for nothing.
     fn get(&self, names: &[&str]) -> Option<&Value> {
-        names.iter().find_map(|name| self.fields.get(*name)).filter(|value| !value.is_null())
+        names.iter().filter_map(|name| self.fields.get(*name)).find(|value| !value.is_null())
+    }
+
+    /// The same of a picture, for none of which clients send an empty text too.
+    fn picture(&self, names: &[&str]) -> Option<&Value> {
+        names.iter().filter_map(|name| self.get(&[*name])).find(|value| value.as_str() != Some(""))
     }
 
     fn text(&self, names: &[&str]) -> Option<String> {
@@ -226,7 +239,7 @@ impl Unit<'_> {
 
     /// A text, `{image, mask}`, or a list that begins with either.
     fn image(&self) -> Option<String> {
-        let value = self.get(&["image", "input_image"])?;
+        let value = self.picture(&["image", "input_image"])?;
         let first = value.as_array().and_then(|list| list.first()).unwrap_or(value);
         let text = first.get("image").unwrap_or(first);
         text.as_str().filter(|text| !text.is_empty()).map(str::to_owned)
@@ -234,11 +247,11 @@ impl Unit<'_> {
 
     /// A field of its own, or beside the image.
     fn mask(&self) -> Option<String> {
-        let image = self.get(&["image", "input_image"]);
+        let image = self.picture(&["image", "input_image"]);
         let first = image.and_then(Value::as_array).and_then(|list| list.first()).or(image);
         let beside = first.and_then(|image| image.get("mask"));
         let second = image.and_then(Value::as_array).and_then(|list| list.get(1));
-        let own = self.get(&["mask", "mask_image"]);
+        let own = self.picture(&["mask", "mask_image"]);
         let texts = own.into_iter().chain(beside).chain(second).filter_map(Value::as_str);
         texts.filter(|text| !text.is_empty()).map(str::to_owned).next()
     }
@@ -256,8 +269,8 @@ impl Unit<'_> {
         number(self.get(&[name])?).filter(|value| *value >= 0.0)
     }
 
-    fn flag(&self, name: &str) -> bool {
-        self.get(&[name]).and_then(boolean).and_then(|flag| flag.as_bool()).unwrap_or_default()
+    fn flag(&self, name: &str, default: bool) -> bool {
+        self.get(&[name]).and_then(boolean).and_then(|flag| flag.as_bool()).unwrap_or(default)
     }
 
     fn choice<T: Default>(
@@ -267,12 +280,9 @@ impl Unit<'_> {
         from_number: impl Fn(i64) -> Option<T>,
         problems: &mut Problems,
     ) -> T {
-        let found = match self.get(&[name]) {
-            None => return T::default(),
-            Some(Value::String(text)) => parse(text),
-            Some(value) => value.as_i64().and_then(from_number),
-        };
-        found.unwrap_or_else(|| {
+        let Some(value) = self.get(&[name]) else { return T::default() };
+        let number = || integer(value)?.as_i64().and_then(&from_number);
+        value.as_str().and_then(&parse).or_else(number).unwrap_or_else(|| {
             self.refuse(problems, &format!("{name} is not one of ControlNet's"));
             T::default()
         })
@@ -315,7 +325,7 @@ mod tests {
         (unit["enabled"], unit["model"]) = (true.into(), "canny".into());
         let read = read(json!([unit])).unwrap();
         assert_eq!(read[0].unit, ControlUnit { model: "canny".into(), ..ControlUnit::default() });
-        assert!(read[0].save_map && read[0].image.is_none());
+        assert!(read[0].save_map && read[0].is_cropped && read[0].image.is_none());
     }
 
     #[test]
@@ -379,6 +389,21 @@ mod tests {
     }
 
     #[test]
+    fn what_is_null_or_empty_hides_no_other_name_and_numbers_may_have_a_point() {
+        for nothing in [json!(null), json!("")] {
+            let unit = json!({
+                "model": "a", "image": nothing, "input_image": "img", "mask": nothing, "mask_image": "mask",
+                "guidance_end": null, "guidance": 0.5, "resize_mode": 2.0, "control_mode": "1",
+            });
+            let units = read(json!([unit])).unwrap();
+            assert_eq!((units[0].image.as_deref(), units[0].mask.as_deref()), (Some("img"), Some("mask")));
+            let unit = &units[0].unit;
+            assert_eq!((unit.guidance_end, unit.mode), (0.5, ControlMode::Prompt));
+            assert_eq!(unit.resize_mode, ResizeMode::ResizeAndFill);
+        }
+    }
+
+    #[test]
     fn what_cannot_be_served_is_said_by_unit() {
         for (unit, word) in [
             (json!({"model": "a", "weight": "heavy"}), "weight"),
@@ -386,6 +411,7 @@ mod tests {
             (json!({"model": "a", "control_mode": "mine"}), "control_mode"),
             (json!({"enabled": true, "image": "abc"}), "model"),
             (json!({"model": "a", "advanced_weighting": ["x"]}), "advanced_weighting"),
+            (json!({"model": "a", "mask": "m", "mask_image": "m"}), "mask_image"),
         ] {
             let problems = read(json!([unit])).unwrap_err();
             assert!(problems.len() == 1 && problems[0].starts_with("ControlNet unit 0: "), "{problems:?}");
@@ -414,6 +440,8 @@ mod tests {
         assert_eq!(images(&read), [Some("c".to_owned()), Some("d".to_owned())]);
         assert_eq!(read[0].unit, was[0]);
         assert_eq!(read[1].unit, ControlUnit { weight: 2.0, ..was[1].clone() });
+        let ends = again(json!({"controlnet": {"args": [{"guidance": null}, {"guidance": 0.5}]}}));
+        assert_eq!([0, 1].map(|unit| ends[unit].unit.guidance_end), [0.8, 0.5]);
         for scripts in [json!(null), json!({}), json!({"controlnet": {"args": null}})] {
             let read = again(scripts);
             assert_eq!(images(&read), [None, None]);

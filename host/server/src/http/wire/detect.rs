@@ -44,9 +44,11 @@ pub(crate) struct Detect {
 }
 
 impl Detect {
+    /// Of at most `most` pictures.
+    ///
     /// # Errors
     /// Every problem of the body.
-    pub(crate) fn read(body: &Map<String, Value>) -> Result<Self, Vec<FieldProblem>> {
+    pub(crate) fn read(body: &Map<String, Value>, most: u32) -> Result<Self, Vec<FieldProblem>> {
         let read = read(body, FIELDS)?;
         let list = |name: &str| read.get(name).and_then(Value::as_array).cloned().unwrap_or_default();
         let mut images = list(IMAGES);
@@ -57,6 +59,10 @@ impl Detect {
             let message = format!("No image selected: send {IMAGES}, a list of pictures as base64");
             return Err(vec![FieldProblem { field: IMAGES.into(), message }]);
         }
+        if images.len() > most as usize {
+            let message = format!("{IMAGES} holds {} pictures; send from 1 to {most}", images.len());
+            return Err(vec![FieldProblem { field: IMAGES.into(), message }]);
+        }
         let number = |name: &str| read.get(name).and_then(Value::as_f64).filter(|number| *number >= 0.0);
         let settings = MapSettings {
             resolution: number("controlnet_processor_res").map(|resolution| resolution as u32),
@@ -65,5 +71,23 @@ impl Detect {
         };
         let module = read.get(MODULE).and_then(Value::as_str).unwrap_or_default().to_owned();
         Ok(Self { module, images, masks: list(MASKS), settings })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn more_pictures_than_a_request_may_have_are_refused_by_either_name() {
+        for name in [IMAGES, IMAGES_OLD] {
+            let of = |count: usize| Detect::read(json!({name: vec!["a"; count]}).as_object().unwrap(), 3);
+            assert_eq!(of(3).unwrap().images.len(), 3);
+            let problems = of(4).unwrap_err();
+            assert_eq!(problems[0].field, IMAGES);
+            assert!(problems[0].message.contains("4 pictures; send from 1 to 3"), "{problems:?}");
+        }
     }
 }
