@@ -445,11 +445,9 @@ impl<B: Backend> Owner<B> {
     /// One UNet call for the best batch.
     fn step(&mut self) {
         let now = self.clock.now();
-        let mut places = Vec::new();
         let mut candidates = Vec::new();
-        for (job_index, job) in self.running.iter().enumerate() {
-            for (lane_index, lane) in job.lanes.iter().enumerate() {
-                places.push((job_index, lane_index));
+        for job in &self.running {
+            for lane in job.lanes.iter().filter(|lane| !lane.is_done()) {
                 candidates.push(Candidate {
                     key: &lane.key,
                     priority: job.priority,
@@ -462,7 +460,7 @@ impl<B: Backend> Owner<B> {
         let mut picked = policy::pick(&candidates, self.settings.rules);
         let Some(&leader) = picked.first() else { return };
         picked.truncate(candidates[leader].key.rows_max.max(1));
-        let mut chosen = vec![false; places.len()];
+        let mut chosen = vec![false; candidates.len()];
         for &index in &picked {
             chosen[index] = true;
         }
@@ -471,14 +469,16 @@ impl<B: Backend> Owner<B> {
             .iter_mut()
             .enumerate()
             .flat_map(|(job_index, job)| job.lanes.iter_mut().map(move |lane| (job_index, lane)))
+            .filter(|(_, lane)| !lane.is_done())
             .zip(&chosen)
             .filter_map(|(lane, &chosen)| chosen.then_some(lane))
             .collect();
         self.resident = lanes.first().map(|(_, lane)| lane.key.model.path.clone());
-        let mut rows: Vec<Row<'_, B::Sample>> = lanes.iter_mut().map(|(_, lane)| lane.row()).collect();
         let backend = &mut self.backend;
-        let outcome = guarded(|| backend.step(&mut rows).map_err(JobError::from));
-        drop(rows);
+        let outcome = guarded(|| {
+            let mut rows: Vec<Row<'_, B::Sample>> = lanes.iter_mut().map(|(_, lane)| lane.row()).collect();
+            backend.step(&mut rows).map_err(JobError::from)
+        });
 
         let after = self.clock.now();
         let mut failures: Vec<(usize, JobError)> = Vec::new();
@@ -532,9 +532,13 @@ impl<B: Backend> Owner<B> {
     fn retire(&mut self) {
         let mut index = 0;
         while index < self.running.len() {
-            // A cancelled job is dropped at the next turn; decoding the rest of it would keep the others waiting.
-            while !self.running[index].failed() && !self.running[index].is_cancelled() {
+            while !self.running[index].is_over() {
                 let job = &mut self.running[index];
+                if job.is_cancelled() {
+                    // Decoding the rest of it would keep the others waiting.
+                    job.fail(JobError::Cancelled);
+                    break;
+                }
                 let Some(lane) = job.take_done_lane() else { break };
                 let models = job.next_models(&lane);
                 let ended = bringing(&mut self.backend, &self.stats, &self.loads, &models, |backend| {
@@ -559,7 +563,7 @@ impl<B: Backend> Owner<B> {
             if job.went_wrong() {
                 lock(&self.stats).failed_jobs += 1;
             }
-            if job.failed() || job.lanes.is_empty() {
+            if job.is_over() {
                 self.running.remove(index).answer();
             } else {
                 index += 1;

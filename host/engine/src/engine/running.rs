@@ -40,7 +40,7 @@ pub(super) struct Lane<S> {
 impl<S> Lane<S> {
     /// The row for the call that is due. Only lanes that are not done are ever picked.
     pub(super) fn row(&mut self) -> Row<'_, S> {
-        let call = self.call.as_ref().expect("a lane without a call was retired");
+        let call = self.call.as_ref().expect("a lane without a call is no candidate");
         let noise = match call.draw {
             Draw::None => None,
             Draw::Next => Some(self.noise.draw()),
@@ -244,6 +244,11 @@ impl<B: Backend> RunningJob<B> {
 
     pub(super) fn failed(&self) -> bool {
         self.failure.is_some()
+    }
+
+    /// There is nothing left to draw of it.
+    pub(super) fn is_over(&self) -> bool {
+        self.failed() || self.lanes.is_empty()
     }
 
     /// Failed by itself, and not because it was asked to stop.
