@@ -16,7 +16,10 @@ pub(crate) fn engine_refused(error: SubmitError) -> AppError {
 pub(crate) fn engine_failed(error: JobError) -> AppError {
     match error {
         JobError::Cancelled => AppError::Cancelled,
-        JobError::ShutDown => AppError::Unavailable(error.to_string()),
+        // Whoever watches over the server starts it again, and the task with it.
+        JobError::ShutDown | JobError::Backend(BackendError::Lost(_)) => {
+            AppError::Unavailable(error.to_string())
+        }
         JobError::Backend(BackendError::StepHook(StepHookError::Rejected(reason))) => {
             AppError::invalid("alwayson_scripts", reason)
         }

@@ -71,8 +71,8 @@ pub(crate) struct Server {
     pub(crate) stop: watch::Sender<bool>,
 }
 
-/// Opens everything, cheapest and likeliest to fail first. With `made_up_pictures` no device is.
-pub(crate) async fn build(settings: Settings, made_up_pictures: bool) -> Result<Server, StartupError> {
+/// Opens everything, cheapest and likeliest to fail first. Beside one that is made up no device is.
+pub(crate) async fn build(settings: Settings, made_up: Option<MadeUpDevice>) -> Result<Server, StartupError> {
     let listener = listen(&settings.listen).await?;
     let address = listener.local_addr().context("the listening address cannot be read")?;
     let tls = open_tls(&settings).await?;
@@ -98,8 +98,10 @@ pub(crate) async fn build(settings: Settings, made_up_pictures: bool) -> Result<
         Some(settings.data.join("hashes.json")),
     ));
     let registered = open_registered(&settings, objects.clone(), catalogue.clone()).await?;
-    let (engine, handle) =
-        if made_up_pictures { open_made_up(&settings)? } else { open_engine(&settings).await? };
+    let (engine, handle) = match made_up {
+        Some(device) => open_made_up(&settings, device)?,
+        None => open_engine(&settings).await?,
+    };
     let networks = ServerNetworks {
         catalogue: catalogue.clone(),
         engine: handle.clone(),
@@ -201,10 +203,10 @@ pub(crate) async fn open_engine(settings: &Settings) -> Result<(Engine, EngineHa
 }
 
 /// The owner thread with nothing on it that would draw.
-fn open_made_up(settings: &Settings) -> Result<(Engine, EngineHandle), StartupError> {
+fn open_made_up(settings: &Settings, device: MadeUpDevice) -> Result<(Engine, EngineHandle), StartupError> {
     tracing::warn!("nothing is drawn: pictures are made up, so that the server around them can be measured");
     let (engine, clock) = (engine_settings(settings), Arc::new(MonotonicClock::default()));
-    let started = Engine::start(engine, clock, Box::new(|| Ok(MadeUpDevice::default())));
+    let started = Engine::start(engine, clock, Box::new(move || Ok(device)));
     Ok(started.context("the device thread cannot be started")?)
 }
 

@@ -10,7 +10,7 @@ use gesso_core::sampler::{Call, Draw, Plan};
 use gesso_core::step_hook::StepHook;
 use tokio::sync::{oneshot, watch};
 
-use super::Slot;
+use super::incoming::Slot;
 use super::passes::{Passes, Stage};
 use crate::backend::{Backend, BackendError, BatchKey, Measured, ModelFile, OpenPass, Origin, Row};
 use crate::job::{CancelFlag, JobError, Made, Phase, Progress};

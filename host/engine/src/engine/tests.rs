@@ -23,6 +23,7 @@ use crate::job::{CancelFlag, Resources, SecondPass};
 mod cancelled;
 mod given;
 mod loading;
+mod lost;
 mod other_work;
 mod refiner;
 mod shares;
@@ -63,6 +64,7 @@ enum Failure {
     Ok,
     Panic,
     OutOfMemory,
+    Lost,
     NanInRow(usize),
 }
 
@@ -146,6 +148,7 @@ impl Backend for Fake {
                 panic!("the fake was told to panic")
             }
             Failure::OutOfMemory => Err(BackendError::OutOfMemory("the fake was told to".into())),
+            Failure::Lost => Err(BackendError::Lost("the fake was told to".into())),
             Failure::NanInRow(bad) => Ok((0..rows.len())
                 .map(|row| if row == bad { Err(BackendError::NotANumber { step: 0 }) } else { Ok(None) })
                 .collect()),
@@ -213,6 +216,9 @@ impl Backend for Fake {
         }
         if model.name == "broken" {
             return Err(BackendError::Model("it is broken".into()));
+        }
+        if model.name == "lost" {
+            return Err(BackendError::Lost("the fake was told to".into()));
         }
         if !self.loaded.contains(model) {
             self.loaded.push(model.clone());
