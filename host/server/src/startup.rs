@@ -27,6 +27,7 @@ use crate::accounts::Accounts;
 use crate::app::App;
 use crate::audit::Audit;
 use crate::catalogue::Catalogue;
+use crate::drawings::AT_ONCE;
 use crate::functions::Functions;
 use crate::http::connections::Tls;
 use crate::http::router;
@@ -46,6 +47,9 @@ use crate::styles::SavedStyles;
 use crate::tasks::{Turns, Waiters};
 use crate::telemetry;
 use crate::webhooks::Webhooks;
+
+/// Places in the engine for what is asked of routes and is no task, such as a control map.
+const JOBS_OF_ROUTES: usize = 16;
 
 /// Why nothing started. Each has its own exit code.
 #[derive(Debug, thiserror::Error)]
@@ -168,7 +172,9 @@ pub(crate) fn defaults(settings: &Settings) -> Defaults {
 
 fn engine_settings(settings: &Settings) -> EngineSettings {
     let mut engine = EngineSettings::default();
-    engine.max_jobs = engine.max_jobs.max(settings.concurrent_tasks);
+    // A task that runs may have so many drawings there, and one piece of other work, such as an enlargement.
+    let of_tasks = settings.concurrent_tasks.saturating_mul(AT_ONCE + 1);
+    engine.max_jobs = engine.max_jobs.max(of_tasks.saturating_add(JOBS_OF_ROUTES));
     if settings.deterministic {
         // Kernels divide a larger batch in another way, which moves the last bits of its rows.
         engine.rules.max_rows = 1;
@@ -418,5 +424,14 @@ mod tests {
         };
         assert_eq!(rows(true), 1);
         assert!(rows(false) > 1);
+    }
+
+    #[test]
+    fn there_is_room_for_all_jobs_of_all_tasks_that_run_at_one_time() {
+        for concurrent_tasks in [1, 8, 100] {
+            let settings = Settings { concurrent_tasks, ..Settings::default() };
+            let jobs = engine_settings(&settings).max_jobs;
+            assert!(jobs > concurrent_tasks * AT_ONCE && jobs >= 64, "{concurrent_tasks}: {jobs}");
+        }
     }
 }
