@@ -121,6 +121,10 @@ fn automatic_is_the_samplers_default_scheduler() {
 }
 
 fn skipped(options: SamplerOptions) -> Vec<bool> {
+    reasons(options).iter().map(Option::is_some).collect()
+}
+
+fn reasons(options: SamplerOptions) -> Vec<Option<SkipReason>> {
     let pass = Pass { options, ..Pass::new(Sampler::Euler, Scheduler::Karras, 8) };
     let mut plan = Plan::new(&pass, &NoiseSchedule::sd1()).unwrap();
     std::iter::from_fn(|| plan.next_call(None)).map(|call| call.guidance.skip_unconditional).collect()
@@ -140,6 +144,19 @@ fn the_negative_prompt_is_left_out_early_up_to_the_share() {
     let options = SamplerOptions { skip_early_cond: 0.25, ..SamplerOptions::default() };
     assert_eq!(skipped(options), [true, true, true, false, false, false, false, false]);
     assert_eq!(skipped(SamplerOptions::default()), [false; 8]);
+}
+
+#[test]
+fn what_is_left_out_early_is_told_from_what_is_left_out_at_low_noise() {
+    let options = SamplerOptions {
+        ngms_sigma: 8.0,
+        ngms_all_steps: true,
+        skip_early_cond: 0.25,
+        ..SamplerOptions::default()
+    };
+    // From the second call on both would.
+    let (early, low) = (Some(SkipReason::Early), Some(SkipReason::LowNoise));
+    assert_eq!(reasons(options), [early, early, early, low, low, low, low, low]);
 }
 
 #[test]
