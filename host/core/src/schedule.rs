@@ -161,8 +161,8 @@ pub fn sigmas(scheduler: Scheduler, table: &NoiseSchedule, steps: u32, spacing: 
     sigmas_from(scheduler, table, steps, spacing, 0)
 }
 
-/// The same for whoever reads the levels from the place `from` on, and the first: one before it may stand as the first, where
-/// working it out takes long.
+/// The same for whoever reads the levels from the place `from` on, and the first: those between may all be the first,
+/// where working them out takes long.
 pub(crate) fn sigmas_from(
     scheduler: Scheduler,
     table: &NoiseSchedule,

@@ -1,6 +1,6 @@
 //! A device that draws nothing and takes no time: every picture is a colour gradient of the size that was asked for. What a
-//! request takes on it is the service's own, which is what `cargo xtask bench api` measures; and tests have it be lost. Reads no
-//! model file; knows no tensor.
+//! request takes on it is the service's own, which is what `cargo xtask bench api` measures; and tests have it be lost.
+//! Reads no model file; knows no tensor.
 
 use std::sync::Arc;
 

@@ -28,8 +28,8 @@ const IDLE_POLL: Duration = Duration::from_secs(5);
 /// The same while the server drains.
 const LAST_POLL: Duration = Duration::from_millis(50);
 
-/// Leases and draws until the device is lost, or the server drains and no client waits for what has not begun, then waits for
-/// what runs.
+/// Leases and draws until the device is lost, or the server drains and no client waits for what has not begun, then
+/// waits for what runs.
 pub(crate) async fn run(app: Arc<App>, replays: Replays) {
     let slots = Arc::new(Semaphore::new(app.settings.concurrent_tasks));
     let mut changes = app.tasks.subscribe();

@@ -8,8 +8,8 @@ use tch::TchError;
 
 use crate::error::{LoadError, Problem};
 
-/// What `cudaGetErrorString` says of errors that, by the documentation of CUDA's runtime, every later call gives too until the
-/// process is started again, and of a device that fails as hardware.
+/// What `cudaGetErrorString` says of errors that, by the documentation of CUDA's runtime, every later call gives too
+/// until the process is started again, and of a device that fails as hardware.
 const LOSSES: [&str; 14] = [
     "an illegal memory access was encountered",
     "an illegal instruction was encountered",
@@ -49,8 +49,8 @@ pub(crate) fn device_error(error: TchError) -> BackendError {
     if is_out_of_memory(&error) { BackendError::OutOfMemory(first) } else { BackendError::Device(first) }
 }
 
-/// The line that says that CUDA computes nothing any more in this process. Other errors of CUDA are of one call alone, such as a
-/// size that a kernel does not take, and come again with every such request.
+/// The line that says that CUDA computes nothing any more in this process. Other errors of CUDA are of one call alone,
+/// such as a size that a kernel does not take, and come again with every such request.
 fn loss(text: &str) -> Option<&str> {
     let line = text.lines().find(|line| line.contains("CUDA error"))?;
     LOSSES.iter().any(|loss| line.contains(loss)).then_some(line)
@@ -84,7 +84,7 @@ mod tests {
     fn a_device_that_is_lost_is_told_from_a_call_that_failed() {
         let told = |text: &str| device_error(TchError::Torch(text.into()));
         for text in [
-            "CUDA error: an illegal memory access was encountered\nCUDA kernel errors might be asynchronously reported",
+            "CUDA error: an illegal memory access was encountered\nCompile with TORCH_USE_CUDA_DSA to debug",
             "CUDA error: device-side assert triggered",
             "CUDA error: uncorrectable ECC error encountered",
             "CUDA error: unspecified launch failure",

@@ -119,8 +119,8 @@ fn first_noise(pass: &Pass, sigma: f64) -> f64 {
     if pass.options.sgm_noise_multiplier { (sigma * sigma + 1.0).sqrt() } else { sigma }
 }
 
-/// The schedule of a sigma sampler, of which the levels from the place `from` on are run. "Discard" asks for one level more and
-/// drops the one before the last.
+/// The schedule of a sigma sampler, of which the levels from the place `from` on are run. "Discard" asks for one level
+/// more and drops the one before the last.
 fn levels(pass: &Pass, table: &NoiseSchedule, length: u32, from: usize) -> Vec<f64> {
     if length == 0 {
         return Vec::new();
