@@ -1,4 +1,4 @@
-//! The server dies, drains, runs out of disk: nothing acknowledged is lost.
+//! The server dies, drains, loses its device, runs out of disk: nothing acknowledged is lost.
 
 use std::io::ErrorKind;
 use std::process::Command;
@@ -191,6 +191,22 @@ fn who_waits_for_a_queue_that_rests_or_longer_than_a_drain_is_told_and_loses_not
         }
         assert_eq!(server.result("patient")["status"], "succeeded");
     }
+}
+
+#[test]
+fn a_server_that_loses_its_device_ends_with_code_1_and_draws_after_the_next_start() {
+    let bench = Bench::new();
+    let mut command = bench.command();
+    // Three calls for the first picture, and two of the second's three.
+    command.args(["--made-up-pictures", "--made-up-calls", "5"]);
+    let mut server = bench.start_with(command);
+    assert_eq!(server.post("/txt2img", &quick()).ok()["status"], "succeeded");
+    let headers = [("taskid", "patient"), ("task-flag", "true")];
+    let told = server.post_with("/txt2img", &headers, &quick());
+    assert_eq!((told.status, &told.json()["code"]), (503, &json!("unavailable")), "{}", told.json());
+    assert_eq!(server.wait().code(), Some(1));
+    let server = bench.start();
+    assert_eq!(server.result("patient")["status"], "succeeded");
 }
 
 /// Clients that ask on and on, while the server is ended again and again. Each request is answered with its picture, told to

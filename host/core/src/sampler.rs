@@ -33,7 +33,7 @@ mod start;
 mod timesteps;
 mod unipc;
 
-pub use call::{Assign, Call, Draw, Guidance, Measure, Register, Start};
+pub use call::{Assign, Call, Draw, Guidance, Measure, Register, SkipReason, Start};
 pub use pass::{Churn, Denoise, Pass, SamplerOptions, UniPc, UniPcSkip, UniPcVariant};
 pub use plan::{Plan, PlanError};
 

@@ -158,6 +158,18 @@ impl Spacing {
 /// Every spacing gives `steps + 1` values but [`Scheduler::Ddim`], which strides the table by whole timesteps and
 /// so may give more. No steps give no values.
 pub fn sigmas(scheduler: Scheduler, table: &NoiseSchedule, steps: u32, spacing: &Spacing) -> Vec<f64> {
+    sigmas_from(scheduler, table, steps, spacing, 0)
+}
+
+/// The same for whoever reads the levels from the place `from` on, and the first: those between may all be the first,
+/// where working them out takes long.
+pub(crate) fn sigmas_from(
+    scheduler: Scheduler,
+    table: &NoiseSchedule,
+    steps: u32,
+    spacing: &Spacing,
+    from: usize,
+) -> Vec<f64> {
     let n = steps as usize;
     if n == 0 {
         return Vec::new();
@@ -169,7 +181,7 @@ pub fn sigmas(scheduler: Scheduler, table: &NoiseSchedule, steps: u32, spacing: 
         Scheduler::Polyexponential => polyexponential::sigmas(table, n, spacing),
         Scheduler::KlOptimal => kl_optimal::sigmas(table, n, spacing),
         Scheduler::AlignYourSteps => align_your_steps::sigmas(table, n),
-        Scheduler::Beta => beta::sigmas(table, n, spacing),
+        Scheduler::Beta => beta::sigmas(table, n, spacing, from),
         Scheduler::SgmUniform => sgm_uniform::sigmas(table, n, spacing),
         Scheduler::Simple => simple::sigmas(table, n),
         Scheduler::Normal => normal::sigmas(table, n, spacing),

@@ -190,7 +190,7 @@ pub struct Row<'a, S> {
 /// What a UNet call gives back for a row: the number its [`Call::measure`] asks for.
 pub type Measured = Option<f64>;
 
-/// Why the backend could not do it. None of these ends the owner thread.
+/// Why the backend could not do it. None of these ends the owner thread but [`BackendError::Lost`].
 #[derive(Debug, Clone, thiserror::Error, PartialEq, Eq)]
 pub enum BackendError {
     #[error("the model file cannot be used: {0}")]
@@ -212,6 +212,9 @@ pub enum BackendError {
     StepHook(StepHookError),
     #[error("libtorch failed: {0}")]
     Device(String),
+    /// Nothing can be computed any more until the process begins anew.
+    #[error("the device is lost until the server starts again: {0}")]
+    Lost(String),
 }
 
 /// A device that draws. Lives on one owner thread, made there by a [`BackendFactory`], so it need not be `Send`.

@@ -1,9 +1,9 @@
 //! The owner thread: the only place that touches the backend. Each turn it takes in new jobs, drops cancelled ones,
 //! forms one batch by [`policy::pick`], calls the backend once and publishes progress. A panic, a NaN or a failed
-//! allocation ends the jobs it happened to, never the thread.
+//! allocation ends the jobs it happened to, never the thread; a device that is lost ends it, with all jobs.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, Weak, mpsc};
+use std::sync::{Arc, Mutex, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -18,11 +18,13 @@ use crate::job::{
 use crate::policy::{self, Candidate, Rules};
 
 mod guarded;
+mod incoming;
 mod passes;
 mod running;
 mod stats;
 
 use guarded::{bringing, guarded};
+use incoming::{Command, Incoming, Slot};
 use passes::Passes;
 use running::{Caller, Lane, RunningJob, missing_row};
 pub use stats::EngineStats;
@@ -78,8 +80,7 @@ impl Engine {
         let jobs = Arc::new(AtomicUsize::new(0));
         let (loads, _) = broadcast::channel(LOADS_KEPT);
         let (shared, told) = (stats.clone(), loads.clone());
-        let life = Arc::new(());
-        let alive = Arc::downgrade(&life);
+        let (life, alive) = watch::channel(());
         // The owner thread: libtorch work happens here and nowhere else.
         let thread = std::thread::Builder::new().name("gesso-device".into()).spawn(move || {
             let _life = life;
@@ -88,7 +89,7 @@ impl Engine {
                     lock(&shared).device = backend.describe();
                     lock(&shared).take_in(&backend);
                     if opened_tx.send(Ok(())).is_ok() {
-                        Owner::new(backend, settings, clock, (shared, told)).run(&inbox);
+                        Owner::new(backend, settings, clock, (shared, told)).run(inbox);
                     }
                 }
                 // Nobody listens only when the starter is gone, and then nobody cares.
@@ -112,58 +113,12 @@ impl Engine {
 #[derive(Debug, Clone)]
 pub struct EngineHandle {
     commands: mpsc::Sender<Command>,
-    /// Held by the owner thread for as long as it runs.
-    alive: Weak<()>,
+    /// The owner thread holds the other end for as long as it runs.
+    alive: watch::Receiver<()>,
     jobs: Arc<AtomicUsize>,
     max_jobs: usize,
     stats: Arc<Mutex<EngineStats>>,
     loads: broadcast::Sender<Arc<ModelFile>>,
-}
-
-/// What reaches the owner thread.
-#[derive(Debug)]
-enum Command {
-    Job(Incoming),
-    /// Done between two steps, before any job that came after it.
-    Load(Arc<ModelFile>, oneshot::Sender<Result<(), JobError>>),
-    /// Unanswered where it panicked.
-    Unload(oneshot::Sender<()>),
-}
-
-/// A job on its way to the owner thread.
-#[derive(Debug)]
-struct Incoming {
-    work: Work,
-    priority: i32,
-    caller: Caller,
-}
-
-impl Incoming {
-    /// Pictures in flight while it runs.
-    fn images(&self) -> usize {
-        match &self.work {
-            Work::Draw(drawing) => drawing.request.image_count() as usize,
-            Work::Enlarge(_) | Work::RestoreFaces(_) | Work::RunNetwork(_) => 1,
-        }
-    }
-
-    /// The checkpoint it begins with.
-    fn model(&self) -> Option<&std::path::PathBuf> {
-        match &self.work {
-            Work::Draw(drawing) => Some(&drawing.opening_model().path),
-            Work::Enlarge(_) | Work::RestoreFaces(_) | Work::RunNetwork(_) => None,
-        }
-    }
-}
-
-/// A place among the `max_jobs`; given back when dropped, wherever that happens.
-#[derive(Debug)]
-struct Slot(Arc<AtomicUsize>);
-
-impl Drop for Slot {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::AcqRel);
-    }
 }
 
 impl EngineHandle {
@@ -199,7 +154,14 @@ impl EngineHandle {
 
     /// Whether the owner thread is there to take jobs.
     pub fn is_alive(&self) -> bool {
-        self.alive.strong_count() > 0
+        self.alive.has_changed().is_ok()
+    }
+
+    /// Waits for the owner thread to end, which it does under this handle where its device is lost.
+    pub async fn ended(&self) {
+        let mut alive = self.alive.clone();
+        // Nothing is ever sent.
+        while alive.changed().await.is_ok() {}
     }
 
     /// Jobs queued or running.
@@ -234,6 +196,8 @@ struct Owner<B: Backend> {
     arrivals: u64,
     /// Path of the model the last batch used.
     resident: Option<std::path::PathBuf>,
+    /// What the thread ends with.
+    loss: Option<JobError>,
 }
 
 impl<B: Backend> Owner<B> {
@@ -253,10 +217,12 @@ impl<B: Backend> Owner<B> {
             running: Vec::new(),
             arrivals: 0,
             resident: None,
+            loss: None,
         }
     }
 
-    fn run(mut self, inbox: &mpsc::Receiver<Command>) {
+    /// Takes the inbox along, so that nothing is sent any more to a thread that counts as ended.
+    fn run(mut self, inbox: mpsc::Receiver<Command>) {
         let mut open = true;
         loop {
             if self.waiting.is_empty() && self.running.is_empty() {
@@ -275,8 +241,32 @@ impl<B: Backend> Owner<B> {
                     }
                 }
             }
-            self.turn();
+            if self.loss.is_none() {
+                self.turn();
+            }
             self.tell_loaded();
+            if let Some(error) = self.loss.take() {
+                return self.give_up(&error);
+            }
+        }
+    }
+
+    /// Has the thread end once the turn is over, where that is what happened.
+    fn heed_loss(&mut self, error: &JobError) {
+        if matches!(error, JobError::Backend(BackendError::Lost(_))) {
+            self.loss.get_or_insert_with(|| error.clone());
+        }
+    }
+
+    /// Fails every job. What is yet to be taken in is dropped, which its callers hear of as a shutdown.
+    fn give_up(&mut self, error: &JobError) {
+        tracing::error!(%error, "the device thread ends");
+        for mut job in self.running.drain(..) {
+            job.fail(error.clone());
+            job.answer();
+        }
+        for (_, _, incoming) in self.waiting.drain(..) {
+            incoming.caller.answer(Err(error.clone()));
         }
     }
 
@@ -289,6 +279,9 @@ impl<B: Backend> Owner<B> {
                 let loaded = bringing(&mut self.backend, &self.stats, &self.loads, models, |backend| {
                     backend.load(&model).map_err(JobError::from)
                 });
+                if let Err(error) = &loaded {
+                    self.heed_loss(error);
+                }
                 // Nobody listens only when the caller has gone away, and then nobody cares.
                 drop(reply.send(loaded));
             }
@@ -428,7 +421,8 @@ impl<B: Backend> Owner<B> {
         }
     }
 
-    fn refuse(&self, caller: Caller, error: JobError) {
+    fn refuse(&mut self, caller: Caller, error: JobError) {
+        self.heed_loss(&error);
         if error != JobError::Cancelled {
             lock(&self.stats).failed_jobs += 1;
         }
@@ -445,11 +439,9 @@ impl<B: Backend> Owner<B> {
     /// One UNet call for the best batch.
     fn step(&mut self) {
         let now = self.clock.now();
-        let mut places = Vec::new();
         let mut candidates = Vec::new();
-        for (job_index, job) in self.running.iter().enumerate() {
-            for (lane_index, lane) in job.lanes.iter().enumerate() {
-                places.push((job_index, lane_index));
+        for job in &self.running {
+            for lane in job.lanes.iter().filter(|lane| !lane.is_done()) {
                 candidates.push(Candidate {
                     key: &lane.key,
                     priority: job.priority,
@@ -462,7 +454,7 @@ impl<B: Backend> Owner<B> {
         let mut picked = policy::pick(&candidates, self.settings.rules);
         let Some(&leader) = picked.first() else { return };
         picked.truncate(candidates[leader].key.rows_max.max(1));
-        let mut chosen = vec![false; places.len()];
+        let mut chosen = vec![false; candidates.len()];
         for &index in &picked {
             chosen[index] = true;
         }
@@ -471,14 +463,16 @@ impl<B: Backend> Owner<B> {
             .iter_mut()
             .enumerate()
             .flat_map(|(job_index, job)| job.lanes.iter_mut().map(move |lane| (job_index, lane)))
+            .filter(|(_, lane)| !lane.is_done())
             .zip(&chosen)
             .filter_map(|(lane, &chosen)| chosen.then_some(lane))
             .collect();
         self.resident = lanes.first().map(|(_, lane)| lane.key.model.path.clone());
-        let mut rows: Vec<Row<'_, B::Sample>> = lanes.iter_mut().map(|(_, lane)| lane.row()).collect();
         let backend = &mut self.backend;
-        let outcome = guarded(|| backend.step(&mut rows).map_err(JobError::from));
-        drop(rows);
+        let outcome = guarded(|| {
+            let mut rows: Vec<Row<'_, B::Sample>> = lanes.iter_mut().map(|(_, lane)| lane.row()).collect();
+            backend.step(&mut rows).map_err(JobError::from)
+        });
 
         let after = self.clock.now();
         let mut failures: Vec<(usize, JobError)> = Vec::new();
@@ -507,6 +501,7 @@ impl<B: Backend> Owner<B> {
             stats.unet_time += after.saturating_sub(now);
         }
         for (job_index, error) in failures {
+            self.heed_loss(&error);
             self.running[job_index].fail(error);
         }
         for job_index in touched {
@@ -532,9 +527,13 @@ impl<B: Backend> Owner<B> {
     fn retire(&mut self) {
         let mut index = 0;
         while index < self.running.len() {
-            // A cancelled job is dropped at the next turn; decoding the rest of it would keep the others waiting.
-            while !self.running[index].failed() && !self.running[index].is_cancelled() {
+            while !self.running[index].is_over() {
                 let job = &mut self.running[index];
+                if job.is_cancelled() {
+                    // Decoding the rest of it would keep the others waiting.
+                    job.fail(JobError::Cancelled);
+                    break;
+                }
                 let Some(lane) = job.take_done_lane() else { break };
                 let models = job.next_models(&lane);
                 let ended = bringing(&mut self.backend, &self.stats, &self.loads, &models, |backend| {
@@ -552,14 +551,17 @@ impl<B: Backend> Owner<B> {
                         }
                         lock(&self.stats).images += 1;
                     }
-                    Err(error) => job.fail(error),
+                    Err(error) => {
+                        self.heed_loss(&error);
+                        self.running[index].fail(error);
+                    }
                 }
             }
             let job = &self.running[index];
             if job.went_wrong() {
                 lock(&self.stats).failed_jobs += 1;
             }
-            if job.failed() || job.lanes.is_empty() {
+            if job.is_over() {
                 self.running.remove(index).answer();
             } else {
                 index += 1;

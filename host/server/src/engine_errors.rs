@@ -16,7 +16,10 @@ pub(crate) fn engine_refused(error: SubmitError) -> AppError {
 pub(crate) fn engine_failed(error: JobError) -> AppError {
     match error {
         JobError::Cancelled => AppError::Cancelled,
-        JobError::ShutDown => AppError::Unavailable(error.to_string()),
+        // Whoever watches over the server starts it again, and the task with it.
+        JobError::ShutDown | JobError::Backend(BackendError::Lost(_)) => {
+            AppError::Unavailable(error.to_string())
+        }
         JobError::Backend(BackendError::StepHook(StepHookError::Rejected(reason))) => {
             AppError::invalid("alwayson_scripts", reason)
         }
@@ -24,6 +27,28 @@ pub(crate) fn engine_failed(error: JobError) -> AppError {
             AppError::PluginFailed(reason)
         }
         JobError::Backend(BackendError::Request(message)) => AppError::invalid("body", message),
+        JobError::Backend(BackendError::OutOfMemory(_)) => AppError::OutOfMemory(format!(
+            "{error}; ask for a smaller picture, or for fewer at a time (batch_size)"
+        )),
         JobError::Backend(_) | JobError::Panicked(_) => AppError::Internal(error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn running_out_of_memory_is_told_with_what_helps() {
+        let failed = engine_failed(JobError::Backend(BackendError::OutOfMemory("CUDA out of memory".into())));
+        assert_eq!(failed.code(), "out_of_memory");
+        let told = failed.to_string();
+        assert!(told.contains("CUDA out of memory") && told.contains("a smaller picture"), "{told}");
+    }
+
+    #[test]
+    fn a_lost_device_is_a_shortage_that_passes_with_the_next_start() {
+        let failed = engine_failed(JobError::Backend(BackendError::Lost("CUDA error: unknown error".into())));
+        assert!(matches!(failed, AppError::Unavailable(_)), "{failed}");
     }
 }

@@ -41,6 +41,9 @@ pub(crate) enum AppError {
     PluginFailed(String),
     #[error("{0}")]
     Unavailable(String),
+    /// The device has not the memory for it, whatever else was dropped for it.
+    #[error("{0}")]
+    OutOfMemory(String),
     #[error("the disk is full; free some space in the data folder and try again")]
     StorageFull,
     #[error("{0}")]
@@ -62,6 +65,7 @@ impl AppError {
             Self::Forbidden(_) => "forbidden",
             Self::PluginFailed(_) => "plugin_failed",
             Self::Unavailable(_) => "unavailable",
+            Self::OutOfMemory(_) => "out_of_memory",
             Self::StorageFull => "storage_full",
             Self::Internal(_) => "internal",
         }
@@ -110,6 +114,7 @@ impl AppError {
             "forbidden" => Self::Forbidden(message),
             "plugin_failed" => Self::PluginFailed(message),
             "unavailable" | EXPIRED => Self::Unavailable(message),
+            "out_of_memory" => Self::OutOfMemory(message),
             "storage_full" => Self::StorageFull,
             _ => Self::Internal(message),
         }
@@ -198,6 +203,7 @@ mod tests {
             AppError::Forbidden("no".into()),
             AppError::PluginFailed("no".into()),
             AppError::Unavailable("no".into()),
+            AppError::OutOfMemory("no".into()),
             AppError::StorageFull,
             AppError::Internal("no".into()),
         ] {

@@ -1,5 +1,6 @@
 //! A device that draws nothing and takes no time: every picture is a colour gradient of the size that was asked for. What a
-//! request takes on it is the service's own, which is what `cargo xtask bench api` measures. Reads no model file; knows no tensor.
+//! request takes on it is the service's own, which is what `cargo xtask bench api` measures; and tests have it be lost.
+//! Reads no model file; knows no tensor.
 
 use std::sync::Arc;
 
@@ -15,10 +16,19 @@ use gesso_engine::backend::{
 /// Pixels of a latent's side.
 const LATENT_PX: u32 = 8;
 
-/// Remembers which checkpoints were asked for, and nothing else.
+/// Remembers which checkpoints were asked for, and how often it was called.
 #[derive(Debug, Default)]
 pub(crate) struct MadeUpDevice {
     loaded: Vec<Arc<ModelFile>>,
+    calls: u64,
+    calls_max: Option<u64>,
+}
+
+impl MadeUpDevice {
+    /// One that computes nothing any more after so many UNet calls.
+    pub(crate) fn lost_after(calls_max: Option<u64>) -> Self {
+        Self { calls_max, ..Self::default() }
+    }
 }
 
 impl Backend for MadeUpDevice {
@@ -54,6 +64,10 @@ impl Backend for MadeUpDevice {
         &mut self,
         rows: &mut [Row<'_, (u32, u32)>],
     ) -> Result<Vec<Result<Measured, BackendError>>, BackendError> {
+        if self.calls_max.is_some_and(|most| self.calls >= most) {
+            return Err(BackendError::Lost("it was to be, after so many calls".into()));
+        }
+        self.calls += 1;
         Ok(vec![Ok(None); rows.len()])
     }
 

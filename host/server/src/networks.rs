@@ -82,7 +82,9 @@ impl Networks for ServerNetworks {
                 JobError::Backend(BackendError::Request(why) | BackendError::Model(why)) => {
                     NetworkError::Invalid(why)
                 }
-                JobError::ShutDown => NetworkError::Unavailable(error.to_string()),
+                JobError::ShutDown | JobError::Backend(BackendError::Lost(_)) => {
+                    NetworkError::Unavailable(error.to_string())
+                }
                 JobError::Backend(_) | JobError::Panicked(_) => NetworkError::Failed(error.to_string()),
             })
         })

@@ -27,6 +27,7 @@ use crate::accounts::Accounts;
 use crate::app::App;
 use crate::audit::Audit;
 use crate::catalogue::Catalogue;
+use crate::drawings::AT_ONCE;
 use crate::functions::Functions;
 use crate::http::connections::Tls;
 use crate::http::router;
@@ -46,6 +47,9 @@ use crate::styles::SavedStyles;
 use crate::tasks::{Turns, Waiters};
 use crate::telemetry;
 use crate::webhooks::Webhooks;
+
+/// Places in the engine for what is asked of routes and is no task, such as a control map.
+const JOBS_OF_ROUTES: usize = 16;
 
 /// Why nothing started. Each has its own exit code.
 #[derive(Debug, thiserror::Error)]
@@ -71,8 +75,8 @@ pub(crate) struct Server {
     pub(crate) stop: watch::Sender<bool>,
 }
 
-/// Opens everything, cheapest and likeliest to fail first. With `made_up_pictures` no device is.
-pub(crate) async fn build(settings: Settings, made_up_pictures: bool) -> Result<Server, StartupError> {
+/// Opens everything, cheapest and likeliest to fail first. Beside one that is made up no device is.
+pub(crate) async fn build(settings: Settings, made_up: Option<MadeUpDevice>) -> Result<Server, StartupError> {
     let listener = listen(&settings.listen).await?;
     let address = listener.local_addr().context("the listening address cannot be read")?;
     let tls = open_tls(&settings).await?;
@@ -98,8 +102,10 @@ pub(crate) async fn build(settings: Settings, made_up_pictures: bool) -> Result<
         Some(settings.data.join("hashes.json")),
     ));
     let registered = open_registered(&settings, objects.clone(), catalogue.clone()).await?;
-    let (engine, handle) =
-        if made_up_pictures { open_made_up(&settings)? } else { open_engine(&settings).await? };
+    let (engine, handle) = match made_up {
+        Some(device) => open_made_up(&settings, device)?,
+        None => open_engine(&settings).await?,
+    };
     let networks = ServerNetworks {
         catalogue: catalogue.clone(),
         engine: handle.clone(),
@@ -166,7 +172,9 @@ pub(crate) fn defaults(settings: &Settings) -> Defaults {
 
 fn engine_settings(settings: &Settings) -> EngineSettings {
     let mut engine = EngineSettings::default();
-    engine.max_jobs = engine.max_jobs.max(settings.concurrent_tasks);
+    // A task that runs may have so many drawings there, and one piece of other work, such as an enlargement.
+    let of_tasks = settings.concurrent_tasks.saturating_mul(AT_ONCE + 1);
+    engine.max_jobs = engine.max_jobs.max(of_tasks.saturating_add(JOBS_OF_ROUTES));
     if settings.deterministic {
         // Kernels divide a larger batch in another way, which moves the last bits of its rows.
         engine.rules.max_rows = 1;
@@ -201,10 +209,10 @@ pub(crate) async fn open_engine(settings: &Settings) -> Result<(Engine, EngineHa
 }
 
 /// The owner thread with nothing on it that would draw.
-fn open_made_up(settings: &Settings) -> Result<(Engine, EngineHandle), StartupError> {
+fn open_made_up(settings: &Settings, device: MadeUpDevice) -> Result<(Engine, EngineHandle), StartupError> {
     tracing::warn!("nothing is drawn: pictures are made up, so that the server around them can be measured");
     let (engine, clock) = (engine_settings(settings), Arc::new(MonotonicClock::default()));
-    let started = Engine::start(engine, clock, Box::new(|| Ok(MadeUpDevice::default())));
+    let started = Engine::start(engine, clock, Box::new(move || Ok(device)));
     Ok(started.context("the device thread cannot be started")?)
 }
 
@@ -416,5 +424,14 @@ mod tests {
         };
         assert_eq!(rows(true), 1);
         assert!(rows(false) > 1);
+    }
+
+    #[test]
+    fn there_is_room_for_all_jobs_of_all_tasks_that_run_at_one_time() {
+        for concurrent_tasks in [1, 8, 100] {
+            let settings = Settings { concurrent_tasks, ..Settings::default() };
+            let jobs = engine_settings(&settings).max_jobs;
+            assert!(jobs > concurrent_tasks * AT_ONCE && jobs >= 64, "{concurrent_tasks}: {jobs}");
+        }
     }
 }

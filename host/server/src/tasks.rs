@@ -238,7 +238,8 @@ pub(crate) async fn wait(app: &App, id: &TaskId) -> Result<Task, AppError> {
             state if state.is_terminal() => return Ok(task),
             TaskState::Waiting
                 if *app.stopping.borrow()
-                    || app.is_draining() && (app.pause.is_on() || app.waiters.are_late()) =>
+                    || app.is_draining()
+                        && (app.pause.is_on() || app.waiters.are_late() || !app.engine.is_alive()) =>
             {
                 let message =
                     format!("the server is shutting down; task {id} is kept and runs after the restart");

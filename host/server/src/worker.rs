@@ -28,7 +28,8 @@ const IDLE_POLL: Duration = Duration::from_secs(5);
 /// The same while the server drains.
 const LAST_POLL: Duration = Duration::from_millis(50);
 
-/// Leases and draws until the server drains and no client waits for what has not begun, then waits for what runs.
+/// Leases and draws until the device is lost, or the server drains and no client waits for what has not begun, then
+/// waits for what runs.
 pub(crate) async fn run(app: Arc<App>, replays: Replays) {
     let slots = Arc::new(Semaphore::new(app.settings.concurrent_tasks));
     let mut changes = app.tasks.subscribe();
@@ -36,6 +37,10 @@ pub(crate) async fn run(app: Arc<App>, replays: Replays) {
     let mut paused = app.pause.watch();
     let mut drawing = tokio::task::JoinSet::new();
     let goes_on = || {
+        // Without a device every task would be handed back at once.
+        if !app.engine.is_alive() {
+            return false;
+        }
         let is_stopping = *app.stopping.borrow();
         !app.is_draining() || app.waiters.are_there() && !app.pause.is_on() && !is_stopping
     };

@@ -1,7 +1,7 @@
 //! What the UNet predicts for rows of several requests under all of their prompts, and what guidance makes of it. Rows
 //! become questions; [`crate::questions`] answers those that fit together in one call.
 
-use gesso_core::sampler::{Call, Register};
+use gesso_core::sampler::{Call, Register, SkipReason};
 use tch::{TchError, Tensor};
 
 use crate::pass::{Sample, Stretch, Text, Unit};
@@ -124,7 +124,7 @@ fn ask<'a>(row: &Asked<'a>, questions: &mut Vec<Question<'a>>) -> Result<Place, 
         .map(text)
         .map(|(text, weight)| (push(asker.question(text, longest, channels())), weight))
         .collect();
-    if row.call.guidance.skip_unconditional || negative_is_moot(row, &positive) {
+    if leaves_negative_out(row) || negative_is_moot(row, &positive) {
         return Ok(Place { positive, negative: None, without_picture: None });
     }
     let index = pass.negative.at(row.calls_before).first().map_or(0, |(index, _)| *index);
@@ -140,15 +140,26 @@ fn ask<'a>(row: &Asked<'a>, questions: &mut Vec<Question<'a>>) -> Result<Place, 
     Ok(Place { positive, negative, without_picture })
 }
 
+/// Whether the call has the negative prompt left out. A picture's own guidance needs it: NGMS is off there, as in web UIs.
+fn leaves_negative_out(row: &Asked<'_>) -> bool {
+    match row.call.guidance.skip_unconditional {
+        None => false,
+        Some(SkipReason::Early) => true,
+        Some(SkipReason::LowNoise) => !is_edit(row.sample) || row.sample.pass.image_cfg_scale == 1.0,
+    }
+}
+
+fn is_edit(sample: &Sample) -> bool {
+    sample.channels.as_ref().is_some_and(|channels| channels.size().get(1) == Some(&(EDIT - 4)))
+}
+
 /// At a scale of 1 the negative prompt cancels out, so half of the work is saved.
 fn negative_is_moot(row: &Asked<'_>, positive: &[(usize, f64)]) -> bool {
     let call = row.call;
     let scale = row.sample.pass.cfg_scale * call.guidance.scale;
-    let is_edit =
-        row.sample.channels.as_ref().is_some_and(|channels| channels.size().get(1) == Some(&(EDIT - 4)));
     scale == 1.0
         && !call.reads(Register::Unconditional)
-        && !is_edit
+        && !is_edit(row.sample)
         && matches!(positive, [(_, weight)] if *weight == 1.0)
 }
 

@@ -42,14 +42,23 @@ pub enum Draw {
 pub struct Guidance {
     /// Factor on the request's CFG scale.
     pub scale: f64,
-    /// The denoised latent is the positive prompt's prediction alone; the negative prompt need not be evaluated.
-    pub skip_unconditional: bool,
+    /// Why the denoised latent is the positive prompt's prediction alone; the negative prompt need not be evaluated.
+    pub skip_unconditional: Option<SkipReason>,
 }
 
 impl Default for Guidance {
     fn default() -> Self {
-        Self { scale: 1.0, skip_unconditional: false }
+        Self { scale: 1.0, skip_unconditional: None }
     }
+}
+
+/// Why a negative prompt is left out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SkipReason {
+    /// The pass has only begun.
+    Early,
+    /// NGMS: little noise is left. It is evaluated nonetheless where a picture guides too.
+    LowNoise,
 }
 
 /// A number the plan needs back from the tensors after [`Call::after`]: the root mean square over all elements of

@@ -5,8 +5,8 @@ use super::dpm_adaptive::Solver;
 use super::dpmpp_2m_sde::Rule;
 use super::start::{Course, Levels};
 use super::{
-    Call, Pass, Sampler, Start, ddim, ddim_cfgpp, dpm_fast, dpm2, dpmpp_2m, dpmpp_2m_sde, dpmpp_2s_ancestral,
-    dpmpp_3m_sde, dpmpp_sde, euler, euler_ancestral, heun, lcm, lms, plms, restart, unipc,
+    Call, Pass, Sampler, SkipReason, Start, ddim, ddim_cfgpp, dpm_fast, dpm2, dpmpp_2m, dpmpp_2m_sde,
+    dpmpp_2s_ancestral, dpmpp_3m_sde, dpmpp_sde, euler, euler_ancestral, heun, lcm, lms, plms, restart, unipc,
 };
 use crate::schedule::NoiseSchedule;
 
@@ -178,11 +178,11 @@ impl Skips {
     }
 
     /// `number` counts calls from 0.
-    fn skip(&self, number: u32, sigma: f64) -> bool {
+    fn skip(&self, number: u32, sigma: f64) -> Option<SkipReason> {
         let share = f64::from(number) / f64::from(self.total.max(1));
         let early = self.early_share != 0.0 && share <= self.early_share;
         let low = sigma < self.below_sigma && (self.all_steps || number % 2 == 1);
-        early || low
+        early.then_some(SkipReason::Early).or(low.then_some(SkipReason::LowNoise))
     }
 }
 

@@ -86,12 +86,13 @@ const UNTOUCHED: Start = Start { latent: 1.0, noise: 0.0 };
 
 fn by_sigmas(pass: &Pass, table: &NoiseSchedule, length: u32, encoded: Option<u32>) -> (Start, Levels) {
     let options = &pass.options;
-    let sigmas = levels(pass, table, length);
+    let from = encoded.and_then(|encoded| (length as usize).checked_sub(encoded as usize + 1));
+    let sigmas = levels(pass, table, length, from.unwrap_or(0));
     let highest = sigmas.iter().copied().fold(0.0, f64::max);
     let lowest = sigmas.iter().copied().filter(|sigma| *sigma > 0.0).fold(highest, f64::min);
     let run = |run: Vec<f64>| Levels::Sigmas { run, span: (lowest, highest) };
     let own_levels = pass.sampler.makes_its_own_levels();
-    let Some(encoded) = encoded else {
+    if encoded.is_none() {
         if own_levels {
             let (low, high) = (table.sigma_min(), table.sigma_max());
             let start = Start { latent: 0.0, noise: first_noise(pass, high) };
@@ -99,10 +100,8 @@ fn by_sigmas(pass: &Pass, table: &NoiseSchedule, length: u32, encoded: Option<u3
         }
         let first = sigmas.first().copied().unwrap_or(0.0);
         return (Start { latent: 0.0, noise: first_noise(pass, first) }, run(sigmas));
-    };
-    let Some(from) = (length as usize).checked_sub(encoded as usize + 1) else {
-        return (UNTOUCHED, run(Vec::new()));
-    };
+    }
+    let Some(from) = from else { return (UNTOUCHED, run(Vec::new())) };
     let mut sigmas = sigmas.get(from..).unwrap_or_default().to_vec();
     // Exact steps of a small strength may ask for a schedule longer than the table, which then repeats levels.
     sigmas.dedup();
@@ -120,8 +119,9 @@ fn first_noise(pass: &Pass, sigma: f64) -> f64 {
     if pass.options.sgm_noise_multiplier { (sigma * sigma + 1.0).sqrt() } else { sigma }
 }
 
-/// The schedule of a sigma sampler. "Discard" asks for one level more and drops the one before the last.
-fn levels(pass: &Pass, table: &NoiseSchedule, length: u32) -> Vec<f64> {
+/// The schedule of a sigma sampler, of which the levels from the place `from` on are run. "Discard" asks for one level
+/// more and drops the one before the last.
+fn levels(pass: &Pass, table: &NoiseSchedule, length: u32, from: usize) -> Vec<f64> {
     if length == 0 {
         return Vec::new();
     }
@@ -129,7 +129,7 @@ fn levels(pass: &Pass, table: &NoiseSchedule, length: u32) -> Vec<f64> {
     let table = own_table.as_ref().unwrap_or(table);
     let discard = discards(pass);
     let steps = length + u32::from(discard);
-    let mut sigmas = schedule::sigmas(pass.resolved_scheduler(), table, steps, &pass.spacing());
+    let mut sigmas = schedule::sigmas_from(pass.resolved_scheduler(), table, steps, &pass.spacing(), from);
     if discard && sigmas.len() > 1 {
         sigmas.remove(sigmas.len() - 2);
     }
@@ -161,7 +161,7 @@ fn by_timesteps(pass: &Pass, table: &NoiseSchedule, length: u32, encoded: Option
 mod tests {
     use super::*;
     use crate::sampler::{Call, Draw, Plan};
-    use crate::schedule::Scheduler;
+    use crate::schedule::{Scheduler, Spacing};
 
     #[test]
     fn a_tiny_strength_asks_for_a_bounded_schedule() {
@@ -170,6 +170,27 @@ mod tests {
             for strength in [1e-300, 1e-12, 1e-4] {
                 let plan = Plan::new(&pass(sampler, strength, true), &table).unwrap();
                 assert!(plan.total_calls() <= 2 * 20, "{sampler:?} {strength}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_run_of_a_long_schedule_is_its_end() {
+        let (table, spacing) = (NoiseSchedule::sd1(), Spacing::default());
+        for scheduler in Scheduler::ALL {
+            for discard in [false, true] {
+                // 20 / 0.0625 = 320 steps.
+                let mut pass = Pass { scheduler, ..pass(Sampler::Euler, 0.0625, true) };
+                pass.options.discard_penultimate = discard;
+                let steps = if discard { 321 } else { 320 };
+                let mut whole = schedule::sigmas(pass.resolved_scheduler(), &table, steps, &spacing);
+                if discard {
+                    whole.remove(whole.len() - 2);
+                }
+                let levels = Course::new(&pass, &table).1;
+                assert_eq!(levels.sigmas(), &whole[300..], "{scheduler:?} {discard}");
+                let lowest = whole.iter().rfind(|level| **level > 0.0).unwrap();
+                assert_eq!(levels.span(), (*lowest, whole[0]), "{scheduler:?} {discard}");
             }
         }
     }
@@ -288,7 +309,7 @@ mod tests {
         let mut pass = Pass::new(Sampler::Euler, Scheduler::Karras, 6);
         pass.options.discard_penultimate = true;
         let longer = schedule::sigmas(Scheduler::Karras, &table, 7, &Default::default());
-        let got = levels(&pass, &table, 6);
+        let got = levels(&pass, &table, 6, 0);
         assert_eq!((got.len(), &got[..6], got[6]), (7, &longer[..6], 0.0));
     }
 }

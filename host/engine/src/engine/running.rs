@@ -10,7 +10,7 @@ use gesso_core::sampler::{Call, Draw, Plan};
 use gesso_core::step_hook::StepHook;
 use tokio::sync::{oneshot, watch};
 
-use super::Slot;
+use super::incoming::Slot;
 use super::passes::{Passes, Stage};
 use crate::backend::{Backend, BackendError, BatchKey, Measured, ModelFile, OpenPass, Origin, Row};
 use crate::job::{CancelFlag, JobError, Made, Phase, Progress};
@@ -40,7 +40,7 @@ pub(super) struct Lane<S> {
 impl<S> Lane<S> {
     /// The row for the call that is due. Only lanes that are not done are ever picked.
     pub(super) fn row(&mut self) -> Row<'_, S> {
-        let call = self.call.as_ref().expect("a lane without a call was retired");
+        let call = self.call.as_ref().expect("a lane without a call is no candidate");
         let noise = match call.draw {
             Draw::None => None,
             Draw::Next => Some(self.noise.draw()),
@@ -244,6 +244,11 @@ impl<B: Backend> RunningJob<B> {
 
     pub(super) fn failed(&self) -> bool {
         self.failure.is_some()
+    }
+
+    /// There is nothing left to draw of it.
+    pub(super) fn is_over(&self) -> bool {
+        self.failed() || self.lanes.is_empty()
     }
 
     /// Failed by itself, and not because it was asked to stop.

@@ -20,8 +20,10 @@ use crate::backend::{
 };
 use crate::job::{CancelFlag, Resources, SecondPass};
 
+mod cancelled;
 mod given;
 mod loading;
+mod lost;
 mod other_work;
 mod refiner;
 mod shares;
@@ -54,12 +56,15 @@ struct Script {
     on_step: Option<Box<dyn FnMut(usize) + Send>>,
     /// Called when a checkpoint is brought in.
     on_load: Option<Box<dyn FnMut() + Send>>,
+    /// Called when a picture is decoded.
+    on_finish: Option<Box<dyn FnMut() + Send>>,
 }
 
 enum Failure {
     Ok,
     Panic,
     OutOfMemory,
+    Lost,
     NanInRow(usize),
 }
 
@@ -143,6 +148,7 @@ impl Backend for Fake {
                 panic!("the fake was told to panic")
             }
             Failure::OutOfMemory => Err(BackendError::OutOfMemory("the fake was told to".into())),
+            Failure::Lost => Err(BackendError::Lost("the fake was told to".into())),
             Failure::NanInRow(bad) => Ok((0..rows.len())
                 .map(|row| if row == bad { Err(BackendError::NotANumber { step: 0 }) } else { Ok(None) })
                 .collect()),
@@ -164,6 +170,9 @@ impl Backend for Fake {
     }
 
     fn finish(&mut self, sample: u64) -> Result<Pixels, BackendError> {
+        if let Some(on_finish) = &mut self.script.lock().unwrap().on_finish {
+            on_finish();
+        }
         Ok(Pixels::new(1, 1, PixelFormat::Gray8, vec![sample as u8]).unwrap())
     }
 
@@ -207,6 +216,9 @@ impl Backend for Fake {
         }
         if model.name == "broken" {
             return Err(BackendError::Model("it is broken".into()));
+        }
+        if model.name == "lost" {
+            return Err(BackendError::Lost("the fake was told to".into()));
         }
         if !self.loaded.contains(model) {
             self.loaded.push(model.clone());
@@ -525,22 +537,25 @@ fn a_second_pass_is_opened_once_and_counts_its_own_calls() {
     assert_eq!((end.calls_done, end.calls_total), (12, 12));
 }
 
+/// Asks for no UNet call.
+fn at_no_strength(drawing: &mut Drawing) {
+    drawing.request.sampler = Sampler::Ddim;
+    drawing.request.img2img = Some(Img2Img {
+        denoising_strength: 0.0,
+        exact_steps: false,
+        resize_mode: ResizeMode::Stretch,
+        image_cfg_scale: 1.5,
+        colour_correction: false,
+        mask: None,
+        pictures: PictureOptions::default(),
+    });
+}
+
 #[test]
 fn a_pass_that_asks_for_no_call_is_through_as_it_begins() {
     let mut bench = bench(EngineSettings::default(), vec![]);
     bench.open();
-    let job = bench.submit(1, |drawing| {
-        drawing.request.sampler = Sampler::Ddim;
-        drawing.request.img2img = Some(Img2Img {
-            denoising_strength: 0.0,
-            exact_steps: false,
-            resize_mode: ResizeMode::Stretch,
-            image_cfg_scale: 1.5,
-            colour_correction: false,
-            mask: None,
-            pictures: PictureOptions::default(),
-        });
-    });
+    let job = bench.submit(1, at_no_strength);
     assert_eq!(job.blocking_finish().unwrap().len(), 1);
     assert!(bench.batches().is_empty());
     let untouched = bench.submit(2, |drawing| {

@@ -1,4 +1,4 @@
-//! `gesso serve`: until SIGINT or SIGTERM, then drain.
+//! `gesso serve`: until SIGINT or SIGTERM, or until the device is lost, then drain.
 //!
 //! Shutdown order: readiness turns false and nothing new is taken in; HTTP requests under way finish, with the tasks that they
 //! wait for, and running tasks, up to `drain_seconds`; plugins stop; the device thread ends; the task store closes last. What is not finished by
@@ -18,6 +18,7 @@ use crate::http::calls::Replays;
 use crate::http::connections;
 use crate::http::router::router;
 use crate::loaded_models;
+use crate::made_up_device::MadeUpDevice;
 use crate::notices;
 use crate::settings::cli::Serve;
 use crate::startup::{self, Server, StartupError};
@@ -49,7 +50,8 @@ pub(crate) fn run(arguments: &Serve) -> anyhow::Result<()> {
     }
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().context("no async runtime")?;
-    let result = runtime.block_on(serve(settings, arguments.made_up_pictures));
+    let made_up = arguments.made_up_pictures.then(|| MadeUpDevice::lost_after(arguments.made_up_calls));
+    let result = runtime.block_on(serve(settings, made_up));
     // Blocking work that is still under way has no one left to hear of it.
     runtime.shutdown_timeout(Duration::from_secs(5));
     if let Some(traces) = traces {
@@ -57,6 +59,9 @@ pub(crate) fn run(arguments: &Serve) -> anyhow::Result<()> {
     }
     match result? {
         Ended::Stopped => Ok(()),
+        Ended::WithoutDevice => {
+            anyhow::bail!("the device thread has ended; what it was drawing runs again after the next start")
+        }
         // In the place of this process, so that whoever watches it sees one that goes on.
         Ended::Restarts => {
             let error = again.exec();
@@ -83,13 +88,17 @@ fn tell_systemd(state: NotifyState<'_>) {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Ended {
     Stopped,
+    /// The device thread ended first. Whoever watches over the process shall start another.
+    WithoutDevice,
     Restarts,
 }
 
-async fn serve(settings: crate::settings::Settings, made_up_pictures: bool) -> Result<Ended, StartupError> {
+async fn serve(
+    settings: crate::settings::Settings,
+    made_up: Option<MadeUpDevice>,
+) -> Result<Ended, StartupError> {
     let drain_time = Duration::from_secs(settings.drain_seconds);
-    let Server { app, engine, listener, tls, drain, stop } =
-        startup::build(settings, made_up_pictures).await?;
+    let Server { app, engine, listener, tls, drain, stop } = startup::build(settings, made_up).await?;
     let address = listener.local_addr().context("the listening address cannot be read")?;
     match (app.is_open(), address.ip().is_loopback()) {
         (true, true) => tracing::info!(
@@ -137,6 +146,10 @@ async fn serve(settings: crate::settings::Settings, made_up_pictures: bool) -> R
             tracing::info!("a restart was asked for: draining");
             ended = Ended::Restarts;
         }
+        () = app.engine.ended() => {
+            tracing::error!("the device thread has ended: draining");
+            ended = Ended::WithoutDevice;
+        }
     }
     tell_systemd(NotifyState::Stopping);
     drain.send_replace(true);
@@ -154,6 +167,8 @@ async fn serve(settings: crate::settings::Settings, made_up_pictures: bool) -> R
     let in_time = tokio::select! {
         () = drained => true,
         () = tokio::time::sleep(drain_time) => false,
+        // Nothing of what is waited for would be drawn any more.
+        () = app.engine.ended(), if ended != Ended::WithoutDevice => false,
         _ = terminate.recv() => {
             ended = Ended::Stopped;
             false

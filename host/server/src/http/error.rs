@@ -69,7 +69,10 @@ pub(crate) fn status(error: &AppError) -> StatusCode {
         AppError::Overloaded(_) => StatusCode::TOO_MANY_REQUESTS,
         AppError::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
         AppError::StorageFull => StatusCode::INSUFFICIENT_STORAGE,
-        AppError::PluginFailed(_) | AppError::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        // What PyTorch's web UIs answer when they run out of memory.
+        AppError::OutOfMemory(_) | AppError::PluginFailed(_) | AppError::Internal(_) => {
+            StatusCode::INTERNAL_SERVER_ERROR
+        }
     }
 }
 
@@ -149,6 +152,7 @@ impl IntoResponse for WebUiFailure {
         }
         let class = match error {
             AppError::Internal(_) | AppError::PluginFailed(_) => "RuntimeError",
+            AppError::OutOfMemory(_) => "OutOfMemoryError",
             _ => "HTTPException",
         };
         with_time_to_wait(error, in_words(status(error), class, Some(""), error.to_string()))
@@ -194,7 +198,11 @@ fn with_time_to_wait(error: &AppError, mut response: Response) -> Response {
 }
 
 fn log(error: &AppError) {
-    if matches!(error, AppError::Internal(_) | AppError::PluginFailed(_) | AppError::StorageFull) {
+    let is_ours = matches!(
+        error,
+        AppError::Internal(_) | AppError::PluginFailed(_) | AppError::OutOfMemory(_) | AppError::StorageFull
+    );
+    if is_ours {
         tracing::error!(%error, "request failed");
     }
 }
@@ -210,6 +218,18 @@ mod tests {
         assert_eq!((&details["status"], &details["code"]), (&json!(400), &json!("invalid")));
         assert_eq!(details["errors"][0]["pointer"], "#/alwayson_scripts");
         assert_eq!(WebUiFailure(error()).into_response().status(), StatusCode::UNPROCESSABLE_ENTITY);
+    }
+
+    #[tokio::test]
+    async fn running_out_of_memory_is_told_as_what_it_is_in_both_dialects() {
+        let error = || AppError::OutOfMemory("ask for less".into());
+        let details = body(&error());
+        assert_eq!((&details["status"], &details["code"]), (&json!(500), &json!("out_of_memory")));
+        let response = WebUiFailure(error()).into_response();
+        assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
+        let told = axum::body::to_bytes(response.into_body(), 1 << 16).await.unwrap();
+        let told: Value = serde_json::from_slice(&told).unwrap();
+        assert_eq!((&told["error"], &told["errors"]), (&json!("OutOfMemoryError"), &json!("ask for less")));
     }
 
     #[test]

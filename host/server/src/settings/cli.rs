@@ -109,6 +109,9 @@ pub(crate) struct Serve {
     /// Gradients in place of pictures, at once, for those who measure the server around them: `cargo xtask bench api`
     #[arg(long, hide = true)]
     pub(crate) made_up_pictures: bool,
+    /// After so many calls the device that makes pictures up is lost, as real ones are, for tests of what comes then
+    #[arg(long, hide = true, requires = "made_up_pictures")]
+    pub(crate) made_up_calls: Option<u64>,
 }
 
 impl Serve {

@@ -9,7 +9,7 @@ use gesso_core::hires::{Hires, HiresSize, HiresUpscaler, LatentUpscaler};
 use gesso_core::img2img::{Fill, Img2Img, Mask, PictureOptions, ResizeMode, SoftInpainting};
 use gesso_core::pixels::{PixelFormat, Pixels};
 use gesso_core::request::GenerateRequest;
-use gesso_core::sampler::Sampler;
+use gesso_core::sampler::{Sampler, SamplerOptions};
 use gesso_engine::backend::{PixelUpscaler, Upscale, UpscaleBy};
 use gesso_engine::clock::MonotonicClock;
 use gesso_engine::{
@@ -246,6 +246,25 @@ fn inpainting_and_editing_checkpoints_read_the_picture_they_are_given() {
         draw(&engine, drawing)
     };
     assert_ne!(edited(1.0).data, edited(3.0).data);
+}
+
+#[test]
+fn where_a_picture_guides_no_negative_prompt_is_left_out_at_low_noise() {
+    let engine = engine();
+    let (_folder, path) = widened(8, 0.3).write();
+    let drawn = |scale: f64, change: fn(&mut SamplerOptions)| {
+        let mut drawing = drawing(&path, |request| {
+            request.img2img = Some(Img2Img { image_cfg_scale: scale, ..over(0.8, None) });
+            change(&mut request.options);
+        });
+        drawing.source = Some(Source { pictures: vec![gradient(64, 64)], mask: None });
+        draw(&engine, drawing).data
+    };
+    let plain: fn(&mut SamplerOptions) = |_| ();
+    let low: fn(&mut SamplerOptions) = |options| (options.ngms_sigma, options.ngms_all_steps) = (100.0, true);
+    assert_eq!(drawn(3.0, low), drawn(3.0, plain));
+    assert_ne!(drawn(3.0, |options| options.skip_early_cond = 1.0), drawn(3.0, plain));
+    assert_ne!(drawn(1.0, low), drawn(1.0, plain), "at 1 the picture guides nothing");
 }
 
 #[test]

@@ -121,10 +121,10 @@ fn automatic_is_the_samplers_default_scheduler() {
 }
 
 fn skipped(options: SamplerOptions) -> Vec<bool> {
-    skipped_of(8, options)
+    reasons(8, options).iter().map(Option::is_some).collect()
 }
 
-fn skipped_of(steps: u32, options: SamplerOptions) -> Vec<bool> {
+fn reasons(steps: u32, options: SamplerOptions) -> Vec<Option<SkipReason>> {
     let pass = Pass { options, ..Pass::new(Sampler::Euler, Scheduler::Karras, steps) };
     let mut plan = Plan::new(&pass, &NoiseSchedule::sd1()).unwrap();
     std::iter::from_fn(|| plan.next_call(None)).map(|call| call.guidance.skip_unconditional).collect()
@@ -146,7 +146,20 @@ fn the_negative_prompt_is_left_out_early_up_to_the_share() {
     assert_eq!(skipped(SamplerOptions::default()), [false; 8]);
     // 0.58 of 50 calls are 28.999… in floating point; call 29 is 29/50 = 0.58 through, and left out with its place.
     let options = SamplerOptions { skip_early_cond: 0.58, ..SamplerOptions::default() };
-    assert_eq!(skipped_of(50, options).iter().filter(|skips| **skips).count(), 30);
+    assert_eq!(reasons(50, options).iter().filter(|reason| reason.is_some()).count(), 30);
+}
+
+#[test]
+fn what_is_left_out_early_is_told_from_what_is_left_out_at_low_noise() {
+    let options = SamplerOptions {
+        ngms_sigma: 8.0,
+        ngms_all_steps: true,
+        skip_early_cond: 0.25,
+        ..SamplerOptions::default()
+    };
+    // From the second call on both would.
+    let (early, low) = (Some(SkipReason::Early), Some(SkipReason::LowNoise));
+    assert_eq!(reasons(8, options), [early, early, early, low, low, low, low, low]);
 }
 
 #[test]

@@ -42,7 +42,8 @@ pub(crate) struct FieldMistake {
 /// A failure as the web UI tells of it, unless `compat.webui_errors` says otherwise.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct WebUiError {
-    /// `RuntimeError` where the server failed, `NotImplementedError` for what it never does, else `HTTPException`.
+    /// `RuntimeError` where the server failed, `OutOfMemoryError` where it has not the memory for a picture,
+    /// `NotImplementedError` for what it never does, else `HTTPException`.
     pub(crate) error: &'static str,
     /// What is wrong and what to do about it, in a sentence.
     pub(crate) detail: String,
