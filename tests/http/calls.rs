@@ -188,6 +188,21 @@ fn a_plugins_own_api_is_given_the_pictures_whose_paths_a_task_names() {
 }
 
 #[test]
+fn a_plugin_that_answers_with_a_path_gets_nobody_the_file() {
+    let bench = Bench::new().plugin("guests", "http-misbehaves");
+    let server = bench.start();
+    let done = server.post("/txt2img", &quick()).ok();
+    let id = done["taskId"].as_str().unwrap();
+    for path in [format!("images/default/{id}_1.png"), format!("tasks/{id}/details_1.json")] {
+        assert!(bench.data.path().join("objects").join(&path).exists(), "{path}");
+        let url = format!("{}/ext/http-misbehaves/picture?{path}", server.url);
+        let reply = request("GET", &url, &[("Task-Flag", "true")], Vec::new());
+        assert_eq!((reply.status, reply.header("content-type")), (200, "image/png"));
+        assert_eq!(String::from_utf8_lossy(&reply.body), path, "what the plugin said, and no more");
+    }
+}
+
+#[test]
 fn options_and_memory_may_be_changed_by_tasks() {
     let bench = Bench::new();
     let server = bench.start();
