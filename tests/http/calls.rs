@@ -54,6 +54,29 @@ fn a_flagged_call_is_answered_as_ever_and_can_be_looked_up_later() {
 }
 
 #[test]
+fn a_key_is_one_for_each_route() {
+    let bench = Bench::new();
+    let server = bench.start();
+    let headers = [("Task-Flag", "true"), ("Idempotency-Key", "order-4711")];
+    let body = json!({"image": base64_png(&waves(8, 8)), "upscaler_1": "Lanczos"});
+    let ask = |path: &str, body: &Value| server.post_with(path, &headers, body);
+    let first = ask(SINGLE, &body);
+    let elsewhere = ask("/sdapi/v1/png-info", &body);
+    assert_eq!((first.status, elsewhere.status), (200, 200), "{}", elsewhere.json());
+    assert_ne!(first.header("taskid"), elsewhere.header("taskid"));
+    let again = ask(SINGLE, &body);
+    assert_eq!(
+        (again.header("idempotent-replayed"), again.header("taskid")),
+        ("true", first.header("taskid"))
+    );
+    let mut other = body.clone();
+    other["upscaling_resize"] = 1.into();
+    assert_eq!(ask(SINGLE, &other).status, 422);
+    // What is asked behind the route is a part of the request.
+    assert_eq!(ask(&format!("{SINGLE}?x=1"), &body).status, 422);
+}
+
+#[test]
 fn the_result_of_a_call_is_as_the_document_says() {
     let bench = Bench::new();
     let server = bench.start();

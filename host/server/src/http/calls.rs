@@ -141,7 +141,9 @@ pub(crate) async fn submit(
         text,
     };
     let body = serde_json::to_string(&call).map_err(|error| AppError::Internal(error.to_string()))?;
-    let repeat = Repeat::new(caller, KIND, &body, terms);
+    // A key is one route's: another route's request is another task, whatever their bodies.
+    let route = call.path.split('?').next().unwrap_or_default();
+    let repeat = Repeat::new(caller, &format!("{KIND} {} {route}", call.method), &body, terms);
     if let Some(submitted) = tasks::earlier(app, repeat.as_ref()).await? {
         return Ok(submitted);
     }
