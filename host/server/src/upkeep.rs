@@ -1,6 +1,6 @@
 //! What is done by the clock: tasks that did not begin in time expire, tasks that ended long ago lose their pictures and are
-//! forgotten, what was left half written is swept up, metrics are summed up, a disk that fills up is told of. And what is
-//! deleted of a task, whoever asks for it.
+//! forgotten, what was left half written is swept up, the secrets of URLs are replaced, metrics are summed up, a disk that fills
+//! up is told of. And what is deleted of a task, whoever asks for it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,7 +23,8 @@ const RETENTION_TICKS: u64 = 60;
 /// Old tasks that are removed at one look, so that what is new has its turn.
 const REMOVED_AT_ONCE: usize = 500;
 const METRICS_TICKS: u64 = 5;
-/// Ticks from one look for files that a crash left half written to the next: it walks through all pictures.
+/// Ticks from one look for files that a crash left half written to the next: it walks through all pictures. Secrets of URLs
+/// are looked at then too.
 const SWEEP_TICKS: u64 = 6 * 3600;
 /// No picture takes longer to be written.
 const STAGED_AGE: Duration = Duration::from_secs(3600);
@@ -58,6 +59,7 @@ pub(crate) async fn run(app: Arc<App>) {
         if tick % SWEEP_TICKS == 0 {
             // A tokio worker: it waits for a walk through a folder, and tasks expire meanwhile.
             tokio::spawn(sweep_staged(app.objects.clone()));
+            rotate_url_secrets(&app).await;
         }
         if tick % RETENTION_TICKS == 0 {
             forget_old(&app).await;
@@ -165,6 +167,17 @@ async fn sweep_staged(objects: Objects) {
         Ok(0) => {}
         Ok(count) => tracing::info!(count, "removed files that a crash had left half written"),
         Err(error) => tracing::warn!(%error, "files that a crash left half written could not be removed"),
+    }
+}
+
+async fn rotate_url_secrets(app: &App) {
+    let objects = app.objects.clone();
+    // The blocking pool: a file.
+    match blocking(move || objects.rotate_url_secrets()).await {
+        Ok(Ok(false)) => {}
+        Ok(Ok(true)) => tracing::info!("another secret signs the URLs of pictures from here on"),
+        Ok(Err(error)) => tracing::warn!(%error, "the secrets of signed URLs could not be replaced"),
+        Err(error) => tracing::warn!(%error, "the secrets of signed URLs could not be replaced"),
     }
 }
 
