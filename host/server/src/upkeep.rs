@@ -260,7 +260,8 @@ async fn delete_attempt(app: &App, task: &Task, attempt: u32) -> Result<(), AppE
                 .map_err(|error| AppError::Internal(error.to_string()))?;
             match app.objects.head(&key).await {
                 Ok(_) => left.push(key),
-                Err(ObjectsError::NotFound(_)) => {}
+                // Buckets that may not be listed do not say which it is.
+                Err(ObjectsError::NotFound(_) | ObjectsError::Denied(_)) => {}
                 Err(error) => return Err(error.into()),
             }
         }
