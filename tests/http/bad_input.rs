@@ -94,6 +94,20 @@ fn bodies_that_are_not_json_objects_are_refused() {
 }
 
 #[test]
+fn a_login_takes_no_more_than_a_name_and_a_password() {
+    let bench = Bench::new();
+    let server = bench.start();
+    let url = format!("{}/login", server.url);
+    let log_in = |bytes: usize| {
+        let body = json!({"userName": "ann", "password": "x"}).to_string();
+        request("POST", &url, &[("content-type", "application/json")], format!("{body:bytes$}").into_bytes())
+    };
+    assert_eq!(log_in(16 * 1024).status, 401);
+    let large = log_in(16 * 1024 + 1);
+    assert_eq!((large.status, &large.json()["code"]), (413, &json!("too_large")));
+}
+
+#[test]
 fn a_picture_that_claims_to_be_huge_is_refused_by_its_header() {
     let bench = Bench::new();
     let server = bench.start();

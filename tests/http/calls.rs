@@ -54,6 +54,29 @@ fn a_flagged_call_is_answered_as_ever_and_can_be_looked_up_later() {
 }
 
 #[test]
+fn a_key_is_one_for_each_route() {
+    let bench = Bench::new();
+    let server = bench.start();
+    let headers = [("Task-Flag", "true"), ("Idempotency-Key", "order-4711")];
+    let body = json!({"image": base64_png(&waves(8, 8)), "upscaler_1": "Lanczos"});
+    let ask = |path: &str, body: &Value| server.post_with(path, &headers, body);
+    let first = ask(SINGLE, &body);
+    let elsewhere = ask("/sdapi/v1/png-info", &body);
+    assert_eq!((first.status, elsewhere.status), (200, 200), "{}", elsewhere.json());
+    assert_ne!(first.header("taskid"), elsewhere.header("taskid"));
+    let again = ask(SINGLE, &body);
+    assert_eq!(
+        (again.header("idempotent-replayed"), again.header("taskid")),
+        ("true", first.header("taskid"))
+    );
+    let mut other = body.clone();
+    other["upscaling_resize"] = 1.into();
+    assert_eq!(ask(SINGLE, &other).status, 422);
+    // What is asked behind the route is a part of the request.
+    assert_eq!(ask(&format!("{SINGLE}?x=1"), &body).status, 422);
+}
+
+#[test]
 fn the_result_of_a_call_is_as_the_document_says() {
     let bench = Bench::new();
     let server = bench.start();
@@ -185,6 +208,21 @@ fn a_plugins_own_api_is_given_the_pictures_whose_paths_a_task_names() {
     assert_eq!(server.picture(&result), server.picture(&done));
     assert_eq!((&echo["deep"], &echo["others"]), (&body["deep"], &body["others"]));
     assert_eq!(result["parameters"]["picture"], path, "the echo of the request is what was said");
+}
+
+#[test]
+fn a_plugin_that_answers_with_a_path_gets_nobody_the_file() {
+    let bench = Bench::new().plugin("guests", "http-misbehaves");
+    let server = bench.start();
+    let done = server.post("/txt2img", &quick()).ok();
+    let id = done["taskId"].as_str().unwrap();
+    for path in [format!("images/default/{id}_1.png"), format!("tasks/{id}/details_1.json")] {
+        assert!(bench.data.path().join("objects").join(&path).exists(), "{path}");
+        let url = format!("{}/ext/http-misbehaves/picture?{path}", server.url);
+        let reply = request("GET", &url, &[("Task-Flag", "true")], Vec::new());
+        assert_eq!((reply.status, reply.header("content-type")), (200, "image/png"));
+        assert_eq!(String::from_utf8_lossy(&reply.body), path, "what the plugin said, and no more");
+    }
 }
 
 #[test]

@@ -24,6 +24,21 @@ fn register(server: &Server, changes: &Value) -> crate::support::Reply {
     server.admin_json("POST", "/models", &body.to_string())
 }
 
+/// The same checkpoint with so many bytes more, in a tensor that no network reads.
+fn with_ballast(file: &[u8], bytes: usize) -> Vec<u8> {
+    let (length, rest) = file.split_first_chunk::<8>().unwrap();
+    let (header, data) = rest.split_at(usize::try_from(u64::from_le_bytes(*length)).unwrap());
+    let mut header: Value = serde_json::from_slice(header).unwrap();
+    let end = data.len() + bytes;
+    header["ballast"] = json!({"dtype": "U8", "shape": [bytes], "data_offsets": [data.len(), end]});
+    let header = header.to_string();
+    let mut whole = (header.len() as u64).to_le_bytes().to_vec();
+    whole.extend_from_slice(header.as_bytes());
+    whole.extend_from_slice(data);
+    whole.resize(whole.len() + bytes, 0);
+    whole
+}
+
 fn status(server: &Server, name: &str) -> Value {
     server.get(&format!("/models/{name}")).json()["status"].clone()
 }
@@ -83,7 +98,7 @@ fn a_model_that_changes_while_it_is_copied_is_the_last_one_and_a_removed_one_doe
     let bench = bench(models.path());
     let large = bench.data.path().join("objects/models/large.safetensors");
     let demo = std::fs::read(checkout().join("examples/demo-model/demo-v1.safetensors")).unwrap();
-    std::fs::write(&large, demo.repeat(40)).unwrap();
+    std::fs::write(&large, with_ballast(&demo, 39 * demo.len())).unwrap();
     let server = bench.start();
     let from = |path: &str| json!({"type": "stableDiffusion", "ossPath": path}).to_string();
     for _ in 0..3 {
@@ -112,6 +127,33 @@ fn a_model_that_changes_while_it_is_copied_is_the_last_one_and_a_removed_one_doe
     assert_eq!(register(&server, &json!({"name": "Dreamy.safetensors"})).status, 409);
     assert_eq!(register(&server, &json!({"name": "demo-v1.safetensors"})).status, 409);
     assert_eq!(register(&server, &json!({"name": "a.vae.safetensors"})).status, 400);
+}
+
+#[test]
+fn a_file_that_cannot_be_used_does_not_take_the_place_of_one_that_can() {
+    let models = tempfile::tempdir().unwrap();
+    let bench = bench(models.path());
+    let objects = bench.data.path().join("objects/models");
+    let whole = std::fs::read(objects.join("second.safetensors")).unwrap();
+    std::fs::write(objects.join("cut.safetensors"), &whole[..whole.len() / 2]).unwrap();
+    let server = bench.start();
+    register(&server, &json!({})).ok();
+    eventually("the file is there", || status(&server, "dreamy.safetensors") == "unloaded");
+    let cut = json!({"type": "stableDiffusion", "ossPath": "models/cut.safetensors"});
+    server.admin_json("PUT", "/models/dreamy.safetensors", &cut.to_string()).ok();
+    eventually("it is judged", || status(&server, "dreamy.safetensors") == "failed");
+    let message = server.get("/models/dreamy.safetensors").ok()["message"].as_str().unwrap().to_owned();
+    assert!(message.contains("not a whole model file") && !message.contains("registering"), "{message}");
+    let folder = models.path().join("Stable-diffusion");
+    assert_eq!(std::fs::read(folder.join("dreamy.safetensors")).unwrap(), whole, "the old one serves");
+    assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 1, "nothing else is left");
+    let body = quick_with(json!({"stable_diffusion_model": "dreamy.safetensors"}));
+    assert_eq!(server.post("/txt2img", &body).ok()["status"], "succeeded");
+
+    let lora = json!({"type": "lora", "name": "sea.safetensors", "ossPath": "models/cut.safetensors"});
+    register(&server, &lora).ok();
+    eventually("it is judged", || status(&server, "sea.safetensors") == "failed");
+    assert!(!models.path().join("Lora/sea.safetensors").exists());
 }
 
 #[test]

@@ -32,6 +32,10 @@ fn put_old_tasks(data: &Path) -> u64 {
         let store = SledTasks::open(&data.join("tasks"), settings, clock).await.unwrap();
         for id in ["plain", "pinned"] {
             let id = store.submit(new_task(id)).await.unwrap().id;
+            // The first attempt was cut off: nothing names its picture.
+            let cut_off = store.lease("worker", Duration::from_secs(30)).await.unwrap().unwrap();
+            objects.put(&outcome(&cut_off).images[0], b"another".to_vec().into()).await.unwrap();
+            store.release(&cut_off).await.unwrap();
             let lease = store.lease("worker", Duration::from_secs(30)).await.unwrap().unwrap();
             let outcome = outcome(&lease);
             let details =
@@ -48,6 +52,13 @@ fn put_old_tasks(data: &Path) -> u64 {
         }
     });
     ended_ms
+}
+
+/// The names of a task's pictures, of every attempt.
+fn pictures(bench: &Bench, id: &str) -> Vec<String> {
+    let files = std::fs::read_dir(bench.data.path().join("objects/images/default")).unwrap();
+    let names = files.map(|file| file.unwrap().file_name().into_string().unwrap());
+    names.filter(|name| name.starts_with(id)).collect()
 }
 
 fn result(server: &Server, id: &str) -> u16 {
@@ -68,9 +79,8 @@ fn old_pictures_go_before_their_task_and_whoever_asks_is_told_that_they_are_gone
         (&json!("succeeded"), &json!([]), &json!([]))
     );
     assert_eq!((&task["resultExpiresMs"], &task["seeds"]), (&json!(ended_ms + HOUR_MS), &Value::Null));
-    eventually("no file of it is left", || {
-        !bench.data.path().join("objects/images/default/plain_1.png").exists()
-    });
+    eventually("no file of it is left", || pictures(&bench, "plain").is_empty());
+    assert_eq!(pictures(&bench, "pinned").len(), 2);
     let method =
         |method: &str, path: &str| request(method, &format!("{}{path}", server.url), &[], Vec::new());
     for (verb, path) in [("PUT", "/tasks/plain/pin"), ("POST", "/tasks/plain/retry")] {
@@ -108,4 +118,21 @@ fn a_pinned_task_outlives_retention_and_not_its_removal() {
     assert_eq!(result(&server, "pinned"), 200);
     let removed = request("DELETE", &format!("{}/tasks/pinned", server.url), &[], Vec::new());
     assert_eq!((removed.status, result(&server, "pinned")), (200, 404));
+    assert_eq!(pictures(&bench, ""), Vec::<String>::new());
+}
+
+#[test]
+fn what_a_crash_left_half_written_is_swept_up() {
+    let bench = Bench::new();
+    let folder = bench.data.path().join("objects/images/default");
+    std::fs::create_dir_all(&folder).unwrap();
+    let [old, new] = ["a_1.png#1", "b_1.png#1"].map(|name| folder.join(name));
+    for file in [&old, &new] {
+        std::fs::write(file, "half").unwrap();
+    }
+    let long_ago = std::time::SystemTime::now() - Duration::from_secs(2 * 3600);
+    std::fs::File::options().write(true).open(&old).unwrap().set_modified(long_ago).unwrap();
+    let _server = bench.start();
+    eventually("it is swept up", || !old.exists());
+    assert!(new.exists(), "it may be on its way");
 }

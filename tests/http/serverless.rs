@@ -44,6 +44,32 @@ fn an_async_task_can_be_followed_to_its_result() {
 }
 
 #[test]
+fn a_signed_url_answers_as_a_store_does_whole_in_part_or_not_again() {
+    let bench = Bench::new();
+    let server = bench.start();
+    let body = server.post("/txt2img", &quick()).ok();
+    let url = body["ossUrl"][0].as_str().unwrap();
+    let get = |headers: &[(&str, &str)]| request("GET", url, headers, Vec::new());
+    let whole = get(&[]);
+    let size = whole.body.len();
+    let etag = whole.header("etag");
+    assert_eq!((whole.status, whole.header("accept-ranges"), etag.is_empty()), (200, "bytes", false));
+    let name = format!("inline; filename=\"{}_1.png\"", body["taskId"].as_str().unwrap());
+    assert_eq!(whole.header("content-disposition"), name);
+
+    let known = get(&[("if-none-match", etag)]);
+    assert_eq!((known.status, known.header("etag"), known.body.len()), (304, etag, 0));
+    let part = get(&[("range", "bytes=1-3")]);
+    assert_eq!((part.status, part.body.as_slice()), (206, b"PNG".as_slice()));
+    assert_eq!(part.header("content-range"), format!("bytes 1-3/{size}"));
+    assert_eq!(part.header("content-type"), "image/png");
+    assert_eq!(get(&[("range", "bytes=-5")]).body, whole.body[size - 5..]);
+    let beyond = get(&[("range", &format!("bytes={size}-"))]);
+    assert_eq!((beyond.status, beyond.header("content-range")), (416, format!("bytes */{size}").as_str()));
+    assert_eq!(get(&[("range", "bytes=0-1"), ("if-range", "\"another\"")]).body, whole.body);
+}
+
+#[test]
 fn the_same_seed_draws_the_same_picture_alone_in_a_batch_and_beside_others() {
     let bench = Bench::new();
     let server = bench.start();

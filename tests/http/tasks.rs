@@ -237,6 +237,26 @@ fn a_removed_task_is_gone_with_its_pictures() {
 }
 
 #[test]
+fn an_attempt_that_fails_leaves_no_pictures() {
+    let bench = Bench::new().plugin("guests", "panic");
+    let server = bench.start();
+    server.admin("POST", "/queue/pause", Vec::new()).ok();
+    let id = server.submit(&quick());
+    // As if it had come further.
+    let folder = bench.data.path().join("objects/images/default");
+    std::fs::create_dir_all(&folder).unwrap();
+    let [first, second, others] =
+        [format!("{id}_1.png"), format!("{id}_2.webp"), format!("{id}-_1.png")].map(|name| folder.join(name));
+    for file in [&first, &second, &others] {
+        std::fs::write(file, "a picture").unwrap();
+    }
+    server.admin("POST", "/queue/resume", Vec::new()).ok();
+    assert_eq!(server.result(&id)["status"], "failed");
+    eventually("they are deleted", || !first.exists() && !second.exists());
+    assert!(others.exists());
+}
+
+#[test]
 fn an_ended_task_tells_from_when_on_it_is_forgotten() {
     for (config, hours) in [("", None), ("retention_hours = 2\n", Some(2))] {
         let bench = Bench::new().config(config);

@@ -206,6 +206,24 @@ fn the_web_uis_own_task_ids_are_taken_and_may_repeat() {
 }
 
 #[test]
+fn an_id_and_a_key_of_the_headers_mean_what_they_mean_for_tasks() {
+    let bench = Bench::new();
+    let server = bench.start();
+    let body = quick_with(json!({"steps": 1}));
+    let draw = |headers: &[(&str, &str)]| server.post_with("/sdapi/v1/txt2img", headers, &body);
+    let id = [("taskId", "mine")];
+    let drawn = draw(&id);
+    assert_eq!((drawn.status, drawn.header("taskid")), (200, "mine"));
+    let taken = draw(&id);
+    assert_eq!(taken.status, 409, "{}", taken.json());
+    let key = [("Idempotency-Key", "order-4711")];
+    let first = draw(&key);
+    let again = draw(&key);
+    assert_eq!((first.header("idempotent-replayed"), again.header("idempotent-replayed")), ("", "true"));
+    assert_eq!((again.ok(), again.header("taskid")), (first.ok(), first.header("taskid")));
+}
+
+#[test]
 fn an_unknown_path_answers_the_body_clients_test_for() {
     let bench = Bench::new();
     let server = bench.start();

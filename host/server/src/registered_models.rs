@@ -269,6 +269,12 @@ impl RegisteredModels {
             forget(&staged);
             return Err(AppError::Conflict(format!("the file's SHA-256 is {sha256}")));
         }
+        let (kind, judged) = (attributes.kind, staged.clone());
+        // The blocking pool: a file's head.
+        if let Err(reason) = blocking(move || judge(kind, &judged)).await? {
+            forget(&staged);
+            return Err(AppError::Unprocessable(reason));
+        }
         // The blocking pool: files.
         let moved = blocking(move || {
             std::fs::rename(&staged, &path)?;
@@ -330,6 +336,17 @@ fn forget(staged: &Path) {
     {
         tracing::warn!(file = %staged.display(), %error, "what a copy left cannot be removed");
     }
+}
+
+/// Why a file is not what it was registered as, so far as its head tells: it must not take the place of one that is.
+fn judge(kind: Kind, file: &Path) -> Result<(), String> {
+    let judged = match kind {
+        Kind::Checkpoint => gesso_torch::inspect_model(file).map(drop),
+        // What else is registered is loaded beside a checkpoint, and judged with it.
+        _ => gesso_torch::Tensors::read_metadata(file).map(drop),
+    };
+    // Not where it lies, which is no client's business.
+    judged.map_err(|error| format!("the object is no {} that can be used: {}", kind.noun(), error.problem))
 }
 
 fn is_sha256(etag: &str) -> bool {

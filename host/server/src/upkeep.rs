@@ -1,12 +1,16 @@
 //! What is done by the clock: tasks that did not begin in time expire, tasks that ended long ago lose their pictures and are
-//! forgotten, metrics are summed up, a disk that fills up is told of.
+//! forgotten, what was left half written is swept up, the secrets of URLs are replaced, metrics are summed up, a disk that fills
+//! up is told of. And what is deleted of a task, whoever asks for it.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::TryStreamExt;
 use gesso_store::volume::{Room, room_of};
-use gesso_store::{Clock, ObjectKey, ObjectsError, Payload, SystemClock, Task, TaskStoreError};
+use gesso_store::{
+    Clock, ImageFormat, ObjectKey, Objects, ObjectsError, Payload, SystemClock, Task, TaskState,
+    TaskStoreError,
+};
 
 use crate::app::App;
 use crate::blocking::blocking;
@@ -19,6 +23,11 @@ const RETENTION_TICKS: u64 = 60;
 /// Old tasks that are removed at one look, so that what is new has its turn.
 const REMOVED_AT_ONCE: usize = 500;
 const METRICS_TICKS: u64 = 5;
+/// Ticks from one look for files that a crash left half written to the next: it walks through all pictures. Secrets of URLs
+/// are looked at then too.
+const SWEEP_TICKS: u64 = 6 * 3600;
+/// No picture takes longer to be written.
+const STAGED_AGE: Duration = Duration::from_secs(3600);
 /// Ticks from one warning of a disk that is nearly full to the next.
 const WARNING_TICKS: u64 = 3600;
 /// Less than this part of a volume is nearly full.
@@ -46,6 +55,11 @@ pub(crate) async fn run(app: Arc<App>) {
         }
         if tick % METRICS_TICKS == 0 {
             app.metrics.run_upkeep();
+        }
+        if tick % SWEEP_TICKS == 0 {
+            // A tokio worker: it waits for a walk through a folder, and tasks expire meanwhile.
+            tokio::spawn(sweep_staged(app.objects.clone()));
+            rotate_url_secrets(&app).await;
         }
         if tick % RETENTION_TICKS == 0 {
             forget_old(&app).await;
@@ -148,6 +162,25 @@ async fn give_up_files(app: &App, task: &Task) -> Result<Option<Task>, AppError>
     }
 }
 
+async fn sweep_staged(objects: Objects) {
+    match objects.sweep_staged(STAGED_AGE).await {
+        Ok(0) => {}
+        Ok(count) => tracing::info!(count, "removed files that a crash had left half written"),
+        Err(error) => tracing::warn!(%error, "files that a crash left half written could not be removed"),
+    }
+}
+
+async fn rotate_url_secrets(app: &App) {
+    let objects = app.objects.clone();
+    // The blocking pool: a file.
+    match blocking(move || objects.rotate_url_secrets()).await {
+        Ok(Ok(false)) => {}
+        Ok(Ok(true)) => tracing::info!("another secret signs the URLs of pictures from here on"),
+        Ok(Err(error)) => tracing::warn!(%error, "the secrets of signed URLs could not be replaced"),
+        Err(error) => tracing::warn!(%error, "the secrets of signed URLs could not be replaced"),
+    }
+}
+
 /// Tells how much room the data folder's volume has, and warns while that is little: pictures fill it without a word.
 async fn look_at_room(app: &App, warns: bool) {
     let folder = app.settings.data.clone();
@@ -185,7 +218,7 @@ pub(crate) async fn forget(app: &App, task: &Task) -> Result<(), AppError> {
 }
 
 /// Deletes what a task has in the object store; what is not there any more is gone as it should be.
-async fn delete_objects(app: &App, task: &Task) -> Result<(), ObjectsError> {
+async fn delete_objects(app: &App, task: &Task) -> Result<(), AppError> {
     let outcome = task.outcome.iter();
     let mut keys: Vec<&ObjectKey> =
         outcome.flat_map(|outcome| outcome.images.iter().chain(&outcome.details)).collect();
@@ -197,7 +230,50 @@ async fn delete_objects(app: &App, task: &Task) -> Result<(), ObjectsError> {
             Ok(()) | Err(ObjectsError::NotFound(_)) => Ok(()),
             Err(error) => Err(error),
         })
-        .await
+        .await?;
+    // The attempt that succeeded has nothing that its outcome does not name.
+    let left = task.attempt.saturating_sub(u32::from(task.state == TaskState::Succeeded));
+    for attempt in 1..=left {
+        delete_attempt(app, task, attempt).await?;
+    }
+    Ok(())
+}
+
+/// Deletes what the attempts of a task have left that did not become its result, up to this one. What cannot be deleted is when
+/// the task is forgotten.
+pub(crate) async fn delete_leftovers(app: Arc<App>, task: Task, up_to: u32) {
+    for attempt in 1..=up_to {
+        if let Err(error) = delete_attempt(&app, &task, attempt).await {
+            tracing::warn!(task = %task.id, attempt, %error, "what an attempt left is not deleted yet");
+        }
+    }
+}
+
+/// Deletes the pictures and the result of an attempt that no record names: it may have stored some and failed then, or died.
+async fn delete_attempt(app: &App, task: &Task, attempt: u32) -> Result<(), AppError> {
+    let mut left = vec![ObjectKey::details(&task.id, attempt)];
+    // They are numbered from 1 without a gap.
+    for number in 1.. {
+        let before = left.len();
+        for format in ImageFormat::ALL {
+            let key = ObjectKey::image(&task.owner, &task.id, attempt, number, format)
+                .map_err(|error| AppError::Internal(error.to_string()))?;
+            match app.objects.head(&key).await {
+                Ok(_) => left.push(key),
+                // Buckets that may not be listed do not say which it is.
+                Err(ObjectsError::NotFound(_) | ObjectsError::Denied(_)) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        if left.len() == before {
+            break;
+        }
+    }
+    // The last ones first, so that there is no gap either where this is cut off.
+    for key in left.iter().rev() {
+        app.objects.delete(key).await?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Takes tasks through their lives: leases one, has it drawn, keeps the lease meanwhile, and only then reports.
 //!
-//! A crash at any point leaves at worst an orphan object: the record says `succeeded` only after every picture is
-//! in the object store, under a key that names the attempt.
+//! A crash at any point leaves at worst an orphan object, until the task ends in another attempt or is forgotten: the record
+//! says `succeeded` only after every picture is in the object store, under a key that names the attempt.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,6 +17,7 @@ use crate::draw;
 use crate::error::AppError;
 use crate::http::calls::Replays;
 use crate::traces;
+use crate::upkeep;
 
 /// A lease outlives three missed heartbeats.
 const LEASE: Duration = Duration::from_secs(30);
@@ -129,6 +130,16 @@ async fn work(app: &Arc<App>, replays: &Replays, lease: Lease) {
         }
         fenced = keep_lease(app, &lease, &cancel) => Err(fenced),
     };
+    let useless = match &result {
+        Ok(_) => lease.attempt - 1,
+        // There is no time for it; the next attempt does it.
+        Err(Failure::Stopped) => 0,
+        Err(_) => lease.attempt,
+    };
+    if useless > 0 {
+        // A tokio worker: it waits for the object store, and nobody waits for it.
+        tokio::spawn(upkeep::delete_leftovers(app.clone(), lease.task.clone(), useless));
+    }
     let (state, outcome) = match result {
         Ok(outcome) if outcome.error.is_some() => (TaskState::Failed, outcome),
         Ok(outcome) => (TaskState::Succeeded, outcome),

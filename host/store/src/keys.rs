@@ -58,6 +58,8 @@ pub enum KeyError {
 }
 
 impl ImageFormat {
+    pub const ALL: [ImageFormat; 3] = [Self::Png, Self::Jpeg, Self::Webp];
+
     pub fn extension(self) -> &'static str {
         match self {
             Self::Png => "png",
@@ -75,7 +77,7 @@ impl ImageFormat {
     }
 
     fn from_extension(extension: &str) -> Option<Self> {
-        [Self::Png, Self::Jpeg, Self::Webp].into_iter().find(|format| format.extension() == extension)
+        Self::ALL.into_iter().find(|format| format.extension() == extension)
     }
 }
 

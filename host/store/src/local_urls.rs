@@ -2,7 +2,8 @@
 //! and by the server's `/files/` route to verify. It knows keys and time, not files or HTTP.
 //!
 //! `/files/{key}?exp={unix seconds}&kid={key number}&sig={HMAC-SHA256, base64url}`. Two secrets are active, so that
-//! URLs outlive one rotation; the newer one signs. The MAC covers method, key, expiry and secret number.
+//! URLs outlive one rotation; the newer one signs, for as long as the longest URL is valid. The MAC covers method, key,
+//! expiry and secret number.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -52,15 +53,19 @@ struct Secret {
     kid: u32,
     /// 32 random bytes in base64url.
     secret: String,
+    /// Unix milliseconds; 0 in files of before, whose secrets were never replaced.
+    #[serde(default)]
+    made_ms: u64,
 }
 
 impl LocalSigner {
-    /// Reads the secrets from `file`, or creates it with two new ones, readable by its owner only.
-    pub fn open(file: &Path) -> io::Result<Self> {
+    /// Reads the secrets from `file`, or creates it with two new ones, readable by its owner only. `now_ms` is in Unix
+    /// milliseconds.
+    pub fn open(file: &Path, now_ms: u64) -> io::Result<Self> {
         let secrets = match small_file::open(file) {
             Ok(opened) => read_secrets(opened)?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                let secrets = vec![Secret::new(1)?, Secret::new(2)?];
+                let secrets = vec![Secret::new(1, now_ms)?, Secret::new(2, now_ms)?];
                 write_secrets(file, &secrets)?;
                 secrets
             }
@@ -69,16 +74,25 @@ impl LocalSigner {
         Ok(Self { file: file.to_owned(), secrets: RwLock::new(secrets) })
     }
 
-    /// Replaces the older secret. URLs signed before the previous rotation stop working, so do not rotate more
-    /// often than URLs live.
-    pub fn rotate(&self) -> io::Result<()> {
-        let mut secrets = self.secrets.write().unwrap_or_else(PoisonError::into_inner);
-        let newest = secrets.iter().max_by_key(|secret| secret.kid).cloned();
-        let next = Secret::new(newest.as_ref().map_or(1, |secret| secret.kid.wrapping_add(1)))?;
+    /// Replaces the older secret where the newer one is as old as a URL may become, so that none stops working before
+    /// its time. Returns whether it did.
+    pub fn rotate_when_due(&self, now_ms: u64) -> io::Result<bool> {
+        let newest = self.newest();
+        let age_ms = now_ms.saturating_sub(newest.as_ref().map_or(0, |secret| secret.made_ms));
+        if u128::from(age_ms) < MAX_URL_TTL.as_millis() {
+            return Ok(false);
+        }
+        let next = Secret::new(newest.as_ref().map_or(1, |secret| secret.kid.wrapping_add(1)), now_ms)?;
         let rotated: Vec<Secret> = newest.into_iter().chain([next]).collect();
+        // Those who sign and verify do not wait for the disk.
         write_secrets(&self.file, &rotated)?;
-        *secrets = rotated;
-        Ok(())
+        *self.secrets.write().unwrap_or_else(PoisonError::into_inner) = rotated;
+        Ok(true)
+    }
+
+    fn newest(&self) -> Option<Secret> {
+        let secrets = self.secrets.read().unwrap_or_else(PoisonError::into_inner);
+        secrets.iter().max_by_key(|secret| secret.kid).cloned()
     }
 
     /// The path and query under which the object can be read until `expires_unix` (seconds).
@@ -113,10 +127,10 @@ impl LocalSigner {
 }
 
 impl Secret {
-    fn new(kid: u32) -> io::Result<Self> {
+    fn new(kid: u32, made_ms: u64) -> io::Result<Self> {
         let mut bytes = [0; 32];
         getrandom::fill(&mut bytes).map_err(io::Error::other)?;
-        Ok(Self { kid, secret: URL_SAFE_NO_PAD.encode(bytes) })
+        Ok(Self { kid, secret: URL_SAFE_NO_PAD.encode(bytes), made_ms })
     }
 
     fn mac(&self, name: &str, expires_unix: u64) -> Result<Vec<u8>, UrlError> {
@@ -166,8 +180,12 @@ mod tests {
 
     fn signer() -> (tempfile::TempDir, LocalSigner) {
         let folder = tempfile::tempdir().unwrap();
-        let signer = LocalSigner::open(&folder.path().join("keys/urls.json")).unwrap();
+        let signer = open(&folder);
         (folder, signer)
+    }
+
+    fn open(folder: &tempfile::TempDir) -> LocalSigner {
+        LocalSigner::open(&folder.path().join("keys/urls.json"), NOW * 1000).unwrap()
     }
 
     fn image() -> ObjectKey {
@@ -213,18 +231,39 @@ mod tests {
     }
 
     #[test]
-    fn urls_survive_a_restart_and_one_rotation_but_not_two() {
+    fn secrets_are_replaced_once_no_url_can_need_them() {
         let (folder, signer) = signer();
+        let week = MAX_URL_TTL.as_secs();
+        assert!(!signer.rotate_when_due((NOW + week) * 1000 - 1).unwrap());
+        // The last that this secret signs, for as long as may be.
+        let url = signer.sign(&image(), NOW + 2 * week).unwrap();
+        let (path, query) = split(&url);
+        let again = open(&folder);
+        assert_eq!(again.verify(path, query, NOW * 1000), Ok(image()));
+        assert!(again.rotate_when_due((NOW + week) * 1000).unwrap());
+        assert!(again.sign(&image(), NOW + 2 * week).unwrap().contains("&kid=3&"));
+        // Also after a restart.
+        let again = open(&folder);
+        assert!(!again.rotate_when_due((NOW + 2 * week) * 1000 - 1).unwrap());
+        assert_eq!(again.verify(path, query, (NOW + 2 * week) * 1000 - 1), Ok(image()));
+        assert!(again.rotate_when_due((NOW + 2 * week) * 1000).unwrap());
+        for signer in [again, open(&folder)] {
+            assert_eq!(signer.verify(path, query, NOW * 1000), Err(UrlError::BadSignature));
+        }
+    }
+
+    #[test]
+    fn secrets_of_before_are_due_and_open_what_they_signed() {
+        let folder = tempfile::tempdir().unwrap();
+        let secret = |kid: u32| format!(r#"{{"kid":{kid},"secret":"{}"}}"#, "A".repeat(43));
+        fs::create_dir(folder.path().join("keys")).unwrap();
+        fs::write(folder.path().join("keys/urls.json"), format!("[{},{}]", secret(1), secret(2))).unwrap();
+        let signer = open(&folder);
         let url = signer.sign(&image(), NOW + 60).unwrap();
         let (path, query) = split(&url);
-        let again = LocalSigner::open(&folder.path().join("keys/urls.json")).unwrap();
-        assert_eq!(again.verify(path, query, NOW * 1000), Ok(image()));
-        again.rotate().unwrap();
-        assert_eq!(again.verify(path, query, NOW * 1000), Ok(image()));
-        again.rotate().unwrap();
-        assert_eq!(again.verify(path, query, NOW * 1000), Err(UrlError::BadSignature));
-        let reopened = LocalSigner::open(&folder.path().join("keys/urls.json")).unwrap();
-        assert_eq!(reopened.verify(path, query, NOW * 1000), Err(UrlError::BadSignature));
+        assert!(signer.rotate_when_due(NOW * 1000).unwrap());
+        assert!(!signer.rotate_when_due(NOW * 1000).unwrap());
+        assert_eq!(signer.verify(path, query, NOW * 1000), Ok(image()));
     }
 
     #[test]
@@ -234,7 +273,7 @@ mod tests {
         let mode = || fs::metadata(&file).unwrap().permissions().mode() & 0o777;
         assert_eq!(mode(), 0o600);
         fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
-        LocalSigner::open(&file).unwrap();
+        open(&folder);
         assert_eq!(mode(), 0o600);
     }
 }

@@ -127,7 +127,7 @@ impl Objects {
         };
         fs::create_dir_all(root).map_err(failed)?;
         let root = root.canonicalize().map_err(failed)?;
-        let signer = LocalSigner::open(&settings.url_secrets).map_err(|error| {
+        let signer = LocalSigner::open(&settings.url_secrets, settings.clock.now_ms()).map_err(|error| {
             let file = settings.url_secrets.display();
             ObjectsError::Settings(format!("the link secrets in {file} cannot be used: {error}"))
         })?;
@@ -268,6 +268,11 @@ impl Objects {
             Place::Local { signer, .. } => Some(signer),
             Place::S3 { .. } => None,
         }
+    }
+
+    /// Has another secret sign local URLs where that is due; whether it did. Blocks.
+    pub fn rotate_url_secrets(&self) -> io::Result<bool> {
+        self.local_signer().map_or(Ok(false), |signer| signer.rotate_when_due(self.clock.now_ms()))
     }
 
     /// Removes staged files (`name#1`) that a crash left in a local folder more than `age` ago, and returns how

@@ -156,13 +156,14 @@ async fn a_wrong_secret_is_denied_and_a_dead_server_is_unavailable_within_the_re
 async fn the_three_oss_settings_give_virtual_hosted_urls() {
     let folder = tempfile::tempdir().unwrap();
     let options = [
-        ("endpoint", "https://pictures.oss-cn-hangzhou.aliyuncs.com"),
-        ("region", "oss-cn-hangzhou"),
-        ("access_key_id", "access"),
-        ("secret_access_key", "secret"),
-        ("virtual_hosted_style_request", "true"),
-        ("disable_bulk_delete", "true"),
-        ("conditional_put", "disabled"),
+        // As docs/operations.md has them.
+        ("aws_endpoint", "https://pictures.oss-cn-hangzhou.aliyuncs.com"),
+        ("aws_region", "oss-cn-hangzhou"),
+        ("aws_access_key_id", "access"),
+        ("aws_secret_access_key", "secret"),
+        ("aws_virtual_hosted_style_request", "true"),
+        ("aws_disable_bulk_delete", "true"),
+        ("aws_conditional_put", "disabled"),
     ];
     let objects =
         Objects::open("s3://pictures", settings(folder.path(), &options, Arc::new(SystemClock))).unwrap();

@@ -21,6 +21,7 @@ use tower::ServiceExt;
 
 use super::access::{self, ActingFor, Counted};
 use super::error::{Failure, problem};
+use super::extract;
 use super::task_answer::{self, Shape};
 use super::task_view;
 use super::wire::terms::{RequestTerms, Wait};
@@ -109,9 +110,13 @@ fn wants_task(headers: &HeaderMap) -> bool {
 async fn as_task(app: &Arc<App>, caller: &Caller, request: Request) -> Result<Response, Failure> {
     let (parts, body) = request.into_parts();
     let terms = RequestTerms::of(&parts.headers).map_err(AppError::Invalid)?;
-    let Ok(bytes) = to_bytes(body, app.settings.limits.body_bytes_max).await else {
-        let message = "the body is larger than limits.body_bytes_max, or broke off; send smaller inputs";
-        return Ok(problem(StatusCode::PAYLOAD_TOO_LARGE, "too_large", message));
+    let bytes = match to_bytes(body, app.settings.limits.body_bytes_max).await {
+        Ok(bytes) => bytes,
+        Err(error) if extract::has_stopped(&error) => return Ok(extract::stopped()),
+        Err(_) => {
+            let message = "the body is larger than limits.body_bytes_max, or broke off; send smaller inputs";
+            return Ok(problem(StatusCode::PAYLOAD_TOO_LARGE, "too_large", message));
+        }
     };
     let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
     let content_type = parts.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
@@ -136,7 +141,9 @@ pub(crate) async fn submit(
         text,
     };
     let body = serde_json::to_string(&call).map_err(|error| AppError::Internal(error.to_string()))?;
-    let repeat = Repeat::new(caller, KIND, &body, terms);
+    // A key is one route's: another route's request is another task, whatever their bodies.
+    let route = call.path.split('?').next().unwrap_or_default();
+    let repeat = Repeat::new(caller, &format!("{KIND} {} {route}", call.method), &body, terms);
     if let Some(submitted) = tasks::earlier(app, repeat.as_ref()).await? {
         return Ok(submitted);
     }
@@ -275,9 +282,11 @@ pub(crate) async fn answer(app: &App, task: &Task) -> Result<Option<Response>, A
     let answer = serde_json::from_value::<Answer>(details.remove("answer").unwrap_or_default());
     let Ok(answer) = answer else { return Ok(None) };
     let is_json = answer.content_type.contains("json");
-    let file = answer.body.as_str().filter(|_| answer.content_type.starts_with("image/"));
-    let bytes = match (file.and_then(|path| ObjectKey::parse(path).ok()), &answer.base64) {
-        (Some(key), _) => app.objects.get(&key).await?,
+    let path = answer.body.as_str().filter(|_| answer.content_type.starts_with("image/"));
+    // One of the task's own: a route that says of a text that it is a picture may have any path in it.
+    let file = task.outcome.iter().flat_map(|outcome| &outcome.images).find(|key| path == Some(key.as_str()));
+    let bytes = match (file, &answer.base64) {
+        (Some(key), _) => app.objects.get(key).await?,
         (None, Some(base64)) => BASE64_STANDARD.decode(base64).unwrap_or_default().into(),
         (None, None) => match &answer.body {
             Value::String(text) if !is_json => Bytes::from(text.clone()),

@@ -1,6 +1,8 @@
 //! What handlers take as arguments: a JSON object, lax or of a type, a body as it is, a name and a task id. Who asks is
 //! `access.rs`. Refusals have the API's shapes, never the library's plain text.
 
+use std::error::Error;
+
 use axum::body::Bytes;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
@@ -10,6 +12,7 @@ use axum::response::{IntoResponse, Response};
 use gesso_core::ids::TaskId;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
+use tower_http::timeout::TimeoutError;
 
 use super::error::{Failure, WebUiFailure, problem, unreadable_query};
 use super::wire::query::{FromQuery, Said};
@@ -76,15 +79,37 @@ impl<S: Send + Sync> FromRequest<S> for RawBody {
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Response> {
         Bytes::from_request(request, state).await.map(Self).map_err(|rejection| {
+            if has_stopped(&rejection) {
+                return stopped();
+            }
             let status = rejection.status();
             let (code, message) = if status == StatusCode::PAYLOAD_TOO_LARGE {
-                ("too_large", "the body is larger than limits.body_bytes_max; send smaller inputs".to_owned())
+                let message = "the body is larger than limits.body_bytes_max, or than this route takes";
+                ("too_large", format!("{message}; send smaller inputs"))
             } else {
                 ("invalid", format!("the body could not be read: {}", rejection.body_text()))
             };
             problem(status, code, &message)
         })
     }
+}
+
+/// Whether a body could not be read because nothing more of it came.
+pub(crate) fn has_stopped(error: &(dyn Error + 'static)) -> bool {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        if error.is::<TimeoutError>() {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}
+
+/// What is answered then.
+pub(crate) fn stopped() -> Response {
+    let message = "the body stopped coming; send the request again, and all of it";
+    problem(StatusCode::REQUEST_TIMEOUT, "timeout", message)
 }
 
 /// A JSON object of the fields that `T` has, on Gesso's own routes. What does not fit is named by its pointer.
@@ -122,7 +147,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Parameters<T> 
 /// The parameter that could not be read, or the query as a whole where the library does not say which.
 fn unreadable(rejection: &QueryRejection) -> AppError {
     type Told = serde_path_to_error::Error<serde::de::value::Error>;
-    let mut cause = std::error::Error::source(rejection);
+    let mut cause = rejection.source();
     while let Some(error) = cause {
         if let Some(told) = error.downcast_ref::<Told>() {
             let parameter = told.path().to_string();

@@ -15,6 +15,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
 use tower_http::compression::predicate::{NotForContentType, Predicate, SizeAbove};
 use tower_http::cors::{AllowHeaders, AllowMethods, AllowOrigin, CorsLayer};
+use tower_http::timeout::RequestBodyTimeoutLayer;
 use utoipa_swagger_ui::SwaggerUi;
 
 use super::error::{WebUiFailure, problem};
@@ -36,6 +37,11 @@ const COMPRESSED_BYTES_MIN: u64 = 1000;
 const COMPRESSED_BYTES_MAX: u64 = 256 * 1024;
 /// How long browsers remember what a preflight said.
 const PREFLIGHT_LIFE: Duration = Duration::from_secs(600);
+/// Who sends a body and then nothing is let go, and so is a server that drains beside such a one.
+const BODY_IDLE_MAX: Duration = Duration::from_secs(60);
+/// What a name and a password take, many times over. Anybody may send them, and a server that is open to the world would
+/// hold a whole body for each.
+const LOGIN_BYTES_MAX: usize = 16 * 1024;
 /// Headers that a page of another site may read.
 const EXPOSED: [HeaderName; 8] = [
     header::LOCATION,
@@ -77,7 +83,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
     };
     let plugins_own = of(as_task(plugins_own()), Role::User);
     let aliased: Router = plugins_own.clone().with_state(app.clone());
-    Router::new()
+    let routes = Router::new()
         .merge(of(reading(), Role::Reader))
         .merge(of(as_task(webui_reading()), Role::Reader))
         .merge(of(counted(drawing()), Role::User))
@@ -92,8 +98,8 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .fallback(move |State(app): State<Arc<App>>, caller: Result<Caller, Response>, request: Request| {
             by_alias(app, aliased, caller.ok(), request)
         })
-        .method_not_allowed_fallback(method_not_allowed)
-        .layer(DefaultBodyLimit::max(body_bytes_max))
+        .method_not_allowed_fallback(method_not_allowed);
+    bounded(routes, body_bytes_max, BODY_IDLE_MAX)
         .layer(middleware::from_fn_with_state(app.clone(), passed_on::layer))
         .layer(middleware::from_fn_with_state(app.clone(), access::identify))
         .layer(cors(&app.settings.cors_origins))
@@ -104,11 +110,16 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .with_state(app)
 }
 
+/// With bounds on what a body may take: bytes, unless a route has its own, and time in which nothing of it comes.
+fn bounded<S: Clone + Send + Sync + 'static>(routes: Router<S>, bytes: usize, idle: Duration) -> Router<S> {
+    routes.layer(DefaultBodyLimit::max(bytes)).layer(RequestBodyTimeoutLayer::new(idle))
+}
+
 /// Anybody, without credentials.
 fn public() -> Router<Arc<App>> {
     Router::new()
         .route("/", get(home))
-        .route("/login", post(accounts::login))
+        .route("/login", post(accounts::login).layer(DefaultBodyLimit::max(LOGIN_BYTES_MAX)))
         // Whoever holds a signed URL.
         .route("/files/{*id}", get(files::file))
         .route("/health/live", get(health::live))
@@ -406,7 +417,28 @@ fn panicked(panic: Box<dyn std::any::Any + Send>) -> Response {
 
 #[cfg(test)]
 mod tests {
-    use super::own_paths;
+    use std::convert::Infallible;
+
+    use axum::body::Body;
+    use futures::{StreamExt, stream};
+
+    use super::*;
+    use crate::http::extract::RawBody;
+
+    #[tokio::test]
+    async fn a_body_that_stops_coming_is_given_up_and_a_larger_one_is_not_read() {
+        let ask = async |idle: Duration, body: Body| {
+            let routes = Router::new().route("/", post(|RawBody(bytes): RawBody| async move { bytes }));
+            let routes: Router = bounded(routes, 4, idle);
+            let request = Request::builder().method("POST").uri("/").body(body).unwrap();
+            routes.oneshot(request).await.unwrap().status()
+        };
+        let stops = stream::iter([Ok::<_, Infallible>("ab")]).chain(stream::pending());
+        let given_up = ask(Duration::from_millis(20), Body::from_stream(stops)).await;
+        assert_eq!(given_up, StatusCode::REQUEST_TIMEOUT);
+        assert_eq!(ask(BODY_IDLE_MAX, Body::from("abcd")).await, StatusCode::OK);
+        assert_eq!(ask(BODY_IDLE_MAX, Body::from("abcde")).await, StatusCode::PAYLOAD_TOO_LARGE);
+    }
 
     #[test]
     fn no_alias_may_begin_as_a_route_does() {

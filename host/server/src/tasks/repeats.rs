@@ -28,8 +28,9 @@ pub(crate) struct Repeat {
 }
 
 impl Repeat {
-    /// `None` for a request without a key. `body` is what the client sent.
-    pub(crate) fn new(caller: &Caller, kind: &str, body: &str, terms: &RequestTerms) -> Option<Self> {
+    /// `None` for a request without a key. `scope` is what a key is one of: the same key elsewhere is another. `body` is what
+    /// the client sent.
+    pub(crate) fn new(caller: &Caller, scope: &str, body: &str, terms: &RequestTerms) -> Option<Self> {
         let key = terms.idempotency_key.as_ref()?;
         let print = |parts: &[&str]| {
             let mut hasher = Sha256::new();
@@ -39,7 +40,7 @@ impl Repeat {
             }
             hex(&hasher.finalize())
         };
-        let digest = print(&[&caller.name, kind, key]);
+        let digest = print(&[&caller.name, scope, key]);
         Some(Self {
             owner: caller.name.clone(),
             id: id_of(&format!("{KEY_ID}{}", &digest[..KEY_ID_DIGITS])),

@@ -38,7 +38,14 @@ impl Guest for Misbehaves {
                     (0..1000).map(|number| (format!("x-{number}"), vec![b'x'; 100])).collect();
                 finish(begin(response_out, &flood, b"flood"));
             }
-            _ => finish(begin(response_out, &[], b"well")),
+            path => match path.strip_prefix("/picture?") {
+                // A text that is said to be a picture: whatever the query says.
+                Some(text) => {
+                    let fields = [("content-type".to_owned(), b"image/png".to_vec())];
+                    finish(begin(response_out, &fields, text.as_bytes()));
+                }
+                None => finish(begin(response_out, &[], b"well")),
+            },
         }
     }
 }

@@ -12,6 +12,7 @@ use crate::accounts::Caller;
 use crate::app::App;
 use crate::error::AppError;
 use crate::http::error::Failure;
+use crate::http::extract;
 use crate::plugin_use;
 
 /// `/ext/{plugin}` and `/ext/{plugin}/`.
@@ -57,9 +58,13 @@ async fn forward(
         .parse::<Uri>()
         .map_err(|error| AppError::invalid("path", format!("the path cannot be passed on: {error}")))?;
     keep_secrets(&mut parts.headers);
-    let body: Bytes = axum::body::to_bytes(body, app.settings.limits.body_bytes_max)
-        .await
-        .map_err(|_| AppError::invalid("body", "the body is larger than limits.body_bytes_max"))?;
+    let body: Bytes = match axum::body::to_bytes(body, app.settings.limits.body_bytes_max).await {
+        Ok(body) => body,
+        Err(error) if extract::has_stopped(&error) => return Ok(extract::stopped()),
+        Err(_) => {
+            return Err(AppError::invalid("body", "the body is larger than limits.body_bytes_max").into());
+        }
+    };
     let response =
         app.plugins.handle_http(plugin, plugin_use::whom(caller), Request::from_parts(parts, body)).await?;
     let (parts, body) = response.into_parts();

@@ -29,7 +29,7 @@ use crate::http::wire::schema::{Img2ImgBody, Txt2ImgBody};
 use crate::http::wire::task::JobState;
 use crate::http::wire::terms::{RequestTerms, Wait, is_of_a_key};
 use crate::running::RunningTask;
-use crate::tasks;
+use crate::tasks::{self, Submitted};
 
 /// Draws pictures from text and answers with them, base64, when they are there.
 #[utoipa::path(post, path = "/sdapi/v1/txt2img", tag = "web UI", request_body = Txt2ImgBody,
@@ -73,13 +73,14 @@ async fn draw(
     // Ids of the web UI's own form, such as task(txt2img-ABC1234), are no task ids here; a drawn one serves as well.
     let label = body.get("force_task_id").and_then(Value::as_str).unwrap_or_default();
     let mut terms = RequestTerms::of(headers).map_err(AppError::Invalid)?;
-    if terms.id.is_none() && terms.idempotency_key.is_none() {
+    let is_labelled = terms.id.is_none() && terms.idempotency_key.is_none();
+    if is_labelled {
         terms.id = TaskId::parse(label).ok().filter(|id| !is_of_a_key(id));
     }
     let reply = if terms.wait == Wait::Result { Reply::Pictures } else { Reply::Task };
     let submitted = match generate::submit(app, caller, drawing, body, &terms, reply).await {
-        // There the id only labels progress, so a taken one is no error.
-        Err(AppError::Conflict(_)) => {
+        // There the id only labels progress, so a taken one is no error; who sends the header means that very id.
+        Err(AppError::Conflict(_)) if is_labelled => {
             let terms = RequestTerms { id: None, ..terms.clone() };
             generate::submit(app, caller, drawing, body, &terms, reply).await?
         }
@@ -91,7 +92,7 @@ async fn draw(
         let answered = task_answer::respond(app, caller, headers, &terms, submitted, Shape::Task).await;
         return answered.map_err(|Failure(error)| WebUiFailure(error));
     }
-    let task = submitted.task;
+    let Submitted { task, is_replay } = submitted;
     let guard = CancelOnDrop::new(app, &task.id, terms.outlives_client());
     let task = tasks::wait(app, &task.id).await;
     guard.disarm();
@@ -116,6 +117,9 @@ async fn draw(
     let mut response = Json(Drawn { images, parameters, info, warnings }).into_response();
     if let Ok(value) = HeaderValue::from_str(task.id.as_str()) {
         response.headers_mut().insert("taskid", value);
+    }
+    if is_replay {
+        response.headers_mut().insert("idempotent-replayed", HeaderValue::from_static("true"));
     }
     Ok(response)
 }
