@@ -12,6 +12,7 @@ use gesso_core::request::{GenerateRequest, NoiseSource};
 use serde_json::{Map, Value, json};
 
 use super::added_networks::AddedNetworks;
+use super::extras;
 use super::faces::FacesWanted;
 use super::fields::FieldProblem;
 use super::file_format::FileFormat;
@@ -150,6 +151,7 @@ fn table(defaults: &Defaults) -> Vec<(&'static str, Value, Effect)> {
         ("sd_vae_decode_method", json!("Full"), Acts),
         ("use_old_hires_fix_width_height", json!(false), Acts),
         ("live_previews_enable", json!(true), Acts),
+        ("postprocessing_operation_order", json!([]), Acts),
         (MODULES, json!([]), Acts),
     ];
     let kept = kept_options::WEB_UI.iter().map(|kept| (kept, None));
@@ -257,11 +259,12 @@ fn unreadable(defaults: &Defaults, options: &Map<String, Value>) -> Vec<FieldPro
             let tags = TagOptions::of(&body).err().unwrap_or_default();
             let texts = InfotextOptions::of(&body).err().unwrap_or_default();
             let networks = AddedNetworks::of(&body).err().unwrap_or_default();
+            let order = extras::operation_order(&body).err().unwrap_or_default();
             // Limits know options by the names of fields.
             let field = if name == CLIP_SKIP { "clip_skip" } else { name.as_str() };
             let own = |problem: &FieldProblem| problem.field == "override_settings" || problem.field == field;
             let found = found.into_iter().chain(faces).chain(file).chain(outputs).chain(grids).chain(tags);
-            let found = found.chain(texts).chain(networks);
+            let found = found.chain(texts).chain(networks).chain(order);
             for problem in found.filter(own) {
                 let message = problem.message.replace("override_settings.", "");
                 if !problems.iter().any(|known: &FieldProblem| known.message == message) {
@@ -370,9 +373,9 @@ mod tests {
     fn unknown_options_and_values_that_cannot_be_read_are_named() {
         let by = json!({"sd_modell": "x", "eta_ddim": "much", "uni_pc_variant": "bh3", "img2img_fix_steps": "maybe",
             "samples_format": "tiff", "show_progress_grid": "on", "n_rows": "few",
-            "deepbooru_escape": "perhaps"});
+            "deepbooru_escape": "perhaps", "postprocessing_operation_order": [1]});
         let problems = changed(json!({}), by).unwrap_err();
-        assert_eq!(problems.len(), 8, "{problems:?}");
+        assert_eq!(problems.len(), 9, "{problems:?}");
         assert!(problems[0].starts_with("sd_modell is not an option here"), "{problems:?}");
         assert!(problems.contains(&"eta_ddim must be a finite number".to_owned()), "{problems:?}");
     }
