@@ -108,6 +108,20 @@ fn coerce(kind: Kind, value: &Value) -> Result<Value, &'static str> {
     }
 }
 
+/// The value as one of the type that another has.
+pub(super) fn like(other: &Value, value: &Value) -> Option<Value> {
+    match other {
+        Value::Null => Some(value.clone()),
+        Value::Bool(_) => boolean(value),
+        // Whether it is whole does not matter to one that is a number already.
+        Value::Number(_) if value.is_number() => Some(value.clone()),
+        Value::Number(_) => integer(value).or_else(|| number(value).map(float)),
+        Value::String(_) => text(value),
+        Value::Array(_) => value.is_array().then(|| value.clone()),
+        Value::Object(_) => value.is_object().then(|| value.clone()),
+    }
+}
+
 fn text(value: &Value) -> Option<Value> {
     match value {
         Value::String(_) => Some(value.clone()),
