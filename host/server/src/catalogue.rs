@@ -358,7 +358,7 @@ mod tests {
         let catalogue = Catalogue::new(folder.path().to_owned(), None, None);
         let control = |name| catalogue.find(Kind::Control, name).unwrap().path.clone();
         assert_eq!(control("canny [ba7816bf]"), folder.path().join("ControlNet/two/canny.pth"));
-        // Web UIs hash in more than one way, and a hash that fits none of them is no reason to draw without.
+        // Web UIs hash in more than one way, and one that fits none is no reason to refuse.
         for name in ["canny", "canny [01234567]"] {
             assert_eq!(control(name), folder.path().join("ControlNet/one/canny.pth"), "{name}");
         }
