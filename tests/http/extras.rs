@@ -231,6 +231,16 @@ fn a_picture_tells_how_it_was_drawn_also_after_it_was_enlarged() {
     let done = "Postprocess upscale by: 1.5, Postprocess upscaler: Lanczos";
     assert_eq!((&told["info"], &told["items"]), (&json!(infotext), &json!({"postprocessing": done})));
 
+    for format in ["png", "jpg"] {
+        let silent = json!({"enable_pnginfo": false, "samples_format": format});
+        assert_eq!(server.post("/sdapi/v1/options", &silent).ok(), Value::Null);
+        let reply = server.post(SINGLE, &body).ok();
+        assert_eq!(reply["html_info"], format!("<p>{done}</p>"));
+        let told = server.post("/sdapi/v1/png-info", &json!({"image": reply["image"]})).ok();
+        assert_eq!(told, json!({"info": "", "items": {}, "parameters": {}}), "{format}");
+    }
+    server.post("/sdapi/v1/options", &json!({"enable_pnginfo": null, "samples_format": null})).ok();
+
     let silent = json!({"image": base64_png(&waves(8, 8))});
     let told = server.post("/sdapi/v1/png-info", &silent).ok();
     assert_eq!(told, json!({"info": "", "items": {}, "parameters": {}}));

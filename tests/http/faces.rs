@@ -131,6 +131,19 @@ fn faces_are_restored_in_their_place_and_mixed_by_visibility() {
     assert_eq!((both.width, colour(&both, 96, 96)), (192, [127, 102, 127]));
     let large = resize(&source, 192, 192, Filter::Nearest).unwrap();
     assert_eq!(colour(&both, 3, 3), colour(&large, 3, 3));
+    // An option says it otherwise: GFPGAN is the last to draw the face.
+    let order = json!({"postprocessing_operation_order": ["CodeFormer", "Upscale"]});
+    assert_eq!(server.post("/sdapi/v1/options", &order).ok(), Value::Null);
+    let steps = json!({"upscaler_1": "Nearest", "gfpgan_visibility": 1, "codeformer_visibility": 0.5});
+    let (both, done) = only(steps);
+    let steps = [
+        "CodeFormer visibility: 0.5, CodeFormer weight: 0",
+        "Postprocess upscale by: 2",
+        "Postprocess upscaler: Nearest",
+        "GFPGAN visibility: 1",
+    ];
+    assert_eq!(done, format!("<p>{}</p>", steps.join(", ")));
+    assert_eq!((both.width, colour(&both, 96, 96)), (192, [204, 102, 51]));
 }
 
 #[test]

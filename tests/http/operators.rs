@@ -1,6 +1,7 @@
 //! Probes, metrics, documents.
 
 use std::os::unix::net::UnixDatagram;
+use std::path::Path;
 use std::process::Command;
 
 use serde_json::{Value, json};
@@ -71,15 +72,44 @@ fn what_failed_is_counted_by_its_reason() {
     }
 }
 
+/// The command line of a server that writes its log into a file.
+fn logging_into(log: &Path, bench: &Bench) -> Command {
+    let direct = bench.command();
+    let mut command = Command::new("sh");
+    command.args(["-c", "exec \"$0\" \"$@\" 2> \"$LOG_FILE\""]).env("LOG_FILE", log);
+    command.arg(direct.get_program()).args(direct.get_args());
+    command
+}
+
+#[test]
+fn every_request_is_logged_where_that_is_asked_for_and_no_query_is() {
+    let bench = Bench::new().config("log_format = \"json\"\n");
+    let log = bench.data.path().join("server.log");
+    let mut command = logging_into(&log, &bench);
+    command.env("GESSO_LOG", "info,gesso::requests=debug");
+    let server = bench.start_with(command);
+    server.get("/sdapi/v1/progress?skip_current_image=true").ok();
+    assert_eq!(server.get("/gone?word=unspoken").status, 404);
+    let answered = |path: &str| {
+        let text = std::fs::read_to_string(&log).unwrap();
+        assert!(!text.contains("skip_current_image") && !text.contains("unspoken"), "{text}");
+        // The last line may be on its way.
+        let lines = text.split_inclusive('\n').filter(|line| line.starts_with('{') && line.ends_with('\n'));
+        let mut lines = lines.map(|line| serde_json::from_str::<Value>(line).unwrap());
+        let line = lines.find(|line| line["target"] == "gesso::requests" && line["span"]["path"] == path)?;
+        assert!(line["fields"]["seconds"].is_f64() && line["span"]["method"] == "GET", "{line}");
+        line["fields"]["status"].as_u64()
+    };
+    eventually("both are logged", || {
+        answered("/sdapi/v1/progress") == Some(200) && answered("/gone") == Some(404)
+    });
+}
+
 #[test]
 fn log_lines_are_json_that_names_the_request_and_the_task() {
     let bench = Bench::new().config("log_format = \"json\"\n");
     let log = bench.data.path().join("server.log");
-    let direct = bench.command();
-    let mut command = Command::new("sh");
-    command.args(["-c", "exec \"$0\" \"$@\" 2> \"$LOG_FILE\""]).env("LOG_FILE", &log);
-    command.arg(direct.get_program()).args(direct.get_args());
-    let server = bench.start_with(command);
+    let server = bench.start_with(logging_into(&log, &bench));
     let task = server.post("/txt2img", &quick()).ok()["taskId"].clone();
     server.post_with("/queue/pause", &[("x-request-id", "asked-by-a-test")], &Value::Null).ok();
     let find = |message: &str| {

@@ -20,7 +20,7 @@ use crate::job::{RefinerUse, Resources, Share, Source};
 /// A model file on disk, as the server's catalogue found it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct ModelFile {
-    /// File name without folder and extension.
+    /// File name without folder and extension; of a textual inversion in a picture the name that is in it.
     pub name: String,
     pub path: PathBuf,
     /// Differs when the content does: a hash, or size and time of change. A file replaced under its name is another

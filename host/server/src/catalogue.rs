@@ -9,6 +9,7 @@ use gesso_engine::backend::ModelFile;
 
 mod facts;
 mod hashes;
+mod inner_names;
 mod kind;
 mod metadata;
 mod scan;
@@ -17,6 +18,7 @@ use facts::Facts;
 pub(crate) use facts::ModelFacts;
 use hashes::Hashes;
 pub(crate) use hashes::{Part, Stamp};
+use inner_names::InnerNames;
 pub(crate) use kind::Kind;
 use metadata::Metadata;
 pub(crate) use metadata::{Words, alias};
@@ -47,18 +49,15 @@ impl Checkpoint {
     pub(crate) fn short_title(&self) -> String {
         format!("{} [{}]", self.file.name, self.short_hash())
     }
-
-    fn answers_to(&self, name: &str) -> bool {
-        is_hash(name) && self.sha256.starts_with(&name.to_ascii_lowercase())
-            || [self.file.name.as_str(), &self.file_name, &self.title(), &self.short_title()]
-                .iter()
-                .any(|known| known.eq_ignore_ascii_case(name))
-    }
 }
+
+/// Digits of the hash that web UIs once gave checkpoints, and still give control networks: the beginning of that of
+/// [`Part::Middle`].
+const SHORT_HASH_DIGITS: usize = 8;
 
 /// The short and the full spellings of a hash: 8, 10 or 64 digits, and what lies between.
 fn is_hash(name: &str) -> bool {
-    (8..=64).contains(&name.len()) && name.bytes().all(|digit| digit.is_ascii_hexdigit())
+    (SHORT_HASH_DIGITS..=64).contains(&name.len()) && name.bytes().all(|digit| digit.is_ascii_hexdigit())
 }
 
 /// The models folder.
@@ -69,6 +68,7 @@ pub(crate) struct Catalogue {
     hashes: Hashes,
     metadata: Metadata,
     facts: Facts,
+    inner_names: InnerNames,
 }
 
 /// Why a name gives no model.
@@ -86,8 +86,14 @@ pub(crate) enum CatalogueError {
 impl Catalogue {
     /// `hashes` is the file that keeps hashes between runs.
     pub(crate) fn new(folder: PathBuf, default: Option<String>, hashes: Option<PathBuf>) -> Self {
-        let (metadata, facts) = (Metadata::default(), Facts::default());
-        Self { folder, default, hashes: Hashes::open(hashes), metadata, facts }
+        Self {
+            folder,
+            default,
+            hashes: Hashes::open(hashes),
+            metadata: Metadata::default(),
+            facts: Facts::default(),
+            inner_names: InnerNames::default(),
+        }
     }
 
     /// All checkpoints, by name. Reads the folder, and the files that are new or changed; call it where blocking
@@ -100,25 +106,35 @@ impl Catalogue {
     /// that is named gets hashed, unless the name is a hash.
     pub(crate) fn checkpoint(&self, name: Option<&str>) -> Result<Checkpoint, CatalogueError> {
         let files = self.files(Kind::Checkpoint)?;
+        let hashed = |found: &Found| self.hashed(found.clone());
         let Some(name) = name.or(self.default.as_deref()) else {
-            let first = files.into_iter().find_map(|found| self.hashed(found));
-            return first.ok_or(CatalogueError::Empty);
+            // Without one that can be drawn with it is the first all the same: whoever loads it says what is wrong.
+            let drawable = files.iter().find(|found| self.facts.of(&found.path).is_some());
+            let found = drawable.and_then(hashed).or_else(|| files.iter().find_map(hashed));
+            return found.ok_or(CatalogueError::Empty);
         };
-        if let Some(found) = named(&files, name).cloned().and_then(|found| self.hashed(found))
-            && found.answers_to(name)
-        {
-            return Ok(found);
+        let (called, hash) = named(&files, name);
+        let is_meant = |found: &Checkpoint| hash.is_none_or(|hash| self.has_hash(found, hash));
+        let mut found = called.into_iter().filter_map(hashed).find(is_meant);
+        if found.is_none() && is_hash(name) {
+            let digits = name.to_ascii_lowercase();
+            found = files.iter().filter_map(hashed).find(|found| found.sha256.starts_with(&digits));
+            let by_short = || files.iter().find(|found| self.has_short_hash(&found.path, name));
+            found = found.or_else(|| by_short().and_then(hashed));
         }
-        if is_hash(name)
-            && let Some(found) = files
-                .iter()
-                .cloned()
-                .filter_map(|found| self.hashed(found))
-                .find(|found| found.answers_to(name))
-        {
-            return Ok(found);
-        }
-        Err(unknown(Kind::Checkpoint, &files, name))
+        found.ok_or_else(|| unknown(Kind::Checkpoint, &files, name))
+    }
+
+    fn has_hash(&self, checkpoint: &Checkpoint, hash: &str) -> bool {
+        checkpoint.sha256.starts_with(&hash.to_ascii_lowercase())
+            || self.has_short_hash(&checkpoint.file.path, hash)
+    }
+
+    /// Whether it is the hash of [`SHORT_HASH_DIGITS`] of a file.
+    fn has_short_hash(&self, path: &Path, hash: &str) -> bool {
+        let digits = hash.to_ascii_lowercase();
+        let is_it = |sha256: String| sha256.starts_with(&digits);
+        hash.len() == SHORT_HASH_DIGITS && self.sha256(path, Part::Middle).is_some_and(is_it)
     }
 
     /// The files of a kind, by name.
@@ -134,8 +150,27 @@ impl Catalogue {
             [only] => Some(only),
             _ => None,
         };
-        let found = named(&files, name).or_else(by_alias).ok_or_else(|| unknown(kind, &files, name))?;
+        let (called, hash) = named(&files, name);
+        // Control networks of one name in several folders are told apart by what their titles say of them.
+        let is_meant = |found: &&Found| hash.is_some_and(|hash| self.has_short_hash(&found.path, hash));
+        let several = if called.len() > 1 { &called[..] } else { &[] };
+        let found = several.iter().copied().find(is_meant).or_else(|| called.first().copied());
+        let found = found.or_else(by_alias).ok_or_else(|| unknown(kind, &files, name))?;
         self.model_file(found)
+    }
+
+    /// Every textual inversion, under the name by which prompts call it: a picture has it in itself, unlike other files.
+    /// Reads the pictures that are new or changed.
+    pub(crate) fn embeddings(&self) -> Result<Vec<Arc<ModelFile>>, CatalogueError> {
+        let files = self.files(Kind::Embedding)?;
+        let named = |found: &Found| {
+            let file = self.model_file(found).ok()?;
+            Some(match self.inner_names.of(&found.path) {
+                Some(name) => Arc::new(ModelFile { name, ..ModelFile::clone(&file) }),
+                None => file,
+            })
+        };
+        Ok(files.iter().filter_map(named).collect())
     }
 
     fn by_alias<'a>(&self, kind: Kind, files: &'a [Found], name: &str) -> Vec<&'a Found> {
@@ -179,7 +214,7 @@ impl Catalogue {
 
     /// What a checkpoint is made for; `None` when it cannot be drawn with. Reads the file's head when it is new.
     pub(crate) fn facts(&self, checkpoint: &ModelFile) -> Option<ModelFacts> {
-        self.facts.of(checkpoint)
+        self.facts.of(&checkpoint.path)
     }
 
     /// SHA-256 of a file that was found, lower-case hex; `None`, and a line in the log, when it cannot be read.
@@ -199,11 +234,25 @@ impl Catalogue {
     }
 }
 
-fn named<'a>(files: &'a [Found], name: &str) -> Option<&'a Found> {
-    let bare = name.rsplit_once(" [").map_or(name, |(file_name, _)| file_name);
-    files
-        .iter()
-        .find(|found| found.file_name.eq_ignore_ascii_case(bare) || found.stem.eq_ignore_ascii_case(bare))
+/// The files that may be meant: those that are called so, brackets and all; else those that a title names, and the hash
+/// behind their name in it.
+fn named<'a>(files: &'a [Found], name: &'a str) -> (Vec<&'a Found>, Option<&'a str>) {
+    let as_given = called(files, name);
+    if !as_given.is_empty() {
+        return (as_given, None);
+    }
+    let title = name.strip_suffix(']').and_then(|title| title.rsplit_once(" ["));
+    match title.filter(|(_, hash)| is_hash(hash)) {
+        Some((bare, hash)) => (called(files, bare), Some(hash)),
+        None => (Vec::new(), None),
+    }
+}
+
+/// Those of this file name or stem.
+fn called<'a>(files: &'a [Found], name: &str) -> Vec<&'a Found> {
+    let is_called =
+        |found: &&Found| [&found.file_name, &found.stem].iter().any(|own| own.eq_ignore_ascii_case(name));
+    files.iter().filter(is_called).collect()
 }
 
 fn unreadable(path: &Path, error: std::io::Error) -> CatalogueError {
@@ -227,6 +276,9 @@ fn unknown(kind: Kind, files: &[Found], name: &str) -> CatalogueError {
 
 #[cfg(test)]
 mod tests {
+    use base64::Engine;
+    use base64::prelude::BASE64_STANDARD;
+
     use super::*;
 
     #[test]
@@ -251,13 +303,136 @@ mod tests {
         assert!(catalogue.checkpoint(Some("dreamy [0123456789]")).is_err());
     }
 
+    /// Writes files into a folder and its folders.
+    fn write(folder: &Path, files: &[(&str, &[u8])]) {
+        for (file, bytes) in files {
+            let path = folder.join(file);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, bytes).unwrap();
+        }
+    }
+
+    #[test]
+    fn brackets_are_part_of_a_name_unless_a_hash_is_in_them() {
+        let folder = tempfile::tempdir().unwrap();
+        write(
+            folder.path(),
+            &[
+                ("Lora/ink.safetensors", b""),
+                ("Lora/ink [v2].safetensors", b""),
+                ("a.ckpt", b"xyz"),
+                ("a [v2].ckpt", b"abc"),
+            ],
+        );
+        let catalogue = Catalogue::new(folder.path().to_owned(), None, None);
+        let lora = |name| catalogue.find(Kind::Lora, name).map(|file| file.name.clone()).ok();
+        for (name, found) in [
+            ("ink", Some("ink")),
+            ("Ink [V2]", Some("ink [v2]")),
+            ("ink [0123456789ab]", Some("ink")),
+            ("ink [v2] [0123456789ab]", Some("ink [v2]")),
+            ("ink [v3]", None),
+        ] {
+            assert_eq!(lora(name).as_deref(), found, "{name}");
+        }
+        let title = "a [v2].ckpt [ba7816bf8f]";
+        for name in ["a [v2].ckpt", "a [v2]", title, "a [v2] [ba7816bf8f]"] {
+            assert_eq!(catalogue.checkpoint(Some(name)).unwrap().title(), title, "{name}");
+        }
+        assert!(catalogue.checkpoint(Some("a [v3].ckpt")).is_err());
+    }
+
+    #[test]
+    fn a_hash_tells_files_of_one_name_apart() {
+        let folder = tempfile::tempdir().unwrap();
+        let middle = [vec![0; 1 << 20], b"abc".to_vec()].concat();
+        write(
+            folder.path(),
+            &[
+                ("ControlNet/one/canny.pth", b"one"),
+                ("ControlNet/two/canny.pth", &middle),
+                ("one/a.ckpt", b"one"),
+                ("two/a.ckpt", b"abc"),
+            ],
+        );
+        let catalogue = Catalogue::new(folder.path().to_owned(), None, None);
+        let control = |name| catalogue.find(Kind::Control, name).unwrap().path.clone();
+        assert_eq!(control("canny [ba7816bf]"), folder.path().join("ControlNet/two/canny.pth"));
+        // Web UIs hash in more than one way, and one that fits none is no reason to refuse.
+        for name in ["canny", "canny [01234567]"] {
+            assert_eq!(control(name), folder.path().join("ControlNet/one/canny.pth"), "{name}");
+        }
+        assert_eq!(catalogue.checkpoint(Some("a [ba7816bf8f]")).unwrap().file_name, "two/a.ckpt");
+        assert_eq!(catalogue.checkpoint(Some("a")).unwrap().file_name, "one/a.ckpt");
+    }
+
+    #[test]
+    fn a_checkpoint_answers_to_its_old_hash_of_eight_digits() {
+        let folder = tempfile::tempdir().unwrap();
+        let middle = [vec![0; 1 << 20], b"abc".to_vec()].concat();
+        write(folder.path(), &[("a.ckpt", &middle), ("b.ckpt", b"xyz")]);
+        let catalogue = Catalogue::new(folder.path().to_owned(), None, None);
+        for name in ["ba7816bf", "BA7816BF", "a.ckpt [ba7816bf]", "a [ba7816bf]"] {
+            assert_eq!(catalogue.checkpoint(Some(name)).unwrap().file_name, "a.ckpt", "{name}");
+        }
+        // More digits than the old hash had are of the other one.
+        assert!(catalogue.checkpoint(Some("ba7816bf8f")).is_err());
+        // That of a whole file goes before.
+        std::fs::write(folder.path().join("c.ckpt"), b"abc").unwrap();
+        assert_eq!(catalogue.checkpoint(Some("ba7816bf")).unwrap().file_name, "c.ckpt");
+    }
+
+    #[test]
+    fn the_default_is_a_checkpoint_that_can_be_drawn_with() {
+        let folder = tempfile::tempdir().unwrap();
+        write(folder.path(), &[("a.ckpt", b"something else")]);
+        let catalogue = Catalogue::new(folder.path().to_owned(), None, None);
+        assert_eq!(catalogue.checkpoint(None).unwrap().file_name, "a.ckpt", "none better is there");
+        let demo = "../../examples/demo-model/demo-v1.safetensors";
+        let demo = Path::new(env!("CARGO_MANIFEST_DIR")).join(demo);
+        std::fs::copy(demo, folder.path().join("b.safetensors")).unwrap();
+        assert_eq!(catalogue.checkpoint(None).unwrap().file_name, "b.safetensors");
+    }
+
+    /// A PNG with a textual inversion of one vector in its text.
+    fn picture(name: &str) -> Vec<u8> {
+        let tensor = serde_json::json!({"*": {"TORCHTENSOR": [[0.5, 0.25]]}});
+        let json = serde_json::json!({"name": name, "string_to_param": tensor});
+        let mut bytes = Vec::new();
+        let mut encoder = png::Encoder::new(&mut bytes, 1, 1);
+        encoder.set_color(png::ColorType::Rgb);
+        let text = BASE64_STANDARD.encode(json.to_string());
+        encoder.add_text_chunk("sd-ti-embedding".into(), text).unwrap();
+        let mut writer = encoder.write_header().unwrap();
+        writer.write_image_data(&[0; 3]).unwrap();
+        writer.finish().unwrap();
+        bytes
+    }
+
+    #[test]
+    fn a_textual_inversion_in_a_picture_is_called_what_the_picture_says() {
+        let folder = tempfile::tempdir().unwrap();
+        let files: [(&str, &[u8]); 4] = [
+            ("embeddings/download 1.png", &picture("night")),
+            ("embeddings/unnamed.PNG", &picture("")),
+            ("embeddings/broken.webp", b"no picture"),
+            ("embeddings/easy.pt", b""),
+        ];
+        write(folder.path(), &files);
+        let catalogue = Catalogue::new(folder.path().to_owned(), None, None);
+        let names = || -> Vec<_> {
+            catalogue.embeddings().unwrap().into_iter().map(|file| file.name.clone()).collect()
+        };
+        assert_eq!(names(), ["broken", "night", "easy", "unnamed"]);
+        write(folder.path(), &[("embeddings/download 1.png", &picture("another night"))]);
+        assert_eq!(names(), ["broken", "another night", "easy", "unnamed"]);
+    }
+
     #[test]
     fn a_vae_goes_with_the_checkpoint_of_its_name() {
         let folder = tempfile::tempdir().unwrap();
         for file in ["a.ckpt", "a.vae.pt", "b.ckpt", "VAE/b.safetensors", "c.ckpt"] {
-            let path = folder.path().join(file);
-            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-            std::fs::write(path, file).unwrap();
+            write(folder.path(), &[(file, file.as_bytes())]);
         }
         let catalogue = Catalogue::new(folder.path().to_owned(), None, None);
         let vae = |name| {

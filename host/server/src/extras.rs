@@ -1,5 +1,6 @@
 //! Enlarging pictures that are there already and restoring their faces, for the extras routes: decoded, given to the
-//! engine once for each upscaler, mixed, cut to size, given to it once for each face restorer, encoded. Nothing is stored: who stops waiting loses the result, and its jobs end.
+//! engine once for each upscaler, mixed, cut to size, given to it once for each face restorer, encoded; in another order
+//! where the caller's options say so. Nothing is stored: who stops waiting loses the result, and its jobs end.
 
 use std::sync::Arc;
 
@@ -21,7 +22,7 @@ use crate::catalogue::{Catalogue, CatalogueError};
 use crate::engine_errors::{engine_failed, engine_refused};
 use crate::error::AppError;
 use crate::faces::{self, Installed};
-use crate::http::wire::extras::{ExtrasRequest, ExtrasSize, FaceStep, Restorer};
+use crate::http::wire::extras::{ExtrasRequest, ExtrasSize, FaceStep, Operation, Restorer};
 use crate::http::wire::fields::FieldProblem;
 use crate::running::RunningGuard;
 use crate::tasks::random_id;
@@ -48,6 +49,7 @@ pub(crate) async fn process(
     let ExtrasRequest { field, pictures, size, first, second, faces } = request;
     let options = app.options.of(&caller.name).await?;
     let (format, tiles) = (options.file_format()?, options.upscale_tiles()?);
+    let (order, tells) = (options.operation_order()?, options.tells_in_pictures()?);
     let catalogue = app.catalogue.clone();
     let (upscalers, faces) = blocking(move || {
         let upscalers = Upscalers::find(&catalogue, tiles, first, second)?;
@@ -63,19 +65,28 @@ pub(crate) async fn process(
         let (picture, parameters) = blocking(move || read(field, &text, limits)).await??;
         let mut done = Infotext::default();
         let mut picture = Arc::new(picture);
-        if let Some(upscalers) = &upscalers {
-            check_size(&picture, size, limits)?;
-            picture = Arc::new(upscalers.enlarge(app, &running, &cancel, picture, size).await?);
-            done = upscalers.infotext(done, size);
+        for operation in order {
+            match operation {
+                Operation::Upscale => {
+                    if let Some(upscalers) = &upscalers {
+                        check_size(&picture, size, limits)?;
+                        picture = Arc::new(upscalers.enlarge(app, &running, &cancel, picture, size).await?);
+                        done = upscalers.infotext(done, size);
+                    }
+                }
+                Operation::Restore(restorer) => {
+                    if let Some(step) = faces.of(restorer) {
+                        picture = Arc::new(step.restore(app, &running, &cancel, picture).await?);
+                        done = step.infotext(done);
+                    }
+                }
+            }
         }
-        for step in &faces.0 {
-            picture = Arc::new(step.restore(app, &running, &cancel, picture).await?);
-            done = step.infotext(done);
-        }
-        let infotext = done.to_string();
-        processed.infotext.clone_from(&infotext);
+        processed.infotext = done.to_string();
+        let (drawn, worked) =
+            if tells { (parameters, processed.infotext.clone()) } else { (String::new(), String::new()) };
         // The blocking pool: encoding.
-        let file = blocking(move || picture_file::encode_worked_on(&picture, &parameters, &infotext, format));
+        let file = blocking(move || picture_file::encode_worked_on(&picture, &drawn, &worked, format));
         processed.files.push(
             file.await?
                 .map_err(|error| AppError::Internal(format!("a picture could not be encoded: {error}")))?,
@@ -84,7 +95,7 @@ pub(crate) async fn process(
     Ok(processed)
 }
 
-/// What restores the faces of every picture, in order.
+/// What restores the faces of every picture.
 struct FaceSteps(Vec<FoundStep>);
 
 /// A step with its files.
@@ -109,6 +120,10 @@ impl FaceSteps {
             }
         }
         if problems.is_empty() { Ok(Self(steps)) } else { Err(AppError::Invalid(problems)) }
+    }
+
+    fn of(&self, restorer: Restorer) -> Option<&FoundStep> {
+        self.0.iter().find(|step| step.asked.restorer == restorer)
     }
 }
 

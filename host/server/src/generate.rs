@@ -129,18 +129,22 @@ pub(crate) async fn check(
     let filled = |text: Option<&Infotext>| {
         let read = drawing.read_with(body, text, || rand::rng().random());
         let mut read = read.map_err(AppError::Invalid)?;
+        let mut chooses = false;
         if let Some(text) = text {
-            infotext_options::choose_checkpoint(&mut read, text, &saved.options)
-                .map_err(AppError::Invalid)?;
+            let chosen = infotext_options::choose_checkpoint(&mut read, text, &saved.options);
+            chooses = chosen.map_err(AppError::Invalid)?;
         }
         options::lay_under(&mut read, &saved.options);
-        Ok::<_, AppError>(read)
+        Ok::<_, AppError>((read, chooses))
     };
     // What the client says itself, and what no text says, is judged before plugins are asked about its text.
-    let own = filled(None)?;
+    let (own, _) = filled(None)?;
     check_output(&own)?;
     let mut body = match infotexts::of_request(app, caller, body).await? {
-        Some(text) => filled(Some(&text))?,
+        Some(text) => match filled(Some(&text))? {
+            (read, true) => known_by_name(app, &text, read).await?,
+            (read, false) => read,
+        },
         None => own,
     };
     styles::lay_into(&mut body, &app.styles, &app.limits).await?;
@@ -169,6 +173,22 @@ pub(crate) async fn check(
     })
     .await??;
     Ok(Checked { body, pictures, model })
+}
+
+/// The body with the checkpoint that its text has chosen: by the name in the text where nothing here has the hash in it.
+async fn known_by_name(
+    app: &App,
+    text: &Infotext,
+    mut body: Map<String, Value>,
+) -> Result<Map<String, Value>, AppError> {
+    if let Some((hash, name)) = infotext_options::hash_and_name(text) {
+        let (catalogue, hash) = (app.catalogue.clone(), hash.to_owned());
+        // The blocking pool: folders, and files that were never hashed.
+        if blocking(move || catalogue.checkpoint(Some(&hash))).await?.is_err() {
+            infotext_options::choose_by_name(&mut body, name);
+        }
+    }
+    Ok(body)
 }
 
 /// The options that say what becomes of pictures once they are drawn.

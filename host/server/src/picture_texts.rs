@@ -1,13 +1,17 @@
-//! What a picture's file says in words: the text chunks of a PNG, the user comment of the EXIF in a PNG, JPEG or WebP.
-//! Called for uploads, so nothing here fails: what cannot be read is not there. Knows no pixels.
+//! What a picture's file says in words: the text chunks of a PNG, the user comment of the EXIF in a PNG, JPEG or WebP, the
+//! comment of a GIF. Called for uploads, so nothing here fails: what cannot be read is not there. Knows no pixels.
 
 use std::io::Cursor;
 
 use exif::{In, Tag, Value};
+use gesso_core::infotext::Infotext;
+use gesso_core::sampler::Sampler;
+use serde_json::Value as Json;
 
 /// The name web UIs give the chunk with the infotext.
 const INFOTEXT: &str = "parameters";
-/// Bytes that packed texts of a file may unpack to, together; infotexts have a few thousand.
+/// Bytes that packed texts of a file may unpack to, together, and those of a text that is taken apart; infotexts have a few
+/// thousand.
 const UNPACKED_BYTES_MAX: usize = 2 << 20;
 
 /// The texts of one file.
@@ -21,35 +25,120 @@ pub(crate) struct PictureTexts {
 
 /// Reads the texts of an encoded picture. Unpacks them: call it where blocking is allowed.
 pub(crate) fn read(file: &[u8]) -> PictureTexts {
-    let mut items = png_texts(file).unwrap_or_default();
+    let Png { texts: mut items, size } = Png::read(file).unwrap_or_default();
     let chunk = items.iter().position(|(keyword, _)| keyword == INFOTEXT).map(|place| items.remove(place).1);
-    PictureTexts { infotext: user_comment(file).or(chunk), items }
+    let infotext = user_comment(file).or(chunk);
+    let infotext = infotext.or_else(|| novel_ai(&items, size)).or_else(|| gif_comment(file));
+    PictureTexts { infotext, items }
 }
 
-/// `None` when the file is no PNG.
-fn png_texts(file: &[u8]) -> Option<Vec<(String, String)>> {
-    let mut reader = png::Decoder::new(Cursor::new(file)).read_info().ok()?;
-    // Texts may also follow the picture; without an end there are those before it.
-    drop(reader.finish());
-    let info = reader.info();
-    let plain = info.uncompressed_latin1_text.iter().map(|chunk| (chunk.keyword.clone(), chunk.text.clone()));
-    let mut texts: Vec<_> = plain.collect();
-    // The library unpacks without any bound unless it is told one. What does not fit, or is damaged, uses up what is left:
-    // many of them would take as long as one that fits.
-    let mut left = UNPACKED_BYTES_MAX;
-    for mut chunk in info.compressed_latin1_text.iter().cloned() {
-        let text = chunk.decompress_text_with_limit(left).and_then(|()| chunk.get_text());
-        left = left.saturating_sub(text.as_ref().map_or(left, String::len));
-        texts.extend(text.ok().map(|text| (chunk.keyword, text)));
-    }
-    for mut chunk in info.utf8_text.iter().cloned() {
-        let text = chunk.decompress_text_with_limit(left).and_then(|()| chunk.get_text());
-        if chunk.compressed {
+/// What a PNG says.
+#[derive(Default)]
+struct Png {
+    texts: Vec<(String, String)>,
+    /// Width and height.
+    size: (u32, u32),
+}
+
+impl Png {
+    /// `None` when the file is no PNG.
+    fn read(file: &[u8]) -> Option<Self> {
+        let mut reader = png::Decoder::new(Cursor::new(file)).read_info().ok()?;
+        // Texts may also follow the picture; without an end there are those before it.
+        drop(reader.finish());
+        let info = reader.info();
+        let plain =
+            info.uncompressed_latin1_text.iter().map(|chunk| (chunk.keyword.clone(), chunk.text.clone()));
+        let mut texts: Vec<_> = plain.collect();
+        // The library unpacks without any bound unless it is told one. What does not fit, or is damaged, uses up what is
+        // left: many of them would take as long as one that fits.
+        let mut left = UNPACKED_BYTES_MAX;
+        for mut chunk in info.compressed_latin1_text.iter().cloned() {
+            let text = chunk.decompress_text_with_limit(left).and_then(|()| chunk.get_text());
             left = left.saturating_sub(text.as_ref().map_or(left, String::len));
+            texts.extend(text.ok().map(|text| (chunk.keyword, text)));
         }
-        texts.extend(text.ok().map(|text| (chunk.keyword, text)));
+        for mut chunk in info.utf8_text.iter().cloned() {
+            let text = chunk.decompress_text_with_limit(left).and_then(|()| chunk.get_text());
+            if chunk.compressed {
+                left = left.saturating_sub(text.as_ref().map_or(left, String::len));
+            }
+            texts.extend(text.ok().map(|text| (chunk.keyword, text)));
+        }
+        Some(Self { texts, size: (info.width, info.height) })
     }
-    Some(texts)
+}
+
+/// The infotext of a picture of NovelAI's, which says in JSON how it was drawn. That clip skip and that shift of the seeds
+/// are its own, and named nowhere.
+fn novel_ai(items: &[(String, String)], (width, height): (u32, u32)) -> Option<String> {
+    let text = |name: &str| items.iter().find(|(keyword, _)| keyword == name).map(|(_, text)| text.as_str());
+    if text("Software") != Some("NovelAI") {
+        return None;
+    }
+    let comment = text("Comment").filter(|comment| comment.len() <= UNPACKED_BYTES_MAX)?;
+    let said: Json = serde_json::from_str(comment).ok()?;
+    let word = |name: &str| said.get(name).and_then(Json::as_str).unwrap_or_default();
+    let number = |name: &str| said.get(name).filter(|number| number.is_number());
+    // Its names are those of old, with a word where web UIs have a letter.
+    let sampler = Sampler::parse(&word("sampler").replace("_ancestral", "_a"));
+    let sampler = sampler.map_or(Sampler::EulerA, |(sampler, _)| sampler);
+    let infotext = Infotext::new(text("Description")?, word("uc"))
+        .field("Steps", number("steps")?)
+        .field("Sampler", sampler.label())
+        .field("CFG scale", number("scale")?)
+        .field("Seed", number("seed")?)
+        .field("Size", format!("{width}x{height}"))
+        .field("Clip skip", 2)
+        .field("ENSD", 31337);
+    Some(infotext.to_string())
+}
+
+/// The first comment of a GIF. Its parts lie one behind the other, and each says where it ends (GIF89a, 15 and following).
+fn gif_comment(file: &[u8]) -> Option<String> {
+    let screen = file.strip_prefix(b"GIF89a").or_else(|| file.strip_prefix(b"GIF87a"))?;
+    let mut rest = behind_colours(screen.get(7..)?, *screen.get(4)?)?;
+    loop {
+        let (kind, part) = rest.split_first()?;
+        rest = match kind {
+            // An extension, of the kind that follows.
+            0x21 if part.first() == Some(&0xfe) => {
+                let mut comment = Vec::<u8>::new();
+                behind_blocks(part.get(1..)?, |block| {
+                    let room = UNPACKED_BYTES_MAX.saturating_sub(comment.len());
+                    comment.extend(block.iter().take(room));
+                });
+                let comment = String::from_utf8_lossy(&comment).trim_matches('\0').trim().to_owned();
+                return Some(comment).filter(|comment| !comment.is_empty());
+            }
+            0x21 => behind_blocks(part.get(1..)?, |_| ())?,
+            // A picture: its colours, and a number before its blocks.
+            0x2c => {
+                let picture = behind_colours(part.get(9..)?, *part.get(8)?)?;
+                behind_blocks(picture.get(1..)?, |_| ())?
+            }
+            _ => return None,
+        };
+    }
+}
+
+/// Without the table of colours that these flags tell of.
+fn behind_colours(rest: &[u8], flags: u8) -> Option<&[u8]> {
+    let colours = if flags & 0x80 == 0 { 0 } else { 2_usize << (flags & 7) };
+    rest.get(3 * colours..)
+}
+
+/// Without the blocks at the beginning, of which an empty one is the last.
+fn behind_blocks(mut rest: &[u8], mut each: impl FnMut(&[u8])) -> Option<&[u8]> {
+    loop {
+        let (length, behind) = rest.split_first()?;
+        let (block, behind) = behind.split_at_checked(usize::from(*length))?;
+        if block.is_empty() {
+            return Some(behind);
+        }
+        each(block);
+        rest = behind;
+    }
 }
 
 fn user_comment(file: &[u8]) -> Option<String> {
@@ -145,6 +234,72 @@ mod tests {
         assert_eq!(keywords(&[("a", 1_000_000), ("b", 1_200_000), ("c", 1), ("D", 1)]), ["a"]);
         assert_eq!(keywords(&[("a", 8 << 20), ("B", 8 << 20)]), Vec::<String>::new());
         assert_eq!(keywords(&[("A", 1_000_000), ("B", 1_200_000)]), ["A"]);
+    }
+
+    /// A PNG of 1 x 1 pixels of NovelAI's.
+    fn novel_ai_file(comment: &str, more: &[(&str, &str)]) -> Vec<u8> {
+        let texts = [("Software", "NovelAI"), ("Description", "a sea, at night"), ("Comment", comment)];
+        png_file::encode_with(&pixels(), &[&texts[..], more].concat()).unwrap()
+    }
+
+    #[test]
+    fn what_novel_ai_says_of_its_pictures_is_an_infotext() {
+        let comment = r#"{"steps": 28, "sampler": "k_euler_ancestral", "seed": 4294967295, "strength": 0.69,
+            "scale": 11.0, "uc": "lowres, text"}"#;
+        let texts = read(&novel_ai_file(comment, &[]));
+        let said = "a sea, at night\nNegative prompt: lowres, text\nSteps: 28, Sampler: Euler a, CFG scale: 11.0, \
+                    Seed: 4294967295, Size: 1x1, Clip skip: 2, ENSD: 31337";
+        assert_eq!(texts.infotext.as_deref(), Some(said));
+        let keywords: Vec<_> = texts.items.iter().map(|(keyword, _)| keyword.as_str()).collect();
+        assert_eq!(keywords, ["Software", "Description", "Comment"]);
+        for (name, label) in
+            [("k_dpmpp_2s_ancestral", "DPM++ 2S a"), ("ddim", "DDIM"), ("nai_smea", "Euler a")]
+        {
+            let comment = comment.replace("k_euler_ancestral", name);
+            let text = read(&novel_ai_file(&comment, &[])).infotext.unwrap();
+            assert!(text.contains(&format!("Sampler: {label}, ")), "{name}: {text}");
+        }
+        // An infotext of its own goes before; what is no such JSON says nothing.
+        let own = read(&novel_ai_file(comment, &[("parameters", "a\nSteps: 3")]));
+        assert_eq!(own.infotext.as_deref(), Some("a\nSteps: 3"));
+        for comment in ["{", "[]", r#"{"steps": "many", "scale": 11, "seed": 1}"#] {
+            assert_eq!(read(&novel_ai_file(comment, &[])).infotext, None, "{comment}");
+        }
+    }
+
+    /// A GIF of one pixel, with the parts of it that are told before and behind the picture.
+    fn gif(before: &[u8], behind: &[u8]) -> Vec<u8> {
+        // One pixel, with a table of two colours.
+        let screen = [b"GIF89a\x01\0\x01\0\x80\0\0".as_slice(), &[0, 0, 0, 255, 255, 255]].concat();
+        // The same size at the left and the top with a table of its own, and one code of two bits.
+        let place = [0x2c, 0, 0, 0, 0, 1, 0, 1, 0, 0x80, 9, 9, 9, 8, 8, 8];
+        [&screen[..], before, &place, &[2, 2, 0x44, 1, 0], behind, &[0x3b]].concat()
+    }
+
+    fn gif_extension(label: u8, blocks: &[&[u8]]) -> Vec<u8> {
+        let block = |block: &&[u8]| [&[block.len() as u8][..], *block].concat();
+        let blocks = blocks.iter().map(block).collect::<Vec<_>>();
+        [&[0x21, label][..], &blocks.concat(), &[0]].concat()
+    }
+
+    #[test]
+    fn the_comment_of_a_gif_is_its_infotext_wherever_it_lies() {
+        let long = format!("{}\nSteps: 3", "a café, ".repeat(100));
+        let comment = gif_extension(0xfe, &long.as_bytes().chunks(255).collect::<Vec<_>>());
+        // What stands in another part is no comment, whatever it looks like.
+        let other = gif_extension(0xff, &[b"ANYPROGRAM1", &[0x21, 0xfe, 1, b'x', 0]]);
+        let both = [&other[..], &comment].concat();
+        for file in [gif(&comment, &[]), gif(&other, &comment), gif(&both, &other)] {
+            let picture = gesso_picture::decode::decode(&file, &Default::default());
+            assert_eq!(picture.map(|picture| picture.width), Ok(1), "the test's own file");
+            assert_eq!(read(&file), PictureTexts { infotext: Some(long.clone()), items: Vec::new() });
+        }
+        assert_eq!(read(&gif(&other, &other)), PictureTexts::default());
+        assert_eq!(read(&gif(&gif_extension(0xfe, &[]), &[])), PictureTexts::default());
+        let whole = gif(&other, &comment);
+        for length in 0..whole.len() {
+            read(&whole[..length]);
+        }
     }
 
     /// Types of EXIF values.

@@ -141,10 +141,29 @@ pub(crate) fn upscaler(
         "Nearest" => PixelUpscaler::Nearest,
         "None" | "Lanczos" => PixelUpscaler::Lanczos,
         network => PixelUpscaler::Network {
-            file: catalogue.find(Kind::Upscaler, network)?,
+            file: enlarging_network(catalogue, network)?,
             tile: tiles.side(),
             overlap: tiles.overlap(),
         },
+    })
+}
+
+/// The names that web UIs give published networks, and those of the files they are published as.
+const PUBLISHED: [(&str, &str); 6] = [
+    ("R-ESRGAN 4x+", "RealESRGAN_x4plus"),
+    ("R-ESRGAN 4x+ Anime6B", "RealESRGAN_x4plus_anime_6B"),
+    ("R-ESRGAN 2x+", "RealESRGAN_x2plus"),
+    ("R-ESRGAN General 4xV3", "realesr-general-x4v3"),
+    ("R-ESRGAN General WDN 4xV3", "realesr-general-wdn-x4v3"),
+    ("R-ESRGAN AnimeVideo", "realesr-animevideov3"),
+];
+
+/// The file that a client names, or that of the published network of this name.
+fn enlarging_network(catalogue: &Catalogue, name: &str) -> Result<Arc<ModelFile>, CatalogueError> {
+    catalogue.find(Kind::Upscaler, name).or_else(|error| {
+        let published = PUBLISHED.iter().find(|(label, _)| label.eq_ignore_ascii_case(name));
+        let found = published.and_then(|(_, file)| catalogue.find(Kind::Upscaler, file).ok());
+        found.ok_or(error)
     })
 }
 
@@ -187,8 +206,7 @@ impl Finder<'_> {
     }
 
     fn embeddings(&self) -> Result<Arc<Vec<Arc<ModelFile>>>, AppError> {
-        let files = self.catalogue.files(Kind::Embedding)?;
-        Ok(Arc::new(files.iter().filter_map(|found| self.catalogue.model_file(found).ok()).collect()))
+        Ok(Arc::new(self.catalogue.embeddings()?))
     }
 
     /// The networks that a prompt names, and what every pass has.
@@ -303,5 +321,32 @@ impl Finder<'_> {
         if !self.warnings.contains(&text) {
             self.warnings.push(text);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn upscalers_answer_to_the_names_that_web_uis_give_them_unless_a_file_has_that_name() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("RealESRGAN")).unwrap();
+        let write = |name: &str| {
+            std::fs::write(folder.path().join(format!("RealESRGAN/{name}.pth")), b"").unwrap();
+        };
+        write("RealESRGAN_x4plus");
+        write("RealESRGAN_x4plus_anime_6B");
+        let catalogue = Catalogue::new(folder.path().to_owned(), None, None);
+        let file = |name| match upscaler(&catalogue, name, UpscaleTiles::default()) {
+            Ok(PixelUpscaler::Network { file, .. }) => Ok(file.name.clone()),
+            Ok(other) => panic!("{name} is {other:?}"),
+            Err(error) => Err(error.to_string()),
+        };
+        assert_eq!(file("R-ESRGAN 4x+").unwrap(), "RealESRGAN_x4plus");
+        assert_eq!(file("r-esrgan 4x+ anime6b").unwrap(), "RealESRGAN_x4plus_anime_6B");
+        assert!(file("R-ESRGAN 2x+").unwrap_err().contains("R-ESRGAN 2x+"));
+        write("R-ESRGAN 4x+");
+        assert_eq!(file("R-ESRGAN 4x+").unwrap(), "R-ESRGAN 4x+");
     }
 }

@@ -12,12 +12,13 @@ use serde_json::{Map, Value};
 use crate::blocking::blocking;
 use crate::catalogue::Catalogue;
 use crate::error::AppError;
-use crate::http::wire::extras;
+use crate::http::wire::extras::{self, Operation};
 use crate::http::wire::fields::FieldProblem;
 use crate::http::wire::file_format::FileFormat;
 use crate::http::wire::generate::Defaults;
 use crate::http::wire::interrogate::TagOptions;
 use crate::http::wire::options;
+use crate::http::wire::output_options::OutputOptions;
 use crate::lock::lock;
 
 /// One owner's, at one time.
@@ -43,6 +44,17 @@ impl OptionSet {
     /// How networks enlarge pictures.
     pub(crate) fn upscale_tiles(&self) -> Result<UpscaleTiles, AppError> {
         extras::upscale_tiles(&self.as_body()).map_err(AppError::Invalid)
+    }
+
+    /// In which order the extras do what they do.
+    pub(crate) fn operation_order(&self) -> Result<[Operation; 3], AppError> {
+        extras::operation_order(&self.as_body()).map_err(AppError::Invalid)
+    }
+
+    /// Whether pictures hold how they were made.
+    pub(crate) fn tells_in_pictures(&self) -> Result<bool, AppError> {
+        let outputs = OutputOptions::of(&self.as_body()).map_err(AppError::Invalid)?;
+        Ok(outputs.tells_in_pictures)
     }
 
     /// Of a request that overrides none of them.

@@ -24,6 +24,17 @@ impl Stamp {
         let modified = metadata.modified()?.duration_since(UNIX_EPOCH).unwrap_or_default();
         Ok(Self { bytes: metadata.len(), modified_ns: modified.as_nanos() as u64 })
     }
+
+    /// The same of a model that may be a folder in diffusers' layout: of all its weight files together.
+    pub(super) fn of_model(path: &Path) -> io::Result<Self> {
+        let mut sum = Self { bytes: 0, modified_ns: 0 };
+        for file in weight_files(path)? {
+            let stamp = Self::of(&file)?;
+            sum.bytes = sum.bytes.wrapping_add(stamp.bytes);
+            sum.modified_ns = sum.modified_ns.max(stamp.modified_ns);
+        }
+        Ok(sum)
+    }
 }
 
 /// Which bytes are hashed.
@@ -34,7 +45,8 @@ pub(crate) enum Part {
     /// What follows the header of a safetensors file: equal for files that differ in their metadata only, which is how
     /// LoRAs are told apart. Other files are hashed whole.
     Tensors,
-    /// 64 KiB from the first MiB on: what web UIs show for control networks.
+    /// 64 KiB from the first MiB on: what web UIs show for control networks, and what they called checkpoints by before they
+    /// hashed them as a whole.
     Middle,
 }
 
@@ -73,7 +85,7 @@ impl Hashes {
             Part::Middle => "middle",
         };
         let key = format!("{kind}:{}", path.display());
-        let stamp = folder_or_file_stamp(path)?;
+        let stamp = Stamp::of_model(path)?;
         if let Some(hash) = self.cached(&key, stamp) {
             return Ok(hash);
         }
@@ -112,16 +124,6 @@ impl Hashes {
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Known>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-fn folder_or_file_stamp(path: &Path) -> io::Result<Stamp> {
-    let mut sum = Stamp { bytes: 0, modified_ns: 0 };
-    for file in weight_files(path)? {
-        let stamp = Stamp::of(&file)?;
-        sum.bytes = sum.bytes.wrapping_add(stamp.bytes);
-        sum.modified_ns = sum.modified_ns.max(stamp.modified_ns);
-    }
-    Ok(sum)
 }
 
 /// The file itself, or the weights of a folder in diffusers' layout, by name.

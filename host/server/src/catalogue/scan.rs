@@ -24,15 +24,23 @@ pub(crate) struct Found {
 /// Every file of a kind, by name.
 pub(crate) fn scan(models: &Path, kind: Kind) -> io::Result<Vec<Found>> {
     let mut found = Vec::new();
+    let mut entries = Vec::new();
     for entry in std::fs::read_dir(models)? {
         let entry = entry?;
         let Ok(name) = entry.file_name().into_string() else { continue };
         let path = entry.path();
         let folder_kind = if path.is_dir() { Kind::of_folder(&name) } else { None };
+        entries.push((name, path, folder_kind));
+    }
+    // Web UIs have a folder for each kind of network, also for kinds that nothing here draws with (`LDSR`, `text_encoder`):
+    // where checkpoints have theirs, what lies in a folder of another name is none.
+    let has_own = entries.iter().any(|(_, _, folder_kind)| *folder_kind == Some(Kind::Checkpoint));
+    let depth = if has_own { DEPTH_MAX } else { 0 };
+    for (name, path, folder_kind) in entries {
         if folder_kind == Some(kind) {
             walk(&path, "", kind, 1, &mut found);
         } else if folder_kind.is_none() && kind == Kind::Checkpoint {
-            visit(path, name.clone(), &name, kind, 0, &mut found);
+            visit(path, name.clone(), &name, kind, depth, &mut found);
         }
     }
     // Web UIs keep embeddings beside their models folder.
@@ -95,6 +103,9 @@ mod tests {
         let models = root.path().join("models");
         for file in [
             "models/loose.safetensors",
+            "models/loose-whole/model_index.json",
+            "models/LDSR/model.ckpt",
+            "models/text_encoder/t5xxl.safetensors",
             "models/Stable-diffusion/sub/a.ckpt",
             "models/Stable-diffusion/a.vae.safetensors",
             "models/Stable-diffusion/.hidden.ckpt",
@@ -113,7 +124,8 @@ mod tests {
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
             std::fs::write(path, b"").unwrap();
         }
-        assert_eq!(names(&models, Kind::Checkpoint), ["loose.safetensors", "sub/a.ckpt", "whole"]);
+        let checkpoints = ["loose-whole", "loose.safetensors", "sub/a.ckpt", "whole"];
+        assert_eq!(names(&models, Kind::Checkpoint), checkpoints);
         assert_eq!(names(&models, Kind::Lora), ["style.safetensors"]);
         assert_eq!(names(&models, Kind::Vae), ["bright.pt"]);
         assert_eq!(names(&models, Kind::Upscaler), ["4x.pth"]);
@@ -121,6 +133,16 @@ mod tests {
         let faces = ["GFPGANv1.4.pth", "codeformer-v0.1.0.pth", "parsing_parsenet.pth"];
         assert_eq!(names(&models, Kind::Face), faces);
         assert_eq!(names(&models, Kind::Control), Vec::<String>::new());
+    }
+
+    #[test]
+    fn checkpoints_lie_in_folders_of_any_name_unless_they_have_one_of_their_own() {
+        let models = tempfile::tempdir().unwrap();
+        std::fs::create_dir(models.path().join("mine")).unwrap();
+        std::fs::write(models.path().join("mine/a.safetensors"), b"").unwrap();
+        assert_eq!(names(models.path(), Kind::Checkpoint), ["mine/a.safetensors"]);
+        std::fs::create_dir(models.path().join("stable-diffusion")).unwrap();
+        assert_eq!(names(models.path(), Kind::Checkpoint), Vec::<String>::new());
     }
 
     #[test]

@@ -389,7 +389,8 @@ async fn begins_nothing_at_the_end(State(app): State<Arc<App>>, request: Request
     next.run(request).await
 }
 
-/// `X-Process-Time` in seconds, as the web UI has it and Forge has not, and the request's metrics.
+/// `X-Process-Time` in seconds, as the web UI has it and Forge has not, the request's metrics, and a line in the log for
+/// those who ask for one: clients poll, so that most would be about progress. Method and path are told of the line's span.
 async fn process_time(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
     let started = Instant::now();
     let mut response = next.run(request).await;
@@ -397,6 +398,7 @@ async fn process_time(State(app): State<Arc<App>>, request: Request, next: Next)
     metrics::counter!("gesso_http_requests_total", "status" => response.status().as_str().to_owned())
         .increment(1);
     metrics::histogram!("gesso_http_request_seconds").record(seconds);
+    tracing::debug!(target: "gesso::requests", status = response.status().as_u16(), seconds, "answered");
     if app.settings.compat.webui_errors == WebUiErrors::A1111
         && let Ok(value) = HeaderValue::from_str(&format!("{seconds:.4}"))
     {

@@ -113,7 +113,7 @@ pub(crate) struct PngInfo {
     parameters: Map<String, Value>,
 }
 
-/// What a picture says about how it was drawn: a PNG's texts, or the EXIF user comment of a JPEG or WebP.
+/// What a picture says about how it was drawn: a PNG's texts, an EXIF user comment, or a GIF's comment.
 #[utoipa::path(post, path = "/sdapi/v1/png-info", tag = "web UI", request_body = PngInfoBody,
     responses((status = 200, description = "What it says", body = PngInfo),
               (status = 422, description = "image is no picture")))]

@@ -8,14 +8,16 @@ use gesso_core::ids::TaskId;
 use gesso_store::tasks::LIST_LIMIT;
 use gesso_store::{TaskFilter, TaskState};
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 use crate::accounts::Caller;
 use crate::app::App;
+use crate::error::AppError;
 use crate::http::error::WebUiFailure;
 use crate::http::extract::WebUiObject;
 use crate::http::task_view::preview;
+use crate::http::wire::fields::{self, Field, FieldProblem, Kind};
 use crate::http::wire::nothing::Empty;
 use crate::tasks;
 
@@ -45,18 +47,43 @@ pub(crate) struct PageProgress {
     textinfo: Option<String>,
 }
 
+const FIELDS: &[Field] = &[
+    Field { name: "id_task", kind: Kind::Text(""), doc: "The name in `force_task_id`, or the task's id." },
+    Field { name: "id_live_preview", kind: Kind::Integer(-1), doc: "The step of the preview that is there." },
+    Field { name: "live_preview", kind: Kind::Boolean(true), doc: "Whether a newer one is wanted." },
+];
+
+/// What a page asks.
+#[derive(Debug, PartialEq, Eq)]
+struct Asked {
+    label: String,
+    /// The step of the preview that it has.
+    seen: i64,
+    wants_preview: bool,
+}
+
+impl Asked {
+    fn read(body: &Map<String, Value>) -> Result<Self, Vec<FieldProblem>> {
+        let body = fields::read(body, FIELDS)?;
+        Ok(Self {
+            label: body["id_task"].as_str().unwrap_or_default().to_owned(),
+            seen: body["id_live_preview"].as_i64().unwrap_or(-1),
+            wants_preview: body["live_preview"].as_bool().unwrap_or(true),
+        })
+    }
+}
+
 /// How far the task is that a request named by `force_task_id`, or that has this id here.
 #[utoipa::path(post, path = "/internal/progress", tag = "web UI", request_body = Object,
-    responses((status = 200, description = "How far it is", body = PageProgress)))]
+    responses((status = 200, description = "How far it is", body = PageProgress),
+              (status = 422, description = "A field of another type")))]
 pub(crate) async fn progress(
     State(app): State<Arc<App>>,
     caller: Caller,
     WebUiObject(body): WebUiObject,
 ) -> Result<Json<PageProgress>, WebUiFailure> {
-    let label = body.get("id_task").and_then(Value::as_str).unwrap_or_default();
-    let seen = body.get("id_live_preview").and_then(Value::as_i64).unwrap_or(-1);
-    let wants_preview = body.get("live_preview").and_then(Value::as_bool).unwrap_or(true);
-    let id = app.labels.task(&caller.name, label).or_else(|| TaskId::parse(label).ok());
+    let Asked { label, seen, wants_preview } = Asked::read(&body).map_err(AppError::Invalid)?;
+    let id = app.labels.task(&caller.name, &label).or_else(|| TaskId::parse(&label).ok());
     let task = match id {
         Some(id) => tasks::get(&app, &caller, &id).await.ok(),
         None => None,
@@ -131,4 +158,21 @@ pub(crate) async fn pending_tasks(
     responses((status = 200, description = "Somebody is", body = Empty)))]
 pub(crate) async fn ping() -> Json<Empty> {
     Json(Empty {})
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn pages_may_write_numbers_and_words_as_text() {
+        let read = |body: Value| Asked::read(body.as_object().unwrap());
+        let asked = read(json!({"id_task": "a", "id_live_preview": "3", "live_preview": "false"})).unwrap();
+        assert_eq!(asked, Asked { label: "a".into(), seen: 3, wants_preview: false });
+        let asked = read(json!({"id_live_preview": null})).unwrap();
+        assert_eq!(asked, Asked { label: String::new(), seen: -1, wants_preview: true });
+        assert_eq!(read(json!({"live_preview": "perhaps", "id_live_preview": []})).unwrap_err().len(), 2);
+    }
 }

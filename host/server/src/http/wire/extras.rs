@@ -35,7 +35,7 @@ pub(crate) struct ExtrasRequest {
     pub(crate) first: Option<String>,
     /// The upscaler whose result is mixed in, and its share above 0 and up to 1.
     pub(crate) second: Option<(String, f32)>,
-    /// What restores the faces of the result, in this order.
+    /// What restores faces.
     pub(crate) faces: Vec<FaceStep>,
 }
 
@@ -66,6 +66,26 @@ impl Restorer {
         match self {
             Self::CodeFormer => "CodeFormer",
             Self::Gfpgan => "GFPGAN",
+        }
+    }
+}
+
+/// A thing that is done to a picture.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Operation {
+    Upscale,
+    Restore(Restorer),
+}
+
+impl Operation {
+    /// In the web UI's order.
+    const ALL: [Self; 3] =
+        [Self::Upscale, Self::Restore(Restorer::Gfpgan), Self::Restore(Restorer::CodeFormer)];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Upscale => "Upscale",
+            Self::Restore(restorer) => restorer.name(),
         }
     }
 }
@@ -112,7 +132,11 @@ const SHARED: &[Field] = &[
     field("upscaler_1", Kind::Text(NONE), "See GET /sdapi/v1/upscalers; None leaves the picture as it is."),
     field("upscaler_2", Kind::Text(NONE), "A second upscaler that is mixed in."),
     field("extras_upscaler_2_visibility", Kind::Float(0.0), "0..1, the share of the second upscaler."),
-    field("upscale_first", Kind::Boolean(false), "Accepted for compatibility."),
+    field(
+        "upscale_first",
+        Kind::Boolean(false),
+        "Accepted for compatibility: the option postprocessing_operation_order says what comes first.",
+    ),
 ];
 
 const SINGLE: &[Field] = &[field("image", Kind::Text(""), "The picture, base64 or data URI.")];
@@ -128,6 +152,21 @@ pub(crate) fn upscale_tiles(body: &Map<String, Value>) -> Result<UpscaleTiles, V
     let mut problems = Problems::default();
     let tiles = Overrides::new(body, &mut problems).upscale_tiles(&mut problems);
     problems.into_result(tiles)
+}
+
+/// What is done first, and what then, as the options of a body say: what they name goes before what they do not, which keeps
+/// the web UI's order.
+///
+/// # Errors
+/// Options of another type.
+pub(crate) fn operation_order(body: &Map<String, Value>) -> Result<[Operation; 3], Vec<FieldProblem>> {
+    let mut problems = Problems::default();
+    let overrides = Overrides::new(body, &mut problems);
+    let first = overrides.texts("postprocessing_operation_order", &mut problems).unwrap_or_default();
+    let mut order = Operation::ALL;
+    let place = |operation: &Operation| first.iter().position(|name| *name == operation.name());
+    order.sort_by_key(|operation| place(operation).unwrap_or(usize::MAX));
+    problems.into_result(order)
 }
 
 impl Extras {
@@ -272,6 +311,23 @@ mod tests {
         let steps: Vec<_> =
             faces.iter().map(|step| (step.restorer, step.visibility, step.fidelity)).collect();
         assert_eq!(steps, [(Restorer::Gfpgan, 1.0, 1.0), (Restorer::CodeFormer, 0.25, 0.5)]);
+    }
+
+    #[test]
+    fn what_the_option_names_goes_before_the_rest() {
+        let order = |names: Value| {
+            let body = json!({"override_settings": {"postprocessing_operation_order": names}});
+            operation_order(body.as_object().unwrap()).map(|order| order.map(Operation::name))
+        };
+        assert_eq!(order(json!(null)).unwrap(), ["Upscale", "GFPGAN", "CodeFormer"]);
+        assert_eq!(order(json!(["CodeFormer"])).unwrap(), ["CodeFormer", "Upscale", "GFPGAN"]);
+        assert_eq!(
+            order(json!(["Caption", "GFPGAN", "CodeFormer", "Upscale"])).unwrap(),
+            ["GFPGAN", "CodeFormer", "Upscale"]
+        );
+        let problems = order(json!("GFPGAN")).unwrap_err();
+        let sentence = "postprocessing_operation_order must be a list";
+        assert!(problems[0].message.contains(sentence), "{problems:?}");
     }
 
     #[test]

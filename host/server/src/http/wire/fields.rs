@@ -114,6 +114,20 @@ pub(super) fn is_empty_list(value: &Value) -> bool {
     value.as_array().is_some_and(Vec::is_empty)
 }
 
+/// The value as one of the type that another has.
+pub(super) fn like(other: &Value, value: &Value) -> Option<Value> {
+    match other {
+        Value::Null => Some(value.clone()),
+        Value::Bool(_) => boolean(value),
+        // Whether it is whole does not matter to one that is a number already.
+        Value::Number(_) if value.is_number() => Some(value.clone()),
+        Value::Number(_) => integer(value).or_else(|| number(value).map(float)),
+        Value::String(_) => text(value),
+        Value::Array(_) => value.is_array().then(|| value.clone()),
+        Value::Object(_) => value.is_object().then(|| value.clone()),
+    }
+}
+
 fn text(value: &Value) -> Option<Value> {
     match value {
         Value::String(_) => Some(value.clone()),

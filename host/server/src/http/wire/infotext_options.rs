@@ -10,6 +10,11 @@ use super::options;
 use super::overrides::Overrides;
 use super::problems::Problems;
 
+const FIELD: &str = "override_settings";
+/// What a text says of the checkpoint it was drawn with.
+const HASH: &str = "Model hash";
+const NAME: &str = "Model";
+
 /// As the options of a body say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct InfotextOptions {
@@ -63,6 +68,7 @@ impl InfotextOptions {
 }
 
 /// Has the text choose the checkpoint of a body that names none itself, where the options, the body's or those saved, want it.
+/// Answers whether it did.
 ///
 /// # Errors
 /// Options that cannot be read.
@@ -70,23 +76,34 @@ pub(crate) fn choose_checkpoint(
     body: &mut Map<String, Value>,
     text: &Infotext,
     saved: &Map<String, Value>,
-) -> Result<(), Vec<FieldProblem>> {
-    const FIELD: &str = "override_settings";
+) -> Result<bool, Vec<FieldProblem>> {
     let mut in_force: Map<String, Value> =
         body.get(FIELD).map(|own| (FIELD.to_owned(), own.clone())).into_iter().collect();
     options::lay_under(&mut in_force, saved);
     if !InfotextOptions::of(&in_force)?.chooses_checkpoint {
-        return Ok(());
+        return Ok(false);
     }
     // The hash first: a file may be called otherwise here.
-    let Some(named) = text.get("Model hash").or_else(|| text.get("Model")) else { return Ok(()) };
-    if let Some(own) = object(body, FIELD) {
-        let of = own.entry(options::CHECKPOINT).or_insert(Value::Null);
-        if of.is_null() {
-            *of = named.into();
-        }
+    let Some(named) = text.get(HASH).or_else(|| text.get(NAME)) else { return Ok(false) };
+    let Some(own) = object(body, FIELD) else { return Ok(false) };
+    let of = own.entry(options::CHECKPOINT).or_insert(Value::Null);
+    let chooses = of.is_null();
+    if chooses {
+        *of = named.into();
     }
-    Ok(())
+    Ok(chooses)
+}
+
+/// The checkpoint of a text that knows it by hash and by name: a file that was saved anew has another hash.
+pub(crate) fn hash_and_name(text: &Infotext) -> Option<(&str, &str)> {
+    text.get(HASH).zip(text.get(NAME))
+}
+
+/// Has the body's checkpoint be the one of this name.
+pub(crate) fn choose_by_name(body: &mut Map<String, Value>, name: &str) {
+    if let Some(own) = object(body, FIELD) {
+        own.insert(options::CHECKPOINT.into(), name.into());
+    }
 }
 
 #[cfg(test)]
@@ -126,8 +143,10 @@ mod tests {
             Infotext::parse("a\nSteps: 7, Sampler: Euler, Seed: 5, Model hash: 0123456789, Model: demo");
         let chosen = |own: Value, saved: Value| {
             let mut body = json!({"override_settings": own}).as_object().unwrap().clone();
-            choose_checkpoint(&mut body, &text, saved.as_object().unwrap()).unwrap();
-            body["override_settings"]["sd_model_checkpoint"].clone()
+            let chosen = choose_checkpoint(&mut body, &text, saved.as_object().unwrap()).unwrap();
+            let checkpoint = body["override_settings"]["sd_model_checkpoint"].clone();
+            assert_eq!(chosen, checkpoint == "0123456789", "{checkpoint}");
+            checkpoint
         };
         let wanted = json!({"disable_weights_auto_swap": false});
         for (own, saved, expected) in [

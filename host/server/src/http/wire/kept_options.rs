@@ -264,7 +264,6 @@ pub(super) const WEB_UI: &[(&str, Usual)] = &[
     // After drawing.
     ("postprocessing_enable_in_main_ui", Texts(&[])),
     ("postprocessing_disable_in_extras", Texts(&[])),
-    ("postprocessing_operation_order", Texts(&[])),
     ("upscaling_max_images_in_cache", Whole(5)),
     ("postprocessing_existing_caption_action", Text("Ignore")),
     // What no page shows.

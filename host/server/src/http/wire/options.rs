@@ -12,8 +12,9 @@ use gesso_core::request::{GenerateRequest, NoiseSource};
 use serde_json::{Map, Value, json};
 
 use super::added_networks::AddedNetworks;
+use super::extras;
 use super::faces::FacesWanted;
-use super::fields::FieldProblem;
+use super::fields::{self, FieldProblem};
 use super::file_format::FileFormat;
 use super::generate::{self, Defaults, Drawing};
 use super::grid_options::GridOptions;
@@ -150,6 +151,7 @@ fn table(defaults: &Defaults) -> Vec<(&'static str, Value, Effect)> {
         ("sd_vae_decode_method", json!("Full"), Acts),
         ("use_old_hires_fix_width_height", json!(false), Acts),
         ("live_previews_enable", json!(true), Acts),
+        ("postprocessing_operation_order", json!([]), Acts),
         (MODULES, json!([]), Acts),
     ];
     let kept = kept_options::WEB_UI.iter().map(|kept| (kept, None));
@@ -218,15 +220,22 @@ pub(crate) fn change(
             problems.push(FieldProblem { field: name.clone(), message });
             continue;
         };
-        // What the server tells and the client sends back changes nothing.
-        let is_default = value.is_null() || same(value, default);
-        if is_default || name == CHECKPOINT_HASH {
+        if value.is_null() || name == CHECKPOINT_HASH {
             merged.shift_remove(name);
-        } else if *effect != Effect::Acts && !same_type(value, default) {
+            continue;
+        }
+        // What acts is read where it acts.
+        let read = if *effect == Effect::Acts { Some(value.clone()) } else { fields::like(default, value) };
+        let Some(read) = read else {
             let message = format!("{name} has a value of another type than the option's");
             problems.push(FieldProblem { field: name.clone(), message });
+            continue;
+        };
+        // What the server tells and the client sends back changes nothing.
+        if same(&read, default) {
+            merged.shift_remove(name);
         } else {
-            merged.insert(name.clone(), value.clone());
+            merged.insert(name.clone(), read);
         }
     }
     problems.extend(unreadable(defaults, change));
@@ -257,10 +266,11 @@ fn unreadable(defaults: &Defaults, options: &Map<String, Value>) -> Vec<FieldPro
             let tags = TagOptions::of(&body).err().unwrap_or_default();
             let texts = InfotextOptions::of(&body).err().unwrap_or_default();
             let networks = AddedNetworks::of(&body).err().unwrap_or_default();
+            let order = extras::operation_order(&body).err().unwrap_or_default();
             // Limits know options by their names.
             let own = |problem: &FieldProblem| problem.field == "override_settings" || problem.field == *name;
             let found = found.into_iter().chain(faces).chain(file).chain(outputs).chain(grids).chain(tags);
-            let found = found.chain(texts).chain(networks);
+            let found = found.chain(texts).chain(networks).chain(order);
             for problem in found.filter(own) {
                 let message = problem.message.replace("override_settings.", "");
                 if !problems.iter().any(|known: &FieldProblem| known.message == message) {
@@ -288,10 +298,6 @@ fn same(left: &Value, right: &Value) -> bool {
         (Some(left), Some(right)) => left == right,
         _ => left == right,
     }
-}
-
-fn same_type(left: &Value, right: &Value) -> bool {
-    right.is_null() || std::mem::discriminant(left) == std::mem::discriminant(right)
 }
 
 /// Lays saved options under those of a request, which win. `body` went through [`Drawing::read`].
@@ -370,10 +376,10 @@ mod tests {
     #[test]
     fn unknown_options_and_values_that_cannot_be_read_are_named() {
         let by = json!({"sd_modell": "x", "eta_ddim": "much", "uni_pc_variant": "bh3", "img2img_fix_steps": "maybe",
-            "samples_format": "tiff", "show_progress_grid": "on", "n_rows": "few",
-            "deepbooru_escape": "perhaps"});
+            "samples_format": "tiff", "show_progress_grid": "perhaps", "n_rows": "few",
+            "deepbooru_escape": "perhaps", "postprocessing_operation_order": [1]});
         let problems = changed(json!({}), by).unwrap_err();
-        assert_eq!(problems.len(), 8, "{problems:?}");
+        assert_eq!(problems.len(), 9, "{problems:?}");
         assert!(problems[0].starts_with("sd_modell is not an option here"), "{problems:?}");
         assert!(problems.contains(&"eta_ddim must be a finite number".to_owned()), "{problems:?}");
     }
@@ -389,13 +395,25 @@ mod tests {
 
     #[test]
     fn options_without_effect_are_kept_by_their_type_and_lie_under_no_request() {
-        let by = json!({"gradio_theme": "Dark", "hidden_tabs": ["Train"], "gallery_height": 4, "img_max_size_mp": 50.5});
-        assert_eq!(changed(json!({}), by.clone()).unwrap_err().len(), 1);
+        let by = json!({"gradio_theme": "Dark", "hidden_tabs": "Train", "save_mask": "maybe",
+            "img_max_size_mp": "many"});
+        assert_eq!(changed(json!({}), by).unwrap_err().len(), 3);
         let by = json!({"gradio_theme": "Dark", "hidden_tabs": ["Train"], "img_max_size_mp": 50.5, "forge_preset": "xl"});
         assert_eq!(changed(json!({}), by.clone()).unwrap(), by);
         let mut body = Map::new();
         lay_under(&mut body, &map(by));
         assert_eq!(body, Map::new());
+    }
+
+    #[test]
+    fn options_without_effect_are_read_as_laxly_as_fields() {
+        let by = json!({"save_mask": 1, "save_init_img": "true", "notification_audio": "on", "export_for_4chan": 0,
+            "target_side_length": "3000", "img_downscale_threshold": "2.5", "gallery_height": 4});
+        let kept = json!({"save_mask": true, "save_init_img": true, "export_for_4chan": false,
+            "target_side_length": 3000, "img_downscale_threshold": 2.5, "gallery_height": "4"});
+        assert_eq!(changed(json!({}), by).unwrap(), kept);
+        let usual = json!({"save_mask": 0, "target_side_length": "4000"});
+        assert_eq!(changed(kept, usual).unwrap().as_object().unwrap().len(), 4);
     }
 
     #[test]

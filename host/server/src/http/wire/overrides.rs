@@ -45,6 +45,16 @@ impl<'a> Overrides<'a> {
         value.as_str().filter(|text| !text.is_empty())
     }
 
+    /// A list of names.
+    pub(super) fn texts(&self, name: &str, problems: &mut Problems) -> Option<Vec<&'a str>> {
+        let list = self.get(name)?.as_array();
+        let read = list.and_then(|list| list.iter().map(Value::as_str).collect());
+        if read.is_none() {
+            refuse(problems, name, "a list of names");
+        }
+        read
+    }
+
     pub(super) fn count(&self, name: &str, problems: &mut Problems) -> Option<u32> {
         let value = self.get(name)?;
         let count = integer(value).and_then(|count| u32::try_from(count.as_i64()?).ok());
