@@ -101,7 +101,8 @@ impl PluginHost {
         let threads = Threads::start().map_err(StartError::Threads)?;
         let runner = Runner::new(engine, threads.handles(), settings.budgets.clone(), slots);
         // A quarter of the slots stays out of any one plugin's reach.
-        let slots_per_plugin = (slots - slots.div_ceil(4)).max(1);
+        let share = |slots: usize| (slots - slots.div_ceil(4)).max(1);
+        let slots_per_plugin = (share(slots), share(slots.div_ceil(2)));
         let host = Self(Arc::new(Inner {
             loader: Loader {
                 network: Arc::new(Network::new()),

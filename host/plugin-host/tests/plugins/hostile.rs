@@ -5,14 +5,13 @@ use crate::neighbours::Neighbours;
 use crate::support::{TestHost, guest, plugin, repository};
 use gesso_core::pixels::{PixelFormat, Pixels};
 use gesso_plugin_host::{
-    AnnotateError, Annotation, CallContext, DrawingBudget, Drawn, FailureKind, HookError, Inference,
-    InferenceAnswer, InferenceError, InstallError, Job, OnFailure, Policy, ScriptError, ScriptInput,
-    ScriptOutput, Whom,
+    AnnotateError, Annotation, CallContext, DrawingBudget, FailureKind, HookError, Inference,
+    InferenceAnswer, InstallError, Job, OnFailure, Outcome, Policy, ScriptError, ScriptInput, ScriptOutput,
+    Whom,
 };
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
-use tokio::sync::oneshot;
 
 /// How a guest's story ends.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -148,10 +147,10 @@ async fn script(
 /// Draws nothing, for ever: counts what was asked for and what was cancelled.
 #[derive(Default)]
 pub(crate) struct Jobs {
-    begun: AtomicUsize,
+    pub(crate) begun: AtomicUsize,
     cancelled: Arc<AtomicUsize>,
     /// Kept, so that nobody who waits is told of an end.
-    unfinished: Mutex<Vec<oneshot::Sender<Result<Drawn, InferenceError>>>>,
+    unfinished: Mutex<Vec<Outcome>>,
 }
 
 impl Inference for Jobs {
@@ -159,15 +158,14 @@ impl Inference for Jobs {
         self
     }
 
-    fn generate(&self, _: String, _: Vec<Pixels>, _: Option<Pixels>) -> Job {
-        let (sender, result) = oneshot::channel();
-        self.unfinished.lock().unwrap().push(sender);
+    fn generate(&self, _: String, _: Vec<Pixels>, _: Option<Pixels>, outcome: Outcome) -> Job {
+        self.unfinished.lock().unwrap().push(outcome);
         self.begun.fetch_add(1, Ordering::Relaxed);
         let cancelled = self.cancelled.clone();
         let cancel = move || {
             cancelled.fetch_add(1, Ordering::Relaxed);
         };
-        Job::new(|| 0.0, cancel, result)
+        Job::new(|| 0.0, cancel)
     }
 
     fn upscale(&self, picture: Pixels, _: String, _: f64) -> InferenceAnswer<Pixels> {
