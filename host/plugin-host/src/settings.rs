@@ -158,6 +158,8 @@ pub struct Grants {
     pub blob_bytes: u64,
     /// Paths beside `/ext/<id>/` at which it answers, of those that its manifest wants.
     pub aliases: Vec<String>,
+    /// Whether its pages are the server's own to browsers, and act with the rights of who looks at them.
+    pub own_origin: bool,
     /// What its calls may spend; what is left out is as the tier has it, and behind that as the server's settings have it.
     pub budgets: PluginBudgets,
     /// One of [`HostSettings::tiers`].

@@ -7,7 +7,6 @@ use gesso_core::pixels::{PixelFormat, Pixels};
 use gesso_plugin_host::{
     AnnotateError, Annotation, CallContext, DrawingBudget, FailureKind, HookError, Inference,
     InferenceAnswer, InstallError, Job, OnFailure, Outcome, Policy, ScriptError, ScriptInput, ScriptOutput,
-    Whom,
 };
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -238,7 +237,7 @@ async fn a_giant_header_does_not_reach_the_client() {
     let test = TestHost::start().await;
     test.host.install(guest("http-giant-header")).await.unwrap();
     let request = http::Request::get("/").body(bytes::Bytes::new()).unwrap();
-    match test.host.handle_http("http-giant-header", Whom::default(), request).await {
+    match test.host.handle_http(&CallContext::new("test", 7), "http-giant-header", request).await {
         Ok(response) => assert!(response.headers().values().all(|value| value.len() < 64 << 10)),
         Err(error) => assert!(matches!(error, HookError::PluginFailed { .. }), "{error}"),
     }

@@ -160,6 +160,7 @@ async fn an_http_extension_that_misbehaves_costs_its_own_request() {
         // An answer that has come whole is none while the guest goes on.
         ("/goes-on", Cpu, "processor time"),
         ("/sleeps-on", WallClock, "no result within"),
+        ("/switches", BadReturn, "101, which is no status"),
         ("/breaks-off", BadReturn, "broke off"),
         ("/flood", BadReturn, "exceeds limit"),
     ];
@@ -172,7 +173,7 @@ async fn an_http_extension_that_misbehaves_costs_its_own_request() {
 
     let answer = async |path: &str| {
         let request = http::Request::get(path).body(bytes::Bytes::new()).unwrap();
-        test.host.handle_http(HTTP, gesso_plugin_host::Whom::default(), request).await.unwrap()
+        test.host.handle_http(&CallContext::new("test", 7), HTTP, request).await.unwrap()
     };
     // How long an answer is says the server, which has counted: another length would have the client wait for more.
     let short = answer("/lies").await;

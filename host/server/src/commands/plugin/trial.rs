@@ -15,7 +15,7 @@ use gesso_plugin_host::{
     AnnotateError, Annotation, Budgets, CallContext, DrawingBudget, Drawn, DrawnPicture, FailureKind,
     FetchError, Grants, Grid, HookError, HostSettings, Inference, InferenceAnswer, InferenceError, Job,
     LoadedModel, Manifest, ModelKind, NoNetworks, Outcome, PictureFacts, PictureStage, PluginHost,
-    PluginState, SavedPicture, ScriptError, ScriptInput, Steps, Whom,
+    PluginState, SavedPicture, ScriptError, ScriptInput, Steps,
 };
 use gesso_store::{ObjectSettings, Objects, SystemClock};
 use serde_json::{Value, json};
@@ -391,7 +391,7 @@ impl Case {
             Call::Http { method, path } => {
                 let request = axum::http::Request::builder().method(*method).uri(*path).body(Bytes::new())?;
                 let id = host.list().first().map(|status| status.id.clone()).unwrap_or_default();
-                let answer = host.handle_http(&id, Whom::default(), request).await?;
+                let answer = host.handle_http(&context, &id, request).await?;
                 ensure!(!answer.status().is_server_error(), "it answered {}", answer.status());
                 Ok(format!("status {}, {} bytes", answer.status().as_u16(), answer.body().len()))
             }
