@@ -235,6 +235,7 @@ fn hello_api_serves_a_page_and_json_under_its_prefix() {
     let page = server.get("/ext/hello-api/");
     assert_eq!(page.status, 200);
     assert!(page.header("content-type").starts_with("text/html"), "{:?}", page.headers);
+    assert!(page.header("content-security-policy").starts_with("sandbox allow-scripts "));
     let reply = server.get("/ext/hello-api/api/hello?name=Gesso").ok();
     assert!(reply.to_string().contains("Gesso"), "{reply}");
     let echo = server.post("/ext/hello-api/api/echo", &json!({"a": 1})).ok();
@@ -243,4 +244,7 @@ fn hello_api_serves_a_page_and_json_under_its_prefix() {
     assert_eq!(server.get("/ext/nobody/").status, 404);
     let url = format!("{}/ext/hello-api/api/hello", server.url);
     assert_eq!(request("DELETE", &url, &[], Vec::new()).status, 405);
+    let granted = server.admin_json("PUT", "/plugins/hello-api/grants", r#"{"own_origin": true}"#).ok();
+    assert_eq!(granted["granted"]["own_origin"], true);
+    assert_eq!(server.get("/ext/hello-api/").header("content-security-policy"), "");
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::support::{Bench, Server, quick};
+use crate::support::{Bench, Reply, Server, quick, request};
 
 const HELLO: &str = "/ext/hello-api/api/hello";
 const ECHO: &str = "/ext/hello-api/api/echo";
@@ -72,6 +72,28 @@ fn requests_that_are_too_large_or_none_end_at_the_server() {
     // Its body never comes.
     drop(connect(&server).write_all(with("content-length: 100\r\n", "{").as_bytes()));
     assert_unharmed(&server);
+}
+
+#[test]
+fn who_asks_is_said_by_the_server_alone() {
+    let bench = Bench::new().plugin("guests", "http-misbehaves");
+    let server = bench.start();
+    let path = "/ext/http-misbehaves/headers";
+    let forged =
+        [("x-gesso-user", "ann"), ("X-Gesso-Role", "admin"), ("x-gesso-role", "reader"), ("x-mark", "a")];
+    let told = |reply: Reply| {
+        let text = String::from_utf8(reply.body).unwrap();
+        let fields = text.lines().filter(|line| line.starts_with("x-"));
+        let mut fields: Vec<_> = fields.map(str::to_owned).collect();
+        fields.sort();
+        fields
+    };
+    assert_eq!(
+        told(request("GET", &format!("{}{path}", server.url), &forged, Vec::new())),
+        ["x-gesso-role: operator", "x-gesso-user: default", "x-mark: a"]
+    );
+    let admin = told(server.admin("GET", path, Vec::new()));
+    assert_eq!(admin, ["x-gesso-role: admin", "x-gesso-user: admin"]);
 }
 
 #[test]

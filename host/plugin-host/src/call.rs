@@ -5,6 +5,7 @@ use crate::error::{FailureKind, HookError};
 use crate::interfaces::{CallLog, CallState};
 use crate::limits::{CpuSpent, Metered, Spent};
 use crate::load::Loaded;
+use crate::own_time::OwnTime;
 use crate::settings::{Budget, Budgets, CallContext};
 use crate::table::Shared;
 use crate::threads::Handles;
@@ -20,7 +21,7 @@ use tracing::Instrument;
 use wasmtime::component::ResourceTableError;
 use wasmtime::{Engine, Store, Trap, UpdateDeadline};
 
-/// How often a waiting call looks at its cancel flag.
+/// How often a waiting call looks at its cancel flag, and at how long it has waited for nothing at the most.
 const CANCEL_LOOK: Duration = Duration::from_millis(25);
 /// Bytes one guest-to-host call may carry in its arguments and lists.
 const HOSTCALL_BYTES: usize = 64 << 20;
@@ -56,6 +57,16 @@ struct CancelledInGuest;
 pub(crate) enum Draws {
     Script,
     PictureHook,
+}
+
+/// Where and for how long a call runs.
+struct Place<'a, P> {
+    /// What lives as long as the guest.
+    permits: P,
+    budget: &'a Budget,
+    /// How long it may wait while nothing is drawn for it, where that is less than its wall clock.
+    own_wall: Option<Duration>,
+    threads: &'a Handle,
 }
 
 pub(crate) struct Runner {
@@ -111,12 +122,14 @@ impl Runner {
     ) -> Result<T, HookError> {
         let running = shared.begin();
         let permits = self.admit(shared, context).await?;
-        let held = (permits, running);
-        self.run_in((held, budget, &self.threads.calls), shared, loaded, hook, context, work).await
+        let place =
+            Place { permits: (permits, running), budget, own_wall: None, threads: &self.threads.calls };
+        self.run_in(place, shared, loaded, hook, context, work).await
     }
 
-    /// Runs what waits for drawings under a budget of its own, in a slot of its own kind. The pool has room for half as many
-    /// of each kind beside the calls.
+    /// Runs what waits for drawings under a budget of its own, in a slot of its own kind, of which one plugin never has all. The
+    /// pool has room for half as many of each kind beside the calls. While nothing is drawn for it, it waits no longer than a hook
+    /// may.
     ///
     /// # Errors
     /// As [`Self::run`].
@@ -128,18 +141,23 @@ impl Runner {
         context: &CallContext,
         work: impl FnOnce(Store<CallState>) -> Work<T> + Send + 'static,
     ) -> Result<T, HookError> {
-        let (slots, hook) = match kind {
-            Draws::Script => (&self.script_slots, "run"),
-            Draws::PictureHook => (&self.finisher_slots, "finish"),
+        let (own, slots, hook) = match kind {
+            Draws::Script => (&shared.script_slots, &self.script_slots, "run"),
+            Draws::PictureHook => (&shared.finisher_slots, &self.finisher_slots, "finish"),
         };
         let running = shared.begin();
         // As long as it takes: those that hold slots of this kind wait for drawings.
-        let permit = tokio::select! {
+        let permits = tokio::select! {
             biased;
-            permit = slots.clone().acquire_owned() => permit.map_err(|_| HookError::Overloaded)?,
+            permits = both(own, slots) => permits?,
             () = cancelled(context) => return Err(HookError::Cancelled),
         };
-        let place = ((permit, running), &loaded.budgets.script, &self.threads.calls);
+        let place = Place {
+            permits: (permits, running),
+            budget: &loaded.budgets.script,
+            own_wall: Some(loaded.budgets.hook.wall),
+            threads: &self.threads.calls,
+        };
         self.run_in(place, shared, loaded, hook, context, work).await
     }
 
@@ -155,7 +173,12 @@ impl Runner {
         context: &CallContext,
         work: impl FnOnce(Store<CallState>) -> Work<T> + Send + 'static,
     ) -> Result<T, HookError> {
-        let place = (shared.begin(), &loaded.budgets.step, &self.threads.steps);
+        let place = Place {
+            permits: shared.begin(),
+            budget: &loaded.budgets.step,
+            own_wall: None,
+            threads: &self.threads.steps,
+        };
         self.run_in(place, shared, loaded, "on-step", context, work).await
     }
 
@@ -175,42 +198,49 @@ impl Runner {
         context: &CallContext,
         work: impl FnOnce(Store<CallState>) -> Work<T> + Send + 'static,
     ) -> Result<T, HookError> {
-        let place = ((permits, shared.begin()), &loaded.budgets.hook, &self.threads.calls);
+        let place = Place {
+            permits: (permits, shared.begin()),
+            budget: &loaded.budgets.hook,
+            own_wall: None,
+            threads: &self.threads.calls,
+        };
         self.run_in(place, shared, loaded, hook, context, work).await
     }
 
     async fn run_in<P: Send + 'static, T: Send + 'static>(
         &self,
-        (permits, budget, threads): (P, &Budget, &Handle),
+        Place { permits, budget, own_wall, threads }: Place<'_, P>,
         shared: &Arc<Shared>,
         loaded: &Loaded,
         hook: &'static str,
         context: &CallContext,
         work: impl FnOnce(Store<CallState>) -> Work<T> + Send + 'static,
     ) -> Result<T, HookError> {
-        let spent = Arc::new(Spent::default());
+        let (spent, own_time) = (Arc::new(Spent::default()), Arc::new(OwnTime::default()));
         let log = Arc::new(CallLog::new(shared.log.clone(), &context.request_id, budget));
+        let accounts = (spent.clone(), own_time.clone());
         let state =
-            CallState::new(budget, loaded.capabilities.clone(), context.clone(), log.clone(), spent.clone());
-        let (engine, cpu, account) = (self.engine.clone(), budget.cpu, spent.clone());
+            CallState::new(budget, loaded.capabilities.clone(), context.clone(), log.clone(), accounts);
+        let (engine, cpu, account, own) =
+            (self.engine.clone(), budget.cpu, spent.clone(), own_time.clone());
         let span = tracing::info_span!("plugin", id = %shared.id, call = hook);
         let guest = async move {
             // Held until the guest has really ended, which may be after nobody waits for it any more.
             let _permits = permits;
             let task = work(limited_store(&engine, state, account.clone(), cpu));
-            Metered { task, spent: account }.await
+            Metered { task, spent: account, own_time: own }.await
         };
         let task = threads.spawn(guest.instrument(span.clone()));
         let began = Instant::now();
-        let outcome = self.wait(task, context, budget).instrument(span).await;
+        let waited = waits_for_nothing(&own_time, own_wall);
+        let outcome = self.wait(task, context, budget, waited).instrument(span).await;
         let result = outcome.map_err(|failure| self.name(shared, (hook, budget), failure, &spent, &log));
         shared.count(&result, &spent, began.elapsed());
         log.finish(None);
         result
     }
 
-    /// A slot of the plugin and one of the host, in this order, so that calls queued for a busy plugin hold nothing
-    /// others need.
+    /// Slots for a call that waits for no drawing.
     async fn admit(
         &self,
         plugin: &Shared,
@@ -221,17 +251,9 @@ impl Runner {
             return Err(HookError::Overloaded);
         }
         let _waiting = CountDown(&plugin.waiting);
-        let permits = async {
-            let own = plugin.slots.clone().acquire_owned().await;
-            let host = self.slots.clone().acquire_owned().await;
-            match (own, host) {
-                (Ok(own), Ok(host)) => Ok((own, host)),
-                _ => Err(HookError::Overloaded),
-            }
-        };
         tokio::select! {
             biased;
-            permits = permits => permits,
+            permits = both(&plugin.slots, &self.slots) => permits,
             () = cancelled(context) => Err(HookError::Cancelled),
             () = tokio::time::sleep(self.budgets.hook.wall) => Err(HookError::Overloaded),
         }
@@ -243,6 +265,7 @@ impl Runner {
         task: JoinHandle<Result<T, Failure>>,
         context: &CallContext,
         budget: &Budget,
+        waited_for_nothing: impl Future<Output = Duration>,
     ) -> Result<T, Failure> {
         let mut task = AbortOnDrop(task);
         let deadline = Instant::now() + budget.wall;
@@ -256,6 +279,10 @@ impl Runner {
             () = cancelled(context) => Err(Failure::Cancelled),
             () = tokio::time::sleep_until(deadline) => {
                 let text = format!("it gave no result within {:?}", budget.wall);
+                Err(Failure::Named(FailureKind::WallClock, text))
+            }
+            most = waited_for_nothing => {
+                let text = format!("it waited for {most:?} in all while nothing was drawn for it");
                 Err(Failure::Named(FailureKind::WallClock, text))
             }
         }
@@ -301,6 +328,7 @@ fn limited_store(engine: &Engine, state: CallState, spent: Arc<Spent>, cpu: Dura
             return Err(CancelledInGuest.into());
         }
         spent.check_cpu(cpu)?;
+        spent.yields();
         Ok(UpdateDeadline::Yield(1))
     });
     store
@@ -333,6 +361,31 @@ fn classify(error: &wasmtime::Error, spent: &Spent, budget: &Budget) -> (Failure
         ),
         Some(trap) => (FailureKind::Trap, format!("it trapped ({trap})")),
         None => (FailureKind::BadReturn, format!("what it passed to the host cannot be read ({cause})")),
+    }
+}
+
+/// A slot of the plugin and one of the host, in this order, so that calls queued for a busy plugin hold nothing others need.
+async fn both(
+    own: &Arc<Semaphore>,
+    host: &Arc<Semaphore>,
+) -> Result<(OwnedSemaphorePermit, OwnedSemaphorePermit), HookError> {
+    let own = own.clone().acquire_owned().await;
+    let host = host.clone().acquire_owned().await;
+    match (own, host) {
+        (Ok(own), Ok(host)) => Ok((own, host)),
+        _ => Err(HookError::Overloaded),
+    }
+}
+
+/// Comes back with `most` once the call has waited for so long on its own account; never where there is no such bound.
+async fn waits_for_nothing(own_time: &OwnTime, most: Option<Duration>) -> Duration {
+    let Some(most) = most else { return std::future::pending().await };
+    loop {
+        let left = most.saturating_sub(own_time.waited());
+        if left.is_zero() {
+            return most;
+        }
+        tokio::time::sleep(left.max(CANCEL_LOOK)).await;
     }
 }
 

@@ -2,6 +2,7 @@
 //! anything is compiled. Refuses to know how a grant is carried out.
 
 use crate::inspect::Inspection;
+use crate::manifest::API_VERSIONS;
 use crate::settings::Grants;
 
 /// The version that brought most interfaces a plugin may import, and those that came later with theirs.
@@ -98,8 +99,9 @@ pub(crate) fn check(inspection: &Inspection, grants: &Grants) -> Result<(), Deni
                 missing.push(wish);
             }
         } else if !is_offered(interface) {
+            let versions = API_VERSIONS.join(" and ");
             unknown.push(format!(
-                "{import} (the host offers gesso:plugin@{INTERFACES_VERSION} and WASI {WASI_VERSION})"
+                "{import} (the host offers gesso:plugin {versions}, and WASI {WASI_VERSION})"
             ));
         } else if let Some(offer) = wrong_version(interface, version) {
             unknown.push(format!("{import} (the host offers {package}@{offer})"));
@@ -240,13 +242,18 @@ mod tests {
 
     #[test]
     fn names_an_unknown_import_and_what_the_host_offers() {
-        let error =
-            verdict(&["wasi:nn/tensor@0.2.0", "gesso:plugin/call@0.2.0", "wasi:io/poll@0.3.0"], &[], &[])
-                .unwrap_err();
+        let imports = [
+            "wasi:nn/tensor@0.2.0",
+            "gesso:plugin/dreams@0.3.0",
+            "gesso:plugin/call@0.2.0",
+            "wasi:io/poll@0.3.0",
+        ];
+        let error = verdict(&imports, &[], &[]).unwrap_err();
         assert_eq!(verdict(&["gesso:plugin/inference@0.2.0"], &[], &[]), Ok(()));
         assert!(verdict(&["gesso:plugin/inference@0.1.0"], &[], &[]).is_err());
         for part in [
-            "wasi:nn/tensor@0.2.0 (the host offers gesso:plugin@0.1.0",
+            "wasi:nn/tensor@0.2.0 (the host offers gesso:plugin 0.1.0 and 0.2.0, and WASI 0.2.12)",
+            "gesso:plugin/dreams@0.3.0 (the host offers gesso:plugin 0.1.0 and 0.2.0, and WASI 0.2.12)",
             "gesso:plugin/call@0.2.0 (the host offers gesso:plugin@0.1.0)",
             "wasi:io/poll@0.3.0 (the host offers wasi:io@0.2.12)",
         ] {

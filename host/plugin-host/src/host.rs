@@ -37,7 +37,6 @@ use bytes::Bytes;
 use gesso_core::infotext::Infotext;
 use gesso_core::pixels::Pixels;
 use serde_json::{Map, Value};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::task::JoinHandle;
@@ -60,7 +59,6 @@ pub(crate) struct Inner {
     /// Taken at the end.
     threads: Mutex<Option<Threads>>,
     watcher: Mutex<Option<JoinHandle<()>>>,
-    http_calls: AtomicU64,
 }
 
 impl PluginHost {
@@ -101,7 +99,8 @@ impl PluginHost {
         let threads = Threads::start().map_err(StartError::Threads)?;
         let runner = Runner::new(engine, threads.handles(), settings.budgets.clone(), slots);
         // A quarter of the slots stays out of any one plugin's reach.
-        let slots_per_plugin = (slots - slots.div_ceil(4)).max(1);
+        let share = |slots: usize| (slots - slots.div_ceil(4)).max(1);
+        let slots_per_plugin = (share(slots), share(slots.div_ceil(2)));
         let host = Self(Arc::new(Inner {
             loader: Loader {
                 network: Arc::new(Network::new()),
@@ -120,7 +119,6 @@ impl PluginHost {
             changes: tokio::sync::Mutex::new(Changes::new(registry)),
             threads: Mutex::new(Some(threads)),
             watcher: Mutex::new(None),
-            http_calls: AtomicU64::new(0),
             settings,
         }));
         host.0.scan(watch::Patience::None).await;
@@ -154,22 +152,21 @@ impl PluginHost {
     }
 
     /// Answers one request through the plugin's HTTP extension. The caller has cut the mount prefix off the path
-    /// and bounded the body. Credentials are taken out before the guest sees the fields.
+    /// and bounded the body. Credentials are taken out before the guest sees the fields, and out of the answer what speaks
+    /// for the whole server; its pages have no rights of who looks at them, unless the plugin was granted the server's origin.
     ///
     /// # Errors
-    /// `NotFound` where no active plugin of that id serves `whom` with an HTTP extension; else as for hooks.
+    /// `NotFound` where no active plugin of that id serves the call's `whom` with an HTTP extension; else as for hooks.
     pub async fn handle_http(
         &self,
+        call: &CallContext,
         plugin: &str,
-        whom: Whom,
         request: http::Request<Bytes>,
     ) -> Result<http::Response<Bytes>, HookError> {
         let table = self.0.table.load_full();
-        let entry = table.get(plugin).filter(|entry| entry.is_for(&whom));
+        let entry = table.get(plugin).filter(|entry| entry.is_for(&call.whom));
         let entry = entry.ok_or_else(|| HookError::NotFound { plugin: plugin.to_owned() })?;
-        let number = self.0.http_calls.fetch_add(1, Ordering::Relaxed);
-        let context = CallContext { whom, ..CallContext::new(format!("ext-{number}"), number) };
-        http_extension::handle(entry, &self.0.runner, &context, request).await
+        http_extension::handle(entry, &self.0.runner, call, request).await
     }
 
     /// The id of the plugin that answers at that path by an alias. Without `whom` it may be one that serves others.

@@ -11,9 +11,11 @@ use crate::load::Http;
 use crate::settings::CallContext;
 use crate::table::Entry;
 use bytes::Bytes;
+use http::HeaderMap;
 use http::header::{
-    AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HOST, HeaderName, HeaderValue,
-    PROXY_AUTHORIZATION, TRANSFER_ENCODING, UPGRADE,
+    AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, COOKIE, HOST,
+    HeaderName, HeaderValue, PROXY_AUTHORIZATION, SET_COOKIE, STRICT_TRANSPORT_SECURITY, TRANSFER_ENCODING,
+    UPGRADE,
 };
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use wasmtime::Store;
@@ -48,7 +50,11 @@ pub(crate) async fn handle(
         Http::Wasi(pre) => Box::new(move |store| Box::pin(through_wasi(pre, store, request, most))),
         Http::Plain(pre) => Box::new(move |store| Box::pin(through_plain_data(pre, store, request, most))),
     };
-    runner.run(&entry.shared, loaded, ("http", &loaded.budgets.hook), context, work).await
+    let answer = runner.run(&entry.shared, loaded, ("http", &loaded.budgets.hook), context, work).await;
+    answer.map(|mut answer| {
+        keep_to_its_own(answer.headers_mut(), entry.granted.own_origin);
+        answer
+    })
 }
 
 async fn through_wasi(
@@ -103,17 +109,49 @@ async fn through_plain_data(
 /// the client wait, or take the next answer's beginning for the rest of this one.
 const FRAMING: [HeaderName; 4] = [CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING, UPGRADE];
 
+/// Fields that speak to browsers for every page of the server, or to a proxy before it, for which no plugin speaks. Which pages of
+/// other sites may read answers (`access-control-…`) is the server's setting.
+const FOR_THE_SERVER: [HeaderName; 10] = [
+    SET_COOKIE,
+    STRICT_TRANSPORT_SECURITY,
+    HeaderName::from_static("alt-svc"),
+    HeaderName::from_static("clear-site-data"),
+    HeaderName::from_static("nel"),
+    HeaderName::from_static("report-to"),
+    HeaderName::from_static("service-worker-allowed"),
+    HeaderName::from_static("set-cookie2"),
+    HeaderName::from_static("x-accel-redirect"),
+    HeaderName::from_static("x-sendfile"),
+];
+
+/// A page of a plugin may run its scripts, but to the browser it is from nowhere: it reads nothing of the server's, and changes
+/// nothing in the name of who looks at it. Policies add up, so that the plugin's own can only be stricter.
+const SANDBOX: &str = "sandbox allow-scripts allow-forms allow-downloads allow-popups";
+
+/// Takes out of an answer what is not the plugin's to say.
+fn keep_to_its_own(headers: &mut HeaderMap, has_origin: bool) {
+    for name in FOR_THE_SERVER {
+        headers.remove(name);
+    }
+    let others: Vec<_> =
+        headers.keys().filter(|name| name.as_str().starts_with("access-control-")).cloned().collect();
+    for name in others {
+        headers.remove(name);
+    }
+    if !has_origin {
+        headers.append(CONTENT_SECURITY_POLICY, HeaderValue::from_static(SANDBOX));
+    }
+}
+
 fn answer(response: http_handler::Response, most: usize) -> Result<http::Response<Bytes>, Failure> {
     let wrong = |text: String| Failure::Named(FailureKind::BadReturn, text);
     if response.body.len() > most {
         return Err(wrong(format!("its response body has more than {most} bytes")));
     }
-    let status = response.status;
+    let status = http::StatusCode::from_u16(response.status).map_err(|_| no_answer(response.status))?;
+    check_status(status)?;
     let mut answer = http::Response::new(Bytes::from(response.body));
-    *answer.status_mut() = http::StatusCode::from_u16(status)
-        .ok()
-        .filter(|status| !status.is_informational())
-        .ok_or_else(|| wrong(format!("it answered with {status}, which is no status of an answer")))?;
+    *answer.status_mut() = status;
     let mut bytes = 0;
     for (name, value) in response.headers {
         bytes += name.len() + value.len();
@@ -129,6 +167,16 @@ fn answer(response: http_handler::Response, most: usize) -> Result<http::Respons
     }
     answer.headers_mut().entry(CONTENT_TYPE).or_insert(HeaderValue::from_static("application/octet-stream"));
     Ok(answer)
+}
+
+/// An answer comes after what 1xx announce, and 101 would make the connection the plugin's.
+fn check_status(status: http::StatusCode) -> Result<(), Failure> {
+    if status.is_informational() { Err(no_answer(status.as_u16())) } else { Ok(()) }
+}
+
+fn no_answer(status: u16) -> Failure {
+    let text = format!("it answered with {status}, which is no status of an answer");
+    Failure::Named(FailureKind::BadReturn, text)
 }
 
 type Answer = Result<http::Response<HyperOutgoingBody>, ErrorCode>;
@@ -147,6 +195,7 @@ async fn collect(
         }
     };
     let (mut parts, body) = response.into_parts();
+    check_status(parts.status)?;
     for name in FRAMING {
         parts.headers.remove(name);
     }
@@ -182,6 +231,35 @@ mod tests {
         let marks: Vec<_> = answer.headers().get_all("x-mark").iter().map(HeaderValue::as_bytes).collect();
         assert_eq!((answer.status().as_u16(), marks), (201, vec![b"a".as_slice(), b"b"]));
         assert_eq!(answer.headers().len(), 3, "{:?}", answer.headers());
+    }
+
+    #[test]
+    fn a_plugin_speaks_for_itself_alone() {
+        let said = |has_origin: bool| {
+            let mut headers = HeaderMap::new();
+            for (name, value) in [
+                ("x-mark", "a"),
+                ("set-cookie", "a=1"),
+                ("set-cookie", "b=2"),
+                ("service-worker-allowed", "/"),
+                ("clear-site-data", "\"*\""),
+                ("strict-transport-security", "max-age=1"),
+                ("access-control-allow-origin", "*"),
+                ("access-control-allow-credentials", "true"),
+                ("content-security-policy", "default-src 'self'"),
+            ] {
+                headers.append(name, HeaderValue::from_static(value));
+            }
+            keep_to_its_own(&mut headers, has_origin);
+            let said = headers.iter().map(|(name, value)| format!("{name}: {}", value.to_str().unwrap()));
+            let mut said: Vec<_> = said.collect();
+            said.sort();
+            said
+        };
+        let (own, mark) = ("content-security-policy: default-src 'self'", "x-mark: a");
+        assert_eq!(said(true), [own, mark]);
+        let sandbox = format!("content-security-policy: {SANDBOX}");
+        assert_eq!(said(false), [own, &sandbox, mark]);
     }
 
     #[test]

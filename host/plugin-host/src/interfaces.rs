@@ -14,10 +14,11 @@ mod tensors;
 
 pub(crate) use self::images::OverBudget;
 use crate::inference::Inference;
-use crate::limits::{Spent, SummingLimiter};
+use crate::limits::{PictureAccount, Spent, SummingLimiter};
 use crate::load::Capabilities;
 use crate::log::{LogLevel, LogRing, tidy};
 use crate::outgoing::Outgoing;
+use crate::own_time::OwnTime;
 use crate::settings::{Budget, CallContext};
 use crate::step_port::{StepPort, TensorHandle};
 use gesso_core::pixels::Pixels;
@@ -159,7 +160,7 @@ pub(crate) mod picture_hook {
             "gesso:plugin/types@0.1.0": super::gesso::plugin::types,
             "gesso:plugin/images@0.1.0": super::gesso::plugin::images,
             "gesso:plugin/call@0.1.0": super::gesso::plugin::call,
-            "gesso:plugin/inference@0.2.0.job": crate::inference::Job,
+            "gesso:plugin/inference@0.2.0.job": crate::inference::JobUnderWay,
         },
     });
 }
@@ -322,7 +323,9 @@ pub(crate) struct CallState {
     capabilities: Arc<Capabilities>,
     log: Arc<CallLog>,
     context: CallContext,
-    image_bytes: u64,
+    /// Shared with the drawings that are under way for it.
+    pictures: Arc<PictureAccount>,
+    own_time: Arc<OwnTime>,
     network_runs: u32,
     /// How often this call asked `kv` and `blobs`.
     stores_asked: u32,
@@ -338,7 +341,7 @@ impl CallState {
         capabilities: Arc<Capabilities>,
         context: CallContext,
         log: Arc<CallLog>,
-        spent: Arc<Spent>,
+        (spent, own_time): (Arc<Spent>, Arc<OwnTime>),
     ) -> Self {
         let mut table = ResourceTable::new();
         table.set_max_capacity(budget.handles);
@@ -366,7 +369,8 @@ impl CallState {
             capabilities,
             log,
             context,
-            image_bytes: 0,
+            pictures: Arc::new(PictureAccount::new(budget.image_bytes)),
+            own_time,
             network_runs: 0,
             stores_asked: 0,
             inference: None,

@@ -39,6 +39,7 @@ mod model_hook;
 mod networks;
 mod on_failure;
 mod outgoing;
+mod own_time;
 mod pack;
 mod registry;
 mod remote;
@@ -68,7 +69,7 @@ pub use crate::finish::{DrawnPicture, FinishedPicture, PictureFacts};
 pub use crate::grid_hook::Grid;
 pub use crate::hooks::Before;
 pub use crate::host::PluginHost;
-pub use crate::inference::{Drawn, Inference, InferenceAnswer, InferenceError, Job};
+pub use crate::inference::{Drawn, Inference, InferenceAnswer, InferenceError, Job, Outcome};
 pub use crate::log::{LogLevel, LogLine};
 pub use crate::manifest::{
     Annotator, Manifest, ManifestError, PictureStage, Recombine, Script, ScriptArgument, Slider, StepPoint,

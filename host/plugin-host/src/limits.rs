@@ -1,6 +1,7 @@
-//! What one call spends: memory over all memories and tables of its store, and processor time of its task.
+//! What one call spends: memory over all memories and tables of its store, its pictures, and processor time of its task.
 //! Installed on every store; read after the call to say which budget was broken. Knows no plugin.
 
+use crate::own_time::OwnTime;
 use crate::settings::Budget;
 use rustix::time::{ClockId, clock_gettime};
 use std::pin::Pin;
@@ -25,6 +26,8 @@ pub(crate) struct Spent {
     cpu_denied: AtomicBool,
     /// Reading of the running thread's clock when the task was resumed, or [`PAUSED`].
     slice_start: AtomicU64,
+    /// The task gave its thread back for others' sake, and could go on.
+    has_yielded: AtomicBool,
 }
 
 /// No thread has a clock that reads zero once it runs a task.
@@ -58,6 +61,15 @@ impl Spent {
         self.slice_start.store(PAUSED, Ordering::Relaxed);
     }
 
+    /// The task is about to give the thread back between two ticks, though it waits for nothing.
+    pub(crate) fn yields(&self) {
+        self.has_yielded.store(true, Ordering::Relaxed);
+    }
+
+    fn take_yield(&self) -> bool {
+        self.has_yielded.swap(false, Ordering::Relaxed)
+    }
+
     /// Processor time since the task was last resumed.
     fn slice(&self) -> u64 {
         match self.slice_start.load(Ordering::Relaxed) {
@@ -80,19 +92,24 @@ impl Spent {
 }
 
 /// A call's task that charges the processor time of each of its turns: guest code and what the host does for it.
-/// A task keeps its thread for one turn, so the thread's clock measures exactly that; waiting is free.
+/// A task keeps its thread for one turn, so the thread's clock measures exactly that; waiting is free, and told apart.
 pub(crate) struct Metered<F> {
     pub(crate) task: F,
     pub(crate) spent: Arc<Spent>,
+    pub(crate) own_time: Arc<OwnTime>,
 }
 
 impl<F: Future + Unpin> Future for Metered<F> {
     type Output = F::Output;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
+        self.own_time.wake();
         self.spent.resume();
         let polled = Pin::new(&mut self.task).poll(context);
         self.spent.pause();
+        if !self.spent.take_yield() && polled.is_pending() {
+            self.own_time.sleep();
+        }
         polled
     }
 }
@@ -100,6 +117,35 @@ impl<F: Future + Unpin> Future for Metered<F> {
 #[derive(Debug, Clone, Copy, thiserror::Error)]
 #[error("the call used up its {0:?} of processor time")]
 pub(crate) struct CpuSpent(Duration);
+
+/// What the pictures of one call take, host side, finished drawings that it has not taken yet among them.
+#[derive(Debug)]
+pub(crate) struct PictureAccount {
+    used: AtomicU64,
+    pub(crate) most: u64,
+}
+
+impl PictureAccount {
+    pub(crate) fn new(most: u64) -> Self {
+        Self { used: AtomicU64::new(0), most }
+    }
+
+    /// Whether as much was left, and is taken now.
+    pub(crate) fn take(&self, bytes: u64) -> bool {
+        let more = |used: u64| used.checked_add(bytes).filter(|total| *total <= self.most);
+        self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok()
+    }
+
+    pub(crate) fn give_back(&self, bytes: u64) {
+        let fewer = |used: u64| Some(used.saturating_sub(bytes));
+        // Never refused.
+        let _ = self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fewer);
+    }
+
+    pub(crate) fn used(&self) -> u64 {
+        self.used.load(Ordering::Relaxed)
+    }
+}
 
 /// Processor time of the current thread.
 fn thread_nanos() -> u64 {
@@ -181,6 +227,45 @@ mod tests {
         assert!(!limiter.table_growing(0, 60_000, None).unwrap());
     }
 
+    #[test]
+    fn an_account_of_pictures_takes_what_fits_and_no_more() {
+        let account = PictureAccount::new(10);
+        assert!(account.take(6) && !account.take(5) && account.take(4) && !account.take(u64::MAX));
+        account.give_back(3);
+        assert_eq!(account.used(), 7);
+        account.give_back(100);
+        assert!(account.take(10) && !account.take(1));
+    }
+
+    #[tokio::test]
+    async fn giving_the_thread_to_others_is_no_sleep() {
+        let (spent, own_time) = (Arc::<Spent>::default(), Arc::<OwnTime>::default());
+        let account = spent.clone();
+        let mut turns = 0;
+        let task = std::future::poll_fn(move |context| {
+            turns += 1;
+            context.waker().wake_by_ref();
+            match turns {
+                1 => account.yields(),
+                3 => return Poll::Ready(()),
+                _ => {}
+            }
+            Poll::Pending
+        });
+        let mut metered = Metered { task, spent, own_time: own_time.clone() };
+        let mut naps = Vec::new();
+        // Each turn is followed by a moment in which others have the thread.
+        std::future::poll_fn(|context| {
+            let polled = Pin::new(&mut metered).poll(context);
+            let before = own_time.waited();
+            std::thread::sleep(Duration::from_millis(2));
+            naps.push(own_time.waited() > before);
+            polled
+        })
+        .await;
+        assert_eq!(naps, [false, true, false]);
+    }
+
     #[tokio::test]
     async fn waiting_is_free_and_working_is_not() {
         let spent = Arc::new(Spent::default());
@@ -191,7 +276,7 @@ mod tests {
             while thread_nanos() - start < 5_000_000 {}
             assert!(account.check_cpu(Duration::from_millis(4)).is_err());
         });
-        Metered { task, spent: spent.clone() }.await;
+        Metered { task, spent: spent.clone(), own_time: Arc::default() }.await;
         let used = spent.cpu();
         assert!(used >= Duration::from_millis(5) && used < Duration::from_millis(80), "{used:?}");
         assert!(spent.cpu_denied());

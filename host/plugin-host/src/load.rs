@@ -137,7 +137,8 @@ pub(crate) struct Loader {
     pub(crate) network: Arc<Network>,
     pub(crate) networks: Arc<dyn Networks>,
     pub(crate) stores: Arc<dyn Stores>,
-    pub(crate) slots_per_plugin: usize,
+    /// Of plain calls, and of scripts and of picture hooks each.
+    pub(crate) slots_per_plugin: (usize, usize),
     pub(crate) tiers: BTreeMap<String, PluginBudgets>,
     /// Where there are any, only what they signed is loaded.
     pub(crate) trusted_keys: Vec<TrustedKey>,

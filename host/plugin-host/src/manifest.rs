@@ -21,6 +21,10 @@ pub(crate) const API_VERSIONS: [&str; 2] = ["0.1.0", "0.2.0"];
 pub(crate) const SECTION: &str = "gesso:manifest";
 /// A manifest is a page of text; more is a mistake or an attack.
 const MAX_BYTES: usize = 64 << 10;
+/// Of a name in a list.
+const NAME_BYTES_MAX: usize = 64;
+/// Of a host, which has 253 bytes in the DNS, with its scheme and port.
+const HOST_BYTES_MAX: usize = 300;
 /// Each with the version that brought it.
 const WORLDS: [(&str, &str); 12] = [
     ("request-hook", "0.1.0"),
@@ -167,7 +171,7 @@ impl Manifest {
         let wants = match fields.get("wants") {
             None | Some(Value::Null) => Wants::default(),
             Some(Value::Object(wants)) => {
-                let hosts = names(wants, "hosts", None)?.unwrap_or_default();
+                let hosts = names_of(wants, "hosts", None, HOST_BYTES_MAX)?.unwrap_or_default();
                 if let Some(problem) = hosts.iter().find_map(|host| HostPattern::parse(host).err()) {
                     return wrong("wants", format!("has a wrong host: {problem}"));
                 }
@@ -306,6 +310,15 @@ fn names(
     field: &'static str,
     known: Option<&[&str]>,
 ) -> Result<Option<Vec<String>>, ManifestError> {
+    names_of(fields, field, known, NAME_BYTES_MAX)
+}
+
+fn names_of(
+    fields: &Map<String, Value>,
+    field: &'static str,
+    known: Option<&[&str]>,
+    bytes_max: usize,
+) -> Result<Option<Vec<String>>, ManifestError> {
     let items = match fields.get(field) {
         None | Some(Value::Null) => return Ok(None),
         Some(Value::Array(items)) if items.len() <= 32 => items,
@@ -316,8 +329,8 @@ fn names(
         let Some(name) = item.as_str() else {
             return wrong(field, format!("holds {item}, which is not a string"));
         };
-        if name.is_empty() || name.len() > 64 {
-            return wrong(field, format!("holds {name:?}; a name has 1 to 64 bytes"));
+        if name.is_empty() || name.len() > bytes_max {
+            return wrong(field, format!("holds {name:?}; a name has 1 to {bytes_max} bytes"));
         }
         if let Some(known) = known
             && !known.contains(&name)
@@ -348,6 +361,20 @@ mod tests {
         .unwrap();
         assert_eq!(manifest.wants.folders, ["wildcards"]);
         assert!(manifest.has_hook("before") && !manifest.has_hook("after"));
+    }
+
+    #[test]
+    fn a_host_may_be_as_long_as_names_of_hosts_are() {
+        let wants = |host: &str| {
+            let manifest = r#"{"id":"a","version":"1.0.0","api":"0.1.0","worlds":["request-hook"],
+                "wants":{"hosts":["HOST"]}}"#;
+            parse(&manifest.replace("HOST", host))
+        };
+        let labels = format!("{}.", "a".repeat(61)).repeat(3);
+        let host = format!("https://{labels}example:8443");
+        assert!(host.len() > NAME_BYTES_MAX);
+        assert_eq!(wants(&host).unwrap().wants.hosts, [host]);
+        assert!(wants(&format!("{}.example", "a.".repeat(200))).unwrap_err().contains("1 to 300 bytes"));
     }
 
     #[test]

@@ -47,7 +47,7 @@ pub struct Budget {
     pub wall: Duration,
     /// Sum over all linear memories of the call, bytes.
     pub memory_bytes: u64,
-    /// Sum over all live pictures of the call, host side, bytes.
+    /// Sum over all live pictures of the call, host side, bytes; those that were drawn for it and not yet taken count.
     pub image_bytes: u64,
     /// Live handles (pictures, streams, HTTP resources) of the call.
     pub handles: usize,
@@ -82,7 +82,8 @@ impl Default for Budget {
 pub struct Budgets {
     /// Of hooks, HTTP APIs and the trial at load.
     pub hook: Budget,
-    /// Of a script or a picture hook, which wait for drawings and put many pictures together.
+    /// Of a script or a picture hook, which wait for drawings and put many pictures together. While nothing is drawn for it, one
+    /// waits no longer in all than a hook's `wall`.
     pub script: Budget,
     /// Of an annotator, which looks at every pixel of a large picture.
     pub annotator: Budget,
@@ -157,6 +158,8 @@ pub struct Grants {
     pub blob_bytes: u64,
     /// Paths beside `/ext/<id>/` at which it answers, of those that its manifest wants.
     pub aliases: Vec<String>,
+    /// Whether its pages are the server's own to browsers, and act with the rights of who looks at them.
+    pub own_origin: bool,
     /// What its calls may spend; what is left out is as the tier has it, and behind that as the server's settings have it.
     pub budgets: PluginBudgets,
     /// One of [`HostSettings::tiers`].

@@ -37,6 +37,9 @@ pub(crate) struct Shared {
     pub(crate) log: Arc<LogRing>,
     /// Calls of this plugin that may run at one time, over all its versions.
     pub(crate) slots: Arc<Semaphore>,
+    /// The same of its scripts and of its picture hooks, which have slots of their own.
+    pub(crate) script_slots: Arc<Semaphore>,
+    pub(crate) finisher_slots: Arc<Semaphore>,
     /// Calls that wait for a slot.
     pub(crate) waiting: AtomicUsize,
     /// Calls that wait for their turn or whose guest has not ended, over all versions.
@@ -53,11 +56,14 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    pub(crate) fn new(id: &str, slots: usize) -> Arc<Self> {
+    /// `slots` are those of plain calls, `drawing_slots` those of scripts, and of picture hooks.
+    pub(crate) fn new(id: &str, (slots, drawing_slots): (usize, usize)) -> Arc<Self> {
         Arc::new(Self {
             id: id.to_owned(),
             log: Arc::default(),
             slots: Arc::new(Semaphore::new(slots)),
+            script_slots: Arc::new(Semaphore::new(drawing_slots)),
+            finisher_slots: Arc::new(Semaphore::new(drawing_slots)),
             waiting: AtomicUsize::new(0),
             running: AtomicUsize::new(0),
             off: AtomicBool::new(false),

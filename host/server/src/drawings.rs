@@ -9,11 +9,11 @@ use gesso_core::hires::UpscaleTiles;
 use gesso_core::pixels::Pixels;
 use gesso_core::request::GenerateRequest;
 use gesso_engine::{CancelFlag, Enlargement, JobSpec, Progress, Work};
-use gesso_plugin_host::{CallContext, DrawingBudget, Inference, InferenceAnswer, InferenceError, Job};
+use gesso_plugin_host::{CallContext, DrawingBudget, Inference, InferenceAnswer, InferenceError, Job, Outcome};
 use rand::RngExt;
 use serde_json::{Map, Value};
 use tokio::runtime::Handle;
-use tokio::sync::{Semaphore, oneshot, watch};
+use tokio::sync::{Semaphore, watch};
 
 use crate::abort_on_drop::AbortOnDrop;
 use crate::app::App;
@@ -407,11 +407,16 @@ impl Inference for SharedDrawings {
         Arc::new(Self { drawings: self.drawings.clone(), payer: Payer::new(plugin, most) })
     }
 
-    fn generate(&self, params: String, init_images: Vec<Pixels>, mask: Option<Pixels>) -> Job {
+    fn generate(
+        &self,
+        params: String,
+        init_images: Vec<Pixels>,
+        mask: Option<Pixels>,
+        outcome: Outcome,
+    ) -> Job {
         let (drawings, payer) = (self.drawings.clone(), self.payer.clone());
         let cancel = drawings.cancel.part();
         let (seen, progress) = watch::channel(0.0_f32);
-        let (sender, result) = oneshot::channel();
         let flag = cancel.clone();
         // Here and not in the task, so that drawings are counted in the order they were asked for.
         let place = drawings.enter(&payer);
@@ -424,10 +429,10 @@ impl Inference for SharedDrawings {
             if drawn.is_ok() {
                 seen.send_replace(1.0);
             }
-            // Nobody to tell where the guest has dropped the job.
-            let _ = sender.send(drawn);
+            // Onto the account of the call's pictures, where it fits: a guest may leave it there.
+            outcome.send(drawn);
         });
-        Job::new(move || *progress.borrow(), move || cancel.cancel(), result)
+        Job::new(move || *progress.borrow(), move || cancel.cancel())
     }
 
     fn upscale(&self, picture: Pixels, upscaler: String, factor: f64) -> InferenceAnswer<Pixels> {

@@ -39,6 +39,9 @@ pub(crate) struct GrantBody {
     /// Paths beside `/ext/<id>/` at which it answers, of those that it wants: `/adetailer/v1`.
     #[serde(default)]
     pub(crate) aliases: Vec<String>,
+    /// Whether browsers take its pages for the server's own, so that their scripts act with the rights of who looks at them.
+    #[serde(default)]
+    pub(crate) own_origin: bool,
     /// What its calls may spend, where that is neither what its tier says nor what every plugin's may.
     #[serde(default)]
     pub(crate) budgets: BudgetsBody,
@@ -129,6 +132,7 @@ impl From<GrantBody> for Grants {
             kv_bytes,
             blob_bytes,
             aliases,
+            own_origin,
             budgets,
             tier,
             settings,
@@ -142,6 +146,7 @@ impl From<GrantBody> for Grants {
             kv_bytes,
             blob_bytes,
             aliases,
+            own_origin,
             budgets: budgets.into(),
             tier,
             settings: Value::Object(settings),
@@ -160,6 +165,7 @@ mod tests {
         let said = json!({
             "folders": {"a": "/a"}, "hosts": ["https://a.example"], "private_addresses": true, "models": ["*"],
             "read_tensors": true, "kv_bytes": 1, "blob_bytes": 2, "aliases": ["/a"],
+            "own_origin": true,
             "budgets": {
                 "hook": {"cpu_ms": 1, "wall_ms": 2, "memory_mib": 3}, "script": {"cpu_ms": 4, "wall_ms": 5, "memory_mib": 6},
                 "annotator": {"cpu_ms": 7, "wall_ms": 8, "memory_mib": 9},

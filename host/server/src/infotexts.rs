@@ -10,7 +10,6 @@ use crate::app::App;
 use crate::error::AppError;
 use crate::http::wire::infotext;
 use crate::plugin_use;
-use crate::tasks::random_id;
 
 /// What a picture's text says to who asks about it.
 ///
@@ -43,7 +42,7 @@ async fn read(
     let parts = Infotext::parse(text);
     // No task yet; the same text has the same seed all the same.
     let seed = parts.get("Seed").and_then(|seed| seed.parse().ok()).unwrap_or_default();
-    let call = CallContext { whom, named, ..CallContext::new(random_id()?.to_string(), seed) };
+    let call = CallContext { named, ..plugin_use::call_of_request(whom, seed) };
     if !app.plugins.reads_infotexts(&call) {
         return Ok(parts);
     }

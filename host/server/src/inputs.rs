@@ -16,7 +16,6 @@ use crate::app::App;
 use crate::error::AppError;
 use crate::http::wire::control;
 use crate::plugin_use;
-use crate::tasks::random_id;
 
 /// Of one request.
 const REFERENCES_MAX: usize = 64;
@@ -99,10 +98,7 @@ pub(crate) async fn bring_own(
     if named.is_empty() {
         return Ok(());
     }
-    let call = CallContext {
-        whom: plugin_use::whom(caller),
-        ..CallContext::new(random_id()?.to_string(), rand::rng().random())
-    };
+    let call = plugin_use::call_of_request(plugin_use::whom(caller), rand::rng().random());
     bring(app, &call, &caller.name, &named, body).await
 }
 

@@ -1,12 +1,13 @@
 //! Which plugins are there for whom: who asks, as the plugin host knows them, and what their request leaves out. Which plugin
 //! serves whom, and which may be left out, is the admin's choice and kept by the plugin host.
 
-use gesso_plugin_host::{Named, PluginStatus, Whom, without_version};
+use gesso_plugin_host::{CallContext, Named, PluginStatus, Whom, without_version};
 use serde_json::{Map, Value};
 
 use crate::accounts::Caller;
 use crate::app::App;
 use crate::error::AppError;
+use crate::http::request_id;
 use crate::http::wire::fields::FieldProblem;
 
 /// The field that names the plugins a request leaves out.
@@ -18,6 +19,11 @@ const OFF_MAX: usize = 100;
 pub(crate) fn whom(caller: &Caller) -> Whom {
     let roles = caller.role.included().map(|role| role.as_str().to_owned()).collect();
     Whom { name: caller.name.clone(), roles, without: Named::default() }
+}
+
+/// A call for the request that is answered now, which is no task yet or none at all.
+pub(crate) fn call_of_request(whom: Whom, seed: u64) -> CallContext {
+    CallContext { whom, ..CallContext::new(request_id::current(), seed) }
 }
 
 /// Who sends a drawing's body, with what it leaves out.

@@ -13,6 +13,13 @@ function say(text, isWrong = false) {
   state.classList.toggle("wrong", isWrong);
 }
 
+// Without the grant the page is shown in a sandbox, whose scripts may ask nobody.
+const isSandboxed = self.origin === "null";
+
+function fail(error) {
+  say(isSandboxed ? "this page may not ask the server until an admin grants art-text own_origin" : error.message, true);
+}
+
 function guideAddress() {
   const asked = new URLSearchParams({ invert: field("invert").checked ? "1" : "0" });
   for (const name of ["text", "font", "width", "height"]) asked.set(name, field(name).value);
@@ -91,11 +98,11 @@ guide.addEventListener("error", async () => {
 guide.addEventListener("load", () => say(""));
 form.addEventListener("submit", (event) => {
   event.preventDefault();
-  draw().catch((error) => say(error.message, true));
+  draw().catch(fail);
 });
 
 fill(field("font"), "fonts", (list) => list)
-  .then(preview, (error) => say(error.message, true));
+  .then(preview, fail);
 // A server without ControlNets has an empty list, and drawing over the guide is left.
 fill(field("model"), "/controlnet/model_list", (answer) => answer.model_list.filter((name) => name !== "None"))
   .catch(() => {});

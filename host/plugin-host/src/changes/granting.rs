@@ -116,6 +116,7 @@ fn takes_away(before: &Grants, now: &Grants) -> bool {
         kv_bytes,
         blob_bytes,
         aliases,
+        own_origin,
         // Calls spend less from the load on that follows at once. Until then the old build serves, and a picture is not left
         // without its watermark for the sake of a second.
         budgets: _,
@@ -131,6 +132,7 @@ fn takes_away(before: &Grants, now: &Grants) -> bool {
         || *kv_bytes > now.kv_bytes
         || *blob_bytes > now.blob_bytes
         || lost(aliases, &now.aliases)
+        || (*own_origin && !now.own_origin)
 }
 
 /// What was granted; of settings, which may hold secrets, their names.
@@ -144,6 +146,7 @@ fn told(grants: &Grants) -> String {
     let aliases = grants.aliases.iter().map(|alias| format!("alias {alias}"));
     let private = grants.private_addresses.then(|| "private addresses".to_owned());
     let numbers = grants.read_tensors.then(|| "numbers of tensors".to_owned());
+    let origin = grants.own_origin.then(|| "the server's origin for its pages".to_owned());
     let tier = grants.tier.iter().map(|tier| format!("tier {tier}"));
     let settings =
         grants.settings.as_object().into_iter().flatten().map(|(name, _)| format!("setting {name}"));
@@ -154,6 +157,7 @@ fn told(grants: &Grants) -> String {
         .chain(numbers)
         .chain(stores)
         .chain(aliases)
+        .chain(origin)
         .chain(tier)
         .chain(grants.budgets.told())
         .chain(settings)
@@ -167,7 +171,7 @@ mod tests {
     use std::path::PathBuf;
 
     /// Each right alone.
-    fn rights() -> [Grants; 8] {
+    fn rights() -> [Grants; 9] {
         let names = || vec!["/a".to_owned()];
         let none = Grants::default;
         [
@@ -179,6 +183,7 @@ mod tests {
             Grants { kv_bytes: 1, ..none() },
             Grants { blob_bytes: 1, ..none() },
             Grants { aliases: names(), ..none() },
+            Grants { own_origin: true, ..none() },
         ]
     }
 

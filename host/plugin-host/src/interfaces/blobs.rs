@@ -36,7 +36,7 @@ impl CallState {
         let length = u64::from(length).min(READ_BYTES_MAX);
         images::reserve(self, length)?;
         let read = stores.source.read_blob(&stores.plugin, name, offset, length).await;
-        self.image_bytes -= length;
+        self.pictures.give_back(length);
         read?.ok_or_else(|| {
             Fault::InvalidInput(format!("there is no blob named `{}`", crate::log::tidy(name, 200)))
         })
@@ -52,7 +52,7 @@ impl CallState {
         }
         images::reserve(self, length as u64)?;
         let put = stores.source.put_blob(&stores.plugin, name, bytes, stores.blob_bytes).await;
-        self.image_bytes -= length as u64;
+        self.pictures.give_back(length as u64);
         Ok(put?)
     }
 

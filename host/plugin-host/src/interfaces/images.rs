@@ -30,22 +30,22 @@ impl From<OverBudget> for Fault {
 
 /// Puts a picture into the table and onto the account.
 pub(super) fn push(state: &mut CallState, pixels: Pixels) -> Result<Resource<Pixels>, OverBudget> {
+    reserve(state, pixels.data.len() as u64)?;
+    push_reserved(state, pixels)
+}
+
+/// Puts a picture that is on the account into the table; where it does not fit there, it is off the account again.
+pub(super) fn push_reserved(state: &mut CallState, pixels: Pixels) -> Result<Resource<Pixels>, OverBudget> {
     let bytes = pixels.data.len() as u64;
-    reserve(state, bytes)?;
     state.table.push(pixels).map_err(|_| {
-        state.image_bytes -= bytes;
+        state.pictures.give_back(bytes);
         OverBudget::Handles(state.budget.handles)
     })
 }
 
 /// Puts bytes onto the account.
-pub(super) fn reserve(state: &mut CallState, bytes: u64) -> Result<(), OverBudget> {
-    let total = state.image_bytes.saturating_add(bytes);
-    if total > state.budget.image_bytes {
-        return Err(OverBudget::Bytes(state.budget.image_bytes));
-    }
-    state.image_bytes = total;
-    Ok(())
+pub(super) fn reserve(state: &CallState, bytes: u64) -> Result<(), OverBudget> {
+    if state.pictures.take(bytes) { Ok(()) } else { Err(OverBudget::Bytes(state.pictures.most)) }
 }
 
 /// Makes a picture of these measures, asking for the room before it is taken.
@@ -60,12 +60,11 @@ fn make(
     let bytes = Pixels::byte_len(width, height, format)
         .ok_or_else(|| Fault::InvalidInput(format!("{width}x{height} is too large")))?;
     reserve(state, bytes as u64)?;
-    // `push` reserves for itself; between here and there only this call runs.
-    state.image_bytes -= bytes as u64;
-    let data = fill(bytes);
-    let pixels = Pixels::new(width, height, format, data)
-        .ok_or_else(|| Fault::Other("the host made a picture of the wrong size".to_owned()))?;
-    Ok(push(state, pixels)?)
+    let Some(pixels) = Pixels::new(width, height, format, fill(bytes)) else {
+        state.pictures.give_back(bytes as u64);
+        return Err(Fault::Other("the host made a picture of the wrong size".to_owned()));
+    };
+    Ok(push_reserved(state, pixels)?)
 }
 
 impl Host for CallState {}
@@ -133,8 +132,9 @@ impl HostImage for CallState {
     ) -> wasmtime::Result<Result<Resource<Pixels>, Fault>> {
         let source = self.table.get(&image)?;
         let room = resize_room(source, width, height);
-        if room.is_none_or(|room| self.image_bytes.saturating_add(room) > self.budget.image_bytes) {
-            return Ok(Err(OverBudget::Bytes(self.budget.image_bytes).into()));
+        let (used, most) = (self.pictures.used(), self.pictures.most);
+        if room.is_none_or(|room| used.saturating_add(room) > most) {
+            return Ok(Err(OverBudget::Bytes(most).into()));
         }
         let source = source.clone();
         Ok(make(self, (width, height, source.format), |_| {
@@ -155,7 +155,7 @@ impl HostImage for CallState {
 
     fn drop(&mut self, image: Resource<Pixels>) -> wasmtime::Result<()> {
         let pixels = self.table.delete(image)?;
-        self.image_bytes = self.image_bytes.saturating_sub(pixels.data.len() as u64);
+        self.pictures.give_back(pixels.data.len() as u64);
         Ok(())
     }
 }

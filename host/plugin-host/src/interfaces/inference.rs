@@ -6,7 +6,7 @@
 use super::gesso::plugin::types::Fault;
 use super::picture_hook::gesso::plugin0_2_0::inference::{Drawn, Host, HostJob};
 use super::{CallState, images};
-use crate::inference::{InferenceError, Job};
+use crate::inference::{InferenceError, JobUnderWay, Outcome};
 use gesso_core::pixels::Pixels;
 use std::sync::Arc;
 use wasmtime::component::Resource;
@@ -37,7 +37,7 @@ impl Host for CallState {
         params: String,
         init_images: Vec<Resource<Pixels>>,
         mask: Option<Resource<Pixels>>,
-    ) -> wasmtime::Result<Result<Resource<Job>, Fault>> {
+    ) -> wasmtime::Result<Result<Resource<JobUnderWay>, Fault>> {
         let Some(inference) = self.inference.clone() else { return Ok(Err(not_here())) };
         if params.len() > PARAMS_BYTES_MAX {
             let text = format!("the parameters have {} bytes; {PARAMS_BYTES_MAX} are the most", params.len());
@@ -59,25 +59,34 @@ impl Host for CallState {
             pictures.push(self.table.get(image)?.clone());
         }
         let mask = mask.map(|mask| self.table.get(&mask).cloned()).transpose()?;
-        let mut job = inference.generate(params, pictures, mask);
-        job.given_bytes = given_bytes;
-        Ok(Ok(self.table.push(job)?))
+        let (outcome, result) = Outcome::new(self.pictures.clone(), self.own_time.begin());
+        let job = inference.generate(params, pictures, mask, outcome);
+        Ok(Ok(self.table.push(JobUnderWay { job, result, given_bytes })?))
     }
 
-    async fn finish(&mut self, job: Resource<Job>) -> wasmtime::Result<Result<Drawn, Fault>> {
-        let job = self.table.delete(job)?;
-        self.image_bytes -= job.given_bytes;
-        let drawn = match job.finish().await {
-            Ok(drawn) => drawn,
+    async fn finish(&mut self, job: Resource<JobUnderWay>) -> wasmtime::Result<Result<Drawn, Fault>> {
+        let JobUnderWay { job, result, given_bytes } = self.table.delete(job)?;
+        self.pictures.give_back(given_bytes);
+        let ended = || InferenceError::Unavailable("the server ended before the drawing".into());
+        let kept = result.await.unwrap_or_else(|_| Err(ended()));
+        drop(job);
+        let (drawn, mut bytes) = match kept {
+            Ok(kept) => kept.take(),
             Err(error) => return Ok(Err(error.into())),
         };
         let mut images = Vec::with_capacity(drawn.images.len());
         for pixels in drawn.images {
-            match self.lend(pixels) {
+            // Stays on the account, as a picture of the guest's: nothing takes its room in between.
+            bytes -= pixels.data.len() as u64;
+            match images::push_reserved(self, pixels) {
                 Ok(image) => images.push(image),
-                Err(error) => return Ok(Err(error.into())),
+                Err(error) => {
+                    self.pictures.give_back(bytes);
+                    return Ok(Err(error.into()));
+                }
             }
         }
+        self.pictures.give_back(bytes);
         Ok(Ok(Drawn { images, infotexts: drawn.infotexts, info: drawn.info }))
     }
 
@@ -89,6 +98,7 @@ impl Host for CallState {
     ) -> wasmtime::Result<Result<Resource<Pixels>, Fault>> {
         let Some(inference) = self.inference.clone() else { return Ok(Err(not_here())) };
         let source = self.table.get(&source)?.clone();
+        let _under_way = self.own_time.begin();
         match Arc::clone(&inference).upscale(source, upscaler, factor).await {
             Ok(pixels) => Ok(self.lend(pixels).map_err(Fault::from)),
             Err(error) => Ok(Err(error.into())),
@@ -102,23 +112,24 @@ impl Host for CallState {
     ) -> wasmtime::Result<Result<String, Fault>> {
         let Some(inference) = self.inference.clone() else { return Ok(Err(not_here())) };
         let source = self.table.get(&source)?.clone();
+        let _under_way = self.own_time.begin();
         Ok(inference.interrogate(source, model).await.map_err(Fault::from))
     }
 }
 
 impl HostJob for CallState {
-    fn progress(&mut self, job: Resource<Job>) -> wasmtime::Result<f32> {
-        Ok((self.table.get(&job)?.progress)())
+    fn progress(&mut self, job: Resource<JobUnderWay>) -> wasmtime::Result<f32> {
+        Ok((self.table.get(&job)?.job.progress)())
     }
 
-    fn cancel(&mut self, job: Resource<Job>) -> wasmtime::Result<()> {
-        (self.table.get(&job)?.cancel)();
+    fn cancel(&mut self, job: Resource<JobUnderWay>) -> wasmtime::Result<()> {
+        (self.table.get(&job)?.job.cancel)();
         Ok(())
     }
 
-    fn drop(&mut self, job: Resource<Job>) -> wasmtime::Result<()> {
+    fn drop(&mut self, job: Resource<JobUnderWay>) -> wasmtime::Result<()> {
         let job = self.table.delete(job)?;
-        self.image_bytes -= job.given_bytes;
+        self.pictures.give_back(job.given_bytes);
         Ok(())
     }
 }

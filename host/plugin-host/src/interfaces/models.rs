@@ -10,6 +10,8 @@ use gesso_core::numbers::Numbers;
 /// Runs of networks in one call: a plugin looks at a picture in some hundred parts.
 const RUNS_MAX: u32 = 256;
 const INPUTS_MAX: usize = 16;
+/// Of one input. What a guest says beyond that is neither copied nor told again.
+const DIMENSIONS_MAX: usize = 16;
 const NAME_BYTES_MAX: usize = 256;
 
 impl From<NetworkError> for Fault {
@@ -82,8 +84,10 @@ impl Host for CallState {
         if let Err(error) = images::reserve(self, bytes) {
             return Ok(Err(error.into()));
         }
+        let under_way = self.own_time.begin();
         let outputs = granted.source.run(network, inputs, self.context.cancelled.clone()).await;
-        self.image_bytes -= bytes;
+        drop(under_way);
+        self.pictures.give_back(bytes);
         let tensor = |Numbers { shape, values }| Tensor { shape, values };
         Ok(outputs.map(|outputs| outputs.into_iter().map(tensor).collect()).map_err(Fault::from))
     }
@@ -94,6 +98,12 @@ fn numbers(inputs: Vec<Tensor>) -> Result<Vec<Numbers>, Fault> {
         return Err(Fault::LimitExceeded(format!("{} inputs; {INPUTS_MAX} are the most", inputs.len())));
     }
     let number = |(place, Tensor { shape, values }): (usize, Tensor)| {
+        if shape.len() > DIMENSIONS_MAX {
+            let dimensions = shape.len();
+            return Err(Fault::InvalidInput(format!(
+                "input {place} has {dimensions} dimensions; {DIMENSIONS_MAX} are the most"
+            )));
+        }
         let (dimensions, count) = (shape.clone(), values.len());
         Numbers::new(shape, values).ok_or_else(|| {
             Fault::InvalidInput(format!(
@@ -102,4 +112,20 @@ fn numbers(inputs: Vec<Tensor>) -> Result<Vec<Numbers>, Fault> {
         })
     };
     inputs.into_iter().enumerate().map(number).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shape_is_told_again_only_where_it_is_short() {
+        let says = |shape: Vec<u32>| match numbers(vec![Tensor { shape, values: vec![0.0; 3] }]) {
+            Err(Fault::InvalidInput(text)) => text,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(says(vec![2, 2]), "input 0 has 3 values, which its shape [2, 2] does not hold");
+        assert_eq!(says(vec![1; 1_000_000]), "input 0 has 1000000 dimensions; 16 are the most");
+        assert!(numbers(vec![Tensor { shape: vec![3], values: vec![0.0; 3] }]).is_ok());
+    }
 }

@@ -5,14 +5,12 @@ use crate::neighbours::Neighbours;
 use crate::support::{TestHost, guest, plugin, repository};
 use gesso_core::pixels::{PixelFormat, Pixels};
 use gesso_plugin_host::{
-    AnnotateError, Annotation, CallContext, DrawingBudget, Drawn, FailureKind, HookError, Inference,
-    InferenceAnswer, InferenceError, InstallError, Job, OnFailure, Policy, ScriptError, ScriptInput,
-    ScriptOutput, Whom,
+    AnnotateError, Annotation, CallContext, DrawingBudget, FailureKind, HookError, Inference,
+    InferenceAnswer, InstallError, Job, OnFailure, Outcome, Policy, ScriptError, ScriptInput, ScriptOutput,
 };
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
-use tokio::sync::oneshot;
 
 /// How a guest's story ends.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -148,10 +146,10 @@ async fn script(
 /// Draws nothing, for ever: counts what was asked for and what was cancelled.
 #[derive(Default)]
 pub(crate) struct Jobs {
-    begun: AtomicUsize,
+    pub(crate) begun: AtomicUsize,
     cancelled: Arc<AtomicUsize>,
     /// Kept, so that nobody who waits is told of an end.
-    unfinished: Mutex<Vec<oneshot::Sender<Result<Drawn, InferenceError>>>>,
+    unfinished: Mutex<Vec<Outcome>>,
 }
 
 impl Inference for Jobs {
@@ -159,15 +157,14 @@ impl Inference for Jobs {
         self
     }
 
-    fn generate(&self, _: String, _: Vec<Pixels>, _: Option<Pixels>) -> Job {
-        let (sender, result) = oneshot::channel();
-        self.unfinished.lock().unwrap().push(sender);
+    fn generate(&self, _: String, _: Vec<Pixels>, _: Option<Pixels>, outcome: Outcome) -> Job {
+        self.unfinished.lock().unwrap().push(outcome);
         self.begun.fetch_add(1, Ordering::Relaxed);
         let cancelled = self.cancelled.clone();
         let cancel = move || {
             cancelled.fetch_add(1, Ordering::Relaxed);
         };
-        Job::new(|| 0.0, cancel, result)
+        Job::new(|| 0.0, cancel)
     }
 
     fn upscale(&self, picture: Pixels, _: String, _: f64) -> InferenceAnswer<Pixels> {
@@ -240,7 +237,7 @@ async fn a_giant_header_does_not_reach_the_client() {
     let test = TestHost::start().await;
     test.host.install(guest("http-giant-header")).await.unwrap();
     let request = http::Request::get("/").body(bytes::Bytes::new()).unwrap();
-    match test.host.handle_http("http-giant-header", Whom::default(), request).await {
+    match test.host.handle_http(&CallContext::new("test", 7), "http-giant-header", request).await {
         Ok(response) => assert!(response.headers().values().all(|value| value.len() < 64 << 10)),
         Err(error) => assert!(matches!(error, HookError::PluginFailed { .. }), "{error}"),
     }

@@ -226,9 +226,17 @@ async fn an_http_extension_answers_and_never_sees_credentials() {
         .header("content-type", "application/json")
         .body(bytes::Bytes::from_static(b"{\"a\":[1,2]}"))
         .unwrap();
-    let response = test.host.handle_http("hello-api", Whom::default(), echo).await.unwrap();
+    let call = CallContext::new("test", 7);
+    let response = test.host.handle_http(&call, "hello-api", echo).await.unwrap();
     let echoed: serde_json::Value = serde_json::from_slice(response.body()).unwrap();
     assert_eq!(echoed["echo"], serde_json::json!({ "a": [1, 2] }));
+    let policies = response.headers().get_all("content-security-policy").iter().count();
+    assert!(policies == 1, "its pages are from nowhere");
+    let grants = Grants { own_origin: true, ..Grants::default() };
+    test.host.set_grants("hello-api", grants).await.unwrap();
+    let page = http::Request::get("/").body(bytes::Bytes::new()).unwrap();
+    let page = test.host.handle_http(&call, "hello-api", page).await.unwrap();
+    assert!(page.status() == 200 && !page.headers().contains_key("content-security-policy"));
     assert_eq!(test.get("hello-api", "/nowhere").await.unwrap().0, 404);
     assert!(matches!(test.get("nobody", "/").await, Err(HookError::NotFound { .. })));
     test.host.remove("hello-api").await.unwrap();

@@ -6,10 +6,11 @@ use crate::support::{TestHost, guest};
 use gesso_core::pixels::{PixelFormat, Pixels};
 use gesso_plugin_host::FailureKind::{self, BadReturn, Cpu, Handles, Host, Memory, Trap, WallClock};
 use gesso_plugin_host::{
-    CallContext, DrawingBudget, DrawnPicture, FinishedPicture, HookError, Inference, InferenceAnswer, Job,
-    PictureFacts, PictureStage, ScriptError, ScriptInput,
+    CallContext, Called, DrawingBudget, DrawnPicture, FinishedPicture, HookError, Inference, InferenceAnswer,
+    Job, Named, Outcome, PictureFacts, PictureStage, Policy, ScriptError, ScriptInput,
 };
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 const FINISHER: &str = "finish-misbehaves";
@@ -21,8 +22,8 @@ fn picture() -> Pixels {
     Pixels::new(8, 8, PixelFormat::Rgb8, vec![9; 192]).unwrap()
 }
 
-/// The picture as the guest leaves it, which does what the prompt says.
-async fn finished(test: &TestHost, prompt: &str) -> Result<FinishedPicture, HookError> {
+/// A picture for the guest, which does what the prompt says.
+fn drawn(prompt: &str) -> DrawnPicture {
     let about = PictureFacts {
         place: 0,
         count: 1,
@@ -33,9 +34,13 @@ async fn finished(test: &TestHost, prompt: &str) -> Result<FinishedPicture, Hook
         subseed: 7,
         infotext: String::new(),
     };
-    let given = DrawnPicture { about, picture: picture(), source: None };
-    let jobs = Arc::<Jobs>::default();
-    test.host.finish_picture(&CallContext::new("test", 7), "{}", given, jobs, |text, _| text.to_owned()).await
+    DrawnPicture { about, picture: picture(), source: None }
+}
+
+/// The picture as the guest leaves it.
+async fn finished(test: &TestHost, prompt: &str) -> Result<FinishedPicture, HookError> {
+    let (call, jobs) = (CallContext::new("test", 7), Arc::<Jobs>::default());
+    test.host.finish_picture(&call, "{}", drawn(prompt), jobs, |text, _| text.to_owned()).await
 }
 
 /// That it failed for that reason, with that in its sentence.
@@ -87,6 +92,65 @@ async fn a_picture_hook_that_misbehaves_costs_its_own_picture() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_picture_hook_that_waits_for_nothing_ends_when_a_hook_would() {
+    // Its own wall clock, for drawings, is 20 s.
+    let test = TestHost::with(|settings| settings.budgets.hook.wall = Duration::from_secs(3)).await;
+    let neighbours = Neighbours::start(&test).await;
+    test.host.install(guest(FINISHER)).await.unwrap();
+    for how in ["sleeps", "naps"] {
+        let started = Instant::now();
+        let ends = (WallClock, "waited for 3s in all while nothing was drawn");
+        assert_failed(how, finished(&test, how).await, ends);
+        assert!(started.elapsed() < CALL_MAX, "{how} took {:?}", started.elapsed());
+    }
+    neighbours.were_served().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn picture_hooks_of_one_plugin_leave_a_slot_to_those_of_others() {
+    const OTHER: &str = "finish-stages";
+    // Of the four that there are.
+    const SHARE: usize = 3;
+    let test = TestHost::start().await;
+    for id in [FINISHER, OTHER] {
+        test.host.install(guest(id)).await.unwrap();
+        let named = Policy { called: Some(Called::Named), ..Policy::default() };
+        test.host.configure(id, named).await.unwrap();
+    }
+    let (jobs, cancelled) = (Arc::<Jobs>::default(), Arc::<AtomicBool>::default());
+    let waiting: Vec<_> = (0..8)
+        .map(|_| {
+            let (host, jobs) = (test.host.clone(), jobs.clone());
+            let call = CallContext {
+                named: Named::new([FINISHER]),
+                cancelled: cancelled.clone(),
+                ..CallContext::new("test", 7)
+            };
+            tokio::spawn(async move {
+                // For a drawing that never ends.
+                let given = drawn("draws without end");
+                host.finish_picture(&call, "{}", given, jobs, |text, _| text.to_owned()).await
+            })
+        })
+        .collect();
+    test.wait_until("eight calls in its slots or waiting", |host| {
+        host.get(FINISHER).unwrap().running == 8 && jobs.begun.load(Ordering::Relaxed) >= SHARE
+    })
+    .await;
+
+    let call = CallContext { named: Named::new([OTHER]), ..CallContext::new("test", 7) };
+    let other =
+        test.host.finish_picture(&call, "{}", drawn("a hill"), jobs.clone(), |text, _| text.to_owned());
+    let served = tokio::time::timeout(Duration::from_secs(10), other).await;
+    assert!(matches!(served, Ok(Ok(_))), "{served:?}");
+    assert_eq!(jobs.begun.load(Ordering::Relaxed), SHARE);
+    cancelled.store(true, Ordering::Relaxed);
+    for call in waiting {
+        assert_eq!(call.await.unwrap().unwrap_err(), HookError::Cancelled);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_http_extension_that_misbehaves_costs_its_own_request() {
     let test = TestHost::start().await;
     let neighbours = Neighbours::start(&test).await;
@@ -96,6 +160,7 @@ async fn an_http_extension_that_misbehaves_costs_its_own_request() {
         // An answer that has come whole is none while the guest goes on.
         ("/goes-on", Cpu, "processor time"),
         ("/sleeps-on", WallClock, "no result within"),
+        ("/switches", BadReturn, "101, which is no status"),
         ("/breaks-off", BadReturn, "broke off"),
         ("/flood", BadReturn, "exceeds limit"),
     ];
@@ -108,7 +173,7 @@ async fn an_http_extension_that_misbehaves_costs_its_own_request() {
 
     let answer = async |path: &str| {
         let request = http::Request::get(path).body(bytes::Bytes::new()).unwrap();
-        test.host.handle_http(HTTP, gesso_plugin_host::Whom::default(), request).await.unwrap()
+        test.host.handle_http(&CallContext::new("test", 7), HTTP, request).await.unwrap()
     };
     // How long an answer is says the server, which has counted: another length would have the client wait for more.
     let short = answer("/lies").await;
@@ -128,7 +193,7 @@ impl Inference for Panics {
         self
     }
 
-    fn generate(&self, _: String, _: Vec<Pixels>, _: Option<Pixels>) -> Job {
+    fn generate(&self, _: String, _: Vec<Pixels>, _: Option<Pixels>, _: Outcome) -> Job {
         panic!("in the host, on purpose")
     }
 

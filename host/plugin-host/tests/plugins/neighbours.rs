@@ -2,7 +2,7 @@
 //! memory the process has taken meanwhile.
 
 use crate::support::{TestHost, plugin};
-use gesso_plugin_host::{PluginHost, Whom};
+use gesso_plugin_host::{CallContext, PluginHost};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -55,7 +55,8 @@ impl Neighbours {
 
 async fn greet(host: &PluginHost) {
     let request = http::Request::get("/api/hello").body(bytes::Bytes::new()).unwrap();
-    assert_eq!(host.handle_http("hello-api", Whom::default(), request).await.unwrap().status(), 200);
+    let call = CallContext::new("test", 7);
+    assert_eq!(host.handle_http(&call, "hello-api", request).await.unwrap().status(), 200);
 }
 
 fn resident_bytes() -> u64 {

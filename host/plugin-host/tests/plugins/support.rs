@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use gesso_plugin_host::{
     Budget, Budgets, CallContext, FolderSource, GrantedFolder, Grants, HookError, HostSettings, NoNetworks,
-    NoStores, PluginHost, Whom,
+    NoStores, PluginHost,
 };
 use std::collections::BTreeMap;
 use std::io;
@@ -90,7 +90,7 @@ impl TestHost {
     /// A GET to an HTTP extension: status and body.
     pub(crate) async fn get(&self, plugin: &str, path: &str) -> Result<(u16, String), HookError> {
         let request = http::Request::get(path).body(Bytes::new()).unwrap();
-        let response = self.host.handle_http(plugin, Whom::default(), request).await?;
+        let response = self.host.handle_http(&CallContext::new("test", 7), plugin, request).await?;
         let body = String::from_utf8_lossy(response.body()).into_owned();
         Ok((response.status().as_u16(), body))
     }

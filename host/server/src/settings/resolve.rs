@@ -124,7 +124,7 @@ impl Settings {
         Ok(())
     }
 
-    /// In a checkout, what is not said falls to the demo checkpoint, the first-party plugins and the one grant
+    /// In a checkout, what is not said falls to the demo checkpoint, the first-party plugins and the grants
     /// that the demo needs; elsewhere to the user's data folder.
     fn fill_from(&mut self, surroundings: &Surroundings, said: &std::collections::HashSet<String>) {
         let base = match (&surroundings.checkout, &surroundings.user_data) {
@@ -139,6 +139,9 @@ impl Settings {
                         let folders = [("wildcards".to_owned(), checkout.join("examples/wildcards"))].into();
                         GrantBody { folders, ..GrantBody::default() }
                     });
+                    // Its page draws with the rights of who looks at it.
+                    let art_text = GrantBody { own_origin: true, ..GrantBody::default() };
+                    self.grants.entry("art-text".to_owned()).or_insert(art_text);
                 }
                 Some(checkout.join(".gesso"))
             }

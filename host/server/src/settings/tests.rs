@@ -60,10 +60,12 @@ fn a_checkout_without_settings_serves_the_demo() {
     assert_eq!(settings.models, Path::new("/src/examples/demo-model"));
     assert_eq!(settings.data, Path::new("/src/.gesso/data"));
     assert!(settings.grants["dynamic-prompts"].folders.contains_key("wildcards"));
+    assert!(settings.grants["art-text"].own_origin && !settings.grants["dynamic-prompts"].own_origin);
     let of = |grants: &str| resolve(grants, &[]).unwrap().grants;
     let beside = of("[grants.watermark.settings]\ntext = \"mine\"");
     assert!(beside["dynamic-prompts"].folders.contains_key("wildcards") && beside.contains_key("watermark"));
     assert!(of("[grants.dynamic-prompts]")["dynamic-prompts"].folders.is_empty());
+    assert!(!of("[grants.art-text]")["art-text"].own_origin);
 }
 
 #[test]

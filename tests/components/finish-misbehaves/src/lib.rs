@@ -1,5 +1,7 @@
 //! Hostile once a picture is drawn, in the way that its prompt names; any other prompt leaves the picture as it is.
 
+use std::time::Duration;
+
 use gesso_plugin::{
     DrawnPicture, Fault, FinishedPicture, Image, ImageDesc, Params, PictureHook, PixelFormat, inference,
 };
@@ -17,6 +19,14 @@ impl PictureHook for Misbehaves {
         match about.prompt.as_str() {
             "loops" => loop {
                 std::hint::black_box(about);
+            },
+            "sleeps" => {
+                std::thread::sleep(Duration::from_secs(3600));
+                Ok(picture.into())
+            }
+            // Each time for less than any clock minds.
+            "naps" => loop {
+                std::thread::sleep(Duration::from_millis(100));
             },
             "takes memory" => {
                 let mut hoard = Vec::new();

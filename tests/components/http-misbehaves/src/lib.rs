@@ -33,6 +33,21 @@ impl Guest for Misbehaves {
             // Says more bytes than come; what notices that is told, or kept from it.
             "/breaks-off" => drop(begin(response_out, &promise(), b"abc")),
             "/lies" => std::mem::forget(begin(response_out, &promise(), b"abc")),
+            // As if the connection were the plugin's from now on.
+            "/switches" => {
+                let response = OutgoingResponse::new(Fields::new());
+                let _ = response.set_status_code(101);
+                ResponseOutparam::set(response_out, Ok(response));
+            }
+            // Well-behaved: tells what fields it was sent.
+            "/headers" => {
+                let fields = request.headers().entries();
+                let told: String = fields
+                    .iter()
+                    .map(|(name, value)| format!("{name}: {}\n", String::from_utf8_lossy(value)))
+                    .collect();
+                finish(begin(response_out, &[], told.as_bytes()));
+            }
             "/flood" => {
                 let flood: Vec<_> =
                     (0..1000).map(|number| (format!("x-{number}"), vec![b'x'; 100])).collect();

@@ -14,12 +14,11 @@ use gesso_core::step_hook::Point;
 use gesso_plugin_host::{
     AnnotateError, Annotation, Budgets, CallContext, DrawingBudget, Drawn, DrawnPicture, FailureKind,
     FetchError, Grants, Grid, HookError, HostSettings, Inference, InferenceAnswer, InferenceError, Job,
-    LoadedModel, Manifest, ModelKind, NoNetworks, PictureFacts, PictureStage, PluginHost, PluginState,
-    SavedPicture, ScriptError, ScriptInput, Steps, Whom,
+    LoadedModel, Manifest, ModelKind, NoNetworks, Outcome, PictureFacts, PictureStage, PluginHost,
+    PluginState, SavedPicture, ScriptError, ScriptInput, Steps,
 };
 use gesso_store::{ObjectSettings, Objects, SystemClock};
 use serde_json::{Value, json};
-use tokio::sync::oneshot;
 
 use super::project::Project;
 use super::step_trial;
@@ -392,7 +391,7 @@ impl Case {
             Call::Http { method, path } => {
                 let request = axum::http::Request::builder().method(*method).uri(*path).body(Bytes::new())?;
                 let id = host.list().first().map(|status| status.id.clone()).unwrap_or_default();
-                let answer = host.handle_http(&id, Whom::default(), request).await?;
+                let answer = host.handle_http(&context, &id, request).await?;
                 ensure!(!answer.status().is_server_error(), "it answered {}", answer.status());
                 Ok(format!("status {}, {} bytes", answer.status().as_u16(), answer.body().len()))
             }
@@ -458,11 +457,9 @@ impl Inference for MadeUp {
         self
     }
 
-    fn generate(&self, params: String, _: Vec<Pixels>, _: Option<Pixels>) -> Job {
-        let (sender, result) = oneshot::channel();
-        // The other end is the job below.
-        drop(sender.send(made_up(&params)));
-        Job::new(|| 1.0, || {}, result)
+    fn generate(&self, params: String, _: Vec<Pixels>, _: Option<Pixels>, outcome: Outcome) -> Job {
+        outcome.send(made_up(&params));
+        Job::new(|| 1.0, || {})
     }
 
     fn upscale(&self, picture: Pixels, _: String, factor: f64) -> InferenceAnswer<Pixels> {

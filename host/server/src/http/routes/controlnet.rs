@@ -9,7 +9,7 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use gesso_core::control::names_reference;
 use gesso_picture::convert::flatten;
-use gesso_plugin_host::{Annotated, Annotator, CallContext, Slider};
+use gesso_plugin_host::{Annotated, Annotator, Slider};
 use rand::RngExt;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
@@ -32,7 +32,6 @@ use crate::inputs;
 use crate::plugin_use;
 use crate::png_file;
 use crate::sources::{BACKGROUND, picture};
-use crate::tasks::random_id;
 
 /// The version whose API this is.
 const VERSION: u32 = 3;
@@ -315,10 +314,7 @@ pub(crate) async fn detect(
     inputs::bring_own(&app, &caller, &mut body).await?;
     let Detect { module, images, masks, settings } =
         Detect::read(&body, app.limits.max_images).map_err(AppError::Invalid)?;
-    let call = CallContext {
-        whom: plugin_use::whom(&caller),
-        ..CallContext::new(format!("detect-{}", random_id()?), rand::rng().random())
-    };
+    let call = plugin_use::call_of_request(plugin_use::whom(&caller), rand::rng().random());
     let annotator = annotators::find(&app, &call.whom, MODULE, &module)?;
     let limits = app.source_limits().decode;
     let (mut maps, mut poses) = (Vec::with_capacity(images.len()), Vec::new());

@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use axum::body::{Body, Bytes};
 use axum::extract::{Path, State};
-use axum::http::{HeaderMap, Request, Uri};
+use axum::http::{HeaderMap, HeaderValue, Request, Uri};
 use axum::response::{IntoResponse, Response};
+use rand::RngExt;
 
 use crate::accounts::Caller;
 use crate::app::App;
@@ -58,6 +59,7 @@ async fn forward(
         .parse::<Uri>()
         .map_err(|error| AppError::invalid("path", format!("the path cannot be passed on: {error}")))?;
     keep_secrets(&mut parts.headers);
+    tell_who(&mut parts.headers, caller);
     let body: Bytes = match axum::body::to_bytes(body, app.settings.limits.body_bytes_max).await {
         Ok(body) => body,
         Err(error) if extract::has_stopped(&error) => return Ok(extract::stopped()),
@@ -65,8 +67,8 @@ async fn forward(
             return Err(AppError::invalid("body", "the body is larger than limits.body_bytes_max").into());
         }
     };
-    let response =
-        app.plugins.handle_http(plugin, plugin_use::whom(caller), Request::from_parts(parts, body)).await?;
+    let call = plugin_use::call_of_request(plugin_use::whom(caller), rand::rng().random());
+    let response = app.plugins.handle_http(&call, plugin, Request::from_parts(parts, body)).await?;
     let (parts, body) = response.into_parts();
     Ok(Response::from_parts(parts, Body::from(body)).into_response())
 }
@@ -75,5 +77,15 @@ async fn forward(
 fn keep_secrets(headers: &mut HeaderMap) {
     for name in ["authorization", "cookie", "proxy-authorization", "token"] {
         headers.remove(name);
+    }
+}
+
+/// What a plugin is told of who asks, in place of anything that a client says of it.
+fn tell_who(headers: &mut HeaderMap, caller: &Caller) {
+    for (name, value) in [("x-gesso-user", caller.name.as_str()), ("x-gesso-role", caller.role.as_str())] {
+        match HeaderValue::from_str(value) {
+            Ok(value) => drop(headers.insert(name, value)),
+            Err(_) => drop(headers.remove(name)),
+        }
     }
 }

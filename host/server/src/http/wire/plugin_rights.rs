@@ -31,6 +31,8 @@ pub(crate) struct GrantsView {
     blob_bytes: u64,
     /// Paths beside its own at which it answers.
     aliases: Vec<String>,
+    /// Whether browsers take its pages for the server's own.
+    own_origin: bool,
     /// What its calls may spend; null where its tier or the settings say it.
     budgets: BudgetsView,
     /// Budgets that it shares with other plugins, by the name in the settings' `plugin_tiers`; null where none was named.
@@ -116,6 +118,7 @@ impl From<Grants> for GrantsView {
             kv_bytes,
             blob_bytes,
             aliases,
+            own_origin,
             budgets,
             tier,
             settings,
@@ -129,6 +132,7 @@ impl From<Grants> for GrantsView {
             kv_bytes,
             blob_bytes,
             aliases,
+            own_origin,
             budgets: budgets.into(),
             tier,
             settings,
