@@ -64,7 +64,8 @@ fn options_say_what_an_infotext_tells_and_whether_one_chooses_the_checkpoint() {
     assert!(chosen.status == 404 && chosen.json().to_string().contains("gone"), "{}", chosen.json());
     // By its name where nothing here has its hash.
     let of = |name: &str| infotext.replace("Model: gone", &format!("Model hash: 0123456789, Model: {name}"));
-    let body = |name: &str| json!({"infotext": of(name), "override_settings": {"disable_weights_auto_swap": false}});
+    let body =
+        |name: &str| json!({"infotext": of(name), "override_settings": {"disable_weights_auto_swap": false}});
     server.post("/sdapi/v1/txt2img", &body("demo-v1")).ok();
     let chosen = server.post("/sdapi/v1/txt2img", &body("gone"));
     assert!(chosen.status == 404 && chosen.json().to_string().contains("gone"), "{}", chosen.json());

@@ -137,7 +137,11 @@ fn an_interrupted_request_answers_with_its_pictures_as_they_are() {
         assert!(picture.infotext.contains("Steps: 150"), "{}", picture.infotext);
         assert!(reply["warnings"][0].as_str().unwrap().starts_with("interrupted"), "{}", reply["warnings"]);
     });
-    assert_eq!(server.get("/sdapi/v1/progress").ok()["progress"], 0.0, "whoever has the answer finds nothing drawn");
+    assert_eq!(
+        server.get("/sdapi/v1/progress").ok()["progress"],
+        0.0,
+        "whoever has the answer finds nothing drawn"
+    );
 }
 
 #[test]

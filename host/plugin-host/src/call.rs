@@ -221,8 +221,7 @@ impl Runner {
         let accounts = (spent.clone(), own_time.clone());
         let state =
             CallState::new(budget, loaded.capabilities.clone(), context.clone(), log.clone(), accounts);
-        let (engine, cpu, account, own) =
-            (self.engine.clone(), budget.cpu, spent.clone(), own_time.clone());
+        let (engine, cpu, account, own) = (self.engine.clone(), budget.cpu, spent.clone(), own_time.clone());
         let span = tracing::info_span!("plugin", id = %shared.id, call = hook);
         let guest = async move {
             // Held until the guest has really ended, which may be after nobody waits for it any more.

@@ -100,9 +100,8 @@ pub(crate) fn check(inspection: &Inspection, grants: &Grants) -> Result<(), Deni
             }
         } else if !is_offered(interface) {
             let versions = API_VERSIONS.join(" and ");
-            unknown.push(format!(
-                "{import} (the host offers gesso:plugin {versions}, and WASI {WASI_VERSION})"
-            ));
+            unknown
+                .push(format!("{import} (the host offers gesso:plugin {versions}, and WASI {WASI_VERSION})"));
         } else if let Some(offer) = wrong_version(interface, version) {
             unknown.push(format!("{import} (the host offers {package}@{offer})"));
         }

@@ -339,7 +339,8 @@ mod tests {
         unit["enabled"] = true.into();
         let scripts = json!({"controlnet": {"args": [unit]}});
         let source = text(&flat(16, 8));
-        let mut body = json!({"init_images": [source], "width": 64, "height": 64, "alwayson_scripts": scripts});
+        let mut body =
+            json!({"init_images": [source], "width": 64, "height": 64, "alwayson_scripts": scripts});
         body.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
         let body = Drawing::Img2Img.read(body.as_object().unwrap(), || 1).unwrap();
         let request = to_request(Drawing::Img2Img, &body, &Defaults::default(), &Limits::default()).unwrap();

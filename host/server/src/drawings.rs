@@ -9,7 +9,9 @@ use gesso_core::hires::UpscaleTiles;
 use gesso_core::pixels::Pixels;
 use gesso_core::request::GenerateRequest;
 use gesso_engine::{CancelFlag, Enlargement, JobSpec, Progress, Work};
-use gesso_plugin_host::{CallContext, DrawingBudget, Inference, InferenceAnswer, InferenceError, Job, Outcome};
+use gesso_plugin_host::{
+    CallContext, DrawingBudget, Inference, InferenceAnswer, InferenceError, Job, Outcome,
+};
 use rand::RngExt;
 use serde_json::{Map, Value};
 use tokio::runtime::Handle;

@@ -46,7 +46,8 @@ pub(crate) fn predict(rows: &[Asked<'_>]) -> Result<Vec<Predicted>, TchError> {
     let mut questions = Vec::new();
     let places = rows.iter().map(|row| ask(row, &mut questions)).collect::<Result<Vec<_>, _>>()?;
     // Memory is reckoned with two questions for each picture; a prompt of many parts, or an edit checkpoint, has more.
-    let pictures = rows.iter().map(|row| row.sample.pass.rows_max).min().unwrap_or(1).min(TOGETHER_MAX as usize);
+    let pictures =
+        rows.iter().map(|row| row.sample.pass.rows_max).min().unwrap_or(1).min(TOGETHER_MAX as usize);
     let answers = answer(&questions, pictures * ROWS as usize)?;
     rows.iter().zip(&places).map(|(row, place)| guide(row, place, &answers)).collect()
 }

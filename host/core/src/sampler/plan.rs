@@ -6,7 +6,8 @@ use super::dpmpp_2m_sde::Rule;
 use super::start::{Course, Levels};
 use super::{
     Call, Pass, Sampler, SkipReason, Start, ddim, ddim_cfgpp, dpm_fast, dpm2, dpmpp_2m, dpmpp_2m_sde,
-    dpmpp_2s_ancestral, dpmpp_3m_sde, dpmpp_sde, euler, euler_ancestral, heun, lcm, lms, plms, restart, unipc,
+    dpmpp_2s_ancestral, dpmpp_3m_sde, dpmpp_sde, euler, euler_ancestral, heun, lcm, lms, plms, restart,
+    unipc,
 };
 use crate::schedule::NoiseSchedule;
 
