@@ -90,7 +90,8 @@ async fn before_one(
     params: String,
 ) -> Result<Verdict, HookError> {
     let Some((loaded, pre)) = entry.hooks() else { return Ok(Verdict::Unchanged) };
-    let (pre, most) = (pre.clone(), loaded.budgets.hook.return_bytes);
+    // What came may always be handed back.
+    let (pre, most) = (pre.clone(), params.len() + loaded.budgets.hook.return_bytes);
     let work = move |mut store: Store<CallState>| -> crate::call::Work<Verdict> {
         Box::pin(async move {
             let guest = pre.instantiate_async(&mut store).await?;

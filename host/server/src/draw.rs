@@ -26,6 +26,7 @@ use crate::http::wire::styles::Styling;
 use crate::http::wire::{generate, per_picture};
 use crate::kept_pictures::{Cells, Keeping};
 use crate::pipeline::Asked;
+use crate::plugin_view::UnitPictures;
 use crate::running::RunningGuard;
 use crate::saved_pictures::Saving;
 use crate::telemetry::stage;
@@ -73,11 +74,12 @@ pub(crate) async fn draw(
     };
     let mut told = body.clone();
     told.retain(|name, _| !generate::PICTURES.contains(&name.as_str()));
+    let units = (UnitPictures::take(&mut told), app.settings.limits.body_bytes_max);
     generate::tell_batch(kind, &mut told, &pictures);
     let began = Instant::now();
     let before = app.plugins.before(&call, Value::Object(told).to_string()).await?;
     if !before.applied.is_empty() {
-        body = reread(kind, &before.params, &body, &pictures)?;
+        body = reread(kind, &before.params, &body, &pictures, (&units.0, units.1))?;
     }
     body.extend(pictures.into_iter().map(|(name, value)| (name.to_owned(), value)));
     // A plugin that takes the second pass away takes along what it would have begun from.
@@ -329,10 +331,12 @@ fn reread(
     params: &str,
     original: &Map<String, Value>,
     pictures: &[(&str, Value)],
+    (units, more_bytes_max): (&UnitPictures, usize),
 ) -> Result<Map<String, Value>, AppError> {
     let mut changed: Map<String, Value> = serde_json::from_str(params).map_err(|error| {
         AppError::PluginFailed(format!("a plugin replaced the request by something else: {error}"))
     })?;
+    units.put_back(&mut changed, more_bytes_max).map_err(AppError::PluginFailed)?;
     for name in ["seed", "subseed"] {
         if changed.get(name).and_then(Value::as_i64).is_none_or(|seed| seed < 0) {
             changed.insert(name.into(), original.get(name).cloned().unwrap_or_default());
@@ -361,7 +365,8 @@ mod tests {
     #[test]
     fn a_plugin_that_takes_the_seeds_away_gets_the_requests_own_back() {
         let original = json!({"seed": 7, "subseed": 8});
-        let read = |params| reread(generate::Drawing::Txt2Img, params, original.as_object().unwrap(), &[]);
+        let (original, units) = (original.as_object().unwrap(), UnitPictures::default());
+        let read = |params| reread(generate::Drawing::Txt2Img, params, original, &[], (&units, 0));
         for params in [r#"{"prompt": "x", "seed": -1, "subseed": ""}"#, "{}"] {
             let changed = read(params).unwrap();
             assert_eq!((&changed["seed"], &changed["subseed"]), (&json!(7), &json!(8)), "{params}");
@@ -386,7 +391,12 @@ mod tests {
     fn pictures_come_back_after_the_plugins() {
         let original = Map::new();
         let pictures = [("init_images", json!(["abc"]))];
-        let read = reread(generate::Drawing::Img2Img, r#"{"prompt": "x"}"#, &original, &pictures).unwrap();
-        assert_eq!(read["init_images"], json!(["abc"]));
+        let unit = json!({"controlnet": {"args": [{"image": "A".repeat(5000)}]}});
+        let mut told: Map<_, _> = [("alwayson_scripts".to_owned(), unit.clone())].into_iter().collect();
+        let units = UnitPictures::take(&mut told);
+        let told = Value::Object(told).to_string();
+        assert!(told.len() < 100, "{told}");
+        let read = reread(generate::Drawing::Img2Img, &told, &original, &pictures, (&units, 0)).unwrap();
+        assert_eq!((&read["init_images"], &read["alwayson_scripts"]), (&json!(["abc"]), &unit));
     }
 }

@@ -28,7 +28,7 @@ use crate::http::wire::per_picture;
 use crate::http::wire::styles::Styling;
 use crate::interrogate::Interrogator;
 use crate::pipeline::{self, Asked, Finished};
-use crate::plugin_view::SCRIPT_NAME;
+use crate::plugin_view::{SCRIPT_NAME, UnitPictures};
 use crate::{controls, png_file, resources, styles};
 
 /// What one enlargement may multiply a side by.
@@ -62,6 +62,8 @@ pub(crate) struct Drawings {
     tiles: UpscaleTiles,
     /// Stands in for the first pass of drawings in two passes, as it would for the request's own.
     first_pass: Option<Value>,
+    /// Those of the request, which its plugins name instead of having them.
+    units: UnitPictures,
     runtime: Handle,
     /// That of the drawing that moved last.
     progress: watch::Sender<Progress>,
@@ -123,6 +125,7 @@ impl Drawings {
             tags,
             tiles: asked.request.upscale_tiles,
             first_pass: first_pass.filter(|_| asker == Asker::Script).cloned(),
+            units: UnitPictures::of(asked.body),
             // Guests run on threads of their own; drawings belong on the server's.
             runtime: Handle::current(),
             progress,
@@ -184,6 +187,8 @@ impl Drawings {
         params.remove(SCRIPT_NAME);
         // A drawing has the prompt that it is asked for.
         params.remove(per_picture::FIELD);
+        let more_bytes_max = self.app.settings.limits.body_bytes_max;
+        self.units.put_back(&mut params, more_bytes_max).map_err(InferenceError::Invalid)?;
         params.extend(encoded(init_images, mask).await?);
         let mut body = drawing
             .read(&params, || rand::rng().random())
