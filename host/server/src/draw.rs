@@ -289,8 +289,12 @@ async fn by_script(
     script: &Script,
     running: &RunningGuard<'_>,
 ) -> Result<DrawnPictures, AppError> {
-    let pictures = plugin_view::pictures(app, asked.body).await?;
+    let (mut init_images, mask) = plugin_view::pictures(app, asked.body).await?;
+    if let Some(settings) = &asked.request.img2img {
+        init_images = plugin_view::flattened(init_images, settings.pictures.background).await?;
+    }
     let params = plugin_view::params(asked.body);
+    let pictures = (init_images, mask);
     let scripted =
         scripts::run(app, asked, script, params, pictures, |progress| running.show(progress)).await?;
     Ok(DrawnPictures {

@@ -1,6 +1,7 @@
 //! A request as plugins that draw see it, scripts and picture hooks: its parameters as text, its pictures decoded.
 
-use gesso_core::pixels::Pixels;
+use gesso_core::pixels::{PixelFormat, Pixels};
+use gesso_picture::convert::flatten;
 use serde_json::{Map, Value, json};
 
 use crate::app::App;
@@ -80,6 +81,20 @@ pub(crate) fn params(body: &Map<String, Value>) -> String {
     Value::Object(params).to_string()
 }
 
+/// Pictures that are drawn over, as they are drawn over: `background` is seen through what is transparent.
+pub(crate) async fn flattened(pictures: Vec<Pixels>, background: [u8; 3]) -> Result<Vec<Pixels>, AppError> {
+    if pictures.iter().all(|picture| picture.format != PixelFormat::Rgba8) {
+        return Ok(pictures);
+    }
+    let flat = move |picture: Pixels| match picture.format {
+        PixelFormat::Rgba8 => flatten(&picture, background),
+        _ => Ok(picture),
+    };
+    // The blocking pool: every pixel is copied.
+    let flat = blocking(move || pictures.into_iter().map(flat).collect::<Result<Vec<_>, _>>()).await?;
+    flat.map_err(|error| AppError::invalid("init_images", error.to_string()))
+}
+
 /// The pictures of a request, decoded: those drawn over, and the mask.
 pub(crate) async fn pictures(
     app: &App,
@@ -132,6 +147,15 @@ mod tests {
         expected.insert("firstpass_image".into(), first.into());
         expected.insert("prompt".into(), "<unit picture 0>".into());
         assert_eq!(moved, expected);
+    }
+
+    #[tokio::test]
+    async fn a_background_is_seen_through_what_is_transparent() {
+        let picture = |format, data: &[u8]| Pixels::new(1, 1, format, data.to_vec()).unwrap();
+        let clear = picture(PixelFormat::Rgba8, &[9, 9, 9, 0]);
+        let grey = picture(PixelFormat::Gray8, &[7]);
+        let flat = flattened(vec![clear, grey.clone()], [1, 2, 3]).await.unwrap();
+        assert_eq!(flat, [picture(PixelFormat::Rgb8, &[1, 2, 3]), grey]);
     }
 
     #[test]

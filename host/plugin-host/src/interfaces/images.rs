@@ -132,8 +132,15 @@ impl HostImage for CallState {
         height: u32,
     ) -> wasmtime::Result<Result<Resource<Pixels>, Fault>> {
         let source = self.table.get(&image)?;
-        let room = resize_room(source, width, height);
-        if room.is_none_or(|room| self.image_bytes.saturating_add(room) > self.budget.image_bytes) {
+        let Some(room) = resize_room(source, width, height) else {
+            let text = format!(
+                "a resize of {}x{} to {width}x{height} is too much at once: it may read and write {MAX_RESIZE_PIXELS} pixels \
+                 together, and have as many between its two directions; resize in parts",
+                source.width, source.height
+            );
+            return Ok(Err(Fault::LimitExceeded(text)));
+        };
+        if self.image_bytes.saturating_add(room) > self.budget.image_bytes {
             return Ok(Err(OverBudget::Bytes(self.budget.image_bytes).into()));
         }
         let source = source.clone();

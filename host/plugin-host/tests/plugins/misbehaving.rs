@@ -72,9 +72,11 @@ async fn a_picture_hook_that_misbehaves_costs_its_own_picture() {
     assert!(status.memory_peak_bytes <= 64 << 20, "{} bytes", status.memory_peak_bytes);
 
     // Who asks for too much hears of it, as the client does whose request it is.
-    for (how, says) in
-        [("gives nothing back", "is not within"), ("gives far too much back", "pictures may take")]
-    {
+    for (how, says) in [
+        ("gives nothing back", "is not within"),
+        ("gives far too much back", "pictures may take"),
+        ("resizes far too large", "a resize of 8x8 to 16384x16384 is too much at once: it may read and write 33554432 pixels"),
+    ] {
         let ended = finished(&test, how).await;
         let Err(HookError::Rejected { reason, .. }) = &ended else { panic!("{how} ended as {ended:?}") };
         assert!(reason.contains(says), "{how}: {reason}");
