@@ -122,6 +122,9 @@ impl HostImage for CallState {
             ))));
         };
         target.copy_from_slice(&rows);
+        if let Some(lent) = self.lent.get_mut(&image.rep()) {
+            lent.is_written = true;
+        }
         Ok(Ok(()))
     }
 
@@ -161,6 +164,8 @@ impl HostImage for CallState {
     }
 
     fn drop(&mut self, image: Resource<Pixels>) -> wasmtime::Result<()> {
+        // Another picture may have this handle next.
+        self.lent.remove(&image.rep());
         let pixels = self.table.delete(image)?;
         self.image_bytes = self.image_bytes.saturating_sub(pixels.data.len() as u64);
         Ok(())

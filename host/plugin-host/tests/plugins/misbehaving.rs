@@ -6,8 +6,8 @@ use crate::support::{TestHost, guest};
 use gesso_core::pixels::{PixelFormat, Pixels};
 use gesso_plugin_host::FailureKind::{self, BadReturn, Cpu, Handles, Host, Memory, Trap, WallClock};
 use gesso_plugin_host::{
-    CallContext, DrawingBudget, DrawnPicture, FinishedPicture, HookError, Inference, InferenceAnswer, Job,
-    PictureFacts, PictureStage, ScriptError, ScriptInput,
+    ActingPlugin, CallContext, ChainReport, DrawingBudget, DrawnPicture, FinishedPicture, HookError,
+    Inference, InferenceAnswer, Job, OnFailure, PictureFacts, PictureStage, Policy, ScriptError, ScriptInput,
 };
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -86,6 +86,26 @@ async fn a_picture_hook_that_misbehaves_costs_its_own_picture() {
     assert_eq!(finished(&test, "a hill").await.unwrap().picture, picture());
     assert_eq!(test.host.get(FINISHER).unwrap().failures, fails.len() as u64);
     neighbours.were_served().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_picture_that_is_too_large_is_not_taken_and_who_is_left_out_is_told() {
+    let test = TestHost::with(|settings| settings.budgets.script.picture_pixels = 16).await;
+    test.host.install(guest(FINISHER)).await.unwrap();
+    // The picture that it was given has 64.
+    let says = "it gave back a picture of 9x9; at most 64 pixels are taken";
+    assert_failed("gives more back", finished(&test, "gives more back").await, (BadReturn, says));
+    let same = finished(&test, "a hill").await.unwrap();
+    assert_eq!((same.picture, same.report), (picture(), ChainReport::default()));
+    let acted = finished(&test, "gives a point back").await.unwrap().report.acted;
+    assert_eq!(acted, [ActingPlugin { id: FINISHER.into(), version: "0.1.0".into() }]);
+
+    let policy = Policy { on_failure: Some(OnFailure::Skip.into()), ..Policy::default() };
+    test.host.configure(FINISHER, policy).await.unwrap();
+    let skipped = finished(&test, "gives more back").await.unwrap();
+    assert_eq!((skipped.picture, skipped.report.acted), (picture(), vec![]));
+    let said = format!("{FINISHER} was left out: plugin {FINISHER} failed in finish: {says}");
+    assert_eq!(skipped.report.warnings, [said]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
