@@ -306,7 +306,9 @@ mod tests {
     #[test]
     fn a_picture_has_as_many_pixels_as_a_request_may_have_and_no_more() {
         assert!(check_sizes(&returned(&[None]), 1).is_ok());
-        let Err(Failure::Named(kind, text)) = check_sizes(&returned(&[None]), 0) else { panic!("it was taken") };
+        let Err(Failure::Named(kind, text)) = check_sizes(&returned(&[None]), 0) else {
+            panic!("it was taken")
+        };
         assert_eq!(kind, FailureKind::BadReturn);
         assert!(text.contains("a picture of 1x1; at most 0 pixels"), "{text}");
     }

@@ -9,7 +9,9 @@ use gesso_core::hires::UpscaleTiles;
 use gesso_core::pixels::Pixels;
 use gesso_core::request::GenerateRequest;
 use gesso_engine::{CancelFlag, Enlargement, JobSpec, Progress, Work};
-use gesso_plugin_host::{CallContext, DrawingBudget, Inference, InferenceAnswer, InferenceError, Job};
+use gesso_plugin_host::{
+    ActingPlugin, CallContext, DrawingBudget, Inference, InferenceAnswer, InferenceError, Job,
+};
 use rand::RngExt;
 use serde_json::{Map, Value};
 use tokio::runtime::Handle;
@@ -85,6 +87,7 @@ struct Done {
     info: Value,
     warnings: Vec<String>,
     steps: f64,
+    plugins: Vec<ActingPlugin>,
 }
 
 /// What was drawn in one call.
@@ -94,6 +97,8 @@ pub(crate) struct Drawn {
     pub(crate) warnings: Vec<String>,
     /// Sampler steps over all pictures.
     pub(crate) steps: f64,
+    /// Those that acted in the drawings.
+    pub(crate) plugins: Vec<ActingPlugin>,
     /// The first drawing that failed for want of room in the server, for which the task is tried again.
     pub(crate) shortage: Option<AppError>,
 }
@@ -148,6 +153,7 @@ impl Drawings {
         Drawn {
             warnings: state.done.iter().flat_map(|done| done.warnings.clone()).collect(),
             steps: state.done.iter().map(|done| done.steps).sum(),
+            plugins: state.done.iter().flat_map(|done| done.plugins.clone()).collect(),
             infos: state.done.into_iter().map(|done| done.info).collect(),
             shortage: state.shortage,
         }
@@ -228,7 +234,8 @@ impl Drawings {
         let found = finished.warnings().chain(finishing.warnings);
         let warnings = styling.warnings.iter().cloned().chain(found).collect();
         let info = finished.info(&request, &body, "");
-        self.lock().done.push(Done { place, info: info.clone(), warnings, steps });
+        let plugins = finished.plugins().chain(finishing.plugins).collect();
+        self.lock().done.push(Done { place, info: info.clone(), warnings, steps, plugins });
         let Finished { pictures: images, infotexts, .. } = finished;
         Ok(gesso_plugin_host::Drawn { images, infotexts, info: info.to_string() })
     }
