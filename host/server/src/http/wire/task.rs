@@ -333,7 +333,17 @@ impl Done {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
+
+    #[test]
+    fn plugins_are_told_as_they_were_stored_and_are_none_before_they_were() {
+        let of = |details: Value| TaskPlugin::of_details(details.as_object().unwrap());
+        let stored = json!({"plugins": [{"id": "good", "version": "0.1.0"}]});
+        assert_eq!(of(stored), [TaskPlugin { id: "good".into(), version: "0.1.0".into() }]);
+        assert!(of(json!({"warnings": []})).is_empty());
+    }
 
     #[test]
     fn a_job_tells_a_skip_and_an_interrupt_apart() {
