@@ -5,7 +5,8 @@ use serde_json::{Value, json};
 
 use super::drawing::{difference, draw, models, png, striped};
 use super::redraw::{redraws, write_adapter};
-use crate::support::{Bench, Picture, Server, quick_with};
+use super::scripts::run;
+use crate::support::{Bench, Picture, Server, checkout, quick_with};
 
 /// With units of the adapter `lines`.
 fn with(server: &Server, units: &[Value], changes: Value) -> Picture {
@@ -166,4 +167,41 @@ fn a_picture_of_too_odd_a_shape_to_cover_what_is_drawn_is_refused() {
         let why = "a ControlNet image would be enlarged to 524288 pixels";
         assert!(status == 200 || text.contains(why), "{text}");
     }
+}
+
+#[test]
+fn plugins_change_and_draw_requests_whose_units_have_large_pictures() {
+    let models = models();
+    write_adapter(&models.path().join("ControlNet/lines.safetensors"));
+    let words = checkout().join("examples/wildcards");
+    let grant = format!("[grants.dynamic-prompts.folders]\nwildcards = \"{}\"\n", words.display());
+    let bench = Bench::new().models_at(models.path()).config(&grant);
+    let bench = bench.plugin("plugins", "dynamic-prompts").plugin("plugins", "scripts");
+    let server = bench.start();
+    // Nothing that a PNG could take less room for: more than a hook may add, or a drawing be asked for with.
+    let image = png(640, 512, |x, y| {
+        let mut noise = (x * 640 + y + 1).wrapping_mul(0x9E37_79B1);
+        noise = (noise ^ (noise >> 15)).wrapping_mul(0x85EB_CA77);
+        noise ^= noise >> 13;
+        [noise as u8, (noise >> 8) as u8, (noise >> 16) as u8]
+    });
+    assert!(image.len() > 1 << 20, "{}", image.len());
+    let with = |mut changes: Value| {
+        let unit = json!({"model": "lines", "image": image, "save_detected_map": false});
+        changes["alwayson_scripts"] = json!({"controlnet": {"args": [unit]}});
+        changes
+    };
+    let (chosen, reply) = draw(&server, "txt2img", with(json!({"prompt": "a {red|blue} boat"})));
+    let info: Value = serde_json::from_str(reply["info"].as_str().unwrap()).unwrap();
+    let prompt = &info["prompt"];
+    assert!(prompt == "a red boat" || prompt == "a blue boat", "{prompt}");
+    assert_eq!(reply["parameters"]["alwayson_scripts"]["controlnet"]["args"][0]["image"], json!(image));
+    let (alone, _) = draw(&server, "txt2img", with(json!({"prompt": prompt})));
+    let (plain, _) = draw(&server, "txt2img", json!({"prompt": prompt}));
+    assert!(difference(&chosen, &alone) < 0.05 && chosen.data != plain.data);
+
+    let matrix = with(json!({"script_name": "Prompt matrix", "prompt": "sea|night"}));
+    let (pictures, _) = run(&server, "txt2img", matrix);
+    let (sea, _) = draw(&server, "txt2img", with(json!({"prompt": "sea"})));
+    assert!(difference(&pictures[1], &sea) < 0.05);
 }

@@ -144,8 +144,12 @@ fn a_hook_that_misbehaves_costs_its_request_or_a_count() {
         assert!(told.contains(&format!("failed in {place}")) && told.contains(says), "{place} {how}: {told}");
         assert_eq!(failures(), before + 1, "{place} {how}");
         on_failure("skip");
-        server.post(path, body).ok();
+        let skipped = server.post(path, body).ok();
         assert!(failures() > before + 1, "{place} {how}: it is counted");
+        if path != PNG_INFO {
+            let says = format!("events-misbehave was left out: plugin events-misbehave failed in {place}: ");
+            assert!(skipped["warnings"].to_string().contains(&says), "{how}: {}", skipped["warnings"]);
+        }
     }
     misbehave("on-infotext", "repeats");
     let told = server.post(PNG_INFO, &asked).ok();

@@ -3,12 +3,13 @@
 
 use crate::call::{Draws, Failure, Runner, Work};
 use crate::error::{FailureKind, HookError};
-use crate::hooks::{failed, skip_or_fail};
+use crate::hooks::{are_changed, check_sizes, failed, pixels, skip_or_fail};
 use crate::inference::Inference;
 use crate::interfaces::gesso::plugin::types::Fault;
 use crate::interfaces::{CallState, OverBudget, picture_hook};
 use crate::manifest::PictureStage;
 use crate::on_failure::HookWorld;
+use crate::report::ChainReport;
 use crate::settings::CallContext;
 use crate::table::{Entry, Table};
 use gesso_core::pixels::Pixels;
@@ -49,6 +50,15 @@ pub struct FinishedPicture {
     pub picture: Pixels,
     /// What its infotext says beside, in order.
     pub fields: Vec<(String, String)>,
+    pub report: ChainReport,
+}
+
+/// A picture as one plugin left it.
+struct Made {
+    picture: Pixels,
+    fields: Vec<(String, String)>,
+    /// Whether the picture may be another than it was.
+    is_changed: bool,
 }
 
 /// Those that a call is the business of, and that are called at that stage.
@@ -72,24 +82,27 @@ pub(crate) async fn finish(
     inference: Arc<dyn Inference>,
     add: impl Fn(&str, &[(String, String)]) -> String,
 ) -> Result<FinishedPicture, HookError> {
-    let mut fields = Vec::new();
+    let (mut fields, mut report) = (Vec::new(), ChainReport::default());
     for entry in finishers(table, context, about.stage).filter(|entry| !entry.shared.is_off()) {
         let kept = entry.is_skipped(HookWorld::Picture).then(|| picture.clone());
         let call = DrawnPicture { about: about.clone(), picture, source: source.clone() };
         match (finish_one(entry, runner, context, (params.to_owned(), call), inference.clone()).await, kept) {
-            (Ok(finished), _) => {
-                about.infotext = add(&about.infotext, &finished.fields);
-                picture = finished.picture;
-                fields.extend(finished.fields);
+            (Ok(made), _) => {
+                if made.is_changed || !made.fields.is_empty() {
+                    report.note_change(entry);
+                }
+                about.infotext = add(&about.infotext, &made.fields);
+                picture = made.picture;
+                fields.extend(made.fields);
             }
             (Err(error), Some(kept)) => {
-                skip_or_fail(entry, HookWorld::Picture, error)?;
+                skip_or_fail(entry, HookWorld::Picture, error, &mut report)?;
                 picture = kept;
             }
             (Err(error), None) => return Err(error),
         }
     }
-    Ok(FinishedPicture { picture, fields })
+    Ok(FinishedPicture { picture, fields, report })
 }
 
 async fn finish_one(
@@ -98,20 +111,21 @@ async fn finish_one(
     context: &CallContext,
     (params, DrawnPicture { about, picture, source }): (String, DrawnPicture),
     inference: Arc<dyn Inference>,
-) -> Result<FinishedPicture, HookError> {
+) -> Result<Made, HookError> {
     let Some((loaded, pre)) = entry.finisher() else {
-        return Ok(FinishedPicture { picture, fields: Vec::new() });
+        return Ok(Made { picture, fields: Vec::new(), is_changed: false });
     };
     let pre = pre.clone();
+    let pixels_max = loaded.budgets.script.picture_pixels.max(pixels(&picture));
     let inference = inference.for_plugin(&entry.id, loaded.drawings);
-    let work = move |mut store: Store<CallState>| -> Work<Result<FinishedPicture, String>> {
+    let work = move |mut store: Store<CallState>| -> Work<Result<Made, String>> {
         Box::pin(async move {
             store.data_mut().inference = Some(inference);
             let guest = pre.instantiate_async(&mut store).await?;
             let room = |error: OverBudget| {
                 Failure::Named(FailureKind::Handles, format!("the picture does not fit: {error}"))
             };
-            let lent = store.data_mut().lend(picture).map_err(room)?;
+            let lent = store.data_mut().lend_at(0, picture).map_err(room)?;
             let source = source.map(|source| store.data_mut().lend(source).map_err(room)).transpose()?;
             let stage = match about.stage {
                 PictureStage::Decoded => picture_hook::Stage::Decoded,
@@ -137,8 +151,11 @@ async fn finish_one(
             };
             check_fields(&finished.fields)
                 .map_err(|problem| Failure::Named(FailureKind::BadReturn, problem))?;
-            let picture = store.data_mut().take(finished.picture)?;
-            Ok::<_, Failure>(Ok(FinishedPicture { picture, fields: finished.fields }))
+            let returned = [store.data_mut().take_back(finished.picture)?];
+            check_sizes(&returned, pixels_max)?;
+            let is_changed = are_changed(&returned);
+            let [(picture, _)] = returned;
+            Ok::<_, Failure>(Ok(Made { picture, fields: finished.fields, is_changed }))
         })
     };
     let answer = runner.run_drawing(Draws::PictureHook, &entry.shared, loaded, context, work).await?;

@@ -3,10 +3,11 @@
 
 use crate::call::{Failure, Runner, Work};
 use crate::error::{FailureKind, HookError};
-use crate::hooks::{failed, skip_or_fail};
+use crate::hooks::{are_changed, failed, skip_or_fail};
 use crate::interfaces::gesso::plugin::types::Fault;
 use crate::interfaces::{CallState, OverBudget, grid_hook};
 use crate::on_failure::HookWorld;
+use crate::report::ChainReport;
 use crate::settings::{Budget, CallContext};
 use crate::table::{Entry, Table};
 use gesso_core::pixels::Pixels;
@@ -35,42 +36,50 @@ pub(crate) async fn lay_out(
     context: &CallContext,
     params: &str,
     mut grid: Grid,
-) -> Result<Grid, HookError> {
+) -> Result<(Grid, ChainReport), HookError> {
+    let mut report = ChainReport::default();
     for entry in layers(table, context).filter(|entry| !entry.shared.is_off()) {
         // A failing hook takes its pictures down with its store; only a plugin that may be skipped costs a copy.
         let kept = entry.is_skipped(HookWorld::Grid).then(|| grid.clone());
         grid = match (lay_out_one(entry, runner, context, params.to_owned(), grid).await, kept) {
-            (Ok(laid_out), _) => laid_out,
+            (Ok((laid_out, is_changed)), _) => {
+                if is_changed {
+                    report.note_change(entry);
+                }
+                laid_out
+            }
             (Err(error), Some(kept)) => {
-                skip_or_fail(entry, HookWorld::Grid, error)?;
+                skip_or_fail(entry, HookWorld::Grid, error, &mut report)?;
                 kept
             }
             (Err(error), None) => return Err(error),
         };
     }
-    Ok(grid)
+    Ok((grid, report))
 }
 
+/// The grid, and whether it is another than it was.
 async fn lay_out_one(
     entry: &Entry,
     runner: &Runner,
     context: &CallContext,
     params: String,
     grid: Grid,
-) -> Result<Grid, HookError> {
-    let Some((loaded, pre)) = entry.grids() else { return Ok(grid) };
+) -> Result<(Grid, bool), HookError> {
+    let Some((loaded, pre)) = entry.grids() else { return Ok((grid, false)) };
     let pre = pre.clone();
-    let work = move |mut store: Store<CallState>| -> Work<Result<Grid, String>> {
+    let work = move |mut store: Store<CallState>| -> Work<Result<(Grid, bool), String>> {
         Box::pin(async move {
             let guest = pre.instantiate_async(&mut store).await?;
             let Grid { pictures, columns, rows } = grid;
+            let given = (pictures.len(), columns, rows);
             let most = pictures.len().max(PICTURES_MAX);
             let room = |error: OverBudget| {
                 Failure::Named(FailureKind::Handles, format!("the request's pictures do not fit: {error}"))
             };
             let mut lent = Vec::with_capacity(pictures.len());
-            for picture in pictures {
-                lent.push(store.data_mut().lend(picture).map_err(room)?);
+            for (place, picture) in pictures.into_iter().enumerate() {
+                lent.push(store.data_mut().lend_at(place, picture).map_err(room)?);
             }
             let laid_out = match guest.call_on_grid(&mut store, &params, &lent, columns, rows).await? {
                 Ok(laid_out) => laid_out,
@@ -80,9 +89,11 @@ async fn lay_out_one(
             let grid_hook::Grid { pictures, columns, rows } = laid_out;
             check(pictures.len(), most, (columns, rows))
                 .map_err(|problem| Failure::Named(FailureKind::BadReturn, problem))?;
-            let pictures = pictures.into_iter().map(|image| store.data_mut().take(image));
-            let pictures = pictures.collect::<Result<Vec<_>, _>>()?;
-            Ok::<_, Failure>(Ok(Grid { pictures, columns, rows }))
+            let returned = pictures.into_iter().map(|image| store.data_mut().take_back(image));
+            let returned = returned.collect::<Result<Vec<_>, _>>()?;
+            let is_changed = given != (returned.len(), columns, rows) || are_changed(&returned);
+            let pictures = returned.into_iter().map(|(picture, _)| picture).collect();
+            Ok::<_, Failure>(Ok((Grid { pictures, columns, rows }, is_changed)))
         })
     };
     // All pictures of a request at once, as a script may have them.

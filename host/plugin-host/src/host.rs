@@ -11,7 +11,7 @@ use crate::error::{HookError, InstallError, StartError};
 use crate::fetch::{self, FetchError};
 use crate::finish::{self, DrawnPicture, FinishedPicture};
 use crate::grid_hook::{self, Grid};
-use crate::hooks::{self, Before};
+use crate::hooks::{self, After, Before};
 use crate::inference::Inference;
 use crate::load::Loader;
 use crate::log::LogLine;
@@ -21,6 +21,7 @@ use crate::networks::Networks;
 use crate::outgoing::Network;
 use crate::registry::{Policy, Registry};
 use crate::remote::Fetched;
+use crate::report::ChainReport;
 use crate::save_hook::{self, SavedPicture};
 use crate::script::{self, ScriptError, ScriptInput, ScriptOutput};
 use crate::settings::{CallContext, FolderSource, Grants, HostSettings};
@@ -138,7 +139,8 @@ impl PluginHost {
         hooks::before(&self.0.table.load_full(), &self.0.runner, call, params).await
     }
 
-    /// Runs the `after` hooks; each sees the pictures the one before it returned.
+    /// Runs the `after` hooks; each sees the pictures the one before it returned. Those of the result say which of `images` they
+    /// are.
     ///
     /// # Errors
     /// The first failure that may not be skipped.
@@ -147,7 +149,7 @@ impl PluginHost {
         call: &CallContext,
         params: &str,
         images: Vec<Pixels>,
-    ) -> Result<Vec<Pixels>, HookError> {
+    ) -> Result<After, HookError> {
         hooks::after(&self.0.table.load_full(), &self.0.runner, call, params, images).await
     }
 
@@ -279,7 +281,7 @@ impl PluginHost {
         call: &CallContext,
         params: &str,
         grid: Grid,
-    ) -> Result<Grid, HookError> {
+    ) -> Result<(Grid, ChainReport), HookError> {
         grid_hook::lay_out(&self.0.table.load_full(), &self.0.runner, call, params, grid).await
     }
 
@@ -298,7 +300,7 @@ impl PluginHost {
         call: &CallContext,
         text: &str,
         parts: Infotext,
-    ) -> Result<Infotext, HookError> {
+    ) -> Result<(Infotext, ChainReport), HookError> {
         infotext_hook::read(&self.0.table.load_full(), &self.0.runner, call, text, parts).await
     }
 
@@ -308,7 +310,7 @@ impl PluginHost {
     }
 
     /// Tells the plugins that hear of it, in the admin's order, that a picture was saved. `params` is the request's body.
-    /// Answers with the ids of those that were not told because every slot stayed busy; the others were.
+    /// Answers with the ids of those that were not told because every slot stayed busy, and who was left out; the others were.
     ///
     /// # Errors
     /// The first failure that may not be skipped; never `Overloaded`.
@@ -317,7 +319,7 @@ impl PluginHost {
         call: &CallContext,
         params: &str,
         picture: &SavedPicture,
-    ) -> Result<Vec<String>, HookError> {
+    ) -> Result<(Vec<String>, ChainReport), HookError> {
         save_hook::saved(&self.0.table.load_full(), &self.0.runner, call, params, picture).await
     }
 

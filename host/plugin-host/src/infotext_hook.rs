@@ -7,6 +7,7 @@ use crate::hooks::{failed, skip_or_fail};
 use crate::interfaces::gesso::plugin::types::Fault;
 use crate::interfaces::{CallState, infotext_hook};
 use crate::on_failure::HookWorld;
+use crate::report::ChainReport;
 use crate::settings::CallContext;
 use crate::table::{Entry, Table};
 use gesso_core::infotext::Infotext;
@@ -24,16 +25,20 @@ pub(crate) async fn read(
     context: &CallContext,
     text: &str,
     mut parts: Infotext,
-) -> Result<Infotext, HookError> {
+) -> Result<(Infotext, ChainReport), HookError> {
+    let mut report = ChainReport::default();
     for entry in readers(table, context).filter(|entry| !entry.shared.is_off()) {
         match read_one(entry, runner, context, text.to_owned(), parts.clone()).await {
-            Ok(read) => parts = read,
-            Err(error) => {
-                skip_or_fail(entry, HookWorld::Infotext, error)?;
+            Ok(read) => {
+                if read != parts {
+                    report.note_change(entry);
+                }
+                parts = read;
             }
+            Err(error) => skip_or_fail(entry, HookWorld::Infotext, error, &mut report)?,
         }
     }
-    Ok(parts)
+    Ok((parts, report))
 }
 
 async fn read_one(

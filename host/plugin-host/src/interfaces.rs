@@ -23,6 +23,7 @@ use crate::settings::{Budget, CallContext};
 use crate::step_port::{StepPort, TensorHandle};
 use gesso_core::pixels::Pixels;
 use gesso_core::step_hook::TensorId;
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use wasmtime::component::{HasSelf, Linker, Resource, ResourceTable};
@@ -312,6 +313,26 @@ impl CallLog {
     }
 }
 
+/// A picture that the guest was lent to make another of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Lent {
+    /// Among those that it was lent.
+    pub(crate) place: usize,
+    is_written: bool,
+}
+
+impl Lent {
+    /// As it is before the guest has touched it.
+    pub(crate) fn at(place: usize) -> Self {
+        Self { place, is_written: false }
+    }
+
+    /// Whether it came back as it was, to that place.
+    pub(crate) fn is_untouched_at(self, place: usize) -> bool {
+        self == Self::at(place)
+    }
+}
+
 /// Everything one store holds. A store lives for one call.
 pub(crate) struct CallState {
     table: ResourceTable,
@@ -326,6 +347,8 @@ pub(crate) struct CallState {
     /// Shared with the drawings that are under way for it.
     pictures: Arc<PictureAccount>,
     own_time: Arc<OwnTime>,
+    /// By their handles, those of the pictures that the guest was lent to make others of.
+    lent: HashMap<u32, Lent>,
     network_runs: u32,
     /// How often this call asked `kv` and `blobs`.
     stores_asked: u32,
@@ -371,6 +394,7 @@ impl CallState {
             context,
             pictures: Arc::new(PictureAccount::new(budget.image_bytes)),
             own_time,
+            lent: HashMap::new(),
             network_runs: 0,
             stores_asked: 0,
             inference: None,
@@ -381,6 +405,13 @@ impl CallState {
     /// Hands a picture to the guest, on the call's account.
     pub(crate) fn lend(&mut self, pixels: Pixels) -> Result<Resource<Pixels>, OverBudget> {
         images::push(self, pixels)
+    }
+
+    /// The same of one that comes back, or whose place another takes: which it is, is known then.
+    pub(crate) fn lend_at(&mut self, place: usize, pixels: Pixels) -> Result<Resource<Pixels>, OverBudget> {
+        let image = self.lend(pixels)?;
+        self.lent.insert(image.rep(), Lent::at(place));
+        Ok(image)
     }
 
     /// Hands a tensor of the step to the guest.
@@ -399,6 +430,12 @@ impl CallState {
     /// Takes a picture the guest returned.
     pub(crate) fn take(&mut self, image: Resource<Pixels>) -> wasmtime::Result<Pixels> {
         Ok(self.table.delete(image)?)
+    }
+
+    /// The same, with which of those it is that the guest was lent; `None` for one that it made.
+    pub(crate) fn take_back(&mut self, image: Resource<Pixels>) -> wasmtime::Result<(Pixels, Option<Lent>)> {
+        let lent = self.lent.remove(&image.rep());
+        Ok((self.take(image)?, lent))
     }
 }
 

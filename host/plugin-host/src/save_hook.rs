@@ -6,6 +6,7 @@ use crate::error::HookError;
 use crate::hooks::{failed, skip_or_fail};
 use crate::interfaces::{CallState, save_hook};
 use crate::on_failure::HookWorld;
+use crate::report::ChainReport;
 use crate::settings::CallContext;
 use crate::table::{Entry, Table};
 use wasmtime::Store;
@@ -29,15 +30,15 @@ pub(crate) fn listeners<'a>(table: &'a Table, call: &'a CallContext) -> impl Ite
     table.filling(|entry| entry.saves().is_some(), call)
 }
 
-/// The ids of those that could not be told, because every slot stayed busy.
+/// The ids of those that could not be told, because every slot stayed busy; and who was left out.
 pub(crate) async fn saved(
     table: &Table,
     runner: &Runner,
     context: &CallContext,
     params: &str,
     picture: &SavedPicture,
-) -> Result<Vec<String>, HookError> {
-    let mut untold = Vec::new();
+) -> Result<(Vec<String>, ChainReport), HookError> {
+    let (mut untold, mut report) = (Vec::new(), ChainReport::default());
     for entry in listeners(table, context).filter(|entry| !entry.shared.is_off()) {
         match tell(entry, runner, context, params.to_owned(), picture.clone()).await {
             Ok(()) => {}
@@ -46,12 +47,10 @@ pub(crate) async fn saved(
                 tracing::warn!(plugin = entry.id, %error, path = picture.path, "a saved picture was not told");
                 untold.push(entry.id.clone());
             }
-            Err(error) => {
-                skip_or_fail(entry, HookWorld::Save, error)?;
-            }
+            Err(error) => skip_or_fail(entry, HookWorld::Save, error, &mut report)?,
         }
     }
-    Ok(untold)
+    Ok((untold, report))
 }
 
 async fn tell(

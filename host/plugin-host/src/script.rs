@@ -9,6 +9,7 @@ use crate::inference::Inference;
 use crate::interfaces::gesso::plugin::types::Fault;
 use crate::interfaces::{CallState, OverBudget};
 use crate::manifest::Script;
+use crate::report::ActingPlugin;
 use crate::settings::CallContext;
 use crate::table::{Entry, Table};
 use gesso_core::pixels::Pixels;
@@ -36,6 +37,8 @@ pub struct ScriptOutput {
     /// One for each picture.
     pub infotexts: Vec<String>,
     pub index_of_first_image: u32,
+    /// Whose script it is.
+    pub plugin: ActingPlugin,
 }
 
 /// Why it made nothing.
@@ -81,6 +84,7 @@ pub(crate) async fn run(
     let (loaded, pre) = entry.script().ok_or_else(not_found)?;
     let (pre, title) = (pre.clone(), script.title.clone());
     let inference = inference.for_plugin(&entry.id, loaded.drawings);
+    let plugin = ActingPlugin::of(entry);
     let work = move |mut store: Store<CallState>| -> Work<Result<ScriptOutput, String>> {
         Box::pin(async move {
             store.data_mut().inference = Some(inference);
@@ -116,6 +120,7 @@ pub(crate) async fn run(
                 images: images.collect::<Result<_, _>>()?,
                 infotexts: output.infotexts,
                 index_of_first_image: output.index_of_first_image,
+                plugin,
             }))
         })
     };

@@ -49,6 +49,8 @@ pub struct Budget {
     pub memory_bytes: u64,
     /// Sum over all live pictures of the call, host side, bytes; those that were drawn for it and not yet taken count.
     pub image_bytes: u64,
+    /// Pixels of one picture that a hook gives back, where it was not given as large a one.
+    pub picture_pixels: u64,
     /// Live handles (pictures, streams, HTTP resources) of the call.
     pub handles: usize,
     /// Lines a call may add to the plugin's log; further ones are counted and dropped.
@@ -68,6 +70,7 @@ impl Default for Budget {
             wall: Duration::from_secs(10),
             memory_bytes: 64 << 20,
             image_bytes: 128 << 20,
+            picture_pixels: u64::MAX,
             handles: 4096,
             log_lines: 100,
             log_line_bytes: 1024,

@@ -11,6 +11,7 @@ use crate::interfaces::{CallState, step_hook as wit};
 use crate::load::Loaded;
 use crate::manifest::Steps;
 use crate::on_failure::HookWorld;
+use crate::report::ActingPlugin;
 use crate::settings::{CallContext, without_version};
 use crate::step_port::{self, StepPort};
 use crate::table::{Entry, Table};
@@ -79,6 +80,11 @@ impl PluginStepHook {
     /// What an infotext says of it: its title and its arguments; `None` where it was left out.
     pub fn field(&self) -> Option<(String, String)> {
         self.skipped().is_none().then(|| (self.steps.title.clone(), self.arguments.clone()))
+    }
+
+    /// `None` where it was left out.
+    pub fn acted(&self) -> Option<ActingPlugin> {
+        self.skipped().is_none().then(|| ActingPlugin::of(&self.entry))
     }
 
     /// Why it was left out of the drawing, or of the rest of it.

@@ -23,7 +23,7 @@ use crate::quotas::Quotas;
 use crate::registered_models::RegisteredModels;
 use crate::running::RunningTasks;
 use crate::saved_options::SavedOptions;
-use crate::settings::{Access, Settings};
+use crate::settings::{Access, LimitSettings, Settings};
 use crate::sources::SourceLimits;
 use crate::styles::SavedStyles;
 use crate::tasks::{Turns, Waiters};
@@ -31,6 +31,15 @@ use crate::webhooks::Webhooks;
 
 /// How much larger a picture in a request may be than one that is drawn, by side and by area.
 const SOURCE_SIDES_MAX: u32 = 4;
+
+/// A picture may be larger than what is drawn from it: it is resized first.
+pub(crate) fn decode_limits(limits: &LimitSettings) -> DecodeLimits {
+    DecodeLimits {
+        bytes_max: limits.body_bytes_max,
+        side_max: limits.side_px_max.saturating_mul(SOURCE_SIDES_MAX),
+        pixels_max: limits.pixels_max.saturating_mul(u64::from(SOURCE_SIDES_MAX)),
+    }
+}
 
 /// Version in infotexts and documents.
 pub(crate) const VERSION: &str = concat!("gesso ", env!("CARGO_PKG_VERSION"));
@@ -105,13 +114,7 @@ impl App {
     /// What a picture in a request may be.
     pub(crate) fn source_limits(&self) -> SourceLimits {
         let limits = &self.settings.limits;
-        // A picture may be larger than what is drawn from it: it is resized first.
-        let decode = DecodeLimits {
-            bytes_max: limits.body_bytes_max,
-            side_max: limits.side_px_max.saturating_mul(SOURCE_SIDES_MAX),
-            pixels_max: limits.pixels_max.saturating_mul(u64::from(SOURCE_SIDES_MAX)),
-        };
-        SourceLimits { decode, unresized_pixels_max: limits.pixels_max }
+        SourceLimits { decode: decode_limits(limits), unresized_pixels_max: limits.pixels_max }
     }
 
     /// A URL that shows the object to whoever holds it, for a while. `host` is the one the client asked, which is

@@ -9,7 +9,7 @@ use std::time::Instant;
 use futures::{StreamExt, stream};
 use gesso_core::pixels::Pixels;
 use gesso_engine::{CancelFlag, Progress};
-use gesso_plugin_host::{CallContext, Script};
+use gesso_plugin_host::{ActingPlugin, AfterPicture, CallContext, ChainReport, Script};
 use gesso_store::{Lease, ObjectKey, Outcome};
 use serde_json::{Map, Value, json};
 use tokio::sync::watch;
@@ -21,11 +21,13 @@ use crate::error::AppError;
 use crate::http::calls::{self, Replays};
 use crate::http::wire::file_format::FileFormat;
 use crate::http::wire::grid_options::{self, GridOptions};
+use crate::http::wire::infotext_report;
 use crate::http::wire::output_options::OutputOptions;
 use crate::http::wire::styles::Styling;
 use crate::http::wire::{generate, per_picture};
 use crate::kept_pictures::{Cells, Keeping};
 use crate::pipeline::Asked;
+use crate::plugin_view::UnitPictures;
 use crate::running::RunningGuard;
 use crate::saved_pictures::Saving;
 use crate::telemetry::stage;
@@ -56,6 +58,7 @@ pub(crate) async fn draw(
         return Err(AppError::Internal("a stored request is not an object".into()));
     };
     let styling = Styling::take(&mut body);
+    let of_infotext = infotext_report::take(&mut body);
     let has_grid = grid_options::take_mark(&mut body);
     let named = inputs::references(&mut body);
     // Pictures are megabytes of text that no hook of this version reads. Their fields keep their places.
@@ -73,15 +76,16 @@ pub(crate) async fn draw(
     };
     let mut told = body.clone();
     told.retain(|name, _| !generate::PICTURES.contains(&name.as_str()));
+    let units = (UnitPictures::take(&mut told), app.settings.limits.body_bytes_max);
     generate::tell_batch(kind, &mut told, &pictures);
     let began = Instant::now();
     let before = app.plugins.before(&call, Value::Object(told).to_string()).await?;
-    if !before.applied.is_empty() {
-        body = reread(kind, &before.params, &body, &pictures)?;
+    if before.is_changed() {
+        body = reread(kind, &before.params, &body, &pictures, (&units.0, units.1))?;
     }
     body.extend(pictures.into_iter().map(|(name, value)| (name.to_owned(), value)));
     // A plugin that takes the second pass away takes along what it would have begun from.
-    if !before.applied.is_empty() && !generate::takes_first_pass(kind, &body) {
+    if before.is_changed() && !generate::takes_first_pass(kind, &body) {
         body.insert(generate::FIRST_PASS_PICTURE.into(), Value::Null);
     }
     // What the client said is what it is told again, not the files that it named.
@@ -112,9 +116,13 @@ pub(crate) async fn draw(
         infotexts,
         mut info,
         warnings: found,
+        plugins: drew,
         steps,
         seconds: drawing,
     } = drawn;
+    let ChainReport { acted: mut plugins, warnings: mut left_out } = of_infotext;
+    plugins.extend(before.report.acted.into_iter().chain(drew));
+    left_out.extend(before.report.warnings);
     // The client's own styles stand in both.
     info["styles"] = body.get("styles").filter(|styles| !styles.is_null()).cloned().unwrap_or(json!([]));
     info["job_timestamp"] = timestamp(lease.task.started_ms.unwrap_or(lease.task.created_ms)).into();
@@ -126,22 +134,30 @@ pub(crate) async fn draw(
     let mut keeping = Keeping::new(app, saving, format, first, cells);
     let texts = infotexts.into_iter().chain(std::iter::repeat(String::new()));
     let mut pictures = pictures.into_iter().zip(texts).peekable();
+    // Which of the pictures that were drawn each is that is kept, and how many of them the hooks have seen.
+    let (mut carried, mut given) = (Vec::new(), 0);
     while pictures.peek().is_some() {
         let (some, texts) = up_to(AFTER_BYTES, &mut pictures);
-        let some = app.plugins.after(&call, &before.params, some).await?;
+        let after = app.plugins.after(&call, &before.params, some).await?;
         if cancel.is_cancelled() {
             return Err(AppError::Cancelled);
         }
-        // A plugin may have added pictures; those carry no infotext.
-        let texts = texts.into_iter().chain(std::iter::repeat(String::new()));
-        for (picture, infotext) in some.into_iter().zip(texts) {
-            keeping.add(picture, infotext).await?;
+        plugins.extend(after.report.acted);
+        left_out.extend(after.report.warnings);
+        for AfterPicture { picture, from } in after.pictures {
+            // A plugin may have added it; then it carries no infotext.
+            let infotext = from.and_then(|from| texts.get(from)).cloned().unwrap_or_default();
+            let from = from.map(|from| given + from);
+            keeping.add(picture, infotext, from).await?;
+            carried.push(from);
         }
+        given += texts.len();
     }
     for map in masks.into_iter().chain(maps) {
         keeping.add_beside(map).await?;
     }
     let kept = keeping.finish().await?;
+    carry(&mut info, &carried, given);
     if let Some(infotext) = kept.grid {
         info["index_of_first_image"] = 1.into();
         if let Some(infotexts) = info["infotexts"].as_array_mut() {
@@ -149,10 +165,10 @@ pub(crate) async fn draw(
         }
     }
     let skipped = cancel.has_skipped().then(|| SKIPPED.to_owned());
-    let mut warnings: Vec<String> =
-        styling.warnings.iter().cloned().chain(found).chain(skipped).chain(kept.warnings).collect();
+    let warnings = styling.warnings.iter().cloned().chain(left_out).chain(found).chain(skipped);
     // One folder that cannot be written is one reason, however many pictures there are.
-    warnings.dedup();
+    let warnings = each_once(warnings.chain(kept.warnings));
+    let plugins = each_once(plugins.into_iter().chain(kept.plugins));
     let seconds = drawing.unwrap_or(seconds);
     let mut parameters = said.unwrap_or_else(|| body.clone());
     if parameters.get("include_init_images") != Some(&Value::Bool(true)) {
@@ -169,6 +185,7 @@ pub(crate) async fn draw(
         "parameters": parameters,
         "info": info,
         "warnings": warnings,
+        "plugins": plugins,
         "stepsPerSecond": steps / seconds,
     });
     let key = ObjectKey::details(&lease.task.id, lease.attempt);
@@ -187,6 +204,8 @@ struct DrawnPictures {
     infotexts: Vec<String>,
     info: Value,
     warnings: Vec<String>,
+    /// Those that acted in the drawing.
+    plugins: Vec<ActingPlugin>,
     /// Sampler steps over all pictures, and what they took; `None` is all of the time.
     steps: f64,
     seconds: Option<f64>,
@@ -236,6 +255,7 @@ async fn by_pipeline(
                 all.infotexts.extend(part.infotexts);
                 all.masks.extend(part.masks);
                 all.steps += part.steps;
+                all.plugins.extend(part.plugins);
                 // What is missing is missing for all of them.
                 for warning in part.warnings {
                     if !all.warnings.contains(&warning) {
@@ -273,6 +293,7 @@ async fn once(
     Ok(DrawnPictures {
         info: finished.info(asked.request, asked.body, started),
         warnings: finished.warnings().chain(finishing.warnings).chain(interrupted).collect(),
+        plugins: finished.plugins().chain(finishing.plugins).collect(),
         steps: f64::from(asked.request.opening_pass().steps) * finished.pictures.len() as f64,
         seconds: Some(finished.seconds),
         pictures: finished.pictures,
@@ -288,8 +309,12 @@ async fn by_script(
     script: &Script,
     running: &RunningGuard<'_>,
 ) -> Result<DrawnPictures, AppError> {
-    let pictures = plugin_view::pictures(app, asked.body).await?;
+    let (mut init_images, mask) = plugin_view::pictures(app, asked.body).await?;
+    if let Some(settings) = &asked.request.img2img {
+        init_images = plugin_view::flattened(init_images, settings.pictures.background).await?;
+    }
     let params = plugin_view::params(asked.body);
+    let pictures = (init_images, mask);
     let scripted =
         scripts::run(app, asked, script, params, pictures, |progress| running.show(progress)).await?;
     Ok(DrawnPictures {
@@ -299,6 +324,7 @@ async fn by_script(
         infotexts: scripted.output.infotexts,
         info: scripted.info,
         warnings: scripted.warnings,
+        plugins: scripted.plugins,
         steps: scripted.steps,
         seconds: None,
     })
@@ -321,6 +347,51 @@ fn up_to(
     taken
 }
 
+/// Puts what `info` says of each picture where the `after` hooks left the picture. `carried` says of those that are kept which
+/// of the `given` ones they are; what hooks added has the request's own prompt and seed, and behind the last that was drawn
+/// nothing, as maps have.
+fn carry(info: &mut Value, carried: &[Option<usize>], given: usize) {
+    let last = carried.iter().rposition(Option::is_some).map_or(0, |place| place + 1);
+    let carried = &carried[..last];
+    if last == given && carried.iter().enumerate().all(|(place, from)| *from == Some(place)) {
+        return;
+    }
+    // A script's grids have no seed of their own.
+    let first = info["index_of_first_image"].as_u64().unwrap_or_default() as usize;
+    let grids = carried.iter().take_while(|from| from.is_some_and(|from| from < first)).count();
+    for (key, own) in [
+        ("all_prompts", "prompt"),
+        ("all_negative_prompts", "negative_prompt"),
+        ("all_seeds", "seed"),
+        ("all_subseeds", "subseed"),
+    ] {
+        let Some(all) = info[key].as_array().filter(|all| first + all.len() == given) else { continue };
+        let of = |from: &Option<usize>| {
+            let place = from.and_then(|from| from.checked_sub(first));
+            place.and_then(|place| all.get(place)).unwrap_or(&info[own]).clone()
+        };
+        let moved: Vec<Value> = carried[grids..].iter().map(of).collect();
+        info[key] = moved.into();
+    }
+    if let Some(all) = info["infotexts"].as_array() {
+        let of = |from: &Option<usize>| from.and_then(|from| all.get(from)).cloned().unwrap_or("".into());
+        let moved: Vec<Value> = carried.iter().map(of).collect();
+        info["infotexts"] = moved.into();
+    }
+    info["index_of_first_image"] = grids.into();
+}
+
+/// In the order in which they came.
+fn each_once<T: PartialEq>(all: impl Iterator<Item = T>) -> Vec<T> {
+    let mut once = Vec::new();
+    for one in all {
+        if !once.contains(&one) {
+            once.push(one);
+        }
+    }
+    once
+}
+
 /// What a plugin made of the request goes through the same reading as what a client sent.
 ///
 /// Seeds it took away are the request's again: a stored request draws the same picture every time. The client's infotext has
@@ -330,10 +401,12 @@ fn reread(
     params: &str,
     original: &Map<String, Value>,
     pictures: &[(&str, Value)],
+    (units, more_bytes_max): (&UnitPictures, usize),
 ) -> Result<Map<String, Value>, AppError> {
     let mut changed: Map<String, Value> = serde_json::from_str(params).map_err(|error| {
         AppError::PluginFailed(format!("a plugin replaced the request by something else: {error}"))
     })?;
+    units.put_back(&mut changed, more_bytes_max).map_err(AppError::PluginFailed)?;
     for name in ["seed", "subseed"] {
         if changed.get(name).and_then(Value::as_i64).is_none_or(|seed| seed < 0) {
             changed.insert(name.into(), original.get(name).cloned().unwrap_or_default());
@@ -362,7 +435,8 @@ mod tests {
     #[test]
     fn a_plugin_that_takes_the_seeds_away_gets_the_requests_own_back() {
         let original = json!({"seed": 7, "subseed": 8});
-        let read = |params| reread(generate::Drawing::Txt2Img, params, original.as_object().unwrap(), &[]);
+        let (original, units) = (original.as_object().unwrap(), UnitPictures::default());
+        let read = |params| reread(generate::Drawing::Txt2Img, params, original, &[], (&units, 0));
         for params in [r#"{"prompt": "x", "seed": -1, "subseed": ""}"#, "{}"] {
             let changed = read(params).unwrap();
             assert_eq!((&changed["seed"], &changed["subseed"]), (&json!(7), &json!(8)), "{params}");
@@ -387,7 +461,36 @@ mod tests {
     fn pictures_come_back_after_the_plugins() {
         let original = Map::new();
         let pictures = [("init_images", json!(["abc"]))];
-        let read = reread(generate::Drawing::Img2Img, r#"{"prompt": "x"}"#, &original, &pictures).unwrap();
-        assert_eq!(read["init_images"], json!(["abc"]));
+        let unit = json!({"controlnet": {"args": [{"image": "A".repeat(5000)}]}});
+        let mut told: Map<_, _> = [("alwayson_scripts".to_owned(), unit.clone())].into_iter().collect();
+        let units = UnitPictures::take(&mut told);
+        let told = Value::Object(told).to_string();
+        assert!(told.len() < 100, "{told}");
+        let read = reread(generate::Drawing::Img2Img, &told, &original, &pictures, (&units, 0)).unwrap();
+        assert_eq!((&read["init_images"], &read["alwayson_scripts"]), (&json!(["abc"]), &unit));
+    }
+
+    #[test]
+    fn what_is_told_of_pictures_follows_them() {
+        let told = |carried: &[Option<usize>], (first, given): (usize, usize)| {
+            let all: Vec<usize> = (first..given).collect();
+            let texts: Vec<String> = (0..given).map(|place| place.to_string()).collect();
+            let mut info = json!({"seed": 90, "all_seeds": all, "infotexts": texts, "index_of_first_image": first,
+                "all_prompts": ["of one alone"]});
+            carry(&mut info, carried, given);
+            assert_eq!(info["all_prompts"], json!(["of one alone"]), "not one for each picture");
+            (info["all_seeds"].clone(), info["infotexts"].clone(), info["index_of_first_image"].clone())
+        };
+        for (carried, (first, given), seeds, texts, index) in [
+            (vec![Some(0), Some(1), Some(2)], (0, 3), json!([0, 1, 2]), json!(["0", "1", "2"]), 0),
+            (vec![Some(0), Some(1), Some(2), None], (0, 3), json!([0, 1, 2]), json!(["0", "1", "2"]), 0),
+            (vec![Some(1), Some(2)], (0, 3), json!([1, 2]), json!(["1", "2"]), 0),
+            (vec![Some(2), None, Some(0)], (0, 3), json!([2, 90, 0]), json!(["2", "", "0"]), 0),
+            (vec![None], (0, 3), json!([]), json!([]), 0),
+            (vec![Some(0), Some(2), Some(1)], (1, 4), json!([2, 1]), json!(["0", "2", "1"]), 1),
+            (vec![Some(3), Some(1)], (1, 4), json!([3, 1]), json!(["3", "1"]), 0),
+        ] {
+            assert_eq!(told(&carried, (first, given)), (seeds, texts, json!(index)), "{carried:?}");
+        }
     }
 }

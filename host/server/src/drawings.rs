@@ -10,7 +10,7 @@ use gesso_core::pixels::Pixels;
 use gesso_core::request::GenerateRequest;
 use gesso_engine::{CancelFlag, Enlargement, JobSpec, Progress, Work};
 use gesso_plugin_host::{
-    CallContext, DrawingBudget, Inference, InferenceAnswer, InferenceError, Job, Outcome,
+    ActingPlugin, CallContext, DrawingBudget, Inference, InferenceAnswer, InferenceError, Job, Outcome,
 };
 use rand::RngExt;
 use serde_json::{Map, Value};
@@ -30,7 +30,7 @@ use crate::http::wire::per_picture;
 use crate::http::wire::styles::Styling;
 use crate::interrogate::Interrogator;
 use crate::pipeline::{self, Asked, Finished};
-use crate::plugin_view::SCRIPT_NAME;
+use crate::plugin_view::{SCRIPT_NAME, UnitPictures};
 use crate::{controls, png_file, resources, styles};
 
 /// What one enlargement may multiply a side by.
@@ -64,6 +64,8 @@ pub(crate) struct Drawings {
     tiles: UpscaleTiles,
     /// Stands in for the first pass of drawings in two passes, as it would for the request's own.
     first_pass: Option<Value>,
+    /// Those of the request, which its plugins name instead of having them.
+    units: UnitPictures,
     runtime: Handle,
     /// That of the drawing that moved last.
     progress: watch::Sender<Progress>,
@@ -85,6 +87,7 @@ struct Done {
     info: Value,
     warnings: Vec<String>,
     steps: f64,
+    plugins: Vec<ActingPlugin>,
 }
 
 /// What was drawn in one call.
@@ -94,6 +97,8 @@ pub(crate) struct Drawn {
     pub(crate) warnings: Vec<String>,
     /// Sampler steps over all pictures.
     pub(crate) steps: f64,
+    /// Those that acted in the drawings.
+    pub(crate) plugins: Vec<ActingPlugin>,
     /// The first drawing that failed for want of room in the server, for which the task is tried again.
     pub(crate) shortage: Option<AppError>,
 }
@@ -125,6 +130,7 @@ impl Drawings {
             tags,
             tiles: asked.request.upscale_tiles,
             first_pass: first_pass.filter(|_| asker == Asker::Script).cloned(),
+            units: UnitPictures::of(asked.body),
             // Guests run on threads of their own; drawings belong on the server's.
             runtime: Handle::current(),
             progress,
@@ -147,6 +153,7 @@ impl Drawings {
         Drawn {
             warnings: state.done.iter().flat_map(|done| done.warnings.clone()).collect(),
             steps: state.done.iter().map(|done| done.steps).sum(),
+            plugins: state.done.iter().flat_map(|done| done.plugins.clone()).collect(),
             infos: state.done.into_iter().map(|done| done.info).collect(),
             shortage: state.shortage,
         }
@@ -188,6 +195,8 @@ impl Drawings {
         params.remove(per_picture::FIELD);
         // Scripts draw in the web UI's dialect.
         cut_sides(&mut params);
+        let more_bytes_max = self.app.settings.limits.body_bytes_max;
+        self.units.put_back(&mut params, more_bytes_max).map_err(InferenceError::Invalid)?;
         params.extend(encoded(init_images, mask).await?);
         let mut body = drawing
             .read(&params, || rand::rng().random())
@@ -227,7 +236,8 @@ impl Drawings {
         let found = finished.warnings().chain(finishing.warnings);
         let warnings = styling.warnings.iter().cloned().chain(found).collect();
         let info = finished.info(&request, &body, "");
-        self.lock().done.push(Done { place, info: info.clone(), warnings, steps });
+        let plugins = finished.plugins().chain(finishing.plugins).collect();
+        self.lock().done.push(Done { place, info: info.clone(), warnings, steps, plugins });
         let Finished { pictures: images, infotexts, .. } = finished;
         Ok(gesso_plugin_host::Drawn { images, infotexts, info: info.to_string() })
     }

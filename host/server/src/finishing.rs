@@ -6,7 +6,7 @@ use std::sync::Arc;
 use gesso_core::infotext::Infotext;
 use gesso_core::pixels::Pixels;
 use gesso_engine::Progress;
-use gesso_plugin_host::{CallContext, DrawnPicture, HookError, PictureFacts, PictureStage};
+use gesso_plugin_host::{ActingPlugin, CallContext, DrawnPicture, HookError, PictureFacts, PictureStage};
 use tokio::sync::watch;
 
 use crate::app::App;
@@ -22,6 +22,8 @@ pub(crate) struct Finishing {
     pub(crate) warnings: Vec<String>,
     /// Sampler steps over all pictures.
     pub(crate) steps: f64,
+    /// Those that changed a picture or its text.
+    pub(crate) plugins: Vec<ActingPlugin>,
 }
 
 /// Draws, and has the plugins finish the pictures; `place` is that of the first, and how many the request has. `show_engine` is
@@ -41,9 +43,10 @@ pub(crate) async fn run(
     let mut finished = decoded.composite(asked.request.batch_size).await?;
     let pictures = (finished.pictures.as_mut_slice(), finished.infotexts.as_mut_slice());
     let at = (PictureStage::Composited, place);
-    let Finishing { warnings, steps } = finish(app, account, asked, at, pictures, &show).await?;
+    let Finishing { warnings, steps, plugins } = finish(app, account, asked, at, pictures, &show).await?;
     finishing.warnings.extend(warnings);
     finishing.steps += steps;
+    finishing.plugins.extend(plugins);
     Ok((finished, finishing))
 }
 
@@ -96,8 +99,14 @@ async fn finish(
         if !finished.fields.is_empty() {
             *infotext = Infotext::extended(infotext, &finished.fields);
         }
-        finishing.warnings.extend(drawn.warnings);
         finishing.steps += drawn.steps;
+        finishing.plugins.extend(finished.report.acted.into_iter().chain(drawn.plugins));
+        // What is missing, and who is left out, is the same of every picture.
+        for warning in finished.report.warnings.into_iter().chain(drawn.warnings) {
+            if !finishing.warnings.contains(&warning) {
+                finishing.warnings.push(warning);
+            }
+        }
     }
     Ok(finishing)
 }

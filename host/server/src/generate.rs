@@ -22,6 +22,7 @@ use crate::http::wire::file_format::FileFormat;
 use crate::http::wire::generate::{self, Drawing};
 use crate::http::wire::grid_options::{self, GridOptions};
 use crate::http::wire::infotext_options::{self, InfotextOptions};
+use crate::http::wire::infotext_report;
 use crate::http::wire::interrogate::TagOptions;
 use crate::http::wire::options;
 use crate::http::wire::output_options::OutputOptions;
@@ -141,10 +142,14 @@ pub(crate) async fn check(
     let (own, _) = filled(None)?;
     check_output(&own)?;
     let mut body = match infotexts::of_request(app, caller, body).await? {
-        Some(text) => match filled(Some(&text))? {
-            (read, true) => known_by_name(app, &text, read).await?,
-            (read, false) => read,
-        },
+        Some((text, report)) => {
+            let mut body = match filled(Some(&text))? {
+                (read, true) => known_by_name(app, &text, read).await?,
+                (read, false) => read,
+            };
+            infotext_report::write(&mut body, &report);
+            body
+        }
         None => own,
     };
     styles::lay_into(&mut body, &app.styles, &app.limits).await?;

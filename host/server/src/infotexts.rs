@@ -2,7 +2,7 @@
 //! filled from one. What the fields mean for a request is `wire/infotext.rs`'s to know.
 
 use gesso_core::infotext::Infotext;
-use gesso_plugin_host::{CallContext, HookError, Named, Whom};
+use gesso_plugin_host::{CallContext, ChainReport, HookError, Named, Whom};
 use serde_json::{Map, Value};
 
 use crate::accounts::Caller;
@@ -16,10 +16,11 @@ use crate::plugin_use;
 /// # Errors
 /// A problem of `image` where a plugin refuses the text; else what the plugin host says.
 pub(crate) async fn of_picture(app: &App, caller: &Caller, text: &str) -> Result<Infotext, AppError> {
-    read(app, plugin_use::whom(caller), Named::default(), ("image", text)).await
+    let (read, _) = read(app, plugin_use::whom(caller), Named::default(), ("image", text)).await?;
+    Ok(read)
 }
 
-/// What a request's text says; `None` where it has none.
+/// What a request's text says, and what the plugins did to it; `None` where it has none.
 ///
 /// # Errors
 /// A problem of `infotext` where a plugin refuses the text; else what the plugin host says.
@@ -27,7 +28,7 @@ pub(crate) async fn of_request(
     app: &App,
     caller: &Caller,
     body: &Map<String, Value>,
-) -> Result<Option<Infotext>, AppError> {
+) -> Result<Option<(Infotext, ChainReport)>, AppError> {
     let Some(text) = infotext::of_body(body) else { return Ok(None) };
     let whom = plugin_use::whom_of_request(app, caller, body)?;
     read(app, whom, plugin_use::addressed(body), ("infotext", text)).await.map(Some)
@@ -38,13 +39,13 @@ async fn read(
     whom: Whom,
     named: Named,
     (field, text): (&str, &str),
-) -> Result<Infotext, AppError> {
+) -> Result<(Infotext, ChainReport), AppError> {
     let parts = Infotext::parse(text);
     // No task yet; the same text has the same seed all the same.
     let seed = parts.get("Seed").and_then(|seed| seed.parse().ok()).unwrap_or_default();
     let call = CallContext { named, ..plugin_use::call_of_request(whom, seed) };
     if !app.plugins.reads_infotexts(&call) {
-        return Ok(parts);
+        return Ok((parts, ChainReport::default()));
     }
     app.plugins.read_infotext(&call, text, parts).await.map_err(|error| match error {
         HookError::Rejected { .. } => AppError::invalid(field, error.to_string()),

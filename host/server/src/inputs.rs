@@ -20,13 +20,13 @@ use crate::plugin_use;
 /// Of one request.
 const REFERENCES_MAX: usize = 64;
 /// A longer text is no reference.
-const BYTES_MAX: usize = 4096;
+pub(crate) const REFERENCE_BYTES_MAX: usize = 4096;
 /// All pictures of a request together: a host that answers slowly holds up no more than one drawing, and not for long.
 const WHOLE: Duration = Duration::from_secs(60);
 
 /// Whether a text can name a picture at all; base64 has neither `:` nor `.`.
 fn is_reference(text: &str) -> bool {
-    text.len() <= BYTES_MAX && (scheme(text).is_some() || ObjectKey::parse(text.trim()).is_ok())
+    text.len() <= REFERENCE_BYTES_MAX && (scheme(text).is_some() || ObjectKey::parse(text.trim()).is_ok())
 }
 
 /// The scheme, in lower case, of what is an address of a kind; the server reads `data:` itself.
@@ -142,7 +142,7 @@ fn every_text<'a>(value: &'a mut Value, found: &mut Vec<&'a mut String>) {
 }
 
 /// Every text of the body that stands for a picture, with the field to blame.
-fn pictures(body: &mut Map<String, Value>) -> Vec<(&'static str, &mut String)> {
+pub(crate) fn pictures(body: &mut Map<String, Value>) -> Vec<(&'static str, &mut String)> {
     let mut found = Vec::new();
     for (name, value) in body.iter_mut() {
         match (name.as_str(), value) {

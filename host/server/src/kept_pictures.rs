@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use gesso_core::pixels::Pixels;
 use gesso_picture::mix::{GridRows, grid_shape, image_grid};
-use gesso_plugin_host::Grid;
+use gesso_plugin_host::{ActingPlugin, Grid};
 use gesso_store::{ImageFormat, Lease, ObjectKey};
 
 use crate::app::App;
@@ -47,6 +47,8 @@ pub(crate) struct Keeping<'a> {
     images: Vec<ObjectKey>,
     unsaved: Vec<Unsaved>,
     warnings: Vec<String>,
+    /// Those that changed the grid.
+    plugins: Vec<ActingPlugin>,
 }
 
 /// A file for the folder of outputs. It is written there when nothing is left to do that a shortage could have begun anew:
@@ -68,6 +70,8 @@ pub(crate) struct Kept {
     /// In the order of the reply.
     pub(crate) images: Vec<ObjectKey>,
     pub(crate) warnings: Vec<String>,
+    /// Those that changed the grid.
+    pub(crate) plugins: Vec<ActingPlugin>,
     /// The infotext of a grid that stands before them.
     pub(crate) grid: Option<String>,
 }
@@ -91,11 +95,18 @@ impl<'a> Keeping<'a> {
             images: Vec::new(),
             unsaved: Vec::new(),
             warnings: Vec::new(),
+            plugins: Vec::new(),
         }
     }
 
-    /// Keeps the next picture. One without infotext, such as one that a plugin added, is in no grid.
-    pub(crate) async fn add(&mut self, picture: Pixels, infotext: String) -> Result<(), AppError> {
+    /// Keeps the next picture; `from` is its place among those that hooks were given, `None` for one that a plugin added. One
+    /// without infotext is in no grid.
+    pub(crate) async fn add(
+        &mut self,
+        picture: Pixels,
+        infotext: String,
+        from: Option<usize>,
+    ) -> Result<(), AppError> {
         let picture = Arc::new(picture);
         if let Some(cells) = self.cells.as_mut().filter(|_| !infotext.is_empty()) {
             if cells.pictures.is_empty() {
@@ -103,7 +114,10 @@ impl<'a> Keeping<'a> {
             }
             cells.pictures.push(picture.clone());
         }
-        let index = self.images.len().saturating_sub(self.before);
+        // What nobody's seed drew has none in its name.
+        let drawn = self.saving.info["all_seeds"].as_array().map_or(0, Vec::len);
+        let beyond = self.images.len().max(self.before + drawn);
+        let index = from.unwrap_or(beyond).saturating_sub(self.before);
         let is_hashed = self.saving.names_pixels();
         let (kind, file, pixels_hash) = self.keep(picture, &infotext, is_hashed).await?;
         self.save_later(Saved::Picture(index), kind, Unwritten { file, infotext, pixels_hash });
@@ -157,7 +171,7 @@ impl<'a> Keeping<'a> {
                 Saved::Grid(options) => self.saving.save_grid(self.app, &options, kind, picture).await?,
             });
         }
-        Ok(Kept { images: self.images, warnings: self.warnings, grid })
+        Ok(Kept { images: self.images, warnings: self.warnings, plugins: self.plugins, grid })
     }
 
     /// The pictures are there all the same where a grid of them is too large for a picture or for its kind of file.
@@ -202,7 +216,7 @@ impl<'a> Keeping<'a> {
 
     /// Pictures, columns and rows as plugins have them.
     async fn laid_out(
-        &self,
+        &mut self,
         pictures: Vec<Arc<Pixels>>,
         (columns, rows): (u32, u32),
     ) -> Result<(Vec<Arc<Pixels>>, (u32, u32)), AppError> {
@@ -212,8 +226,10 @@ impl<'a> Keeping<'a> {
         }
         let pictures = pictures.into_iter().map(Arc::unwrap_or_clone).collect();
         let grid = Grid { pictures, columns, rows };
-        let Grid { pictures, columns, rows } =
-            self.app.plugins.lay_out_grid(call, &plugin_view::params(body), grid).await?;
+        let (grid, report) = self.app.plugins.lay_out_grid(call, &plugin_view::params(body), grid).await?;
+        self.plugins.extend(report.acted);
+        self.warnings.extend(report.warnings);
+        let Grid { pictures, columns, rows } = grid;
         Ok((pictures.into_iter().map(Arc::new).collect(), (columns, rows)))
     }
 

@@ -24,7 +24,7 @@ const GONE: u16 = 410;
 /// Standard Webhooks has messages below 20 KB, and receivers refuse longer ones.
 const MESSAGE_BYTES_MAX: usize = 20_000;
 /// What a longer one goes without, in this order; `GET /tasks/{id}` has it.
-const MAY_BE_LEFT_OUT: [&str; 5] = ["infotexts", "warnings", "seeds", "ossUrl", "images"];
+const MAY_BE_LEFT_OUT: [&str; 6] = ["infotexts", "warnings", "plugins", "seeds", "ossUrl", "images"];
 
 /// Tells what is due until the server drains. Receivers that answer slowly keep only their own owner waiting.
 pub(crate) async fn run(app: Arc<App>) {

@@ -10,7 +10,7 @@ use gesso_core::pixels::{PixelFormat, Pixels};
 use gesso_core::request::GenerateRequest;
 use gesso_core::step_hook::StepHook;
 use gesso_engine::{CancelFlag, Drawing, JobSpec, Progress, Work};
-use gesso_plugin_host::{CallContext, PluginStepHook};
+use gesso_plugin_host::{ActingPlugin, CallContext, PluginStepHook};
 use serde_json::{Map, Value};
 use tokio::sync::watch;
 use tracing::Instrument;
@@ -255,6 +255,11 @@ impl Finished {
             infotexts: &self.infotexts,
             job_timestamp,
         })
+    }
+
+    /// Plugins that acted within its steps.
+    pub(crate) fn plugins(&self) -> impl Iterator<Item = ActingPlugin> {
+        self.prepared.step_hooks.iter().filter_map(|hook| hook.acted())
     }
 
     /// Remarks for the client.

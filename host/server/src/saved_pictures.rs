@@ -2,7 +2,7 @@
 //! store, where programs do.
 
 use bytes::Bytes;
-use gesso_plugin_host::{CallContext, SavedPicture};
+use gesso_plugin_host::{CallContext, ChainReport, SavedPicture};
 use gesso_store::{ImageFormat, Lease, Series};
 use serde_json::{Map, Value};
 
@@ -161,16 +161,16 @@ impl<'a> Saving<'a> {
         tracing::debug!(path, "picture saved");
         let textless =
             text_error.map(|error| format!("the text of {path} could not be saved beside it: {error}"));
-        let mut untold = Vec::new();
+        let (mut untold, mut report) = (Vec::new(), ChainReport::default());
         if app.plugins.hears_of_saved_pictures(self.call) {
             let (params, picture) = (plugin_view::params(self.body), SavedPicture { path, ..about });
-            untold = app.plugins.picture_saved(self.call, &params, &picture).await?;
+            (untold, report) = app.plugins.picture_saved(self.call, &params, &picture).await?;
         }
         let untold = (!untold.is_empty()).then(|| {
             let plugins = untold.join(", ");
             format!("not every saved picture was told to {plugins}: all plugin slots were busy")
         });
-        let warnings: Vec<String> = textless.into_iter().chain(untold).collect();
+        let warnings: Vec<String> = textless.into_iter().chain(untold).chain(report.warnings).collect();
         Ok((!warnings.is_empty()).then(|| warnings.join("; ")))
     }
 }

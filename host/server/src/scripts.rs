@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use gesso_core::pixels::Pixels;
 use gesso_engine::Progress;
-use gesso_plugin_host::{HookError, Script, ScriptError, ScriptInput, ScriptOutput, Whom};
+use gesso_plugin_host::{ActingPlugin, HookError, Script, ScriptError, ScriptInput, ScriptOutput, Whom};
 use serde_json::{Map, Value};
 use tokio::sync::watch;
 
@@ -59,6 +59,8 @@ pub(crate) struct Scripted {
     pub(crate) warnings: Vec<String>,
     /// Sampler steps over all pictures.
     pub(crate) steps: f64,
+    /// Its own, and those that acted in its drawings.
+    pub(crate) plugins: Vec<ActingPlugin>,
 }
 
 /// Runs a script. `params` is the body as its plugins left it, without pictures; `pictures` are those of the request.
@@ -86,7 +88,8 @@ pub(crate) async fn run(
         (ScriptError::Hook(error), _) => error.into(),
     })?;
     let info = merged(drawn.infos, &output.infotexts, output.index_of_first_image);
-    Ok(Scripted { output, info, warnings: drawn.warnings, steps: drawn.steps })
+    let plugins = std::iter::once(output.plugin.clone()).chain(drawn.plugins).collect();
+    Ok(Scripted { output, info, warnings: drawn.warnings, steps: drawn.steps, plugins })
 }
 
 /// The info of several drawings' pictures: the first drawing's, with what differs between drawings of all of them.

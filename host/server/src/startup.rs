@@ -24,7 +24,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{Notify, watch};
 
 use crate::accounts::Accounts;
-use crate::app::App;
+use crate::app::{App, decode_limits};
 use crate::audit::Audit;
 use crate::catalogue::Catalogue;
 use crate::drawings::AT_ONCE;
@@ -356,12 +356,16 @@ async fn open_plugins(
     stores: ServerStores,
 ) -> Result<PluginHost, StartupError> {
     let own = std::env::current_exe().context("the path of this binary is unknown")?;
+    let picture_pixels = decode_limits(&settings.limits).pixels_max;
     let hook = Budget {
         cpu: Duration::from_millis(settings.plugin_budget.cpu_ms),
         wall: Duration::from_millis(settings.plugin_budget.wall_ms),
         memory_bytes: settings.plugin_budget.memory_mib << 20,
+        picture_pixels,
         ..Budget::default()
     };
+    let usual = Budgets::default();
+    let script = Budget { picture_pixels, ..usual.script.clone() };
     let grants = settings.grants.iter().map(|(id, grant)| (id.clone(), Grants::from(grant.clone())));
     let tiers = settings.plugin_tiers.iter().map(|(name, tier)| (name.clone(), PluginBudgets::from(*tier)));
     let keys: Result<_, _> = settings.plugin_keys.iter().map(|key| TrustedKey::parse(key)).collect();
@@ -369,7 +373,7 @@ async fn open_plugins(
         folder: settings.plugins.clone(),
         state: settings.data.join("plugins"),
         compiler: vec![own.into(), "compile-plugin".into()],
-        budgets: Budgets { hook, ..Budgets::default() },
+        budgets: Budgets { hook, script, ..usual },
         max_concurrent_calls: settings.plugin_budget.concurrent_calls,
         trusted_keys: keys.map_err(anyhow::Error::msg)?,
         grants: grants.collect(),

@@ -121,6 +121,9 @@ impl HostImage for CallState {
             ))));
         };
         target.copy_from_slice(&rows);
+        if let Some(lent) = self.lent.get_mut(&image.rep()) {
+            lent.is_written = true;
+        }
         Ok(Ok(()))
     }
 
@@ -131,9 +134,16 @@ impl HostImage for CallState {
         height: u32,
     ) -> wasmtime::Result<Result<Resource<Pixels>, Fault>> {
         let source = self.table.get(&image)?;
-        let room = resize_room(source, width, height);
+        let Some(room) = resize_room(source, width, height) else {
+            let text = format!(
+                "a resize of {}x{} to {width}x{height} is too much at once: it may read and write {MAX_RESIZE_PIXELS} pixels \
+                 together, and have as many between its two directions; resize in parts",
+                source.width, source.height
+            );
+            return Ok(Err(Fault::LimitExceeded(text)));
+        };
         let (used, most) = (self.pictures.used(), self.pictures.most);
-        if room.is_none_or(|room| used.saturating_add(room) > most) {
+        if used.saturating_add(room) > most {
             return Ok(Err(OverBudget::Bytes(most).into()));
         }
         let source = source.clone();
@@ -154,6 +164,8 @@ impl HostImage for CallState {
     }
 
     fn drop(&mut self, image: Resource<Pixels>) -> wasmtime::Result<()> {
+        // Another picture may have this handle next.
+        self.lent.remove(&image.rep());
         let pixels = self.table.delete(image)?;
         self.pictures.give_back(pixels.data.len() as u64);
         Ok(())

@@ -166,12 +166,12 @@ async fn a_save_hook_that_finds_every_slot_taken_is_told_of_and_fails_nothing() 
         is_grid: false,
     };
     let call = CallContext::new("test", 7);
-    assert_eq!(test.host.picture_saved(&call, "{}", &picture).await.unwrap(), Vec::<String>::new());
+    assert_eq!(test.host.picture_saved(&call, "{}", &picture).await.unwrap().0, Vec::<String>::new());
 
     // Its call ends at the wall clock; its slot is taken until the disk answers.
     let ended = test.before("a hill").await;
     assert!(matches!(ended, Err(HookError::PluginFailed { .. })), "{ended:?}");
     assert_eq!(stuck.waiting.load(Ordering::Relaxed), 1);
-    assert_eq!(test.host.picture_saved(&call, "{}", &picture).await.unwrap(), ["example-save-hook"]);
+    assert_eq!(test.host.picture_saved(&call, "{}", &picture).await.unwrap().0, ["example-save-hook"]);
     stuck.release();
 }

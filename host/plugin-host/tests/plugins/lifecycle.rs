@@ -192,7 +192,8 @@ async fn hooks_run_in_the_order_the_admin_chose() {
     let test = test.restart().await;
     assert_eq!(test.before("a hill").await.unwrap(), "contained, good v1");
     let before = test.host.before(&CallContext::new("r", 1), r#"{"prompt":"x"}"#.into()).await.unwrap();
-    assert_eq!(before.applied, ["fs-escape", "good"]);
+    let acted: Vec<_> = before.report.acted.iter().map(|plugin| plugin.id.as_str()).collect();
+    assert_eq!(acted, ["fs-escape", "good"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -259,7 +260,7 @@ async fn a_plugin_is_there_for_those_whom_it_serves_and_where_it_is_not_left_out
     let test = test.restart().await;
     let applied = async |whom: Whom| {
         let call = CallContext { whom, ..CallContext::new("r", 1) };
-        test.host.before(&call, r#"{"prompt":"x"}"#.into()).await.unwrap().applied.len()
+        test.host.before(&call, r#"{"prompt":"x"}"#.into()).await.unwrap().report.acted.len()
     };
     assert_eq!((applied(whom("ann", &[])).await, applied(whom("bob", &[])).await), (1, 0));
     assert_eq!(
@@ -382,4 +383,30 @@ async fn calls_are_counted_and_timed() {
     let status = test.host.get("good").unwrap();
     let (median, slow) = (status.wall_ms_p50.unwrap(), status.wall_ms_p95.unwrap());
     assert!(status.calls == 20 && median > 0.0 && median <= slow, "{median} {slow}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pictures_that_come_back_are_known_by_what_the_hook_was_lent() {
+    let test = TestHost::start().await;
+    test.host.install(guest("many-outputs")).await.unwrap();
+    let call = CallContext::new("r", 1);
+    for (prompt, expected) in [
+        ("kept", vec![Some(0), Some(1), Some(2)]),
+        ("without the first", vec![Some(1), Some(2)]),
+        ("turned around", vec![Some(2), Some(1), Some(0)]),
+        // Its handle is that of the one that was let go.
+        ("another behind, without the first", vec![Some(1), Some(2), None]),
+        ("all anew", vec![Some(0), Some(1), Some(2)]),
+    ] {
+        let params = serde_json::json!({ "prompt": prompt }).to_string();
+        let pictures = [1, 2, 3].map(|level| Pixels::new(2, 1, PixelFormat::Gray8, vec![level; 2]).unwrap());
+        let after = test.host.after(&call, &params, pictures.to_vec()).await.unwrap();
+        let from: Vec<_> = after.pictures.iter().map(|picture| picture.from).collect();
+        assert_eq!(from, expected, "{prompt}");
+        for kept in after.pictures.iter().filter(|kept| kept.picture.format == PixelFormat::Gray8) {
+            assert_eq!(Some(&kept.picture), kept.from.map(|from| &pictures[from]), "{prompt}");
+        }
+        let acted: Vec<_> = after.report.acted.iter().map(|plugin| plugin.version.as_str()).collect();
+        assert_eq!(acted, if prompt == "kept" { vec![] } else { vec!["0.1.0"] }, "{prompt}");
+    }
 }

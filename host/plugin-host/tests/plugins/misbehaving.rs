@@ -6,8 +6,8 @@ use crate::support::{TestHost, guest};
 use gesso_core::pixels::{PixelFormat, Pixels};
 use gesso_plugin_host::FailureKind::{self, BadReturn, Cpu, Handles, Host, Memory, Trap, WallClock};
 use gesso_plugin_host::{
-    CallContext, Called, DrawingBudget, DrawnPicture, FinishedPicture, HookError, Inference, InferenceAnswer,
-    Job, Named, Outcome, PictureFacts, PictureStage, Policy, ScriptError, ScriptInput,
+    ActingPlugin, CallContext, Called, ChainReport, DrawingBudget, DrawnPicture, FinishedPicture, HookError, Inference,
+    InferenceAnswer, Job, Named, OnFailure, Outcome, PictureFacts, PictureStage, Policy, ScriptError, ScriptInput,
 };
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -77,9 +77,11 @@ async fn a_picture_hook_that_misbehaves_costs_its_own_picture() {
     assert!(status.memory_peak_bytes <= 64 << 20, "{} bytes", status.memory_peak_bytes);
 
     // Who asks for too much hears of it, as the client does whose request it is.
-    for (how, says) in
-        [("gives nothing back", "is not within"), ("gives far too much back", "pictures may take")]
-    {
+    for (how, says) in [
+        ("gives nothing back", "is not within"),
+        ("gives far too much back", "pictures may take"),
+        ("resizes far too large", "a resize of 8x8 to 16384x16384 is too much at once: it may read and write 33554432 pixels"),
+    ] {
         let ended = finished(&test, how).await;
         let Err(HookError::Rejected { reason, .. }) = &ended else { panic!("{how} ended as {ended:?}") };
         assert!(reason.contains(says), "{how}: {reason}");
@@ -148,6 +150,26 @@ async fn picture_hooks_of_one_plugin_leave_a_slot_to_those_of_others() {
     for call in waiting {
         assert_eq!(call.await.unwrap().unwrap_err(), HookError::Cancelled);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_picture_that_is_too_large_is_not_taken_and_who_is_left_out_is_told() {
+    let test = TestHost::with(|settings| settings.budgets.script.picture_pixels = 16).await;
+    test.host.install(guest(FINISHER)).await.unwrap();
+    // The picture that it was given has 64.
+    let says = "it gave back a picture of 9x9; at most 64 pixels are taken";
+    assert_failed("gives more back", finished(&test, "gives more back").await, (BadReturn, says));
+    let same = finished(&test, "a hill").await.unwrap();
+    assert_eq!((same.picture, same.report), (picture(), ChainReport::default()));
+    let acted = finished(&test, "gives a point back").await.unwrap().report.acted;
+    assert_eq!(acted, [ActingPlugin { id: FINISHER.into(), version: "0.1.0".into() }]);
+
+    let policy = Policy { on_failure: Some(OnFailure::Skip.into()), ..Policy::default() };
+    test.host.configure(FINISHER, policy).await.unwrap();
+    let skipped = finished(&test, "gives more back").await.unwrap();
+    assert_eq!((skipped.picture, skipped.report.acted), (picture(), vec![]));
+    let said = format!("{FINISHER} was left out: plugin {FINISHER} failed in finish: {says}");
+    assert_eq!(skipped.report.warnings, [said]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -16,7 +16,7 @@ use crate::app::App;
 use crate::blocking::blocking;
 use crate::error::AppError;
 use crate::http::error::mistakes;
-use crate::http::wire::task::TaskView;
+use crate::http::wire::task::{TaskPlugin, TaskView};
 use crate::png_file;
 use crate::tasks;
 use crate::upkeep;
@@ -69,6 +69,7 @@ pub(crate) async fn summary(app: &App, task: &Task, host: Option<&str>) -> Resul
         seeds: None,
         infotexts: None,
         warnings: None,
+        plugins: None,
     })
 }
 
@@ -132,6 +133,7 @@ pub(crate) async fn ended(app: &App, task: &Task, host: Option<&str>) -> Result<
         view.seeds = Some(info.and_then(|info| info.get("all_seeds")).cloned().unwrap_or_default());
         view.infotexts = Some(info.and_then(|info| info.get("infotexts")).cloned().unwrap_or_default());
         view.warnings = Some(details.get("warnings").cloned().unwrap_or_else(|| json!([])));
+        view.plugins = Some(TaskPlugin::of_details(&details));
     }
     Ok(view)
 }

@@ -15,6 +15,7 @@ mod img2img;
 pub(crate) mod info;
 pub(crate) mod infotext;
 pub(crate) mod infotext_options;
+pub(crate) mod infotext_report;
 pub(crate) mod interrogate;
 mod kept_options;
 pub(crate) mod lists;

@@ -56,6 +56,8 @@ impl PictureHook for Misbehaves {
             }
             "gives nothing back" => Ok(grey(0, 0)?.into()),
             "gives far too much back" => Ok(grey(16_384, 16_384)?.into()),
+            "resizes far too large" => Ok(picture.resize(16_384, 16_384)?.into()),
+            "gives more back" => Ok(grey(9, 9)?.into()),
             "gives a point back" => Ok(grey(1, 1)?.into()),
             _ => Ok(picture.into()),
         }

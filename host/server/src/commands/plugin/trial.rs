@@ -291,7 +291,7 @@ impl Case {
         let context = CallContext::new("test", 1);
         match &self.call {
             Call::Before(request) => match host.before(&context, request.to_string()).await {
-                Ok(done) if done.applied.is_empty() => Ok("unchanged".into()),
+                Ok(done) if !done.is_changed() => Ok("unchanged".into()),
                 Ok(done) => {
                     let params: Value = serde_json::from_str(&done.params)?;
                     Ok(format!("changed, prompt {}", params["prompt"]))
@@ -301,6 +301,7 @@ impl Case {
             },
             Call::After(pictures) => {
                 let made = host.after(&context, &requests()[0].1.to_string(), pictures.clone()).await?;
+                let made: Vec<_> = made.pictures.into_iter().map(|made| made.picture).collect();
                 goldens.compare(&self.name, &made)
             }
             Call::Finish(stage, picture) => {
@@ -332,7 +333,7 @@ impl Case {
             Call::Grid(grid) => {
                 let params = requests()[0].1.to_string();
                 match host.lay_out_grid(&context, &params, grid.clone()).await {
-                    Ok(laid_out) => {
+                    Ok((laid_out, _)) => {
                         let made = goldens.compare(&self.name, &laid_out.pictures)?;
                         Ok(format!("{made} in {} columns and {} rows", laid_out.columns, laid_out.rows))
                     }
@@ -341,8 +342,10 @@ impl Case {
                 }
             }
             Call::Infotext(text) => match host.read_infotext(&context, text, Infotext::parse(text)).await {
-                Ok(read) if read == Infotext::parse(text) => Ok("unchanged".into()),
-                Ok(read) => Ok(format!("changed, prompt {:?}, {} fields", read.prompt, read.fields.len())),
+                Ok((read, _)) if read == Infotext::parse(text) => Ok("unchanged".into()),
+                Ok((read, _)) => {
+                    Ok(format!("changed, prompt {:?}, {} fields", read.prompt, read.fields.len()))
+                }
                 Err(HookError::Rejected { reason, .. }) => Ok(format!("refused: {reason}")),
                 Err(error) => Err(error.into()),
             },

@@ -21,7 +21,7 @@ use crate::http::task_answer::{self, Shape};
 use crate::http::task_view::{self, Standing, details, host, preview, signed_urls};
 use crate::http::wire::generate::Drawing;
 use crate::http::wire::schema::{ExtraSingleImageBody, Img2ImgBody, Txt2ImgBody};
-use crate::http::wire::task::{Accepted, Answer, Done, JobState, TaskProgress, TaskResult};
+use crate::http::wire::task::{Accepted, Answer, Done, JobState, TaskPlugin, TaskProgress, TaskResult};
 use crate::http::wire::terms::{RequestTerms, TermHeaders};
 use crate::running::RunningTask;
 use crate::tasks;
@@ -159,6 +159,7 @@ pub(crate) async fn result(
         body.parameters = Some(parameters);
         body.info = Some(details.get("info").map(Value::to_string).unwrap_or_default());
         body.warnings = Some(details.remove("warnings").unwrap_or_else(|| json!([])));
+        body.plugins = Some(TaskPlugin::of_details(&details));
         body.steps_per_second = Some(details.remove("stepsPerSecond").unwrap_or_default());
         // Of a route that is no drawing: what it answered.
         body.answer = details.remove("answer");

@@ -12,7 +12,9 @@ use super::fields::{self, Field, FieldProblem, Kind};
 use super::overrides::Overrides;
 use super::problems::{Problems, flag, integer, non_empty, number, text};
 use super::styles::Styling;
-use super::{control, grid_options, img2img, infotext, per_picture, refiner, token_merging, txt2img};
+use super::{
+    control, grid_options, img2img, infotext, infotext_report, per_picture, refiner, token_merging, txt2img,
+};
 use crate::plugin_use;
 
 /// What is drawn from.
@@ -71,6 +73,7 @@ impl Drawing {
 /// A stored body without what the server has put into it, and whether it was marked for an answer with a grid.
 pub(crate) fn asked(mut body: Map<String, Value>) -> (Map<String, Value>, bool) {
     Styling::take(&mut body).undo(&mut body);
+    infotext_report::take(&mut body);
     let has_grid = grid_options::take_mark(&mut body);
     (body, has_grid)
 }
@@ -409,6 +412,7 @@ fn refuse_without_effect(drawing: Drawing, body: &Map<String, Value>, problems: 
 #[cfg(test)]
 mod tests {
     use gesso_core::request::VaeChoice;
+    use gesso_plugin_host::ChainReport;
     use serde_json::json;
 
     use super::*;
@@ -436,6 +440,7 @@ mod tests {
         let taken_in = read(sent.as_object().unwrap());
         let mut stored = taken_in.clone();
         grid_options::mark(&mut stored);
+        infotext_report::write(&mut stored, &ChainReport { acted: Vec::new(), warnings: vec!["x".into()] });
         assert_ne!(stored, taken_in);
         let (body, has_grid) = asked(stored);
         assert_eq!((&body, has_grid), (&taken_in, true));

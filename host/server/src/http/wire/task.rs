@@ -2,8 +2,8 @@
 
 use gesso_core::ids::TaskId;
 use gesso_engine::{CancelFlag, Progress};
-use serde::Serialize;
-use serde_json::Value;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 use super::refusals::FieldMistake;
@@ -104,6 +104,26 @@ pub(crate) struct TaskView {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Vec<String>>, nullable = false)]
     pub(crate) warnings: Option<Value>,
+    /// The plugins that changed something, in the order in which they did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub(crate) plugins: Option<Vec<TaskPlugin>>,
+}
+
+/// A plugin that changed something of a task.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub(crate) struct TaskPlugin {
+    pub(crate) id: String,
+    /// The version that did.
+    pub(crate) version: String,
+}
+
+impl TaskPlugin {
+    /// Those that a task's details tell; none of details from before they told them.
+    pub(crate) fn of_details(details: &Map<String, Value>) -> Vec<Self> {
+        let told = details.get("plugins").map(Vec::<Self>::deserialize);
+        told.and_then(Result::ok).unwrap_or_default()
+    }
 }
 
 /// A page of tasks.
@@ -233,6 +253,10 @@ pub(crate) struct TaskResult {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Vec<String>>, nullable = false)]
     pub(crate) warnings: Option<Value>,
+    /// The plugins that changed something, in the order in which they did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub(crate) plugins: Option<Vec<TaskPlugin>>,
     /// Sampler steps in a second, over all pictures; null for a call.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<f64>)]
@@ -309,7 +333,17 @@ impl Done {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
+
+    #[test]
+    fn plugins_are_told_as_they_were_stored_and_are_none_before_they_were() {
+        let of = |details: Value| TaskPlugin::of_details(details.as_object().unwrap());
+        let stored = json!({"plugins": [{"id": "good", "version": "0.1.0"}]});
+        assert_eq!(of(stored), [TaskPlugin { id: "good".into(), version: "0.1.0".into() }]);
+        assert!(of(json!({"warnings": []})).is_empty());
+    }
 
     #[test]
     fn a_job_tells_a_skip_and_an_interrupt_apart() {
