@@ -301,7 +301,7 @@ impl TaskStore for MemoryTasks {
     }
 
     async fn ended_before(&self, ms: u64, limit: usize) -> Result<Vec<Task>, TaskStoreError> {
-        Ok(self.state().oldest(ms, limit, |entry| entry.task.finished_ms.filter(|_| !entry.task.pinned)))
+        Ok(self.state().oldest(ms, limit, Entry::forgettable_ms))
     }
 
     async fn filed_before(&self, ms: u64, limit: usize) -> Result<Vec<Task>, TaskStoreError> {

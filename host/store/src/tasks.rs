@@ -133,11 +133,11 @@ pub trait TaskStore: Send + Sync {
     /// How many wait, by model and priority.
     async fn queue(&self) -> Result<Vec<QueuePart>, TaskStoreError>;
 
-    /// Up to `limit` tasks that ended before `ms` (Unix milliseconds) and are not pinned, the oldest end first: what retention
-    /// removes.
+    /// Up to `limit` tasks that ended before `ms` (Unix milliseconds), are not pinned and owe their webhook nothing, the oldest
+    /// end first: what retention removes.
     async fn ended_before(&self, ms: u64, limit: usize) -> Result<Vec<Task>, TaskStoreError>;
 
-    /// Of those, the ones that name files and owe their webhook nothing: whose files retention deletes.
+    /// Of those, the ones that name files: whose files retention deletes.
     async fn filed_before(&self, ms: u64, limit: usize) -> Result<Vec<Task>, TaskStoreError>;
 }
 

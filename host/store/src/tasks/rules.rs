@@ -274,11 +274,16 @@ impl Entry {
         Ok(())
     }
 
+    /// When the entry ended, where retention may forget it.
+    pub(crate) fn forgettable_ms(&self) -> Option<u64> {
+        let task = &self.task;
+        let is_kept = task.pinned || task.notice.is_some();
+        task.finished_ms.filter(|_| !is_kept && task.state.is_terminal())
+    }
+
     /// When the entry ended, where it has files that retention may delete.
     pub(crate) fn filed_ms(&self) -> Option<u64> {
-        let task = &self.task;
-        let is_kept = task.pinned || task.notice.is_some() || !task.has_files();
-        task.finished_ms.filter(|_| !is_kept && task.state.is_terminal())
+        self.forgettable_ms().filter(|_| self.task.has_files())
     }
 
     /// The running attempt ended without a word: its process died or its lease expired.

@@ -60,6 +60,7 @@ macro_rules! conformance_tests {
             retention_sees_the_oldest_ends_first_and_no_more_than_it_asks_for
             retention_sees_files_until_they_are_given_up_and_forgotten
             retention_leaves_what_is_pinned_or_owed_alone
+            what_is_owed_to_a_silent_server_keeps_nothing_else_from_retention
             files_that_are_given_up_are_neither_pinned_nor_tried_again
             pages_follow_each_other_without_gap_or_double
             what_has_ended_is_shown_in_pages_and_counted_by_owner_and_state
@@ -413,42 +414,6 @@ pub async fn counts_tasks_by_state(subject: Subject) {
     subject.store.release(&lease).await.expect("the lease is held");
     let stats = subject.store.stats().await.expect("the store answers");
     assert_eq!((stats.waiting, stats.running), (2, 0));
-}
-
-pub async fn retention_sees_only_tasks_that_ended_before(subject: Subject) {
-    let old = subject.submit("old").await;
-    let running = subject.submit("running").await;
-    let lease = subject.lease().await;
-    subject.store.finish(&lease, TaskState::Succeeded, outcome(&lease)).await.expect("it is finished");
-    subject.lease().await;
-    let waiting = subject.submit("waiting").await;
-    subject.clock.advance(Duration::from_secs(1));
-    let limit = subject.clock.now_ms();
-    let young = subject.submit("young").await;
-    subject.store.cancel(&young.id).await.expect("the task is there");
-    let ended = subject.store.ended_before(limit, 9).await.expect("the store answers");
-    assert_eq!(ended.iter().map(|task| &task.id).collect::<Vec<_>>(), [&old.id]);
-    subject.store.remove(&old.id).await.expect("it has ended");
-    assert_eq!(subject.store.get(&old.id).await, Ok(None));
-    for kept in [&running, &waiting, &young] {
-        assert_eq!(subject.get(kept).await.id, kept.id);
-    }
-    assert_eq!(subject.store.stats().await.expect("the store answers").total(), 3);
-    subject.submit("old").await;
-}
-
-pub async fn retention_sees_the_oldest_ends_first_and_no_more_than_it_asks_for(subject: Subject) {
-    let tasks = [subject.submit("a").await, subject.submit("b").await, subject.submit("c").await];
-    for task in [&tasks[2], &tasks[0], &tasks[1]] {
-        subject.store.cancel(&task.id).await.expect("the task is there");
-        subject.clock.advance(Duration::from_secs(1));
-    }
-    let ended = async |limit| {
-        let ended = subject.store.ended_before(u64::MAX, limit).await.expect("the store answers");
-        ended.iter().map(|task| task.id.to_string()).collect::<Vec<_>>().join(" ")
-    };
-    assert_eq!((ended(0).await, ended(2).await), (String::new(), "c a".to_owned()));
-    assert_eq!(ended(9).await, "c a b");
 }
 
 pub async fn pages_follow_each_other_without_gap_or_double(subject: Subject) {
