@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use gesso_core::ids::TaskId;
 use gesso_engine::CancelFlag;
-use gesso_store::{Lease, ObjectKey, Outcome, Task, TaskState, TaskStore, TaskStoreError};
+use gesso_store::{Lease, ObjectKey, Outcome, Release, Task, TaskState, TaskStore, TaskStoreError};
 use tokio::sync::Semaphore;
 use tracing::Instrument;
 
@@ -22,7 +22,7 @@ use crate::traces;
 const LEASE: Duration = Duration::from_secs(30);
 const HEARTBEAT: Duration = Duration::from_secs(10);
 /// A task that met shortages that often fails with the last one's reason.
-const ATTEMPTS_MAX: u32 = 5;
+const SHORTAGES_MAX: u32 = 5;
 /// How often to look for tasks when no change was announced, such as after another process's lease ran out.
 const IDLE_POLL: Duration = Duration::from_secs(5);
 /// The same while the server drains.
@@ -61,7 +61,7 @@ pub(crate) async fn run(app: Arc<App>, replays: Replays) {
             continue;
         }
         match app.tasks.lease("local", LEASE).await {
-            Ok(Some(lease)) if app.pause.is_on() => hand_back(&app, &lease).await,
+            Ok(Some(lease)) if app.pause.is_on() => hand_back(&app, &lease, Release::Rest).await,
             Ok(Some(lease)) => {
                 let (app, replays) = (app.clone(), replays.clone());
                 let task = &lease.task;
@@ -135,13 +135,13 @@ async fn work(app: &Arc<App>, replays: &Replays, lease: Lease) {
             let message = "the server shut down before the task had ended, and it was not to be tried again";
             failed(&id, &AppError::Unavailable(message.into()))
         }
-        Err(Failure::Stopped) => return hand_back(app, &lease).await,
+        Err(Failure::Stopped) => return hand_back(app, &lease, Release::Rest).await,
         // A passing shortage is no reason to lose an acknowledged task.
         Err(Failure::App(AppError::Overloaded(_) | AppError::Unavailable(_)))
-            if !no_retry && lease.attempt < ATTEMPTS_MAX =>
+            if !no_retry && lease.shortages + 1 < SHORTAGES_MAX =>
         {
             tokio::time::sleep(Duration::from_secs(1)).await;
-            return hand_back(app, &lease).await;
+            return hand_back(app, &lease, Release::Shortage).await;
         }
         Err(Failure::App(AppError::Cancelled)) => (TaskState::Canceled, Outcome::default()),
         Err(Failure::App(error)) => failed(&id, &error),
@@ -219,8 +219,8 @@ enum Failure {
 }
 
 /// The task waits again; the attempt does not count as lost.
-async fn hand_back(app: &App, lease: &Lease) {
-    match app.tasks.release(lease).await {
+async fn hand_back(app: &App, lease: &Lease, why: Release) {
+    match app.tasks.release(lease, why).await {
         Ok(_) => tracing::info!(task = %lease.task.id, "task handed back; it runs again"),
         Err(error) => {
             tracing::warn!(task = %lease.task.id, %error, "task not handed back; its lease will run out")

@@ -17,7 +17,7 @@ use tokio::sync::broadcast;
 use crate::clock::Clock;
 use crate::tasks::rules::{self, Entry};
 use crate::tasks::{
-    EndedFilter, EndedPage, Lease, MoveTo, NewTask, Outcome, Payload, QueuePart, Task, TaskChange,
+    EndedFilter, EndedPage, Lease, MoveTo, NewTask, Outcome, Payload, QueuePart, Release, Task, TaskChange,
     TaskFilter, TaskPage, TaskState, TaskStats, TaskStore, TaskStoreError,
 };
 use committer::{Committer, Writer};
@@ -200,9 +200,9 @@ impl TaskStore for SledTasks {
         .await
     }
 
-    async fn release(&self, lease: &Lease) -> Result<Task, TaskStoreError> {
+    async fn release(&self, lease: &Lease, why: Release) -> Result<Task, TaskStoreError> {
         let lease = lease.clone();
-        self.change(&lease.task.id.clone(), move |entry, now_ms| entry.release(&lease, now_ms)).await
+        self.change(&lease.task.id.clone(), move |entry, now_ms| entry.release(&lease, why, now_ms)).await
     }
 
     async fn cancel(&self, id: &TaskId) -> Result<Task, TaskStoreError> {

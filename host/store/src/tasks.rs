@@ -52,7 +52,7 @@ pub trait TaskStore: Send + Sync {
     -> Result<Task, TaskStoreError>;
 
     /// Gives the task back to wait, as a draining worker does. The attempt does not count as lost.
-    async fn release(&self, lease: &Lease) -> Result<Task, TaskStoreError>;
+    async fn release(&self, lease: &Lease, why: Release) -> Result<Task, TaskStoreError>;
 
     /// A waiting task becomes canceled at once, a running one is asked to stop, an ended one stays as it is.
     async fn cancel(&self, id: &TaskId) -> Result<Task, TaskStoreError>;
@@ -329,6 +329,17 @@ pub struct Lease {
     pub attempt: u32,
     pub worker: String,
     pub deadline_ms: u64,
+    /// Attempts before this one that were given back for a [`Release::Shortage`], since the task was submitted or retried.
+    pub shortages: u32,
+}
+
+/// Why a worker gives a task back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Release {
+    /// The worker rests or ends, which says nothing of the task.
+    Rest,
+    /// Something was short that may be there again, such as memory.
+    Shortage,
 }
 
 /// Which tasks to list; `None` means any.

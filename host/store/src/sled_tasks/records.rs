@@ -87,6 +87,9 @@ struct RecordV1 {
     revision: u64,
     sequence: u64,
     lost_attempts: u32,
+    /// Absent in records of before they were counted.
+    #[serde(default)]
+    shortages: u32,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     holder: Option<HolderV1>,
     #[serde(default, skip_serializing_if = "TermsV1::is_empty")]
@@ -209,6 +212,7 @@ impl RecordV1 {
             revision: task.revision,
             sequence: entry.sequence,
             lost_attempts: entry.lost_attempts,
+            shortages: entry.shortages,
             holder: entry
                 .holder
                 .as_ref()
@@ -259,7 +263,13 @@ impl RecordV1 {
         };
         let holder =
             self.holder.map(|holder| Holder { worker: holder.worker, deadline_ms: holder.deadline_ms });
-        Ok(Entry { task, sequence: self.sequence, lost_attempts: self.lost_attempts, holder })
+        Ok(Entry {
+            task,
+            sequence: self.sequence,
+            lost_attempts: self.lost_attempts,
+            shortages: self.shortages,
+            holder,
+        })
     }
 }
 
@@ -450,6 +460,7 @@ mod tests {
         entry.pin(0, None).unwrap();
         entry.rename(Some("a \"name\" é".to_owned())).unwrap();
         entry.task.place = 3;
+        entry.shortages = 2;
         assert_eq!(decode(&encode(&entry).unwrap()), Ok(entry.clone()));
         entry.unpin();
         entry.give_up_files(entry.task.revision).unwrap();
@@ -548,7 +559,7 @@ mod tests {
         assert_eq!((entry.task.state, entry.task.attempt, entry.sequence), (TaskState::Failed, 2, 7));
         assert_eq!(entry.task.terms, Terms::default(), "it asked for nothing that was not known yet");
         assert!(!entry.task.pinned && !entry.task.files_gone);
-        assert_eq!(entry.task.place, 7, "it was never moved");
+        assert_eq!((entry.task.place, entry.shortages), (7, 0), "it was never moved, and nothing was short");
         let outcome = entry.task.outcome.unwrap();
         assert_eq!(outcome.images[0].as_str(), "images/default/mountain42.2_1.png");
         let error = outcome.error.unwrap();
