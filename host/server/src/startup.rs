@@ -26,6 +26,7 @@ use tokio::sync::{Notify, watch};
 use crate::accounts::Accounts;
 use crate::app::App;
 use crate::audit::Audit;
+use crate::backups::Backups;
 use crate::catalogue::Catalogue;
 use crate::functions::Functions;
 use crate::http::connections::Tls;
@@ -78,7 +79,7 @@ pub(crate) async fn build(settings: Settings, made_up_pictures: bool) -> Result<
     let tls = open_tls(&settings).await?;
     make_folder(&settings.data).await?;
     let metrics = telemetry::install_metrics()?;
-    let tasks = open_tasks(&settings.data.join("tasks")).await?;
+    let tasks = Arc::new(open_tasks(&settings.data.join("tasks")).await?);
     let objects = open_objects(&settings)?;
     let outputs = settings.outputs.clone().unwrap_or_else(|| settings.data.join("outputs"));
     let outputs = Outputs::new(&outputs);
@@ -118,7 +119,8 @@ pub(crate) async fn build(settings: Settings, made_up_pictures: bool) -> Result<
         catalogue,
         styles: Arc::new(SavedStyles::in_folder(&settings.data)),
         engine: handle,
-        tasks: Arc::new(tasks),
+        tasks: tasks.clone(),
+        backups: Backups::new(tasks, objects.clone(), &settings.data),
         objects,
         outputs,
         plugins,

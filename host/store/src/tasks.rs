@@ -500,7 +500,7 @@ pub enum TaskStoreError {
     InUse(String),
     /// Stop and restore a backup; nothing was changed.
     #[error(
-        "the task store is damaged: {0}; move its folder away and restore the newest backup into a new one"
+        "the task store is damaged: {0}; move its folder away and restore the newest backup into a new one (gesso store restore)"
     )]
     Corrupt(String),
     /// Try again later.

@@ -276,7 +276,10 @@ pub(crate) async fn answer(app: &App, task: &Task) -> Result<Option<Response>, A
     let Ok(answer) = answer else { return Ok(None) };
     let is_json = answer.content_type.contains("json");
     let file = answer.body.as_str().filter(|_| answer.content_type.starts_with("image/"));
-    let bytes = match (file.and_then(|path| ObjectKey::parse(path).ok()), &answer.base64) {
+    // A text that a plugin answered with may read like the name of something that is not the task's.
+    let file = file.and_then(|path| ObjectKey::parse(path).ok());
+    let file = file.filter(|key| key.image_owner() == Some(task.owner.as_str()));
+    let bytes = match (file, &answer.base64) {
         (Some(key), _) => app.objects.get(&key).await?,
         (None, Some(base64)) => BASE64_STANDARD.decode(base64).unwrap_or_default().into(),
         (None, None) => match &answer.body {
