@@ -2,6 +2,7 @@
 
 mod previews;
 mod remote;
+mod store;
 
 use std::process::Command;
 

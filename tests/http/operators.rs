@@ -34,6 +34,7 @@ fn probes_answer_and_metrics_count_what_was_drawn() {
     assert!(bytes > 0.0);
     assert_eq!(number("gesso_models_bytes{memory=\"host\"}"), bytes, "it is the only one");
     assert!(number("gesso_models_bytes_max{memory=\"host\"}") > bytes);
+    assert!(number("gesso_store_bytes") > 0.0);
     server.admin("POST", "/sdapi/v1/unload-checkpoint", Vec::new()).ok();
     let told = String::from_utf8(server.get("/metrics").body).unwrap();
     for line in

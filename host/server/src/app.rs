@@ -13,6 +13,7 @@ use tokio::sync::{Notify, watch};
 
 use crate::accounts::{ANYONE, Accounts, Caller};
 use crate::audit::Audit;
+use crate::backups::Backups;
 use crate::catalogue::Catalogue;
 use crate::functions::Functions;
 use crate::http::wire::generate::Defaults;
@@ -54,6 +55,7 @@ pub(crate) struct App {
     pub(crate) engine: EngineHandle,
     pub(crate) tasks: Arc<dyn TaskStore>,
     pub(crate) objects: Objects,
+    pub(crate) backups: Backups,
     /// Where `save_images` puts pictures.
     pub(crate) outputs: Outputs,
     pub(crate) plugins: PluginHost,

@@ -8,5 +8,6 @@ pub(crate) mod model;
 pub(crate) mod plugin;
 pub(crate) mod preview;
 pub(crate) mod serve;
+pub(crate) mod store;
 pub(crate) mod task;
 pub(crate) mod txt2img;

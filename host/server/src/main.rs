@@ -8,6 +8,7 @@ mod accounts;
 mod annotators;
 mod app;
 mod audit;
+mod backups;
 mod blocking;
 mod catalogue;
 mod commands;
@@ -84,6 +85,7 @@ fn main() -> ExitCode {
         Command::User(arguments) => commands::account::users(&arguments),
         Command::Key(arguments) => commands::account::keys(&arguments),
         Command::Plugin(arguments) => commands::plugin::run(&arguments),
+        Command::Store(arguments) => commands::store::run(&arguments),
         Command::Completions { shell } => {
             commands::completions::run(shell);
             Ok(())

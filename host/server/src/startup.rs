@@ -26,6 +26,7 @@ use tokio::sync::{Notify, watch};
 use crate::accounts::Accounts;
 use crate::app::{App, decode_limits};
 use crate::audit::Audit;
+use crate::backups::Backups;
 use crate::catalogue::Catalogue;
 use crate::drawings::AT_ONCE;
 use crate::functions::Functions;
@@ -82,7 +83,7 @@ pub(crate) async fn build(settings: Settings, made_up: Option<MadeUpDevice>) -> 
     let tls = open_tls(&settings).await?;
     make_folder(&settings.data).await?;
     let metrics = telemetry::install_metrics()?;
-    let tasks = open_tasks(&settings.data.join("tasks")).await?;
+    let tasks = Arc::new(open_tasks(&settings.data.join("tasks")).await?);
     let objects = open_objects(&settings)?;
     let outputs = settings.outputs.clone().unwrap_or_else(|| settings.data.join("outputs"));
     let outputs = Outputs::new(&outputs);
@@ -124,7 +125,8 @@ pub(crate) async fn build(settings: Settings, made_up: Option<MadeUpDevice>) -> 
         catalogue,
         styles: Arc::new(SavedStyles::in_folder(&settings.data)),
         engine: handle,
-        tasks: Arc::new(tasks),
+        tasks: tasks.clone(),
+        backups: Backups::new(tasks, objects.clone(), &settings.data),
         objects,
         outputs,
         plugins,

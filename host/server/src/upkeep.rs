@@ -98,8 +98,8 @@ async fn forget_old(app: &App) {
         Err(error) => return tracing::warn!(%error, "old tasks could not be listed"),
     };
     let mut count = 0_u64;
-    // One whose webhook is owed stays until that is told or given up.
-    for task in old.into_iter().filter(|task| task.notice.is_none()) {
+    // Those whose webhook is owed are not among them: they stay until that is told or given up.
+    for task in old {
         if app.is_draining() {
             break;
         }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use gesso_core::ids::TaskId;
 use gesso_engine::CancelFlag;
-use gesso_store::{Lease, Outcome, TaskState, TaskStoreError};
+use gesso_store::{Lease, ObjectKey, Outcome, Release, Task, TaskState, TaskStore, TaskStoreError};
 use tokio::sync::Semaphore;
 use tracing::Instrument;
 
@@ -23,7 +23,7 @@ use crate::upkeep;
 const LEASE: Duration = Duration::from_secs(30);
 const HEARTBEAT: Duration = Duration::from_secs(10);
 /// A task that met shortages that often fails with the last one's reason.
-const ATTEMPTS_MAX: u32 = 5;
+const SHORTAGES_MAX: u32 = 5;
 /// How often to look for tasks when no change was announced, such as after another process's lease ran out.
 const IDLE_POLL: Duration = Duration::from_secs(5);
 /// The same while the server drains.
@@ -67,7 +67,7 @@ pub(crate) async fn run(app: Arc<App>, replays: Replays) {
             continue;
         }
         match app.tasks.lease("local", LEASE).await {
-            Ok(Some(lease)) if app.pause.is_on() => hand_back(&app, &lease).await,
+            Ok(Some(lease)) if app.pause.is_on() => hand_back(&app, &lease, Release::Rest).await,
             Ok(Some(lease)) => {
                 let (app, replays) = (app.clone(), replays.clone());
                 let task = &lease.task;
@@ -140,7 +140,7 @@ async fn work(app: &Arc<App>, replays: &Replays, lease: Lease) {
         // A tokio worker: it waits for the object store, and nobody waits for it.
         tokio::spawn(upkeep::delete_leftovers(app.clone(), lease.task.clone(), useless));
     }
-    let (state, outcome) = match result {
+    let (mut state, outcome) = match result {
         Ok(outcome) if outcome.error.is_some() => (TaskState::Failed, outcome),
         Ok(outcome) => (TaskState::Succeeded, outcome),
         Err(Failure::Fenced) => {
@@ -151,13 +151,13 @@ async fn work(app: &Arc<App>, replays: &Replays, lease: Lease) {
             let message = "the server shut down before the task had ended, and it was not to be tried again";
             failed(&id, &AppError::Unavailable(message.into()))
         }
-        Err(Failure::Stopped) => return hand_back(app, &lease).await,
+        Err(Failure::Stopped) => return hand_back(app, &lease, Release::Rest).await,
         // A passing shortage is no reason to lose an acknowledged task.
         Err(Failure::App(AppError::Overloaded(_) | AppError::Unavailable(_)))
-            if !no_retry && lease.attempt < ATTEMPTS_MAX =>
+            if !no_retry && lease.shortages + 1 < SHORTAGES_MAX =>
         {
             tokio::time::sleep(Duration::from_secs(1)).await;
-            return hand_back(app, &lease).await;
+            return hand_back(app, &lease, Release::Shortage).await;
         }
         Err(Failure::App(AppError::Cancelled)) => (TaskState::Canceled, Outcome::default()),
         Err(Failure::App(error)) => failed(&id, &error),
@@ -165,16 +165,52 @@ async fn work(app: &Arc<App>, replays: &Replays, lease: Lease) {
     if state == TaskState::Succeeded {
         app.running.took(started.elapsed());
     }
-    let code = outcome.error.as_ref().map_or_else(String::new, |error| error.code.clone());
+    let mut code = code_of(&outcome);
     running.ends();
-    match app.tasks.finish(&lease, state, outcome).await {
-        Ok(_) => tracing::info!(task = %id, ?state, seconds = started.elapsed().as_secs_f64(), "task ended"),
+    match finish(&*app.tasks, &lease, state, outcome).await {
+        Ok((task, unnamed)) => {
+            (state, code) = (task.state, task.outcome.as_ref().map_or_else(String::new, code_of));
+            tracing::info!(task = %id, ?state, seconds = started.elapsed().as_secs_f64(), "task ended");
+            for key in unnamed {
+                if let Err(error) = app.objects.delete(&key).await {
+                    tracing::warn!(%key, %error, "a file that no task names could not be deleted");
+                }
+            }
+        }
         Err(error) => {
             tracing::error!(task = %id, %error, "the end of a task could not be stored; its lease will run out")
         }
     }
     metrics::counter!("gesso_tasks_ended_total", "state" => state.as_str(), "code" => code).increment(1);
     metrics::histogram!("gesso_task_seconds").record(started.elapsed().as_secs_f64());
+}
+
+/// Ends the task, and returns it with the objects that it does not name. Where its outcome does not fit its record the task
+/// fails: left to its lease, it would be drawn again and come to the same.
+async fn finish(
+    tasks: &dyn TaskStore,
+    lease: &Lease,
+    state: TaskState,
+    outcome: Outcome,
+) -> Result<(Task, Vec<ObjectKey>), TaskStoreError> {
+    match tasks.finish(lease, state, outcome.clone()).await {
+        Err(TaskStoreError::TooLarge { .. }) => {
+            let Outcome { images, details, .. } = outcome;
+            let message = format!(
+                "the task came to {} pictures, whose names do not fit its record; ask for fewer of them in one task",
+                images.len()
+            );
+            let (state, outcome) = failed(&lease.task.id, &AppError::Unprocessable(message));
+            let task = tasks.finish(lease, state, outcome).await?;
+            Ok((task, images.into_iter().chain(details).collect()))
+        }
+        ended => Ok((ended?, Vec::new())),
+    }
+}
+
+/// The stable word for why it failed, empty where it did not.
+fn code_of(outcome: &Outcome) -> String {
+    outcome.error.as_ref().map_or_else(String::new, |error| error.code.clone())
 }
 
 fn failed(id: &TaskId, error: &AppError) -> (TaskState, Outcome) {
@@ -200,8 +236,8 @@ enum Failure {
 }
 
 /// The task waits again; the attempt does not count as lost.
-async fn hand_back(app: &App, lease: &Lease) {
-    match app.tasks.release(lease).await {
+async fn hand_back(app: &App, lease: &Lease, why: Release) {
+    match app.tasks.release(lease, why).await {
         Ok(_) => tracing::info!(task = %lease.task.id, "task handed back; it runs again"),
         Err(error) => {
             tracing::warn!(task = %lease.task.id, %error, "task not handed back; its lease will run out")
@@ -222,5 +258,35 @@ async fn keep_lease(app: &App, lease: &Lease, cancel: &CancelFlag) -> Failure {
             }
             Err(error) => tracing::warn!(task = %lease.task.id, %error, "the lease could not be extended"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use gesso_store::testing::conformance::new_task;
+    use gesso_store::{ImageFormat, SledSettings, SledTasks, SystemClock};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn an_outcome_that_does_not_fit_its_record_fails_the_task_and_leaves_no_picture() {
+        let folder = tempfile::tempdir().unwrap();
+        let settings = SledSettings { reserve_bytes: Some(0), ..SledSettings::default() };
+        let tasks = SledTasks::open(folder.path(), settings, Arc::new(SystemClock)).await.unwrap();
+        tasks.submit(new_task("many")).await.unwrap();
+        let lease = tasks.lease("local", LEASE).await.unwrap().unwrap();
+        // Every second number, which no record shortens.
+        let image = |number| ObjectKey::image("default", &lease.task.id, 1, 2 * number, ImageFormat::Png);
+        let images: Vec<_> = (1..=3_000).map(|number| image(number).unwrap()).collect();
+        let details = ObjectKey::details(&lease.task.id, 1);
+        let outcome = Outcome { images: images.clone(), details: Some(details.clone()), error: None };
+        let (task, unnamed) = finish(&tasks, &lease, TaskState::Succeeded, outcome).await.unwrap();
+        assert_eq!(task.state, TaskState::Failed);
+        assert_eq!(unnamed, [images, vec![details]].concat());
+        let outcome = tasks.get(&task.id).await.unwrap().unwrap().outcome.unwrap();
+        assert!(outcome.images.is_empty());
+        let error = outcome.error.unwrap();
+        assert_eq!(error.code, "unprocessable");
+        assert!(error.message.contains("3000 pictures") && error.message.contains("fewer"), "{error:?}");
     }
 }

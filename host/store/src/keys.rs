@@ -159,6 +159,11 @@ impl ObjectKey {
         &self.0
     }
 
+    /// When it was made, Unix milliseconds, where it is a backup.
+    pub fn backup_ms(&self) -> Option<u64> {
+        self.0.strip_prefix("backups/tasks_")?.strip_suffix(".jsonl")?.parse().ok()
+    }
+
     /// Whose picture it is, where it is one that a task made.
     pub fn image_owner(&self) -> Option<&str> {
         self.0.strip_prefix("images/")?.split('/').next()
@@ -286,6 +291,14 @@ mod tests {
         assert_eq!(key.as_str(), "plugins/my-plugin/000000000000001f.blob");
         assert_eq!((key.content_type(), key.image_owner()), ("application/octet-stream", None));
         assert!(ObjectKey::blob("../images", 1).is_err());
+    }
+
+    #[test]
+    fn a_backup_says_when_it_was_made_and_nothing_else_does() {
+        for ms in [0, 1_800_000_000_000, u64::MAX] {
+            assert_eq!(ObjectKey::backup(ms).backup_ms(), Some(ms));
+        }
+        assert_eq!(ObjectKey::payload(&id("t1"), 7).backup_ms(), None);
     }
 
     #[test]

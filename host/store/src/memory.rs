@@ -12,7 +12,7 @@ use tokio::sync::broadcast;
 use crate::clock::Clock;
 use crate::tasks::rules::{self, Entry};
 use crate::tasks::{
-    EndedFilter, EndedPage, LIST_LIMIT, Lease, MoveTo, NewTask, Outcome, Payload, QueuePart, Task,
+    EndedFilter, EndedPage, LIST_LIMIT, Lease, MoveTo, NewTask, Outcome, Payload, QueuePart, Release, Task,
     TaskChange, TaskFilter, TaskPage, TaskState, TaskStats, TaskStore, TaskStoreError,
 };
 
@@ -154,8 +154,8 @@ impl TaskStore for MemoryTasks {
         self.change(&lease.task.id, |entry, now_ms| entry.finish(lease, state, outcome, now_ms))
     }
 
-    async fn release(&self, lease: &Lease) -> Result<Task, TaskStoreError> {
-        self.change(&lease.task.id, |entry, now_ms| entry.release(lease, now_ms))
+    async fn release(&self, lease: &Lease, why: Release) -> Result<Task, TaskStoreError> {
+        self.change(&lease.task.id, |entry, now_ms| entry.release(lease, why, now_ms))
     }
 
     async fn cancel(&self, id: &TaskId) -> Result<Task, TaskStoreError> {
@@ -301,7 +301,7 @@ impl TaskStore for MemoryTasks {
     }
 
     async fn ended_before(&self, ms: u64, limit: usize) -> Result<Vec<Task>, TaskStoreError> {
-        Ok(self.state().oldest(ms, limit, |entry| entry.task.finished_ms.filter(|_| !entry.task.pinned)))
+        Ok(self.state().oldest(ms, limit, Entry::forgettable_ms))
     }
 
     async fn filed_before(&self, ms: u64, limit: usize) -> Result<Vec<Task>, TaskStoreError> {

@@ -11,13 +11,15 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
+use futures::TryStreamExt;
 use gesso_core::hex::hex;
 use object_store::aws::{AmazonS3, AmazonS3Builder, AmazonS3ConfigKey};
+use object_store::buffered::BufWriter;
 use object_store::local::LocalFileSystem;
 use object_store::signer::{Method, Signer, Url};
 use object_store::{
-    Attribute, Attributes, BackoffConfig, GetOptions, GetRange, ObjectStore, ObjectStoreExt, PutOptions,
-    RetryConfig,
+    Attribute, Attributes, BackoffConfig, GetOptions, GetRange, ObjectMeta, ObjectStore, ObjectStoreExt,
+    PutOptions, RetryConfig,
 };
 use sha2::{Digest, Sha256};
 use tokio::io::AsyncWriteExt;
@@ -32,6 +34,11 @@ const RETRY_FOR: Duration = Duration::from_secs(10);
 
 /// A large object is read in parts, each of which is a request that may be repeated.
 const PART_BYTES: u64 = 16 << 20;
+/// A large file is sent in parts too, and so many of them are on their way.
+const SENT_BYTES: usize = 16 << 20;
+const SENT_AT_ONCE: usize = 2;
+/// How much of a file is read at a time.
+const READ_BYTES: usize = 1 << 20;
 
 /// What [`Objects::open`] needs besides the URL.
 #[derive(Clone)]
@@ -164,13 +171,29 @@ impl Objects {
 
     /// Stores `bytes`, replacing what was there. Durable when it returns.
     pub async fn put(&self, key: &ObjectKey, bytes: Bytes) -> Result<(), ObjectsError> {
-        let mut options = PutOptions::default();
-        // The local backend refuses attributes; there the key tells the content type.
-        if let Place::S3 { .. } = self.place {
-            options.attributes = Attributes::from_iter([(Attribute::ContentType, key.content_type())]);
-        }
+        let options = PutOptions { attributes: self.attributes(key), ..PutOptions::default() };
         let put = self.store.put_opts(&self.path(key), bytes.into(), options).await;
         put.map(|_| ()).map_err(|error| translate(key, error))
+    }
+
+    /// Stores what is in `file`, replacing what was there, without having all of it in memory. Durable when it returns.
+    pub async fn put_file(&self, key: &ObjectKey, file: &Path) -> Result<(), ObjectsError> {
+        let failed = |error: io::Error| match error.downcast::<object_store::Error>() {
+            Ok(error) => translate(key, error),
+            Err(error) if is_disk_full(&error) => ObjectsError::Full(error.to_string()),
+            Err(error) => ObjectsError::Unavailable(error.to_string()),
+        };
+        let source = tokio::fs::File::open(file).await.map_err(failed)?;
+        let mut source = tokio::io::BufReader::with_capacity(READ_BYTES, source);
+        let mut writer = BufWriter::with_capacity(self.store.clone(), self.path(key), SENT_BYTES)
+            .with_max_concurrency(SENT_AT_ONCE)
+            .with_attributes(self.attributes(key));
+        if let Err(error) = tokio::io::copy_buf(&mut source, &mut writer).await {
+            // The first error is the one to tell; what was sent is no object yet.
+            drop(writer.abort().await);
+            return Err(failed(error));
+        }
+        writer.shutdown().await.map_err(failed)
     }
 
     pub async fn get(&self, key: &ObjectKey) -> Result<Bytes, ObjectsError> {
@@ -234,6 +257,21 @@ impl Objects {
         })
     }
 
+    /// Every backup that is there, in no order.
+    pub async fn backups(&self) -> Result<Vec<ObjectKey>, ObjectsError> {
+        let prefix = match &self.place {
+            Place::S3 { prefix, .. } if !prefix.is_empty() => format!("{prefix}/"),
+            _ => String::new(),
+        };
+        let folder = object_store::path::Path::from(format!("{prefix}backups"));
+        let listed: Vec<ObjectMeta> = self.store.list(Some(&folder)).try_collect().await.map_err(unnamed)?;
+        let keys = listed.iter().filter_map(|meta| {
+            let path: &str = meta.location.as_ref();
+            ObjectKey::parse(path.strip_prefix(prefix.as_str())?).ok()
+        });
+        Ok(keys.filter(|key| key.backup_ms().is_some()).collect())
+    }
+
     /// Removes the object; one that is not there is no error.
     pub async fn delete(&self, key: &ObjectKey) -> Result<(), ObjectsError> {
         match self.store.delete(&self.path(key)).await {
@@ -289,6 +327,14 @@ impl Objects {
             .map_err(|error| ObjectsError::Unavailable(error.to_string()))
     }
 
+    /// None for a local folder, whose backend refuses them; there the key tells the content type.
+    fn attributes(&self, key: &ObjectKey) -> Attributes {
+        match self.place {
+            Place::Local { .. } => Attributes::default(),
+            Place::S3 { .. } => Attributes::from_iter([(Attribute::ContentType, key.content_type())]),
+        }
+    }
+
     fn path(&self, key: &ObjectKey) -> object_store::path::Path {
         match &self.place {
             Place::S3 { prefix, .. } if !prefix.is_empty() => format!("{prefix}/{key}").into(),
@@ -303,6 +349,15 @@ pub(crate) fn is_disk_full(error: &io::Error) -> bool {
 }
 
 fn translate(key: &ObjectKey, error: object_store::Error) -> ObjectsError {
+    match error {
+        object_store::Error::NotFound { .. } => ObjectsError::NotFound(key.clone()),
+        object_store::Error::Precondition { .. } => ObjectsError::Changed(key.clone()),
+        other => unnamed(other),
+    }
+}
+
+/// What is wrong whichever object is meant.
+fn unnamed(error: object_store::Error) -> ObjectsError {
     let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&error);
     while let Some(inner) = cause {
         if inner.downcast_ref::<io::Error>().is_some_and(is_disk_full) {
@@ -311,8 +366,6 @@ fn translate(key: &ObjectKey, error: object_store::Error) -> ObjectsError {
         cause = inner.source();
     }
     match error {
-        object_store::Error::NotFound { .. } => ObjectsError::NotFound(key.clone()),
-        object_store::Error::Precondition { .. } => ObjectsError::Changed(key.clone()),
         object_store::Error::PermissionDenied { .. } | object_store::Error::Unauthenticated { .. } => {
             ObjectsError::Denied(error.to_string())
         }

@@ -17,7 +17,7 @@ use tokio::sync::broadcast;
 use crate::clock::Clock;
 use crate::tasks::rules::{self, Entry};
 use crate::tasks::{
-    EndedFilter, EndedPage, Lease, MoveTo, NewTask, Outcome, Payload, QueuePart, Task, TaskChange,
+    EndedFilter, EndedPage, Lease, MoveTo, NewTask, Outcome, Payload, QueuePart, Release, Task, TaskChange,
     TaskFilter, TaskPage, TaskState, TaskStats, TaskStore, TaskStoreError,
 };
 use committer::{Committer, Writer};
@@ -72,12 +72,10 @@ impl SledTasks {
         Ok(Self { committer })
     }
 
-    /// Writes every task as text that any later version can read, and returns how many. Objects are not included.
+    /// Writes every task as text that any later version can read, and returns how many. Objects are not included. Changes
+    /// go on meanwhile, so that each task is as it was at some moment of the writing; one record is in memory at a time.
     pub async fn backup(&self, writer: impl Write + Send + 'static) -> Result<u64, TaskStoreError> {
-        // On the committer thread nothing changes while the records are collected; they are written elsewhere.
-        let records =
-            self.committer.commit(|writer| writer.trees.records().collect::<Result<Vec<_>, _>>()).await?;
-        blocking(move || backup::write(&records, writer)).await
+        self.committer.shared.read(move |trees| backup::write(trees.records(), writer)).await
     }
 
     /// Fills a new store in `folder` from a backup and returns the number of tasks. Tasks that were running when it
@@ -94,7 +92,6 @@ impl SledTasks {
                 return Err(TaskStoreError::Exists);
             }
             let mut entries = backup::read(reader)?;
-            entries.sort_by_key(|entry| entry.sequence);
             // Built beside its place and moved there when whole, so that a crash leaves no half of a store.
             let staged = folder.with_extension("restoring");
             match std::fs::remove_dir_all(&staged) {
@@ -200,9 +197,9 @@ impl TaskStore for SledTasks {
         .await
     }
 
-    async fn release(&self, lease: &Lease) -> Result<Task, TaskStoreError> {
+    async fn release(&self, lease: &Lease, why: Release) -> Result<Task, TaskStoreError> {
         let lease = lease.clone();
-        self.change(&lease.task.id.clone(), move |entry, now_ms| entry.release(&lease, now_ms)).await
+        self.change(&lease.task.id.clone(), move |entry, now_ms| entry.release(&lease, why, now_ms)).await
     }
 
     async fn cancel(&self, id: &TaskId) -> Result<Task, TaskStoreError> {

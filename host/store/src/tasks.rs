@@ -52,7 +52,7 @@ pub trait TaskStore: Send + Sync {
     -> Result<Task, TaskStoreError>;
 
     /// Gives the task back to wait, as a draining worker does. The attempt does not count as lost.
-    async fn release(&self, lease: &Lease) -> Result<Task, TaskStoreError>;
+    async fn release(&self, lease: &Lease, why: Release) -> Result<Task, TaskStoreError>;
 
     /// A waiting task becomes canceled at once, a running one is asked to stop, an ended one stays as it is.
     async fn cancel(&self, id: &TaskId) -> Result<Task, TaskStoreError>;
@@ -133,11 +133,11 @@ pub trait TaskStore: Send + Sync {
     /// How many wait, by model and priority.
     async fn queue(&self) -> Result<Vec<QueuePart>, TaskStoreError>;
 
-    /// Up to `limit` tasks that ended before `ms` (Unix milliseconds) and are not pinned, the oldest end first: what retention
-    /// removes.
+    /// Up to `limit` tasks that ended before `ms` (Unix milliseconds), are not pinned and owe their webhook nothing, the oldest
+    /// end first: what retention removes.
     async fn ended_before(&self, ms: u64, limit: usize) -> Result<Vec<Task>, TaskStoreError>;
 
-    /// Of those, the ones that name files and owe their webhook nothing: whose files retention deletes.
+    /// Of those, the ones that name files: whose files retention deletes.
     async fn filed_before(&self, ms: u64, limit: usize) -> Result<Vec<Task>, TaskStoreError>;
 }
 
@@ -329,6 +329,17 @@ pub struct Lease {
     pub attempt: u32,
     pub worker: String,
     pub deadline_ms: u64,
+    /// Attempts before this one that were given back for a [`Release::Shortage`], since the task was submitted or retried.
+    pub shortages: u32,
+}
+
+/// Why a worker gives a task back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Release {
+    /// The worker rests or ends, which says nothing of the task.
+    Rest,
+    /// Something was short that may be there again, such as memory.
+    Shortage,
 }
 
 /// Which tasks to list; `None` means any.
@@ -489,7 +500,7 @@ pub enum TaskStoreError {
     InUse(String),
     /// Stop and restore a backup; nothing was changed.
     #[error(
-        "the task store is damaged: {0}; move its folder away and restore the newest backup into a new one"
+        "the task store is damaged: {0}; move its folder away and restore the newest backup into a new one (gesso store restore)"
     )]
     Corrupt(String),
     /// Try again later.

@@ -15,8 +15,8 @@ use std::time::{Duration, Instant};
 use gesso_core::ids::TaskId;
 use gesso_store::testing::conformance::{new_task, outcome};
 use gesso_store::{
-    Clock, MoveTo, ObjectKey, ObjectSettings, Objects, ObjectsError, Outcome, SledSettings, SledTasks,
-    SystemClock, TaskFilter, TaskState, TaskStore, TaskStoreError,
+    Clock, MoveTo, ObjectKey, ObjectSettings, Objects, ObjectsError, Outcome, Release, SledSettings,
+    SledTasks, SystemClock, TaskFilter, TaskState, TaskStore, TaskStoreError,
 };
 
 const CHILD: &str = "GESSO_KILL_CHILD";
@@ -144,7 +144,7 @@ async fn write(folder: &Path, round: &str, end: Duration, report: &impl Fn(Strin
             report(format!("leased {id} {attempt}"));
             match random.below(10) {
                 0 => {
-                    store.release(&lease).await.unwrap();
+                    store.release(&lease, Release::Rest).await.unwrap();
                     continue;
                 }
                 1 => {

@@ -111,6 +111,39 @@ async fn an_s3_server_stores_reads_replaces_and_removes() {
     assert_eq!(fs::read(file).unwrap(), b"picture");
 }
 
+/// Files that are sent whole and in parts, under the names of backups, which are found among others.
+async fn sends_files_and_lists_backups(objects: &Objects) {
+    assert_eq!(objects.backups().await, Ok(Vec::new()));
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("backup");
+    for (ms, bytes) in [(1_800_000_000_000, 10_000_u32), (1_800_003_600_000, 20_000_000)] {
+        let content: Vec<u8> = (0..bytes).map(|number| number as u8).collect();
+        fs::write(&file, &content).unwrap();
+        let key = ObjectKey::backup(ms);
+        objects.put_file(&key, &file).await.unwrap();
+        assert!(objects.get(&key).await.unwrap() == content, "{bytes} bytes came out otherwise");
+    }
+    objects.put(&image(1), b"picture".as_slice().into()).await.unwrap();
+    let mut listed = objects.backups().await.unwrap();
+    listed.sort();
+    assert_eq!(listed, [1_800_000_000_000, 1_800_003_600_000].map(ObjectKey::backup));
+    let missing = objects.put_file(&ObjectKey::backup(1), &folder.path().join("nothing")).await;
+    assert!(matches!(missing, Err(ObjectsError::Unavailable(_))), "{missing:?}");
+}
+
+#[tokio::test]
+async fn a_local_folder_takes_files_and_lists_backups() {
+    let folder = tempfile::tempdir().unwrap();
+    sends_files_and_lists_backups(&local(folder.path(), Arc::new(SystemClock))).await;
+}
+
+#[tokio::test]
+async fn an_s3_server_takes_files_and_lists_backups() {
+    let folder = tempfile::tempdir().unwrap();
+    let endpoint = s3_server(folder.path()).await;
+    sends_files_and_lists_backups(&s3(folder.path(), &endpoint, "secret")).await;
+}
+
 #[tokio::test]
 async fn a_presigned_url_works_without_credentials_until_it_expires_or_is_changed() {
     let folder = tempfile::tempdir().unwrap();

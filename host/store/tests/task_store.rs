@@ -8,8 +8,8 @@ use gesso_core::ids::TaskId;
 use gesso_store::testing::ManualClock;
 use gesso_store::testing::conformance::{Subject, new_task, outcome};
 use gesso_store::{
-    EndedFilter, EndedPage, Lease, MemoryTasks, MoveTo, NewTask, Payload, QueuePart, SledSettings, SledTasks,
-    Task, TaskFilter, TaskState, TaskStats, TaskStore, TaskStoreError, Terms,
+    EndedFilter, EndedPage, Lease, MemoryTasks, MoveTo, NewTask, Payload, QueuePart, Release, SledSettings,
+    SledTasks, Task, TaskFilter, TaskState, TaskStats, TaskStore, TaskStoreError, Terms,
 };
 use proptest::prelude::*;
 
@@ -51,7 +51,7 @@ enum Step {
     Lease { worker: u8, seconds: u64 },
     Extend { lease: usize, seconds: u64 },
     Finish { lease: usize, state: TaskState },
-    Release { lease: usize },
+    Release { lease: usize, why: Release },
     Cancel { id: u8 },
     Ended { seconds_ago: u64, limit: usize },
     Retry { id: u8 },
@@ -80,7 +80,8 @@ fn step() -> impl Strategy<Value = Step> {
         6 => (0u8..3, 1u64..40).prop_map(|(worker, seconds)| Step::Lease { worker, seconds }),
         2 => (0usize..8, 1u64..40).prop_map(|(lease, seconds)| Step::Extend { lease, seconds }),
         3 => (0usize..8, end).prop_map(|(lease, state)| Step::Finish { lease, state }),
-        1 => (0usize..8).prop_map(|lease| Step::Release { lease }),
+        1 => (0usize..8, prop::sample::select(vec![Release::Rest, Release::Shortage]))
+            .prop_map(|(lease, why)| Step::Release { lease, why }),
         1 => (0u8..12).prop_map(|id| Step::Cancel { id }),
         1 => (0u64..60, 0usize..5).prop_map(|(seconds_ago, limit)| Step::Ended { seconds_ago, limit }),
         2 => (0u8..12).prop_map(|id| Step::Retry { id }),
@@ -133,8 +134,8 @@ async fn apply(store: &dyn TaskStore, step: &Step, leases: &[Lease], now_ms: u64
             Some(lease) => Said::Task(store.finish(lease, *state, outcome(lease)).await),
             None => Said::Nothing,
         },
-        Step::Release { lease: index } => match lease(*index) {
-            Some(lease) => Said::Task(store.release(lease).await),
+        Step::Release { lease: index, why } => match lease(*index) {
+            Some(lease) => Said::Task(store.release(lease, *why).await),
             None => Said::Nothing,
         },
         Step::Cancel { id: number } => Said::Task(store.cancel(&id(*number)).await),

@@ -1,7 +1,7 @@
 //! `gesso serve`: until SIGINT or SIGTERM, or until the device is lost, then drain.
 //!
 //! Shutdown order: readiness turns false and nothing new is taken in; HTTP requests under way finish, with the tasks that they
-//! wait for, and running tasks, up to `drain_seconds`; plugins stop; the device thread ends; the task store closes last. What is not finished by
+//! wait for, and running tasks, up to `drain_seconds`; the task store is backed up; plugins stop; the device thread ends; the task store closes last. What is not finished by
 //! then runs again after the restart.
 
 use std::os::unix::process::CommandExt;
@@ -13,6 +13,7 @@ use futures::FutureExt;
 use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::backups;
 use crate::environment;
 use crate::http::calls::Replays;
 use crate::http::connections;
@@ -124,6 +125,7 @@ async fn serve(
     // Tokio workers too: clocks, and waiting for others.
     let mut beside = [
         tokio::spawn(upkeep::run(app.clone())),
+        tokio::spawn(backups::run(app.clone())),
         tokio::spawn(notices::run(app.clone())),
         tokio::spawn(loaded_models::run(app.clone(), loads)),
     ];
@@ -195,7 +197,14 @@ async fn serve(
         }
     }
     // They end by themselves when the server drains; what waits for somebody else's server is not waited for.
-    if tokio::time::timeout(HAND_BACK, futures::future::join_all(beside.iter_mut())).await.is_err() {
+    let beside_end = tokio::time::timeout(HAND_BACK, futures::future::join_all(beside.iter_mut()));
+    // What ran has ended, or waits again.
+    let last_backup = tokio::time::timeout(HAND_BACK, app.backups.make());
+    let (beside_end, last_backup) = tokio::join!(beside_end, last_backup);
+    if last_backup.is_err() {
+        tracing::warn!("the task store could not be backed up in time; the backups of before stay");
+    }
+    if beside_end.is_err() {
         beside.iter().for_each(tokio::task::JoinHandle::abort);
     }
     quotas.abort();

@@ -4,6 +4,7 @@ pub(crate) mod account;
 pub(crate) mod drawing;
 pub(crate) mod model;
 pub(crate) mod plugin;
+pub(crate) mod store;
 pub(crate) mod task;
 
 use std::path::PathBuf;
@@ -15,6 +16,7 @@ use account::{Key, User};
 use drawing::{Img2Img, Txt2Img, Upscale};
 use model::Model;
 use plugin::Plugin;
+use store::Store;
 use task::TaskArguments;
 
 #[derive(Debug, Parser)]
@@ -52,6 +54,8 @@ pub(crate) enum Command {
     Key(Key),
     /// Look at and change the plugins of a running server.
     Plugin(Plugin),
+    /// Make a task store of a backup. Needs no server.
+    Store(Store),
     /// Print what a shell needs to complete this command line: `source <(gesso completions bash)`.
     Completions { shell: Shell },
     /// Compiles one plugin in a process of its own. For the server only.

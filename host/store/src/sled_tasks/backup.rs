@@ -1,6 +1,7 @@
 //! The task store as lines of text: a head line, one line per record, and a last line with count and digest.
 //! Called by `SledTasks::backup` and `restore`. It knows nothing of sled but the bytes of its records.
 
+use std::collections::HashSet;
 use std::io::{BufRead, BufReader, BufWriter, Read, Write};
 
 use base64::Engine;
@@ -25,29 +26,30 @@ struct Tail {
 }
 
 /// Returns how many records were written.
-pub(super) fn write(records: &[IVec], writer: impl Write) -> Result<u64, TaskStoreError> {
-    let tasks = records.len() as u64;
-    write_lines(records, tasks, writer).map_err(|error| trees::io_error(&error))?;
+pub(super) fn write(
+    records: impl Iterator<Item = Result<IVec, TaskStoreError>>,
+    writer: impl Write,
+) -> Result<u64, TaskStoreError> {
+    let failed = |error: std::io::Error| trees::io_error(&error);
+    let mut writer = BufWriter::new(writer);
+    let mut digest = Sha256::new();
+    let mut tasks = 0;
+    writeln!(writer, "{HEAD}").map_err(failed)?;
+    for record in records {
+        let mut line = STANDARD.encode(record?);
+        line.push('\n');
+        digest.update(&line);
+        writer.write_all(line.as_bytes()).map_err(failed)?;
+        tasks += 1;
+    }
+    let tail = Tail { tasks, sha256: STANDARD.encode(digest.finalize()) };
+    serde_json::to_writer(&mut writer, &tail).map_err(|error| failed(error.into()))?;
+    writer.write_all(b"\n").map_err(failed)?;
+    writer.flush().map_err(failed)?;
     Ok(tasks)
 }
 
-fn write_lines(records: &[IVec], tasks: u64, writer: impl Write) -> std::io::Result<()> {
-    let mut writer = BufWriter::new(writer);
-    let mut digest = Sha256::new();
-    writeln!(writer, "{HEAD}")?;
-    for record in records {
-        let mut line = STANDARD.encode(record);
-        line.push('\n');
-        digest.update(&line);
-        writer.write_all(line.as_bytes())?;
-    }
-    let tail = Tail { tasks, sha256: STANDARD.encode(digest.finalize()) };
-    serde_json::to_writer(&mut writer, &tail)?;
-    writer.write_all(b"\n")?;
-    writer.flush()
-}
-
-/// Reads all of it before anything is believed: a cut or changed backup is refused as `Corrupt`.
+/// Reads all of it before anything is believed: a cut or changed backup is refused as `Corrupt`. In the order of submission.
 pub(super) fn read(reader: impl Read) -> Result<Vec<Entry>, TaskStoreError> {
     let damaged = |what: &str| TaskStoreError::Corrupt(format!("the backup {what}"));
     let mut reader = BufReader::new(reader);
@@ -57,7 +59,7 @@ pub(super) fn read(reader: impl Read) -> Result<Vec<Entry>, TaskStoreError> {
         return Err(damaged("does not begin like one"));
     }
     let mut digest = Sha256::new();
-    let mut entries = Vec::new();
+    let mut entries: Vec<Entry> = Vec::new();
     loop {
         read_line(&mut reader, &mut line)?;
         if line.is_empty() {
@@ -68,11 +70,27 @@ pub(super) fn read(reader: impl Read) -> Result<Vec<Entry>, TaskStoreError> {
             if tail.tasks != entries.len() as u64 || tail.sha256 != STANDARD.encode(digest.finalize()) {
                 return Err(damaged("does not match its digest"));
             }
+            entries.sort_by_key(|entry| entry.sequence);
+            settle_places(&mut entries);
             return Ok(entries);
         }
         digest.update(&line);
         let record = STANDARD.decode(line.trim_end()).map_err(|_| damaged("has a line that is no record"))?;
         entries.push(records::decode(&record)?);
+    }
+}
+
+/// Tasks may be moved while a backup is written, and two of them have one place in it then, which would be one key of the
+/// index. The later gets the next place that is nobody's.
+fn settle_places(entries: &mut [Entry]) {
+    let mut all: HashSet<u64> = entries.iter().map(|entry| entry.task.place).collect();
+    let mut given = HashSet::with_capacity(all.len());
+    for Entry { task, .. } in entries {
+        if !given.insert(task.place) {
+            while !all.insert(task.place) {
+                task.place += 1;
+            }
+        }
     }
 }
 
@@ -87,12 +105,19 @@ fn read_line(reader: &mut impl BufRead, line: &mut String) -> Result<(), TaskSto
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
     use super::*;
+    use crate::clock::SystemClock;
+    use crate::sled_tasks::{SledSettings, SledTasks};
+    use crate::tasks::TaskStore;
+    use crate::testing::conformance::new_task;
 
     fn backup() -> Vec<u8> {
         let record: IVec = include_bytes!("../../tests/fixtures/task-record-v1.bin").as_slice().into();
         let mut bytes = Vec::new();
-        assert_eq!(write(&[record], &mut bytes), Ok(1));
+        assert_eq!(write([Ok(record)].into_iter(), &mut bytes), Ok(1));
         bytes
     }
 
@@ -117,5 +142,27 @@ mod tests {
         let place = HEAD.len() + 40;
         changed[place] = if changed[place] == b'A' { b'B' } else { b'A' };
         assert!(read(changed.as_slice()).is_err());
+    }
+
+    #[tokio::test]
+    async fn tasks_that_were_moved_meanwhile_have_places_of_their_own_again() {
+        // Of three at 4, 5 and 6 the first was read before it changed places with the second, and the second after that.
+        let records = [4, 4, 6].into_iter().zip(0..).map(|(place, sequence)| {
+            let mut entry = Entry::new(new_task(&format!("t{sequence}")), sequence, 1).unwrap();
+            entry.task.place = place;
+            records::encode(&entry).map(IVec::from)
+        });
+        let mut bytes = Vec::new();
+        assert_eq!(write(records, &mut bytes), Ok(3));
+        let folder = tempfile::tempdir().unwrap();
+        let restored = folder.path().join("tasks");
+        let clock = Arc::new(SystemClock);
+        let count = SledTasks::restore(&restored, std::io::Cursor::new(bytes), clock.clone()).await;
+        assert_eq!(count, Ok(3));
+        let tasks = SledTasks::open(&restored, SledSettings::default(), clock).await.unwrap();
+        for expected in ["t0", "t1", "t2"] {
+            let lease = tasks.lease("worker", Duration::from_secs(30)).await.unwrap().unwrap();
+            assert_eq!(lease.task.id.as_str(), expected);
+        }
     }
 }

@@ -4,6 +4,8 @@
 //! Version 1: one byte `1`, the length of the JSON as four little-endian bytes, the JSON, then the inline payload
 //! as it is (escaping it into the JSON could double its size and break the record limit).
 
+use std::ops::RangeInclusive;
+
 use gesso_core::ids::TaskId;
 use serde::{Deserialize, Serialize};
 
@@ -15,6 +17,8 @@ use crate::tasks::{
 
 const VERSION: u8 = 1;
 const HEADER: usize = 5;
+/// The most keys one range stands for: reading a damaged one must not fill the memory.
+const RANGE_MAX: usize = 10_000;
 
 /// Refuses entries over the record limit.
 pub(super) fn encode(entry: &Entry) -> Result<Vec<u8>, TaskStoreError> {
@@ -83,6 +87,9 @@ struct RecordV1 {
     revision: u64,
     sequence: u64,
     lost_attempts: u32,
+    /// Absent in records of before they were counted.
+    #[serde(default)]
+    shortages: u32,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     holder: Option<HolderV1>,
     #[serde(default, skip_serializing_if = "TermsV1::is_empty")]
@@ -145,7 +152,8 @@ enum StateV1 {
 
 #[derive(Serialize, Deserialize)]
 struct OutcomeV1 {
-    /// Object keys; a leading `~` stands for `images/{owner}/{id}`, so that hundreds of pictures fit a record.
+    /// Object keys; a leading `~` stands for `images/{owner}/{id}`, and `~_1-40.png` for the forty from `~_1.png` to
+    /// `~_40.png`, so that thousands of pictures fit a record. A server that knows no ranges refuses them as no keys.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     images: Vec<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -197,13 +205,14 @@ impl RecordV1 {
             started_ms: task.started_ms,
             finished_ms: task.finished_ms,
             outcome: task.outcome.as_ref().map(|outcome| OutcomeV1 {
-                images: outcome.images.iter().map(|key| shorten(key, &prefix)).collect(),
+                images: pack(&outcome.images, &prefix),
                 details: outcome.details.as_ref().map(ObjectKey::to_string),
                 error: outcome.error.as_ref().map(ErrorV1::from),
             }),
             revision: task.revision,
             sequence: entry.sequence,
             lost_attempts: entry.lost_attempts,
+            shortages: entry.shortages,
             holder: entry
                 .holder
                 .as_ref()
@@ -220,12 +229,9 @@ impl RecordV1 {
     fn into_entry(self, text: &str) -> Result<Entry, TaskStoreError> {
         let prefix = image_prefix(&self.owner, &self.id);
         let outcome = self.outcome.map(|outcome| {
-            let images = outcome.images.iter().map(|image| match image.strip_prefix('~') {
-                Some(rest) => key(&format!("{prefix}{rest}")),
-                None => key(image),
-            });
+            let images = outcome.images.iter().map(|text| unpack(text, &prefix));
             Ok(Outcome {
-                images: images.collect::<Result<_, TaskStoreError>>()?,
+                images: images.collect::<Result<Vec<_>, TaskStoreError>>()?.concat(),
                 details: outcome.details.as_deref().map(key).transpose()?,
                 error: outcome.error.map(TaskError::from),
             })
@@ -257,7 +263,13 @@ impl RecordV1 {
         };
         let holder =
             self.holder.map(|holder| Holder { worker: holder.worker, deadline_ms: holder.deadline_ms });
-        Ok(Entry { task, sequence: self.sequence, lost_attempts: self.lost_attempts, holder })
+        Ok(Entry {
+            task,
+            sequence: self.sequence,
+            lost_attempts: self.lost_attempts,
+            shortages: self.shortages,
+            holder,
+        })
     }
 }
 
@@ -328,6 +340,56 @@ fn shorten(key: &ObjectKey, prefix: &str) -> String {
     key.as_str().strip_prefix(prefix).map_or_else(|| key.to_string(), |rest| format!("~{rest}"))
 }
 
+/// Keys as a record has them: those of consecutive pictures of the task as one range.
+fn pack(keys: &[ObjectKey], prefix: &str) -> Vec<String> {
+    let short: Vec<String> = keys.iter().map(|key| shorten(key, prefix)).collect();
+    let follows = |one: &String, other: &String| {
+        numbered(one).zip(numbered(other)).is_some_and(|((head, number, extension), other)| {
+            number.checked_add(1).is_some_and(|next| (head, next, extension) == other)
+        })
+    };
+    let runs = short.chunk_by(follows).flat_map(|run| run.chunks(RANGE_MAX));
+    runs.filter_map(|run| {
+        let (first, last) = (run.first()?, run.last()?);
+        match (numbered(first), numbered(last)) {
+            (Some((head, from, extension)), Some((_, to, _))) if from < to => {
+                Some(format!("~{head}_{from}-{to}.{extension}"))
+            }
+            _ => Some(first.clone()),
+        }
+    })
+    .collect()
+}
+
+/// The keys that a text of a record stands for.
+fn unpack(text: &str, prefix: &str) -> Result<Vec<ObjectKey>, TaskStoreError> {
+    let Some(rest) = text.strip_prefix('~') else { return Ok(vec![key(text)?]) };
+    match range(rest) {
+        Some((head, numbers, extension)) => {
+            numbers.map(|number| key(&format!("{prefix}{head}_{number}.{extension}"))).collect()
+        }
+        None => Ok(vec![key(&format!("{prefix}{rest}"))?]),
+    }
+}
+
+/// A shortened key as what stands before its number, the number, and its extension.
+fn numbered(short: &str) -> Option<(&str, u32, &str)> {
+    let (stem, extension) = short.strip_prefix('~')?.rsplit_once('.')?;
+    let (head, number) = stem.rsplit_once('_')?;
+    Some((head, number.parse().ok()?, extension))
+}
+
+/// A range in the same parts: no number of a picture has a dash in it. `None` for another text, and for a range that
+/// [`pack`] does not write.
+fn range(rest: &str) -> Option<(&str, RangeInclusive<u32>, &str)> {
+    let (stem, extension) = rest.rsplit_once('.')?;
+    let (head, numbers) = stem.rsplit_once('_')?;
+    let (first, last) = numbers.split_once('-')?;
+    let (first, last): (u32, u32) = (first.parse().ok()?, last.parse().ok()?);
+    let more = usize::try_from(last.checked_sub(first)?).ok()?;
+    (1..RANGE_MAX).contains(&more).then_some((head, first..=last, extension))
+}
+
 fn key(text: &str) -> Result<ObjectKey, TaskStoreError> {
     ObjectKey::parse(text)
         .map_err(|error| TaskStoreError::Corrupt(format!("a task record holds a bad key: {error}")))
@@ -341,15 +403,24 @@ mod tests {
     use crate::keys::ImageFormat;
     use crate::tasks::{INLINE_PAYLOAD_LIMIT, NewTask};
 
+    fn image(id: &str, attempt: u32, index: u32, format: ImageFormat) -> ObjectKey {
+        ObjectKey::image("default", &TaskId::parse(id).unwrap(), attempt, index, format).unwrap()
+    }
+
     fn finished(images: u32) -> Entry {
-        let id = TaskId::parse("mountain42").unwrap();
-        let image = |index| ObjectKey::image("default", &id, 1, index, ImageFormat::Png).unwrap();
-        let outcome = Outcome {
-            images: (1..=images).map(image).collect(),
-            details: Some(ObjectKey::details(&id, 1)),
-            error: None,
-        };
-        ended(TaskState::Succeeded, outcome)
+        let images = (1..=images).map(|index| image("mountain42", 1, index, ImageFormat::Png));
+        with_images(images.collect())
+    }
+
+    fn with_images(images: Vec<ObjectKey>) -> Entry {
+        let details = Some(ObjectKey::details(&TaskId::parse("mountain42").unwrap(), 1));
+        ended(TaskState::Succeeded, Outcome { images, details, error: None })
+    }
+
+    /// Every second number, which no range spares.
+    fn scattered(images: u32) -> Entry {
+        let images = (1..=images).map(|index| image("mountain42", 1, 2 * index, ImageFormat::Png));
+        with_images(images.collect())
     }
 
     fn failed(message: &str, problems: Vec<TaskProblem>) -> Entry {
@@ -389,6 +460,7 @@ mod tests {
         entry.pin(0, None).unwrap();
         entry.rename(Some("a \"name\" é".to_owned())).unwrap();
         entry.task.place = 3;
+        entry.shortages = 2;
         assert_eq!(decode(&encode(&entry).unwrap()), Ok(entry.clone()));
         entry.unpin();
         entry.give_up_files(entry.task.revision).unwrap();
@@ -409,14 +481,72 @@ mod tests {
     }
 
     #[test]
-    fn the_longest_payload_and_two_hundred_pictures_fit_one_record() {
-        assert!(encode(&finished(200)).unwrap().len() <= RECORD_LIMIT);
+    fn the_longest_payload_and_thousands_of_pictures_fit_one_record() {
+        // A script returns 2,048 at most, and a later attempt has longer names.
+        let images = (1..=2_048).map(|index| image("mountain42", 3, index, ImageFormat::Webp));
+        for entry in [finished(2_048), with_images(images.collect()), scattered(200)] {
+            let record = encode(&entry).unwrap();
+            assert!(record.len() <= RECORD_LIMIT);
+            assert_eq!(decode(&record), Ok(entry));
+        }
+    }
+
+    #[test]
+    fn pictures_keep_their_order_and_their_names_in_ranges() {
+        let png = |index| image("mountain42", 1, index, ImageFormat::Png);
+        let images = vec![
+            // A grid stands before the pictures, and has the number behind them.
+            png(5),
+            png(1),
+            png(2),
+            png(3),
+            image("mountain42", 1, 4, ImageFormat::Jpeg),
+            image("mountain42", 2, 5, ImageFormat::Jpeg),
+            image("mountain42", 2, 6, ImageFormat::Jpeg),
+            // Another task's, whose id begins as this one's, or does not.
+            image("mountain42_7-9", 1, 1, ImageFormat::Png),
+            image("sea", 1, 1, ImageFormat::Png),
+            image("sea", 1, 2, ImageFormat::Png),
+            png(9),
+            png(u32::MAX),
+        ];
+        let packed = pack(&images, "images/default/mountain42");
+        assert_eq!(
+            packed,
+            [
+                "~_5.png",
+                "~_1-3.png",
+                "~_4.jpg",
+                "~.2_5-6.jpg",
+                "~_7-9_1.png",
+                "images/default/sea_1.png",
+                "images/default/sea_2.png",
+                "~_9.png",
+                "~_4294967295.png",
+            ]
+        );
+        let entry = with_images(images);
+        assert_eq!(decode(&encode(&entry).unwrap()), Ok(entry));
+    }
+
+    #[test]
+    fn a_long_run_is_several_ranges_and_none_is_longer_than_is_read() {
+        let entry = finished(25_000);
+        let packed = pack(&entry.task.outcome.as_ref().unwrap().images, "images/default/mountain42");
+        assert_eq!(packed, ["~_1-10000.png", "~_10001-20000.png", "~_20001-25000.png"]);
+        assert_eq!(decode(&encode(&entry).unwrap()), Ok(entry));
+        for damaged in
+            ["~_1-4294967295.png", "~_1-10001.png", "~_3-3.png", "~_3-2.png", "~_0-2.png", "~_1-.png"]
+        {
+            let read = unpack(damaged, "images/default/mountain42");
+            assert!(matches!(read, Err(TaskStoreError::Corrupt(_))), "{damaged} gave {read:?}");
+        }
     }
 
     #[test]
     fn refuses_a_record_over_the_limit() {
         assert!(matches!(
-            encode(&finished(2_000)),
+            encode(&scattered(2_000)),
             Err(TaskStoreError::TooLarge { bytes, limit: RECORD_LIMIT }) if bytes > RECORD_LIMIT
         ));
     }
@@ -429,7 +559,7 @@ mod tests {
         assert_eq!((entry.task.state, entry.task.attempt, entry.sequence), (TaskState::Failed, 2, 7));
         assert_eq!(entry.task.terms, Terms::default(), "it asked for nothing that was not known yet");
         assert!(!entry.task.pinned && !entry.task.files_gone);
-        assert_eq!(entry.task.place, 7, "it was never moved");
+        assert_eq!((entry.task.place, entry.shortages), (7, 0), "it was never moved, and nothing was short");
         let outcome = entry.task.outcome.unwrap();
         assert_eq!(outcome.images[0].as_str(), "images/default/mountain42.2_1.png");
         let error = outcome.error.unwrap();

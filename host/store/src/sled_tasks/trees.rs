@@ -1,7 +1,7 @@
 //! The sled trees of the task store and the one way to change them. Called by the committer thread (changes) and
 //! the blocking pool (reads). It knows layouts and order of keys, not the rules of tasks.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fs::File;
 use std::path::Path;
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -61,13 +61,21 @@ struct Known {
     filed: BTreeSet<(u64, u64)>,
     /// Sequences of those that are pinned.
     pinned: HashSet<u64>,
+    /// Whose webhook is to be told, by sequence: what `notices` holds.
+    owed: HashMap<u64, String>,
 }
 
 impl Known {
+    /// Whether retention leaves the entry of this sequence alone.
+    fn is_kept(&self, sequence: u64) -> bool {
+        self.pinned.contains(&sequence) || self.owed.contains_key(&sequence)
+    }
+
     fn enter(&mut self, entry: &Entry) {
         self.owned.enter(entry);
         self.filed.extend(entry.filed_ms().map(|ms| (ms, entry.sequence)));
         self.pinned.extend(entry.task.pinned.then_some(entry.sequence));
+        self.owed.extend(entry.task.notice.map(|_| (entry.sequence, entry.task.owner.clone())));
         if entry.task.state == TaskState::Waiting {
             self.places.enter(index_key(entry), &entry.task);
         }
@@ -79,6 +87,7 @@ impl Known {
             self.filed.remove(&(ms, entry.sequence));
         }
         self.pinned.remove(&entry.sequence);
+        self.owed.remove(&entry.sequence);
         if entry.task.state == TaskState::Waiting {
             self.places.leave(&index_key(entry), &entry.task);
         }
@@ -257,7 +266,8 @@ impl Trees {
         first.map(|(_, id)| self.indexed(&id)).transpose()
     }
 
-    /// Ended entries whose notice was due at `now_ms`, but for those of some owners.
+    /// Ended entries whose notice was due at `now_ms`, but for those of some owners, whose records are not read: there may be
+    /// many that wait for the same silent server.
     pub(super) fn due_notices(
         &self,
         now_ms: u64,
@@ -270,16 +280,16 @@ impl Trees {
             if number(&key) > now_ms || found.len() >= limit {
                 break;
             }
-            let entry = self.indexed(&id)?;
-            if !but.contains(&entry.task.owner) {
-                found.push(entry);
+            if self.known().owed.get(&sequence(&key)).is_some_and(|owner| but.contains(owner)) {
+                continue;
             }
+            found.push(self.indexed(&id)?);
         }
         Ok(found)
     }
 
-    /// Entries that ended before `ms` and are not pinned, the oldest end first. No record is read of those that are, which stay
-    /// at the head of the order for good.
+    /// Entries that ended before `ms`, are not pinned and owe their webhook nothing, the oldest end first. No record is read of
+    /// the others, which stay at the head of the order for long.
     pub(super) fn ended_before(&self, ms: u64, limit: usize) -> Result<Vec<Entry>, TaskStoreError> {
         let mut found = Vec::new();
         for ended in self.finished.range(..ms.to_be_bytes()) {
@@ -287,12 +297,11 @@ impl Trees {
                 break;
             }
             let (key, id) = ended.map_err(store_error)?;
-            let sequence = key.get(8..).map_or(0, number);
-            if self.known().pinned.contains(&sequence) {
+            if self.known().is_kept(sequence(&key)) {
                 continue;
             }
-            // It may be removed, or pinned, between the reads.
-            found.extend(self.get(&id)?.filter(|entry| !entry.task.pinned));
+            // It may be removed, pinned or tried again between the reads.
+            found.extend(self.get(&id)?.filter(|entry| entry.forgettable_ms().is_some()));
         }
         Ok(found)
     }
@@ -468,6 +477,11 @@ fn timed_key(ms: u64, entry: &Entry) -> Vec<u8> {
 /// The number in the first eight bytes; fewer read as 0.
 fn number(bytes: &[u8]) -> u64 {
     bytes.first_chunk().map_or(0, |bytes| u64::from_be_bytes(*bytes))
+}
+
+/// The sequence in a key that has it behind a time.
+fn sequence(key: &[u8]) -> u64 {
+    key.get(8..).map_or(0, number)
 }
 
 fn given_up(error: TransactionError<()>) -> TaskStoreError {

@@ -7,8 +7,8 @@ use std::time::Duration;
 use gesso_core::ids::TaskId;
 
 use super::{
-    CRASHED, EXPIRED, INLINE_PAYLOAD_LIMIT, Lease, MoveTo, NewTask, Notice, Outcome, Payload, TERM_LIMIT,
-    Task, TaskError, TaskState, TaskStoreError, Terms,
+    CRASHED, EXPIRED, INLINE_PAYLOAD_LIMIT, Lease, MoveTo, NewTask, Notice, Outcome, Payload, Release,
+    TERM_LIMIT, Task, TaskError, TaskState, TaskStoreError, Terms,
 };
 use crate::keys;
 
@@ -31,6 +31,8 @@ pub(crate) struct Entry {
     /// Order of submission, unique in the store.
     pub(crate) sequence: u64,
     pub(crate) lost_attempts: u32,
+    /// Attempts that were given back because something was short.
+    pub(crate) shortages: u32,
     /// Present exactly while the task is running.
     pub(crate) holder: Option<Holder>,
 }
@@ -68,7 +70,7 @@ impl Entry {
             files_gone: false,
             revision: 1,
         };
-        Ok(Self { task, sequence, lost_attempts: 0, holder: None })
+        Ok(Self { task, sequence, lost_attempts: 0, shortages: 0, holder: None })
     }
 
     /// By which waiting entries are leased, the lowest first.
@@ -94,6 +96,7 @@ impl Entry {
             attempt: self.task.attempt,
             worker: worker.to_owned(),
             deadline_ms,
+            shortages: self.shortages,
         })
     }
 
@@ -135,8 +138,9 @@ impl Entry {
         Ok(true)
     }
 
-    pub(crate) fn release(&mut self, lease: &Lease, now_ms: u64) -> Result<(), TaskStoreError> {
+    pub(crate) fn release(&mut self, lease: &Lease, why: Release, now_ms: u64) -> Result<(), TaskStoreError> {
         self.holder_of(lease)?;
+        self.shortages += u32::from(why == Release::Shortage);
         self.return_to_wait(now_ms);
         Ok(())
     }
@@ -183,6 +187,7 @@ impl Entry {
             return Err(TaskStoreError::State(self.task.state));
         }
         self.lost_attempts = 0;
+        self.shortages = 0;
         self.task.cancel_requested = false;
         self.task.terms.start_by_ms = None;
         self.task.outcome = None;
@@ -274,11 +279,16 @@ impl Entry {
         Ok(())
     }
 
+    /// When the entry ended, where retention may forget it.
+    pub(crate) fn forgettable_ms(&self) -> Option<u64> {
+        let task = &self.task;
+        let is_kept = task.pinned || task.notice.is_some();
+        task.finished_ms.filter(|_| !is_kept && task.state.is_terminal())
+    }
+
     /// When the entry ended, where it has files that retention may delete.
     pub(crate) fn filed_ms(&self) -> Option<u64> {
-        let task = &self.task;
-        let is_kept = task.pinned || task.notice.is_some() || !task.has_files();
-        task.finished_ms.filter(|_| !is_kept && task.state.is_terminal())
+        self.forgettable_ms().filter(|_| self.task.has_files())
     }
 
     /// The running attempt ended without a word: its process died or its lease expired.

@@ -11,7 +11,7 @@ use super::ManualClock;
 use crate::clock::Clock as _;
 use crate::keys::{ImageFormat, ObjectKey};
 use crate::tasks::{
-    CRASHED, EndedFilter, INLINE_PAYLOAD_LIMIT, Lease, NewTask, Outcome, Payload, Task, TaskChange,
+    CRASHED, EndedFilter, INLINE_PAYLOAD_LIMIT, Lease, NewTask, Outcome, Payload, Release, Task, TaskChange,
     TaskError, TaskFilter, TaskProblem, TaskState, TaskStats, TaskStore, TaskStoreError, Terms,
 };
 
@@ -60,6 +60,7 @@ macro_rules! conformance_tests {
             retention_sees_the_oldest_ends_first_and_no_more_than_it_asks_for
             retention_sees_files_until_they_are_given_up_and_forgotten
             retention_leaves_what_is_pinned_or_owed_alone
+            what_is_owed_to_a_silent_server_keeps_nothing_else_from_retention
             files_that_are_given_up_are_neither_pinned_nor_tried_again
             pages_follow_each_other_without_gap_or_double
             what_has_ended_is_shown_in_pages_and_counted_by_owner_and_state
@@ -80,6 +81,7 @@ macro_rules! conformance_tests {
             an_owner_pins_no_more_tasks_than_may_be
             what_is_pinned_and_has_ended_is_shown_in_pages
             a_task_that_is_not_to_be_tried_again_fails_with_its_first_lost_attempt
+            shortages_are_counted_apart_from_other_ends_of_attempts_and_until_a_retry
             concurrent_workers_never_share_an_attempt
             concurrent_submits_of_one_id_have_one_winner
         }
@@ -217,7 +219,7 @@ pub async fn an_expired_lease_is_taken_back_and_its_late_words_are_refused(subje
     let late = subject.store.finish(&first, TaskState::Succeeded, outcome(&first)).await;
     assert_eq!(late, Err(TaskStoreError::Fenced));
     assert_eq!(subject.store.extend(&first, TTL).await, Err(TaskStoreError::Fenced));
-    assert_eq!(subject.store.release(&first).await, Err(TaskStoreError::Fenced));
+    assert_eq!(subject.store.release(&first, Release::Rest).await, Err(TaskStoreError::Fenced));
     subject.store.finish(&second, TaskState::Succeeded, outcome(&second)).await.expect("the lease is held");
     assert_eq!(subject.get(&first.task).await.outcome, Some(outcome(&second)));
 }
@@ -245,7 +247,7 @@ pub async fn a_finished_task_keeps_its_outcome_and_never_changes(subject: Subjec
     let other = Outcome::default();
     assert_eq!(subject.store.finish(&lease, TaskState::Failed, other).await, Err(TaskStoreError::Fenced));
     assert_eq!(subject.store.extend(&lease, TTL).await, Err(TaskStoreError::Fenced));
-    assert_eq!(subject.store.release(&lease).await, Err(TaskStoreError::Fenced));
+    assert_eq!(subject.store.release(&lease, Release::Rest).await, Err(TaskStoreError::Fenced));
     subject.clock.advance(TTL);
     assert_eq!(subject.store.lease("worker", TTL).await, Ok(None));
     assert_eq!(subject.get(&task).await, task);
@@ -289,7 +291,7 @@ pub async fn a_released_task_waits_at_its_old_place(subject: Subject) {
     for attempt in 1..=5 {
         let lease = subject.lease().await;
         assert_eq!((&lease.task.id, lease.attempt), (&first.id, attempt));
-        let task = subject.store.release(&lease).await.expect("the lease is held");
+        let task = subject.store.release(&lease, Release::Rest).await.expect("the lease is held");
         assert_eq!((task.state, task.outcome), (TaskState::Waiting, None));
     }
 }
@@ -321,7 +323,7 @@ pub async fn a_canceled_task_is_not_run_again_when_its_worker_is_lost(subject: S
     for lease in [&lost_lease, &drained_lease] {
         subject.store.cancel(&lease.task.id).await.expect("the task is there");
     }
-    subject.store.release(&drained_lease).await.expect("the lease is held");
+    subject.store.release(&drained_lease, Release::Rest).await.expect("the lease is held");
     subject.clock.advance(TTL);
     assert_eq!(subject.store.lease("worker", TTL).await, Ok(None));
     assert_eq!(subject.get(&lost).await.state, TaskState::Canceled);
@@ -410,45 +412,9 @@ pub async fn counts_tasks_by_state(subject: Subject) {
     let stats = subject.store.stats().await.expect("the store answers");
     let expected = TaskStats { waiting: 1, running: 1, succeeded: 1, failed: 1, canceled: 1, ..stats };
     assert_eq!((stats, stats.total()), (expected, 5));
-    subject.store.release(&lease).await.expect("the lease is held");
+    subject.store.release(&lease, Release::Rest).await.expect("the lease is held");
     let stats = subject.store.stats().await.expect("the store answers");
     assert_eq!((stats.waiting, stats.running), (2, 0));
-}
-
-pub async fn retention_sees_only_tasks_that_ended_before(subject: Subject) {
-    let old = subject.submit("old").await;
-    let running = subject.submit("running").await;
-    let lease = subject.lease().await;
-    subject.store.finish(&lease, TaskState::Succeeded, outcome(&lease)).await.expect("it is finished");
-    subject.lease().await;
-    let waiting = subject.submit("waiting").await;
-    subject.clock.advance(Duration::from_secs(1));
-    let limit = subject.clock.now_ms();
-    let young = subject.submit("young").await;
-    subject.store.cancel(&young.id).await.expect("the task is there");
-    let ended = subject.store.ended_before(limit, 9).await.expect("the store answers");
-    assert_eq!(ended.iter().map(|task| &task.id).collect::<Vec<_>>(), [&old.id]);
-    subject.store.remove(&old.id).await.expect("it has ended");
-    assert_eq!(subject.store.get(&old.id).await, Ok(None));
-    for kept in [&running, &waiting, &young] {
-        assert_eq!(subject.get(kept).await.id, kept.id);
-    }
-    assert_eq!(subject.store.stats().await.expect("the store answers").total(), 3);
-    subject.submit("old").await;
-}
-
-pub async fn retention_sees_the_oldest_ends_first_and_no_more_than_it_asks_for(subject: Subject) {
-    let tasks = [subject.submit("a").await, subject.submit("b").await, subject.submit("c").await];
-    for task in [&tasks[2], &tasks[0], &tasks[1]] {
-        subject.store.cancel(&task.id).await.expect("the task is there");
-        subject.clock.advance(Duration::from_secs(1));
-    }
-    let ended = async |limit| {
-        let ended = subject.store.ended_before(u64::MAX, limit).await.expect("the store answers");
-        ended.iter().map(|task| task.id.to_string()).collect::<Vec<_>>().join(" ")
-    };
-    assert_eq!((ended(0).await, ended(2).await), (String::new(), "c a".to_owned()));
-    assert_eq!(ended(9).await, "c a b");
 }
 
 pub async fn pages_follow_each_other_without_gap_or_double(subject: Subject) {

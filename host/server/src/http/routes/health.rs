@@ -71,6 +71,7 @@ pub(crate) async fn metrics(State(app): State<Arc<App>>) -> Response {
         for (state, count) in [("waiting", tasks.waiting), ("running", tasks.running)] {
             metrics::gauge!("gesso_tasks", "state" => state).set(count as f64);
         }
+        metrics::gauge!("gesso_store_bytes").set(tasks.size_on_disk as f64);
     }
     if let Ok(parts) = app.tasks.queue().await {
         tell(

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::sled_tasks::{SledSettings, guard};
-use crate::tasks::{NewTask, Task};
+use crate::tasks::{NewTask, Task, Terms};
 use crate::testing::conformance::new_task;
 
 #[test]
@@ -52,6 +52,30 @@ fn somebodys_tasks_are_listed_without_reading_those_of_others_or_in_other_states
     assert_eq!(list(Some("ann"), None), Ok(("t500 t400 t200".to_owned(), Some(200))));
     assert_eq!(list(Some("ann"), Some(200)), Ok(("t100 t0".to_owned(), None)));
     assert!(matches!(list(None, None), Err(TaskStoreError::Corrupt(_))), "others' are no records");
+}
+
+#[test]
+fn what_is_due_is_found_without_reading_what_is_owed_to_owners_left_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let trees = guard::open(folder.path(), &SledSettings::default()).unwrap();
+    for (number, owner) in (0..3).zip(["ann", "bob", "ann"]) {
+        let terms = Terms { webhook: Some("https://a.example".to_owned()), ..Terms::default() };
+        let new = NewTask { owner: owner.to_owned(), terms, ..new_task(&format!("t{number}")) };
+        let mut entry = Entry::new(new, number, 1).unwrap();
+        entry.cancel(2);
+        trees.replace(None, Some(&entry)).unwrap();
+    }
+    for id in ["t0", "t2"] {
+        trees.tasks.insert(id, "no record").unwrap();
+    }
+    let due = |but: &[&str]| {
+        let but: Vec<_> = but.iter().map(ToString::to_string).collect();
+        let entries = trees.due_notices(2, 9, &but)?;
+        Ok::<_, TaskStoreError>(entries.iter().map(|entry| entry.task.id.to_string()).collect::<String>())
+    };
+    assert_eq!(due(&["ann"]), Ok("t1".to_owned()));
+    assert_eq!(due(&["ann", "bob"]), Ok(String::new()));
+    assert!(matches!(due(&["bob"]), Err(TaskStoreError::Corrupt(_))), "ann's are no records");
 }
 
 #[test]

@@ -3,8 +3,8 @@
 use super::{Subject, new_task, outcome};
 use crate::keys::ObjectKey;
 use crate::tasks::{
-    EndedFilter, INLINE_PAYLOAD_LIMIT, MoveTo, NewTask, Payload, TERM_LIMIT, Task, TaskChange, TaskState,
-    TaskStoreError,
+    EndedFilter, INLINE_PAYLOAD_LIMIT, MoveTo, NewTask, Payload, Release, TERM_LIMIT, Task, TaskChange,
+    TaskState, TaskStoreError,
 };
 
 impl Subject {
@@ -64,7 +64,7 @@ pub async fn a_moved_task_takes_turns_with_its_owners_and_nobody_elses(subject: 
     subject.submit_of("ann", "a4", 0).await;
     let order = ["b2", "a1", "b1", "a4", "a3"].join(" ");
     assert_eq!(subject.turns(&["a1", "a2", "a3", "a4", "b1", "b2"]).await, order);
-    subject.store.release(&lease).await.expect("the lease is held");
+    subject.store.release(&lease, Release::Rest).await.expect("the lease is held");
     let mut leased = Vec::new();
     for _ in 0..6 {
         leased.push(subject.lease().await.task.id.to_string());

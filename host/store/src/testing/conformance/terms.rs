@@ -8,7 +8,7 @@ use gesso_core::ids::TaskId;
 use super::{Subject, TTL, new_task, outcome};
 use crate::clock::Clock as _;
 use crate::tasks::{
-    CRASHED, EXPIRED, NewTask, Outcome, TERM_LIMIT, TaskError, TaskState, TaskStoreError, Terms,
+    CRASHED, EXPIRED, NewTask, Outcome, Release, TERM_LIMIT, TaskError, TaskState, TaskStoreError, Terms,
 };
 
 pub async fn a_task_that_has_not_begun_in_time_expires_and_never_begins(subject: Subject) {
@@ -116,7 +116,7 @@ pub async fn a_task_that_began_in_time_and_was_handed_back_does_not_expire(subje
     let terms = Terms { start_by_ms: Some(subject.clock.now_ms() + 5_000), ..Terms::default() };
     subject.store.submit(NewTask { terms, ..new_task("begun") }).await.expect("stored");
     let lease = subject.lease().await;
-    subject.store.release(&lease).await.expect("the lease is held");
+    subject.store.release(&lease, Release::Rest).await.expect("the lease is held");
     subject.clock.advance(Duration::from_secs(60));
     assert_eq!(subject.store.expire_overdue().await, Ok(0));
     assert_eq!(subject.lease().await.attempt, 2);
@@ -136,7 +136,7 @@ pub async fn a_task_that_is_not_to_be_tried_again_fails_with_its_first_lost_atte
     let task = subject.store.submit(NewTask { terms, ..new_task("once") }).await.expect("stored");
     // What a draining worker hands back had not begun to matter.
     let lease = subject.lease().await;
-    subject.store.release(&lease).await.expect("the lease is held");
+    subject.store.release(&lease, Release::Rest).await.expect("the lease is held");
     subject.lease().await;
     subject.clock.advance(TTL);
     assert_eq!(subject.store.lease("worker", TTL).await, Ok(None));
@@ -152,4 +152,24 @@ pub async fn a_task_that_is_not_to_be_tried_again_fails_with_its_first_lost_atte
     assert_eq!(subject.store.lease("worker", TTL).await, Ok(None));
     let state = subject.store.get(&task.id).await.expect("the store answers").map(|task| task.state);
     assert_eq!(state, Some(TaskState::Canceled), "it was asked to stop");
+}
+
+pub async fn shortages_are_counted_apart_from_other_ends_of_attempts_and_until_a_retry(subject: Subject) {
+    let task = subject.submit("short").await;
+    let again = async |why| {
+        let lease = subject.lease().await;
+        subject.store.release(&lease, why).await.expect("the lease is held");
+        (lease.attempt, lease.shortages)
+    };
+    assert_eq!(again(Release::Rest).await, (1, 0));
+    assert_eq!(again(Release::Shortage).await, (2, 0));
+    // A lost attempt is none either.
+    assert_eq!(subject.lease().await.shortages, 1);
+    subject.clock.advance(TTL);
+    assert_eq!(again(Release::Shortage).await, (4, 1));
+    assert_eq!(again(Release::Rest).await, (5, 2));
+    let lease = subject.lease().await;
+    subject.store.finish(&lease, TaskState::Failed, Outcome::default()).await.expect("the lease is held");
+    subject.store.retry(&task.id).await.expect("it failed");
+    assert_eq!(again(Release::Rest).await, (7, 0));
 }

@@ -1,0 +1,206 @@
+//! Backups of the task store: one each hour and one at the end, in the object store. Called by `serve` and by what starts it.
+//! It knows nothing of what is in one; `gesso store restore` makes a task store of it again.
+
+use std::cmp::Reverse;
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use gesso_store::volume::{Room, room_of};
+use gesso_store::{Clock, ObjectKey, Objects, ObjectsError, SledTasks, SystemClock, TaskStore};
+use tokio::sync::Mutex;
+
+use crate::app::App;
+use crate::blocking::blocking;
+use crate::error::AppError;
+
+const HOUR: Duration = Duration::from_secs(3600);
+/// How long after a failure the next try is.
+const RETRY: Duration = Duration::from_secs(600);
+const HOUR_MS: u64 = 3_600_000;
+/// So many of the newest hours, and of the newest days, keep the last backup that was made in them.
+const KEPT: [(u64, usize); 2] = [(HOUR_MS, 24), (24 * HOUR_MS, 7)];
+/// What stays free for running tasks, as in the task store: a part of the volume, and no more than this many bytes.
+const RESERVE_PART: u64 = 20;
+const RESERVE_BYTES_MAX: u64 = 256 << 20;
+/// How many times the store's bytes a backup may take while it is made: it is written into a file and then stored, a third
+/// longer than the records each time.
+const ROOM_TIMES: u64 = 3;
+/// In the data folder, while one is written.
+const STAGED: &str = "tasks-backup.new";
+
+/// Where backups come from and go to.
+pub(crate) struct Backups {
+    tasks: Arc<SledTasks>,
+    objects: Objects,
+    data: PathBuf,
+    /// Held while one is made: they are written into one file.
+    making: Mutex<()>,
+}
+
+/// Makes one each hour until the server drains, the first once the newest that is there is an hour old.
+pub(crate) async fn run(app: Arc<App>) {
+    let mut draining = app.draining.clone();
+    let mut wait = app.backups.until_due().await;
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(wait) => {}
+            _ = draining.wait_for(|is_draining| *is_draining) => return,
+        }
+        wait = if app.backups.make().await { HOUR } else { RETRY };
+    }
+}
+
+impl Backups {
+    pub(crate) fn new(tasks: Arc<SledTasks>, objects: Objects, data: &Path) -> Self {
+        Self { tasks, objects, data: data.to_owned(), making: Mutex::new(()) }
+    }
+
+    /// Makes one of what the store holds now, and deletes those that are kept no longer. Returns whether it went well; the log
+    /// says why not.
+    pub(crate) async fn make(&self) -> bool {
+        let _alone = self.making.lock().await;
+        match self.make_alone().await {
+            Ok(Some((key, tasks))) => tracing::info!(%key, tasks, "the task store was backed up"),
+            Ok(None) => return true,
+            Err(error) => {
+                tracing::warn!(%error, "the task store was not backed up; the backups of before stay");
+                return false;
+            }
+        }
+        if let Err(error) = self.delete_outdated().await {
+            tracing::warn!(%error, "old backups of the task store were not deleted");
+        }
+        true
+    }
+
+    /// `None` for a store without tasks: a backup of it is no help, and would in time take the place of those that are.
+    async fn make_alone(&self) -> Result<Option<(ObjectKey, u64)>, AppError> {
+        let stats = self.tasks.stats().await?;
+        if stats.total() == 0 {
+            return Ok(None);
+        }
+        let data = self.data.clone();
+        // The blocking pool: a network's volume may answer late.
+        let room = blocking(move || room_of(&data)).await?;
+        let unknown = |error: io::Error| {
+            AppError::Internal(format!("the room of the data folder's volume is not known: {error}"))
+        };
+        if !has_room(room.map_err(unknown)?, stats.size_on_disk) {
+            return Err(AppError::StorageFull);
+        }
+        let staged = self.data.join(STAGED);
+        let made = self.make_by(&staged).await;
+        if let Err(error) = tokio::fs::remove_file(&staged).await
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            tracing::warn!(file = %staged.display(), %error, "the file of a backup was not removed");
+        }
+        made.map(Some)
+    }
+
+    async fn make_by(&self, staged: &Path) -> Result<(ObjectKey, u64), AppError> {
+        let key = ObjectKey::backup(SystemClock.now_ms());
+        let path = staged.to_owned();
+        let file = blocking(move || File::create(path)).await?;
+        let failed = |error: io::Error| {
+            AppError::Internal(format!("the file {} cannot be made: {error}", staged.display()))
+        };
+        let tasks = self.tasks.backup(file.map_err(failed)?).await?;
+        self.objects.put_file(&key, staged).await?;
+        Ok((key, tasks))
+    }
+
+    async fn delete_outdated(&self) -> Result<(), ObjectsError> {
+        for made_ms in outdated(self.times().await?) {
+            self.objects.delete(&ObjectKey::backup(made_ms)).await?;
+        }
+        Ok(())
+    }
+
+    async fn until_due(&self) -> Duration {
+        match self.times().await {
+            Ok(times) => until_due(times.into_iter().max(), SystemClock.now_ms()),
+            Err(error) => {
+                tracing::warn!(%error, "the backups of the task store cannot be listed");
+                RETRY
+            }
+        }
+    }
+
+    /// When those that are there were made.
+    async fn times(&self) -> Result<Vec<u64>, ObjectsError> {
+        Ok(self.objects.backups().await?.iter().filter_map(ObjectKey::backup_ms).collect())
+    }
+}
+
+/// An hour at most, also where the clock was ahead when the newest was made.
+fn until_due(newest_ms: Option<u64>, now_ms: u64) -> Duration {
+    newest_ms.map_or(Duration::ZERO, |newest_ms| HOUR.saturating_sub(age(newest_ms, now_ms)))
+}
+
+fn age(made_ms: u64, now_ms: u64) -> Duration {
+    Duration::from_millis(now_ms.saturating_sub(made_ms))
+}
+
+/// Some systems say nothing of a volume.
+fn has_room(Room { free, total }: Room, store_bytes: u64) -> bool {
+    let reserve = (total / RESERVE_PART).min(RESERVE_BYTES_MAX);
+    total == 0 || free >= reserve.saturating_add(store_bytes.saturating_mul(ROOM_TIMES))
+}
+
+/// Those of these times of which neither their hour nor their day keeps the backup.
+fn outdated(mut times: Vec<u64>) -> Vec<u64> {
+    times.sort_unstable_by_key(|ms| Reverse(*ms));
+    let mut kept = BTreeSet::new();
+    for (length_ms, count) in KEPT {
+        let mut newest = times.clone();
+        newest.dedup_by_key(|ms| *ms / length_ms);
+        kept.extend(newest.into_iter().take(count));
+    }
+    times.retain(|ms| !kept.contains(ms));
+    times
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The beginning of a day.
+    const DAY: u64 = 20_000 * 24 * HOUR_MS;
+
+    #[test]
+    fn the_newest_of_each_of_the_last_hours_and_days_is_kept() {
+        // Twelve days, two an hour.
+        let times: Vec<u64> = (0..12 * 48).map(|half| DAY + half * HOUR_MS / 2).collect();
+        let gone: BTreeSet<u64> = outdated(times.clone()).into_iter().collect();
+        let mut kept: Vec<_> = times.into_iter().filter(|ms| !gone.contains(ms)).collect();
+        let hour = |day: u64, hour: u64| DAY + (24 * day + hour) * HOUR_MS + HOUR_MS / 2;
+        let mut expected: Vec<_> = (5..11).map(|day| hour(day, 23)).collect();
+        expected.extend((0..24).map(|of_day| hour(11, of_day)));
+        kept.sort_unstable();
+        assert_eq!(kept, expected);
+        // A server that stood still keeps what it has.
+        assert_eq!(outdated(vec![DAY, 5, DAY - 1, 4]), [4]);
+        assert_eq!(outdated(Vec::new()), [0_u64; 0]);
+    }
+
+    #[test]
+    fn the_next_is_due_an_hour_after_the_newest_and_at_once_without_any() {
+        assert_eq!(until_due(None, DAY), Duration::ZERO);
+        assert_eq!(until_due(Some(DAY), DAY + HOUR_MS - 1_000), Duration::from_secs(1));
+        assert_eq!(until_due(Some(DAY), DAY + 2 * HOUR_MS), Duration::ZERO);
+        assert_eq!(until_due(Some(DAY + 9 * HOUR_MS), DAY), HOUR, "it was made by a clock that was ahead");
+    }
+
+    #[test]
+    fn a_backup_takes_no_room_that_running_tasks_need() {
+        assert!(has_room(Room { free: 5 + 3, total: 100 }, 1));
+        assert!(!has_room(Room { free: 5 + 2, total: 100 }, 1));
+        assert!(has_room(Room { free: (256 << 20) + 3, total: u64::MAX }, 1));
+        assert!(has_room(Room { free: 0, total: 0 }, 1));
+    }
+}
