@@ -343,6 +343,9 @@ fn upscalers_go_by_their_place_in_the_list_as_in_web_uis() {
     let (by_place, by_name) = (drawn(json!(place)), drawn(json!("one-colour")));
     assert!(apart(&by_place, &by_name) <= 2);
     assert!(apart(&by_place, &drawn(json!("Lanczos"))) > 8);
+    // The script is not told what lies at a place, so that its text names nothing.
+    assert!(by_name.infotext.contains("SD upscale upscaler: one-colour"), "{}", by_name.infotext);
+    assert!(!by_place.infotext.contains("SD upscale upscaler"), "{}", by_place.infotext);
     let refused = json!({"script_name": "SD upscale", "script_args": ["", 16, 99, 2], "init_images": [striped(64, 48)]});
     let reply = server.post("/sdapi/v1/img2img", &quick_with(refused));
     assert!(reply.status == 422 && reply.json().to_string().contains("99"), "{}", reply.json());

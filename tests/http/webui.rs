@@ -60,6 +60,7 @@ fn a_request_that_was_written_down_on_the_web_uis_page_is_drawn_by_its_fields() 
         "Comments": {"args": []}, "Extra options": {"args": []}, "Hypertile": {"args": []},
         "Refiner": {"args": [false, "", 0.8]}, "Sampler": {"args": [20, "DPM++ 2M", "Karras"]},
         "Seed": {"args": [7, false, -1, 0, 0, 0]},
+        "Tiled VAE": {"args": [false, 1024, 128, true, true, true, false]},
     });
     let body = quick_with(json!({"alwayson_scripts": panels, "refiner_checkpoint": "None"}));
     let reply = server.post("/sdapi/v1/txt2img", &body).ok();

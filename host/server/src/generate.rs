@@ -42,8 +42,10 @@ pub(crate) enum Reply {
 }
 
 /// Always-on scripts of every web UI that act by its page alone: requests that were written down there carry their arguments, and
-/// there they do nothing either.
-const PANELS: [&str; 6] = ["comments", "extra options", "hypertile", "refiner", "sampler", "seed"];
+/// there they do nothing either. `Tiled VAE` spares memory, and pictures are decoded in tiles where there is too little
+/// of it, whatever its arguments say.
+const PANELS: [&str; 7] =
+    ["comments", "extra options", "hypertile", "refiner", "sampler", "seed", "tiled vae"];
 
 /// Checks a drawing's body and makes it a task, which survives the process from here on.
 ///

@@ -119,6 +119,15 @@ pub(crate) fn upscaler(given: &str) -> Option<&str> {
     Some(counted.unwrap_or(given)).filter(|name| !["", "None"].contains(name))
 }
 
+/// What an infotext calls an upscaler; nothing for a place behind those that are counted here, because the host alone
+/// knows what lies there.
+pub(crate) fn upscaler_name(given: &str) -> Option<&str> {
+    match upscaler(given) {
+        Some(place) if place.trim().parse::<usize>().is_ok() => None,
+        name => Some(name.unwrap_or("None")),
+    }
+}
+
 /// The first picture of a drawing, with its infotext.
 pub(crate) fn first(drawn: Drawn) -> Result<(Image, String), Fault> {
     pictures(drawn).next().ok_or_else(|| Fault::Other("The host drew no picture.".into()))
@@ -161,5 +170,12 @@ mod tests {
         let found = ["", "None", "0", "1", "Lanczos", "2", "4x-Foo", "7"].map(upscaler);
         let lanczos = Some("Lanczos");
         assert_eq!(found, [None, None, None, lanczos, lanczos, Some("Nearest"), Some("4x-Foo"), Some("7")]);
+    }
+
+    #[test]
+    fn infotexts_name_upscalers_and_count_none() {
+        let named = ["", "0", "1", "2", "4x-Foo", "3", " 7 "].map(upscaler_name);
+        let none = Some("None");
+        assert_eq!(named, [none, none, Some("Lanczos"), Some("Nearest"), Some("4x-Foo"), None, None]);
     }
 }

@@ -4,7 +4,7 @@
 use gesso_plugin::{Arguments, Fault, ScriptCall, ScriptOutput, inference};
 use serde_json::Value;
 
-use crate::drawing::{described, first, frame, in_turn, seed, upscaler};
+use crate::drawing::{described, first, frame, in_turn, seed, upscaler, upscaler_name};
 use crate::tiles::{Pixels, Tiles};
 
 pub(crate) fn run(mut call: ScriptCall) -> Result<ScriptOutput, Fault> {
@@ -24,10 +24,8 @@ pub(crate) fn run(mut call: ScriptCall) -> Result<ScriptOutput, Fault> {
     call.params.set("height", tiles.size.1);
     call.params.set("batch_size", 1);
     call.params.set("n_iter", 1);
-    let said = [
-        ("SD upscale overlap", overlap.to_string()),
-        ("SD upscale upscaler", upscaler(&by).unwrap_or("None").to_owned()),
-    ];
+    let mut said = vec![("SD upscale overlap", overlap.to_string())];
+    said.extend(upscaler_name(&by).map(|name| ("SD upscale upscaler", name.to_owned())));
     let mut output = ScriptOutput::default();
     for turn in 0..turns {
         let jobs = tiles.places().enumerate().map(|(index, place)| {

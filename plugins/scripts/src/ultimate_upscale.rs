@@ -3,7 +3,7 @@
 
 use gesso_plugin::{Arguments, Fault, Image, Params, ScriptCall, ScriptOutput, inference};
 
-use crate::drawing::{FILL_ORIGINAL, described, first, frame, in_turn, through_mask, upscaler};
+use crate::drawing::{FILL_ORIGINAL, described, first, frame, in_turn, through_mask, upscaler, upscaler_name};
 use crate::strokes::{Board, Order, Round, Seams};
 use crate::tiles::Pixels;
 
@@ -118,14 +118,16 @@ impl Asked {
     }
 
     /// What an infotext says of it, as the web UI's extension writes it.
-    fn said(&self) -> [(&'static str, String); 5] {
-        [
-            ("Ultimate SD upscale upscaler", upscaler(&self.upscaler).unwrap_or("None").to_owned()),
+    fn said(&self) -> Vec<(&'static str, String)> {
+        let name = upscaler_name(&self.upscaler);
+        let name = name.map(|name| ("Ultimate SD upscale upscaler", name.to_owned()));
+        let brush = [
             ("Ultimate SD upscale tile_width", self.tile.0.to_string()),
             ("Ultimate SD upscale tile_height", self.tile.1.to_string()),
             ("Ultimate SD upscale mask_blur", self.redraw.blur.to_string()),
             ("Ultimate SD upscale padding", self.redraw.padding.to_string()),
-        ]
+        ];
+        name.into_iter().chain(brush).collect()
     }
 }
 
@@ -215,6 +217,18 @@ mod tests {
         assert_eq!((other.order, other.seams), (Some(Order::Chess), Some(Seams::Bands(64))));
         let scaled = asked(&[(14, json!("Scale from image size")), (17, json!("2.5"))]).unwrap();
         assert_eq!(scaled.target, (750, 500));
+    }
+
+    #[test]
+    fn infotexts_say_the_name_of_an_upscaler_and_no_place() {
+        let said = |upscaler: Value| {
+            let said = asked(&[(8, upscaler)]).unwrap().said();
+            (said.len(), said[0].clone())
+        };
+        let name = |name: &str| ("Ultimate SD upscale upscaler", name.to_owned());
+        assert_eq!(said(json!(1)), (5, name("Lanczos")));
+        assert_eq!(said(json!("4x-Foo")), (5, name("4x-Foo")));
+        assert_eq!(said(json!(3)), (4, ("Ultimate SD upscale tile_width", "512".to_owned())));
     }
 
     #[test]
