@@ -123,7 +123,8 @@ mod tests {
             {"model": "a", "image": {"image": first, "mask": "c2hvcnQ="}},
             {"model": "b", "input_image": second, "effective_region_mask": address},
         ]);
-        let body = json!({"prompt": "a boat", "styles": [], "alwayson_scripts": {"ControlNet": {"args": units}}});
+        let body =
+            json!({"prompt": "a boat", "styles": [], "alwayson_scripts": {"ControlNet": {"args": units}}});
         body.as_object().unwrap().clone()
     }
 

@@ -42,6 +42,6 @@ pub use plugin_data::{PluginData, PluginDataError, PluginUse};
 pub use sled_tasks::{SledSettings, SledTasks};
 pub use tasks::{
     EndedFilter, EndedPage, Lease, MoveTo, NewTask, Notice, Outcome, Payload, QueuePart, Release, Task,
-    TaskChange, TaskError, TaskFilter, TaskPage, TaskProblem, TaskState, TaskStats, TaskStore, TaskStoreError,
-    Terms,
+    TaskChange, TaskError, TaskFilter, TaskPage, TaskProblem, TaskState, TaskStats, TaskStore,
+    TaskStoreError, Terms,
 };

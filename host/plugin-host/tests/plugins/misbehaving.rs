@@ -6,8 +6,9 @@ use crate::support::{TestHost, guest};
 use gesso_core::pixels::{PixelFormat, Pixels};
 use gesso_plugin_host::FailureKind::{self, BadReturn, Cpu, Handles, Host, Memory, Trap, WallClock};
 use gesso_plugin_host::{
-    ActingPlugin, CallContext, Called, ChainReport, DrawingBudget, DrawnPicture, FinishedPicture, HookError, Inference,
-    InferenceAnswer, Job, Named, OnFailure, Outcome, PictureFacts, PictureStage, Policy, ScriptError, ScriptInput,
+    ActingPlugin, CallContext, Called, ChainReport, DrawingBudget, DrawnPicture, FinishedPicture, HookError,
+    Inference, InferenceAnswer, Job, Named, OnFailure, Outcome, PictureFacts, PictureStage, Policy,
+    ScriptError, ScriptInput,
 };
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -80,7 +81,10 @@ async fn a_picture_hook_that_misbehaves_costs_its_own_picture() {
     for (how, says) in [
         ("gives nothing back", "is not within"),
         ("gives far too much back", "pictures may take"),
-        ("resizes far too large", "a resize of 8x8 to 16384x16384 is too much at once: it may read and write 33554432 pixels"),
+        (
+            "resizes far too large",
+            "a resize of 8x8 to 16384x16384 is too much at once: it may read and write 33554432 pixels",
+        ),
     ] {
         let ended = finished(&test, how).await;
         let Err(HookError::Rejected { reason, .. }) = &ended else { panic!("{how} ended as {ended:?}") };
