@@ -276,7 +276,8 @@ mod tests {
         tasks.submit(new_task("many")).await.unwrap();
         let lease = tasks.lease("local", LEASE).await.unwrap().unwrap();
         // Every second number, which no record shortens.
-        let image = |number: u32| ObjectKey::image("default", &lease.task.id, 1, 2 * number, ImageFormat::Png);
+        let image =
+            |number: u32| ObjectKey::image("default", &lease.task.id, 1, 2 * number, ImageFormat::Png);
         let images: Vec<_> = (1..=3_000).map(|number| image(number).unwrap()).collect();
         let details = ObjectKey::details(&lease.task.id, 1);
         let outcome = Outcome { images: images.clone(), details: Some(details.clone()), error: None };
