@@ -8,7 +8,7 @@ use std::time::Duration;
 use gesso_store::testing::ManualClock;
 use gesso_store::testing::conformance::{new_task, outcome};
 use gesso_store::{
-    Clock, ObjectSettings, Objects, SledSettings, SledTasks, SystemClock, TaskState, TaskStore,
+    Clock, ObjectSettings, Objects, Release, SledSettings, SledTasks, SystemClock, TaskState, TaskStore,
 };
 use serde_json::{Value, json};
 
@@ -35,7 +35,7 @@ fn put_old_tasks(data: &Path) -> u64 {
             // The first attempt was cut off: nothing names its picture.
             let cut_off = store.lease("worker", Duration::from_secs(30)).await.unwrap().unwrap();
             objects.put(&outcome(&cut_off).images[0], b"another".to_vec().into()).await.unwrap();
-            store.release(&cut_off).await.unwrap();
+            store.release(&cut_off, Release::Rest).await.unwrap();
             let lease = store.lease("worker", Duration::from_secs(30)).await.unwrap().unwrap();
             let outcome = outcome(&lease);
             let details =
