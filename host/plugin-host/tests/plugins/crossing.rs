@@ -48,7 +48,8 @@ async fn all_fail(cases: &[Case]) {
 /// The `after` hooks on two pictures.
 async fn after(test: &TestHost) -> Result<Vec<Pixels>, HookError> {
     let picture = |level| Pixels::new(8, 8, PixelFormat::Gray8, vec![level; 64]).unwrap();
-    test.host.after(&CallContext::new("test", 7), "{}", vec![picture(1), picture(2)]).await
+    let after = test.host.after(&CallContext::new("test", 7), "{}", vec![picture(1), picture(2)]).await?;
+    Ok(after.pictures.into_iter().map(|made| made.picture).collect())
 }
 
 #[tokio::test(flavor = "multi_thread")]

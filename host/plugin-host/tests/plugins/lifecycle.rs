@@ -202,16 +202,18 @@ async fn the_watermark_changes_one_corner_and_settings_reach_it() {
     test.host.install(plugin("watermark")).await.unwrap();
     let picture = Pixels::new(256, 256, PixelFormat::Rgb8, vec![40; 256 * 256 * 3]).unwrap();
     let context = CallContext::new("test", 7);
-    let after = |params: &'static str| test.host.after(&context, params, vec![picture.clone()]);
-    assert_eq!(after("{}").await.unwrap()[0], picture);
+    let after = async || {
+        test.host.after(&context, "{}", vec![picture.clone()]).await.unwrap().pictures.remove(0).picture
+    };
+    assert_eq!(after().await, picture);
 
     let settings = serde_json::json!({ "text": "gesso" });
     test.host.set_grants("watermark", Grants { settings, ..Grants::default() }).await.unwrap();
-    let marked = after("{}").await.unwrap();
-    assert_eq!((marked[0].width, marked[0].height, marked[0].format), (256, 256, PixelFormat::Rgb8));
+    let marked = after().await;
+    assert_eq!((marked.width, marked.height, marked.format), (256, 256, PixelFormat::Rgb8));
     let row = 256 * 3;
-    assert_eq!(marked[0].data[..128 * row], picture.data[..128 * row]);
-    assert_ne!(marked[0].data[128 * row..], picture.data[128 * row..]);
+    assert_eq!(marked.data[..128 * row], picture.data[..128 * row]);
+    assert_ne!(marked.data[128 * row..], picture.data[128 * row..]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
