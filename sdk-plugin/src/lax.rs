@@ -9,8 +9,8 @@ use serde_json::{Error, Value};
 /// A value of the request as a `T`. Fields that are null count as left out.
 ///
 /// A struct may be a list too, of its fields in the order they are declared; null there is `None` to an `Option`, and left out of
-/// any other field. What stands behind the last of them, or of a tuple that is the whole value, is nobody's, as in web UIs, whose versions differ
-/// in how many there are.
+/// any other field. What stands behind the last of them, or of a tuple that is the whole value, is nobody's, as in web UIs, whose
+/// versions differ in how many there are.
 ///
 /// # Errors
 /// Where the value says nothing that a `T` could be.
