@@ -2,23 +2,28 @@
 //! as text. Reads any type that serde can; knows no request.
 
 use serde::de::value::{MapDeserializer, SeqDeserializer};
-use serde::de::{DeserializeOwned, IntoDeserializer, Visitor};
+use serde::de::{DeserializeOwned, DeserializeSeed, IntoDeserializer, SeqAccess, Visitor};
 use serde::{Deserializer, forward_to_deserialize_any};
 use serde_json::{Error, Value};
 
 /// A value of the request as a `T`. Fields that are null count as left out.
 ///
-/// A struct may be a list too, of its fields in the order they are declared. What stands behind the last of them is nobody's, as
-/// in web UIs, whose versions differ in how many there are.
+/// A struct may be a list too, of its fields in the order they are declared; null there is `None` to an `Option`, and left out of
+/// any other field. What stands behind the last of them, or of a tuple that is the whole value, is nobody's, as in web UIs, whose
+/// versions differ in how many there are.
 ///
 /// # Errors
 /// Where the value says nothing that a `T` could be.
 pub fn from_value<T: DeserializeOwned>(value: &Value) -> Result<T, Error> {
-    T::deserialize(Lax(value))
+    T::deserialize(Lax { value, is_whole: true })
 }
 
 #[derive(Clone, Copy)]
-struct Lax<'de>(&'de Value);
+struct Lax<'de> {
+    value: &'de Value,
+    /// It lies in no other.
+    is_whole: bool,
+}
 
 impl<'de> IntoDeserializer<'de, Error> for Lax<'de> {
     type Deserializer = Self;
@@ -31,9 +36,13 @@ impl<'de> IntoDeserializer<'de, Error> for Lax<'de> {
 /// Numbers beyond are no longer exact where they have a point.
 const EXACT_MAX: f64 = (1_u64 << 53) as f64;
 
-impl Lax<'_> {
+impl<'de> Lax<'de> {
+    fn part(value: &'de Value) -> Self {
+        Self { value, is_whole: false }
+    }
+
     fn switch(self) -> Option<bool> {
-        match self.0 {
+        match self.value {
             Value::Number(number) if number.as_f64() == Some(0.0) => Some(false),
             Value::Number(number) if number.as_f64() == Some(1.0) => Some(true),
             Value::String(text) => match text.trim().to_ascii_lowercase().as_str() {
@@ -46,7 +55,7 @@ impl Lax<'_> {
     }
 
     fn number(self) -> Option<f64> {
-        match self.0 {
+        match self.value {
             Value::Number(number) => number.as_f64(),
             Value::String(text) => text.trim().parse().ok().filter(|number: &f64| number.is_finite()),
             _ => None,
@@ -55,7 +64,7 @@ impl Lax<'_> {
 
     /// A whole number that is not written as one.
     fn integer(self) -> Option<i64> {
-        if let Value::String(text) = self.0
+        if let Value::String(text) = self.value
             && let Ok(whole) = text.trim().parse()
         {
             return Some(whole);
@@ -69,11 +78,11 @@ impl Lax<'_> {
 macro_rules! integers {
     ($($method:ident)*) => {$(
         fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
-            match self.0 {
-                Value::Number(number) if number.is_i64() || number.is_u64() => self.0.$method(visitor),
+            match self.value {
+                Value::Number(number) if number.is_i64() || number.is_u64() => self.value.$method(visitor),
                 _ => match self.integer() {
                     Some(whole) => visitor.visit_i64(whole),
-                    None => self.0.$method(visitor),
+                    None => self.value.$method(visitor),
                 },
             }
         }
@@ -87,16 +96,19 @@ impl<'de> Deserializer<'de> for Lax<'de> {
     integers!(deserialize_u8 deserialize_u16 deserialize_u32 deserialize_u64);
 
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
-        match self.0 {
+        match self.value {
             Value::Array(list) => {
-                let mut items = SeqDeserializer::<_, Error>::new(list.iter().map(Lax));
+                let mut items = SeqDeserializer::<_, Error>::new(list.iter().map(Lax::part));
                 let value = visitor.visit_seq(&mut items)?;
-                items.end()?;
+                if !self.is_whole {
+                    items.end()?;
+                }
                 Ok(value)
             }
             Value::Object(fields) => {
                 let fields = fields.iter().filter(|(_, value)| !value.is_null());
-                visitor.visit_map(MapDeserializer::new(fields.map(|(name, value)| (name.as_str(), Lax(value)))))
+                let fields = fields.map(|(name, value)| (name.as_str(), Lax::part(value)));
+                visitor.visit_map(MapDeserializer::new(fields))
             }
             other => other.deserialize_any(visitor),
         }
@@ -105,7 +117,7 @@ impl<'de> Deserializer<'de> for Lax<'de> {
     fn deserialize_bool<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
         match self.switch() {
             Some(switch) => visitor.visit_bool(switch),
-            None => self.0.deserialize_bool(visitor),
+            None => self.value.deserialize_bool(visitor),
         }
     }
 
@@ -116,12 +128,12 @@ impl<'de> Deserializer<'de> for Lax<'de> {
     fn deserialize_f64<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
         match self.number() {
             Some(number) => visitor.visit_f64(number),
-            None => self.0.deserialize_f64(visitor),
+            None => self.value.deserialize_f64(visitor),
         }
     }
 
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
-        if self.0.is_null() { visitor.visit_none() } else { visitor.visit_some(self) }
+        if self.value.is_null() { visitor.visit_none() } else { visitor.visit_some(self) }
     }
 
     fn deserialize_newtype_struct<V: Visitor<'de>>(
@@ -138,22 +150,40 @@ impl<'de> Deserializer<'de> for Lax<'de> {
         variants: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Error> {
-        self.0.deserialize_enum(name, variants, visitor)
+        self.value.deserialize_enum(name, variants, visitor)
     }
 
     fn deserialize_struct<V: Visitor<'de>>(
         self,
         _name: &'static str,
-        fields: &'static [&'static str],
+        _fields: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Error> {
-        let Value::Array(list) = self.0 else { return self.deserialize_any(visitor) };
-        let told = fields.iter().zip(list).filter(|(_, value)| !value.is_null());
-        visitor.visit_map(MapDeserializer::new(told.map(|(name, value)| (*name, Lax(value)))))
+        // By their places: among the names that serde has are those of aliases.
+        match self.value {
+            Value::Array(list) => visitor.visit_seq(Places(list.iter())),
+            _ => self.deserialize_any(visitor),
+        }
     }
 
     forward_to_deserialize_any! {
         i128 u128 char str string bytes byte_buf unit unit_struct seq tuple tuple_struct map identifier ignored_any
+    }
+}
+
+/// The fields of a struct, one after the other.
+struct Places<'de>(std::slice::Iter<'de, Value>);
+
+impl<'de> SeqAccess<'de> for Places<'de> {
+    type Error = Error;
+
+    fn next_element_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, Error> {
+        match self.0.next() {
+            None => Ok(None),
+            // No value at a place has its field take the default, while those behind it are still asked for.
+            Some(null) if null.is_null() => Ok(seed.deserialize(Lax::part(null)).ok()),
+            Some(value) => seed.deserialize(Lax::part(value)).map(Some),
+        }
     }
 }
 
@@ -213,6 +243,41 @@ mod tests {
         for value in [json!({"name": null, "steps": 3, "seed": null, "on": null}), json!([null, 3, null])] {
             assert_eq!(from_value::<Asked>(&value).unwrap(), wanted, "{value}");
         }
+    }
+
+    #[derive(Debug, PartialEq, Deserialize)]
+    struct Renamed {
+        #[serde(alias = "a_first", alias = "z_first")]
+        first: u32,
+        #[serde(default, alias = "old_second")]
+        second: u32,
+        third: Option<u32>,
+    }
+
+    #[test]
+    fn fields_with_other_names_keep_their_places() {
+        for (value, second, third) in [
+            (json!([1, 2, 3]), 2, Some(3)),
+            (json!([1, null, 3, 4]), 0, Some(3)),
+            (json!([1, 2, null]), 2, None),
+            (json!({"z_first": 1, "old_second": "2"}), 2, None),
+        ] {
+            let renamed = Renamed { first: 1, second, third };
+            assert_eq!(from_value::<Renamed>(&value).unwrap(), renamed, "{value}");
+        }
+        assert!(from_value::<Renamed>(&json!([null, 2, 3])).is_err(), "it has no default");
+    }
+
+    #[test]
+    fn what_stands_behind_the_last_of_a_whole_tuple_is_nobodys() {
+        #[derive(Debug, PartialEq, Deserialize)]
+        struct Pair(u32, bool);
+
+        assert_eq!(from_value::<(u32, bool)>(&json!(["1", 1, "more"])).unwrap(), (1, true));
+        assert_eq!(from_value::<Pair>(&json!([1, true, null])).unwrap(), Pair(1, true));
+        assert_eq!(from_value::<Vec<[u32; 2]>>(&json!([[1, 2], [3, 4]])).unwrap(), [[1, 2], [3, 4]]);
+        assert!(from_value::<Vec<[u32; 2]>>(&json!([[1, 2, 3]])).is_err());
+        assert!(from_value::<(u32, bool)>(&json!([1])).is_err());
     }
 
     #[test]

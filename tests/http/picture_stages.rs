@@ -105,6 +105,21 @@ fn what_is_told_of_a_picture_goes_with_it_where_a_hook_turns_pictures_or_drops_t
 }
 
 #[test]
+fn each_picture_that_a_hook_adds_is_saved_under_a_number_of_its_own() {
+    let bench = Bench::new().plugin("guests", "many-outputs");
+    let server = bench.start();
+    let options = json!({
+        "samples_filename_pattern": "[generation_number]", "save_images_add_number": false, "save_to_dirs": false,
+    });
+    let body = json!({"prompt": "two for the first", "batch_size": 2, "save_images": true, "override_settings": options});
+    server.post("/sdapi/v1/txt2img", &quick_with(body)).ok();
+    let files = std::fs::read_dir(bench.data.path().join("outputs/default/txt2img-images")).unwrap();
+    let mut names: Vec<_> = files.map(|file| file.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    assert_eq!(names, ["2.png", "3.png", "4.png"]);
+}
+
+#[test]
 fn a_task_tells_which_plugins_changed_it() {
     let bench = Bench::new().config("[grants.watermark.settings]\ntext = \"gesso\"\n");
     let bench = bench.plugin("plugins", "watermark").plugin("guests", GUEST).plugin("guests", "many-outputs");

@@ -236,6 +236,16 @@ fn hello_api_serves_a_page_and_json_under_its_prefix() {
     assert_eq!(page.status, 200);
     assert!(page.header("content-type").starts_with("text/html"), "{:?}", page.headers);
     assert!(page.header("content-security-policy").starts_with("sandbox allow-scripts "));
+    // As a task it is the same page, whenever it is asked for again.
+    let url = format!("{}/ext/hello-api/", server.url);
+    let as_task = [("task-flag", "true"), ("idempotency-key", "page")];
+    for replayed in ["", "true"] {
+        let again = request("GET", &url, &as_task, Vec::new());
+        assert_eq!((again.header("idempotent-replayed"), &again.body), (replayed, &page.body));
+        for name in ["content-type", "content-security-policy"] {
+            assert_eq!(again.header(name), page.header(name), "{name}");
+        }
+    }
     let reply = server.get("/ext/hello-api/api/hello?name=Gesso").ok();
     assert!(reply.to_string().contains("Gesso"), "{reply}");
     let echo = server.post("/ext/hello-api/api/echo", &json!({"a": 1})).ok();

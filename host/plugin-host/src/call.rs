@@ -127,9 +127,9 @@ impl Runner {
         self.run_in(place, shared, loaded, hook, context, work).await
     }
 
-    /// Runs what waits for drawings under a budget of its own, in a slot of its own kind, of which one plugin never has all. The
-    /// pool has room for half as many of each kind beside the calls. While nothing is drawn for it, it waits no longer than a hook
-    /// may.
+    /// Runs what waits for drawings under a budget of its own, in a slot of its own kind, of which one plugin never has all where
+    /// there are several. The pool has room for half as many of each kind beside the calls. While nothing is drawn for it, it
+    /// waits no longer than a hook may.
     ///
     /// # Errors
     /// As [`Self::run`].

@@ -3,7 +3,7 @@
 
 use crate::call::{Failure, Runner, Work};
 use crate::error::{FailureKind, HookError};
-use crate::hooks::{are_changed, failed, skip_or_fail};
+use crate::hooks::{are_changed, check_sizes, failed, pixels, skip_or_fail};
 use crate::interfaces::gesso::plugin::types::Fault;
 use crate::interfaces::{CallState, OverBudget, grid_hook};
 use crate::on_failure::HookWorld;
@@ -68,6 +68,7 @@ async fn lay_out_one(
 ) -> Result<(Grid, bool), HookError> {
     let Some((loaded, pre)) = entry.grids() else { return Ok((grid, false)) };
     let pre = pre.clone();
+    let pixels_max = grid.pictures.iter().map(pixels).fold(loaded.budgets.hook.picture_pixels, u64::max);
     let work = move |mut store: Store<CallState>| -> Work<Result<(Grid, bool), String>> {
         Box::pin(async move {
             let guest = pre.instantiate_async(&mut store).await?;
@@ -91,6 +92,7 @@ async fn lay_out_one(
                 .map_err(|problem| Failure::Named(FailureKind::BadReturn, problem))?;
             let returned = pictures.into_iter().map(|image| store.data_mut().take_back(image));
             let returned = returned.collect::<Result<Vec<_>, _>>()?;
+            check_sizes(&returned, pixels_max)?;
             let is_changed = given != (returned.len(), columns, rows) || are_changed(&returned);
             let pictures = returned.into_iter().map(|(picture, _)| picture).collect();
             Ok::<_, Failure>(Ok((Grid { pictures, columns, rows }, is_changed)))

@@ -99,7 +99,7 @@ impl PluginHost {
             .map_err(folder(&settings.state))?;
         let threads = Threads::start().map_err(StartError::Threads)?;
         let runner = Runner::new(engine, threads.handles(), settings.budgets.clone(), slots);
-        // A quarter of the slots stays out of any one plugin's reach.
+        // A quarter of the slots stays out of any one plugin's reach, where there is more than one.
         let share = |slots: usize| (slots - slots.div_ceil(4)).max(1);
         let slots_per_plugin = (share(slots), share(slots.div_ceil(2)));
         let host = Self(Arc::new(Inner {

@@ -82,8 +82,9 @@ pub(crate) async fn draw(
     let before = app.plugins.before(&call, Value::Object(told).to_string()).await?;
     if before.is_changed() {
         body = reread(kind, &before.params, &body, &pictures, (&units.0, units.1))?;
+    } else {
+        body.extend(pictures.into_iter().map(|(name, value)| (name.to_owned(), value)));
     }
-    body.extend(pictures.into_iter().map(|(name, value)| (name.to_owned(), value)));
     // A plugin that takes the second pass away takes along what it would have begun from.
     if before.is_changed() && !generate::takes_first_pass(kind, &body) {
         body.insert(generate::FIRST_PASS_PICTURE.into(), Value::Null);
@@ -412,7 +413,9 @@ fn reread(
             changed.insert(name.into(), original.get(name).cloned().unwrap_or_default());
         }
     }
-    changed.extend(pictures.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
+    // Where the client sent none, a plugin may have put one of a unit's.
+    let sent = pictures.iter().filter(|(_, value)| !value.is_null());
+    changed.extend(sent.map(|(name, value)| ((*name).to_owned(), value.clone())));
     if changed.get("infotext") == original.get("infotext") {
         return kind.read_with(&changed, None, || 0).map_err(AppError::Invalid);
     }
@@ -468,6 +471,21 @@ mod tests {
         assert!(told.len() < 100, "{told}");
         let read = reread(generate::Drawing::Img2Img, &told, &original, &pictures, (&units, 0)).unwrap();
         assert_eq!((&read["init_images"], &read["alwayson_scripts"]), (&json!(["abc"]), &unit));
+    }
+
+    #[test]
+    fn a_plugin_may_put_the_picture_of_a_unit_where_the_client_sent_none() {
+        let picture = "A".repeat(5000);
+        let unit = json!({"alwayson_scripts": {"controlnet": {"args": [{"image": picture}]}}});
+        let mut told = unit.as_object().unwrap().clone();
+        let units = UnitPictures::take(&mut told);
+        told.insert("mask".into(), "<unit picture 0>".into());
+        let told = Value::Object(told).to_string();
+        for (sent, expected) in [(Value::Null, json!(picture)), (json!("sent"), json!("sent"))] {
+            let pictures = [("init_images", json!(["abc"])), ("mask", sent)];
+            let read = reread(generate::Drawing::Img2Img, &told, &Map::new(), &pictures, (&units, 5000)).unwrap();
+            assert_eq!(read["mask"], expected);
+        }
     }
 
     #[test]

@@ -42,6 +42,8 @@ pub(crate) struct Keeping<'a> {
     format: FileFormat,
     /// Pictures before the first that was drawn, such as a script's own grids; they have no seed of their own.
     before: usize,
+    /// Behind the last place that a picture has among those that were drawn.
+    next: usize,
     /// `None` where no grid is made.
     cells: Option<Cells>,
     images: Vec<ObjectKey>,
@@ -91,6 +93,7 @@ impl<'a> Keeping<'a> {
             saving,
             format,
             before,
+            next: 0,
             cells,
             images: Vec::new(),
             unsaved: Vec::new(),
@@ -116,8 +119,8 @@ impl<'a> Keeping<'a> {
         }
         // What nobody's seed drew has none in its name.
         let drawn = self.saving.info["all_seeds"].as_array().map_or(0, Vec::len);
-        let beyond = self.images.len().max(self.before + drawn);
-        let index = from.unwrap_or(beyond).saturating_sub(self.before);
+        let index = from.map_or(self.next.max(drawn), |from| from.saturating_sub(self.before));
+        self.next = self.next.max(index + 1);
         let is_hashed = self.saving.names_pixels();
         let (kind, file, pixels_hash) = self.keep(picture, &infotext, is_hashed).await?;
         self.save_later(Saved::Picture(index), kind, Unwritten { file, infotext, pixels_hash });

@@ -161,7 +161,7 @@ impl Asked {
             Some(Value::Array(list)) => list.clone(),
             Some(other) => vec![other.clone()],
         };
-        let switches: Vec<bool> = args.iter().map_while(Value::as_bool).collect();
+        let switches: Vec<bool> = args.iter().map_while(|value| lax::from_value::<bool>(value).ok()).collect();
         if switches.len() > 2 {
             return wrong("args", "has more than two switches before its objects".into());
         }
@@ -256,6 +256,8 @@ mod tests {
             json!([face]),
             json!([true, false, face]),
             json!([true, face]),
+            json!([1, 0, face]),
+            json!(["true", face]),
             face.clone(),
             json!([null, face]),
         ] {
@@ -267,6 +269,7 @@ mod tests {
             );
         }
         assert!(read(json!([true, true, face])).unwrap().skips_first);
+        assert!(read(json!([1, "True", face])).unwrap().skips_first);
         let both = json!([{"ad_model": "x", "ad_mask_k": 3, "ad_mask_k_largest": 1, "ad_prompt": null}]);
         assert_eq!(
             read(both).unwrap().details[0],
@@ -274,6 +277,7 @@ mod tests {
         );
         for off in [
             json!([false, false, face]),
+            json!([0, face]),
             json!([]),
             json!(null),
             json!([{}]),
@@ -300,6 +304,7 @@ mod tests {
             (json!([{"ad_model": "x", "ad_confidence": 2}]), "ad_confidence is 2; it takes 0 to 1"),
             (json!([{"ad_model": "x", "ad_steps": "many"}]), "invalid type"),
             (json!(["face_yolov8n.pt"]), "an object with ad_model is expected"),
+            (json!([2, {"ad_model": "x"}]), "has 2 where an object with ad_model is expected"),
             (json!([{"ad_model": "mediapipe_face_full"}]), "take a YOLO detector"),
             (json!([{"ad_model": "x", "ad_mask_merge_invert": "Both"}]), "Merge and Invert"),
             (json!([true, true, true]), "more than two switches"),

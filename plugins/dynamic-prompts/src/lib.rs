@@ -35,7 +35,7 @@ const DETAILER: &str = "ADetailer";
 const DETAIL_FIELDS: [&str; 2] = ["ad_prompt", "ad_negative_prompt"];
 const DETAIL_STREAM: u64 = 3;
 
-/// What all pictures' texts may take together: a plugin may hand 256 KiB back.
+/// What all texts that are drawn may take together: a plugin may hand 256 KiB back beyond what came.
 const TEXTS_BYTES_MAX: usize = 160 << 10;
 
 type Picture = Map<String, Value>;
@@ -122,13 +122,8 @@ impl Drawing<'_> {
             }
         }
         let texts = pictures.iter().flat_map(|picture| picture.values().filter_map(Value::as_str));
-        if texts.map(str::len).sum::<usize>() > TEXTS_BYTES_MAX {
-            let count = pictures.len();
-            return Err(Fault::InvalidInput(format!(
-                "dynamic-prompts: the prompts of {count} pictures are too much text together; ask for fewer pictures, or \
-                 shorter prompts."
-            )));
-        }
+        let (count, bytes) = (pictures.len(), texts.map(str::len).sum());
+        let left = TEXTS_BYTES_MAX.checked_sub(bytes).ok_or_else(|| too_much(count))?;
         if self.arguments.fixed_seed {
             for name in ["seed", "subseed"] {
                 let Some(seed) = params.get(name).filter(|seed| seed.is_u64()).cloned() else { continue };
@@ -138,14 +133,15 @@ impl Drawing<'_> {
             }
         }
         write(params, pictures, combines);
-        self.draw_details(params, wildcards)
+        self.draw_details(params, wildcards, (count, left))
     }
 
-    /// The prompts of what is found in the pictures, drawn once for all of them.
+    /// The prompts of what is found in the pictures, drawn once for all of the `count` and into the bytes that are `left`.
     fn draw_details<List, Read>(
         self,
         params: &mut Params,
         wildcards: &mut Wildcards<List, Read>,
+        (count, mut left): (usize, usize),
     ) -> Result<(), Fault>
     where
         List: FnMut() -> Result<Vec<String>, Fault>,
@@ -157,7 +153,9 @@ impl Drawing<'_> {
             }
             let stream = DETAIL_STREAM + 2 * number as u64 + u64::from(field != DETAIL_FIELDS[0]);
             let drawn = Expansion::new(wildcards, Random::new(self.seed, stream)).run(text);
-            drawn.map(Some).map_err(|error| error.into_fault(field))
+            let drawn = drawn.map_err(|error| error.into_fault(field))?;
+            left = left.checked_sub(drawn.len()).ok_or_else(|| too_much(count))?;
+            Ok(Some(drawn))
         })
     }
 
@@ -211,6 +209,13 @@ impl Drawing<'_> {
         };
         Ok((0..count).map(picture).collect())
     }
+}
+
+fn too_much(count: usize) -> Fault {
+    Fault::InvalidInput(format!(
+        "dynamic-prompts: the prompts of {count} pictures are too much text together; ask for fewer pictures, or \
+         shorter prompts."
+    ))
 }
 
 /// A field, its stream, and its template.

@@ -75,11 +75,16 @@ fn all_combinations_become_pictures() {
 
 #[test]
 fn more_text_than_goes_back_is_the_clients_business() {
-    let request = json!({"prompt": format!("{{a|b}} {}", "x".repeat(15_000)), "batch_size": 16});
-    for arguments in [
-        Arguments::default(),
-        Arguments { combinatorial: true, combinatorial_batches: 16, ..Arguments::default() },
-        Arguments { attention_grabber: true, ..Arguments::default() },
+    let long = format!("{{a|b}} {}", "x".repeat(15_000));
+    let request = json!({"prompt": long, "batch_size": 16});
+    // Of what is found in one picture.
+    let details = vec![json!({"ad_model": "face", "ad_prompt": long}); 11];
+    let detailed = json!({"prompt": "a boat", "alwayson_scripts": {"ADetailer": {"args": details}}});
+    for (request, arguments) in [
+        (&request, Arguments::default()),
+        (&request, Arguments { combinatorial: true, combinatorial_batches: 16, ..Arguments::default() }),
+        (&request, Arguments { attention_grabber: true, ..Arguments::default() }),
+        (&detailed, Arguments::default()),
     ] {
         let mut params = Params::from_json(&request.to_string()).unwrap();
         let mut wildcards = Wildcards::new(|| Ok(Vec::new()), |_: &str| Ok(Vec::new()));

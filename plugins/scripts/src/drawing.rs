@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 
 use gesso_core::infotext::Infotext;
 use gesso_plugin::inference::{self, Drawn, Job};
-use gesso_plugin::{Fault, Image, Params, ScriptCall};
+use gesso_plugin::{Fault, Image, ImageDesc, Params, ScriptCall, lax};
 use serde_json::Value;
 
 use crate::tiles::{Pixels, Tiles};
@@ -94,11 +94,18 @@ pub(crate) fn frame(params: &Params) -> (u32, u32) {
     (side("width"), side("height"))
 }
 
-/// How large the pictures of a request come, with its second pass.
-pub(crate) fn drawn_size(params: &Params) -> (u32, u32) {
+/// How large the pictures of a request of the call's come: with its second pass, and with what a mask keeps around the part
+/// that is drawn.
+pub(crate) fn drawn_size(call: &ScriptCall, params: &Params) -> (u32, u32) {
+    let is_on = |field: &str| params.get(field).and_then(Value::as_bool) == Some(true);
+    let is_part = call.mask.is_some() && is_on("inpaint_full_res");
+    if let Some(whole) = call.init_images.first().filter(|_| is_part && is_laid_over(params)) {
+        let ImageDesc { width, height, .. } = whole.desc();
+        return (width, height);
+    }
     let (width, height) = frame(params);
     let number = |field: &str| params.get(field).and_then(Value::as_f64).filter(|number| *number > 0.0);
-    if params.get("enable_hr").and_then(Value::as_bool) != Some(true) {
+    if !is_on("enable_hr") {
         return (width, height);
     }
     let scaled = |side: u32, by: f64| (f64::from(side) * by) as u32;
@@ -111,6 +118,12 @@ pub(crate) fn drawn_size(params: &Params) -> (u32, u32) {
             (scaled(width, by), scaled(height, by))
         }
     }
+}
+
+/// Whether a part is put back into its picture, which an option of the web UI's turns off.
+fn is_laid_over(params: &Params) -> bool {
+    let option = params.get("override_settings").and_then(|options| options.get("overlay_inpaint"));
+    option.and_then(|option| lax::from_value(option).ok()).unwrap_or(true)
 }
 
 /// The name of an upscaler that goes by its name or its number; nothing for one that only resizes.
@@ -151,18 +164,49 @@ pub(crate) fn seed(params: &Params) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use gesso_plugin::{PixelFormat, fake};
+
     use super::*;
+
+    fn grey(width: u32, height: u32) -> Image {
+        fake::picture(width, height, PixelFormat::Gray8, &vec![0; (width * height) as usize])
+    }
+
+    fn call(init_images: Vec<Image>, mask: Option<Image>) -> ScriptCall {
+        let params = Params::from_json("{}").unwrap();
+        ScriptCall { title: String::new(), params, arguments: Vec::new(), init_images, mask }
+    }
 
     #[test]
     fn a_second_pass_tells_how_large_pictures_come() {
+        let call = call(Vec::new(), None);
         let of = |fields: &str| {
-            drawn_size(&Params::from_json(&format!(r#"{{"width": 512, "height": 256{fields}}}"#)).unwrap())
+            let params = format!(r#"{{"width": 512, "height": 256{fields}}}"#);
+            drawn_size(&call, &Params::from_json(&params).unwrap())
         };
         assert_eq!(of(""), (512, 256));
         assert_eq!(of(r#", "hr_scale": 2"#), (512, 256));
         assert_eq!(of(r#", "enable_hr": true, "hr_scale": 1.5, "hr_resize_x": 0"#), (768, 384));
         assert_eq!(of(r#", "enable_hr": true, "hr_resize_x": 1024"#), (1024, 512));
         assert_eq!(of(r#", "enable_hr": true, "hr_resize_x": 640, "hr_resize_y": 640"#), (640, 640));
+    }
+
+    #[test]
+    fn a_part_that_is_drawn_alone_comes_in_its_whole_picture() {
+        let (masked, plain) = (call(vec![grey(96, 48)], Some(grey(96, 48))), call(vec![grey(96, 48)], None));
+        let of = |call: &ScriptCall, fields: &str| {
+            let params = format!(r#"{{"width": 64, "height": 32, "inpaint_full_res": {fields}}}"#);
+            drawn_size(call, &Params::from_json(&params).unwrap())
+        };
+        assert_eq!(of(&masked, "true"), (96, 48));
+        assert_eq!(of(&masked, r#"true, "override_settings": {"overlay_inpaint": "true"}"#), (96, 48));
+        for (call, fields) in [
+            (&plain, "true"),
+            (&masked, "false"),
+            (&masked, r#"true, "override_settings": {"overlay_inpaint": false}"#),
+        ] {
+            assert_eq!(of(call, fields), (64, 32), "{fields}");
+        }
     }
 
     #[test]

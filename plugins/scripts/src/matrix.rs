@@ -30,7 +30,7 @@ pub(crate) fn run(call: &ScriptCall) -> Result<ScriptOutput, Fault> {
     });
     let (along, down) = matrix.labels();
     let grid = Grid { columns: along.len(), along, down, margin, title: None };
-    grid.size(1 << matrix.parts.len(), drawn_size(&call.params))?;
+    grid.size(1 << matrix.parts.len(), drawn_size(call, &call.params))?;
     let mut drawn: Vec<_> = draw_all(call, requests)?.into_iter().flat_map(pictures).collect();
     let infotext = drawn.first().map(|(_, infotext)| infotext.clone()).unwrap_or_default();
     let picture = grid.draw(&drawn.iter().map(|(picture, _)| picture).collect::<Vec<_>>())?;

@@ -26,7 +26,7 @@ pub(crate) fn run(call: &ScriptCall) -> Result<ScriptOutput, Fault> {
     let arguments = Arguments(&call.arguments);
     let plot = Plot::read(&arguments, seed(&call.params), !call.init_images.is_empty())?;
     let requests = plot.requests(&call.params)?;
-    plot.check_size(&requests)?;
+    plot.check_size(call, &requests)?;
     let mut cells = Vec::with_capacity(requests.len());
     for drawn in draw_all(call, requests)? {
         cells.push(first(drawn)?);
@@ -173,11 +173,11 @@ impl Plot {
     }
 
     /// Refuses a plot that no picture could hold, before any of it is drawn.
-    fn check_size(&self, requests: &[Params]) -> Result<(), Fault> {
+    fn check_size(&self, call: &ScriptCall, requests: &[Params]) -> Result<(), Fault> {
         let each = requests.len() / self.axes[2].len();
         let sizes = self.axes[2].iter().zip(requests.chunks(each)).map(|(z, requests)| {
             // Pictures of other sizes are brought to that of the first.
-            let cell = requests.first().map_or((0, 0), drawn_size);
+            let cell = requests.first().map_or((0, 0), |params| drawn_size(call, params));
             self.grid(z).size(requests.len(), cell)
         });
         let sizes = sizes.collect::<Result<Vec<_>, _>>()?;
@@ -311,8 +311,15 @@ mod tests {
     fn a_plot_that_no_picture_holds_is_refused_before_it_is_drawn() {
         let check = |arguments: Value, params: &str| {
             let plot = plot(arguments).unwrap();
-            let requests = plot.requests(&Params::from_json(params).unwrap()).unwrap();
-            plot.check_size(&requests)
+            let call = ScriptCall {
+                title: String::new(),
+                params: Params::from_json(params).unwrap(),
+                arguments: Vec::new(),
+                init_images: Vec::new(),
+                mask: None,
+            };
+            let requests = plot.requests(&call.params).unwrap();
+            plot.check_size(&call, &requests)
         };
         let square = r#"{"width": 1024, "height": 1024, "enable_hr": false, "hr_scale": 2}"#;
         assert_eq!(check(json!(["Seed", "1-15"]), square), Ok(()));

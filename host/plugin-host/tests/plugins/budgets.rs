@@ -111,6 +111,24 @@ async fn a_plugin_whose_tier_is_gone_waits_for_another() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_picture_that_is_too_large_is_in_no_grid() {
+    let test = TestHost::with(|settings| settings.budgets.hook.picture_pixels = 16).await;
+    test.host.install(guest(EVENTS)).await.unwrap();
+    let settings = serde_json::json!({"place": "on-grid", "how": "magnifies"});
+    test.host.set_grants(EVENTS, Grants { settings, ..Grants::default() }).await.unwrap();
+    // It has 64, which may come back.
+    let picture = Pixels::new(8, 8, PixelFormat::Rgb8, vec![9; 192]).unwrap();
+    let grid = Grid { pictures: vec![picture], columns: 1, rows: 1 };
+    match test.host.lay_out_grid(&CallContext::new("test", 7), "{}", grid).await {
+        Err(HookError::PluginFailed { reason, message, .. }) => assert_eq!(
+            (reason, message.as_str()),
+            (FailureKind::BadReturn, "it gave back a picture of 9x9; at most 64 pixels are taken")
+        ),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_a_failure_costs_is_said_by_world() {
     let test = TestHost::start().await;
     test.host.install(guest(EVENTS)).await.unwrap();

@@ -65,6 +65,9 @@ struct Call {
 struct Answer {
     status: u16,
     content_type: String,
+    /// Its `content-security-policy`: a plugin's page stays in its sandbox whichever way it is asked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    policies: Vec<String>,
     /// JSON with paths in place of its pictures, the path of a picture, or text.
     body: Value,
     /// A body that is neither.
@@ -224,6 +227,9 @@ async fn keep(app: &App, lease: &Lease, call: &Call, response: Response) -> Resu
         .and_then(|value| value.to_str().ok())
         .unwrap_or_default()
         .to_owned();
+    let policies = response.headers().get_all(header::CONTENT_SECURITY_POLICY).iter();
+    // What is no text is no policy either.
+    let policies = policies.filter_map(|value| Some(value.to_str().ok()?.to_owned())).collect();
     let bytes = to_bytes(response.into_body(), ANSWER_BYTES_MAX)
         .await
         .map_err(|error| AppError::Internal(format!("the answer cannot be kept: {error}")))?;
@@ -259,7 +265,7 @@ async fn keep(app: &App, lease: &Lease, call: &Call, response: Response) -> Resu
         let said = said.as_str().map_or_else(|| said.to_string(), str::to_owned);
         TaskError { code: REFUSED.into(), message: format!("{status}: {said:.500}"), problems: Vec::new() }
     });
-    let answer = Answer { status: status.as_u16(), content_type, body, base64 };
+    let answer = Answer { status: status.as_u16(), content_type, policies, body, base64 };
     let parameters = call.text.as_deref().and_then(|text| serde_json::from_str::<Value>(text).ok());
     let details = json!({
         "parameters": parameters.map(shortened).unwrap_or_else(|| json!({})),
@@ -297,6 +303,11 @@ pub(crate) async fn answer(app: &App, task: &Task) -> Result<Option<Response>, A
     let mut response = (status, bytes).into_response();
     if let Ok(value) = HeaderValue::from_str(&answer.content_type) {
         response.headers_mut().insert(header::CONTENT_TYPE, value);
+    }
+    for policy in answer.policies {
+        if let Ok(value) = HeaderValue::from_str(&policy) {
+            response.headers_mut().append(header::CONTENT_SECURITY_POLICY, value);
+        }
     }
     Ok(Some(response))
 }

@@ -2,8 +2,8 @@
 
 use gesso_plugin::serde::Deserialize;
 use gesso_plugin::{
-    Fault, Grid, GridHook, Infotext, InfotextHook, LoadedModel, ModelHook, Params, SaveHook, SavedPicture,
-    call,
+    Fault, Grid, GridHook, Image, ImageDesc, Infotext, InfotextHook, LoadedModel, ModelHook, Params,
+    PixelFormat, SaveHook, SavedPicture, call,
 };
 
 #[derive(Deserialize, Default)]
@@ -34,6 +34,10 @@ impl GridHook for Misbehaves {
             "crowds" => (grid.columns, grid.rows) = (1, 1),
             "stretches" => grid.columns = u32::MAX,
             "spreads" => (grid.columns, grid.rows) = (512, 512),
+            "magnifies" => {
+                let desc = ImageDesc { width: 9, height: 9, format: PixelFormat::Rgb8 };
+                grid.pictures = vec![Image::allocate(desc)?];
+            }
             "drops" => {
                 grid.pictures.truncate(1);
                 (grid.columns, grid.rows) = (1, 2);

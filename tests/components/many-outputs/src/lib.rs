@@ -16,6 +16,10 @@ impl RequestHook for ManyOutputs {
                 drop(images.remove(0));
                 images.push(pixel()?);
             }
+            "two for the first" => {
+                drop(images.remove(0));
+                images.extend([pixel()?, pixel()?]);
+            }
             "all anew" => images = images.iter().map(|_| pixel()).collect::<Result<_, _>>()?,
             _ => images = (0..1000).map(|_| pixel()).collect::<Result<_, _>>()?,
         }
