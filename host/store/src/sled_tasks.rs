@@ -39,7 +39,7 @@ pub struct SledSettings {
     /// Bytes of pages kept in memory.
     pub cache_bytes: u64,
     /// New tasks are refused while fewer bytes are free on the volume, so that running tasks can still end.
-    /// `None`: a twentieth of the volume, at most 256 MiB.
+    /// `None`: what [`crate::volume::Room::reserve`] says.
     pub reserve_bytes: Option<u64>,
 }
 
