@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use gesso_store::volume::{Room, room_of};
 use gesso_store::{Clock, ObjectKey, Objects, ObjectsError, SledTasks, SystemClock, TaskStore};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, watch};
 
 use crate::app::App;
 use crate::blocking::blocking;
@@ -23,9 +23,6 @@ const RETRY: Duration = Duration::from_secs(600);
 const HOUR_MS: u64 = 3_600_000;
 /// So many of the newest hours, and of the newest days, keep the last backup that was made in them.
 const KEPT: [(u64, usize); 2] = [(HOUR_MS, 24), (24 * HOUR_MS, 7)];
-/// What stays free for running tasks, as in the task store: a part of the volume, and no more than this many bytes.
-const RESERVE_PART: u64 = 20;
-const RESERVE_BYTES_MAX: u64 = 256 << 20;
 /// How many times the store's bytes a backup may take while it is made: it is written into a file and then stored, a third
 /// longer than the records each time.
 const ROOM_TIMES: u64 = 3;
@@ -43,20 +40,28 @@ pub(crate) struct Backups {
 
 /// Makes one each hour until the server drains, the first once the newest that is there is an hour old.
 pub(crate) async fn run(app: Arc<App>) {
-    let mut draining = app.draining.clone();
-    let mut wait = app.backups.until_due().await;
-    loop {
-        tokio::select! {
-            () = tokio::time::sleep(wait) => {}
-            _ = draining.wait_for(|is_draining| *is_draining) => return,
-        }
-        wait = if app.backups.make().await { HOUR } else { RETRY };
-    }
+    app.backups.make_until_drained(app.draining.clone()).await;
 }
 
 impl Backups {
     pub(crate) fn new(tasks: Arc<SledTasks>, objects: Objects, data: &Path) -> Self {
         Self { tasks, objects, data: data.to_owned(), making: Mutex::new(()) }
+    }
+
+    /// What is under way when the server drains is given up: the one at the end takes its place, with what ran.
+    async fn make_until_drained(&self, mut draining: watch::Receiver<bool>) {
+        tokio::select! {
+            () = self.make_each_hour() => {}
+            _ = draining.wait_for(|is_draining| *is_draining) => {}
+        }
+    }
+
+    async fn make_each_hour(&self) {
+        let mut wait = self.until_due().await;
+        loop {
+            tokio::time::sleep(wait).await;
+            wait = if self.make().await { HOUR } else { RETRY };
+        }
     }
 
     /// Makes one of what the store holds now, and deletes those that are kept no longer. Returns whether it went well; the log
@@ -83,29 +88,26 @@ impl Backups {
         if stats.total() == 0 {
             return Ok(None);
         }
+        // A process that ended while it made one left it, and it takes room.
+        let staged = self.data.join(STAGED);
+        remove(&staged).await;
         let data = self.data.clone();
         // The blocking pool: a network's volume may answer late.
         let room = blocking(move || room_of(&data)).await?;
         let unknown = |error: io::Error| {
             AppError::Internal(format!("the room of the data folder's volume is not known: {error}"))
         };
-        if !has_room(room.map_err(unknown)?, stats.size_on_disk) {
-            return Err(AppError::StorageFull);
-        }
-        let staged = self.data.join(STAGED);
+        check_room(room.map_err(unknown)?, stats.size_on_disk)?;
         let made = self.make_by(&staged).await;
-        if let Err(error) = tokio::fs::remove_file(&staged).await
-            && error.kind() != io::ErrorKind::NotFound
-        {
-            tracing::warn!(file = %staged.display(), %error, "the file of a backup was not removed");
-        }
+        remove(&staged).await;
         made.map(Some)
     }
 
     async fn make_by(&self, staged: &Path) -> Result<(ObjectKey, u64), AppError> {
         let key = ObjectKey::backup(SystemClock.now_ms());
         let path = staged.to_owned();
-        let file = blocking(move || File::create(path)).await?;
+        // A file of its own, whoever still writes one that was given up.
+        let file = blocking(move || File::create_new(path)).await?;
         let failed = |error: io::Error| {
             AppError::Internal(format!("the file {} cannot be made: {error}", staged.display()))
         };
@@ -146,10 +148,24 @@ fn age(made_ms: u64, now_ms: u64) -> Duration {
     Duration::from_millis(now_ms.saturating_sub(made_ms))
 }
 
-/// Some systems say nothing of a volume.
-fn has_room(Room { free, total }: Room, store_bytes: u64) -> bool {
-    let reserve = (total / RESERVE_PART).min(RESERVE_BYTES_MAX);
-    total == 0 || free >= reserve.saturating_add(store_bytes.saturating_mul(ROOM_TIMES))
+async fn remove(staged: &Path) {
+    if let Err(error) = tokio::fs::remove_file(staged).await
+        && error.kind() != io::ErrorKind::NotFound
+    {
+        tracing::warn!(file = %staged.display(), %error, "the file of a backup was not removed");
+    }
+}
+
+/// Refuses to take what running tasks need. Some systems say nothing of a volume.
+fn check_room(room: Room, store_bytes: u64) -> Result<(), AppError> {
+    let (free, reserve) = (room.free, room.reserve());
+    let wanted = store_bytes.saturating_mul(ROOM_TIMES);
+    if room.total > 0 && free < reserve.saturating_add(wanted) {
+        return Err(AppError::Unavailable(format!(
+            "{free} bytes are free in the data folder, where a backup takes up to {wanted} and {reserve} are kept for running tasks; free some space, or set retention_hours"
+        )));
+    }
+    Ok(())
 }
 
 /// Those of these times of which neither their hour nor their day keeps the backup.
@@ -167,7 +183,10 @@ fn outdated(mut times: Vec<u64>) -> Vec<u64> {
 
 #[cfg(test)]
 mod tests {
+    use gesso_store::SledSettings;
+
     use super::*;
+    use crate::silent_bucket::silent_bucket;
 
     /// The beginning of a day.
     const DAY: u64 = 20_000 * 24 * HOUR_MS;
@@ -198,9 +217,26 @@ mod tests {
 
     #[test]
     fn a_backup_takes_no_room_that_running_tasks_need() {
-        assert!(has_room(Room { free: 5 + 3, total: 100 }, 1));
-        assert!(!has_room(Room { free: 5 + 2, total: 100 }, 1));
-        assert!(has_room(Room { free: (256 << 20) + 3, total: u64::MAX }, 1));
-        assert!(has_room(Room { free: 0, total: 0 }, 1));
+        assert!(check_room(Room { free: 50 + 30, total: 1_000 }, 10).is_ok());
+        let refused = check_room(Room { free: 50 + 29, total: 1_000 }, 10).unwrap_err().to_string();
+        for part in ["79 bytes are free", "up to 30", "50 are kept"] {
+            assert!(refused.contains(part), "{refused}");
+        }
+        assert!(check_room(Room { free: 0, total: 0 }, 10).is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_drain_waits_for_no_object_store() {
+        let folder = tempfile::tempdir().unwrap();
+        let (server, objects) = silent_bucket(folder.path()).await;
+        let (settings, clock) = (SledSettings::default(), Arc::new(SystemClock));
+        let tasks = SledTasks::open(&folder.path().join("tasks"), settings, clock).await.unwrap();
+        let backups = Backups::new(Arc::new(tasks), objects, folder.path());
+        let (drain, draining) = watch::channel(false);
+        let running = tokio::spawn(async move { backups.make_until_drained(draining).await });
+        // The backups that are there are asked for.
+        let _asked = server.accept().await.unwrap();
+        drain.send_replace(true);
+        tokio::time::timeout(Duration::from_secs(10), running).await.expect("it ends").unwrap();
     }
 }

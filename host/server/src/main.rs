@@ -55,6 +55,8 @@ mod saved_options;
 mod saved_pictures;
 mod scripts;
 mod settings;
+#[cfg(test)]
+mod silent_bucket;
 mod sources;
 mod startup;
 mod styles;

@@ -5,7 +5,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::TryStreamExt;
+use futures::future::join_all;
+use futures::{StreamExt, TryStreamExt};
 use gesso_store::volume::{Room, room_of};
 use gesso_store::{
     Clock, ImageFormat, ObjectKey, Objects, ObjectsError, Payload, SystemClock, Task, TaskState,
@@ -33,8 +34,10 @@ const WARNING_TICKS: u64 = 3600;
 /// Less than this part of a volume is nearly full.
 const ROOM_PART_MIN: u64 = 10;
 const HOUR_MS: u64 = 3_600_000;
-/// Objects that are deleted at the same time.
+/// Objects of a task that are deleted at the same time.
 const DELETED_AT_ONCE: usize = 8;
+/// Old tasks that lose their objects at the same time: tasks that are to expire wait until all have.
+const CLEARED_AT_ONCE: usize = 4;
 
 /// Runs until the server drains.
 pub(crate) async fn run(app: Arc<App>) {
@@ -97,17 +100,20 @@ async fn forget_old(app: &App) {
         Ok(old) => old,
         Err(error) => return tracing::warn!(%error, "old tasks could not be listed"),
     };
-    let mut count = 0_u64;
     // Those whose webhook is owed are not among them: they stay until that is told or given up.
-    for task in old {
+    let forgotten = futures::stream::iter(old).map(async |task: Task| {
         if app.is_draining() {
-            break;
+            return 0_u64;
         }
         match forget_unless_pinned(app, &task).await {
-            Ok(is_forgotten) => count += u64::from(is_forgotten),
-            Err(error) => tracing::warn!(task = %task.id, %error, "an old task could not be removed"),
+            Ok(is_forgotten) => u64::from(is_forgotten),
+            Err(error) => {
+                tracing::warn!(task = %task.id, %error, "an old task could not be removed");
+                0
+            }
         }
-    }
+    });
+    let count: u64 = forgotten.buffer_unordered(CLEARED_AT_ONCE).collect::<Vec<_>>().await.iter().sum();
     if count > 0 {
         tracing::info!(count, hours, "forgot tasks that ended long ago, with their pictures");
     }
@@ -123,16 +129,19 @@ async fn delete_old_files(app: &App) {
         Ok(old) => old,
         Err(error) => return tracing::warn!(%error, "tasks with old pictures could not be listed"),
     };
-    let mut count = 0_u64;
-    for task in old {
+    let deleted = futures::stream::iter(old).map(async |task: Task| {
         if app.is_draining() {
-            break;
+            return 0_u64;
         }
         match delete_files(app, &task).await {
-            Ok(are_deleted) => count += u64::from(are_deleted),
-            Err(error) => tracing::warn!(task = %task.id, %error, "old pictures could not be deleted"),
+            Ok(are_deleted) => u64::from(are_deleted),
+            Err(error) => {
+                tracing::warn!(task = %task.id, %error, "old pictures could not be deleted");
+                0
+            }
         }
-    }
+    });
+    let count: u64 = deleted.buffer_unordered(CLEARED_AT_ONCE).collect::<Vec<_>>().await.iter().sum();
     if count > 0 {
         tracing::info!(count, hours, "deleted the pictures and results of tasks that ended long ago");
     }
@@ -234,31 +243,36 @@ async fn delete_objects(app: &App, task: &Task) -> Result<(), AppError> {
     // The attempt that succeeded has nothing that its outcome does not name.
     let left = task.attempt.saturating_sub(u32::from(task.state == TaskState::Succeeded));
     for attempt in 1..=left {
-        delete_attempt(app, task, attempt).await?;
+        delete_attempt(&app.objects, task, attempt).await?;
     }
     Ok(())
 }
 
 /// Deletes what the attempts of a task have left that did not become its result, up to this one. What cannot be deleted is when
 /// the task is forgotten.
-pub(crate) async fn delete_leftovers(app: Arc<App>, task: Task, up_to: u32) {
+pub(crate) async fn delete_leftovers(objects: Objects, task: Task, up_to: u32) {
     for attempt in 1..=up_to {
-        if let Err(error) = delete_attempt(&app, &task, attempt).await {
+        if let Err(error) = delete_attempt(&objects, &task, attempt).await {
             tracing::warn!(task = %task.id, attempt, %error, "what an attempt left is not deleted yet");
         }
     }
 }
 
 /// Deletes the pictures and the result of an attempt that no record names: it may have stored some and failed then, or died.
-async fn delete_attempt(app: &App, task: &Task, attempt: u32) -> Result<(), AppError> {
+async fn delete_attempt(objects: &Objects, task: &Task, attempt: u32) -> Result<(), AppError> {
     let mut left = vec![ObjectKey::details(&task.id, attempt)];
     // They are numbered from 1 without a gap.
     for number in 1.. {
         let before = left.len();
-        for format in ImageFormat::ALL {
-            let key = ObjectKey::image(&task.owner, &task.id, attempt, number, format)
-                .map_err(|error| AppError::Internal(error.to_string()))?;
-            match app.objects.head(&key).await {
+        let keys = ImageFormat::ALL
+            .into_iter()
+            .map(|format| ObjectKey::image(&task.owner, &task.id, attempt, number, format))
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(|error| AppError::Internal(error.to_string()))?;
+        // At once: what is waited for is the way there.
+        let heads = join_all(keys.iter().map(|key| objects.head(key))).await;
+        for (key, head) in keys.into_iter().zip(heads) {
+            match head {
                 Ok(_) => left.push(key),
                 // Buckets that may not be listed do not say which it is.
                 Err(ObjectsError::NotFound(_) | ObjectsError::Denied(_)) => {}
@@ -271,14 +285,32 @@ async fn delete_attempt(app: &App, task: &Task, attempt: u32) -> Result<(), AppE
     }
     // The last ones first, so that there is no gap either where this is cut off.
     for key in left.iter().rev() {
-        app.objects.delete(key).await?;
+        objects.delete(key).await?;
     }
     Ok(())
 }
 
 #[cfg(test)]
 mod tests {
+    use gesso_store::testing::conformance::new_task;
+    use gesso_store::{MemoryTasks, TaskStore};
+
     use super::*;
+    use crate::silent_bucket::silent_bucket;
+
+    #[tokio::test]
+    async fn all_formats_of_a_picture_are_asked_for_at_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let (server, objects) = silent_bucket(folder.path()).await;
+        let task = MemoryTasks::new(Arc::new(SystemClock)).submit(new_task("left")).await.unwrap();
+        let deleting = tokio::spawn(delete_leftovers(objects, task, 1));
+        let mut asked = Vec::new();
+        for _ in ImageFormat::ALL {
+            let next = tokio::time::timeout(Duration::from_secs(10), server.accept()).await;
+            asked.push(next.expect("another format is asked for").unwrap());
+        }
+        deleting.abort();
+    }
 
     #[test]
     fn a_volume_with_less_than_a_tenth_left_is_nearly_full() {

@@ -138,7 +138,7 @@ async fn work(app: &Arc<App>, replays: &Replays, lease: Lease) {
     };
     if useless > 0 {
         // A tokio worker: it waits for the object store, and nobody waits for it.
-        tokio::spawn(upkeep::delete_leftovers(app.clone(), lease.task.clone(), useless));
+        tokio::spawn(upkeep::delete_leftovers(app.objects.clone(), lease.task.clone(), useless));
     }
     let (mut state, outcome) = match result {
         Ok(outcome) if outcome.error.is_some() => (TaskState::Failed, outcome),

@@ -259,15 +259,17 @@ impl Objects {
 
     /// Every backup that is there, in no order.
     pub async fn backups(&self) -> Result<Vec<ObjectKey>, ObjectsError> {
+        // As the store has it, which encodes some characters and leaves out empty parts.
         let prefix = match &self.place {
-            Place::S3 { prefix, .. } if !prefix.is_empty() => format!("{prefix}/"),
-            _ => String::new(),
+            Place::S3 { prefix, .. } => object_store::path::Path::from(prefix.as_str()),
+            Place::Local { .. } => object_store::path::Path::default(),
         };
-        let folder = object_store::path::Path::from(format!("{prefix}backups"));
+        let folder = prefix.clone().join("backups");
         let listed: Vec<ObjectMeta> = self.store.list(Some(&folder)).try_collect().await.map_err(unnamed)?;
+        let prefix: &str = prefix.as_ref();
         let keys = listed.iter().filter_map(|meta| {
             let path: &str = meta.location.as_ref();
-            ObjectKey::parse(path.strip_prefix(prefix.as_str())?).ok()
+            ObjectKey::parse(path.strip_prefix(prefix)?.trim_start_matches('/')).ok()
         });
         Ok(keys.filter(|key| key.backup_ms().is_some()).collect())
     }

@@ -39,7 +39,7 @@ pub struct SledSettings {
     /// Bytes of pages kept in memory.
     pub cache_bytes: u64,
     /// New tasks are refused while fewer bytes are free on the volume, so that running tasks can still end.
-    /// `None`: a twentieth of the volume, at most 256 MiB.
+    /// `None`: what [`crate::volume::Room::reserve`] says.
     pub reserve_bytes: Option<u64>,
 }
 
@@ -72,10 +72,16 @@ impl SledTasks {
         Ok(Self { committer })
     }
 
-    /// Writes every task as text that any later version can read, and returns how many. Objects are not included. Changes
-    /// go on meanwhile, so that each task is as it was at some moment of the writing; one record is in memory at a time.
+    /// Writes every task as text that any later version can read, and returns how many. Objects are not included.
+    /// Changes go on meanwhile, so that each task is as it was at some moment of the writing; one record is in memory
+    /// at a time. Where this is dropped, the writing ends at the next record.
     pub async fn backup(&self, writer: impl Write + Send + 'static) -> Result<u64, TaskStoreError> {
-        self.committer.shared.read(move |trees| backup::write(trees.records(), writer)).await
+        self.committer
+            .shared
+            .read_while_wanted(move |trees, goes_on| {
+                backup::write(trees.records().map(|record| goes_on().and(record)), writer)
+            })
+            .await
     }
 
     /// Fills a new store in `folder` from a backup and returns the number of tasks. Tasks that were running when it

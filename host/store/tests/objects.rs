@@ -56,6 +56,10 @@ async fn s3_server(folder: &Path) -> String {
 }
 
 fn s3(folder: &Path, endpoint: &str, secret: &str) -> Objects {
+    s3_at("s3://pictures/gesso/one", folder, endpoint, secret)
+}
+
+fn s3_at(url: &str, folder: &Path, endpoint: &str, secret: &str) -> Objects {
     let options = [
         ("endpoint", endpoint),
         ("region", "us-east-1"),
@@ -63,8 +67,7 @@ fn s3(folder: &Path, endpoint: &str, secret: &str) -> Objects {
         ("secret_access_key", secret),
         ("allow_http", "true"),
     ];
-    Objects::open("s3://pictures/gesso/one", settings(folder, &options, Arc::new(SystemClock)))
-        .expect("it opens")
+    Objects::open(url, settings(folder, &options, Arc::new(SystemClock))).expect("it opens")
 }
 
 async fn stores_reads_replaces_and_removes(objects: &Objects) {
@@ -141,7 +144,11 @@ async fn a_local_folder_takes_files_and_lists_backups() {
 async fn an_s3_server_takes_files_and_lists_backups() {
     let folder = tempfile::tempdir().unwrap();
     let endpoint = s3_server(folder.path()).await;
-    sends_files_and_lists_backups(&s3(folder.path(), &endpoint, "secret")).await;
+    // The bucket itself, and names that the store changes.
+    for url in ["s3://pictures/gesso/one", "s3://pictures/~a//b", "s3://pictures"] {
+        let objects = s3_at(url, folder.path(), &endpoint, "secret");
+        sends_files_and_lists_backups(&objects).await;
+    }
 }
 
 #[tokio::test]

@@ -131,6 +131,28 @@ impl Shared {
         }
     }
 
+    /// [`Shared::read`] for what takes long. `read` asks again and again whether it is to go on, which is an error
+    /// once nobody waits for it or the database is to be closed: that waits for every reader.
+    pub(super) async fn read_while_wanted<T: Send + 'static>(
+        self: &Arc<Self>,
+        read: impl FnOnce(&Trees, &dyn Fn() -> Result<(), TaskStoreError>) -> Result<T, TaskStoreError>
+        + Send
+        + 'static,
+    ) -> Result<T, TaskStoreError> {
+        // Dropped with this future.
+        let waiter = Arc::new(());
+        let waited_for = Arc::downgrade(&waiter);
+        let shared = self.clone();
+        let result = self.read(move |trees| {
+            let is_open = || shared.trees().as_ref().is_ok_and(|open| std::ptr::eq(&**open, trees));
+            let is_wanted = || waited_for.strong_count() > 0 && is_open();
+            read(trees, &|| if is_wanted() { Ok(()) } else { Err(closed()) })
+        });
+        let result = result.await;
+        drop(waiter);
+        result
+    }
+
     fn trees(&self) -> MutexGuard<'_, Result<Arc<Trees>, TaskStoreError>> {
         self.trees.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -295,4 +317,105 @@ fn drop_trees(trees: Result<Arc<Trees>, TaskStoreError>) {
 
 fn closed() -> TaskStoreError {
     TaskStoreError::Unavailable("it is closed, or about to be opened anew after a disk error".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::path::Path;
+
+    use tokio::task::JoinHandle;
+
+    use super::*;
+    use crate::clock::SystemClock;
+    use crate::sled_tasks::SledTasks;
+    use crate::tasks::{NewTask, Payload, TaskStore};
+    use crate::testing::conformance::new_task;
+
+    const TASKS: usize = 20;
+
+    /// Tells of each write and holds it for as long as the other end of `go` is there.
+    struct Held {
+        writes: mpsc::UnboundedSender<()>,
+        go: std::sync::mpsc::Receiver<()>,
+    }
+
+    impl Write for Held {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            // Errors say that nobody listens, and that it may go on.
+            self.writes.send(()).ok();
+            self.go.recv().ok();
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// A backup that is held in its first write.
+    struct Begun {
+        backup: JoinHandle<Result<u64, TaskStoreError>>,
+        writes: mpsc::UnboundedReceiver<()>,
+        go: std::sync::mpsc::Sender<()>,
+    }
+
+    impl Begun {
+        async fn of(tasks: &Arc<SledTasks>) -> Self {
+            let (wrote, mut writes) = mpsc::unbounded_channel();
+            let (go, held) = std::sync::mpsc::channel();
+            let (tasks, writer) = (tasks.clone(), Held { writes: wrote, go: held });
+            let backup = tokio::spawn(async move { tasks.backup(writer).await });
+            writes.recv().await.unwrap();
+            Self { backup, writes, go }
+        }
+    }
+
+    /// Writes until the writer is gone.
+    async fn left(mut writes: mpsc::UnboundedReceiver<()>) -> usize {
+        let mut left = 0;
+        while writes.recv().await.is_some() {
+            left += 1;
+        }
+        left
+    }
+
+    /// With tasks of which each is a write of its own.
+    async fn store(folder: &Path) -> Arc<SledTasks> {
+        let settings = SledSettings { reserve_bytes: Some(0), ..SledSettings::default() };
+        let tasks = SledTasks::open(folder, settings, Arc::new(SystemClock)).await.unwrap();
+        for number in 0..TASKS {
+            let payload = Payload::Inline(format!("\"{}\"", "x".repeat(8_192)));
+            tasks.submit(NewTask { payload, ..new_task(&format!("t{number}")) }).await.unwrap();
+        }
+        Arc::new(tasks)
+    }
+
+    #[tokio::test]
+    async fn a_backup_that_nobody_waits_for_ends_early() {
+        let folder = tempfile::tempdir().unwrap();
+        let tasks = store(folder.path()).await;
+        let Begun { backup, writes, go } = Begun::of(&tasks).await;
+        backup.abort();
+        assert!(backup.await.unwrap_err().is_cancelled());
+        drop(go);
+        let left = left(writes).await;
+        assert!(left < TASKS / 2, "{left} writes for {TASKS} tasks");
+    }
+
+    #[tokio::test]
+    async fn a_backup_ends_early_where_the_database_is_to_be_closed() {
+        let folder = tempfile::tempdir().unwrap();
+        let tasks = store(folder.path()).await;
+        let Begun { backup, writes, go } = Begun::of(&tasks).await;
+        let shared = &tasks.committer.shared;
+        // As the thread does before it waits for readers.
+        let open = std::mem::replace(&mut *shared.trees(), Err(closed()));
+        drop(go);
+        let left = left(writes).await;
+        assert!(left < TASKS / 2, "{left} writes for {TASKS} tasks");
+        assert_eq!(backup.await.unwrap(), Err(closed()));
+        *shared.trees() = open;
+        assert_eq!(tasks.backup(std::io::sink()).await, Ok(TASKS as u64));
+    }
 }

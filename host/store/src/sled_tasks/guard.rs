@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use super::trees::{self, Trees};
 use super::{SledSettings, records};
 use crate::tasks::{TaskStats, TaskStoreError};
-use crate::volume::{Room, room_of};
+use crate::volume::room_of;
 
 /// Backstop for what no command flushes.
 const FLUSH_EVERY_MS: u64 = 200;
@@ -88,11 +88,12 @@ pub(super) fn exists(folder: &Path) -> bool {
 
 /// Refuses when less than the reserve is free: see [`SledSettings::reserve_bytes`].
 pub(crate) fn check_space(folder: &Path, settings: &SledSettings) -> Result<(), TaskStoreError> {
-    let Room { free, total } = room_of(folder).map_err(|error| trees::io_error(&error))?;
-    let reserve = settings.reserve_bytes.unwrap_or_else(|| (total / 20).min(256 << 20));
-    if free < reserve {
+    let room = room_of(folder).map_err(|error| trees::io_error(&error))?;
+    let reserve = settings.reserve_bytes.unwrap_or_else(|| room.reserve());
+    if room.free < reserve {
         return Err(TaskStoreError::Full(format!(
-            "{free} bytes are free and {reserve} are kept for running tasks"
+            "{} bytes are free and {reserve} are kept for running tasks",
+            room.free
         )));
     }
     Ok(())

@@ -5,10 +5,21 @@ use super::*;
 #[test]
 fn one_that_is_cancelled_while_another_checkpoint_loads_takes_nobody_along() {
     let mut bench = bench(EngineSettings::default(), vec![]);
-    let doomed = bench.submit_first(1, |drawing| drawing.request.batch_size = 2);
-    let flag = doomed.cancel_flag();
+    let flag = CancelFlag::default();
+    let (asked, mut loads) = (flag.clone(), 0);
+    // Before the first call, which holds the script.
+    bench.script.lock().unwrap().on_load = Some(Box::new(move || {
+        loads += 1;
+        // The first checkpoint is its own.
+        if loads == 2 {
+            asked.cancel();
+        }
+    }));
+    let mut drawing = drawing(1);
+    drawing.request.batch_size = 2;
+    let doomed = bench.handle.submit(JobSpec { cancel: flag.clone(), ..spec(drawing) }).unwrap();
+    bench.entered.recv().unwrap();
     flag.interrupt();
-    bench.script.lock().unwrap().on_load = Some(Box::new(move || flag.cancel()));
     let kept = bench.submit(2, |drawing| drawing.model = model("other"));
     bench.open();
     assert_eq!(doomed.blocking_finish().unwrap_err(), JobError::Cancelled);

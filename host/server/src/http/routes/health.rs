@@ -39,7 +39,7 @@ pub(crate) async fn live() -> Json<Health> {
 /// Work is taken in.
 #[utoipa::path(get, path = "/health/ready", tag = "operators", responses(
     (status = 200, description = "Work is taken in", body = Health),
-    (status = 503, description = "The server drains or its store does not answer", body = NotReady),
+    (status = 503, description = "The server drains, its device is lost or its store does not answer", body = NotReady),
 ))]
 pub(crate) async fn ready(State(app): State<Arc<App>>) -> Result<Json<Health>, (StatusCode, Json<NotReady>)> {
     let problem = if app.is_draining() {
