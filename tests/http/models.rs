@@ -58,6 +58,10 @@ fn one_model_stands_in_a_list_where_clients_expect_that() {
 fn a_model_of_the_object_store_is_registered_drawn_with_and_removed() {
     let models = tempfile::tempdir().unwrap();
     let bench = bench(models.path());
+    let mine = models.path().join("mine");
+    std::fs::create_dir(&mine).unwrap();
+    std::os::unix::fs::symlink(models.path().join("demo-v1.safetensors"), mine.join("own.safetensors"))
+        .unwrap();
     let server = bench.start();
     let known = server.get("/models").ok()[0]["etag"].as_str().unwrap().to_owned();
     assert_eq!(register(&server, &json!({"etag": known})).ok()["message"], "register success");
@@ -71,7 +75,8 @@ fn a_model_of_the_object_store_is_registered_drawn_with_and_removed() {
     assert!(server.stop().success());
 
     let server = bench.start();
-    assert_eq!(server.get("/models").ok().as_array().unwrap().len(), 2);
+    // Those in folders of other names are still found.
+    assert_eq!(server.get("/models").ok().as_array().unwrap().len(), 3);
     let changed = server.admin_json(
         "PUT",
         "/models/dreamy.safetensors",
@@ -82,11 +87,11 @@ fn a_model_of_the_object_store_is_registered_drawn_with_and_removed() {
     server.admin("DELETE", "/models/dreamy.safetensors", Vec::new()).ok();
     let gone = server.get("/models/dreamy.safetensors").ok();
     assert_eq!((&gone["status"], &gone["ossPath"]), (&json!("deleted"), &model["ossPath"]));
-    assert_eq!(server.get("/models").ok().as_array().unwrap().len(), 1);
+    assert_eq!(server.get("/models").ok().as_array().unwrap().len(), 2);
     assert_eq!(server.post("/txt2img", &body).status, 404, "nothing can be drawn with it");
     assert_eq!(server.admin("DELETE", "/models/dreamy.safetensors", Vec::new()).status, 404);
-    let file = models.path().join("Stable-diffusion/dreamy.safetensors");
-    assert!(!file.exists() && models.path().join("Stable-diffusion").exists());
+    let left = |name: &str| models.path().join(name).exists();
+    assert!(!left("dreamy.safetensors") && !left("Stable-diffusion"));
     // What somebody put there is theirs.
     assert_eq!(server.admin("DELETE", "/models/demo-v1.safetensors", Vec::new()).status, 404);
     assert!(models.path().join("demo-v1.safetensors").exists());
@@ -96,6 +101,7 @@ fn a_model_of_the_object_store_is_registered_drawn_with_and_removed() {
 fn a_model_that_changes_while_it_is_copied_is_the_last_one_and_a_removed_one_does_not_come_back() {
     let models = tempfile::tempdir().unwrap();
     let bench = bench(models.path());
+    std::fs::create_dir(models.path().join("Stable-diffusion")).unwrap();
     let large = bench.data.path().join("objects/models/large.safetensors");
     let demo = std::fs::read(checkout().join("examples/demo-model/demo-v1.safetensors")).unwrap();
     std::fs::write(&large, with_ballast(&demo, 39 * demo.len())).unwrap();
@@ -144,9 +150,9 @@ fn a_file_that_cannot_be_used_does_not_take_the_place_of_one_that_can() {
     eventually("it is judged", || status(&server, "dreamy.safetensors") == "failed");
     let message = server.get("/models/dreamy.safetensors").ok()["message"].as_str().unwrap().to_owned();
     assert!(message.contains("not a whole model file") && !message.contains("registering"), "{message}");
-    let folder = models.path().join("Stable-diffusion");
+    let folder = models.path();
     assert_eq!(std::fs::read(folder.join("dreamy.safetensors")).unwrap(), whole, "the old one serves");
-    assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 1, "nothing else is left");
+    assert_eq!(std::fs::read_dir(folder).unwrap().count(), 2, "nothing is left but it and the other");
     let body = quick_with(json!({"stable_diffusion_model": "dreamy.safetensors"}));
     assert_eq!(server.post("/txt2img", &body).ok()["status"], "succeeded");
 
@@ -187,8 +193,7 @@ fn what_cannot_be_registered_is_said_and_a_file_that_is_another_leaves_none() {
     eventually("it is found to be another", || status(&server, "dreamy.safetensors") == "failed");
     let message = server.get("/models/dreamy.safetensors").ok()["message"].clone();
     assert!(message.as_str().unwrap().contains("SHA-256"), "{message}");
-    let folder = models.path().join("Stable-diffusion");
-    assert_eq!(std::fs::read_dir(folder).unwrap().count(), 0);
+    assert_eq!(std::fs::read_dir(models.path()).unwrap().count(), 1, "the one that was there");
 }
 
 #[test]

@@ -123,19 +123,36 @@ fn infotext_rules_say_what_of_a_clients_text_counts() {
                  [grants.infotext-rules.settings.networks]\nold = \"new\"\n";
     let text =
         "a cat <lora:old:0.5>\nSteps: 2, Sampler: Nonesuch, CFG scale: 5, Seed: 5, Size: 64x64, Clip skip: 3";
-    let drawn = |config: &str| {
+    let bench = |config: &str| {
         let bench = Bench::new().config(config).plugin("plugins", "infotext-rules");
-        let server = bench.start();
-        server.post("/sdapi/v1/txt2img", &json!({ "infotext": text }))
+        bench.plugin("plugins", "scripts")
     };
-    let reply = drawn(rules).ok();
-    let info: Value = serde_json::from_str(reply["info"].as_str().unwrap()).unwrap();
+    let ruled = bench(rules);
+    let server = ruled.start();
+    let drawn = |body: Value| {
+        let reply = server.post("/sdapi/v1/txt2img", &body).ok();
+        let info: Value = serde_json::from_str(reply["info"].as_str().unwrap()).unwrap();
+        (reply, info)
+    };
+    let (reply, info) = drawn(json!({ "infotext": text }));
     assert_eq!(
         (&info["prompt"], &info["sampler_name"], &info["clip_skip"], &info["seed"]),
         (&json!("a cat <lora:new:0.5>"), &json!("Heun"), &json!(1), &json!(5))
     );
     assert_eq!(reply["parameters"]["infotext"], text);
-    let without = drawn("");
+    // What a script has drawn is filled as the request is.
+    let (_, info) = drawn(json!({"infotext": text, "script_name": "Prompts from file or textbox",
+        "script_args": [false, false, "start", "sea"]}));
+    assert_eq!((&info["clip_skip"], &info["sampler_name"]), (&json!(1), &json!("Heun")));
+    // Nor is what is passed over told of a picture as if its text did not say it.
+    let skipping = json!({"override_settings": {"CLIP_stop_at_last_layers": 3}});
+    let (reply, _) = drawn(quick_with(skipping));
+    let told = server.post("/sdapi/v1/png-info", &json!({"image": reply["images"][0]})).ok();
+    assert!(told["info"].as_str().unwrap().contains("Clip skip: 3"), "{told}");
+    let told = &told["parameters"];
+    assert_eq!((&told["Clip skip"], &told["VAE Encoder"]), (&Value::Null, &json!("Full")), "{told}");
+    let unruled = bench("");
+    let without = unruled.start().post("/sdapi/v1/txt2img", &json!({ "infotext": text }));
     assert!(without.status == 422 && without.json().to_string().contains("Nonesuch"), "{}", without.json());
 }
 

@@ -78,15 +78,18 @@ impl Infotext {
         read::migrated(self)
     }
 
-    /// Fields that the text does not have, with what web UIs take that to mean. No prompts.
-    pub fn unsaid(&self) -> Self {
-        read::unsaid(self)
+    /// Fields that a text [as of today](Self::migrated) does not have, with what web UIs take that to mean; no prompts.
+    ///
+    /// A field of the text that was `sent` is none of them: who took it out, as plugins do, wants what stands without it.
+    pub fn unsaid_beside(&self, sent: &Self) -> Self {
+        read::unsaid_beside(self, sent)
     }
 
     /// The parts as web UIs hand them to clients, of the text [as of today](Self::migrated): `Prompt` and `Negative prompt`
-    /// first, a `WxH` value as two fields `Key-1` and `Key-2`, then what is [unsaid](Self::unsaid). Order is as printed.
-    pub fn web_ui_parameters(&self) -> Vec<(String, String)> {
-        read::web_ui_parameters(self)
+    /// first, a `WxH` value as two fields `Key-1` and `Key-2`, then what is [unsaid](Self::unsaid_beside) beside what was `sent`.
+    /// Order is as printed.
+    pub fn web_ui_parameters(&self, sent: &Self) -> Vec<(String, String)> {
+        read::web_ui_parameters(self, sent)
     }
 }
 
@@ -157,8 +160,10 @@ pub(super) mod tests {
 
         #[test]
         fn reading_never_panics(text: String, line in "[A-Za-z:,\"\\\\ \n1-9x]{0,200}") {
-            Infotext::parse(&text).web_ui_parameters();
-            Infotext::parse(&line).web_ui_parameters();
+            for text in [text, line] {
+                let text = Infotext::parse(&text);
+                text.web_ui_parameters(&text);
+            }
         }
     }
 }

@@ -14,6 +14,8 @@ use gesso_picture::composite::{Rect, crop};
 use gesso_picture::control_fit::{ControlFit, control_fit, pixel_perfect};
 use gesso_picture::convert::{flatten, to_gray};
 use gesso_picture::decode::DecodeLimits;
+use gesso_picture::error::PictureError;
+use gesso_picture::fit::{FitMode, fit as into_frame};
 use gesso_picture::mask;
 use gesso_picture::resize::{Filter, resize};
 use gesso_plugin_host::{CallContext, Recombine, Whom};
@@ -21,6 +23,7 @@ use serde_json::{Map, Value};
 
 use crate::annotators::{self, MapSettings};
 use crate::app::App;
+use crate::blocking::blocking;
 use crate::catalogue::{Catalogue, Kind};
 use crate::error::AppError;
 use crate::http::wire::control::{self, ControlInput};
@@ -51,12 +54,34 @@ pub(crate) struct Decoded {
     picture: Pixels,
     /// How it is brought to the size that is drawn.
     fit: ControlFit,
-    /// What is to be repainted, white.
+    /// What is to be repainted, white: of the picture's size, unless the two get into the frame each by itself.
     mask: Option<Pixels>,
+    /// How they do.
+    framing: Option<Framing>,
     /// Where the unit acts.
     region: Option<Pixels>,
     /// What its annotator has done to the drawn picture, with its settings.
     recombine: Option<(Recombine, [Option<f64>; 2])>,
+}
+
+/// How the picture that is drawn over and a mask of another shape get into the frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Framing {
+    picture: FitMode,
+    mask: FitMode,
+}
+
+impl Framing {
+    /// As the drawing does it. None where each is stretched to it, so that the mask may be stretched to the picture before.
+    fn of(request: &GenerateRequest) -> Option<Self> {
+        let (picture, mask) = match request.img2img.as_ref()?.resize_mode {
+            img2img::ResizeMode::Stretch => return None,
+            img2img::ResizeMode::Crop => (FitMode::Cover, FitMode::Cover),
+            img2img::ResizeMode::Fill => (FitMode::Contain, FitMode::Contain),
+            img2img::ResizeMode::Latent => (FitMode::Stretch, FitMode::Contain),
+        };
+        Some(Self { picture, mask })
+    }
 }
 
 /// The units of a body, unless the module of one is nobody's here for `whom`.
@@ -101,7 +126,9 @@ pub(crate) fn decode(
         let has_own = image.is_some();
         let found = read(image.map(Value::String).or(source), limits)?;
         let found = found.ok_or_else(|| without_picture(&unit))?;
-        let mask = match read(mask.map(Value::String), limits)? {
+        let own_mask = read(mask.map(Value::String), limits)?;
+        let is_drawings = !has_own && own_mask.is_none();
+        let mask = match own_mask {
             Some(mask) => Some(to_gray(&mask).map_err(unfit)?),
             // Nobody reads it.
             None if annotators::takes_as_it_is(&unit.module) => None,
@@ -122,15 +149,26 @@ pub(crate) fn decode(
             }
             None => Ok(picture),
         };
+        let is_odd = mask.as_ref().is_some_and(|mask| is_of_another_shape(mask, &found));
+        let framing = Framing::of(request).filter(|_| is_drawings && is_odd && cropped.is_none());
         // In the size of its picture the mask is cut as that is.
         let sized = |mask: &Pixels| resize(mask, found.width, found.height, Filter::Nearest).map_err(unfit);
-        let mask = mask.map(|mask| part(sized(&mask)?)).transpose()?;
+        let mask = match framing {
+            Some(_) => mask,
+            None => mask.map(|mask| part(sized(&mask)?)).transpose()?,
+        };
         let picture = part(flatten(&found, BACKGROUND).map_err(unfit)?)?;
         let region = read(region.map(Value::String), limits)?;
         let fit = fit_of(&unit, has_own, cropped.is_some(), request);
-        decoded.push(Decoded { unit, save_map, file, picture, fit, mask, region, recombine: None });
+        let recombine = None;
+        decoded.push(Decoded { unit, save_map, file, picture, fit, mask, framing, region, recombine });
     }
     Ok(decoded)
+}
+
+fn is_of_another_shape(one: &Pixels, other: &Pixels) -> bool {
+    let sides = [one.width, other.height, one.height, other.width].map(u64::from);
+    sides[0] * sides[1] != sides[2] * sides[3]
 }
 
 /// The picture that is drawn over.
@@ -187,6 +225,22 @@ fn repainted(upload: &Pixels, request: &GenerateRequest) -> Result<Pixels, AppEr
     Ok(if settings.is_some_and(|mask| mask.invert) { mask::invert(&read) } else { read })
 }
 
+impl Decoded {
+    /// Brings picture and mask into the frame, where each gets there by itself.
+    async fn bring_into_frame(&mut self, (width, height): (u32, u32)) -> Result<(), AppError> {
+        let Some(framing) = self.framing.take() else { return Ok(()) };
+        let (picture, mask) = (self.picture.clone(), self.mask.take());
+        // The blocking pool: resampling.
+        let framed = blocking(move || {
+            let picture = into_frame(&picture, width, height, framing.picture)?;
+            let mask = mask.map(|mask| into_frame(&mask, width, height, framing.mask)).transpose()?;
+            Ok::<_, PictureError>((picture, mask))
+        });
+        (self.picture, self.mask) = framed.await?.map_err(unfit)?;
+        Ok(())
+    }
+}
+
 /// Makes the maps of the units that name a module, one after the other: most requests have one.
 pub(crate) async fn annotate(
     app: &App,
@@ -196,6 +250,9 @@ pub(crate) async fn annotate(
 ) -> Result<(), AppError> {
     for one in decoded {
         let Some(annotator) = annotators::find(app, &call.whom, FIELD, &one.unit.module)? else { continue };
+        if annotator.mask {
+            one.bring_into_frame((request.width, request.height)).await?;
+        }
         let size = (one.picture.width, one.picture.height);
         let resolution = if one.unit.pixel_perfect {
             let perfect = pixel_perfect(size, request.width, request.height, one.fit);
@@ -303,12 +360,14 @@ fn fit(mode: ResizeMode) -> ControlFit {
     }
 }
 
-fn unfit(error: gesso_picture::error::PictureError) -> AppError {
+fn unfit(error: PictureError) -> AppError {
     AppError::invalid(FIELD, format!("a ControlNet image: {error}"))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use base64::Engine;
     use base64::prelude::BASE64_STANDARD;
     use gesso_core::limits::Limits;
@@ -335,7 +394,17 @@ mod tests {
         changes: &Value,
         cropped: Option<(Rect, (u32, u32))>,
     ) -> Result<Decoded, AppError> {
+        // A reference needs no file.
         unit["module"] = "reference_only".into();
+        decoded_in(Path::new("none"), unit, changes, cropped)
+    }
+
+    fn decoded_in(
+        models: &Path,
+        mut unit: Value,
+        changes: &Value,
+        cropped: Option<(Rect, (u32, u32))>,
+    ) -> Result<Decoded, AppError> {
         unit["enabled"] = true.into();
         let scripts = json!({"controlnet": {"args": [unit]}});
         let source = text(&flat(16, 8));
@@ -344,8 +413,7 @@ mod tests {
         body.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
         let body = Drawing::Img2Img.read(body.as_object().unwrap(), || 1).unwrap();
         let request = to_request(Drawing::Img2Img, &body, &Defaults::default(), &Limits::default()).unwrap();
-        // A reference needs no file.
-        let catalogue = Catalogue::new("none".into(), None, None);
+        let catalogue = Catalogue::new(models.to_owned(), None, None);
         decode(&catalogue, &body, &request, LIMITS, cropped).map(|mut units| units.remove(0))
     }
 
@@ -386,6 +454,42 @@ mod tests {
         let odd = json!({"resize_mode": 1, "image": text(&flat(1, 2048))});
         let refused = decoded(odd, &json!({}), Some((part.unwrap().0, (64, 64)))).unwrap_err().to_string();
         assert!(refused.contains("a ControlNet image would be enlarged to 8388608 pixels"), "{refused}");
+    }
+
+    #[tokio::test]
+    async fn a_mask_of_another_shape_lies_where_the_drawing_has_it() {
+        let models = tempfile::tempdir().unwrap();
+        std::fs::create_dir(models.path().join("ControlNet")).unwrap();
+        std::fs::write(models.path().join("ControlNet/a.pth"), b"").unwrap();
+        // A quarter of it is white, from the left.
+        let mask = |width: u32, height: u32| {
+            let row = (0..width).map(|x| if x < width / 4 { 255 } else { 0 }).collect::<Vec<u8>>();
+            let data = row.repeat(height as usize);
+            text(&Pixels::new(width, height, PixelFormat::Gray8, data).unwrap())
+        };
+        let of = |mask: String, mode: u32| {
+            let unit = json!({"module": "inpaint_only", "model": "a"});
+            let over = json!({"mask": mask, "resize_mode": mode});
+            decoded_in(models.path(), unit, &over, None).unwrap()
+        };
+        let size = |picture: &Pixels| (picture.width, picture.height);
+        for mode in 1..=3 {
+            let mut found = of(mask(32, 32), mode);
+            assert_eq!(size(&found.picture), (16, 8), "{mode}: modules without a mask read it so");
+            found.bring_into_frame((64, 64)).await.unwrap();
+            let framed = found.mask.unwrap();
+            assert_eq!((size(&found.picture), size(&framed)), ((64, 64), (64, 64)), "{mode}");
+            for row in framed.data.chunks(64) {
+                assert!(row[..12].iter().all(|level| *level > 200), "{mode}: {row:?}");
+                assert!(row[20..].iter().all(|level| *level < 50), "{mode}: {row:?}");
+            }
+        }
+        for (mask, mode) in [(mask(32, 32), 0), (mask(32, 16), 1), (mask(32, 16), 2)] {
+            let mut found = of(mask, mode);
+            found.bring_into_frame((64, 64)).await.unwrap();
+            let sizes = (size(&found.picture), size(&found.mask.unwrap()));
+            assert_eq!(sizes, ((16, 8), (16, 8)), "{mode}: it lies there already");
+        }
     }
 
     #[test]

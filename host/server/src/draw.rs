@@ -129,6 +129,7 @@ pub(crate) async fn draw(
     info["job_timestamp"] = timestamp(lease.task.started_ms.unwrap_or(lease.task.created_ms)).into();
     let options = (&outputs, &styling);
     let saving = Saving::new((kind, &call), lease, &body, &info, request.scheduler.label(), options);
+    let saving = saving.await?;
     // A script makes grids of its own.
     let cells = (has_grid && script.is_none()).then(|| Cells::new(grid, request.batch_size));
     let first = info["index_of_first_image"].as_u64().unwrap_or_default() as usize;

@@ -1,5 +1,7 @@
 //! The names of pictures that are saved for people, as web UIs form them: patterns with words in brackets, such as
-//! `[date]` or `[seed]-[prompt_words]`. Pure; who writes the files is `saved_pictures.rs`.
+//! `[date]` or `[seed]-[prompt_words]`. Pure but for [`Zones::of`]; who writes the files is `saved_pictures.rs`.
+
+use std::collections::BTreeMap;
 
 use gesso_core::hex::hex;
 use jiff::tz::TimeZone;
@@ -27,10 +29,37 @@ pub(crate) struct Facts<'a> {
     /// The picture's prompt as the client sent it, where that is known to differ by its styles.
     pub(crate) plain_prompt: Option<&'a str>,
     pub(crate) time: jiff::Timestamp,
+    /// Those of the pattern.
+    pub(crate) zones: &'a Zones,
     /// Words of `[prompt_words]` unless it says how many.
     pub(crate) words: usize,
     /// Of its pixels, where [`names_pixels`] says that the pattern has a use for it.
     pub(crate) pixels_hash: &'a str,
+}
+
+/// The time zones that patterns name, as far as this machine knows them.
+#[derive(Debug, Default)]
+pub(crate) struct Zones(BTreeMap<String, TimeZone>);
+
+impl Zones {
+    /// Reads the machine's zone files: call it where blocking is allowed.
+    pub(crate) fn of<'a>(patterns: impl IntoIterator<Item = &'a str>) -> Self {
+        let names = patterns.into_iter().flat_map(zones);
+        Self(names.filter_map(|name| Some((name.to_owned(), TimeZone::get(name).ok()?))).collect())
+    }
+}
+
+/// Names of time zones in a pattern: at least those of its words.
+fn zones(pattern: &str) -> impl Iterator<Item = &str> {
+    let words = pattern.match_indices('[').filter_map(move |(at, _)| pattern[at + 1..].split_once(']'));
+    let is_time =
+        |word: &str| word.split('<').next().is_some_and(|name| name.eq_ignore_ascii_case("datetime"));
+    words.filter_map(move |(word, _)| zone(word).filter(|_| is_time(word)))
+}
+
+/// The second argument of a word.
+fn zone(word: &str) -> Option<&str> {
+    word.split('<').nth(2).map(|zone| zone.trim_end_matches('>'))
 }
 
 /// Whether the pattern has a word that depends on the picture's pixels.
@@ -183,9 +212,9 @@ impl Facts<'_> {
     /// whole time, and a zone that this machine does not know for UTC, as none does.
     fn time(&self, word: &str) -> String {
         const WHOLE: &str = "%Y%m%d%H%M%S";
-        let mut arguments = word.split('<').skip(1).map(|argument| argument.trim_end_matches('>'));
-        let format = arguments.next().filter(|format| !format.is_empty()).unwrap_or(WHOLE);
-        let zone = arguments.next().and_then(|zone| TimeZone::get(zone).ok()).unwrap_or(TimeZone::UTC);
+        let format = word.split('<').nth(1).map(|format| format.trim_end_matches('>'));
+        let format = format.filter(|format| !format.is_empty()).unwrap_or(WHOLE);
+        let zone = zone(word).and_then(|zone| self.zones.0.get(zone)).cloned().unwrap_or(TimeZone::UTC);
         let time = self.time.to_zoned(zone);
         let tried = jiff::fmt::strtime::format(format, &time);
         tried.unwrap_or_else(|_| time.strftime(WHOLE).to_string())
@@ -223,10 +252,10 @@ mod tests {
     }
 
     fn named_by(pattern: &str, prompt: &str) -> String {
-        with_facts(prompt, |facts| expand(pattern, facts))
+        with_facts(prompt, &Zones::of([pattern]), |facts| expand(pattern, facts))
     }
 
-    fn with_facts<T>(prompt: &str, name: impl FnOnce(&Facts<'_>) -> T) -> T {
+    fn with_facts<T>(prompt: &str, zones: &Zones, name: impl FnOnce(&Facts<'_>) -> T) -> T {
         let info = json!({
             "all_seeds": [7, 8], "steps": 20, "cfg_scale": 7.5, "width": 512, "height": 768, "sampler_name": "DPM++ 2M",
             "sd_model_name": "demo-v1", "sd_model_hash": "f307cb546f", "all_prompts": ["x", prompt],
@@ -236,7 +265,8 @@ mod tests {
         let time = "2026-01-02T03:04:05Z".parse().unwrap();
         let (scheduler, user, pixels_hash) = ("Karras", "ann", "0123456789abcdef");
         let plain_prompt = Some("a red circle");
-        name(&Facts { info: &info, index: 1, scheduler, user, plain_prompt, time, words: 2, pixels_hash })
+        let (info, index, words) = (&info, 1, 2);
+        name(&Facts { info, index, scheduler, user, plain_prompt, time, zones, words, pixels_hash })
     }
 
     #[test]
@@ -285,12 +315,24 @@ mod tests {
     }
 
     #[test]
+    fn zones_are_asked_for_once_before_names_are_made() {
+        let names = |pattern: &'static str| zones(pattern).collect::<Vec<_>>();
+        assert_eq!(names("[DateTime<%H[x><Asia/Tokyo>]/[datetime<><UTC>]"), ["Asia/Tokyo", "UTC"]);
+        assert_eq!(names("[datetime<%H>][datetime][seed<1><UTC>]<a><b>[datetime<%H><UTC>"), [""; 0]);
+        let named =
+            |zones: &Zones| with_facts("", zones, |facts| expand("[datetime<%H><Some/Where>]", facts));
+        let zone = TimeZone::fixed(jiff::tz::offset(2));
+        assert_eq!(named(&Zones([("Some/Where".to_owned(), zone)].into())), "05");
+        assert_eq!(named(&Zones::default()), "03", "the machine is not asked any more");
+    }
+
+    #[test]
     fn a_part_of_a_path_fits_whatever_the_prompt_is_written_in() {
         let prompt = "富士山と桜の木、".repeat(40);
         for pattern in ["[prompt]", "[prompt]/[prompt]", "x[prompt] [prompt]"] {
             let path = named_by(pattern, &prompt);
             assert!(path.split('/').all(|part| (190..=PART_BYTES_MAX).contains(&part.len())), "{path}");
-            let name = with_facts(&prompt, |facts| expand_name(pattern, facts));
+            let name = with_facts(&prompt, &Zones::default(), |facts| expand_name(pattern, facts));
             assert!(name.len() <= PART_BYTES_MAX && !name.contains('/'), "{name}");
         }
         let emoji = named_by("[prompt]", &"🗻".repeat(300));
@@ -300,7 +342,8 @@ mod tests {
     #[test]
     fn words_that_would_be_cut_off_are_not_filled_in() {
         let prompt = "x".repeat(1000);
-        let filled = with_facts(&prompt, |facts| filled(&"[prompt]".repeat(1000), facts));
+        let pattern = "[prompt]".repeat(1000);
+        let filled = with_facts(&prompt, &Zones::default(), |facts| filled(&pattern, facts));
         assert_eq!(filled.len(), prompt.len());
     }
 

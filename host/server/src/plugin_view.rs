@@ -71,13 +71,15 @@ impl UnitPictures {
 }
 
 /// A body as a plugin that draws gets it: without its pictures, and with no styles, which lie in the prompts already; its own
-/// drawings may name more. What pictures have of their own belongs to the request's own.
+/// drawings may name more. What pictures have of their own belongs to the request's own. The client's infotext has filled the
+/// body already, by what plugins left of it: drawings that were filled from it again would have the rest too.
 pub(crate) fn params(body: &Map<String, Value>) -> String {
     let mut params = body.clone();
     params.retain(|name, _| !PICTURES.contains(&name.as_str()));
     UnitPictures::take(&mut params);
     params.insert("styles".into(), json!([]));
     params.remove(per_picture::FIELD);
+    params.remove("infotext");
     Value::Object(params).to_string()
 }
 
@@ -134,6 +136,9 @@ mod tests {
         let original = body([&first, &second, "https://a.example/x.png"]);
         let seen = body(["<unit picture 0>", "<unit picture 1>", "https://a.example/x.png"]);
         assert_eq!(params(&original), Value::Object(seen.clone()).to_string());
+        let mut of_text = original.clone();
+        of_text.insert("infotext".into(), "a sea\nSteps: 9, Seed: 1, Clip skip: 3".into());
+        assert_eq!(params(&of_text), params(&original), "it has filled the request already");
         let mut taken = original.clone();
         let pictures = UnitPictures::take(&mut taken);
         assert_eq!(taken, seen);

@@ -284,17 +284,11 @@ impl RegisteredModels {
         moved.await?.map_err(|error| disk(&error))
     }
 
-    /// Where the file belongs: in the folder of its kind, by the name that folder has already.
+    /// Where the file belongs, or lies already.
     async fn path(&self, attributes: &Attributes) -> Result<PathBuf, AppError> {
-        let (folder, known) = (self.folder.clone(), attributes.kind.folders()[0]);
-        // The blocking pool: a folder.
-        let there = blocking(move || {
-            let entries = std::fs::read_dir(&folder).into_iter().flatten().flatten();
-            let mut names = entries.filter_map(|entry| entry.file_name().into_string().ok());
-            names.find(|name| known.eq_ignore_ascii_case(name))
-        });
-        let there = there.await?;
-        Ok(self.folder.join(there.as_deref().unwrap_or(known)).join(&attributes.name))
+        let (folder, kind, name) = (self.folder.clone(), attributes.kind, attributes.name.clone());
+        // The blocking pool: folders.
+        blocking(move || place(&folder, kind, &name)).await
     }
 
     async fn write(self: &Arc<Self>) -> Result<(), AppError> {
@@ -305,6 +299,19 @@ impl RegisteredModels {
         written
             .map_err(|error| AppError::Internal(format!("the registered models cannot be written: {error}")))
     }
+}
+
+/// In the folder of its kind, by the name that folder has already. A checkpoint lies in the models folder itself where there is
+/// no such folder, which once made would hide those in folders of other names, and where it was put there before there was one.
+fn place(models: &Path, kind: Kind, name: &str) -> PathBuf {
+    let known = kind.folders()[0];
+    let entries = std::fs::read_dir(models).into_iter().flatten().flatten();
+    let mut names = entries.filter_map(|entry| entry.file_name().into_string().ok());
+    let there = names.find(|name| known.eq_ignore_ascii_case(name));
+    let in_folder = models.join(there.as_deref().unwrap_or(known)).join(name);
+    let loose = models.join(name);
+    let is_loose = there.is_none() || (loose.exists() && !in_folder.exists());
+    if kind == Kind::Checkpoint && is_loose { loose } else { in_folder }
 }
 
 /// Ends the copy of a name, and waits until it has ended.
@@ -372,4 +379,28 @@ fn not_registered(name: &str) -> AppError {
 fn disk(error: &io::Error) -> AppError {
     tracing::error!(%error, "the models folder cannot be written");
     AppError::Internal(format!("the models folder cannot be written: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_checkpoint_makes_no_folder_that_would_hide_others_and_is_found_where_it_was_put() {
+        let models = tempfile::tempdir().unwrap();
+        let models = models.path();
+        let place = |kind| place(models, kind, "a.safetensors");
+        assert_eq!(place(Kind::Checkpoint), models.join("a.safetensors"));
+        assert_eq!(place(Kind::Lora), models.join("Lora/a.safetensors"));
+        std::fs::write(models.join("a.safetensors"), b"").unwrap();
+        std::fs::create_dir(models.join("stable-diffusion")).unwrap();
+        std::fs::create_dir(models.join("lora")).unwrap();
+        assert_eq!(place(Kind::Checkpoint), models.join("a.safetensors"), "it lies there already");
+        assert_eq!(place(Kind::Lora), models.join("lora/a.safetensors"));
+        std::fs::write(models.join("stable-diffusion/a.safetensors"), b"").unwrap();
+        assert_eq!(place(Kind::Checkpoint), models.join("stable-diffusion/a.safetensors"));
+        std::fs::remove_file(models.join("stable-diffusion/a.safetensors")).unwrap();
+        std::fs::remove_file(models.join("a.safetensors")).unwrap();
+        assert_eq!(place(Kind::Checkpoint), models.join("stable-diffusion/a.safetensors"));
+    }
 }

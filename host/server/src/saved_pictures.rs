@@ -13,7 +13,7 @@ use crate::http::wire::generate::Drawing;
 use crate::http::wire::grid_options::GridOptions;
 use crate::http::wire::output_options::OutputOptions;
 use crate::http::wire::styles::Styling;
-use crate::output_names::{Facts, expand, expand_name, names_pixels};
+use crate::output_names::{Facts, Zones, expand, expand_name, names_pixels};
 use crate::plugin_view;
 
 /// A picture that is to be saved.
@@ -38,20 +38,32 @@ pub(crate) struct Saving<'a> {
     pub(crate) styling: &'a Styling,
     /// Of the body: whether it asks for saving at all.
     pub(crate) is_wanted: bool,
+    /// Those that the options name.
+    zones: Zones,
 }
 
 impl<'a> Saving<'a> {
     /// As the body says.
-    pub(crate) fn new(
+    ///
+    /// # Errors
+    /// Of the blocking pool alone.
+    pub(crate) async fn new(
         (kind, call): (Drawing, &'a CallContext),
         lease: &'a Lease,
         body: &'a Map<String, Value>,
         info: &'a Value,
         scheduler: &'a str,
         (options, styling): (&'a OutputOptions, &'a Styling),
-    ) -> Self {
+    ) -> Result<Self, AppError> {
         let is_wanted = body.get("save_images") == Some(&Value::Bool(true));
-        Self { kind, call, lease, body, info, scheduler, options, styling, is_wanted }
+        let zones = if is_wanted {
+            let patterns = [options.name.clone(), options.folder.clone()];
+            // The blocking pool: the machine's zone files.
+            blocking(move || Zones::of(patterns.iter().map(String::as_str))).await?
+        } else {
+            Zones::default()
+        };
+        Ok(Self { kind, call, lease, body, info, scheduler, options, styling, is_wanted, zones })
     }
 
     /// Saves picture `index`, from 0, and tells plugins. What cannot be saved or told is in the answer, and the picture is in the
@@ -130,7 +142,8 @@ impl<'a> Saving<'a> {
         // A plugin may have made other prompts of the styled one, and nobody knows what of them is style.
         let is_styled = self.body.get("prompt") == Some(&info["all_prompts"][index]);
         let plain_prompt = self.styling.asked("prompt").filter(|_| is_styled);
-        Facts { info, index, scheduler, user: &task.owner, plain_prompt, time, words, pixels_hash }
+        let (user, zones) = (task.owner.as_str(), &self.zones);
+        Facts { info, index, scheduler, user, plain_prompt, time, zones, words, pixels_hash }
     }
 
     async fn write(

@@ -14,6 +14,10 @@ const FEWEST_FIELDS: usize = 3;
 
 const NEGATIVE: &str = "Negative prompt:";
 
+/// Prompts longer than this, four times what a server draws unless it is set otherwise, are not asked for weights: a text may
+/// be as long as a whole request.
+const WEIGHED_BYTES_MAX: usize = 64 << 10;
+
 /// What a text without these fields means.
 const DEFAULTS: [(&str, &str); 20] = [
     ("Clip skip", "1"),
@@ -168,21 +172,21 @@ fn release(text: &Infotext) -> Option<(u32, u32)> {
     Some((parts.next()??, parts.next()??))
 }
 
-pub(super) fn unsaid(infotext: &Infotext) -> Infotext {
+pub(super) fn unsaid_beside(infotext: &Infotext, sent: &Infotext) -> Infotext {
     let weighs = |prompt: &str| {
         let is_weighed = |piece: &Piece| matches!(piece, Piece::Text { weight, .. } if *weight != 1.0);
-        parse_attention(prompt).iter().any(is_weighed)
+        prompt.len() <= WEIGHED_BYTES_MAX && parse_attention(prompt).iter().any(is_weighed)
     };
     let weighed = weighs(&infotext.prompt) || weighs(&infotext.negative_prompt);
     let all = DEFAULTS.into_iter().chain(weighed.then_some(("Emphasis", "Original")));
-    let unsaid = all.filter(|(key, _)| infotext.get(key).is_none());
+    let unsaid = all.filter(|(key, _)| infotext.get(key).is_none() && sent.get(key).is_none());
     let fields = unsaid.map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
     Infotext { fields, ..Infotext::default() }
 }
 
-pub(super) fn web_ui_parameters(infotext: &Infotext) -> Vec<(String, String)> {
+pub(super) fn web_ui_parameters(infotext: &Infotext, sent: &Infotext) -> Vec<(String, String)> {
     let infotext = migrated(infotext);
-    let unsaid = unsaid(&infotext).fields;
+    let unsaid = unsaid_beside(&infotext, sent).fields;
     let mut parameters = vec![
         ("Prompt".to_owned(), infotext.prompt),
         ("Negative prompt".to_owned(), infotext.negative_prompt),
@@ -267,7 +271,8 @@ mod tests {
 
     #[test]
     fn hands_out_sizes_in_two_and_what_was_left_unsaid() {
-        let parameters = parse("p\nSteps: 3, Size: 512x768, RNG: NV").web_ui_parameters();
+        let text = parse("p\nSteps: 3, Size: 512x768, RNG: NV");
+        let parameters = text.web_ui_parameters(&text);
         for (key, want) in [
             ("Prompt", "p"),
             ("Negative prompt", ""),
@@ -282,6 +287,15 @@ mod tests {
         ] {
             assert_eq!(get(&parameters, key), want, "{key}");
         }
+    }
+
+    #[test]
+    fn a_field_that_was_taken_out_is_not_told_as_unsaid() {
+        let sent = parse("a (cat:1.2)\nSteps: 3, Seed: 4, RNG: NV, Clip skip: 2, Emphasis: No norm");
+        let left = parse("a (cat:1.2)\nSteps: 3, Seed: 4, Clip skip: 2");
+        let parameters = left.web_ui_parameters(&sent);
+        let told = ["RNG", "Emphasis", "Clip skip", "Schedule type"].map(|key| get(&parameters, key));
+        assert_eq!(told, ["-", "-", "2", "Automatic"]);
     }
 
     #[test]
@@ -315,11 +329,14 @@ mod tests {
     fn weights_without_a_word_are_the_usual_ones() {
         let emphasis = |prompt: &str, fields: &str| {
             let text = parse(&format!("{prompt}\nSteps: 3, Seed: 4, Model: x{fields}"));
-            get(&text.web_ui_parameters(), "Emphasis")
+            get(&text.web_ui_parameters(&text), "Emphasis")
         };
         assert_eq!(emphasis("a (cat:1.2)", ""), "Original");
         assert_eq!(emphasis("a cat\nNegative prompt: [dog]", ""), "Original");
         assert_eq!(emphasis("a (cat:1.2)", ", Emphasis: No norm"), "No norm");
         assert_eq!(emphasis("a \\(cat\\)", ""), "-");
+        let weighed = |bytes: usize| format!("(a){}", "b".repeat(bytes - 3));
+        assert_eq!(emphasis(&weighed(WEIGHED_BYTES_MAX), ""), "Original");
+        assert_eq!(emphasis(&weighed(WEIGHED_BYTES_MAX + 1), ""), "-", "it is longer than what is drawn");
     }
 }

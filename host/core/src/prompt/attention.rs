@@ -23,6 +23,10 @@ pub enum Piece {
 
 /// Reads a prompt into pieces. No text gives no pieces.
 pub fn parse_attention(prompt: &str) -> Vec<Piece> {
+    read(prompt).finish()
+}
+
+fn read(prompt: &str) -> Parser {
     let mut parser = Parser::default();
     let mut rest = prompt;
     while let Some(first) = rest.chars().next() {
@@ -67,7 +71,7 @@ pub fn parse_attention(prompt: &str) -> Vec<Piece> {
             }
         };
     }
-    parser.finish()
+    parser
 }
 
 /// Writes pieces as a prompt that reads back as the same pieces.
@@ -160,9 +164,18 @@ struct Parser {
 }
 
 impl Parser {
+    /// Appends to the last text where both will be of equal weight: a piece for each stray bracket of a long text would fill the
+    /// memory.
     fn push(&mut self, text: &str) {
-        if !text.is_empty() {
-            self.pieces.push(Piece::Text { text: text.to_owned(), weight: 1.0 });
+        if text.is_empty() {
+            return;
+        }
+        let end = self.pieces.len();
+        // What is open weighs both, unless it was opened between them.
+        let opens_here = [&self.round, &self.square].iter().any(|kind| kind.starts.last() == Some(&end));
+        match self.pieces.last_mut() {
+            Some(Piece::Text { text: last, weight }) if *weight == 1.0 && !opens_here => last.push_str(text),
+            _ => self.pieces.push(Piece::Text { text: text.to_owned(), weight: 1.0 }),
         }
     }
 
@@ -278,6 +291,9 @@ mod tests {
             ("(a:)", "a:*1.1"),
             ("[a:0.5]", "a:0.5*0.9091"),
             ("(a [b) c]", "a *1.1|b*1| c*0.9091"),
+            ("a)(b)]c", "a)*1|b*1.1|]c*1"),
+            ("((a)b]", "a*1.21|b]*1.1"),
+            ("(a:1)b (c:1)", "ab c*1"),
             ("(é:1.5)ß", "é*1.5|ß*1"),
         ] {
             assert_eq!(shown(prompt), want, "{prompt}");
@@ -322,6 +338,17 @@ mod tests {
         assert!((at_limit - 1.1f64.powi(64)).abs() < 1e-9);
         assert_eq!(*after, Piece::Text { text: "y".into(), weight: 1.0 });
         assert_eq!(parse_attention(&nested(5000)), parse_attention(&nested(MAX_DEPTH)));
+    }
+
+    #[test]
+    fn stray_signs_lie_in_one_piece_from_the_first() {
+        for unit in [")", "]", ":", r"\(", "a)"] {
+            let prompt = unit.repeat(1000);
+            assert_eq!(read(&prompt).pieces.len(), 1, "{unit}");
+            assert_eq!(parse_attention(&prompt).len(), 1, "{unit}");
+        }
+        // A bracket between them may weigh what follows yet.
+        assert_eq!(read("a(b").pieces.len(), 2);
     }
 
     /// A hundred thousand brackets would take minutes in quadratic time.

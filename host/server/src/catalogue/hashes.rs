@@ -77,14 +77,14 @@ impl Hashes {
         Self { known: Mutex::new(known), hashing: Mutex::default(), file }
     }
 
+    /// Lower-case hex, where the file has been read in the state that it is in. Asks for that alone.
+    pub(crate) fn if_known(&self, path: &Path, part: Part) -> Option<String> {
+        self.cached(&key(path, part), Stamp::of_model(path).ok()?)
+    }
+
     /// Lower-case hex. Reads the file when its state is new; call it where blocking is allowed.
     pub(crate) fn sha256(&self, path: &Path, part: Part) -> io::Result<String> {
-        let kind = match part {
-            Part::Whole => "file",
-            Part::Tensors => "tensors",
-            Part::Middle => "middle",
-        };
-        let key = format!("{kind}:{}", path.display());
+        let key = key(path, part);
         let stamp = Stamp::of_model(path)?;
         if let Some(hash) = self.cached(&key, stamp) {
             return Ok(hash);
@@ -124,6 +124,16 @@ impl Hashes {
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Known>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Under which a hash is kept.
+fn key(path: &Path, part: Part) -> String {
+    let kind = match part {
+        Part::Whole => "file",
+        Part::Tensors => "tensors",
+        Part::Middle => "middle",
+    };
+    format!("{kind}:{}", path.display())
 }
 
 /// The file itself, or the weights of a folder in diffusers' layout, by name.
@@ -195,7 +205,10 @@ mod tests {
         std::fs::File::options().write(true).open(&model).unwrap().set_modified(modified).unwrap();
         let again = Hashes::open(Some(cache));
         assert_eq!(again.sha256(&model, Part::Whole).unwrap(), ABC);
+        assert_eq!(again.if_known(&model, Part::Whole).as_deref(), Some(ABC));
+        assert_eq!(again.if_known(&model, Part::Middle), None);
         std::fs::write(&model, b"longer").unwrap();
+        assert_eq!(again.if_known(&model, Part::Whole), None, "it is another");
         assert_ne!(again.sha256(&model, Part::Whole).unwrap(), ABC);
     }
 

@@ -32,14 +32,14 @@ pub(crate) fn scan(models: &Path, kind: Kind) -> io::Result<Vec<Found>> {
         let folder_kind = if path.is_dir() { Kind::of_folder(&name) } else { None };
         entries.push((name, path, folder_kind));
     }
-    // Web UIs have a folder for each kind of network, also for kinds that nothing here draws with (`LDSR`, `text_encoder`):
-    // where checkpoints have theirs, what lies in a folder of another name is none.
-    let has_own = entries.iter().any(|(_, _, folder_kind)| *folder_kind == Some(Kind::Checkpoint));
-    let depth = if has_own { DEPTH_MAX } else { 0 };
-    for (name, path, folder_kind) in entries {
-        if folder_kind == Some(kind) {
-            walk(&path, "", kind, 1, &mut found);
-        } else if folder_kind.is_none() && kind == Kind::Checkpoint {
+    for (_, path, _) in entries.iter().filter(|(_, _, folder_kind)| *folder_kind == Some(kind)) {
+        walk(path, "", kind, 1, &mut found);
+    }
+    if kind == Kind::Checkpoint {
+        // Web UIs have a folder for each kind of network, also for kinds that nothing here draws with (`LDSR`, `text_encoder`):
+        // where checkpoints lie in theirs, what lies in a folder of another name is none.
+        let depth = if found.is_empty() { 0 } else { DEPTH_MAX };
+        for (name, path, _) in entries.into_iter().filter(|(_, _, folder_kind)| folder_kind.is_none()) {
             visit(path, name.clone(), &name, kind, depth, &mut found);
         }
     }
@@ -136,13 +136,17 @@ mod tests {
     }
 
     #[test]
-    fn checkpoints_lie_in_folders_of_any_name_unless_they_have_one_of_their_own() {
+    fn checkpoints_lie_in_folders_of_any_name_unless_some_lie_in_their_own() {
         let models = tempfile::tempdir().unwrap();
         std::fs::create_dir(models.path().join("mine")).unwrap();
         std::fs::write(models.path().join("mine/a.safetensors"), b"").unwrap();
         assert_eq!(names(models.path(), Kind::Checkpoint), ["mine/a.safetensors"]);
-        std::fs::create_dir(models.path().join("stable-diffusion")).unwrap();
-        assert_eq!(names(models.path(), Kind::Checkpoint), Vec::<String>::new());
+        let own = models.path().join("stable-diffusion");
+        std::fs::create_dir(&own).unwrap();
+        std::fs::write(own.join("Put checkpoints here.txt"), b"").unwrap();
+        assert_eq!(names(models.path(), Kind::Checkpoint), ["mine/a.safetensors"], "it is empty");
+        std::fs::write(own.join("b.safetensors"), b"").unwrap();
+        assert_eq!(names(models.path(), Kind::Checkpoint), ["b.safetensors"]);
     }
 
     #[test]

@@ -7,6 +7,7 @@ use axum::Json;
 use axum::extract::State;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
+use gesso_core::infotext::Infotext;
 use serde::Serialize;
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
@@ -138,12 +139,11 @@ pub(crate) async fn png_info(
     let info = texts.infotext.unwrap_or_default();
     let parameters: Map<String, Value> = match info.as_str() {
         "" => Map::new(),
-        info => infotexts::of_picture(&app, &caller, info)
-            .await?
-            .web_ui_parameters()
-            .into_iter()
-            .map(|(key, value)| (key, value.into()))
-            .collect(),
+        info => {
+            let read = infotexts::of_picture(&app, &caller, info).await?;
+            let parameters = read.web_ui_parameters(&Infotext::parse(info));
+            parameters.into_iter().map(|(key, value)| (key, value.into())).collect()
+        }
     };
     let items: Map<String, Value> =
         texts.items.into_iter().map(|(keyword, text)| (keyword, text.into())).collect();

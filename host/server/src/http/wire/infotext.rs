@@ -116,8 +116,8 @@ pub(super) fn filled(
 ) -> Map<String, Value> {
     let mut body = body.clone();
     let Some(text) = text else { return body };
-    let unsaid = unsaid(&body, text);
     let text = &text.migrated();
+    let unsaid = unsaid(&body, text);
     let mut found: Vec<(&str, Value)> = fields(text, FIELDS);
     found.push(("prompt", text.prompt.clone().into()));
     found.push(("negative_prompt", text.negative_prompt.clone().into()));
@@ -153,16 +153,13 @@ pub(super) fn filled(
     body
 }
 
-/// What the text leaves unsaid, and what a text means that says nothing of it. A field that plugins took out of the client's text
-/// is none of them: whoever has it passed over wants what stands without it.
+/// What the text leaves unsaid, and so did the one that the client sent.
 fn unsaid(body: &Map<String, Value>, text: &Infotext) -> Infotext {
     if text.fields.is_empty() {
         return Infotext::default();
     }
     let sent = of_body(body).map(Infotext::parse).unwrap_or_default();
-    let mut unsaid = text.migrated().unsaid();
-    unsaid.fields.retain(|(key, _)| sent.get(key).is_none());
-    unsaid
+    text.unsaid_beside(&sent)
 }
 
 /// A field of the body that is an object, made where there is none or an empty list; `None` where something else stands.
