@@ -29,7 +29,8 @@ fn restore(file: &Path, data: &Path) -> (i32, String, String) {
 #[test]
 fn a_server_that_ends_leaves_a_backup_of_which_a_fresh_one_draws() {
     let bench = Bench::new();
-    std::fs::write(bench.data.path().join("tasks-backup.new"), "what a process left that was killed").unwrap();
+    std::fs::write(bench.data.path().join("tasks-backup.new"), "what a process left that was killed")
+        .unwrap();
     let server = bench.start();
     server.admin("POST", "/queue/pause", Vec::new()).ok();
     let ids = [server.submit(&quick()), server.submit(&quick_with(json!({"seed": 2})))];

@@ -394,7 +394,8 @@ mod tests {
         write(folder.path(), &[("a.ckpt", b"xyz"), ("b.ckpt", &middle)]);
         let catalogue = Catalogue::new(folder.path().to_owned(), None, None);
         assert_eq!(catalogue.checkpoint(Some("ba7816bf")).unwrap().file_name, "b.ckpt");
-        let is_read = |name: &str| catalogue.hashes.if_known(&folder.path().join(name), Part::Whole).is_some();
+        let is_read =
+            |name: &str| catalogue.hashes.if_known(&folder.path().join(name), Part::Whole).is_some();
         assert_eq!((is_read("a.ckpt"), is_read("b.ckpt")), (false, true));
     }
 

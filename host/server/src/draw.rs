@@ -484,7 +484,8 @@ mod tests {
         let told = Value::Object(told).to_string();
         for (sent, expected) in [(Value::Null, json!(picture)), (json!("sent"), json!("sent"))] {
             let pictures = [("init_images", json!(["abc"])), ("mask", sent)];
-            let read = reread(generate::Drawing::Img2Img, &told, &Map::new(), &pictures, (&units, 5000)).unwrap();
+            let read =
+                reread(generate::Drawing::Img2Img, &told, &Map::new(), &pictures, (&units, 5000)).unwrap();
             assert_eq!(read["mask"], expected);
         }
     }
