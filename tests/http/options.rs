@@ -39,7 +39,7 @@ fn a_dictionary_of_another_web_ui_is_taken_and_told_again() {
     };
     assert_eq!(of(json!({"forge_preset": "sd", "save_mask": true, "memmon_poll_rate": 1})).status, 200);
     assert_eq!(of(json!({"grado_theme": "Dark"})).status, 422);
-    assert_eq!(server.post("/sdapi/v1/options", &json!({"gradio_theme": 1})).status, 422);
+    assert_eq!(server.post("/sdapi/v1/options", &json!({"gradio_theme": ["Dark"]})).status, 422);
 }
 
 #[test]

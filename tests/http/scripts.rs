@@ -247,7 +247,7 @@ fn a_script_is_cancelled_with_its_drawings() {
     let server = bench.start();
     let body = quick_with(
         json!({"stable_diffusion_model": "demo-v1", "script_name": "X/Y/Z plot", "steps": 60, "width": 128, "height": 128,
-        "script_args": ["Seed", "1-200", []]}),
+        "script_args": ["Seed", "1-100", []]}),
     );
     let reply = server.post_with("/txt2img", &[("Request-Type", "async")], &body);
     let id = reply.ok()["taskId"].as_str().unwrap().to_owned();

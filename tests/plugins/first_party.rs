@@ -255,7 +255,7 @@ fn hello_api_serves_a_page_and_json_under_its_prefix() {
     assert!(page.header("content-security-policy").starts_with("sandbox allow-scripts "));
     // As a task it is the same page, whenever it is asked for again.
     let url = format!("{}/ext/hello-api/", server.url);
-    let as_task = [("task-flag", "true"), ("idempotency-key", "page")];
+    let as_task = [("task-flag", "true"), ("idempotency-key", "the-page")];
     for replayed in ["", "true"] {
         let again = request("GET", &url, &as_task, Vec::new());
         assert_eq!((again.header("idempotent-replayed"), &again.body), (replayed, &page.body));
