@@ -227,7 +227,10 @@ mod tests {
         assert_eq!(rewritten("null"), "null");
         let refused = || Err(Fault::InvalidInput("no".into()));
         let mut params = Params::from_json(r#"{"alwayson_scripts":{"a":{"args":[{"p":"x"}]}}}"#).unwrap();
-        assert_eq!(params.rewrite_texts_of("a", &["p"], |_, _, _| refused()), refused().map(|_: Option<String>| ()));
+        assert_eq!(
+            params.rewrite_texts_of("a", &["p"], |_, _, _| refused()),
+            refused().map(|_: Option<String>| ())
+        );
         assert_eq!(params.rewrite_texts_of("b", &["p"], |_, _, _| refused()), Ok(()));
     }
 

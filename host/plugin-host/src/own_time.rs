@@ -75,7 +75,8 @@ mod tests {
     fn only_sleep_with_nothing_under_way_counts() {
         let start = Instant::now();
         let at = |seconds: u64| start + Duration::from_secs(seconds);
-        let changes: [(u64, fn(&mut State)); 7] = [
+        type Change = (u64, fn(&mut State));
+        let changes: [Change; 7] = [
             // Runs until 2, sleeps until 5.
             (2, |state| state.sleeps = true),
             (5, |state| state.sleeps = false),

@@ -438,9 +438,9 @@ mod tests {
 
     #[test]
     fn where_a_part_is_drawn_so_much_of_a_picture_is_read_unless_the_unit_keeps_its_own_whole() {
-        let part = Some((Rect { x: 4, y: 0, width: 8, height: 8 }, (16, 8)));
+        let part = Rect { x: 4, y: 0, width: 8, height: 8 };
         let of = |unit: Value| {
-            let found = decoded(unit, &json!({}), part).unwrap();
+            let found = decoded(unit, &json!({}), Some((part, (16, 8)))).unwrap();
             (found.picture.width, found.picture.height, found.fit)
         };
         let contained = (8, 8, ControlFit::ResizeAndFill);
@@ -452,7 +452,7 @@ mod tests {
         let without = json!({"resize_mode": 0, "inpaint_crop_input_image": false});
         assert_eq!(of(without), contained, "it has none of its own");
         let odd = json!({"resize_mode": 1, "image": text(&flat(1, 2048))});
-        let refused = decoded(odd, &json!({}), Some((part.unwrap().0, (64, 64)))).unwrap_err().to_string();
+        let refused = decoded(odd, &json!({}), Some((part, (64, 64)))).unwrap_err().to_string();
         assert!(refused.contains("a ControlNet image would be enlarged to 8388608 pixels"), "{refused}");
     }
 

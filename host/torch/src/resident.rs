@@ -52,6 +52,9 @@ pub(crate) struct Bounds {
     pub(crate) device_bytes: u64,
 }
 
+/// The file of a control network; of one that is made of a file of differences, its checkpoint too.
+type ControlKey = (Arc<ModelFile>, Option<Arc<ModelFile>>);
+
 /// The caches. One for a device.
 pub(crate) struct Resident {
     models: ModelCache<Networks>,
@@ -64,8 +67,7 @@ pub(crate) struct Resident {
     /// `None` for a file that is none, so that it is not read again for every prompt.
     embeddings: Lru<Arc<ModelFile>, Option<Rc<Embedding>>>,
     hypernetworks: Lru<Arc<ModelFile>, Rc<Hypernetwork>>,
-    /// Those that files of differences were made of, by their checkpoint too.
-    controls: Lru<(Arc<ModelFile>, Option<Arc<ModelFile>>), Rc<ControlModel>>,
+    controls: Lru<ControlKey, Rc<ControlModel>>,
     upscalers: Lru<Arc<ModelFile>, Rc<Upscaler>>,
     restorers: Lru<Arc<ModelFile>, Rc<Restorer>>,
     /// There is one of each; 110 and 85 MB.

@@ -161,7 +161,8 @@ impl Asked {
             Some(Value::Array(list)) => list.clone(),
             Some(other) => vec![other.clone()],
         };
-        let switches: Vec<bool> = args.iter().map_while(|value| lax::from_value::<bool>(value).ok()).collect();
+        let switches: Vec<bool> =
+            args.iter().map_while(|value| lax::from_value::<bool>(value).ok()).collect();
         if switches.len() > 2 {
             return wrong("args", "has more than two switches before its objects".into());
         }

@@ -47,7 +47,8 @@ fn at(stage: PictureStage) -> DrawnPicture {
 fn what_is_painted_is_below_what_a_mask_keeps_and_painted_once() {
     let params = asking(&json!([{"ad_model": "face"}]), &[]);
     let host = host();
-    let finish = |stage| host.run(|| ADetailer::finish(&params, &at(stage), plain(128), Some(plain(64)))).unwrap();
+    let finish =
+        |stage| host.run(|| ADetailer::finish(&params, &at(stage), plain(128), Some(plain(64)))).unwrap();
     let composited = finish(PictureStage::Composited);
     assert_eq!(composited.picture.read_rows(0, 1).unwrap(), [128; 3 * SIDE as usize]);
     assert!(composited.fields.is_empty() && host.drawings().is_empty());

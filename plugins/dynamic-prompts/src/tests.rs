@@ -37,9 +37,11 @@ fn each_picture_of_a_request_is_drawn_for_itself_and_the_first_as_if_it_were_alo
 #[test]
 fn prompts_of_what_is_found_are_drawn_too() {
     let asked = |seed: u64| {
-        let detail = json!({"ad_model": "face", "ad_prompt": "{a|b|c|d|e|f|g|h}", "ad_negative_prompt": "plain"});
+        let detail =
+            json!({"ad_model": "face", "ad_prompt": "{a|b|c|d|e|f|g|h}", "ad_negative_prompt": "plain"});
         let mut params = Params::from_json(
-            &json!({"prompt": "a boat", "alwayson_scripts": {"ADetailer": {"args": [true, detail, detail]}}}).to_string(),
+            &json!({"prompt": "a boat", "alwayson_scripts": {"ADetailer": {"args": [true, detail, detail]}}})
+                .to_string(),
         )
         .unwrap();
         let mut wildcards = Wildcards::new(|| Ok(Vec::new()), |_: &str| Ok(Vec::new()));

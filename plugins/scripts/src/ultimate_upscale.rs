@@ -3,7 +3,9 @@
 
 use gesso_plugin::{Arguments, Fault, Image, Params, ScriptCall, ScriptOutput, inference};
 
-use crate::drawing::{FILL_ORIGINAL, described, first, frame, in_turn, through_mask, upscaler, upscaler_name};
+use crate::drawing::{
+    FILL_ORIGINAL, described, first, frame, in_turn, through_mask, upscaler, upscaler_name,
+};
 use crate::strokes::{Board, Order, Round, Seams};
 use crate::tiles::Pixels;
 

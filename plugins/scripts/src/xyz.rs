@@ -189,7 +189,11 @@ impl Plot {
 
     fn grids(&self, pictures: &[&Image]) -> Result<Vec<Image>, Fault> {
         let each = pictures.len() / self.axes[2].len();
-        self.axes[2].iter().zip(pictures.chunks(each)).map(|(z, pictures)| self.grid(z).draw(pictures)).collect()
+        self.axes[2]
+            .iter()
+            .zip(pictures.chunks(each))
+            .map(|(z, pictures)| self.grid(z).draw(pictures))
+            .collect()
     }
 
     /// The grid at a place of the third axis.
