@@ -68,6 +68,10 @@ fn modules_and_models_are_listed_as_controlnet_lists_them() {
         (first("Reference"), &types["control_types"]["Reference"]["module_list"]),
         ("reference_only".into(), &json!(["none", "reference_only"]))
     );
+    let normals = &types["control_types"]["NormalMap"]["module_list"];
+    assert_eq!(normals, &json!(["none", "normal_bae", "normal_midas"]));
+    let background = &list["module_detail"]["normal_map"]["sliders"][1];
+    assert_eq!((&background["name"], &background["value"]), (&json!("Background Threshold"), &json!(0.4)));
     let sharp = &list["module_detail"]["tile_colorfix+sharp"]["sliders"];
     assert_eq!((&sharp[1]["value"], &sharp[2]["name"]), (&json!(8.0), &json!("Sharpness")));
     let poses = &types["control_types"]["OpenPose"];

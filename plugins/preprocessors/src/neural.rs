@@ -8,6 +8,7 @@ mod input;
 mod output;
 pub(crate) mod pose;
 mod segments;
+mod slopes;
 
 use gesso_core::pixels::Pixels;
 use gesso_picture::error::PictureError;
@@ -40,11 +41,12 @@ pub(crate) struct Recipe {
 /// What crosses to the host at once has 64 MiB, four bytes for each number.
 const NUMBERS_MAX: usize = 15 << 20;
 
+const MIDAS: &[&str] = &["dpt_hybrid-midas-501f0c75", "depth"];
 const HED: &[&str] = &["ControlNetHED", "hed"];
 const PIDINET: &[&str] = &["table5_pidinet", "pidinet"];
 
-const RECIPES: [Recipe; 19] = [
-    recipe("depth", &["dpt_hybrid-midas-501f0c75", "depth"], Feed::SIGNED, Reading::Nearness),
+const RECIPES: [Recipe; 20] = [
+    recipe("depth", MIDAS, Feed::SIGNED, Reading::Nearness),
     recipe("depth_zoe", &["ZoeD_M12_N", "depth_zoe"], Feed::UNIT, Reading::Distance),
     recipe("depth_anything", &["depth_anything_vitl14", "depth_anything"], Feed::PATCHES, Reading::Nearness),
     recipe(
@@ -53,6 +55,7 @@ const RECIPES: [Recipe; 19] = [
         Feed::PATCHES,
         Reading::Nearness,
     ),
+    recipe("normal_map", MIDAS, Feed::SIGNED, Reading::Slopes),
     recipe("normal_bae", &["scannet", "normal_bae"], Feed::IMAGENET, Reading::Normals),
     recipe("hed", HED, Feed::LEVELS, Reading::Logits { in_steps: false }),
     recipe("hed_safe", HED, Feed::LEVELS, Reading::Logits { in_steps: true }),

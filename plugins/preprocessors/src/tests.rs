@@ -211,7 +211,7 @@ fn names_labels_and_sliders_are_those_of_web_uis() {
         gesso_plugin::serde_json::from_str(include_str!("../manifest.json")).unwrap();
     /// The label, where it is another than the name, whether there is a resolution, and sliders: value, least and most.
     type Module<'a> = (&'a str, Option<&'a str>, bool, &'a [(f64, f64, f64)]);
-    let modules: [Module<'_>; 15] = [
+    let modules: [Module<'_>; 16] = [
         ("invert", Some("invert (from white bg & black line)"), false, &[]),
         ("canny", None, true, &[(100.0, 1.0, 255.0), (200.0, 1.0, 255.0)]),
         ("blur_gaussian", None, true, &[(9.0, 0.01, 64.0)]),
@@ -227,6 +227,7 @@ fn names_labels_and_sliders_are_those_of_web_uis() {
         ("lineart_standard", Some("lineart_standard (from white bg & black line)"), true, &[]),
         ("inpaint", Some("inpaint_global_harmonious"), false, &[]),
         ("inpaint_only", None, false, &[]),
+        ("normal_map", Some("normal_midas"), true, &[(0.4, 0.0, 1.0)]),
     ];
     for (name, label, has_resolution, sliders) in modules {
         let mut annotators = manifest["annotators"].as_array().unwrap().iter();

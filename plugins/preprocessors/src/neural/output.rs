@@ -5,7 +5,7 @@ use gesso_plugin::models::Tensor;
 use gesso_plugin::serde_json::Value;
 
 use super::classes::{self, Palette};
-use super::{edges, segments};
+use super::{edges, segments, slopes};
 use crate::Settings;
 
 /// How its output becomes a map. What the web UIs' modules do with it.
@@ -15,6 +15,8 @@ pub(super) enum Reading {
     Nearness,
     /// Between the distances that 2 % and 85 % of the picture stay below: near is white.
     Distance,
+    /// Nearness, as the directions that its surfaces face. The settings say what is background.
+    Slopes,
     /// Directions of surfaces, -1 to 1, as colours.
     Normals,
     /// Edges before their sigmoid, the mean of all outputs; in three steps where asked.
@@ -63,17 +65,19 @@ impl Reading {
             Self::Classes(palette) => return classes::coloured(last, &palette.colours(about)?, size),
             _ => {}
         }
+        let pixels =
+            |data: Vec<u8>| Pixels { width: size.0, height: size.1, format: PixelFormat::Rgb8, data };
+        if self == Self::Slopes {
+            let nearness = planes(Some(last), 1, fed, size)?.swap_remove(0);
+            let background = settings.a(0.4) as f32;
+            return Ok(pixels(slopes::coloured(&nearness, size.0 as usize, background)));
+        }
         if self == Self::Normals {
             let planes = planes(outputs.last(), 3, fed, size)?;
             let level = |value: f32| byte((value + 1.0) / 2.0 * 255.0);
             let count = planes[0].len();
             let data = (0..count).flat_map(|place| [0, 1, 2].map(|channel| level(planes[channel][place])));
-            return Ok(Pixels {
-                width: size.0,
-                height: size.1,
-                format: PixelFormat::Rgb8,
-                data: data.collect(),
-            });
+            return Ok(pixels(data.collect()));
         }
         let levels = match self {
             Self::Logits { .. } | Self::ScribbledLogits => {
@@ -112,10 +116,9 @@ impl Reading {
             Self::Paper => levels.iter().map(|level| 255 - byte(level * 255.0)).collect(),
             Self::SignedPaper => levels.iter().map(|level| 255 - byte(level * 127.5 + 127.5)).collect(),
             // Came back above.
-            Self::Normals | Self::Segments | Self::Classes(_) => Vec::new(),
+            Self::Slopes | Self::Normals | Self::Segments | Self::Classes(_) => Vec::new(),
         };
-        let data = grey.into_iter().flat_map(|level| [level; 3]).collect();
-        Ok(Pixels { width: size.0, height: size.1, format: PixelFormat::Rgb8, data })
+        Ok(pixels(grey.into_iter().flat_map(|level| [level; 3]).collect()))
     }
 }
 
@@ -124,7 +127,8 @@ fn byte(level: f32) -> u8 {
     level.clamp(0.0, 255.0) as u8
 }
 
-fn range(levels: &[f32]) -> (f32, f32) {
+/// The least and the greatest.
+pub(super) fn range(levels: &[f32]) -> (f32, f32) {
     levels.iter().fold((f32::INFINITY, f32::NEG_INFINITY), |(least, most), level| {
         (least.min(*level), most.max(*level))
     })

@@ -148,6 +148,32 @@ fn normals_are_colours() {
 }
 
 #[test]
+fn slopes_of_nearness_are_directions_with_blue_first() {
+    // Ten nearer with every column, three with every row.
+    let slope = |_: &Tensor| {
+        let values = (0..64 * 64).map(|place| (place % 64 * 10 + place / 64 * 3) as f32).collect();
+        vec![Tensor { shape: vec![1, 1, 64, 64], values }]
+    };
+    let made = |background: Option<f64>| {
+        let name = "dpt_hybrid-midas-501f0c75";
+        let fake = Fake { name, about: None, network: &slope, fed: RefCell::default() };
+        let settings = Settings { threshold_a: background, ..at(64) };
+        map(recipe_of("normal_map").unwrap(), &ramp(), settings, &fake).unwrap()
+    };
+    let (flat, sloped) = ([255, 127, 127], [137, 164, 249]);
+    let pixel = |map: &Pixels, x: usize, y: usize| map.data.as_chunks::<3>().0[y * 64 + x];
+    let all = made(Some(0.0));
+    assert_eq!((pixel(&all, 1, 1), pixel(&all, 62, 62)), (sloped, sloped));
+    // Mirrored at the edges, where nothing changes across them.
+    assert_eq!((pixel(&all, 0, 0), pixel(&all, 63, 32)), (flat, [159, 250, 127]));
+    assert_eq!(pixel(&all, 32, 63), [137, 127, 254]);
+    // 327.6 of 819 is the background.
+    let usual = made(None);
+    assert_eq!((pixel(&usual, 23, 32), pixel(&usual, 24, 32)), (flat, sloped));
+    assert!(made(Some(1.0)).data.as_chunks::<3>().0.iter().all(|pixel| *pixel == flat));
+}
+
+#[test]
 fn scribbles_are_opencvs_but_for_rounding() {
     for name in ["demo", "shapes"] {
         let (soft, want) = (fixture(&format!("{name}.soft")), fixture(&format!("{name}.scribbled")));
