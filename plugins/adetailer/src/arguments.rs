@@ -40,6 +40,7 @@ pub struct Detail {
     pub ad_inpaint_only_masked: bool,
     pub ad_inpaint_only_masked_padding: u32,
     pub ad_use_inpaint_width_height: bool,
+    /// What is beyond a multiple of 8 is lost, as it is of a request's sides.
     pub ad_inpaint_width: u32,
     pub ad_inpaint_height: u32,
     pub ad_use_steps: bool,
@@ -214,7 +215,16 @@ impl Detail {
             ("ad_noise_multiplier", self.ad_noise_multiplier, 0.5, 1.5),
             ("ad_clip_skip", f64::from(self.ad_clip_skip), 1.0, 12.0),
         ];
-        for (name, value, least, most) in ranges {
+        // What is not used may be anything.
+        let uses_size = self.ad_use_inpaint_width_height;
+        let used = [
+            (self.ad_use_steps, ("ad_steps", f64::from(self.ad_steps), 1.0, 150.0)),
+            (self.ad_use_cfg_scale, ("ad_cfg_scale", self.ad_cfg_scale, 0.0, 30.0)),
+            (uses_size, ("ad_inpaint_width", f64::from(self.ad_inpaint_width), 64.0, 2048.0)),
+            (uses_size, ("ad_inpaint_height", f64::from(self.ad_inpaint_height), 64.0, 2048.0)),
+        ];
+        let used = used.into_iter().filter_map(|(is_used, range)| is_used.then_some(range));
+        for (name, value, least, most) in ranges.into_iter().chain(used) {
             if !(least..=most).contains(&value) {
                 return wrong(name, format!("is {value}; it takes {least} to {most}"));
             }
@@ -304,6 +314,24 @@ mod tests {
         for (args, says) in [
             (json!([{"ad_model": "x", "ad_confidence": 2}]), "ad_confidence is 2; it takes 0 to 1"),
             (json!([{"ad_model": "x", "ad_steps": "many"}]), "invalid type"),
+            (
+                json!([{"ad_model": "x", "ad_use_steps": true, "ad_steps": 0}]),
+                "ad_steps is 0; it takes 1 to 150",
+            ),
+            (json!([{"ad_model": "x", "ad_use_steps": true, "ad_steps": 151}]), "ad_steps is 151"),
+            (json!([{"ad_model": "x", "ad_use_cfg_scale": true, "ad_cfg_scale": -1}]), "ad_cfg_scale is -1"),
+            (
+                json!([{"ad_model": "x", "ad_use_cfg_scale": true, "ad_cfg_scale": 30.5}]),
+                "ad_cfg_scale is 30.5; it takes 0 to 30",
+            ),
+            (
+                json!([{"ad_model": "x", "ad_use_inpaint_width_height": true, "ad_inpaint_width": 0}]),
+                "ad_inpaint_width is 0; it takes 64 to 2048",
+            ),
+            (
+                json!([{"ad_model": "x", "ad_use_inpaint_width_height": true, "ad_inpaint_height": 2056}]),
+                "ad_inpaint_height is 2056; it takes 64 to 2048",
+            ),
             (json!(["face_yolov8n.pt"]), "an object with ad_model is expected"),
             (json!([2, {"ad_model": "x"}]), "has 2 where an object with ad_model is expected"),
             (json!([{"ad_model": "mediapipe_face_full"}]), "take a YOLO detector"),
@@ -312,6 +340,19 @@ mod tests {
         ] {
             let Err(Fault::InvalidInput(text)) = read(args.clone()) else { panic!("{args} is taken") };
             assert!(text.contains(says), "{text} should say {says}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_used_and_the_ends_of_what_is_are_taken() {
+        let unused = json!([{"ad_model": "x", "ad_steps": 0, "ad_cfg_scale": -1, "ad_inpaint_width": 0,
+            "ad_inpaint_height": 9999}]);
+        assert_eq!(read(unused).unwrap().details.len(), 1);
+        for (steps, cfg_scale, side) in [(1, 0, 64), (150, 30, 2048), (28, 7, 500)] {
+            let used = json!([{"ad_model": "x", "ad_use_steps": true, "ad_steps": steps, "ad_use_cfg_scale": true,
+                "ad_cfg_scale": cfg_scale, "ad_use_inpaint_width_height": true, "ad_inpaint_width": side,
+                "ad_inpaint_height": side}]);
+            assert_eq!(read(used).unwrap().details.len(), 1, "{steps}, {cfg_scale}, {side}");
         }
     }
 
