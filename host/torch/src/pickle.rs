@@ -38,6 +38,8 @@ pub(crate) enum Object {
     List(Vec<Id>),
     Tuple(Vec<Id>),
     Dict(Vec<(Id, Id)>),
+    /// A `ParameterDict`: the place of the dict that its state keeps its entries in; `None` before it has a state.
+    ParameterDict(Option<Id>),
     Global(Global),
     Storage(StorageId),
     Tensor(TensorView),
@@ -78,6 +80,14 @@ impl Arena {
         match self.get(id) {
             Object::Int(value) => Some(*value),
             Object::Bool(value) => Some(i64::from(*value)),
+            _ => None,
+        }
+    }
+
+    /// The entries of a dict.
+    pub(crate) fn entries(&self, id: Id) -> Option<&[(Id, Id)]> {
+        match self.get(id) {
+            Object::Dict(entries) => Some(entries),
             _ => None,
         }
     }
@@ -334,7 +344,12 @@ impl Machine<'_> {
     fn make(&mut self, code: u8) -> Result<(), Problem> {
         if code == b'b' {
             let [object, state] = self.top_two()?;
-            return Global::check_state(&self.arena, object, state).map(|()| self.stack.push(object));
+            if let Some(changed) = Global::with_state(&self.arena, object, state)? {
+                // In its place: what was noted before is the same object.
+                self.arena.objects[object] = changed;
+            }
+            self.stack.push(object);
+            return Ok(());
         }
         if code == b'o' {
             let members = self.above_mark()?;

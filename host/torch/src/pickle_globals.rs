@@ -18,6 +18,8 @@ const RANK_MAX: usize = 8;
 pub(crate) enum Global {
     /// `collections.OrderedDict`
     Dict,
+    /// `torch.nn.modules.container.ParameterDict`, a module whose state holds the entries
+    ParameterDict,
     Set,
     /// `torch.Size`
     Size,
@@ -66,6 +68,7 @@ impl Global {
     pub(crate) fn find(module: &str, name: &str) -> Result<Self, Problem> {
         Ok(match (module, name) {
             ("collections", "OrderedDict") => Self::Dict,
+            ("torch.nn.modules.container", "ParameterDict") => Self::ParameterDict,
             ("builtins" | "__builtin__", "set") => Self::Set,
             ("torch", "Size") => Self::Size,
             ("torch._utils", "_rebuild_tensor" | "_rebuild_tensor_v2") => Self::Tensor,
@@ -117,6 +120,7 @@ impl Global {
                 };
                 Object::Dict(list(*pairs)?.iter().map(pair).collect::<Result<_, _>>()?)
             }
+            (Self::ParameterDict, []) => Object::ParameterDict(None),
             (Self::Set, []) => Object::List(Vec::new()),
             (Self::Set, [members]) => Object::List(list(*members)?.to_vec()),
             (Self::Size, [sizes]) => Object::Tuple(list(*sizes)?.to_vec()),
@@ -149,17 +153,28 @@ impl Global {
         Ok(Ok(made))
     }
 
-    /// Whether `object` may be given `state`, which nothing here keeps.
-    pub(crate) fn check_state(arena: &Arena, object: Id, state: Id) -> Result<(), Problem> {
+    /// What `object` is once it has been given `state`; `None` where it stays what it is, and nothing here keeps the
+    /// state.
+    pub(crate) fn with_state(arena: &Arena, object: Id, state: Id) -> Result<Option<Object>, Problem> {
         match arena.get(object) {
             // A state dict's `_metadata`, a callback's fields.
-            Object::Dict(_) | Object::Ignored => Ok(()),
+            Object::Dict(_) | Object::Ignored => Ok(None),
+            Object::ParameterDict(_) => {
+                let fields = arena.entries(state);
+                let fields = fields.ok_or_else(|| malformed("gives parameters a state that is no dict"))?;
+                let is_named = |name: Id| arena.text(name).is_some_and(|name| **name == *"_parameters");
+                // A later entry stands for an earlier one of the same key.
+                let entries = fields.iter().rev().find(|(name, _)| is_named(*name)).map(|(_, value)| *value);
+                let entries = entries.filter(|id| arena.entries(*id).is_some());
+                let entries = entries.ok_or_else(|| malformed("names parameters that are no dict"))?;
+                Ok(Some(Object::ParameterDict(Some(entries))))
+            }
             Object::NumpyKind(_) => {
                 // Version, byte order, …: the order is all that matters for a scalar.
                 let order = arena.members(state).and_then(|members| members.get(1));
                 let order = order.and_then(|id| arena.text(*id));
                 match order.map(AsRef::as_ref) {
-                    Some("<" | "|" | "=") => Ok(()),
+                    Some("<" | "|" | "=") => Ok(None),
                     _ => Err(malformed("holds a number of another byte order")),
                 }
             }

@@ -323,6 +323,8 @@ impl<'a, P: FnMut(&StorageId) -> Result<Storage, Problem>> Tree<'a, P> {
                 };
                 Value::Dict(entries.iter().map(&mut entry).collect::<Result<_, Problem>>()?)
             }
+            Object::ParameterDict(Some(entries)) => self.value(*entries, depth + 1)?,
+            Object::ParameterDict(None) => Value::Dict(Vec::new()),
             Object::Tensor(view) => {
                 let stored = self.tensor(view)?;
                 self.bytes = self.bytes.saturating_add(stored.bytes());

@@ -2,7 +2,9 @@
 
 use gesso_torch::embedding::{Embedding, EmbeddingError, Skipped};
 use proptest::prelude::*;
+use zip::CompressionMethod;
 
+use crate::pickles::archive;
 use crate::support::{Archive, fixture};
 
 fn load(file: &str) -> Result<Embedding, EmbeddingError> {
@@ -27,6 +29,34 @@ fn pickles_of_web_uis_are_read_with_what_they_say() {
     assert_eq!(embedding.checkpoint.as_deref(), Some("abcdef12"));
     assert_eq!(embedding.checkpoint_name.as_deref(), Some("tiny"));
     assert!(embedding.hash12.len() == 12 && embedding.hash12.bytes().all(|byte| byte.is_ascii_hexdigit()));
+}
+
+/// What Python's pickler writes in protocol 2 of a dict as the first trainer saved it (Gal et al. 2022): its vectors
+/// lie in a `ParameterDict`, whose fields are those of every module of torch.
+const FIRST_TRAINER: &[u8] = b"\x80\x02}q\x00(X\x0f\x00\x00\x00string_to_tokenq\x01}q\x02X\x01\x00\x00\x00*q\x03M\t\x01\
+    sX\x0f\x00\x00\x00string_to_paramq\x04ctorch.nn.modules.container\nParameterDict\nq\x05)\x81q\x06}q\x07(\
+    X\x08\x00\x00\x00trainingq\x08\x88\
+    X\x0b\x00\x00\x00_parametersq\tccollections\nOrderedDict\nq\n)Rq\x0bh\x03\
+    ctorch._utils\n_rebuild_parameter\nq\x0cctorch._utils\n_rebuild_tensor_v2\nq\r\
+    ((X\x07\x00\x00\x00storageq\x0ectorch\nFloatStorage\nq\x0fX\x01\x00\x00\x000q\x10\
+    X\x03\x00\x00\x00cpuq\x11K\x02tq\x12QK\x00K\x01K\x02\x86q\x13K\x02K\x01\x86q\x14\
+    \x89h\n)Rq\x15tq\x16Rq\x17\x88h\n)Rq\x18\x87q\x19Rq\x1as\
+    X\x08\x00\x00\x00_buffersq\x1bh\n)Rq\x1c\
+    X\x1b\x00\x00\x00_non_persistent_buffers_setq\x1dc__builtin__\nset\nq\x1e]q\x1f\x85q\x20Rq!\
+    X\x0f\x00\x00\x00_backward_hooksq\x22h\n)Rq#X\x16\x00\x00\x00_is_full_backward_hookq$N\
+    X\x0e\x00\x00\x00_forward_hooksq%h\n)Rq&X\x12\x00\x00\x00_forward_pre_hooksq'h\n)Rq(\
+    X\x11\x00\x00\x00_state_dict_hooksq)h\n)Rq*X\x1a\x00\x00\x00_load_state_dict_pre_hooksq+h\n)Rq,\
+    X\x1b\x00\x00\x00_load_state_dict_post_hooksq-h\n)Rq.X\x08\x00\x00\x00_modulesq/h\n)Rq0\
+    X\x0c\x00\x00\x00_initializedq1\x88ubu.";
+
+#[test]
+fn vectors_in_a_module_of_parameters_are_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("first.pt");
+    std::fs::write(&path, archive(FIRST_TRAINER, CompressionMethod::Stored)).unwrap();
+    let embedding = Embedding::load(&path).unwrap();
+    assert_eq!((embedding.name.as_str(), embedding.width()), ("first", 2));
+    assert!(embedding.vectors.equal(&tch::Tensor::from_slice(&[1.0_f32, 2.0]).reshape([1, 2])));
 }
 
 #[test]

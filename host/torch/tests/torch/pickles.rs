@@ -39,7 +39,7 @@ fn read(bytes: &[u8]) -> Result<Tensors, Problem> {
 }
 
 /// An archive as torch lays it out, around a pickle and one storage of eight bytes.
-fn archive(pickle: &[u8], method: CompressionMethod) -> Vec<u8> {
+pub(crate) fn archive(pickle: &[u8], method: CompressionMethod) -> Vec<u8> {
     let mut writer = ZipWriter::new(Cursor::new(Vec::new()));
     let options = SimpleFileOptions::default().compression_method(method);
     for (name, bytes) in [("data.pkl", pickle), ("data/0", &[0, 0, 128, 63, 0, 0, 0, 64][..])] {
@@ -117,6 +117,60 @@ fn a_pickle_that_calls_a_function_is_refused_by_its_name_in_every_container() {
     for file in [pickle.clone(), archive(pickle, CompressionMethod::Stored)] {
         let problem = read(&file).unwrap_err();
         assert!(matches!(&problem, Problem::Forbidden(name) if name == "posix.system"), "{problem}");
+    }
+}
+
+/// What Python's pickler writes for the class of `torch.nn.ParameterDict`, in protocol 2.
+const PARAMETER_DICT: &[u8] = b"\x80\x02ctorch.nn.modules.container\nParameterDict\n";
+
+#[test]
+fn a_parameter_dict_is_the_dict_in_its_state_wherever_it_was_noted() {
+    // Noted as it is made, in a list twice: before it has its state, and after.
+    let noted = b")\x81q\x00](h\x00h\x00}X\x0b\x00\x00\x00_parameters}X\x01\x00\x00\x00kK\x07ssbe\x86.";
+    let pickle = [PARAMETER_DICT, noted].concat();
+    let (_folder, path) = written(&archive(&pickle, CompressionMethod::Stored));
+    let tree = Value::read(&path).unwrap();
+    let [noted, list] = tree.members() else { panic!("{tree:?}") };
+    let [before, after] = list.members() else { panic!("{tree:?}") };
+    for dict in [noted, before, after] {
+        assert_eq!(dict.get("k").and_then(Value::as_int), Some(7), "{dict:?}");
+    }
+    // Without a state it is empty.
+    let bare = inspect_pickle(&[PARAMETER_DICT, b")\x81."].concat());
+    assert!(bare.is_ok(), "{bare:?}");
+}
+
+#[test]
+fn a_parameter_dict_is_made_of_nothing_and_holds_a_dict() {
+    let no_dict = "a state that is no dict";
+    let no_parameters = "parameters that are no dict";
+    let cases: [(&[u8], &str); 10] = [
+        (b"}\x85\x81.", "wrong arguments"),
+        (b"}\x85R.", "wrong arguments"),
+        (b")\x81]b.", no_dict),
+        (b")\x81)b.", no_dict),
+        (b")\x81Nb.", no_dict),
+        // The state is a ParameterDict too.
+        (b")\x81q\x00h\x00b.", no_dict),
+        (b")\x81}b.", no_parameters),
+        (b")\x81}X\x0b\x00\x00\x00_parameters]sb.", no_parameters),
+        // They are the ParameterDict itself.
+        (b")\x81q\x00}X\x0b\x00\x00\x00_parametersh\x00sb.", no_parameters),
+        (b")\x81X\x01\x00\x00\x00kK\x07s.", "no container"),
+    ];
+    for (rest, words) in cases {
+        let problem = inspect_pickle(&[PARAMETER_DICT, rest].concat()).unwrap_err();
+        assert!(problem.to_string().contains(words), "{} for {problem}", rest.escape_ascii());
+    }
+    // It holds itself, which has no end.
+    let endless = b")\x81q\x00}X\x0b\x00\x00\x00_parameters}X\x01\x00\x00\x00kh\x00ssb.";
+    let problem = inspect_pickle(&[PARAMETER_DICT, endless].concat()).unwrap_err();
+    assert!(problem.to_string().contains("too deeply"), "{problem}");
+    // Of the other modules of torch none is known.
+    for name in ["ModuleDict", "ParameterList", "Sequential"] {
+        let pickle = format!("ctorch.nn.modules.container\n{name}\n)R.");
+        let problem = inspect_pickle(pickle.as_bytes()).unwrap_err();
+        assert!(matches!(&problem, Problem::Forbidden(found) if found.ends_with(name)), "{problem}");
     }
 }
 

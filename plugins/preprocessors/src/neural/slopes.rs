@@ -7,8 +7,8 @@ use crate::bell::mirrored;
 /// How far every direction points at the camera, beside what Sobel's operator makes of the network's numbers.
 const TOWARDS: f32 = 2.0 * std::f32::consts::PI;
 
-/// Colours of three bytes: red for towards the camera, green for down and blue for across. The network for these maps was
-/// trained on blue first. What is farther than `background`, a share of the picture's range, faces the camera.
+/// Colours of three bytes: red for towards the camera, green for down and blue for across, as the network for these maps
+/// is fed. What is farther than `background`, a share of the picture's range, faces the camera.
 pub(super) fn coloured(nearness: &[f32], width: usize, background: f32) -> Vec<u8> {
     let height = nearness.len() / width.max(1);
     let (least, most) = range(nearness);
