@@ -93,5 +93,5 @@ pub use tokenizer::{CLIP, Tokenizer};
 pub use torch_file::inspect_pickle;
 pub use torchscript::about_network;
 pub use upscale::{ChannelOrder, PictureError, Tiling, Upscaler, upscale_by};
-pub use vae_tiles::{VAE_TILING, decode_tiled};
+pub use vae_tiles::{VAE_TILING, decode_tiled, encode_tiled};
 pub use value::Value;
