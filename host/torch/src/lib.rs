@@ -25,6 +25,7 @@ mod device;
 mod diffusers_folder;
 pub mod diffusers_names;
 pub mod embedding;
+mod encoder;
 mod enlarge;
 mod error;
 mod facts;
