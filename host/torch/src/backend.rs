@@ -19,6 +19,7 @@ use crate::compute::send;
 use crate::conditioning::Conditioner;
 use crate::convert;
 use crate::device::{self, DeviceChoice, DtypeChoice};
+use crate::encoder::Encoder;
 use crate::enlarge;
 use crate::failure::device_error;
 use crate::guidance::{self, Asked};
@@ -31,9 +32,9 @@ use crate::pass::{PIXELS_PER_LATENT, network_bytes};
 pub use crate::pass::{Pass, Sample};
 use crate::reference;
 use crate::resident::{Bounds, Resident};
-use crate::share::{Room, room, room_in_machine};
+use crate::share::{Limits, Room, room, room_in_machine};
 use crate::shown;
-use crate::source::{self, LATENT_SCALE};
+use crate::source::LATENT_SCALE;
 use crate::step_hooks::{self, Estimates};
 use crate::vae_tiles::{VAE_TILING, decode_tiled};
 use crate::working_memory::{self, Size};
@@ -120,9 +121,20 @@ impl TorchBackend {
         Ok(Self { resident, conditioner: Conditioner::new(), in_flight: Vec::new(), threads, machine_bytes })
     }
 
-    fn opened(&mut self, spec: &PassSpec<'_>, pictures: Pictures) -> Result<Opened, BackendError> {
-        let conditioner = &mut self.conditioner;
-        self.resident.with_room(|resident| open_pass::open(resident, conditioner, spec, pictures))
+    fn opened(
+        &mut self,
+        spec: &PassSpec<'_>,
+        pictures: Pictures,
+        beside: Option<&Pass>,
+    ) -> Result<Opened, BackendError> {
+        let (limits, conditioner) = (self.limits(spec), &mut self.conditioner);
+        self.resident
+            .with_room(|resident| open_pass::open(resident, conditioner, spec, pictures, limits, beside))
+    }
+
+    /// What bounds the memory of a pass.
+    fn limits(&self, spec: &PassSpec<'_>) -> Limits {
+        Limits { share: spec.share.bytes_max, machine: self.machine_bytes }
     }
 
     /// The pass that refines `own`.
@@ -131,7 +143,7 @@ impl TorchBackend {
         spec: &PassSpec<'a>,
         own: &Opened,
     ) -> Result<(PassSpec<'a>, Opened), BackendError> {
-        let refiner = self.opened(spec, Pictures::Another)?;
+        let refiner = self.opened(spec, Pictures::Another, Some(&own.0))?;
         // The coefficients of a plan are those of the checkpoint that the picture was begun with.
         if refiner.1 != own.1 {
             return Err(BackendError::Request(format!(
@@ -159,7 +171,9 @@ impl TorchBackend {
     fn encoded(&mut self, pass: &Pass, picture: &Pixels) -> Result<Tensor, BackendError> {
         let picture = convert::to_tensor(picture).map_err(device_error)?;
         let networks = pass.networks().map_err(device_error)?;
-        self.resident.with_room(|_| source::encode(networks, &picture).map_err(device_error))
+        self.resident.with_room(|resident| {
+            Encoder::new(resident, networks, pass.computing_bytes).latent(&picture).map_err(device_error)
+        })
     }
 
     /// The latent that every picture of a pass begins from, where one stands in for the pass before. Made once.
@@ -218,16 +232,17 @@ impl Backend for TorchBackend {
         self.in_flight.retain(|(pass, _)| pass.strong_count() > 0);
         let all = self.in_flight.iter().map(|(_, size)| *size).chain([size]);
         self.resident.reserve(working_memory::bytes(all, compute));
-        let own = self.opened(spec, Pictures::Own)?;
+        let own = self.opened(spec, Pictures::Own, None)?;
         let refiner = refined.map(|spec| self.open_refiner(&spec, &own)).transpose()?;
         let passes = [Some(&own), refiner.as_ref().map(|(_, refiner)| refiner)].into_iter().flatten();
         let networks = network_bytes(passes.map(|(pass, ..)| pass));
         let share = room_beside(networks)?;
+        let computing_bytes = self.limits(spec).beside(networks);
         let in_machine = |left| room_in_machine(left, size, compute).within(share);
         let Room { rows_max, decodes_whole } = self.machine_bytes.map_or(share, in_machine);
         let opened =
             |spec: &PassSpec<'_>, (pass, schedule, patches): Opened, refiner: Option<Box<OpenPass<_>>>| {
-                let pass = Rc::new(Pass { decodes_whole, rows_max, ..pass });
+                let pass = Rc::new(Pass { decodes_whole, computing_bytes, rows_max, ..pass });
                 let key = BatchKey {
                     model: spec.model.clone(),
                     patches,
@@ -491,5 +506,6 @@ fn decode(resident: &mut Resident, sample: &Sample) -> Result<Pixels, BackendErr
     if !sample.home.decodes_whole {
         return resident.with_room(|_| tiles());
     }
-    memory::whole_or_tiles(|| resident.make_do(), || part(&latent), tiles)
+    let is_out_of_memory = |error: &BackendError| matches!(error, BackendError::OutOfMemory(_));
+    memory::whole_or_tiles(is_out_of_memory, || resident.make_do(), || part(&latent), tiles)
 }

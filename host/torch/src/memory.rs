@@ -1,6 +1,8 @@
 //! What is done when a device runs out of memory: what is not in use goes, and the same work is done once more, in smaller
 //! parts where there are any. Called by the backend; knows neither the work nor the device.
 
+use std::fmt::Display;
+
 use gesso_engine::backend::BackendError;
 
 use crate::upscale::Tiling;
@@ -44,14 +46,18 @@ pub(crate) fn all_or_each<T, R>(
 ///
 /// # Errors
 /// What the last of them that ran says.
-pub(crate) fn whole_or_tiles<R>(
+pub(crate) fn whole_or_tiles<R, E: Display>(
+    is_out_of_memory: impl Fn(&E) -> bool,
     free: impl FnOnce() -> bool,
-    whole: impl FnOnce() -> Result<R, BackendError>,
-    tiles: impl FnOnce() -> Result<R, BackendError>,
-) -> Result<R, BackendError> {
+    whole: impl FnOnce() -> Result<R, E>,
+    tiles: impl FnOnce() -> Result<R, E>,
+) -> Result<R, E> {
     match whole() {
-        Err(BackendError::OutOfMemory(why)) => {
-            tracing::warn!(why, "out of memory; the picture is decoded in tiles");
+        Err(error) if is_out_of_memory(&error) => {
+            let error = error.to_string();
+            // The rest of a C++ message is a stack trace.
+            let why = error.lines().next().unwrap_or_default();
+            tracing::warn!(why, "out of memory; the picture goes through the VAE in tiles");
             free();
             tiles()
         }
@@ -90,6 +96,10 @@ mod tests {
 
     fn out_of_memory<R>() -> Result<R, BackendError> {
         Err(BackendError::OutOfMemory("fake".into()))
+    }
+
+    fn is_out_of_memory(error: &BackendError) -> bool {
+        matches!(error, BackendError::OutOfMemory(_))
     }
 
     type Done = Result<Vec<Result<u32, BackendError>>, BackendError>;
@@ -147,31 +157,28 @@ mod tests {
             Err(lost())
         });
         assert_eq!((done, calls.into_inner()), (Err(lost()), 1));
-        assert_eq!(whole_or_tiles(free, || Err(lost()), || Ok(1)), Err(lost()));
+        assert_eq!(whole_or_tiles(is_out_of_memory, free, || Err(lost()), || Ok(1)), Err(lost()));
     }
 
     #[test]
     fn tiles_are_for_wholes_that_do_not_fit() {
-        assert_eq!(whole_or_tiles(|| true, || Ok(1), || Ok(2)), Ok(1));
+        assert_eq!(whole_or_tiles(is_out_of_memory, || true, || Ok(1), || Ok(2)), Ok(1));
         let freed = Cell::new(false);
         let free = || !freed.replace(true);
-        assert_eq!(whole_or_tiles(free, out_of_memory, || Ok(freed.get())), Ok(true));
-        assert_eq!(whole_or_tiles::<u8>(|| true, out_of_memory, out_of_memory), out_of_memory());
+        assert_eq!(whole_or_tiles(is_out_of_memory, free, out_of_memory, || Ok(freed.get())), Ok(true));
+        let none: Result<u8, _> = whole_or_tiles(is_out_of_memory, || true, out_of_memory, out_of_memory);
+        assert_eq!(none, out_of_memory());
     }
 
     #[test]
     fn tiles_that_do_not_fit_are_halved_once() {
         let run = |tile: u32, most: u32| {
             let asked = RefCell::new(Vec::new());
-            let done = tiles_or_smaller(
-                Tiling { tile, overlap: 8 },
-                |error: &BackendError| matches!(error, BackendError::OutOfMemory(_)),
-                |tiling| {
-                    asked.borrow_mut().push(tiling.tile);
-                    let side = if tiling.tile == 0 { u32::MAX } else { tiling.tile };
-                    if side > most { out_of_memory() } else { Ok(tiling.overlap) }
-                },
-            );
+            let done = tiles_or_smaller(Tiling { tile, overlap: 8 }, is_out_of_memory, |tiling| {
+                asked.borrow_mut().push(tiling.tile);
+                let side = if tiling.tile == 0 { u32::MAX } else { tiling.tile };
+                if side > most { out_of_memory() } else { Ok(tiling.overlap) }
+            });
             (done, asked.into_inner())
         };
         assert_eq!(run(192, 192), (Ok(8), vec![192]));
@@ -186,7 +193,6 @@ mod tests {
         );
         assert_eq!(wide, Ok(16), "an overlap that was half of the side still is");
         let lost = || Err::<u8, _>(BackendError::Device("lost".into()));
-        let is_memory = |error: &BackendError| matches!(error, BackendError::OutOfMemory(_));
-        assert_eq!(tiles_or_smaller(Tiling::default(), is_memory, |_| lost()), lost());
+        assert_eq!(tiles_or_smaller(Tiling::default(), is_out_of_memory, |_| lost()), lost());
     }
 }

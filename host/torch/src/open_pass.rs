@@ -2,7 +2,6 @@
 //! their maps, the pictures it draws after, its source. Called once for all pictures of a pass.
 
 use std::cell::OnceCell;
-use std::rc::Rc;
 
 use gesso_core::control::ControlPass;
 use gesso_core::prompt::{Clock, Conditioning};
@@ -14,14 +13,17 @@ use tch::{TchError, Tensor};
 use crate::compute::send;
 use crate::conditioning::{Conditioner, PROMPT_BYTES_MAX};
 use crate::convert;
+use crate::encoder::Encoder;
 use crate::facts::{self, ModelFacts};
 use crate::failure::device_error;
+use crate::model_cache::bytes;
 use crate::models::unet::context::{Context, ContextMap};
 use crate::networks::Networks;
 use crate::padding::to_one_length;
 use crate::pass::{Contexts, PIXELS_PER_LATENT, Pass, Stretch, Unit};
 use crate::reference::Referred;
 use crate::resident::{Resident, patches};
+use crate::share::Limits;
 use crate::source::{self, EncodedSource};
 
 /// What stands for a pixel of a map that an inpainting network must not see.
@@ -38,12 +40,15 @@ pub(crate) enum Pictures {
     Another,
 }
 
-/// The pass, the model's noise levels, and a text that is equal for passes whose rows may share calls.
+/// The pass, the model's noise levels, and a text that is equal for passes whose rows may share calls. What it encodes
+/// is held to `limits`, beside its own networks and those of another pass.
 pub(crate) fn open(
     resident: &mut Resident,
     conditioner: &mut Conditioner,
     spec: &PassSpec<'_>,
     pictures: Pictures,
+    limits: Limits,
+    beside: Option<&Pass>,
 ) -> Result<(Pass, NoiseSchedule, String), BackendError> {
     let resources = spec.resources;
     let vae = resources.vae.as_ref();
@@ -98,12 +103,15 @@ pub(crate) fn open(
     let units = units(resident, spec, &|model| {
         contexts(&|text| model.context(text, context_map)).map_err(device_error)
     })?;
+    let in_memory = beside.into_iter().flat_map(|pass| &pass.stretches).chain(&stretches);
+    let computing_bytes = limits.beside(bytes(in_memory.map(|stretch| &stretch.networks)));
+    let mut encoder = Encoder::new(resident, &text_networks, computing_bytes);
     let references = resources.references.iter();
     let references =
-        references.map(|reference| Referred::new(&text_networks, &reference.unit, &reference.picture));
+        references.map(|reference| Referred::new(&mut encoder, &reference.unit, &reference.picture));
     let references = references.collect::<Result<Vec<_>, _>>().map_err(device_error)?;
     let size = (i64::from(spec.height / PIXELS_PER_LATENT), i64::from(spec.width / PIXELS_PER_LATENT));
-    let (source, channels) = sources(&text_networks, spec, size, pictures).map_err(device_error)?;
+    let (source, channels) = sources(&mut encoder, spec, size, pictures).map_err(device_error)?;
     let hypernetworks: Vec<_> = resources
         .hypernetworks
         .iter()
@@ -133,6 +141,7 @@ pub(crate) fn open(
         steps: spec.steps,
         threads: spec.share.threads,
         decodes_whole: true,
+        computing_bytes,
         rows_max: usize::MAX,
     };
     Ok((pass, noise_schedule(spec, &text_networks.facts()), key))
@@ -185,20 +194,20 @@ fn units(
 }
 
 fn sources(
-    networks: &Rc<Networks>,
+    encoder: &mut Encoder<'_>,
     spec: &PassSpec<'_>,
     size: (i64, i64),
     pictures: Pictures,
 ) -> Result<(Option<EncodedSource>, Option<Tensor>), TchError> {
     // Pictures that come over have all of their source with them but what this network reads beside the latent.
-    if pictures == Pictures::Another && networks.input_channels() == source::LATENT {
+    if pictures == Pictures::Another && encoder.networks().input_channels() == source::LATENT {
         return Ok((None, None));
     }
     match (spec.source, &spec.request.img2img) {
         (Some(source), Some(settings)) => {
-            Ok((Some(EncodedSource::new(networks, settings, source, size)?), None))
+            Ok((Some(EncodedSource::new(encoder, settings, source, size)?), None))
         }
-        _ => Ok((None, source::channels_of_nothing(networks, size)?)),
+        _ => Ok((None, source::channels_of_nothing(encoder, size)?)),
     }
 }
 

@@ -52,6 +52,8 @@ pub struct Pass {
     pub(crate) threads: Option<u32>,
     /// Its pictures are decoded as a whole where memory allows it, and not in tiles in any case.
     pub(crate) decodes_whole: bool,
+    /// What it may compute in beside its networks; a picture that takes more to be encoded is encoded in tiles.
+    pub(crate) computing_bytes: u64,
     /// Its pictures that fit into one UNet call, each with and without the prompt.
     pub(crate) rows_max: usize,
 }

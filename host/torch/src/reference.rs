@@ -10,6 +10,7 @@ use tch::{TchError, Tensor};
 
 use crate::compute::send;
 use crate::convert;
+use crate::encoder::Encoder;
 use crate::latent::Latents;
 use crate::models::unet::context::{Context, ContextMap};
 use crate::models::unet::reference::Reference;
@@ -41,10 +42,14 @@ pub(crate) fn noise_of(first: &Tensor) -> Result<Tensor, TchError> {
 
 impl Referred {
     /// Encodes a picture of the pass's size.
-    pub(crate) fn new(networks: &Networks, unit: &ControlUnit, picture: &Pixels) -> Result<Self, TchError> {
-        let picture = send(&convert::to_tensor(picture)?, networks.device())?;
-        let latent = source::encode(networks, &picture)?;
-        let channels = source::channels_of_whole(networks, &latent)?;
+    pub(crate) fn new(
+        encoder: &mut Encoder<'_>,
+        unit: &ControlUnit,
+        picture: &Pixels,
+    ) -> Result<Self, TchError> {
+        let picture = send(&convert::to_tensor(picture)?, encoder.networks().device())?;
+        let latent = encoder.latent(&picture)?;
+        let channels = source::channels_of_whole(encoder.networks(), &latent)?;
         Ok(Self { unit: unit.clone(), latent, channels })
     }
 

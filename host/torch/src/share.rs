@@ -1,11 +1,28 @@
-//! What a drawing may have of the memory that it is drawn in: how many of its pictures fit into one call, whether one is decoded
-//! as a whole, and what does not fit at all. By the estimate of `working_memory`; control networks, references, upscalers and
-//! face restorers are not counted. Pure.
+//! What a drawing may have of the memory that it is drawn in: how many of its pictures fit into one call, whether one is
+//! encoded and decoded as a whole, and what does not fit at all. By the estimate of `working_memory`; control networks,
+//! references, upscalers and face restorers are not counted. Pure.
 
 use gesso_engine::backend::BackendError;
 
 use crate::compute::Compute;
 use crate::working_memory::{Size, TOGETHER_MAX, of_a_step, of_decoding};
+
+/// What bounds the memory that a pass computes in.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Limits {
+    /// The share of the drawing, for networks and what is computed with them.
+    pub(crate) share: Option<u64>,
+    /// What the machine has beside all models.
+    pub(crate) machine: Option<u64>,
+}
+
+impl Limits {
+    /// Bytes to compute in beside networks of so many.
+    pub(crate) fn beside(self, networks: u64) -> u64 {
+        let share = self.share.map_or(u64::MAX, |share| share.saturating_sub(networks));
+        share.min(self.machine.unwrap_or(u64::MAX))
+    }
+}
 
 /// What a pass has room for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -101,6 +118,20 @@ mod tests {
         }
         let [whole, least] = [12 << 30, 0].map(|left| room_in_machine(left, large(512), compute));
         assert_eq!(whole.within(least), Room { rows_max: 1, decodes_whole: false });
+    }
+
+    #[test]
+    fn what_is_left_to_compute_in_is_the_least_of_the_share_and_the_machine() {
+        for (share, machine, left) in [
+            (None, None, u64::MAX),
+            (None, Some(7), 7),
+            (Some(NETWORKS + 5), None, 5),
+            (Some(NETWORKS + 5), Some(7), 5),
+            (Some(NETWORKS + 9), Some(7), 7),
+            (Some(NETWORKS - 1), Some(7), 0),
+        ] {
+            assert_eq!(Limits { share, machine }.beside(NETWORKS), left, "{share:?} {machine:?}");
+        }
     }
 
     #[test]

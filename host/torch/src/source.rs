@@ -7,6 +7,7 @@ use tch::{Kind, TchError, Tensor};
 
 use crate::compute::send;
 use crate::convert;
+use crate::encoder::Encoder;
 use crate::networks::Networks;
 
 /// What the VAE's latents are multiplied by to have about unit variance (Rombach et al. 2022).
@@ -116,25 +117,26 @@ fn length(vectors: &Tensor) -> Result<Tensor, TchError> {
 impl EncodedSource {
     /// Encodes the pictures for a pass whose latents are `rows` x `columns`.
     pub(crate) fn new(
-        networks: &Networks,
+        encoder: &mut Encoder<'_>,
         settings: &Img2Img,
         source: &Source,
         (rows, columns): (i64, i64),
     ) -> Result<Self, TchError> {
+        let device = encoder.networks().device();
         let mut latents = Vec::new();
         let mut channels = Vec::new();
         for picture in &source.pictures {
-            let picture = send(&convert::to_tensor(picture)?, networks.device())?;
-            let mut latent = encode(networks, &picture)?;
+            let picture = send(&convert::to_tensor(picture)?, device)?;
+            let mut latent = encoder.latent(&picture)?;
             if settings.resize_mode == ResizeMode::Latent {
                 latent = at_size(latent, rows, columns)?;
             }
-            channels.extend(extra_channels(networks, settings, source, &picture, &latent)?);
+            channels.extend(extra_channels(encoder, settings, source, &picture, &latent)?);
             latents.push(latent);
         }
         let repaint =
             source.mask.as_ref().map(|mask| latent_mask(&mask.latent, rows, columns)).transpose()?;
-        let repaint = repaint.map(|mask| send(&mask, networks.device())).transpose()?;
+        let repaint = repaint.map(|mask| send(&mask, device)).transpose()?;
         let fill = settings.mask.as_ref().map_or(Fill::Original, |mask| mask.fill);
         let soft = settings.mask.as_ref().and_then(|mask| mask.soft);
         Ok(Self { latents, repaint, fill, soft, channels })
@@ -169,22 +171,17 @@ fn one_of(tensors: &[Tensor], index: u32) -> Option<&Tensor> {
     tensors.get(index as usize).or_else(|| tensors.first())
 }
 
-/// The mean of the posterior, scaled. Web UIs draw from the posterior instead; its deviation is far below what a
-/// picture shows, and a mean is the same every time.
-pub(crate) fn encode(networks: &Networks, picture: &Tensor) -> Result<Tensor, TchError> {
-    networks.encode_picture(picture)?.f_mul_scalar(LATENT_SCALE)
-}
-
 /// What the channels are when there is no picture: an inpainting checkpoint repaints all of a grey one.
 pub(crate) fn channels_of_nothing(
-    networks: &Networks,
+    encoder: &mut Encoder<'_>,
     (rows, columns): (i64, i64),
 ) -> Result<Option<Tensor>, TchError> {
+    let networks = encoder.networks();
     let options = (Kind::Float, networks.device());
     match networks.input_channels() {
         INPAINT => {
             let grey = Tensor::f_zeros([1, 3, rows * 8, columns * 8], options)?;
-            let latent = encode(networks, &grey)?;
+            let latent = encoder.latent(&grey)?;
             let mask = Tensor::f_ones([1, 1, rows, columns], options)?;
             Ok(Some(Tensor::f_cat(&[mask, latent], 1)?))
         }
@@ -213,12 +210,13 @@ pub(crate) const INPAINT: i64 = 9;
 pub(crate) const EDIT: i64 = 8;
 
 fn extra_channels(
-    networks: &Networks,
+    encoder: &mut Encoder<'_>,
     settings: &Img2Img,
     source: &Source,
     picture: &Tensor,
     latent: &Tensor,
 ) -> Result<Option<Tensor>, TchError> {
+    let networks = encoder.networks();
     match networks.input_channels() {
         INPAINT => {
             let (_, _, rows, columns) = latent.size4()?;
@@ -235,12 +233,12 @@ fn extra_channels(
             let hidden = picture.f_mul(&mask.f_mul_scalar(-1.0)?.f_add_scalar(1.0)?)?;
             let shown = picture.f_lerp(&hidden, weight)?;
             let mask = mask.f_upsample_nearest2d([rows, columns], None, None)?;
-            let shown = at_size(encode(networks, &shown)?, rows, columns)?;
+            let shown = at_size(encoder.latent(&shown)?, rows, columns)?;
             Ok(Some(Tensor::f_cat(&[mask, shown], 1)?))
         }
         EDIT => {
             let (_, _, rows, columns) = latent.size4()?;
-            Ok(Some(at_size(networks.encode_picture(picture)?, rows, columns)?))
+            Ok(Some(at_size(encoder.mean(picture)?, rows, columns)?))
         }
         _ => Ok(None),
     }

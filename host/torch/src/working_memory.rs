@@ -9,9 +9,12 @@ const UNET_CHANNELS: u64 = 320;
 const VAE_CHANNELS: u64 = 128;
 /// What lives at once, in tensors of those channels at full size. The UNet: skips of all levels (5), and a feed-forward
 /// with both halves of its gate beside its block's input, norm and result (27). The VAE: the block behind the last
-/// doubling, which reads twice the channels, with its norm, its activation and a convolution's workspace (8).
+/// doubling, which reads twice the channels, with its norm, its activation and a convolution's workspace (8); where it
+/// encodes, the input of a block before the first halving, what its first convolution gives, the norm and activation of
+/// that, what its second gives and that one's workspace (6).
 const UNET_TENSORS: u64 = 32;
-const VAE_TENSORS: u64 = 8;
+const DECODER_TENSORS: u64 = 8;
+const ENCODER_TENSORS: u64 = 6;
 /// Rows of one picture in a UNet call: with and without the prompt.
 pub(crate) const ROWS: u64 = 2;
 /// Pictures in one UNet call, as the engine bounds them.
@@ -51,9 +54,18 @@ pub(crate) fn of_a_step(size: Size, pictures: u64, compute: Compute) -> u64 {
 
 /// Of a picture that is decoded as a whole.
 pub(crate) fn of_decoding(size: Size, compute: Compute) -> u64 {
+    of_the_vae(size, DECODER_TENSORS, compute)
+}
+
+/// Of a picture that is encoded as a whole.
+pub(crate) fn of_encoding(size: Size, compute: Compute) -> u64 {
+    of_the_vae(size, ENCODER_TENSORS, compute)
+}
+
+fn of_the_vae(size: Size, tensors: u64, compute: Compute) -> u64 {
     // A VAE that overflows half precision runs in f32.
     let vae = compute.vae.elt_size_in_bytes() as u64;
-    size.pixels() * VAE_CHANNELS * VAE_TENSORS * vae.max(4)
+    size.pixels() * VAE_CHANNELS * tensors * vae.max(4)
 }
 
 #[cfg(test)]
@@ -76,5 +88,14 @@ mod tests {
         assert_eq!(bytes(&[(512, 512, 32)]), 5 << 28);
         assert_eq!(bytes(&[(512, 512, 4), (512, 512, 4)]), 5 << 28);
         assert_eq!(bytes(&[(512, 512, 1), (1024, 512, 1)]), 2 << 30);
+    }
+
+    #[test]
+    fn a_picture_takes_less_to_be_encoded_than_to_be_decoded() {
+        let size = Size { width: 512, height: 512, pictures: 1 };
+        for kind in [Kind::Half, Kind::Float] {
+            let compute = Compute { vae: kind, ..kind.into() };
+            assert_eq!((of_encoding(size, compute), of_decoding(size, compute)), (3 << 28, 1 << 30));
+        }
     }
 }

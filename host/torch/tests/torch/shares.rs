@@ -4,15 +4,19 @@ use std::path::Path;
 use std::sync::Arc;
 
 use gesso_core::hires::{Hires, HiresSize, HiresUpscaler, LatentUpscaler};
+use gesso_core::img2img::{Img2Img, ResizeMode};
 use gesso_core::pixels::Pixels;
 use gesso_core::prompt::{Clock, Conditioning};
 use gesso_core::request::GenerateRequest;
-use gesso_engine::backend::{Backend, BackendError, PassSpec};
+use gesso_engine::backend::{Backend, BackendError, PassSpec, UpscaleBy};
 use gesso_engine::clock::MonotonicClock;
-use gesso_engine::{CancelFlag, Drawing, Engine, EngineSettings, JobError, JobSpec, Resources, Share, Work};
+use gesso_engine::{
+    CancelFlag, Drawing, Engine, EngineSettings, JobError, JobSpec, Resources, Share, Source, Work,
+};
 use gesso_torch::{DtypeChoice, TorchBackend, TorchSettings};
 
-use crate::support::{Archive, model_file, request};
+use crate::passes::{self, gradient, over, two_passes};
+use crate::support::{Archive, agreement, model_file, request};
 
 fn settings() -> TorchSettings {
     TorchSettings { dtype: DtypeChoice::F32, ..TorchSettings::default() }
@@ -50,6 +54,36 @@ fn a_picture_that_takes_more_than_its_share_is_refused_and_one_that_fits_is_the_
         let drawn = draw(share).unwrap();
         let worst = drawn.data.iter().zip(&whole.data).map(|(a, b)| a.abs_diff(*b)).max();
         assert!(worst <= Some(1), "{share:?}: {worst:?}");
+    }
+}
+
+/// Whether a picture is drawn otherwise within so little that what goes into it has no room to be encoded as a whole. What
+/// is drawn is small enough to be decoded as a whole all the same.
+fn is_encoded_in_tiles(drawing: &dyn Fn() -> Drawing) -> bool {
+    let engine = passes::engine();
+    let drawn = |share| passes::draw(&engine, Drawing { share, ..drawing() }).data;
+    let whole = drawn(Share::default());
+    assert!(agreement(&drawn(within(2048)), &whole) >= 0.999, "there is room for it");
+    agreement(&drawn(within(200)), &whole) < 0.999
+}
+
+#[test]
+fn a_picture_too_large_for_the_share_is_encoded_in_tiles() {
+    let (_folder, path) = Archive::tiny().write();
+    // The first takes 1.1 GiB to be encoded as a whole; the other is one tile, and so the same.
+    for (picture, is_cut) in [(gradient(768, 512), true), (gradient(512, 512), false)] {
+        let over_it = || {
+            let mut drawing = passes::drawing(&path, |request| {
+                let resize_mode = ResizeMode::Latent;
+                request.img2img = Some(Img2Img { resize_mode, ..over(0.5, None) });
+            });
+            drawing.source = Some(Source { pictures: vec![picture.clone()], mask: None });
+            drawing
+        };
+        assert_eq!(is_encoded_in_tiles(&over_it), is_cut);
+        let by = UpscaleBy::Latent(LatentUpscaler::Bilinear);
+        let second_pass = || two_passes(&path, by.clone(), Some(picture.clone()));
+        assert_eq!(is_encoded_in_tiles(&second_pass), is_cut);
     }
 }
 
