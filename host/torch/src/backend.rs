@@ -32,7 +32,7 @@ use crate::pass::{PIXELS_PER_LATENT, network_bytes};
 pub use crate::pass::{Pass, Sample};
 use crate::reference;
 use crate::resident::{Bounds, Resident};
-use crate::share::{Limits, Room, room, room_in_machine};
+use crate::share::{Limits, room, rows_in};
 use crate::shown;
 use crate::source::LATENT_SCALE;
 use crate::step_hooks::{self, Estimates};
@@ -81,13 +81,34 @@ pub struct TorchBackend {
     in_flight: Vec<(Weak<Pass>, Size)>,
     /// Threads of what has no share of its own.
     threads: i32,
-    /// What drawings may compute in beside the models, on a processor: a process that asks for more than there is finds out by
-    /// being ended. A device of its own memory refuses, and what is done then is tried when it does.
-    machine_bytes: Option<u64>,
+    /// On a processor, where a process that asks for more than there is finds out by being ended. A device of its own memory
+    /// refuses, and what is done then is tried when it does.
+    machine: Option<Machine>,
 }
 
-/// At least this part of the machine's memory is for computing, whatever models may take.
+/// The memory that models and what is computed share.
+#[derive(Debug, Clone, Copy)]
+struct Machine {
+    bytes: u64,
+    /// What models may take of it.
+    models_max: u64,
+}
+
+/// At least this part of the machine's memory is for computing, whatever models take.
 const COMPUTING_PART: u64 = 4;
+
+impl Machine {
+    /// For the calls of passes, whose rows are shared by others only where all of them have the same bound: beside all models
+    /// that may come.
+    fn for_steps(self) -> u64 {
+        self.beside(self.models_max)
+    }
+
+    /// Beside so many bytes of models.
+    fn beside(self, models: u64) -> u64 {
+        self.bytes.saturating_sub(models).max(self.bytes / COMPUTING_PART)
+    }
+}
 
 /// A pass, its noise levels, and a text that is equal for passes whose rows may share calls.
 type Opened = (Pass, NoiseSchedule, String);
@@ -102,11 +123,11 @@ impl TorchBackend {
         let compute = settings.device.compute(settings.dtype)?;
         // Asking makes the device this thread's present one too, which pinning and the allocator go by.
         let free = device::free_memory(compute.device);
-        let machine = machine_memory::here().map(|memory| memory.total);
+        let total = machine_memory::here().map(|memory| memory.total);
         let bounds = Bounds {
             models: settings.resident_models,
             host_bytes: match settings.resident_bytes_max {
-                0 => machine.map_or(u64::MAX, |total| total / 2),
+                0 => total.map_or(u64::MAX, |total| total / 2),
                 bytes => bytes,
             },
             device_bytes: match (settings.device_bytes_max, free) {
@@ -116,9 +137,9 @@ impl TorchBackend {
         };
         let resident = Resident::new(bounds, compute);
         let threads = tch::get_num_threads();
-        let beside = |total: u64| total.saturating_sub(bounds.host_bytes).max(total / COMPUTING_PART);
-        let machine_bytes = machine.map(beside).filter(|_| compute.device == Device::Cpu);
-        Ok(Self { resident, conditioner: Conditioner::new(), in_flight: Vec::new(), threads, machine_bytes })
+        let machine = total.map(|bytes| Machine { bytes, models_max: bounds.host_bytes });
+        let machine = machine.filter(|_| compute.device == Device::Cpu);
+        Ok(Self { resident, conditioner: Conditioner::new(), in_flight: Vec::new(), threads, machine })
     }
 
     fn opened(
@@ -134,7 +155,9 @@ impl TorchBackend {
 
     /// What bounds the memory of a pass.
     fn limits(&self, spec: &PassSpec<'_>) -> Limits {
-        Limits { share: spec.share.bytes_max, machine: self.machine_bytes }
+        // One picture is encoded or decoded at a time, and soon: beside the models that are there.
+        let beside = |machine: Machine| machine.beside(self.resident.residency().host.bytes);
+        Limits { share: spec.share.bytes_max, machine: self.machine.map(beside) }
     }
 
     /// The pass that refines `own`.
@@ -236,10 +259,10 @@ impl Backend for TorchBackend {
         let refiner = refined.map(|spec| self.open_refiner(&spec, &own)).transpose()?;
         let passes = [Some(&own), refiner.as_ref().map(|(_, refiner)| refiner)].into_iter().flatten();
         let networks = network_bytes(passes.map(|(pass, ..)| pass));
-        let share = room_beside(networks)?;
+        let rows = self.machine.map_or(usize::MAX, |machine| rows_in(machine.for_steps(), size, compute));
+        let rows_max = rows.min(room_beside(networks)?);
         let computing_bytes = self.limits(spec).beside(networks);
-        let in_machine = |left| room_in_machine(left, size, compute).within(share);
-        let Room { rows_max, decodes_whole } = self.machine_bytes.map_or(share, in_machine);
+        let decodes_whole = working_memory::of_decoding(size, compute) <= computing_bytes;
         let opened =
             |spec: &PassSpec<'_>, (pass, schedule, patches): Opened, refiner: Option<Box<OpenPass<_>>>| {
                 let pass = Rc::new(Pass { decodes_whole, computing_bytes, rows_max, ..pass });

@@ -1,11 +1,11 @@
-//! What a drawing may have of the memory that it is drawn in: how many of its pictures fit into one call, whether one is
-//! encoded and decoded as a whole, and what does not fit at all. By the estimate of `working_memory`; control networks,
+//! What a drawing may have of the memory that it is drawn in: how many of its pictures fit into one call, what is left to encode
+//! and decode one in, and what does not fit at all. By the estimate of `working_memory`; control networks,
 //! references, upscalers and face restorers are not counted. Pure.
 
 use gesso_engine::backend::BackendError;
 
 use crate::compute::Compute;
-use crate::working_memory::{Size, TOGETHER_MAX, of_a_step, of_decoding};
+use crate::working_memory::{Size, TOGETHER_MAX, of_a_step};
 
 /// What bounds the memory that a pass computes in.
 #[derive(Debug, Clone, Copy)]
@@ -24,16 +24,7 @@ impl Limits {
     }
 }
 
-/// What a pass has room for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Room {
-    /// Pictures in one UNet call.
-    pub(crate) rows_max: usize,
-    /// A picture is decoded as a whole, and not in tiles.
-    pub(crate) decodes_whole: bool,
-}
-
-/// For pictures of a size beside networks of so many bytes, all within `bytes_max`.
+/// How many pictures of a size fit into one UNet call beside networks of so many bytes, all within `bytes_max`.
 ///
 /// # Errors
 /// [`BackendError::Request`] where the networks and one picture take more.
@@ -42,15 +33,13 @@ pub(crate) fn room(
     networks: u64,
     size: Size,
     compute: Compute,
-) -> Result<Room, BackendError> {
-    let Some(bytes_max) = bytes_max else { return Ok(Room { rows_max: usize::MAX, decodes_whole: true }) };
-    let left = bytes_max.saturating_sub(networks);
-    let fits = |pictures: &u64| of_a_step(size, *pictures, compute) <= left;
-    if let Some(rows) = (1..=TOGETHER_MAX).rev().find(fits) {
-        return Ok(Room { rows_max: rows as usize, decodes_whole: of_decoding(size, compute) <= left });
+) -> Result<usize, BackendError> {
+    let Some(bytes_max) = bytes_max else { return Ok(usize::MAX) };
+    let taken = networks.saturating_add(of_a_step(size, 1, compute));
+    if taken <= bytes_max {
+        return Ok(rows_in(bytes_max - networks, size, compute));
     }
     let mib = |bytes: u64| bytes.div_ceil(1 << 20);
-    let taken = networks.saturating_add(of_a_step(size, 1, compute));
     Err(BackendError::Request(format!(
         "the checkpoint and a picture of {} x {} take {} MiB of memory, and what is drawn with it may take {} MiB; ask for a \
          smaller picture, or have an operator give the checkpoint more",
@@ -61,22 +50,10 @@ pub(crate) fn room(
     )))
 }
 
-/// What the machine has room for, where drawings compute in the memory that is left beside the models. It refuses nothing: what
-/// is larger is computed picture by picture and in tiles, and may still fit, as all this is an estimate.
-pub(crate) fn room_in_machine(left: u64, size: Size, compute: Compute) -> Room {
-    let fits = |pictures: &u64| of_a_step(size, *pictures, compute) <= left;
-    let rows = (1..=TOGETHER_MAX).rev().find(fits).unwrap_or(1);
-    Room { rows_max: rows as usize, decodes_whole: of_decoding(size, compute) <= left }
-}
-
-impl Room {
-    /// What both have room for.
-    pub(crate) fn within(self, other: Self) -> Self {
-        Self {
-            rows_max: self.rows_max.min(other.rows_max),
-            decodes_whole: self.decodes_whole && other.decodes_whole,
-        }
-    }
+/// Pictures in one UNet call that takes so many bytes, at least one: all this is an estimate, and one may fit all the same.
+pub(crate) fn rows_in(bytes: u64, size: Size, compute: Compute) -> usize {
+    let fits = |pictures: &u64| of_a_step(size, *pictures, compute) <= bytes;
+    (1..=TOGETHER_MAX).rev().find(fits).unwrap_or(1) as usize
 }
 
 #[cfg(test)]
@@ -87,18 +64,16 @@ mod tests {
 
     const NETWORKS: u64 = 2 << 30;
 
-    fn of(mib: u64) -> Result<Room, BackendError> {
+    fn of(mib: u64) -> Result<usize, BackendError> {
         let compute = Compute { unet: Kind::Half, vae: Kind::Half, ..Kind::Half.into() };
         room(Some(mib << 20), NETWORKS, Size { width: 512, height: 512, pictures: 1 }, compute)
     }
 
     #[test]
-    fn a_share_bounds_the_rows_of_a_call_then_the_decoding_then_the_picture() {
-        // A picture takes 160 MiB in a call, and 1 GiB to be decoded.
-        for (mib, rows_max, decodes_whole) in
-            [(2048 + 160, 1, false), (2048 + 640, 4, false), (2048 + 1024, 6, true), (8192, 8, true)]
-        {
-            assert_eq!(of(mib), Ok(Room { rows_max, decodes_whole }), "{mib} MiB");
+    fn a_share_bounds_the_rows_of_a_call_and_then_the_picture() {
+        // A picture takes 160 MiB in a call.
+        for (mib, rows) in [(2048 + 160, 1), (2048 + 640, 4), (2048 + 1024, 6), (8192, 8)] {
+            assert_eq!(of(mib), Ok(rows), "{mib} MiB");
         }
         for mib in [0, 2048, 2048 + 159] {
             let Err(BackendError::Request(why)) = of(mib) else { panic!("{mib} MiB is no room") };
@@ -107,17 +82,13 @@ mod tests {
     }
 
     #[test]
-    fn a_machine_has_large_pictures_drawn_one_by_one_and_decoded_in_tiles_and_refuses_none() {
+    fn of_large_pictures_fewer_are_drawn_together_and_one_in_any_case() {
         let compute = Compute::from(Kind::Float);
-        let large = |side: u32| Size { width: side, height: side, pictures: 8 };
-        for (side, rows_max, decodes_whole) in
-            [(512, 8, true), (1024, 8, true), (2048, 2, false), (8192, 1, false)]
-        {
-            let room = room_in_machine(12 << 30, large(side), compute);
-            assert_eq!(room, Room { rows_max, decodes_whole }, "{side}");
+        let square = |side: u32| Size { width: side, height: side, pictures: 8 };
+        for (side, rows) in [(512, 8), (1024, 8), (2048, 2), (8192, 1)] {
+            assert_eq!(rows_in(12 << 30, square(side), compute), rows, "{side}");
         }
-        let [whole, least] = [12 << 30, 0].map(|left| room_in_machine(left, large(512), compute));
-        assert_eq!(whole.within(least), Room { rows_max: 1, decodes_whole: false });
+        assert_eq!(rows_in(0, square(512), compute), 1);
     }
 
     #[test]
@@ -138,6 +109,6 @@ mod tests {
     fn what_has_no_bound_is_not_reckoned() {
         let size = Size { width: 2048, height: 2048, pictures: 8 };
         let room = room(None, u64::MAX, size, Kind::Float.into());
-        assert_eq!(room, Ok(Room { rows_max: usize::MAX, decodes_whole: true }));
+        assert_eq!(room, Ok(usize::MAX));
     }
 }
