@@ -76,7 +76,9 @@ mod tests {
             let (_, _, height, width) = part.size4().unwrap();
             asked.borrow_mut().push((width, height));
             if width * height > most {
-                return Err(TchError::Torch("CUDA out of memory. Tried to allocate\nof a stack trace".into()));
+                return Err(TchError::Torch(
+                    "CUDA out of memory. Tried to allocate\nof a stack trace".into(),
+                ));
             }
             Ok(part.slice(2, None, None, 8).slice(3, None, None, 8))
         };

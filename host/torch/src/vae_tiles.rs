@@ -233,7 +233,7 @@ mod tests {
             seen.borrow_mut().push((height, width, part.double_value(&[0, 0, 0, 0])));
             Ok(first_pixels(part))
         };
-        encode_tiled(&picture(64, 640), VAE_TILING, true, encode).unwrap();
+        let _ = encode_tiled(&picture(64, 640), VAE_TILING, true, encode).unwrap();
         // 80 places and 16 on each side in two tiles of 64: 128 pixels before the picture, and 256 behind its edge.
         assert_eq!(seen.into_inner(), [(64, 512, 512.0), (64, 512, 256.0)]);
     }

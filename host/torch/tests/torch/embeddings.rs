@@ -33,7 +33,8 @@ fn pickles_of_web_uis_are_read_with_what_they_say() {
 
 /// What Python's pickler writes in protocol 2 of a dict as the first trainer saved it (Gal et al. 2022): its vectors
 /// lie in a `ParameterDict`, whose fields are those of every module of torch.
-const FIRST_TRAINER: &[u8] = b"\x80\x02}q\x00(X\x0f\x00\x00\x00string_to_tokenq\x01}q\x02X\x01\x00\x00\x00*q\x03M\t\x01\
+const FIRST_TRAINER: &[u8] =
+    b"\x80\x02}q\x00(X\x0f\x00\x00\x00string_to_tokenq\x01}q\x02X\x01\x00\x00\x00*q\x03M\t\x01\
     sX\x0f\x00\x00\x00string_to_paramq\x04ctorch.nn.modules.container\nParameterDict\nq\x05)\x81q\x06}q\x07(\
     X\x08\x00\x00\x00trainingq\x08\x88\
     X\x0b\x00\x00\x00_parametersq\tccollections\nOrderedDict\nq\n)Rq\x0bh\x03\
