@@ -227,7 +227,7 @@ impl Runner {
             // Held until the guest has really ended, which may be after nobody waits for it any more.
             let _permits = permits;
             let task = work(limited_store(&engine, state, account.clone(), cpu));
-            Metered { task, spent: account, own_time: own }.await
+            Metered::new(task, account, own).await
         };
         let task = threads.spawn(guest.instrument(span.clone()));
         let began = Instant::now();
@@ -327,7 +327,6 @@ fn limited_store(engine: &Engine, state: CallState, spent: Arc<Spent>, cpu: Dura
             return Err(CancelledInGuest.into());
         }
         spent.check_cpu(cpu)?;
-        spent.yields();
         Ok(UpdateDeadline::Yield(1))
     });
     store

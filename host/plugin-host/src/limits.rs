@@ -7,7 +7,7 @@ use rustix::time::{ClockId, clock_gettime};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 use wasmtime::ResourceLimiter;
 
@@ -26,8 +26,6 @@ pub(crate) struct Spent {
     cpu_denied: AtomicBool,
     /// Reading of the running thread's clock when the task was resumed, or [`PAUSED`].
     slice_start: AtomicU64,
-    /// The task gave its thread back for others' sake, and could go on.
-    has_yielded: AtomicBool,
 }
 
 /// No thread has a clock that reads zero once it runs a task.
@@ -61,15 +59,6 @@ impl Spent {
         self.slice_start.store(PAUSED, Ordering::Relaxed);
     }
 
-    /// The task is about to give the thread back between two ticks, though it waits for nothing.
-    pub(crate) fn yields(&self) {
-        self.has_yielded.store(true, Ordering::Relaxed);
-    }
-
-    fn take_yield(&self) -> bool {
-        self.has_yielded.swap(false, Ordering::Relaxed)
-    }
-
     /// Processor time since the task was last resumed.
     fn slice(&self) -> u64 {
         match self.slice_start.load(Ordering::Relaxed) {
@@ -94,23 +83,58 @@ impl Spent {
 /// A call's task that charges the processor time of each of its turns: guest code and what the host does for it.
 /// A task keeps its thread for one turn, so the thread's clock measures exactly that; waiting is free, and told apart.
 pub(crate) struct Metered<F> {
-    pub(crate) task: F,
-    pub(crate) spent: Arc<Spent>,
-    pub(crate) own_time: Arc<OwnTime>,
+    task: F,
+    spent: Arc<Spent>,
+    own_time: Arc<OwnTime>,
+    /// Of the last turn. Kept, so that the task sees the same waker as long as the same one polls.
+    waking: Option<Arc<Waking>>,
+}
+
+impl<F> Metered<F> {
+    pub(crate) fn new(task: F, spent: Arc<Spent>, own_time: Arc<OwnTime>) -> Self {
+        Self { task, spent, own_time, waking: None }
+    }
 }
 
 impl<F: Future + Unpin> Future for Metered<F> {
     type Output = F::Output;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
-        self.own_time.wake();
+        let kept = self.waking.take().filter(|waking| waking.inner.will_wake(context.waker()));
+        let waking = kept.unwrap_or_else(|| Waking::new(&self.own_time, context.waker()));
+        let waker = Waker::from(waking.clone());
+        self.waking = Some(waking);
+        self.own_time.resume();
         self.spent.resume();
-        let polled = Pin::new(&mut self.task).poll(context);
+        let polled = Pin::new(&mut self.task).poll(&mut Context::from_waker(&waker));
         self.spent.pause();
-        if !self.spent.take_yield() && polled.is_pending() {
+        if polled.is_pending() {
             self.own_time.sleep();
         }
         polled
+    }
+}
+
+/// Ends the task's sleep when what it waits for has come about, however long it then waits for a thread.
+struct Waking {
+    own_time: Arc<OwnTime>,
+    inner: Waker,
+}
+
+impl Waking {
+    fn new(own_time: &Arc<OwnTime>, inner: &Waker) -> Arc<Self> {
+        Arc::new(Self { own_time: own_time.clone(), inner: inner.clone() })
+    }
+}
+
+impl Wake for Waking {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.own_time.wake();
+        self.inner.wake_by_ref();
     }
 }
 
@@ -205,6 +229,8 @@ impl ResourceLimiter for SummingLimiter {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Mutex;
+
     use super::*;
 
     #[test]
@@ -237,33 +263,73 @@ mod tests {
         assert!(account.take(10) && !account.take(1));
     }
 
-    #[tokio::test]
-    async fn giving_the_thread_to_others_is_no_sleep() {
-        let (spent, own_time) = (Arc::<Spent>::default(), Arc::<OwnTime>::default());
-        let account = spent.clone();
+    /// Whether time that passes now counts as slept.
+    fn counts(own_time: &OwnTime) -> bool {
+        let before = own_time.waited();
+        std::thread::sleep(Duration::from_millis(2));
+        own_time.waited() > before
+    }
+
+    /// How often it was woken.
+    #[derive(Default)]
+    struct Wakes(AtomicU64);
+
+    impl Wake for Wakes {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn giving_the_thread_to_others_is_no_sleep() {
+        let own_time = Arc::<OwnTime>::default();
         let mut turns = 0;
-        let task = std::future::poll_fn(move |context| {
+        let task = std::future::poll_fn(move |context: &mut Context<'_>| {
             turns += 1;
-            context.waker().wake_by_ref();
             match turns {
-                1 => account.yields(),
+                // As a guest's does between two ticks.
+                1 => context.waker().wake_by_ref(),
                 3 => return Poll::Ready(()),
                 _ => {}
             }
             Poll::Pending
         });
-        let mut metered = Metered { task, spent, own_time: own_time.clone() };
-        let mut naps = Vec::new();
+        let mut metered = Metered::new(task, Arc::default(), own_time.clone());
         // Each turn is followed by a moment in which others have the thread.
-        std::future::poll_fn(|context| {
-            let polled = Pin::new(&mut metered).poll(context);
-            let before = own_time.waited();
-            std::thread::sleep(Duration::from_millis(2));
-            naps.push(own_time.waited() > before);
-            polled
-        })
-        .await;
+        let naps = [false, false, true].map(|ends| {
+            let polled = Pin::new(&mut metered).poll(&mut Context::from_waker(Waker::noop()));
+            assert_eq!(polled.is_ready(), ends);
+            counts(&own_time)
+        });
         assert_eq!(naps, [false, true, false]);
+    }
+
+    #[test]
+    fn waiting_for_a_thread_is_no_sleep() {
+        let (own_time, last) = (Arc::<OwnTime>::default(), Arc::<Mutex<Option<Waker>>>::default());
+        let seen = last.clone();
+        let task = std::future::poll_fn(move |context: &mut Context<'_>| {
+            *seen.lock().unwrap() = Some(context.waker().clone());
+            Poll::<()>::Pending
+        });
+        let mut metered = Metered::new(task, Arc::default(), own_time.clone());
+        let mut poll = |by: &Arc<Wakes>| {
+            let waker = Waker::from(by.clone());
+            assert!(Pin::new(&mut metered).poll(&mut Context::from_waker(&waker)).is_pending());
+            last.lock().unwrap().clone().unwrap()
+        };
+        let [first, second] = [(); 2].map(|()| Arc::<Wakes>::default());
+        let waker = poll(&first);
+        assert!(counts(&own_time));
+        waker.wake();
+        assert!(!counts(&own_time), "it is woken and was not polled yet");
+        let waker = poll(&first);
+        assert!(counts(&own_time), "it sleeps again");
+        // The task keeps what it has noted for as long as the same one polls it, and who polled last is woken.
+        assert!(waker.will_wake(&poll(&first)));
+        poll(&second).wake();
+        assert_eq!([first, second].map(|wakes| wakes.0.load(Ordering::Relaxed)), [1, 1]);
+        assert!(!counts(&own_time));
     }
 
     #[tokio::test]
@@ -276,7 +342,7 @@ mod tests {
             while thread_nanos() - start < 5_000_000 {}
             assert!(account.check_cpu(Duration::from_millis(4)).is_err());
         });
-        Metered { task, spent: spent.clone(), own_time: Arc::default() }.await;
+        Metered::new(task, spent.clone(), Arc::default()).await;
         let used = spent.cpu();
         assert!(used >= Duration::from_millis(5) && used < Duration::from_millis(80), "{used:?}");
         assert!(spent.cpu_denied());

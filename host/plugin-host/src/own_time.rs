@@ -1,5 +1,5 @@
 //! How long a call has waited while nothing was drawn for it. Scripts and picture hooks may wait for drawings for hours, but not
-//! for nothing meanwhile. Fed by the call's task and by what is drawn for it, read by whoever waits for the call. Ends nothing
+//! for nothing meanwhile. Waiting for a thread is not the call's doing, and not counted. Fed by the call's task and by what is drawn for it, read by whoever waits for the call. Ends nothing
 //! itself.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,6 +15,8 @@ struct State {
     /// Present while the task sleeps and nothing is drawn.
     since: Option<Instant>,
     sleeps: bool,
+    /// Since the task's turn began.
+    is_woken: bool,
     under_way: usize,
 }
 
@@ -36,14 +38,19 @@ impl OwnTime {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The call's task gives its thread back until something happens.
-    pub(crate) fn sleep(&self) {
-        self.lock().change(Instant::now(), |state| state.sleeps = true);
+    /// The call's task runs.
+    pub(crate) fn resume(&self) {
+        self.lock().change(Instant::now(), |state| (state.sleeps, state.is_woken) = (false, false));
     }
 
-    /// The call's task runs.
+    /// The call's task gives its thread back until something happens, unless that has happened in this turn.
+    pub(crate) fn sleep(&self) {
+        self.lock().change(Instant::now(), |state| state.sleeps = !state.is_woken);
+    }
+
+    /// The call's task has something to do, and runs once it has a thread.
     pub(crate) fn wake(&self) {
-        self.lock().change(Instant::now(), |state| state.sleeps = false);
+        self.lock().change(Instant::now(), |state| (state.sleeps, state.is_woken) = (false, true));
     }
 
     /// Something is drawn for the call until what comes back is dropped.
@@ -109,5 +116,18 @@ mod tests {
         assert!(own.lock().since.is_some() && own.waited() >= before);
         own.wake();
         assert!(own.lock().since.is_none());
+    }
+
+    #[test]
+    fn a_task_that_is_woken_in_its_turn_does_not_sleep() {
+        let own = OwnTime::default();
+        for (wakes, sleeps) in [(true, false), (false, true)] {
+            own.resume();
+            if wakes {
+                own.wake();
+            }
+            own.sleep();
+            assert_eq!(own.lock().since.is_some(), sleeps);
+        }
     }
 }

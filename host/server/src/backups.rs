@@ -234,8 +234,8 @@ mod tests {
         let backups = Backups::new(Arc::new(tasks), objects, folder.path());
         let (drain, draining) = watch::channel(false);
         let running = tokio::spawn(async move { backups.make_until_drained(draining).await });
-        // The backups that are there are asked for.
-        let _asked = server.accept().await.unwrap();
+        let asked = tokio::time::timeout(Duration::from_secs(10), server.accept()).await;
+        let _asked = asked.expect("the backups that are there are asked for").unwrap();
         drain.send_replace(true);
         tokio::time::timeout(Duration::from_secs(10), running).await.expect("it ends").unwrap();
     }

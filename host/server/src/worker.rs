@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use gesso_core::ids::TaskId;
 use gesso_engine::CancelFlag;
-use gesso_store::{Lease, ObjectKey, Outcome, Release, Task, TaskState, TaskStore, TaskStoreError};
+use gesso_store::{Lease, Outcome, Release, Task, TaskState, TaskStore, TaskStoreError};
 use tokio::sync::Semaphore;
 use tracing::Instrument;
 
@@ -130,12 +130,7 @@ async fn work(app: &Arc<App>, replays: &Replays, lease: Lease) {
         }
         fenced = keep_lease(app, &lease, &cancel) => Err(fenced),
     };
-    let useless = match &result {
-        Ok(_) => lease.attempt - 1,
-        // There is no time for it; the next attempt does it.
-        Err(Failure::Stopped) => 0,
-        Err(_) => lease.attempt,
-    };
+    let useless = useless_up_to(&result, &lease);
     if useless > 0 {
         // A tokio worker: it waits for the object store, and nobody waits for it.
         tokio::spawn(upkeep::delete_leftovers(app.objects.clone(), lease.task.clone(), useless));
@@ -168,13 +163,12 @@ async fn work(app: &Arc<App>, replays: &Replays, lease: Lease) {
     let mut code = code_of(&outcome);
     running.ends();
     match finish(&*app.tasks, &lease, state, outcome).await {
-        Ok((task, unnamed)) => {
+        Ok((task, fits)) => {
             (state, code) = (task.state, task.outcome.as_ref().map_or_else(String::new, code_of));
             tracing::info!(task = %id, ?state, seconds = started.elapsed().as_secs_f64(), "task ended");
-            for key in unnamed {
-                if let Err(error) = app.objects.delete(&key).await {
-                    tracing::warn!(%key, %error, "a file that no task names could not be deleted");
-                }
+            if !fits {
+                // A tokio worker: it waits for the object store, and nobody waits for it.
+                tokio::spawn(upkeep::delete_leftovers(app.objects.clone(), task, lease.attempt));
             }
         }
         Err(error) => {
@@ -185,26 +179,34 @@ async fn work(app: &Arc<App>, replays: &Replays, lease: Lease) {
     metrics::histogram!("gesso_task_seconds").record(started.elapsed().as_secs_f64());
 }
 
-/// Ends the task, and returns it with the objects that it does not name. Where its outcome does not fit its record the task
-/// fails: left to its lease, it would be drawn again and come to the same.
+/// Up to which attempt nothing that was stored is a part of the task's result.
+fn useless_up_to(result: &Result<Outcome, Failure>, lease: &Lease) -> u32 {
+    match result {
+        Ok(_) => lease.attempt - 1,
+        // There is no time for it; the next attempt does it, where there is to be one.
+        Err(Failure::Stopped) if !lease.task.terms.no_retry => 0,
+        Err(_) => lease.attempt,
+    }
+}
+
+/// Ends the task, and returns with it whether its outcome fits its record. Where it does not the task fails: left to its lease,
+/// it would be drawn again and come to the same.
 async fn finish(
     tasks: &dyn TaskStore,
     lease: &Lease,
     state: TaskState,
     outcome: Outcome,
-) -> Result<(Task, Vec<ObjectKey>), TaskStoreError> {
-    match tasks.finish(lease, state, outcome.clone()).await {
+) -> Result<(Task, bool), TaskStoreError> {
+    let pictures = outcome.images.len();
+    match tasks.finish(lease, state, outcome).await {
         Err(TaskStoreError::TooLarge { .. }) => {
-            let Outcome { images, details, .. } = outcome;
             let message = format!(
-                "the task came to {} pictures, whose names do not fit its record; ask for fewer of them in one task",
-                images.len()
+                "the task came to {pictures} pictures, whose names do not fit its record; ask for fewer of them in one task"
             );
             let (state, outcome) = failed(&lease.task.id, &AppError::Unprocessable(message));
-            let task = tasks.finish(lease, state, outcome).await?;
-            Ok((task, images.into_iter().chain(details).collect()))
+            Ok((tasks.finish(lease, state, outcome).await?, false))
         }
-        ended => Ok((ended?, Vec::new())),
+        ended => Ok((ended?, true)),
     }
 }
 
@@ -263,13 +265,15 @@ async fn keep_lease(app: &App, lease: &Lease, cancel: &CancelFlag) -> Failure {
 
 #[cfg(test)]
 mod tests {
-    use gesso_store::testing::conformance::new_task;
-    use gesso_store::{ImageFormat, SledSettings, SledTasks, SystemClock};
+    use gesso_store::testing::conformance::{new_task, outcome};
+    use gesso_store::{
+        ImageFormat, MemoryTasks, NewTask, ObjectKey, SledSettings, SledTasks, SystemClock, Terms,
+    };
 
     use super::*;
 
     #[tokio::test]
-    async fn an_outcome_that_does_not_fit_its_record_fails_the_task_and_leaves_no_picture() {
+    async fn an_outcome_that_does_not_fit_its_record_fails_the_task() {
         let folder = tempfile::tempdir().unwrap();
         let settings = SledSettings { reserve_bytes: Some(0), ..SledSettings::default() };
         let tasks = SledTasks::open(folder.path(), settings, Arc::new(SystemClock)).await.unwrap();
@@ -279,15 +283,29 @@ mod tests {
         let image =
             |number: u32| ObjectKey::image("default", &lease.task.id, 1, 2 * number, ImageFormat::Png);
         let images: Vec<_> = (1..=3_000).map(|number| image(number).unwrap()).collect();
-        let details = ObjectKey::details(&lease.task.id, 1);
-        let outcome = Outcome { images: images.clone(), details: Some(details.clone()), error: None };
-        let (task, unnamed) = finish(&tasks, &lease, TaskState::Succeeded, outcome).await.unwrap();
-        assert_eq!(task.state, TaskState::Failed);
-        assert_eq!(unnamed, [images, vec![details]].concat());
-        let outcome = tasks.get(&task.id).await.unwrap().unwrap().outcome.unwrap();
-        assert!(outcome.images.is_empty());
-        let error = outcome.error.unwrap();
+        let many = Outcome { images, ..outcome(&lease) };
+        let (task, fits) = finish(&tasks, &lease, TaskState::Succeeded, many).await.unwrap();
+        assert_eq!((task.state, fits), (TaskState::Failed, false));
+        let stored = tasks.get(&task.id).await.unwrap().unwrap().outcome.unwrap();
+        assert!(stored.images.is_empty());
+        let error = stored.error.unwrap();
         assert_eq!(error.code, "unprocessable");
         assert!(error.message.contains("3000 pictures") && error.message.contains("fewer"), "{error:?}");
+
+        tasks.submit(new_task("one")).await.unwrap();
+        let lease = tasks.lease("local", LEASE).await.unwrap().unwrap();
+        let (task, fits) = finish(&tasks, &lease, TaskState::Succeeded, outcome(&lease)).await.unwrap();
+        assert_eq!((task.state, fits), (TaskState::Succeeded, true));
+    }
+
+    #[tokio::test]
+    async fn what_is_stopped_is_left_to_a_next_attempt_alone() {
+        let tasks = MemoryTasks::new(Arc::new(SystemClock));
+        for (id, no_retry, useless) in [("again", false, 0), ("once", true, 1)] {
+            let terms = Terms { no_retry, ..Terms::default() };
+            tasks.submit(NewTask { terms, ..new_task(id) }).await.unwrap();
+            let lease = tasks.lease("local", LEASE).await.unwrap().unwrap();
+            assert_eq!(useless_up_to(&Err(Failure::Stopped), &lease), useless, "{id}");
+        }
     }
 }

@@ -1,9 +1,10 @@
 //! Pictures saved for people: below one folder, in folders and under names that requests choose. Called by the server's
 //! worker, from threads that may block. cap-std opens every name below the folder, so none leads out of it.
 
+use std::collections::HashMap;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use cap_std::ambient_authority;
 use cap_std::fs::{Dir, File, OpenOptions};
@@ -26,18 +27,21 @@ impl Series {
     pub const GRIDS: Self = Self { before: "grid-", digits: 4 };
 }
 
+/// One for each folder that a file is being numbered in.
+type Turns = Mutex<HashMap<String, Arc<Mutex<()>>>>;
+
 /// The folder.
 #[derive(Debug, Clone)]
 pub struct Outputs {
     root: PathBuf,
-    /// Held from the look for the next number to the file that has it, so that two pictures never get the same.
-    numbers: Arc<Mutex<()>>,
+    /// Each is held from the look for the next number to the file that has it, so that two pictures never get the same.
+    turns: Arc<Turns>,
 }
 
 impl Outputs {
     /// It is made when the first picture is saved.
     pub fn new(root: &Path) -> Self {
-        Self { root: root.to_owned(), numbers: Arc::default() }
+        Self { root: root.to_owned(), turns: Arc::default() }
     }
 
     /// Writes a file that was not there before into `folder`, and returns its path below the root. `name` is without
@@ -66,38 +70,29 @@ impl Outputs {
         let root = Dir::open_ambient_dir(&self.root, ambient_authority())?;
         root.create_dir_all(folder)?;
         let dir = root.open_dir(folder)?;
-        let (mut opened, file) = self.create(&dir, name, extension, series)?;
+        let (mut opened, file) = match series {
+            Some(_) => self.in_turn(folder, || create(&dir, name, extension, series))?,
+            // Whoever is second finds the name taken, and tries the next.
+            None => create(&dir, name, extension, None)?,
+        };
         opened.write_all(bytes)?;
         Ok(format!("{folder}/{file}"))
     }
 
-    /// An empty file that was not there before, and its name.
-    fn create(
-        &self,
-        dir: &Dir,
-        name: &str,
-        extension: &str,
-        series: Option<Series>,
-    ) -> io::Result<(File, String)> {
-        let _one_at_a_time = self.numbers.lock().unwrap_or_else(PoisonError::into_inner);
-        let first = series.map_or(Ok(0), |series| next_number(dir, series.before))?;
-        for number in first..first.saturating_add(TRIES) {
-            let stem = match (series, number) {
-                (Some(Series { before, digits }), _) => {
-                    let dash = if name.is_empty() { "" } else { "-" };
-                    format!("{before}{number:0digits$}{dash}{name}")
-                }
-                (None, 0) if !name.is_empty() => name.to_owned(),
-                (None, _) => format!("{name}-{number}"),
-            };
-            let file = format!("{stem}.{extension}");
-            match dir.open_with(&file, OpenOptions::new().write(true).create_new(true)) {
-                Ok(opened) => return Ok((opened, file)),
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                Err(error) => return Err(error),
-            }
+    /// Does what no one else may do in the folder meanwhile.
+    fn in_turn<T>(&self, folder: &str, work: impl FnOnce() -> T) -> T {
+        let turn = lock(&self.turns).entry(folder.to_owned()).or_default().clone();
+        let done = {
+            let _turn = lock(&turn);
+            work()
+        };
+        drop(turn);
+        let mut turns = lock(&self.turns);
+        // Nobody else has it or waits for it: they take it while they hold `turns`.
+        if turns.get(folder).is_some_and(|turn| Arc::strong_count(turn) == 1) {
+            turns.remove(folder);
         }
-        Err(io::Error::new(io::ErrorKind::AlreadyExists, "every name that was tried is taken"))
+        done
     }
 
     /// Writes a file beside one that [`Outputs::save`] wrote, under its name with another `extension`; what has that name already
@@ -111,6 +106,32 @@ impl Outputs {
         let root = Dir::open_ambient_dir(&self.root, ambient_authority())?;
         root.write(format!("{stem}.{extension}"), bytes)
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// An empty file that was not there before, and its name.
+fn create(dir: &Dir, name: &str, extension: &str, series: Option<Series>) -> io::Result<(File, String)> {
+    let first = series.map_or(Ok(0), |series| next_number(dir, series.before))?;
+    for number in first..first.saturating_add(TRIES) {
+        let stem = match (series, number) {
+            (Some(Series { before, digits }), _) => {
+                let dash = if name.is_empty() { "" } else { "-" };
+                format!("{before}{number:0digits$}{dash}{name}")
+            }
+            (None, 0) if !name.is_empty() => name.to_owned(),
+            (None, _) => format!("{name}-{number}"),
+        };
+        let file = format!("{stem}.{extension}");
+        match dir.open_with(&file, OpenOptions::new().write(true).create_new(true)) {
+            Ok(opened) => return Ok((opened, file)),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Err(io::Error::new(io::ErrorKind::AlreadyExists, "every name that was tried is taken"))
 }
 
 /// One more than the highest number that a file of the folder has behind `before`, which its name begins with.
@@ -130,6 +151,8 @@ fn next_number(dir: &Dir, before: &str) -> io::Result<u32> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
@@ -173,6 +196,26 @@ mod tests {
         });
         let numbers: std::collections::BTreeSet<&str> = paths.iter().map(|path| &path[..7]).collect();
         assert_eq!((numbers.len(), numbers.last()), (8 * WRITERS, Some(&"a/00063")));
+    }
+
+    #[test]
+    fn only_numbers_of_the_same_folder_are_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let outputs = Outputs::new(folder.path());
+        let beside = outputs.clone();
+        let (saved, is_saved) = std::sync::mpsc::channel();
+        outputs.in_turn("a", || {
+            std::thread::spawn(move || {
+                for (folder, series) in [("b", Some(Series::PICTURES)), ("a", None)] {
+                    saved.send(beside.save(folder, "x", "png", series, b"x").unwrap()).unwrap();
+                }
+            });
+            for path in ["b/00000-x.png", "a/x.png"] {
+                assert_eq!(is_saved.recv_timeout(Duration::from_secs(10)).unwrap(), path);
+            }
+        });
+        // No turn is kept for a folder that nobody is in.
+        assert!(lock(&outputs.turns).is_empty());
     }
 
     #[test]

@@ -6,6 +6,10 @@ fn lost() -> JobError {
     JobError::Backend(BackendError::Lost("the fake was told to".into()))
 }
 
+async fn ends(handle: &EngineHandle) {
+    tokio::time::timeout(Duration::from_secs(10), handle.ended()).await.expect("the owner thread ends");
+}
+
 #[tokio::test]
 async fn it_fails_every_job_and_ends_the_thread() {
     let settings = EngineSettings { max_images_in_flight: 2, ..EngineSettings::default() };
@@ -19,7 +23,7 @@ async fn it_fails_every_job_and_ends_the_thread() {
     for job in [first, beside, waiting] {
         assert_eq!(job.finish().await, Err(lost()));
     }
-    bench.handle.ended().await;
+    ends(&bench.handle).await;
     assert!(!bench.handle.is_alive());
     assert_eq!(bench.handle.submit(spec(drawing(4))).unwrap_err(), SubmitError::ShutDown);
     assert_eq!(bench.handle.load(model("demo")).await, Err(JobError::ShutDown));
@@ -30,9 +34,9 @@ async fn it_fails_every_job_and_ends_the_thread() {
 async fn so_it_does_where_it_is_lost_outside_of_a_call() {
     let loading = bench(EngineSettings::default(), vec![]);
     assert_eq!(loading.handle.load(model("lost")).await, Err(lost()));
-    loading.handle.ended().await;
+    ends(&loading.handle).await;
     let beginning = bench(EngineSettings::default(), vec![]);
     let job = beginning.submit(1, |drawing| drawing.model = model("lost"));
     assert_eq!(job.finish().await, Err(lost()));
-    beginning.handle.ended().await;
+    ends(&beginning.handle).await;
 }
