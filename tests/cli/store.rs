@@ -59,21 +59,22 @@ fn a_server_that_ends_leaves_a_backup_of_which_a_fresh_one_draws() {
 }
 
 #[test]
-fn a_new_backup_has_older_ones_deleted_but_for_the_last_of_their_hour() {
+fn a_new_backup_has_older_ones_deleted_but_for_the_last_of_their_hour_in_a_week() {
     let bench = Bench::new();
     let file = |key: &ObjectKey| bench.data.path().join("objects").join(key.as_str());
-    // Two of one hour, ten days ago.
-    let hour_ms = (SystemClock.now_ms() / HOUR_MS - 240) * HOUR_MS;
-    let [first, last] = [hour_ms, hour_ms + 1_000].map(ObjectKey::backup);
+    // Two of one hour, two days ago, and one of ten days ago.
+    let hour_ms = (SystemClock.now_ms() / HOUR_MS - 48) * HOUR_MS;
+    let times = [hour_ms, hour_ms + 1_000, hour_ms - 192 * HOUR_MS];
+    let [first, last, ancient] = times.map(ObjectKey::backup);
     std::fs::create_dir_all(bench.data.path().join("objects/backups")).unwrap();
-    for key in [&first, &last] {
+    for key in [&first, &last, &ancient] {
         std::fs::write(file(key), "an old one").unwrap();
     }
     let server = bench.start();
     server.admin("POST", "/queue/pause", Vec::new()).ok();
     server.submit(&quick());
     assert!(server.stop().success());
-    assert!(!file(&first).exists() && file(&last).exists());
+    assert!(!file(&first).exists() && file(&last).exists() && !file(&ancient).exists());
     let newest = bench.data.path().join("objects/backups").join(backups(bench.data.path()).pop().unwrap());
     assert_ne!(newest, file(&last));
     let (code, output, errors) = restore(&newest, &bench.data.path().join("fresh"));
