@@ -89,14 +89,15 @@ fn a_server_that_ends_leaves_a_backup_of_which_a_fresh_one_draws() {
 }
 
 #[test]
-fn a_new_backup_has_older_ones_deleted_but_for_the_last_of_their_hour() {
+fn a_new_backup_has_older_ones_deleted_but_for_the_last_of_their_hour_in_a_week() {
     let bench = Bench::new();
     put_task(bench.data.path());
-    // Two of one hour, ten days ago.
-    let hour_ms = (SystemClock.now_ms() / HOUR_MS - 240) * HOUR_MS;
-    let [first, last] = [hour_ms, hour_ms + 1_000].map(|made_ms| put_backup(bench.data.path(), made_ms));
+    // Two of one hour, two days ago, and one of ten days ago.
+    let hour_ms = (SystemClock.now_ms() / HOUR_MS - 48) * HOUR_MS;
+    let times = [hour_ms, hour_ms + 1_000, hour_ms - 192 * HOUR_MS];
+    let [first, last, ancient] = times.map(|made_ms| put_backup(bench.data.path(), made_ms));
     let _server = bench.start();
-    eventually("the first of the hour is deleted", || !first.exists());
+    eventually("what is outdated is deleted", || !first.exists() && !ancient.exists());
     assert!(last.exists());
     let newest = newest_backup(bench.data.path());
     assert_ne!(newest, last);

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use futures::{StreamExt, stream};
+use gesso_core::infotext::Infotext;
 use gesso_core::pixels::Pixels;
 use gesso_engine::{CancelFlag, Progress};
 use gesso_plugin_host::{ActingPlugin, AfterPicture, CallContext, ChainReport, Script};
@@ -24,7 +25,7 @@ use crate::http::wire::grid_options::{self, GridOptions};
 use crate::http::wire::infotext_report;
 use crate::http::wire::output_options::OutputOptions;
 use crate::http::wire::styles::Styling;
-use crate::http::wire::{generate, per_picture};
+use crate::http::wire::{generate, infotext, per_picture};
 use crate::kept_pictures::{Cells, Keeping};
 use crate::pipeline::Asked;
 use crate::plugin_view::UnitPictures;
@@ -80,8 +81,9 @@ pub(crate) async fn draw(
     generate::tell_batch(kind, &mut told, &pictures);
     let began = Instant::now();
     let before = app.plugins.before(&call, Value::Object(told).to_string()).await?;
+    let told_after = plugin_view::without_infotext(&before.params);
     if before.is_changed() {
-        body = reread(kind, &before.params, &body, &pictures, (&units.0, units.1))?;
+        body = reread((kind, &app.defaults), &before.params, &body, &pictures, (&units.0, units.1))?;
     } else {
         body.extend(pictures.into_iter().map(|(name, value)| (name.to_owned(), value)));
     }
@@ -140,7 +142,7 @@ pub(crate) async fn draw(
     let (mut carried, mut given) = (Vec::new(), 0);
     while pictures.peek().is_some() {
         let (some, texts) = up_to(AFTER_BYTES, &mut pictures);
-        let after = app.plugins.after(&call, &before.params, some).await?;
+        let after = app.plugins.after(&call, &told_after, some).await?;
         if cancel.is_cancelled() {
             return Err(AppError::Cancelled);
         }
@@ -399,7 +401,7 @@ fn each_once<T: PartialEq>(all: impl Iterator<Item = T>) -> Vec<T> {
 /// Seeds it took away are the request's again: a stored request draws the same picture every time. The client's infotext has
 /// filled the request already, by what plugins left of it.
 fn reread(
-    kind: generate::Drawing,
+    (kind, defaults): (generate::Drawing, &generate::Defaults),
     params: &str,
     original: &Map<String, Value>,
     pictures: &[(&str, Value)],
@@ -417,10 +419,9 @@ fn reread(
     // Where the client sent none, a plugin may have put one of a unit's.
     let sent = pictures.iter().filter(|(_, value)| !value.is_null());
     changed.extend(sent.map(|(name, value)| ((*name).to_owned(), value.clone())));
-    if changed.get("infotext") == original.get("infotext") {
-        return kind.read_with(&changed, None, || 0).map_err(AppError::Invalid);
-    }
-    kind.read(&changed, || 0).map_err(AppError::Invalid)
+    let is_another = changed.get("infotext") != original.get("infotext");
+    let text = infotext::of_body(&changed).filter(|_| is_another).map(Infotext::parse);
+    kind.read_with(&changed, (text.as_ref(), defaults), || 0).map_err(AppError::Invalid)
 }
 
 /// `YYYYMMDDhhmmss`, UTC.
@@ -433,6 +434,7 @@ fn timestamp(unix_ms: u64) -> String {
 #[cfg(test)]
 mod tests {
     use gesso_core::pixels::PixelFormat;
+    use gesso_core::request::NoiseSource;
 
     use super::*;
 
@@ -440,13 +442,29 @@ mod tests {
     fn a_plugin_that_takes_the_seeds_away_gets_the_requests_own_back() {
         let original = json!({"seed": 7, "subseed": 8});
         let (original, units) = (original.as_object().unwrap(), UnitPictures::default());
-        let read = |params| reread(generate::Drawing::Txt2Img, params, original, &[], (&units, 0));
+        let (kind, defaults) = (generate::Drawing::Txt2Img, generate::Defaults::default());
+        let read = |params| reread((kind, &defaults), params, original, &[], (&units, 0));
         for params in [r#"{"prompt": "x", "seed": -1, "subseed": ""}"#, "{}"] {
             let changed = read(params).unwrap();
             assert_eq!((&changed["seed"], &changed["subseed"]), (&json!(7), &json!(8)), "{params}");
         }
         assert_eq!(read(r#"{"seed": 9}"#).unwrap()["seed"], 9);
         assert!(read("[]").is_err());
+    }
+
+    #[test]
+    fn a_text_that_a_plugin_sets_is_read_under_the_servers_settings() {
+        let defaults = generate::Defaults { noise_source: NoiseSource::Cpu, ..Default::default() };
+        let text = "a cat\nSteps: 7, Sampler: Euler, Seed: 5";
+        let (params, units) = (json!({"infotext": text}), UnitPictures::default());
+        let read = |sent: &Value| {
+            let (how, sent) = ((generate::Drawing::Txt2Img, &defaults), sent.as_object().unwrap());
+            reread(how, &params.to_string(), sent, &[], (&units, 0)).unwrap()
+        };
+        let set = read(&json!({}));
+        assert_eq!(set["prompt"], "a cat");
+        assert_eq!(set["override_settings"]["randn_source"], "CPU");
+        assert_eq!(read(&params)["prompt"], "", "the client's own has filled the request before");
     }
 
     #[test]
@@ -470,7 +488,8 @@ mod tests {
         let units = UnitPictures::take(&mut told);
         let told = Value::Object(told).to_string();
         assert!(told.len() < 100, "{told}");
-        let read = reread(generate::Drawing::Img2Img, &told, &original, &pictures, (&units, 0)).unwrap();
+        let how = (generate::Drawing::Img2Img, &generate::Defaults::default());
+        let read = reread(how, &told, &original, &pictures, (&units, 0)).unwrap();
         assert_eq!((&read["init_images"], &read["alwayson_scripts"]), (&json!(["abc"]), &unit));
     }
 
@@ -484,8 +503,8 @@ mod tests {
         let told = Value::Object(told).to_string();
         for (sent, expected) in [(Value::Null, json!(picture)), (json!("sent"), json!("sent"))] {
             let pictures = [("init_images", json!(["abc"])), ("mask", sent)];
-            let read =
-                reread(generate::Drawing::Img2Img, &told, &Map::new(), &pictures, (&units, 5000)).unwrap();
+            let how = (generate::Drawing::Img2Img, &generate::Defaults::default());
+            let read = reread(how, &told, &Map::new(), &pictures, (&units, 5000)).unwrap();
             assert_eq!(read["mask"], expected);
         }
     }

@@ -130,7 +130,7 @@ pub(crate) async fn check(
 ) -> Result<Checked, AppError> {
     let saved = app.options.of(&caller.name).await?;
     let filled = |text: Option<&Infotext>| {
-        let read = drawing.read_with(body, text, || rand::rng().random());
+        let read = drawing.read_with(body, (text, &app.defaults), || rand::rng().random());
         let mut read = read.map_err(AppError::Invalid)?;
         let mut chooses = false;
         if let Some(text) = text {

@@ -83,6 +83,13 @@ pub(crate) fn params(body: &Map<String, Value>) -> String {
     Value::Object(params).to_string()
 }
 
+/// What `before` made of a request, as `after` gets it: like all that get drawn pictures, without the client's infotext.
+pub(crate) fn without_infotext(params: &str) -> String {
+    let Ok(mut params) = serde_json::from_str::<Map<String, Value>>(params) else { return params.to_owned() };
+    params.shift_remove("infotext");
+    Value::Object(params).to_string()
+}
+
 /// Pictures that are drawn over, as they are drawn over: `background` is seen through what is transparent.
 pub(crate) async fn flattened(pictures: Vec<Pixels>, background: [u8; 3]) -> Result<Vec<Pixels>, AppError> {
     if pictures.iter().all(|picture| picture.format != PixelFormat::Rgba8) {
@@ -153,6 +160,12 @@ mod tests {
         expected.insert("firstpass_image".into(), first.into());
         expected.insert("prompt".into(), "<unit picture 0>".into());
         assert_eq!(moved, expected);
+    }
+
+    #[test]
+    fn after_is_told_all_but_the_infotext() {
+        let told = r#"{"prompt":"a boat","infotext":"a sea\nSteps: 9, Seed: 1","seed":7,"styles":["y"]}"#;
+        assert_eq!(without_infotext(told), r#"{"prompt":"a boat","seed":7,"styles":["y"]}"#);
     }
 
     #[tokio::test]

@@ -3,6 +3,7 @@
 
 use std::collections::VecDeque;
 
+use gesso_core::hires::HiresSize;
 use gesso_core::infotext::Infotext;
 use gesso_plugin::inference::{self, Drawn, Job};
 use gesso_plugin::{Fault, Image, ImageDesc, Params, ScriptCall, lax};
@@ -104,26 +105,33 @@ pub(crate) fn drawn_size(call: &ScriptCall, params: &Params) -> (u32, u32) {
         return (width, height);
     }
     let (width, height) = frame(params);
-    let number = |field: &str| params.get(field).and_then(Value::as_f64).filter(|number| *number > 0.0);
     if !is_on("enable_hr") {
         return (width, height);
     }
-    let scaled = |side: u32, by: f64| (f64::from(side) * by) as u32;
-    match (number("hr_resize_x"), number("hr_resize_y")) {
-        (Some(x), Some(y)) => (x as u32, y as u32),
-        (Some(x), None) => (x as u32, scaled(height, x / f64::from(width.max(1)))),
-        (None, Some(y)) => (scaled(width, y / f64::from(height.max(1))), y as u32),
-        (None, None) => {
-            let by = number("hr_scale").unwrap_or(1.0);
-            (scaled(width, by), scaled(height, by))
+    let number = |field: &str| params.get(field).and_then(Value::as_f64);
+    let side = |field: &str| number(field).unwrap_or_default() as u32;
+    let size = match (side("hr_resize_x"), side("hr_resize_y")) {
+        _ if option(params, "use_old_hires_fix_width_height") == Some(true) => {
+            HiresSize::Resize { width, height }
         }
-    }
+        (0, 0) => HiresSize::Scale(number("hr_scale").unwrap_or(2.0)),
+        (width, height) => HiresSize::Resize { width, height },
+    };
+    let (width, height) = match (side("firstphase_width"), side("firstphase_height")) {
+        (0, _) | (_, 0) => (width, height),
+        first => first,
+    };
+    size.target(width, height).size
 }
 
 /// Whether a part is put back into its picture, which an option of the web UI's turns off.
 fn is_laid_over(params: &Params) -> bool {
-    let option = params.get("override_settings").and_then(|options| options.get("overlay_inpaint"));
-    option.and_then(|option| lax::from_value(option).ok()).unwrap_or(true)
+    option(params, "overlay_inpaint").unwrap_or(true)
+}
+
+/// A switch among the options of a request, under which the host has laid those that are saved.
+fn option(params: &Params, name: &str) -> Option<bool> {
+    lax::from_value(params.get("override_settings")?.get(name)?).ok()
 }
 
 /// The name of an upscaler that goes by its name or its number; nothing for one that only resizes.
@@ -189,6 +197,26 @@ mod tests {
         assert_eq!(of(r#", "enable_hr": true, "hr_scale": 1.5, "hr_resize_x": 0"#), (768, 384));
         assert_eq!(of(r#", "enable_hr": true, "hr_resize_x": 1024"#), (1024, 512));
         assert_eq!(of(r#", "enable_hr": true, "hr_resize_x": 640, "hr_resize_y": 640"#), (640, 640));
+        assert_eq!(of(r#", "enable_hr": true, "hr_scale": 1.3"#), (664, 328), "a latent has whole elements");
+    }
+
+    #[test]
+    fn a_first_pass_of_a_size_of_its_own_is_what_a_second_pass_enlarges() {
+        let call = call(Vec::new(), None);
+        let of = |fields: &str| {
+            let params = format!(r#"{{"width": 1024, "height": 256, "enable_hr": true{fields}}}"#);
+            drawn_size(&call, &Params::from_json(&params).unwrap())
+        };
+        let first = r#", "firstphase_width": 512, "firstphase_height": 128"#;
+        assert_eq!(of(first), (1024, 256));
+        assert_eq!(of(&format!(r#"{first}, "hr_resize_x": 768"#)), (768, 192));
+        assert_eq!(of(r#", "firstphase_width": 0, "firstphase_height": 0"#), (2048, 512));
+        let old = r#", "override_settings": {"use_old_hires_fix_width_height": true}"#;
+        for fields in ["", first, r#", "hr_resize_x": 640"#] {
+            assert_eq!(of(&format!("{fields}{old}")), (1024, 256), "{fields}");
+        }
+        let off = r#", "override_settings": {"use_old_hires_fix_width_height": false}"#;
+        assert_eq!(of(off), (2048, 512));
     }
 
     #[test]

@@ -54,17 +54,17 @@ impl Drawing {
         draw_seed: impl FnMut() -> u32,
     ) -> Result<Map<String, Value>, Vec<FieldProblem>> {
         let text = infotext::of_body(body).map(Infotext::parse);
-        self.read_with(body, text.as_ref(), draw_seed)
+        self.read_with(body, (text.as_ref(), &Defaults::default()), draw_seed)
     }
 
-    /// [`Self::read`] with what the body's `infotext` says, which plugins may have changed.
+    /// [`Self::read`], which knows no settings, with what the `infotext` says, which plugins may have changed.
     pub(crate) fn read_with(
         self,
         body: &Map<String, Value>,
-        text: Option<&Infotext>,
+        (text, defaults): (Option<&Infotext>, &Defaults),
         draw_seed: impl FnMut() -> u32,
     ) -> Result<Map<String, Value>, Vec<FieldProblem>> {
-        let mut body = fields::read(&infotext::filled(self, body, text), self.fields())?;
+        let mut body = fields::read(&infotext::filled(self, body, text, defaults), self.fields())?;
         settle_seeds(&mut body, draw_seed);
         Ok(body)
     }

@@ -8,9 +8,11 @@ use gesso_core::infotext::Infotext;
 use serde_json::{Map, Value, json};
 
 use super::fields::is_empty_list;
-use super::generate::{Drawing, SIDES};
-use super::{control, soft_inpainting};
+use super::generate::{Defaults, Drawing, SIDES};
+use super::{control, options, soft_inpainting};
 
+/// Where the noise came from.
+const NOISE: &str = "RNG";
 const PADDING: (&str, &str) = ("Masked area padding", "inpaint_full_res_padding");
 
 /// Fields of the text and of the body that hold the same. A body has no use for those of the other kind of drawing.
@@ -51,7 +53,7 @@ const OPTIONS: &[(&str, &str)] = &[
     ("Face restoration", "face_restoration_model"),
     ("CodeFormer weight", "code_former_weight"),
     ("ENSD", "eta_noise_seed_delta"),
-    ("RNG", "randn_source"),
+    (NOISE, "randn_source"),
     ("VAE", "sd_vae"),
     ("Tiling", "tiling"),
     ("Token merging ratio", "token_merging_ratio"),
@@ -113,11 +115,12 @@ pub(super) fn filled(
     drawing: Drawing,
     body: &Map<String, Value>,
     text: Option<&Infotext>,
+    defaults: &Defaults,
 ) -> Map<String, Value> {
     let mut body = body.clone();
     let Some(text) = text else { return body };
     let text = &text.migrated();
-    let unsaid = unsaid(&body, text);
+    let unsaid = unsaid(&body, text, defaults);
     let mut found: Vec<(&str, Value)> = fields(text, FIELDS);
     found.push(("prompt", text.prompt.clone().into()));
     found.push(("negative_prompt", text.negative_prompt.clone().into()));
@@ -153,13 +156,16 @@ pub(super) fn filled(
     body
 }
 
-/// What the text leaves unsaid, and so did the one that the client sent.
-fn unsaid(body: &Map<String, Value>, text: &Infotext) -> Infotext {
+/// What the text leaves unsaid, and so did the one that the client sent. Where it does not name the noise, that of the
+/// machine's own device was drawn with, and the server's settings say which that is.
+fn unsaid(body: &Map<String, Value>, text: &Infotext, defaults: &Defaults) -> Infotext {
     if text.fields.is_empty() {
         return Infotext::default();
     }
     let sent = of_body(body).map(Infotext::parse).unwrap_or_default();
-    text.unsaid_beside(&sent)
+    let unsaid = text.unsaid_beside(&sent);
+    let noise = unsaid.get(NOISE).map(|_| options::noise_name(defaults.noise_source));
+    unsaid.optional_field(NOISE, noise)
 }
 
 /// A field of the body that is an object, made where there is none or an empty list; `None` where something else stands.
@@ -228,8 +234,7 @@ mod tests {
     use gesso_core::request::{Emphasis, GenerateRequest, NoiseSource, Variation};
     use gesso_core::sampler::SamplerOptions;
 
-    use super::super::generate::{Defaults, to_request};
-    use super::super::options;
+    use super::super::generate::to_request;
     use super::*;
 
     fn request_of(drawing: Drawing, body: &Value) -> GenerateRequest {
@@ -474,10 +479,29 @@ mod tests {
     fn what_a_plugin_took_out_of_a_text_is_as_it_stands_without_one() {
         let body = json!({"infotext": "a cat\nSteps: 7, Sampler: Euler, Seed: 5, Clip skip: 3"});
         let left = Infotext::parse("a cat\nSteps: 7, Sampler: Euler, Seed: 5");
-        let filled = filled(Drawing::Txt2Img, body.as_object().unwrap(), Some(&left));
+        let body = body.as_object().unwrap();
+        let filled = filled(Drawing::Txt2Img, body, Some(&left), &Defaults::default());
         let options = &filled["override_settings"];
         assert_eq!(options.get("CLIP_stop_at_last_layers"), None);
-        assert_eq!(options["randn_source"], "GPU");
+        assert_eq!(options["randn_source"], "NV");
+    }
+
+    #[test]
+    fn noise_that_a_text_does_not_name_is_the_servers_usual_one() {
+        let defaults = Defaults { noise_source: NoiseSource::Cpu, ..Defaults::default() };
+        let source = |more: &str, own: Value| {
+            let text = format!("a cat\nSteps: 7, Sampler: Euler, Seed: 5{more}");
+            let body = json!({"infotext": text, "override_settings": own});
+            let text = Infotext::parse(&text);
+            let body = body.as_object().unwrap();
+            let mut body = Drawing::Txt2Img.read_with(body, (Some(&text), &defaults), || 7).unwrap();
+            options::lay_under(&mut body, json!({"randn_source": "NV"}).as_object().unwrap());
+            to_request(Drawing::Txt2Img, &body, &defaults, &Limits::default()).unwrap().noise_source
+        };
+        assert_eq!(source("", json!({})), NoiseSource::Cpu);
+        assert_eq!(source(", RNG: NV", json!({})), NoiseSource::Nv);
+        assert_eq!(source(", RNG: GPU", json!({})), NoiseSource::Nv);
+        assert_eq!(source("", json!({"randn_source": "NV"})), NoiseSource::Nv);
     }
 
     #[test]

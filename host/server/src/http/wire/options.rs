@@ -46,20 +46,24 @@ enum Effect {
     Elsewhere,
 }
 
+/// What `randn_source` calls a source of noise.
+pub(super) fn noise_name(source: NoiseSource) -> &'static str {
+    match source {
+        NoiseSource::Cpu => "CPU",
+        NoiseSource::Nv => "NV",
+    }
+}
+
 /// Every option with its default, in the order in which they are told.
 fn table(defaults: &Defaults) -> Vec<(&'static str, Value, Effect)> {
     use Effect::{Acts, Elsewhere, None};
-    let noise = match defaults.noise_source {
-        NoiseSource::Cpu => "CPU",
-        NoiseSource::Nv => "NV",
-    };
     let mut all = vec![
         (CHECKPOINT, Value::Null, Acts),
         (CHECKPOINT_HASH, json!(""), None),
         ("sd_vae", json!("Automatic"), Acts),
         (CLIP_SKIP, json!(defaults.clip_skip), Acts),
         ("emphasis", json!("Original"), Acts),
-        ("randn_source", json!(noise), Acts),
+        ("randn_source", json!(noise_name(defaults.noise_source)), Acts),
         ("eta_noise_seed_delta", json!(0), Acts),
         ("comma_padding_backtrack", json!(GenerateRequest::COMMA_BACKTRACK), Acts),
         ("use_old_scheduling", json!(false), Acts),
