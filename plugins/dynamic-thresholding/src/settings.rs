@@ -7,6 +7,7 @@ use gesso_plugin::{Arguments, Fault, Moment};
 
 const SCALES: (f64, f64) = (0.0, 100.0);
 const SHARES: (f64, f64) = (0.0, 1.0);
+const PERCENTS: (f64, f64) = (0.0, 100.0);
 /// As the manifest has them.
 const CURVES: [(&str, Curve); 7] = [
     ("Constant", Curve::Constant),
@@ -75,7 +76,7 @@ impl Settings {
             let (_, curve) = CURVES[arguments.choice(at, mode, &curves)?];
             Ok(Course { curve, least: arguments.number(at + 1, scale, SCALES)?, power })
         };
-        let percentile = arguments.number(2, "threshold_percentile", SHARES)? as f32;
+        let percentile = share_of(arguments.number(2, "threshold_percentile", PERCENTS)?) as f32;
         let measure = match arguments.choice(10, "variability_measure", &["AD", "STD"])? {
             0 => Measure::Reach { percentile },
             _ => Measure::Deviation,
@@ -101,6 +102,11 @@ impl Settings {
     pub(crate) fn cfg_scale(&self, at: &Moment) -> Option<f32> {
         (self.cfg.curve != Curve::Constant).then(|| self.cfg.scale(at.guidance, at) as f32)
     }
+}
+
+/// The share that a percentile means: above 1 it is in percent, as the web UI's extension has it.
+fn share_of(percentile: f64) -> f64 {
+    if percentile > 1.0 { percentile / 100.0 } else { percentile }
 }
 
 impl Course {
@@ -152,6 +158,28 @@ mod tests {
     }
 
     #[test]
+    fn what_clients_of_the_extension_send_is_taken() {
+        let sent = json!([true, 7, 100, "Constant", 0, "Constant", 0, 4, true, "MEAN", "AD", 1]);
+        let settings = Settings::read(Arguments(sent.as_array().unwrap())).unwrap().unwrap();
+        assert_eq!(settings.measure, Measure::Reach { percentile: 1.0 });
+    }
+
+    #[test]
+    fn a_percentile_above_1_is_in_percent() {
+        for (sent, percentile) in [
+            (json!(0), 0.0),
+            (json!(0.99), 0.99),
+            (json!(1), 1.0),
+            (json!(90), 0.9),
+            (json!("99.5"), 0.995),
+            (json!(100), 1.0),
+        ] {
+            let settings = read(2, sent.clone()).unwrap().unwrap();
+            assert_eq!(settings.measure, Measure::Reach { percentile }, "{sent}");
+        }
+    }
+
+    #[test]
     fn it_is_switched_off_whatever_else_is_said() {
         assert!(read(0, json!(false)).unwrap().is_none());
         let mut odd = list(3, json!("Sawtooth"));
@@ -191,7 +219,7 @@ mod tests {
     fn what_is_wrong_is_named() {
         for (place, value, label) in [
             (1, json!(-1), "mimic_scale"),
-            (2, json!(1.5), "threshold_percentile"),
+            (2, json!(100.5), "threshold_percentile"),
             (3, json!("Half Cosine Down"), "mimic_mode"),
             (6, json!("much"), "cfg_scale_min"),
             (9, json!("MEDIAN"), "scaling_startpoint"),
