@@ -180,7 +180,8 @@ fn a_hook_that_misbehaves_costs_its_request_or_a_count() {
     }
     misbehave("on-grid", "refuses");
     let refused = server.post("/sdapi/v1/txt2img", &gridded);
-    assert_eq!(refused.status, 422, "{}", refused.json());
+    let told = refused.json();
+    assert_eq!((refused.status, &told["detail"][0]["loc"][1]), (422, &json!("alwayson_scripts")), "{told}");
     assert_eq!(failures(), before);
 
     // What is wrong with the rest of a request is told before a plugin is asked about its text.

@@ -8,6 +8,9 @@ use gesso_store::{ObjectsError, TaskError, TaskProblem, TaskStoreError};
 use crate::catalogue::CatalogueError;
 use crate::http::wire::fields::FieldProblem;
 
+/// Where a request says what it has for plugins; what the SDK says of it begins so.
+const ARGUMENTS: &str = "alwayson_scripts";
+
 /// The failures of a request.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum AppError {
@@ -125,6 +128,14 @@ impl AppError {
         Self::NoScript(FieldProblem { field: field.into(), message: message.into() })
     }
 
+    /// What a hook behind the request's own ends with: its prompts are settled, so what it refuses is what it was told.
+    pub(crate) fn of_later_hook(error: HookError) -> Self {
+        match error {
+            HookError::Rejected { .. } => Self::invalid(ARGUMENTS, error.to_string()),
+            error => error.into(),
+        }
+    }
+
     /// A problem with one field.
     pub(crate) fn invalid(field: &str, message: impl Into<String>) -> Self {
         Self::Invalid(vec![FieldProblem { field: field.into(), message: message.into() }])
@@ -175,7 +186,10 @@ impl From<ObjectsError> for AppError {
 impl From<HookError> for AppError {
     fn from(error: HookError) -> Self {
         match &error {
-            HookError::Rejected { .. } => Self::invalid("prompt", error.to_string()),
+            HookError::Rejected { reason, .. } => {
+                let field = if reason.starts_with(ARGUMENTS) { ARGUMENTS } else { "prompt" };
+                Self::invalid(field, error.to_string())
+            }
             HookError::PluginFailed { .. } => Self::PluginFailed(error.to_string()),
             HookError::NotFound { .. } => Self::NotFound(error.to_string()),
             HookError::Overloaded => Self::Overloaded(error.to_string()),
@@ -211,6 +225,21 @@ mod tests {
             assert_eq!((told.code(), told.to_string()), (error.code(), error.to_string()));
             assert_eq!(told.problems(), error.problems());
         }
+    }
+
+    #[test]
+    fn a_plugin_that_refuses_its_arguments_blames_them_and_not_the_prompt() {
+        let rejected = |reason: &str| HookError::Rejected { plugin: "a".into(), reason: reason.into() };
+        let arguments = "alwayson_scripts.a.args cannot be used: no";
+        for (error, field) in [
+            (AppError::from(rejected("No such word.")), "prompt"),
+            (AppError::from(rejected(arguments)), "alwayson_scripts"),
+            (AppError::of_later_hook(rejected(arguments)), "alwayson_scripts"),
+            (AppError::of_later_hook(rejected("Not this one.")), "alwayson_scripts"),
+        ] {
+            assert_eq!(error.problems()[0].field, field, "{error}");
+        }
+        assert_eq!(AppError::of_later_hook(HookError::Cancelled).code(), AppError::Cancelled.code());
     }
 
     #[test]

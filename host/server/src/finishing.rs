@@ -93,7 +93,7 @@ async fn finish(
         let finished = finished.map_err(|error| match (error, drawn.shortage) {
             // What the plugin made of it is a consequence; the task is tried again.
             (HookError::Rejected { .. } | HookError::PluginFailed { .. }, Some(shortage)) => shortage,
-            (error, _) => error.into(),
+            (error, _) => AppError::of_later_hook(error),
         })?;
         *picture = finished.picture;
         if !finished.fields.is_empty() {

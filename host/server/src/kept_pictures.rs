@@ -229,7 +229,8 @@ impl<'a> Keeping<'a> {
         }
         let pictures = pictures.into_iter().map(Arc::unwrap_or_clone).collect();
         let grid = Grid { pictures, columns, rows };
-        let (grid, report) = self.app.plugins.lay_out_grid(call, &plugin_view::params(body), grid).await?;
+        let laid_out = self.app.plugins.lay_out_grid(call, &plugin_view::params(body), grid).await;
+        let (grid, report) = laid_out.map_err(AppError::of_later_hook)?;
         self.plugins.extend(report.acted);
         self.warnings.extend(report.warnings);
         let Grid { pictures, columns, rows } = grid;
