@@ -1,8 +1,10 @@
 //! Values as web UIs take them from clients: a number may be written as text, a whole number with a point, a switch as 0 or 1 or
 //! as text. Reads any type that serde can; knows no request.
 
-use serde::de::value::{MapDeserializer, SeqDeserializer};
-use serde::de::{DeserializeOwned, DeserializeSeed, IntoDeserializer, SeqAccess, Visitor};
+use serde::de::value::{SeqDeserializer, StrDeserializer};
+use serde::de::{
+    DeserializeOwned, DeserializeSeed, Error as _, IntoDeserializer, MapAccess, SeqAccess, Visitor,
+};
 use serde::{Deserializer, forward_to_deserialize_any};
 use serde_json::{Error, Value};
 
@@ -13,7 +15,7 @@ use serde_json::{Error, Value};
 /// versions differ in how many there are.
 ///
 /// # Errors
-/// Where the value says nothing that a `T` could be.
+/// Where the value says nothing that a `T` could be; the message begins with the names of the fields that lead there.
 pub fn from_value<T: DeserializeOwned>(value: &Value) -> Result<T, Error> {
     T::deserialize(Lax { value, is_whole: true })
 }
@@ -105,11 +107,7 @@ impl<'de> Deserializer<'de> for Lax<'de> {
                 }
                 Ok(value)
             }
-            Value::Object(fields) => {
-                let fields = fields.iter().filter(|(_, value)| !value.is_null());
-                let fields = fields.map(|(name, value)| (name.as_str(), Lax::part(value)));
-                visitor.visit_map(MapDeserializer::new(fields))
-            }
+            Value::Object(fields) => visitor.visit_map(Fields { rest: fields.iter(), at: None }),
             other => other.deserialize_any(visitor),
         }
     }
@@ -168,6 +166,31 @@ impl<'de> Deserializer<'de> for Lax<'de> {
 
     forward_to_deserialize_any! {
         i128 u128 char str string bytes byte_buf unit unit_struct seq tuple tuple_struct map identifier ignored_any
+    }
+}
+
+/// The fields of an object, but for those that are null. What is wrong with one begins with its name.
+struct Fields<'de> {
+    rest: serde_json::map::Iter<'de>,
+    /// The one whose name was read last.
+    at: Option<(&'de str, &'de Value)>,
+}
+
+impl<'de> MapAccess<'de> for Fields<'de> {
+    type Error = Error;
+
+    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, Error> {
+        let Some((name, value)) = self.rest.find(|(_, value)| !value.is_null()) else { return Ok(None) };
+        self.at = Some((name.as_str(), value));
+        let name: StrDeserializer<'_, Error> = name.as_str().into_deserializer();
+        seed.deserialize(name).map(Some)
+    }
+
+    fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, Error> {
+        let Some((name, value)) = self.at.take() else {
+            return Err(Error::custom("a value is asked for before its name"));
+        };
+        seed.deserialize(Lax::part(value)).map_err(|error| Error::custom(format!("{name}: {error}")))
     }
 }
 
@@ -295,5 +318,15 @@ mod tests {
             let error = from_value::<Asked>(&value).unwrap_err().to_string();
             assert!(error.contains(says), "{value}: {error}");
         }
+    }
+
+    #[test]
+    fn a_field_that_does_not_read_is_named() {
+        type Nested = std::collections::BTreeMap<String, Asked>;
+
+        let error = from_value::<Asked>(&json!({"name": "a", "share": "wide"})).unwrap_err().to_string();
+        assert!(error.starts_with("share: invalid type"), "{error}");
+        let error = from_value::<Nested>(&json!({"inner": {"steps": 2.5}})).unwrap_err().to_string();
+        assert!(error.starts_with("inner: steps: "), "{error}");
     }
 }
