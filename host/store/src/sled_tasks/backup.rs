@@ -144,8 +144,8 @@ mod tests {
     #[test]
     fn bytes_behind_the_last_line_are_refused() {
         let whole = backup();
-        for more in [&b"\n"[..], b"x", b"\xff", &whole] {
-            assert!(read([&whole, more].concat().as_slice()).is_err(), "{more:?}");
+        for more in [&b"\n"[..], b"x", b"\xff", whole.as_slice()] {
+            assert!(read([whole.as_slice(), more].concat().as_slice()).is_err(), "{more:?}");
         }
     }
 
