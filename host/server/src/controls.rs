@@ -47,6 +47,8 @@ pub(crate) struct Controls {
 #[derive(Debug)]
 pub(crate) struct Decoded {
     unit: ControlUnit,
+    /// Its place in the body.
+    index: usize,
     save_map: bool,
     /// None for what the checkpoint itself reads.
     file: Option<Arc<ModelFile>>,
@@ -100,7 +102,8 @@ pub(crate) fn check(
 /// Refuses units of a body that have no picture, and none to take in its place.
 pub(crate) fn check_pictures(units: &[ControlInput], body: &Map<String, Value>) -> Result<(), AppError> {
     let is_without = |input: &&ControlInput| input.image.is_none() && source_of(body).is_none();
-    units.iter().find(is_without).map_or(Ok(()), |input| Err(without_picture(&input.unit)))
+    let fault = |input: &ControlInput| of_unit(input.index)(without_picture(&input.unit));
+    units.iter().find(is_without).map_or(Ok(()), |input| Err(fault(input)))
 }
 
 /// Refuses units whose network is not there. Reads folders: call it where blocking is allowed.
@@ -119,51 +122,66 @@ pub(crate) fn decode(
 ) -> Result<Vec<Decoded>, AppError> {
     let inputs = control::units(body).map_err(AppError::Invalid)?;
     let mut decoded = Vec::with_capacity(inputs.len());
-    for ControlInput { unit, image, mask, region, save_map, is_cropped } in inputs {
-        let file = network(catalogue, &unit)?;
-        // Without a picture of its own a unit is steered by the one that is drawn over, and by its mask.
-        let source = source_of(body).cloned();
-        let has_own = image.is_some();
-        let found = read(image.map(Value::String).or(source), limits)?;
-        let found = found.ok_or_else(|| without_picture(&unit))?;
-        let own_mask = read(mask.map(Value::String), limits)?;
-        let is_drawings = !has_own && own_mask.is_none();
-        let mask = match own_mask {
-            Some(mask) => Some(to_gray(&mask).map_err(unfit)?),
-            // Nobody reads it.
-            None if annotators::takes_as_it_is(&unit.module) => None,
-            // The mask of what is drawn over belongs to a picture of the unit's own as far as it covers it.
-            None => read(body.get("mask").cloned(), limits)?
-                .filter(|mask| !has_own || (mask.width, mask.height) == (found.width, found.height))
-                .map(|mask| repainted(&mask, request))
-                .transpose()?,
-        };
-        let cropped = cropped.filter(|_| is_cropped || !has_own);
-        let part = |picture: Pixels| match cropped {
-            // Only a part of the source is drawn, so the same part of the picture belongs to it.
-            Some((rect, size)) => {
-                let fit = fit(unit.resize_mode);
-                check_shape(&picture, size, fit, limits)?;
-                let whole = control_fit(&picture, size.0, size.1, fit).map_err(unfit)?;
-                crop(&whole, rect).map_err(unfit)
-            }
-            None => Ok(picture),
-        };
-        let is_odd = mask.as_ref().is_some_and(|mask| is_of_another_shape(mask, &found));
-        let framing = Framing::of(request).filter(|_| is_drawings && is_odd && cropped.is_none());
-        // In the size of its picture the mask is cut as that is.
-        let sized = |mask: &Pixels| resize(mask, found.width, found.height, Filter::Nearest).map_err(unfit);
-        let mask = match framing {
-            Some(_) => mask,
-            None => mask.map(|mask| part(sized(&mask)?)).transpose()?,
-        };
-        let picture = part(flatten(&found, BACKGROUND).map_err(unfit)?)?;
-        let region = read(region.map(Value::String), limits)?;
-        let fit = fit_of(&unit, has_own, cropped.is_some(), request);
-        let recombine = None;
-        decoded.push(Decoded { unit, save_map, file, picture, fit, mask, framing, region, recombine });
+    for input in inputs {
+        let index = input.index;
+        let file = network(catalogue, &input.unit)?;
+        let one = decode_one(input, file, body, request, limits, cropped).map_err(of_unit(index))?;
+        decoded.push(one);
     }
     Ok(decoded)
+}
+
+fn decode_one(
+    input: ControlInput,
+    file: Option<Arc<ModelFile>>,
+    body: &Map<String, Value>,
+    request: &GenerateRequest,
+    limits: DecodeLimits,
+    cropped: Option<(Rect, (u32, u32))>,
+) -> Result<Decoded, AppError> {
+    let ControlInput { unit, index, image, mask, region, save_map, is_cropped } = input;
+    // Without a picture of its own a unit is steered by the one that is drawn over, and by its mask.
+    let source = source_of(body).cloned();
+    let has_own = image.is_some();
+    let field = if has_own { "image" } else { "init_images" };
+    let found = read(field, image.map(Value::String).or(source), limits)?;
+    let found = found.ok_or_else(|| without_picture(&unit))?;
+    let own_mask = read("mask", mask.map(Value::String), limits)?;
+    let is_drawings = !has_own && own_mask.is_none();
+    let mask = match own_mask {
+        Some(mask) => Some(to_gray(&mask).map_err(unfit)?),
+        // Nobody reads it.
+        None if annotators::takes_as_it_is(&unit.module) => None,
+        // The mask of what is drawn over belongs to a picture of the unit's own as far as it covers it.
+        None => read("mask", body.get("mask").cloned(), limits)?
+            .filter(|mask| !has_own || (mask.width, mask.height) == (found.width, found.height))
+            .map(|mask| repainted(&mask, request))
+            .transpose()?,
+    };
+    let cropped = cropped.filter(|_| is_cropped || !has_own);
+    let part = |picture: Pixels| match cropped {
+        // Only a part of the source is drawn, so the same part of the picture belongs to it.
+        Some((rect, size)) => {
+            let fit = fit(unit.resize_mode);
+            check_shape(&picture, size, fit, limits)?;
+            let whole = control_fit(&picture, size.0, size.1, fit).map_err(unfit)?;
+            crop(&whole, rect).map_err(unfit)
+        }
+        None => Ok(picture),
+    };
+    let is_odd = mask.as_ref().is_some_and(|mask| is_of_another_shape(mask, &found));
+    let framing = Framing::of(request).filter(|_| is_drawings && is_odd && cropped.is_none());
+    // In the size of its picture the mask is cut as that is.
+    let sized = |mask: &Pixels| resize(mask, found.width, found.height, Filter::Nearest).map_err(unfit);
+    let mask = match framing {
+        Some(_) => mask,
+        None => mask.map(|mask| part(sized(&mask)?)).transpose()?,
+    };
+    let picture = part(flatten(&found, BACKGROUND).map_err(unfit)?)?;
+    let region = read("effective_region_mask", region.map(Value::String), limits)?;
+    let fit = fit_of(&unit, has_own, cropped.is_some(), request);
+    let recombine = None;
+    Ok(Decoded { unit, index, save_map, file, picture, fit, mask, framing, region, recombine })
 }
 
 fn is_of_another_shape(one: &Pixels, other: &Pixels) -> bool {
@@ -187,7 +205,7 @@ fn network(catalogue: &Catalogue, unit: &ControlUnit) -> Result<Option<Arc<Model
 
 fn without_picture(unit: &ControlUnit) -> AppError {
     let name = if unit.is_reference() { &unit.module } else { &unit.model };
-    AppError::invalid(FIELD, format!("the ControlNet unit of {name} has no image; send one as base64"))
+    AppError::invalid(FIELD, format!("{name} has no image; send one as base64"))
 }
 
 /// How a unit's picture is brought to the size that is drawn: its own as the unit says, the one that is drawn over as
@@ -272,7 +290,8 @@ pub(crate) async fn annotate(
         };
         let mask = annotator.mask.then(|| one.mask.take().unwrap_or_else(black));
         let pictures = (one.picture.clone(), mask);
-        one.picture = annotators::annotate(app, call, FIELD, &annotator, &settings, pictures).await?.picture;
+        let made = annotators::annotate(app, call, FIELD, &annotator, &settings, pictures).await;
+        one.picture = made.map_err(of_unit(one.index))?.picture;
     }
     Ok(())
 }
@@ -285,7 +304,7 @@ pub(crate) fn place(
     found: &mut Found,
 ) -> Result<Controls, AppError> {
     let mut controls = Controls::default();
-    for Decoded { unit, save_map, file, picture: map, fit, region, recombine, .. } in decoded {
+    for Decoded { unit, index, save_map, file, picture: map, fit, region, recombine, .. } in decoded {
         let mut passes = Vec::with_capacity(2);
         if request.draws_first_pass() {
             passes.push((false, request.width, request.height, &mut found.first));
@@ -299,7 +318,7 @@ pub(crate) fn place(
             let acts_here = unit.hr_option.acts_in(is_second);
             // What is put to the drawn picture comes to its size too, whichever pass that is of.
             if acts_here || recombine.is_some() {
-                check_shape(&map, (width, height), fit, limits)?;
+                check_shape(&map, (width, height), fit, limits).map_err(of_unit(index))?;
             }
             if !acts_here {
                 continue;
@@ -346,10 +365,21 @@ pub(crate) fn fitted(
     Ok(annotators::split(inverted(fitted(&inverted(map.clone()))?)))
 }
 
-fn read(value: Option<Value>, limits: DecodeLimits) -> Result<Option<Pixels>, AppError> {
+/// The picture of a unit's field, which an error names.
+fn read(name: &str, value: Option<Value>, limits: DecodeLimits) -> Result<Option<Pixels>, AppError> {
     // Clients send null for none.
-    let value = value.filter(|value| !value.is_null());
-    value.map(|value| picture(FIELD, &value, limits)).transpose().map(Option::flatten)
+    let Some(value) = value.filter(|value| !value.is_null()) else { return Ok(None) };
+    picture(FIELD, &value, limits).map_err(|error| AppError::invalid(FIELD, format!("{name}: {error}")))
+}
+
+/// Lays what is wrong with the pictures of a unit to that unit, by its place in the body.
+fn of_unit(index: usize) -> impl Fn(AppError) -> AppError {
+    move |error| match error {
+        AppError::Invalid(problems) => AppError::Invalid(
+            problems.iter().map(|problem| control::fault(index, &problem.message)).collect(),
+        ),
+        other => other,
+    }
 }
 
 fn fit(mode: ResizeMode) -> ControlFit {
@@ -451,6 +481,13 @@ mod tests {
         assert_eq!(of(whole), (32, 32, ControlFit::JustResize));
         let without = json!({"resize_mode": 0, "inpaint_crop_input_image": false});
         assert_eq!(of(without), contained, "it has none of its own");
+        for field in ["image", "mask", "effective_region_mask"] {
+            let unit = json!({"image": own, field: "aGk="});
+            let Err(AppError::Invalid(problems)) = decoded(unit, &json!({}), None) else { panic!("{field}") };
+            assert_eq!(problems[0].field, "alwayson_scripts.controlnet.args.0");
+            let begins = format!("ControlNet unit 0: {field}: ");
+            assert!(problems[0].message.starts_with(&begins), "{}", problems[0].message);
+        }
         let odd = json!({"resize_mode": 1, "image": text(&flat(1, 2048))});
         let refused = decoded(odd, &json!({}), Some((part, (64, 64)))).unwrap_err().to_string();
         assert!(refused.contains("a ControlNet image would be enlarged to 8388608 pixels"), "{refused}");

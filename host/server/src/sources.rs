@@ -78,6 +78,10 @@ impl Sources {
         if let Some(mask) = &mask {
             check_mask(mask, frame, settings, limits.decode)?;
         }
+        // The enlarger has a limit of its own.
+        if enlarger.is_none() {
+            pictures.iter().try_for_each(|picture| check_picture(picture, frame, settings, limits.decode))?;
+        }
         let mut resize = |picture: &Pixels, size: (u32, u32)| -> Result<Pixels, Unprepared> {
             if let Some(enlarger) = enlarger {
                 return enlarger.resize(picture, size).map_err(Unprepared);
@@ -192,11 +196,31 @@ fn check_mask(
     settings: &Img2Img,
     limits: DecodeLimits,
 ) -> Result<(), AppError> {
-    let is_laid = settings.mask.as_ref().is_some_and(|mask| mask.only_masked.is_some());
-    if is_laid || settings.resize_mode != ResizeMode::Crop {
+    if !covers(settings) {
         return Ok(());
     }
     check_covering(("mask", "the mask"), covering(mask, frame).1, frame, limits)
+}
+
+/// A picture covers the frame unless a part of it is cut out first. Checked before it gets there, since a frame refuses
+/// sides that no picture has in other words.
+fn check_picture(
+    picture: &Pixels,
+    frame: (u32, u32),
+    settings: &Img2Img,
+    limits: DecodeLimits,
+) -> Result<(), AppError> {
+    if !covers(settings) {
+        return Ok(());
+    }
+    let blamed = ("init_images", "a picture of init_images");
+    check_covering(blamed, covering(picture, frame).1, frame, limits)
+}
+
+/// Whether what is sent is made to cover the frame as a whole.
+fn covers(settings: &Img2Img) -> bool {
+    let is_part = settings.mask.as_ref().is_some_and(|mask| mask.only_masked.is_some());
+    !is_part && settings.resize_mode == ResizeMode::Crop
 }
 
 fn inpaint_settings(request: &GenerateRequest, settings: &Img2Img) -> InpaintSettings {
@@ -321,6 +345,10 @@ mod tests {
         let (field, why) = refused(odd(1)).unwrap();
         assert_eq!(field, "init_images");
         assert!(why.contains("would be enlarged to 262144 pixels") && why.contains("resize_mode"), "{why}");
+        // A side that no picture has.
+        let (field, why) = refused(json!({"init_images": [white(2048, 1)], "resize_mode": 1})).unwrap();
+        assert_eq!(field, "init_images");
+        assert!(why.contains("would be enlarged to 8388608 pixels"), "{why}");
         assert_eq!([0, 2].map(|mode| refused(odd(mode))), [None, None]);
         let masked = |mode: u32, is_part: bool| {
             let (source, mask) = (white(64, 64), white(8, 512));

@@ -152,12 +152,13 @@ fn parameter<'a>(query: &'a str, name: &str) -> Result<&'a str, UrlError> {
 fn read_secrets(mut file: File) -> io::Result<Vec<Secret>> {
     let mut text = String::new();
     file.read_to_string(&mut text)?;
-    let secrets: Vec<Secret> = serde_json::from_str(&text)?;
+    let damaged = |what: &str| {
+        let remedy = "delete the file to have a new one made, which ends the links that are signed so far";
+        io::Error::new(io::ErrorKind::InvalidData, format!("{what}; {remedy}"))
+    };
+    let secrets: Vec<Secret> = serde_json::from_str(&text).map_err(|error| damaged(&error.to_string()))?;
     if secrets.is_empty() {
-        return Err(io::Error::new(
-            io::ErrorKind::InvalidData,
-            "the file of link secrets is empty; delete it",
-        ));
+        return Err(damaged("there are none in it"));
     }
     Ok(secrets)
 }
@@ -194,6 +195,19 @@ mod tests {
 
     fn split(url: &str) -> (&str, &str) {
         url.split_once('?').unwrap()
+    }
+
+    #[test]
+    fn a_damaged_file_of_secrets_says_what_helps() {
+        let (folder, signer) = signer();
+        drop(signer);
+        for damaged in ["", "[]", "[{"] {
+            fs::write(folder.path().join("keys/urls.json"), damaged).unwrap();
+            let Err(error) = LocalSigner::open(&folder.path().join("keys/urls.json"), NOW) else {
+                panic!("{damaged:?}")
+            };
+            assert!(error.to_string().contains("delete the file"), "{error}");
+        }
     }
 
     #[test]

@@ -89,6 +89,9 @@ pub enum ObjectsError {
     Denied(String),
     #[error("the object store's settings are wrong: {0}")]
     Settings(String),
+    /// The file, and why not.
+    #[error("the link secrets in {0} cannot be used: {1}")]
+    LinkSecrets(String, String),
     #[error("a signed URL may be valid for 1 second to 7 days, not {0:?}")]
     UrlLifetime(Duration),
     /// Where to is in the log.
@@ -135,8 +138,7 @@ impl Objects {
         fs::create_dir_all(root).map_err(failed)?;
         let root = root.canonicalize().map_err(failed)?;
         let signer = LocalSigner::open(&settings.url_secrets, settings.clock.now_ms()).map_err(|error| {
-            let file = settings.url_secrets.display();
-            ObjectsError::Settings(format!("the link secrets in {file} cannot be used: {error}"))
+            ObjectsError::LinkSecrets(settings.url_secrets.display().to_string(), error.to_string())
         })?;
         // Without fsync a power cut could leave a finished task with an empty picture.
         let store = LocalFileSystem::new_with_prefix(&root).map_err(settings_error)?.with_fsync(true);

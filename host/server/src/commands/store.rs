@@ -20,6 +20,7 @@ pub(crate) fn run(arguments: &Store) -> anyhow::Result<()> {
 
 fn restore(file: &Path, data: &Path) -> anyhow::Result<()> {
     let backup = File::open(file).with_context(|| format!("{} cannot be read", file.display()))?;
+    let is_new = !data.exists();
     fs::create_dir_all(data).with_context(|| {
         format!("the folder {} cannot be made; check its parent's rights", data.display())
     })?;
@@ -36,6 +37,9 @@ fn restore(file: &Path, data: &Path) -> anyhow::Result<()> {
         }
         other => anyhow::Error::new(other).context(format!("{} cannot be restored", file.display())),
     })?;
+    if is_new {
+        telemetry::announce(&format!("the data folder {} is new: there was none", data.display()));
+    }
     let folder = folder.display();
     telemetry::announce(&format!("tasks restored into {folder}: {count}; what was running waits again"));
     Ok(())

@@ -312,6 +312,12 @@ fn check_site(app: &App, method: &Method, headers: &HeaderMap, is_password: bool
     if own || public || allowed {
         return Ok(());
     }
+    // No list of origins can name these pages: all of them send the same.
+    if origin == "null" {
+        return Err("sandboxed pages and pages out of files may not ask this server to do things; an admin may grant \
+                    the plugin of a page own_origin"
+            .into());
+    }
     Err(format!("pages of {origin:.200} may not ask this server to do things; add it to cors_origins"))
 }
 

@@ -70,6 +70,11 @@ pub(super) fn read(reader: impl Read) -> Result<Vec<Entry>, TaskStoreError> {
             if tail.tasks != entries.len() as u64 || tail.sha256 != STANDARD.encode(digest.finalize()) {
                 return Err(damaged("does not match its digest"));
             }
+            // The digest is of the records alone.
+            read_line(&mut reader, &mut line)?;
+            if !line.is_empty() {
+                return Err(damaged("goes on behind its last line"));
+            }
             entries.sort_by_key(|entry| entry.sequence);
             settle_places(&mut entries);
             return Ok(entries);
@@ -133,6 +138,14 @@ mod tests {
         let whole = backup();
         for length in 0..whole.len() - 2 {
             assert!(read(&whole[..length]).is_err(), "{length} of {} bytes were accepted", whole.len());
+        }
+    }
+
+    #[test]
+    fn bytes_behind_the_last_line_are_refused() {
+        let whole = backup();
+        for more in [&b"\n"[..], b"x", b"\xff", whole.as_slice()] {
+            assert!(read([whole.as_slice(), more].concat().as_slice()).is_err(), "{more:?}");
         }
     }
 

@@ -18,6 +18,8 @@ pub(crate) const UNITS_MAX: usize = 10;
 /// A unit with its pictures, still encoded.
 #[derive(Debug, Clone)]
 pub(crate) struct ControlInput {
+    /// Its place among the units of the body, of those that do not act too.
+    pub(crate) index: usize,
     pub(crate) unit: ControlUnit,
     /// `None` takes the picture that is drawn over.
     pub(crate) image: Option<String>,
@@ -58,6 +60,26 @@ pub(crate) fn units(body: &Map<String, Value>) -> Result<Vec<ControlInput>, Vec<
         problems.add(FIELD, message);
     }
     problems.into_result(units)
+}
+
+/// What is wrong with the unit at a place of the body.
+pub(crate) fn fault(index: usize, message: &str) -> FieldProblem {
+    FieldProblem {
+        field: format!("{FIELD}.{SCRIPT}.args.{index}"),
+        message: format!("ControlNet unit {index}: {message}"),
+    }
+}
+
+/// Whether something stands where an image belongs that is no text, `{image, mask}`, or list of either.
+fn is_no_image(value: &Value) -> bool {
+    match value {
+        Value::Null | Value::String(_) => false,
+        Value::Bool(_) | Value::Number(_) => true,
+        Value::Array(list) => list.iter().any(is_no_image),
+        Value::Object(fields) => {
+            ["image", "mask"].iter().filter_map(|name| fields.get(*name)).any(is_no_image)
+        }
+    }
 }
 
 /// Fields of a unit that hold pictures.
@@ -213,7 +235,9 @@ impl Unit<'_> {
         if self.picture(&["mask"]).is_some() && self.picture(&["mask_image"]).is_some() {
             self.refuse(problems, "mask and mask_image are two names of one field; send one of them");
         }
+        self.check_pictures(problems);
         Some(ControlInput {
+            index: self.index,
             unit,
             image,
             mask: self.mask(),
@@ -235,6 +259,19 @@ impl Unit<'_> {
 
     fn text(&self, names: &[&str]) -> Option<String> {
         self.get(names)?.as_str().filter(|text| !text.is_empty()).map(str::to_owned)
+    }
+
+    /// What is no picture is not taken for none.
+    fn check_pictures(&self, problems: &mut Problems) {
+        let is_no_text = |value: &Value| !value.is_string();
+        let wrong = [
+            ("image", self.picture(&["image", "input_image"]).is_some_and(is_no_image)),
+            ("mask", self.picture(&["mask", "mask_image"]).is_some_and(is_no_text)),
+            ("effective_region_mask", self.get(&["effective_region_mask"]).is_some_and(is_no_text)),
+        ];
+        for (name, _) in wrong.iter().filter(|(_, is_wrong)| *is_wrong) {
+            self.refuse(problems, &format!("{name} must be a picture as base64 text, a path or an address"));
+        }
     }
 
     /// A text, `{image, mask}`, or a list that begins with either.
@@ -299,10 +336,8 @@ impl Unit<'_> {
     }
 
     fn refuse(&self, problems: &mut Problems, message: &str) {
-        problems.add(
-            &format!("{FIELD}.{SCRIPT}.args.{}", self.index),
-            format!("ControlNet unit {}: {message}", self.index),
-        );
+        let FieldProblem { field, message } = fault(self.index, message);
+        problems.add(&field, message);
     }
 }
 
@@ -412,12 +447,20 @@ mod tests {
             (json!({"enabled": true, "image": "abc"}), "model"),
             (json!({"model": "a", "advanced_weighting": ["x"]}), "advanced_weighting"),
             (json!({"model": "a", "mask": "m", "mask_image": "m"}), "mask_image"),
+            (json!({"model": "a", "image": 5}), "image must be"),
+            (json!({"model": "a", "image": {"image": true}}), "image must be"),
+            (json!({"model": "a", "input_image": ["m", 5]}), "image must be"),
+            (json!({"model": "a", "mask": 5}), "mask must be"),
+            (json!({"model": "a", "effective_region_mask": 5}), "effective_region_mask must be"),
         ] {
             let problems = read(json!([unit])).unwrap_err();
             assert!(problems.len() == 1 && problems[0].starts_with("ControlNet unit 0: "), "{problems:?}");
             assert!(problems[0].contains(word), "{problems:?}");
         }
         assert!(read(json!({})).is_err());
+        for image in [json!(""), json!({"image": null, "mask": null}), json!([null]), json!([])] {
+            assert_eq!(read(json!([{"model": "a", "image": image}])).unwrap()[0].image, None, "{image}");
+        }
     }
 
     #[test]
