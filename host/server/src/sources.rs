@@ -76,11 +76,19 @@ impl Sources {
         };
         let frame = (request.width, request.height);
         if let Some(mask) = &mask {
-            check_mask(mask, frame, settings, limits.decode)?;
+            check_covers(("mask", "the mask"), mask, frame, settings, limits.decode)?;
         }
         // The enlarger has a limit of its own.
         if enlarger.is_none() {
-            pictures.iter().try_for_each(|picture| check_picture(picture, frame, settings, limits.decode))?;
+            pictures.iter().try_for_each(|picture| {
+                check_covers(
+                    ("init_images", "a picture of init_images"),
+                    picture,
+                    frame,
+                    settings,
+                    limits.decode,
+                )
+            })?;
         }
         let mut resize = |picture: &Pixels, size: (u32, u32)| -> Result<Pixels, Unprepared> {
             if let Some(enlarger) = enlarger {
@@ -189,22 +197,11 @@ fn check_sizes(pictures: &[Pixels], settings: &Img2Img, limits: SourceLimits) ->
     Ok(())
 }
 
-/// A mask of a shape of its own covers the frame by itself, unless it is laid over its picture first.
-fn check_mask(
-    mask: &Pixels,
-    frame: (u32, u32),
-    settings: &Img2Img,
-    limits: DecodeLimits,
-) -> Result<(), AppError> {
-    if !covers(settings) {
-        return Ok(());
-    }
-    check_covering(("mask", "the mask"), covering(mask, frame).1, frame, limits)
-}
-
-/// A picture covers the frame unless a part of it is cut out first. Checked before it gets there, since a frame refuses
-/// sides that no picture has in other words.
-fn check_picture(
+/// A picture covers the frame unless a part of it is cut out first, and so does a mask, which has a shape of its own, unless it
+/// is laid over its picture first. Checked before either gets there, since a frame refuses sides that no picture has in other
+/// words. `blamed` is as of [`check_covering`].
+fn check_covers(
+    blamed: (&'static str, &'static str),
     picture: &Pixels,
     frame: (u32, u32),
     settings: &Img2Img,
@@ -213,7 +210,6 @@ fn check_picture(
     if !covers(settings) {
         return Ok(());
     }
-    let blamed = ("init_images", "a picture of init_images");
     check_covering(blamed, covering(picture, frame).1, frame, limits)
 }
 
