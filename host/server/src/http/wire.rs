@@ -31,6 +31,7 @@ pub(crate) mod query;
 mod refiner;
 pub(crate) mod refusals;
 pub(crate) mod schema;
+mod shared_fields;
 pub(crate) mod soft_inpainting;
 pub(crate) mod styles;
 pub(crate) mod task;

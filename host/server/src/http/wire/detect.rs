@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::fields::{Field, FieldProblem, Kind, read};
+use super::fields::{Field, FieldProblem, Kind, field, read};
 use crate::annotators::MapSettings;
 
 /// Older clients' name of `controlnet_input_images`.
@@ -28,10 +28,6 @@ pub(crate) const FIELDS: &[Field] = &[
     field("controlnet_threshold_b", Kind::Float(-1.0), "The module's second slider."),
     field("low_vram", Kind::Boolean(false), "Accepted for compatibility."),
 ];
-
-const fn field(name: &'static str, kind: Kind, doc: &'static str) -> Field {
-    Field { name, kind, doc }
-}
 
 /// What is asked of a module.
 #[derive(Debug)]

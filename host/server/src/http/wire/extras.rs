@@ -5,8 +5,7 @@ use gesso_core::hires::UpscaleTiles;
 use gesso_core::limits::Limits;
 use serde_json::{Map, Value};
 
-use super::fields::{self, Field, FieldProblem, Kind};
-use super::generate::field;
+use super::fields::{self, Field, FieldProblem, Kind, field};
 use super::overrides::Overrides;
 use super::problems::{Problems, flag, integer, non_empty, number};
 

@@ -36,6 +36,11 @@ pub(crate) struct Field {
     pub(crate) doc: &'static str,
 }
 
+/// A row of a table.
+pub(super) const fn field(name: &'static str, kind: Kind, doc: &'static str) -> Field {
+    Field { name, kind, doc }
+}
+
 /// What is wrong with one field.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct FieldProblem {

@@ -3,8 +3,7 @@
 use gesso_core::img2img::{Fill, Img2Img, Mask, PictureOptions, ResizeMode};
 use serde_json::{Map, Value};
 
-use super::fields::{Field, Kind};
-use super::generate::field;
+use super::fields::{Field, Kind, field};
 use super::overrides::{Overrides, refuse};
 use super::problems::{Problems, flag, integer, non_empty, number};
 use super::soft_inpainting;

@@ -5,8 +5,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Map, Value};
 
-use super::fields::{Field, FieldProblem, Kind};
-use super::generate::field;
+use super::fields::{Field, FieldProblem, Kind, field};
 use super::overrides::{Overrides, refuse};
 use super::problems::Problems;
 

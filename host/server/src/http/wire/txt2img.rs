@@ -4,8 +4,8 @@ use gesso_core::hires::{Hires, HiresSize, HiresUpscaler, LatentUpscaler, old_fir
 use gesso_core::limits::Problem;
 use serde_json::{Map, Value};
 
-use super::fields::{Field, Kind};
-use super::generate::{FIRST_PASS_PICTURE, field, sampler, scheduler};
+use super::fields::{Field, Kind, field};
+use super::generate::{FIRST_PASS_PICTURE, sampler, scheduler};
 use super::problems::{Problems, flag, non_empty, number};
 
 pub(super) const DENOISING: &[Field] =
