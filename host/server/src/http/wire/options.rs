@@ -228,8 +228,10 @@ pub(crate) fn change(
             merged.shift_remove(name);
             continue;
         }
-        // What acts is read where it acts.
-        let read = if *effect == Effect::Acts { Some(value.clone()) } else { fields::like(default, value) };
+        let read = match effect {
+            Effect::Acts => Some(as_read(default, value)),
+            Effect::None | Effect::Elsewhere => fields::like(default, value),
+        };
         let Some(read) = read else {
             let message = format!("{name} has a value of another type than the option's");
             problems.push(FieldProblem { field: name.clone(), message });
@@ -249,6 +251,13 @@ pub(crate) fn change(
         problems.push(FieldProblem { field: "body".into(), message });
     }
     if problems.is_empty() { Ok(merged) } else { Err(problems) }
+}
+
+/// The value of an option that acts, in the type that it is read in: clients that take the options' values for what they are
+/// would take the text `false` for true. What cannot be read is refused where it acts.
+fn as_read(default: &Value, value: &Value) -> Value {
+    let read = if default.is_i64() { fields::integer(value) } else { fields::like(default, value) };
+    read.unwrap_or_else(|| value.clone())
 }
 
 /// Options whose value a request that overrode them would be refused for.
@@ -418,6 +427,18 @@ mod tests {
         assert_eq!(changed(json!({}), by).unwrap(), kept);
         let usual = json!({"save_mask": 0, "target_side_length": "4000"});
         assert_eq!(changed(kept, usual).unwrap().as_object().unwrap().len(), 4);
+    }
+
+    #[test]
+    fn options_that_act_are_kept_in_the_type_that_they_are_read_in() {
+        let by = json!({"CLIP_stop_at_last_layers": "2", "jpeg_quality": 90.5, "tiling": "true", "save_txt": 1,
+            "eta_ddim": "0.5"});
+        let kept = json!({"CLIP_stop_at_last_layers": 2, "jpeg_quality": 90, "tiling": true, "save_txt": true,
+            "eta_ddim": 0.5});
+        assert_eq!(changed(json!({}), by).unwrap(), kept);
+        let usual = json!({"CLIP_stop_at_last_layers": "1", "jpeg_quality": 80.5, "tiling": "off", "save_txt": 0,
+            "eta_ddim": "0"});
+        assert_eq!(changed(kept, usual).unwrap(), json!({}));
     }
 
     #[test]
