@@ -27,6 +27,11 @@ use crate::error::AppError;
 /// Seen through transparent parts, as in web UIs.
 pub(crate) const BACKGROUND: [u8; 3] = [255; 3];
 const LATENT_PX: u32 = 8;
+/// How a refusal calls one of several.
+const A_PICTURE: &str = "a picture of init_images";
+/// What a refusal says of what would be too large while it covers the frame.
+const INSTEAD: &str =
+    "before it is cropped; send one whose shape is nearer to the asked-for size, or another resize_mode";
 /// A picture that covers a frame before it is cropped may have so many times the frame's pixels, and always as many as
 /// one that is sent.
 const COVERING_MAX: u64 = 4;
@@ -76,27 +81,15 @@ impl Sources {
         };
         let frame = (request.width, request.height);
         if let Some(mask) = &mask {
-            check_covers(("mask", "the mask"), mask, frame, settings, limits.decode)?;
-        }
-        // The enlarger has a limit of its own.
-        if enlarger.is_none() {
-            pictures.iter().try_for_each(|picture| {
-                check_covers(
-                    ("init_images", "a picture of init_images"),
-                    picture,
-                    frame,
-                    settings,
-                    limits.decode,
-                )
-            })?;
+            check_mask_covers(mask, frame, settings, limits.decode)?;
         }
         let mut resize = |picture: &Pixels, size: (u32, u32)| -> Result<Pixels, Unprepared> {
+            // The enlarger has a limit of its own.
             if let Some(enlarger) = enlarger {
                 return enlarger.resize(picture, size).map_err(Unprepared);
             }
             let pixels = f64::from(size.0) * f64::from(size.1);
-            let blamed = ("init_images", "a picture of init_images");
-            check_covering(blamed, pixels, frame, limits.decode).map_err(Unprepared)?;
+            check_covering(("init_images", A_PICTURE), pixels, frame, limits.decode).map_err(Unprepared)?;
             Ok(lanczos(picture, size)?)
         };
         let wanted = inpaint_settings(request, settings);
@@ -176,7 +169,14 @@ struct Unprepared(AppError);
 
 impl From<PictureError> for Unprepared {
     fn from(error: PictureError) -> Self {
-        Self(AppError::invalid("init_images", error.to_string()))
+        let message = match error {
+            // Of sides that nobody asked for: only what covers the frame has such.
+            PictureError::Size { width, height } => {
+                format!("{A_PICTURE} would be enlarged to {width} x {height} pixels {INSTEAD}")
+            }
+            other => other.to_string(),
+        };
+        Self(AppError::invalid("init_images", message))
     }
 }
 
@@ -197,26 +197,19 @@ fn check_sizes(pictures: &[Pixels], settings: &Img2Img, limits: SourceLimits) ->
     Ok(())
 }
 
-/// A picture covers the frame unless a part of it is cut out first, and so does a mask, which has a shape of its own, unless it
-/// is laid over its picture first. Checked before either gets there, since a frame refuses sides that no picture has in other
-/// words. `blamed` is as of [`check_covering`].
-fn check_covers(
-    blamed: (&'static str, &'static str),
-    picture: &Pixels,
+/// A mask, which has a shape of its own, covers the frame where its picture does, unless it is laid over that first. Checked before
+/// it gets there, since it is fitted without asking.
+fn check_mask_covers(
+    mask: &Pixels,
     frame: (u32, u32),
     settings: &Img2Img,
     limits: DecodeLimits,
 ) -> Result<(), AppError> {
-    if !covers(settings) {
+    let is_part = settings.mask.as_ref().is_some_and(|mask| mask.only_masked.is_some());
+    if is_part || settings.resize_mode != ResizeMode::Crop {
         return Ok(());
     }
-    check_covering(blamed, covering(picture, frame).1, frame, limits)
-}
-
-/// Whether what is sent is made to cover the frame as a whole.
-fn covers(settings: &Img2Img) -> bool {
-    let is_part = settings.mask.as_ref().is_some_and(|mask| mask.only_masked.is_some());
-    !is_part && settings.resize_mode == ResizeMode::Crop
+    check_covering(("mask", "the mask"), covering(mask, frame).1, frame, limits)
 }
 
 fn inpaint_settings(request: &GenerateRequest, settings: &Img2Img) -> InpaintSettings {
@@ -262,10 +255,7 @@ pub(crate) fn check_covering(
     if pixels <= most as f64 {
         return Ok(());
     }
-    let message = format!(
-        "{name} would be enlarged to {pixels:.0} pixels before it is cropped; the limit is {most}, so send one whose \
-         shape is nearer to the asked-for size, or another resize_mode"
-    );
+    let message = format!("{name} would be enlarged to {pixels:.0} pixels, of {most} at most, {INSTEAD}");
     Err(AppError::invalid(field, message))
 }
 
@@ -312,10 +302,14 @@ mod tests {
         unresized_pixels_max: 1 << 14,
     };
 
-    fn white(width: u32, height: u32) -> String {
-        let data = vec![255; width as usize * height as usize];
+    fn plain(grey: u8, (width, height): (u32, u32)) -> String {
+        let data = vec![grey; width as usize * height as usize];
         let picture = Pixels::new(width, height, PixelFormat::Gray8, data).unwrap();
         BASE64_STANDARD.encode(png_file::encode_with(&picture, &[]).unwrap())
+    }
+
+    fn white(width: u32, height: u32) -> String {
+        plain(255, (width, height))
     }
 
     /// What is refused, at 64 x 64 pixels: the field, and why.
@@ -344,8 +338,14 @@ mod tests {
         // A side that no picture has.
         let (field, why) = refused(json!({"init_images": [white(2048, 1)], "resize_mode": 1})).unwrap();
         assert_eq!(field, "init_images");
-        assert!(why.contains("would be enlarged to 8388608 pixels"), "{why}");
+        assert!(why.contains("would be enlarged to 131072 x 64 pixels before it is cropped"), "{why}");
         assert_eq!([0, 2].map(|mode| refused(odd(mode))), [None, None]);
+        // Of a blank mask no part can be drawn, and so the whole is.
+        let blank = plain(0, (2048, 1));
+        let (field, why) =
+            refused(json!({"init_images": [white(2048, 1)], "mask": blank, "resize_mode": 1})).unwrap();
+        assert_eq!(field, "init_images");
+        assert!(why.contains("would be enlarged to 131072 x 64 pixels before it is cropped"), "{why}");
         let masked = |mode: u32, is_part: bool| {
             let (source, mask) = (white(64, 64), white(8, 512));
             json!({"init_images": [source], "mask": mask, "resize_mode": mode, "inpaint_full_res": is_part})
