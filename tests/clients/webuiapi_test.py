@@ -5,6 +5,9 @@ MODELS is the server's models folder, which a control network is put into.
 Ends with status 1 and the failed check's sentence when the server answers what such a client cannot use.
 """
 
+import asyncio
+import functools
+import inspect
 import json
 import math
 import struct
@@ -18,6 +21,19 @@ import webuiapi
 from PIL import Image
 
 MODEL = "demo-v1"
+
+# Where nothing answers: routes of extensions that have no counterpart here or want an admin's grant, and routes that web UIs
+# themselves have dropped.
+NOT_HERE = (
+    "/sdapi/v1/artist",
+    "/controlnet/txt2img",
+    "/controlnet/img2img",
+    "/instruct-pix2pix/",
+    "/model_keyword/",
+    "/promptgen/",
+    "/rembg",
+    "/sam/",
+)
 
 
 def check(condition, sentence):
@@ -173,6 +189,130 @@ def everything_else(api, first):
         check(False, "interrogating is refused")
 
 
+class Aiohttp:
+    """In the place of aiohttp, of which the client uses this much: each request is one of `requests` in a thread."""
+
+    class ClientSession:
+        def __init__(self, timeout):
+            pass
+
+        async def __aenter__(self):
+            return self
+
+        async def __aexit__(self, *_):
+            pass
+
+        def post(self, url, json, auth, timeout):
+            return Aiohttp.Answer(url, json, auth)
+
+    class Answer:
+        def __init__(self, url, body, auth):
+            self.send = functools.partial(requests.post, url, json=body, auth=auth)
+
+        async def __aenter__(self):
+            self.answer = await asyncio.to_thread(self.send)
+            self.status = self.answer.status_code
+            return self
+
+        async def __aexit__(self, *_):
+            pass
+
+        async def json(self):
+            return self.answer.json()
+
+        async def text(self):
+            return self.answer.text
+
+    @staticmethod
+    def ClientTimeout(total=None):
+        return total
+
+    @staticmethod
+    def BasicAuth(name, password):
+        return name, password
+
+
+def at_once(api):
+    """Requests that the client does not wait for one by one."""
+    sys.modules["aiohttp"] = Aiohttp
+
+    async def draw():
+        same = {"prompt": "red circle", "width": 64, "height": 64, "steps": 2, "use_async": True}
+        return await asyncio.gather(*(api.txt2img(seed=seed, alwayson_scripts={}, **same) for seed in (5, 6)))
+
+    seeds = [drawn.info["seed"] for drawn in asyncio.run(draw())]
+    check(seeds == [5, 6], f"two requests at once are each answered with their own picture, {seeds} here")
+
+
+def extensions(api, picture):
+    """What the client writes into `alwayson_scripts` for extensions. It keeps what it adds to the default of that."""
+    same = {"prompt": "red circle", "width": 64, "height": 64, "steps": 1}
+    check(api.has_adetailer, "ADetailer is among the scripts")
+    drawn = api.txt2img(adetailer=[webuiapi.ADetailer()], alwayson_scripts={}, **same)
+    check(len(drawn.images) == 1, "ADetailer's arguments are taken as the client writes them")
+    for title, asked in {
+        "animatediff": {"animatediff": webuiapi.AnimateDiff()},
+        "reactor": {"reactor": webuiapi.ReActor(picture)},
+        "roop": {"roop": webuiapi.Roop(picture)},
+        "Self Attention Guidance": {"sag": webuiapi.Sag()},
+    }.items():
+        try:
+            api.txt2img(alwayson_scripts={}, **asked, **same)
+        except RuntimeError as error:
+            status, text = error.args
+            check(status == 422 and title in text, f"{title} is refused by its name, with status {status}")
+        else:
+            check(False, f"{title} is refused")
+
+
+def noted(called):
+    """Notes each call of the client's methods, its interfaces for extensions among them; returns them by class and name."""
+    interfaces = [known for name, known in vars(webuiapi).items() if name.endswith("Interface")]
+
+    def noting(key, method):
+        @functools.wraps(method)
+        def note(*arguments, **named):
+            called.add(key)
+            return method(*arguments, **named)
+
+        return note
+
+    methods = {}
+    for owner in [webuiapi.WebUIApi, *interfaces]:
+        for name, method in list(vars(owner).items()):
+            if inspect.isfunction(method) and not name.startswith("_"):
+                methods[owner, name] = method
+                setattr(owner, name, noting((owner, name), method))
+    return methods
+
+
+def every_other_method(api, picture, missing):
+    """Calls the methods that nothing above has called: the server answers each, and refuses only what is not here."""
+    answers = []
+    api.session.hooks["response"].append(lambda answer, *_, **__: answers.append(answer))
+    for owner, name in sorted(missing, key=str):
+        method = getattr(api if isinstance(api, owner) else owner(api), name)
+        arguments = {}
+        for argument, about in inspect.signature(method).parameters.items():
+            if argument in ("image", "input_image", "mask"):
+                arguments[argument] = picture
+            elif about.default is inspect.Parameter.empty:
+                arguments[argument] = "1"
+        answers.clear()
+        try:
+            method(**arguments)
+        except (KeyError, RuntimeError):
+            # The client looks into a refusal for what it asked for, or raises it.
+            pass
+        title = f"{owner.__name__}.{name}"
+        check(len(answers) == 1, f"{title} asks the server")
+        answer = answers[0]
+        check(answer.status_code < 500, f"{title} is answered with {answer.status_code}")
+        if answer.status_code == 404 and answer.json() == {"detail": "Not Found"}:
+            path = answer.request.path_url
+            check(path.startswith(NOT_HERE), f"{path} is known not to be here")
+
+
 def write_adapter(file):
     """A light T2I-Adapter for the demo checkpoint, of numbers that go up and down by their place."""
     header, data, inputs = {}, bytearray(), 192
@@ -238,6 +378,8 @@ def refusal(api):
 
 def main():
     address = urlsplit(sys.argv[1])
+    called = set()
+    methods = noted(called)
     api = webuiapi.WebUIApi(host=address.hostname, port=address.port, sampler="Euler a", steps=8)
     progress = api.get_progress()
     check(progress["progress"] == 0 and progress["state"]["job_count"] == 0, "an idle server reports no progress")
@@ -248,9 +390,12 @@ def main():
     refusal(api)
     everything_else(api, first)
     control(api, first.image)
+    at_once(api)
+    extensions(api, first.image)
     api.util_wait_for_ready(check_interval=0.2)
     print("ok: the server is ready again")
     who_may(api, sys.argv[1])
+    every_other_method(api, first.image, methods.keys() - called)
 
 
 if __name__ == "__main__":
