@@ -112,6 +112,9 @@ fn the_tagger_tells_what_tags_score() {
     assert_eq!(refusal(&ask(json!({"model": "wd14-tiny"}))), (404, "Image not found".to_owned()));
     let (status, says) = refusal(&ask(json!({"image": warm(), "model": "none"})));
     assert!(status == 404 && says.starts_with("Model not found") && says.contains("wd14-tiny"), "{says}");
+    // Some ask for it after each picture, and read the number.
+    let dropped = server.post("/tagger/v1/unload-interrogators", &Value::Null).ok();
+    assert!(dropped.as_str().unwrap().starts_with("Dropped 0 models"), "{dropped}");
 }
 
 #[test]

@@ -49,7 +49,7 @@ use links::{Links, Names};
         webui_lists::embeddings, webui_lists::realesrgan_models,
         webui_server::memory, webui_server::unload_checkpoint, webui_server::reload_checkpoint, webui_server::refresh_checkpoints,
         webui_server::refresh_vae, webui_server::refresh_loras, webui_server::refresh_embeddings, webui_server::skip,
-        webui_server::cmd_flags, webui_server::extensions, webui_interrogate::interrogate, webui_interrogate::tagger, webui_interrogate::taggers,
+        webui_server::cmd_flags, webui_server::extensions, webui_interrogate::interrogate, webui_interrogate::tagger, webui_interrogate::taggers, webui_interrogate::unload_taggers,
         webui_config::config, webui_internal::progress, webui_internal::pending_tasks, webui_internal::ping,
         webui_lists::loras, webui_lists::hypernetworks, webui_lists::prompt_styles,
         controlnet::version, controlnet::settings, controlnet::model_list, controlnet::module_list, controlnet::control_types,

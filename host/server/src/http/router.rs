@@ -192,6 +192,7 @@ fn webui_reading() -> Router<Arc<App>> {
         .route("/sdapi/v1/scripts", get(webui_lists::scripts))
         .route("/sdapi/v1/script-info", get(webui_lists::script_info))
         .route("/tagger/v1/interrogators", get(webui_interrogate::taggers))
+        .route("/tagger/v1/unload-interrogators", post(webui_interrogate::unload_taggers))
         // ControlNet's API.
         .route("/controlnet/version", get(controlnet::version))
         .route("/controlnet/settings", get(controlnet::settings))

@@ -119,6 +119,13 @@ pub(crate) async fn taggers(State(app): State<Arc<App>>) -> Result<Json<Taggers>
     Ok(Json(Taggers { models }))
 }
 
+/// Networks make room for others by themselves, so there is nothing to do; answered for clients that ask after each picture.
+#[utoipa::path(post, path = "/tagger/v1/unload-interrogators", tag = "web UI",
+    responses((status = 200, description = "How many were dropped, in words", body = String, content_type = "application/json")))]
+pub(crate) async fn unload_taggers() -> Json<&'static str> {
+    Json("Dropped 0 models: they make room for others by themselves")
+}
+
 fn no_picture() -> AppError {
     AppError::NotFound("Image not found".into())
 }
