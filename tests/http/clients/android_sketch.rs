@@ -121,10 +121,14 @@ fn the_sketch_app_repaints_a_part_and_enlarges_the_whole() {
     );
     let drawn = post(&server, "/sdapi/v1/img2img", &body).ok()["images"][0].clone();
     assert!(picture(&drawn).infotext.contains("Mask blur: 20"), "{}", picture(&drawn).infotext);
-    let body = json!({
+    let mut body = json!({
         "resize_mode": 0, "gfpgan_visibility": 0.0, "codeformer_visibility": 0, "codeformer_weight": 0,
         "upscaling_resize": 4.0, "upscaler_1": "Lanczos", "upscaler_2": "None", "extras_upscaler_2_visibility": 0,
         "upscale_first": true, "image": in_lines(drawn.as_str().unwrap()),
     });
     assert_eq!(picture(&post(&server, "/sdapi/v1/extra-single-image", &body).ok()["image"]).width, 256);
+    // What it sends until somebody sets another share; it shows the status.
+    body["gfpgan_visibility"] = json!(0.8);
+    let refused = post(&server, "/sdapi/v1/extra-single-image", &body);
+    assert_eq!((refused.status, &refused.json()["detail"][0]["loc"][1]), (422, &json!("gfpgan_visibility")));
 }
