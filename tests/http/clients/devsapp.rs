@@ -1,8 +1,9 @@
-//! A client of the serverless product (devsapp's): a session, then tasks that are followed to their end.
+//! A client of the serverless product (devsapp's): a session, then tasks that are followed to their end. And the product's own
+//! agent, which is a client of the web UI beside it.
 
 use serde_json::{Value, json};
 
-use super::info;
+use super::{info, picture};
 use crate::http::drawing::{models, png, striped};
 use crate::http::redraw::write_adapter;
 use crate::support::{Bench, Picture, Reply, Server, decode, eventually, request};
@@ -146,4 +147,72 @@ fn what_was_drawn_is_named_by_its_path_in_the_next_request() {
         }),
     );
     assert_eq!((large.width, large.height), (256, 256));
+}
+
+/// As the agent asks the web UI: no body has a type, and where there is nothing to say there is none; nor are there credentials.
+fn beside(server: &Server, method: &str, path: &str, body: &Value) -> Reply {
+    let body = if body.is_null() { Vec::new() } else { body.to_string().into_bytes() };
+    request(method, &format!("{}{path}", server.url), &[], body)
+}
+
+#[test]
+fn the_products_agent_finds_models_lists_and_an_enlarger_where_it_had_a_web_ui() {
+    let bench = Bench::new();
+    let server = bench.start();
+    let get = |path: &str| beside(&server, "GET", path, &Value::Null).ok();
+    // It reads every value of these lists as a text, and takes what stands before the first space of a title for the file.
+    let models = get("/sdapi/v1/sd-models");
+    for list in [&models, &get("/sdapi/v1/sd-vae")] {
+        let entries = list.as_array().unwrap().iter();
+        let mut values = entries.flat_map(|entry| entry.as_object().unwrap().values());
+        assert!(values.all(|value| value.is_string() || value.is_null()), "{list}");
+    }
+    assert_eq!(models[0]["title"].as_str().unwrap().split(' ').next(), Some("demo-v1.safetensors"));
+    assert!(get("/sdapi/v1/loras").is_array() && get("/controlnet/model_list")["model_list"].is_array());
+    for refresh in ["refresh-checkpoints", "refresh-vae"] {
+        assert_eq!(beside(&server, "POST", &format!("/sdapi/v1/{refresh}"), &Value::Null).ok(), Value::Null);
+    }
+    // Whether anything answers at all: a picture that is too small for this server.
+    let probe = json!({"prompt": "", "steps": 1, "height": 8, "width": 8});
+    assert_eq!(beside(&server, "POST", "/sdapi/v1/txt2img", &probe).status, 422);
+    let body = json!({
+        "resize_mode": 0, "upscaling_resize": 2, "upscaler_1": "Lanczos", "upscaler_2": "None", "image": striped(64, 64),
+    });
+    let large = beside(&server, "POST", "/sdapi/v1/extra-single-image", &body).ok();
+    assert!(large["html_info"].is_string());
+    assert_eq!(picture(&large["image"]).width, 128);
+}
+
+#[test]
+fn the_products_agent_follows_a_drawing_and_interrupts_it_for_whoever_cancelled_the_task() {
+    let bench = Bench::new();
+    let server = bench.start();
+    let progress = || beside(&server, "GET", "/sdapi/v1/progress", &Value::Null).ok();
+    // Its own fields go along, and the checkpoint and the VAE stand among the options too.
+    let body = drawing(json!({
+        "steps": 150, "width": 256, "height": 256, "alwayson_scripts": {"controlnet": {"args": []}},
+        "override_settings": {"sd_model_checkpoint": "demo-v1.safetensors", "sd_vae": "None"},
+        "override_settings_restore_afterwards": false,
+    }));
+    std::thread::scope(|scope| {
+        let drawn = scope.spawn(|| beside(&server, "POST", "/sdapi/v1/txt2img", &body).ok());
+        eventually("steps are done", || {
+            // It reads these into fields of one type each, and null for the picture.
+            let told = progress();
+            let state = &told["state"];
+            assert!(["job", "job_timestamp"].iter().all(|text| state[text].is_string()), "{told}");
+            let mut numbers = ["job_count", "job_no", "sampling_step", "sampling_steps"].iter();
+            assert!(numbers.all(|number| state[number].is_u64()), "{told}");
+            assert!(["interrupted", "skipped"].iter().all(|flag| state[flag].is_boolean()), "{told}");
+            assert!(told["progress"].is_f64() && told["eta_relative"].is_f64(), "{told}");
+            state["sampling_step"].as_u64() > Some(1)
+        });
+        assert_eq!(beside(&server, "POST", "/sdapi/v1/interrupt", &Value::Null).ok(), json!({}));
+        let reply = drawn.join().unwrap();
+        assert_eq!(picture(&reply["images"][0]).width, 256);
+        assert_eq!(info(&reply)["all_seeds"], json!([112_233]));
+        assert!(reply["parameters"].is_object(), "{reply}");
+    });
+    // By this it knows that the task has ended.
+    assert_eq!(progress()["progress"], 0.0);
 }
