@@ -39,6 +39,8 @@ pub(crate) struct Compiler {
     cache: PathBuf,
     key: [u8; 32],
     engine: Engine,
+    /// How long the worker may take.
+    patience: Duration,
 }
 
 impl Compiler {
@@ -47,7 +49,7 @@ impl Compiler {
         let cache = state.join("cache");
         private_folder(&cache)?;
         let key = read_or_make_key(&state.join("artifact.key"))?;
-        Ok(Self { command, cache, key, engine })
+        Ok(Self { command, cache, key, engine, patience: COMPILE_TIMEOUT })
     }
 
     /// The component as machine code. `digest` is its SHA-256 in hex.
@@ -143,8 +145,9 @@ impl Compiler {
             said
         };
         let work = async { tokio::join!(feed, listen, child.wait()) };
-        let Ok(((), said, status)) = tokio::time::timeout(COMPILE_TIMEOUT, work).await else {
-            return Err(CompileError::Refused(format!("compiling it takes longer than {COMPILE_TIMEOUT:?}")));
+        let patience = self.patience;
+        let Ok(((), said, status)) = tokio::time::timeout(patience, work).await else {
+            return Err(CompileError::Refused(format!("compiling it takes longer than {patience:?}")));
         };
         let status = status.map_err(|error| worker("cannot be waited for", &error))?;
         if !status.success() {
@@ -216,4 +219,36 @@ fn read_or_make_key(path: &Path) -> io::Result<[u8; 32]> {
     getrandom::fill(&mut key).map_err(|error| io::Error::other(error.to_string()))?;
     write_atomically(path, &[&key])?;
     Ok(key)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Instant;
+
+    #[tokio::test]
+    async fn a_worker_that_never_comes_back_is_refused_and_killed() {
+        let state = tempfile::tempdir().unwrap();
+        let started = state.path().join("started");
+        // Reads nothing, and says who it is.
+        let script = format!("echo $$ > '{}'; exec sleep 600", started.display());
+        let command = ["/bin/sh", "-c", script.as_str()].map(OsString::from).to_vec();
+        let engine = Engine::default();
+        let compiler = Compiler::new(engine, command, state.path()).unwrap();
+        let compiler = Compiler { patience: Duration::from_secs(2), ..compiler };
+        // More than a pipe holds.
+        let began = Instant::now();
+        let ended = compiler.compile(&vec![0; 1 << 20], "00").await;
+        let Err(CompileError::Refused(reason)) = ended else { panic!("it compiled") };
+        assert_eq!(reason, "compiling it takes longer than 2s");
+        assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
+        let process = std::fs::read_to_string(started).unwrap();
+        // One that has ended, and that nobody has asked for yet, has no command line any more.
+        let line = PathBuf::from(format!("/proc/{}/cmdline", process.trim()));
+        while std::fs::read(&line).is_ok_and(|line| !line.is_empty()) {
+            assert!(began.elapsed() < Duration::from_secs(20), "it goes on");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        assert_eq!(std::fs::read_dir(state.path().join("cache")).unwrap().count(), 0);
+    }
 }
