@@ -178,7 +178,7 @@ async fn a_component_is_compiled_when_it_is_installed_and_never_on_a_request() {
     let test = TestHost::with(|settings| {
         let script = format!("echo >> '{}'; exec \"$0\" \"$@\"", started.display());
         let compiler = std::mem::take(&mut settings.compiler).into_iter();
-        let noted = ["/bin/sh", "-c", script.as_str()].map(Into::into);
+        let noted = ["/bin/sh", "-c", script.as_str()].map(std::ffi::OsString::from);
         settings.compiler = noted.into_iter().chain(compiler).collect();
     })
     .await;
