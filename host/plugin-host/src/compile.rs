@@ -41,6 +41,8 @@ pub(crate) struct Compiler {
     engine: Engine,
     /// How long the worker may take.
     patience: Duration,
+    /// Of the one worker that there is at a time: each may take gigabytes.
+    turn: tokio::sync::Mutex<()>,
 }
 
 impl Compiler {
@@ -49,18 +51,27 @@ impl Compiler {
         let cache = state.join("cache");
         private_folder(&cache)?;
         let key = read_or_make_key(&state.join("artifact.key"))?;
-        Ok(Self { command, cache, key, engine, patience: COMPILE_TIMEOUT })
+        Ok(Self {
+            command,
+            cache,
+            key,
+            engine,
+            patience: COMPILE_TIMEOUT,
+            turn: tokio::sync::Mutex::default(),
+        })
     }
 
     /// The component as machine code. `digest` is its SHA-256 in hex.
     pub(crate) async fn compile(&self, bytes: &[u8], digest: &str) -> Result<Component, CompileError> {
         let name = self.artifact_name(digest);
         let path = self.cache.join(format!("{name}.artifact"));
-        if let Some(artifact) = self.cached(&path, &name) {
-            match deserialize::component(&self.engine, &artifact) {
-                Ok(component) => return Ok(component),
-                Err(error) => tracing::info!(%error, digest, "a cached plugin does not fit; compiling again"),
-            }
+        if let Some(component) = self.known(&path, &name, digest) {
+            return Ok(component);
+        }
+        let _turn = self.turn.lock().await;
+        // Whoever had the turn before may have compiled the same.
+        if let Some(component) = self.known(&path, &name, digest) {
+            return Ok(component);
         }
         let compiled = self.run_worker(bytes, digest, &name).await?;
         if let Err(error) = self.keep(&path, &name, &compiled) {
@@ -68,6 +79,16 @@ impl Compiler {
         }
         deserialize::component(&self.engine, &TrustedArtifact::vouch(compiled))
             .map_err(|error| CompileError::Worker(format!("wrote an artifact that does not load: {error:#}")))
+    }
+
+    /// What was compiled before.
+    fn known(&self, path: &Path, name: &str, digest: &str) -> Option<Component> {
+        let loaded = deserialize::component(&self.engine, &self.cached(path, name)?);
+        loaded
+            .inspect_err(
+                |error| tracing::info!(%error, digest, "a cached plugin does not fit; compiling again"),
+            )
+            .ok()
     }
 
     /// Deletes what is cached of other components than these, and what a killed worker left.

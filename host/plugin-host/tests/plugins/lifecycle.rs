@@ -4,7 +4,8 @@ use crate::handmade::Handmade;
 use crate::support::{TestHost, example, folder_grant, guest, plugin};
 use gesso_core::pixels::{PixelFormat, Pixels};
 use gesso_plugin_host::{
-    Audience, CallContext, Grants, HookError, InstallError, Named, PluginState, Policy, TrailEvent, Whom,
+    Audience, CallContext, Grants, HookError, HostSettings, InstallError, Named, PluginState, Policy,
+    TrailEvent, Whom,
 };
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -171,17 +172,42 @@ async fn a_compiler_that_dies_or_is_not_there_is_a_refusal() {
     assert!(error.contains("the compile worker does not start"), "{error}");
 }
 
+/// Has these commands of the shell done before each compile.
+fn compile_after(commands: &str, settings: &mut HostSettings) {
+    let script = format!("{commands}; exec \"$0\" \"$@\"");
+    let compiler = std::mem::take(&mut settings.compiler).into_iter();
+    let shell = ["/bin/sh", "-c", script.as_str()].map(std::ffi::OsString::from);
+    settings.compiler = shell.into_iter().chain(compiler).collect();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_compile_that_takes_long_keeps_nobody_from_other_changes() {
+    let folder = tempfile::tempdir().unwrap();
+    let slow = folder.path().join("slow");
+    let commands = format!("if [ -e '{0}' ]; then echo > '{0}'; sleep 10; fi", slow.display());
+    let test = TestHost::with(|settings| compile_after(&commands, settings)).await;
+    test.host.install(guest("panic")).await.unwrap();
+    test.host.install(guest("good-v1")).await.unwrap();
+
+    std::fs::write(&slow, "").unwrap();
+    let host = test.host.clone();
+    let install = tokio::spawn(async move { host.install(guest("good-v2")).await });
+    test.wait_until("the compile", |_| std::fs::metadata(&slow).unwrap().len() > 0).await;
+    let off = Policy { enabled: Some(false), ..Policy::default() };
+    test.host.configure("panic", off).await.unwrap();
+    assert_eq!(test.before("a hill").await.unwrap(), "a hill, good v1");
+    test.host.remove("panic").await.unwrap();
+    assert!(!install.is_finished(), "it was waited for");
+    install.await.unwrap().unwrap();
+    assert_eq!(test.before("a hill").await.unwrap(), "a hill, good v2");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_component_is_compiled_when_it_is_installed_and_never_on_a_request() {
     let folder = tempfile::tempdir().unwrap();
     let started = folder.path().join("started");
-    let test = TestHost::with(|settings| {
-        let script = format!("echo >> '{}'; exec \"$0\" \"$@\"", started.display());
-        let compiler = std::mem::take(&mut settings.compiler).into_iter();
-        let noted = ["/bin/sh", "-c", script.as_str()].map(std::ffi::OsString::from);
-        settings.compiler = noted.into_iter().chain(compiler).collect();
-    })
-    .await;
+    let test =
+        TestHost::with(|settings| compile_after(&format!("echo >> '{}'", started.display()), settings)).await;
     let compiled = || std::fs::read_to_string(&started).unwrap().lines().count();
     for build in ["good-v1", "good-v2"] {
         test.host.install(guest(build)).await.unwrap();
