@@ -240,6 +240,7 @@ fn a_plugin_is_switched_off_moved_and_looked_back_at() {
     let events: Vec<_> =
         history.as_array().unwrap().iter().map(|event| event["event"].as_str().unwrap()).collect();
     assert_eq!(events, ["active", "configured", "configured", "configured", "configured"]);
+    assert_eq!(history[1]["detail"], "enabled false");
     let metrics = String::from_utf8(server.get("/metrics").body).unwrap();
     for line in [
         "gesso_plugin_calls_total{plugin=\"good\"} 4",

@@ -173,7 +173,7 @@ impl Inner {
         }
         self.save(&mut changes)?;
         entry.shared.switch(entry.enabled);
-        self.trail.note(id, TrailEvent::Configured, None, Some(format!("{policy:?}")));
+        self.trail.note(id, TrailEvent::Configured, None, Some(policy.told()));
         self.put(&changes, entry);
         Ok(())
     }
