@@ -66,7 +66,7 @@ cases! {
 }
 
 /// Its start has the budget of a call, and is compiled before that.
-const REFUSAL_MAX: Duration = Duration::from_secs(20);
+const REFUSAL_MAX: Duration = Duration::from_secs(30);
 
 async fn check(case: &str, ends: Ends) {
     let test = TestHost::start().await;
