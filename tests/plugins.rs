@@ -7,6 +7,7 @@ mod first_party;
 mod hostile;
 mod hostile_requests;
 mod kits;
+mod real_registry;
 mod registry;
 mod remote;
 mod signed;

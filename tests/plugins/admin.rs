@@ -1,6 +1,7 @@
 //! The admin's side: the key, upload, swap, roll-back, the watched folder, refusals.
 
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -144,6 +145,60 @@ fn swapping_under_load_fails_no_request() {
     assert!(drawn > 0);
 }
 
+/// Of the server's process, in pages of 4 KiB.
+fn resident_bytes(server: &Server) -> f64 {
+    let pages = std::fs::read_to_string(format!("/proc/{}/statm", server.pid())).unwrap();
+    pages.split_whitespace().nth(1).unwrap().parse::<f64>().unwrap() * 4096.0
+}
+
+#[test]
+fn a_thousand_swaps_under_load_fail_no_request_and_leave_no_memory_behind() {
+    const SWAPS: usize = 1000;
+    /// Pools and caches are full by then.
+    const WARM_UP: usize = 200;
+    /// Tasks and the allocator take some; a version that stayed would take 400 KB each time.
+    const GROWTH_BYTES: f64 = 100e6;
+    let bench = Bench::new();
+    let mut command = bench.command();
+    command.arg("--made-up-pictures");
+    let server = bench.start_with(command);
+    for guest in ["good-v1", "good-v2"] {
+        assert_eq!(upload(&server, guest).0, 201);
+    }
+    let stop = AtomicBool::new(false);
+    let draw = || {
+        // By neither, by the one, by the other.
+        let mut drawn = [0_usize; 3];
+        while !stop.load(Ordering::Acquire) {
+            let reply = server.post("/sdapi/v1/txt2img", &quick()).ok();
+            let info = reply["info"].as_str().unwrap();
+            drawn[["good v1", "good v2"].iter().position(|by| info.contains(by)).map_or(0, |by| by + 1)] += 1;
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        drawn
+    };
+    let (drawn, refused, grown) = std::thread::scope(|scope| {
+        let clients = [scope.spawn(draw), scope.spawn(draw)];
+        let (mut before, mut refused) = (0.0, 0);
+        for swap in 0..SWAPS {
+            if swap == WARM_UP {
+                before = resident_bytes(&server);
+            }
+            let reply = server.admin("POST", "/plugins/good/rollback", Vec::new());
+            refused += usize::from(reply.status != 200);
+        }
+        let grown = resident_bytes(&server) - before;
+        stop.store(true, Ordering::Release);
+        (clients.map(|client| client.join().unwrap()), refused, grown)
+    });
+    println!("{SWAPS} swaps, pictures by none, one and the other {drawn:?}, memory {:+.1} MB", grown / 1e6);
+    let by = |version: usize| drawn.iter().map(|drawn| drawn[version]).sum::<usize>();
+    assert_eq!((refused, by(0)), (0, 0));
+    assert!(by(1) > 0 && by(2) > 0, "{drawn:?}");
+    assert!(grown < GROWTH_BYTES, "memory grew by {:.1} MB", grown / 1e6);
+    assert_eq!(server.admin("GET", "/plugins/good", Vec::new()).ok()["failures"], 0);
+}
+
 #[test]
 fn a_plugin_is_switched_off_moved_and_looked_back_at() {
     let bench = Bench::new();
@@ -185,6 +240,7 @@ fn a_plugin_is_switched_off_moved_and_looked_back_at() {
     let events: Vec<_> =
         history.as_array().unwrap().iter().map(|event| event["event"].as_str().unwrap()).collect();
     assert_eq!(events, ["active", "configured", "configured", "configured", "configured"]);
+    assert_eq!(history[1]["detail"], "enabled false");
     let metrics = String::from_utf8(server.get("/metrics").body).unwrap();
     for line in [
         "gesso_plugin_calls_total{plugin=\"good\"} 4",

@@ -219,7 +219,9 @@ fn dynamic_thresholding_gives_a_high_scale_the_reach_of_a_lower_one() {
     let (high, low) = (drawn(14.0, Value::Null), drawn(3.0, Value::Null));
 
     // What changes nothing: switched off, none of its outcome taken, or the reach that is there already.
-    assert_eq!(drawn(14.0, json!([false])).data, high.data);
+    let off = drawn(14.0, json!([false]));
+    assert_eq!(off.data, high.data);
+    assert!(!off.infotext.contains("Dynamic Thresholding"), "{}", off.infotext);
     assert_eq!(drawn(14.0, json!({"interpolate_phi": 0})).data, high.data);
     let same = drawn(14.0, json!({"mimic_scale": 14}));
     assert!(farthest(&same, &high) <= 2, "{}", farthest(&same, &high));

@@ -29,6 +29,16 @@ fn fails_alone(guest: &str, part: &str) {
     assert!(started.elapsed() < Duration::from_secs(60));
     let status = server.admin("GET", &format!("/plugins/{guest}"), Vec::new()).ok();
     assert_eq!(status["failures"], 1, "{status}");
+    let reasons = status["failures_by_reason"].as_object().unwrap();
+    let (reason, _) = reasons.iter().find(|(_, count)| **count == json!(1)).unwrap();
+    let metrics = String::from_utf8(server.get("/metrics").body).unwrap();
+    for line in [
+        format!("gesso_plugin_failures_total{{plugin=\"{guest}\",reason=\"{reason}\"}} 1"),
+        format!("gesso_plugin_cpu_milliseconds_total{{plugin=\"{guest}\"}}"),
+        format!("gesso_plugin_memory_peak_bytes{{plugin=\"{guest}\"}}"),
+    ] {
+        assert!(metrics.contains(&line), "{line} is not in\n{metrics}");
+    }
     // Without the plugin the same request is drawn.
     assert_eq!(server.admin("DELETE", &format!("/plugins/{guest}"), Vec::new()).status, 200);
     assert_eq!(server.post("/txt2img", &quick()).ok()["status"], "succeeded");

@@ -99,6 +99,17 @@ fn a_hook_that_misbehaves_fails_its_drawing_or_is_left_out_of_it() {
         assert_eq!(failures(), before.map(|count| count + 1), "{how}");
     }
 
+    // One that changes nothing is told of nowhere; one that is left out midway has acted until then.
+    for (how, acts) in [("nothing", false), ("halves, then panics", true)] {
+        let (picture, reply) = drawn(&server, with(how));
+        assert_eq!(picture.data != plain.data, acts, "{how}");
+        assert_eq!(picture.infotext.contains("Misbehave: "), acts, "{how}: {}", picture.infotext);
+        assert_eq!(reply["warnings"].to_string().contains("Misbehave was left out"), acts, "{how}: {reply}");
+        let result = server.result(&server.submit(&quick_with(with(how))));
+        let told = result["plugins"].as_array().map_or(0, Vec::len);
+        assert_eq!(told, usize::from(acts), "{how}: {result}");
+    }
+
     // Read with the grant, and written back as it was.
     let granted = server.admin_json("PUT", "/plugins/step-misbehaves/grants", r#"{"read_tensors": true}"#);
     assert_eq!(granted.ok()["granted"]["read_tensors"], true);

@@ -24,6 +24,7 @@ mod parity;
 mod paths;
 mod process;
 mod python;
+mod registry;
 mod server;
 mod setup;
 mod stages;

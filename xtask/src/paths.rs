@@ -49,6 +49,11 @@ impl Paths {
         self.local.join("kits")
     }
 
+    /// A registry of others for tests, as its package has it.
+    pub(crate) fn registry(&self) -> PathBuf {
+        self.local.join("registry")
+    }
+
     /// Guests that only tests load, one `<case>.wasm` each.
     pub(crate) fn guests(&self) -> PathBuf {
         self.local.join("guests")

@@ -6,6 +6,7 @@ use crate::client_test;
 use crate::kits;
 use crate::paths::Paths;
 use crate::process::{cargo, run, succeeds};
+use crate::registry;
 use crate::setup;
 use crate::stages::Stages;
 
@@ -24,9 +25,10 @@ pub(crate) struct Options {
 pub(crate) fn command(options: &Options) -> Result<()> {
     let paths = Paths::find()?;
     let rounds = options.rounds.unwrap_or(if options.fast { 5 } else { 25 }).to_string();
-    let mut stages = Stages::new(setup::STAGES + if options.fast { 3 } else { 5 });
+    let mut stages = Stages::new(setup::STAGES + if options.fast { 4 } else { 6 });
     setup::stages(&paths, &mut stages)?;
     kits::stage(&paths, &mut stages)?;
+    registry::stage(&paths, &mut stages);
 
     let nextest = succeeds(cargo(&paths.root).args(["nextest", "--version"]));
     let (runner, expected) = match nextest {

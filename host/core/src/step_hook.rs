@@ -158,6 +158,25 @@ pub enum TensorOp {
     Forget(TensorId),
 }
 
+impl TensorOp {
+    /// The tensor whose numbers it changes.
+    pub fn changes(&self) -> Option<TensorId> {
+        match self {
+            Self::Apply(id, _)
+            | Self::Combine(id, ..)
+            | Self::CombineNumber(id, ..)
+            | Self::Paste(id, ..)
+            | Self::Write(id, _) => Some(*id),
+            Self::Shape(_)
+            | Self::Duplicate(_)
+            | Self::Reduce(..)
+            | Self::Slice(..)
+            | Self::Read(_)
+            | Self::Forget(_) => None,
+        }
+    }
+}
+
 /// `count` places along an axis, from `first` on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Part {

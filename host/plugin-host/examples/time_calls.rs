@@ -1,6 +1,6 @@
-//! Times calls of plugins, for `cargo xtask bench plugins`: `time_calls BUILT PYTHON JS FOLDER`, where BUILT has the folders
-//! `plugins` and `guests`, PYTHON and JS are request hooks of the kits, and FOLDER takes the picture that others are timed
-//! on. Prints `name<TAB>milliseconds` lines; medians, where a call can be repeated.
+//! Times calls of plugins, for `cargo xtask bench plugins`: `time_calls BUILT PYTHON JS OPENCV FOLDER`, where BUILT has the
+//! folders `plugins` and `guests`, PYTHON and JS are request hooks of the kits, OPENCV is the script that times others on the
+//! picture that FOLDER takes. Prints `name<TAB>milliseconds` lines; medians, where a call can be repeated.
 
 #![expect(
     clippy::unwrap_used,
@@ -11,13 +11,14 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use gesso_core::pixels::{PixelFormat, Pixels};
 use gesso_plugin_host::{
-    Annotation, Budget, Budgets, CallContext, FolderSource, GrantedFolder, Grants, HostSettings, NoNetworks,
-    NoStores, PluginHost, PluginState,
+    Annotation, Budget, Budgets, CallContext, Called, FolderSource, GrantedFolder, Grants, HostSettings,
+    NoNetworks, NoStores, PluginHost, PluginState, Policy,
 };
 use wasmtime::component::{Component, HasSelf, Linker, Resource, ResourceTable, ResourceType};
 use wasmtime::{Config, Engine, Store};
@@ -26,6 +27,10 @@ use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 const SIDE: u32 = 512;
 const CALLS: usize = 400;
 const PICTURES: usize = 40;
+/// How often plugins and OpenCV take their turns.
+const TURNS: usize = 4;
+/// Preprocessors and their first threshold.
+const MODULES: [(&str, f64); 2] = [("canny", 100.0), ("blur_gaussian", 9.0)];
 const MANY: usize = 1000;
 const PARAMS: &str =
     r#"{"prompt":"a {red|blue} hill by the sea","seed":1,"steps":20,"width":512,"height":512}"#;
@@ -33,8 +38,8 @@ const PARAMS: &str =
 #[tokio::main]
 async fn main() {
     let arguments: Vec<PathBuf> = std::env::args_os().skip(1).map(PathBuf::from).collect();
-    let [built, python, js, folder] = &arguments[..] else {
-        panic!("call it as time_calls BUILT PYTHON JS FOLDER");
+    let [built, python, js, opencv, folder] = &arguments[..] else {
+        panic!("call it as time_calls BUILT PYTHON JS OPENCV FOLDER");
     };
     let built =
         |kind: &str, name: &str| std::fs::read(built.join(kind).join(format!("{name}.wasm"))).unwrap();
@@ -54,6 +59,8 @@ async fn main() {
     say("wasmtime alone, instantiate and call", median(alone));
     say("the same in the host", median(ours));
 
+    let (_, empty) = Host::start().await.restart().await;
+    say("a start without plugins", empty);
     for (language, file) in [("Python", python), ("JavaScript", js)] {
         let host = Host::start().await;
         let began = Instant::now();
@@ -65,6 +72,9 @@ async fn main() {
             calls.push(host.before().await);
         }
         say(&format!("{language}, call"), median(calls));
+        let (host, start) = host.restart().await;
+        say(&format!("{language}, start"), start);
+        say(&format!("{language}, first call after it"), host.before().await);
     }
 
     let host = Host::start().await;
@@ -80,23 +90,41 @@ async fn main() {
     }
     say("watermark, after", median(calls));
     host.0.install(built("plugins", "preprocessors")).await.unwrap();
-    for (module, threshold_a) in [("canny", 100.0), ("blur_gaussian", 9.0)] {
-        let arguments =
-            serde_json::json!({"resolution": SIDE, "threshold_a": threshold_a, "threshold_b": 200.0})
-                .to_string();
-        let mut calls = Vec::new();
-        for _ in 0..PICTURES {
-            let annotation = Annotation { source: picture.clone(), mask: None, arguments: arguments.clone() };
-            let began = Instant::now();
-            host.0.annotate(&CallContext::new("bench", 1), module, annotation).await.unwrap();
-            calls.push(began.elapsed());
-        }
-        say(module, median(calls));
-    }
+    preprocessors(&host, &picture, opencv, folder).await;
     many(&good).await;
 }
 
-/// A thousand plugins that all want every request.
+/// Preprocessors and OpenCV on the same picture, in turns.
+async fn preprocessors(host: &Host, picture: &Pixels, opencv: &Path, folder: &Path) {
+    let mut own = MODULES.map(|_| Vec::new());
+    let mut others: BTreeMap<String, Vec<Duration>> = BTreeMap::new();
+    for _ in 0..TURNS {
+        for ((module, threshold_a), calls) in MODULES.into_iter().zip(&mut own) {
+            let arguments =
+                serde_json::json!({"resolution": SIDE, "threshold_a": threshold_a, "threshold_b": 200.0})
+                    .to_string();
+            for _ in 0..PICTURES / TURNS {
+                let annotation =
+                    Annotation { source: picture.clone(), mask: None, arguments: arguments.clone() };
+                let began = Instant::now();
+                host.0.annotate(&CallContext::new("bench", 1), module, annotation).await.unwrap();
+                calls.push(began.elapsed());
+            }
+        }
+        let mut python = Command::new("python3");
+        let output = python.arg(opencv).arg(folder).stderr(Stdio::inherit()).output().unwrap();
+        assert!(output.status.success(), "OpenCV ended with {}", output.status);
+        for line in String::from_utf8(output.stdout).unwrap().lines() {
+            let (name, millis) = line.split_once('\t').unwrap();
+            let took = Duration::from_secs_f64(millis.parse::<f64>().unwrap() / 1000.0);
+            others.entry(name.to_owned()).or_default().push(took);
+        }
+    }
+    MODULES.iter().zip(own).for_each(|((module, _), calls)| say(module, median(calls)));
+    others.into_iter().for_each(|(name, calls)| say(&name, median(calls)));
+}
+
+/// A thousand plugins that all want every request, and then but one of them.
 async fn many(good: &[u8]) {
     let host = Host::start().await;
     host.0.install(good.to_vec()).await.unwrap();
@@ -119,11 +147,25 @@ async fn many(good: &[u8]) {
     }
     say("one hook", alone);
     say("a thousand hooks", median(chain));
+    let named = Policy { called: Some(Called::Named), ..Policy::default() };
+    for index in 0..MANY - 1 {
+        host.0.configure(&id_of(index), named.clone()).await.unwrap();
+    }
+    let mut beside = Vec::new();
+    for _ in 0..CALLS {
+        beside.push(host.before().await);
+    }
+    say("one hook beside 999", median(beside));
 }
 
-/// The same component under another id of four letters.
+/// Four letters.
+fn id_of(index: usize) -> String {
+    format!("g{index:03}")
+}
+
+/// The same component under another id.
 fn renamed(component: &[u8], index: usize) -> Vec<u8> {
-    let (was, becomes) = (br#""id": "good""#, format!("\"id\": \"g{index:03}\""));
+    let (was, becomes) = (br#""id": "good""#, format!("\"id\": \"{}\"", id_of(index)));
     let mut renamed = component.to_vec();
     // Once in the section that is read, and once in the data that it was made from.
     let places = component.windows(was.len()).enumerate().filter(|(_, window)| window == was);
@@ -160,16 +202,30 @@ fn resident() -> f64 {
 }
 
 /// The plugin host with its default budgets.
-struct Host(PluginHost, #[expect(dead_code, reason = "deleted when the host is done")] tempfile::TempDir);
+struct Host(PluginHost, tempfile::TempDir);
 
 impl Host {
     async fn start() -> Self {
         let home = tempfile::tempdir().unwrap();
+        Self(Self::open(home.path()).await, home)
+    }
+
+    /// Ends it, and starts another one in the same folders: how long that start takes.
+    async fn restart(self) -> (Self, Duration) {
+        let Self(host, home) = self;
+        host.shutdown().await;
+        drop(host);
+        let began = Instant::now();
+        let host = Self::open(home.path()).await;
+        (Self(host, home), began.elapsed())
+    }
+
+    async fn open(home: &Path) -> PluginHost {
         let compiler = std::env::current_exe().unwrap();
         let compiler = compiler.parent().unwrap().parent().unwrap().join("gesso-plugin-compiler");
         let settings = HostSettings {
-            folder: home.path().join("plugins"),
-            state: home.path().join("state"),
+            folder: home.join("plugins"),
+            state: home.join("state"),
             compiler: vec![compiler.into()],
             budgets: Budgets {
                 hook: Budget { cpu: Duration::from_secs(60), ..Budget::default() },
@@ -181,12 +237,9 @@ impl Host {
             tiers: BTreeMap::new(),
             own_paths: std::collections::BTreeSet::new(),
         };
-        Self(
-            PluginHost::start(settings, Arc::new(NoFolders), Arc::new(NoNetworks), Arc::new(NoStores))
-                .await
-                .unwrap(),
-            home,
-        )
+        PluginHost::start(settings, Arc::new(NoFolders), Arc::new(NoNetworks), Arc::new(NoStores))
+            .await
+            .unwrap()
     }
 
     async fn before(&self) -> Duration {

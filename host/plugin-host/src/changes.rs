@@ -7,6 +7,7 @@ use crate::audience::Reach;
 use crate::compile::{private_folder, read_bounded, write_atomically};
 use crate::compile_worker::sha256_hex;
 use crate::error::InstallError;
+use crate::grants;
 use crate::host::Inner;
 use crate::inspect::{Inspection, MAX_COMPONENT_BYTES};
 use crate::load::{self, LoadError, Loaded};
@@ -59,8 +60,12 @@ impl Inner {
             .inspected(bytes)
             .map_err(|error| InstallError::Refused { id: None, reason: error.to_string() })?;
         let (id, version) = (inspection.1.manifest.id.clone(), inspection.1.manifest.version.clone());
+        let compiled = self.compile_ahead(&id, bytes, &inspection.1).await?;
         let mut changes = self.open_changes().await?;
-        let outcome = self.load(&changes, &id, bytes, inspection).await;
+        let outcome = match compiled {
+            Ok(()) => self.load(&changes, &id, bytes, inspection).await,
+            Err(refused) => Err(refused),
+        };
         let path = self.file_of(&id);
         match outcome {
             Ok(mut loaded) => {
@@ -87,6 +92,21 @@ impl Inner {
                 Err(InstallError::Refused { id: Some(id), reason })
             }
         }
+    }
+
+    /// Compiles what is about to be loaded, which may take minutes, while other changes go on: a plugin that misbehaves is switched
+    /// off meanwhile. What has not the grants that it needs is not compiled.
+    async fn compile_ahead(
+        &self,
+        id: &str,
+        bytes: &[u8],
+        inspection: &Inspection,
+    ) -> Result<Result<(), LoadError>, InstallError> {
+        let grants = self.grants_of(&self.open_changes().await?, id);
+        if grants::check(inspection, &grants).is_err() {
+            return Ok(Ok(()));
+        }
+        Ok(self.loader.compile(bytes, &sha256_hex(bytes)).await.map(drop))
     }
 
     pub(crate) async fn rollback(&self, id: &str) -> Result<(), InstallError> {
@@ -153,7 +173,7 @@ impl Inner {
         }
         self.save(&mut changes)?;
         entry.shared.switch(entry.enabled);
-        self.trail.note(id, TrailEvent::Configured, None, Some(format!("{policy:?}")));
+        self.trail.note(id, TrailEvent::Configured, None, Some(policy.told()));
         self.put(&changes, entry);
         Ok(())
     }

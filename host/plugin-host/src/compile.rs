@@ -39,6 +39,10 @@ pub(crate) struct Compiler {
     cache: PathBuf,
     key: [u8; 32],
     engine: Engine,
+    /// How long the worker may take.
+    patience: Duration,
+    /// Of the one worker that there is at a time: each may take gigabytes.
+    turn: tokio::sync::Mutex<()>,
 }
 
 impl Compiler {
@@ -47,18 +51,27 @@ impl Compiler {
         let cache = state.join("cache");
         private_folder(&cache)?;
         let key = read_or_make_key(&state.join("artifact.key"))?;
-        Ok(Self { command, cache, key, engine })
+        Ok(Self {
+            command,
+            cache,
+            key,
+            engine,
+            patience: COMPILE_TIMEOUT,
+            turn: tokio::sync::Mutex::default(),
+        })
     }
 
     /// The component as machine code. `digest` is its SHA-256 in hex.
     pub(crate) async fn compile(&self, bytes: &[u8], digest: &str) -> Result<Component, CompileError> {
         let name = self.artifact_name(digest);
         let path = self.cache.join(format!("{name}.artifact"));
-        if let Some(artifact) = self.cached(&path, &name) {
-            match deserialize::component(&self.engine, &artifact) {
-                Ok(component) => return Ok(component),
-                Err(error) => tracing::info!(%error, digest, "a cached plugin does not fit; compiling again"),
-            }
+        if let Some(component) = self.known(&path, &name, digest) {
+            return Ok(component);
+        }
+        let _turn = self.turn.lock().await;
+        // Whoever had the turn before may have compiled the same.
+        if let Some(component) = self.known(&path, &name, digest) {
+            return Ok(component);
         }
         let compiled = self.run_worker(bytes, digest, &name).await?;
         if let Err(error) = self.keep(&path, &name, &compiled) {
@@ -66,6 +79,16 @@ impl Compiler {
         }
         deserialize::component(&self.engine, &TrustedArtifact::vouch(compiled))
             .map_err(|error| CompileError::Worker(format!("wrote an artifact that does not load: {error:#}")))
+    }
+
+    /// What was compiled before.
+    fn known(&self, path: &Path, name: &str, digest: &str) -> Option<Component> {
+        let loaded = deserialize::component(&self.engine, &self.cached(path, name)?);
+        loaded
+            .inspect_err(
+                |error| tracing::info!(%error, digest, "a cached plugin does not fit; compiling again"),
+            )
+            .ok()
     }
 
     /// Deletes what is cached of other components than these, and what a killed worker left.
@@ -143,8 +166,9 @@ impl Compiler {
             said
         };
         let work = async { tokio::join!(feed, listen, child.wait()) };
-        let Ok(((), said, status)) = tokio::time::timeout(COMPILE_TIMEOUT, work).await else {
-            return Err(CompileError::Refused(format!("compiling it takes longer than {COMPILE_TIMEOUT:?}")));
+        let patience = self.patience;
+        let Ok(((), said, status)) = tokio::time::timeout(patience, work).await else {
+            return Err(CompileError::Refused(format!("compiling it takes longer than {patience:?}")));
         };
         let status = status.map_err(|error| worker("cannot be waited for", &error))?;
         if !status.success() {
@@ -216,4 +240,36 @@ fn read_or_make_key(path: &Path) -> io::Result<[u8; 32]> {
     getrandom::fill(&mut key).map_err(|error| io::Error::other(error.to_string()))?;
     write_atomically(path, &[&key])?;
     Ok(key)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Instant;
+
+    #[tokio::test]
+    async fn a_worker_that_never_comes_back_is_refused_and_killed() {
+        let state = tempfile::tempdir().unwrap();
+        let started = state.path().join("started");
+        // Reads nothing, and says who it is.
+        let script = format!("echo $$ > '{}'; exec sleep 600", started.display());
+        let command = ["/bin/sh", "-c", script.as_str()].map(OsString::from).to_vec();
+        let engine = Engine::default();
+        let compiler = Compiler::new(engine, command, state.path()).unwrap();
+        let compiler = Compiler { patience: Duration::from_secs(2), ..compiler };
+        // More than a pipe holds.
+        let began = Instant::now();
+        let ended = compiler.compile(&vec![0; 1 << 20], "00").await;
+        let Err(CompileError::Refused(reason)) = ended else { panic!("it compiled") };
+        assert_eq!(reason, "compiling it takes longer than 2s");
+        assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
+        let process = std::fs::read_to_string(started).unwrap();
+        // One that has ended, and that nobody has asked for yet, has no command line any more.
+        let line = PathBuf::from(format!("/proc/{}/cmdline", process.trim()));
+        while std::fs::read(&line).is_ok_and(|line| !line.is_empty()) {
+            assert!(began.elapsed() < Duration::from_secs(20), "it goes on");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        assert_eq!(std::fs::read_dir(state.path().join("cache")).unwrap().count(), 0);
+    }
 }

@@ -60,7 +60,7 @@ pub(crate) async fn before(
     let mut done = Before { params, report: ChainReport::default() };
     for entry in table.with_hook("before", context).filter(|entry| !entry.shared.is_off()) {
         match before_one(entry, runner, context, done.params.clone()).await {
-            Err(error) => skip_or_fail(entry, HookWorld::Request, error, &mut done.report)?,
+            Err(error) => skip_or_fail(entry, HookWorld::Before, error, &mut done.report)?,
             Ok(Verdict::Unchanged) => {}
             Ok(Verdict::Replaced(params)) => {
                 done.params = params;
@@ -86,7 +86,7 @@ pub(crate) async fn after(
     let mut report = ChainReport::default();
     for entry in table.with_hook("after", context).filter(|entry| !entry.shared.is_off()) {
         // A failing hook takes its pictures down with its store; only a plugin that may be skipped costs a copy.
-        let kept = entry.is_skipped(HookWorld::Request).then(|| images.clone());
+        let kept = entry.is_skipped(HookWorld::After).then(|| images.clone());
         images = match (after_one(entry, runner, context, params.to_owned(), images).await, kept) {
             (Ok(returned), _) => {
                 if returned.len() != from.len() || are_changed(&returned) {
@@ -96,7 +96,7 @@ pub(crate) async fn after(
                 returned.into_iter().map(|(picture, _)| picture).collect()
             }
             (Err(error), Some(kept)) => {
-                skip_or_fail(entry, HookWorld::Request, error, &mut report)?;
+                skip_or_fail(entry, HookWorld::After, error, &mut report)?;
                 kept
             }
             (Err(error), None) => return Err(error),

@@ -1,5 +1,6 @@
 //! The handle the server holds: hooks, HTTP extensions, and every change to the set of plugins. Changes run one at a
-//! time and end in one swap of the table; calls never wait for them. Knows no HTTP routes.
+//! time, but for what an upload takes to compile, and end in one swap of the table; calls never wait for them. Knows no
+//! HTTP routes.
 
 use crate::annotate::{self, AnnotateError, Annotated, Annotation};
 use crate::audience::Whom;

@@ -30,7 +30,7 @@ use crate::stores::{GrantedStores, Stores};
 use crate::table::Shared;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use wasmtime::component::{InstancePre, Linker};
+use wasmtime::component::{Component, InstancePre, Linker};
 use wasmtime_wasi_http::p2::bindings::ProxyPre;
 
 /// What one version of a plugin may reach.
@@ -182,10 +182,7 @@ impl Loader {
             .map_err(|problem| LoadError::NeedsGrants(format!("in its grants {problem}")))?;
         let capabilities = Arc::new(self.capabilities(&inspection, grants)?);
         let digest = sha256_hex(bytes);
-        let component = self.compiler.compile(bytes, &digest).await.map_err(|error| match error {
-            CompileError::Refused(reason) => LoadError::Refused(format!("it does not compile: {reason}")),
-            CompileError::Worker(_) => LoadError::Refused(error.to_string()),
-        })?;
+        let component = self.compile(bytes, &digest).await?;
         let linked =
             |error: wasmtime::Error| LoadError::Refused(format!("it does not fit this host: {error:#}"));
         let instance = self.linker.instantiate_pre(&component).map_err(linked)?;
@@ -196,6 +193,15 @@ impl Loader {
         let loaded = Loaded { manifest, version, worlds, capabilities, budgets, drawings, signed_by };
         probe(runner, shared, &loaded, instance).await?;
         Ok(loaded)
+    }
+
+    /// Compiles, where that was not done before: [`Self::load`] of the same bytes takes no time for it then. `digest` is their
+    /// SHA-256 in hex.
+    pub(crate) async fn compile(&self, bytes: &[u8], digest: &str) -> Result<Component, LoadError> {
+        self.compiler.compile(bytes, digest).await.map_err(|error| match error {
+            CompileError::Refused(reason) => LoadError::Refused(format!("it does not compile: {reason}")),
+            CompileError::Worker(_) => LoadError::Refused(error.to_string()),
+        })
     }
 
     fn hosts(&self, grants: &Grants) -> Result<Option<HostAccess>, LoadError> {

@@ -1,5 +1,5 @@
-//! What a failed call costs the request, for a plugin as a whole or by the world that was called. Decided by the admin, asked by
-//! every chain of hooks. Knows no plugin.
+//! What a failed call costs the request, for a plugin as a whole, by the world or by the hook that was called. Decided by the
+//! admin, asked by every chain of hooks. Knows no plugin.
 
 use serde::de::{self, MapAccess, Visitor};
 use serde::ser::SerializeMap;
@@ -21,9 +21,13 @@ pub enum OnFailure {
     Skip,
 }
 
-/// The worlds whose calls a request can go on without. Others make what the request asks for.
+/// The worlds whose calls a request can go on without, and the hooks of the one that has two. Other worlds make what the request
+/// asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum HookWorld {
+    /// Of `request-hook`, as is `Before`.
+    After,
+    Before,
     Grid,
     Infotext,
     Picture,
@@ -33,11 +37,22 @@ pub enum HookWorld {
 }
 
 impl HookWorld {
-    const ALL: [Self; 6] = [Self::Grid, Self::Infotext, Self::Picture, Self::Request, Self::Save, Self::Step];
+    const ALL: [Self; 8] = [
+        Self::After,
+        Self::Before,
+        Self::Grid,
+        Self::Infotext,
+        Self::Picture,
+        Self::Request,
+        Self::Save,
+        Self::Step,
+    ];
 
-    /// The world's name in manifests.
+    /// The name in manifests, of the world or the hook.
     pub fn as_str(self) -> &'static str {
         match self {
+            Self::After => "after",
+            Self::Before => "before",
             Self::Grid => "grid-hook",
             Self::Infotext => "infotext-hook",
             Self::Picture => "picture-hook",
@@ -46,10 +61,18 @@ impl HookWorld {
             Self::Step => "step-hook",
         }
     }
+
+    /// The world that stands for it where nothing is said of it by itself.
+    fn world(self) -> Self {
+        match self {
+            Self::Before | Self::After => Self::Request,
+            world => world,
+        }
+    }
 }
 
 /// What a failed call costs, by world. Written as one word where it is the same for all, else as an object by the names of worlds,
-/// in which `*` stands for those that it does not name.
+/// in which `*` stands for those that it does not name; a hook's name wins over that of its world.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct OnFailures {
     others: OnFailure,
@@ -63,7 +86,8 @@ impl OnFailures {
     }
 
     pub fn of(&self, world: HookWorld) -> OnFailure {
-        self.worlds.get(&world).copied().unwrap_or(self.others)
+        let said = self.worlds.get(&world).or_else(|| self.worlds.get(&world.world()));
+        said.copied().unwrap_or(self.others)
     }
 
     /// What stands for the worlds that are not named, and what is said of those that are, in the order of their names.
@@ -171,6 +195,16 @@ mod tests {
         assert_eq!(written, json!({"*": "skip", "request-hook": "fail"}));
         assert_eq!(read(written).unwrap(), others);
         assert_eq!(read(json!({})).unwrap(), OnFailures::default());
+    }
+
+    #[test]
+    fn what_is_said_of_a_hook_wins_over_its_world() {
+        let said = read(json!({"request-hook": "skip", "after": "fail"})).unwrap();
+        let of = |hooks: [HookWorld; 4]| hooks.map(|hook| said.of(hook) == OnFailure::Skip);
+        let hooks = [HookWorld::Before, HookWorld::After, HookWorld::Request, HookWorld::Step];
+        assert_eq!(of(hooks), [true, false, true, false]);
+        assert_eq!(json!(said), json!({"*": "fail", "after": "fail", "request-hook": "skip"}));
+        assert_eq!(read(json!(said)).unwrap(), said);
     }
 
     #[test]

@@ -356,6 +356,22 @@ mod tests {
         tokio::time::timeout(limit, server).await.unwrap().unwrap();
     }
 
+    #[tokio::test]
+    async fn a_guest_that_waits_for_no_time_at_all_is_told_that_it_is_over() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = format!("http://{}", listener.local_addr().unwrap());
+        let mut outgoing = Outgoing::new(Some(access(&[&address], false)));
+        let none = Some(Duration::ZERO);
+        let options =
+            RequestOptions { connect_timeout: none, first_byte_timeout: none, between_bytes_timeout: none };
+        let body =
+            Full::new(Bytes::new()).map_err(|never: std::convert::Infallible| match never {}).boxed_unsync();
+        let request = http::Request::builder().uri(&address).body(body).unwrap();
+        let answer = outgoing.send_request(request, Some(options), Box::new(async { Ok(()) }));
+        let error = Box::into_pin(answer).await.err();
+        assert!(matches!(error, Some(Error::HttpResponseTimeout)), "{error:?}");
+    }
+
     #[test]
     fn a_name_keeps_only_addresses_that_may_be_asked() {
         let found = ["127.0.0.1:0", "93.184.216.34:0", "[fe80::1]:0"].map(|text| text.parse().unwrap());

@@ -51,6 +51,16 @@ pub struct Policy {
     pub position: Option<usize>,
 }
 
+impl Policy {
+    /// What it changes, as an admin writes it.
+    pub(crate) fn told(&self) -> String {
+        let said = serde_json::to_value(self).unwrap_or_default();
+        let changed = said.as_object().into_iter().flatten().filter(|(_, value)| !value.is_null());
+        let changed: Vec<_> = changed.map(|(name, value)| format!("{name} {value}")).collect();
+        if changed.is_empty() { "nothing".to_owned() } else { changed.join(", ") }
+    }
+}
+
 /// The stored record of one plugin.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -167,6 +177,14 @@ impl Registry {
 mod tests {
     use super::*;
     use crate::on_failure::{HookWorld, OnFailure};
+
+    #[test]
+    fn switches_are_told_as_they_are_written() {
+        let on_failure = Some(OnFailures::new(OnFailure::Fail, [(HookWorld::Step, OnFailure::Skip)]));
+        let policy = Policy { enabled: Some(false), on_failure, position: Some(2), ..Policy::default() };
+        assert_eq!(policy.told(), r#"enabled false, on_failure {"*":"fail","step-hook":"skip"}, position 2"#);
+        assert_eq!(Policy::default().told(), "nothing");
+    }
 
     #[test]
     fn survives_a_restart_and_keeps_the_order() {

@@ -15,7 +15,9 @@ use crate::report::ActingPlugin;
 use crate::settings::{CallContext, without_version};
 use crate::step_port::{self, StepPort};
 use crate::table::{Entry, Table};
-use gesso_core::step_hook::{Moment, Point, StepHook, StepHookError, TensorId, Tensors};
+use gesso_core::step_hook::{
+    Moment, Point, StepHook, StepHookError, TensorAnswer, TensorError, TensorId, TensorOp, Tensors,
+};
 use serde_json::{Map, Value};
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -34,6 +36,8 @@ pub struct PluginStepHook {
     /// A JSON list.
     arguments: String,
     context: CallContext,
+    /// Whether any call of it that ended well changed numbers that count.
+    has_acted: AtomicBool,
     /// Why it is left out from now on.
     skipped: Mutex<Option<String>>,
 }
@@ -70,6 +74,7 @@ pub(crate) fn of_request(
             steps: steps.clone(),
             arguments: Value::from(settled).to_string(),
             context: context.clone(),
+            has_acted: AtomicBool::new(false),
             skipped: Mutex::default(),
         }));
     }
@@ -77,20 +82,24 @@ pub(crate) fn of_request(
 }
 
 impl PluginStepHook {
-    /// What an infotext says of it: its title and its arguments; `None` where it was left out.
+    /// What an infotext says of it: its title and its arguments; `None` where it changed nothing.
     pub fn field(&self) -> Option<(String, String)> {
-        self.skipped().is_none().then(|| (self.steps.title.clone(), self.arguments.clone()))
+        self.has_acted().then(|| (self.steps.title.clone(), self.arguments.clone()))
     }
 
-    /// `None` where it was left out.
+    /// `None` where it changed nothing: it was left out from the first step on, or wrote no number.
     pub fn acted(&self) -> Option<ActingPlugin> {
-        self.skipped().is_none().then(|| ActingPlugin::of(&self.entry))
+        self.has_acted().then(|| ActingPlugin::of(&self.entry))
     }
 
     /// Why it was left out of the drawing, or of the rest of it.
     pub fn warning(&self) -> Option<String> {
         let reason = self.skipped()?;
         Some(format!("{} was left out: {reason}", self.steps.title))
+    }
+
+    fn has_acted(&self) -> bool {
+        self.has_acted.load(Ordering::Relaxed)
     }
 
     fn skipped(&self) -> Option<String> {
@@ -132,8 +141,14 @@ impl StepHook for PluginStepHook {
     }
 
     fn run(&self, moment: &Moment, tensors: &mut dyn Tensors) -> Result<bool, StepHookError> {
-        let error = match self.call(moment, tensors) {
-            Ok(()) => return Ok(true),
+        let mut watched = Watched { tensors, changeable: moment.point.changeable(), is_changed: false };
+        let error = match self.call(moment, &mut watched) {
+            Ok(()) => {
+                if watched.is_changed {
+                    self.has_acted.store(true, Ordering::Relaxed);
+                }
+                return Ok(true);
+            }
             Err(error @ HookError::Rejected { .. }) => {
                 return Err(StepHookError::Rejected(error.to_string()));
             }
@@ -145,6 +160,26 @@ impl StepHook for PluginStepHook {
         tracing::warn!(plugin = self.entry.id, %error, "a failing step hook is left out of its drawing");
         *self.skipped.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.to_string());
         Ok(false)
+    }
+}
+
+/// Sees whether numbers are changed that count; changes of the others are forgotten.
+struct Watched<'a> {
+    tensors: &'a mut dyn Tensors,
+    changeable: &'static [TensorId],
+    is_changed: bool,
+}
+
+impl Tensors for Watched<'_> {
+    fn carry_out(&mut self, op: TensorOp) -> Result<TensorAnswer, TensorError> {
+        let counts = op.changes().is_some_and(|id| self.changeable.contains(&id));
+        let answer = self.tensors.carry_out(op)?;
+        self.is_changed |= counts;
+        Ok(answer)
+    }
+
+    fn are_finite(&mut self) -> Result<bool, TensorError> {
+        self.tensors.are_finite()
     }
 }
 

@@ -199,7 +199,7 @@ impl Entry {
         self.reach.has(whom, self.names())
     }
 
-    /// Whether a request goes on without it where its call in that world fails.
+    /// Whether a request goes on without it where its call in that world, or of that hook, fails.
     pub(crate) fn is_skipped(&self, world: HookWorld) -> bool {
         self.on_failure.of(world) == OnFailure::Skip
     }

@@ -1,5 +1,6 @@
 //! What an admin says of one plugin alone: what its calls may spend, by grant and by tier, and what its failures cost.
 
+use crate::handmade::Handmade;
 use crate::support::{TestHost, guest};
 use gesso_core::infotext::Infotext;
 use gesso_core::pixels::{PixelFormat, Pixels};
@@ -158,4 +159,20 @@ async fn what_a_failure_costs_is_said_by_world() {
     misbehaves("on-infotext").await;
     assert!(!reads().await);
     assert_eq!(test.host.get(EVENTS).unwrap().failures, 4);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_failure_costs_is_said_by_hook_where_a_world_has_two() {
+    let test = TestHost::start().await;
+    let fails = Handmade { before: "(unreachable)", after: "(unreachable)", ..Handmade::PLAIN };
+    test.host.install(fails.component("handmade")).await.unwrap();
+    let picture = || Pixels::new(8, 8, PixelFormat::Rgb8, vec![9; 192]).unwrap();
+    for (skipped, ends) in [(HookWorld::Before, "after"), (HookWorld::After, "before")] {
+        let on_failure = OnFailures::new(OnFailure::Fail, [(skipped, OnFailure::Skip)]);
+        let policy = Policy { on_failure: Some(on_failure), ..Policy::default() };
+        test.host.configure("handmade", policy).await.unwrap();
+        let before = test.before("a hill").await.is_err();
+        let after = test.host.after(&CallContext::new("test", 7), "{}", vec![picture()]).await.is_err();
+        assert_eq!((before, after), (ends == "before", ends == "after"));
+    }
 }

@@ -4,7 +4,8 @@ use crate::handmade::Handmade;
 use crate::support::{TestHost, example, folder_grant, guest, plugin};
 use gesso_core::pixels::{PixelFormat, Pixels};
 use gesso_plugin_host::{
-    Audience, CallContext, Grants, HookError, InstallError, Named, PluginState, Policy, TrailEvent, Whom,
+    Audience, CallContext, Grants, HookError, HostSettings, InstallError, Named, PluginState, Policy,
+    TrailEvent, Whom,
 };
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -78,25 +79,42 @@ async fn the_folder_is_followed_when_a_file_appears_changes_breaks_and_goes() {
     assert_eq!(test.before("a hill").await.unwrap(), "a hill");
 }
 
+/// Counts for seconds, and changes nothing.
+const COUNTS: Handmade = Handmade {
+    before: "(local $n i32) (loop $on (local.set $n (i32.add (local.get $n) (i32.const 1))) \
+             (br_if $on (i32.lt_u (local.get $n) (i32.const 2000000000)))) (i32.const 16)",
+    ..Handmade::PLAIN
+};
+
 #[tokio::test(flavor = "multi_thread")]
-async fn a_call_under_way_ends_well_after_its_plugin_was_removed() {
+async fn a_call_under_way_ends_well_after_its_plugin_was_removed_or_replaced() {
     let test = TestHost::with(|settings| {
         settings.budgets.hook.cpu = Duration::from_secs(30);
         settings.budgets.hook.wall = Duration::from_secs(60);
     })
     .await;
-    // Counts for a second or so.
-    let counting = Handmade {
-        before: "(local $n i32) (loop $on (local.set $n (i32.add (local.get $n) (i32.const 1))) \
-                 (br_if $on (i32.lt_u (local.get $n) (i32.const 1000000000)))) (i32.const 16)",
-        ..Handmade::PLAIN
+    let under_way = async || {
+        let host = test.host.clone();
+        let call = tokio::spawn(async move { host.before(&CallContext::new("test", 7), "{}".into()).await });
+        test.wait_until("its call", |host| host.get("counting").is_some_and(|status| status.running == 1))
+            .await;
+        call
     };
-    test.host.install(counting.component("counting")).await.unwrap();
-    let host = test.host.clone();
-    let call = tokio::spawn(async move { host.before(&CallContext::new("test", 7), "{}".into()).await });
-    test.wait_until("its call", |host| host.get("counting").is_some_and(|status| status.running == 1)).await;
+    test.host.install(COUNTS.component("counting")).await.unwrap();
+    let call = under_way().await;
     test.host.remove("counting").await.unwrap();
     assert!(test.host.get("counting").is_none());
+    assert_eq!(call.await.unwrap().unwrap().params, "{}");
+
+    // Another build serves before the call on this one has ended. It is compiled already, which takes longer.
+    let fails = Handmade { before: "(unreachable)", ..Handmade::PLAIN };
+    test.host.install(fails.component("counting")).await.unwrap();
+    test.host.install(COUNTS.component("counting")).await.unwrap();
+    let call = under_way().await;
+    test.host.rollback("counting").await.unwrap();
+    assert_eq!(test.host.get("counting").unwrap().running, 1, "it ended before it was replaced");
+    let Err(HookError::PluginFailed { message, .. }) = test.before("a hill").await else { panic!() };
+    assert!(message.contains("unreachable"), "{message}");
     assert_eq!(call.await.unwrap().unwrap().params, "{}");
 }
 
@@ -144,7 +162,7 @@ async fn a_changed_artifact_is_never_loaded() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_compiler_that_hangs_or_dies_is_a_refusal() {
+async fn a_compiler_that_dies_or_is_not_there_is_a_refusal() {
     let test = TestHost::with(|settings| settings.compiler = vec!["/bin/false".into()]).await;
     let error = test.host.install(guest("good-v1")).await.unwrap_err().to_string();
     assert!(error.contains("compiling it ended with exit status: 1"), "{error}");
@@ -152,6 +170,58 @@ async fn a_compiler_that_hangs_or_dies_is_a_refusal() {
     let test = TestHost::with(|settings| settings.compiler = vec!["/nowhere/compiler".into()]).await;
     let error = test.host.install(guest("good-v1")).await.unwrap_err().to_string();
     assert!(error.contains("the compile worker does not start"), "{error}");
+}
+
+/// Has these commands of the shell done before each compile.
+fn compile_after(commands: &str, settings: &mut HostSettings) {
+    let script = format!("{commands}; exec \"$0\" \"$@\"");
+    let compiler = std::mem::take(&mut settings.compiler).into_iter();
+    let shell = ["/bin/sh", "-c", script.as_str()].map(std::ffi::OsString::from);
+    settings.compiler = shell.into_iter().chain(compiler).collect();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_compile_that_takes_long_keeps_nobody_from_other_changes() {
+    let folder = tempfile::tempdir().unwrap();
+    let slow = folder.path().join("slow");
+    let commands = format!("if [ -e '{0}' ]; then echo > '{0}'; sleep 10; fi", slow.display());
+    let test = TestHost::with(|settings| compile_after(&commands, settings)).await;
+    test.host.install(guest("panic")).await.unwrap();
+    test.host.install(guest("good-v1")).await.unwrap();
+
+    std::fs::write(&slow, "").unwrap();
+    let host = test.host.clone();
+    let install = tokio::spawn(async move { host.install(guest("good-v2")).await });
+    test.wait_until("the compile", |_| std::fs::metadata(&slow).unwrap().len() > 0).await;
+    let off = Policy { enabled: Some(false), ..Policy::default() };
+    test.host.configure("panic", off).await.unwrap();
+    assert_eq!(test.before("a hill").await.unwrap(), "a hill, good v1");
+    test.host.remove("panic").await.unwrap();
+    assert!(!install.is_finished(), "it was waited for");
+    install.await.unwrap().unwrap();
+    assert_eq!(test.before("a hill").await.unwrap(), "a hill, good v2");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_component_is_compiled_when_it_is_installed_and_never_on_a_request() {
+    let folder = tempfile::tempdir().unwrap();
+    let started = folder.path().join("started");
+    let test =
+        TestHost::with(|settings| compile_after(&format!("echo >> '{}'", started.display()), settings)).await;
+    let compiled = || std::fs::read_to_string(&started).unwrap().lines().count();
+    for build in ["good-v1", "good-v2"] {
+        test.host.install(guest(build)).await.unwrap();
+    }
+    assert_eq!(compiled(), 2);
+    for _ in 0..20 {
+        assert_eq!(test.before("a hill").await.unwrap(), "a hill, good v2");
+    }
+    // Nor when a build that is known comes back, with other grants, or after a restart.
+    test.host.rollback("good").await.unwrap();
+    test.host.set_grants("good", Grants { kv_bytes: 64, ..Grants::default() }).await.unwrap();
+    let test = test.restart().await;
+    assert_eq!(test.before("a hill").await.unwrap(), "a hill, good v1");
+    assert_eq!(compiled(), 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -45,6 +45,7 @@ async fn what_is_made_to_hurt_is_refused_with_its_reason() {
             "does not compile",
         ),
         // When it is loaded and tried.
+        ("a world that it does not fill", packed(""), "names the world request-hook, which it does not fill"),
         ("a table of a million", with("(table 1000000 funcref)"), "table"),
         ("nine memories", with(EIGHT_MEMORIES), "memories"),
         ("eight large memories", with(SEVEN_LARGE_MEMORIES), "memories"),

@@ -37,6 +37,11 @@ impl StepHook for Misbehaves {
                 let values = latent.read()?;
                 if at.point == Point::Latent { latent.write(&values) } else { Ok(()) }
             }
+            "halves, then panics" => match (at.step, at.point) {
+                (0, Point::Latent) => latent.combine_number(Binary::Multiply, 0.5),
+                (0, _) => Ok(()),
+                _ => panic!("on purpose"),
+            },
             "refuses" => Err(Fault::InvalidInput("Not this picture.".into())),
             _ => Ok(()),
         }

@@ -96,8 +96,8 @@ pub(crate) struct SettingsVersionView {
 }
 
 /// What a failed call does to the request: `fail` or `skip`, or an object with one of them for each world whose calls a request can
-/// go on without (`grid-hook`, `infotext-hook`, `picture-hook`, `request-hook`, `save-hook`, `step-hook`), and for `*`, which is
-/// those that it does not name: `fail` where that is left out.
+/// go on without (`grid-hook`, `infotext-hook`, `picture-hook`, `request-hook`, `save-hook`, `step-hook`), or for `before` and
+/// `after` of a `request-hook`, and for `*`, which is those that it does not name: `fail` where that is left out.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(untagged)]
 pub(crate) enum OnFailuresView {

@@ -122,7 +122,7 @@ pub(crate) enum AdminCommand {
         /// Whether it is called at all
         #[arg(long)]
         enabled: Option<bool>,
-        /// What a failed call does to the request: fail or skip, or by world, `{"step-hook": "skip", "*": "fail"}`
+        /// What a failed call does to the request: fail or skip, or by world or hook, `{"after": "fail", "*": "skip"}`
         #[arg(long)]
         on_failure: Option<String>,
         /// Which requests its hooks are called for: always, or named under alwayson_scripts
