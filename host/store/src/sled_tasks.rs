@@ -217,10 +217,10 @@ impl TaskStore for SledTasks {
     }
 
     async fn get(&self, id: &TaskId) -> Result<Option<Task>, TaskStoreError> {
-        let id = id.clone();
+        let read = id.clone();
         self.committer
             .shared
-            .read(move |trees| Ok(trees.get(id.as_str().as_bytes())?.map(|entry| entry.task)))
+            .read_task(id, move |trees| Ok(trees.get(read.as_str().as_bytes())?.map(|entry| entry.task)))
             .await
     }
 
@@ -233,8 +233,8 @@ impl TaskStore for SledTasks {
     }
 
     async fn ahead(&self, id: &TaskId) -> Result<Option<u64>, TaskStoreError> {
-        let id = id.clone();
-        self.committer.shared.read(move |trees| trees.ahead(id.as_str().as_bytes())).await
+        let read = id.clone();
+        self.committer.shared.read_task(id, move |trees| trees.ahead(read.as_str().as_bytes())).await
     }
 
     async fn retry(&self, id: &TaskId) -> Result<Task, TaskStoreError> {
@@ -346,12 +346,12 @@ impl TaskStore for SledTasks {
     async fn stats(&self) -> Result<TaskStats, TaskStoreError> {
         self.committer
             .shared
-            .read(|trees| Ok(TaskStats { size_on_disk: trees.size_on_disk()?, ..trees.counts()? }))
+            .read_counts(|trees| Ok(TaskStats { size_on_disk: trees.size_on_disk()?, ..trees.counts()? }))
             .await
     }
 
     async fn queue(&self) -> Result<Vec<QueuePart>, TaskStoreError> {
-        self.committer.shared.read(|trees| Ok(trees.queue())).await
+        self.committer.shared.read_counts(|trees| Ok(trees.queue())).await
     }
 
     async fn ended_before(&self, ms: u64, limit: usize) -> Result<Vec<Task>, TaskStoreError> {
