@@ -173,12 +173,12 @@ impl TaskStore for SledTasks {
         let worker = worker.to_owned();
         self.committer
             .commit(move |writer| {
-                lose_expired(writer, writer.now_ms)?;
+                lose_expired(writer, writer.steady_ms)?;
                 // However many are overdue, none of them begins.
                 while expire_overdue(writer)? == CHANGED_AT_ONCE {}
                 let Some(old) = writer.trees.first_ready()? else { return Ok(None) };
                 let mut new = old.clone();
-                let lease = new.lease(&worker, ttl, writer.now_ms)?;
+                let lease = new.lease(&worker, ttl, writer.now_ms, writer.steady_ms)?;
                 writer.replace(Some(&old), Some(&new))?;
                 Ok(Some(lease))
             })
@@ -187,7 +187,8 @@ impl TaskStore for SledTasks {
 
     async fn extend(&self, lease: &Lease, ttl: Duration) -> Result<Task, TaskStoreError> {
         let lease = lease.clone();
-        self.change(&lease.task.id.clone(), move |entry, now_ms| entry.extend(&lease, ttl, now_ms)).await
+        let id = lease.task.id.clone();
+        self.change_among(&id, move |entry, writer| entry.extend(&lease, ttl, writer.steady_ms)).await
     }
 
     async fn finish(

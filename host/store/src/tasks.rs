@@ -329,6 +329,7 @@ pub struct Lease {
     pub task: Task,
     pub attempt: u32,
     pub worker: String,
+    /// By [`Clock::steady_ms`](crate::Clock::steady_ms): whoever sets the clock takes no attempt away.
     pub deadline_ms: u64,
     /// Attempts before this one that were given back for a [`Release::Shortage`], since the task was submitted or retried.
     pub shortages: u32,

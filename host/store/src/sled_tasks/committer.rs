@@ -215,6 +215,8 @@ enum Told {
 pub(super) struct Writer<'a> {
     pub(super) trees: &'a Trees,
     pub(super) now_ms: u64,
+    /// For deadlines of leases.
+    pub(super) steady_ms: u64,
     shared: &'a Shared,
     folder: &'a std::path::Path,
     settings: &'a SledSettings,
@@ -295,6 +297,7 @@ impl Service {
             let mut writer = Writer {
                 trees,
                 now_ms: self.clock.now_ms(),
+                steady_ms: self.clock.steady_ms(),
                 shared: &self.shared,
                 folder: &self.folder,
                 settings: &self.settings,
