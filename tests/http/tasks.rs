@@ -237,6 +237,23 @@ fn a_removed_task_is_gone_with_its_pictures() {
 }
 
 #[test]
+fn a_task_whose_removal_was_cut_short_is_not_tried_again_and_can_be_removed() {
+    let bench = Bench::new().plugin("guests", "panic");
+    let server = bench.start();
+    let id = server.submit(&quick());
+    assert_eq!(server.result(&id)["status"], "failed");
+    // Where a result would be is what cannot be deleted like one.
+    let folder = bench.data.path().join(format!("objects/tasks/{id}/details_1.json/in-the-way"));
+    std::fs::create_dir_all(&folder).unwrap();
+    let remove = || request("DELETE", &format!("{}/tasks/{id}", server.url), &[], Vec::new()).status;
+    assert_eq!(remove(), 503);
+    assert_eq!(server.post(&format!("/tasks/{id}/retry"), &Value::Null).status, 410);
+    assert_eq!(server.get(&format!("/tasks/{id}")).ok()["status"], "failed");
+    std::fs::remove_dir_all(folder.parent().unwrap()).unwrap();
+    assert_eq!(remove(), 200);
+}
+
+#[test]
 fn an_attempt_that_fails_leaves_no_pictures() {
     let bench = Bench::new().plugin("guests", "panic");
     let server = bench.start();
