@@ -15,7 +15,7 @@ use gesso_core::ids::TaskId;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use super::trees::Trees;
-use super::{SledSettings, guard};
+use super::{SledSettings, guard, records};
 use crate::clock::Clock;
 use crate::tasks::rules::Entry;
 use crate::tasks::{TaskChange, TaskStoreError};
@@ -24,6 +24,8 @@ use crate::tasks::{TaskChange, TaskStoreError};
 const QUEUE: usize = 1024;
 /// The most commands one flush answers for.
 const GROUP: usize = 256;
+/// The most changes that a subscriber has not heard yet.
+const CHANGES: usize = 1024;
 /// How long a closed database is left alone before the next try to open it.
 const REOPEN_AFTER: Duration = Duration::from_secs(1);
 
@@ -69,7 +71,7 @@ impl Committer {
             begun: watch::Sender::default(),
             durable: watch::Sender::default(),
             unsettled: Mutex::default(),
-            changes: broadcast::channel(1024).0,
+            changes: broadcast::channel(CHANGES).0,
         });
         let (commands, queue) = mpsc::channel(QUEUE);
         let service = Service { shared: shared.clone(), folder, settings, clock, closed_at: None };
@@ -350,10 +352,23 @@ impl Service {
         if self.closed_at.is_none_or(|since| since.elapsed() < REOPEN_AFTER) {
             return;
         }
-        let opened = guard::open(&self.folder, &self.settings);
+        let opened = guard::open(&self.folder, &self.settings).map(Arc::new);
         self.closed_at = opened.is_err().then(Instant::now);
         tracing::info!(again = opened.is_ok(), "the task store was opened after a disk error");
-        *self.shared.trees() = opened.map(Arc::new);
+        *self.shared.trees() = opened.clone();
+        if let Ok(trees) = opened {
+            self.tell_again(&trees);
+        }
+    }
+
+    /// Of the last changes before the error some may be on the disk, and nobody was told of them: whoever waits for one is to
+    /// look again. So many that a subscriber cannot keep them tell it so too.
+    fn tell_again(&self, trees: &Trees) {
+        let stored = trees.records().take(CHANGES + 1).flatten();
+        for entry in stored.filter_map(|record| records::decode(&record).ok()) {
+            // An error only says that nobody listens.
+            let _ = self.shared.changes.send(TaskChange::of(&entry.task));
+        }
     }
 }
 
@@ -488,6 +503,27 @@ mod tests {
         writing.await.unwrap().unwrap();
         let read = reading.await.unwrap().unwrap().unwrap();
         assert_eq!(read.terms.name.as_deref(), Some("changed"));
+    }
+
+    #[tokio::test]
+    async fn whoever_waits_is_to_look_again_once_the_database_is_open_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let tasks = store(folder.path()).await;
+        let mut changes = tasks.subscribe();
+        let ended: Result<(), _> =
+            tasks.committer.commit(|_: &mut Writer<'_>| panic!("as sled does when it gives up")).await;
+        assert!(ended.is_err() && changes.try_recv().is_err());
+        let mut tries = 0;
+        while tasks.expire_overdue().await.is_err() {
+            tries += 1;
+            assert!(tries < 300, "it stays closed");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        let mut told = HashSet::new();
+        while let Ok(change) = changes.try_recv() {
+            told.insert(change.id);
+        }
+        assert_eq!(told.len(), TASKS);
     }
 
     #[tokio::test]
