@@ -347,12 +347,12 @@ impl TaskStore for SledTasks {
     async fn stats(&self) -> Result<TaskStats, TaskStoreError> {
         self.committer
             .shared
-            .read_counts(|trees| Ok(TaskStats { size_on_disk: trees.size_on_disk()?, ..trees.counts()? }))
+            .read(|trees| Ok(TaskStats { size_on_disk: trees.size_on_disk()?, ..trees.counts()? }))
             .await
     }
 
     async fn queue(&self) -> Result<Vec<QueuePart>, TaskStoreError> {
-        self.committer.shared.read_counts(|trees| Ok(trees.queue())).await
+        self.committer.shared.read_queue(|trees| Ok(trees.queue())).await
     }
 
     async fn ended_before(&self, ms: u64, limit: usize) -> Result<Vec<Task>, TaskStoreError> {

@@ -33,8 +33,8 @@ pub const EXPIRED: &str = "expired";
 
 /// A place where tasks wait, are leased to workers, and end.
 ///
-/// Every `Ok` of a changing operation means the change is durable, and every read returns only what is durable: but for
-/// counts ([`ahead`](Self::ahead), [`stats`](Self::stats), [`queue`](Self::queue)), in which is what is on its way to the disk.
+/// Every `Ok` of a changing operation means the change is durable, and every read returns only what is durable: but for how
+/// many wait ([`ahead`](Self::ahead), [`queue`](Self::queue)), in which is what is on its way to the disk.
 /// An attempt is one lease; its number fences late words of a worker that lost it.
 #[async_trait]
 pub trait TaskStore: Send + Sync {

@@ -134,12 +134,12 @@ impl Shared {
         self.read_of(Told::Task(id.clone()), read).await
     }
 
-    /// [`Shared::read`] of counts, which are others a moment later in any case: it waits for nothing.
-    pub(super) async fn read_counts<T: Send + 'static>(
+    /// [`Shared::read`] of how many wait, which are others a moment later in any case: it waits for nothing.
+    pub(super) async fn read_queue<T: Send + 'static>(
         self: &Arc<Self>,
         read: impl FnOnce(&Trees) -> Result<T, TaskStoreError> + Send + 'static,
     ) -> Result<T, TaskStoreError> {
-        self.read_of(Told::Counts, read).await
+        self.read_of(Told::Queue, read).await
     }
 
     async fn read_of<T: Send + 'static>(
@@ -157,7 +157,7 @@ impl Shared {
             let is_settled = match &told {
                 Told::All => false,
                 Told::Task(id) => !shared.unsettled().contains(id),
-                Told::Counts => true,
+                Told::Queue => true,
             };
             Ok((value, is_settled, epoch, *shared.begun.borrow()))
         });
@@ -210,7 +210,7 @@ enum Told {
     /// Any number of tasks.
     All,
     Task(TaskId),
-    Counts,
+    Queue,
 }
 
 /// The trees as one command may change them.
@@ -492,7 +492,7 @@ mod tests {
         assert_eq!(tasks.get(&id("t0")).await.unwrap().unwrap().terms.name, None);
         assert_eq!(tasks.get(&id("none")).await, Ok(None));
         assert_eq!(tasks.ahead(&id("t2")).await, Ok(Some(2)));
-        assert_eq!(tasks.stats().await.unwrap().waiting, TASKS as u64);
+        assert_eq!(tasks.queue().await.unwrap()[0].waiting, TASKS as u64);
         let (reader, own) = (tasks.clone(), id("t1"));
         let mut reading = tokio::spawn(async move { reader.get(&own).await });
         let a_moment = Duration::from_millis(200);
