@@ -78,6 +78,15 @@ fn the_same_key_and_body_are_the_same_task_whatever_becomes_of_the_server() {
         let ids: std::collections::HashSet<_> =
             replies.into_iter().map(|reply| reply.join().unwrap()["taskId"].to_string()).collect();
         assert_eq!(ids.len(), 1);
+        // And of several bodies one has the key.
+        let send = |seed: u64| {
+            let body = quick_with(json!({"seed": seed}));
+            server.post_with("/txt2img", &[("Idempotency-Key", "order-4713")], &body).status
+        };
+        let replies: Vec<_> = (0..4).map(|seed| scope.spawn(move || send(seed))).collect();
+        let mut statuses: Vec<_> = replies.into_iter().map(|reply| reply.join().unwrap()).collect();
+        statuses.sort_unstable();
+        assert_eq!(statuses, [200, 422, 422, 422]);
     });
 }
 
@@ -136,10 +145,14 @@ fn tasks_are_listed_in_pages_by_state_user_and_model() {
 fn a_waiting_task_tells_its_place_and_an_operators_priority_overtakes() {
     let bench = Bench::new().config("concurrent_tasks = 1\n");
     let server = bench.start();
+    // How long others wait is known from what tasks took.
+    server.post("/txt2img", &quick()).ok();
     let busy = occupy(&server);
     let (first, second) = (server.submit(&quick()), server.submit(&quick()));
     let place = |id: &str| server.get(&format!("/tasks/{id}")).ok()["position"].clone();
     assert_eq!((place(&first), place(&second)), (json!(1), json!(2)));
+    let eta = |id: &str| server.get(&format!("/tasks/{id}")).ok()["etaRelative"].as_f64().unwrap();
+    assert!(0.0 < eta(&first) && eta(&first) < eta(&second));
     let urgent = submit_with(&server, &[("Task-Priority", "5")], &quick()).ok();
     assert_eq!(urgent["position"], 1);
     assert_eq!(place(&second), 3);
@@ -234,6 +247,23 @@ fn a_removed_task_is_gone_with_its_pictures() {
     assert_eq!(left, Vec::<String>::new());
     let running = server.submit(&long());
     assert_eq!(request("DELETE", &format!("{}/tasks/{running}", server.url), &[], Vec::new()).status, 409);
+}
+
+#[test]
+fn a_task_whose_removal_was_cut_short_is_not_tried_again_and_can_be_removed() {
+    let bench = Bench::new().plugin("guests", "panic");
+    let server = bench.start();
+    let id = server.submit(&quick());
+    assert_eq!(server.result(&id)["status"], "failed");
+    // Where a result would be is what cannot be deleted like one.
+    let folder = bench.data.path().join(format!("objects/tasks/{id}/details_1.json/in-the-way"));
+    std::fs::create_dir_all(&folder).unwrap();
+    let remove = || request("DELETE", &format!("{}/tasks/{id}", server.url), &[], Vec::new()).status;
+    assert_eq!(remove(), 503);
+    assert_eq!(server.post(&format!("/tasks/{id}/retry"), &Value::Null).status, 410);
+    assert_eq!(server.get(&format!("/tasks/{id}")).ok()["status"], "failed");
+    std::fs::remove_dir_all(folder.parent().unwrap()).unwrap();
+    assert_eq!(remove(), 200);
 }
 
 #[test]
@@ -338,6 +368,30 @@ fn events_tell_a_task_from_its_waiting_to_its_pictures_and_can_be_taken_up_again
     let again = events(&server, &path, &[("Last-Event-ID", seen)]);
     assert_eq!(again.iter().map(|(event, _, _)| event.as_str()).collect::<Vec<_>>(), ["task.done"]);
     assert_eq!(server.get("/tasks/nothing/events").status, 404);
+}
+
+#[test]
+fn a_listener_that_comes_back_after_a_crash_is_told_the_next_attempt() {
+    let bench = Bench::new();
+    let server = bench.start();
+    let id = server.submit(&quick_with(json!({"steps": 80, "width": 128, "height": 128})));
+    let path = format!("/tasks/{id}/events");
+    let url = format!("{}{path}", server.url);
+    let listening = std::thread::spawn(move || {
+        let lines = BufReader::new(ureq::get(url).call().unwrap().into_body().into_reader()).lines();
+        let ids = lines.map_while(Result::ok).filter_map(|line| Some(line.strip_prefix("id: ")?.to_owned()));
+        ids.collect::<Vec<_>>()
+    });
+    eventually("it is drawn", || server.get(&format!("/tasks/{id}")).ok()["progress"] != 0.0);
+    std::thread::sleep(Duration::from_millis(300));
+    server.kill();
+    let seen = listening.join().unwrap();
+    let server = bench.start();
+    let again = events(&server, &path, &[("Last-Event-ID", seen.last().unwrap())]);
+    assert!(again.iter().all(|(_, id, _)| !seen.contains(id)), "{seen:?} {again:?}");
+    let (event, _, data) = again.last().unwrap();
+    assert_eq!((event.as_str(), &data["status"]), ("task.done", &json!("succeeded")));
+    assert_eq!(data["attempt"], 2);
 }
 
 #[test]

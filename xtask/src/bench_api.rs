@@ -43,7 +43,7 @@ const STEPS: u32 = 20;
 const SIDE: u32 = 256;
 /// As small as pictures may be that are not drawn: what is made of them behind the engine is the service's.
 const MADE_UP_SIDE: u32 = 64;
-/// Every listener is one here and one in the server.
+/// Every listener is one in its server, and those of both services are here.
 const OPEN_FILES: u64 = 4_096;
 const START: Duration = Duration::from_secs(180);
 /// Longer than the server's own drain.
@@ -124,7 +124,7 @@ fn measure(gesso: &Server, fastapi: &Server) -> Result<Found> {
         Client::new(url).post("/queue/pause")?;
     }
     let memory = |state: String| {
-        Ok::<_, anyhow::Error>(Memory { state, gesso: gesso.resident()?, fastapi: Some(fastapi.resident()?) })
+        Ok::<_, anyhow::Error>(Memory { state, gesso: gesso.resident()?, fastapi: fastapi.resident()? })
     };
     let mut memories = vec![memory("at the start".to_owned())?];
 
@@ -153,18 +153,20 @@ fn measure(gesso: &Server, fastapi: &Server) -> Result<Found> {
     memories.push(memory(format!("with {WAITING} tasks waiting"))?);
 
     let (many, beside) = (read(ours, &a.answers)?, read(theirs, &b.answers)?);
-    let listeners = Listeners::open(ours, &a.answers[..LISTENERS])?;
-    let listened = read(ours, &a.answers)?;
-    listeners.check()?;
-    let state = format!("with {LISTENERS} listeners beside");
-    memories.push(Memory { state, gesso: gesso.resident()?, fastapi: None });
+    let open = |url: &str, ids: &[String]| Listeners::open(url, &ids[..LISTENERS]);
+    let listeners = [open(ours, &a.answers)?, open(theirs, &b.answers)?];
+    let (listened, beside_listened) = (read(ours, &a.answers)?, read(theirs, &b.answers)?);
+    for of_one in &listeners {
+        of_one.check()?;
+    }
+    memories.push(memory(format!("with {LISTENERS} listeners beside"))?);
     drop(listeners);
 
     let (wait, listen) = (format!("{WAITING} tasks wait"), format!("{LISTENERS} listen in silence"));
     let what = "Status read";
     rows.extend(Row::times(what, &format!("{wait}; FastAPI with as many rows"), &many, &beside));
-    let work = format!("{wait} and {listen}; FastAPI with as many rows, nobody listens");
-    rows.extend(Row::times(what, &work, &listened, &beside));
+    let work = format!("{wait} and {listen}; FastAPI with as many rows and listeners");
+    rows.extend(Row::times(what, &work, &listened, &beside_listened));
     let work = format!("{wait} and {listen}; Gesso where one task waits, nobody listens");
     rows.extend(Row::times(what, &work, &listened, &alone));
 

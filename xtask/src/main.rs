@@ -13,6 +13,7 @@ mod bench_plugins;
 mod build_plugins;
 mod client_test;
 mod demo;
+mod fuzz_api;
 mod gpu_check;
 mod guest_toolchain;
 mod kits;
@@ -60,6 +61,7 @@ enum Command {
     Parity(parity::Options),
     Bench(bench::Options),
     GpuCheck(gpu_check::Options),
+    FuzzApi(fuzz_api::Options),
 }
 
 fn main() -> std::process::ExitCode {
@@ -75,6 +77,7 @@ fn main() -> std::process::ExitCode {
         Command::Parity(options) => parity::command(&options),
         Command::Bench(options) => bench::command(&options),
         Command::GpuCheck(options) => gpu_check::command(&options),
+        Command::FuzzApi(options) => fuzz_api::command(&options),
     };
     match result {
         Ok(()) => std::process::ExitCode::SUCCESS,

@@ -4,8 +4,6 @@
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
-use base64::Engine;
-use base64::prelude::BASE64_STANDARD;
 use gesso_plugin_host::{CallContext, FetchError};
 use gesso_store::{ObjectKey, ObjectsError};
 use rand::RngExt;
@@ -13,6 +11,7 @@ use serde_json::{Map, Value};
 
 use crate::accounts::Caller;
 use crate::app::App;
+use crate::blocking::base64_of;
 use crate::error::AppError;
 use crate::http::wire::control;
 use crate::plugin_use;
@@ -75,7 +74,7 @@ pub(crate) async fn bring(
             let late = |_| {
                 AppError::invalid(field, format!("{field}: its pictures took longer than {WHOLE:?} to fetch"))
             };
-            brought.insert(text.clone(), BASE64_STANDARD.encode(file.map_err(late)??));
+            brought.insert(text.clone(), base64_of(file.map_err(late)??).await?);
         }
         let file = &brought[text];
         bytes += file.len();
@@ -116,7 +115,7 @@ pub(crate) async fn bring_to_plugin(app: &App, owner: &str, text: &str) -> Resul
         let key = ObjectKey::parse(text).ok().filter(|key| key.image_owner() == Some(owner));
         let Some(key) = key else { continue };
         let file = match app.objects.get(&key).await {
-            Ok(file) => BASE64_STANDARD.encode(file),
+            Ok(file) => base64_of(file).await?,
             Err(ObjectsError::NotFound(_)) => continue,
             Err(error) => return Err(error.into()),
         };

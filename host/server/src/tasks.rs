@@ -85,7 +85,7 @@ pub(crate) async fn check_room(app: &App, more: usize) -> Result<(), AppError> {
     if app.is_draining() {
         return Err(AppError::Unavailable("the server is shutting down; try again in a moment".into()));
     }
-    let waiting = app.tasks.stats().await?.waiting;
+    let waiting = waiting(app).await?;
     if waiting.saturating_add(more as u64) > app.settings.waiting_tasks_max as u64 {
         return Err(AppError::Overloaded(format!("{waiting} tasks are waiting already; try again later")));
     }
@@ -341,8 +341,13 @@ pub(crate) async fn retry(app: &Arc<App>, caller: &Caller, id: &TaskId) -> Resul
 
 /// The place of a waiting task in the queue, from 1, and how many wait; 0 when it does not wait any more.
 pub(crate) async fn place(app: &App, task: &Task) -> Result<(u64, u64), AppError> {
-    let ahead = app.tasks.ahead(&task.id).await?;
-    Ok((ahead.map_or(0, |ahead| ahead + 1), app.tasks.stats().await?.waiting))
+    let (ahead, waiting) = tokio::try_join!(app.tasks.ahead(&task.id), waiting(app))?;
+    Ok((ahead.map_or(0, |ahead| ahead + 1), waiting))
+}
+
+/// How many wait. All that a store counts would take a look at its files, and a wait for its disk.
+async fn waiting(app: &App) -> Result<u64, TaskStoreError> {
+    Ok(app.tasks.queue().await?.iter().map(|part| part.waiting).sum())
 }
 
 fn not_found() -> AppError {

@@ -214,16 +214,31 @@ fn is_nearly_full(room: Room) -> bool {
     room.free < room.total / ROOM_PART_MIN
 }
 
-/// Forgets a task that has ended: its objects first, so that none is left without a task that names it.
+/// Forgets a task that has ended, a pinned one too: its objects first, so that none is left without a task that names it.
 ///
 /// # Errors
-/// `Conflict` for one that has not ended; what the object store says, and then the task stays, to be forgotten another time.
+/// `Conflict` for one that has not ended, or was tried again or pinned since it was looked at; what the object store says, and
+/// then the task stays without what was deleted, to be forgotten another time.
 pub(crate) async fn forget(app: &App, task: &Task) -> Result<(), AppError> {
     if !task.state.is_terminal() {
         return Err(TaskStoreError::State(task.state).into());
     }
-    delete_objects(app, task).await?;
+    let task = match let_go(app, task).await {
+        Ok(task) => task,
+        // Deleting makes room. Nobody tries it again meanwhile either, as that is written too.
+        Err(TaskStoreError::Full(_)) => task.clone(),
+        Err(error) => return Err(error.into()),
+    };
+    delete_objects(app, &task).await?;
     Ok(app.tasks.remove(&task.id).await.map(drop)?)
+}
+
+/// From here on nobody tries the task again: what it was asked for would be deleted under it.
+async fn let_go(app: &App, task: &Task) -> Result<Task, TaskStoreError> {
+    if task.pinned {
+        app.tasks.unpin(&task.id).await?;
+    }
+    app.tasks.give_up_files(&task.id, task.revision).await
 }
 
 /// Deletes what a task has in the object store; what is not there any more is gone as it should be.

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use gesso_core::ids::TaskId;
 use gesso_engine::CancelFlag;
 use gesso_store::{Lease, Outcome, Release, Task, TaskState, TaskStore, TaskStoreError};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tracing::Instrument;
 
 use crate::app::App;
@@ -22,6 +22,10 @@ use crate::upkeep;
 /// A lease outlives three missed heartbeats.
 const LEASE: Duration = Duration::from_secs(30);
 const HEARTBEAT: Duration = Duration::from_secs(10);
+/// For so long a lease holds whatever became of its last heartbeat.
+const SURELY_HELD: Duration = LEASE.saturating_sub(HEARTBEAT);
+/// How soon a store that could not take the end of a task is told again.
+const TOLD_AGAIN: Duration = Duration::from_secs(1);
 /// A task that met shortages that often fails with the last one's reason.
 const SHORTAGES_MAX: u32 = 5;
 /// How often to look for tasks when no change was announced, such as after another process's lease ran out.
@@ -162,7 +166,8 @@ async fn work(app: &Arc<App>, replays: &Replays, lease: Lease) {
     }
     let mut code = code_of(&outcome);
     running.ends();
-    match finish(&*app.tasks, &lease, state, outcome).await {
+    let ended = insist(&app.stopping, || finish(&*app.tasks, &lease, state, outcome.clone())).await;
+    match ended {
         Ok((task, fits)) => {
             (state, code) = (task.state, task.outcome.as_ref().map_or_else(String::new, code_of));
             tracing::info!(task = %id, ?state, seconds = started.elapsed().as_secs_f64(), "task ended");
@@ -186,6 +191,26 @@ fn useless_up_to(result: &Result<Outcome, Failure>, lease: &Lease) -> u32 {
         // There is no time for it; the next attempt does it, where there is to be one.
         Err(Failure::Stopped) if !lease.task.terms.no_retry => 0,
         Err(_) => lease.attempt,
+    }
+}
+
+/// Tells the store an end until it is taken: while its disk is full or it is being opened anew, what was drawn is not to be drawn
+/// once more. Given up when the lease may be another's, or the server ends.
+async fn insist<T, F: Future<Output = Result<T, TaskStoreError>>>(
+    stopping: &watch::Receiver<bool>,
+    mut end: impl FnMut() -> F,
+) -> Result<T, TaskStoreError> {
+    let began = Instant::now();
+    loop {
+        match end().await {
+            Err(error @ (TaskStoreError::Full(_) | TaskStoreError::Unavailable(_)))
+                if began.elapsed() < SURELY_HELD && !*stopping.borrow() =>
+            {
+                tracing::warn!(%error, "the end of a task could not be stored yet");
+            }
+            ended => return ended,
+        }
+        tokio::time::sleep(TOLD_AGAIN).await;
     }
 }
 
@@ -296,6 +321,25 @@ mod tests {
         let lease = tasks.lease("local", LEASE).await.unwrap().unwrap();
         let (task, fits) = finish(&tasks, &lease, TaskState::Succeeded, outcome(&lease)).await.unwrap();
         assert_eq!((task.state, fits), (TaskState::Succeeded, true));
+    }
+
+    #[tokio::test]
+    async fn an_end_that_the_store_cannot_take_is_told_again_until_the_server_ends() {
+        let (end_server, stopping) = watch::channel(false);
+        let full = || TaskStoreError::Full("no space".to_owned());
+        let mut told = 0;
+        let taken = insist(&stopping, || {
+            told += 1;
+            let is_back = told == 2;
+            async move { if is_back { Ok(()) } else { Err(full()) } }
+        });
+        assert_eq!(taken.await, Ok(()));
+        let fenced = insist(&stopping, || async { Err::<(), _>(TaskStoreError::Fenced) });
+        assert_eq!(fenced.await, Err(TaskStoreError::Fenced), "it is another's to tell");
+        end_server.send_replace(true);
+        let began = Instant::now();
+        assert_eq!(insist(&stopping, || async { Err::<(), _>(full()) }).await, Err(full()));
+        assert!(began.elapsed() < TOLD_AGAIN);
     }
 
     #[tokio::test]

@@ -127,22 +127,23 @@ impl TaskStore for MemoryTasks {
     }
 
     async fn lease(&self, worker: &str, ttl: Duration) -> Result<Option<Lease>, TaskStoreError> {
-        let now_ms = self.clock.now_ms();
+        let (now_ms, steady_ms) = (self.clock.now_ms(), self.clock.steady_ms());
         let mut state = self.state();
-        for entry in state.by_sequence.values_mut().filter(|entry| entry.has_expired(now_ms)) {
+        for entry in state.by_sequence.values_mut().filter(|entry| entry.has_expired(steady_ms)) {
             entry.lose(now_ms);
             self.tell(entry);
         }
         self.expire(&mut state, now_ms);
         let waiting = state.by_sequence.values_mut().filter(|entry| entry.task.state == TaskState::Waiting);
         let Some(next) = waiting.min_by_key(|entry| entry.turn()) else { return Ok(None) };
-        let lease = next.lease(worker, ttl, now_ms)?;
+        let lease = next.lease(worker, ttl, now_ms, steady_ms)?;
         self.tell(next);
         Ok(Some(lease))
     }
 
     async fn extend(&self, lease: &Lease, ttl: Duration) -> Result<Task, TaskStoreError> {
-        self.change(&lease.task.id, |entry, now_ms| entry.extend(lease, ttl, now_ms))
+        let steady_ms = self.clock.steady_ms();
+        self.change(&lease.task.id, |entry, _| entry.extend(lease, ttl, steady_ms))
     }
 
     async fn finish(

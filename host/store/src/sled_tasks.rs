@@ -173,12 +173,12 @@ impl TaskStore for SledTasks {
         let worker = worker.to_owned();
         self.committer
             .commit(move |writer| {
-                lose_expired(writer, writer.now_ms)?;
+                lose_expired(writer, writer.steady_ms)?;
                 // However many are overdue, none of them begins.
                 while expire_overdue(writer)? == CHANGED_AT_ONCE {}
                 let Some(old) = writer.trees.first_ready()? else { return Ok(None) };
                 let mut new = old.clone();
-                let lease = new.lease(&worker, ttl, writer.now_ms)?;
+                let lease = new.lease(&worker, ttl, writer.now_ms, writer.steady_ms)?;
                 writer.replace(Some(&old), Some(&new))?;
                 Ok(Some(lease))
             })
@@ -187,7 +187,8 @@ impl TaskStore for SledTasks {
 
     async fn extend(&self, lease: &Lease, ttl: Duration) -> Result<Task, TaskStoreError> {
         let lease = lease.clone();
-        self.change(&lease.task.id.clone(), move |entry, now_ms| entry.extend(&lease, ttl, now_ms)).await
+        let id = lease.task.id.clone();
+        self.change_among(&id, move |entry, writer| entry.extend(&lease, ttl, writer.steady_ms)).await
     }
 
     async fn finish(
@@ -217,10 +218,10 @@ impl TaskStore for SledTasks {
     }
 
     async fn get(&self, id: &TaskId) -> Result<Option<Task>, TaskStoreError> {
-        let id = id.clone();
+        let read = id.clone();
         self.committer
             .shared
-            .read(move |trees| Ok(trees.get(id.as_str().as_bytes())?.map(|entry| entry.task)))
+            .read_task(id, move |trees| Ok(trees.get(read.as_str().as_bytes())?.map(|entry| entry.task)))
             .await
     }
 
@@ -233,8 +234,8 @@ impl TaskStore for SledTasks {
     }
 
     async fn ahead(&self, id: &TaskId) -> Result<Option<u64>, TaskStoreError> {
-        let id = id.clone();
-        self.committer.shared.read(move |trees| trees.ahead(id.as_str().as_bytes())).await
+        let read = id.clone();
+        self.committer.shared.read_task(id, move |trees| trees.ahead(read.as_str().as_bytes())).await
     }
 
     async fn retry(&self, id: &TaskId) -> Result<Task, TaskStoreError> {
@@ -351,7 +352,7 @@ impl TaskStore for SledTasks {
     }
 
     async fn queue(&self) -> Result<Vec<QueuePart>, TaskStoreError> {
-        self.committer.shared.read(|trees| Ok(trees.queue())).await
+        self.committer.shared.read_queue(|trees| Ok(trees.queue())).await
     }
 
     async fn ended_before(&self, ms: u64, limit: usize) -> Result<Vec<Task>, TaskStoreError> {

@@ -33,7 +33,8 @@ pub const EXPIRED: &str = "expired";
 
 /// A place where tasks wait, are leased to workers, and end.
 ///
-/// Every `Ok` of a changing operation means the change is durable, and every read returns only what is durable.
+/// Every `Ok` of a changing operation means the change is durable, and every read returns only what is durable: but for how
+/// many wait ([`ahead`](Self::ahead), [`queue`](Self::queue)), in which is what is on its way to the disk.
 /// An attempt is one lease; its number fences late words of a worker that lost it.
 #[async_trait]
 pub trait TaskStore: Send + Sync {
@@ -328,6 +329,7 @@ pub struct Lease {
     pub task: Task,
     pub attempt: u32,
     pub worker: String,
+    /// By [`Clock::steady_ms`](crate::Clock::steady_ms): whoever sets the clock takes no attempt away.
     pub deadline_ms: u64,
     /// Attempts before this one that were given back for a [`Release::Shortage`], since the task was submitted or retried.
     pub shortages: u32,

@@ -22,8 +22,7 @@ pub(super) enum Unit {
 pub(super) struct Memory {
     pub(super) state: String,
     pub(super) gesso: u64,
-    /// `None` where it has no such state.
-    pub(super) fastapi: Option<u64>,
+    pub(super) fastapi: u64,
 }
 
 /// Seconds of a request, and those of them that it was in the engine.
@@ -73,8 +72,7 @@ pub(super) fn print(rows: &[Row], memory: &[Memory]) {
     println!("\n| Memory | Gesso | FastAPI |\n|---|---|---|");
     let megabytes = |bytes: u64| format!("{:.1} MB", bytes as f64 / 1e6);
     for Memory { state, gesso, fastapi } in memory {
-        let fastapi = fastapi.map_or_else(|| "-".to_owned(), megabytes);
-        println!("| {state} | {} | {fastapi} |", megabytes(*gesso));
+        println!("| {state} | {} | {} |", megabytes(*gesso), megabytes(*fastapi));
     }
 }
 

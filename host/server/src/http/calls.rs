@@ -27,6 +27,7 @@ use super::task_view;
 use super::wire::terms::{RequestTerms, Wait};
 use crate::accounts::{Caller, Role};
 use crate::app::App;
+use crate::blocking::{base64_of, blocking};
 use crate::error::AppError;
 use crate::inputs;
 use crate::tasks::{self, Repeat, Submitted, Work};
@@ -136,11 +137,15 @@ pub(crate) async fn submit(
     body: &[u8],
 ) -> Result<Submitted, AppError> {
     let text = std::str::from_utf8(body).ok().map(str::to_owned);
+    let base64 = match &text {
+        Some(_) => None,
+        None => Some(base64_of(body.to_vec()).await?),
+    };
     let call = Call {
         method: to.0.to_owned(),
         path: to.1.to_owned(),
         content_type: to.2.map(str::to_owned),
-        base64: text.is_none().then(|| BASE64_STANDARD.encode(body)),
+        base64,
         text,
     };
     let body = serde_json::to_string(&call).map_err(|error| AppError::Internal(error.to_string()))?;
@@ -181,7 +186,10 @@ pub(crate) async fn run(
         Some(text) if call.path.starts_with(PLUGINS) => inputs::bring_to_plugin(app, owner, text).await?,
         _ => None,
     };
-    let mut asked = std::pin::pin!(replays.0.clone().oneshot(request(&call, text, caller)?));
+    let said = (text.or_else(|| call.text.clone()), call.base64.clone());
+    // The blocking pool: base64.
+    let body = blocking(move || body_of(said)).await??;
+    let mut asked = std::pin::pin!(replays.0.clone().oneshot(request(&call, body, caller)?));
     let response = loop {
         tokio::select! {
             response = &mut asked => {
@@ -202,20 +210,29 @@ pub(crate) async fn run(
     }
 }
 
-/// The request that was stored, with `text` in place of its own where there is one.
-fn request(call: &Call, text: Option<String>, caller: Caller) -> Result<Request, AppError> {
-    let damaged =
-        |error: &dyn std::fmt::Display| AppError::Internal(format!("a stored call is damaged: {error}"));
-    let body = match (text.or_else(|| call.text.clone()), &call.base64) {
-        (Some(text), _) => Bytes::from(text),
-        (None, Some(base64)) => BASE64_STANDARD.decode(base64).map_err(|error| damaged(&error))?.into(),
-        (None, None) => Bytes::new(),
-    };
+/// The body of a request that was stored, as text or in base64.
+fn body_of(said: (Option<String>, Option<String>)) -> Result<Bytes, AppError> {
+    match said {
+        (Some(text), _) => Ok(text.into()),
+        (None, Some(base64)) => {
+            let file = BASE64_STANDARD.decode(base64);
+            file.map(Bytes::from)
+                .map_err(|error| AppError::Internal(format!("a stored call is damaged: {error}")))
+        }
+        (None, None) => Ok(Bytes::new()),
+    }
+}
+
+/// The request that was stored, with this body.
+fn request(call: &Call, body: Bytes, caller: Caller) -> Result<Request, AppError> {
     let mut builder = Request::builder().method(call.method.as_str()).uri(&call.path);
     if let Some(content_type) = &call.content_type {
         builder = builder.header(header::CONTENT_TYPE, content_type);
     }
-    builder.extension(ActingFor(caller)).body(Body::from(body)).map_err(|error| damaged(&error))
+    builder
+        .extension(ActingFor(caller))
+        .body(Body::from(body))
+        .map_err(|error| AppError::Internal(format!("a stored call is damaged: {error}")))
 }
 
 /// Stores the answer's pictures, then the answer.
@@ -241,7 +258,18 @@ async fn keep(app: &App, lease: &Lease, call: &Call, response: Response) -> Resu
             let mut pictures = Vec::new();
             find_pictures(&mut body, &mut pictures);
             for text in pictures {
-                let Some((file, format)) = picture(text) else { continue };
+                let Some(format) = picture_kind(text) else { continue };
+                let said = std::mem::take(text);
+                // The blocking pool: base64.
+                let (said, file) = blocking(move || {
+                    let file = BASE64_STANDARD.decode(&said).ok();
+                    (said, file)
+                })
+                .await?;
+                let Some(file) = file else {
+                    *text = said;
+                    continue;
+                };
                 let key = store(app, lease, images.len() as u32 + 1, file, format).await?;
                 *text = key.to_string();
                 images.push(key);
@@ -256,7 +284,7 @@ async fn keep(app: &App, lease: &Lease, call: &Call, response: Response) -> Resu
         }
         (None, None, Ok(text)) => text.into(),
         (None, None, Err(_)) => {
-            base64 = Some(BASE64_STANDARD.encode(&bytes));
+            base64 = Some(base64_of(bytes.clone()).await?);
             Value::Null
         }
     };
@@ -293,7 +321,11 @@ pub(crate) async fn answer(app: &App, task: &Task) -> Result<Option<Response>, A
     let file = task.outcome.iter().flat_map(|outcome| &outcome.images).find(|key| path == Some(key.as_str()));
     let bytes = match (file, &answer.base64) {
         (Some(key), _) => app.objects.get(key).await?,
-        (None, Some(base64)) => BASE64_STANDARD.decode(base64).unwrap_or_default().into(),
+        (None, Some(base64)) => {
+            let base64 = base64.clone();
+            // The blocking pool: base64.
+            blocking(move || BASE64_STANDARD.decode(base64).unwrap_or_default()).await?.into()
+        }
         (None, None) => match &answer.body {
             Value::String(text) if !is_json => Bytes::from(text.clone()),
             body => body.to_string().into(),
@@ -335,11 +367,9 @@ fn find_pictures<'a>(value: &'a mut Value, found: &mut Vec<&'a mut String>) {
     }
 }
 
-/// The file in a text that is a picture in base64.
-fn picture(text: &str) -> Option<(Vec<u8>, ImageFormat)> {
-    let start = BASE64_STANDARD.decode(text.get(..PICTURE_CHARS_MIN)?).ok()?;
-    let format = format_of(&start)?;
-    Some((BASE64_STANDARD.decode(text).ok()?, format))
+/// What a text is that is a picture in base64, by its beginning.
+fn picture_kind(text: &str) -> Option<ImageFormat> {
+    format_of(&BASE64_STANDARD.decode(text.get(..PICTURE_CHARS_MIN)?).ok()?)
 }
 
 fn format_of(file: &[u8]) -> Option<ImageFormat> {
@@ -370,13 +400,12 @@ mod tests {
     #[test]
     fn pictures_are_told_from_other_texts() {
         let png = BASE64_STANDARD.encode([b"\x89PNG\r\n\x1a\n".as_slice(), &[0; 60]].concat());
-        assert_eq!(picture(&png).unwrap().1, ImageFormat::Png);
-        assert!(picture(&"a".repeat(100)).is_none());
-        assert!(picture("short").is_none());
+        assert_eq!(picture_kind(&png), Some(ImageFormat::Png));
+        assert_eq!((picture_kind(&"a".repeat(100)), picture_kind("short")), (None, None));
         let mut answer = json!({"images": [png, "x"], "info": "y".repeat(80), "deep": {"image": png}});
         let mut found = Vec::new();
         find_pictures(&mut answer, &mut found);
-        assert_eq!(found.iter().filter(|text| picture(text).is_some()).count(), 2);
+        assert_eq!(found.iter().filter(|text| picture_kind(text).is_some()).count(), 2);
     }
 
     #[test]
@@ -389,7 +418,12 @@ mod tests {
             base64: None,
         };
         let caller = Caller { name: "ann".into(), role: Role::User, allowance: Default::default() };
-        let request = request(&call, None, caller).unwrap();
+        let body = body_of((call.text.clone(), None)).unwrap();
+        assert_eq!(
+            (&body[..], &body_of((None, Some("AAEC".into()))).unwrap()[..]),
+            (&b"{}"[..], &[0, 1, 2][..])
+        );
+        let request = request(&call, body, caller).unwrap();
         assert_eq!(
             (request.method().as_str(), request.uri().to_string()),
             ("POST", "/sdapi/v1/x?a=b".into())

@@ -16,7 +16,11 @@ use tower_http::timeout::TimeoutError;
 
 use super::error::{Failure, WebUiFailure, problem, unreadable_query};
 use super::wire::query::{FromQuery, Said};
+use crate::blocking::blocking;
 use crate::error::AppError;
+
+/// Larger bodies hold pictures, which takes a moment to read: whom else the thread serves would wait.
+const READ_IN_PLACE_MAX: usize = 64 * 1024;
 
 /// A JSON object, whatever JSON content type it came with. No content type at all is taken as JSON too.
 #[derive(Debug)]
@@ -39,7 +43,14 @@ impl<S: Send + Sync> FromRequest<S> for JsonObject {
             return Err(problem(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", &message));
         }
         let RawBody(bytes) = RawBody::from_request(request, state).await?;
-        match serde_json::from_slice(&bytes) {
+        let is_large = bytes.len() > READ_IN_PLACE_MAX;
+        let read = move || serde_json::from_slice::<Value>(&bytes);
+        let read = match is_large {
+            // The blocking pool: the parser.
+            true => blocking(read).await.map_err(|error| Failure(error).into_response())?,
+            false => read(),
+        };
+        match read {
             Ok(Value::Object(body)) => Ok(Self(body)),
             Ok(_) => {
                 Err(problem(StatusCode::BAD_REQUEST, "invalid", "bad request body: it must be a JSON object"))
@@ -226,14 +237,28 @@ fn not_found() -> Response {
 
 #[cfg(test)]
 mod tests {
+    use axum::body::Body;
     use serde::Deserialize;
+    use serde_json::json;
 
     use super::*;
+    use crate::blocking::tests::needs_the_pool;
 
     #[derive(Debug, Deserialize)]
     struct Wanted {
         #[expect(dead_code, reason = "what matters is whether it can be read")]
         limit: Option<u8>,
+    }
+
+    #[test]
+    fn a_body_with_pictures_is_read_in_the_pool_and_a_small_one_at_once() {
+        let read = async |bytes: usize| {
+            let request = Request::new(Body::from(json!({"image": "x".repeat(bytes)}).to_string()));
+            let JsonObject(body) = JsonObject::from_request(request, &()).await.unwrap();
+            assert_eq!(body["image"].as_str().unwrap().len(), bytes);
+        };
+        assert!(!needs_the_pool(read(1_000)));
+        assert!(needs_the_pool(read(100_000)));
     }
 
     #[test]

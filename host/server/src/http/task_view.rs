@@ -29,8 +29,8 @@ pub(crate) async fn preview(progress: Option<&Progress>) -> Result<Option<String
         return Ok(None);
     };
     // The blocking pool: compression.
-    let png = blocking(move || png_file::encode(&pixels, "")).await?;
-    Ok(png.ok().map(|png| BASE64_STANDARD.encode(png)))
+    let png = blocking(move || png_file::encode(&pixels, "").map(|png| BASE64_STANDARD.encode(png))).await?;
+    Ok(png.ok())
 }
 
 /// A task in a list: what can be told without asking anybody else.

@@ -4,16 +4,18 @@
 //! An error of the disk leaves open which of the last changes are on it. The database is then closed, its readers
 //! are told, and the next command opens it anew once space or the disk is back.
 
+use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use gesso_core::ids::TaskId;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use super::trees::Trees;
-use super::{SledSettings, guard};
+use super::{SledSettings, guard, records};
 use crate::clock::Clock;
 use crate::tasks::rules::Entry;
 use crate::tasks::{TaskChange, TaskStoreError};
@@ -22,6 +24,8 @@ use crate::tasks::{TaskChange, TaskStoreError};
 const QUEUE: usize = 1024;
 /// The most commands one flush answers for.
 const GROUP: usize = 256;
+/// The most changes that a subscriber has not heard yet.
+const CHANGES: usize = 1024;
 /// How long a closed database is left alone before the next try to open it.
 const REOPEN_AFTER: Duration = Duration::from_secs(1);
 
@@ -36,6 +40,8 @@ pub(super) struct Shared {
     /// The number of the newest command that may have changed the trees, and the newest that is durable.
     begun: watch::Sender<Mark>,
     durable: watch::Sender<Mark>,
+    /// Tasks of whose changes some may not be durable yet.
+    unsettled: Mutex<HashSet<TaskId>>,
     pub(super) changes: broadcast::Sender<TaskChange>,
 }
 
@@ -64,7 +70,8 @@ impl Committer {
             trees: Mutex::new(Ok(Arc::new(trees))),
             begun: watch::Sender::default(),
             durable: watch::Sender::default(),
-            changes: broadcast::channel(1024).0,
+            unsettled: Mutex::default(),
+            changes: broadcast::channel(CHANGES).0,
         });
         let (commands, queue) = mpsc::channel(QUEUE);
         let service = Service { shared: shared.clone(), folder, settings, clock, closed_at: None };
@@ -114,15 +121,51 @@ impl Shared {
         self: &Arc<Self>,
         read: impl FnOnce(&Trees) -> Result<T, TaskStoreError> + Send + 'static,
     ) -> Result<T, TaskStoreError> {
+        self.read_of(Told::All, read).await
+    }
+
+    /// [`Shared::read`] of one task, which waits for what was changed of this one alone: under load something is always
+    /// on its way to the disk, and whoever looks at a task would wait for all of it.
+    pub(super) async fn read_task<T: Send + 'static>(
+        self: &Arc<Self>,
+        id: &TaskId,
+        read: impl FnOnce(&Trees) -> Result<T, TaskStoreError> + Send + 'static,
+    ) -> Result<T, TaskStoreError> {
+        self.read_of(Told::Task(id.clone()), read).await
+    }
+
+    /// [`Shared::read`] of how many wait, which are others a moment later in any case: it waits for nothing.
+    pub(super) async fn read_queue<T: Send + 'static>(
+        self: &Arc<Self>,
+        read: impl FnOnce(&Trees) -> Result<T, TaskStoreError> + Send + 'static,
+    ) -> Result<T, TaskStoreError> {
+        self.read_of(Told::Queue, read).await
+    }
+
+    async fn read_of<T: Send + 'static>(
+        self: &Arc<Self>,
+        told: Told,
+        read: impl FnOnce(&Trees) -> Result<T, TaskStoreError> + Send + 'static,
+    ) -> Result<T, TaskStoreError> {
         let shared = self.clone();
         let task = tokio::task::spawn_blocking(move || {
             let epoch = shared.begun.borrow().epoch;
             let trees = shared.trees().clone()?;
             let value = read(&trees)?;
-            Ok((value, epoch, *shared.begun.borrow()))
+            // After the read: a task is unsettled from before it is changed, until it is durable or the epoch is over. And
+            // before the look at the epoch, which is over before what was lost with it counts as settled.
+            let is_settled = match &told {
+                Told::All => false,
+                Told::Task(id) => !shared.unsettled().contains(id),
+                Told::Queue => true,
+            };
+            Ok((value, is_settled, epoch, *shared.begun.borrow()))
         });
         let joined = task.await.map_err(|error| TaskStoreError::Corrupt(format!("a read failed: {error}")));
-        let (value, epoch, seen) = joined??;
+        let (value, is_settled, epoch, seen) = joined??;
+        if is_settled && seen.epoch == epoch {
+            return Ok(value);
+        }
         let mut durable = self.durable.subscribe();
         let reached = durable.wait_for(|mark| mark.epoch != epoch || mark.number >= seen.number).await;
         match reached {
@@ -156,12 +199,26 @@ impl Shared {
     fn trees(&self) -> MutexGuard<'_, Result<Arc<Trees>, TaskStoreError>> {
         self.trees.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    fn unsettled(&self) -> MutexGuard<'_, HashSet<TaskId>> {
+        self.unsettled.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What a read is told of, and so what it waits for.
+enum Told {
+    /// Any number of tasks.
+    All,
+    Task(TaskId),
+    Queue,
 }
 
 /// The trees as one command may change them.
 pub(super) struct Writer<'a> {
     pub(super) trees: &'a Trees,
     pub(super) now_ms: u64,
+    /// For deadlines of leases.
+    pub(super) steady_ms: u64,
     shared: &'a Shared,
     folder: &'a std::path::Path,
     settings: &'a SledSettings,
@@ -172,7 +229,7 @@ pub(super) struct Writer<'a> {
 impl Writer<'_> {
     /// See [`Trees::replace`]. Subscribers hear of a new revision after the flush.
     pub(super) fn replace(&mut self, old: Option<&Entry>, new: Option<&Entry>) -> Result<(), TaskStoreError> {
-        self.begin();
+        self.begin(old.into_iter().chain(new));
         self.trees.replace(old, new)?;
         if let Some(new) = new
             && old.is_none_or(|old| old.task.revision != new.task.revision)
@@ -184,12 +241,14 @@ impl Writer<'_> {
 
     /// See [`Trees::place`]. Nobody hears of it, as no task's state is another.
     pub(super) fn place(&mut self, moved: &[(Entry, Entry)]) -> Result<(), TaskStoreError> {
-        self.begin();
+        self.begin(moved.iter().map(|(_, new)| new));
         self.trees.place(moved)
     }
 
-    fn begin(&mut self) {
+    /// To be called before these are changed.
+    fn begin<'e>(&mut self, changed: impl Iterator<Item = &'e Entry>) {
         *self.wrote = true;
+        self.shared.unsettled().extend(changed.map(|entry| entry.task.id.clone()));
         self.shared.begun.send_modify(|mark| mark.number += 1);
     }
 
@@ -240,6 +299,7 @@ impl Service {
             let mut writer = Writer {
                 trees,
                 now_ms: self.clock.now_ms(),
+                steady_ms: self.clock.steady_ms(),
                 shared: &self.shared,
                 folder: &self.folder,
                 settings: &self.settings,
@@ -264,6 +324,8 @@ impl Service {
         if flushed.is_ok() {
             let begun = *self.shared.begun.borrow();
             self.shared.durable.send_replace(begun);
+            // Nothing is changed but by this thread.
+            self.shared.unsettled().clear();
             for change in changes {
                 // An error only says that nobody listens.
                 let _ = self.shared.changes.send(change);
@@ -281,6 +343,7 @@ impl Service {
         let next_epoch = |mark: &mut Mark| *mark = Mark { epoch: mark.epoch + 1, number: 0 };
         self.shared.begun.send_modify(next_epoch);
         self.shared.durable.send_modify(next_epoch);
+        self.shared.unsettled().clear();
         drop_trees(trees);
         self.closed_at = Some(Instant::now());
     }
@@ -289,10 +352,23 @@ impl Service {
         if self.closed_at.is_none_or(|since| since.elapsed() < REOPEN_AFTER) {
             return;
         }
-        let opened = guard::open(&self.folder, &self.settings);
+        let opened = guard::open(&self.folder, &self.settings).map(Arc::new);
         self.closed_at = opened.is_err().then(Instant::now);
         tracing::info!(again = opened.is_ok(), "the task store was opened after a disk error");
-        *self.shared.trees() = opened.map(Arc::new);
+        *self.shared.trees() = opened.clone();
+        if let Ok(trees) = opened {
+            self.tell_again(&trees);
+        }
+    }
+
+    /// Of the last changes before the error some may be on the disk, and nobody was told of them: whoever waits for one is to
+    /// look again. So many that a subscriber cannot keep them tell it so too.
+    fn tell_again(&self, trees: &Trees) {
+        let stored = trees.records().take(CHANGES + 1).flatten();
+        for entry in stored.filter_map(|record| records::decode(&record).ok()) {
+            // An error only says that nobody listens.
+            let _ = self.shared.changes.send(TaskChange::of(&entry.task));
+        }
     }
 }
 
@@ -329,7 +405,7 @@ mod tests {
     use super::*;
     use crate::clock::SystemClock;
     use crate::sled_tasks::SledTasks;
-    use crate::tasks::{NewTask, Payload, TaskStore};
+    use crate::tasks::{NewTask, Payload, TaskFilter, TaskStore};
     use crate::testing::conformance::new_task;
 
     const TASKS: usize = 20;
@@ -389,6 +465,82 @@ mod tests {
             tasks.submit(NewTask { payload, ..new_task(&format!("t{number}")) }).await.unwrap();
         }
         Arc::new(tasks)
+    }
+
+    #[tokio::test]
+    async fn a_read_of_a_task_waits_for_what_was_changed_of_it_and_not_of_others() {
+        let folder = tempfile::tempdir().unwrap();
+        let tasks = store(folder.path()).await;
+        let (changed, mut is_changed) = mpsc::unbounded_channel();
+        let (go, held) = std::sync::mpsc::channel::<()>();
+        let writer = tasks.clone();
+        let writing = tokio::spawn(async move {
+            let change = move |writer: &mut Writer<'_>| {
+                let old = writer.trees.get(b"t1")?.unwrap();
+                let mut new = old.clone();
+                new.rename(Some("changed".to_owned()))?;
+                writer.replace(Some(&old), Some(&new))?;
+                changed.send(()).unwrap();
+                // An error says that it may go on. Nothing is flushed before.
+                held.recv().ok();
+                Ok(())
+            };
+            writer.committer.commit(change).await
+        });
+        is_changed.recv().await.unwrap();
+        let id = |text: &str| TaskId::parse(text).unwrap();
+        assert_eq!(tasks.get(&id("t0")).await.unwrap().unwrap().terms.name, None);
+        assert_eq!(tasks.get(&id("none")).await, Ok(None));
+        assert_eq!(tasks.ahead(&id("t2")).await, Ok(Some(2)));
+        assert_eq!(tasks.queue().await.unwrap()[0].waiting, TASKS as u64);
+        let (reader, own) = (tasks.clone(), id("t1"));
+        let mut reading = tokio::spawn(async move { reader.get(&own).await });
+        let a_moment = Duration::from_millis(200);
+        assert!(tokio::time::timeout(a_moment, &mut reading).await.is_err(), "a crash could take it back");
+        let listing = tasks.list(TaskFilter::default());
+        assert!(tokio::time::timeout(a_moment, listing).await.is_err(), "it is among those listed");
+        drop(go);
+        writing.await.unwrap().unwrap();
+        let read = reading.await.unwrap().unwrap().unwrap();
+        assert_eq!(read.terms.name.as_deref(), Some("changed"));
+    }
+
+    #[tokio::test]
+    async fn whoever_waits_is_to_look_again_once_the_database_is_open_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let tasks = store(folder.path()).await;
+        let mut changes = tasks.subscribe();
+        let ended: Result<(), _> =
+            tasks.committer.commit(|_: &mut Writer<'_>| panic!("as sled does when it gives up")).await;
+        assert!(ended.is_err() && changes.try_recv().is_err());
+        let mut tries = 0;
+        while tasks.expire_overdue().await.is_err() {
+            tries += 1;
+            assert!(tries < 300, "it stays closed");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        let mut told = HashSet::new();
+        while let Ok(change) = changes.try_recv() {
+            told.insert(change.id);
+        }
+        assert_eq!(told.len(), TASKS);
+    }
+
+    #[tokio::test]
+    async fn what_was_read_while_the_database_was_closed_is_not_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let tasks = store(folder.path()).await;
+        let shared = tasks.committer.shared.clone();
+        let of_the_thread = shared.clone();
+        // As the thread does when a flush has failed: what was lost is in nobody's way any more.
+        let read = move |_: &Trees| {
+            let next_epoch = |mark: &mut Mark| *mark = Mark { epoch: mark.epoch + 1, number: 0 };
+            of_the_thread.begun.send_modify(next_epoch);
+            of_the_thread.durable.send_modify(next_epoch);
+            of_the_thread.unsettled().clear();
+            Ok(())
+        };
+        assert_eq!(shared.read_task(&new_task("t1").id, read).await, Err(closed()));
     }
 
     #[tokio::test]

@@ -444,7 +444,7 @@ mod tests {
             },
         };
         let mut entry = Entry::new(new, 7, 1_000).unwrap();
-        let lease = entry.lease("worker-1", Duration::from_secs(30), 2_000).unwrap();
+        let lease = entry.lease("worker-1", Duration::from_secs(30), 2_000, 2_000).unwrap();
         entry.finish(&lease, state, outcome, 3_000).unwrap();
         entry
     }

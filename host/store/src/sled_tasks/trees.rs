@@ -183,9 +183,9 @@ impl Trees {
         self.ready.first().map_err(store_error)?.map(|(_, id)| self.indexed(&id)).transpose()
     }
 
-    /// A running entry whose deadline is at or before `now_ms`; `u64::MAX` finds every running entry.
-    pub(super) fn first_expired(&self, now_ms: u64) -> Result<Option<Entry>, TaskStoreError> {
-        let first = self.leases.first().map_err(store_error)?.filter(|(key, _)| number(key) <= now_ms);
+    /// A running entry whose deadline is at or before `steady_ms`; `u64::MAX` finds every running entry.
+    pub(super) fn first_expired(&self, steady_ms: u64) -> Result<Option<Entry>, TaskStoreError> {
+        let first = self.leases.first().map_err(store_error)?.filter(|(key, _)| number(key) <= steady_ms);
         first.map(|(_, id)| self.indexed(&id)).transpose()
     }
 

@@ -40,6 +40,7 @@ pub(crate) struct Entry {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Holder {
     pub(crate) worker: String,
+    /// By [`Clock::steady_ms`](crate::Clock::steady_ms).
     pub(crate) deadline_ms: u64,
 }
 
@@ -84,9 +85,10 @@ impl Entry {
         worker: &str,
         ttl: Duration,
         now_ms: u64,
+        steady_ms: u64,
     ) -> Result<Lease, TaskStoreError> {
         check_name("the name of a worker", worker)?;
-        let deadline_ms = deadline(ttl, now_ms);
+        let deadline_ms = deadline(ttl, steady_ms);
         self.holder = Some(Holder { worker: worker.to_owned(), deadline_ms });
         self.task.attempt += 1;
         self.task.started_ms = Some(now_ms);
@@ -101,13 +103,18 @@ impl Entry {
     }
 
     /// Whether the deadline has passed without the worker saying a word.
-    pub(crate) fn has_expired(&self, now_ms: u64) -> bool {
-        self.holder.as_ref().is_some_and(|holder| holder.deadline_ms <= now_ms)
+    pub(crate) fn has_expired(&self, steady_ms: u64) -> bool {
+        self.holder.as_ref().is_some_and(|holder| holder.deadline_ms <= steady_ms)
     }
 
-    pub(crate) fn extend(&mut self, lease: &Lease, ttl: Duration, now_ms: u64) -> Result<(), TaskStoreError> {
+    pub(crate) fn extend(
+        &mut self,
+        lease: &Lease,
+        ttl: Duration,
+        steady_ms: u64,
+    ) -> Result<(), TaskStoreError> {
         // A lease that expired unnoticed is still the newest attempt, so extending it harms nobody.
-        self.holder_of(lease)?.deadline_ms = deadline(ttl, now_ms);
+        self.holder_of(lease)?.deadline_ms = deadline(ttl, steady_ms);
         Ok(())
     }
 
@@ -370,8 +377,8 @@ pub(crate) fn reordered(
     Ok(placed.collect())
 }
 
-fn deadline(ttl: Duration, now_ms: u64) -> u64 {
-    now_ms.saturating_add(u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX))
+fn deadline(ttl: Duration, steady_ms: u64) -> u64 {
+    steady_ms.saturating_add(u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX))
 }
 
 fn check_payload(payload: &Payload) -> Result<(), TaskStoreError> {

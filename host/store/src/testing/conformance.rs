@@ -42,6 +42,7 @@ macro_rules! conformance_tests {
             a_leased_task_belongs_to_one_worker
             extending_moves_the_deadline_and_tells_of_a_cancel
             an_expired_lease_is_taken_back_and_its_late_words_are_refused
+            a_lease_lasts_as_long_whatever_the_clock_is_set_to
             the_third_lost_attempt_fails_the_task
             a_finished_task_keeps_its_outcome_and_never_changes
             a_repeated_finish_is_answered_like_the_first
@@ -187,7 +188,7 @@ pub async fn a_leased_task_belongs_to_one_worker(subject: Subject) {
     let lease = subject.lease().await;
     assert_eq!((lease.attempt, lease.task.attempt), (1, 1));
     assert_eq!((lease.task.state, lease.task.started_ms), (TaskState::Running, Some(subject.clock.now_ms())));
-    assert_eq!(lease.deadline_ms, subject.clock.now_ms() + 30_000);
+    assert_eq!(lease.deadline_ms, subject.clock.steady_ms() + 30_000);
     assert_eq!(subject.store.lease("other", TTL).await, Ok(None));
     let stolen = Lease { worker: "other".to_owned(), ..lease.clone() };
     assert_eq!(subject.store.extend(&stolen, TTL).await, Err(TaskStoreError::Fenced));
@@ -222,6 +223,21 @@ pub async fn an_expired_lease_is_taken_back_and_its_late_words_are_refused(subje
     assert_eq!(subject.store.release(&first, Release::Rest).await, Err(TaskStoreError::Fenced));
     subject.store.finish(&second, TaskState::Succeeded, outcome(&second)).await.expect("the lease is held");
     assert_eq!(subject.get(&first.task).await.outcome, Some(outcome(&second)));
+}
+
+pub async fn a_lease_lasts_as_long_whatever_the_clock_is_set_to(subject: Subject) {
+    const DAY_MS: u64 = 86_400_000;
+    subject.submit("long").await;
+    subject.lease().await;
+    let now_ms = subject.clock.now_ms();
+    // The machine slept, or had come up with a clock that was slow; and somebody set it back.
+    for set_ms in [now_ms + DAY_MS, now_ms - DAY_MS] {
+        subject.clock.set(set_ms);
+        assert_eq!(subject.store.lease("other", TTL).await, Ok(None));
+    }
+    subject.clock.advance(TTL);
+    let second = subject.store.lease("other", TTL).await.expect("the store answers");
+    assert_eq!(second.expect("it was taken back").attempt, 2);
 }
 
 pub async fn the_third_lost_attempt_fails_the_task(subject: Subject) {

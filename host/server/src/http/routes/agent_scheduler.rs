@@ -7,8 +7,6 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use axum::http::HeaderMap;
-use base64::Engine;
-use base64::prelude::BASE64_STANDARD;
 use gesso_core::ids::TaskId;
 use gesso_core::sampler::Sampler;
 use gesso_store::tasks::TERM_LIMIT;
@@ -17,7 +15,7 @@ use serde_json::{Map, Value};
 
 use crate::accounts::Caller;
 use crate::app::App;
-use crate::blocking::blocking;
+use crate::blocking::{base64_of, blocking};
 use crate::error::AppError;
 use crate::generate::{self, Reply};
 use crate::http::error::{Failure, WebUiFailure};
@@ -233,7 +231,7 @@ pub(crate) async fn results(
     let info = details.get("info").unwrap_or(&Value::Null);
     let mut pictures = Vec::new();
     for (place, key) in task.outcome.iter().flat_map(|outcome| &outcome.images).enumerate() {
-        let file = BASE64_STANDARD.encode(app.objects.get(key).await?);
+        let file = base64_of(app.objects.get(key).await?).await?;
         pictures.push(QueuedPicture {
             image: format!("data:{};base64,{file}", key.content_type()),
             infotext: info["infotexts"][place].as_str().unwrap_or_default().to_owned(),

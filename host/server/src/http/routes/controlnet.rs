@@ -339,9 +339,12 @@ pub(crate) async fn detect(
         };
         poses.extend(data.and_then(|mut data| data.remove(POSE)));
         // The blocking pool: compression.
-        let file = blocking(move || png_file::encode_with(&annotators::split(map).0, &[])).await?;
-        let file = file.map_err(|error| AppError::Internal(format!("the map cannot be written: {error}")))?;
-        maps.push(BASE64_STANDARD.encode(file));
+        let file = blocking(move || {
+            let file = png_file::encode_with(&annotators::split(map).0, &[]);
+            file.map(|file| BASE64_STANDARD.encode(file))
+        });
+        let file = file.await?;
+        maps.push(file.map_err(|error| AppError::Internal(format!("the map cannot be written: {error}")))?);
     }
     Ok(Json(DetectedMaps { images: maps, info: "Success", poses }))
 }

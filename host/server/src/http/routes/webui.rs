@@ -6,8 +6,6 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue};
 use axum::response::{IntoResponse, Response};
-use base64::Engine;
-use base64::prelude::BASE64_STANDARD;
 use gesso_core::ids::TaskId;
 use gesso_store::TaskState;
 use serde::Serialize;
@@ -16,6 +14,7 @@ use utoipa::ToSchema;
 
 use crate::accounts::Caller;
 use crate::app::App;
+use crate::blocking::base64_of;
 use crate::error::AppError;
 use crate::generate::{self, Reply};
 use crate::http::error::{Failure, WebUiFailure};
@@ -110,7 +109,7 @@ async fn draw(
     let mut images = Vec::new();
     if parameters.get("send_images") != Some(&Value::Bool(false)) {
         for key in &outcome.images {
-            images.push(BASE64_STANDARD.encode(app.objects.get(key).await?));
+            images.push(base64_of(app.objects.get(key).await?).await?);
         }
     }
     let warnings = details.remove("warnings").filter(|warnings| warnings != &json!([]));

@@ -78,9 +78,10 @@ async fn process(
 ) -> Result<(String, Vec<String>), AppError> {
     inputs::bring_own(app, caller, &mut body).await?;
     let request = extras.read(&body, &app.limits).map_err(AppError::Invalid)?;
-    let processed = extras::process(app, caller, request).await?;
-    let images = processed.files.iter().map(|file| BASE64_STANDARD.encode(file)).collect();
-    Ok((html(&processed.infotext), images))
+    let extras::Processed { files, infotext } = extras::process(app, caller, request).await?;
+    // The blocking pool: base64.
+    let images = blocking(move || files.iter().map(|file| BASE64_STANDARD.encode(file)).collect::<Vec<_>>());
+    Ok((html(&infotext), images.await?))
 }
 
 /// A paragraph of text, as the web UI shows it.
