@@ -132,6 +132,14 @@ fn a_shell_learns_the_commands_and_help_tells_the_exit_codes() {
 }
 
 #[test]
+fn the_admin_key_of_a_data_folder_goes_to_no_other_machine() {
+    for command in ["key", "user"] {
+        let (code, _, errors) = run(gesso(&[command, "list", "--url", "http://pictures.example"]));
+        assert!(code == 1 && errors.contains("pass --api-key, or --data"), "{errors}");
+    }
+}
+
+#[test]
 fn nobody_answering_is_said_with_the_remedy() {
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", free.local_addr().unwrap());

@@ -137,7 +137,7 @@ pub(super) fn succeeded(task: &Value) -> anyhow::Result<()> {
         return Ok(());
     }
     let why = task["message"].as_str().unwrap_or("no reason was given");
-    bail!("the task is {}: {why}", task["status"].as_str().unwrap_or("not done"));
+    bail!("the task is {}: {}", task["status"].as_str().unwrap_or("not done"), telemetry::one_line(why));
 }
 
 /// The pictures of a task that succeeded: the first under the name that was given, others with a number behind it.

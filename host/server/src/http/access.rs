@@ -325,7 +325,8 @@ fn host_of(url: &str) -> Option<Authority> {
     url.parse::<axum::http::Uri>().ok()?.authority().cloned()
 }
 
-fn is_this_machine(host: &str) -> bool {
+/// Whether a host, as it stands in an address, can be no other machine.
+pub(crate) fn is_this_machine(host: &str) -> bool {
     let literal = host.trim_start_matches('[').trim_end_matches(']');
     host.eq_ignore_ascii_case("localhost")
         || host.to_ascii_lowercase().ends_with(".localhost")
