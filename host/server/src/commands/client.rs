@@ -61,7 +61,7 @@ impl Server {
     ) -> anyhow::Result<Value> {
         let mut builder = ureq::http::Request::builder().method(method).uri(format!("{}{path}", self.base));
         if let Some(key) = &self.key {
-            builder = builder.header("authorization", format!("Bearer {key}"));
+            builder = builder.header("authorization", format!("Bearer {}", key.trim()));
         }
         for (name, value) in headers {
             builder = builder.header(*name, *value);
@@ -127,7 +127,7 @@ fn is_here(url: &str) -> bool {
 fn stored_key(connection: &Connection) -> anyhow::Result<String> {
     let settings = environment::settings(&Serve { data: connection.data.clone(), ..Serve::default() })?;
     if let Some(key) = settings.admin_key {
-        return Ok(key);
+        return Ok(key.trim().to_owned());
     }
     let path: PathBuf = settings.data.join("admin-key");
     let key = std::fs::read_to_string(&path).with_context(|| {
