@@ -1,5 +1,6 @@
 //! Probes, metrics, documents.
 
+use std::collections::BTreeSet;
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::process::Command;
@@ -144,7 +145,7 @@ fn the_api_documents_itself() {
 }
 
 #[test]
-fn every_number_of_the_dashboard_is_one_that_the_server_tells() {
+fn every_number_that_the_server_tells_is_in_the_manual_and_those_of_the_dashboard_are_told() {
     let bench = Bench::new().plugin("plugins", "watermark");
     let server = bench.start();
     server.post("/txt2img", &quick()).ok();
@@ -154,11 +155,11 @@ fn every_number_of_the_dashboard_is_one_that_the_server_tells() {
     let mut told = String::new();
     eventually("the task is counted", || {
         told = String::from_utf8(server.get("/metrics").body).unwrap();
-        told.contains("gesso_task_seconds_bucket")
+        told.contains("gesso_task_seconds_bucket") && told.contains("gesso_data_bytes")
     });
     let text = std::fs::read_to_string(checkout().join("deploy/grafana-dashboard.json")).unwrap();
     let dashboard: Value = serde_json::from_str(&text).unwrap();
-    let mut names = std::collections::BTreeSet::new();
+    let mut names = BTreeSet::new();
     for target in
         dashboard["panels"].as_array().unwrap().iter().flat_map(|panel| panel["targets"].as_array().unwrap())
     {
@@ -167,12 +168,22 @@ fn every_number_of_the_dashboard_is_one_that_the_server_tells() {
         names.extend(words.filter(|word| word.starts_with("gesso_")).map(str::to_owned));
     }
     assert!(names.len() > 10, "{names:?}");
-    // Counted only once somebody was refused, which nobody is where access is open.
-    names.remove("gesso_refused_credentials_total");
-    for name in names {
-        let is_told = |line: &str| line.strip_prefix(&name).is_some_and(|rest| rest.starts_with([' ', '{']));
+    // Counted only once somebody was refused, which nobody is where access is open, and once a webhook was told.
+    let seldom = ["gesso_refused_credentials_total", "gesso_webhook_attempts_total"];
+    for name in names.iter().filter(|name| !seldom.contains(&name.as_str())) {
+        let is_told =
+            |line: &str| line.strip_prefix(name.as_str()).is_some_and(|rest| rest.starts_with([' ', '{']));
         assert!(told.lines().any(is_told), "{name} is not in\n{told}");
     }
+    let manual = std::fs::read_to_string(checkout().join("docs/operations.md")).unwrap();
+    let rows = manual.lines().filter(|line| line.starts_with("| `gesso_"));
+    let in_manual: BTreeSet<_> = rows
+        .flat_map(|row| row.split('|').nth(1).unwrap().split(','))
+        .map(|name| name.trim().trim_matches('`'))
+        .collect();
+    let types = told.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next());
+    let all: BTreeSet<_> = types.filter(|name| name.starts_with("gesso_")).chain(seldom).collect();
+    assert_eq!(in_manual, all);
 }
 
 #[test]
