@@ -1,6 +1,7 @@
 //! Probes, metrics, documents.
 
 use std::collections::BTreeSet;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::process::Command;
@@ -131,6 +132,26 @@ fn log_lines_are_json_that_names_the_request_and_the_task() {
     let spans = paused["spans"].as_array().unwrap();
     let of_request = spans.iter().find(|span| span["name"] == "request").unwrap();
     assert_eq!(of_request["id"], "asked-by-a-test", "{paused}");
+}
+
+#[test]
+fn a_server_that_asks_nobody_who_they_are_says_so_and_no_log_has_the_admin_key() {
+    for (access, says) in [
+        ("auto", "nobody has an account: whoever uses this machine may draw and read results"),
+        ("closed", "only the user admin has them: the password is in"),
+    ] {
+        let bench = Bench::new().config(&format!("log_format = \"json\"\naccess = \"{access}\"\n"));
+        let log = bench.data.path().join("server.log");
+        let server = bench.start_with(logging_into(&log, &bench));
+        server.admin_json("POST", "/users", &json!({"name": "ann"}).to_string());
+        assert!(server.stop().success());
+        let told = std::fs::read_to_string(&log).unwrap();
+        assert!(told.contains(says), "{access}: {told}");
+        let path = bench.data.path().join("admin-key");
+        let key = std::fs::read_to_string(&path).unwrap();
+        assert!(key.trim().len() >= 43 && !told.contains(key.trim()), "{told}");
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    }
 }
 
 #[test]
