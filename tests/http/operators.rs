@@ -163,6 +163,7 @@ fn the_api_documents_itself() {
     let page = server.get("/docs/");
     assert_eq!(page.status, 200);
     assert!(String::from_utf8_lossy(&page.body).contains("swagger-ui"));
+    assert_eq!(page.header("x-frame-options"), "DENY");
 }
 
 #[test]
