@@ -22,6 +22,11 @@ fn printed_settings_are_complete_and_hide_secrets() {
     assert_eq!(code, 0);
     assert!(output.contains("listen = \"127.0.0.1:1\"") && output.contains("[limits]"), "{output}");
     assert!(!output.contains("a-very-secret-key"), "{output}");
+    // What has no default is named too.
+    assert!(
+        output.starts_with("# Not set: default_model, objects, outputs, tls, public_url, otlp_endpoint."),
+        "{output}"
+    );
 }
 
 #[test]

@@ -16,10 +16,19 @@ fn txt2img_on_a_server_draws_what_the_server_draws() {
     command.args(said.split(' ')).arg("--out").arg(&out);
     let (code, output, errors) = run(command);
     assert_eq!((code, output.trim()), (0, out.to_str().unwrap()), "{errors}");
+    assert!(!errors.contains("note: "), "{errors}");
     let (asked, served) = (decode(&std::fs::read(&out).unwrap()), server.post("/txt2img", &quick()).ok());
     let served = decode(&server.picture(&served));
     assert_eq!(asked.infotext, served.infotext);
     assert!(asked.data == served.data, "the same request drew another picture");
+
+    // What the server did without is said, and is no file.
+    let spoilt = folder.path().join("spoilt.png");
+    let mut command = gesso(&["txt2img", "sea<lora:gone:1>", "--url", &server.url]);
+    command.args(said.split(' ')).arg("--out").arg(&spoilt);
+    let (code, output, errors) = run(command);
+    assert_eq!((code, output.trim()), (0, spoilt.to_str().unwrap()), "{errors}");
+    assert!(errors.contains("note: Lora not found: "), "{errors}");
 
     // Settings of this machine say nothing about another.
     let mut command = gesso(&["txt2img", "sea", "--url", &server.url, "--models", "/models", "--out"]);
@@ -129,6 +138,14 @@ fn a_shell_learns_the_commands_and_help_tells_the_exit_codes() {
     assert!(code == 2 && errors.contains("bash"), "{errors}");
     let (code, help, _) = run(gesso(&["--help"]));
     assert!(code == 0 && help.contains("Exit codes: 0 done; 1"), "{help}");
+}
+
+#[test]
+fn the_admin_key_of_a_data_folder_goes_to_no_other_machine() {
+    for command in ["key", "user"] {
+        let (code, _, errors) = run(gesso(&[command, "list", "--url", "http://pictures.example"]));
+        assert!(code == 1 && errors.contains("pass --api-key, or --data"), "{errors}");
+    }
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{Bench, Reply, Server, quick, quick_with, request};
+use crate::support::{Bench, Reply, Server, checkout, quick, quick_with, request};
 
 const PASSWORD: &str = "correct horse battery";
 
@@ -191,8 +191,28 @@ fn every_route_lets_in_the_roles_that_the_table_says_and_nobody_else() {
     let roles = ["reader", "user", "operator"].map(|role| (role, bearer(&user(&server, role, role))));
     let mut document = server.get("/openapi.json").ok();
     // Those that no document tells of.
-    for path in ["/ext/{plugin}", "/ext/{plugin}/x", "/sdapi/v1/server-kill", "/sdapi/v1/train/embedding"] {
+    for path in ["/list/sdapi/fucntions", "/agent-scheduler/v1/results/{id}"] {
+        document["paths"][path] = json!({"get": {}});
+    }
+    for path in ["/ext/{plugin}", "/ext/{plugin}/", "/ext/{plugin}/x"] {
         document["paths"][path] = json!({"post": {}});
+    }
+    for name in ["server-kill", "server-restart", "server-stop"] {
+        document["paths"][format!("/sdapi/v1/{name}")] = json!({"post": {}});
+    }
+    for what in ["embedding", "hypernetwork"] {
+        document["paths"][format!("/sdapi/v1/create/{what}")] = json!({"post": {}});
+        document["paths"][format!("/sdapi/v1/train/{what}")] = json!({"post": {}});
+    }
+    let router = std::fs::read_to_string(checkout().join("host/server/src/http/router.rs")).unwrap();
+    let (router, _) = router.split_once("#[cfg(test)]").unwrap();
+    for route in router.split(".route(").skip(1) {
+        // What is no text is made of the names above.
+        let Some(path) = route.trim_start().strip_prefix('"').and_then(|rest| rest.split('"').next()) else {
+            continue;
+        };
+        let path = path.replace("{*path}", "x").replace("{*id}", "{id}");
+        assert!(path == "/" || document["paths"].get(&path).is_some(), "{path} is in no row of the table");
     }
     let mut table = std::collections::BTreeMap::new();
     for (path, methods) in document["paths"].as_object().unwrap() {
@@ -234,6 +254,46 @@ fn every_route_lets_in_the_roles_that_the_table_says_and_nobody_else() {
         }
     }
     insta::assert_json_snapshot!("roles_by_route", table);
+}
+
+#[test]
+fn every_route_says_of_others_tasks_what_it_says_of_none() {
+    let bench = Bench::new();
+    let server = bench.start();
+    let mut document = server.get("/openapi.json").ok();
+    document["paths"]["/agent-scheduler/v1/results/{id}"] = json!({"get": {}});
+    let [ann, bob] = ["ann", "bob"].map(|name| bearer(&user(&server, name, "user")));
+    let headers = [("authorization", ann.as_str()), ("taskid", "of-ann")];
+    assert_eq!(call(&server, "POST", "/txt2img", &headers, &quick()).status, 200);
+    let task = || {
+        let task = call(&server, "GET", "/tasks/of-ann", &headers[..1], &Value::Null).ok();
+        ["status", "attempt", "name", "pinned", "images"].map(|name| task[name].clone())
+    };
+    let before = task();
+    let ask = |method: &str, path: &str, id: &str, body: &Value| {
+        // One request id, so that the answers are the same to the letter.
+        let headers = [("authorization", bob.as_str()), ("x-request-id", "one-for-all")];
+        let reply = call(&server, method, &path.replace("{id}", id), &headers, body);
+        (reply.status, String::from_utf8_lossy(&reply.body).replace(id, "{id}"))
+    };
+    let of_tasks = ["/tasks/{id}", "/agent-scheduler/v1/task/{id}", "/agent-scheduler/v1/results/{id}"];
+    let mut asked = 0;
+    for (path, methods) in document["paths"].as_object().unwrap() {
+        if !of_tasks.iter().any(|beginning| path.starts_with(beginning)) {
+            continue;
+        }
+        for method in methods.as_object().unwrap().keys().map(|method| method.to_uppercase()) {
+            let url = format!("{}?name=mine", path.replace("{over}", "top"));
+            let [others, none] = ["of-ann", "of-none"].map(|id| ask(&method, &url, id, &json!({})));
+            assert_eq!(others, none, "{method} {path}");
+            assert!(others.0 >= 400, "{method} {path}: {others:?}");
+            asked += 1;
+        }
+    }
+    assert!(asked >= 20, "{asked}");
+    let progress = |id: &str| ask("POST", "/internal/progress", id, &json!({"id_task": id}));
+    assert_eq!(progress("of-ann"), progress("of-none"));
+    assert_eq!(task(), before);
 }
 
 #[test]
@@ -369,8 +429,10 @@ fn pages_of_other_sites_change_nothing_unless_they_are_named() {
         assert_eq!(call(&server, "GET", "/models", &headers, &Value::Null).status, 403, "{proof:?}");
     }
     // What a proxy passed on comes from who knows where.
-    let passed_on = call(&server, "GET", "/models", &[("x-forwarded-for", "10.0.0.9")], &Value::Null);
-    assert_eq!(passed_on.status, 401);
+    for says_so in [("x-forwarded-for", "10.0.0.9"), ("via", "1.1 proxy"), ("x-forwarded-proto", "https")] {
+        let passed_on = call(&server, "GET", "/models", &[says_so], &Value::Null);
+        assert_eq!(passed_on.status, 401, "{says_so:?}");
+    }
     // The preflight asks without credentials.
     user(&server, "ann", "user");
     let headers = [

@@ -1,5 +1,7 @@
 //! Probes, metrics, documents.
 
+use std::collections::BTreeSet;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::process::Command;
@@ -133,18 +135,48 @@ fn log_lines_are_json_that_names_the_request_and_the_task() {
 }
 
 #[test]
-fn the_api_documents_itself() {
+fn a_server_that_asks_nobody_who_they_are_says_so_and_no_log_has_the_admin_key() {
+    for (access, says) in [
+        ("auto", "nobody has an account: whoever uses this machine may draw and read results"),
+        ("closed", "only the user admin has them: the password is in"),
+    ] {
+        let bench = Bench::new().config(&format!("log_format = \"json\"\naccess = \"{access}\"\n"));
+        let log = bench.data.path().join("server.log");
+        let server = bench.start_with(logging_into(&log, &bench));
+        server.admin_json("POST", "/users", &json!({"name": "ann"}).to_string());
+        assert!(server.stop().success());
+        let told = std::fs::read_to_string(&log).unwrap();
+        assert!(told.contains(says), "{access}: {told}");
+        let path = bench.data.path().join("admin-key");
+        let key = std::fs::read_to_string(&path).unwrap();
+        assert!(key.trim().len() >= 43 && !told.contains(key.trim()), "{told}");
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+}
+
+#[test]
+fn the_api_documents_itself_and_the_manuals_have_every_route() {
     let bench = Bench::new();
     let server = bench.start();
     let document = server.get("/openapi.json").ok();
     assert!(document["paths"]["/sdapi/v1/txt2img"]["post"].is_object());
+    let manuals = ["http-api", "migrating-from-a1111", "migrating-from-serverless", "operations", "plugins"];
+    let manuals = manuals
+        .map(|name| std::fs::read_to_string(checkout().join("docs").join(format!("{name}.md"))).unwrap());
+    for path in document["paths"].as_object().unwrap().keys() {
+        // Tables write a route's beginning once.
+        let end = path.rsplit('/').find(|part| !part.starts_with('{')).unwrap();
+        let is_told = |text: &String| text.contains(&format!("/{end}"));
+        assert!(manuals.iter().any(is_told), "no manual speaks of {path}");
+    }
     let page = server.get("/docs/");
     assert_eq!(page.status, 200);
     assert!(String::from_utf8_lossy(&page.body).contains("swagger-ui"));
+    assert_eq!(page.header("x-frame-options"), "DENY");
 }
 
 #[test]
-fn every_number_of_the_dashboard_is_one_that_the_server_tells() {
+fn every_number_that_the_server_tells_is_in_the_manual_and_those_of_the_dashboard_are_told() {
     let bench = Bench::new().plugin("plugins", "watermark");
     let server = bench.start();
     server.post("/txt2img", &quick()).ok();
@@ -154,11 +186,11 @@ fn every_number_of_the_dashboard_is_one_that_the_server_tells() {
     let mut told = String::new();
     eventually("the task is counted", || {
         told = String::from_utf8(server.get("/metrics").body).unwrap();
-        told.contains("gesso_task_seconds_bucket")
+        told.contains("gesso_task_seconds_bucket") && told.contains("gesso_data_bytes")
     });
     let text = std::fs::read_to_string(checkout().join("deploy/grafana-dashboard.json")).unwrap();
     let dashboard: Value = serde_json::from_str(&text).unwrap();
-    let mut names = std::collections::BTreeSet::new();
+    let mut names = BTreeSet::new();
     for target in
         dashboard["panels"].as_array().unwrap().iter().flat_map(|panel| panel["targets"].as_array().unwrap())
     {
@@ -167,12 +199,22 @@ fn every_number_of_the_dashboard_is_one_that_the_server_tells() {
         names.extend(words.filter(|word| word.starts_with("gesso_")).map(str::to_owned));
     }
     assert!(names.len() > 10, "{names:?}");
-    // Counted only once somebody was refused, which nobody is where access is open.
-    names.remove("gesso_refused_credentials_total");
-    for name in names {
-        let is_told = |line: &str| line.strip_prefix(&name).is_some_and(|rest| rest.starts_with([' ', '{']));
+    // Counted only once somebody was refused, which nobody is where access is open, and once a webhook was told.
+    let seldom = ["gesso_refused_credentials_total", "gesso_webhook_attempts_total"];
+    for name in names.iter().filter(|name| !seldom.contains(&name.as_str())) {
+        let is_told =
+            |line: &str| line.strip_prefix(name.as_str()).is_some_and(|rest| rest.starts_with([' ', '{']));
         assert!(told.lines().any(is_told), "{name} is not in\n{told}");
     }
+    let manual = std::fs::read_to_string(checkout().join("docs/operations.md")).unwrap();
+    let rows = manual.lines().filter(|line| line.starts_with("| `gesso_"));
+    let in_manual: BTreeSet<_> = rows
+        .flat_map(|row| row.split('|').nth(1).unwrap().split(','))
+        .map(|name| name.trim().trim_matches('`'))
+        .collect();
+    let types = told.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next());
+    let all: BTreeSet<_> = types.filter(|name| name.starts_with("gesso_")).chain(seldom).collect();
+    assert_eq!(in_manual, all);
 }
 
 #[test]

@@ -37,18 +37,22 @@ pub(crate) struct Audit {
     clock: Arc<dyn Clock>,
     writing: Mutex<()>,
     refusals: DefaultKeyedRateLimiter<IpAddr>,
+    sessions: DefaultKeyedRateLimiter<String>,
 }
 
 /// Lines that one address can have written in a minute without having any right, so that nobody can push out those that
 /// matter.
 const REFUSALS: NonZeroU32 = NonZeroU32::new(20).expect("not zero");
-/// Addresses whose lines are counted, before those that have all of theirs again are let go.
+/// The same of sessions that one user opens: nothing else that is noted costs so little.
+const SESSIONS: NonZeroU32 = NonZeroU32::new(20).expect("not zero");
+/// Addresses and users whose lines are counted, before those that have all of theirs again are let go.
 const COUNTED_MAX: usize = 10_000;
 
 impl Audit {
     pub(crate) fn new(journal: Journal, clock: Arc<dyn Clock>) -> Self {
         let refusals = RateLimiter::keyed(Quota::per_minute(REFUSALS));
-        Self { journal, clock, writing: Mutex::default(), refusals }
+        let sessions = RateLimiter::keyed(Quota::per_minute(SESSIONS));
+        Self { journal, clock, writing: Mutex::default(), refusals, sessions }
     }
 
     /// [`Audit::note`] for what anybody can bring about: some lines for each address, and no more.
@@ -64,6 +68,23 @@ impl Audit {
             self.refusals.retain_recent();
         }
         if self.refusals.check_key(&from).is_ok() {
+            self.note(request_id, who, from, what, status).await;
+        }
+    }
+
+    /// [`Audit::note`] for a session that was opened: some lines for each user, and no more.
+    pub(crate) async fn note_session(
+        self: &Arc<Self>,
+        request_id: String,
+        who: String,
+        from: IpAddr,
+        what: String,
+        status: u16,
+    ) {
+        if self.sessions.len() > COUNTED_MAX {
+            self.sessions.retain_recent();
+        }
+        if self.sessions.check_key(&who).is_ok() {
             self.note(request_id, who, from, what, status).await;
         }
     }
@@ -98,5 +119,37 @@ impl Audit {
         blocking(move || audit.journal.newest(count))
             .await?
             .map_err(|error| AppError::Internal(format!("the audit log cannot be read: {error}")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use gesso_store::testing::ManualClock;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn nobody_pushes_out_lines_by_opening_sessions_or_by_being_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let journal = Journal::at(&folder.path().join("audit.jsonl"));
+        let audit = Arc::new(Audit::new(journal, Arc::new(ManualClock::new(1))));
+        let from = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        let login = || "POST /login".to_owned();
+        for _ in 0..100 {
+            audit.note_session(String::new(), "ann".into(), from, login(), 200).await;
+            audit.note_refusal(String::new(), "ann".into(), from, login(), 401).await;
+        }
+        audit.note_session(String::new(), "bob".into(), from, login(), 200).await;
+        audit.note(String::new(), "ann".into(), from, "POST /keys".into(), 201).await;
+        let lines = audit.newest(1000).await.unwrap();
+        let count = |who: &str, status: u16| {
+            lines.iter().filter(|line| line.who == who && line.status == status).count()
+        };
+        let [opened, refused] = [count("ann", 200), count("ann", 401)];
+        // A slow machine may have earned one or two more meanwhile.
+        assert!((20..30).contains(&opened) && (20..30).contains(&refused), "{opened}, {refused}");
+        assert_eq!((count("bob", 200), count("ann", 201)), (1, 1));
     }
 }

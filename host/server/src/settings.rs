@@ -14,6 +14,7 @@ pub(crate) mod cli;
 mod resolve;
 mod suggest;
 
+use resolve::OPTIONAL;
 pub(crate) use resolve::{ADMIN_KEY_CHARS_MIN, ENVIRONMENT, SettingsError, Surroundings};
 
 /// Everything the server can be told, with units in the names. `None` means "decided at start-up".
@@ -270,24 +271,35 @@ impl Default for BudgetSettings {
 }
 
 impl Settings {
-    /// As TOML, with secrets hidden.
+    /// As TOML, with secrets hidden, and with a remark that names what is not set.
     pub(crate) fn print(&self) -> String {
         let mut shown = self.clone();
         let hidden = "(hidden in this listing)".to_owned();
         shown.admin_key = shown.admin_key.map(|_| hidden.clone());
         for (key, value) in &mut shown.object_options {
-            if key.contains("key") || key.contains("token") || key.contains("secret") {
+            let key = key.to_ascii_lowercase();
+            if ["key", "token", "secret"].iter().any(|word| key.contains(word)) {
                 value.clone_from(&hidden);
             }
         }
+        // Names and passwords may stand in an address.
+        shown.otlp_endpoint =
+            shown.otlp_endpoint.map(|url| match (url.split_once("://"), url.rsplit_once('@')) {
+                (Some((scheme, _)), Some((_, host))) => format!("{scheme}://hidden@{host}"),
+                _ => url,
+            });
         for registry in shown.registries.values_mut() {
             registry.password = registry.password.take().map(|_| hidden.clone());
         }
         for value in shown.grants.values_mut().flat_map(|grant| grant.settings.values_mut()) {
             *value = hidden.clone().into();
         }
-        toml::to_string_pretty(&shown)
-            .unwrap_or_else(|error| format!("# the settings cannot be shown: {error}\n"))
+        let is_set = toml::Table::try_from(&shown).unwrap_or_default();
+        let unset: Vec<_> = OPTIONAL.into_iter().filter(|key| !is_set.contains_key(*key)).collect();
+        let unset = if unset.is_empty() { "nothing".to_owned() } else { unset.join(", ") };
+        let settings = toml::to_string_pretty(&shown)
+            .unwrap_or_else(|error| format!("# the settings cannot be shown: {error}\n"));
+        format!("# Not set: {unset}. docs/settings.md says what each setting means.\n{settings}")
     }
 }
 

@@ -88,7 +88,7 @@ pub(crate) async fn build(settings: Settings, made_up: Option<MadeUpDevice>) -> 
     let outputs = settings.outputs.clone().unwrap_or_else(|| settings.data.join("outputs"));
     let outputs = Outputs::new(&outputs);
     let admin_key = match &settings.admin_key {
-        Some(key) => key.clone(),
+        Some(key) => key.trim().to_owned(),
         None => admin_key(&settings.data.join("admin-key")).await?,
     };
     let (accounts, quotas) = open_accounts(&settings, admin_key).await?;

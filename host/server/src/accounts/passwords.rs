@@ -1,7 +1,7 @@
 //! Passwords: hashed and compared by Argon2id, a few at a time, and no faster than a person types them wrong.
 //!
 //! HTTP Basic sends the password with every request, and Argon2 is slow on purpose. What was right is remembered
-//! for a few minutes, as a hash that is of no use to anybody but this process.
+//! for a few minutes and for the address that it came from, as a hash that is of no use to anybody but this process.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -41,12 +41,15 @@ pub(crate) enum Refusal {
     TooMany { seconds: u64 },
 }
 
+/// Who tries, and for which name.
+type Tries = (IpAddr, String);
+
 pub(super) struct Passwords {
     slots: Semaphore,
-    by_name: DefaultKeyedRateLimiter<(IpAddr, String)>,
+    by_name: DefaultKeyedRateLimiter<Tries>,
     by_address: DefaultKeyedRateLimiter<IpAddr>,
-    /// By name: the hash of what was right, and since when.
-    right: Mutex<HashMap<String, ([u8; 32], Instant)>>,
+    /// The hash of what was right, and since when.
+    right: Mutex<HashMap<Tries, ([u8; 32], Instant)>>,
     /// Makes those hashes useless elsewhere.
     pepper: String,
     /// Compared with when there is no such user, so that the time an answer takes does not tell.
@@ -82,12 +85,19 @@ impl Passwords {
         from: IpAddr,
     ) -> Result<(), Refusal> {
         let print = self.print(name, password, stored.unwrap_or_default());
-        if stored.is_some() && self.is_known(name, &print) {
+        // Names of any length would fill the memory.
+        let tries: Tries = (network(from), name.chars().take(64).collect());
+        let is_known = || stored.is_some() && self.is_known(&tries, &print);
+        if is_known() {
             return Ok(());
         }
-        self.count(name, from)?;
-        let (given, wanted) = (password.to_owned(), stored.unwrap_or(&self.nobody).to_owned());
         let _slot = self.slots.acquire().await;
+        // A client that begins with many requests at once is told by the first of them.
+        if is_known() {
+            return Ok(());
+        }
+        self.count(&tries)?;
+        let (given, wanted) = (password.to_owned(), stored.unwrap_or(&self.nobody).to_owned());
         // The blocking pool: slow on purpose.
         let right = blocking(move || matches(&given, &wanted)).await.map_err(|_| Refusal::Wrong)?;
         if !right || stored.is_none() {
@@ -96,30 +106,29 @@ impl Passwords {
         let mut known = self.lock();
         known.retain(|_, (_, since)| since.elapsed() < REMEMBERED);
         if known.len() < REMEMBERED_MAX {
-            known.insert(name.to_owned(), (print, Instant::now()));
+            known.insert(tries, (print, Instant::now()));
         }
         Ok(())
     }
 
     /// What was right for this name may be so no longer.
     pub(super) fn forget(&self, name: &str) {
-        self.lock().remove(name);
+        self.lock().retain(|(_, known), _| known != name);
     }
 
-    /// Takes one of the tries that are left.
-    fn count(&self, name: &str, from: IpAddr) -> Result<(), Refusal> {
-        let from = network(from);
+    /// Takes one of the tries that are left. Where none is, even what was right before has to wait, or whoever guesses on would
+    /// hear which guess is right.
+    fn count(&self, tries: &Tries) -> Result<(), Refusal> {
         if self.by_name.len() > COUNTED_MAX {
             self.by_name.retain_recent();
             self.by_address.retain_recent();
         }
-        // Names of any length would fill the memory.
-        let name: String = name.chars().take(64).collect();
-        let wait = |until: governor::NotUntil<_>| Refusal::TooMany {
-            seconds: until.wait_time_from(DefaultClock::default().now()).as_secs() + 1,
+        let wait = |until: governor::NotUntil<_>| {
+            self.lock().remove(tries);
+            Refusal::TooMany { seconds: until.wait_time_from(DefaultClock::default().now()).as_secs() + 1 }
         };
-        self.by_address.check_key(&from).map_err(wait)?;
-        self.by_name.check_key(&(from, name)).map_err(wait)
+        self.by_address.check_key(&tries.0).map_err(wait)?;
+        self.by_name.check_key(tries).map_err(wait)
     }
 
     /// Of another stored password it is another, so that what was right before a change is not after it.
@@ -132,14 +141,14 @@ impl Passwords {
         hasher.finalize().into()
     }
 
-    fn is_known(&self, name: &str, print: &[u8; 32]) -> bool {
+    fn is_known(&self, tries: &Tries, print: &[u8; 32]) -> bool {
         let known = self.lock();
         known
-            .get(name)
+            .get(tries)
             .is_some_and(|(right, since)| since.elapsed() < REMEMBERED && right.ct_eq(print).into())
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<String, ([u8; 32], Instant)>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Tries, ([u8; 32], Instant)>> {
         self.right.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -190,6 +190,37 @@ async fn a_right_password_may_be_sent_with_every_request() {
 }
 
 #[tokio::test]
+async fn a_user_who_has_just_signed_in_is_guessed_no_faster_than_others() {
+    let bench = Bench::new();
+    let accounts = bench.open();
+    with_ann(&accounts).await;
+    // She is known from now on, and nobody has a hash computed for her.
+    assert!(accounts.by_password("ann", PASSWORD, HERE).await.is_ok());
+    for from in [ELSEWHERE, HERE] {
+        while accounts.by_password("ann", "a wrong password", from).await == Err(Refusal::Wrong) {}
+        let guessed = accounts.by_password("ann", PASSWORD, from).await;
+        assert!(matches!(guessed, Err(Refusal::TooMany { .. })), "{from}: {guessed:?}");
+        if from == ELSEWHERE {
+            assert!(
+                accounts.by_password("ann", PASSWORD, HERE).await.is_ok(),
+                "who guesses elsewhere ends it here"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn many_first_requests_at_once_do_not_use_up_the_tries() {
+    let bench = Bench::new();
+    let accounts = bench.open();
+    with_ann(&accounts).await;
+    let asked = (0..40).map(|_| accounts.by_password("ann", PASSWORD, HERE));
+    for answer in futures::future::join_all(asked).await {
+        assert!(answer.is_ok(), "{answer:?}");
+    }
+}
+
+#[tokio::test]
 async fn names_of_the_server_short_passwords_and_doubles_are_refused_by_field() {
     let bench = Bench::new();
     let accounts = bench.open();

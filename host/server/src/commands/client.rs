@@ -8,8 +8,9 @@ use serde_json::Value;
 use ureq::tls::{RootCerts, TlsConfig};
 
 use crate::environment;
+use crate::http::access::is_this_machine;
 use crate::settings::cli::{Connection, Serve};
-use crate::telemetry;
+use crate::telemetry::{self, one_line};
 
 /// A server and what it is asked with.
 pub(crate) struct Server {
@@ -18,10 +19,15 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// As an admin: with the key that is given, or the one in the data folder.
+    /// As an admin: with the key that is given, or the one in the data folder. Nobody else's server is told the latter.
     pub(crate) fn as_admin(connection: &Connection) -> anyhow::Result<Self> {
         let key = match &connection.api_key {
             Some(key) => key.clone(),
+            None if connection.data.is_none() && !is_here(&connection.url) => bail!(
+                "no key: the admin's in the data folder is for a server on this machine, and {} names another; \
+                 pass --api-key, or --data with the folder of that server",
+                connection.url
+            ),
             None => stored_key(connection)?,
         };
         Ok(Self { key: Some(key), ..Self::as_said(connection) })
@@ -55,7 +61,7 @@ impl Server {
     ) -> anyhow::Result<Value> {
         let mut builder = ureq::http::Request::builder().method(method).uri(format!("{}{path}", self.base));
         if let Some(key) = &self.key {
-            builder = builder.header("authorization", format!("Bearer {key}"));
+            builder = builder.header("authorization", format!("Bearer {}", key.trim()));
         }
         for (name, value) in headers {
             builder = builder.header(*name, *value);
@@ -73,7 +79,7 @@ impl Server {
             401 => "; `gesso key new` makes a key, and --api-key takes it",
             _ => "",
         };
-        bail!("{}{remedy} ({})", refusal(&value), response.status())
+        bail!("{}{remedy} ({})", one_line(&refusal(&value)), response.status())
     }
 
     /// The list that a route answers with.
@@ -113,10 +119,15 @@ fn agent() -> ureq::Agent {
     config.build().into()
 }
 
+/// Whether a URL names this machine.
+fn is_here(url: &str) -> bool {
+    url.parse::<ureq::http::Uri>().is_ok_and(|url| url.host().is_some_and(is_this_machine))
+}
+
 fn stored_key(connection: &Connection) -> anyhow::Result<String> {
     let settings = environment::settings(&Serve { data: connection.data.clone(), ..Serve::default() })?;
     if let Some(key) = settings.admin_key {
-        return Ok(key);
+        return Ok(key.trim().to_owned());
     }
     let path: PathBuf = settings.data.join("admin-key");
     let key = std::fs::read_to_string(&path).with_context(|| {
@@ -128,12 +139,13 @@ fn stored_key(connection: &Connection) -> anyhow::Result<String> {
     Ok(key.trim().to_owned())
 }
 
-/// Shows what a server answered: as it is, for programs, or in lines for people, one for each part of a list.
+/// Shows what a server answered: as it is, for programs, or in lines for people, one for each part of a list. In a line may
+/// be what somebody else wrote, such as why their task failed.
 pub(crate) fn show(as_json: bool, answer: &Value, line: impl Fn(&Value) -> String) {
     match answer {
         _ if as_json => telemetry::announce(&format!("{answer:#}")),
-        Value::Array(parts) => parts.iter().for_each(|part| telemetry::announce(&line(part))),
-        one => telemetry::announce(&line(one)),
+        Value::Array(parts) => parts.iter().for_each(|part| telemetry::announce(&one_line(&line(part)))),
+        one => telemetry::announce(&one_line(&line(one))),
     }
 }
 
@@ -173,6 +185,20 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn the_admin_key_of_this_machine_goes_to_no_other() {
+        for here in
+            ["http://127.0.0.1:7860", "https://localhost", "http://[::1]:7860/x", "http://gesso.localhost"]
+        {
+            assert!(is_here(here), "{here}");
+        }
+        for elsewhere in
+            ["https://pictures.example", "http://127.0.0.1.pictures.example", "http://10.0.0.1:7860", ""]
+        {
+            assert!(!is_here(elsewhere), "{elsewhere}");
+        }
+    }
 
     #[test]
     fn a_refusal_of_either_dialect_is_a_sentence() {

@@ -137,7 +137,12 @@ pub(super) fn succeeded(task: &Value) -> anyhow::Result<()> {
         return Ok(());
     }
     let why = task["message"].as_str().unwrap_or("no reason was given");
-    bail!("the task is {}: {why}", task["status"].as_str().unwrap_or("not done"));
+    bail!("the task is {}: {}", task["status"].as_str().unwrap_or("not done"), telemetry::one_line(why));
+}
+
+/// Says what was done without, on standard error: standard output has the files.
+pub(super) fn remark(warning: &str) {
+    telemetry::complain(&format!("note: {}", telemetry::one_line(warning)));
 }
 
 /// The pictures of a task that succeeded: the first under the name that was given, others with a number behind it.
@@ -148,6 +153,7 @@ pub(super) fn save(
     previews: &mut Previews,
 ) -> anyhow::Result<Vec<PathBuf>> {
     succeeded(task)?;
+    task["warnings"].as_array().into_iter().flatten().filter_map(Value::as_str).for_each(remark);
     let mut saved = Vec::new();
     for (number, url) in task["ossUrl"].as_array().into_iter().flatten().enumerate() {
         let path = numbered(out, number);

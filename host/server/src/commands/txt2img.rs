@@ -53,7 +53,7 @@ fn here(arguments: &Txt2Img) -> anyhow::Result<()> {
     let checkpoint = catalogue.checkpoint(model.as_deref())?;
     let found = resources::find(&catalogue, &request, &checkpoint)?;
     for warning in &found.warnings {
-        telemetry::announce(&format!("note: {warning}"));
+        drawing::remark(warning);
     }
     let inversion_hashes = found.inversion_hashes.clone();
     let (vae, vae_hash, lora_hashes) = (found.vae.clone(), found.vae_hash.clone(), found.lora_hashes.clone());

@@ -85,11 +85,14 @@ pub(crate) async fn identify(State(app): State<Arc<App>>, mut request: Request, 
     next.run(request).await
 }
 
+/// What proxies add, one or another of them.
+const PASSED_ON: [&str; 6] =
+    ["forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip"];
+
 /// Whether a proxy passed the request on: then who stands before the server is not who asks, and an address of this
 /// machine proves nothing.
 fn comes_from_elsewhere(app: &App, headers: &HeaderMap) -> bool {
-    let passed_on =
-        ["forwarded", "x-forwarded-for", "x-real-ip"].iter().any(|name| headers.contains_key(*name));
+    let passed_on = PASSED_ON.iter().any(|name| headers.contains_key(*name));
     app.settings.access == Access::Auto && passed_on
 }
 
@@ -325,7 +328,8 @@ fn host_of(url: &str) -> Option<Authority> {
     url.parse::<axum::http::Uri>().ok()?.authority().cloned()
 }
 
-fn is_this_machine(host: &str) -> bool {
+/// Whether a host, as it stands in an address, can be no other machine.
+pub(crate) fn is_this_machine(host: &str) -> bool {
     let literal = host.trim_start_matches('[').trim_end_matches(']');
     host.eq_ignore_ascii_case("localhost")
         || host.to_ascii_lowercase().ends_with(".localhost")

@@ -124,7 +124,19 @@ fn public() -> Router<Arc<App>> {
         .route("/files/{*id}", get(files::file))
         .route("/health/live", get(health::live))
         .route("/health/ready", get(health::ready))
-        .merge(SwaggerUi::new("/docs").url("/openapi.json", openapi::document()))
+        .merge(documents())
+}
+
+/// The server's document, and the page that shows it and sends requests with the password that a browser remembers: no other
+/// page may have it in a frame and lead a hand to its buttons.
+fn documents() -> Router<Arc<App>> {
+    Router::<Arc<App>>::from(SwaggerUi::new("/docs").url("/openapi.json", openapi::document()))
+        .layer(middleware::map_response(unframed))
+}
+
+async fn unframed(mut response: Response) -> Response {
+    response.headers_mut().insert(header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
+    response
 }
 
 /// What there is, and what is one's own.

@@ -150,7 +150,8 @@ pub(crate) struct Connection {
     /// Base URL of the server
     #[arg(long, global = true, env = "GESSO_URL", default_value = "http://127.0.0.1:7860")]
     pub(crate) url: String,
-    /// API key, or the admin key; commands for admins read `admin-key` in the data folder when it is left out
+    /// API key, or the admin key; commands for admins read `admin-key` in the data folder when it is left out and the server is
+    /// on this machine
     #[arg(long, global = true, visible_alias = "admin-key", env = "GESSO_ADMIN_KEY", hide_env_values = true)]
     pub(crate) api_key: Option<String>,
     /// Data folder of the server on this machine [env: GESSO_DATA]

@@ -48,6 +48,10 @@ pub(crate) const ENVIRONMENT: &[(&str, &str)] = &[
     ("GESSO_LOG_FORMAT", "log_format"),
 ];
 
+/// Settings that are absent from a table of defaults.
+pub(super) const OPTIONAL: [&str; 7] =
+    ["default_model", "objects", "outputs", "admin_key", "tls", "public_url", "otlp_endpoint"];
+
 impl Settings {
     /// Puts the layers together. `file` is the text of the settings file and its path; `overrides` are flags and
     /// environment, already as one table of strings.
@@ -210,6 +214,16 @@ impl Settings {
             );
             return Err(SettingsError::Invalid { place: "settings".into(), message });
         }
+        let addresses = [
+            ("public_url", &self.public_url, "https://pictures.example"),
+            ("otlp_endpoint", &self.otlp_endpoint, "http://127.0.0.1:4318"),
+        ];
+        if let Some((key, _, such_as)) =
+            addresses.iter().find(|(_, url, _)| url.as_deref().is_some_and(|url| !is_http_url(url)))
+        {
+            let message = format!("{key} must begin with http:// or https:// and a host, such as {such_as}");
+            return Err(SettingsError::Invalid { place: "settings".into(), message });
+        }
         self.listen.parse::<std::net::SocketAddr>().map(drop).map_err(|_| SettingsError::Invalid {
             place: "settings".into(),
             message: format!(
@@ -261,12 +275,17 @@ fn is_origin(text: &str) -> bool {
     text == "*" || uri.is_ok_and(|uri| uri.scheme().is_some() && uri.path() == "/" && !text.ends_with('/'))
 }
 
+/// What paths can be put behind.
+fn is_http_url(text: &str) -> bool {
+    text.parse::<axum::http::Uri>()
+        .is_ok_and(|uri| matches!(uri.scheme_str(), Some("http" | "https")) && uri.query().is_none())
+}
+
 /// Refuses keys that no setting has, one level deep, with the nearest that exists. Options and grants are named by
 /// users and are not checked here.
 fn check_keys(place: &str, table: &toml::Table, known: &toml::Table) -> Result<(), SettingsError> {
     let mut names: Vec<&str> = known.keys().map(String::as_str).collect();
-    // Optional settings are absent from a table of defaults.
-    names.extend(["default_model", "objects", "outputs", "admin_key", "public_url", "tls", "otlp_endpoint"]);
+    names.extend(OPTIONAL);
     for (key, value) in table {
         if !names.contains(&key.as_str()) {
             return Err(unknown(place, key, &names));

@@ -101,6 +101,8 @@ fn wrong_values_say_what_would_be_right() {
         ("[grants.a.budgets]\ncpu_ms = 1", "unknown field `cpu_ms`"),
         ("[plugin_tiers.trusted]\n[grants.a]\ntier = \"trustd\"", "did you mean \"trusted\"?"),
         ("[grants.a]\ntier = \"trusted\"", "grants.a.tier is \"trusted\", which plugin_tiers do not have"),
+        ("public_url = \"pictures.example\"", "public_url must begin with http:// or https://"),
+        ("otlp_endpoint = \"127.0.0.1:4318\"", "such as http://127.0.0.1:4318"),
         ("compat.webui_errors = \"gradio\"", "expected `a1111` or `forge` in `compat.webui_errors`"),
     ] {
         let error = resolve(file, &[]).unwrap_err();
@@ -110,15 +112,61 @@ fn wrong_values_say_what_would_be_right() {
 
 #[test]
 fn printing_hides_secrets_and_reads_back() {
-    let file = "admin_key = \"s3cret-s3cret-s3cret\"\n[object_options]\naws_secret_access_key = \"s3cret\"\n\
+    let file = "admin_key = \"s3cret-s3cret-s3cret\"\notlp_endpoint = \"http://ann:s3cret@a.example\"\n\
+                [object_options]\naws_secret_access_key = \"s3cret\"\nAWS_ACCESS_KEY_ID = \"s3cret\"\n\
                 [registries.\"a.example:5000\"]\nusername = \"ann\"\npassword = \"s3cret\"";
     let budgets = "\n[plugin_tiers.trusted.script]\ncpu_ms = 90000\n[grants.a]\ntier = \"trusted\"\n\
                    [grants.a.budgets]\nscript_jobs_max = 3";
     let settings = resolve(&format!("{file}{budgets}"), &[]).unwrap();
     let printed = settings.print();
     assert!(!printed.contains("s3cret") && printed.contains("ann"), "{printed}");
+    assert!(
+        printed.starts_with("# Not set: default_model, objects, outputs, tls, public_url. "),
+        "{printed}"
+    );
     let again = resolve(&printed, &[]).unwrap_or_else(|error| panic!("{error}: {printed}"));
     assert_eq!((again.plugin_tiers, again.grants), (settings.plugin_tiers, settings.grants), "{printed}");
+}
+
+#[test]
+fn the_manual_has_every_setting_with_its_default_and_its_variable_and_no_other() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/settings.md");
+    let manual = std::fs::read_to_string(path).unwrap();
+    let mut rows = BTreeMap::new();
+    for line in manual.lines().filter(|line| line.starts_with("| `")) {
+        let cells: Vec<_> = line.split('|').map(|cell| cell.trim().replace(' ', "")).collect();
+        rows.insert(cells[1].trim_matches('`').to_owned(), (cells[2].clone(), cells[3].clone()));
+    }
+    let source = include_str!("../settings.rs");
+    let (_, fields) = source.split_once("pub(crate) struct Settings {").unwrap();
+    let (fields, _) = fields.split_once("\n}").unwrap();
+    let optional =
+        fields.lines().filter_map(|line| line.trim().strip_prefix("pub(crate) ")?.split_once(": Option<"));
+    assert!(optional.map(|(name, _)| name).eq(OPTIONAL));
+
+    let mut wanted: BTreeMap<_, _> = OPTIONAL.map(|name| (name.to_owned(), "unset".to_owned())).into();
+    for (name, default) in toml::Table::try_from(Settings::default()).unwrap() {
+        match default {
+            toml::Value::Table(inner) if inner.is_empty() => {
+                wanted.insert(name, "none".into());
+            }
+            toml::Value::Table(inner) => wanted.extend(
+                inner.into_iter().map(|(key, default)| (format!("{name}.{key}"), format!("`{default}`"))),
+            ),
+            default => {
+                wanted.insert(name, format!("`{default}`"));
+            }
+        }
+    }
+    let variable = |name: &str| {
+        let variable = ENVIRONMENT.iter().find(|(_, key)| *key == name);
+        variable.map_or_else(String::new, |(variable, _)| format!("`{variable}`"))
+    };
+    let wanted: BTreeMap<_, _> = wanted
+        .into_iter()
+        .map(|(name, default)| (name.clone(), (default.replace(' ', ""), variable(&name))))
+        .collect();
+    assert_eq!(rows, wanted);
 }
 
 #[test]

@@ -75,7 +75,7 @@ pub(crate) async fn login(
     let who = name.chars().filter(|letter| !letter.is_control()).take(64).collect();
     let (status, what) = (response.status(), "POST /login".to_owned());
     if status.is_success() {
-        app.audit.note(request_id::current(), who, from, what, status.as_u16()).await;
+        app.audit.note_session(request_id::current(), who, from, what, status.as_u16()).await;
     } else {
         app.audit.note_refusal(request_id::current(), who, from, what, status.as_u16()).await;
     }
