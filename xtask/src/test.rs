@@ -17,7 +17,7 @@ pub(crate) struct Options {
     #[arg(long)]
     fast: bool,
     /// How often the store is killed and must have lost nothing, and a server is ended under load and must have failed no
-    /// request [default: 100, with --fast 5]
+    /// request [default: 25, with --fast 5]
     #[arg(long)]
     rounds: Option<u32>,
 }
