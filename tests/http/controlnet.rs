@@ -124,6 +124,11 @@ fn a_map_is_made_without_drawing_anything() {
         (json!({"controlnet_module": "canny", "controlnet_input_images": ["?"]}), "controlnet_input_images"),
         (json!({"controlnet_module": "canny", "controlnet_input_images": [""]}), "picture 0 is empty"),
         (json!({"controlnet_module": "canny", "controlnet_input_images": 3}), "must be"),
+        // Of so thin a strip, the map at 512 would take more memory than a plugin has.
+        (
+            json!({"controlnet_module": "scribble_xdog", "controlnet_input_images": [striped(16, 1024)]}),
+            "choose a smaller processor_res",
+        ),
         (json!({"controlnet_module": "inpaint", "controlnet_input_images": [striped(8, 8)]}), "needs a mask"),
         (
             json!({"controlnet_module": "inpaint_only", "controlnet_input_images": [striped(8, 8)]}),

@@ -11,12 +11,11 @@ mod segments;
 mod slopes;
 
 use gesso_core::pixels::Pixels;
-use gesso_picture::error::PictureError;
 use gesso_plugin::Fault;
 use gesso_plugin::models::Tensor;
 use gesso_plugin::serde_json::Value;
 
-use crate::{Settings, resolution};
+use crate::{Settings, resolution, unfit};
 use classes::Palette;
 use input::Feed;
 use output::Reading;
@@ -111,7 +110,6 @@ pub(crate) fn map(
 ) -> Result<Pixels, Fault> {
     let network = find(recipe.networks, look)?;
     let about = look.about(&network)?;
-    let unfit = |error: PictureError| Fault::InvalidInput(error.to_string());
     let work = |picture: &Pixels| -> Result<Pixels, Fault> {
         let fed = recipe.feed.sized(picture, about.as_ref()).map_err(unfit)?;
         let numbers = fed.data.len();
@@ -129,7 +127,7 @@ pub(crate) fn map(
             .map(&outputs, (fed.width, fed.height), size, settings, about.as_ref())
             .map_err(|problem| Fault::InvalidInput(format!("the network {network} {problem}")))
     };
-    resolution::try_at(source, settings.resolution, unfit, work)
+    resolution::at(source, settings.resolution, work)
 }
 
 /// The first that is there of the networks of these names.

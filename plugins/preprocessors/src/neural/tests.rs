@@ -266,12 +266,12 @@ fn what_is_missing_or_no_map_is_said_with_a_remedy() {
     let text = refused("depth", "depth", &|_| vec![]);
     assert!(text.contains("gives nothing"), "{text}");
     assert!(refused("hed", "hed", &|_| vec![]).contains("gives nothing"));
-    let wide = Pixels::new(3000, 600, PixelFormat::Rgb8, vec![0; 3000 * 600 * 3]).unwrap();
+    let wide = Pixels::new(1200, 600, PixelFormat::Rgb8, vec![0; 1200 * 600 * 3]).unwrap();
     let fake = Fake { name: "depth", about: None, network: &first, fed: RefCell::default() };
     let Err(Fault::InvalidInput(text)) = map(recipe_of("depth").unwrap(), &wide, at(2048), &fake) else {
         panic!("too much is fed")
     };
-    assert!(text.contains("choose a smaller processor_res"), "{text}");
+    assert!(text.contains("is fed") && text.contains("choose a smaller processor_res"), "{text}");
     let text = refused("normal_bae", "scannet", &first);
     assert!(text.contains("[1, 1, 64, 64] for a picture of 64 x 64, which is no map"), "{text}");
 }
