@@ -19,15 +19,11 @@ pub(super) enum Reading {
     Slopes,
     /// Directions of surfaces, -1 to 1, as colours.
     Normals,
-    /// Edges before their sigmoid, the mean of all outputs; in three steps where asked.
-    Logits {
-        in_steps: bool,
-    },
+    /// Edges before their sigmoid, the mean of all outputs.
+    Logits(Steps),
     ScribbledLogits,
     /// Edges, 0 to 1.
-    Strength {
-        in_steps: bool,
-    },
+    Strength(Steps),
     /// Edges over a half.
     Sketch,
     ScribbledStrength,
@@ -35,10 +31,32 @@ pub(super) enum Reading {
     Paper,
     /// The same, -1 to 1.
     SignedPaper,
+    /// The same, 0 to 255.
+    PaperLevels,
     /// Ends and middles of straight lines, drawn. The settings say how likely and how long they have to be.
     Segments,
     /// What each place is, as a colour.
     Classes(Palette),
+}
+
+/// How many steps above black edges come in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Steps {
+    /// All that there are.
+    Smooth,
+    Two,
+    /// As the settings say; 0 is smooth.
+    Asked,
+}
+
+impl Steps {
+    fn count(self, settings: Settings) -> u8 {
+        match self {
+            Self::Smooth => 0,
+            Self::Two => 2,
+            Self::Asked => settings.a(2.0).round() as u8,
+        }
+    }
 }
 
 impl Reading {
@@ -80,7 +98,7 @@ impl Reading {
             return Ok(pixels(data.collect()));
         }
         let levels = match self {
-            Self::Logits { .. } | Self::ScribbledLogits => {
+            Self::Logits(_) | Self::ScribbledLogits => {
                 let mut sum = vec![0.0_f32; size.0 as usize * size.1 as usize];
                 for output in outputs {
                     for (sum, value) in sum.iter_mut().zip(&planes(Some(output), 1, fed, size)?[0]) {
@@ -104,8 +122,10 @@ impl Reading {
                 let span = (far - near).max(f32::MIN_POSITIVE);
                 levels.iter().map(|level| byte((1.0 - (level - near) / span) * 255.0)).collect()
             }
-            Self::Logits { in_steps } | Self::Strength { in_steps } => {
-                let step = |level: f32| if in_steps { (level * 3.0).floor() / 2.0 } else { level };
+            Self::Logits(steps) | Self::Strength(steps) => {
+                let count = f32::from(steps.count(settings));
+                let step =
+                    |level: f32| if count > 0.0 { (level * (count + 1.0)).floor() / count } else { level };
                 levels.iter().map(|level| byte(step(*level) * 255.0)).collect()
             }
             Self::Sketch => levels.iter().map(|level| if *level > 0.5 { 255 } else { 0 }).collect(),
@@ -114,6 +134,7 @@ impl Reading {
                 edges::scribbled(&edges, width)
             }
             Self::Paper => levels.iter().map(|level| 255 - byte(level * 255.0)).collect(),
+            Self::PaperLevels => levels.iter().map(|level| byte(255.0 - level)).collect(),
             Self::SignedPaper => levels.iter().map(|level| 255 - byte(level * 127.5 + 127.5)).collect(),
             // Came back above.
             Self::Slopes | Self::Normals | Self::Segments | Self::Classes(_) => Vec::new(),

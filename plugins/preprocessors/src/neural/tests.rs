@@ -125,9 +125,27 @@ fn several_edge_maps_of_a_network_are_one_by_their_mean() {
 }
 
 #[test]
+fn edges_come_in_as_many_steps_as_are_asked_for() {
+    let half = |_: &Tensor| vec![Tensor { shape: vec![1, 1, 64, 64], values: vec![0.5; 64 * 64] }];
+    let level = |steps: Option<f64>| {
+        let fake = Fake { name: "7_model", about: None, network: &half, fed: RefCell::default() };
+        let settings = Settings { threshold_a: steps, ..at(64) };
+        let map = map(recipe_of("softedge_teed").unwrap(), &ramp(), settings, &fake).unwrap();
+        assert_eq!(fake.fed.borrow()[0].values[63], 252.0);
+        map.data[0]
+    };
+    // Of the sigmoid of a half, 0.62.
+    assert_eq!([None, Some(0.0), Some(1.0), Some(4.0)].map(level), [127, 158, 255, 191]);
+}
+
+#[test]
 fn drawings_on_paper_become_white_lines_on_black() {
     let (map, _) = made("lineart", "sk_model", &ramp(), &first);
     assert_eq!(row(&map.unwrap())[..2], [255, 251]);
+    let (map, fed) = made("lineart_anime_denoise", "erika", &ramp(), &first);
+    assert_eq!(fed[0].shape, [1, 1, 64, 64]);
+    assert_eq!((fed[0].values[0], fed[0].values[63]), (59.0, 134.0));
+    assert_eq!(row(&map.unwrap())[63], 121);
     let (map, _) = made("pidinet_sketch", "pidinet", &ramp(), &|input| {
         let mut red = first(input);
         // Blue goes in first, and there is none.
