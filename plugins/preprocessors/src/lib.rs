@@ -8,6 +8,7 @@ mod colour;
 mod inpaint;
 mod lines;
 mod neural;
+mod planes;
 mod resolution;
 mod shuffle;
 
