@@ -503,6 +503,16 @@ fn letters_guide_a_picture_as_their_guide_does() {
         "the guide itself draws another picture"
     );
     assert!(lettered != drawn(json!({})), "the letters changed nothing");
+    // Without a ControlNet a picture is drawn over the guide, as the page does it: the letters stay dark on light.
+    let changes = json!({"init_images": [BASE64_STANDARD.encode(&guide.body)], "denoising_strength": 0.3});
+    let (over, _) = draw(&server, "img2img", changes);
+    let letters = decode(&guide.body);
+    let mean = |is_letter: bool| {
+        let places = (0..letters.data.len()).filter(|place| (letters.data[*place] < 128) == is_letter);
+        let levels: Vec<f64> = places.map(|place| f64::from(over.data[place * 3 + 1])).collect();
+        levels.iter().sum::<f64>() / levels.len() as f64
+    };
+    assert!(mean(true) < mean(false), "{} {}", mean(true), mean(false));
 
     let refused = server.post(
         "/sdapi/v1/txt2img",
