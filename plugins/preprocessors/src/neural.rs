@@ -44,7 +44,7 @@ const MIDAS: &[&str] = &["dpt_hybrid-midas-501f0c75", "depth"];
 const HED: &[&str] = &["ControlNetHED", "hed"];
 const PIDINET: &[&str] = &["table5_pidinet", "pidinet"];
 
-const RECIPES: [Recipe; 22] = [
+const RECIPES: [Recipe; 23] = [
     recipe("depth", MIDAS, Feed::SIGNED, Reading::Nearness),
     recipe("depth_zoe", &["ZoeD_M12_N", "depth_zoe"], Feed::UNIT, Reading::Distance),
     recipe("depth_anything", &["depth_anything_vitl14", "depth_anything"], Feed::PATCHES, Reading::Nearness),
@@ -54,6 +54,7 @@ const RECIPES: [Recipe; 22] = [
         Feed::PATCHES,
         Reading::Nearness,
     ),
+    recipe("depth_leres", &["res101", "depth_leres"], Feed::IMAGENET_LEVELS, Reading::Remoteness),
     recipe("normal_map", MIDAS, Feed::SIGNED, Reading::Slopes),
     recipe("normal_bae", &["scannet", "normal_bae"], Feed::IMAGENET, Reading::Normals),
     recipe("hed", HED, Feed::LEVELS, Reading::Logits(Steps::Smooth)),

@@ -48,7 +48,10 @@ impl Feed {
     /// By the mean and deviation of ImageNet.
     pub(super) const IMAGENET: Self =
         Self { mean: [0.485, 0.456, 0.406], deviation: [0.229, 0.224, 0.225], ..Self::UNIT };
-    /// The same in patches of 14 pixels, as vision transformers see.
+    /// The same of levels as they are, which is how LeReS was trained.
+    pub(super) const IMAGENET_LEVELS: Self =
+        Self { divisor: 1.0, channels: Channels::BlueFirst, ..Self::IMAGENET };
+    /// By the mean and deviation of ImageNet, in patches of 14 pixels, as vision transformers see.
     pub(super) const PATCHES: Self = Self { multiple: 14, ..Self::IMAGENET };
     /// As OpenPose's were trained: grey is 0.
     pub(super) const POSES: Self =

@@ -15,6 +15,8 @@ pub(super) enum Reading {
     Nearness,
     /// Between the distances that 2 % and 85 % of the picture stay below: near is white.
     Distance,
+    /// Of the least and the greatest distance: near is white. The settings say how much is nearest, and farthest.
+    Remoteness,
     /// Nearness, as the directions that its surfaces face. The settings say what is background.
     Slopes,
     /// Directions of surfaces, -1 to 1, as colours.
@@ -117,6 +119,7 @@ impl Reading {
                 let span = (most - least).max(f32::MIN_POSITIVE);
                 levels.iter().map(|level| byte((level - least) / span * 255.0)).collect()
             }
+            Self::Remoteness => near_is_white(&levels, settings),
             Self::Distance => {
                 let (near, far) = (percentile(&levels, 0.02), percentile(&levels, 0.85));
                 let span = (far - near).max(f32::MIN_POSITIVE);
@@ -141,6 +144,21 @@ impl Reading {
         };
         Ok(pixels(grey.into_iter().flat_map(|level| [level; 3]).collect()))
     }
+}
+
+/// Distances in steps of a byte, as OpenCV makes it of 16 bits; so many percent of them count as the least, and so many of what is
+/// left as the greatest.
+fn near_is_white(distances: &[f32], settings: Settings) -> Vec<u8> {
+    let (least, most) = range(distances);
+    let span = (most - least).max(f32::MIN_POSITIVE);
+    let cut = |level: u8, percent: f64| if f64::from(level) > percent / 100.0 * 255.0 { level } else { 0 };
+    let (near, background) = (settings.a(0.0), settings.threshold_b.unwrap_or(0.0));
+    let level = |distance: &f32| {
+        let of_16_bits = ((distance - least) / span * 65_535.0).floor();
+        let far = byte((of_16_bits / 257.0).round_ties_even());
+        cut(255 - cut(far, near), background)
+    };
+    distances.iter().map(level).collect()
 }
 
 /// Truncated, as numpy's `astype` has it; what is no number is black.

@@ -81,6 +81,25 @@ fn near_is_white_by_the_range_of_the_picture() {
 }
 
 #[test]
+fn what_is_near_or_far_is_cut_off_by_percents() {
+    // Red goes in last.
+    let red = |input: &Tensor| {
+        let values = input.values[2 * 64 * 64..].to_vec();
+        vec![Tensor { shape: vec![1, 1, 64, 64], values }]
+    };
+    let made = |near: Option<f64>, background: Option<f64>| {
+        let fake = Fake { name: "res101", about: None, network: &red, fed: RefCell::default() };
+        let settings = Settings { threshold_a: near, threshold_b: background, ..at(64) };
+        let row = row(&map(recipe_of("depth_leres").unwrap(), &ramp(), settings, &fake).unwrap());
+        assert!((fake.fed.borrow()[0].values[2 * 64 * 64 + 63] - (252.0 - 0.406) / 0.225).abs() < 1e-2);
+        [row[0], row[31], row[32], row[63]]
+    };
+    assert_eq!(made(None, None), [255, 130, 125, 0]);
+    assert_eq!(made(Some(50.0), Some(0.0)), [255, 255, 125, 0]);
+    assert_eq!(made(Some(0.0), Some(50.0)), [255, 130, 0, 0]);
+}
+
+#[test]
 fn colours_go_in_as_each_network_was_trained() {
     let (_, fed) = made("pidinet", "table5_pidinet", &ramp(), &first);
     assert_eq!((fed[0].values[0], fed[0].values[64 * 64]), (0.0, 100.0 / 255.0), "blue, then green");
