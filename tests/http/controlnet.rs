@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::drawing::{draw, models, png, striped};
 use super::redraw::{redraws, write_adapter};
-use crate::support::{Bench, Picture, Server, decode, quick_with};
+use crate::support::{Bench, Picture, Server, checkout, decode, quick_with};
 
 fn bench(models: &tempfile::TempDir) -> Bench {
     Bench::new().models_at(models.path()).plugin("plugins", "preprocessors")
@@ -124,6 +124,11 @@ fn a_map_is_made_without_drawing_anything() {
         (json!({"controlnet_module": "canny", "controlnet_input_images": ["?"]}), "controlnet_input_images"),
         (json!({"controlnet_module": "canny", "controlnet_input_images": [""]}), "picture 0 is empty"),
         (json!({"controlnet_module": "canny", "controlnet_input_images": 3}), "must be"),
+        // Of so thin a strip, the map at 512 would take more memory than a plugin has.
+        (
+            json!({"controlnet_module": "scribble_xdog", "controlnet_input_images": [striped(16, 1024)]}),
+            "choose a smaller processor_res",
+        ),
         (json!({"controlnet_module": "inpaint", "controlnet_input_images": [striped(8, 8)]}), "needs a mask"),
         (
             json!({"controlnet_module": "inpaint_only", "controlnet_input_images": [striped(8, 8)]}),
@@ -133,6 +138,48 @@ fn a_map_is_made_without_drawing_anything() {
         let reply = detect(body.clone());
         assert_eq!(reply.status, 422, "{body} {}", reply.json());
         assert!(reply.json().to_string().contains(says), "{}", reply.json());
+    }
+}
+
+/// A picture of the plugin's own fixtures, or what OpenCV made of it.
+fn fixture(name: &str) -> Picture {
+    let file = checkout().join("plugins/preprocessors/tests/fixtures/maps.safetensors");
+    let file = std::fs::read(file).unwrap();
+    let (length, rest) = file.split_first_chunk::<8>().unwrap();
+    let (head, data) = rest.split_at(u64::from_le_bytes(*length) as usize);
+    let head: Value = serde_json::from_slice(head).unwrap();
+    let number = |value: &Value| value.as_u64().unwrap() as usize;
+    let (offsets, shape) = (&head[name]["data_offsets"], &head[name]["shape"]);
+    let data = &data[number(&offsets[0])..number(&offsets[1])];
+    let is_grey = shape.as_array().unwrap().len() == 2;
+    let data = if is_grey { data.iter().flat_map(|level| [*level; 3]).collect() } else { data.to_vec() };
+    let (width, height) = (number(&shape[1]) as u32, number(&shape[0]) as u32);
+    Picture { width, height, data, infotext: String::new() }
+}
+
+#[test]
+fn the_component_makes_the_maps_that_opencv_makes() {
+    let models = models();
+    let bench = bench(&models);
+    let server = bench.start();
+    for (name, module, thresholds) in [
+        ("demo", "canny", [60.0, 140.0]),
+        ("shapes", "canny", [60.0, 140.0]),
+        ("demo", "blur_gaussian", [3.5, -1.0]),
+        ("shapes", "threshold", [90.0, -1.0]),
+    ] {
+        let source = fixture(name);
+        let pixel = |x: u32, y: u32| {
+            let place = ((y * source.width + x) * 3) as usize;
+            [source.data[place], source.data[place + 1], source.data[place + 2]]
+        };
+        let body = json!({"controlnet_module": module, "controlnet_processor_res": 96,
+            "controlnet_input_images": [png(source.width, source.height, pixel)],
+            "controlnet_threshold_a": thresholds[0], "controlnet_threshold_b": thresholds[1]});
+        let map = picture(&server.post("/controlnet/detect", &body).ok()["images"][0]);
+        let wanted = fixture(&format!("{name}.{module}"));
+        assert_eq!((map.width, map.height), (wanted.width, wanted.height), "{name} {module}");
+        assert!(map.data == wanted.data, "{name} {module}");
     }
 }
 
@@ -456,6 +503,16 @@ fn letters_guide_a_picture_as_their_guide_does() {
         "the guide itself draws another picture"
     );
     assert!(lettered != drawn(json!({})), "the letters changed nothing");
+    // Without a ControlNet a picture is drawn over the guide, as the page does it: the letters stay dark on light.
+    let changes = json!({"init_images": [BASE64_STANDARD.encode(&guide.body)], "denoising_strength": 0.3});
+    let (over, _) = draw(&server, "img2img", changes);
+    let letters = decode(&guide.body);
+    let mean = |is_letter: bool| {
+        let places = (0..letters.data.len()).filter(|place| (letters.data[*place] < 128) == is_letter);
+        let levels: Vec<f64> = places.map(|place| f64::from(over.data[place * 3 + 1])).collect();
+        levels.iter().sum::<f64>() / levels.len() as f64
+    };
+    assert!(mean(true) < mean(false), "{} {}", mean(true), mean(false));
 
     let refused = server.post(
         "/sdapi/v1/txt2img",

@@ -78,6 +78,30 @@ fn an_address_draws_what_the_picture_itself_draws() {
 }
 
 #[test]
+fn the_picture_of_a_controlnet_unit_may_be_an_address_or_a_path_too() {
+    let (carried, bytes) = stripes();
+    let site = site(bytes);
+    let grants = format!("[grants.input-fetch]\nhosts = [\"{}\"]\n", site.address);
+    let bench = Bench::new().plugin("plugins", "input-fetch").config(&grants);
+    let server = bench.start();
+    let after = |image: &str| {
+        let unit = json!({"module": "reference_only", "image": image});
+        draw(&server, "txt2img", json!({"alwayson_scripts": {"controlnet": {"args": [unit]}}})).0.data
+    };
+    let wanted = after(&carried);
+    let address = format!("{}/picture.png", site.address);
+    assert!(after(&address) == wanted, "the address drew another picture");
+    assert_eq!(site.asked.load(Ordering::Relaxed), 1);
+    let made = server.post("/txt2img", &quick()).ok();
+    let by_path = after(&format!("images/default/{}_1.png", made["taskId"].as_str().unwrap()));
+    assert!(
+        by_path == after(&BASE64_STANDARD.encode(server.picture(&made))),
+        "the path drew another picture"
+    );
+    assert!(by_path != wanted, "the unit's picture changed nothing");
+}
+
+#[test]
 fn what_may_not_be_fetched_is_refused_and_never_asked() {
     let (_, bytes) = stripes();
     let (granted, inside) = (site(bytes.clone()), site(bytes));

@@ -9,8 +9,6 @@ pub mod expand;
 pub mod grammar;
 pub mod wildcards;
 
-use std::hash::{DefaultHasher, Hash, Hasher};
-
 use arguments::{Arguments, GENERATIONS_MAX};
 use expand::Expansion;
 use gesso_plugin::serde_json::{Map, Value};
@@ -63,11 +61,12 @@ impl RequestHook for DynamicPrompts {
 
 gesso_plugin::request_hook!(DynamicPrompts, manifest = "manifest.json");
 
-/// A number that belongs to one request alone.
+/// A number that belongs to one request alone: FNV-1a, which is the same whatever the plugin was built with, so that a request
+/// that is run again after an update has the prompts that it had.
 fn seed_of(request_id: &str) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    request_id.hash(&mut hasher);
-    hasher.finish()
+    const BASIS: u64 = 0xcbf2_9ce4_8422_2325;
+    const PRIME: u64 = 0x0100_0000_01b3;
+    request_id.bytes().fold(BASIS, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(PRIME))
 }
 
 /// How the prompts of one request are made.

@@ -150,3 +150,9 @@ fn a_request_switches_the_hook_off_or_its_seed_loose_under_the_extensions_name()
     let refused = hooked(&Host::new(), &request(json!({"enabled": "perhaps"})));
     assert!(matches!(&refused, Err(Fault::InvalidInput(text)) if text.contains("perhaps")), "{refused:?}");
 }
+
+#[test]
+fn the_number_of_a_request_stays_the_same_for_good() {
+    let numbers = ["", "a", "foobar"].map(seed_of);
+    assert_eq!(numbers, [0xcbf2_9ce4_8422_2325, 0xaf63_dc4c_8601_ec8c, 0x8594_4171_f739_67e8]);
+}

@@ -1,6 +1,12 @@
 //! OpenCV's `GaussianBlur` in single precision, and the bell of it. Pictures of bytes are `byte_bell`'s.
 
 use gesso_core::pixels::Pixels;
+use gesso_plugin::Fault;
+
+use crate::resolution::check_room;
+
+/// Pixels of a colour picture in single precision: four of them are there at one time, in 48 bytes a pixel.
+const PIXELS_MAX: u64 = 1 << 23;
 
 /// A picture in single precision, its channels interleaved.
 pub(crate) struct Floats {
@@ -10,12 +16,15 @@ pub(crate) struct Floats {
 }
 
 impl Floats {
-    pub(crate) fn of(picture: &Pixels) -> Self {
-        Self {
+    /// # Errors
+    /// [`Fault::InvalidInput`] of a picture that leaves no room for what is made of it.
+    pub(crate) fn of(picture: &Pixels) -> Result<Self, Fault> {
+        check_room(picture.width, picture.height, PIXELS_MAX)?;
+        Ok(Self {
             width: picture.width as usize,
             channels: picture.format.channels(),
             values: picture.data.iter().map(|level| f32::from(*level)).collect(),
-        }
+        })
     }
 
     /// Blurred by a bell of `sigma` pixels that reaches `reach` pixels; mirrored at the edges without repeating them.

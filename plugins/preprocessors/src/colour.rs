@@ -4,8 +4,9 @@ use gesso_core::pixels::Pixels;
 use gesso_picture::error::PictureError;
 use gesso_picture::lab;
 use gesso_picture::opencv_resize::{OpencvFilter, opencv_resize};
+use gesso_plugin::Fault;
 
-use crate::resolution;
+use crate::{resolution, unfit};
 
 /// Pixels of a square of the grid.
 const SQUARE: u32 = 64;
@@ -17,12 +18,12 @@ pub(crate) fn invert(picture: &Pixels) -> Pixels {
 }
 
 /// Squares of one colour each.
-pub(crate) fn grid(picture: &Pixels, resolution: u32) -> Result<Pixels, PictureError> {
+pub(crate) fn grid(picture: &Pixels, resolution: u32) -> Result<Pixels, Fault> {
     let scaled = resolution::scaled(picture, resolution)?;
     let (width, height) = (scaled.width, scaled.height);
     let small =
-        opencv_resize(&scaled, (width / SQUARE).max(1), (height / SQUARE).max(1), OpencvFilter::Cubic)?;
-    opencv_resize(&small, width, height, OpencvFilter::Nearest)
+        opencv_resize(&scaled, (width / SQUARE).max(1), (height / SQUARE).max(1), OpencvFilter::Cubic);
+    opencv_resize(&small.map_err(unfit)?, width, height, OpencvFilter::Nearest).map_err(unfit)
 }
 
 /// Shrunk by a rate.

@@ -8,6 +8,7 @@ mod colour;
 mod inpaint;
 mod lines;
 mod neural;
+mod planes;
 mod resolution;
 mod shuffle;
 
@@ -84,18 +85,21 @@ fn map(
     settings: Settings,
     random: &mut Random,
 ) -> Result<Pixels, Fault> {
-    let scaled = |work: &dyn Fn(&Pixels) -> Pixels| resolution::at(source, settings.resolution, work);
+    let scaled =
+        |work: &dyn Fn(&Pixels) -> Result<Pixels, Fault>| resolution::at(source, settings.resolution, work);
     Ok(match module {
         "invert" => colour::invert(source),
-        "canny" => scaled(&|x| canny::edges(x, settings.a(100.0), settings.threshold_b.unwrap_or(200.0)))
-            .map_err(unfit)?,
-        "scribble_xdog" => scaled(&|x| lines::xdog(x, settings.a(32.0))).map_err(unfit)?,
-        "lineart_standard" => scaled(&lines::standard).map_err(unfit)?,
-        "threshold" => scaled(&|x| lines::threshold(x, settings.a(127.0))).map_err(unfit)?,
-        "blur_gaussian" => scaled(&|x| byte_bell::blurred(x, settings.a(9.0))).map_err(unfit)?,
+        "canny" => {
+            let (low, high) = (settings.a(100.0), settings.threshold_b.unwrap_or(200.0));
+            scaled(&|x| Ok(canny::edges(x, low, high)))?
+        }
+        "scribble_xdog" => scaled(&|x| lines::xdog(x, settings.a(32.0)))?,
+        "lineart_standard" => scaled(&lines::standard)?,
+        "threshold" => scaled(&|x| Ok(lines::threshold(x, settings.a(127.0))))?,
+        "blur_gaussian" => scaled(&|x| Ok(byte_bell::blurred(x, settings.a(9.0))))?,
         "tile_resample" => colour::resampled(source, settings.a(1.0)).map_err(unfit)?,
-        "color" => colour::grid(source, settings.resolution).map_err(unfit)?,
-        "shuffle" => shuffle::shuffled(source, random).map_err(unfit)?,
+        "color" => colour::grid(source, settings.resolution)?,
+        "shuffle" => shuffle::shuffled(source, random)?,
         "recolor_luminance" => colour::luminance(source, settings.a(1.0)),
         "recolor_intensity" => colour::intensity(source, settings.a(1.0)),
         // The host does the rest, to the drawn picture.

@@ -1,32 +1,33 @@
 //! Maps of light and dark: lines by differences of bells, and a plain threshold. White lines on black.
 
 use gesso_core::pixels::{PixelFormat, Pixels};
+use gesso_plugin::Fault;
 
 use crate::bell::{Floats, float_reach};
 
 /// Differences of a narrow and a wide bell (Winnemöller 2011 calls the family XDoG): what is darker than its
 /// surroundings by more than about half of `threshold` is a line.
-pub(crate) fn xdog(picture: &Pixels, threshold: f64) -> Pixels {
+pub(crate) fn xdog(picture: &Pixels, threshold: f64) -> Result<Pixels, Fault> {
     const NARROW: f64 = 0.5;
     const WIDE: f64 = 5.0;
-    let floats = Floats::of(picture);
+    let floats = Floats::of(picture)?;
     let blurred = |sigma| floats.blurred(sigma, float_reach(sigma));
     let (narrow, wide) = (blurred(NARROW), blurred(WIDE));
     let least = |place: usize| least_of(&wide.values, &narrow.values, place, floats.channels);
-    grey(picture, |place| {
+    Ok(grey(picture, |place| {
         let difference = (255.0 - least(place)).clamp(0.0, 255.0) as u8;
         if 2.0 * f64::from(255 - difference) > threshold { 255 } else { 0 }
-    })
+    }))
 }
 
 /// What is darker than its surroundings, brought to a common strength by its median.
-pub(crate) fn standard(picture: &Pixels) -> Pixels {
+pub(crate) fn standard(picture: &Pixels) -> Result<Pixels, Fault> {
     const SIGMA: f64 = 6.0;
     /// Fainter differences are paper, not lines.
     const PAPER: f32 = 8.0;
     const STRENGTH_MIN: f32 = 16.0;
     const STRENGTH: f32 = 127.0;
-    let floats = Floats::of(picture);
+    let floats = Floats::of(picture)?;
     let wide = floats.blurred(SIGMA, float_reach(SIGMA));
     let count = floats.values.len() / floats.channels;
     let intensity: Vec<f32> = (0..count)
@@ -34,7 +35,7 @@ pub(crate) fn standard(picture: &Pixels) -> Pixels {
         .collect();
     let strength = median(intensity.iter().copied().filter(|value| *value > PAPER).collect());
     let strength = strength.map_or(STRENGTH_MIN, |median| median.max(STRENGTH_MIN));
-    grey(picture, |place| (intensity[place] / strength * STRENGTH).clamp(0.0, 255.0) as u8)
+    Ok(grey(picture, |place| (intensity[place] / strength * STRENGTH).clamp(0.0, 255.0) as u8))
 }
 
 /// White where every channel is above `level`.

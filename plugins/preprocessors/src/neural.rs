@@ -11,15 +11,14 @@ mod segments;
 mod slopes;
 
 use gesso_core::pixels::Pixels;
-use gesso_picture::error::PictureError;
 use gesso_plugin::Fault;
 use gesso_plugin::models::Tensor;
 use gesso_plugin::serde_json::Value;
 
-use crate::{Settings, resolution};
+use crate::{Settings, resolution, unfit};
 use classes::Palette;
 use input::Feed;
-use output::Reading;
+use output::{Reading, Steps};
 
 /// What is asked of the host.
 pub(crate) trait Look {
@@ -45,7 +44,7 @@ const MIDAS: &[&str] = &["dpt_hybrid-midas-501f0c75", "depth"];
 const HED: &[&str] = &["ControlNetHED", "hed"];
 const PIDINET: &[&str] = &["table5_pidinet", "pidinet"];
 
-const RECIPES: [Recipe; 20] = [
+const RECIPES: [Recipe; 23] = [
     recipe("depth", MIDAS, Feed::SIGNED, Reading::Nearness),
     recipe("depth_zoe", &["ZoeD_M12_N", "depth_zoe"], Feed::UNIT, Reading::Distance),
     recipe("depth_anything", &["depth_anything_vitl14", "depth_anything"], Feed::PATCHES, Reading::Nearness),
@@ -55,18 +54,26 @@ const RECIPES: [Recipe; 20] = [
         Feed::PATCHES,
         Reading::Nearness,
     ),
+    recipe("depth_leres", &["res101", "depth_leres"], Feed::IMAGENET_LEVELS, Reading::Remoteness),
     recipe("normal_map", MIDAS, Feed::SIGNED, Reading::Slopes),
     recipe("normal_bae", &["scannet", "normal_bae"], Feed::IMAGENET, Reading::Normals),
-    recipe("hed", HED, Feed::LEVELS, Reading::Logits { in_steps: false }),
-    recipe("hed_safe", HED, Feed::LEVELS, Reading::Logits { in_steps: true }),
+    recipe("hed", HED, Feed::LEVELS, Reading::Logits(Steps::Smooth)),
+    recipe("hed_safe", HED, Feed::LEVELS, Reading::Logits(Steps::Two)),
     recipe("scribble_hed", HED, Feed::LEVELS, Reading::ScribbledLogits),
-    recipe("pidinet", PIDINET, Feed::BLUE_FIRST, Reading::Strength { in_steps: false }),
-    recipe("pidinet_safe", PIDINET, Feed::BLUE_FIRST, Reading::Strength { in_steps: true }),
+    recipe("softedge_teed", &["7_model", "softedge_teed"], Feed::LEVELS, Reading::Logits(Steps::Asked)),
+    recipe("pidinet", PIDINET, Feed::BLUE_FIRST, Reading::Strength(Steps::Smooth)),
+    recipe("pidinet_safe", PIDINET, Feed::BLUE_FIRST, Reading::Strength(Steps::Two)),
     recipe("pidinet_sketch", PIDINET, Feed::BLUE_FIRST, Reading::Sketch),
     recipe("pidinet_scribble", PIDINET, Feed::BLUE_FIRST, Reading::ScribbledStrength),
     recipe("lineart", &["sk_model", "lineart"], Feed::UNIT, Reading::Paper),
     recipe("lineart_coarse", &["sk_model2", "lineart_coarse"], Feed::UNIT, Reading::Paper),
     recipe("lineart_anime", &["netG", "lineart_anime"], Feed::LARGE_BLOCKS, Reading::SignedPaper),
+    recipe(
+        "lineart_anime_denoise",
+        &["erika", "lineart_anime_denoise"],
+        Feed::GREY_LEVELS,
+        Reading::PaperLevels,
+    ),
     recipe("mlsd", &["mlsd_large_512_fp32", "mlsd"], Feed::SIGNED, Reading::Segments),
     recipe(
         "segmentation",
@@ -111,7 +118,6 @@ pub(crate) fn map(
 ) -> Result<Pixels, Fault> {
     let network = find(recipe.networks, look)?;
     let about = look.about(&network)?;
-    let unfit = |error: PictureError| Fault::InvalidInput(error.to_string());
     let work = |picture: &Pixels| -> Result<Pixels, Fault> {
         let fed = recipe.feed.sized(picture, about.as_ref()).map_err(unfit)?;
         let numbers = fed.data.len();
@@ -129,7 +135,7 @@ pub(crate) fn map(
             .map(&outputs, (fed.width, fed.height), size, settings, about.as_ref())
             .map_err(|problem| Fault::InvalidInput(format!("the network {network} {problem}")))
     };
-    resolution::try_at(source, settings.resolution, unfit, work)
+    resolution::at(source, settings.resolution, work)
 }
 
 /// The first that is there of the networks of these names.

@@ -2,8 +2,7 @@
 //! "shuffle").
 
 use gesso_core::pixels::Pixels;
-use gesso_picture::error::PictureError;
-use gesso_plugin::Random;
+use gesso_plugin::{Fault, Random};
 
 use crate::resolution;
 
@@ -12,7 +11,7 @@ const RESOLUTION: u32 = 512;
 /// Pixels from one of the noise's random places to the next.
 const CELL: usize = 256;
 
-pub(crate) fn shuffled(picture: &Pixels, random: &mut Random) -> Result<Pixels, PictureError> {
+pub(crate) fn shuffled(picture: &Pixels, random: &mut Random) -> Result<Pixels, Fault> {
     let scaled = resolution::scaled(picture, RESOLUTION)?;
     let picture: &Pixels = &scaled;
     let (width, height) = (picture.width as usize, picture.height as usize);

@@ -130,6 +130,25 @@ fn pictures_of_one_pixel_and_strips_have_maps() {
 }
 
 #[test]
+fn strips_whose_maps_fill_all_memory_are_refused() {
+    let strip = Pixels::new(16, 1024, PixelFormat::Rgb8, vec![90; 16 * 1024 * 3]).unwrap();
+    for (module, resolution) in
+        [("scribble_xdog", 364), ("lineart_standard", 364), ("canny", 513), ("color", 2048)]
+    {
+        let refused = made(module, &strip, None, settings(resolution, 5.0, 9.0));
+        assert!(
+            matches!(&refused, Err(Fault::InvalidInput(text)) if text.contains("a smaller processor_res")),
+            "{module}: {refused:?}"
+        );
+    }
+    let thin = Pixels::new(8, 1024, PixelFormat::Rgb8, vec![90; 8 * 1024 * 3]).unwrap();
+    assert!(
+        made("shuffle", &thin, None, settings(64, 0.0, 0.0)).is_err(),
+        "whatever resolution is asked for"
+    );
+}
+
+#[test]
 fn every_module_of_the_manifest_is_there_and_no_other() {
     let manifest: gesso_plugin::serde_json::Value =
         gesso_plugin::serde_json::from_str(include_str!("../manifest.json")).unwrap();

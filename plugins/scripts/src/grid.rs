@@ -73,6 +73,12 @@ impl Layout {
 }
 
 impl Grid {
+    /// So many pictures of a width beside each other; in several rows where one would be longer than a picture may be.
+    pub(crate) fn in_a_row(count: usize, width: u32) -> Self {
+        let fitting = (SIDE_MAX / width.max(1)).max(1) as usize;
+        Self { columns: count.min(fitting), ..Self::default() }
+    }
+
     fn layout(&self, count: usize, cell: (u32, u32)) -> Layout {
         let columns = self.columns.clamp(1, count.max(1)) as u32;
         let rows = (count as u32).div_ceil(columns);

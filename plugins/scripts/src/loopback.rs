@@ -6,7 +6,7 @@ use std::f64::consts::FRAC_PI_2;
 use gesso_plugin::{Arguments, Fault, ScriptCall, ScriptOutput, inference};
 use serde_json::Value;
 
-use crate::drawing::{FILL_ORIGINAL, seed};
+use crate::drawing::{FILL_ORIGINAL, drawn_size, seed};
 use crate::grid::Grid;
 
 const CURVES: [&str; 3] = ["Aggressive", "Linear", "Lazy"];
@@ -33,6 +33,9 @@ pub(crate) fn run(mut call: ScriptCall) -> Result<ScriptOutput, Fault> {
     let mut drawn = Vec::new();
     // Of several batches only the last picture of each is shown.
     let kept = if batches == 1 { loops as usize } else { 1 };
+    let (count, size) = (kept * batches as usize, drawn_size(&call, &call.params));
+    let grid = Grid::in_a_row(count, size.0);
+    grid.size(count, size)?;
     let original = std::mem::take(&mut call.init_images);
     for _ in 0..batches {
         if let Some(fill) = &fill {
@@ -63,7 +66,6 @@ pub(crate) fn run(mut call: ScriptCall) -> Result<ScriptOutput, Fault> {
     if drawn.len() < 2 {
         return Ok(ScriptOutput { pictures: drawn, index_of_first_image: 0 });
     }
-    let grid = Grid { columns: drawn.len(), ..Grid::default() };
     let picture = grid.draw(&drawn.iter().map(|(picture, _)| picture).collect::<Vec<_>>())?;
     let infotext = drawn[0].1.clone();
     drawn.insert(0, (picture, infotext));

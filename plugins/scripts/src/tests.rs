@@ -119,6 +119,24 @@ fn a_loop_draws_over_what_it_drew_with_the_words_for_it() {
 }
 
 #[test]
+fn a_loop_of_more_pictures_than_a_row_holds_goes_on_in_the_next() {
+    let host = host();
+    let arguments = json!([32, 0.5, "Linear", "None"]);
+    let wide = json!({"width": 1024, "height": 8});
+    let made = run(&host, call("Loopback", arguments.clone(), wide, vec![grey(1024, 8, 7)])).unwrap();
+    assert_eq!((sizes(&made)[0], made.pictures.len()), ((16_384, 16), 33));
+    // What no picture can hold is said before anything is drawn.
+    let host = self::host();
+    let large = json!({"width": 8192, "height": 2048});
+    let refused = run(&host, call("Loopback", arguments, large, vec![grey(8, 8, 7)]));
+    assert!(
+        matches!(&refused, Err(Fault::InvalidInput(text)) if text.contains("16384 is the most")),
+        "{refused:?}"
+    );
+    assert!(host.drawings().is_empty());
+}
+
+#[test]
 fn an_enlarged_picture_is_drawn_in_tiles_that_overlap() {
     let host = host();
     let arguments = json!(["", 16, "Lanczos", 2.0]);

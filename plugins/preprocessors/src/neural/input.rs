@@ -16,24 +16,42 @@ pub(super) struct Feed {
     divisor: f32,
     mean: [f32; 3],
     deviation: [f32; 3],
-    blue_first: bool,
+    channels: Channels,
     /// Sides are multiples of this; they already are of 64.
     multiple: u32,
 }
 
+/// What of a pixel goes in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Channels {
+    RedFirst,
+    BlueFirst,
+    /// One, how bright it is.
+    Grey,
+}
+
 impl Feed {
     /// 0 to 1.
-    pub(super) const UNIT: Self =
-        Self { divisor: 255.0, mean: [0.0; 3], deviation: [1.0; 3], blue_first: false, multiple: 1 };
+    pub(super) const UNIT: Self = Self {
+        divisor: 255.0,
+        mean: [0.0; 3],
+        deviation: [1.0; 3],
+        channels: Channels::RedFirst,
+        multiple: 1,
+    };
     /// 0 to 255.
     pub(super) const LEVELS: Self = Self { divisor: 1.0, ..Self::UNIT };
+    pub(super) const GREY_LEVELS: Self = Self { channels: Channels::Grey, ..Self::LEVELS };
     /// -1 to 1.
     pub(super) const SIGNED: Self = Self { mean: [0.5; 3], deviation: [0.5; 3], ..Self::UNIT };
-    pub(super) const BLUE_FIRST: Self = Self { blue_first: true, ..Self::UNIT };
+    pub(super) const BLUE_FIRST: Self = Self { channels: Channels::BlueFirst, ..Self::UNIT };
     /// By the mean and deviation of ImageNet.
     pub(super) const IMAGENET: Self =
         Self { mean: [0.485, 0.456, 0.406], deviation: [0.229, 0.224, 0.225], ..Self::UNIT };
-    /// The same in patches of 14 pixels, as vision transformers see.
+    /// The same of levels as they are, which is how LeReS was trained.
+    pub(super) const IMAGENET_LEVELS: Self =
+        Self { divisor: 1.0, channels: Channels::BlueFirst, ..Self::IMAGENET };
+    /// By the mean and deviation of ImageNet, in patches of 14 pixels, as vision transformers see.
     pub(super) const PATCHES: Self = Self { multiple: 14, ..Self::IMAGENET };
     /// As OpenPose's were trained: grey is 0.
     pub(super) const POSES: Self =
@@ -58,18 +76,30 @@ impl Feed {
         opencv_resize(picture, width as u32, height as u32, filter)
     }
 
-    /// `[1, 3, height, width]` of an RGB picture.
+    /// `[1, 3, height, width]` of an RGB picture, or `[1, 1, height, width]` where the network sees grey.
     pub(super) fn tensor(self, picture: &Pixels) -> Tensor {
-        let count = picture.width as usize * picture.height as usize;
-        let mut values = Vec::with_capacity(3 * count);
-        for channel in 0..3 {
-            let from = if self.blue_first { 2 - channel } else { channel };
-            let (mean, deviation) = (self.mean[channel], self.deviation[channel]);
-            let (pixels, _) = picture.data.as_chunks::<3>();
-            values.extend(
-                pixels.iter().map(|pixel| (f32::from(pixel[from]) / self.divisor - mean) / deviation),
-            );
+        let (pixels, _) = picture.data.as_chunks::<3>();
+        let scaled = |level: u8, channel: usize| {
+            (f32::from(level) / self.divisor - self.mean[channel]) / self.deviation[channel]
+        };
+        let order: &[usize] = match self.channels {
+            Channels::RedFirst => &[0, 1, 2],
+            Channels::BlueFirst => &[2, 1, 0],
+            Channels::Grey => {
+                let values = pixels.iter().map(|pixel| scaled(brightness(*pixel), 0)).collect();
+                return Tensor { shape: vec![1, 1, picture.height, picture.width], values };
+            }
+        };
+        let mut values = Vec::with_capacity(3 * pixels.len());
+        for (channel, from) in order.iter().enumerate() {
+            values.extend(pixels.iter().map(|pixel| scaled(pixel[*from], channel)));
         }
         Tensor { shape: vec![1, 3, picture.height, picture.width], values }
     }
+}
+
+/// As OpenCV has it: weights in 1/32768, rounded.
+fn brightness(pixel: [u8; 3]) -> u8 {
+    let [red, green, blue] = pixel.map(u32::from);
+    ((9798 * red + 19235 * green + 3735 * blue + (1 << 14)) >> 15) as u8
 }

@@ -15,19 +15,17 @@ pub(super) enum Reading {
     Nearness,
     /// Between the distances that 2 % and 85 % of the picture stay below: near is white.
     Distance,
+    /// Of the least and the greatest distance: near is white. The settings say how much is nearest, and farthest.
+    Remoteness,
     /// Nearness, as the directions that its surfaces face. The settings say what is background.
     Slopes,
     /// Directions of surfaces, -1 to 1, as colours.
     Normals,
-    /// Edges before their sigmoid, the mean of all outputs; in three steps where asked.
-    Logits {
-        in_steps: bool,
-    },
+    /// Edges before their sigmoid, the mean of all outputs.
+    Logits(Steps),
     ScribbledLogits,
     /// Edges, 0 to 1.
-    Strength {
-        in_steps: bool,
-    },
+    Strength(Steps),
     /// Edges over a half.
     Sketch,
     ScribbledStrength,
@@ -35,10 +33,32 @@ pub(super) enum Reading {
     Paper,
     /// The same, -1 to 1.
     SignedPaper,
+    /// The same, 0 to 255.
+    PaperLevels,
     /// Ends and middles of straight lines, drawn. The settings say how likely and how long they have to be.
     Segments,
     /// What each place is, as a colour.
     Classes(Palette),
+}
+
+/// How many steps above black edges come in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Steps {
+    /// All that there are.
+    Smooth,
+    Two,
+    /// As the settings say; 0 is smooth.
+    Asked,
+}
+
+impl Steps {
+    fn count(self, settings: Settings) -> u8 {
+        match self {
+            Self::Smooth => 0,
+            Self::Two => 2,
+            Self::Asked => settings.a(2.0).round() as u8,
+        }
+    }
 }
 
 impl Reading {
@@ -80,7 +100,7 @@ impl Reading {
             return Ok(pixels(data.collect()));
         }
         let levels = match self {
-            Self::Logits { .. } | Self::ScribbledLogits => {
+            Self::Logits(_) | Self::ScribbledLogits => {
                 let mut sum = vec![0.0_f32; size.0 as usize * size.1 as usize];
                 for output in outputs {
                     for (sum, value) in sum.iter_mut().zip(&planes(Some(output), 1, fed, size)?[0]) {
@@ -99,13 +119,16 @@ impl Reading {
                 let span = (most - least).max(f32::MIN_POSITIVE);
                 levels.iter().map(|level| byte((level - least) / span * 255.0)).collect()
             }
+            Self::Remoteness => near_is_white(&levels, settings),
             Self::Distance => {
                 let (near, far) = (percentile(&levels, 0.02), percentile(&levels, 0.85));
                 let span = (far - near).max(f32::MIN_POSITIVE);
                 levels.iter().map(|level| byte((1.0 - (level - near) / span) * 255.0)).collect()
             }
-            Self::Logits { in_steps } | Self::Strength { in_steps } => {
-                let step = |level: f32| if in_steps { (level * 3.0).floor() / 2.0 } else { level };
+            Self::Logits(steps) | Self::Strength(steps) => {
+                let count = f32::from(steps.count(settings));
+                let step =
+                    |level: f32| if count > 0.0 { (level * (count + 1.0)).floor() / count } else { level };
                 levels.iter().map(|level| byte(step(*level) * 255.0)).collect()
             }
             Self::Sketch => levels.iter().map(|level| if *level > 0.5 { 255 } else { 0 }).collect(),
@@ -114,12 +137,28 @@ impl Reading {
                 edges::scribbled(&edges, width)
             }
             Self::Paper => levels.iter().map(|level| 255 - byte(level * 255.0)).collect(),
+            Self::PaperLevels => levels.iter().map(|level| byte(255.0 - level)).collect(),
             Self::SignedPaper => levels.iter().map(|level| 255 - byte(level * 127.5 + 127.5)).collect(),
             // Came back above.
             Self::Slopes | Self::Normals | Self::Segments | Self::Classes(_) => Vec::new(),
         };
         Ok(pixels(grey.into_iter().flat_map(|level| [level; 3]).collect()))
     }
+}
+
+/// Distances in steps of a byte, as OpenCV makes it of 16 bits; so many percent of them count as the least, and so many of what is
+/// left as the greatest.
+fn near_is_white(distances: &[f32], settings: Settings) -> Vec<u8> {
+    let (least, most) = range(distances);
+    let span = (most - least).max(f32::MIN_POSITIVE);
+    let cut = |level: u8, percent: f64| if f64::from(level) > percent / 100.0 * 255.0 { level } else { 0 };
+    let (near, background) = (settings.a(0.0), settings.threshold_b.unwrap_or(0.0));
+    let level = |distance: &f32| {
+        let of_16_bits = ((distance - least) / span * 65_535.0).floor();
+        let far = byte((of_16_bits / 257.0).round_ties_even());
+        cut(255 - cut(far, near), background)
+    };
+    distances.iter().map(level).collect()
 }
 
 /// Truncated, as numpy's `astype` has it; what is no number is black.

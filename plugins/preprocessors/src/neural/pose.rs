@@ -10,7 +10,6 @@ mod told;
 
 use gesso_core::pixels::{PixelFormat, Pixels};
 use gesso_picture::composite::{Rect, crop};
-use gesso_picture::error::PictureError;
 use gesso_picture::opencv_resize::{OpencvFilter, opencv_resize};
 use gesso_picture::pose::{FACE, HAND, Person, Point, draw};
 use gesso_plugin::Fault;
@@ -18,7 +17,7 @@ use gesso_plugin::serde_json::Value;
 
 use super::input::Feed;
 use super::{Look, NUMBERS_MAX, find};
-use crate::{Settings, resolution};
+use crate::{Settings, resolution, unfit};
 use body::Parts;
 use heat::{Planes, STRIDE};
 
@@ -62,7 +61,7 @@ pub(crate) fn map(
     settings: Settings,
     look: &dyn Look,
 ) -> Result<(Pixels, Value), Fault> {
-    let picture = resolution::scaled(source, settings.resolution).map_err(unfit)?;
+    let picture = resolution::scaled(source, settings.resolution)?;
     let (width, height) = (picture.width, picture.height);
     let people = people(figure, &picture, look)?;
     Ok((draw(&people, width, height).map_err(unfit)?, told::told(&people, (width, height))))
@@ -157,10 +156,6 @@ fn beyond_grey(picture: &Pixels) -> Pixels {
     let rows = picture.data.chunks_exact(row_bytes);
     let data = rows.flat_map(|row| row.iter().chain(&beyond).copied()).collect();
     Pixels { width, height: picture.height, format: PixelFormat::Rgb8, data }
-}
-
-fn unfit(error: PictureError) -> Fault {
-    Fault::InvalidInput(error.to_string())
 }
 
 fn unlike(network: &str, problem: &str) -> Fault {

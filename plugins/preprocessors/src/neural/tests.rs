@@ -81,6 +81,25 @@ fn near_is_white_by_the_range_of_the_picture() {
 }
 
 #[test]
+fn what_is_near_or_far_is_cut_off_by_percents() {
+    // Red goes in last.
+    let red = |input: &Tensor| {
+        let values = input.values[2 * 64 * 64..].to_vec();
+        vec![Tensor { shape: vec![1, 1, 64, 64], values }]
+    };
+    let made = |near: Option<f64>, background: Option<f64>| {
+        let fake = Fake { name: "res101", about: None, network: &red, fed: RefCell::default() };
+        let settings = Settings { threshold_a: near, threshold_b: background, ..at(64) };
+        let row = row(&map(recipe_of("depth_leres").unwrap(), &ramp(), settings, &fake).unwrap());
+        assert!((fake.fed.borrow()[0].values[2 * 64 * 64 + 63] - (252.0 - 0.406) / 0.225).abs() < 1e-2);
+        [row[0], row[31], row[32], row[63]]
+    };
+    assert_eq!(made(None, None), [255, 130, 125, 0]);
+    assert_eq!(made(Some(50.0), Some(0.0)), [255, 255, 125, 0]);
+    assert_eq!(made(Some(0.0), Some(50.0)), [255, 130, 0, 0]);
+}
+
+#[test]
 fn colours_go_in_as_each_network_was_trained() {
     let (_, fed) = made("pidinet", "table5_pidinet", &ramp(), &first);
     assert_eq!((fed[0].values[0], fed[0].values[64 * 64]), (0.0, 100.0 / 255.0), "blue, then green");
@@ -125,9 +144,27 @@ fn several_edge_maps_of_a_network_are_one_by_their_mean() {
 }
 
 #[test]
+fn edges_come_in_as_many_steps_as_are_asked_for() {
+    let half = |_: &Tensor| vec![Tensor { shape: vec![1, 1, 64, 64], values: vec![0.5; 64 * 64] }];
+    let level = |steps: Option<f64>| {
+        let fake = Fake { name: "7_model", about: None, network: &half, fed: RefCell::default() };
+        let settings = Settings { threshold_a: steps, ..at(64) };
+        let map = map(recipe_of("softedge_teed").unwrap(), &ramp(), settings, &fake).unwrap();
+        assert_eq!(fake.fed.borrow()[0].values[63], 252.0);
+        map.data[0]
+    };
+    // Of the sigmoid of a half, 0.62.
+    assert_eq!([None, Some(0.0), Some(1.0), Some(4.0)].map(level), [127, 158, 255, 191]);
+}
+
+#[test]
 fn drawings_on_paper_become_white_lines_on_black() {
     let (map, _) = made("lineart", "sk_model", &ramp(), &first);
     assert_eq!(row(&map.unwrap())[..2], [255, 251]);
+    let (map, fed) = made("lineart_anime_denoise", "erika", &ramp(), &first);
+    assert_eq!(fed[0].shape, [1, 1, 64, 64]);
+    assert_eq!((fed[0].values[0], fed[0].values[63]), (59.0, 134.0));
+    assert_eq!(row(&map.unwrap())[63], 121);
     let (map, _) = made("pidinet_sketch", "pidinet", &ramp(), &|input| {
         let mut red = first(input);
         // Blue goes in first, and there is none.
@@ -266,12 +303,12 @@ fn what_is_missing_or_no_map_is_said_with_a_remedy() {
     let text = refused("depth", "depth", &|_| vec![]);
     assert!(text.contains("gives nothing"), "{text}");
     assert!(refused("hed", "hed", &|_| vec![]).contains("gives nothing"));
-    let wide = Pixels::new(3000, 600, PixelFormat::Rgb8, vec![0; 3000 * 600 * 3]).unwrap();
+    let wide = Pixels::new(1200, 600, PixelFormat::Rgb8, vec![0; 1200 * 600 * 3]).unwrap();
     let fake = Fake { name: "depth", about: None, network: &first, fed: RefCell::default() };
     let Err(Fault::InvalidInput(text)) = map(recipe_of("depth").unwrap(), &wide, at(2048), &fake) else {
         panic!("too much is fed")
     };
-    assert!(text.contains("choose a smaller processor_res"), "{text}");
+    assert!(text.contains("is fed") && text.contains("choose a smaller processor_res"), "{text}");
     let text = refused("normal_bae", "scannet", &first);
     assert!(text.contains("[1, 1, 64, 64] for a picture of 64 x 64, which is no map"), "{text}");
 }
