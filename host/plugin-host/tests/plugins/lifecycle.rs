@@ -10,6 +10,17 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 #[tokio::test(flavor = "multi_thread")]
+async fn one_plugin_may_be_of_several_worlds() {
+    let test = TestHost::start().await;
+    let installed = test.host.install(guest("several-worlds")).await.unwrap();
+    assert_eq!(installed.state, PluginState::Active);
+    assert_eq!(test.before("a hill").await.unwrap(), "a hill, of several worlds");
+    assert_eq!(test.host.scripts(&Whom::default())[0].title, "Once");
+    let fetched = test.host.fetch(&CallContext::new("test", 1), "several", "several:a").await.unwrap();
+    assert_eq!(fetched, b"several:a");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_installed_plugin_serves_swaps_and_rolls_back() {
     let test = TestHost::start().await;
     let first = test.host.install(guest("good-v1")).await.unwrap();
