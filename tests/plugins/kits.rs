@@ -1,5 +1,6 @@
 //! Plugins from `gesso plugin new` to a running server, in every language, with the tools of `cargo xtask kits`.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -177,6 +178,15 @@ fn rust_from_new_to_a_component_that_was_tried() {
         ("colours", "input-fetcher", "fetch, colour"),
     ] {
         let folder = begin(home.path(), name, "rust", world);
+        if world == "step-hook" {
+            // As `new` begins it outside of a checkout: with the SDK that the program carries.
+            let (manifest, sdk) = (folder.join("Cargo.toml"), checkout().join("sdk-plugin"));
+            let text = std::fs::read_to_string(&manifest).unwrap();
+            let sdk = sdk.canonicalize().unwrap();
+            let own = text.replace(sdk.to_str().unwrap(), ".kit/sdk-plugin");
+            assert_ne!(own, text);
+            std::fs::write(&manifest, own).unwrap();
+        }
         let mut command = plugin(&["test", folder.to_str().unwrap()]);
         // Kept from run to run: the SDK is compiled for two targets.
         command.env("CARGO_TARGET_DIR", checkout().join("target/guests/new"));
@@ -310,7 +320,14 @@ fn what_is_missing_or_wrong_is_one_sentence_with_a_remedy() {
         command.env("PATH", "/nowhere");
         command
     });
-    assert!(code == 1 && errors.contains("python3 -m pip install componentize-py=="), "{errors}");
+    assert!(code == 1 && errors.contains(".venv/bin/pip install componentize-py=="), "{errors}");
+    // What is installed in the plugin's folder goes before what the terminal finds.
+    let own = folder.join(".venv/bin/componentize-py");
+    std::fs::create_dir_all(own.parent().unwrap()).unwrap();
+    std::fs::write(&own, "#!/bin/sh\nexit 3\n").unwrap();
+    std::fs::set_permissions(&own, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let (code, _, errors) = run(plugin(&["build", place]));
+    assert!(code == 1 && errors.contains(".venv/bin/componentize-py failed (exit status: 3)"), "{errors}");
     let (code, _, errors) = run(plugin(&["build", home.path().to_str().unwrap()]));
     assert!(code == 1 && errors.contains("`gesso plugin new` begins one"), "{errors}");
     let manifest = folder.join("manifest.json");
