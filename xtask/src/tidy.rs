@@ -5,6 +5,7 @@ mod dependencies;
 mod deploy;
 mod files;
 mod licences;
+mod wit;
 
 use anyhow::{Result, bail};
 
@@ -14,7 +15,7 @@ use crate::process::metadata;
 use crate::stages::Stages;
 use crate::wit_freeze;
 
-/// Checks dependency direction, licences and sources, released wit/ folders, file sizes and deploy/ (a few seconds)
+/// Checks dependency direction, licences and sources, wit/, file sizes and deploy/ (a few seconds)
 #[derive(clap::Args)]
 pub(crate) struct Options {}
 
@@ -36,6 +37,7 @@ pub(crate) fn check(paths: &Paths) -> Result<()> {
         problems.extend(lists.problems(&guests)?);
     }
     problems.extend(wit_freeze::problems(&paths.root)?);
+    problems.extend(wit::problems(&paths.root)?);
     problems.extend(files::problems(&paths.root)?);
     problems.extend(deploy::problems(&paths.root)?);
     if problems.is_empty() {
