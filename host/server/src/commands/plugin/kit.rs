@@ -174,6 +174,7 @@ fn standalone(package: &str, workspace: &str) -> anyhow::Result<String> {
         }
     }
     package.remove("lints");
+    package.remove("dev-dependencies");
     if let Some(own) = package.get_mut("package").and_then(toml::Value::as_table_mut) {
         own.remove("workspace");
     }

@@ -162,7 +162,8 @@ fn around_rust(name: &str, sdk: &Path) -> Vec<File> {
         "[package]\nname = \"{name}\"\nversion = \"0.1.0\"\nedition = \"2024\"\npublish = false\n\n[lib]\ncrate-type = \
          [\"cdylib\", \"rlib\"]\n\n[dependencies]\ngesso-plugin = {{ path = {sdk:?} }}\n\n# Small is fast to load, too.\n\
          [profile.release]\nopt-level = \"s\"\nlto = true\ncodegen-units = 1\nstrip = true\npanic = \"abort\"\n\n\
-         [workspace]\n"
+         [workspace]\nexclude = [{kit:?}]\n",
+        kit = kit::FOLDER
     );
     vec![("Cargo.toml", cargo), (".gitignore", format!("/target\n/*.wasm\n/{}\n", kit::FOLDER))]
 }
