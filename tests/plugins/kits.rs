@@ -2,7 +2,7 @@
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use serde_json::json;
 
@@ -364,10 +364,14 @@ fn dev_puts_every_change_into_the_server() {
     let bench = Bench::new();
     let server = bench.start();
     let data = bench.data.path().to_str().unwrap();
+    let place = home.path().join("told");
+    let file = std::fs::File::create(&place).unwrap();
     let mut watching = plugin(&["--url", &server.url, "--data", data, "dev", folder.to_str().unwrap()])
-        .stdout(Stdio::null())
+        .stdout(file.try_clone().unwrap())
+        .stderr(file)
         .spawn()
         .unwrap();
+    let is_told = |what: &str| std::fs::read_to_string(&place).unwrap().contains(what);
     let prompt = || {
         let reply = server.post("/sdapi/v1/txt2img", &quick_with(json!({"prompt": "sea", "steps": 1}))).ok();
         let info: serde_json::Value = serde_json::from_str(reply["info"].as_str().unwrap()).unwrap();
@@ -377,10 +381,13 @@ fn dev_puts_every_change_into_the_server() {
     let source = folder.join("plugin.js");
     let text = std::fs::read_to_string(&source).unwrap();
     std::fs::write(&source, "this is no JavaScript").unwrap();
-    std::thread::sleep(std::time::Duration::from_secs(2));
+    eventually("the build has failed", || is_told("gesso: "));
     assert_eq!(prompt(), "sea, oil on canvas", "a build that failed took the plugin away");
-    std::fs::write(&source, text.replace("oil on canvas", "ink on paper")).unwrap();
+    let changed = text.replace("oil on canvas", "ink on paper");
+    let changed = changed.replace("return {", "host.log(`asked for ${params.prompt}`);\n  return {");
+    std::fs::write(&source, changed).unwrap();
     eventually("the change serves", || prompt() == "sea, ink on paper");
+    eventually("its log is shown", || is_told("asked for sea"));
     watching.kill().unwrap();
     watching.wait().unwrap();
 }

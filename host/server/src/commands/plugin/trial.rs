@@ -146,7 +146,7 @@ enum Call {
     Loaded(ModelKind),
     Annotate { module: String, annotation: Annotation },
     Script { title: String, input: ScriptInput, drawings: MadeUp },
-    Http { method: &'static str, path: &'static str },
+    Http { method: &'static str, path: &'static str, body: &'static [u8] },
     Fetch { scheme: String },
     Step { steps: Steps, point: Point, said: Value },
 }
@@ -309,8 +309,14 @@ fn cases(manifest: &Manifest) -> Vec<Case> {
         case(format!("fetch, {scheme}"), Call::Fetch { scheme: scheme.clone() });
     }
     if fills("http-extension") || fills("http-handler") {
-        for (method, path) in [("GET", "/"), ("POST", "/"), ("GET", "/no/such/place?x=%F0%9F%8F%94")] {
-            case(format!("{method} {path}"), Call::Http { method, path });
+        let asked: [(_, _, _, &[u8]); 4] = [
+            ("GET /", "GET", "/", b""),
+            ("POST /", "POST", "/", b""),
+            ("POST /, bytes that are no text", "POST", "/", b"{\"a\": \xff\0"),
+            ("GET /no/such/place", "GET", "/no/such/place?x=%F0%9F%8F%94", b""),
+        ];
+        for (name, method, path, body) in asked {
+            case(name.into(), Call::Http { method, path, body });
         }
     }
     cases
@@ -426,8 +432,9 @@ impl Case {
             Call::Step { steps, point, said } => {
                 tokio::task::block_in_place(|| step_trial::run(host, &context, steps, *point, said))
             }
-            Call::Http { method, path } => {
-                let request = axum::http::Request::builder().method(*method).uri(*path).body(Bytes::new())?;
+            Call::Http { method, path, body } => {
+                let body = Bytes::copy_from_slice(body);
+                let request = axum::http::Request::builder().method(*method).uri(*path).body(body)?;
                 let id = host.list().first().map(|status| status.id.clone()).unwrap_or_default();
                 let answer = host.handle_http(&context, &id, request).await?;
                 ensure!(!answer.status().is_server_error(), "it answered {}", answer.status());
