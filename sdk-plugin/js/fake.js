@@ -5,7 +5,8 @@ import { bytesOf, textOf } from "./utf8.js";
 
 const CHANNELS = { gray8: 1, rgb8: 3, rgba8: 4 };
 
-function fault(tag, sentence) {
+/** What a host throws, with the contract's word for it. */
+export function fault(tag, sentence) {
   return Object.assign(new Error(sentence), { tag });
 }
 
@@ -315,13 +316,23 @@ class Blobs {
   }
 }
 
+function black({ width, height, prompt, seed }) {
+  const [picture, infotext] = [new Picture(width ?? 512, height ?? 512), `${prompt ?? ""}\nSeed: ${seed ?? -1}`];
+  return { images: [picture], infotexts: [infotext], info: { prompt: prompt ?? "" } };
+}
+
 /** Answers with what it was given, and keeps what it was asked: `logged`, `drawings`. A network is a function of its
- * inputs, with what is said of it as its `about`. */
+ * inputs, with what is said of it as its `about`. `draw` is asked what comes of a drawing, and may throw a `fault` as a server
+ * does; without it, that is a black picture of the asked size. */
 export class Host {
   #networks;
-  constructor({ settings = {}, seed = 0, folders = {}, networks = {}, assets = {} } = {}) {
+  #draw;
+  #cancelled;
+  constructor({ settings = {}, seed = 0, folders = {}, networks = {}, assets = {}, draw = black, cancelled = false } = {}) {
     Object.assign(this, { requestId: "test", settings, seed, folders, logged: [], drawings: [] });
     this.#networks = networks;
+    this.#draw = draw;
+    this.#cancelled = cancelled;
     Object.assign(this, { kv: new Kv(), blobs: new Blobs() });
     this.assets = {
       list: () => Object.keys(assets).sort(),
@@ -338,7 +349,7 @@ export class Host {
     this.logged.push([level, text]);
   }
   cancelled() {
-    return false;
+    return this.#cancelled;
   }
   invalidInput(sentence) {
     return fault("invalid-input", sentence);
@@ -361,10 +372,12 @@ export class Host {
     // As it would cross to the host, so that what JSON cannot say is found here.
     const asked = JSON.parse(JSON.stringify(params));
     this.drawings.push(asked);
-    const picture = new Picture(asked.width ?? 512, asked.height ?? 512);
-    const infotext = `${asked.prompt ?? ""}\nSeed: ${asked.seed ?? -1}`;
-    const drawn = { images: [picture], infotexts: [infotext], info: { prompt: asked.prompt ?? "" } };
-    return { progress: () => 1, cancel() {}, finish: () => drawn };
+    let isCancelled = false;
+    const finish = () => {
+      if (isCancelled) throw fault("cancelled", "the drawing was cancelled");
+      return this.#draw(asked, initImages, mask);
+    };
+    return { progress: () => 1, cancel: () => (isCancelled = true), finish };
   }
   upscale(picture, upscaler, factor) {
     return picture.resize(Math.trunc(picture.width * factor), Math.trunc(picture.height * factor));

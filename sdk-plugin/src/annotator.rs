@@ -49,12 +49,18 @@ pub trait Annotator {
 }
 
 /// Makes an [`Annotator`] the component's export and embeds the manifest, a path from the package's folder. Once per
-/// crate, whose `crate-type` must contain `cdylib`.
+/// crate, whose `crate-type` must contain `cdylib`. Beside the macro of another world, which embeds the manifest,
+/// without one: `annotator!(Plugin)`.
 #[macro_export]
 macro_rules! annotator {
     ($plugin:ty, manifest = $manifest:literal) => {
         const _: () = {
             $crate::__embed_manifest!($manifest);
+        };
+        $crate::annotator!($plugin);
+    };
+    ($plugin:ty) => {
+        const _: () = {
             type Component = $crate::__private::AnnotatorAdapter<$plugin>;
             // Native builds are for tests; their linkers do not take the names a component exports.
             #[cfg(target_family = "wasm")]

@@ -31,6 +31,7 @@ pub(crate) mod images;
 pub(crate) mod inference;
 pub(crate) mod models;
 pub(crate) mod outgoing;
+mod resampling;
 mod stores;
 pub(crate) mod tensors;
 #[cfg(test)]

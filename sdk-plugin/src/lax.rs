@@ -1,6 +1,9 @@
 //! Values as web UIs take them from clients: a number may be written as text, a whole number with a point, a switch as 0 or 1 or
 //! as text. Reads any type that serde can; knows no request.
 
+use std::iter::Enumerate;
+use std::slice::Iter;
+
 use serde::de::value::{SeqDeserializer, StrDeserializer};
 use serde::de::{
     DeserializeOwned, DeserializeSeed, Error as _, IntoDeserializer, MapAccess, SeqAccess, Visitor,
@@ -15,7 +18,8 @@ use serde_json::{Error, Value};
 /// versions differ in how many there are.
 ///
 /// # Errors
-/// Where the value says nothing that a `T` could be; the message begins with the names of the fields that lead there.
+/// Where the value says nothing that a `T` could be; the message begins with the names of the fields that lead there, or with
+/// their places where they are in a list.
 pub fn from_value<T: DeserializeOwned>(value: &Value) -> Result<T, Error> {
     T::deserialize(Lax { value, is_whole: true })
 }
@@ -159,7 +163,7 @@ impl<'de> Deserializer<'de> for Lax<'de> {
     ) -> Result<V::Value, Error> {
         // By their places: among the names that serde has are those of aliases.
         match self.value {
-            Value::Array(list) => visitor.visit_seq(Places(list.iter())),
+            Value::Array(list) => visitor.visit_seq(Places(list.iter().enumerate())),
             _ => self.deserialize_any(visitor),
         }
     }
@@ -194,8 +198,8 @@ impl<'de> MapAccess<'de> for Fields<'de> {
     }
 }
 
-/// The fields of a struct, one after the other.
-struct Places<'de>(std::slice::Iter<'de, Value>);
+/// The fields of a struct, one after the other. What is wrong with one begins with its place, as people count.
+struct Places<'de>(Enumerate<Iter<'de, Value>>);
 
 impl<'de> SeqAccess<'de> for Places<'de> {
     type Error = Error;
@@ -204,8 +208,11 @@ impl<'de> SeqAccess<'de> for Places<'de> {
         match self.0.next() {
             None => Ok(None),
             // No value at a place has its field take the default, while those behind it are still asked for.
-            Some(null) if null.is_null() => Ok(seed.deserialize(Lax::part(null)).ok()),
-            Some(value) => seed.deserialize(Lax::part(value)).map(Some),
+            Some((_, null)) if null.is_null() => Ok(seed.deserialize(Lax::part(null)).ok()),
+            Some((before, value)) => seed
+                .deserialize(Lax::part(value))
+                .map(Some)
+                .map_err(|error| Error::custom(format!("number {} of the list: {error}", before + 1))),
         }
     }
 }
@@ -328,5 +335,7 @@ mod tests {
         assert!(error.starts_with("share: invalid type"), "{error}");
         let error = from_value::<Nested>(&json!({"inner": {"steps": 2.5}})).unwrap_err().to_string();
         assert!(error.starts_with("inner: steps: "), "{error}");
+        let error = from_value::<Asked>(&json!(["a", null, 0, "wide"])).unwrap_err().to_string();
+        assert!(error.starts_with("number 4 of the list: invalid type"), "{error}");
     }
 }

@@ -36,13 +36,19 @@ pub trait RequestHook {
     }
 }
 
-/// Makes a [`RequestHook`] the component's export and embeds the manifest, a path from the package's folder.
-/// Once per crate, whose `crate-type` must contain `cdylib`.
+/// Makes a [`RequestHook`] the component's export and embeds the manifest, a path from the package's folder. Once per
+/// crate, whose `crate-type` must contain `cdylib`. Beside the macro of another world, which embeds the manifest,
+/// without one: `request_hook!(Plugin)`.
 #[macro_export]
 macro_rules! request_hook {
     ($plugin:ty, manifest = $manifest:literal) => {
         const _: () = {
             $crate::__embed_manifest!($manifest);
+        };
+        $crate::request_hook!($plugin);
+    };
+    ($plugin:ty) => {
+        const _: () = {
             type Component = $crate::__private::RequestHookAdapter<$plugin>;
             // Native builds are for tests; their linkers do not take the names a component exports.
             #[cfg(target_family = "wasm")]

@@ -41,12 +41,18 @@ pub trait Script {
 }
 
 /// Makes a [`Script`] the component's export and embeds the manifest, a path from the package's folder. Once per crate,
-/// whose `crate-type` must contain `cdylib`.
+/// whose `crate-type` must contain `cdylib`. Beside the macro of another world, which embeds the manifest, without one:
+/// `script!(Plugin)`.
 #[macro_export]
 macro_rules! script {
     ($plugin:ty, manifest = $manifest:literal) => {
         const _: () = {
             $crate::__embed_manifest!($manifest);
+        };
+        $crate::script!($plugin);
+    };
+    ($plugin:ty) => {
+        const _: () = {
             type Component = $crate::__private::ScriptAdapter<$plugin>;
             // Native builds are for tests; their linkers do not take the names a component exports.
             #[cfg(target_family = "wasm")]

@@ -66,13 +66,19 @@ pub trait StepHook {
     fn on_step(arguments: &[Value], at: &Moment, tensors: StepTensors) -> Result<(), Fault>;
 }
 
-/// Makes a [`StepHook`] the component's export and embeds the manifest, a path from the package's folder. Once per crate,
-/// whose `crate-type` must contain `cdylib`.
+/// Makes a [`StepHook`] the component's export and embeds the manifest, a path from the package's folder. Once per
+/// crate, whose `crate-type` must contain `cdylib`. Beside the macro of another world, which embeds the manifest,
+/// without one: `step_hook!(Plugin)`.
 #[macro_export]
 macro_rules! step_hook {
     ($plugin:ty, manifest = $manifest:literal) => {
         const _: () = {
             $crate::__embed_manifest!($manifest);
+        };
+        $crate::step_hook!($plugin);
+    };
+    ($plugin:ty) => {
+        const _: () = {
             type Component = $crate::__private::StepHookAdapter<$plugin>;
             // Native builds are for tests; their linkers do not take the names a component exports.
             #[cfg(target_family = "wasm")]

@@ -1,7 +1,8 @@
 //! Plugins from `gesso plugin new` to a running server, in every language, with the tools of `cargo xtask kits`.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use serde_json::json;
 
@@ -9,12 +10,13 @@ use super::events::check_events;
 use super::examples::check_examples;
 use crate::support::{Bench, checkout, eventually, quick_with, run};
 
-const WORLDS: [&str; 7] =
+/// The worlds in two halves: a test goes through one of them, so that no test is much longer than the others.
+const DRAWS: [&str; 7] =
     ["request-hook", "annotator", "picture-hook", "step-hook", "script", "input-fetcher", "http-extension"];
+const EVENTS: [&str; 4] = ["infotext-hook", "save-hook", "model-hook", "grid-hook"];
 /// 8 by 4 pixels.
 const GREY: &str =
     "iVBORw0KGgoAAAANSUhEUgAAAAgAAAAECAAAAACWpiEsAAAADklEQVR42mNogAIG3AwAIDMQAd6dRA0AAAAASUVORK5CYII=";
-const EVENTS: [&str; 4] = ["infotext-hook", "save-hook", "model-hook", "grid-hook"];
 
 /// `gesso plugin …` that finds the kits' tools.
 fn plugin(arguments: &[&str]) -> Command {
@@ -46,10 +48,10 @@ fn tested(folder: &Path, options: &[&str]) -> (i32, String) {
 }
 
 /// Begins a plugin for each world and has it tried; the components, as `my-` and the world, go into the bench's plugins.
-fn every_world_in(language: &str) -> Bench {
+fn every_world_of(worlds: &[&str], language: &str) -> Bench {
     let home = tempfile::tempdir().unwrap();
     let bench = Bench::new();
-    for world in WORLDS.into_iter().chain(EVENTS) {
+    for &world in worlds {
         let name = format!("my-{world}");
         let folder = begin(home.path(), &name, language, world);
         if world == "step-hook" {
@@ -61,6 +63,13 @@ fn every_world_in(language: &str) -> Bench {
         let (code, output) = tested(&folder, &[]);
         assert_eq!(code, 0, "{output}");
         assert!(world != "step-hook" || output.contains(" changed, "), "{output}");
+        // What clients get wrong, and what a server refuses.
+        let refuses = |case: &str, says: &str| {
+            output.lines().any(|line| line.contains(case) && line.contains(&format!("refused: {says}")))
+        };
+        assert!(world != "step-hook" || refuses("odd arguments", "\"Share\" must be"), "{output}");
+        assert!(world != "script" || refuses("odd arguments", "\"Seeds\" must be"), "{output}");
+        assert!(world != "script" || refuses("drawings are refused", "no more is drawn"), "{output}");
         assert!(output.contains("  ok  ") && !output.contains("FAILED"), "{output}");
         let component = format!("{name}.wasm");
         std::fs::copy(folder.join(&component), bench.plugins.path().join(component)).unwrap();
@@ -68,17 +77,28 @@ fn every_world_in(language: &str) -> Bench {
     bench
 }
 
-/// A server compiles a component in Python for many seconds; the next two tests have some run in one.
+/// A server compiles a component in Python for many seconds; two tests below have some run in one.
 #[test]
-fn python_from_new_to_components_that_were_tried() {
-    every_world_in("python");
+fn python_from_new_to_components_that_draw() {
+    every_world_of(&DRAWS, "python");
 }
 
 #[test]
-fn javascript_from_new_to_a_running_server() {
-    let bench = every_world_in("js");
+fn python_from_new_to_components_that_hear_of_events() {
+    every_world_of(&EVENTS, "python");
+}
+
+#[test]
+fn javascript_from_new_to_a_server_that_draws_with_it() {
+    let bench = every_world_of(&DRAWS, "js");
     let server = bench.start();
     check_examples(&server, "my-http-extension", "posterize-js", "Several seeds");
+}
+
+#[test]
+fn javascript_from_new_to_a_server_that_tells_it_of_events() {
+    let bench = every_world_of(&EVENTS, "js");
+    let server = bench.start();
     check_events(&server, "my-");
 }
 
@@ -177,6 +197,15 @@ fn rust_from_new_to_a_component_that_was_tried() {
         ("colours", "input-fetcher", "fetch, colour"),
     ] {
         let folder = begin(home.path(), name, "rust", world);
+        if world == "step-hook" {
+            // As `new` begins it outside of a checkout: with the SDK that the program carries.
+            let (manifest, sdk) = (folder.join("Cargo.toml"), checkout().join("sdk-plugin"));
+            let text = std::fs::read_to_string(&manifest).unwrap();
+            let sdk = sdk.canonicalize().unwrap();
+            let own = text.replace(sdk.to_str().unwrap(), ".kit/sdk-plugin");
+            assert_ne!(own, text);
+            std::fs::write(&manifest, own).unwrap();
+        }
         let mut command = plugin(&["test", folder.to_str().unwrap()]);
         // Kept from run to run: the SDK is compiled for two targets.
         command.env("CARGO_TARGET_DIR", checkout().join("target/guests/new"));
@@ -193,25 +222,36 @@ fn rust_from_new_to_a_component_that_was_tried() {
 #[test]
 fn a_plugin_that_throws_says_where_in_its_log_and_fails_its_test() {
     let home = tempfile::tempdir().unwrap();
-    for (language, file, source, trace) in [
-        ("js", "plugin.js", "export function before() { return missing.field; }", "before (/plugin.js"),
-        ("python", "plugin.py", "def before(params, host):\n    return params['x']\n", "line 2, in before"),
+    let javascript = "export function run(title, params, [seeds]) {\n\
+        if (seeds !== 4) missing.field;\n\
+        return [];\n}\n";
+    // What a step hook asks of the host and does not have is told in the same place.
+    let python = "def on_step(arguments, at, tensors, host):\n    \
+            try: host.kv\n    \
+            except Exception as why: raise ValueError(why)\n";
+    for (language, world, file, source, case, says) in [
+        ("js", "script", "plugin.js", javascript, "Several seeds, odd arguments", "run (/plugin.js"),
+        ("python", "step-hook", "plugin.py", python, "Guidance rescale, guided", "line 3, in on_step"),
     ] {
-        let folder = begin(home.path(), &format!("broken-{language}"), language, "request-hook");
+        let folder = begin(home.path(), &format!("broken-{language}"), language, world);
         std::fs::write(folder.join(file), source).unwrap();
-        std::fs::remove_file(folder.join(if language == "js" { "plugin.test.js" } else { "test_plugin.py" }))
-            .unwrap();
-        // Its own tests are gone; both runners find nothing to do there, and not all of them call that a success.
-        std::fs::write(
-            folder.join("test_nothing.py"),
-            "import unittest\nclass T(unittest.TestCase):\n    def test(self): pass\n",
-        )
-        .unwrap();
-        std::fs::write(folder.join("nothing.test.js"), "").unwrap();
+        no_tests_of_its_own(&folder);
         let (code, output) = tested(&folder, &[]);
         assert_eq!(code, 1, "{output}");
-        assert!(output.contains("FAILED  before, an ordinary request"), "{output}");
-        assert!(output.contains(trace), "{output}");
+        assert!(output.contains(&format!("FAILED  {case}")) && output.contains(says), "{output}");
+        let goes_well = output.contains("  ok      Several seeds, text to image");
+        assert!(language == "python" || goes_well, "what the script knows goes well: {output}");
+        assert!(language == "js" || output.contains("this world keeps nothing"), "{output}");
+    }
+}
+
+/// In the place of those that `new` wrote, which are of another plugin; not every runner calls it a success to find none.
+fn no_tests_of_its_own(folder: &Path) {
+    if folder.join("plugin.js").exists() {
+        std::fs::write(folder.join("plugin.test.js"), "").unwrap();
+    } else {
+        let test = "import unittest\nclass T(unittest.TestCase):\n    def test(self): pass\n";
+        std::fs::write(folder.join("test_plugin.py"), test).unwrap();
     }
 }
 
@@ -219,8 +259,7 @@ fn a_plugin_that_throws_says_where_in_its_log_and_fails_its_test() {
 fn a_step_hook_is_tried_at_each_of_its_points_and_told_apart_from_one_that_fails() {
     let home = tempfile::tempdir().unwrap();
     let folder = begin(home.path(), "steps", "js", "step-hook");
-    // Its own tests are of another hook.
-    std::fs::write(folder.join("plugin.test.js"), "").unwrap();
+    no_tests_of_its_own(&folder);
     let manifest = folder.join("manifest.json");
     let text = std::fs::read_to_string(&manifest).unwrap();
     let with = |change: &str| {
@@ -254,7 +293,7 @@ fn a_step_hook_is_tried_at_each_of_its_points_and_told_apart_from_one_that_fails
 }
 
 #[test]
-fn a_step_hook_keeps_nothing_and_says_so() {
+fn a_step_hook_that_wants_to_keep_something_is_not_built() {
     let home = tempfile::tempdir().unwrap();
     let folder = begin(home.path(), "keeps", "python", "step-hook");
     let manifest = folder.join("manifest.json");
@@ -263,15 +302,6 @@ fn a_step_hook_keeps_nothing_and_says_so() {
     std::fs::write(&manifest, text.replace("\"worlds\":", wants)).unwrap();
     let (code, _, errors) = run(plugin(&["build", folder.to_str().unwrap()]));
     assert!(code == 1 && errors.contains("every world but request-hook and step-hook"), "{errors}");
-
-    std::fs::write(&manifest, text).unwrap();
-    std::fs::write(folder.join("plugin.py"), "def on_step(arguments, at, tensors, host):\n    host.kv\n")
-        .unwrap();
-    // Its own tests are of another hook.
-    let test = "import unittest\nclass T(unittest.TestCase):\n    def test(self): pass\n";
-    std::fs::write(folder.join("test_plugin.py"), test).unwrap();
-    let (code, output) = tested(&folder, &[]);
-    assert!(code == 1 && output.contains("this world keeps nothing"), "{output}");
 }
 
 #[test]
@@ -310,7 +340,14 @@ fn what_is_missing_or_wrong_is_one_sentence_with_a_remedy() {
         command.env("PATH", "/nowhere");
         command
     });
-    assert!(code == 1 && errors.contains("python3 -m pip install componentize-py=="), "{errors}");
+    assert!(code == 1 && errors.contains(".venv/bin/pip install componentize-py=="), "{errors}");
+    // What is installed in the plugin's folder goes before what the terminal finds.
+    let own = folder.join(".venv/bin/componentize-py");
+    std::fs::create_dir_all(own.parent().unwrap()).unwrap();
+    std::fs::write(&own, "#!/bin/sh\nexit 3\n").unwrap();
+    std::fs::set_permissions(&own, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let (code, _, errors) = run(plugin(&["build", place]));
+    assert!(code == 1 && errors.contains(".venv/bin/componentize-py failed (exit status: 3)"), "{errors}");
     let (code, _, errors) = run(plugin(&["build", home.path().to_str().unwrap()]));
     assert!(code == 1 && errors.contains("`gesso plugin new` begins one"), "{errors}");
     let manifest = folder.join("manifest.json");
@@ -327,10 +364,14 @@ fn dev_puts_every_change_into_the_server() {
     let bench = Bench::new();
     let server = bench.start();
     let data = bench.data.path().to_str().unwrap();
+    let place = home.path().join("told");
+    let file = std::fs::File::create(&place).unwrap();
     let mut watching = plugin(&["--url", &server.url, "--data", data, "dev", folder.to_str().unwrap()])
-        .stdout(Stdio::null())
+        .stdout(file.try_clone().unwrap())
+        .stderr(file)
         .spawn()
         .unwrap();
+    let is_told = |what: &str| std::fs::read_to_string(&place).unwrap().contains(what);
     let prompt = || {
         let reply = server.post("/sdapi/v1/txt2img", &quick_with(json!({"prompt": "sea", "steps": 1}))).ok();
         let info: serde_json::Value = serde_json::from_str(reply["info"].as_str().unwrap()).unwrap();
@@ -340,10 +381,13 @@ fn dev_puts_every_change_into_the_server() {
     let source = folder.join("plugin.js");
     let text = std::fs::read_to_string(&source).unwrap();
     std::fs::write(&source, "this is no JavaScript").unwrap();
-    std::thread::sleep(std::time::Duration::from_secs(2));
+    eventually("the build has failed", || is_told("gesso: "));
     assert_eq!(prompt(), "sea, oil on canvas", "a build that failed took the plugin away");
-    std::fs::write(&source, text.replace("oil on canvas", "ink on paper")).unwrap();
+    let changed = text.replace("oil on canvas", "ink on paper");
+    let changed = changed.replace("return {", "host.log(`asked for ${params.prompt}`);\n  return {");
+    std::fs::write(&source, changed).unwrap();
     eventually("the change serves", || prompt() == "sea, ink on paper");
+    eventually("its log is shown", || is_told("asked for sea"));
     watching.kill().unwrap();
     watching.wait().unwrap();
 }

@@ -6,6 +6,7 @@ mod deploy;
 mod files;
 mod licences;
 mod plugins;
+mod wit;
 
 use anyhow::{Result, bail};
 
@@ -15,7 +16,7 @@ use crate::process::metadata;
 use crate::stages::Stages;
 use crate::wit_freeze;
 
-/// Checks dependency direction, licences and sources, released wit/ folders, file sizes, deploy/ and plugins' pictures (a few seconds)
+/// Checks dependency direction, licences and sources, wit/, file sizes, deploy/ and plugins' pictures (a few seconds)
 #[derive(clap::Args)]
 pub(crate) struct Options {}
 
@@ -37,6 +38,7 @@ pub(crate) fn check(paths: &Paths) -> Result<()> {
         problems.extend(lists.problems(&guests)?);
     }
     problems.extend(wit_freeze::problems(&paths.root)?);
+    problems.extend(wit::problems(&paths.root)?);
     problems.extend(files::problems(&paths.root)?);
     problems.extend(deploy::problems(&paths.root)?);
     problems.extend(plugins::problems(&paths.root)?);

@@ -40,7 +40,7 @@ pub fn check_component(bytes: &[u8]) -> Result<Checked, String> {
         Err(denied) => return Err(denied.to_string()),
     };
     let wasm = |error: wasmtime::Error| format!("{error:#}");
-    let engine = engine::for_compiling().map_err(wasm)?;
+    let engine = engine::for_judging().map_err(wasm)?;
     let component =
         Component::new(&engine, bytes).map_err(|error| format!("it does not compile: {error:#}"))?;
     let mut linker = Linker::new(&engine);

@@ -4,7 +4,7 @@
 
 use std::num::NonZeroUsize;
 use std::time::Duration;
-use wasmtime::{Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
+use wasmtime::{Config, Engine, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig};
 
 /// Time between epochs: how often guest code is interrupted for a look at its budget.
 pub(crate) const EPOCH: Duration = Duration::from_millis(10);
@@ -45,6 +45,14 @@ fn config() -> Config {
 pub(crate) fn for_compiling() -> wasmtime::Result<Engine> {
     let mut config = config();
     config.parallel_compilation(true);
+    Engine::new(&config)
+}
+
+/// An engine to judge a component with: its code is thrown away unrun, so it is not optimised. Registers are given out as
+/// ever: the quicker way is one that wasmtime advises against and does not fuzz.
+pub(crate) fn for_judging() -> wasmtime::Result<Engine> {
+    let mut config = config();
+    config.parallel_compilation(true).cranelift_opt_level(OptLevel::None);
     Engine::new(&config)
 }
 

@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { Host, Picture, StepTensor, drawnPicture, moment } from "./.kit/fake.js";
+import { Host, Picture, StepTensor, drawnPicture, fault, moment } from "./.kit/fake.js";
 
 const counted = () => new StepTensor([2, 2, 3], Array.from({ length: 12 }, (_, at) => at));
 
@@ -75,6 +75,20 @@ test("words for pictures are those of two models", () => {
   const words = ["CLIP", "deepbooru"].map((model) => new Host().interrogate(new Picture(3, 2), model));
   assert.deepEqual(words, ["a picture of 3 by 2 pixels", "3 wide, 2 high"]);
   assert.throws(() => new Host().interrogate(new Picture(3, 2), "blip"), { tag: "invalid-input" });
+});
+
+test("a drawing is what the test says, or the fault that a server gives", () => {
+  const draw = ({ steps }, sources, mask) => {
+    if (steps > 100) throw fault("limit-exceeded", "too much is asked for");
+    return { images: [...sources, mask], infotexts: ["one", "two"], info: {} };
+  };
+  const [host, source, mask] = [new Host({ draw, cancelled: true }), new Picture(1, 1), new Picture(1, 1, "gray8")];
+  assert.deepEqual(host.generate({ steps: 1 }, [source], mask).finish().images, [source, mask]);
+  assert.throws(() => host.generate({ steps: 101 }).finish(), { tag: "limit-exceeded", message: /too much/ });
+  const job = host.generate({ steps: 1 });
+  job.cancel();
+  assert.throws(() => job.finish(), { tag: "cancelled" });
+  assert.deepEqual([host.drawings.map(({ steps }) => steps), host.cancelled()], [[1, 101, 1], true]);
 });
 
 test("grey is the host's", () => {

@@ -9,11 +9,11 @@ import { Host, Picture, answered, consoleOn } from "./host.js";
 
 globalThis.console = consoleOn(call);
 
-export function annotate(module, source, mask, settings) {
+export function annotate(module, source, mask, args) {
   return answered(call, () => {
     const masked = mask && new Picture(mask);
     const host = new Host({ call, images, models, kv, blobs, assets });
-    const made = plugin.annotate(module, new Picture(source), masked, JSON.parse(settings), host);
+    const made = plugin.annotate(module, new Picture(source), masked, JSON.parse(args), host);
     const { picture, data = null } = made instanceof Picture ? { picture: made } : made;
     return { picture: picture.image, data: data === null ? null : JSON.stringify(data) };
   });

@@ -10,11 +10,11 @@ import { Host, Picture, answered, consoleOn } from "./host.js";
 
 globalThis.console = consoleOn(call);
 
-export function run(title, params, settings, initImages, mask) {
+export function run(title, params, args, initImages, mask) {
   return answered(call, () => {
     const sources = initImages.map((image) => new Picture(image));
     const host = new Host({ call, images, inference, models, kv, blobs, assets });
-    const made = plugin.run(title, JSON.parse(params), JSON.parse(settings), sources, mask && new Picture(mask), host);
+    const made = plugin.run(title, JSON.parse(params), JSON.parse(args), sources, mask && new Picture(mask), host);
     return {
       images: made.map(({ picture }) => picture.image),
       infotexts: made.map(({ infotext }) => infotext ?? ""),

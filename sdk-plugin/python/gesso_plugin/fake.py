@@ -8,7 +8,7 @@ from itertools import product
 from random import Random
 from typing import Any, Callable, Sequence
 
-from gesso_plugin import Drawn, InvalidInput, NotPermitted
+from gesso_plugin import Cancelled, Drawn, InvalidInput, NotPermitted
 
 CHANNELS = {"gray8": 1, "rgb8": 3, "rgba8": 4}
 
@@ -183,19 +183,21 @@ def _quantile(values: list[float], share: float | None) -> float:
 
 
 class Job:
-    """A drawing that ended when it began."""
+    """A drawing that ended when it began, unless it is cancelled."""
 
-    def __init__(self, drawn: Drawn):
-        self._drawn = drawn
+    def __init__(self, draw: Callable[[], Drawn]):
+        self._draw, self._cancelled = draw, False
 
     def progress(self) -> float:
         return 1.0
 
     def cancel(self) -> None:
-        pass
+        self._cancelled = True
 
     def finish(self) -> Drawn:
-        return self._drawn
+        if self._cancelled:
+            raise Cancelled("the drawing was cancelled")
+        return self._draw()
 
 
 class Kv:
@@ -273,9 +275,16 @@ def _page(names, prefix: str, after: str | None) -> list[str]:
     return [name for name in found if after is None or name.encode() > after.encode()][:256]
 
 
+def _black(params: dict, init_images: Sequence, mask) -> Drawn:
+    picture = Picture(params.get("width", 512), params.get("height", 512))
+    text = f"{params.get('prompt', '')}\nSeed: {params.get('seed', -1)}"
+    return Drawn([picture], [text], {"prompt": params.get("prompt", "")})
+
+
 class Host:
     """Answers with what it was given, and keeps what it was asked: `logged`, `drawings`. A network is a function of its
-    inputs."""
+    inputs. `draw` is asked what comes of a drawing, and may raise a `Fault` as a server does; without it, that is a black picture
+    of the asked size."""
 
     def __init__(
         self,
@@ -284,9 +293,11 @@ class Host:
         folders: dict[str, dict[str, bytes]] | None = None,
         networks: dict[str, Callable[[Sequence], list]] | None = None,
         assets: dict[str, bytes] | None = None,
+        draw: Callable[[dict, Sequence, Any], Drawn] | None = None,
+        cancelled: bool = False,
     ):
         self.request_id, self.seed, self.settings = "test", seed, settings or {}
-        self._networks = networks or {}
+        self._networks, self._draw, self._cancelled = networks or {}, draw or _black, cancelled
         self.folders = folders or {}
         self.kv, self.blobs, self.assets = Kv(), Blobs(), Assets(assets or {})
         self.logged: list[tuple[str, str]] = []
@@ -299,7 +310,7 @@ class Host:
         self.logged.append((level, text))
 
     def cancelled(self) -> bool:
-        return False
+        return self._cancelled
 
     def new_picture(self, width: int, height: int, format: str = "rgb8") -> Picture:
         return Picture(width, height, format)
@@ -317,9 +328,7 @@ class Host:
         # As it would cross to the host, so that what JSON cannot say is found here.
         params = json.loads(json.dumps(params))
         self.drawings.append(params)
-        picture = Picture(params.get("width", 512), params.get("height", 512))
-        text = f"{params.get('prompt', '')}\nSeed: {params.get('seed', -1)}"
-        return Job(Drawn([picture], [text], {"prompt": params.get("prompt", "")}))
+        return Job(lambda: self._draw(params, init_images, mask))
 
     def upscale(self, picture, upscaler: str, factor: float):
         return picture.resize(int(picture.width * factor), int(picture.height * factor))

@@ -2,7 +2,7 @@
 
 import unittest
 
-from gesso_plugin import InvalidInput, NotPermitted
+from gesso_plugin import Cancelled, Drawn, InvalidInput, LimitExceeded, NotPermitted
 from gesso_plugin.fake import Host, Picture, StepTensor
 
 
@@ -59,6 +59,20 @@ class Test(unittest.TestCase):
         words = [Host().interrogate(Picture(3, 2), model) for model in ("CLIP", "deepbooru")]
         self.assertEqual(words, ["a picture of 3 by 2 pixels", "3 wide, 2 high"])
         self.assertRaises(InvalidInput, lambda: Host().interrogate(Picture(3, 2), "blip"))
+
+    def test_a_drawing_is_what_the_test_says_or_the_fault_that_a_server_gives(self):
+        def draw(params, init_images, mask):
+            if params["steps"] > 100:
+                raise LimitExceeded("too much is asked for")
+            return Drawn([*init_images, mask], ["one", "two"], {})
+
+        host, source, mask = Host(draw=draw, cancelled=True), Picture(1, 1), Picture(1, 1, "gray8")
+        self.assertEqual(host.generate({"steps": 1}, [source], mask).finish().images, [source, mask])
+        self.assertRaisesRegex(LimitExceeded, "too much", host.generate({"steps": 101}).finish)
+        job = host.generate({"steps": 1})
+        job.cancel()
+        self.assertRaises(Cancelled, job.finish)
+        self.assertEqual(([one["steps"] for one in host.drawings], host.cancelled()), ([1, 101, 1], True))
 
     def test_grey_is_the_hosts(self):
         # Weights in 1/65536 would make it 132.

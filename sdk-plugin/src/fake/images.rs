@@ -1,9 +1,7 @@
-//! `gesso:plugin/images` of a made-up host: pixels in memory, converted as a real host does. Resampling is another library's
-//! Lanczos-3, about a level away from a host's. What a call may hold at once is not counted.
+//! `gesso:plugin/images` of a made-up host: pixels in memory, converted and resized as a real host does. What a call may hold at
+//! once is not counted.
 
-use image::imageops::{self, FilterType};
-use image::{ImageBuffer, Luma, Pixel, Rgb, Rgba};
-
+use super::resampling::resampled;
 use crate::bindings::request_hook::gesso::plugin::types::{self, Fault};
 use crate::{ImageDesc, PixelFormat};
 
@@ -58,11 +56,8 @@ impl Image {
 
     pub(crate) fn resize(&self, width: u32, height: u32) -> Result<Self, Fault> {
         let desc = checked(ImageDesc { width, height, ..self.desc })?;
-        let rows = match desc.format {
-            PixelFormat::Gray8 => self.resampled::<Luma<u8>>(desc),
-            PixelFormat::Rgb8 => self.resampled::<Rgb<u8>>(desc),
-            PixelFormat::Rgba8 => self.resampled::<Rgba<u8>>(desc),
-        };
+        let from = (self.desc.width, self.desc.height);
+        let rows = resampled(&self.rows, desc.format.channels(), from, (width, height));
         Ok(Self { desc, rows })
     }
 
@@ -83,12 +78,6 @@ impl Image {
             }
         }
         Ok(Self { desc, rows })
-    }
-
-    fn resampled<P: Pixel<Subpixel = u8> + 'static>(&self, to: ImageDesc) -> Vec<u8> {
-        ImageBuffer::<P, Vec<u8>>::from_raw(self.desc.width, self.desc.height, self.rows.clone())
-            .map(|picture| imageops::resize(&picture, to.width, to.height, FilterType::Lanczos3).into_raw())
-            .unwrap_or_default()
     }
 
     fn beyond(&self, first: u32, count: usize) -> Fault {

@@ -157,6 +157,28 @@ fn pictures_have_rows_formats_and_sizes_as_in_a_host() {
 }
 
 #[test]
+fn pictures_are_resized_as_on_a_server() {
+    use gesso_core::pixels::{PixelFormat as HostFormat, Pixels};
+    use gesso_picture::resize::{Filter, resize};
+
+    for (format, host_format) in [
+        (PixelFormat::Gray8, HostFormat::Gray8),
+        (PixelFormat::Rgb8, HostFormat::Rgb8),
+        (PixelFormat::Rgba8, HostFormat::Rgba8),
+    ] {
+        let bytes = 13 * 9 * format.channels() as u32;
+        let data: Vec<u8> = (0..bytes).map(|at| (at * at * 37 % 251) as u8).collect();
+        let made_up = picture(13, 9, format, &data);
+        let real = Pixels { width: 13, height: 9, format: host_format, data };
+        for (width, height) in [(13, 9), (5, 20), (40, 3), (1, 1), (13, 4), (26, 9)] {
+            let wanted = resize(&real, width, height, Filter::Lanczos).unwrap().data;
+            let resized = made_up.resize(width, height).unwrap().read_rows(0, height).unwrap();
+            assert_eq!(resized, wanted, "{format:?} at {width}x{height}");
+        }
+    }
+}
+
+#[test]
 fn reductions_are_those_of_the_definitions() {
     for (op, over, want) in [
         (Reduction::Sum, Over::Everything, vec![66.0]),

@@ -6,10 +6,10 @@ const BAND_ROWS = 256;
  * @param {string} module
  * @param {import("gesso-plugin").Picture} source
  * @param {import("gesso-plugin").Picture | null} mask
- * @param {{ resolution?: number, threshold_a?: number, threshold_b?: number }} settings
+ * @param {{ resolution?: number, threshold_a?: number, threshold_b?: number }} args
  */
-export function annotate(module, source, mask, settings) {
-  const table = levels(settings.threshold_a ?? 4);
+export function annotate(module, source, mask, args) {
+  const table = levels(args.threshold_a ?? 4);
   for (let first = 0; first < source.height; first += BAND_ROWS) {
     const rows = source.readRows(first, Math.min(BAND_ROWS, source.height - first));
     source.writeRows(first, rows.map((level) => table[level]));

@@ -4,7 +4,7 @@
 /**
  * @param {string} title
  * @param {import("gesso-plugin").Params} params
- * @param {unknown[]} settings
+ * @param {unknown[]} args
  * @param {import("gesso-plugin").Picture[]} initImages
  * @param {import("gesso-plugin").Picture | null} mask
  * @param {import("gesso-plugin").Host} host

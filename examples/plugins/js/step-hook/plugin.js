@@ -2,7 +2,7 @@
 // what it was (Lin et al. 2023, "Common Diffusion Noise Schedules and Sample Steps are Flawed", equations 15 and 16).
 
 /**
- * @param {unknown[]} settings
+ * @param {unknown[]} args
  * @param {import("gesso-plugin").Moment} at
  * @param {import("gesso-plugin").StepTensors} tensors
  * @param {import("gesso-plugin").Host} host

@@ -2,14 +2,13 @@
 //! device's steps.
 
 use gesso_plugin::serde_json::Value;
-use gesso_plugin::{Fault, Params, Script, ScriptCall, ScriptOutput, inference};
+use gesso_plugin::{Arguments, Fault, Params, Script, ScriptCall, ScriptOutput, inference};
 
 struct Plugin;
 
 impl Script for Plugin {
     fn run(call: ScriptCall) -> Result<ScriptOutput, Fault> {
-        let count = call.arguments.first().and_then(Value::as_u64).filter(|count| (1..=16).contains(count));
-        let count = count.ok_or_else(|| Fault::InvalidInput("\"Seeds\" must be between 1 and 16.".into()))?;
+        let count = Arguments(&call.arguments).number(0, "Seeds", (1.0, 16.0))? as u64;
         let mut jobs = Vec::new();
         for params in seeded(&call.params, count) {
             jobs.push(inference::generate(&params, &call.init_images, call.mask.as_ref())?);
@@ -63,12 +62,15 @@ mod tests {
     }
 
     #[test]
-    fn a_number_out_of_range_draws_nothing() -> Result<(), Fault> {
+    fn a_number_may_be_text_and_one_out_of_range_draws_nothing() -> Result<(), Fault> {
         let host = fake::Host::new();
+        let call = called(vec![json!("2")])?;
+        assert_eq!(host.run(|| Plugin::run(call))?.pictures.len(), 2);
         let call = called(vec![json!(17)])?;
         let refused = host.run(|| Plugin::run(call));
-        assert!(matches!(refused, Err(Fault::InvalidInput(_))), "{refused:?}");
-        assert!(host.drawings().is_empty());
+        let Err(Fault::InvalidInput(text)) = &refused else { panic!("{refused:?}") };
+        assert_eq!(text, "\"Seeds\" is 17; it must be a number between 1 and 16.");
+        assert_eq!(host.drawings().len(), 2);
         Ok(())
     }
 }

@@ -317,6 +317,7 @@ fn every_guest_has_a_test() {
         "annotator-tells",
         "good-v1",
         "good-v2",
+        "several-worlds",
         "log-bomb",
         "fs-escape",
         "http-giant-header",

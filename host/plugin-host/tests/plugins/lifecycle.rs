@@ -11,6 +11,31 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 #[tokio::test(flavor = "multi_thread")]
+async fn one_plugin_may_be_of_several_worlds() {
+    let test = TestHost::start().await;
+    let installed = test.host.install(guest("several-worlds")).await.unwrap();
+    assert_eq!(installed.state, PluginState::Active);
+    assert_eq!(test.before("a hill").await.unwrap(), "a hill, of several worlds");
+    assert_eq!(test.host.scripts(&Whom::default())[0].title, "Once");
+    let fetched = test.host.fetch(&CallContext::new("test", 1), "several", "several:a").await.unwrap();
+    assert_eq!(fetched, b"several:a");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hook_that_the_manifest_leaves_out_is_not_called() {
+    let test = TestHost::start().await;
+    test.host.install(guest("several-worlds")).await.unwrap();
+    test.host.install(guest("good-v1")).await.unwrap();
+    test.before("a hill").await.unwrap();
+    let picture = Pixels { width: 1, height: 1, format: PixelFormat::Gray8, data: vec![7] };
+    let call = CallContext::new("test", 1);
+    let after = test.host.after(&call, "{}", vec![picture.clone()]).await.unwrap();
+    assert_eq!(after.pictures[0].picture, picture);
+    let calls = |id: &str| test.host.get(id).unwrap().calls;
+    assert_eq!((calls("several-worlds"), calls("good")), (1, 2), "one names `before` alone, one names none");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_installed_plugin_serves_swaps_and_rolls_back() {
     let test = TestHost::start().await;
     let first = test.host.install(guest("good-v1")).await.unwrap();

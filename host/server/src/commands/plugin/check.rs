@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use anyhow::{Context, bail};
-use gesso_plugin_host::{Checked, check_component};
+use gesso_plugin_host::{Checked, Wants, check_component};
+use serde_json::{Map, Value, json};
 
 use crate::telemetry;
 
@@ -38,6 +39,14 @@ fn report(checked: &Checked, bytes: usize) -> String {
         Some(needs) => format!("it is stored, and runs once an admin has granted what it needs: {needs}"),
         None => "it runs without any grant".into(),
     });
+    let wanted = wanted(&manifest.wants);
+    if !wanted.is_empty() {
+        lines.push(format!(
+            "`gesso plugin grant {} FILE` grants all that it wants, with this in FILE: {}",
+            manifest.id,
+            Value::Object(wanted)
+        ));
+    }
     let aliases = &manifest.wants.aliases;
     if !aliases.is_empty() {
         lines.push(format!(
@@ -57,6 +66,23 @@ fn report(checked: &Checked, bytes: usize) -> String {
         lines.push(format!("its manifest could say more: {}", unnamed.join(", ")));
     }
     lines.join("\n")
+}
+
+/// What the manifest wants, as an admin grants it; where a folder lies is the admin's to say.
+fn wanted(wants: &Wants) -> Map<String, Value> {
+    let Wants { folders, hosts, models, read_tensors, kv_bytes, blob_bytes, aliases } = wants;
+    let places: Map<_, _> = folders.iter().map(|name| (name.clone(), json!("/path/to/it"))).collect();
+    let grants = [
+        ("folders", !folders.is_empty(), Value::Object(places)),
+        ("hosts", !hosts.is_empty(), json!(hosts)),
+        ("models", !models.is_empty(), json!(models)),
+        ("read_tensors", *read_tensors, json!(read_tensors)),
+        ("kv_bytes", *kv_bytes > 0, json!(kv_bytes)),
+        ("blob_bytes", *blob_bytes > 0, json!(blob_bytes)),
+        ("aliases", !aliases.is_empty(), json!(aliases)),
+    ];
+    let wanted = grants.into_iter().filter(|(_, is_wanted, _)| *is_wanted);
+    wanted.map(|(grant, _, value)| (grant.to_owned(), value)).collect()
 }
 
 #[cfg(test)]
@@ -84,5 +110,17 @@ mod tests {
             "{told}"
         );
         assert!(!said("{}").contains("aliases"));
+    }
+
+    #[test]
+    fn what_is_wanted_is_told_as_an_admin_grants_it() {
+        let told = said(r#"{"models": ["depth_*"], "kv_bytes": 4096, "folders": ["words"]}"#);
+        let line = told.lines().find(|line| line.starts_with("`gesso plugin grant depth FILE`")).unwrap();
+        let (_, file) = line.split_once("in FILE: ").unwrap();
+        let grants: Value = serde_json::from_str(file).unwrap();
+        let right = json!({"folders": {"words": "/path/to/it"}, "models": ["depth_*"], "kv_bytes": 4096});
+        assert_eq!(grants, right);
+        assert!(serde_json::from_str::<crate::grants::GrantBody>(file).is_ok());
+        assert!(!said("{}").contains("plugin grant"));
     }
 }

@@ -1,5 +1,5 @@
-//! What a plugin in Python or JavaScript is built with, carried in this program and laid out beside the plugin's sources: the
-//! contract, the kit of the language, and the module that joins `plugin.py` or `plugin.js` to its world.
+//! What a plugin is built with, carried in this program and laid out beside the plugin's sources: the contract, the kit of the
+//! language, and in Python and JavaScript the module that joins `plugin.py` or `plugin.js` to its world.
 
 use std::path::{Path, PathBuf};
 
@@ -13,9 +13,17 @@ use crate::settings::cli::plugin::Language;
 /// In the plugin's folder. Made anew from this program, so it belongs into no repository.
 pub(super) const FOLDER: &str = ".kit";
 
+/// Where a plugin in Rust has the crate `gesso-plugin`, if it does not take that of a checkout.
+pub(super) const SDK: &str = ".kit/sdk-plugin";
+
 static CONTRACT: Dir = include_dir!("$CARGO_MANIFEST_DIR/../../wit");
 static PYTHON: Dir = include_dir!("$CARGO_MANIFEST_DIR/../../sdk-plugin/python");
 static JS: Dir = include_dir!("$CARGO_MANIFEST_DIR/../../sdk-plugin/js");
+static RUST: Dir = include_dir!("$CARGO_MANIFEST_DIR/../../sdk-plugin/src");
+const RUST_PACKAGE: &str = include_str!("../../../../../sdk-plugin/Cargo.toml");
+const RUST_WORKSPACE: &str = include_str!("../../../../../plugins/Cargo.toml");
+/// What the manifest may say, and what the kits have.
+const README: &str = include_str!("../../../../../sdk-plugin/README.md");
 
 /// An interface that waits for a grant.
 struct Granted {
@@ -63,9 +71,17 @@ pub(super) fn in_folder(name: &str) -> PathBuf {
     Path::new(FOLDER).join(name)
 }
 
+/// Writes the kit for the project's language, as far as it has one.
+pub(super) fn lay_out(project: &Project) -> anyhow::Result<()> {
+    match project.language {
+        Language::Rust => lay_out_sdk(&project.folder),
+        Language::Python | Language::Js => lay_out_for_world(project).map(drop),
+    }
+}
+
 /// Writes the kit for the project's language and world, and names the world with package and version:
 /// `gesso:plugin/script@0.2.0`.
-pub(super) fn lay_out(project: &Project) -> anyhow::Result<String> {
+pub(super) fn lay_out_for_world(project: &Project) -> anyhow::Result<String> {
     let worlds: Vec<_> = project.manifest.worlds_since().collect();
     let [(world, since)] = worlds[..] else {
         bail!(
@@ -83,8 +99,9 @@ pub(super) fn lay_out(project: &Project) -> anyhow::Result<String> {
     let unwanted: Vec<_> =
         GRANTED.iter().filter(|granted| !is_wanted(granted)).map(|granted| granted.name).collect();
     lay_out_contract(&kit.join("wit"), &unwanted)?;
+    write(&kit.join("README.md"), README.as_bytes())?;
     match project.language {
-        Language::Rust => bail!("a plugin in Rust takes the crate sdk-plugin; it needs no kit"),
+        Language::Rust => bail!("a plugin in Rust may have several worlds, and no kit of one"),
         Language::Python => {
             for file in files(&PYTHON).filter(|file| file.path().starts_with("gesso_plugin")) {
                 write(&kit.join(file.path()), file.contents())?;
@@ -120,6 +137,48 @@ fn entry(kit: &'static Dir, name: &str, world: &str) -> anyhow::Result<&'static 
         )
     })?;
     Ok(file.contents())
+}
+
+/// The crate, and the contract where it looks for it, for a plugin that takes it from its own folder.
+fn lay_out_sdk(folder: &Path) -> anyhow::Result<()> {
+    let manifest = folder.join("Cargo.toml");
+    let text = std::fs::read_to_string(&manifest)
+        .with_context(|| format!("{} cannot be read", manifest.display()))?;
+    if !text.contains(SDK) {
+        return Ok(());
+    }
+    let sdk = folder.join(SDK);
+    write(&sdk.join("Cargo.toml"), standalone(RUST_PACKAGE, RUST_WORKSPACE)?.as_bytes())?;
+    write(&sdk.join("README.md"), README.as_bytes())?;
+    for file in files(&RUST) {
+        write(&sdk.join("src").join(file.path()), file.contents())?;
+    }
+    for file in files(&CONTRACT) {
+        write(&folder.join(in_folder("wit")).join(file.path()), file.contents())?;
+    }
+    Ok(())
+}
+
+/// A package's manifest with what it has from its workspace written out, since it lies in no workspace of ours.
+fn standalone(package: &str, workspace: &str) -> anyhow::Result<String> {
+    let mut package: toml::Table = package.parse()?;
+    let workspace: toml::Table = workspace.parse()?;
+    for section in ["package", "dependencies"] {
+        let shared = workspace.get("workspace").and_then(|workspace| workspace.get(section));
+        let own = package.get_mut(section).and_then(toml::Value::as_table_mut);
+        for (name, value) in own.into_iter().flatten() {
+            if value.get("workspace").is_some() {
+                let written = shared.and_then(|shared| shared.get(name.as_str())).cloned();
+                *value = written.with_context(|| format!("the workspace has no {section}.{name}"))?;
+            }
+        }
+    }
+    package.remove("lints");
+    package.remove("dev-dependencies");
+    if let Some(own) = package.get_mut("package").and_then(toml::Value::as_table_mut) {
+        own.remove("workspace");
+    }
+    Ok(toml::to_string(&package)?)
 }
 
 /// 0.2.0 as the package that the tools read, 0.1.0 and WASI as what it depends on.
@@ -174,6 +233,27 @@ fn write(path: &Path, contents: &[u8]) -> anyhow::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_plugin_in_rust_finds_the_sdk_and_its_contract_in_its_own_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        let own = folder.path().join("Cargo.toml");
+        std::fs::write(&own, "gesso-plugin = { path = \"../sdk-plugin\" }").unwrap();
+        lay_out_sdk(folder.path()).unwrap();
+        assert!(!folder.path().join(FOLDER).exists(), "it has one elsewhere");
+        std::fs::write(&own, format!("gesso-plugin = {{ path = {SDK:?} }}")).unwrap();
+        lay_out_sdk(folder.path()).unwrap();
+        let sdk = folder.path().join(SDK);
+        let text = std::fs::read_to_string(sdk.join("Cargo.toml")).unwrap();
+        assert!(!text.contains("workspace"), "{text}");
+        let manifest: toml::Table = text.parse().unwrap();
+        assert_eq!(manifest["package"]["edition"].as_str(), Some("2024"));
+        assert_eq!(manifest["dependencies"]["serde"]["features"][0].as_str(), Some("derive"));
+        assert!(sdk.join("src/lib.rs").is_file() && sdk.join("src/fake/call.rs").is_file());
+        // As `sdk-plugin/src/bindings.rs` has the path.
+        assert!(sdk.join("../wit/gesso-plugin-0.1.0/worlds.wit").is_file());
+        assert!(sdk.join("../wit/gesso-plugin-0.1.0/deps/http.wit").is_file());
+    }
 
     #[test]
     fn a_world_loses_what_is_not_wanted_and_nothing_else() {

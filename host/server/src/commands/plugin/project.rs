@@ -19,6 +19,9 @@ const ASSETS: &str = "assets";
 /// More than all of a component's files may have.
 const ASSET_BYTES_MAX: u64 = 64 << 20;
 
+/// Where Python installs what is for one project: systems whose own Python is managed install nothing beside it.
+const VENV: &str = ".venv/bin";
+
 /// The versions that the kits were tried with.
 pub(super) const COMPONENTIZE_PY: &str = "componentize-py==0.25.1";
 pub(super) const COMPONENTIZE_QJS: (&str, &str) = ("componentize-qjs", "0.4.5");
@@ -45,7 +48,7 @@ impl Project {
         };
         let path = folder.join("manifest.json");
         let manifest_text = std::fs::read(&path).with_context(|| {
-            format!("{} cannot be read; docs/plugins.md says what goes into it", path.display())
+            format!("{} cannot be read; `gesso plugin new` begins a plugin with one", path.display())
         })?;
         let manifest = Manifest::parse(&manifest_text).with_context(|| path.display().to_string())?;
         Ok(Self { folder: folder.to_owned(), language, manifest, manifest_text })
@@ -75,24 +78,19 @@ impl Project {
 
     /// Runs the author's own tests, which need no server.
     pub(super) fn unit_tests(&self) -> anyhow::Result<()> {
+        kit::lay_out(self)?;
         let mut tests = match self.language {
             Language::Rust => Command::new("cargo"),
-            Language::Python => Command::new("python3"),
+            Language::Python => self.tool(VENV, "python3"),
             Language::Js => Command::new("node"),
         };
         match self.language {
             Language::Rust => tests.arg("test"),
-            Language::Python => {
-                kit::lay_out(self)?;
-                tests
-                    .args(["-m", "unittest"])
-                    .env("PYTHONPATH", kit::FOLDER)
-                    .env("PYTHONDONTWRITEBYTECODE", "1")
-            }
-            Language::Js => {
-                kit::lay_out(self)?;
-                tests.arg("--test")
-            }
+            Language::Python => tests
+                .args(["-m", "unittest"])
+                .env("PYTHONPATH", kit::FOLDER)
+                .env("PYTHONDONTWRITEBYTECODE", "1"),
+            Language::Js => tests.arg("--test"),
         };
         let hint = match self.language {
             Language::Rust => "https://rustup.rs has it",
@@ -103,6 +101,7 @@ impl Project {
     }
 
     fn build_rust(&self) -> anyhow::Result<PathBuf> {
+        kit::lay_out(self)?;
         let mut cargo = Command::new("cargo");
         cargo.args(["build", "--release", "--target", "wasm32-wasip2", "--message-format"]);
         cargo.arg("json-render-diagnostics").current_dir(&self.folder).stderr(Stdio::inherit());
@@ -123,25 +122,21 @@ impl Project {
     }
 
     fn build_python(&self) -> anyhow::Result<PathBuf> {
-        let world = kit::lay_out(self)?;
-        let mut tool = Command::new("componentize-py");
+        let world = kit::lay_out_for_world(self)?;
+        let mut tool = self.tool(VENV, "componentize-py");
         tool.args(["--quiet", "--wit-path"]).arg(kit::in_folder("wit")).args(["--world", &world]);
         // CPython imports all of WASI, sockets too, which no host of ours offers; what the kit needs it asks of the host.
         tool.args(["componentize", "--stub-wasi", "--python-path", kit::FOLDER, "--python-path", "."]);
         tool.args(["entry", "--output"]).arg(kit::in_folder("built.wasm"));
-        self.run(&mut tool, &format!("`python3 -m pip install {COMPONENTIZE_PY}` installs it"))?;
+        let installs = format!("python3 -m venv .venv && .venv/bin/pip install {COMPONENTIZE_PY}");
+        self.run(&mut tool, &format!("`{installs}` in the plugin's folder installs it"))?;
         Ok(self.folder.join(kit::in_folder("built.wasm")))
     }
 
     fn build_js(&self) -> anyhow::Result<PathBuf> {
-        let world = kit::lay_out(self)?;
+        let world = kit::lay_out_for_world(self)?;
         let (name, version) = COMPONENTIZE_QJS;
-        let installed = self.folder.canonicalize()?;
-        let installed = installed
-            .ancestors()
-            .map(|place| place.join("node_modules/.bin").join(name))
-            .find(|tool| tool.is_file());
-        let mut tool = Command::new(installed.unwrap_or_else(|| PathBuf::from(name)));
+        let mut tool = self.tool("node_modules/.bin", name);
         tool.arg("--wit").arg(kit::in_folder("wit")).args(["--world", &world, "--module-root", "."]);
         tool.arg("--js").arg(kit::in_folder("entry.js")).args(["--sync", "--stub-wasi", "--output"]);
         tool.arg(kit::in_folder("built.wasm")).stdout(Stdio::null());
@@ -150,6 +145,15 @@ impl Project {
             &format!("`npm install` in the plugin's folder, or `npm install {name}@{version}`"),
         )?;
         Ok(self.folder.join(kit::in_folder("built.wasm")))
+    }
+
+    /// A tool that was installed into `place`, in the plugin's folder or in one around it; else the one of that name that the
+    /// terminal finds.
+    fn tool(&self, place: &str, name: &str) -> Command {
+        let folder = self.folder.canonicalize().unwrap_or_else(|_| self.folder.clone());
+        let installed =
+            folder.ancestors().map(|around| around.join(place).join(name)).find(|tool| tool.is_file());
+        Command::new(installed.unwrap_or_else(|| PathBuf::from(name)))
     }
 
     fn run(&self, command: &mut Command, remedy: &str) -> anyhow::Result<()> {

@@ -7,7 +7,7 @@ use anyhow::{Context, bail};
 use gesso_plugin_host::Manifest;
 
 use super::kit;
-use super::project::{COMPONENTIZE_PY, COMPONENTIZE_QJS};
+use super::project::{COMPONENTIZE_PY, COMPONENTIZE_QJS, Project};
 use crate::environment;
 use crate::settings::cli::plugin::{Language, NewPlugin, World};
 use crate::telemetry;
@@ -107,12 +107,16 @@ pub(super) fn run(arguments: &NewPlugin) -> anyhow::Result<()> {
         bail!("{} is there already; choose another name, or another place with --folder", folder.display());
     }
     let mut files = named(example(*language, *world), name)?;
-    files.extend(match language {
-        Language::Rust => around_rust(name, &rust_sdk(sdk.as_deref())?),
-        Language::Python => around_python(),
-        Language::Js => around_js(),
-    });
-    files.push(("README.md", readme(name, *language, *world)));
+    let (around, kit) = match language {
+        Language::Rust => {
+            let sdk = rust_sdk(sdk.as_deref())?;
+            (around_rust(name, &sdk), sdk)
+        }
+        Language::Python => (around_python(), PathBuf::from(kit::FOLDER)),
+        Language::Js => (around_js(), PathBuf::from(kit::FOLDER)),
+    };
+    files.extend(around);
+    files.push(("README.md", readme(name, *language, *world, &kit.join("README.md"))));
     for (path, text) in files {
         let path = folder.join(path);
         if let Some(parent) = path.parent() {
@@ -121,6 +125,8 @@ pub(super) fn run(arguments: &NewPlugin) -> anyhow::Result<()> {
         }
         std::fs::write(&path, text).with_context(|| format!("{} cannot be written", path.display()))?;
     }
+    // So that editors and the language's own test runner find it from the start.
+    kit::lay_out(&Project::open(&folder)?)?;
     telemetry::announce(&format!(
         "{} is a plugin that {}.\n\n  cd {}\n{}\n",
         folder.display(),
@@ -131,14 +137,15 @@ pub(super) fn run(arguments: &NewPlugin) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// The one that is named, that of the checkout around, or the one in the plugin's own folder.
 fn rust_sdk(named: Option<&Path>) -> anyhow::Result<PathBuf> {
-    let sdk = match named {
-        Some(sdk) => sdk.to_owned(),
-        None => environment::checkout().map(|checkout| checkout.join("sdk-plugin")).context(
-            "the SDK is not here: run this in a checkout of Gesso, or name the folder sdk-plugin of one with --sdk",
-        )?,
+    let checkout = || environment::checkout().map(|checkout| checkout.join("sdk-plugin"));
+    let Some(sdk) = named.map(Path::to_owned).or_else(checkout) else {
+        return Ok(PathBuf::from(kit::SDK));
     };
-    sdk.canonicalize().with_context(|| format!("there is no SDK at {}", sdk.display()))
+    sdk.canonicalize().with_context(|| {
+        format!("there is no SDK at {}; --sdk names the folder sdk-plugin of a checkout", sdk.display())
+    })
 }
 
 /// The example under its new name.
@@ -155,16 +162,17 @@ fn around_rust(name: &str, sdk: &Path) -> Vec<File> {
         "[package]\nname = \"{name}\"\nversion = \"0.1.0\"\nedition = \"2024\"\npublish = false\n\n[lib]\ncrate-type = \
          [\"cdylib\", \"rlib\"]\n\n[dependencies]\ngesso-plugin = {{ path = {sdk:?} }}\n\n# Small is fast to load, too.\n\
          [profile.release]\nopt-level = \"s\"\nlto = true\ncodegen-units = 1\nstrip = true\npanic = \"abort\"\n\n\
-         [workspace]\n"
+         [workspace]\nexclude = [{kit:?}]\n",
+        kit = kit::FOLDER
     );
-    vec![("Cargo.toml", cargo), (".gitignore", "/target\n/*.wasm\n".to_owned())]
+    vec![("Cargo.toml", cargo), (".gitignore", format!("/target\n/*.wasm\n/{}\n", kit::FOLDER))]
 }
 
 fn around_python() -> Vec<File> {
     vec![
         ("requirements.txt", format!("{COMPONENTIZE_PY}\n")),
         ("pyrightconfig.json", format!("{{ \"extraPaths\": [\"{}\"] }}\n", kit::FOLDER)),
-        (".gitignore", format!("/{}\n/*.wasm\n__pycache__\n", kit::FOLDER)),
+        (".gitignore", format!("/{}\n/.venv\n/*.wasm\n__pycache__\n", kit::FOLDER)),
     ]
 }
 
@@ -185,7 +193,7 @@ fn around_js() -> Vec<File> {
 fn steps(name: &str, language: Language) -> String {
     let tools = match language {
         Language::Rust => "rustup target add wasm32-wasip2".to_owned(),
-        Language::Python => "python3 -m pip install -r requirements.txt".to_owned(),
+        Language::Python => "python3 -m venv .venv && .venv/bin/pip install -r requirements.txt".to_owned(),
         Language::Js => "npm install".to_owned(),
     };
     [
@@ -196,14 +204,17 @@ fn steps(name: &str, language: Language) -> String {
         ("gesso plugin dev".to_owned(), "or all of it again whenever a file changes"),
     ]
     .iter()
-    .map(|(command, what)| format!("  {command:48}# {what}"))
+    .map(|(command, what)| format!("  {command:47} # {what}"))
     .collect::<Vec<_>>()
     .join("\n")
 }
 
-fn readme(name: &str, language: Language, world: World) -> String {
-    let steps = steps(name, language).replace("\n  ", "\n    ");
-    format!("# {name}\n\nA plugin for Gesso that {}.\n\n  {steps}\n", does(world))
+/// `kit` says what a manifest may have.
+fn readme(name: &str, language: Language, world: World, kit: &Path) -> String {
+    let (steps, does, kit) = (steps(name, language).replace("\n  ", "\n    "), does(world), kit.display());
+    format!(
+        "# {name}\n\nA plugin for Gesso that {does}.\n\n  {steps}\n\nWhat else `manifest.json` may say is in `{kit}`.\n"
+    )
 }
 
 #[cfg(test)]
@@ -224,6 +235,12 @@ mod tests {
                 assert!(sources.iter().all(|(_, text)| !text.contains("example-")), "{language:?} {world:?}");
             }
         }
+    }
+
+    #[test]
+    fn a_world_is_known_by_the_name_that_the_guide_has_for_it() {
+        assert_eq!(World::from_str("http-handler", false), Ok(World::HttpExtension));
+        assert_eq!(World::from_str("http-extension", false), Ok(World::HttpExtension));
     }
 
     #[test]

@@ -19,14 +19,16 @@ const GUIDANCE: f32 = 7.0;
 /// Where the noise level is 1.
 const TIMESTEP: f64 = 354.0;
 
-/// What came of a call at `point`, with the arguments that the manifest has. Blocks until the guest has ended.
+/// What came of a call at `point`, with what a request says beside the hook's name; with nothing, the arguments are those that
+/// the manifest has. Blocks until the guest has ended.
 pub(super) fn run(
     host: &PluginHost,
     context: &CallContext,
     steps: &Steps,
     point: Point,
+    said: &Value,
 ) -> anyhow::Result<String> {
-    let named = Map::from_iter([(steps.title.clone(), Value::Null)]);
+    let named = Map::from_iter([(steps.title.clone(), said.clone())]);
     let hooks = host.step_hooks(context, &named).map_err(anyhow::Error::msg)?;
     let [hook] = hooks.as_slice() else { bail!("the host has no step hook named {}", steps.title) };
     let step = (0..STEPS).find(|step| steps.covers(point, *step, STEPS)).unwrap_or_default();

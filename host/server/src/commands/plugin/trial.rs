@@ -1,6 +1,6 @@
 //! `gesso plugin test`: the author's own tests, then the component in a host like the server's, with the server's budgets and
 //! nothing granted but empty folders, the room that it wants, with nothing in it yet, and made-up tensors to read. Drawings are
-//! made up: a colour gradient in place of a picture.
+//! made up: a colour gradient in place of a picture, or a refusal. What clients get wrong must be refused in a sentence.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -15,10 +15,10 @@ use gesso_plugin_host::{
     AnnotateError, Annotation, Budgets, CallContext, DrawingBudget, Drawn, DrawnPicture, FailureKind,
     FetchError, Grants, Grid, HookError, HostSettings, Inference, InferenceAnswer, InferenceError, Job,
     LoadedModel, Manifest, ModelKind, NoNetworks, Outcome, PictureFacts, PictureStage, PluginHost,
-    PluginState, SavedPicture, ScriptError, ScriptInput, Steps,
+    PluginState, SavedPicture, ScriptError, ScriptInput, Slider, Steps,
 };
 use gesso_store::{ObjectSettings, Objects, SystemClock};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::project::Project;
 use super::step_trial;
@@ -139,16 +139,16 @@ struct Case {
 enum Call {
     Before(Value),
     After(Vec<Pixels>),
-    Finish(PictureStage, Pixels),
+    Finish(PictureStage, Pixels, MadeUp),
     Grid(Grid),
     Infotext(&'static str),
     Saved(SavedPicture),
     Loaded(ModelKind),
     Annotate { module: String, annotation: Annotation },
-    Script { title: String, input: ScriptInput },
-    Http { method: &'static str, path: &'static str },
+    Script { title: String, input: ScriptInput, drawings: MadeUp },
+    Http { method: &'static str, path: &'static str, body: &'static [u8] },
     Fetch { scheme: String },
-    Step { steps: Steps, point: Point },
+    Step { steps: Steps, point: Point, said: Value },
 }
 
 /// What a request says, and odd ones: hardly anything, letters of every kind, and more than a plugin knows.
@@ -216,17 +216,25 @@ fn cases(manifest: &Manifest) -> Vec<Case> {
     for (name, request) in requests().into_iter().filter(|_| calls("before")) {
         case(format!("before, {name}"), Call::Before(request));
     }
+    if calls("before") {
+        let [(_, mut request), ..] = requests();
+        let odd = json!({"args": [ODD, null, {"odd": [ODD]}]});
+        request["alwayson_scripts"] = Value::Object(Map::from_iter([(manifest.id.clone(), odd)]));
+        case("before, odd arguments".into(), Call::Before(request));
+    }
     for (name, picture) in pictures().into_iter().filter(|_| calls("after")) {
         case(format!("after, {name}"), Call::After(vec![picture]));
     }
     for stage in &manifest.stages {
+        let finish = match stage {
+            PictureStage::Decoded => "finish decoded",
+            PictureStage::Composited => "finish",
+        };
         for (name, picture) in pictures() {
-            let finish = match stage {
-                PictureStage::Decoded => "finish decoded",
-                PictureStage::Composited => "finish",
-            };
-            case(format!("{finish}, {name}"), Call::Finish(*stage, picture));
+            case(format!("{finish}, {name}"), Call::Finish(*stage, picture, MadeUp::Gradients));
         }
+        let refused = Call::Finish(*stage, gradient(64, 48), MadeUp::Refusals);
+        case(format!("{finish}, {REFUSED}"), refused);
     }
     for (name, grid) in grids().into_iter().filter(|_| fills("grid-hook")) {
         case(format!("grid, {name}"), Call::Grid(grid));
@@ -242,8 +250,8 @@ fn cases(manifest: &Manifest) -> Vec<Case> {
         case(format!("loaded, a checkpoint for {kind:?}").to_lowercase(), Call::Loaded(kind));
     }
     for annotator in &manifest.annotators {
-        for (name, source) in pictures() {
-            let mut sliders = annotator.sliders.iter().map(|slider| slider.value);
+        let mut annotate = |name: &str, source: Pixels, value: fn(&Slider) -> f64| {
+            let mut sliders = annotator.sliders.iter().map(value);
             let arguments = json!({
                 "resolution": annotator.resolution.then_some(512),
                 "threshold_a": sliders.next(),
@@ -253,33 +261,62 @@ fn cases(manifest: &Manifest) -> Vec<Case> {
             let annotation = Annotation { source, mask, arguments: arguments.to_string() };
             let module = annotator.name.clone();
             case(format!("{module}, {name}"), Call::Annotate { module, annotation });
+        };
+        for (name, source) in pictures() {
+            annotate(name, source, |slider| slider.value);
+        }
+        if !annotator.sliders.is_empty() {
+            annotate("sliders at their least", gradient(64, 48), |slider| slider.min);
+            annotate("sliders at their most", gradient(64, 48), |slider| slider.max);
         }
     }
     for script in &manifest.scripts {
         let arguments: Vec<_> = script.args.iter().map(|argument| argument.value.clone()).collect();
-        let [(_, params), ..] = requests();
+        let odd: Vec<_> = script.args.iter().map(|_| ODD).collect();
+        let (arguments, odd) = (json!(arguments).to_string(), json!(odd).to_string());
+        let source = || vec![gradient(64, 48)];
+        let mask = || Some(half_mask(&gradient(64, 48)));
+        let one = || if script.txt2img { Vec::new() } else { source() };
+        let (draws, refuses) = (MadeUp::Gradients, MadeUp::Refusals);
         let kinds = [
-            ("text to image", script.txt2img, vec![]),
-            ("image to image", script.img2img, vec![gradient(64, 48)]),
+            ("text to image", script.txt2img, &arguments, Vec::new(), None, draws),
+            ("image to image", script.img2img, &arguments, source(), None, draws),
+            ("image to image with a mask", script.img2img, &arguments, source(), mask(), draws),
+            ("odd arguments", !script.args.is_empty(), &odd, one(), None, draws),
+            (REFUSED, true, &arguments, one(), None, refuses),
         ];
-        for (name, _, init_images) in kinds.into_iter().filter(|(_, offered, _)| *offered) {
-            let (params, arguments) = (params.to_string(), json!(arguments).to_string());
-            let input = ScriptInput { params, arguments, init_images, mask: None };
-            case(format!("{}, {name}", script.title), Call::Script { title: script.title.clone(), input });
+        for (name, _, arguments, init_images, mask, drawings) in kinds.into_iter().filter(|kind| kind.1) {
+            let (params, arguments) = (requests()[0].1.to_string(), arguments.clone());
+            let input = ScriptInput { params, arguments, init_images, mask };
+            let title = script.title.clone();
+            case(format!("{title}, {name}"), Call::Script { title, input, drawings });
         }
     }
     if let Some(steps) = &manifest.steps {
         for point in steps.points.iter().map(|point| Point::from(*point)) {
             let place = format!("{point:?}").to_lowercase();
-            case(format!("{}, {place}", steps.title), Call::Step { steps: steps.clone(), point });
+            let call = Call::Step { steps: steps.clone(), point, said: Value::Null };
+            case(format!("{}, {place}", steps.title), call);
+        }
+        let odd: Vec<_> = steps.args.iter().map(|_| ODD).collect();
+        let first = steps.points.first().filter(|_| !odd.is_empty());
+        if let Some(point) = first.map(|point| Point::from(*point)) {
+            let call = Call::Step { steps: steps.clone(), point, said: json!({"args": odd}) };
+            case(format!("{}, odd arguments", steps.title), call);
         }
     }
     for scheme in &manifest.fetches {
         case(format!("fetch, {scheme}"), Call::Fetch { scheme: scheme.clone() });
     }
     if fills("http-extension") || fills("http-handler") {
-        for (method, path) in [("GET", "/"), ("POST", "/"), ("GET", "/no/such/place?x=%F0%9F%8F%94")] {
-            case(format!("{method} {path}"), Call::Http { method, path });
+        let asked: [(_, _, _, &[u8]); 4] = [
+            ("GET /", "GET", "/", b""),
+            ("POST /", "POST", "/", b""),
+            ("POST /, bytes that are no text", "POST", "/", b"{\"a\": \xff\0"),
+            ("GET /no/such/place", "GET", "/no/such/place?x=%F0%9F%8F%94", b""),
+        ];
+        for (name, method, path, body) in asked {
+            case(name.into(), Call::Http { method, path, body });
         }
     }
     cases
@@ -304,7 +341,7 @@ impl Case {
                 let made: Vec<_> = made.pictures.into_iter().map(|made| made.picture).collect();
                 goldens.compare(&self.name, &made)
             }
-            Call::Finish(stage, picture) => {
+            Call::Finish(stage, picture, drawings) => {
                 let request = &requests()[0].1;
                 let about = PictureFacts {
                     place: 0,
@@ -317,8 +354,8 @@ impl Case {
                     infotext: "a boat on a lake\nSteps: 20, Seed: 1".into(),
                 };
                 let given = DrawnPicture { about, picture: picture.clone(), source: None };
-                let inference = Arc::new(MadeUp);
                 let params = request.to_string();
+                let inference = Arc::new(*drawings);
                 let finished =
                     host.finish_picture(&context, &params, given, inference, Infotext::extended).await;
                 match finished {
@@ -327,6 +364,7 @@ impl Case {
                         Ok(format!("{made}, {} fields", finished.fields.len()))
                     }
                     Err(HookError::Rejected { reason, .. }) => Ok(format!("refused: {reason}")),
+                    Err(error) if drawings.may_end_in(&error) => Ok(format!("a fault: {error}")),
                     Err(error) => Err(error.into()),
                 }
             }
@@ -367,10 +405,13 @@ impl Case {
                     Err(error) => Err(error.into()),
                 }
             }
-            Call::Script { title, input } => {
-                match host.run_script(&context, title, input.clone(), Arc::new(MadeUp)).await {
+            Call::Script { title, input, drawings } => {
+                match host.run_script(&context, title, input.clone(), Arc::new(*drawings)).await {
                     Ok(output) => goldens.compare(&self.name, &output.images),
                     Err(ScriptError::Refused(reason)) => Ok(format!("refused: {reason}")),
+                    Err(ScriptError::Hook(error)) if drawings.may_end_in(&error) => {
+                        Ok(format!("a fault: {error}"))
+                    }
                     Err(error) => Err(error.into()),
                 }
             }
@@ -388,11 +429,12 @@ impl Case {
                 }
             }
             // This thread carries out what the guest asks for; others go on.
-            Call::Step { steps, point } => {
-                tokio::task::block_in_place(|| step_trial::run(host, &context, steps, *point))
+            Call::Step { steps, point, said } => {
+                tokio::task::block_in_place(|| step_trial::run(host, &context, steps, *point, said))
             }
-            Call::Http { method, path } => {
-                let request = axum::http::Request::builder().method(*method).uri(*path).body(Bytes::new())?;
+            Call::Http { method, path, body } => {
+                let body = Bytes::copy_from_slice(body);
+                let request = axum::http::Request::builder().method(*method).uri(*path).body(body)?;
                 let id = host.list().first().map(|status| status.id.clone()).unwrap_or_default();
                 let answer = host.handle_http(&context, &id, request).await?;
                 ensure!(!answer.status().is_server_error(), "it answered {}", answer.status());
@@ -452,8 +494,33 @@ fn half_mask(source: &Pixels) -> Pixels {
     Pixels { width: source.width, height: source.height, format: PixelFormat::Gray8, data }
 }
 
-/// Draws gradients, at once.
-struct MadeUp;
+/// Text where an argument is looked for, whatever its kind.
+const ODD: &str = "odd 🏔";
+/// The case of [`MadeUp::Refusals`].
+const REFUSED: &str = "drawings are refused";
+
+/// What comes of a drawing, at once.
+#[derive(Debug, Clone, Copy)]
+enum MadeUp {
+    Gradients,
+    /// As where a request has spent what it may.
+    Refusals,
+}
+
+impl MadeUp {
+    fn refused(self) -> Result<(), InferenceError> {
+        match self {
+            Self::Gradients => Ok(()),
+            Self::Refusals => Err(InferenceError::Limit("no more is drawn for this request".into())),
+        }
+    }
+
+    /// Whether a call may fail with this: one whose drawings are refused may say that it has none, in any fault.
+    fn may_end_in(self, error: &HookError) -> bool {
+        matches!(self, Self::Refusals)
+            && matches!(error, HookError::PluginFailed { reason: FailureKind::Fault, .. })
+    }
+}
 
 impl Inference for MadeUp {
     fn for_plugin(self: Arc<Self>, _: &str, _: DrawingBudget) -> Arc<dyn Inference> {
@@ -461,17 +528,18 @@ impl Inference for MadeUp {
     }
 
     fn generate(&self, params: String, _: Vec<Pixels>, _: Option<Pixels>, outcome: Outcome) -> Job {
-        outcome.send(made_up(&params));
+        outcome.send(self.refused().and_then(|()| made_up(&params)));
         Job::new(|| 1.0, || {})
     }
 
     fn upscale(&self, picture: Pixels, _: String, factor: f64) -> InferenceAnswer<Pixels> {
         let side = |side: u32| (f64::from(side) * factor.clamp(1.0, 8.0)) as u32;
-        Box::pin(std::future::ready(Ok(gradient(side(picture.width), side(picture.height)))))
+        let enlarged = |()| gradient(side(picture.width), side(picture.height));
+        Box::pin(std::future::ready(self.refused().map(enlarged)))
     }
 
     fn interrogate(&self, _: Pixels, _: String) -> InferenceAnswer<String> {
-        Box::pin(std::future::ready(Ok("a colour gradient".to_owned())))
+        Box::pin(std::future::ready(self.refused().map(|()| "a colour gradient".to_owned())))
     }
 }
 

@@ -177,7 +177,8 @@ pub(crate) struct NewPlugin {
     /// Where it goes; the name in the current folder when left out
     #[arg(long)]
     pub(crate) folder: Option<PathBuf>,
-    /// For Rust, the folder sdk-plugin of a checkout; that of the checkout around the current folder when left out
+    /// For Rust, the folder sdk-plugin of a checkout; when left out, that of the checkout around the current folder, and
+    /// outside of one the SDK that this program carries
     #[arg(long)]
     pub(crate) sdk: Option<PathBuf>,
 }
@@ -204,7 +205,8 @@ pub(crate) enum World {
     Script,
     /// Brings pictures that requests name instead of carrying
     InputFetcher,
-    /// An HTTP API under /ext/<id>/
+    /// An HTTP API under /ext/<id>/; in Python and JavaScript the world `http-handler`
+    #[value(alias = "http-handler")]
     HttpExtension,
     /// Reads along where a client's infotext is read
     InfotextHook,
