@@ -52,8 +52,8 @@ pub struct TorchSettings {
     pub dtype: DtypeChoice,
     /// Models kept in memory; 0 is taken as 1.
     pub resident_models: usize,
-    /// Bytes that models in memory may take together, with what is laid over them; tensors that several share count once.
-    /// One model is kept whatever it takes. 0 is half of the machine's memory.
+    /// Bytes that models in memory may take together, with what is laid over them and the networks and files beside them;
+    /// tensors that several share count once. One model is kept whatever it takes. 0 is half of the machine's memory.
     pub resident_bytes_max: u64,
     /// The same of a device that has a memory of its own, with what is computed there; 0 is all that is free at the start.
     /// `resident_models` does not count there.
@@ -156,7 +156,7 @@ impl TorchBackend {
     /// What bounds the memory of a pass.
     fn limits(&self, spec: &PassSpec<'_>) -> Limits {
         // One picture is encoded or decoded at a time, and soon: beside the models that are there.
-        let beside = |machine: Machine| machine.beside(self.resident.residency().host.bytes);
+        let beside = |machine: Machine| machine.beside(self.resident.bytes());
         Limits { share: spec.share.bytes_max, machine: self.machine.map(beside) }
     }
 
