@@ -147,13 +147,13 @@ impl Resident {
     /// The tensors from the file. A bad file must not push a good model out, so it is judged before room is made.
     fn read(&mut self, model: &Arc<ModelFile>) -> Result<Rc<HostModel>, BackendError> {
         let checkpoint = Checkpoint::open(&model.path).map_err(load_error)?;
-        let (compute, bytes) = (self.compute, checkpoint.bytes(self.compute));
+        let compute = self.compute;
         let Some(hosts) = &mut self.hosts else {
-            let beside = self.make_room(bytes);
+            let beside = self.make_room(checkpoint.bytes(compute));
             let read = checkpoint.read(compute, beside.iter().map(|networks| networks.tensors()));
             return read.map(Rc::new).map_err(load_error);
         };
-        let beside = hosts.make_room(bytes);
+        let beside = hosts.make_room(checkpoint.waiting_bytes(compute));
         let host = checkpoint.read(compute, beside.iter().map(|host| &host.tensors)).map_err(load_error)?;
         let host = Rc::new(host);
         hosts.insert_checkpoint(model.clone(), host.clone());
