@@ -489,7 +489,7 @@ impl<B: Backend> Owner<B> {
                 let ended = bringing(&mut self.backend, &self.stats, &self.loads, &models, |backend| {
                     let Some(lane) = job.promote(backend, lane)? else { return Ok(None) };
                     let (image, calls) = (lane.image, lane.calls_done());
-                    Ok(Some((image, calls, backend.finish(lane.sample)?)))
+                    Ok(Some((image, calls, backend.finish(lane.sample, &|| job.is_cancelled())?)))
                 });
                 match ended {
                     // It goes on in the next pass.

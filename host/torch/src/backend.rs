@@ -306,7 +306,7 @@ impl Backend for TorchBackend {
                 let latent = match &upscale.by {
                     UpscaleBy::Latent(_) => sample.result().map_err(device_error)?,
                     UpscaleBy::Pixels(by) => {
-                        let picture = decode(&mut self.resident, &sample)?;
+                        let picture = decode(&mut self.resident, &sample, is_cancelled)?;
                         let large = self.enlarged(&picture, upscale.target, by, is_cancelled)?;
                         self.encoded(pass, &large)?
                     }
@@ -385,10 +385,10 @@ impl Backend for TorchBackend {
         }
     }
 
-    fn finish(&mut self, sample: Sample) -> Result<Pixels, BackendError> {
+    fn finish(&mut self, sample: Sample, is_cancelled: &dyn Fn() -> bool) -> Result<Pixels, BackendError> {
         let _guard = tch::no_grad_guard();
         self.compute_on(sample.pass.threads);
-        let picture = decode(&mut self.resident, &sample)?;
+        let picture = decode(&mut self.resident, &sample, is_cancelled)?;
         shown::with_alpha(&sample, picture)
     }
 
@@ -512,13 +512,22 @@ fn advance(
 }
 
 /// The finished picture of a sample; in tiles where the whole takes more memory than there is.
-fn decode(resident: &mut Resident, sample: &Sample) -> Result<Pixels, BackendError> {
+fn decode(
+    resident: &mut Resident,
+    sample: &Sample,
+    is_cancelled: &dyn Fn() -> bool,
+) -> Result<Pixels, BackendError> {
     let latent =
         sample.result().and_then(|latent| latent.f_div_scalar(LATENT_SCALE)).map_err(device_error)?;
     let networks = sample.home.networks().map_err(device_error)?;
     let part = |latent: &Tensor| {
-        let decode = || networks.decode_latent(latent)?.f_squeeze_dim(0)?.f_permute([1, 2, 0]);
-        let picture = decode().map_err(device_error)?;
+        let decode =
+            || networks.decode_latent_unless(latent, is_cancelled)?.f_squeeze_dim(0)?.f_permute([1, 2, 0]);
+        let picture = decode().map_err(|error| match device_error(error) {
+            lost @ BackendError::Lost(_) => lost,
+            _ if is_cancelled() => BackendError::Cancelled,
+            other => other,
+        })?;
         let finite = picture.f_isfinite().and_then(|finite| finite.f_all()).and_then(bool::try_from);
         if !finite.map_err(device_error)? {
             return Err(BackendError::NotANumber { step: sample.step });

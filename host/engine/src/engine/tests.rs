@@ -59,6 +59,8 @@ struct Script {
     on_load: Option<Box<dyn FnMut() + Send>>,
     /// Called when a picture is decoded.
     on_finish: Option<Box<dyn FnMut() + Send>>,
+    /// Decodes on although it was cancelled.
+    is_deaf: bool,
     /// The function that panics when it is called next.
     panic_in: Option<&'static str>,
 }
@@ -174,9 +176,13 @@ impl Backend for Fake {
         *sample += SETTLED;
     }
 
-    fn finish(&mut self, sample: u64) -> Result<Pixels, BackendError> {
-        if let Some(on_finish) = &mut self.script.lock().unwrap().on_finish {
+    fn finish(&mut self, sample: u64, is_cancelled: &dyn Fn() -> bool) -> Result<Pixels, BackendError> {
+        let mut script = self.script.lock().unwrap();
+        if let Some(on_finish) = &mut script.on_finish {
             on_finish();
+        }
+        if is_cancelled() && !script.is_deaf {
+            return Err(BackendError::Cancelled);
         }
         Ok(Pixels::new(1, 1, PixelFormat::Gray8, vec![sample as u8]).unwrap())
     }
