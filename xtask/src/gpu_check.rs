@@ -70,3 +70,27 @@ fn pack(root: &Path, folder: &Path) -> Result<()> {
     let built = root.join("target/debug/examples").join(parity::EXAMPLE);
     run(Command::new("strip").arg("--output-file").arg(folder.join(parity::EXAMPLE)).arg(built))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_module_of_ours_that_a_script_imports_is_packed() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../host/torch/tests/fixtures");
+        let mut imported = 0;
+        for script in SCRIPTS {
+            let text = std::fs::read_to_string(folder.join(script)).unwrap();
+            for line in text.lines().map(str::trim_start) {
+                let name = line.strip_prefix("import ").or_else(|| line.strip_prefix("from "));
+                let name = name.and_then(|rest| rest.split([' ', '.', ',']).next()).unwrap_or_default();
+                let module = format!("{name}.py");
+                if !name.is_empty() && folder.join(&module).is_file() {
+                    imported += 1;
+                    assert!(SCRIPTS.contains(&module.as_str()), "{script} imports {module}");
+                }
+            }
+        }
+        assert!(imported > 0, "they import each other");
+    }
+}

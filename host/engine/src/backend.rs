@@ -262,7 +262,13 @@ pub trait Backend {
 
     /// Decodes the latent into the finished picture: RGB, or RGBA of a softly inpainted one, whose alpha says how much of
     /// it is to be seen over what it was drawn over.
-    fn finish(&mut self, sample: Self::Sample) -> Result<Pixels, BackendError>;
+    ///
+    /// `is_cancelled` is looked at between the parts of it: a large picture takes long.
+    fn finish(
+        &mut self,
+        sample: Self::Sample,
+        is_cancelled: &dyn Fn() -> bool,
+    ) -> Result<Pixels, BackendError>;
 
     /// Enlarges a picture by a factor, whatever the network's own is.
     fn enlarge(

@@ -2,29 +2,29 @@
 //! forms one batch by [`policy::pick`], calls the backend once and publishes progress. A panic, a NaN or a failed
 //! allocation ends the jobs it happened to, never the thread; a device that is lost ends it, with all jobs.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use gesso_core::pixels::Pixels;
-use tokio::sync::{broadcast, oneshot, watch};
+use tokio::sync::{broadcast, watch};
 
 use crate::backend::{Backend, BackendError, BackendFactory, ModelFile, Row};
 use crate::clock::Clock;
-use crate::job::{
-    CancelFlag, Drawing, JobError, JobHandle, JobSpec, Made, NetworkRun, Phase, Progress, SubmitError, Work,
-};
+use crate::job::{CancelFlag, Drawing, JobError, Made, NetworkRun, Phase, Work};
 use crate::policy::{self, Candidate, Rules};
 
 mod guarded;
+mod handle;
 mod incoming;
 mod passes;
 mod running;
 mod stats;
 
 use guarded::{bringing, guarded};
-use incoming::{Command, Incoming, Slot};
+pub use handle::EngineHandle;
+use incoming::{Command, Incoming};
 use passes::Passes;
 use running::{Caller, Lane, RunningJob, missing_row};
 pub use stats::EngineStats;
@@ -106,76 +106,6 @@ impl Engine {
         if self.thread.join().is_err() {
             tracing::error!("the device thread panicked outside of any job");
         }
-    }
-}
-
-/// A cheap clone that submits jobs.
-#[derive(Debug, Clone)]
-pub struct EngineHandle {
-    commands: mpsc::Sender<Command>,
-    /// The owner thread holds the other end for as long as it runs.
-    alive: watch::Receiver<()>,
-    jobs: Arc<AtomicUsize>,
-    max_jobs: usize,
-    stats: Arc<Mutex<EngineStats>>,
-    loads: broadcast::Sender<Arc<ModelFile>>,
-}
-
-impl EngineHandle {
-    /// Queues a job, or refuses at once when `max_jobs` are in.
-    pub fn submit(&self, spec: JobSpec) -> Result<JobHandle, SubmitError> {
-        let taken = self.jobs.fetch_add(1, Ordering::AcqRel);
-        let slot = Slot(self.jobs.clone());
-        if taken >= self.max_jobs {
-            return Err(SubmitError::Overloaded { waiting: taken });
-        }
-        let (progress, progress_rx) = watch::channel(Progress::queued(&spec.work));
-        let (reply, reply_rx) = oneshot::channel();
-        let cancel = spec.cancel.clone();
-        let caller = Caller { cancel: spec.cancel, progress, reply, slot };
-        let incoming = Incoming { work: spec.work, priority: spec.priority, caller };
-        self.commands.send(Command::Job(incoming)).map_err(|_| SubmitError::ShutDown)?;
-        Ok(JobHandle { progress: progress_rx, reply: reply_rx, cancel })
-    }
-
-    /// Brings a checkpoint into memory ahead of the first job that draws with it.
-    pub async fn load(&self, model: Arc<ModelFile>) -> Result<(), JobError> {
-        let (reply, done) = oneshot::channel();
-        self.commands.send(Command::Load(model, reply)).map_err(|_| JobError::ShutDown)?;
-        done.await.map_err(|_| JobError::ShutDown)?
-    }
-
-    /// Drops every model that no picture in flight needs from the device's memory.
-    pub async fn unload(&self) -> Result<(), JobError> {
-        let (reply, done) = oneshot::channel();
-        self.commands.send(Command::Unload(reply)).map_err(|_| JobError::ShutDown)?;
-        done.await.map_err(|_| JobError::ShutDown)
-    }
-
-    /// Whether the owner thread is there to take jobs.
-    pub fn is_alive(&self) -> bool {
-        self.alive.has_changed().is_ok()
-    }
-
-    /// Waits for the owner thread to end, which it does under this handle where its device is lost.
-    pub async fn ended(&self) {
-        let mut alive = self.alive.clone();
-        // Nothing is ever sent.
-        while alive.changed().await.is_ok() {}
-    }
-
-    /// Jobs queued or running.
-    pub fn jobs(&self) -> usize {
-        self.jobs.load(Ordering::Acquire)
-    }
-
-    pub fn stats(&self) -> EngineStats {
-        lock(&self.stats).clone()
-    }
-
-    /// Every checkpoint that comes into memory from now on, for a command or for a drawing.
-    pub fn loads(&self) -> broadcast::Receiver<Arc<ModelFile>> {
-        self.loads.subscribe()
     }
 }
 
@@ -330,9 +260,23 @@ impl<B: Backend> Owner<B> {
             job.fail(JobError::Cancelled);
             job.answer();
         }
+        self.each_job(|job, backend| {
+            job.heed_interrupt(backend);
+            job.heed_skip(backend);
+        });
+    }
+
+    /// Does something to every job; one that it panics in fails, and the others go on.
+    fn each_job(&mut self, act: impl Fn(&mut RunningJob<B>, &mut B)) {
+        let backend = &mut self.backend;
         for job in &mut self.running {
-            job.heed_interrupt(&mut self.backend);
-            job.heed_skip(&mut self.backend);
+            let acted = guarded(|| {
+                act(job, backend);
+                Ok(())
+            });
+            if let Err(error) = acted {
+                job.fail(error);
+            }
         }
     }
 
@@ -375,7 +319,10 @@ impl<B: Backend> Owner<B> {
 
     fn begin_drawing(&mut self, drawing: Drawing, caller: Caller, priority: i32, arrived: (u64, Duration)) {
         forget_skip(&caller.cancel, &self.running);
-        let passes = Passes::new(drawing);
+        let passes = match guarded(|| Ok(Passes::new(drawing))) {
+            Ok(passes) => passes,
+            Err(error) => return self.refuse(caller, error),
+        };
         let models = passes.models(passes.opening());
         let begun = bringing(&mut self.backend, &self.stats, &self.loads, &models, |backend| {
             RunningJob::begin(backend, passes, &caller)
@@ -431,9 +378,7 @@ impl<B: Backend> Owner<B> {
 
     /// Pictures whose refiner draws from now on change to its pass, before rows are picked by their keys.
     fn hand_over(&mut self) {
-        for job in &mut self.running {
-            job.hand_over(&mut self.backend);
-        }
+        self.each_job(RunningJob::hand_over);
     }
 
     /// One UNet call for the best batch.
@@ -484,9 +429,14 @@ impl<B: Backend> Owner<B> {
                     continue;
                 }
             };
-            match result {
-                Ok(measured) => lane.advance(now, measured),
-                Err(error) => failures.push((*job_index, error.into())),
+            let advanced = result.map_err(JobError::from).and_then(|measured| {
+                guarded(|| {
+                    lane.advance(now, measured);
+                    Ok(())
+                })
+            });
+            if let Err(error) = advanced {
+                failures.push((*job_index, error));
             }
         }
         let mut touched: Vec<usize> = lanes.iter().map(|(job_index, _)| *job_index).collect();
@@ -539,7 +489,7 @@ impl<B: Backend> Owner<B> {
                 let ended = bringing(&mut self.backend, &self.stats, &self.loads, &models, |backend| {
                     let Some(lane) = job.promote(backend, lane)? else { return Ok(None) };
                     let (image, calls) = (lane.image, lane.calls_done());
-                    Ok(Some((image, calls, backend.finish(lane.sample)?)))
+                    Ok(Some((image, calls, backend.finish(lane.sample, &|| job.is_cancelled())?)))
                 });
                 match ended {
                     // It goes on in the next pass.

@@ -79,7 +79,7 @@ impl Backend for MadeUpDevice {
 
     fn settle(&mut self, _: &mut (u32, u32)) {}
 
-    fn finish(&mut self, (width, height): (u32, u32)) -> Result<Pixels, BackendError> {
+    fn finish(&mut self, (width, height): (u32, u32), _: &dyn Fn() -> bool) -> Result<Pixels, BackendError> {
         Ok(gradient(width, height))
     }
 

@@ -62,8 +62,9 @@ pub(crate) struct Settings {
     pub(crate) deterministic: bool,
     /// Checkpoints kept in the machine's memory.
     pub(crate) resident_models: usize,
-    /// Bytes that checkpoints in memory may take together, with the LoRAs laid over them; 0 is half of the machine's
-    /// memory, or of what the server's container or service may use. The one in use is kept whatever it takes.
+    /// Bytes that checkpoints in memory may take together, with the LoRAs laid over them and with the control networks,
+    /// upscalers and other networks beside them, which go first; 0 is half of the machine's memory, or of what the server's
+    /// container or service may use. What is in use is kept whatever it takes.
     pub(crate) resident_bytes_max: u64,
     /// The same of a CUDA device's memory, with what a picture is computed in; 0 is all that is free at start-up. A
     /// checkpoint that is in the machine's memory is copied there and not read again.

@@ -52,8 +52,8 @@ pub struct TorchSettings {
     pub dtype: DtypeChoice,
     /// Models kept in memory; 0 is taken as 1.
     pub resident_models: usize,
-    /// Bytes that models in memory may take together, with what is laid over them; tensors that several share count once.
-    /// One model is kept whatever it takes. 0 is half of the machine's memory.
+    /// Bytes that models in memory may take together, with what is laid over them and the networks and files beside them;
+    /// tensors that several share count once. One model is kept whatever it takes. 0 is half of the machine's memory.
     pub resident_bytes_max: u64,
     /// The same of a device that has a memory of its own, with what is computed there; 0 is all that is free at the start.
     /// `resident_models` does not count there.
@@ -156,7 +156,7 @@ impl TorchBackend {
     /// What bounds the memory of a pass.
     fn limits(&self, spec: &PassSpec<'_>) -> Limits {
         // One picture is encoded or decoded at a time, and soon: beside the models that are there.
-        let beside = |machine: Machine| machine.beside(self.resident.residency().host.bytes);
+        let beside = |machine: Machine| machine.beside(self.resident.bytes());
         Limits { share: spec.share.bytes_max, machine: self.machine.map(beside) }
     }
 
@@ -306,7 +306,7 @@ impl Backend for TorchBackend {
                 let latent = match &upscale.by {
                     UpscaleBy::Latent(_) => sample.result().map_err(device_error)?,
                     UpscaleBy::Pixels(by) => {
-                        let picture = decode(&mut self.resident, &sample)?;
+                        let picture = decode(&mut self.resident, &sample, is_cancelled)?;
                         let large = self.enlarged(&picture, upscale.target, by, is_cancelled)?;
                         self.encoded(pass, &large)?
                     }
@@ -385,10 +385,10 @@ impl Backend for TorchBackend {
         }
     }
 
-    fn finish(&mut self, sample: Sample) -> Result<Pixels, BackendError> {
+    fn finish(&mut self, sample: Sample, is_cancelled: &dyn Fn() -> bool) -> Result<Pixels, BackendError> {
         let _guard = tch::no_grad_guard();
         self.compute_on(sample.pass.threads);
-        let picture = decode(&mut self.resident, &sample)?;
+        let picture = decode(&mut self.resident, &sample, is_cancelled)?;
         shown::with_alpha(&sample, picture)
     }
 
@@ -512,13 +512,22 @@ fn advance(
 }
 
 /// The finished picture of a sample; in tiles where the whole takes more memory than there is.
-fn decode(resident: &mut Resident, sample: &Sample) -> Result<Pixels, BackendError> {
+fn decode(
+    resident: &mut Resident,
+    sample: &Sample,
+    is_cancelled: &dyn Fn() -> bool,
+) -> Result<Pixels, BackendError> {
     let latent =
         sample.result().and_then(|latent| latent.f_div_scalar(LATENT_SCALE)).map_err(device_error)?;
     let networks = sample.home.networks().map_err(device_error)?;
     let part = |latent: &Tensor| {
-        let decode = || networks.decode_latent(latent)?.f_squeeze_dim(0)?.f_permute([1, 2, 0]);
-        let picture = decode().map_err(device_error)?;
+        let decode =
+            || networks.decode_latent_unless(latent, is_cancelled)?.f_squeeze_dim(0)?.f_permute([1, 2, 0]);
+        let picture = decode().map_err(|error| match device_error(error) {
+            lost @ BackendError::Lost(_) => lost,
+            _ if is_cancelled() => BackendError::Cancelled,
+            other => other,
+        })?;
         let finite = picture.f_isfinite().and_then(|finite| finite.f_all()).and_then(bool::try_from);
         if !finite.map_err(device_error)? {
             return Err(BackendError::NotANumber { step: sample.step });

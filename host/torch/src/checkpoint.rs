@@ -12,11 +12,11 @@ use crate::diffusers_folder;
 use crate::error::{LoadError, Problem};
 use crate::facts::{Declared, ModelFacts};
 use crate::header::Header;
-use crate::host_model::{HostModel, kept};
+use crate::host_model::{HostModel, kept, pinned_bytes};
 use crate::layout::{Layout, TEXT, UNET, VAE};
 use crate::networks::assemble;
 use crate::outline::Outline;
-use crate::stored::{Catalogue, Stored};
+use crate::stored::Catalogue;
 use crate::tensor_file;
 use crate::tensors::Tensors;
 use crate::weights::{Padding, Weights};
@@ -52,12 +52,22 @@ impl<'a> Checkpoint<'a> {
 
     /// Bytes that the networks' tensors take in memory when none is shared.
     pub(crate) fn bytes(&self, compute: Compute) -> u64 {
-        let bytes = |(name, stored): (&String, &Stored)| {
+        self.each_bytes(compute).fold(0, u64::saturating_add)
+    }
+
+    /// The same of the machine's memory, where they wait to be copied to a device of its own.
+    pub(crate) fn waiting_bytes(&self, compute: Compute) -> u64 {
+        let is_pinned = compute.device.is_cuda();
+        let taken = |bytes| if is_pinned { pinned_bytes(bytes) } else { bytes };
+        self.each_bytes(compute).map(taken).fold(0, u64::saturating_add)
+    }
+
+    fn each_bytes(&self, compute: Compute) -> impl Iterator<Item = u64> {
+        self.catalogue.tensors.iter().map(move |(name, stored)| {
             let elements =
                 stored.shape().iter().fold(1u64, |product, size| product.saturating_mul(*size as u64));
             elements.saturating_mul(compute.kind_of(name).elt_size_in_bytes() as u64)
-        };
-        self.catalogue.tensors.iter().map(bytes).fold(0, u64::saturating_add)
+        })
     }
 
     /// Reads the tensors into the machine's memory, in the kinds of `compute`, but shares those that `beside` has already;
@@ -72,7 +82,8 @@ impl<'a> Checkpoint<'a> {
         // One by one, so that what is shared is never in memory twice but for one tensor.
         let tensors = self.catalogue.read_each(|name, tensor| kept(name, &tensor, compute, &beside));
         let tensors = tensors.map_err(|problem| problem.of(self.path))?;
-        Ok(HostModel { tensors, layout: self.layout, facts: self.facts })
+        let is_pinned = compute.device.is_cuda();
+        Ok(HostModel { tensors, layout: self.layout, facts: self.facts, is_pinned })
     }
 }
 

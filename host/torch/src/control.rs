@@ -35,6 +35,7 @@ pub struct ControlModel {
     number_kind: Kind,
     pools: bool,
     is_tied: bool,
+    bytes: u64,
 }
 
 enum Network {
@@ -89,10 +90,17 @@ impl ControlModel {
         if is_tied {
             add_base(&mut tensors.named, &base.named)?;
         }
-        let network = plan.build(&Weights::of(&tensors).on(device), kind)?;
+        let weights = Weights::of(&tensors).on(device);
+        let network = plan.build(&weights, kind)?;
+        let bytes = weights.bytes();
         let stem = path.file_stem().unwrap_or_default().to_string_lossy().to_lowercase();
         let pools = matches!(network, Network::ControlNet(_)) && stem.contains(POOLS);
-        Ok(Self { network, device, number_kind: kind, pools, is_tied })
+        Ok(Self { network, device, number_kind: kind, pools, is_tied, bytes })
+    }
+
+    /// What its weights take.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes
     }
 
     /// Where it computes.

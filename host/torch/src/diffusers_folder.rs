@@ -43,8 +43,8 @@ pub(crate) fn open(folder: &Path) -> Result<(Catalogue, Declared), Problem> {
     add("text_encoder", &|name| Some(format!("{TEXT}{}", name.strip_prefix("text_model.").unwrap_or(name))))?;
     let vae = tensor_file::open(&part_file(folder, "vae")?)?;
     whole.tensors.extend(vae_file::canonical(vae.tensors)?);
-    whole.metadata = settings(&config(&folder.join("unet/config.json"))?);
-    let declared = Declared::in_scheduler(&config(&folder.join("scheduler/scheduler_config.json"))?)?;
+    whole.metadata = settings(&config(folder, "unet/config.json")?);
+    let declared = Declared::in_scheduler(&config(folder, "scheduler/scheduler_config.json")?)?;
     Ok((whole, declared))
 }
 
@@ -75,15 +75,15 @@ fn settings(unet: &Value) -> BTreeMap<String, String> {
     given.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?.to_string()))).collect()
 }
 
-/// A configuration; an empty one where there is none.
-fn config(path: &Path) -> Result<Value, Problem> {
-    let file = match File::open(path) {
+/// A configuration of a model folder; an empty one where there is none.
+fn config(folder: &Path, name: &str) -> Result<Value, Problem> {
+    let file = match File::open(folder.join(name)) {
         Ok(file) => file,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Value::Null),
         Err(error) => return Err(error.into()),
     };
     let mut text = Vec::new();
     file.take(CONFIG_BYTES_MAX).read_to_end(&mut text)?;
-    serde_json::from_slice(&text)
-        .map_err(|error| Problem::Malformed(format!("{} is not JSON: {error}", path.display())))
+    // Not by its path: clients are told.
+    serde_json::from_slice(&text).map_err(|error| Problem::Malformed(format!("{name} is not JSON: {error}")))
 }

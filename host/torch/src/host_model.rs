@@ -19,6 +19,8 @@ pub(crate) struct HostModel {
     pub(crate) tensors: Tensors,
     pub(crate) layout: Layout,
     pub(crate) facts: ModelFacts,
+    /// They wait in pinned memory, as far as the system gave it.
+    pub(crate) is_pinned: bool,
 }
 
 impl HostModel {
@@ -54,8 +56,15 @@ impl HostModel {
 
 impl Held for HostModel {
     fn pieces(&self) -> impl Iterator<Item = (usize, u64)> {
-        self.tensors.pieces()
+        let is_pinned = self.is_pinned;
+        let taken = move |bytes| if is_pinned { pinned_bytes(bytes) } else { bytes };
+        self.tensors.pieces().map(move |(address, bytes)| (address, taken(bytes)))
     }
+}
+
+/// What a tensor of so many bytes takes of pinned memory: libtorch pins the next power of two.
+pub(crate) fn pinned_bytes(bytes: u64) -> u64 {
+    bytes.checked_next_power_of_two().unwrap_or(bytes)
 }
 
 /// A tensor as it waits for its device: as its network computes with it, and one that `beside` has already is shared.
@@ -82,4 +91,18 @@ pub(crate) fn kept(
     }
     // Pinned memory is copied to the device several times as fast. A system bounds how much of it there may be.
     Ok(tensor.f_internal_pin_memory(compute.device).unwrap_or(tensor))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_pinned_takes_the_next_power_of_two() {
+        // A token table in f32, a wide convolution in f16, a bias of 320.
+        for (bytes, taken) in [(151_781_376, 1 << 28), (29_491_200, 1 << 25), (640, 1024), (4096, 4096)] {
+            assert_eq!(pinned_bytes(bytes), taken);
+        }
+        assert_eq!(pinned_bytes(u64::MAX), u64::MAX);
+    }
 }

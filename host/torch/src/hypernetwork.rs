@@ -10,6 +10,7 @@ use tch::{Device, Kind, TchError, Tensor};
 use crate::compute::send;
 use crate::error::{LoadError, Problem};
 use crate::stored::Stored;
+use crate::tensors::bytes_of;
 use crate::value::Value;
 
 /// A hypernetwork in memory, in f32.
@@ -136,6 +137,12 @@ impl Hypernetwork {
         self.step
     }
 
+    /// What its weights take.
+    pub(crate) fn bytes(&self) -> u64 {
+        let networks = self.pairs.values().flat_map(|pair| [&pair.keys, &pair.values]);
+        networks.flat_map(|network| &network.layers).map(Layer::bytes).sum()
+    }
+
     /// The widths of context it changes; 768 is cross-attention, the others self-attention.
     pub fn widths(&self) -> impl Iterator<Item = i64> {
         self.pairs.keys().copied()
@@ -183,6 +190,13 @@ struct Layer {
     bias: Tensor,
     is_activated: bool,
     norm: Option<(Tensor, Tensor)>,
+}
+
+impl Layer {
+    fn bytes(&self) -> u64 {
+        let norm = self.norm.iter().flat_map(|(weight, bias)| [weight, bias]);
+        [&self.weight, &self.bias].into_iter().chain(norm).map(bytes_of).sum()
+    }
 }
 
 impl Network {

@@ -36,6 +36,8 @@ pub(crate) struct ModelCache<V> {
     bytes_max: u64,
     /// Bytes of the bound that are for something else at present.
     reserved: u64,
+    /// Bytes that lie beside what is in here, within the same bound.
+    beside: u64,
     /// What is told of it, counted when it is first asked for after a change.
     told: OnceCell<Tier>,
 }
@@ -45,7 +47,7 @@ impl<V: Held> ModelCache<V> {
     /// most. A checkpoint, or its variant, that is larger alone is kept alone.
     pub(crate) fn new(checkpoints: usize, bytes_max: u64) -> Self {
         let (checkpoints, variants) = (Lru::new(checkpoints), Lru::new(VARIANTS_KEPT));
-        Self { checkpoints, variants, bytes_max, reserved: 0, told: OnceCell::new() }
+        Self { checkpoints, variants, bytes_max, reserved: 0, beside: 0, told: OnceCell::new() }
     }
 
     pub(crate) fn checkpoint(&mut self, model: &Arc<ModelFile>) -> Option<Rc<V>> {
@@ -77,18 +79,49 @@ impl<V: Held> ModelCache<V> {
         self.variants.get(key)
     }
 
+    /// Drops what must go for its number before another checkpoint comes.
+    pub(crate) fn make_place(&mut self) {
+        self.told = OnceCell::new();
+        while self.checkpoints.is_full() && self.drop_checkpoint(Spare::None) {}
+        self.drop_orphans();
+    }
+
     /// Drops what must go before a checkpoint of this many bytes is read, and gives back the checkpoints that stay: the
     /// new one must not be made beside the old.
     pub(crate) fn make_room(&mut self, bytes: u64) -> Vec<Rc<V>> {
-        while self.checkpoints.is_full() && self.drop_checkpoint(Spare::None) {}
+        self.make_place();
         self.shrink(bytes, Spare::None);
         self.checkpoints.values().cloned().collect()
+    }
+
+    /// How many bytes are too many once so many more have come.
+    pub(crate) fn excess(&self, coming: u64) -> u64 {
+        let all = [self.bytes(), self.beside, self.reserved, coming];
+        all.into_iter().fold(0, u64::saturating_add).saturating_sub(self.bytes_max)
+    }
+
+    /// Bytes of all that is in here or beside it.
+    pub(crate) fn bytes_with_beside(&self) -> u64 {
+        self.tier().bytes.saturating_add(self.beside)
+    }
+
+    pub(crate) fn set_beside(&mut self, bytes: u64) {
+        self.beside = bytes;
+    }
+
+    pub(crate) fn reserved(&self) -> u64 {
+        self.reserved
+    }
+
+    /// Drops what is over the bound but for the checkpoint used last.
+    pub(crate) fn settle(&mut self) {
+        self.shrink(0, Spare::Last);
     }
 
     /// Sets what of the bound is kept free, and drops what is in the way but for the checkpoint used last.
     pub(crate) fn reserve(&mut self, bytes: u64) {
         self.reserved = bytes;
-        self.shrink(0, Spare::Last);
+        self.settle();
     }
 
     /// Drops all that no picture in flight holds; whether there was anything.
@@ -116,9 +149,7 @@ impl<V: Held> ModelCache<V> {
     fn shrink(&mut self, coming: u64, spare: Spare) {
         self.told = OnceCell::new();
         self.drop_orphans();
-        while self.bytes().saturating_add(coming).saturating_add(self.reserved) > self.bytes_max
-            && self.drop_oldest(spare)
-        {}
+        while self.excess(coming) > 0 && self.drop_oldest(spare) {}
     }
 
     /// Drops the variant unused longest or, where none can go, such a checkpoint; whether there was one.
@@ -298,6 +329,18 @@ mod tests {
         // More than there is leaves the one that is in use.
         cache.reserve(1000);
         assert_eq!(has(&cache, &["c"]), [true]);
+    }
+
+    #[test]
+    fn what_lies_beside_is_no_room_for_models_either() {
+        let mut cache = cache(&[("a", &[(1, 40)]), ("b", &[(2, 40)])]);
+        cache.set_beside(20);
+        assert_eq!((cache.excess(0), cache.excess(7), cache.bytes_with_beside()), (0, 7, 100));
+        cache.settle();
+        assert_eq!(has(&cache, &["a", "b"]), [true, true]);
+        cache.set_beside(21);
+        cache.settle();
+        assert_eq!(has(&cache, &["a", "b"]), [false, true]);
     }
 
     #[test]

@@ -224,7 +224,17 @@ impl Networks {
 
     /// Latents, already divided by 0.18215, to pictures `[batch, 3, height, width]`, about -1..1; in f32.
     pub fn decode_latent(&self, latents: &Tensor) -> Result<Tensor, TchError> {
-        self.through_vae(latents, Vae::decode)
+        self.decode_latent_unless(latents, &|| false)
+    }
+
+    /// [`Networks::decode_latent`], which ends with some error soon after `is_cancelled` says so: a large picture takes a
+    /// processor minutes.
+    pub(crate) fn decode_latent_unless(
+        &self,
+        latents: &Tensor,
+        is_cancelled: &dyn Fn() -> bool,
+    ) -> Result<Tensor, TchError> {
+        self.through_vae(latents, |vae, latents| vae.decode(latents, is_cancelled))
     }
 
     /// Runs the VAE, and once more in f32 when half precision overflows. Every picture is tried in half precision first,

@@ -18,7 +18,7 @@ use crate::host_model::HostModel;
 use crate::hypernetwork::{Hypernetwork, HypernetworkError};
 use crate::lora::{self, BlockWeights, LoraFile};
 use crate::lru::Lru;
-use crate::model_cache::{Held, ModelCache, VariantKey};
+use crate::model_cache::{ModelCache, VariantKey};
 use crate::models::unet::context::ContextMap;
 use crate::networks::Networks;
 use crate::restore::{FaceDetector, FaceParser, Restorer};
@@ -42,7 +42,7 @@ const SCRIPTED_KEPT: usize = 4;
 /// Face restorers kept, 350 MB each: a request may name both kinds.
 const RESTORERS_KEPT: usize = 2;
 
-/// What checkpoints in memory may take, with what is laid over them.
+/// What models in memory may take: checkpoints with what is laid over them, and the networks and files beside them.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Bounds {
     /// In the machine's memory.
@@ -129,7 +129,7 @@ impl Resident {
             Some(host) => host,
             None => self.read(model)?,
         };
-        let beside = self.models.make_room(host.pieces().map(|(_, bytes)| bytes).sum());
+        let beside = self.make_room(host.tensors.bytes());
         let networks = host.networks(self.compute, self.hosts.is_some(), &beside);
         let networks = Rc::new(networks.map_err(|problem| load_error(problem.of(&model.path)))?);
         self.models.insert_checkpoint(model.clone(), networks.clone());
@@ -147,13 +147,13 @@ impl Resident {
     /// The tensors from the file. A bad file must not push a good model out, so it is judged before room is made.
     fn read(&mut self, model: &Arc<ModelFile>) -> Result<Rc<HostModel>, BackendError> {
         let checkpoint = Checkpoint::open(&model.path).map_err(load_error)?;
-        let (compute, bytes) = (self.compute, checkpoint.bytes(self.compute));
+        let compute = self.compute;
         let Some(hosts) = &mut self.hosts else {
-            let beside = self.models.make_room(bytes);
+            let beside = self.make_room(checkpoint.bytes(compute));
             let read = checkpoint.read(compute, beside.iter().map(|networks| networks.tensors()));
             return read.map(Rc::new).map_err(load_error);
         };
-        let beside = hosts.make_room(bytes);
+        let beside = hosts.make_room(checkpoint.waiting_bytes(compute));
         let host = checkpoint.read(compute, beside.iter().map(|host| &host.tensors)).map_err(load_error)?;
         let host = Rc::new(host);
         hosts.insert_checkpoint(model.clone(), host.clone());
@@ -163,8 +163,76 @@ impl Resident {
     /// Keeps memory of the device free for what a job computes on it. On a processor the bound leaves enough.
     pub(crate) fn reserve(&mut self, bytes: u64) {
         if self.hosts.is_some() {
+            self.shrink_beside(bytes.saturating_sub(self.models.reserved()));
             self.models.reserve(bytes);
         }
+    }
+
+    /// Bytes of all that is kept where it is drawn with.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.models.bytes_with_beside()
+    }
+
+    /// Makes room for a checkpoint of so many bytes where it is drawn with; the checkpoints that stay.
+    fn make_room(&mut self, bytes: u64) -> Vec<Rc<Networks>> {
+        // Those that go for their number may leave enough for what is kept beside them.
+        self.models.make_place();
+        self.shrink_beside(bytes);
+        self.models.make_room(bytes)
+    }
+
+    /// Brings all within the bounds, after something has come that is kept beside checkpoints.
+    fn settle(&mut self) {
+        self.shrink_beside(0);
+        self.models.settle();
+        if let Some(hosts) = &mut self.hosts {
+            hosts.settle();
+        }
+    }
+
+    /// Drops what is kept beside the checkpoints, and no picture in flight holds, until `coming` bytes more are within the
+    /// bound or none is left: it comes back sooner than a checkpoint.
+    fn shrink_beside(&mut self, coming: u64) {
+        self.count_beside();
+        while self.models.excess(coming) > 0 && self.drop_beside() {
+            self.count_beside();
+        }
+    }
+
+    /// Tells the checkpoints' caches what of their bounds is taken by what lies beside them.
+    fn count_beside(&mut self) {
+        let networks = sum(&self.controls, ControlModel::bytes)
+            + sum(&self.hypernetworks, Hypernetwork::bytes)
+            + sum(&self.upscalers, Upscaler::bytes)
+            + sum(&self.restorers, Restorer::bytes)
+            + sum(&self.detector, FaceDetector::bytes)
+            + sum(&self.parser, FaceParser::bytes)
+            + sum(&self.scripted, ScriptedNetwork::bytes);
+        // What these change is computed from files in the machine's memory.
+        let files = sum(&self.vaes, Tensors::bytes) + sum(&self.loras, LoraFile::bytes);
+        match &mut self.hosts {
+            Some(hosts) => {
+                hosts.set_beside(files);
+                self.models.set_beside(networks);
+            }
+            None => self.models.set_beside(networks + files),
+        }
+    }
+
+    /// Drops one of those that lie where is drawn, the kinds that take most first, of each the one unused longest; whether
+    /// there was any.
+    fn drop_beside(&mut self) -> bool {
+        let dropped = drop_oldest(&mut self.controls)
+            || drop_oldest(&mut self.restorers)
+            || drop_oldest(&mut self.scripted)
+            || drop_oldest(&mut self.detector)
+            || drop_oldest(&mut self.parser)
+            || drop_oldest(&mut self.hypernetworks)
+            || drop_oldest(&mut self.upscalers);
+        if dropped || self.hosts.is_some() {
+            return dropped;
+        }
+        drop_oldest(&mut self.vaes) || drop_oldest(&mut self.loras)
     }
 
     /// Drops every network that no picture in flight holds, when memory is out; whether there was any.
@@ -181,6 +249,7 @@ impl Resident {
             drop_idle(&mut self.vaes),
             drop_idle(&mut self.loras),
         ];
+        self.count_beside();
         self.models.drop_unused() || beside.contains(&true)
     }
 
@@ -239,6 +308,7 @@ impl Resident {
         let mut overlay = Tensors::default();
         if let Some(vae) = vae {
             let tensors = cached(&mut self.vaes, vae, |path| Tensors::read_vae(path).map_err(load_error))?;
+            self.settle();
             overlay
                 .named
                 .extend(tensors.named.iter().map(|(name, tensor)| (name.clone(), tensor.shallow_clone())));
@@ -269,7 +339,9 @@ impl Resident {
     }
 
     fn lora_file(&mut self, file: &Arc<ModelFile>) -> Result<Rc<LoraFile>, BackendError> {
-        cached(&mut self.loras, file, |path| LoraFile::load(path).map_err(lora_error))
+        let lora = cached(&mut self.loras, file, |path| LoraFile::load(path).map_err(lora_error))?;
+        self.settle();
+        Ok(lora)
     }
 
     /// The textual inversions a prompt may name, as far as `is_named` says so by name: those of the embeddings folder and
@@ -329,6 +401,7 @@ impl Resident {
                 })
             };
             list.push((cached(&mut self.hypernetworks, file, read)?, *strength));
+            self.settle();
         }
         Ok((!list.is_empty()).then(|| Rc::new(Hypernetworks(list))))
     }
@@ -350,34 +423,46 @@ impl Resident {
         let checkpoint = control.is_tied().then(|| model.clone());
         let control = Rc::new(control);
         self.controls.insert_beside((file.clone(), checkpoint), control.clone());
+        self.settle();
         Ok(control)
     }
 
     pub(crate) fn upscaler(&mut self, file: &Arc<ModelFile>) -> Result<Rc<Upscaler>, PictureError> {
         let device = self.compute.device;
-        cached(&mut self.upscalers, file, |path| {
+        let upscaler = cached(&mut self.upscalers, file, |path| {
             Upscaler::load(path, device, Kind::Float, ChannelOrder::default())
-        })
+        })?;
+        self.settle();
+        Ok(upscaler)
     }
 
     pub(crate) fn restorer(&mut self, file: &Arc<ModelFile>) -> Result<Rc<Restorer>, PictureError> {
         let device = self.compute.device;
-        cached(&mut self.restorers, file, |path| Restorer::load(path, device))
+        let restorer = cached(&mut self.restorers, file, |path| Restorer::load(path, device))?;
+        self.settle();
+        Ok(restorer)
     }
 
     pub(crate) fn face_detector(&mut self, file: &Arc<ModelFile>) -> Result<Rc<FaceDetector>, PictureError> {
         let device = self.compute.device;
-        cached(&mut self.detector, file, |path| FaceDetector::load(path, device))
+        let detector = cached(&mut self.detector, file, |path| FaceDetector::load(path, device))?;
+        self.settle();
+        Ok(detector)
     }
 
     pub(crate) fn face_parser(&mut self, file: &Arc<ModelFile>) -> Result<Rc<FaceParser>, PictureError> {
         let device = self.compute.device;
-        cached(&mut self.parser, file, |path| FaceParser::load(path, device))
+        let parser = cached(&mut self.parser, file, |path| FaceParser::load(path, device))?;
+        self.settle();
+        Ok(parser)
     }
 
     pub(crate) fn scripted(&mut self, file: &Arc<ModelFile>) -> Result<Rc<ScriptedNetwork>, BackendError> {
         let device = self.compute.device;
-        cached(&mut self.scripted, file, |path| ScriptedNetwork::load(path, device).map_err(load_error))
+        let scripted =
+            cached(&mut self.scripted, file, |path| ScriptedNetwork::load(path, device).map_err(load_error))?;
+        self.settle();
+        Ok(scripted)
     }
 }
 
@@ -434,6 +519,15 @@ fn cached_value<K: Filed + Clone + PartialEq, V: Clone, E>(
     let value = read(key.path())?;
     cache.insert(key.clone(), value.clone());
     Ok(value)
+}
+
+fn sum<K: PartialEq, V>(cache: &Lru<K, Rc<V>>, bytes: impl Fn(&V) -> u64) -> u64 {
+    cache.values().map(|value| bytes(value)).sum()
+}
+
+/// Drops the one unused longest that nothing but the cache holds; whether there was any.
+fn drop_oldest<K: PartialEq, V>(cache: &mut Lru<K, Rc<V>>) -> bool {
+    cache.drop_oldest(|_, value| Rc::strong_count(value) == 1)
 }
 
 /// Drops what nothing but the cache holds; whether there was any.

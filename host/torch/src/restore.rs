@@ -56,6 +56,7 @@ pub struct Restorer {
     network: Network,
     side: u32,
     device: Device,
+    bytes: u64,
 }
 
 enum Network {
@@ -73,7 +74,7 @@ impl Restorer {
         let unfit = |why: String| PictureError::File { path: path.to_owned(), why };
         let file = WeightsFile::open(path)?;
         let Found { prefix, layout } = detect::detect(&file.outline()).map_err(unfit)?;
-        let load = || -> Result<Network, Problem> {
+        let load = || -> Result<(Network, u64), Problem> {
             let tensors = file.read(&prefix)?;
             let weights = Weights::of(&tensors).on(device);
             let scope = weights.scope(&prefix, Kind::Float);
@@ -81,11 +82,17 @@ impl Restorer {
                 RestorerLayout::Gfpgan(layout) => Network::Gfpgan(Gfpgan::load(&scope, layout)?),
                 RestorerLayout::CodeFormer(layout) => Network::CodeFormer(CodeFormer::load(&scope, layout)?),
             };
+            let bytes = weights.bytes();
             refuse_left_over(&tensors, weights, &TRAINING_ONLY)?;
-            Ok(network)
+            Ok((network, bytes))
         };
-        let network = load().map_err(|problem| refuse(path, layout.kind(), problem))?;
-        Ok(Self { network, side: layout.side(), device })
+        let (network, bytes) = load().map_err(|problem| refuse(path, layout.kind(), problem))?;
+        Ok(Self { network, side: layout.side(), device, bytes })
+    }
+
+    /// What its weights take.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes
     }
 
     /// Sides of the face that the network takes and gives; 512 in the published files.

@@ -36,10 +36,12 @@ impl Tensors {
 
     /// Address and bytes of each tensor.
     pub(crate) fn pieces(&self) -> impl Iterator<Item = (usize, u64)> {
-        self.named.values().map(|tensor| {
-            let bytes = tensor.numel() * tensor.kind().elt_size_in_bytes();
-            (tensor.data_ptr() as usize, bytes as u64)
-        })
+        self.named.values().map(|tensor| (tensor.data_ptr() as usize, bytes_of(tensor)))
+    }
+
+    /// Bytes of all of them.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.named.values().map(bytes_of).sum()
     }
 
     pub(crate) fn outline(&self) -> Outline {
@@ -47,4 +49,9 @@ impl Tensors {
         let tensors = self.named.iter().map(|(name, tensor)| (name.clone(), form(tensor))).collect();
         Outline { tensors, metadata: self.metadata.clone() }
     }
+}
+
+/// Bytes of a tensor's numbers.
+pub(crate) fn bytes_of(tensor: &Tensor) -> u64 {
+    (tensor.numel() * tensor.kind().elt_size_in_bytes()) as u64
 }

@@ -38,6 +38,7 @@ const OUTPUT_DEPTH_MAX: usize = 8;
 pub(crate) struct ScriptedNetwork {
     module: CModule,
     device: Device,
+    bytes: u64,
 }
 
 impl ScriptedNetwork {
@@ -47,9 +48,15 @@ impl ScriptedNetwork {
             let module = CModule::load_data_on_device(&mut archive.as_slice(), device);
             let mut module = module.map_err(|error| Problem::Malformed(first_line(&error)))?;
             module.f_set_eval()?;
-            Ok(Self { module, device })
+            // Weights are most of an archive.
+            Ok(Self { module, device, bytes: archive.len() as u64 })
         };
         load().map_err(|problem: Problem| problem.of(path))
+    }
+
+    /// About what it takes.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes
     }
 
     /// What the network makes of its inputs: every tensor it gives, tuples and lists laid out in order, as f32.

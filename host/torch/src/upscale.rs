@@ -55,6 +55,7 @@ pub struct Upscaler {
     device: Device,
     kind: Kind,
     order: ChannelOrder,
+    bytes: u64,
 }
 
 enum Network {
@@ -73,7 +74,7 @@ impl Upscaler {
         let unfit = |why: String| PictureError::File { path: path.to_owned(), why };
         let file = WeightsFile::open(path)?;
         let Found { prefix, layout } = detect::detect(&file.outline()).map_err(unfit)?;
-        let load = || -> Result<Network, Problem> {
+        let load = || -> Result<(Network, u64), Problem> {
             let tensors = file.read(&prefix)?;
             let weights = Weights::of(&tensors).on(device);
             let scope = weights.scope(&prefix, kind);
@@ -81,11 +82,17 @@ impl Upscaler {
                 UpscalerLayout::Rrdb(layout) => Network::Rrdb(Rrdb::load(&scope, layout)?),
                 UpscalerLayout::Compact(layout) => Network::Compact(Compact::load(&scope, layout)?),
             };
+            let bytes = weights.bytes();
             refuse_left_over(&tensors, weights, &[])?;
-            Ok(network)
+            Ok((network, bytes))
         };
-        let network = load().map_err(|problem| refuse(path, layout.kind(), problem))?;
-        Ok(Self { network, scale: layout.scale() as u32, device, kind, order })
+        let (network, bytes) = load().map_err(|problem| refuse(path, layout.kind(), problem))?;
+        Ok(Self { network, scale: layout.scale() as u32, device, kind, order, bytes })
+    }
+
+    /// What its weights take.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes
     }
 
     /// The scale of a file, judged by the names and shapes in it; reads no numbers.

@@ -1,7 +1,7 @@
 //! Hands tensors of a model to the networks' constructors by name and expected shape, and keeps the tally of what
 //! was taken. Over an outline it only checks, which is how a file is judged before a byte of it is read.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
 
 use tch::{Device, Kind, Tensor};
@@ -9,7 +9,7 @@ use tch::{Device, Kind, Tensor};
 use crate::compute::send_as;
 use crate::error::Problem;
 use crate::outline::{Form, Outline};
-use crate::tensors::Tensors;
+use crate::tensors::{Tensors, bytes_of};
 
 /// What convolutions read behind the edges of a picture.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -26,6 +26,8 @@ pub(crate) struct Weights<'a> {
     /// Where tensors go as they are taken; `None` leaves them where they are.
     device: Option<Device>,
     taken: RefCell<BTreeSet<String>>,
+    /// Of what was taken, as it was handed out.
+    bytes: Cell<u64>,
 }
 
 #[derive(Clone, Copy)]
@@ -38,12 +40,16 @@ enum Source<'a> {
 impl<'a> Weights<'a> {
     /// Weights that are only looked at: what is taken has no numbers.
     pub(crate) fn judged(outline: &'a Outline) -> Self {
-        Self { source: Source::Outline(outline), device: None, taken: RefCell::default() }
+        Self::over(Source::Outline(outline))
     }
 
     /// Weights whose tensors share the numbers of `tensors`.
     pub(crate) fn of(tensors: &'a Tensors) -> Self {
-        Self { source: Source::Tensors(tensors), device: None, taken: RefCell::default() }
+        Self::over(Source::Tensors(tensors))
+    }
+
+    fn over(source: Source<'a>) -> Self {
+        Self { source, device: None, taken: RefCell::default(), bytes: Cell::default() }
     }
 
     /// The same, for a network that computes on `device`.
@@ -54,6 +60,11 @@ impl<'a> Weights<'a> {
     /// The tensors whose names begin with `prefix`, converted to `kind` as they are taken.
     pub(crate) fn scope(&'a self, prefix: &str, kind: Kind) -> Scope<'a> {
         Scope { weights: self, prefix: prefix.to_owned(), kind, padding: Padding::Zeros }
+    }
+
+    /// Bytes of the tensors that were taken: what the network that took them holds.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes.get()
     }
 
     /// The names that were taken.
@@ -84,7 +95,9 @@ impl<'a> Weights<'a> {
             Source::Tensors(tensors) => {
                 let tensor = tensors.get(&key).ok_or_else(|| Problem::Missing(key.clone()))?;
                 // Shares the numbers where place and kind are right already.
-                send_as(tensor, self.device.unwrap_or(tensor.device()), kind)?
+                let tensor = send_as(tensor, self.device.unwrap_or(tensor.device()), kind)?;
+                self.bytes.set(self.bytes.get() + bytes_of(&tensor));
+                tensor
             }
         };
         self.taken.borrow_mut().insert(key);

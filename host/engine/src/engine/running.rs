@@ -118,6 +118,7 @@ pub(super) struct Begun<B: Backend> {
     passes: Passes,
     opening: OpenPass<B::Pass>,
     lanes: Vec<Lane<B::Sample>>,
+    calls_of_second: u32,
 }
 
 /// The owner thread's end of a job's channels.
@@ -161,11 +162,13 @@ impl<B: Backend> RunningJob<B> {
             };
             lanes.push(lane(backend, &passes, &opening, stage, (image, 0), origin, caller)?);
         }
-        Ok(Begun { passes, opening, lanes })
+        let second = passes.after(stage).and_then(|(stage, _)| passes.plan(stage, &opening.schedule).ok());
+        let calls_of_second = second.map_or(0, |plan| plan.total_calls());
+        Ok(Begun { passes, opening, lanes, calls_of_second })
     }
 
     pub(super) fn new(
-        Begun { passes, opening, mut lanes }: Begun<B>,
+        Begun { passes, opening, mut lanes, calls_of_second }: Begun<B>,
         caller: Caller,
         priority: i32,
         (arrival, arrived): (u64, Duration),
@@ -175,12 +178,7 @@ impl<B: Backend> RunningJob<B> {
         for lane in &mut lanes {
             lane.served = arrived;
         }
-        let stage = passes.opening();
-        let calls_of_second = passes
-            .after(stage)
-            .and_then(|(stage, _)| passes.plan(stage, &opening.schedule).ok())
-            .map_or(0, |plan| plan.total_calls());
-        let second = (stage == Stage::Second).then(|| opening.clone());
+        let second = (passes.opening() == Stage::Second).then(|| opening.clone());
         let job = Self {
             priority,
             arrival,
@@ -238,8 +236,10 @@ impl<B: Backend> RunningJob<B> {
         Some(self.lanes.first()?.image / self.passes.request().batch_size)
     }
 
+    /// Its tensors go at once: no call takes it along any more.
     pub(super) fn fail(&mut self, error: JobError) {
         self.failure.get_or_insert(error);
+        self.lanes.clear();
     }
 
     pub(super) fn failed(&self) -> bool {

@@ -18,13 +18,14 @@ use crate::backend::{
     BatchKey, FaceRestorer, Measured, ModelFile, OpenPass, Origin, PassSpec, PixelUpscaler, Residency,
     StartNoise, Tier, Upscale, UpscaleBy,
 };
-use crate::job::{CancelFlag, Resources, SecondPass};
+use crate::job::{CancelFlag, JobHandle, JobSpec, Progress, Resources, SecondPass, SubmitError};
 
 mod cancelled;
 mod given;
 mod loading;
 mod lost;
 mod other_work;
+mod panics;
 mod refiner;
 mod shares;
 mod skip;
@@ -58,6 +59,10 @@ struct Script {
     on_load: Option<Box<dyn FnMut() + Send>>,
     /// Called when a picture is decoded.
     on_finish: Option<Box<dyn FnMut() + Send>>,
+    /// Decodes on although it was cancelled.
+    is_deaf: bool,
+    /// The function that panics when it is called next.
+    panic_in: Option<&'static str>,
 }
 
 enum Failure {
@@ -156,6 +161,7 @@ impl Backend for Fake {
     }
 
     fn hand_over(&mut self, sample: &mut u64, refiner: &(u64, u32), picture: u32) {
+        self.panic_if_told("hand_over");
         assert_eq!(*sample, refiner.0, "it goes over once, to a pass of its own drawing");
         *sample += REFINED;
         self.script.lock().unwrap().handed_over.push(picture);
@@ -166,12 +172,17 @@ impl Backend for Fake {
     }
 
     fn settle(&mut self, sample: &mut u64) {
+        self.panic_if_told("settle");
         *sample += SETTLED;
     }
 
-    fn finish(&mut self, sample: u64) -> Result<Pixels, BackendError> {
-        if let Some(on_finish) = &mut self.script.lock().unwrap().on_finish {
+    fn finish(&mut self, sample: u64, is_cancelled: &dyn Fn() -> bool) -> Result<Pixels, BackendError> {
+        let mut script = self.script.lock().unwrap();
+        if let Some(on_finish) = &mut script.on_finish {
             on_finish();
+        }
+        if is_cancelled() && !script.is_deaf {
+            return Err(BackendError::Cancelled);
         }
         Ok(Pixels::new(1, 1, PixelFormat::Gray8, vec![sample as u8]).unwrap())
     }
@@ -409,18 +420,6 @@ fn a_job_nobody_waits_for_is_dropped() {
     bench.open();
     kept.blocking_finish().unwrap();
     assert!(bench.batches().iter().all(|batch| !batch.contains(&2)));
-}
-
-#[test]
-fn a_panic_fails_the_jobs_of_that_call_and_leaves_the_thread_alive() {
-    let mut bench = bench(EngineSettings::default(), vec![Failure::Panic]);
-    let failed = bench.submit_first(1, |_| {});
-    let kept = bench.submit(2, |_| {});
-    bench.open();
-    let error = failed.blocking_finish().unwrap_err();
-    assert_eq!(error, JobError::Panicked("the fake was told to panic".into()));
-    kept.blocking_finish().unwrap();
-    assert_eq!(bench.handle.stats().failed_jobs, 1);
 }
 
 #[test]

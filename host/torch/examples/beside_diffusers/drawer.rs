@@ -13,8 +13,20 @@ use gesso_torch::{DeviceChoice, DtypeChoice, TorchBackend, TorchSettings};
 
 pub(crate) struct Drawer {
     model: Arc<ModelFile>,
-    handle: EngineHandle,
-    _engine: Engine,
+    /// Both are there until it is dropped.
+    handle: Option<EngineHandle>,
+    engine: Option<Engine>,
+}
+
+/// What the device's thread holds is gone before another engine takes as much, and before the process ends under it.
+impl Drop for Drawer {
+    fn drop(&mut self) {
+        // It ends where nobody can ask for more.
+        drop(self.handle.take());
+        if let Some(engine) = self.engine.take() {
+            engine.join();
+        }
+    }
 }
 
 /// How several pictures are asked for.
@@ -41,7 +53,7 @@ impl Drawer {
         let settings = EngineSettings { preview_every: 0, ..EngineSettings::default() };
         let (engine, handle) = Engine::start(settings, clock, open)?;
         let model = ModelFile { name: "random".into(), path: model.to_owned(), version: String::new() };
-        Ok(Self { model: Arc::new(model), handle, _engine: engine })
+        Ok(Self { model: Arc::new(model), handle: Some(handle), engine: Some(engine) })
     }
 
     /// Draws `count` pictures of `side` pixels.
@@ -52,6 +64,7 @@ impl Drawer {
         count: u32,
         how: How,
     ) -> Result<Vec<Pixels>, Box<dyn Error>> {
+        let handle = self.handle.as_ref().ok_or("the engine has ended")?;
         let submit = |seed, batch_size| {
             let request = GenerateRequest {
                 prompt: "a lighthouse at dusk".into(),
@@ -63,7 +76,7 @@ impl Drawer {
                 ..GenerateRequest::default()
             };
             let work = Work::Draw(Box::new(Drawing::new(request, self.model.clone())));
-            self.handle.submit(JobSpec { work, priority: 0, cancel: CancelFlag::default() })
+            handle.submit(JobSpec { work, priority: 0, cancel: CancelFlag::default() })
         };
         let seeds = 0..u64::from(count);
         let mut done = Vec::new();

@@ -22,7 +22,7 @@ use crate::facts::Family;
 use crate::header::{self, PREFIX_BYTES};
 use crate::stored::OpenFile;
 use crate::tensor_file;
-use crate::tensors::Tensors;
+use crate::tensors::{Tensors, bytes_of};
 
 /// Begins the names of textual inversions that trainers put beside the LoRA they were trained with.
 const BUNDLED: &str = "bundle_emb.";
@@ -77,6 +77,11 @@ impl LoraFile {
 
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// What its tensors take.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.tensors.values().map(bytes_of).sum()
     }
 
     /// The name the trainer gave it, by which prompts may call it too.

@@ -1,7 +1,7 @@
 //! The KL autoencoder of Stable Diffusion 1.x: pictures in -1..1 to latents an eighth their size and back.
 //! Latents here are the network's own; the factor 0.18215 is the caller's.
 
-use tch::Tensor;
+use tch::{TchError, Tensor};
 
 use super::layers::{Conv, Forward, GroupNorm, Linear, attend, from_tokens, resize_nearest, to_tokens};
 use crate::error::Problem;
@@ -35,10 +35,18 @@ impl Vae {
         moments.f_narrow(1, 0, channels / 2)
     }
 
-    /// `[batch, 4, rows, columns]` latents to `[batch, 3, 8 rows, 8 columns]` pictures, about -1..1.
-    pub(crate) fn decode(&self, latents: &Tensor) -> Forward {
-        self.decoder.forward(&self.post_quant.forward(latents)?)
+    /// `[batch, 4, rows, columns]` latents to `[batch, 3, 8 rows, 8 columns]` pictures, about -1..1. `is_cancelled` is asked
+    /// before each block.
+    ///
+    /// # Errors
+    /// What libtorch says; where it was cancelled, anything.
+    pub(crate) fn decode(&self, latents: &Tensor, is_cancelled: &dyn Fn() -> bool) -> Forward {
+        self.decoder.forward(&self.post_quant.forward(latents)?, is_cancelled)
     }
+}
+
+fn heed(is_cancelled: &dyn Fn() -> bool) -> Result<(), TchError> {
+    if is_cancelled() { Err(TchError::Shape("decoding was cancelled".into())) } else { Ok(()) }
 }
 
 struct Encoder {
@@ -111,13 +119,16 @@ impl Decoder {
         })
     }
 
-    fn forward(&self, x: &Tensor) -> Forward {
+    fn forward(&self, x: &Tensor, is_cancelled: &dyn Fn() -> bool) -> Forward {
+        heed(is_cancelled)?;
         let mut x = self.middle.forward(&self.conv_in.forward(x)?)?;
         for (blocks, double) in &self.levels {
             for block in blocks {
+                heed(is_cancelled)?;
                 x = block.forward(&x)?;
             }
             if let Some(conv) = double {
+                heed(is_cancelled)?;
                 let (_, _, rows, columns) = x.size4()?;
                 x = conv.forward(&resize_nearest(&x, rows * 2, columns * 2)?)?;
             }

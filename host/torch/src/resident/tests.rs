@@ -1,9 +1,10 @@
-//! The two tiers, with the machine's memory in the place of the device's.
+//! The two tiers, with the machine's memory in the place of the device's, and what both bounds count.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::*;
+use crate::model_cache::Held;
 
 /// The demo checkpoint's bytes, every number of it moved by its last bit.
 fn moved(mut file: Vec<u8>) -> Vec<u8> {
@@ -35,8 +36,7 @@ impl Models {
     }
 
     fn load(&mut self, name: &str) -> Rc<Networks> {
-        let path = path(&self.folder, name);
-        let model = Arc::new(ModelFile { name: name.into(), path, version: String::new() });
+        let model = file(name, path(&self.folder, name));
         self.resident.networks(&model, None, &[], false).unwrap()
     }
 
@@ -97,6 +97,64 @@ fn working_memory_makes_models_wait_in_the_machines() {
     assert!(first.upgrade().is_some());
     models.resident.reserve(models.bytes);
     assert!(first.upgrade().is_none(), "the device needs the room for a picture");
+}
+
+fn file(name: &str, path: PathBuf) -> Arc<ModelFile> {
+    Arc::new(ModelFile { name: name.into(), path, version: String::new() })
+}
+
+/// The same on a processor, where there is one kind of memory: for so many checkpoints by number and by half.
+fn on_a_processor(number: usize, halves: u64) -> Models {
+    let mut models = Models::new(1);
+    let bounds = Bounds { models: number, host_bytes: models.bytes * halves / 2, device_bytes: u64::MAX };
+    models.resident = Resident::new(bounds, Compute::from(Kind::Float));
+    models
+}
+
+/// Keeps a VAE of about so many bytes, as if it had been read.
+fn keep_vae(models: &mut Models, name: &str, bytes: u64) -> Rc<Tensors> {
+    let tensor = Tensor::zeros([bytes as i64 / 4], (Kind::Float, Device::Cpu));
+    let named = std::collections::BTreeMap::from([("w".to_owned(), tensor)]);
+    let vae = Rc::new(Tensors { named, ..Tensors::default() });
+    models.resident.vaes.insert(file(name, name.into()), vae.clone());
+    models.resident.settle();
+    vae
+}
+
+/// Names of the VAEs and of the checkpoints that are there.
+fn kept(models: &Models) -> (String, String) {
+    let vaes = models.resident.vaes.keys().map(|vae| vae.name.clone());
+    (vaes.collect(), models.resident.loaded().iter().map(|model| model.name.clone()).collect())
+}
+
+#[test]
+fn what_is_kept_beside_checkpoints_counts_and_goes_before_them() {
+    let mut models = on_a_processor(3, 5);
+    let half = models.bytes / 2;
+    drop(models.load("a"));
+    drop(models.load("c"));
+    drop(keep_vae(&mut models, "x", half / 2));
+    assert_eq!(kept(&models), ("x".into(), "ac".into()));
+    assert!(models.resident.bytes() > models.bytes * 2);
+    let held = keep_vae(&mut models, "y", half);
+    assert_eq!(kept(&models), ("y".into(), "ac".into()), "the one unused longest goes");
+    drop(keep_vae(&mut models, "z", half));
+    assert_eq!(kept(&models), ("yz".into(), "c".into()), "there is none but what is in use");
+    drop(models.load("a"));
+    assert_eq!(kept(&models), ("y".into(), "ca".into()));
+    drop(held);
+    models.resident.settle();
+    assert_eq!(kept(&models), ("y".into(), "ca".into()), "all is within the bound");
+}
+
+#[test]
+fn a_switch_leaves_what_is_kept_beside_the_checkpoint_that_goes() {
+    let mut models = on_a_processor(1, 3);
+    drop(models.load("a"));
+    let half = models.bytes / 2;
+    drop(keep_vae(&mut models, "x", half));
+    drop(models.load("c"));
+    assert_eq!(kept(&models), ("x".into(), "c".into()));
 }
 
 #[test]

@@ -33,6 +33,7 @@ const EYE_DISTANCE_MIN: f32 = 5.0;
 pub struct FaceDetector {
     network: RetinaFace,
     device: Device,
+    bytes: u64,
 }
 
 impl FaceDetector {
@@ -47,11 +48,17 @@ impl FaceDetector {
             let tensors = file.read(&prefix)?;
             let weights = Weights::of(&tensors).on(device);
             let network = RetinaFace::load(&weights.scope(&prefix, Kind::Float))?;
+            let bytes = weights.bytes();
             refuse_left_over(&tensors, weights, &IGNORED)?;
-            Ok(network)
+            Ok((network, bytes))
         };
-        let network = load().map_err(|problem| refuse(path, FaceRole::Detector.noun(), problem))?;
-        Ok(Self { network, device })
+        let (network, bytes) = load().map_err(|problem| refuse(path, FaceRole::Detector.noun(), problem))?;
+        Ok(Self { network, device, bytes })
+    }
+
+    /// What its weights take.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes
     }
 
     /// The faces of a picture, the most certain first.

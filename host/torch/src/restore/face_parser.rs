@@ -31,6 +31,7 @@ const PICTURE_ONLY: &str = "out_img_conv.";
 pub struct FaceParser {
     network: ParseNet,
     device: Device,
+    bytes: u64,
 }
 
 impl FaceParser {
@@ -45,11 +46,17 @@ impl FaceParser {
             let tensors = file.read(&prefix)?;
             let weights = Weights::of(&tensors).on(device);
             let network = ParseNet::load(&weights.scope(&prefix, Kind::Float))?;
+            let bytes = weights.bytes();
             refuse_left_over(&tensors, weights, &[IGNORED[0], PICTURE_ONLY])?;
-            Ok(network)
+            Ok((network, bytes))
         };
-        let network = load().map_err(|problem| refuse(path, FaceRole::Parser.noun(), problem))?;
-        Ok(Self { network, device })
+        let (network, bytes) = load().map_err(|problem| refuse(path, FaceRole::Parser.noun(), problem))?;
+        Ok(Self { network, device, bytes })
+    }
+
+    /// What its weights take.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes
     }
 
     /// `[1, 3, rows, columns]` faces in -1..1, red first, sides multiples of 16 from 32, to

@@ -149,7 +149,7 @@ fn a_file_cut_short_after_loading_harms_nothing() {
     let request = request("a cat", 1, 64, 64);
     let (sample, _) = begin(&mut backend, &model_file(&path), &request, vec![0.1; 256], 1.0).unwrap();
     std::fs::File::create(&path).unwrap();
-    assert!(backend.finish(sample).is_ok());
+    assert!(backend.finish(sample, &|| false).is_ok());
     assert!(begin(&mut backend, &model_file(&path), &request, vec![0.1; 256], 1.0).is_ok());
 }
 

@@ -30,7 +30,7 @@ fn jobs_that_share_calls_draw_what_they_draw_alone() {
     let mut drawings = requests.each_ref().map(|request| Drawing::begin(&mut backend, &model, request));
     while step(&mut backend, &mut drawings.each_mut()) {}
     for (drawing, request) in drawings.into_iter().zip(&requests) {
-        let together = backend.finish(drawing.sample).unwrap();
+        let together = backend.finish(drawing.sample, &|| false).unwrap();
         let alone = draw(&mut backend, &model, request);
         let agreement = agreement(&together.data, &alone.data);
         println!("{}: {:.3} %", request.sampler.label(), agreement * 100.0);
@@ -48,7 +48,7 @@ fn prompts_of_different_length_are_drawn_and_batched() {
     let mut drawings = requests.each_ref().map(|request| Drawing::begin(&mut backend, &model, request));
     while step(&mut backend, &mut drawings.each_mut()) {}
     for (drawing, request) in drawings.into_iter().zip(&requests) {
-        let together = backend.finish(drawing.sample).unwrap();
+        let together = backend.finish(drawing.sample, &|| false).unwrap();
         assert!(agreement(&together.data, &draw(&mut backend, &model, request).data) >= 0.999);
     }
 }
@@ -100,8 +100,8 @@ fn a_row_that_turns_into_nan_fails_alone() {
     ];
     let results = backend.step(&mut rows).unwrap();
     assert_eq!(results, [Err(BackendError::NotANumber { step: 6 }), Ok(None)]);
-    assert!(backend.finish(good).is_ok());
-    assert_eq!(backend.finish(bad), Err(BackendError::NotANumber { step: 6 }));
+    assert!(backend.finish(good, &|| false).is_ok());
+    assert_eq!(backend.finish(bad, &|| false), Err(BackendError::NotANumber { step: 6 }));
 }
 
 #[test]

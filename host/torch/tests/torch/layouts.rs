@@ -219,6 +219,12 @@ fn a_folder_without_a_part_or_with_a_strange_name_is_refused_by_it() {
     unet.tensors.insert(strange.into(), tensor);
     write(&folder, FOLDER_UNET, &unet.bytes());
     assert!(matches!(refused(), Problem::Unknown(name) if name.ends_with(strange)));
+    unet.tensors.remove(strange);
+    write(&folder, FOLDER_UNET, &unet.bytes());
+    write(&folder, "unet/config.json", b"{\"norm_num_groups\": 8");
+    // By its place in the folder: where that lies is no client's business.
+    let is_told = |why: &str| why.starts_with("unet/config.json is not JSON");
+    assert!(matches!(refused(), Problem::Malformed(why) if is_told(&why)));
 }
 
 /// What torch.save writes of a flat dict of f32 tensors.

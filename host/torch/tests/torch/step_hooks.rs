@@ -83,7 +83,7 @@ fn drawn(request: &GenerateRequest, hooks: &[Hook]) -> Vec<u8> {
     let hooks = hooks.iter().map(|Hook(point, does)| Arc::new(Hook(*point, *does)) as Arc<dyn StepHook>);
     drawing.hooks = hooks.collect();
     while step(&mut backend, &mut [&mut drawing]) {}
-    backend.finish(drawing.sample).unwrap().data
+    backend.finish(drawing.sample, &|| false).unwrap().data
 }
 
 #[test]

@@ -313,5 +313,5 @@ pub(crate) fn step(backend: &mut TorchBackend, drawings: &mut [&mut Drawing]) ->
 pub(crate) fn draw(backend: &mut TorchBackend, model: &Arc<ModelFile>, request: &GenerateRequest) -> Pixels {
     let mut drawing = Drawing::begin(backend, model, request);
     while step(backend, &mut [&mut drawing]) {}
-    backend.finish(drawing.sample).unwrap()
+    backend.finish(drawing.sample, &|| false).unwrap()
 }

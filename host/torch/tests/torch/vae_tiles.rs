@@ -1,11 +1,14 @@
 //! Encoding and decoding in tiles against the whole, on the tiny VAE.
 
+use std::cell::Cell;
+
 use gesso_core::pixels::{PixelFormat, Pixels};
-use gesso_engine::backend::BackendError;
+use gesso_core::request::GenerateRequest;
+use gesso_engine::backend::{Backend, BackendError};
 use gesso_torch::{Networks, Tiling, VAE_TILING, decode_tiled, encode_tiled};
 use tch::{Kind, Tensor};
 
-use crate::support::{Archive, relative_error};
+use crate::support::{Archive, Drawing, backend, model_file, relative_error, request};
 
 /// Part of the values that may be further off than [`LEVELS`].
 const FAR_MAX: f64 = 0.001;
@@ -75,6 +78,28 @@ fn a_seamless_latent_goes_on_at_its_opposite_edges() {
         (difference(&tiled(true), &whole), difference(&tiled(false), &whole));
     println!("mean {mean:.2}, far {far:.5}; not wrapped mean {cut_mean:.2}, far {cut_far:.5}");
     assert!(far < cut_far && far <= FAR_MAX, "{far} of the values differ by more than {LEVELS}");
+}
+
+#[test]
+fn a_picture_that_is_cancelled_while_it_is_decoded_ends_there() {
+    let (_folder, path) = Archive::tiny().write();
+    let (mut backend, model) = (backend(), model_file(&path));
+    let request = GenerateRequest { steps: 1, ..request("a cat", 3, 64, 64) };
+    let mut decode = |questions: u32| {
+        let sample = Drawing::begin(&mut backend, &model, &request).sample;
+        let asked = Cell::new(0);
+        let is_cancelled = || {
+            asked.set(asked.get() + 1);
+            asked.get() > questions
+        };
+        let decoded = backend.finish(sample, &is_cancelled);
+        (decoded, asked.get())
+    };
+    let (whole, questions) = decode(u32::MAX);
+    assert!(whole.is_ok() && questions > 10, "it is asked {questions} times");
+    for before in [0, questions / 2, questions - 1] {
+        assert_eq!(decode(before).0, Err(BackendError::Cancelled), "after {before} of {questions}");
+    }
 }
 
 #[test]

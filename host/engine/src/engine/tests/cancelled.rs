@@ -28,8 +28,22 @@ fn one_that_is_cancelled_while_another_checkpoint_loads_takes_nobody_along() {
 }
 
 #[test]
+fn one_that_is_cancelled_while_it_is_decoded_ends_there() {
+    let mut bench = bench(EngineSettings::default(), vec![]);
+    let flag = CancelFlag::default();
+    let asked = flag.clone();
+    bench.script.lock().unwrap().on_finish = Some(Box::new(move || asked.cancel()));
+    bench.open();
+    let doomed = bench.handle.submit(JobSpec { cancel: flag, ..spec(drawing(1)) }).unwrap();
+    assert_eq!(doomed.blocking_finish().unwrap_err(), JobError::Cancelled);
+    assert_eq!(bench.submit(2, |_| {}).blocking_finish().unwrap()[0].data, [2]);
+    assert_eq!(bench.handle.stats().failed_jobs, 0);
+}
+
+#[test]
 fn one_that_is_cancelled_between_two_decodes_ends_there() {
     let mut bench = bench(EngineSettings::default(), vec![]);
+    bench.script.lock().unwrap().is_deaf = true;
     let flag = CancelFlag::default();
     let (asked, decoded) = (flag.clone(), Arc::new(Mutex::new(0)));
     let counted = decoded.clone();
