@@ -238,7 +238,10 @@ fn a_picture_drawn_over_another_draws_itself_again() {
         (
             json!({"inpainting_fill": 1, "mask_blur": 8, "inpaint_full_res": false,
                    "alwayson_scripts": {"soft inpainting": {"args": [true, 2, 0.25, 8, 0.1, 0.75, 3]}}}),
-            &["Mask round: False", "Soft inpainting enabled: True", "Soft inpainting difference contrast: 3"],
+            &[
+                "Masked content: original, Soft inpainting enabled: True",
+                "Soft inpainting difference contrast: 3",
+            ],
         ),
     ] {
         redraws(&server, "img2img", changes, masked.clone(), says);
