@@ -374,7 +374,7 @@ fn inpainting_checkpoints_read_the_mask_as_it_is_used_and_the_picture_without_wh
     let _guard = tch::no_grad_guard();
     let (_folder, path) = widened(9, 0.3).write();
     let engine = engine();
-    for (round, weight) in [(true, 1.0), (true, 0.5)] {
+    for (round, weight) in [(true, 1.0), (true, 0.5), (false, 1.0)] {
         let settings = over(STRENGTH, Some(Mask { round, conditioning_weight: weight, ..mask() }));
         let source = graded(round);
         let (repaint, keep) = shares(&source);
