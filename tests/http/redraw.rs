@@ -8,7 +8,7 @@ use base64::prelude::BASE64_STANDARD;
 use serde_json::{Map, Value, json};
 
 use super::drawing::{draw, models, png, striped, write_tensors};
-use crate::support::{Bench, Server, checkout, decode};
+use crate::support::{Bench, Picture, Server, checkout, decode};
 
 /// Draws, then draws again from the text and `given` alone. `says` must stand in the text.
 #[track_caller]
@@ -19,13 +19,24 @@ pub(super) fn redraws(server: &Server, route: &str, changes: Value, given: Value
     for field in says {
         assert!(first.infotext.contains(field), "{field} is not in: {}", first.infotext);
     }
-    let mut again = given.as_object().unwrap().clone();
-    again.insert("infotext".into(), first.infotext.clone().into());
-    let again = server.post(&format!("/sdapi/v1/{route}"), &Value::Object(again)).ok();
-    let again = decode(&BASE64_STANDARD.decode(again["images"][0].as_str().unwrap()).unwrap());
+    let again = drawn_again(server, route, &given, &first.infotext);
     assert_eq!(again.infotext, first.infotext, "{changes}");
     assert!(again.data == first.data, "{changes}: {}", first.infotext);
     reply
+}
+
+/// What a text draws, with `given` beside it.
+#[track_caller]
+fn drawn_again(server: &Server, route: &str, given: &Value, text: &str) -> Picture {
+    let mut body = given.as_object().unwrap().clone();
+    body.insert("infotext".into(), text.into());
+    let reply = server.post(&format!("/sdapi/v1/{route}"), &Value::Object(body)).ok();
+    picture(&reply["images"][0])
+}
+
+#[track_caller]
+fn picture(image: &Value) -> Picture {
+    decode(&BASE64_STANDARD.decode(image.as_str().unwrap()).unwrap())
 }
 
 /// Lays objects into objects and lists over lists, as a client that adds pictures does.
@@ -105,6 +116,50 @@ fn a_picture_from_text_draws_itself_again() {
         ),
     ] {
         redraws(&server, "txt2img", changes, json!({}), says);
+    }
+}
+
+/// Seeds count up over a batch and over the batches; with a variation its seeds do.
+#[test]
+fn every_picture_of_a_batch_draws_itself_again_alone() {
+    // Rows that share a call of the network may differ in their last bits.
+    let bench = Bench::new().config("deterministic = true\n");
+    let server = bench.start();
+    for (route, changes, given, says) in [
+        ("txt2img", json!({"sampler_name": "Euler a"}), json!({}), "Seed: 4,"),
+        (
+            "txt2img",
+            json!({"sampler_name": "DPM++ SDE", "subseed": 7, "subseed_strength": 0.4}),
+            json!({}),
+            "Seed: 1, Size: 64x64",
+        ),
+        (
+            "txt2img",
+            json!({"sampler_name": "DDIM", "eta": 0.5, "steps": 5, "enable_hr": true, "hr_scale": 1.5,
+                   "denoising_strength": 0.6}),
+            json!({}),
+            "Eta DDIM: 0.5",
+        ),
+        (
+            "img2img",
+            json!({"sampler_name": "LCM", "denoising_strength": 0.7}),
+            json!({"init_images": [striped(64, 64)]}),
+            "Seed: 4,",
+        ),
+    ] {
+        let mut body = changes.as_object().unwrap().clone();
+        merge(&mut body, given.as_object().unwrap());
+        merge(&mut body, json!({"batch_size": 2, "n_iter": 2}).as_object().unwrap());
+        let (_, reply) = draw(&server, route, Value::Object(body));
+        let drawn: Vec<Picture> = reply["images"].as_array().unwrap().iter().map(picture).collect();
+        assert_eq!(drawn.len(), 4);
+        assert!(drawn[3].infotext.contains(says), "{says} is not in: {}", drawn[3].infotext);
+        for (place, picture) in drawn.iter().enumerate() {
+            assert!(drawn[..place].iter().all(|other| other.data != picture.data), "{changes}: {place}");
+            let again = drawn_again(&server, route, &given, &picture.infotext);
+            assert_eq!(again.infotext, picture.infotext, "{changes}: {place}");
+            assert!(again.data == picture.data, "{changes}: {place}: {}", picture.infotext);
+        }
     }
 }
 
