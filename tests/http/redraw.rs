@@ -114,6 +114,24 @@ fn a_picture_from_text_draws_itself_again() {
             json!({"prompt": "sea, ".repeat(30) + "desert", "override_settings": {"comma_padding_backtrack": 0}}),
             &["Comma padding backtrack: 0"],
         ),
+        (
+            json!({"prompt": "[sea|desert] by day\nAND (night:0.8) :-0.4", "negative_prompt": "[fog:rain:2], a: b",
+                   "override_settings": {"use_old_scheduling": true}}),
+            &["by day\nAND (night:0.8) :-0.4\nNegative prompt: [fog", "Old prompt editing timelines: True"],
+        ),
+        (
+            json!({"prompt": "(sea:1.4) [desert]", "override_settings": {"emphasis": "Ignore"}}),
+            &["Emphasis: Ignore"],
+        ),
+        (
+            json!({"prompt": "(sea:1.4) BREAK", "override_settings": {"emphasis": "None"}}),
+            &["Emphasis: None"],
+        ),
+        (
+            json!({"sampler_name": "UniPC", "steps": 5, "override_settings": {"uni_pc_skip_type": "logSNR",
+                   "uni_pc_lower_order_final": false}}),
+            &["UniPC skip type: logSNR", "UniPC lower order final: False"],
+        ),
     ] {
         redraws(&server, "txt2img", changes, json!({}), says);
     }
@@ -219,6 +237,14 @@ fn a_picture_in_two_passes_draws_itself_again() {
         let mut body = json!({"enable_hr": true, "denoising_strength": 0.6, "hr_scale": 1.5});
         merge(body.as_object_mut().unwrap(), changes.as_object().unwrap());
         redraws(&server, "txt2img", body, json!({}), says);
+    }
+    let upscalers = server.get("/sdapi/v1/latent-upscale-modes").ok();
+    let upscalers = upscalers.as_array().unwrap();
+    assert_eq!(upscalers.len(), 6);
+    for upscaler in upscalers {
+        let says = format!("Hires upscaler: {}", upscaler["name"].as_str().unwrap());
+        let body = json!({"enable_hr": true, "denoising_strength": 0.6, "hr_upscaler": upscaler["name"]});
+        redraws(&server, "txt2img", body, json!({}), &[&says]);
     }
 }
 
@@ -326,6 +352,11 @@ fn a_picture_drawn_with_other_networks_draws_itself_again() {
         (
             json!({"prompt": "sea <lora:style:0.8>, (easyfix:1.2)"}),
             &["Lora hashes: \"style: ", "TI hashes: \"easyfix: "][..],
+        ),
+        // What one file does twice adds up, the other way round too.
+        (
+            json!({"prompt": "sea <lora:style:-0.6> <lora:style:0:0.9>", "negative_prompt": "EASYFIX"}),
+            &["<lora:style:-0.6> <lora:style:0:0.9>", "TI hashes: \"easyfix: "],
         ),
         (
             json!({"prompt": "sea <lora:style:te=0.3:unet=1.2:dyn=2>", "steps": 4}),
