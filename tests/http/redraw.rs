@@ -164,6 +164,12 @@ fn every_picture_of_a_batch_draws_itself_again_alone() {
             json!({"init_images": [striped(64, 64)]}),
             "Seed: 4,",
         ),
+        (
+            "img2img",
+            json!({"inpainting_fill": 2, "inpaint_full_res": false, "denoising_strength": 0.7}),
+            json!({"init_images": [striped(64, 64)], "mask": png(64, 64, |x, _| [if x < 40 { 255 } else { 0 }; 3])}),
+            "Masked content: latent noise",
+        ),
     ] {
         let mut body = changes.as_object().unwrap().clone();
         merge(&mut body, given.as_object().unwrap());
