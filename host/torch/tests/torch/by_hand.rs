@@ -1,10 +1,12 @@
 //! Pictures of the engine and the real backend beside the arithmetic that web UIs publish, written out here step by step
 //! over the same networks: how the parts of a prompt are joined, which text counts at which call, what a mask keeps and
-//! when, and what inpainting and edit checkpoints read. By Euler, Heun and DDIM; every sampler has goldens of its own.
+//! when, what a second pass goes on from, and what inpainting and edit checkpoints read. By Euler, Heun and DDIM; every
+//! sampler has goldens of its own.
 
 use std::path::Path;
 use std::sync::{Arc, LazyLock};
 
+use gesso_core::hires::LatentUpscaler;
 use gesso_core::img2img::{Fill, Img2Img, Mask};
 use gesso_core::noise::ImageNoise;
 use gesso_core::pixels::{PixelFormat, Pixels};
@@ -12,17 +14,19 @@ use gesso_core::prompt::chunks;
 use gesso_core::request::{Emphasis, GenerateRequest};
 use gesso_core::sampler::Sampler;
 use gesso_core::schedule::{NoiseSchedule, Scheduler, Spacing, sigmas};
+use gesso_engine::backend::UpscaleBy;
 use gesso_engine::{Drawing, Source, SourceMask};
 use gesso_torch::{CLIP, Networks, Tokenizer};
 use tch::{Kind, Tensor};
 
-use crate::passes::{draw, drawing, engine, gradient, left_half, mask, over, widened};
+use crate::passes::{draw, drawing, engine, gradient, left_half, mask, over, two_passes, widened};
 use crate::support::{Archive, agreement};
 
 /// What the VAE's latents are multiplied by.
 const LATENT_SCALE: f64 = 0.18215;
-/// Steps of every drawing here, and its strength where it draws over a picture: levels from the second on are run.
+/// Steps and pixels along a side of every drawing here, and its strength where it draws over a picture: levels from the second on are run.
 const STEPS: u32 = 5;
+const SIDE: u32 = 64;
 const STRENGTH: f64 = 0.6;
 const RUN_FROM: usize = 1;
 
@@ -52,8 +56,8 @@ impl Hand {
         }
     }
 
-    fn levels(&self) -> Vec<f64> {
-        sigmas(Scheduler::Uniform, &self.table, STEPS, &Spacing::default())
+    fn levels(&self, steps: u32) -> Vec<f64> {
+        sigmas(Scheduler::Uniform, &self.table, steps, &Spacing::default())
     }
 
     /// The vectors of a text without weights, each of its chunks encoded alone.
@@ -148,9 +152,10 @@ impl Hand {
     }
 }
 
-fn first_noise(request: &GenerateRequest) -> Tensor {
-    let first = ImageNoise::for_image(request, 0, request.width, request.height).first();
-    Tensor::from_slice(&first).reshape([1, 4, i64::from(request.height / 8), i64::from(request.width / 8)])
+/// Of a square pass.
+fn first_noise(request: &GenerateRequest, side: u32) -> Tensor {
+    let places = i64::from(side / 8);
+    Tensor::from_slice(&ImageNoise::for_image(request, 0, side, side).first()).reshape([1, 4, places, places])
 }
 
 /// In -1..1.
@@ -231,9 +236,9 @@ fn prompts_guide_as_they_are_published_to() {
         let request = drawing.request.clone();
         assert_eq!((request.steps, request.sampler), (STEPS, Sampler::Euler));
         let hand = Hand::of(&path, &request);
-        let levels = hand.levels();
+        let levels = hand.levels(STEPS);
         let noise = |x: &Tensor, timestep: f64, call: usize| hand.guided(x, timestep, &says(call));
-        let latent = hand.euler(first_noise(&request) * levels[0], &levels, noise, |estimate| estimate);
+        let latent = hand.euler(first_noise(&request, SIDE) * levels[0], &levels, noise, |estimate| estimate);
         let got = draw(&engine, drawing).data;
         check(&prompt, &got, &hand.picture(&latent));
         assert!(agreement(&got, &plain) < 0.999, "{prompt} proves nothing");
@@ -251,17 +256,85 @@ fn of_steps_with_two_calls_a_prompt_changes_by_the_calls() {
     let changing = heun("[a cat:a dog:0.5]");
     let request = changing.request.clone();
     let hand = Hand::of(&path, &request);
-    let levels = hand.levels();
+    let levels = hand.levels(STEPS);
     // Half of ten calls, of which the last is not made.
     let noise = |x: &Tensor, timestep: f64, call: usize| {
         let said: Said = (vec![(if call <= 5 { "a cat" } else { "a dog" }, 1.0)], Some(""));
         hand.guided(x, timestep, &said)
     };
-    let latent = hand.heun(first_noise(&request) * levels[0], &levels, noise);
+    let latent = hand.heun(first_noise(&request, SIDE) * levels[0], &levels, noise);
     let got = draw(&engine, changing).data;
     check("Heun", &got, &hand.picture(&latent));
     for prompt in ["a cat", "a dog", "[a cat:a dog:3]"] {
         assert!(agreement(&got, &draw(&engine, heun(prompt)).data) < 0.999, "{prompt}");
+    }
+}
+
+/// What of each place of the smaller goes into which of the larger, along one side: `[to, from]`.
+fn spread(mode: LatentUpscaler, from: usize, to: usize) -> Tensor {
+    // Keys' kernel, which the plain form takes at -0.75 and the one without aliases at -0.5.
+    let cubic = |a: f64, x: f64| match x.abs() {
+        x if x <= 1.0 => ((a + 2.0) * x - (a + 3.0)) * x * x + 1.0,
+        x if x < 2.0 => (((x - 5.0) * x + 8.0) * x - 4.0) * a,
+        _ => 0.0,
+    };
+    let mut shares = vec![0.0f64; to * from];
+    for (place, row) in shares.chunks_mut(from).enumerate() {
+        // Where its middle lies between those of the smaller.
+        let middle = (place as f64 + 0.5) * from as f64 / to as f64 - 0.5;
+        let before = middle.floor() as i64;
+        let inside = |at: i64| at.clamp(0, from as i64 - 1) as usize;
+        match mode {
+            LatentUpscaler::Nearest => row[place * from / to] = 1.0,
+            LatentUpscaler::NearestExact => row[(2 * place + 1) * from / (2 * to)] = 1.0,
+            LatentUpscaler::Bilinear | LatentUpscaler::BilinearAntialiased => {
+                let share = middle - middle.floor();
+                row[inside(before)] += 1.0 - share;
+                row[inside(before + 1)] += share;
+            }
+            LatentUpscaler::Bicubic => {
+                (before - 1..=before + 2).for_each(|at| row[inside(at)] += cubic(-0.75, middle - at as f64));
+            }
+            LatentUpscaler::BicubicAntialiased => {
+                row.iter_mut().enumerate().for_each(|(at, share)| *share = cubic(-0.5, middle - at as f64));
+                let sum: f64 = row.iter().sum();
+                row.iter_mut().for_each(|share| *share /= sum);
+            }
+        }
+    }
+    Tensor::from_slice(&shares).reshape([to as i64, from as i64]).to_kind(Kind::Float)
+}
+
+#[test]
+fn a_second_pass_goes_on_from_the_enlarged_latent_by_its_own_prompts_and_their_clock() {
+    let _guard = tch::no_grad_guard();
+    let (_folder, path) = Archive::tiny().write();
+    let engine = engine();
+    for mode in LatentUpscaler::ALL {
+        let mut drawing = two_passes(&path, UpscaleBy::Latent(mode), None);
+        let hires = drawing.request.hires.as_mut().unwrap();
+        (hires.sampler, hires.steps) = (Some(Sampler::Euler), Some(4));
+        (hires.prompt, hires.negative_prompt) = (Some("[a dog:a bird:1.5]".into()), Some("red".into()));
+        assert_eq!(hires.denoising_strength, STRENGTH);
+        let request = drawing.request.clone();
+        let hand = Hand::of(&path, &request);
+        let noise = |x: &Tensor, timestep: f64, _: usize| {
+            let said: Said = (vec![("a cat", 1.0)], Some(""));
+            hand.guided(x, timestep, &said)
+        };
+        let levels = hand.levels(STEPS);
+        let first = hand.euler(first_noise(&request, SIDE) * levels[0], &levels, noise, |estimate| estimate);
+        let spread = spread(mode, 8, 12);
+        let enlarged = spread.matmul(&first).matmul(&spread.transpose(0, 1));
+        // Four steps at that strength are the end of six, and 1.5 is half of the four.
+        let noise = |x: &Tensor, timestep: f64, call: usize| {
+            let said: Said = (vec![(if call <= 2 { "a dog" } else { "a bird" }, 1.0)], Some("red"));
+            hand.guided(x, timestep, &said)
+        };
+        let levels = &hand.levels(6)[2..];
+        let begun = enlarged + first_noise(&request, 96) * levels[0];
+        let latent = hand.euler(begun, levels, noise, |estimate| estimate);
+        check(mode.label(), &draw(&engine, drawing).data, &hand.picture(&latent));
     }
 }
 
@@ -296,7 +369,7 @@ fn what_a_mask_keeps_is_put_back_behind_eulers_estimates_and_before_ddims_calls(
         let over = || over(STRENGTH, Some(Mask { fill, ..mask() }));
         let euler = drawing_over(&path, Sampler::Euler, over(), Some(left_half()));
         let hand = Hand::of(&path, &euler.request);
-        let first = first_noise(&euler.request);
+        let first = first_noise(&euler.request, SIDE);
         let original = hand.encoded(&tensor(&gradient(64, 64)));
         let kept = match fill {
             Fill::LatentNoise => &original * &keep + &first * &repaint,
@@ -306,7 +379,7 @@ fn what_a_mask_keeps_is_put_back_behind_eulers_estimates_and_before_ddims_calls(
         let put_back = |latent: Tensor| latent * &repaint + &kept * &keep;
         let guided = |x: &Tensor, timestep: f64| hand.guided(x, timestep, &said());
 
-        let levels = &hand.levels()[RUN_FROM..];
+        let levels = &hand.levels(STEPS)[RUN_FROM..];
         let begun = &kept + &first * levels[0];
         let latent = hand.euler(begun, levels, |x, timestep, _| guided(x, timestep), put_back);
         let got = draw(&engine, euler).data;
@@ -343,8 +416,8 @@ fn edit_checkpoints_are_guided_by_picture_and_text_on_scales_of_their_own() {
             let none = of(&seen.zeros_like(), "grey");
             &none + (both - &picture) * hand.cfg_scale + (picture - &none) * scale
         };
-        let levels = &hand.levels()[RUN_FROM..];
-        let begun = &seen * LATENT_SCALE + first_noise(&drawing.request) * levels[0];
+        let levels = &hand.levels(STEPS)[RUN_FROM..];
+        let begun = &seen * LATENT_SCALE + first_noise(&drawing.request, SIDE) * levels[0];
         let latent = hand.euler(begun, levels, noise, |estimate| estimate);
         check(&format!("{scale}"), &draw(&engine, drawing).data, &hand.picture(&latent));
     }
@@ -393,8 +466,8 @@ fn inpainting_checkpoints_read_the_mask_as_it_is_used_and_the_picture_without_wh
             let (positive, negative) = (of("a cat"), of("grey"));
             &negative + (positive - &negative) * hand.cfg_scale
         };
-        let levels = &hand.levels()[RUN_FROM..];
-        let begun = &kept + first_noise(&drawing.request) * levels[0];
+        let levels = &hand.levels(STEPS)[RUN_FROM..];
+        let begun = &kept + first_noise(&drawing.request, SIDE) * levels[0];
         let latent = hand.euler(begun, levels, noise, put_back);
         let got = draw(&engine, drawing).data;
         check(&format!("rounded: {round}, {weight}"), &got, &hand.picture(&put_back(latent)));
