@@ -1,8 +1,9 @@
 //! Pictures of the engine and the real backend beside the arithmetic that web UIs publish, written out here step by step
 //! over the same networks: how the parts of a prompt are joined, which text counts at which call, what a mask keeps and
-//! when, what a second pass goes on from, and what inpainting and edit checkpoints read. By Euler, Heun and DDIM; every
-//! sampler has goldens of its own.
+//! when, what a second pass goes on from, what inpainting and edit checkpoints read, and when LoRAs and textual inversions
+//! act on what. By Euler, Heun and DDIM; every sampler has goldens of its own. The tiny checkpoint knows few words.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, LazyLock};
 
@@ -15,12 +16,13 @@ use gesso_core::request::{Emphasis, GenerateRequest};
 use gesso_core::sampler::Sampler;
 use gesso_core::schedule::{NoiseSchedule, Scheduler, Spacing, sigmas};
 use gesso_engine::backend::UpscaleBy;
-use gesso_engine::{Drawing, Source, SourceMask};
+use gesso_engine::{Drawing, LoraUse, Source, SourceMask};
 use gesso_torch::{CLIP, Networks, Tokenizer};
-use tch::{Kind, Tensor};
+use safetensors::tensor::Dtype;
+use tch::{Device, Kind, Tensor};
 
 use crate::passes::{draw, drawing, engine, gradient, left_half, mask, over, two_passes, widened};
-use crate::support::{Archive, agreement};
+use crate::support::{Archive, TOKEN_TABLE, agreement, model_file};
 
 /// What the VAE's latents are multiplied by.
 const LATENT_SCALE: f64 = 0.18215;
@@ -191,31 +193,31 @@ impl Case {
 }
 
 fn cases() -> Vec<Case> {
-    let plain = || Case::new("a cat", "grey", |_| (vec![("a cat", 1.0)], Some("grey")));
-    let long: fn(usize) -> Said = |_| (vec![(LONG.as_str(), 1.0)], Some("grey"));
-    let long_and_short: fn(usize) -> Said = |_| (vec![("a dog", 1.0), (LONG.as_str(), 0.5)], Some("grey"));
+    let plain = || Case::new("a cat", "blurry", |_| (vec![("a cat", 1.0)], Some("blurry")));
+    let long: fn(usize) -> Said = |_| (vec![(LONG.as_str(), 1.0)], Some("blurry"));
+    let long_and_short: fn(usize) -> Said = |_| (vec![("a dog", 1.0), (LONG.as_str(), 0.5)], Some("blurry"));
     vec![
-        Case::new("a cat AND a dog :0.5 AND a bird :-0.3", "grey", |_| {
-            (vec![("a cat", 1.0), ("a dog", 0.5), ("a bird", -0.3)], Some("grey"))
+        Case::new("a cat AND a dog :0.5 AND a photo :-0.3", "blurry", |_| {
+            (vec![("a cat", 1.0), ("a dog", 0.5), ("a photo", -0.3)], Some("blurry"))
         }),
-        Case::new(&LONG, "grey", long),
-        Case::new(&format!("a dog AND {} :0.5", *LONG), "grey", long_and_short),
+        Case::new(&LONG, "blurry", long),
+        Case::new(&format!("a dog AND {} :0.5", *LONG), "blurry", long_and_short),
         // A number with a point is a share of the steps; a change comes behind the call of its number.
-        Case::new("[a cat:a dog:0.4]", "grey", |call| {
-            (vec![(if call <= 2 { "a cat" } else { "a dog" }, 1.0)], Some("grey"))
+        Case::new("[a cat:a dog:0.4]", "blurry", |call| {
+            (vec![(if call <= 2 { "a cat" } else { "a dog" }, 1.0)], Some("blurry"))
         }),
-        Case::new("[a cat|a dog]", "grey", |call| {
-            (vec![(if call == 2 || call == 4 { "a dog" } else { "a cat" }, 1.0)], Some("grey"))
+        Case::new("[a cat|a dog]", "blurry", |call| {
+            (vec![(if call == 2 || call == 4 { "a dog" } else { "a cat" }, 1.0)], Some("blurry"))
         }),
-        Case::new("a cat", "[grey:red:2]", |call| {
-            (vec![("a cat", 1.0)], Some(if call <= 2 { "grey" } else { "red" }))
+        Case::new("a cat", "[blurry:red:2]", |call| {
+            (vec![("a cat", 1.0)], Some(if call <= 2 { "blurry" } else { "red" }))
         }),
         // Levels 14.6, 4.1, 1.6, 0.8 and 0.03: of the odd calls the second is below 2.
-        Case::new("a cat AND a dog :0.5", "grey", |call| {
-            (vec![("a cat", 1.0), ("a dog", 0.5)], (call != 3).then_some("grey"))
+        Case::new("a cat AND a dog :0.5", "blurry", |call| {
+            (vec![("a cat", 1.0), ("a dog", 0.5)], (call != 3).then_some("blurry"))
         })
         .changed(|request| request.options.ngms_sigma = 2.0),
-        Case::new("a cat", "grey", |call| (vec![("a cat", 1.0)], (call > 1).then_some("grey")))
+        Case::new("a cat", "blurry", |call| (vec![("a cat", 1.0)], (call > 1).then_some("blurry")))
             .changed(|request| request.options.skip_early_cond = 0.2),
         plain().changed(|request| request.clip_skip = 2),
         plain().changed(|request| request.cfg_scale = 1.0),
@@ -314,7 +316,7 @@ fn a_second_pass_goes_on_from_the_enlarged_latent_by_its_own_prompts_and_their_c
         let mut drawing = two_passes(&path, UpscaleBy::Latent(mode), None);
         let hires = drawing.request.hires.as_mut().unwrap();
         (hires.sampler, hires.steps) = (Some(Sampler::Euler), Some(4));
-        (hires.prompt, hires.negative_prompt) = (Some("[a dog:a bird:1.5]".into()), Some("red".into()));
+        (hires.prompt, hires.negative_prompt) = (Some("[a dog:a photo:1.5]".into()), Some("red".into()));
         assert_eq!(hires.denoising_strength, STRENGTH);
         let request = drawing.request.clone();
         let hand = Hand::of(&path, &request);
@@ -328,7 +330,7 @@ fn a_second_pass_goes_on_from_the_enlarged_latent_by_its_own_prompts_and_their_c
         let enlarged = spread.matmul(&first).matmul(&spread.transpose(0, 1));
         // Four steps at that strength are the end of six, and 1.5 is half of the four.
         let noise = |x: &Tensor, timestep: f64, call: usize| {
-            let said: Said = (vec![(if call <= 2 { "a dog" } else { "a bird" }, 1.0)], Some("red"));
+            let said: Said = (vec![(if call <= 2 { "a dog" } else { "a photo" }, 1.0)], Some("red"));
             hand.guided(x, timestep, &said)
         };
         let levels = &hand.levels(6)[2..];
@@ -342,7 +344,7 @@ fn a_second_pass_goes_on_from_the_enlarged_latent_by_its_own_prompts_and_their_c
 fn drawing_over(path: &Path, sampler: Sampler, settings: Img2Img, mask: Option<SourceMask>) -> Drawing {
     let mut drawing = drawing(path, |request| {
         (request.sampler, request.img2img) = (sampler, Some(settings));
-        request.negative_prompt = "grey".into();
+        request.negative_prompt = "blurry".into();
     });
     drawing.source = Some(Source { pictures: vec![gradient(64, 64)], mask });
     drawing
@@ -356,7 +358,7 @@ fn shares(mask: &SourceMask) -> (Tensor, Tensor) {
 }
 
 fn said() -> Said {
-    (vec![("a cat", 1.0)], Some("grey"))
+    (vec![("a cat", 1.0)], Some("blurry"))
 }
 
 #[test]
@@ -412,8 +414,8 @@ fn edit_checkpoints_are_guided_by_picture_and_text_on_scales_of_their_own() {
             let of = |picture: &Tensor, text: &str| {
                 hand.noise(&Tensor::cat(&[x, picture], 1), timestep, &hand.text(text))
             };
-            let (both, picture) = (of(&seen, "a cat"), of(&seen, "grey"));
-            let none = of(&seen.zeros_like(), "grey");
+            let (both, picture) = (of(&seen, "a cat"), of(&seen, "blurry"));
+            let none = of(&seen.zeros_like(), "blurry");
             &none + (both - &picture) * hand.cfg_scale + (picture - &none) * scale
         };
         let levels = &hand.levels(STEPS)[RUN_FROM..];
@@ -463,7 +465,7 @@ fn inpainting_checkpoints_read_the_mask_as_it_is_used_and_the_picture_without_wh
         let put_back = |latent: Tensor| latent * &repaint + &kept * &keep;
         let noise = |x: &Tensor, timestep: f64, _: usize| {
             let of = |text: &str| hand.noise(&Tensor::cat(&[x, &channels], 1), timestep, &hand.text(text));
-            let (positive, negative) = (of("a cat"), of("grey"));
+            let (positive, negative) = (of("a cat"), of("blurry"));
             &negative + (positive - &negative) * hand.cfg_scale
         };
         let levels = &hand.levels(STEPS)[RUN_FROM..];
@@ -472,4 +474,122 @@ fn inpainting_checkpoints_read_the_mask_as_it_is_used_and_the_picture_without_wh
         let got = draw(&engine, drawing).data;
         check(&format!("rounded: {round}, {weight}"), &got, &hand.picture(&put_back(latent)));
     }
+}
+
+/// Numbers of no file.
+fn wave(rows: i64, columns: i64) -> Tensor {
+    let numbers = Tensor::arange(rows * columns, (Kind::Float, Device::Cpu));
+    ((numbers * 0.7).sin() * 0.5).reshape([rows, columns])
+}
+
+fn empty() -> Archive {
+    Archive { tensors: BTreeMap::new(), metadata: BTreeMap::new() }
+}
+
+#[test]
+fn a_lora_changes_texts_in_all_steps_and_the_unet_in_its_own() {
+    let _guard = tch::no_grad_guard();
+    let tiny = Archive::tiny();
+    let module = |start: &str, end: &str| {
+        let weights = tiny.tensors.keys().filter_map(|name| name.strip_suffix(".weight"));
+        weights.filter(|name| name.starts_with(start)).find(|name| name.ends_with(end)).unwrap().to_owned()
+    };
+    let text = module("cond_stage_model.", "layers.1.mlp.fc1");
+    let unet = module("model.diffusion_model.", "attn2.to_v");
+    // What the file does to the checkpoint's texts, and all that it does, in checkpoints of their own.
+    let (mut lora, mut texts, mut all) = (empty(), tiny.clone(), tiny.clone());
+    let alpha = Tensor::from_slice(&[2.0f32]);
+    for (module, strength) in [(&text, 0.5), (&unet, -0.8)] {
+        let name = format!("{module}.weight");
+        let weight = tiny.tensor(&name).to_kind(Kind::Float);
+        let (rows, columns) = weight.size2().unwrap();
+        let (up, down) = (wave(rows, 4), wave(4, columns));
+        for (part, tensor) in [("lora_up.weight", &up), ("lora_down.weight", &down), ("alpha", &alpha)] {
+            lora.insert(&format!("{module}.{part}"), Dtype::F32, tensor);
+        }
+        // Alpha over the rank is a half.
+        let changed = weight + up.matmul(&down) * (strength * 0.5);
+        all.insert(&name, Dtype::F32, &changed);
+        if *module == text {
+            texts.insert(&name, Dtype::F32, &changed);
+        }
+    }
+    let (_folder, path) = tiny.write();
+    let (_lora_folder, lora) = lora.write();
+    let (_texts_folder, texts) = texts.write();
+    let (_all_folder, all) = all.write();
+    let engine = engine();
+    for (start_step, stop_step) in [(0, None), (1, Some(3))] {
+        let mut drawing = drawing(&path, |request| request.negative_prompt = "blurry".into());
+        drawing.resources.loras.push(LoraUse {
+            file: model_file(&lora),
+            text: 0.5,
+            unet: -0.8,
+            rank: None,
+            blocks: None,
+            start_step,
+            stop_step,
+        });
+        let request = drawing.request.clone();
+        let (texts, all) = (Hand::of(&texts, &request), Hand::of(&all, &request));
+        let levels = all.levels(STEPS);
+        let noise = |x: &Tensor, timestep: f64, call: usize| {
+            let acts = start_step <= call as u32 && stop_step.is_none_or(|stop| (call as u32) < stop);
+            let hand = if acts { &all } else { &texts };
+            hand.guided(x, timestep, &said())
+        };
+        let begun = first_noise(&request, SIDE) * levels[0];
+        let latent = all.euler(begun, &levels, noise, |estimate| estimate);
+        check(&format!("from step {start_step}"), &draw(&engine, drawing).data, &all.picture(&latent));
+    }
+}
+
+#[test]
+fn the_vectors_of_a_textual_inversion_stand_where_its_name_does_and_weigh_as_it_does() {
+    // Two words that nothing here says.
+    const WORDS: [i64; 2] = [40_000, 40_001];
+    let _guard = tch::no_grad_guard();
+    // Numbers that f16 holds.
+    let vectors = (wave(2, 64) * 64.0).round() / 64.0;
+    let mut file = empty();
+    file.insert("emb_params", Dtype::F32, &vectors);
+    let mut knowing = Archive::tiny();
+    let table = knowing.tensor(TOKEN_TABLE);
+    table.narrow(0, WORDS[0], 2).copy_(&vectors);
+    knowing.insert(TOKEN_TABLE, Dtype::F16, &table);
+    let (_folder, path) = Archive::tiny().write();
+    let (_file_folder, file) = file.write();
+    let (_knowing_folder, knowing) = knowing.write();
+    let engine = engine();
+    // A file is called "test" here, and so is what it holds.
+    let of = |files: Vec<_>| {
+        let mut drawing = drawing(&path, |request| {
+            request.prompt = "a (test:1.5) cat".into();
+            request.negative_prompt = "blurry".into();
+        });
+        drawing.resources.embeddings = Arc::new(files);
+        drawing
+    };
+    let drawing = of(vec![model_file(&file)]);
+    let request = drawing.request.clone();
+    let hand = Hand::of(&knowing, &request);
+    let word = |text: &str| i64::from(hand.tokenizer.encode(text)[0]);
+    let mut tokens = vec![i64::from(CLIP.start), word("a"), WORDS[0], WORDS[1], word("cat")];
+    tokens.resize(77, i64::from(CLIP.end));
+    let plain = hand.networks.encode_text(&Tensor::from_slice(&tokens).unsqueeze(0), 1).unwrap();
+    let mut weights = [1.0f32; 77];
+    weights[2..4].fill(1.5);
+    let heavy = &plain * Tensor::from_slice(&weights).reshape([1, 77, 1]);
+    let positive = &heavy * (plain.mean(Kind::Float) / heavy.mean(Kind::Float));
+    let negative = hand.text("blurry");
+    let noise = |x: &Tensor, timestep: f64, _: usize| {
+        let (towards, from) = (hand.noise(x, timestep, &positive), hand.noise(x, timestep, &negative));
+        &from + (towards - &from) * hand.cfg_scale
+    };
+    let levels = hand.levels(STEPS);
+    let begun = first_noise(&request, SIDE) * levels[0];
+    let latent = hand.euler(begun, &levels, noise, |estimate| estimate);
+    let got = draw(&engine, drawing).data;
+    check("two vectors", &got, &hand.picture(&latent));
+    assert!(agreement(&got, &draw(&engine, of(Vec::new())).data) < 0.999, "they change nothing");
 }
