@@ -8,7 +8,7 @@ use base64::prelude::BASE64_STANDARD;
 use serde_json::{Map, Value, json};
 
 use super::drawing::{draw, models, png, striped, write_tensors};
-use crate::support::{Bench, Server, checkout, decode};
+use crate::support::{Bench, Picture, Server, checkout, decode};
 
 /// Draws, then draws again from the text and `given` alone. `says` must stand in the text.
 #[track_caller]
@@ -19,13 +19,24 @@ pub(super) fn redraws(server: &Server, route: &str, changes: Value, given: Value
     for field in says {
         assert!(first.infotext.contains(field), "{field} is not in: {}", first.infotext);
     }
-    let mut again = given.as_object().unwrap().clone();
-    again.insert("infotext".into(), first.infotext.clone().into());
-    let again = server.post(&format!("/sdapi/v1/{route}"), &Value::Object(again)).ok();
-    let again = decode(&BASE64_STANDARD.decode(again["images"][0].as_str().unwrap()).unwrap());
+    let again = drawn_again(server, route, &given, &first.infotext);
     assert_eq!(again.infotext, first.infotext, "{changes}");
     assert!(again.data == first.data, "{changes}: {}", first.infotext);
     reply
+}
+
+/// What a text draws, with `given` beside it.
+#[track_caller]
+fn drawn_again(server: &Server, route: &str, given: &Value, text: &str) -> Picture {
+    let mut body = given.as_object().unwrap().clone();
+    body.insert("infotext".into(), text.into());
+    let reply = server.post(&format!("/sdapi/v1/{route}"), &Value::Object(body)).ok();
+    picture(&reply["images"][0])
+}
+
+#[track_caller]
+fn picture(image: &Value) -> Picture {
+    decode(&BASE64_STANDARD.decode(image.as_str().unwrap()).unwrap())
 }
 
 /// Lays objects into objects and lists over lists, as a client that adds pictures does.
@@ -103,8 +114,76 @@ fn a_picture_from_text_draws_itself_again() {
             json!({"prompt": "sea, ".repeat(30) + "desert", "override_settings": {"comma_padding_backtrack": 0}}),
             &["Comma padding backtrack: 0"],
         ),
+        (
+            json!({"prompt": "[sea|desert] by day\nAND (night:0.8) :-0.4", "negative_prompt": "[fog:rain:2], a: b",
+                   "override_settings": {"use_old_scheduling": true}}),
+            &["by day\nAND (night:0.8) :-0.4\nNegative prompt: [fog", "Old prompt editing timelines: True"],
+        ),
+        (
+            json!({"prompt": "(sea:1.4) [desert]", "override_settings": {"emphasis": "Ignore"}}),
+            &["Emphasis: Ignore"],
+        ),
+        (
+            json!({"prompt": "(sea:1.4) BREAK", "override_settings": {"emphasis": "None"}}),
+            &["Emphasis: None"],
+        ),
+        (
+            json!({"sampler_name": "UniPC", "steps": 5, "override_settings": {"uni_pc_skip_type": "logSNR",
+                   "uni_pc_lower_order_final": false}}),
+            &["UniPC skip type: logSNR", "UniPC lower order final: False"],
+        ),
     ] {
         redraws(&server, "txt2img", changes, json!({}), says);
+    }
+}
+
+/// Seeds count up over a batch and over the batches; with a variation its seeds do.
+#[test]
+fn every_picture_of_a_batch_draws_itself_again_alone() {
+    // Rows that share a call of the network may differ in their last bits.
+    let bench = Bench::new().config("deterministic = true\n");
+    let server = bench.start();
+    for (route, changes, given, says) in [
+        ("txt2img", json!({"sampler_name": "Euler a"}), json!({}), "Seed: 4,"),
+        (
+            "txt2img",
+            json!({"sampler_name": "DPM++ SDE", "subseed": 7, "subseed_strength": 0.4}),
+            json!({}),
+            "Seed: 1, Size: 64x64",
+        ),
+        (
+            "txt2img",
+            json!({"sampler_name": "DDIM", "eta": 0.5, "steps": 5, "enable_hr": true, "hr_scale": 1.5,
+                   "denoising_strength": 0.6}),
+            json!({}),
+            "Eta DDIM: 0.5",
+        ),
+        (
+            "img2img",
+            json!({"sampler_name": "LCM", "denoising_strength": 0.7}),
+            json!({"init_images": [striped(64, 64)]}),
+            "Seed: 4,",
+        ),
+        (
+            "img2img",
+            json!({"inpainting_fill": 2, "inpaint_full_res": false, "denoising_strength": 0.7}),
+            json!({"init_images": [striped(64, 64)], "mask": png(64, 64, |x, _| [if x < 40 { 255 } else { 0 }; 3])}),
+            "Masked content: latent noise",
+        ),
+    ] {
+        let mut body = changes.as_object().unwrap().clone();
+        merge(&mut body, given.as_object().unwrap());
+        merge(&mut body, json!({"batch_size": 2, "n_iter": 2}).as_object().unwrap());
+        let (_, reply) = draw(&server, route, Value::Object(body));
+        let drawn: Vec<Picture> = reply["images"].as_array().unwrap().iter().map(picture).collect();
+        assert_eq!(drawn.len(), 4);
+        assert!(drawn[3].infotext.contains(says), "{says} is not in: {}", drawn[3].infotext);
+        for (place, picture) in drawn.iter().enumerate() {
+            assert!(drawn[..place].iter().all(|other| other.data != picture.data), "{changes}: {place}");
+            let again = drawn_again(&server, route, &given, &picture.infotext);
+            assert_eq!(again.infotext, picture.infotext, "{changes}: {place}");
+            assert!(again.data == picture.data, "{changes}: {place}: {}", picture.infotext);
+        }
     }
 }
 
@@ -164,6 +243,14 @@ fn a_picture_in_two_passes_draws_itself_again() {
         let mut body = json!({"enable_hr": true, "denoising_strength": 0.6, "hr_scale": 1.5});
         merge(body.as_object_mut().unwrap(), changes.as_object().unwrap());
         redraws(&server, "txt2img", body, json!({}), says);
+    }
+    let upscalers = server.get("/sdapi/v1/latent-upscale-modes").ok();
+    let upscalers = upscalers.as_array().unwrap();
+    assert_eq!(upscalers.len(), 6);
+    for upscaler in upscalers {
+        let says = format!("Hires upscaler: {}", upscaler["name"].as_str().unwrap());
+        let body = json!({"enable_hr": true, "denoising_strength": 0.6, "hr_upscaler": upscaler["name"]});
+        redraws(&server, "txt2img", body, json!({}), &[&says]);
     }
 }
 
@@ -238,7 +325,10 @@ fn a_picture_drawn_over_another_draws_itself_again() {
         (
             json!({"inpainting_fill": 1, "mask_blur": 8, "inpaint_full_res": false,
                    "alwayson_scripts": {"soft inpainting": {"args": [true, 2, 0.25, 8, 0.1, 0.75, 3]}}}),
-            &["Mask round: False", "Soft inpainting enabled: True", "Soft inpainting difference contrast: 3"],
+            &[
+                "Masked content: original, Soft inpainting enabled: True",
+                "Soft inpainting difference contrast: 3",
+            ],
         ),
     ] {
         redraws(&server, "img2img", changes, masked.clone(), says);
@@ -268,6 +358,11 @@ fn a_picture_drawn_with_other_networks_draws_itself_again() {
         (
             json!({"prompt": "sea <lora:style:0.8>, (easyfix:1.2)"}),
             &["Lora hashes: \"style: ", "TI hashes: \"easyfix: "][..],
+        ),
+        // What one file does twice adds up, the other way round too.
+        (
+            json!({"prompt": "sea <lora:style:-0.6> <lora:style:0:0.9>", "negative_prompt": "EASYFIX"}),
+            &["<lora:style:-0.6> <lora:style:0:0.9>", "TI hashes: \"easyfix: "],
         ),
         (
             json!({"prompt": "sea <lora:style:te=0.3:unet=1.2:dyn=2>", "steps": 4}),

@@ -221,11 +221,14 @@ fn extra_channels(
         INPAINT => {
             let (_, _, rows, columns) = latent.size4()?;
             let (_, _, height, width) = picture.size4()?;
+            let rounds = settings.mask.as_ref().is_none_or(|mask| mask.round);
             let mask = match &source.mask {
-                // A picture that is not resized has another size than the mask.
-                Some(mask) => send(&convert::grey_to_tensor(&mask.pixels)?, networks.device())?
-                    .f_round()?
-                    .f_upsample_nearest2d([height, width], None, None)?,
+                Some(mask) => {
+                    let grey = send(&convert::grey_to_tensor(&mask.pixels)?, networks.device())?;
+                    let mask = if rounds { grey.f_round()? } else { grey };
+                    // A picture that is not resized has another size than the mask.
+                    mask.f_upsample_nearest2d([height, width], None, None)?
+                }
                 None => Tensor::f_ones([1, 1, height, width], (Kind::Float, networks.device()))?,
             };
             let weight = settings.mask.as_ref().map_or(1.0, |mask| mask.conditioning_weight);

@@ -16,7 +16,8 @@ use crate::upscale::tiles::{self, Grid, Spans};
 pub const VAE_TILING: Tiling = Tiling { tile: 64, overlap: 16 };
 
 /// The picture of `latent` `[1, 4, rows, columns]`. `decode` makes an RGB picture of a part of it; `tiling` counts in
-/// latent places. With `wraps`, the latent goes on at its opposite edges, so that a seamless picture stays one.
+/// latent places. With `wraps`, the latent goes on at its opposite edges where it is cut, so that a seamless picture stays
+/// one. A latent of one tile is decoded as a whole.
 ///
 /// # Errors
 /// What `decode` says, or what libtorch says of cutting.
@@ -26,11 +27,12 @@ pub fn decode_tiled(
     wraps: bool,
     decode: impl Fn(&Tensor) -> Result<Pixels, BackendError>,
 ) -> Result<Pixels, BackendError> {
-    if wraps {
-        return decode_wrapped(latent, tiling, decode);
-    }
     let (_, _, rows, columns) = latent.size4().map_err(device_error)?;
     let grid = Grid::plan(columns as u32, rows as u32, tiling);
+    let is_cut = cut_sides(&grid);
+    if wraps && is_cut != [false; 2] {
+        return decode_wrapped(latent, tiling, is_cut, decode);
+    }
     let cut = |x: u32, y: u32| {
         latent.f_narrow(2, y.into(), grid.rows.length.into())?.f_narrow(
             3,
@@ -45,15 +47,28 @@ pub fn decode_tiled(
     Ok(Pixels { width, height, format: PixelFormat::Rgb8, data })
 }
 
-/// Decodes more than the picture on each side, and cuts that off.
+/// Whether the rows are cut into tiles, and whether the columns are.
+fn cut_sides(grid: &Grid) -> [bool; 2] {
+    [&grid.rows, &grid.columns].map(|spans| spans.starts.len() > 1)
+}
+
+/// The places that a seamless latent of `sides` (rows, columns) goes on by at each edge. Only along what is cut: in the
+/// other direction each tile has both edges, and the network itself goes on at the opposite one.
+fn beyond(sides: [i64; 2], tiling: Tiling, is_cut: [bool; 2]) -> [i64; 2] {
+    let along = |at: usize| if is_cut[at] { i64::from(tiling.overlap).min(sides[at]) } else { 0 };
+    [along(0), along(1)]
+}
+
+/// Decodes more than the picture on each side that is cut, and cuts that off.
 fn decode_wrapped(
     latent: &Tensor,
     tiling: Tiling,
+    is_cut: [bool; 2],
     decode: impl Fn(&Tensor) -> Result<Pixels, BackendError>,
 ) -> Result<Pixels, BackendError> {
     let widen = || -> Result<(Tensor, [i64; 4]), TchError> {
         let (_, _, rows, columns) = latent.size4()?;
-        let [down, across] = [rows, columns].map(|side| i64::from(tiling.overlap).min(side));
+        let [down, across] = beyond([rows, columns], tiling, is_cut);
         let wide = latent.f_pad([across, across, down, down].as_slice(), "circular", None)?;
         Ok((wide, [rows, columns, down, across]))
     };
@@ -81,12 +96,12 @@ pub fn encode_tiled(
 ) -> Result<Tensor, TchError> {
     let (_, _, height, width) = picture.size4()?;
     let grid = Grid::plan((width / SCALE) as u32, (height / SCALE) as u32, tiling);
-    let is_cut = |spans: &Spans| spans.starts.len() > 1;
-    if !is_cut(&grid.rows) && !is_cut(&grid.columns) {
+    let is_cut = cut_sides(&grid);
+    if is_cut == [false; 2] {
         return encode(picture);
     }
     if wraps {
-        return encode_wrapped(picture, tiling, [is_cut(&grid.rows), is_cut(&grid.columns)], encode);
+        return encode_wrapped(picture, tiling, is_cut, encode);
     }
     let fade = i64::from(grid.overlap);
     joined(&grid.rows, 2, fade, |y| {
@@ -95,8 +110,7 @@ pub fn encode_tiled(
     })
 }
 
-/// Encodes more than the picture on each side, and cuts that off. Only along what is cut: in the other direction each
-/// tile has both edges, and the network itself goes on at the opposite one.
+/// Encodes more than the picture on each side that is cut, and cuts that off.
 fn encode_wrapped(
     picture: &Tensor,
     tiling: Tiling,
@@ -105,8 +119,7 @@ fn encode_wrapped(
 ) -> Result<Tensor, TchError> {
     let (_, _, height, width) = picture.size4()?;
     let [rows, columns] = [height / SCALE, width / SCALE];
-    let beyond = |side: i64, is_cut: bool| if is_cut { i64::from(tiling.overlap).min(side) } else { 0 };
-    let [down, across] = [beyond(rows, is_cut[0]), beyond(columns, is_cut[1])];
+    let [down, across] = beyond([rows, columns], tiling, is_cut);
     let pixels = [across, across, down, down].map(|places| places * SCALE);
     let wide = picture.f_pad(pixels.as_slice(), "circular", None)?;
     let latent = encode_tiled(&wide, tiling, false, encode)?;

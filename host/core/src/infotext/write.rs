@@ -178,7 +178,8 @@ fn mask_fields(text: Infotext, mask: &Mask) -> Infotext {
         .field("Inpaint area", if only_masked.is_some() { "Only masked" } else { "Whole picture" })
         .optional_field("Masked area padding", *only_masked)
         .field("Masked content", fill.label())
-        .optional_field("Mask round", (!round).then_some("False"));
+        // A soft one never is, and web UIs' texts do not say it.
+        .optional_field("Mask round", (!round && soft.is_none()).then_some("False"));
     let Some(soft) = soft else { return text };
     let settings = SOFT_SETTINGS.iter().zip(soft.values());
     settings.fold(text.field(SOFT_ENABLED, "True"), |text, (setting, value)| text.field(setting.field, value))

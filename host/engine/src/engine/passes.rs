@@ -150,7 +150,8 @@ impl Passes {
         (noise, start)
     }
 
-    /// Under a mask that is filled with noise lies each picture's own seed's, without its variation.
+    /// Under a mask that is filled with noise lies each picture's own seed's, without its variation. Web UIs lay the first
+    /// batch's noise under those of later batches too, which no picture's text could tell.
     fn fill_noise(&self, stage: Stage, image: u32) -> Option<Vec<f32>> {
         let request = &self.drawing.request;
         let mask = request.img2img.as_ref()?.mask.as_ref()?;
@@ -159,7 +160,7 @@ impl Passes {
         }
         let plain = GenerateRequest {
             variation: gesso_core::request::Variation { strength: 0.0, ..request.variation },
-            seed: request.seeds_of(image % request.batch_size).0,
+            seed: request.seeds_of(image).0,
             seed_resize_from: None,
             ..request.clone()
         };
@@ -210,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn under_a_mask_of_noise_lies_what_the_first_batchs_seeds_draw_first() {
+    fn under_a_mask_of_noise_lies_what_the_pictures_own_seed_draws_first() {
         let request = GenerateRequest {
             width: 64,
             height: 64,
@@ -228,7 +229,7 @@ mod tests {
             let passes = over(request.clone(), Fill::LatentNoise);
             [0, 1, 2, 3].map(|image| passes.noise(Stage::First, image).1.fill)
         };
-        assert_eq!(fills(&request), [plain(5), plain(6), plain(5), plain(6)]);
+        assert_eq!(fills(&request), [plain(5), plain(6), plain(7), plain(8)]);
         let varied =
             GenerateRequest { variation: Variation { subseed: 9, strength: 0.5 }, ..request.clone() };
         assert_eq!(fills(&varied), [0; 4].map(|_| plain(5)));

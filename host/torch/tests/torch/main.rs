@@ -6,6 +6,7 @@
 
 mod bad_files;
 mod batching;
+mod by_hand;
 mod control;
 mod demo_pictures;
 mod drawn_weights;

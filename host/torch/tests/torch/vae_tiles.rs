@@ -1,6 +1,6 @@
 //! Encoding and decoding in tiles against the whole, on the tiny VAE.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 
 use gesso_core::pixels::{PixelFormat, Pixels};
 use gesso_core::request::GenerateRequest;
@@ -49,10 +49,12 @@ fn difference(got: &Pixels, want: &Pixels) -> (f64, f64) {
 
 #[test]
 fn a_latent_of_one_tile_is_decoded_as_a_whole() {
-    let networks = networks();
-    let latent = latent(24, 64);
-    let tiled = decode_tiled(&latent, VAE_TILING, false, |part| decode(&networks, part)).unwrap();
-    assert_eq!(tiled, decode(&networks, &latent).unwrap());
+    for networks in [networks(), networks().seamless().unwrap()] {
+        let latent = latent(24, 64);
+        let wraps = networks.is_seamless();
+        let tiled = decode_tiled(&latent, VAE_TILING, wraps, |part| decode(&networks, part)).unwrap();
+        assert_eq!(tiled, decode(&networks, &latent).unwrap(), "seamless: {wraps}");
+    }
 }
 
 #[test]
@@ -78,6 +80,13 @@ fn a_seamless_latent_goes_on_at_its_opposite_edges() {
         (difference(&tiled(true), &whole), difference(&tiled(false), &whole));
     println!("mean {mean:.2}, far {far:.5}; not wrapped mean {cut_mean:.2}, far {cut_far:.5}");
     assert!(far < cut_far && far <= FAR_MAX, "{far} of the values differ by more than {LEVELS}");
+    // 80 columns and 16 on each side in two tiles; the rows go on within the network.
+    let parts = RefCell::new(Vec::new());
+    let _ = decode_tiled(&latent, VAE_TILING, true, |part| {
+        parts.borrow_mut().push(part.size());
+        decode(&networks, part)
+    });
+    assert_eq!(parts.into_inner(), [[1, 4, 16, 64], [1, 4, 16, 64]]);
 }
 
 #[test]

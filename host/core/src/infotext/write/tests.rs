@@ -190,7 +190,7 @@ fn soft_inpainting_prints_every_setting_of_its_own() {
         pictures: PictureOptions::default(),
     };
     let request = GenerateRequest { img2img: Some(img2img), ..fixture::request() };
-    let want = "Mask round: False, Soft inpainting enabled: True, Soft inpainting schedule bias: 1, \
+    let want = "Masked content: original, Soft inpainting enabled: True, Soft inpainting schedule bias: 1, \
                 Soft inpainting preservation strength: 0.5, Soft inpainting transition contrast boost: 4, \
                 Soft inpainting mask influence: 0.25, Soft inpainting difference threshold: 0.5, \
                 Soft inpainting difference contrast: 2, Version";
