@@ -15,7 +15,7 @@ use gesso_core::ids::TaskId;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use super::trees::Trees;
-use super::{SledSettings, guard, records};
+use super::{SledSettings, guard};
 use crate::clock::Clock;
 use crate::tasks::rules::Entry;
 use crate::tasks::{TaskChange, TaskStoreError};
@@ -74,7 +74,8 @@ impl Committer {
             changes: broadcast::channel(CHANGES).0,
         });
         let (commands, queue) = mpsc::channel(QUEUE);
-        let service = Service { shared: shared.clone(), folder, settings, clock, closed_at: None };
+        let untold = HashSet::new();
+        let service = Service { shared: shared.clone(), folder, settings, clock, closed_at: None, untold };
         // A thread of its own: flushes block, and sled must be written from one place.
         let thread = std::thread::Builder::new()
             .name("task-committer".to_owned())
@@ -196,6 +197,13 @@ impl Shared {
         result
     }
 
+    fn tell(&self, changes: Vec<TaskChange>) {
+        for change in changes {
+            // An error only says that nobody listens.
+            let _ = self.changes.send(change);
+        }
+    }
+
     fn trees(&self) -> MutexGuard<'_, Result<Arc<Trees>, TaskStoreError>> {
         self.trees.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -266,6 +274,8 @@ struct Service {
     clock: Arc<dyn Clock>,
     /// When the database was closed, or last failed to open.
     closed_at: Option<Instant>,
+    /// Tasks of whose changes some may be on the disk though they failed: nobody was told.
+    untold: HashSet<TaskId>,
 }
 
 impl Service {
@@ -310,15 +320,16 @@ impl Service {
             match catch_unwind(AssertUnwindSafe(|| command(&mut writer))) {
                 Ok(answer) => answers.push(answer),
                 Err(_) => {
-                    failure = Some(TaskStoreError::Unavailable("the database gave up".to_owned()));
+                    failure = Some(gave_up());
                     break;
                 }
             }
         }
         let flushed = match failure {
             Some(error) => Err(error),
-            None if wrote => catch_unwind(AssertUnwindSafe(|| trees.flush()))
-                .unwrap_or_else(|_| Err(TaskStoreError::Unavailable("the database gave up".to_owned()))),
+            None if wrote => {
+                catch_unwind(AssertUnwindSafe(|| trees.flush())).unwrap_or_else(|_| Err(gave_up()))
+            }
             None => Ok(()),
         };
         if flushed.is_ok() {
@@ -326,10 +337,7 @@ impl Service {
             self.shared.durable.send_replace(begun);
             // Nothing is changed but by this thread.
             self.shared.unsettled().clear();
-            for change in changes {
-                // An error only says that nobody listens.
-                let _ = self.shared.changes.send(change);
-            }
+            self.shared.tell(changes);
         }
         for answer in answers {
             answer(flushed.clone());
@@ -343,7 +351,7 @@ impl Service {
         let next_epoch = |mark: &mut Mark| *mark = Mark { epoch: mark.epoch + 1, number: 0 };
         self.shared.begun.send_modify(next_epoch);
         self.shared.durable.send_modify(next_epoch);
-        self.shared.unsettled().clear();
+        self.untold.extend(self.shared.unsettled().drain());
         drop_trees(trees);
         self.closed_at = Some(Instant::now());
     }
@@ -352,23 +360,31 @@ impl Service {
         if self.closed_at.is_none_or(|since| since.elapsed() < REOPEN_AFTER) {
             return;
         }
-        let opened = guard::open(&self.folder, &self.settings).map(Arc::new);
-        self.closed_at = opened.is_err().then(Instant::now);
+        // A panic inside sled, such as when it lets go of files that it could not read, must not end the thread either.
+        let opened = catch_unwind(AssertUnwindSafe(|| self.open_again())).unwrap_or_else(|_| Err(gave_up()));
         tracing::info!(again = opened.is_ok(), "the task store was opened after a disk error");
-        *self.shared.trees() = opened.clone();
-        if let Ok(trees) = opened {
-            self.tell_again(&trees);
+        match opened {
+            Ok((trees, changes)) => {
+                *self.shared.trees() = Ok(Arc::new(trees));
+                self.closed_at = None;
+                self.untold.clear();
+                self.shared.tell(changes);
+            }
+            Err(error) => {
+                *self.shared.trees() = Err(error);
+                self.closed_at = Some(Instant::now());
+            }
         }
     }
 
-    /// Of the last changes before the error some may be on the disk, and nobody was told of them: whoever waits for one is to
-    /// look again. So many that a subscriber cannot keep them tell it so too.
-    fn tell_again(&self, trees: &Trees) {
-        let stored = trees.records().take(CHANGES + 1).flatten();
-        for entry in stored.filter_map(|record| records::decode(&record).ok()) {
-            // An error only says that nobody listens.
-            let _ = self.shared.changes.send(TaskChange::of(&entry.task));
-        }
+    /// The database, and what is to be told of it: whoever waits for a change that failed and is on the disk all the same is to
+    /// look again. Who repeats it changes nothing, and so tells nobody.
+    fn open_again(&self) -> Result<(Trees, Vec<TaskChange>), TaskStoreError> {
+        let trees = guard::open(&self.folder, &self.settings)?;
+        let stored = self.untold.iter().filter_map(|id| trees.get(id.as_str().as_bytes()).transpose());
+        let changes = stored.map(|entry| entry.map(|entry| TaskChange::of(&entry.task)));
+        let changes = changes.collect::<Result<Vec<_>, _>>()?;
+        Ok((trees, changes))
     }
 }
 
@@ -389,6 +405,10 @@ fn drop_trees(trees: Result<Arc<Trees>, TaskStoreError>) {
             }
         }
     }
+}
+
+fn gave_up() -> TaskStoreError {
+    TaskStoreError::Unavailable("the database gave up".to_owned())
 }
 
 fn closed() -> TaskStoreError {
@@ -506,24 +526,29 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn whoever_waits_is_to_look_again_once_the_database_is_open_again() {
+    async fn who_waits_for_a_change_that_failed_is_to_look_again_once_the_database_is_open_again() {
         let folder = tempfile::tempdir().unwrap();
         let tasks = store(folder.path()).await;
         let mut changes = tasks.subscribe();
-        let ended: Result<(), _> =
-            tasks.committer.commit(|_: &mut Writer<'_>| panic!("as sled does when it gives up")).await;
-        assert!(ended.is_err() && changes.try_recv().is_err());
+        let change = |writer: &mut Writer<'_>| -> Result<(), TaskStoreError> {
+            let old = writer.trees.get(b"t1")?.unwrap();
+            let mut new = old.clone();
+            new.cancel(writer.now_ms);
+            writer.replace(Some(&old), Some(&new))?;
+            panic!("as sled does when it gives up")
+        };
+        assert!(tasks.committer.commit(change).await.is_err());
+        assert!(changes.try_recv().is_err(), "it is not known to be on the disk");
         let mut tries = 0;
         while tasks.expire_overdue().await.is_err() {
             tries += 1;
             assert!(tries < 300, "it stays closed");
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
-        let mut told = HashSet::new();
-        while let Ok(change) = changes.try_recv() {
-            told.insert(change.id);
-        }
-        assert_eq!(told.len(), TASKS);
+        let told = changes.try_recv().unwrap();
+        let task = tasks.get(&new_task("t1").id).await.unwrap().unwrap();
+        assert_eq!(told, TaskChange::of(&task));
+        assert!(changes.try_recv().is_err(), "nothing happened to the others");
     }
 
     #[tokio::test]
