@@ -374,7 +374,7 @@ fn events_tell_a_task_from_its_waiting_to_its_pictures_and_can_be_taken_up_again
 fn a_listener_that_comes_back_after_a_crash_is_told_the_next_attempt() {
     let bench = Bench::new();
     let server = bench.start();
-    let id = server.submit(&quick_with(json!({"steps": 80, "width": 128, "height": 128})));
+    let id = server.submit(&quick_with(json!({"steps": 150, "width": 128, "height": 128})));
     let path = format!("/tasks/{id}/events");
     let url = format!("{}{path}", server.url);
     let listening = std::thread::spawn(move || {

@@ -22,8 +22,6 @@ use crate::upkeep;
 /// A lease outlives three missed heartbeats.
 const LEASE: Duration = Duration::from_secs(30);
 const HEARTBEAT: Duration = Duration::from_secs(10);
-/// For so long a lease holds whatever became of its last heartbeat.
-const SURELY_HELD: Duration = LEASE.saturating_sub(HEARTBEAT);
 /// How soon a store that could not take the end of a task is told again.
 const TOLD_AGAIN: Duration = Duration::from_secs(1);
 /// A task that met shortages that often fails with the last one's reason.
@@ -195,7 +193,7 @@ fn useless_up_to(result: &Result<Outcome, Failure>, lease: &Lease) -> u32 {
 }
 
 /// Tells the store an end until it is taken: while its disk is full or it is being opened anew, what was drawn is not to be drawn
-/// once more. Given up when the lease may be another's, or the server ends.
+/// once more. Given up when the lease has run out for certain, or the server ends; what comes too late is refused as another's.
 async fn insist<T, F: Future<Output = Result<T, TaskStoreError>>>(
     stopping: &watch::Receiver<bool>,
     mut end: impl FnMut() -> F,
@@ -204,7 +202,7 @@ async fn insist<T, F: Future<Output = Result<T, TaskStoreError>>>(
     loop {
         match end().await {
             Err(error @ (TaskStoreError::Full(_) | TaskStoreError::Unavailable(_)))
-                if began.elapsed() < SURELY_HELD && !*stopping.borrow() =>
+                if began.elapsed() < LEASE && !*stopping.borrow() =>
             {
                 tracing::warn!(%error, "the end of a task could not be stored yet");
             }
