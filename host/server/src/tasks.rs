@@ -15,6 +15,7 @@ use tracing::Instrument;
 
 use crate::accounts::{Caller, Role};
 use crate::app::App;
+use crate::blocking::blocking;
 use crate::error::AppError;
 use crate::http::wire::terms::RequestTerms;
 use crate::running::RunningTask;
@@ -161,12 +162,15 @@ async fn delete_body(app: &App, payload: &Payload) {
 /// # Errors
 /// `NotFound` where it was deleted.
 pub(crate) async fn body(app: &App, task: &Task) -> Result<Value, AppError> {
-    let text = match &task.payload {
-        Payload::Inline(text) => text.clone().into_bytes(),
-        Payload::Object(key) => app.objects.get(key).await?.to_vec(),
+    let read = match &task.payload {
+        Payload::Inline(text) => serde_json::from_str(text),
+        Payload::Object(key) => {
+            let file = app.objects.get(key).await?;
+            // The blocking pool: the parser.
+            blocking(move || serde_json::from_slice(&file)).await?
+        }
     };
-    serde_json::from_slice(&text)
-        .map_err(|error| AppError::Internal(format!("a stored request is damaged: {error}")))
+    read.map_err(|error| AppError::Internal(format!("a stored request is damaged: {error}")))
 }
 
 /// A task that was asked for.
