@@ -29,8 +29,9 @@ pub(crate) struct Options {
 
 /// Not asked: the first ends the server, and behind the others every drawing waits.
 const LEFT_OUT: [&str; 3] = ["/restart", "/queue/pause", "/agent-scheduler/v1/queue/pause"];
-/// Whom a task names is not told: nobody else's server is asked for this.
-const SETTINGS: &str = "webhook_hosts = []\n";
+/// Every request needs its key, as one of the checks repeats requests without. Whom a task names is not told: nobody else's
+/// server is asked for this.
+const SETTINGS: &str = "access = \"closed\"\nwebhook_hosts = []\n";
 /// Of one request, in seconds: the largest drawings are many megabytes of pictures.
 const PATIENCE: &str = "60";
 const START: Duration = Duration::from_secs(180);
