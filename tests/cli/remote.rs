@@ -149,6 +149,19 @@ fn the_admin_key_of_a_data_folder_goes_to_no_other_machine() {
 }
 
 #[test]
+fn what_this_machine_is_asked_goes_through_no_proxy_of_the_environment() {
+    let bench = Bench::new();
+    let server = bench.start();
+    // Nobody listens there any more.
+    let proxy = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let mut command = gesso(&["user", "list", "--url", &server.url, "--data"]);
+    command.arg(bench.data.path()).env_remove("NO_PROXY").env_remove("no_proxy");
+    command.env("ALL_PROXY", format!("http://{proxy}"));
+    let (code, _, errors) = run(command);
+    assert_eq!(code, 0, "{errors}");
+}
+
+#[test]
 fn nobody_answering_is_said_with_the_remedy() {
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", free.local_addr().unwrap());

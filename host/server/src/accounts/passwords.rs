@@ -103,12 +103,22 @@ impl Passwords {
         if !right || stored.is_none() {
             return Err(Refusal::Wrong);
         }
+        self.remember(tries, print);
+        Ok(())
+    }
+
+    /// In the place of the oldest where there are enough: one user may come from as many addresses as there are places, and
+    /// whoever is not remembered has a try counted for each request.
+    fn remember(&self, tries: Tries, print: [u8; 32]) {
         let mut known = self.lock();
         known.retain(|_, (_, since)| since.elapsed() < REMEMBERED);
-        if known.len() < REMEMBERED_MAX {
-            known.insert(tries, (print, Instant::now()));
+        if known.len() >= REMEMBERED_MAX {
+            let oldest = known.iter().min_by_key(|(_, (_, since))| *since).map(|(tries, _)| tries.clone());
+            if let Some(oldest) = oldest {
+                known.remove(&oldest);
+            }
         }
-        Ok(())
+        known.insert(tries, (print, Instant::now()));
     }
 
     /// What was right for this name may be so no longer.
@@ -175,4 +185,24 @@ fn hashed(password: &str) -> Result<String, String> {
 fn matches(password: &str, stored: &str) -> bool {
     PasswordHash::new(stored)
         .is_ok_and(|hash| Argon2::default().verify_password(password.as_bytes(), &hash).is_ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_was_right_last_is_remembered_however_many_were_before() {
+        let passwords = Passwords::default();
+        let from = |place: usize| IpAddr::from([10, 0, (place / 256) as u8, (place % 256) as u8]);
+        for place in 0..=REMEMBERED_MAX {
+            passwords.remember((from(place), "ann".into()), [7; 32]);
+        }
+        let bob = (from(0), "bob".to_owned());
+        passwords.remember(bob.clone(), [8; 32]);
+        assert!(passwords.is_known(&bob, &[8; 32]));
+        assert!(passwords.is_known(&(from(REMEMBERED_MAX), "ann".into()), &[7; 32]));
+        assert!(!passwords.is_known(&(from(0), "ann".into()), &[7; 32]));
+        assert_eq!(passwords.lock().len(), REMEMBERED_MAX);
+    }
 }

@@ -67,7 +67,7 @@ impl Server {
             builder = builder.header(*name, *value);
         }
         let request = builder.header("content-type", content_type).body(body.unwrap_or_default())?;
-        let mut response = agent().run(request).with_context(|| {
+        let mut response = agent(&self.base).run(request).with_context(|| {
             format!("no answer from {}; is the server running? (--url names another)", self.base)
         })?;
         let text = response.body_mut().read_to_string()?;
@@ -99,7 +99,7 @@ impl Server {
     /// A sentence: nobody answers there, or the link has expired.
     pub(crate) fn file(&self, url: &str) -> anyhow::Result<Vec<u8>> {
         let request = ureq::http::Request::builder().uri(url).body(Vec::new())?;
-        let mut response = agent().run(request).with_context(|| format!("no answer from {url}"))?;
+        let mut response = agent(url).run(request).with_context(|| format!("no answer from {url}"))?;
         if !response.status().is_success() {
             bail!("the picture could not be fetched: {}", response.status());
         }
@@ -110,12 +110,15 @@ impl Server {
 /// A picture of any size that a server draws.
 const FILE_BYTES_MAX: u64 = 256 << 20;
 
-fn agent() -> ureq::Agent {
+fn agent(url: &str) -> ureq::Agent {
     // Certificates that this machine trusts, and those of SSL_CERT_FILE.
     let tls = TlsConfig::builder()
         .root_certs(RootCerts::PlatformVerifier)
         .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()));
     let config = ureq::Agent::config_builder().http_status_as_error(false).tls_config(tls.build());
+    // A proxy that the environment names (`ALL_PROXY`) may be another machine, which would be told the admin's key, and would
+    // look for the server on itself.
+    let config = if is_here(url) { config.proxy(None) } else { config };
     config.build().into()
 }
 

@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 
 use super::client::{Server, checked, show, when};
 use crate::settings::cli::plugin::{AdminCommand, AuthorCommand, Plugin, PluginCommand};
-use crate::telemetry;
+use crate::telemetry::{self, one_line};
 
 /// How often a drain looks.
 const DRAIN_LOOK: Duration = Duration::from_millis(200);
@@ -182,7 +182,8 @@ fn line(plugin: &Value) -> String {
     let tier = tier.map_or(String::new(), |tier| format!(", tier {tier}"));
     let worlds: Vec<_> =
         plugin["worlds"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
-    format!(
+    // Why it does not run may be in its own words.
+    one_line(&format!(
         "{:20} {:10} {} ({}), {} calls, {} failures{tier}{source}{reason}",
         text("id"),
         text("version"),
@@ -190,22 +191,40 @@ fn line(plugin: &Value) -> String {
         worlds.join(", "),
         plugin["calls"],
         plugin["failures"]
-    )
+    ))
 }
 
 fn settings_line(version: &Value) -> String {
     let by = version["by"].as_str().unwrap_or("-");
     let number = version["number"].as_u64().unwrap_or_default();
-    format!("{number:4} {:19} {by:12} {}", when(&version["time_ms"]), version["settings"])
+    one_line(&format!("{number:4} {:19} {by:12} {}", when(&version["time_ms"]), version["settings"]))
 }
 
 fn log_line(line: &Value) -> String {
     let text = |key: &str| line.get(key).and_then(Value::as_str).unwrap_or_default();
-    format!("{} {:5} {}", when(&line["time_ms"]), text("level"), text("text"))
+    one_line(&format!("{} {:5} {}", when(&line["time_ms"]), text("level"), text("text")))
 }
 
 fn event_line(event: &Value) -> String {
     let text = |key: &str| event.get(key).and_then(Value::as_str).unwrap_or_default();
     let at = when(&event["time_ms"]);
-    format!("{at} {:10} {}{}", text("event"), text("version"), text("detail"))
+    one_line(&format!("{at} {:10} {}{}", text("event"), text("version"), text("detail")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_server_tells_of_a_plugin_is_one_line_and_drives_no_terminal() {
+        let odd = "odd\n\u{1b}[2Jodd";
+        for told in [
+            line(&json!({"id": "a", "state": {"is": "failed", "reason": odd}, "source": {"from": odd}})),
+            settings_line(&json!({"by": odd, "settings": {"a": odd}})),
+            log_line(&json!({"level": odd, "text": odd})),
+            event_line(&json!({"event": odd, "detail": odd})),
+        ] {
+            assert!(told.contains("odd") && !told.contains(char::is_control), "{told:?}");
+        }
+    }
 }
