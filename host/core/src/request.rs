@@ -44,6 +44,8 @@ pub struct GenerateRequest {
     pub eta_noise_seed_delta: u64,
     /// Rescale the model's noise table so that its last level has no signal.
     pub zero_terminal_snr: bool,
+    /// The shares of signal in that table are of half precision, as web UIs once had them.
+    pub half_alphas: bool,
     /// Prompt schedules as web UIs before 1.6 read them: a number below 1 is a fraction in either pass.
     pub old_scheduling: bool,
     /// What stands behind a `#` in a prompt is not read; otherwise it is text like any other.
@@ -151,6 +153,7 @@ impl Default for GenerateRequest {
             options: SamplerOptions::default(),
             eta_noise_seed_delta: 0,
             zero_terminal_snr: false,
+            half_alphas: false,
             old_scheduling: false,
             prompt_comments: true,
             quantized_timesteps: false,

@@ -222,7 +222,8 @@ fn noise_schedule(spec: &PassSpec<'_>, facts: &ModelFacts) -> NoiseSchedule {
     } else {
         NoiseTable::ScaledLinear
     };
-    NoiseSchedule::new(prediction, table).quantized(spec.request.quantized_timesteps)
+    let make = if spec.request.half_alphas { NoiseSchedule::in_halves } else { NoiseSchedule::new };
+    make(prediction, table).quantized(spec.request.quantized_timesteps)
 }
 
 fn check(spec: &PassSpec<'_>, networks: &Networks) -> Result<(), BackendError> {

@@ -277,6 +277,7 @@ fn sampling_fields(text: Infotext, request: &GenerateRequest, passes: &Passes) -
         .optional_field("Discard penultimate sigma", flag(options.discard_penultimate))
         .optional_field("SGM noise multiplier", flag(options.sgm_noise_multiplier))
         .optional_field("Quantization", flag(request.quantized_timesteps && tells_levels))
+        .optional_field("Downcast alphas_cumprod", flag(request.half_alphas))
         .optional_field("Noise Schedule", request.zero_terminal_snr.then_some("Zero Terminal SNR"))
         .optional_field("NGMS", not(options.ngms_sigma, 0.0))
         .optional_field("NGMS all steps", flag(options.ngms_all_steps))

@@ -291,6 +291,7 @@ fn options_that_web_uis_leave_out_are_printed_where_they_are_not_as_usual() {
         prompt_comments: false,
         pad_prompts: true,
         quantized_timesteps: true,
+        half_alphas: true,
         upscale_tiles: UpscaleTiles { side: 64, overlap: 4 },
         extra_networks: false,
         img2img: Some(Img2Img {
@@ -320,6 +321,7 @@ fn options_that_web_uis_leave_out_are_printed_where_they_are_not_as_usual() {
         "Prompt comments: False",
         "Pad conds: True",
         "Quantization: True",
+        "Downcast alphas_cumprod: True",
         "ESRGAN tile: 64",
         "ESRGAN tile overlap: 4",
     ] {

@@ -148,11 +148,9 @@ pub(super) const WEB_UI: &[(&str, Usual)] = &[
     ("hypertile_max_tile_vae", Whole(128)),
     ("hypertile_swap_size_vae", Whole(3)),
     // Compatibility and samplers.
-    ("auto_backcompat", Flag(true)),
     ("use_old_emphasis_implementation", Flag(false)),
     ("no_dpmpp_sde_batch_determinism", Flag(false)),
     ("hires_fix_use_firstpass_conds", Flag(false)),
-    ("use_downcasted_alpha_bar", Flag(false)),
     ("lora_functional", Flag(false)),
     ("hide_samplers", Texts(&[])),
     ("ddim_discretize", Text("uniform")),
