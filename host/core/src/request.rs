@@ -52,8 +52,7 @@ pub struct GenerateRequest {
     pub prompt_comments: bool,
     /// The UNet is told the nearest timestep of its table, and not one between two.
     pub quantized_timesteps: bool,
-    /// Prompts of fewer chunks than the other side's get empty ones, so that both share a call of the UNet.
-    pub pad_prompts: bool,
+    pub prompt_lengths: PromptLengths,
     /// How networks enlarge pictures.
     pub upscale_tiles: UpscaleTiles,
     /// Opposite edges of the picture join, so that it can be laid side by side with itself.
@@ -117,6 +116,19 @@ pub enum Emphasis {
     NoNorm,
 }
 
+/// What becomes of prompts of more or fewer chunks than the other side's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum PromptLengths {
+    /// Both sides stay as they are, and are asked in calls of the UNet of their own.
+    #[default]
+    Own,
+    /// The shorter side gets empty chunks, so that both share a call.
+    Longer,
+    /// The negative prompt's vectors are as many as the prompt's: its last one over and over behind them, or else none of those
+    /// that are too many. What web UIs before 1.6 did with DDIM and PLMS.
+    Prompts,
+}
+
 /// Where random numbers come from. Both are implemented here, so a seed draws the same picture on any device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum NoiseSource {
@@ -157,7 +169,7 @@ impl Default for GenerateRequest {
             old_scheduling: false,
             prompt_comments: true,
             quantized_timesteps: false,
-            pad_prompts: false,
+            prompt_lengths: PromptLengths::default(),
             upscale_tiles: UpscaleTiles::default(),
             tiling: false,
             token_merging: TokenMerging::default(),

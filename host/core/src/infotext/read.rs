@@ -44,6 +44,7 @@ const DEFAULTS: [(&str, &str); 20] = [
 
 const OLD_TIMELINES: &str = "Old prompt editing timelines";
 const REFINER_BY_STEPS: &str = "Refiner switch by sampling steps";
+const PROMPTS_LENGTH: &str = "Pad conds v0";
 const HALF_ALPHAS: &str = "Downcast alphas_cumprod";
 /// The web UI's first state with a noise table of full precision: 225 changes behind its version 1.7.0.
 const FULL_ALPHAS: Release = (1, 7, 0, 225);
@@ -169,8 +170,12 @@ fn as_its_version_drew(text: Infotext) -> Infotext {
     let is_of_old_timelines = is_before((1, 6, 0, 0)) && changes && text.get(OLD_TIMELINES).is_none();
     let is_refined_by_steps =
         is_before((1, 8, 0, 0)) && text.get("Refiner").is_some() && text.get(REFINER_BY_STEPS).is_none();
+    let has_prompts_length = is_before((1, 6, 0, 0))
+        && matches!(text.get("Sampler"), Some("DDIM" | "PLMS"))
+        && text.get(PROMPTS_LENGTH).is_none();
     let is_of_half_alphas = is_before(FULL_ALPHAS) && text.get(HALF_ALPHAS).is_none();
     text.optional_field(OLD_TIMELINES, is_of_old_timelines.then_some("True"))
+        .optional_field(PROMPTS_LENGTH, has_prompts_length.then_some("True"))
         .optional_field(HALF_ALPHAS, is_of_half_alphas.then_some("True"))
         .optional_field(REFINER_BY_STEPS, is_refined_by_steps.then_some("True"))
 }
@@ -362,6 +367,21 @@ mod tests {
         }
         assert_eq!(of(""), None);
         assert_eq!(of(&format!(", {HALF_ALPHAS}: False, Version: v1.6.0")).as_deref(), Some("False"));
+    }
+
+    #[test]
+    fn negative_prompts_were_as_long_as_the_prompt_with_two_samplers_before_version_1_6() {
+        for (sampler, version, want) in [
+            ("DDIM", "v1.5.2", Some("True")),
+            ("PLMS", "v1.5.2-14-g0a1b2c3d", Some("True")),
+            ("UniPC", "v1.5.2", None),
+            ("DDIM", "v1.6.0", None),
+            ("DDIM", "gesso 0.1.0", None),
+        ] {
+            let text = parse(&format!("p\nSteps: 3, Seed: 4, Sampler: {sampler}, Version: {version}"));
+            assert_eq!(migrated(&text, true).get(PROMPTS_LENGTH), want, "{sampler} {version}");
+            assert_eq!(migrated(&text, false).get(PROMPTS_LENGTH), None);
+        }
     }
 
     #[test]

@@ -187,7 +187,7 @@ pub(crate) fn to_request(
         old_scheduling: overrides.flag("use_old_scheduling", &mut problems).unwrap_or(false),
         prompt_comments: overrides.flag("enable_prompt_comments", &mut problems).unwrap_or(true),
         quantized_timesteps: overrides.flag("enable_quantization", &mut problems).unwrap_or(false),
-        pad_prompts: overrides.flag("pad_cond_uncond", &mut problems).unwrap_or(false),
+        prompt_lengths: overrides.prompt_lengths(&mut problems),
         upscale_tiles: overrides.upscale_tiles(&mut problems),
         tiling: body
             .get("tiling")
@@ -472,6 +472,7 @@ mod tests {
             json!({"enable_quantization": "x"}),
             json!({"enable_prompt_comments": 2}),
             json!({"pad_cond_uncond": "often"}),
+            json!({"pad_cond_uncond_v0": 2}),
             json!({"use_downcasted_alpha_bar": "half"}),
             json!({"use_old_hires_fix_width_height": "maybe"}),
         ] {

@@ -71,6 +71,7 @@ const OPTIONS: &[(&str, &str)] = &[
     ("ESRGAN tile overlap", "ESRGAN_tile_overlap"),
     ("Prompt comments", "enable_prompt_comments"),
     ("Pad conds", "pad_cond_uncond"),
+    ("Pad conds v0", "pad_cond_uncond_v0"),
     ("Quantization", "enable_quantization"),
     ("Extra noise", "img2img_extra_noise"),
     ("Noise multiplier", "initial_noise_multiplier"),
@@ -317,7 +318,8 @@ mod tests {
                 "override_settings": {"eta_noise_seed_delta": 31337, "emphasis": "No norm"},
             }),
             json!({"sampler_name": "DPM++ 2S a", "s_noise": 1.05, "override_settings": {"eta_ancestral": 0.4}}),
-            json!({"sampler_name": "DDIM", "override_settings": {"eta_ddim": 0.4, "eta_noise_seed_delta": 5}}),
+            json!({"sampler_name": "DDIM", "override_settings": {"eta_ddim": 0.4, "eta_noise_seed_delta": 5,
+                "pad_cond_uncond": true, "pad_cond_uncond_v0": true}}),
             json!({"override_settings": {"token_merging_ratio": 0.5}}),
             json!({
                 "refiner_checkpoint": "other [0123456789]", "refiner_switch_at": 0.75,

@@ -133,7 +133,6 @@ pub(super) const WEB_UI: &[(&str, Usual)] = &[
     ("auto_vae_precision", Flag(true)),
     ("auto_vae_precision_bfloat16", Flag(false)),
     ("cross_attention_optimization", Text("Automatic")),
-    ("pad_cond_uncond_v0", Flag(false)),
     ("persistent_cond_cache", Flag(true)),
     ("batch_cond_uncond", Flag(true)),
     ("fp8_storage", Text("Disable")),

@@ -70,6 +70,7 @@ fn table(defaults: &Defaults) -> Vec<(&'static str, Value, Effect)> {
         (infotext_options::BY_VERSION, json!(true), Acts),
         ("enable_prompt_comments", json!(true), Acts),
         ("pad_cond_uncond", json!(false), Acts),
+        ("pad_cond_uncond_v0", json!(false), Acts),
         ("refiner_switch_by_sample_steps", json!(false), Acts),
         ("hires_fix_refiner_pass", json!("second pass"), Acts),
         ("tiling", json!(false), Acts),
