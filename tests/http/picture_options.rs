@@ -199,6 +199,16 @@ fn comments_levels_and_timesteps_are_read_as_options_say() {
             &["Pad conds: True"],
         ),
         (
+            json!({"prompt": "sea, ".repeat(60) + "sea", "negative_prompt": "fog",
+                "override_settings": {"pad_cond_uncond_v0": true}}),
+            &["Pad conds v0: True"],
+        ),
+        (
+            json!({"sampler_name": "DDIM", "negative_prompt": "fog, ".repeat(60) + "rain",
+                "override_settings": {"pad_cond_uncond_v0": true}}),
+            &["Pad conds v0: True"],
+        ),
+        (
             json!({"scheduler": "Karras", "steps": 5, "override_settings": {"enable_quantization": true}}),
             &["Quantization: True"],
         ),

@@ -98,6 +98,15 @@ fn a_picture_from_text_draws_itself_again() {
             ],
         ),
         (
+            json!({"scheduler": "Karras", "override_settings": {"use_downcasted_alpha_bar": true}}),
+            &["Downcast alphas_cumprod: True"],
+        ),
+        (
+            json!({"sampler_name": "DDIM", "steps": 5, "override_settings": {"use_downcasted_alpha_bar": true,
+                   "sd_noise_schedule": "Zero Terminal SNR"}}),
+            &["Downcast alphas_cumprod: True, Noise Schedule: Zero Terminal SNR"],
+        ),
+        (
             json!({"sampler_name": "UniPC", "steps": 5, "tiling": true,
                    "override_settings": {"uni_pc_variant": "bh2", "uni_pc_order": 2}}),
             &["UniPC variant: bh2", "UniPC order: 2", "Tiling: True"],
@@ -135,6 +144,29 @@ fn a_picture_from_text_draws_itself_again() {
     ] {
         redraws(&server, "txt2img", changes, json!({}), says);
     }
+}
+
+#[test]
+fn an_older_web_uis_text_draws_with_that_ones_noise_table_unless_options_say_otherwise() {
+    let bench = Bench::new();
+    let server = bench.start();
+    let halves = json!({"override_settings": {"use_downcasted_alpha_bar": true}});
+    let today = draw(&server, "txt2img", json!({})).0;
+    let then = draw(&server, "txt2img", halves).0;
+    assert!(then.data != today.data);
+    let (text, _) = today.infotext.rsplit_once(", Version: ").unwrap();
+    let old = format!("{text}, Version: v1.6.0");
+    let drawn = |given: Value, text: &str| drawn_again(&server, "txt2img", &given, text);
+    let own = |by_version: bool| json!({"override_settings": {"auto_backcompat": by_version}});
+    let again = drawn(json!({}), &old);
+    assert!(again.data == then.data && again.infotext == then.infotext, "{}", again.infotext);
+    assert!(drawn(own(false), &old).data == today.data);
+    assert!(drawn(json!({}), &format!("{text}, Version: v1.10.1")).data == today.data);
+    server.post("/sdapi/v1/options", &json!({"auto_backcompat": false})).ok();
+    assert!(drawn(json!({}), &old).data == today.data);
+    assert!(drawn(own(true), &old).data == then.data);
+    server.post("/sdapi/v1/options", &json!({"use_downcasted_alpha_bar": true})).ok();
+    assert!(draw(&server, "txt2img", json!({})).0.data == then.data, "saved, it acts on every drawing");
 }
 
 /// Seeds count up over a batch and over the batches; with a variation its seeds do.

@@ -73,9 +73,10 @@ impl Infotext {
         read::fields(value)
     }
 
-    /// The text as web UIs of today write it: what those of earlier versions wrote elsewhere, or meant without a word.
-    pub fn migrated(&self) -> Self {
-        read::migrated(self)
+    /// The text as web UIs of today write it: what those of earlier versions wrote elsewhere, and, where that is wanted
+    /// `by_version`, what they meant without a word.
+    pub fn migrated(&self, by_version: bool) -> Self {
+        read::migrated(self, by_version)
     }
 
     /// Fields that a text [as of today](Self::migrated) does not have, with what web UIs take that to mean; no prompts.
@@ -88,8 +89,8 @@ impl Infotext {
     /// The parts as web UIs hand them to clients, of the text [as of today](Self::migrated): `Prompt` and `Negative prompt`
     /// first, a `WxH` value as two fields `Key-1` and `Key-2`, then what is [unsaid](Self::unsaid_beside) beside what was `sent`.
     /// Order is as printed.
-    pub fn web_ui_parameters(&self, sent: &Self) -> Vec<(String, String)> {
-        read::web_ui_parameters(self, sent)
+    pub fn web_ui_parameters(&self, sent: &Self, by_version: bool) -> Vec<(String, String)> {
+        read::web_ui_parameters(self, sent, by_version)
     }
 }
 
@@ -162,7 +163,7 @@ pub(super) mod tests {
         fn reading_never_panics(text: String, line in "[A-Za-z:,\"\\\\ \n1-9x]{0,200}") {
             for text in [text, line] {
                 let text = Infotext::parse(&text);
-                text.web_ui_parameters(&text);
+                text.web_ui_parameters(&text, true);
             }
         }
     }

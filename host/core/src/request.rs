@@ -44,14 +44,15 @@ pub struct GenerateRequest {
     pub eta_noise_seed_delta: u64,
     /// Rescale the model's noise table so that its last level has no signal.
     pub zero_terminal_snr: bool,
+    /// The shares of signal in that table are of half precision, as web UIs once had them.
+    pub half_alphas: bool,
     /// Prompt schedules as web UIs before 1.6 read them: a number below 1 is a fraction in either pass.
     pub old_scheduling: bool,
     /// What stands behind a `#` in a prompt is not read; otherwise it is text like any other.
     pub prompt_comments: bool,
     /// The UNet is told the nearest timestep of its table, and not one between two.
     pub quantized_timesteps: bool,
-    /// Prompts of fewer chunks than the other side's get empty ones, so that both share a call of the UNet.
-    pub pad_prompts: bool,
+    pub prompt_lengths: PromptLengths,
     /// How networks enlarge pictures.
     pub upscale_tiles: UpscaleTiles,
     /// Opposite edges of the picture join, so that it can be laid side by side with itself.
@@ -115,6 +116,19 @@ pub enum Emphasis {
     NoNorm,
 }
 
+/// What becomes of prompts of more or fewer chunks than the other side's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum PromptLengths {
+    /// Both sides stay as they are, and are asked in calls of the UNet of their own.
+    #[default]
+    Own,
+    /// The shorter side gets empty chunks, so that both share a call.
+    Longer,
+    /// The negative prompt's vectors are as many as the prompt's: its last one over and over behind them, or else none of those
+    /// that are too many. What web UIs before 1.6 did with DDIM and PLMS.
+    Prompts,
+}
+
 /// Where random numbers come from. Both are implemented here, so a seed draws the same picture on any device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum NoiseSource {
@@ -151,10 +165,11 @@ impl Default for GenerateRequest {
             options: SamplerOptions::default(),
             eta_noise_seed_delta: 0,
             zero_terminal_snr: false,
+            half_alphas: false,
             old_scheduling: false,
             prompt_comments: true,
             quantized_timesteps: false,
-            pad_prompts: false,
+            prompt_lengths: PromptLengths::default(),
             upscale_tiles: UpscaleTiles::default(),
             tiling: false,
             token_merging: TokenMerging::default(),

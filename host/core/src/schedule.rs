@@ -6,6 +6,7 @@ mod align_your_steps;
 mod beta;
 mod ddim;
 mod exponential;
+mod half;
 mod karras;
 mod kl_optimal;
 mod normal;

@@ -32,10 +32,15 @@ def schedules():
         show(f"align_your_steps {n}", aligned(n))
         show(f"beta {n}", beta(n))
     # Without terminal signal (Lin et al. 2023): shifted to end in 0, scaled to begin as before.
-    root = alphas_cumprod**0.5
-    rescaled = (((root - root[-1]) * root[0] / (root[0] - root[-1])) ** 2).float().double()
-    rescaled[-1] = 4.8973451890853435e-08
-    show("zero terminal SNR 0, 500, 998, 999", [((1 - rescaled[i]) / rescaled[i]) ** 0.5 for i in (0, 500, 998, 999)])
+    # In halves the shares of signal are rounded first.
+    halves = alphas_cumprod.half().double()
+    show("in halves, alphas 0, 1, 500, 998, 999", [halves[i] for i in (0, 1, 500, 998, 999)])
+    show("in halves 0, 1, 500, 998, 999", [((1 - halves[i]) / halves[i]) ** 0.5 for i in (0, 1, 500, 998, 999)])
+    for name, alphas in (("zero terminal SNR", alphas_cumprod), ("zero terminal SNR in halves", halves)):
+        root = alphas**0.5
+        rescaled = (((root - root[-1]) * root[0] / (root[0] - root[-1])) ** 2).float().double()
+        rescaled[-1] = 4.8973451890853435e-08
+        show(f"{name} 0, 500, 998, 999", [((1 - rescaled[i]) / rescaled[i]) ** 0.5 for i in (0, 500, 998, 999)])
     show("beta 0.9 1.4", beta(6, 0.9, 1.4))
     from k_diffusion.external import DiscreteSchedule
 

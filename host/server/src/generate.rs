@@ -19,7 +19,7 @@ use crate::http::wire::added_networks::AddedNetworks;
 use crate::http::wire::control;
 use crate::http::wire::faces::FacesWanted;
 use crate::http::wire::file_format::FileFormat;
-use crate::http::wire::generate::{self, Drawing};
+use crate::http::wire::generate::{self, Defaults, Drawing};
 use crate::http::wire::grid_options::{self, GridOptions};
 use crate::http::wire::infotext_options::{self, InfotextOptions};
 use crate::http::wire::infotext_report;
@@ -129,8 +129,10 @@ pub(crate) async fn check(
     body: &Map<String, Value>,
 ) -> Result<Checked, AppError> {
     let saved = app.options.of(&caller.name).await?;
+    let by_version = infotext_options::saved_by_version(&saved.options);
+    let defaults = Defaults { by_version, ..app.defaults.clone() };
     let filled = |text: Option<&Infotext>| {
-        let read = drawing.read_with(body, (text, &app.defaults), || rand::rng().random());
+        let read = drawing.read_with(body, (text, &defaults), || rand::rng().random());
         let mut read = read.map_err(AppError::Invalid)?;
         let mut chooses = false;
         if let Some(text) = text {

@@ -5,6 +5,7 @@ use std::cell::OnceCell;
 
 use gesso_core::control::ControlPass;
 use gesso_core::prompt::{Clock, Conditioning};
+use gesso_core::request::PromptLengths;
 use gesso_core::schedule::{NoiseSchedule, NoiseTable, Prediction};
 use gesso_engine::LoraUse;
 use gesso_engine::backend::{BackendError, PassSpec};
@@ -19,7 +20,7 @@ use crate::failure::device_error;
 use crate::model_cache::bytes;
 use crate::models::unet::context::{Context, ContextMap};
 use crate::networks::Networks;
-use crate::padding::to_one_length;
+use crate::padding::{to_length_of, to_one_length};
 use crate::pass::{Contexts, PIXELS_PER_LATENT, Pass, Stretch, Unit};
 use crate::reference::Referred;
 use crate::resident::{Resident, patches};
@@ -79,13 +80,16 @@ pub(crate) fn open(
     let mut encode = |conditioning: &Conditioning| {
         conditioner.encode(resident, &text_networks, spec, &text_patches, conditioning)
     };
-    let mut sides = [encode(spec.positive)?, encode(spec.negative)?];
-    if spec.request.pad_prompts
-        && let [empty] = encode(&Conditioning::negative("", Clock::new(1)))?.as_slice()
-    {
-        sides = to_one_length(sides, empty)?;
+    let (mut positive, mut negative) = (encode(spec.positive)?, encode(spec.negative)?);
+    match spec.request.prompt_lengths {
+        PromptLengths::Own => {}
+        PromptLengths::Longer => {
+            if let [empty] = encode(&Conditioning::negative("", Clock::new(1)))?.as_slice() {
+                [positive, negative] = to_one_length([positive, negative], empty)?;
+            }
+        }
+        PromptLengths::Prompts => negative = to_length_of(&positive, &negative)?,
     }
-    let [positive, negative] = sides;
     let map = resident.context_map(resources)?;
     let context_map = map.as_deref().map(|map| map as &dyn ContextMap);
     let contexts = |project: &dyn Fn(&Tensor) -> Result<Context, TchError>| {
@@ -222,7 +226,8 @@ fn noise_schedule(spec: &PassSpec<'_>, facts: &ModelFacts) -> NoiseSchedule {
     } else {
         NoiseTable::ScaledLinear
     };
-    NoiseSchedule::new(prediction, table).quantized(spec.request.quantized_timesteps)
+    let make = if spec.request.half_alphas { NoiseSchedule::in_halves } else { NoiseSchedule::new };
+    make(prediction, table).quantized(spec.request.quantized_timesteps)
 }
 
 fn check(spec: &PassSpec<'_>, networks: &Networks) -> Result<(), BackendError> {

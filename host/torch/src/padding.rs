@@ -1,5 +1,6 @@
-//! Prompts at one length, as an option of web UIs has it: the shorter side of the guidance gets empty chunks, and both share
-//! a call. Attention reads those chunks too, so pictures change; without the option two lengths are two calls.
+//! Prompts at one length, as two options of web UIs have it, so that both sides of the guidance share a call: the shorter one gets
+//! empty chunks, or the negative prompt is fitted to the prompt. Attention reads what is put behind a text, so pictures change;
+//! without the options two lengths are two calls.
 
 use gesso_core::prompt::CHUNK_TOKENS;
 use gesso_engine::backend::BackendError;
@@ -19,6 +20,18 @@ pub(crate) fn to_one_length(
     let [first, second] = sides;
     let longest = length(&first).max(length(&second));
     Ok([padded(first, longest, empty)?, padded(second, longest, empty)?])
+}
+
+/// Texts of the negative prompt with as many vectors as the prompt has: the last one again behind those of a shorter text, and
+/// none of those of a longer one that are too many.
+///
+/// # Errors
+/// More chunks than a side may have.
+pub(crate) fn to_length_of(prompt: &[Tensor], negative: &[Tensor]) -> Result<Vec<Tensor>, BackendError> {
+    let wanted = length(prompt);
+    check_chunks(negative.len() * (wanted as usize / CHUNK_TOKENS))?;
+    let fitted = |text: &Tensor| lengthened(text, wanted)?.f_narrow(1, 0, wanted);
+    negative.iter().map(fitted).collect::<Result<_, TchError>>().map_err(device_error)
 }
 
 fn padded(texts: Vec<Tensor>, longest: i64, empty: &Tensor) -> Result<Vec<Tensor>, BackendError> {
@@ -87,6 +100,20 @@ mod tests {
         }
         let equal = to_one_length([vec![text(&[1.0])], vec![text(&[2.0])]], &empty).unwrap();
         assert!(same(&equal[0], &[&[1.0]]) && same(&equal[1], &[&[2.0]]));
+    }
+
+    #[test]
+    fn the_negative_prompt_is_fitted_to_the_prompt() {
+        // Two parts of the prompt, of which one is shorter.
+        let prompt = [text(&[1.0, 2.0]), text(&[3.0])];
+        let fitted = |negative: &[Tensor]| to_length_of(&prompt, negative).unwrap();
+        assert!(same(&fitted(&[text(&[4.0])]), &[&[4.0, 4.0]]));
+        assert!(same(&fitted(&[text(&[4.0, 5.0])]), &[&[4.0, 5.0]]));
+        let longer = [text(&[4.0, 5.0, 6.0]), text(&[7.0, 8.0, 9.0])];
+        assert!(same(&fitted(&longer), &[&[4.0, 5.0], &[7.0, 8.0]]));
+        let many: Vec<_> = (0..50).map(|_| text(&[1.0])).collect();
+        let refused = to_length_of(&[text(&[2.0; 5])], &many).unwrap_err();
+        assert!(matches!(&refused, BackendError::Request(why) if why.contains("chunks")), "{refused}");
     }
 
     #[test]

@@ -44,6 +44,10 @@ const DEFAULTS: [(&str, &str); 20] = [
 
 const OLD_TIMELINES: &str = "Old prompt editing timelines";
 const REFINER_BY_STEPS: &str = "Refiner switch by sampling steps";
+const PROMPTS_LENGTH: &str = "Pad conds v0";
+const HALF_ALPHAS: &str = "Downcast alphas_cumprod";
+/// The web UI's first state with a noise table of full precision: 225 changes behind its version 1.7.0.
+const FULL_ALPHAS: Release = (1, 7, 0, 225);
 /// Sides of a picture whose text does not say them.
 const USUAL_SIZE: (u32, u32) = (512, 512);
 
@@ -142,7 +146,7 @@ fn quoted_end(text: &str) -> Option<usize> {
     None
 }
 
-pub(super) fn migrated(infotext: &Infotext) -> Infotext {
+pub(super) fn migrated(infotext: &Infotext, by_version: bool) -> Infotext {
     let mut text = infotext.clone();
     if let Some(name) = text.get("Hypernet") {
         let tag = format!("<hypernet:{name}:{}>", text.get("Hypernet strength").unwrap_or("1.0"));
@@ -155,21 +159,37 @@ pub(super) fn migrated(infotext: &Infotext) -> Infotext {
             .field("Size", format!("{}x{}", first.0, first.1))
             .field("Hires resize", format!("{width}x{height}"));
     }
+    if by_version { as_its_version_drew(text) } else { text }
+}
+
+/// With what the version that drew it did, and today's do only where they are told to.
+fn as_its_version_drew(text: Infotext) -> Infotext {
     let release = release(&text);
-    let is_before = |other: (u32, u32)| release.is_some_and(|release| release < other);
+    let is_before = |other: Release| release.is_some_and(|release| release < other);
     let changes = [&text.prompt, &text.negative_prompt].iter().any(|prompt| prompt.contains('['));
-    let is_of_old_timelines = is_before((1, 6)) && changes && text.get(OLD_TIMELINES).is_none();
+    let is_of_old_timelines = is_before((1, 6, 0, 0)) && changes && text.get(OLD_TIMELINES).is_none();
     let is_refined_by_steps =
-        is_before((1, 8)) && text.get("Refiner").is_some() && text.get(REFINER_BY_STEPS).is_none();
+        is_before((1, 8, 0, 0)) && text.get("Refiner").is_some() && text.get(REFINER_BY_STEPS).is_none();
+    let has_prompts_length = is_before((1, 6, 0, 0))
+        && matches!(text.get("Sampler"), Some("DDIM" | "PLMS"))
+        && text.get(PROMPTS_LENGTH).is_none();
+    let is_of_half_alphas = is_before(FULL_ALPHAS) && text.get(HALF_ALPHAS).is_none();
     text.optional_field(OLD_TIMELINES, is_of_old_timelines.then_some("True"))
+        .optional_field(PROMPTS_LENGTH, has_prompts_length.then_some("True"))
+        .optional_field(HALF_ALPHAS, is_of_half_alphas.then_some("True"))
         .optional_field(REFINER_BY_STEPS, is_refined_by_steps.then_some("True"))
 }
 
-/// Numbers of the web UI that drew it; `None` where another program did, or where the text does not say.
-fn release(text: &Infotext) -> Option<(u32, u32)> {
+/// The three numbers of a version, and of how many changes behind it: `v1.7.0-225-g0a1b2c3d`.
+type Release = (u32, u32, u32, u32);
+
+/// Of the web UI that drew it; `None` where another program did, or where the text does not say.
+fn release(text: &Infotext) -> Option<Release> {
     let version = text.get(VERSION)?.strip_prefix('v')?;
     let mut parts = version.split(['.', '-']).map(|part| part.parse::<u32>().ok());
-    Some((parts.next()??, parts.next()??))
+    let (major, minor) = (parts.next()??, parts.next()??);
+    let mut further = || parts.next().flatten().unwrap_or(0);
+    Some((major, minor, further(), further()))
 }
 
 pub(super) fn unsaid_beside(infotext: &Infotext, sent: &Infotext) -> Infotext {
@@ -184,8 +204,12 @@ pub(super) fn unsaid_beside(infotext: &Infotext, sent: &Infotext) -> Infotext {
     Infotext { fields, ..Infotext::default() }
 }
 
-pub(super) fn web_ui_parameters(infotext: &Infotext, sent: &Infotext) -> Vec<(String, String)> {
-    let infotext = migrated(infotext);
+pub(super) fn web_ui_parameters(
+    infotext: &Infotext,
+    sent: &Infotext,
+    by_version: bool,
+) -> Vec<(String, String)> {
+    let infotext = migrated(infotext, by_version);
     let unsaid = unsaid_beside(&infotext, sent).fields;
     let mut parameters = vec![
         ("Prompt".to_owned(), infotext.prompt),
@@ -272,7 +296,7 @@ mod tests {
     #[test]
     fn hands_out_sizes_in_two_and_what_was_left_unsaid() {
         let text = parse("p\nSteps: 3, Size: 512x768, RNG: NV");
-        let parameters = text.web_ui_parameters(&text);
+        let parameters = text.web_ui_parameters(&text, true);
         for (key, want) in [
             ("Prompt", "p"),
             ("Negative prompt", ""),
@@ -293,7 +317,7 @@ mod tests {
     fn a_field_that_was_taken_out_is_not_told_as_unsaid() {
         let sent = parse("a (cat:1.2)\nSteps: 3, Seed: 4, RNG: NV, Clip skip: 2, Emphasis: No norm");
         let left = parse("a (cat:1.2)\nSteps: 3, Seed: 4, Clip skip: 2");
-        let parameters = left.web_ui_parameters(&sent);
+        let parameters = left.web_ui_parameters(&sent, true);
         let told = ["RNG", "Emphasis", "Clip skip", "Schedule type"].map(|key| get(&parameters, key));
         assert_eq!(told, ["-", "-", "2", "Automatic"]);
     }
@@ -301,7 +325,7 @@ mod tests {
     #[test]
     fn what_old_texts_say_elsewhere_and_their_versions_mean_stands_where_it_does_today() {
         let of = |prompt: &str, fields: &str| {
-            migrated(&parse(&format!("{prompt}\nSteps: 3, Seed: 4, Model: x{fields}")))
+            migrated(&parse(&format!("{prompt}\nSteps: 3, Seed: 4, Model: x{fields}")), true)
         };
         let sizes = |fields: &str| {
             let text = of("p", fields);
@@ -326,10 +350,62 @@ mod tests {
     }
 
     #[test]
+    fn noise_tables_were_of_half_precision_until_225_changes_behind_version_1_7() {
+        let of = |fields: &str| {
+            let text = parse(&format!("p\nSteps: 3, Seed: 4, Model: x{fields}"));
+            migrated(&text, true).get(HALF_ALPHAS).map(str::to_owned)
+        };
+        for version in
+            ["v0.9", "v1.5.2-14-g0a1b2c3d", "v1.6.0", "v1.7.0", "v1.7.0-224-g0a1b2c3d", "v1.7.0-RC"]
+        {
+            assert_eq!(of(&format!(", Version: {version}")).as_deref(), Some("True"), "{version}");
+        }
+        for version in
+            ["v1.7.0-225-g0a1b2c3d", "v1.8.0-RC", "v1.8.0", "v1.10.1", "f2.0.1v1.10.1", "gesso 0.1.0", "1"]
+        {
+            assert_eq!(of(&format!(", Version: {version}")), None, "{version}");
+        }
+        assert_eq!(of(""), None);
+        assert_eq!(of(&format!(", {HALF_ALPHAS}: False, Version: v1.6.0")).as_deref(), Some("False"));
+    }
+
+    #[test]
+    fn negative_prompts_were_as_long_as_the_prompt_with_two_samplers_before_version_1_6() {
+        for (sampler, version, want) in [
+            ("DDIM", "v1.5.2", Some("True")),
+            ("PLMS", "v1.5.2-14-g0a1b2c3d", Some("True")),
+            ("UniPC", "v1.5.2", None),
+            ("DDIM", "v1.6.0", None),
+            ("DDIM", "gesso 0.1.0", None),
+        ] {
+            let text = parse(&format!("p\nSteps: 3, Seed: 4, Sampler: {sampler}, Version: {version}"));
+            assert_eq!(migrated(&text, true).get(PROMPTS_LENGTH), want, "{sampler} {version}");
+            assert_eq!(migrated(&text, false).get(PROMPTS_LENGTH), None);
+        }
+    }
+
+    #[test]
+    fn a_version_means_nothing_where_it_is_not_to() {
+        let fields = "Size: 64x64, First pass size: 32x32, Refiner: y, Version: v1.5.2";
+        let text = parse(&format!("a [b:c:0.5]\nSteps: 3, Seed: 4, {fields}"));
+        let left = migrated(&text, false);
+        for key in [OLD_TIMELINES, REFINER_BY_STEPS, HALF_ALPHAS] {
+            assert!(left.get(key).is_none() && migrated(&text, true).get(key) == Some("True"), "{key}");
+        }
+        assert_eq!(
+            left.get("Hires resize"),
+            Some("64x64"),
+            "what a text says elsewhere is no version's meaning"
+        );
+        assert_eq!(get(&text.web_ui_parameters(&text, true), HALF_ALPHAS), "True");
+        assert_eq!(get(&text.web_ui_parameters(&text, false), HALF_ALPHAS), "-");
+    }
+
+    #[test]
     fn weights_without_a_word_are_the_usual_ones() {
         let emphasis = |prompt: &str, fields: &str| {
             let text = parse(&format!("{prompt}\nSteps: 3, Seed: 4, Model: x{fields}"));
-            get(&text.web_ui_parameters(&text), "Emphasis")
+            get(&text.web_ui_parameters(&text, true), "Emphasis")
         };
         assert_eq!(emphasis("a (cat:1.2)", ""), "Original");
         assert_eq!(emphasis("a cat\nNegative prompt: [dog]", ""), "Original");

@@ -6,7 +6,7 @@ use crate::hex::hex;
 use crate::hires::{Hires, HiresSize, HiresUpscaler, UpscaleTiles};
 use crate::img2img::{Img2Img, Mask, ResizeMode, SOFT_ENABLED, SOFT_SETTINGS};
 use crate::refiner::{RefinedPasses, Refiner};
-use crate::request::{Emphasis, GenerateRequest, NoiseSource, VaeChoice};
+use crate::request::{Emphasis, GenerateRequest, NoiseSource, PromptLengths, VaeChoice};
 use crate::sampler::{Pass, Sampler, UniPc, UniPcSkip, UniPcVariant};
 use crate::schedule::Scheduler;
 
@@ -245,7 +245,8 @@ fn prompt_fields(text: Infotext, request: &GenerateRequest) -> Infotext {
             (backtrack != GenerateRequest::COMMA_BACKTRACK).then_some(backtrack),
         )
         .optional_field("Disable extra networks", flag(!request.extra_networks && have(&["<"])))
-        .optional_field("Pad conds", flag(request.pad_prompts))
+        .optional_field("Pad conds", flag(request.prompt_lengths == PromptLengths::Longer))
+        .optional_field("Pad conds v0", flag(request.prompt_lengths == PromptLengths::Prompts))
         .optional_field("Prompt comments", (!request.prompt_comments && have(&["#"])).then_some("False"))
 }
 
@@ -277,6 +278,7 @@ fn sampling_fields(text: Infotext, request: &GenerateRequest, passes: &Passes) -
         .optional_field("Discard penultimate sigma", flag(options.discard_penultimate))
         .optional_field("SGM noise multiplier", flag(options.sgm_noise_multiplier))
         .optional_field("Quantization", flag(request.quantized_timesteps && tells_levels))
+        .optional_field("Downcast alphas_cumprod", flag(request.half_alphas))
         .optional_field("Noise Schedule", request.zero_terminal_snr.then_some("Zero Terminal SNR"))
         .optional_field("NGMS", not(options.ngms_sigma, 0.0))
         .optional_field("NGMS all steps", flag(options.ngms_all_steps))

@@ -2,6 +2,8 @@
 //! Interpolation is linear in log sigma, as in k-diffusion's `DiscreteSchedule`; a quantized table knows whole
 //! timesteps alone.
 
+use super::half;
+
 /// Timesteps of the training process.
 const TIMESTEPS: usize = 1000;
 
@@ -58,12 +60,22 @@ impl NoiseSchedule {
     /// The cumulative product is taken in f64 and kept as f32, as checkpoints store it; all later arithmetic is
     /// f64 on those f32 values.
     pub fn new(prediction: Prediction, table: NoiseTable) -> Self {
+        Self::made(prediction, table, |alpha| alpha)
+    }
+
+    /// The same with the shares of signal in half precision, as web UIs had them before they could do without terminal signal.
+    /// They are rounded first; what leaves them without terminal signal is computed as ever, or its last levels would be infinite.
+    pub fn in_halves(prediction: Prediction, table: NoiseTable) -> Self {
+        Self::made(prediction, table, half::rounded)
+    }
+
+    fn made(prediction: Prediction, table: NoiseTable, kept: fn(f64) -> f64) -> Self {
         let (first, last) = (0.00085_f64.sqrt(), 0.012_f64.sqrt());
         let mut product = 1.0;
         let mut alphas: Vec<f64> = super::linspace(first, last, TIMESTEPS)
             .map(|root| {
                 product *= 1.0 - root * root;
-                f64::from(product as f32)
+                kept(f64::from(product as f32))
             })
             .collect();
         if table == NoiseTable::ZeroTerminalSnr {
@@ -228,6 +240,44 @@ mod tests {
         }
         assert!(table.sigmas().windows(2).all(|pair| pair[0] < pair[1]));
         assert_eq!(table.prediction(), Prediction::V);
+    }
+
+    /// Values: `python host/core/tests/reference_tables.py schedules`.
+    #[test]
+    fn a_table_in_halves_has_levels_of_rounded_shares() {
+        let table = NoiseSchedule::in_halves(Prediction::Epsilon, NoiseTable::ScaledLinear);
+        for (at, alpha, sigma) in [
+            (0, 0.999_023_437_5, 0.031_265_269_974),
+            (1, 0.998_535_156_25, 0.038_301_340_251),
+            (500, 0.276_367_187_5, 1.618_139_227_107),
+            (998, 0.004_714_965_820_312_5, 14.528_957_804_562),
+            (999, 0.004_661_560_058_593_75, 14.612_339_246_854),
+        ] {
+            assert_eq!(table.alpha_cumprod(at), alpha);
+            let got = table.sigmas()[at];
+            assert!((got - sigma).abs() < 1e-10 * sigma, "{got} is not {sigma}");
+        }
+        let without = NoiseSchedule::in_halves(Prediction::V, NoiseTable::ZeroTerminalSnr);
+        for (at, want) in
+            [(0, 0.031265269974), (500, 1.774406697442), (998, 2389.01004121), (999, 4518.76369866)]
+        {
+            let got = without.sigmas()[at];
+            assert!((got - want).abs() < 1e-6 * want, "{got} is not {want}");
+        }
+    }
+
+    #[test]
+    fn no_level_of_a_table_in_halves_is_infinite_or_equal_to_the_one_before() {
+        for kind in [NoiseTable::ScaledLinear, NoiseTable::ZeroTerminalSnr] {
+            let table = NoiseSchedule::in_halves(Prediction::Epsilon, kind);
+            let (first, last) = (table.sigma_min(), table.sigma_max());
+            assert!(first > 0.0 && last.is_finite(), "{kind:?}: {first} to {last}");
+            assert!(table.sigmas().windows(2).all(|pair| pair[0] < pair[1]), "{kind:?}");
+            for timestep in 0..1000 {
+                let found = table.timestep_of(table.sigmas()[timestep]);
+                assert!((found - timestep as f64).abs() < 1e-6, "{kind:?}: {found} is not {timestep}");
+            }
+        }
     }
 
     proptest! {

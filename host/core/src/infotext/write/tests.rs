@@ -289,8 +289,9 @@ fn options_that_web_uis_leave_out_are_printed_where_they_are_not_as_usual() {
         vae: VaeChoice::Own,
         comma_backtrack: 0,
         prompt_comments: false,
-        pad_prompts: true,
+        prompt_lengths: PromptLengths::Longer,
         quantized_timesteps: true,
+        half_alphas: true,
         upscale_tiles: UpscaleTiles { side: 64, overlap: 4 },
         extra_networks: false,
         img2img: Some(Img2Img {
@@ -320,12 +321,16 @@ fn options_that_web_uis_leave_out_are_printed_where_they_are_not_as_usual() {
         "Prompt comments: False",
         "Pad conds: True",
         "Quantization: True",
+        "Downcast alphas_cumprod: True",
         "ESRGAN tile: 64",
         "ESRGAN tile overlap: 4",
     ] {
         prints(&request, field, true);
         prints(&fixture::request(), field, false);
     }
+    let request = GenerateRequest { prompt_lengths: PromptLengths::Prompts, ..fixture::request() };
+    prints(&request, "Pad conds v0: True", true);
+    prints(&request, "Pad conds:", false);
 }
 
 #[test]

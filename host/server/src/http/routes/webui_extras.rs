@@ -20,6 +20,7 @@ use crate::extras;
 use crate::http::error::WebUiFailure;
 use crate::http::extract::WebUiObject;
 use crate::http::wire::extras::Extras;
+use crate::http::wire::infotext_options;
 use crate::http::wire::schema::{ExtraBatchImagesBody, ExtraSingleImageBody, PngInfoBody};
 use crate::{infotexts, inputs, picture_texts, sources};
 
@@ -142,7 +143,9 @@ pub(crate) async fn png_info(
         "" => Map::new(),
         info => {
             let read = infotexts::of_picture(&app, &caller, info).await?;
-            let parameters = read.web_ui_parameters(&Infotext::parse(info));
+            let saved = app.options.of(&caller.name).await?;
+            let by_version = infotext_options::saved_by_version(&saved.options);
+            let parameters = read.web_ui_parameters(&Infotext::parse(info), by_version);
             parameters.into_iter().map(|(key, value)| (key, value.into())).collect()
         }
     };

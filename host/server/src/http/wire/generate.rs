@@ -126,12 +126,14 @@ pub(crate) struct Defaults {
     pub(crate) noise_source: NoiseSource,
     pub(crate) clip_skip: u32,
     pub(crate) emphasis: Emphasis,
+    /// An infotext means what the version that wrote it did.
+    pub(crate) by_version: bool,
 }
 
 impl Default for Defaults {
     fn default() -> Self {
         // NV draws the same picture with and without a GPU and is what shared seeds were mostly made with.
-        Self { noise_source: NoiseSource::Nv, clip_skip: 1, emphasis: Emphasis::Original }
+        Self { noise_source: NoiseSource::Nv, clip_skip: 1, emphasis: Emphasis::Original, by_version: true }
     }
 }
 
@@ -181,10 +183,11 @@ pub(crate) fn to_request(
         options: options(body, &overrides, &mut problems),
         eta_noise_seed_delta: overrides.count("eta_noise_seed_delta", &mut problems).unwrap_or(0).into(),
         zero_terminal_snr: overrides.zero_terminal_snr(&mut problems),
+        half_alphas: overrides.flag("use_downcasted_alpha_bar", &mut problems).unwrap_or(false),
         old_scheduling: overrides.flag("use_old_scheduling", &mut problems).unwrap_or(false),
         prompt_comments: overrides.flag("enable_prompt_comments", &mut problems).unwrap_or(true),
         quantized_timesteps: overrides.flag("enable_quantization", &mut problems).unwrap_or(false),
-        pad_prompts: overrides.flag("pad_cond_uncond", &mut problems).unwrap_or(false),
+        prompt_lengths: overrides.prompt_lengths(&mut problems),
         upscale_tiles: overrides.upscale_tiles(&mut problems),
         tiling: body
             .get("tiling")
@@ -469,6 +472,8 @@ mod tests {
             json!({"enable_quantization": "x"}),
             json!({"enable_prompt_comments": 2}),
             json!({"pad_cond_uncond": "often"}),
+            json!({"pad_cond_uncond_v0": 2}),
+            json!({"use_downcasted_alpha_bar": "half"}),
             json!({"use_old_hires_fix_width_height": "maybe"}),
         ] {
             assert_eq!(request(json!({"override_settings": overrides})).unwrap_err(), ["override_settings"]);

@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 
 use super::fields::is_empty_list;
 use super::generate::{Defaults, Drawing, SIDES};
+use super::infotext_options::InfotextOptions;
 use super::{control, options, soft_inpainting};
 
 /// Where the noise came from.
@@ -70,6 +71,7 @@ const OPTIONS: &[(&str, &str)] = &[
     ("ESRGAN tile overlap", "ESRGAN_tile_overlap"),
     ("Prompt comments", "enable_prompt_comments"),
     ("Pad conds", "pad_cond_uncond"),
+    ("Pad conds v0", "pad_cond_uncond_v0"),
     ("Quantization", "enable_quantization"),
     ("Extra noise", "img2img_extra_noise"),
     ("Noise multiplier", "initial_noise_multiplier"),
@@ -86,6 +88,7 @@ const OPTIONS: &[(&str, &str)] = &[
     ("Beta schedule beta", "beta_dist_beta"),
     ("Discard penultimate sigma", "always_discard_next_to_last_sigma"),
     ("SGM noise multiplier", "sgm_noise_multiplier"),
+    ("Downcast alphas_cumprod", "use_downcasted_alpha_bar"),
     ("Noise Schedule", "sd_noise_schedule"),
     ("NGMS", "s_min_uncond"),
     ("NGMS all steps", "s_min_uncond_all"),
@@ -119,7 +122,7 @@ pub(super) fn filled(
 ) -> Map<String, Value> {
     let mut body = body.clone();
     let Some(text) = text else { return body };
-    let text = &text.migrated();
+    let text = &text.migrated(InfotextOptions::by_version(&body).unwrap_or(defaults.by_version));
     let unsaid = unsaid(&body, text, defaults);
     let mut found: Vec<(&str, Value)> = fields(text, FIELDS);
     found.push(("prompt", text.prompt.clone().into()));
@@ -300,7 +303,7 @@ mod tests {
                     "CLIP_stop_at_last_layers": 2, "randn_source": "CPU", "sigma_min": 0.05, "sigma_max": 10, "rho": 5,
                     "sd_noise_schedule": "Zero Terminal SNR", "sgm_noise_multiplier": true, "skip_early_cond": 0.25,
                     "always_discard_next_to_last_sigma": true, "s_min_uncond_all": true, "use_old_scheduling": true,
-                    "enable_quantization": true,
+                    "enable_quantization": true, "use_downcasted_alpha_bar": true,
                 },
             }),
             json!({"prompt": "a # b", "override_settings": {"enable_prompt_comments": false, "pad_cond_uncond": true,
@@ -315,7 +318,8 @@ mod tests {
                 "override_settings": {"eta_noise_seed_delta": 31337, "emphasis": "No norm"},
             }),
             json!({"sampler_name": "DPM++ 2S a", "s_noise": 1.05, "override_settings": {"eta_ancestral": 0.4}}),
-            json!({"sampler_name": "DDIM", "override_settings": {"eta_ddim": 0.4, "eta_noise_seed_delta": 5}}),
+            json!({"sampler_name": "DDIM", "override_settings": {"eta_ddim": 0.4, "eta_noise_seed_delta": 5,
+                "pad_cond_uncond": true, "pad_cond_uncond_v0": true}}),
             json!({"override_settings": {"token_merging_ratio": 0.5}}),
             json!({
                 "refiner_checkpoint": "other [0123456789]", "refiner_switch_at": 0.75,
@@ -548,6 +552,26 @@ mod tests {
             "override_settings": {"use_old_scheduling": false},
         });
         assert!(!request(&said).old_scheduling, "what the body says itself goes before");
+    }
+
+    #[test]
+    fn old_web_uis_had_noise_tables_of_half_precision() {
+        let of = |version: &str, more: Value, by_version: bool| {
+            let text = format!("a cat\nSteps: 7, Sampler: Euler, Seed: 5, Version: {version}");
+            let body = json!({"infotext": text, "override_settings": more});
+            let defaults = Defaults { by_version, ..Defaults::default() };
+            let text = Infotext::parse(&text);
+            let body = body.as_object().unwrap();
+            let body = Drawing::Txt2Img.read_with(body, (Some(&text), &defaults), || 7).unwrap();
+            to_request(Drawing::Txt2Img, &body, &defaults, &Limits::default()).unwrap().half_alphas
+        };
+        assert!(of("v1.6.1", json!({}), true));
+        assert!(!of("v1.10.1", json!({}), true));
+        assert!(!of("v1.6.1", json!({"use_downcasted_alpha_bar": false}), true));
+        assert!(!of("v1.6.1", json!({}), false));
+        // What the body says of it goes before what is saved.
+        assert!(!of("v1.6.1", json!({"auto_backcompat": "off"}), true));
+        assert!(of("v1.6.1", json!({"auto_backcompat": true}), false));
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! The options about infotexts: what one tells of the models, who asked and what drew, and whether one that is sent chooses the
-//! checkpoint.
+//! The options about infotexts: what one tells of the models, who asked and what drew, and of one that is sent whether it chooses
+//! the checkpoint and means what the version did that wrote it.
 
 use gesso_core::infotext::{DrawnWith, Infotext};
 use serde_json::{Map, Value};
@@ -10,6 +10,8 @@ use super::options;
 use super::overrides::Overrides;
 use super::problems::Problems;
 
+/// Whether an infotext of an older web UI turns on what has that one's pictures drawn again.
+pub(super) const BY_VERSION: &str = "auto_backcompat";
 const FIELD: &str = "override_settings";
 /// What a text says of the checkpoint it was drawn with.
 const HASH: &str = "Model hash";
@@ -28,6 +30,8 @@ pub(crate) struct InfotextOptions {
     tells_inversion_hashes: bool,
     /// Not `disable_weights_auto_swap`: whether a request's infotext chooses its checkpoint.
     chooses_checkpoint: bool,
+    /// As [`BY_VERSION`]; `None` where nobody says.
+    by_version: Option<bool>,
 }
 
 impl InfotextOptions {
@@ -47,8 +51,14 @@ impl InfotextOptions {
             tells_lora_hashes: flag("lora_add_hashes_to_infotext", true),
             tells_inversion_hashes: flag("textual_inversion_add_hashes_to_infotext", true),
             chooses_checkpoint: !flag("disable_weights_auto_swap", true),
+            by_version: overrides.flag(BY_VERSION, &mut problems),
         };
         problems.into_result(options)
+    }
+
+    /// Whether its infotext means what the version did that wrote it, where the body says. What cannot be read is refused elsewhere.
+    pub(super) fn by_version(body: &Map<String, Value>) -> Option<bool> {
+        Self::of(body).ok()?.by_version
     }
 
     /// What of it an infotext tells.
@@ -65,6 +75,11 @@ impl InfotextOptions {
             ..with
         }
     }
+}
+
+/// Whether infotexts mean what the versions did that wrote them, by what is saved.
+pub(crate) fn saved_by_version(saved: &Map<String, Value>) -> bool {
+    saved.get(BY_VERSION).and_then(Value::as_bool).unwrap_or(true)
 }
 
 /// Has the text choose the checkpoint of a body that names none itself, where the options, the body's or those saved, want it.

@@ -18,7 +18,7 @@ use super::fields::{self, FieldProblem};
 use super::file_format::FileFormat;
 use super::generate::{self, Defaults, Drawing};
 use super::grid_options::GridOptions;
-use super::infotext_options::InfotextOptions;
+use super::infotext_options::{self, InfotextOptions};
 use super::interrogate::TagOptions;
 use super::kept_options;
 use super::output_options::OutputOptions;
@@ -67,8 +67,10 @@ fn table(defaults: &Defaults) -> Vec<(&'static str, Value, Effect)> {
         ("eta_noise_seed_delta", json!(0), Acts),
         ("comma_padding_backtrack", json!(GenerateRequest::COMMA_BACKTRACK), Acts),
         ("use_old_scheduling", json!(false), Acts),
+        (infotext_options::BY_VERSION, json!(true), Acts),
         ("enable_prompt_comments", json!(true), Acts),
         ("pad_cond_uncond", json!(false), Acts),
+        ("pad_cond_uncond_v0", json!(false), Acts),
         ("refiner_switch_by_sample_steps", json!(false), Acts),
         ("hires_fix_refiner_pass", json!("second pass"), Acts),
         ("tiling", json!(false), Acts),
@@ -76,6 +78,7 @@ fn table(defaults: &Defaults) -> Vec<(&'static str, Value, Effect)> {
         ("token_merging_ratio_img2img", json!(0.0), Acts),
         ("token_merging_ratio_hr", json!(0.0), Acts),
         ("sd_noise_schedule", json!("Default"), Acts),
+        ("use_downcasted_alpha_bar", json!(false), Acts),
         ("eta_ancestral", json!(1.0), Acts),
         ("eta_ddim", json!(0.0), Acts),
         ("s_churn", json!(0.0), Acts),

@@ -2,7 +2,7 @@
 //! unknown one is refused by name; nothing outlives the request.
 
 use gesso_core::hires::UpscaleTiles;
-use gesso_core::request::{Emphasis, NoiseSource, VaeChoice};
+use gesso_core::request::{Emphasis, NoiseSource, PromptLengths, VaeChoice};
 use gesso_core::sampler::{SamplerOptions, UniPcSkip, UniPcVariant};
 use gesso_picture::convert::parse_colour;
 use serde_json::{Map, Value};
@@ -132,6 +132,16 @@ impl<'a> Overrides<'a> {
     pub(super) fn zero_terminal_snr(&self, problems: &mut Problems) -> bool {
         let known = [("Default", false), ("Zero Terminal SNR", true)];
         self.choice("sd_noise_schedule", &known, problems).unwrap_or(false)
+    }
+
+    /// `pad_cond_uncond`, and `pad_cond_uncond_v0` before it.
+    pub(super) fn prompt_lengths(&self, problems: &mut Problems) -> PromptLengths {
+        let mut flag = |name: &str| self.flag(name, problems).unwrap_or(false);
+        match (flag("pad_cond_uncond"), flag("pad_cond_uncond_v0")) {
+            (_, true) => PromptLengths::Prompts,
+            (true, false) => PromptLengths::Longer,
+            (false, false) => PromptLengths::Own,
+        }
     }
 
     /// Pictures become latents, and latents pictures, by a VAE alone.
