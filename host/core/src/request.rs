@@ -44,7 +44,7 @@ pub struct GenerateRequest {
     pub eta_noise_seed_delta: u64,
     /// Rescale the model's noise table so that its last level has no signal.
     pub zero_terminal_snr: bool,
-    /// The shares of signal in that table are of half precision, as web UIs once had them.
+    /// That table is computed in half precision, as web UIs once had it.
     pub half_alphas: bool,
     /// Prompt schedules as web UIs before 1.6 read them: a number below 1 is a fraction in either pass.
     pub old_scheduling: bool,

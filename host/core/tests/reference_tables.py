@@ -31,12 +31,14 @@ def schedules():
     for n in (6, 20):
         show(f"align_your_steps {n}", aligned(n))
         show(f"beta {n}", beta(n))
+    # As k-diffusion computes them from a tensor of halves: each step is rounded.
+    halves = alphas_cumprod.half()
+    sigmas = ((1 - halves) / halves) ** 0.5
+    for name, values in (("alphas", halves), ("sigmas", sigmas), ("logarithms", sigmas.log())):
+        show(f"in halves, {name} 0, 1, 500, 998, 999", [values[i] for i in (0, 1, 500, 998, 999)])
     # Without terminal signal (Lin et al. 2023): shifted to end in 0, scaled to begin as before.
     # In halves the shares of signal are rounded first.
-    halves = alphas_cumprod.half().double()
-    show("in halves, alphas 0, 1, 500, 998, 999", [halves[i] for i in (0, 1, 500, 998, 999)])
-    show("in halves 0, 1, 500, 998, 999", [((1 - halves[i]) / halves[i]) ** 0.5 for i in (0, 1, 500, 998, 999)])
-    for name, alphas in (("zero terminal SNR", alphas_cumprod), ("zero terminal SNR in halves", halves)):
+    for name, alphas in (("zero terminal SNR", alphas_cumprod), ("zero terminal SNR in halves", halves.double())):
         root = alphas**0.5
         rescaled = (((root - root[-1]) * root[0] / (root[0] - root[-1])) ** 2).float().double()
         rescaled[-1] = 4.8973451890853435e-08

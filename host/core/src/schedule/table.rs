@@ -60,33 +60,30 @@ impl NoiseSchedule {
     /// The cumulative product is taken in f64 and kept as f32, as checkpoints store it; all later arithmetic is
     /// f64 on those f32 values.
     pub fn new(prediction: Prediction, table: NoiseTable) -> Self {
-        Self::made(prediction, table, |alpha| alpha)
-    }
-
-    /// The same with the shares of signal in half precision, as web UIs had them before they could do without terminal signal.
-    /// They are rounded first; what leaves them without terminal signal is computed as ever, or its last levels would be infinite.
-    pub fn in_halves(prediction: Prediction, table: NoiseTable) -> Self {
-        Self::made(prediction, table, half::rounded)
-    }
-
-    fn made(prediction: Prediction, table: NoiseTable, kept: fn(f64) -> f64) -> Self {
-        let (first, last) = (0.00085_f64.sqrt(), 0.012_f64.sqrt());
-        let mut product = 1.0;
-        let mut alphas: Vec<f64> = super::linspace(first, last, TIMESTEPS)
-            .map(|root| {
-                product *= 1.0 - root * root;
-                kept(f64::from(product as f32))
-            })
-            .collect();
+        let mut alphas = scaled_linear();
         if table == NoiseTable::ZeroTerminalSnr {
             remove_terminal_signal(&mut alphas);
         }
-        Self::from_alphas(prediction, alphas)
+        Self::from_alphas(prediction, alphas, |number| number)
     }
 
-    fn from_alphas(prediction: Prediction, alphas_cumprod: Vec<f64>) -> Self {
-        let sigmas: Vec<f64> = alphas_cumprod.iter().map(|a| ((1.0 - a) / a).sqrt()).collect();
-        let log_sigmas = sigmas.iter().map(|s| s.ln()).collect();
+    /// The same in half precision, as web UIs had it on a GPU before they could do without terminal signal: the shares of
+    /// signal were a tensor of halves, and k-diffusion computed the levels and their logarithms from it, each step of which
+    /// PyTorch rounds. Without terminal signal only the shares are rounded, and first, or the last levels would be equal.
+    pub fn in_halves(prediction: Prediction, table: NoiseTable) -> Self {
+        let mut alphas: Vec<_> = scaled_linear().into_iter().map(half::rounded).collect();
+        if table == NoiseTable::ZeroTerminalSnr {
+            remove_terminal_signal(&mut alphas);
+            return Self::from_alphas(prediction, alphas, |number| number);
+        }
+        Self::from_alphas(prediction, alphas, half::rounded)
+    }
+
+    /// `kept` is what is left of each intermediate result.
+    fn from_alphas(prediction: Prediction, alphas_cumprod: Vec<f64>, kept: fn(f64) -> f64) -> Self {
+        let sigma = |alpha: &f64| kept(kept(kept(1.0 - alpha) / alpha).sqrt());
+        let sigmas: Vec<f64> = alphas_cumprod.iter().map(sigma).collect();
+        let log_sigmas = sigmas.iter().map(|sigma| kept(sigma.ln())).collect();
         let aligned_steps = AlignedSteps::default();
         Self { prediction, aligned_steps, quantized: false, alphas_cumprod, sigmas, log_sigmas }
     }
@@ -109,10 +106,13 @@ impl NoiseSchedule {
     pub fn every(&self, stride: usize) -> Self {
         let stride = stride.max(1);
         let from = (self.alphas_cumprod.len() + stride - 1) % stride;
-        let alphas = self.alphas_cumprod.iter().skip(from).step_by(stride).copied().collect();
-        Self::from_alphas(self.prediction, alphas)
-            .with_aligned_steps(self.aligned_steps)
-            .quantized(self.quantized)
+        let some = |all: &[f64]| all.iter().skip(from).step_by(stride).copied().collect();
+        Self {
+            alphas_cumprod: some(&self.alphas_cumprod),
+            sigmas: some(&self.sigmas),
+            log_sigmas: some(&self.log_sigmas),
+            ..*self
+        }
     }
 
     pub fn prediction(&self) -> Prediction {
@@ -168,6 +168,18 @@ impl NoiseSchedule {
         let timestep = low as f64 + ((log_sigma - from) / (to - from)).clamp(0.0, 1.0);
         if self.quantized { timestep.round() } else { timestep }
     }
+}
+
+/// The shares of signal of [`NoiseTable::ScaledLinear`].
+fn scaled_linear() -> Vec<f64> {
+    let (first, last) = (0.00085_f64.sqrt(), 0.012_f64.sqrt());
+    let mut product = 1.0;
+    super::linspace(first, last, TIMESTEPS)
+        .map(|root| {
+            product *= 1.0 - root * root;
+            f64::from(product as f32)
+        })
+        .collect()
 }
 
 /// Lin et al. 2023, algorithm 1: the root of the signal keeps its first value and loses its last.
@@ -244,18 +256,17 @@ mod tests {
 
     /// Values: `python host/core/tests/reference_tables.py schedules`.
     #[test]
-    fn a_table_in_halves_has_levels_of_rounded_shares() {
+    fn a_table_in_halves_is_rounded_at_each_step() {
         let table = NoiseSchedule::in_halves(Prediction::Epsilon, NoiseTable::ScaledLinear);
-        for (at, alpha, sigma) in [
-            (0, 0.999_023_437_5, 0.031_265_269_974),
-            (1, 0.998_535_156_25, 0.038_301_340_251),
-            (500, 0.276_367_187_5, 1.618_139_227_107),
-            (998, 0.004_714_965_820_312_5, 14.528_957_804_562),
-            (999, 0.004_661_560_058_593_75, 14.612_339_246_854),
+        for (at, alpha, sigma, log_sigma) in [
+            (0, 0.999_023_437_5, 0.031_25, -3.464_843_75),
+            (1, 0.998_535_156_25, 0.038_299_560_546_875, -3.261_718_75),
+            (500, 0.276_367_187_5, 1.618_164_062_5, 0.481_201_171_875),
+            (998, 0.004_714_965_820_312_5, 14.523_437_5, 2.675_781_25),
+            (999, 0.004_661_560_058_593_75, 14.609_375, 2.681_640_625),
         ] {
-            assert_eq!(table.alpha_cumprod(at), alpha);
-            let got = table.sigmas()[at];
-            assert!((got - sigma).abs() < 1e-10 * sigma, "{got} is not {sigma}");
+            assert_eq!((table.alpha_cumprod(at), table.sigmas()[at]), (alpha, sigma), "at {at}");
+            assert_eq!(table.log_sigmas[at], log_sigma, "at {at}");
         }
         let without = NoiseSchedule::in_halves(Prediction::V, NoiseTable::ZeroTerminalSnr);
         for (at, want) in
@@ -270,14 +281,13 @@ mod tests {
     fn no_level_of_a_table_in_halves_is_infinite_or_equal_to_the_one_before() {
         for kind in [NoiseTable::ScaledLinear, NoiseTable::ZeroTerminalSnr] {
             let table = NoiseSchedule::in_halves(Prediction::Epsilon, kind);
-            let (first, last) = (table.sigma_min(), table.sigma_max());
-            assert!(first > 0.0 && last.is_finite(), "{kind:?}: {first} to {last}");
-            assert!(table.sigmas().windows(2).all(|pair| pair[0] < pair[1]), "{kind:?}");
-            for timestep in 0..1000 {
-                let found = table.timestep_of(table.sigmas()[timestep]);
-                assert!((found - timestep as f64).abs() < 1e-6, "{kind:?}: {found} is not {timestep}");
+            assert!(table.sigma_min() > 0.0 && table.sigma_max().is_finite(), "{kind:?}");
+            for levels in [&table.sigmas, &table.log_sigmas] {
+                assert!(levels.windows(2).all(|pair| pair[0] < pair[1]), "{kind:?}");
             }
         }
+        let some = NoiseSchedule::in_halves(Prediction::Epsilon, NoiseTable::ScaledLinear).every(20);
+        assert_eq!((some.sigma_max(), some.sigmas().len()), (14.609_375, 50));
     }
 
     proptest! {
