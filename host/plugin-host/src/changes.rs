@@ -102,7 +102,9 @@ impl Inner {
         bytes: &[u8],
         inspection: &Inspection,
     ) -> Result<Result<(), LoadError>, InstallError> {
-        let grants = self.grants_of(&self.open_changes().await?, id);
+        let changes = self.open_changes().await?;
+        let grants = self.grants_of(&changes, id);
+        drop(changes);
         if grants::check(inspection, &grants).is_err() {
             return Ok(Ok(()));
         }
