@@ -95,7 +95,7 @@ impl Inner {
     }
 
     /// Compiles what is about to be loaded, which may take minutes, while other changes go on: a plugin that misbehaves is switched
-    /// off meanwhile. What has not the grants that it needs is not compiled.
+    /// off meanwhile. What has not the grants that it needs is compiled when they come, under the lock.
     async fn compile_ahead(
         &self,
         id: &str,

@@ -104,10 +104,10 @@ async fn the_folder_is_followed_when_a_file_appears_changes_breaks_and_goes() {
     assert_eq!(test.before("a hill").await.unwrap(), "a hill");
 }
 
-/// Counts for seconds, and changes nothing.
+/// Counts for seconds, longer than a roll-back waits for the disk, and changes nothing.
 const COUNTS: Handmade = Handmade {
     before: "(local $n i32) (loop $on (local.set $n (i32.add (local.get $n) (i32.const 1))) \
-             (br_if $on (i32.lt_u (local.get $n) (i32.const 2000000000)))) (i32.const 16)",
+             (br_if $on (i32.lt_u (local.get $n) (i32.const 4000000000)))) (i32.const 16)",
     ..Handmade::PLAIN
 };
 
