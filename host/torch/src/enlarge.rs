@@ -102,7 +102,9 @@ pub(crate) fn faces(
     is_cancelled: &dyn Fn() -> bool,
 ) -> Result<Pixels, BackendError> {
     let mut run = || -> Result<Pixels, PictureError> {
-        let found = resident.face_detector(&by.detector)?.detect(picture)?;
+        // Held to the end, or the restorer would drive it out where memory is short, and it the restorer at the next picture.
+        let detector = resident.face_detector(&by.detector)?;
+        let found = detector.detect(picture)?;
         tracing::debug!(faces = found.len(), "looked for faces");
         if found.is_empty() {
             return Ok(picture.clone());

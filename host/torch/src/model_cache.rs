@@ -109,19 +109,14 @@ impl<V: Held> ModelCache<V> {
         self.beside = bytes;
     }
 
-    pub(crate) fn reserved(&self) -> u64 {
-        self.reserved
-    }
-
     /// Drops what is over the bound but for the checkpoint used last.
     pub(crate) fn settle(&mut self) {
         self.shrink(0, Spare::Last);
     }
 
-    /// Sets what of the bound is kept free, and drops what is in the way but for the checkpoint used last.
+    /// Sets what of the bound is kept free from the next time on that something comes or is settled.
     pub(crate) fn reserve(&mut self, bytes: u64) {
         self.reserved = bytes;
-        self.settle();
     }
 
     /// Drops all that no picture in flight holds; whether there was anything.
@@ -292,6 +287,7 @@ mod tests {
         cache.insert_variant(variant("b"), Rc::new(Fake(vec![(2, 10), (5, 10), (9, 30)])));
         assert_eq!(told(&cache), (vec![("a".into(), 50), ("b".into(), 50)], 70, 100));
         cache.reserve(60);
+        cache.settle();
         assert_eq!(told(&cache), (vec![("b".into(), 40)], 40, 100));
         cache.drop_unused();
         assert_eq!(told(&cache), (vec![], 0, 100));
@@ -321,13 +317,16 @@ mod tests {
     fn what_is_reserved_is_no_room_for_models() {
         let mut cache = cache(&[("a", &[(1, 40)]), ("b", &[(2, 40)])]);
         cache.reserve(20);
+        cache.settle();
         assert_eq!(has(&cache, &["a", "b"]), [true, true]);
         cache.reserve(30);
+        cache.settle();
         assert_eq!(has(&cache, &["a", "b"]), [false, true]);
         load(&mut cache, "c", &[(3, 31)]);
         assert_eq!(has(&cache, &["b", "c"]), [false, true]);
         // More than there is leaves the one that is in use.
         cache.reserve(1000);
+        cache.settle();
         assert_eq!(has(&cache, &["c"]), [true]);
     }
 

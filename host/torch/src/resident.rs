@@ -163,8 +163,8 @@ impl Resident {
     /// Keeps memory of the device free for what a job computes on it. On a processor the bound leaves enough.
     pub(crate) fn reserve(&mut self, bytes: u64) {
         if self.hosts.is_some() {
-            self.shrink_beside(bytes.saturating_sub(self.models.reserved()));
             self.models.reserve(bytes);
+            self.settle();
         }
     }
 
@@ -181,7 +181,25 @@ impl Resident {
         self.models.make_room(bytes)
     }
 
-    /// Brings all within the bounds, after something has come that is kept beside checkpoints.
+    /// From one of the caches of what is kept beside checkpoints, or read and kept.
+    fn beside<T, E>(
+        &mut self,
+        cache: impl Fn(&mut Self) -> &mut Lru<Arc<ModelFile>, Rc<T>>,
+        file: &Arc<ModelFile>,
+        read: impl FnOnce(&Path) -> Result<T, E>,
+    ) -> Result<Rc<T>, E> {
+        if let Some(kept) = cache(self).get(file) {
+            // Nothing has come. Where even what is in use takes too much, settling here too would have every use of one
+            // drive the others out.
+            return Ok(kept);
+        }
+        let read = Rc::new(read(&file.path)?);
+        cache(self).insert(file.clone(), read.clone());
+        self.settle();
+        Ok(read)
+    }
+
+    /// Brings all within the bounds, after something has come that is kept beside checkpoints, or room is kept free.
     fn settle(&mut self) {
         self.shrink_beside(0);
         self.models.settle();
@@ -307,8 +325,8 @@ impl Resident {
         }
         let mut overlay = Tensors::default();
         if let Some(vae) = vae {
-            let tensors = cached(&mut self.vaes, vae, |path| Tensors::read_vae(path).map_err(load_error))?;
-            self.settle();
+            let read = |path: &Path| Tensors::read_vae(path).map_err(load_error);
+            let tensors = self.beside(|resident| &mut resident.vaes, vae, read)?;
             overlay
                 .named
                 .extend(tensors.named.iter().map(|(name, tensor)| (name.clone(), tensor.shallow_clone())));
@@ -339,9 +357,7 @@ impl Resident {
     }
 
     fn lora_file(&mut self, file: &Arc<ModelFile>) -> Result<Rc<LoraFile>, BackendError> {
-        let lora = cached(&mut self.loras, file, |path| LoraFile::load(path).map_err(lora_error))?;
-        self.settle();
-        Ok(lora)
+        self.beside(|resident| &mut resident.loras, file, |path| LoraFile::load(path).map_err(lora_error))
     }
 
     /// The textual inversions a prompt may name, as far as `is_named` says so by name: those of the embeddings folder and
@@ -373,7 +389,7 @@ impl Resident {
                     .ok()
                     .map(|embedding| Rc::new(Embedding { name: file.name.clone(), ..embedding })))
             };
-            found.extend(cached_value(&mut self.embeddings, file, read)?);
+            found.extend(cached(&mut self.embeddings, file, read)?);
         }
         found.retain(|embedding| match embedding.for_width(width) {
             Ok(_) => true,
@@ -400,8 +416,7 @@ impl Resident {
                     other => BackendError::Model(format!("{}: {other}", file.name)),
                 })
             };
-            list.push((cached(&mut self.hypernetworks, file, read)?, *strength));
-            self.settle();
+            list.push((self.beside(|resident| &mut resident.hypernetworks, file, read)?, *strength));
         }
         Ok((!list.is_empty()).then(|| Rc::new(Hypernetworks(list))))
     }
@@ -429,40 +444,32 @@ impl Resident {
 
     pub(crate) fn upscaler(&mut self, file: &Arc<ModelFile>) -> Result<Rc<Upscaler>, PictureError> {
         let device = self.compute.device;
-        let upscaler = cached(&mut self.upscalers, file, |path| {
-            Upscaler::load(path, device, Kind::Float, ChannelOrder::default())
-        })?;
-        self.settle();
-        Ok(upscaler)
+        self.beside(
+            |resident| &mut resident.upscalers,
+            file,
+            |path| Upscaler::load(path, device, Kind::Float, ChannelOrder::default()),
+        )
     }
 
     pub(crate) fn restorer(&mut self, file: &Arc<ModelFile>) -> Result<Rc<Restorer>, PictureError> {
         let device = self.compute.device;
-        let restorer = cached(&mut self.restorers, file, |path| Restorer::load(path, device))?;
-        self.settle();
-        Ok(restorer)
+        self.beside(|resident| &mut resident.restorers, file, |path| Restorer::load(path, device))
     }
 
     pub(crate) fn face_detector(&mut self, file: &Arc<ModelFile>) -> Result<Rc<FaceDetector>, PictureError> {
         let device = self.compute.device;
-        let detector = cached(&mut self.detector, file, |path| FaceDetector::load(path, device))?;
-        self.settle();
-        Ok(detector)
+        self.beside(|resident| &mut resident.detector, file, |path| FaceDetector::load(path, device))
     }
 
     pub(crate) fn face_parser(&mut self, file: &Arc<ModelFile>) -> Result<Rc<FaceParser>, PictureError> {
         let device = self.compute.device;
-        let parser = cached(&mut self.parser, file, |path| FaceParser::load(path, device))?;
-        self.settle();
-        Ok(parser)
+        self.beside(|resident| &mut resident.parser, file, |path| FaceParser::load(path, device))
     }
 
     pub(crate) fn scripted(&mut self, file: &Arc<ModelFile>) -> Result<Rc<ScriptedNetwork>, BackendError> {
         let device = self.compute.device;
-        let scripted =
-            cached(&mut self.scripted, file, |path| ScriptedNetwork::load(path, device).map_err(load_error))?;
-        self.settle();
-        Ok(scripted)
+        let read = |path: &Path| ScriptedNetwork::load(path, device).map_err(load_error);
+        self.beside(|resident| &mut resident.scripted, file, read)
     }
 }
 
@@ -489,35 +496,17 @@ impl ContextMap for Hypernetworks {
     }
 }
 
-trait Filed {
-    fn path(&self) -> &Path;
-}
-
-impl Filed for Arc<ModelFile> {
-    fn path(&self) -> &Path {
-        &self.path
-    }
-}
-
 /// From the cache, or read and kept.
-fn cached<K: Filed + Clone + PartialEq, T, E>(
-    cache: &mut Lru<K, Rc<T>>,
-    key: &K,
-    read: impl FnOnce(&Path) -> Result<T, E>,
-) -> Result<Rc<T>, E> {
-    cached_value(cache, key, |path| read(path).map(Rc::new))
-}
-
-fn cached_value<K: Filed + Clone + PartialEq, V: Clone, E>(
-    cache: &mut Lru<K, V>,
-    key: &K,
+fn cached<V: Clone, E>(
+    cache: &mut Lru<Arc<ModelFile>, V>,
+    file: &Arc<ModelFile>,
     read: impl FnOnce(&Path) -> Result<V, E>,
 ) -> Result<V, E> {
-    if let Some(value) = cache.get(key) {
+    if let Some(value) = cache.get(file) {
         return Ok(value);
     }
-    let value = read(key.path())?;
-    cache.insert(key.clone(), value.clone());
+    let value = read(&file.path)?;
+    cache.insert(file.clone(), value.clone());
     Ok(value)
 }
 

@@ -1,5 +1,5 @@
 //! What a drawing may have of the memory that it is drawn in: how many of its pictures fit into one call, what is left to encode
-//! and decode one in, and what does not fit at all. By the estimate of `working_memory`; control networks,
+//! and decode one in, and what does not fit at all. By the estimate of `working_memory`; of a share, control networks,
 //! references, upscalers and face restorers are not counted. Pure.
 
 use gesso_engine::backend::BackendError;

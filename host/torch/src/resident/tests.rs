@@ -158,6 +158,37 @@ fn a_switch_leaves_what_is_kept_beside_the_checkpoint_that_goes() {
 }
 
 #[test]
+fn what_is_there_already_drives_nothing_out_where_all_takes_too_much() {
+    let mut models = on_a_processor(1, 2);
+    drop(models.load("a"));
+    let half = models.bytes / 2;
+    let in_use = [keep_vae(&mut models, "x", half), keep_vae(&mut models, "y", half)];
+    drop(in_use);
+    let read = |_: &Path| -> Result<Tensors, BackendError> { panic!("it is there") };
+    let again = models.resident.beside(|resident| &mut resident.vaes, &file("x", "x".into()), read);
+    drop(again.unwrap());
+    assert_eq!(kept(&models), ("yx".into(), "a".into()));
+    drop(keep_vae(&mut models, "z", half));
+    assert_eq!(kept(&models), ("z".into(), "a".into()), "what comes does");
+}
+
+#[test]
+fn less_working_memory_than_before_drives_nothing_out() {
+    let mut models = Models::new(2);
+    drop(models.load("a"));
+    let plain = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/hypernetworks/plain.pt");
+    let read = |path: &Path| Hypernetwork::load(path, Device::Cpu);
+    let caches: fn(&mut Resident) -> &mut Lru<_, _> = |resident| &mut resident.hypernetworks;
+    let in_use = models.resident.beside(caches, &file("plain", plain), read).unwrap();
+    models.resident.reserve(models.bytes * 2);
+    drop(in_use);
+    models.resident.reserve(0);
+    assert_eq!(models.resident.hypernetworks.values().count(), 1, "there is room for both");
+    models.resident.reserve(models.bytes * 2);
+    assert_eq!(models.resident.hypernetworks.values().count(), 0);
+}
+
+#[test]
 fn each_kind_of_memory_tells_what_its_checkpoints_take() {
     let mut models = Models::new(2);
     let pieces: std::collections::HashMap<_, _> = models.load("a").tensors().pieces().collect();

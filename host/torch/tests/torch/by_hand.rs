@@ -26,7 +26,8 @@ use crate::support::{Archive, TOKEN_TABLE, agreement, model_file};
 
 /// What the VAE's latents are multiplied by.
 const LATENT_SCALE: f64 = 0.18215;
-/// Steps and pixels along a side of every drawing here, and its strength where it draws over a picture: levels from the second on are run.
+/// Steps and pixels along a side of every drawing here, and its strength where it draws over a picture: levels from the
+/// second on are run.
 const STEPS: u32 = 5;
 const SIDE: u32 = 64;
 const STRENGTH: f64 = 0.6;
