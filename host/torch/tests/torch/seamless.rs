@@ -96,5 +96,8 @@ fn a_request_for_tiling_draws_another_picture_and_shares_no_batch_with_one_witho
     // The plain networks are what they were, and those with tiling are found again.
     let mut again = Drawing::begin(&mut backend, &model, &tiling);
     while step(&mut backend, &mut [&mut again]) {}
-    assert_eq!(alone, gesso_engine::backend::Backend::finish(&mut backend, again.sample).unwrap().data);
+    assert_eq!(
+        alone,
+        gesso_engine::backend::Backend::finish(&mut backend, again.sample, &|| false).unwrap().data
+    );
 }
