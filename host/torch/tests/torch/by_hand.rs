@@ -254,7 +254,11 @@ fn of_steps_with_two_calls_a_prompt_changes_by_the_calls() {
     let (_folder, path) = Archive::tiny().write();
     let engine = engine();
     let heun = |prompt: &str| {
-        drawing(&path, |request| (request.prompt, request.sampler) = (prompt.to_owned(), Sampler::Heun))
+        drawing(&path, |request| {
+            (request.prompt, request.sampler) = (prompt.to_owned(), Sampler::Heun);
+            // So much that the random network's small answers to other texts are seen.
+            request.cfg_scale = 30.0;
+        })
     };
     let changing = heun("[a cat:a dog:0.5]");
     let request = changing.request.clone();
