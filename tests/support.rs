@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+mod compiled;
+
 /// Longer than any start-up on a busy machine; a server that is up answers at once.
 const START_LIMIT: Duration = Duration::from_secs(120);
 /// Longer than anything takes that comes to pass at all, a restart of a server on a busy machine too.
@@ -178,6 +180,7 @@ pub(crate) struct Server {
 
 impl Server {
     fn start(mut command: Command, data: &Path) -> Self {
+        compiled::lend(&data.join("plugins"));
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn().unwrap();
         let (line_tx, line_rx) = mpsc::channel();
         let stdout = child.stdout.take().unwrap();
@@ -292,6 +295,7 @@ impl Drop for Server {
     fn drop(&mut self) {
         self.child.kill().ok();
         self.child.wait().ok();
+        compiled::keep(&self.data.join("plugins"));
     }
 }
 
