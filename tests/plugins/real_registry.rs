@@ -34,7 +34,6 @@ impl Distribution {
         let program = checkout().join(".gesso/registry/usr/bin/docker-registry");
         if !program.is_file() {
             assert!(std::env::var_os("CI").is_none(), "{} is missing: `cargo xtask test`", program.display());
-            println!("left out: `cargo xtask test` fetches a registry where there is apt-get");
             return None;
         }
         let home = tempfile::tempdir().unwrap();
@@ -56,7 +55,6 @@ impl Distribution {
         // Read to its end, so that the registry never waits for room to write.
         std::thread::spawn(move || {
             for line in BufReader::new(said).lines().map_while(Result::ok) {
-                println!("registry: {line}");
                 if let Some((_, told)) = line.split_once("listening on ") {
                     let host: String =
                         told.chars().take_while(|letter| !['"', ' '].contains(letter)).collect();
@@ -115,7 +113,10 @@ fn push(guest: &str, name: &str, settings: &Path) -> (i32, String, String) {
 
 #[test]
 fn what_is_pushed_to_a_registry_of_others_is_installed_by_tag_and_by_digest() {
-    let Some(registry) = Distribution::start() else { return };
+    let Some(registry) = Distribution::start() else {
+        println!("left out: `cargo xtask test` fetches a registry where there is apt-get");
+        return;
+    };
     let bench = Bench::new().config(&registry.listed(true));
     let server = bench.start();
     let settings = bench.data.path().join("test-settings.toml");

@@ -118,15 +118,17 @@ async fn a_call_under_way_ends_well_after_its_plugin_was_removed_or_replaced() {
         settings.budgets.hook.wall = Duration::from_secs(60);
     })
     .await;
-    let under_way = async || {
+    let begin = || {
         let host = test.host.clone();
-        let call = tokio::spawn(async move { host.before(&CallContext::new("test", 7), "{}".into()).await });
+        tokio::spawn(async move { host.before(&CallContext::new("test", 7), "{}".into()).await })
+    };
+    let runs = async || {
         test.wait_until("its call", |host| host.get("counting").is_some_and(|status| status.running == 1))
             .await;
-        call
     };
     test.host.install(COUNTS.component("counting")).await.unwrap();
-    let call = under_way().await;
+    let call = begin();
+    runs().await;
     test.host.remove("counting").await.unwrap();
     assert!(test.host.get("counting").is_none());
     assert_eq!(call.await.unwrap().unwrap().params, "{}");
@@ -135,7 +137,8 @@ async fn a_call_under_way_ends_well_after_its_plugin_was_removed_or_replaced() {
     let fails = Handmade { before: "(unreachable)", ..Handmade::PLAIN };
     test.host.install(fails.component("counting")).await.unwrap();
     test.host.install(COUNTS.component("counting")).await.unwrap();
-    let call = under_way().await;
+    let call = begin();
+    runs().await;
     test.host.rollback("counting").await.unwrap();
     assert_eq!(test.host.get("counting").unwrap().running, 1, "it ended before it was replaced");
     let Err(HookError::PluginFailed { message, .. }) = test.before("a hill").await else { panic!() };
