@@ -104,7 +104,8 @@ mod tests {
         let strip =
             |length: u32| Pixels::new(32, length, PixelFormat::Gray8, vec![7; 32 * length as usize]).unwrap();
         assert_eq!(scaled(&strip(2048), 512).unwrap().height, 32_768);
-        let refused = scaled(&strip(2050), 512);
+        let strip = strip(2050);
+        let refused = scaled(&strip, 512);
         assert!(
             matches!(&refused, Err(Fault::InvalidInput(text)) if text.contains("512 x 32800 pixels")),
             "{refused:?}"
