@@ -280,7 +280,8 @@ def noted(called):
     methods = {}
     for owner in [webuiapi.WebUIApi, *interfaces]:
         for name, method in list(vars(owner).items()):
-            if inspect.isfunction(method) and not name.startswith("_"):
+            # Those that only print ask nobody.
+            if inspect.isfunction(method) and not name.startswith(("_", "print_")):
                 methods[owner, name] = method
                 setattr(owner, name, noting((owner, name), method))
     return methods
