@@ -110,8 +110,13 @@ impl<'a> Sobel<'a> {
         self.done += 1;
         self.take(2, self.done.min(self.picture.height as usize - 1));
         down_columns(&self.rows, &mut self.smooth, &mut self.change);
-        let steep = &mut slopes.steep[1..=self.picture.width as usize];
-        along_rows(&self.smooth, &self.change, &mut slopes.across, &mut slopes.down, steep);
+        slopes.steep.fill(0);
+        let width = slopes.across.len();
+        let steep = &mut slopes.steep[1..=width];
+        let channels = self.smooth.chunks_exact(width + 2).zip(self.change.chunks_exact(width + 2));
+        for (smooth, change) in channels {
+            keep_steeper(smooth, change, &mut slopes.across, &mut slopes.down, steep);
+        }
     }
 
     /// Puts a row of the picture into one of the three.
@@ -145,51 +150,20 @@ fn down_columns(rows: &[Vec<u8>; 3], smooth: &mut [i16], change: &mut [i16]) {
     }
 }
 
-/// The same along the rows, and of each place the gradient of its steepest channel, the first of equal ones. All channels go in
-/// one loop, so that nothing but what is kept is written.
-fn along_rows(smooth: &[i16], change: &[i16], across: &mut [i16], down: &mut [i16], steep: &mut [i16]) {
+/// The same along a channel's row. Its gradient takes the place of one that is less steep, so that the first of equal
+/// channels stays.
+fn keep_steeper(smooth: &[i16], change: &[i16], across: &mut [i16], down: &mut [i16], steep: &mut [i16]) {
     let width = steep.len();
     let (across, down) = (&mut across[..width], &mut down[..width]);
-    let channel = |channel: usize| Channel::of(smooth, change, channel, width);
-    let (red, green, blue) = (channel(0), channel(1), channel(2));
+    let [left, right] = [0, 2].map(|step| &smooth[step..][..width]);
+    let [before, here, behind] = [0, 1, 2].map(|step| &change[step..][..width]);
     for x in 0..width {
-        let strongest = steeper(steeper(red.gradient(x), green.gradient(x)), blue.gradient(x));
-        (across[x], down[x], steep[x]) = strongest;
-    }
-}
-
-/// Across, down, and how steep.
-type Gradient = (i16, i16, i16);
-
-/// The steeper one, the first of equal ones.
-fn steeper(one: Gradient, other: Gradient) -> Gradient {
-    let is_other = other.2 > one.2;
-    let chosen = |one: i16, other: i16| if is_other { other } else { one };
-    (chosen(one.0, other.0), chosen(one.1, other.1), chosen(one.2, other.2))
-}
-
-/// A channel's numbers beside each place.
-struct Channel<'a> {
-    left: &'a [i16],
-    right: &'a [i16],
-    before: &'a [i16],
-    here: &'a [i16],
-    behind: &'a [i16],
-}
-
-impl<'a> Channel<'a> {
-    fn of(smooth: &'a [i16], change: &'a [i16], channel: usize, width: usize) -> Self {
-        let start = channel * (width + 2);
-        let (smooth, change) = (&smooth[start..], &change[start..]);
-        let [left, right] = [0, 2].map(|step| &smooth[step..][..width]);
-        let [before, here, behind] = [0, 1, 2].map(|step| &change[step..][..width]);
-        Self { left, right, before, here, behind }
-    }
-
-    fn gradient(&self, x: usize) -> Gradient {
-        let along = self.right[x] - self.left[x];
-        let below = self.before[x] + 2 * self.here[x] + self.behind[x];
-        (along, below, along.abs() + below.abs())
+        let (along, below) = (right[x] - left[x], before[x] + 2 * here[x] + behind[x]);
+        let (kept_along, kept_below, steepest) = (across[x], down[x], steep[x]);
+        let magnitude = along.abs() + below.abs();
+        let is_steeper = magnitude > steepest;
+        (across[x], down[x], steep[x]) =
+            if is_steeper { (along, below, magnitude) } else { (kept_along, kept_below, steepest) };
     }
 }
 
