@@ -1,6 +1,7 @@
 //! What was done to the server and by whom: changes by operators and admins, sessions opened, credentials refused.
 //! Lines in `audit.jsonl` in the data folder. Drawing is no change; tasks tell who asked for them.
 
+use std::hash::Hash;
 use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -64,10 +65,7 @@ impl Audit {
         what: String,
         status: u16,
     ) {
-        if self.refusals.len() > COUNTED_MAX {
-            self.refusals.retain_recent();
-        }
-        if self.refusals.check_key(&from).is_ok() {
+        if has_line(&self.refusals, &from) {
             self.note(request_id, who, from, what, status).await;
         }
     }
@@ -81,10 +79,7 @@ impl Audit {
         what: String,
         status: u16,
     ) {
-        if self.sessions.len() > COUNTED_MAX {
-            self.sessions.retain_recent();
-        }
-        if self.sessions.check_key(&who).is_ok() {
+        if has_line(&self.sessions, &who) {
             self.note(request_id, who, from, what, status).await;
         }
     }
@@ -120,6 +115,14 @@ impl Audit {
             .await?
             .map_err(|error| AppError::Internal(format!("the audit log cannot be read: {error}")))
     }
+}
+
+/// Takes one of the lines that are left to `key`; whether there was one.
+fn has_line<K: Clone + Eq + Hash>(lines: &DefaultKeyedRateLimiter<K>, key: &K) -> bool {
+    if lines.len() > COUNTED_MAX {
+        lines.retain_recent();
+    }
+    lines.check_key(key).is_ok()
 }
 
 #[cfg(test)]
