@@ -23,6 +23,7 @@ use crate::encoder::Encoder;
 use crate::enlarge;
 use crate::failure::device_error;
 use crate::guidance::{self, Asked};
+use crate::joins::Joins;
 use crate::latent::Latents;
 use crate::machine_memory;
 use crate::memory;
@@ -79,6 +80,8 @@ pub struct TorchBackend {
     conditioner: Conditioner,
     /// Passes that may still be drawn.
     in_flight: Vec<(Weak<Pass>, Size)>,
+    /// What the latest step's calls read together, as long as its first picture is under way.
+    leading: Weak<Joins>,
     /// Threads of what has no share of its own.
     threads: i32,
     /// On a processor, where a process that asks for more than there is finds out by being ended. A device of its own memory
@@ -139,7 +142,8 @@ impl TorchBackend {
         let threads = tch::get_num_threads();
         let machine = total.map(|bytes| Machine { bytes, models_max: bounds.host_bytes });
         let machine = machine.filter(|_| compute.device == Device::Cpu);
-        Ok(Self { resident, conditioner: Conditioner::new(), in_flight: Vec::new(), threads, machine })
+        let (conditioner, in_flight, leading) = (Conditioner::new(), Vec::new(), Weak::new());
+        Ok(Self { resident, conditioner, in_flight, leading, threads, machine })
     }
 
     fn opened(
@@ -327,7 +331,8 @@ impl Backend for TorchBackend {
         };
         let latents = Latents::new(latent.as_ref(), &noise, start).map_err(device_error)?;
         let (pass, home) = (pass.clone(), pass.clone());
-        Ok(Sample { pass, home, latents, channels, kept, reference_noise, step: 0, step_began: 0 })
+        let joins = Rc::default();
+        Ok(Sample { pass, home, latents, channels, kept, reference_noise, joins, step: 0, step_began: 0 })
     }
 
     fn step(
@@ -344,9 +349,17 @@ impl Backend for TorchBackend {
         let mut measured = Vec::with_capacity(good.len());
         if !good.is_empty() {
             let asked: Vec<_> = good.iter().map(|(row, _)| asked(row)).collect();
-            let predict = |rows: &[Asked<'_>]| guidance::predict(rows).map_err(device_error);
+            let joins = asked.first().map(|first| first.sample.joins.clone()).unwrap_or_default();
+            lead(&mut self.leading, &joins);
+            let predict = |rows: &[Asked<'_>]| guidance::predict(rows, &joins).map_err(device_error);
             let resident = &mut self.resident;
-            let outputs = memory::all_or_each(&asked, || resident.make_do(), predict)?;
+            let free = || {
+                let forgotten = joins.forget();
+                resident.make_do() || forgotten
+            };
+            let outputs = memory::all_or_each(&asked, free, predict);
+            joins.end_step();
+            let outputs = outputs?;
             for ((row, result), output) in good.iter_mut().zip(outputs) {
                 let noise = result.as_mut().ok().and_then(Option::take);
                 match output.and_then(|output| advance(row, &output, noise.as_ref())) {
@@ -471,6 +484,15 @@ fn asked<'a>(row: &'a Row<'_, Sample>) -> Asked<'a> {
     }
 }
 
+/// Has a step's first picture keep what its calls read together, and no other: a crowd that takes turns would keep as much for
+/// each of those that lead.
+fn lead(leading: &mut Weak<Joins>, joins: &Rc<Joins>) {
+    if let Some(others) = leading.upgrade().filter(|others| !Rc::ptr_eq(others, joins)) {
+        others.forget();
+    }
+    *leading = Rc::downgrade(joins);
+}
+
 /// Does the row's assignments before the UNet; gives back its noise for those after.
 fn prepare(row: &mut Row<'_, Sample>) -> Result<Option<Tensor>, BackendError> {
     let noise = row.noise.as_deref().map(|noise| row.sample.pass.draw(noise)).transpose();
@@ -541,3 +563,6 @@ fn decode(
     let is_out_of_memory = |error: &BackendError| matches!(error, BackendError::OutOfMemory(_));
     memory::whole_or_tiles(is_out_of_memory, || resident.make_do(), || part(&latent), tiles)
 }
+
+#[cfg(test)]
+mod tests;

@@ -34,6 +34,7 @@ mod guidance;
 mod header;
 mod host_model;
 pub mod hypernetwork;
+mod joins;
 mod latent;
 mod layout;
 pub mod lora;

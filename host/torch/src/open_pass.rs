@@ -2,6 +2,7 @@
 //! their maps, the pictures it draws after, its source. Called once for all pictures of a pass.
 
 use std::cell::OnceCell;
+use std::rc::Rc;
 
 use gesso_core::control::ControlPass;
 use gesso_core::prompt::{Clock, Conditioning};
@@ -93,7 +94,9 @@ pub(crate) fn open(
     let map = resident.context_map(resources)?;
     let context_map = map.as_deref().map(|map| map as &dyn ContextMap);
     let contexts = |project: &dyn Fn(&Tensor) -> Result<Context, TchError>| {
-        let side = |texts: &[Tensor]| texts.iter().map(project).collect::<Result<Vec<_>, _>>();
+        let side = |texts: &[Tensor]| {
+            texts.iter().map(|text| project(text).map(Rc::new)).collect::<Result<Vec<_>, _>>()
+        };
         Ok(Contexts { positive: side(&positive)?, negative: side(&negative)? })
     };
     let stretches: Vec<Stretch> = stretches

@@ -10,6 +10,7 @@ use tch::{Device, TchError, Tensor};
 
 use crate::compute::send;
 use crate::control::{ControlModel, Hint};
+use crate::joins::Joins;
 use crate::latent::Latents;
 use crate::model_cache::bytes;
 use crate::models::unet::context::Context;
@@ -68,8 +69,8 @@ pub(crate) struct Stretch {
 
 /// The texts of a pass as one network reads them, by their places in the pass's conditionings.
 pub(crate) struct Contexts {
-    pub(crate) positive: Vec<Context>,
-    pub(crate) negative: Vec<Context>,
+    pub(crate) positive: Vec<Rc<Context>>,
+    pub(crate) negative: Vec<Rc<Context>>,
 }
 
 /// A text of a pass.
@@ -81,7 +82,7 @@ pub(crate) struct Text {
 }
 
 impl Contexts {
-    pub(crate) fn of(&self, text: Text) -> Result<&Context, TchError> {
+    pub(crate) fn of(&self, text: Text) -> Result<&Rc<Context>, TchError> {
         let side = if text.is_positive { &self.positive } else { &self.negative };
         side.get(text.index).ok_or_else(|| TchError::Shape(format!("{text:?} was not encoded")))
     }
@@ -146,6 +147,8 @@ pub struct Sample {
     pub(crate) kept: Option<Kept>,
     /// What the pictures that are drawn after are noised with, where there are any.
     pub(crate) reference_noise: Option<Tensor>,
+    /// The texts of the calls that it is the first row of.
+    pub(crate) joins: Rc<Joins>,
     /// The sampler's step of the latest call, for messages, and how many calls were before that step.
     pub(crate) step: u32,
     pub(crate) step_began: u32,

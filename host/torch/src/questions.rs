@@ -7,6 +7,7 @@ use tch::{Device, Kind, TchError, Tensor};
 
 use crate::compute::send;
 use crate::control::ControlCall;
+use crate::joins::Joins;
 use crate::models::control::{Control, Strength};
 use crate::models::unet::Extras;
 use crate::models::unet::context::{Context, ContextMap};
@@ -51,14 +52,14 @@ impl Question<'_> {
             && self.map.map(std::ptr::from_ref) == other.map.map(std::ptr::from_ref)
             && self.merging == other.merging
     }
-
-    fn context(&self, contexts: &Contexts) -> Result<Context, TchError> {
-        contexts.of(self.text)?.lengthened(self.tokens)
-    }
 }
 
 /// What the UNet predicts, `[1, 4, rows, columns]` in f32, in the order of the questions, `together` of them in a call at most.
-pub(crate) fn answer(questions: &[Question<'_>], together: usize) -> Result<Vec<Tensor>, TchError> {
+pub(crate) fn answer(
+    questions: &[Question<'_>],
+    together: usize,
+    joins: &Joins,
+) -> Result<Vec<Tensor>, TchError> {
     let mut answers: Vec<Option<Tensor>> = questions.iter().map(|_| None).collect();
     while let Some(first) = answers.iter().position(Option::is_none) {
         let places: Vec<usize> = (first..questions.len())
@@ -66,7 +67,7 @@ pub(crate) fn answer(questions: &[Question<'_>], together: usize) -> Result<Vec<
             .take(together.max(1))
             .collect();
         let group: Vec<_> = places.iter().map(|&index| &questions[index]).collect();
-        let out = call(&group)?.f_to_kind(Kind::Float)?;
+        let out = call(&group, joins)?.f_to_kind(Kind::Float)?;
         for (row, &index) in places.iter().enumerate() {
             answers[index] = Some(out.f_narrow(0, row as i64, 1)?);
         }
@@ -75,16 +76,16 @@ pub(crate) fn answer(questions: &[Question<'_>], together: usize) -> Result<Vec<
 }
 
 /// One call; `group` is not empty, and all of it fits together.
-fn call(group: &[&Question<'_>]) -> Result<Tensor, TchError> {
+fn call(group: &[&Question<'_>], joins: &Joins) -> Result<Tensor, TchError> {
     let Some(first) = group.first() else { return Err(TchError::Shape("a call without rows".into())) };
     let networks = &first.stretch.networks;
     let kind = networks.unet_kind();
     let latents = Tensor::f_cat(&group.iter().map(|question| &question.latent).collect::<Vec<_>>(), 0)?;
     let latents = latents.f_to_kind(kind)?;
     let timesteps = timesteps(group, latents.device())?;
-    let context = joined(group, |question| question.context(&question.stretch.contexts))?;
+    let context = joined(group, joins, |question| &question.stretch.contexts)?;
     let map = first.map.map(|map| map as &dyn ContextMap);
-    let control = control(group, &latents, &timesteps, map)?;
+    let control = control(group, joins, &latents, &timesteps, map)?;
     let channels: Vec<_> = group.iter().filter_map(|question| question.channels.as_ref()).collect();
     let x = if channels.is_empty() {
         latents
@@ -112,17 +113,21 @@ fn timesteps(group: &[&Question<'_>], device: Device) -> Result<Tensor, TchError
     }
 }
 
-fn joined<'a>(
-    group: &[&Question<'a>],
-    context: impl Fn(&Question<'a>) -> Result<Context, TchError>,
-) -> Result<Context, TchError> {
-    let contexts = group.iter().map(|question| context(question)).collect::<Result<Vec<_>, _>>()?;
-    Context::join(&contexts.iter().collect::<Vec<_>>())
+/// What the rows of a call read, by the contexts that a network made of their texts. All of them are of one length.
+fn joined<'a, 'q: 'a>(
+    group: &[&'a Question<'q>],
+    joins: &Joins,
+    contexts: impl Fn(&'a Question<'q>) -> &'a Contexts,
+) -> Result<Rc<Context>, TchError> {
+    let parts = group.iter().map(|&question| contexts(question).of(question.text));
+    let tokens = group.first().map_or(0, |question| question.tokens);
+    joins.of(&parts.collect::<Result<Vec<_>, _>>()?, tokens)
 }
 
 /// What the group's control networks add together.
 fn control(
     group: &[&Question<'_>],
+    joins: &Joins,
     latents: &Tensor,
     timesteps: &Tensor,
     map: Option<&dyn ContextMap>,
@@ -140,7 +145,7 @@ fn control(
         }
         let index = send(&Tensor::f_from_slice(&rows)?, latents.device())?;
         let steered: Vec<_> = rows.iter().map(|&row| group[row as usize]).collect();
-        let context = joined(&steered, |question| question.context(&unit.contexts))?;
+        let context = joined(&steered, joins, |_| &unit.contexts)?;
         let call = ControlCall {
             x: &latents.f_index_select(0, &index)?,
             timesteps: &timesteps.f_index_select(0, &index)?,

@@ -1,0 +1,123 @@
+//! What the backend keeps from one call to the next.
+
+use std::path::Path;
+
+use gesso_core::prompt::{Clock, Conditioning};
+use gesso_core::request::GenerateRequest;
+use gesso_core::sampler::{Call, Draw, Guidance};
+use gesso_engine::{Resources, Share};
+
+use super::*;
+
+fn backend() -> TorchBackend {
+    let settings = TorchSettings { device: DeviceChoice::Cpu, dtype: DtypeChoice::F32, ..Default::default() };
+    TorchBackend::open(settings).unwrap()
+}
+
+fn demo() -> Arc<ModelFile> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/demo-model/demo-v1.safetensors");
+    Arc::new(ModelFile { name: "demo".into(), path, version: String::new() })
+}
+
+fn open(
+    backend: &mut TorchBackend,
+    prompt: &str,
+    side: u32,
+    clip_skip: u32,
+) -> Result<OpenPass<Rc<Pass>>, BackendError> {
+    let request =
+        GenerateRequest { width: side, height: side, steps: 4, clip_skip, ..GenerateRequest::default() };
+    let clock = Clock::new(request.steps);
+    backend.open_pass(&PassSpec {
+        model: &demo(),
+        resources: &Resources::default(),
+        request: &request,
+        width: side,
+        height: side,
+        steps: request.steps,
+        is_second: false,
+        positive: &Conditioning::positive(prompt, clock),
+        negative: &Conditioning::negative("", clock),
+        source: None,
+        refiner: None,
+        share: Share::default(),
+    })
+}
+
+/// A picture under way, of 64 by 64 pixels.
+fn begin(backend: &mut TorchBackend, prompt: &str) -> Sample {
+    let open = open(backend, prompt, 64, 1).unwrap();
+    let noise = (0_u16..4 * 8 * 8).map(|place| f32::from(place).sin()).collect();
+    let (start, noise) = (Start { latent: 0.0, noise: 1.0 }, StartNoise { noise, fill: None });
+    backend.begin(&open.pass, Origin::Fresh { picture: 0 }, start, noise, &|| false).unwrap()
+}
+
+fn step(backend: &mut TorchBackend, samples: &mut [Sample], number: u32) {
+    let call = Call {
+        before: Vec::new(),
+        sigma: 1.0,
+        timestep: 500.0 - f64::from(number),
+        c_in: 1.0,
+        c_skip: 1.0,
+        c_out: -1.0,
+        guidance: Guidance::default(),
+        after: Vec::new(),
+        draw: Draw::None,
+        measure: None,
+        step: number,
+    };
+    let row = |sample| Row {
+        sample,
+        call: &call,
+        calls_before: number,
+        blend_before: false,
+        noise: None,
+        picture: 0,
+        seed: 0,
+        is_second: false,
+        hooks: &[],
+    };
+    let mut rows: Vec<_> = samples.iter_mut().map(row).collect();
+    assert!(backend.step(&mut rows).unwrap().iter().all(Result::is_ok));
+}
+
+#[test]
+fn the_texts_of_a_batch_are_joined_once_until_another_is_read() {
+    let mut backend = backend();
+    let mut samples = ["a red circle", "[sea:mountain:1]"].map(|prompt| begin(&mut backend, prompt));
+    step(&mut backend, &mut samples, 0);
+    let first = samples[0].joins.wholes();
+    assert_eq!(first.len(), 1, "both prompts of both pictures share a call");
+    // What is joined anew takes the place of what was there.
+    step(&mut backend, &mut samples, 1);
+    assert!(first[0].upgrade().is_some());
+    step(&mut backend, &mut samples, 2);
+    assert!(first[0].upgrade().is_none(), "the second prompt has changed");
+    let second = samples[0].joins.wholes();
+    step(&mut backend, &mut samples, 3);
+    assert!(second.len() == 1 && second[0].upgrade().is_some());
+    // One of them alone.
+    step(&mut backend, &mut samples[1..], 3);
+    assert!(second[0].upgrade().is_none(), "who leads no more keeps nothing");
+    let alone = samples[1].joins.wholes();
+    assert!(alone.len() == 1 && alone[0].upgrade().is_some());
+    drop(samples);
+    assert!(alone[0].upgrade().is_none(), "it goes with its picture");
+}
+
+#[test]
+fn what_is_read_from_what_was_joined_before_is_the_same_to_the_last_bit() {
+    let mut backend = backend();
+    let prompts = ["a red circle AND sea :0.5", "mountain"];
+    let mut kept = prompts.map(|prompt| begin(&mut backend, prompt));
+    let mut anew = prompts.map(|prompt| begin(&mut backend, prompt));
+    for number in 0..3 {
+        step(&mut backend, &mut kept, number);
+        anew[0].joins.forget();
+        step(&mut backend, &mut anew, number);
+        for (kept, anew) in kept.iter().zip(&anew) {
+            let [kept, anew] = [kept, anew].map(|sample| sample.latents.denoised.as_ref().unwrap());
+            assert!(kept.equal(anew), "call {number}");
+        }
+    }
+}
