@@ -50,7 +50,8 @@ pub struct Moment {
     pub scale: f64,
     /// What the network is told, fractional, in 0..=999.
     pub timestep: f64,
-    /// The factor by which guidance goes from the negative prompt's estimate towards the positive one's.
+    /// The factor by which guidance goes from the negative prompt's estimate towards the positive one's; 1 where a call leaves
+    /// the negative prompt out.
     pub guidance: f64,
     /// The picture's place in its drawing, from 0.
     pub picture: u32,
@@ -67,9 +68,9 @@ pub struct TensorId(pub u32);
 impl TensorId {
     /// The latent under way, as the sampler scales it.
     pub const LATENT: Self = Self(0);
-    /// The estimate under the prompt; parts joined by `AND` are one.
+    /// The estimate under the prompt: `negative + sum(weight * (part - negative))` over the parts that `AND` joins.
     pub const POSITIVE: Self = Self(1);
-    /// The estimate under the negative prompt.
+    /// The estimate under the negative prompt; under the first part of the prompt where a call leaves the negative one out.
     pub const NEGATIVE: Self = Self(2);
     /// What guidance made of both.
     pub const GUIDED: Self = Self(3);

@@ -126,7 +126,7 @@ fn ask<'a>(row: &Asked<'a>, questions: &mut Vec<Question<'a>>) -> Result<Place, 
         .map(text)
         .map(|(text, weight)| (push(asker.question(text, longest, channels())), weight))
         .collect();
-    if leaves_negative_out(row) || negative_is_moot(row, &positive) {
+    if leaves_negative_out(row.sample, row.call) || negative_is_moot(row, &positive) {
         return Ok(Place { positive, negative: None, without_picture: None });
     }
     let index = pass.negative.at(row.calls_before).first().map_or(0, |(index, _)| *index);
@@ -142,12 +142,18 @@ fn ask<'a>(row: &Asked<'a>, questions: &mut Vec<Question<'a>>) -> Result<Place, 
     Ok(Place { positive, negative, without_picture })
 }
 
+/// The factor by which a call goes from the negative prompt towards the prompt.
+pub(crate) fn scale(sample: &Sample, call: &Call) -> f64 {
+    // Without the negative prompt there is nothing to lead away from: the parts are joined as they are weighted.
+    if leaves_negative_out(sample, call) { 1.0 } else { sample.pass.cfg_scale * call.guidance.scale }
+}
+
 /// Whether the call has the negative prompt left out. A picture's own guidance needs it: NGMS is off there, as in web UIs.
-fn leaves_negative_out(row: &Asked<'_>) -> bool {
-    match row.call.guidance.skip_unconditional {
+fn leaves_negative_out(sample: &Sample, call: &Call) -> bool {
+    match call.guidance.skip_unconditional {
         None => false,
         Some(SkipReason::Early) => true,
-        Some(SkipReason::LowNoise) => !is_edit(row.sample) || row.sample.pass.image_cfg_scale == 1.0,
+        Some(SkipReason::LowNoise) => !is_edit(sample) || sample.pass.image_cfg_scale == 1.0,
     }
 }
 
@@ -157,10 +163,8 @@ fn is_edit(sample: &Sample) -> bool {
 
 /// At a scale of 1 the negative prompt cancels out, so half of the work is saved.
 fn negative_is_moot(row: &Asked<'_>, positive: &[(usize, f64)]) -> bool {
-    let call = row.call;
-    let scale = row.sample.pass.cfg_scale * call.guidance.scale;
-    scale == 1.0
-        && !call.reads(Register::Unconditional)
+    scale(row.sample, row.call) == 1.0
+        && !row.call.reads(Register::Unconditional)
         && !is_edit(row.sample)
         && matches!(positive, [(_, weight)] if *weight == 1.0)
 }
@@ -169,9 +173,7 @@ fn negative_is_moot(row: &Asked<'_>, positive: &[(usize, f64)]) -> bool {
 /// al. 2023, equation 3).
 fn guide(row: &Asked<'_>, place: &Place, answers: &[Tensor]) -> Result<Predicted, TchError> {
     let Asked { sample, call, .. } = *row;
-    // Without the negative prompt there is nothing to lead away from: the parts are joined as they are weighted.
-    let is_guided = place.negative.is_some();
-    let scale = if is_guided { sample.pass.cfg_scale * call.guidance.scale } else { 1.0 };
+    let scale = scale(sample, call);
     let Some(&(first, _)) = place.positive.first() else {
         return Err(TchError::Shape("the prompt has no context".into()));
     };

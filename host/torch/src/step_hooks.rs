@@ -6,7 +6,7 @@ use gesso_engine::backend::{BackendError, Row};
 use tch::{TchError, Tensor};
 
 use crate::failure::device_error;
-use crate::guidance::Predicted;
+use crate::guidance::{self, Predicted};
 use crate::pass::Sample;
 use crate::step_tensors::StepTensors;
 
@@ -113,7 +113,7 @@ fn moment(row: &Row<'_, Sample>, point: Point) -> Moment {
         sigma: row.call.sigma,
         scale: row.call.scale(),
         timestep: row.call.timestep,
-        guidance: pass.cfg_scale * row.call.guidance.scale,
+        guidance: guidance::scale(row.sample, row.call),
         picture: row.picture,
         seed: row.seed,
         is_second: row.is_second,

@@ -110,6 +110,23 @@ fn guidance_by_hand_is_guidance() {
     }
 }
 
+/// Guidance by the request's own scale, whatever the call says.
+fn guide_by_the_request(moment: &Moment, tensors: &mut dyn Tensors) -> bool {
+    guide(&Moment { guidance: 6.0, ..*moment }, tensors)
+}
+
+#[test]
+fn guidance_by_hand_is_guidance_where_calls_leave_the_negative_prompt_out() {
+    let mut request = GenerateRequest { steps: 4, cfg_scale: 6.0, ..request("a cat AND a dog", 3, 64, 64) };
+    request.options.skip_early_cond = 1.0;
+    let plain = drawn(&request, &[]);
+    let by_hand = agreement(&drawn(&request, &[Hook(Point::Guided, guide)]), &plain);
+    assert!(by_hand >= 0.999, "{by_hand}");
+    // The second part is seen beside the first, which stands in for the negative prompt.
+    let otherwise = agreement(&drawn(&request, &[Hook(Point::Guided, guide_by_the_request)]), &plain);
+    assert!(otherwise < 0.999, "{otherwise}");
+}
+
 #[test]
 fn changes_of_the_latent_count_where_the_hook_says_so() {
     let request = GenerateRequest { steps: 3, ..request("a cat", 3, 64, 64) };
