@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use gesso_engine::backend::{ModelFile, Tier};
 
-use crate::lru::Lru;
+use crate::lru::{Idle, Lru, Uses, is_idle};
 
 /// Variants kept beside those that pictures in flight hold. One takes what its LoRAs change: up to the UNet's size.
 const VARIANTS_KEPT: usize = 2;
@@ -34,6 +34,8 @@ pub(crate) struct ModelCache<V> {
     checkpoints: Lru<Arc<ModelFile>, Rc<V>>,
     variants: Lru<VariantKey, Rc<V>>,
     bytes_max: u64,
+    /// What goes is what was unused longest, whatever it is; else variants go before checkpoints.
+    by_use: bool,
     /// Bytes of the bound that are for something else at present.
     reserved: u64,
     /// Bytes that lie beside what is in here, within the same bound.
@@ -46,8 +48,18 @@ impl<V: Held> ModelCache<V> {
     /// Keeps `checkpoints` of them (0 is taken as 1), or as many as are in use, as long as all in it takes `bytes_max` at
     /// most. A checkpoint, or its variant, that is larger alone is kept alone.
     pub(crate) fn new(checkpoints: usize, bytes_max: u64) -> Self {
-        let (checkpoints, variants) = (Lru::new(checkpoints), Lru::new(VARIANTS_KEPT));
-        Self { checkpoints, variants, bytes_max, reserved: 0, beside: 0, told: OnceCell::new() }
+        Self::of(checkpoints, bytes_max, false, &Uses::default())
+    }
+
+    /// For a device to which checkpoints are copied: bounded by bytes alone, and what goes is told by its last use, which is
+    /// numbered with those of what lies beside.
+    pub(crate) fn on_device(bytes_max: u64, uses: &Uses) -> Self {
+        Self::of(usize::MAX, bytes_max, true, uses)
+    }
+
+    fn of(checkpoints: usize, bytes_max: u64, by_use: bool, uses: &Uses) -> Self {
+        let (checkpoints, variants) = (Lru::among(checkpoints, uses), Lru::among(VARIANTS_KEPT, uses));
+        Self { checkpoints, variants, bytes_max, by_use, reserved: 0, beside: 0, told: OnceCell::new() }
     }
 
     pub(crate) fn checkpoint(&mut self, model: &Arc<ModelFile>) -> Option<Rc<V>> {
@@ -134,9 +146,13 @@ impl<V: Held> ModelCache<V> {
 
     /// The variant's own checkpoint is the one used last; it stays, because the variant's next use asks for it.
     pub(crate) fn insert_variant(&mut self, key: VariantKey, networks: Rc<V>) {
-        while self.variants.is_full() && self.variants.drop_oldest(|_, variant| is_idle(variant)) {}
-        let with_it = bytes(self.held().chain([&networks]));
-        self.shrink(with_it - self.bytes(), Spare::Last);
+        self.told = OnceCell::new();
+        while self.variants.is_full() && self.variants.drop_longest_idle() {}
+        // By use, what lies beside may have to go first: the caller settles it all.
+        if !self.by_use {
+            let with_it = bytes(self.held().chain([&networks]));
+            self.shrink(with_it - self.bytes(), Spare::Last);
+        }
         self.variants.insert_beside(key, networks);
     }
 
@@ -147,23 +163,46 @@ impl<V: Held> ModelCache<V> {
         while self.excess(coming) > 0 && self.drop_oldest(spare) {}
     }
 
-    /// Drops the variant unused longest or, where none can go, such a checkpoint; whether there was one.
-    fn drop_oldest(&mut self, spare: Spare) -> bool {
-        self.variants.drop_oldest(|_, variant| is_idle(variant)) || self.drop_checkpoint(spare)
+    /// The number of the last use of what [`ModelCache::drop_oldest`] would drop, where that goes by use.
+    pub(crate) fn idle_since(&self, spare: Spare) -> Option<u64> {
+        let checkpoint = self.oldest_checkpoint(spare).map(|(_, used)| used);
+        [checkpoint, self.variants.idle_since()].into_iter().flatten().min()
+    }
+
+    /// Drops the variant or the checkpoint unused longest, where it goes by use. Else, and of one checkpoint, a variant goes
+    /// first. Whether there was one.
+    pub(crate) fn drop_oldest(&mut self, spare: Spare) -> bool {
+        self.told = OnceCell::new();
+        let variant = self.variants.idle_since();
+        let is_older = |used: &u64| self.by_use && variant.is_none_or(|variant| *used < variant);
+        match self.oldest_checkpoint(spare).filter(|(_, used)| is_older(used)) {
+            Some((model, _)) => {
+                self.variants.drop_oldest(|key, variant| key.model == model && is_idle(variant))
+                    || self.drop_checkpoint(spare)
+            }
+            None => self.variants.drop_longest_idle() || self.drop_checkpoint(spare),
+        }
     }
 
     /// Drops the checkpoint unused longest; whether there was one. One whose variant is held stays, because the variant
     /// goes on holding all its tensors.
     fn drop_checkpoint(&mut self, spare: Spare) -> bool {
+        let Some((oldest, _)) = self.oldest_checkpoint(spare) else { return false };
+        self.checkpoints.drop_oldest(|model, _| *model == oldest)
+    }
+
+    /// The checkpoint unused longest of those that may go, and the number of its last use.
+    fn oldest_checkpoint(&self, spare: Spare) -> Option<(Arc<ModelFile>, u64)> {
         let last = self.checkpoints.values().last().map(Rc::as_ptr).filter(|_| spare == Spare::Last);
         let variants = &self.variants;
         let is_drawn_with = |model: &Arc<ModelFile>| {
             let mut all = variants.keys().zip(variants.values());
             all.any(|(key, variant)| key.model == *model && !is_idle(variant))
         };
-        self.checkpoints.drop_oldest(|model, checkpoint| {
+        let oldest = self.checkpoints.oldest(|model, checkpoint| {
             is_idle(checkpoint) && last != Some(Rc::as_ptr(checkpoint)) && !is_drawn_with(model)
-        })
+        });
+        oldest.map(|(model, used)| (model.clone(), used))
     }
 
     /// A variant holds every tensor of its checkpoint, so it goes with it.
@@ -183,15 +222,10 @@ impl<V: Held> ModelCache<V> {
 
 /// What stays although nothing holds it.
 #[derive(Clone, Copy, PartialEq)]
-enum Spare {
+pub(crate) enum Spare {
     None,
     /// The checkpoint used last.
     Last,
-}
-
-/// Nothing but the cache holds it.
-fn is_idle<V>(held: &Rc<V>) -> bool {
-    Rc::strong_count(held) == 1
 }
 
 /// Of all of them; what several share counts once.
@@ -311,6 +345,21 @@ mod tests {
         cache.insert_variant(variant("a"), Rc::new(Fake(vec![(1, 40)])));
         load(&mut cache, "d", &[(4, 1)]);
         assert!(cache.variant(&variant("a")).is_none(), "its checkpoint is gone by number");
+    }
+
+    #[test]
+    fn by_use_a_checkpoint_goes_before_a_later_variant_and_after_its_own() {
+        let mut cache = ModelCache::on_device(100, &Uses::default());
+        load(&mut cache, "a", &[(1, 30)]);
+        load(&mut cache, "b", &[(2, 30)]);
+        cache.insert_variant(variant("b"), Rc::new(Fake(vec![(2, 30), (5, 20)])));
+        load(&mut cache, "c", &[(3, 30)]);
+        assert_eq!(has(&cache, &["a", "b", "c"]), [false, true, true]);
+        assert!(cache.variant(&variant("b")).is_some());
+        cache.reserve(21);
+        cache.settle();
+        assert!(cache.variant(&variant("b")).is_none());
+        assert_eq!(has(&cache, &["a", "b", "c"]), [false, true, true]);
     }
 
     #[test]

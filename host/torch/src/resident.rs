@@ -17,8 +17,8 @@ use crate::failure::{device_error, load_error};
 use crate::host_model::HostModel;
 use crate::hypernetwork::{Hypernetwork, HypernetworkError};
 use crate::lora::{self, BlockWeights, LoraFile};
-use crate::lru::Lru;
-use crate::model_cache::{ModelCache, VariantKey};
+use crate::lru::{Idle, Lru, Uses};
+use crate::model_cache::{ModelCache, Spare, VariantKey};
 use crate::models::unet::context::ContextMap;
 use crate::networks::Networks;
 use crate::restore::{FaceDetector, FaceParser, Restorer};
@@ -81,20 +81,24 @@ impl Resident {
     /// Networks that compute as `compute` says. On a device of its own memory, checkpoints wait in the machine's.
     pub(crate) fn new(bounds: Bounds, compute: Compute) -> Self {
         if compute.device == Device::Cpu {
-            return Self::with_caches(ModelCache::new(bounds.models, bounds.host_bytes), None, compute);
+            let models = ModelCache::new(bounds.models, bounds.host_bytes);
+            return Self::with_caches(models, None, compute, &Uses::default());
         }
         Self::in_two_tiers(bounds, compute)
     }
 
-    fn in_two_tiers(bounds: Bounds, compute: Compute) -> Self {
+    pub(crate) fn in_two_tiers(bounds: Bounds, compute: Compute) -> Self {
+        let uses = Uses::default();
         let hosts = ModelCache::new(bounds.models, bounds.host_bytes);
-        Self::with_caches(ModelCache::new(usize::MAX, bounds.device_bytes), Some(hosts), compute)
+        let models = ModelCache::on_device(bounds.device_bytes, &uses);
+        Self::with_caches(models, Some(hosts), compute, &uses)
     }
 
     fn with_caches(
         models: ModelCache<Networks>,
         hosts: Option<ModelCache<HostModel>>,
         compute: Compute,
+        uses: &Uses,
     ) -> Self {
         Self {
             models,
@@ -103,13 +107,13 @@ impl Resident {
             loras: Lru::new(LORAS_KEPT),
             bundled: Lru::new(EMBEDDINGS_KEPT),
             embeddings: Lru::new(EMBEDDINGS_KEPT),
-            hypernetworks: Lru::new(HYPERNETWORKS_KEPT),
-            controls: Lru::new(CONTROLS_KEPT),
-            upscalers: Lru::new(UPSCALERS_KEPT),
-            restorers: Lru::new(RESTORERS_KEPT),
-            detector: Lru::new(1),
-            parser: Lru::new(1),
-            scripted: Lru::new(SCRIPTED_KEPT),
+            hypernetworks: Lru::among(HYPERNETWORKS_KEPT, uses),
+            controls: Lru::among(CONTROLS_KEPT, uses),
+            upscalers: Lru::among(UPSCALERS_KEPT, uses),
+            restorers: Lru::among(RESTORERS_KEPT, uses),
+            detector: Lru::among(1, uses),
+            parser: Lru::among(1, uses),
+            scripted: Lru::among(SCRIPTED_KEPT, uses),
             compute,
         }
     }
@@ -177,7 +181,7 @@ impl Resident {
     fn make_room(&mut self, bytes: u64) -> Vec<Rc<Networks>> {
         // Those that go for their number may leave enough for what is kept beside them.
         self.models.make_place();
-        self.shrink_beside(bytes);
+        self.shrink(bytes, Spare::None);
         self.models.make_room(bytes)
     }
 
@@ -201,20 +205,49 @@ impl Resident {
 
     /// Brings all within the bounds, after something has come that is kept beside checkpoints, or room is kept free.
     fn settle(&mut self) {
-        self.shrink_beside(0);
+        self.shrink(0, Spare::Last);
         self.models.settle();
         if let Some(hosts) = &mut self.hosts {
             hosts.settle();
         }
     }
 
-    /// Drops what is kept beside the checkpoints, and no picture in flight holds, until `coming` bytes more are within the
-    /// bound or none is left: it comes back sooner than a checkpoint.
-    fn shrink_beside(&mut self, coming: u64) {
+    /// Drops what no picture in flight holds until `coming` bytes more are within the bound, or none is left of what goes
+    /// first.
+    fn shrink(&mut self, coming: u64, spare: Spare) {
         self.count_beside();
-        while self.models.excess(coming) > 0 && self.drop_beside() {
+        while self.models.excess(coming) > 0 && self.drop_next(spare) {
             self.count_beside();
         }
+    }
+
+    /// On a processor what is kept beside the checkpoints goes first: it comes back sooner than one. On a device of its own
+    /// memory checkpoints come back by a copy, and what was unused longest goes, whatever it is.
+    fn drop_next(&mut self, spare: Spare) -> bool {
+        if self.hosts.is_none() {
+            return self.drop_beside();
+        }
+        let beside = self.networks_beside().map(|cache| cache.idle_since());
+        let longest = (0..).zip(beside).filter_map(|(place, since): (usize, _)| Some((since?, place))).min();
+        match longest {
+            Some((since, place)) if self.models.idle_since(spare).is_none_or(|model| since < model) => {
+                self.networks_beside()[place].drop_longest_idle()
+            }
+            _ => self.models.drop_oldest(spare),
+        }
+    }
+
+    /// The networks that lie beside the checkpoints where it is drawn, the kinds that take most first.
+    fn networks_beside(&mut self) -> [&mut dyn Idle; 7] {
+        [
+            &mut self.controls,
+            &mut self.restorers,
+            &mut self.scripted,
+            &mut self.detector,
+            &mut self.parser,
+            &mut self.hypernetworks,
+            &mut self.upscalers,
+        ]
     }
 
     /// Tells the checkpoints' caches what of their bounds is taken by what lies beside them.
@@ -237,38 +270,21 @@ impl Resident {
         }
     }
 
-    /// Drops one of those that lie where is drawn, the kinds that take most first, of each the one unused longest; whether
-    /// there was any.
+    /// Drops one of what is kept beside the checkpoints on a processor, of each kind the one unused longest; whether there was
+    /// any.
     fn drop_beside(&mut self) -> bool {
-        let dropped = drop_oldest(&mut self.controls)
-            || drop_oldest(&mut self.restorers)
-            || drop_oldest(&mut self.scripted)
-            || drop_oldest(&mut self.detector)
-            || drop_oldest(&mut self.parser)
-            || drop_oldest(&mut self.hypernetworks)
-            || drop_oldest(&mut self.upscalers);
-        if dropped || self.hosts.is_some() {
-            return dropped;
-        }
-        drop_oldest(&mut self.vaes) || drop_oldest(&mut self.loras)
+        self.networks_beside().into_iter().any(|cache| cache.drop_longest_idle())
+            || self.vaes.drop_longest_idle()
+            || self.loras.drop_longest_idle()
     }
 
     /// Drops every network that no picture in flight holds, when memory is out; whether there was any.
     pub(crate) fn drop_unused(&mut self) -> bool {
         // Control networks first: each holds tensors of its checkpoint.
-        let beside = [
-            drop_idle(&mut self.controls),
-            drop_idle(&mut self.hypernetworks),
-            drop_idle(&mut self.upscalers),
-            drop_idle(&mut self.restorers),
-            drop_idle(&mut self.detector),
-            drop_idle(&mut self.parser),
-            drop_idle(&mut self.scripted),
-            drop_idle(&mut self.vaes),
-            drop_idle(&mut self.loras),
-        ];
+        let beside = self.networks_beside().map(|cache| cache.drop_idle());
+        let files = [self.vaes.drop_idle(), self.loras.drop_idle()];
         self.count_beside();
-        self.models.drop_unused() || beside.contains(&true)
+        self.models.drop_unused() || beside.contains(&true) || files.contains(&true)
     }
 
     /// [`Resident::drop_unused`], because memory ran out.
@@ -345,6 +361,9 @@ impl Resident {
         }
         let variant = Rc::new(variant.map_err(|problem| load_error(problem.of(&model.path)))?);
         self.models.insert_variant(key, variant.clone());
+        if self.hosts.is_some() {
+            self.settle();
+        }
         Ok(variant)
     }
 
@@ -433,7 +452,7 @@ impl Resident {
             }
         }
         let base = self.checkpoint(model)?;
-        while self.controls.is_full() && self.controls.drop_oldest(|_, held| Rc::strong_count(held) == 1) {}
+        while self.controls.is_full() && self.controls.drop_longest_idle() {}
         let control = ControlModel::load(&file.path, self.compute, base.tensors()).map_err(load_error)?;
         let checkpoint = control.is_tied().then(|| model.clone());
         let control = Rc::new(control);
@@ -512,18 +531,6 @@ fn cached<V: Clone, E>(
 
 fn sum<K: PartialEq, V>(cache: &Lru<K, Rc<V>>, bytes: impl Fn(&V) -> u64) -> u64 {
     cache.values().map(|value| bytes(value)).sum()
-}
-
-/// Drops the one unused longest that nothing but the cache holds; whether there was any.
-fn drop_oldest<K: PartialEq, V>(cache: &mut Lru<K, Rc<V>>) -> bool {
-    cache.drop_oldest(|_, value| Rc::strong_count(value) == 1)
-}
-
-/// Drops what nothing but the cache holds; whether there was any.
-fn drop_idle<K: PartialEq, V>(cache: &mut Lru<K, Rc<V>>) -> bool {
-    let before = cache.values().count();
-    cache.retain(|_, value| Rc::strong_count(value) > 1);
-    cache.values().count() < before
 }
 
 fn lora_error(error: lora::LoraError) -> BackendError {

@@ -176,16 +176,45 @@ fn what_is_there_already_drives_nothing_out_where_all_takes_too_much() {
 fn less_working_memory_than_before_drives_nothing_out() {
     let mut models = Models::new(2);
     drop(models.load("a"));
-    let plain = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/hypernetworks/plain.pt");
-    let read = |path: &Path| Hypernetwork::load(path, Device::Cpu);
-    let caches: fn(&mut Resident) -> &mut Lru<_, _> = |resident| &mut resident.hypernetworks;
-    let in_use = models.resident.beside(caches, &file("plain", plain), read).unwrap();
+    let in_use = hypernetwork(&mut models);
     models.resident.reserve(models.bytes * 2);
     drop(in_use);
     models.resident.reserve(0);
     assert_eq!(models.resident.hypernetworks.values().count(), 1, "there is room for both");
     models.resident.reserve(models.bytes * 2);
     assert_eq!(models.resident.hypernetworks.values().count(), 0);
+}
+
+/// A hypernetwork, from its cache or read and kept.
+fn hypernetwork(models: &mut Models) -> Rc<Hypernetwork> {
+    let plain = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/hypernetworks/plain.pt");
+    let read = |path: &Path| Hypernetwork::load(path, Device::Cpu);
+    let caches: fn(&mut Resident) -> &mut Lru<_, _> = |resident| &mut resident.hypernetworks;
+    models.resident.beside(caches, &file("plain", plain), read).unwrap()
+}
+
+#[test]
+fn on_a_device_what_was_unused_longest_goes_whatever_it_is() {
+    let mut models = Models::new(2);
+    let bound = models.bytes * 2 + models.bytes / 2;
+    // For a moment a byte more is needed than is free.
+    let press = |models: &mut Models| {
+        models.resident.reserve(bound - models.resident.bytes() + 1);
+        models.resident.reserve(0);
+        let loaded = models.resident.loaded().iter().map(|model| model.name.clone()).collect::<String>();
+        (models.resident.hypernetworks.values().count(), loaded)
+    };
+    drop(models.load("a"));
+    drop(hypernetwork(&mut models));
+    drop(models.load("c"));
+    assert_eq!(press(&mut models), (1, "c".into()), "the checkpoint was used before it");
+    drop(models.load("a"));
+    assert_eq!(press(&mut models), (0, "ca".into()), "both checkpoints were used since");
+    let in_use = models.load("c");
+    drop(hypernetwork(&mut models));
+    assert_eq!(press(&mut models), (1, "c".into()));
+    assert_eq!(press(&mut models), (0, "c".into()), "what is in use stays");
+    drop(in_use);
 }
 
 #[test]
