@@ -225,21 +225,12 @@ impl TorchBackend {
         Ok(pass.given.get_or_init(|| latent).shallow_clone())
     }
 
-    /// Has the operators that follow run on so many threads, or on as many as any. libtorch takes no 0.
-    fn compute_on(&self, threads: Option<u32>) {
-        let threads = threads.and_then(|threads| i32::try_from(threads).ok()).filter(|threads| *threads > 0);
-        device::use_threads(threads.unwrap_or(self.threads));
-    }
-}
-
-impl Backend for TorchBackend {
-    type Pass = Rc<Pass>;
-    type Sample = Sample;
-
-    fn open_pass(&mut self, spec: &PassSpec<'_>) -> Result<OpenPass<Rc<Pass>>, BackendError> {
-        let _guard = tch::no_grad_guard();
-        self.compute_on(spec.share.threads);
-        let size = Size { width: spec.width, height: spec.height, pictures: spec.request.batch_size };
+    /// A pass of pictures of a size, and the one that refines it.
+    fn open_with_refiner(
+        &mut self,
+        spec: &PassSpec<'_>,
+        size: Size,
+    ) -> Result<OpenPass<Rc<Pass>>, BackendError> {
         let (compute, bytes_max) = (self.resident.compute(), spec.share.bytes_max);
         let refined = spec.refined();
         let room_beside = |networks: u64| {
@@ -256,9 +247,7 @@ impl Backend for TorchBackend {
                 room_beside(self.resident.bytes_to_come(model)?)?;
             }
         }
-        self.in_flight.retain(|(pass, _)| pass.strong_count() > 0);
-        let all = self.in_flight.iter().map(|(_, size)| *size).chain([size]);
-        self.resident.reserve(working_memory::bytes(all, compute));
+        self.keep_free(Some(size));
         let own = self.opened(spec, Pictures::Own, None)?;
         let refiner = refined.map(|spec| self.open_refiner(&spec, &own)).transpose()?;
         let passes = [Some(&own), refiner.as_ref().map(|(_, refiner)| refiner)].into_iter().flatten();
@@ -280,10 +269,39 @@ impl Backend for TorchBackend {
                 OpenPass { pass, key, schedule, refiner }
             };
         let refiner = refiner.map(|(spec, refiner)| Box::new(opened(&spec, refiner, None)));
-        let open = opened(spec, own, refiner);
-        // A refiner draws the same pictures, and so takes no more to compute in.
-        self.in_flight.push((Rc::downgrade(&open.pass), size));
-        Ok(open)
+        Ok(opened(spec, own, refiner))
+    }
+
+    /// Keeps memory free for what is drawn by now, and for a pass to come. What has ended needs none any more.
+    fn keep_free(&mut self, coming: Option<Size>) {
+        self.in_flight.retain(|(pass, _)| pass.strong_count() > 0);
+        let all = self.in_flight.iter().map(|(_, size)| *size).chain(coming);
+        let bytes = working_memory::bytes(all, self.resident.compute());
+        self.resident.reserve(bytes);
+    }
+
+    /// Has the operators that follow run on so many threads, or on as many as any. libtorch takes no 0.
+    fn compute_on(&self, threads: Option<u32>) {
+        let threads = threads.and_then(|threads| i32::try_from(threads).ok()).filter(|threads| *threads > 0);
+        device::use_threads(threads.unwrap_or(self.threads));
+    }
+}
+
+impl Backend for TorchBackend {
+    type Pass = Rc<Pass>;
+    type Sample = Sample;
+
+    fn open_pass(&mut self, spec: &PassSpec<'_>) -> Result<OpenPass<Rc<Pass>>, BackendError> {
+        let _guard = tch::no_grad_guard();
+        self.compute_on(spec.share.threads);
+        let size = Size { width: spec.width, height: spec.height, pictures: spec.request.batch_size };
+        let opened = self.open_with_refiner(spec, size);
+        match &opened {
+            // A refiner draws the same pictures, and so takes no more to compute in.
+            Ok(open) => self.in_flight.push((Rc::downgrade(&open.pass), size)),
+            Err(_) => self.keep_free(None),
+        }
+        opened
     }
 
     fn begin(
@@ -414,6 +432,7 @@ impl Backend for TorchBackend {
     ) -> Result<Pixels, BackendError> {
         let _guard = tch::no_grad_guard();
         self.compute_on(None);
+        self.keep_free(None);
         self.resident.with_room(|resident| enlarge::by_factor(resident, picture, factor, by, is_cancelled))
     }
 
@@ -425,6 +444,7 @@ impl Backend for TorchBackend {
     ) -> Result<Pixels, BackendError> {
         let _guard = tch::no_grad_guard();
         self.compute_on(None);
+        self.keep_free(None);
         self.resident.with_room(|resident| enlarge::faces(resident, picture, by, is_cancelled))
     }
 
@@ -435,6 +455,7 @@ impl Backend for TorchBackend {
     ) -> Result<Vec<Numbers>, BackendError> {
         let _guard = tch::no_grad_guard();
         self.compute_on(None);
+        self.keep_free(None);
         self.resident.with_room(|resident| {
             let scripted = resident.scripted(network)?;
             scripted.run(inputs).map_err(|error| match device_error(error) {
@@ -447,6 +468,7 @@ impl Backend for TorchBackend {
 
     fn load(&mut self, model: &Arc<ModelFile>) -> Result<(), BackendError> {
         let _guard = tch::no_grad_guard();
+        self.keep_free(None);
         self.resident.with_room(|resident| resident.checkpoint(model)).map(drop)
     }
 

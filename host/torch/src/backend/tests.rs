@@ -121,3 +121,44 @@ fn what_is_read_from_what_was_joined_before_is_the_same_to_the_last_bit() {
         }
     }
 }
+
+/// The demo checkpoint twice over, as files of different content.
+fn two_checkpoints(folder: &Path) -> [Arc<ModelFile>; 2] {
+    let demo = std::fs::read(&demo().path).unwrap();
+    let header = u64::from_le_bytes(*demo.first_chunk().unwrap()) as usize;
+    [("a", 0_u8), ("c", 1)].map(|(name, bit)| {
+        let mut bytes = demo.clone();
+        bytes[8 + header..].iter_mut().step_by(2).for_each(|low| *low ^= bit);
+        let path = folder.join(format!("{name}.safetensors"));
+        std::fs::write(&path, bytes).unwrap();
+        Arc::new(ModelFile { name: name.into(), path, version: String::new() })
+    })
+}
+
+#[test]
+fn models_have_the_room_again_that_a_drawing_had_which_ended_or_was_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let models = two_checkpoints(folder.path());
+    let mut backend = backend();
+    let bytes = backend.resident.bytes_to_come(&models[0]).unwrap();
+    // A picture of 512 by 512 takes a gigabyte to be decoded, and the demo checkpoint some tens of megabytes.
+    let bounds = Bounds { models: 3, host_bytes: u64::MAX, device_bytes: bytes * 3 };
+    let compute = backend.resident.compute();
+    let loaded =
+        |backend: &TorchBackend| backend.loaded().iter().map(|model| model.name.clone()).collect::<Vec<_>>();
+    for clip_skip in [1, 99] {
+        backend.resident = Resident::in_two_tiers(bounds, compute);
+        assert_eq!(open(&mut backend, "sea", 512, clip_skip).is_ok(), clip_skip == 1);
+        for model in &models {
+            backend.load(model).unwrap();
+        }
+        assert!(loaded(&backend).ends_with(&["a".into(), "c".into()]), "{clip_skip}");
+    }
+    let in_flight = open(&mut backend, "sea", 512, 1).unwrap();
+    assert_eq!(loaded(&backend), ["demo"]);
+    for model in [&models[1], &models[0]] {
+        backend.load(model).unwrap();
+    }
+    assert_eq!(loaded(&backend), ["demo", "a"], "what is under way keeps its room");
+    drop(in_flight);
+}
