@@ -22,6 +22,7 @@ use tower::ServiceExt;
 use super::access::{self, ActingFor, Counted};
 use super::error::{Failure, problem};
 use super::extract;
+use super::proxies::Base;
 use super::task_answer::{self, Shape};
 use super::task_view;
 use super::wire::terms::{RequestTerms, Wait};
@@ -125,7 +126,7 @@ async fn as_task(app: &Arc<App>, caller: &Caller, request: Request) -> Result<Re
     let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
     let content_type = parts.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let submitted = submit(app, caller, &terms, (parts.method.as_str(), path, content_type), &bytes).await?;
-    task_answer::respond(app, caller, &parts.headers, &terms, submitted, Shape::Own).await
+    task_answer::respond(app, caller, &Base::of(app, &parts), &terms, submitted, Shape::Own).await
 }
 
 /// Makes a request a task. `to` is its method, path and content type.
