@@ -152,7 +152,7 @@ pub(crate) async fn submit(
     let body = serde_json::to_string(&call).map_err(|error| AppError::Internal(error.to_string()))?;
     // A key is one route's: another route's request is another task, whatever their bodies.
     let route = call.path.split('?').next().unwrap_or_default();
-    let repeat = Repeat::new(caller, &format!("{KIND} {} {route}", call.method), &body, terms);
+    let repeat = Repeat::new(caller, &format!("{KIND} {} {route}", call.method), || &body, terms);
     if let Some(submitted) = tasks::earlier(app, repeat.as_ref()).await? {
         return Ok(submitted);
     }
