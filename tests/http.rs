@@ -29,6 +29,7 @@ mod options;
 mod picture_options;
 mod picture_stages;
 mod plugin_use;
+mod proxies;
 mod redraw;
 mod refiner;
 mod retention;

@@ -5,6 +5,7 @@ use base64::prelude::BASE64_STANDARD;
 use serde_json::{Value, json};
 
 use super::drawing::{draw, models, png, striped};
+use super::extras::problems;
 use super::redraw::{redraws, write_adapter};
 use crate::support::{Bench, Picture, Server, checkout, decode, quick_with};
 
@@ -111,33 +112,25 @@ fn a_map_is_made_without_drawing_anything() {
         map(json!({"controlnet_module": "tile_colorfix", "controlnet_input_images": [striped(64, 96)]}));
     assert!(own.data == plain.data, "its map is the picture");
 
-    for (body, says) in [
-        (
-            json!({"controlnet_module": "animal_openpose", "controlnet_input_images": [striped(8, 8)]}),
-            "Module not available",
-        ),
-        (
-            json!({"controlnet_module": "depth", "controlnet_input_images": [striped(8, 8)]}),
-            "an admin grants them",
-        ),
-        (json!({"controlnet_module": "canny"}), "No image selected"),
-        (json!({"controlnet_module": "canny", "controlnet_input_images": ["?"]}), "controlnet_input_images"),
-        (json!({"controlnet_module": "canny", "controlnet_input_images": [""]}), "picture 0 is empty"),
-        (json!({"controlnet_module": "canny", "controlnet_input_images": 3}), "must be"),
+    let (module, pictures) = ("controlnet_module", "controlnet_input_images");
+    for (body, field, says) in [
+        (json!({module: "animal_openpose", pictures: [striped(8, 8)]}), module, "Module not available"),
+        (json!({module: "depth", pictures: [striped(8, 8)]}), module, "an admin grants them"),
+        (json!({module: "canny"}), pictures, "No image selected"),
+        (json!({module: "canny", pictures: ["?"]}), pictures, ""),
+        (json!({module: "canny", pictures: [""]}), pictures, "picture 0 is empty"),
+        (json!({module: "canny", pictures: 3}), pictures, "must be"),
         // Of so thin a strip, the map at 512 would take more memory than a plugin has.
         (
-            json!({"controlnet_module": "scribble_xdog", "controlnet_input_images": [striped(16, 1024)]}),
+            json!({module: "scribble_xdog", pictures: [striped(16, 1024)]}),
+            "controlnet_processor_res",
             "choose a smaller processor_res",
         ),
-        (json!({"controlnet_module": "inpaint", "controlnet_input_images": [striped(8, 8)]}), "needs a mask"),
-        (
-            json!({"controlnet_module": "inpaint_only", "controlnet_input_images": [striped(8, 8)]}),
-            "needs a mask",
-        ),
+        (json!({module: "inpaint", pictures: [striped(8, 8)]}), "controlnet_masks", "needs a mask"),
+        (json!({module: "inpaint_only", pictures: [striped(8, 8)]}), "controlnet_masks", "needs a mask"),
     ] {
-        let reply = detect(body.clone());
-        assert_eq!(reply.status, 422, "{body} {}", reply.json());
-        assert!(reply.json().to_string().contains(says), "{}", reply.json());
+        let found = problems(&server, "/controlnet/detect", &body);
+        assert!(found.len() == 1 && found[0].0 == field && found[0].1.contains(says), "{body} {found:?}");
     }
 }
 

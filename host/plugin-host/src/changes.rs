@@ -95,7 +95,7 @@ impl Inner {
     }
 
     /// Compiles what is about to be loaded, which may take minutes, while other changes go on: a plugin that misbehaves is switched
-    /// off meanwhile. What has not the grants that it needs is compiled when they come, under the lock.
+    /// off meanwhile. What has not the grants that it needs is compiled when they come.
     async fn compile_ahead(
         &self,
         id: &str,
@@ -193,7 +193,19 @@ impl Inner {
 
     /// Makes the file in the folder the active version; where it does not load, the stand-in.
     async fn settle(&self, changes: &mut Changes, id: &str, stand_in: StandIn) {
-        let (bytes, reason) = match self.load_file(changes, id).await {
+        let tried = self.load_file(changes, id).await;
+        self.take(changes, id, tried, stand_in).await;
+    }
+
+    /// Makes what came of a build the active version; where nothing came of it, the stand-in.
+    async fn take(
+        &self,
+        changes: &mut Changes,
+        id: &str,
+        tried: Result<(Vec<u8>, Loaded), (Vec<u8>, String)>,
+        stand_in: StandIn,
+    ) {
+        let (bytes, reason) = match tried {
             Ok((bytes, loaded)) => match self.activate(changes, id, &bytes, loaded) {
                 Ok(()) => return,
                 Err(error) => (bytes, error.to_string()),
@@ -215,9 +227,7 @@ impl Inner {
     }
 
     async fn load_file(&self, changes: &Changes, id: &str) -> Result<(Vec<u8>, Loaded), (Vec<u8>, String)> {
-        let bytes = match std::fs::File::open(self.file_of(id))
-            .and_then(|mut file| read_bounded(&mut file, MAX_COMPONENT_BYTES as u64))
-        {
+        let bytes = match self.read_file(id) {
             Ok(bytes) => bytes,
             Err(error) => return Err((Vec::new(), format!("its file cannot be read: {error}"))),
         };
@@ -234,6 +244,11 @@ impl Inner {
             Ok(loaded) => Ok((bytes, loaded)),
             Err(error) => Err((bytes, error.to_string())),
         }
+    }
+
+    fn read_file(&self, id: &str) -> io::Result<Vec<u8>> {
+        let mut file = std::fs::File::open(self.file_of(id))?;
+        read_bounded(&mut file, MAX_COMPONENT_BYTES as u64)
     }
 
     /// The version that served last, where it is another one than `tried`.

@@ -29,6 +29,48 @@ pub(crate) struct MapSettings {
     pub(crate) threshold_b: Option<f64>,
 }
 
+/// The fields of a request that an annotator's arguments come from, by which a wrong one is told.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ArgumentFields {
+    pub(crate) module: &'static str,
+    pub(crate) source: &'static str,
+    pub(crate) mask: &'static str,
+    pub(crate) resolution: &'static str,
+    pub(crate) threshold_a: &'static str,
+    pub(crate) threshold_b: &'static str,
+}
+
+impl ArgumentFields {
+    /// Of a request that has all of them in one.
+    pub(crate) const fn all_in(field: &'static str) -> Self {
+        Self {
+            module: field,
+            source: field,
+            mask: field,
+            resolution: field,
+            threshold_a: field,
+            threshold_b: field,
+        }
+    }
+
+    /// What a refusal is about, and the rest of it: it may begin with the contract's name of an argument and a colon. Else it
+    /// is the module, which cannot do what was asked.
+    fn blamed<'a>(&self, reason: &'a str) -> (&'static str, &'a str) {
+        let named = reason.split_once(": ").and_then(|(argument, rest)| {
+            let field = match argument {
+                "source" => self.source,
+                "mask" => self.mask,
+                "resolution" => self.resolution,
+                "threshold_a" => self.threshold_a,
+                "threshold_b" => self.threshold_b,
+                _ => return None,
+            };
+            Some((field, rest))
+        });
+        named.unwrap_or((self.module, reason))
+    }
+}
+
 /// Whether a module's name means that a picture is its own map.
 pub(crate) fn takes_as_it_is(module: &str) -> bool {
     module.trim().is_empty() || module.trim().eq_ignore_ascii_case(NONE) || names_reference(module)
@@ -82,16 +124,16 @@ pub(crate) fn find(app: &App, whom: &Whom, field: &str, module: &str) -> Result<
 /// repainted.
 ///
 /// # Errors
-/// A problem of `field` where the annotator finds something wrong; else what the plugin host says.
+/// A problem of one of `fields` where the annotator finds something wrong; else what the plugin host says.
 pub(crate) async fn annotate(
     app: &App,
     call: &CallContext,
-    field: &str,
+    fields: &ArgumentFields,
     annotator: &Annotator,
     settings: &MapSettings,
     (source, mask): (Pixels, Option<Pixels>),
 ) -> Result<Annotated, AppError> {
-    let unfit = |error: gesso_picture::error::PictureError| AppError::invalid(field, error.to_string());
+    let unfit = |error: gesso_picture::error::PictureError| AppError::invalid(fields.mask, error.to_string());
     let mask = match mask.filter(|_| annotator.mask) {
         None => None,
         Some(mask) => {
@@ -108,7 +150,10 @@ pub(crate) async fn annotate(
     });
     let annotation = Annotation { source, mask, arguments: arguments.to_string() };
     app.plugins.annotate(call, &annotator.name, annotation).await.map_err(|error| match error {
-        AnnotateError::Refused(reason) => AppError::invalid(field, format!("{}: {reason}", annotator.name)),
+        AnnotateError::Refused(reason) => {
+            let (field, reason) = fields.blamed(&reason);
+            AppError::invalid(field, format!("{}: {reason}", annotator.name))
+        }
         AnnotateError::Hook(error) => error.into(),
     })
 }
@@ -137,6 +182,30 @@ mod tests {
         assert!(module.is_named("Reference_only") && module.resolution);
         assert_eq!(module.settle([Some(0.25), None])[0], Some(0.25));
         assert_eq!(module.settle([Some(64.0), None])[0], Some(0.5));
+    }
+
+    #[test]
+    fn a_refusal_blames_the_argument_that_it_names() {
+        let fields = ArgumentFields {
+            module: "module",
+            source: "images",
+            mask: "masks",
+            resolution: "processor_res",
+            threshold_a: "a",
+            threshold_b: "b",
+        };
+        for (reason, field, rest) in [
+            ("resolution: choose a smaller one", "processor_res", "choose a smaller one"),
+            ("source: it is too thin", "images", "it is too thin"),
+            ("mask: there is none", "masks", "there is none"),
+            ("threshold_a: it has to be even", "a", "it has to be even"),
+            ("threshold_b: a: b", "b", "a: b"),
+            ("it needs a network", "module", "it needs a network"),
+            ("the mask: unknown", "module", "the mask: unknown"),
+        ] {
+            assert_eq!(fields.blamed(reason), (field, rest));
+            assert_eq!(ArgumentFields::all_in("alwayson_scripts").blamed(reason), ("alwayson_scripts", rest));
+        }
     }
 
     #[test]

@@ -16,6 +16,7 @@ use crate::audit::Audit;
 use crate::backups::Backups;
 use crate::catalogue::Catalogue;
 use crate::functions::Functions;
+use crate::http::proxies::TrustedProxies;
 use crate::http::wire::generate::Defaults;
 use crate::labels::Labels;
 use crate::listeners::Listeners;
@@ -74,6 +75,8 @@ pub(crate) struct App {
     pub(crate) functions: Arc<Functions>,
     pub(crate) pause: Arc<Pause>,
     pub(crate) registered: Arc<RegisteredModels>,
+    /// Whose word is taken for where requests come from.
+    pub(crate) proxies: TrustedProxies,
     /// Where the server listens.
     pub(crate) address: SocketAddr,
     /// Told when the server is to drain and begin anew.
@@ -100,10 +103,11 @@ impl App {
         match self.settings.access {
             Access::Open => true,
             Access::Closed => false,
-            // A public URL says that others reach it, through something that stands before it.
+            // A public URL and proxies say that others reach it, through something that stands before it.
             Access::Auto => {
-                let is_alone = self.settings.public_url.is_none() && self.address.ip().is_loopback();
-                is_alone && self.accounts.is_empty()
+                let Settings { public_url, trusted_proxies, .. } = &self.settings;
+                let is_behind = public_url.is_some() || !trusted_proxies.is_empty();
+                !is_behind && self.address.ip().is_loopback() && self.accounts.is_empty()
             }
         }
     }
@@ -119,20 +123,20 @@ impl App {
         SourceLimits { decode: decode_limits(limits), unresized_pixels_max: limits.pixels_max }
     }
 
-    /// A URL that shows the object to whoever holds it, for a while. `host` is the one the client asked, which is
+    /// A URL that shows the object to whoever holds it, for a while. `base` is what the client's own began with, which is
     /// where it finds this server; the signature does not depend on it.
     pub(crate) async fn signed_url(
         &self,
         key: &gesso_store::ObjectKey,
-        host: Option<&str>,
+        base: Option<&str>,
     ) -> Result<String, gesso_store::ObjectsError> {
         let url = self.objects.signed_url(key, Duration::from_secs(self.settings.signed_url_seconds)).await?;
         if !url.starts_with('/') {
             return Ok(url);
         }
-        Ok(match (&self.settings.public_url, host) {
+        Ok(match (&self.settings.public_url, base) {
             (Some(public), _) => format!("{}{url}", public.trim_end_matches('/')),
-            (None, Some(host)) => format!("{}://{host}{url}", self.scheme()),
+            (None, Some(base)) => format!("{base}{url}"),
             (None, None) => format!("{}://{}{url}", self.scheme(), self.address),
         })
     }

@@ -21,7 +21,7 @@ use gesso_picture::resize::{Filter, resize};
 use gesso_plugin_host::{CallContext, Recombine, Whom};
 use serde_json::{Map, Value};
 
-use crate::annotators::{self, MapSettings};
+use crate::annotators::{self, ArgumentFields, MapSettings};
 use crate::app::App;
 use crate::blocking::blocking;
 use crate::catalogue::{Catalogue, Kind};
@@ -32,6 +32,7 @@ use crate::resources::Found;
 use crate::sources::{BACKGROUND, check_covering, covering, picture};
 
 const FIELD: &str = "alwayson_scripts";
+const ARGUMENTS: ArgumentFields = ArgumentFields::all_in(FIELD);
 
 /// The units of a request.
 #[derive(Debug, Default)]
@@ -290,7 +291,7 @@ pub(crate) async fn annotate(
         };
         let mask = annotator.mask.then(|| one.mask.take().unwrap_or_else(black));
         let pictures = (one.picture.clone(), mask);
-        let made = annotators::annotate(app, call, FIELD, &annotator, &settings, pictures).await;
+        let made = annotators::annotate(app, call, &ARGUMENTS, &annotator, &settings, pictures).await;
         one.picture = made.map_err(of_unit(one.index))?.picture;
     }
     Ok(())

@@ -58,7 +58,8 @@ pub(crate) async fn submit(
     terms: &RequestTerms,
     reply: Reply,
 ) -> Result<Submitted, AppError> {
-    let repeat = Repeat::new(caller, drawing.as_str(), &Value::Object(body.clone()).to_string(), terms);
+    let sent = || Value::Object(body.clone()).to_string();
+    let repeat = Repeat::new(caller, drawing.as_str(), sent, terms);
     if let Some(submitted) = tasks::earlier(app, repeat.as_ref()).await? {
         return Ok(submitted);
     }

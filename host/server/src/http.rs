@@ -7,6 +7,7 @@ pub(crate) mod error;
 pub(crate) mod extract;
 pub(crate) mod openapi;
 pub(crate) mod passed_on;
+pub(crate) mod proxies;
 pub(crate) mod request_id;
 pub(crate) mod router;
 pub(crate) mod routes;

@@ -34,10 +34,22 @@ pub(crate) struct Quotas {
     documents: Documents,
     /// By owner, with the bound each was made for.
     rates: Mutex<HashMap<String, (NonZeroU32, Arc<Rate>)>>,
-    /// By owner, with how often each was counted: two requests with one id are, of which one is not stored.
-    active: Mutex<HashMap<String, HashMap<TaskId, u32>>>,
+    /// By owner.
+    active: Mutex<HashMap<String, HashMap<TaskId, Counted>>>,
     day: Mutex<Day>,
 }
+
+/// A task that counts.
+#[derive(Debug, Clone, Copy, Default)]
+struct Counted {
+    /// Two requests with one id are counted, of which one is not stored.
+    times: u32,
+    /// Of these, requests whose task may not be stored yet.
+    reserved: u32,
+}
+
+/// A task of an earlier run.
+const STORED: Counted = Counted { times: 1, reserved: 0 };
 
 /// Pictures asked for on one day.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -125,7 +137,9 @@ impl Quotas {
                 );
                 return Err(AppError::Overloaded(message));
             }
-            *mine.entry(id.clone()).or_default() += 1;
+            let counted = mine.entry(id.clone()).or_default();
+            counted.times += 1;
+            counted.reserved += 1;
         }
         let (quotas, owner) = (self.clone(), caller.name.clone());
         let mut reservation = Reservation { quotas, owner, id: Some(id.clone()), pictures: 0 };
@@ -185,7 +199,7 @@ impl Quotas {
         let mut filter = TaskFilter { states, limit: LIST_LIMIT, ..TaskFilter::default() };
         while let Ok(page) = tasks.list(filter.clone()).await {
             for task in page.tasks {
-                lock(&self.active).entry(task.owner).or_default().entry(task.id).or_insert(1);
+                lock(&self.active).entry(task.owner).or_default().entry(task.id).or_insert(STORED);
             }
             filter.after = page.next;
             if page.next.is_none() {
@@ -206,10 +220,22 @@ impl Quotas {
     async fn look_again(&self, tasks: &dyn TaskStore) {
         let known: Vec<TaskId> = lock(&self.active).values().flat_map(HashMap::keys).cloned().collect();
         for id in known {
-            if !matches!(tasks.get(&id).await, Ok(Some(task)) if !task.state.is_terminal()) {
+            let is_over = match tasks.get(&id).await {
+                Ok(Some(task)) => task.state.is_terminal(),
+                // It ended and was removed, or is about to be stored.
+                Ok(None) => !self.is_reserved(&id),
+                // Who is not let go of here may be kept out for as long as the process lives.
+                Err(_) => true,
+            };
+            if is_over {
                 self.ended(&id);
             }
         }
+    }
+
+    fn is_reserved(&self, id: &TaskId) -> bool {
+        let active = lock(&self.active);
+        active.values().filter_map(|tasks| tasks.get(id)).any(|counted| counted.reserved > 0)
     }
 }
 
@@ -225,22 +251,29 @@ pub(crate) struct Reservation {
 impl Reservation {
     /// The task is stored: it counts until it ends, its pictures until the day does.
     pub(crate) fn keep(mut self) {
-        self.id = None;
+        self.settle(true);
         self.pictures = 0;
+    }
+
+    fn settle(&mut self, is_stored: bool) {
+        let Some(id) = self.id.take() else { return };
+        let mut active = lock(&self.quotas.active);
+        // One that has ended by now is not counted any more.
+        let Some(mine) = active.get_mut(&self.owner) else { return };
+        let Some(counted) = mine.get_mut(&id) else { return };
+        counted.reserved = counted.reserved.saturating_sub(1);
+        if !is_stored {
+            counted.times = counted.times.saturating_sub(1);
+        }
+        if counted.times == 0 {
+            mine.remove(&id);
+        }
     }
 }
 
 impl Drop for Reservation {
     fn drop(&mut self) {
-        if let Some(id) = &self.id
-            && let Some(mine) = lock(&self.quotas.active).get_mut(&self.owner)
-            && let Some(count) = mine.get_mut(id)
-        {
-            *count -= 1;
-            if *count == 0 {
-                mine.remove(id);
-            }
-        }
+        self.settle(false);
         if self.pictures == 0 {
             return;
         }
@@ -266,7 +299,9 @@ fn rate(bound: NonZeroU32) -> Arc<Rate> {
 mod tests {
     use std::time::Duration;
 
+    use gesso_store::MemoryTasks;
     use gesso_store::testing::ManualClock;
+    use gesso_store::testing::conformance::new_task;
 
     use super::*;
     use crate::accounts::Role;
@@ -319,6 +354,29 @@ mod tests {
         quotas.reserve(&ann, &id("c"), 1).await.unwrap().keep();
         drop(late);
         assert!(quotas.reserve(&ann, &id("e"), 1).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_look_at_the_store_lets_go_of_what_is_over_and_not_of_what_is_about_to_be_stored() {
+        let (folder, clock) = (tempfile::tempdir().unwrap(), ManualClock::new(0));
+        let quotas = quotas(&folder, &clock);
+        let tasks = MemoryTasks::new(Arc::new(clock));
+        let ann = caller(Allowance::default());
+        // Its end was missed, and it was removed.
+        quotas.reserve(&ann, &id("gone"), 1).await.unwrap().keep();
+        let about = quotas.reserve(&ann, &id("about"), 1).await.unwrap();
+        quotas.look_again(&tasks).await;
+        drop(quotas.reserve(&ann, &id("next"), 1).await.unwrap());
+        tasks.submit(new_task("next")).await.unwrap();
+        quotas.reserve(&ann, &id("next"), 1).await.unwrap().keep();
+        assert!(quotas.reserve(&ann, &id("more"), 1).await.is_err(), "what is to be stored counts");
+        about.keep();
+        quotas.look_again(&tasks).await;
+        quotas.reserve(&ann, &id("more"), 1).await.unwrap().keep();
+        assert!(quotas.reserve(&ann, &id("too-many"), 1).await.is_err(), "what waits counts");
+        tasks.cancel(&id("next")).await.unwrap();
+        quotas.look_again(&tasks).await;
+        quotas.reserve(&ann, &id("too-many"), 1).await.unwrap().keep();
     }
 
     #[test]

@@ -74,6 +74,10 @@ pub(crate) struct Settings {
     /// What URLs to this server begin with, when a proxy stands before it; unset is http://, or https:// with `tls`, and
     /// the host that the client asked.
     pub(crate) public_url: Option<String>,
+    /// Addresses and networks, such as `10.0.0.0/8`, of proxies that stand before the server: what these say of who asks, by
+    /// `X-Forwarded-For` or `Forwarded`, and of the scheme and the path, by `X-Forwarded-Proto` and `X-Forwarded-Prefix`,
+    /// is believed, and of nobody else.
+    pub(crate) trusted_proxies: Vec<String>,
     /// How long signed picture URLs last.
     pub(crate) signed_url_seconds: u64,
     /// Tasks that ended so many hours ago are forgotten, with their pictures, unless they are pinned; 0 keeps them.
@@ -221,6 +225,7 @@ impl Default for Settings {
             device_bytes_max: 0,
             randn_source: "NV".into(),
             public_url: None,
+            trusted_proxies: Vec::new(),
             signed_url_seconds: 3600,
             retention_hours: 0,
             result_retention_hours: 0,

@@ -144,6 +144,7 @@ pub(crate) async fn build(settings: Settings, made_up: Option<MadeUpDevice>) -> 
         functions: Arc::new(functions),
         pause: Arc::new(pause),
         registered,
+        proxies: settings.proxies()?,
         address,
         restart: Notify::new(),
         draining,

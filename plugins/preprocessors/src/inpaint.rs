@@ -12,12 +12,12 @@ const HALF: u8 = 128;
 pub(crate) fn hidden(picture: &Pixels, mask: Option<&Pixels>) -> Result<Pixels, String> {
     let Some(mask) = mask else {
         return Err(
-            "inpaint needs a mask; send one with the unit's image, or draw over a masked picture.".into()
+            "mask: it needs a mask; send one with the unit's image, or draw over a masked picture.".into()
         );
     };
     if (mask.width, mask.height) != (picture.width, picture.height) {
         return Err(format!(
-            "The mask has {}x{} pixels and its picture {}x{}; send them in one size.",
+            "mask: it has {}x{} pixels and its picture {}x{}; send them in one size.",
             mask.width, mask.height, picture.width, picture.height
         ));
     }

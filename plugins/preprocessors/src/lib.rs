@@ -110,7 +110,7 @@ fn map(
 }
 
 fn unfit(error: PictureError) -> Fault {
-    Fault::InvalidInput(error.to_string())
+    Fault::InvalidInput(format!("source: {error}"))
 }
 
 fn read(image: &Image) -> Result<Pixels, Fault> {

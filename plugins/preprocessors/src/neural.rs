@@ -124,8 +124,8 @@ pub(crate) fn map(
         if numbers > NUMBERS_MAX {
             let (width, height) = (fed.width, fed.height);
             return Err(Fault::InvalidInput(format!(
-                "a network is fed {NUMBERS_MAX} numbers at most, and {width} x {height} pixels are {numbers}; choose a smaller \
-                 processor_res"
+                "resolution: a network is fed {NUMBERS_MAX} numbers at most, and {width} x {height} pixels are \
+                 {numbers}; choose a smaller processor_res"
             )));
         }
         let outputs = look.run(&network, recipe.feed.tensor(&fed))?;

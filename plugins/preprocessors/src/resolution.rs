@@ -33,8 +33,8 @@ pub(crate) fn check_room(width: u32, height: u32, most: u64) -> Result<(), Fault
         return Ok(());
     }
     Err(Fault::InvalidInput(format!(
-        "the map would be {width} x {height} pixels large, and {most} are the most; choose a smaller processor_res, or crop \
-         the picture"
+        "resolution: the map would be {width} x {height} pixels large, and {most} are the most; choose a smaller \
+         processor_res, or crop the picture"
     )))
 }
 

@@ -231,6 +231,44 @@ async fn a_compile_that_takes_long_keeps_nobody_from_other_changes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_waited_for_its_grants_is_compiled_beside_other_changes_and_no_more_than_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let [started, broken, slow] = ["started", "broken", "slow"].map(|name| folder.path().join(name));
+    let commands = format!(
+        "echo >> '{}'; [ -e '{}' ] && exit 1; [ -e '{}' ] && sleep 10",
+        started.display(),
+        broken.display(),
+        slow.display()
+    );
+    let compiles = || std::fs::read_to_string(&started).unwrap().lines().count();
+    let test = TestHost::with(|settings| compile_after(&commands, settings)).await;
+    let wildcards = test.home.path().join("wildcards");
+    std::fs::create_dir(&wildcards).unwrap();
+    std::fs::write(wildcards.join("colour.txt"), "red\n").unwrap();
+    test.host.install(guest("panic")).await.unwrap();
+    let waits = test.host.install(plugin("dynamic-prompts")).await.unwrap_err();
+    assert!(matches!(waits, InstallError::NeedsGrants { .. }), "{waits:?}");
+
+    assert_eq!(compiles(), 1);
+    std::fs::write(&broken, "").unwrap();
+    let grants = folder_grant("wildcards", &wildcards);
+    let refused = test.host.set_grants("dynamic-prompts", grants.clone()).await.unwrap();
+    let PluginState::Refused { reason } = &refused.state else { panic!("{:?}", refused.state) };
+    assert!(reason.contains("compiling it ended with exit status: 1"), "{reason}");
+    assert_eq!(compiles(), 2);
+
+    std::fs::remove_file(&broken).unwrap();
+    std::fs::write(&slow, "").unwrap();
+    let host = test.host.clone();
+    let granting = tokio::spawn(async move { host.set_grants("dynamic-prompts", grants).await });
+    test.wait_until("the compile", |_| compiles() == 3).await;
+    test.host.remove("panic").await.unwrap();
+    assert!(!granting.is_finished(), "it was waited for");
+    assert_eq!(granting.await.unwrap().unwrap().state, PluginState::Active);
+    assert_eq!(test.before("a __colour__ hill").await.unwrap(), "a red hill");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_component_is_compiled_when_it_is_installed_and_never_on_a_request() {
     let folder = tempfile::tempdir().unwrap();
     let started = folder.path().join("started");

@@ -4,10 +4,10 @@
 //! Credentials are `Authorization: Bearer <key or token>`, `Authorization: Basic <user:password or user:key>` or
 //! `Token: <key or token>`. Where nobody has an account and only this machine can reach the server, none are wanted.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
-use axum::extract::{ConnectInfo, FromRequestParts, Request, State};
+use axum::extract::{FromRequestParts, Request, State};
 use axum::http::request::Parts;
 use axum::http::uri::Authority;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
@@ -17,6 +17,7 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 
 use super::error::problem;
+use super::proxies::Asked;
 use super::request_id;
 use crate::accounts::{ANYONE, Caller, Refusal, Role};
 use crate::app::App;
@@ -56,10 +57,8 @@ enum Credentials {
 /// Middleware around everything: finds out who asks. Decides nothing but that a page of another site, which a browser
 /// shows, asks for nobody.
 pub(crate) async fn identify(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
-    let from = request
-        .extensions()
-        .get::<ConnectInfo<SocketAddr>>()
-        .map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |ConnectInfo(address)| address.ip());
+    let asked = request.extensions().get::<Asked>();
+    let from = asked.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |asked| asked.from);
     if let Some(ActingFor(caller)) = request.extensions().get::<ActingFor>().cloned() {
         request.extensions_mut().insert(Identity { caller: Ok(caller), claimed: None, from });
         return next.run(request).await;
@@ -89,8 +88,8 @@ pub(crate) async fn identify(State(app): State<Arc<App>>, mut request: Request, 
 const PASSED_ON: [&str; 6] =
     ["forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip"];
 
-/// Whether a proxy passed the request on: then who stands before the server is not who asks, and an address of this
-/// machine proves nothing.
+/// Whether a proxy passed the request on, trusted or not: then who stands before the server is not who asks, and an address
+/// of this machine proves nothing.
 fn comes_from_elsewhere(app: &App, headers: &HeaderMap) -> bool {
     let passed_on = PASSED_ON.iter().any(|name| headers.contains_key(*name));
     app.settings.access == Access::Auto && passed_on

@@ -22,6 +22,7 @@ use tower::ServiceExt;
 use super::access::{self, ActingFor, Counted};
 use super::error::{Failure, problem};
 use super::extract;
+use super::proxies::Base;
 use super::task_answer::{self, Shape};
 use super::task_view;
 use super::wire::terms::{RequestTerms, Wait};
@@ -125,7 +126,7 @@ async fn as_task(app: &Arc<App>, caller: &Caller, request: Request) -> Result<Re
     let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
     let content_type = parts.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let submitted = submit(app, caller, &terms, (parts.method.as_str(), path, content_type), &bytes).await?;
-    task_answer::respond(app, caller, &parts.headers, &terms, submitted, Shape::Own).await
+    task_answer::respond(app, caller, &Base::of(app, &parts), &terms, submitted, Shape::Own).await
 }
 
 /// Makes a request a task. `to` is its method, path and content type.
@@ -151,7 +152,7 @@ pub(crate) async fn submit(
     let body = serde_json::to_string(&call).map_err(|error| AppError::Internal(error.to_string()))?;
     // A key is one route's: another route's request is another task, whatever their bodies.
     let route = call.path.split('?').next().unwrap_or_default();
-    let repeat = Repeat::new(caller, &format!("{KIND} {} {route}", call.method), &body, terms);
+    let repeat = Repeat::new(caller, &format!("{KIND} {} {route}", call.method), || &body, terms);
     if let Some(submitted) = tasks::earlier(app, repeat.as_ref()).await? {
         return Ok(submitted);
     }

@@ -9,23 +9,25 @@ use axum::http::{Extensions, HeaderMap, HeaderName, HeaderValue, StatusCode, Uri
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::{any, delete, get, post, put};
-use axum::{Json, Router};
+use axum::{Extension, Json, Router};
 use tower::ServiceExt;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
 use tower_http::compression::predicate::{NotForContentType, Predicate, SizeAbove};
 use tower_http::cors::{AllowHeaders, AllowMethods, AllowOrigin, CorsLayer};
 use tower_http::timeout::RequestBodyTimeoutLayer;
-use utoipa_swagger_ui::SwaggerUi;
+use utoipa::openapi::{OpenApi, Server};
+use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use super::error::{WebUiFailure, problem};
+use super::proxies::Asked;
 use super::routes::{
     accounts, agent_scheduler, agent_scheduler_files, controlnet, controlnet_pose, extensions, files,
     functions, health, models, plugins, queue, serverless, tasks, webui, webui_config, webui_extras,
     webui_internal, webui_interrogate, webui_lists, webui_options, webui_server,
 };
 use super::wire::refusals::Detail;
-use super::{access, calls, error, openapi, passed_on, request_id};
+use super::{access, calls, error, openapi, passed_on, proxies, request_id};
 use crate::accounts::{Caller, Role};
 use crate::app::App;
 use crate::error::AppError;
@@ -102,6 +104,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
     bounded(routes, body_bytes_max, BODY_IDLE_MAX)
         .layer(middleware::from_fn_with_state(app.clone(), passed_on::layer))
         .layer(middleware::from_fn_with_state(app.clone(), access::identify))
+        .layer(middleware::from_fn_with_state(app.clone(), proxies::layer))
         .layer(cors(&app.settings.cors_origins))
         .layer(CompressionLayer::new().gzip(true).compress_when(worth_compressing()))
         .layer(middleware::from_fn_with_state(app.clone(), process_time))
@@ -130,8 +133,23 @@ fn public() -> Router<Arc<App>> {
 /// The server's document, and the page that shows it and sends requests with the password that a browser remembers: no other
 /// page may have it in a frame and lead a hand to its buttons.
 fn documents() -> Router<Arc<App>> {
-    Router::<Arc<App>>::from(SwaggerUi::new("/docs").url("/openapi.json", openapi::document()))
+    let document = Arc::new(openapi::document());
+    // Seen from the page, so that it is found below the path of a proxy too.
+    let page = SwaggerUi::new("/docs").config(Config::new(["../openapi.json"]));
+    Router::<Arc<App>>::from(page)
+        .route(
+            "/openapi.json",
+            get(move |Extension(asked): Extension<Asked>| async move { told(&document, &asked) }),
+        )
         .layer(middleware::map_response(unframed))
+}
+
+/// The document. Where a proxy took a path away it says so, and the page sends its requests there.
+fn told(document: &OpenApi, asked: &Asked) -> Response {
+    let Some(prefix) = &asked.prefix else { return Json(document).into_response() };
+    let mut below = document.clone();
+    below.servers = Some(vec![Server::new(prefix)]);
+    Json(below).into_response()
 }
 
 async fn unframed(mut response: Response) -> Response {

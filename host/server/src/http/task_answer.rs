@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use gesso_core::ids::TaskId;
 use gesso_store::tasks::EXPIRED;
@@ -11,7 +11,8 @@ use gesso_store::{Task, TaskError, TaskState};
 
 use super::calls;
 use super::error::{self, Failure};
-use super::task_view::{self, CancelOnDrop, Standing, host, signed_urls};
+use super::proxies::Base;
+use super::task_view::{self, CancelOnDrop, Standing, signed_urls};
 use super::wire::task::{Accepted, Ended, TaskLinks};
 use super::wire::terms::{RequestTerms, Wait};
 use crate::accounts::Caller;
@@ -32,7 +33,7 @@ pub(crate) enum Shape {
 pub(crate) async fn respond(
     app: &Arc<App>,
     caller: &Caller,
-    headers: &HeaderMap,
+    base: &Base,
     terms: &RequestTerms,
     submitted: Submitted,
     shape: Shape,
@@ -47,14 +48,14 @@ pub(crate) async fn respond(
             let guard = CancelOnDrop::new(app, &id, terms.outlives_client());
             let task = tasks::wait(app, &id).await;
             guard.disarm();
-            ended(app, &id, task, host(headers), shape).await?
+            ended(app, &id, task, base.as_deref(), shape).await?
         }
         Wait::AtMost(time) => {
             let guard = CancelOnDrop::new(app, &id, terms.outlives_client());
             let task = tokio::time::timeout(time, tasks::wait(app, &id)).await;
             guard.disarm();
             match task {
-                Ok(task) => ended(app, &id, task, host(headers), shape).await?,
+                Ok(task) => ended(app, &id, task, base.as_deref(), shape).await?,
                 // It goes on; the client knows where to ask.
                 Err(_) => {
                     let task = tasks::get(app, caller, &id).await?;
@@ -94,7 +95,7 @@ async fn ended(
     app: &App,
     id: &TaskId,
     task: Result<Task, AppError>,
-    host: Option<&str>,
+    base: Option<&str>,
     shape: Shape,
 ) -> Result<Response, Failure> {
     let refused = |error: &AppError, state: TaskState| {
@@ -118,7 +119,7 @@ async fn ended(
     }
     let (task_id, status) = (id.to_string(), task.state.as_str());
     if task.state == TaskState::Succeeded {
-        let oss_url = Some(signed_urls(app, &task, host).await?);
+        let oss_url = Some(signed_urls(app, &task, base).await?);
         let body = Ended { task_id, status, oss_url, message: None, code: None, errors: None };
         return Ok(Json(body).into_response());
     }

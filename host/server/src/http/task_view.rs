@@ -3,8 +3,6 @@
 
 use std::sync::Arc;
 
-use axum::http::HeaderMap;
-use axum::http::uri::Authority;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use gesso_core::ids::TaskId;
@@ -34,7 +32,7 @@ pub(crate) async fn preview(progress: Option<&Progress>) -> Result<Option<String
 }
 
 /// A task in a list: what can be told without asking anybody else.
-pub(crate) async fn summary(app: &App, task: &Task, host: Option<&str>) -> Result<TaskView, AppError> {
+pub(crate) async fn summary(app: &App, task: &Task, base: Option<&str>) -> Result<TaskView, AppError> {
     let error = task.outcome.as_ref().and_then(|outcome| outcome.error.as_ref());
     let is_stopping = task.cancel_requested && task.state == TaskState::Running;
     Ok(TaskView {
@@ -58,7 +56,7 @@ pub(crate) async fn summary(app: &App, task: &Task, host: Option<&str>) -> Resul
         message: error.map(|error| error.message.clone()),
         errors: error.and_then(|error| mistakes(&AppError::of_task(error))),
         images: images(task),
-        oss_url: signed_urls(app, task, host).await?,
+        oss_url: signed_urls(app, task, base).await?,
         progress: None,
         eta_relative: None,
         position: None,
@@ -74,11 +72,11 @@ pub(crate) async fn summary(app: &App, task: &Task, host: Option<&str>) -> Resul
 }
 
 /// One task: its place in the queue while it waits, its progress while it runs, its result when it has one.
-pub(crate) async fn whole(app: &App, task: &Task, host: Option<&str>) -> Result<TaskView, AppError> {
+pub(crate) async fn whole(app: &App, task: &Task, base: Option<&str>) -> Result<TaskView, AppError> {
     if task.state.is_terminal() {
-        return ended(app, task, host).await;
+        return ended(app, task, base).await;
     }
-    let mut view = summary(app, task, host).await?;
+    let mut view = summary(app, task, base).await?;
     let Standing { progress, eta, position, waiting } = standing(app, task).await?;
     view.progress = Some(progress);
     view.eta_relative = Some(eta);
@@ -120,8 +118,8 @@ pub(crate) async fn standing(app: &App, task: &Task) -> Result<Standing, AppErro
 }
 
 /// A task that has ended, with the seeds and texts of its pictures.
-pub(crate) async fn ended(app: &App, task: &Task, host: Option<&str>) -> Result<TaskView, AppError> {
-    let mut view = summary(app, task, host).await?;
+pub(crate) async fn ended(app: &App, task: &Task, base: Option<&str>) -> Result<TaskView, AppError> {
+    let mut view = summary(app, task, base).await?;
     view.progress = Some(1.0);
     if task.state == TaskState::Succeeded {
         let details = match details(app, task).await {
@@ -164,18 +162,12 @@ fn pictures(task: &Task) -> impl Iterator<Item = &ObjectKey> {
 }
 
 /// URLs that show a task's pictures to whoever holds them, for a while.
-pub(crate) async fn signed_urls(app: &App, task: &Task, host: Option<&str>) -> Result<Vec<String>, AppError> {
+pub(crate) async fn signed_urls(app: &App, task: &Task, base: Option<&str>) -> Result<Vec<String>, AppError> {
     let mut urls = Vec::new();
     for key in pictures(task) {
-        urls.push(app.signed_url(key, host).await?);
+        urls.push(app.signed_url(key, base).await?);
     }
     Ok(urls)
-}
-
-/// The host and port the client asked, when they look like ones.
-pub(crate) fn host(headers: &HeaderMap) -> Option<&str> {
-    let host = headers.get("host")?.to_str().ok()?;
-    (host.parse::<Authority>().is_ok() && !host.contains('@')).then_some(host)
 }
 
 /// Whether a task has lost its pictures and what belongs to them; one that has none has lost nothing.

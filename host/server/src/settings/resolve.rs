@@ -9,6 +9,7 @@ use gesso_torch::DeviceChoice;
 use super::suggest::nearest;
 use super::{Access, RegistrySettings, Settings};
 use crate::grants::GrantBody;
+use crate::http::proxies::TrustedProxies;
 
 /// What was found where the server was started: a checkout of the project, and the user's data folder.
 #[derive(Debug, Clone, Default)]
@@ -203,6 +204,7 @@ impl Settings {
         }
         self.check_budgets()?;
         self.remotes()?;
+        self.proxies()?;
         if !(1..=SIGNED_URL_SECONDS_MAX).contains(&self.signed_url_seconds) {
             let message =
                 format!("signed_url_seconds must be between 1 and {SIGNED_URL_SECONDS_MAX}, a week");
@@ -254,6 +256,14 @@ impl Settings {
             }
         }
         Ok(())
+    }
+
+    /// Whose word is taken for where requests come from.
+    pub(crate) fn proxies(&self) -> Result<TrustedProxies, SettingsError> {
+        TrustedProxies::parse(&self.trusted_proxies).map_err(|message| SettingsError::Invalid {
+            place: "settings".into(),
+            message: format!("trusted_proxies: {message}"),
+        })
     }
 
     /// Where plugins may be brought from.

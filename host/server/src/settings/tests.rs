@@ -102,6 +102,8 @@ fn wrong_values_say_what_would_be_right() {
         ("[plugin_tiers.trusted]\n[grants.a]\ntier = \"trustd\"", "did you mean \"trusted\"?"),
         ("[grants.a]\ntier = \"trusted\"", "grants.a.tier is \"trusted\", which plugin_tiers do not have"),
         ("public_url = \"pictures.example\"", "public_url must begin with http:// or https://"),
+        ("trusted_proxies = [\"localhost\"]", "an address or a network, such as 10.0.0.2 or 10.0.0.0/8"),
+        ("trusted_proxies = [\"10.0.0.2\", \"::/0\"]", "\"::/0\" is every address"),
         ("otlp_endpoint = \"127.0.0.1:4318\"", "such as http://127.0.0.1:4318"),
         ("compat.webui_errors = \"gradio\"", "expected `a1111` or `forge` in `compat.webui_errors`"),
     ] {

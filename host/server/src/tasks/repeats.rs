@@ -29,8 +29,13 @@ pub(crate) struct Repeat {
 
 impl Repeat {
     /// `None` for a request without a key. `scope` is what a key is one of: the same key elsewhere is another. `body` is what
-    /// the client sent.
-    pub(crate) fn new(caller: &Caller, scope: &str, body: &str, terms: &RequestTerms) -> Option<Self> {
+    /// the client sent, which may be large: it is asked for only where there is a key.
+    pub(crate) fn new<T: AsRef<str>>(
+        caller: &Caller,
+        scope: &str,
+        body: impl FnOnce() -> T,
+        terms: &RequestTerms,
+    ) -> Option<Self> {
         let key = terms.idempotency_key.as_ref()?;
         let print = |parts: &[&str]| {
             let mut hasher = Sha256::new();
@@ -45,7 +50,7 @@ impl Repeat {
             owner: caller.name.clone(),
             id: id_of(&format!("{KEY_ID}{}", &digest[..KEY_ID_DIGITS])),
             turn: usize::from_str_radix(&digest[..2], 16).unwrap_or_default() % TURNS,
-            fingerprint: print(&[body]),
+            fingerprint: print(&[body().as_ref()]),
         })
     }
 
@@ -118,10 +123,19 @@ mod tests {
     use crate::accounts::Role;
     use crate::http::wire::terms::is_of_a_key;
 
+    fn ann() -> Caller {
+        Caller { name: "ann".into(), role: Role::User, allowance: Default::default() }
+    }
+
     fn repeat(body: &str) -> Repeat {
-        let caller = Caller { name: "ann".into(), role: Role::User, allowance: Default::default() };
         let terms = RequestTerms { idempotency_key: Some("order-4711".into()), ..RequestTerms::default() };
-        Repeat::new(&caller, "txt2img", body, &terms).unwrap()
+        Repeat::new(&ann(), "txt2img", || body, &terms).unwrap()
+    }
+
+    #[test]
+    fn a_body_without_a_key_is_not_even_written_out() {
+        let body = || -> String { panic!("nobody needs it") };
+        assert!(Repeat::new(&ann(), "txt2img", body, &RequestTerms::default()).is_none());
     }
 
     /// As `store` does with what is new.

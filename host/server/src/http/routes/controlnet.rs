@@ -25,7 +25,7 @@ use crate::http::error::WebUiFailure;
 use crate::http::extract::{WebUiObject, WebUiParameters};
 use crate::http::routes::controlnet_pose::PoseCanvas;
 use crate::http::wire::control::UNITS_MAX;
-use crate::http::wire::detect::{Detect, MODULE};
+use crate::http::wire::detect::{ARGUMENTS, Detect, MODULE};
 use crate::http::wire::query::{FromQuery, Said};
 use crate::http::wire::schema::DetectBody;
 use crate::inputs;
@@ -334,7 +334,7 @@ pub(crate) async fn detect(
         let Annotated { picture: map, data } = match &annotator {
             None => Annotated { picture: source, data: None },
             Some(annotator) => {
-                annotators::annotate(&app, &call, MODULE, annotator, &settings, (source, mask)).await?
+                annotators::annotate(&app, &call, &ARGUMENTS, annotator, &settings, (source, mask)).await?
             }
         };
         poses.extend(data.and_then(|mut data| data.remove(POSE)));

@@ -17,8 +17,9 @@ use crate::generate::{self, Reply};
 use crate::http::calls;
 use crate::http::error::{Failure, mistakes};
 use crate::http::extract::{JsonObject, TaskPath};
+use crate::http::proxies::Base;
 use crate::http::task_answer::{self, Shape};
-use crate::http::task_view::{self, Standing, details, host, preview, signed_urls};
+use crate::http::task_view::{self, Standing, details, preview, signed_urls};
 use crate::http::wire::generate::Drawing;
 use crate::http::wire::schema::{ExtraSingleImageBody, Img2ImgBody, Txt2ImgBody};
 use crate::http::wire::task::{Accepted, Answer, Done, JobState, TaskPlugin, TaskProgress, TaskResult};
@@ -41,9 +42,10 @@ pub(crate) async fn txt2img(
     State(app): State<Arc<App>>,
     caller: Caller,
     headers: HeaderMap,
+    base: Base,
     JsonObject(body): JsonObject,
 ) -> Result<Response, Failure> {
-    draw(app, &caller, &headers, Drawing::Txt2Img, body).await
+    draw(app, &caller, (&headers, &base), Drawing::Txt2Img, body).await
 }
 
 /// Draws over pictures; sync and async as for text-to-image.
@@ -58,9 +60,10 @@ pub(crate) async fn img2img(
     State(app): State<Arc<App>>,
     caller: Caller,
     headers: HeaderMap,
+    base: Base,
     JsonObject(body): JsonObject,
 ) -> Result<Response, Failure> {
-    draw(app, &caller, &headers, Drawing::Img2Img, body).await
+    draw(app, &caller, (&headers, &base), Drawing::Img2Img, body).await
 }
 
 /// Enlarges one picture and restores its faces, as `/sdapi/v1/extra-single-image`; a task like any other, whose pictures
@@ -76,6 +79,7 @@ pub(crate) async fn extra_images(
     State(app): State<Arc<App>>,
     caller: Caller,
     headers: HeaderMap,
+    base: Base,
     JsonObject(mut body): JsonObject,
 ) -> Result<Response, Failure> {
     // The dialect lets a checkpoint be named, which enlarging does not use.
@@ -84,7 +88,7 @@ pub(crate) async fn extra_images(
     let body = Value::Object(body).to_string();
     let to = ("POST", "/sdapi/v1/extra-single-image", Some("application/json"));
     let submitted = calls::submit(&app, &caller, &terms, to, body.as_bytes()).await?;
-    task_answer::respond(&app, &caller, &headers, &terms, submitted, Shape::Task).await
+    task_answer::respond(&app, &caller, &base, &terms, submitted, Shape::Task).await
 }
 
 /// Drains the server and begins anew with the same command line, so that changed settings, models and libraries are taken in.
@@ -109,7 +113,7 @@ pub(crate) async fn initialize(State(app): State<Arc<App>>) -> Result<&'static s
 async fn draw(
     app: Arc<App>,
     caller: &Caller,
-    headers: &HeaderMap,
+    (headers, base): (&HeaderMap, &Base),
     drawing: Drawing,
     mut body: Map<String, Value>,
 ) -> Result<Response, Failure> {
@@ -122,7 +126,7 @@ async fn draw(
         }
         other => other,
     })?;
-    task_answer::respond(&app, caller, headers, &terms, submitted, Shape::Task).await
+    task_answer::respond(&app, caller, base, &terms, submitted, Shape::Task).await
 }
 
 /// What became of a task: its pictures once it succeeded, the reason when it failed.
@@ -132,7 +136,7 @@ async fn draw(
 pub(crate) async fn result(
     State(app): State<Arc<App>>,
     caller: Caller,
-    headers: HeaderMap,
+    base: Base,
     TaskPath(id): TaskPath,
 ) -> Result<Json<TaskResult>, Failure> {
     let task = tasks::get(&app, &caller, &id).await?;
@@ -150,7 +154,7 @@ pub(crate) async fn result(
     if outcome.details.is_some() && !task.files_gone {
         let mut details = details(&app, &task).await?;
         body.images = Some(task_view::images(&task));
-        body.oss_url = Some(signed_urls(&app, &task, host(&headers)).await?);
+        body.oss_url = Some(signed_urls(&app, &task, base.as_deref()).await?);
         let mut parameters = details.remove("parameters").unwrap_or_default();
         // The arguments of scripts may be large, and the contract blanks them.
         if let Some(scripts) = parameters.get_mut("alwayson_scripts") {

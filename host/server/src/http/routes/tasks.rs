@@ -23,7 +23,8 @@ use crate::blocking::blocking;
 use crate::error::AppError;
 use crate::http::error::{Failure, problem};
 use crate::http::extract::{Parameters, TaskPath};
-use crate::http::task_view::{self, host, preview};
+use crate::http::proxies::Base;
+use crate::http::task_view::{self, preview};
 use crate::http::wire::task::{Done, SentEvent, TaskList, TaskView};
 use crate::png_file;
 use crate::task_events::{self, EventKind, TaskEvent};
@@ -60,7 +61,7 @@ pub(crate) struct ListQuery {
 pub(crate) async fn list(
     State(app): State<Arc<App>>,
     caller: Caller,
-    headers: HeaderMap,
+    base: Base,
     Parameters(query): Parameters<ListQuery>,
 ) -> Result<Json<TaskList>, Failure> {
     let state = match query.state.as_deref().filter(|state| !state.is_empty()) {
@@ -90,7 +91,7 @@ pub(crate) async fn list(
     let page = app.tasks.list(filter).await?;
     let mut tasks = Vec::with_capacity(page.tasks.len());
     for task in &page.tasks {
-        tasks.push(task_view::summary(&app, task, host(&headers)).await?);
+        tasks.push(task_view::summary(&app, task, base.as_deref()).await?);
     }
     Ok(Json(TaskList { tasks, next: page.next }))
 }
@@ -101,11 +102,11 @@ pub(crate) async fn list(
 pub(crate) async fn show(
     State(app): State<Arc<App>>,
     caller: Caller,
-    headers: HeaderMap,
+    base: Base,
     TaskPath(id): TaskPath,
 ) -> Result<Json<TaskView>, Failure> {
     let task = tasks::get(&app, &caller, &id).await?;
-    Ok(Json(task_view::whole(&app, &task, host(&headers)).await?))
+    Ok(Json(task_view::whole(&app, &task, base.as_deref()).await?))
 }
 
 /// Forgets a task that has ended, with its pictures.
@@ -129,11 +130,11 @@ pub(crate) async fn remove(
 pub(crate) async fn retry(
     State(app): State<Arc<App>>,
     caller: Caller,
-    headers: HeaderMap,
+    base: Base,
     TaskPath(id): TaskPath,
 ) -> Result<Json<TaskView>, Failure> {
     let task = tasks::retry(&app, &caller, &id).await?;
-    Ok(Json(task_view::whole(&app, &task, host(&headers)).await?))
+    Ok(Json(task_view::whole(&app, &task, base.as_deref()).await?))
 }
 
 /// Keeps a task and its pictures, whatever the settings say of how long they are kept. Its owner may still remove it.
@@ -143,11 +144,11 @@ pub(crate) async fn retry(
 pub(crate) async fn pin(
     State(app): State<Arc<App>>,
     caller: Caller,
-    headers: HeaderMap,
+    base: Base,
     TaskPath(id): TaskPath,
 ) -> Result<Json<TaskView>, Failure> {
     let task = tasks::pin(&app, &caller, &id, true).await?;
-    Ok(Json(task_view::whole(&app, &task, host(&headers)).await?))
+    Ok(Json(task_view::whole(&app, &task, base.as_deref()).await?))
 }
 
 /// Keeps a task and its pictures no longer than the settings say.
@@ -156,11 +157,11 @@ pub(crate) async fn pin(
 pub(crate) async fn unpin(
     State(app): State<Arc<App>>,
     caller: Caller,
-    headers: HeaderMap,
+    base: Base,
     TaskPath(id): TaskPath,
 ) -> Result<Json<TaskView>, Failure> {
     let task = tasks::pin(&app, &caller, &id, false).await?;
-    Ok(Json(task_view::whole(&app, &task, host(&headers)).await?))
+    Ok(Json(task_view::whole(&app, &task, base.as_deref()).await?))
 }
 
 /// What a listener wants to see.
@@ -181,16 +182,17 @@ pub(crate) async fn events(
     State(app): State<Arc<App>>,
     caller: Caller,
     headers: HeaderMap,
+    base: Base,
     Parameters(query): Parameters<EventsQuery>,
     TaskPath(id): TaskPath,
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Failure> {
     let seen = headers.get("last-event-id").and_then(|id| id.to_str().ok()).map(str::to_owned);
     let events = task_events::follow(app.clone(), &caller, &id, seen).await?;
-    let asked_host = host(&headers).map(str::to_owned);
+    let base = Arc::new(base);
     let events = events.then(move |event| {
-        let (app, host) = (app.clone(), asked_host.clone());
+        let (app, base) = (app.clone(), base.clone());
         async move {
-            let mut data = told(&app, &event, host.as_deref()).await;
+            let mut data = told(&app, &event, base.as_deref()).await;
             if query.previews
                 && let Ok(Some(picture)) = preview(event.progress.as_ref()).await
             {
@@ -209,7 +211,7 @@ pub(crate) async fn events(
 pub(crate) async fn websocket(
     State(app): State<Arc<App>>,
     caller: Caller,
-    headers: HeaderMap,
+    base: Base,
     Parameters(query): Parameters<EventsQuery>,
     TaskPath(id): TaskPath,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
@@ -221,15 +223,14 @@ pub(crate) async fn websocket(
         }
     };
     let events = task_events::follow(app.clone(), &caller, &id, None).await?;
-    let host = host(&headers).map(str::to_owned);
-    Ok(upgrade.on_upgrade(move |socket| speak(app, socket, events, host, query.previews)).into_response())
+    Ok(upgrade.on_upgrade(move |socket| speak(app, socket, events, base, query.previews)).into_response())
 }
 
 async fn speak(
     app: Arc<App>,
     mut socket: WebSocket,
     events: impl Stream<Item = TaskEvent>,
-    host: Option<String>,
+    base: Base,
     previews: bool,
 ) {
     let mut events = std::pin::pin!(events);
@@ -238,7 +239,7 @@ async fn speak(
         let message = tokio::select! {
             event = events.next() => match event {
                 Some(event) => {
-                    let data = told(&app, &event, host.as_deref()).await;
+                    let data = told(&app, &event, base.as_deref()).await;
                     let text = json!({"event": event.kind.as_str(), "id": event.id, "data": data}).to_string();
                     let picture = event.progress.and_then(|progress| progress.preview).filter(|_| previews);
                     if !send(&mut socket, Message::Text(text.into())).await {
@@ -274,8 +275,8 @@ async fn send(socket: &mut WebSocket, message: Message) -> bool {
 
 /// The data of an event: where the task is, and at its end what became of it. What is known by heart, where the rest cannot
 /// be told.
-async fn told(app: &App, event: &TaskEvent, host: Option<&str>) -> Value {
-    view(app, event, host).await.map_or_else(
+async fn told(app: &App, event: &TaskEvent, base: Option<&str>) -> Value {
+    view(app, event, base).await.map_or_else(
         |error| {
             tracing::warn!(task = %event.task.id, %error, "an event could not be told in full");
             json!({"taskId": event.task.id.as_str(), "status": event.task.state.as_str()})
@@ -284,11 +285,11 @@ async fn told(app: &App, event: &TaskEvent, host: Option<&str>) -> Value {
     )
 }
 
-async fn view(app: &App, event: &TaskEvent, host: Option<&str>) -> Result<TaskView, AppError> {
+async fn view(app: &App, event: &TaskEvent, base: Option<&str>) -> Result<TaskView, AppError> {
     if event.kind == EventKind::Done {
-        return task_view::ended(app, &event.task, host).await;
+        return task_view::ended(app, &event.task, base).await;
     }
-    let mut view = task_view::summary(app, &event.task, host).await?;
+    let mut view = task_view::summary(app, &event.task, base).await?;
     if let Some(progress) = &event.progress {
         view.progress = Some(progress.fraction().min(0.99));
         view.eta_relative = Some(progress.eta.unwrap_or_default().as_secs_f64());

@@ -19,6 +19,7 @@ use crate::error::AppError;
 use crate::generate::{self, Reply};
 use crate::http::error::{Failure, WebUiFailure};
 use crate::http::extract::{WebUiObject, WebUiParameters};
+use crate::http::proxies::Base;
 use crate::http::task_answer::{self, Shape};
 use crate::http::task_view::{CancelOnDrop, details, preview};
 use crate::http::wire::generate::{Drawing, cut_sides};
@@ -38,10 +39,11 @@ pub(crate) async fn txt2img(
     State(app): State<Arc<App>>,
     caller: Caller,
     headers: HeaderMap,
+    base: Base,
     WebUiObject(mut body): WebUiObject,
 ) -> Result<Response, WebUiFailure> {
     cut_sides(&mut body);
-    draw(&app, &caller, &headers, Drawing::Txt2Img, &body).await
+    draw(&app, &caller, (&headers, &base), Drawing::Txt2Img, &body).await
 }
 
 /// Draws over pictures and answers with the results, base64, when they are there.
@@ -53,19 +55,20 @@ pub(crate) async fn img2img(
     State(app): State<Arc<App>>,
     caller: Caller,
     headers: HeaderMap,
+    base: Base,
     WebUiObject(mut body): WebUiObject,
 ) -> Result<Response, WebUiFailure> {
     if body.get("init_images").is_none_or(Value::is_null) {
         return Err(AppError::NotFound("Init image not found".into()).into());
     }
     cut_sides(&mut body);
-    draw(&app, &caller, &headers, Drawing::Img2Img, &body).await
+    draw(&app, &caller, (&headers, &base), Drawing::Img2Img, &body).await
 }
 
 async fn draw(
     app: &Arc<App>,
     caller: &Caller,
-    headers: &HeaderMap,
+    (headers, base): (&HeaderMap, &Base),
     drawing: Drawing,
     body: &Map<String, Value>,
 ) -> Result<Response, WebUiFailure> {
@@ -88,7 +91,7 @@ async fn draw(
     app.labels.put(&caller.name, label, &submitted.task.id);
     // Who does not wait for pictures is answered as in the other dialect, which knows tasks.
     if terms.wait != Wait::Result {
-        let answered = task_answer::respond(app, caller, headers, &terms, submitted, Shape::Task).await;
+        let answered = task_answer::respond(app, caller, base, &terms, submitted, Shape::Task).await;
         return answered.map_err(|Failure(error)| WebUiFailure(error));
     }
     let Submitted { task, is_replay } = submitted;

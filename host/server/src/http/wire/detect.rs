@@ -3,29 +3,34 @@
 use serde_json::{Map, Value};
 
 use super::fields::{Field, FieldProblem, Kind, field, read};
-use crate::annotators::MapSettings;
+use crate::annotators::{ArgumentFields, MapSettings};
 
 /// Older clients' name of `controlnet_input_images`.
 const IMAGES_OLD: &str = "controlnet_images";
 const IMAGES: &str = "controlnet_input_images";
 const MASKS: &str = "controlnet_masks";
 pub(crate) const MODULE: &str = "controlnet_module";
+const RESOLUTION: &str = "controlnet_processor_res";
+const THRESHOLD_A: &str = "controlnet_threshold_a";
+const THRESHOLD_B: &str = "controlnet_threshold_b";
+
+/// Where a module's arguments stand in the body.
+pub(crate) const ARGUMENTS: ArgumentFields = ArgumentFields {
+    module: MODULE,
+    source: IMAGES,
+    mask: MASKS,
+    resolution: RESOLUTION,
+    threshold_a: THRESHOLD_A,
+    threshold_b: THRESHOLD_B,
+};
 
 pub(crate) const FIELDS: &[Field] = &[
     field(MODULE, Kind::Text("none"), "See GET /controlnet/module_list."),
     field(IMAGES, Kind::List, "Pictures as base64; controlnet_images is taken too."),
     field(MASKS, Kind::List, "One for each picture, for modules that need one: white is repainted."),
-    field(
-        "controlnet_processor_res",
-        Kind::Integer(-1),
-        "Pixels of the short side; what is out of range is the default.",
-    ),
-    field(
-        "controlnet_threshold_a",
-        Kind::Float(-1.0),
-        "The module's first slider; out of range is its default.",
-    ),
-    field("controlnet_threshold_b", Kind::Float(-1.0), "The module's second slider."),
+    field(RESOLUTION, Kind::Integer(-1), "Pixels of the short side; what is out of range is the default."),
+    field(THRESHOLD_A, Kind::Float(-1.0), "The module's first slider; out of range is its default."),
+    field(THRESHOLD_B, Kind::Float(-1.0), "The module's second slider."),
     field("low_vram", Kind::Boolean(false), "Accepted for compatibility."),
 ];
 
@@ -61,9 +66,9 @@ impl Detect {
         }
         let number = |name: &str| read.get(name).and_then(Value::as_f64).filter(|number| *number >= 0.0);
         let settings = MapSettings {
-            resolution: number("controlnet_processor_res").map(|resolution| resolution as u32),
-            threshold_a: number("controlnet_threshold_a"),
-            threshold_b: number("controlnet_threshold_b"),
+            resolution: number(RESOLUTION).map(|resolution| resolution as u32),
+            threshold_a: number(THRESHOLD_A),
+            threshold_b: number(THRESHOLD_B),
         };
         let module = read.get(MODULE).and_then(Value::as_str).unwrap_or_default().to_owned();
         Ok(Self { module, images, masks: list(MASKS), settings })
