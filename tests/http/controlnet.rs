@@ -69,7 +69,9 @@ fn modules_and_models_are_listed_as_controlnet_lists_them() {
         ("reference_only".into(), &json!(["none", "reference_only"]))
     );
     let normals = &types["control_types"]["NormalMap"]["module_list"];
-    assert_eq!(normals, &json!(["none", "normal_bae", "normal_midas"]));
+    assert_eq!(normals, &json!(["none", "normal_bae", "normal_midas", "normal_dsine"]));
+    let lines = &list["module_detail"]["softedge_anyline"]["sliders"];
+    assert_eq!((&lines[0]["value"], &lines[1]["name"]), (&json!(1280), &json!("Safe Steps")));
     let background = &list["module_detail"]["normal_map"]["sliders"][1];
     assert_eq!((&background["name"], &background["value"]), (&json!("Background Threshold"), &json!(0.4)));
     let sharp = &list["module_detail"]["tile_colorfix+sharp"]["sliders"];
@@ -133,6 +135,11 @@ fn a_map_is_made_without_drawing_anything() {
         (
             json!({"controlnet_module": "inpaint_only", "controlnet_input_images": [striped(8, 8)]}),
             "needs a mask",
+        ),
+        (
+            json!({"controlnet_module": "inpaint_only+lama", "controlnet_input_images": [striped(8, 8)],
+                "controlnet_masks": [striped(8, 8)]}),
+            "an admin grants them",
         ),
     ] {
         let reply = detect(body.clone());
