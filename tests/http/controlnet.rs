@@ -70,7 +70,9 @@ fn modules_and_models_are_listed_as_controlnet_lists_them() {
         ("reference_only".into(), &json!(["none", "reference_only"]))
     );
     let normals = &types["control_types"]["NormalMap"]["module_list"];
-    assert_eq!(normals, &json!(["none", "normal_bae", "normal_midas"]));
+    assert_eq!(normals, &json!(["none", "normal_bae", "normal_midas", "normal_dsine"]));
+    let lines = &list["module_detail"]["softedge_anyline"]["sliders"];
+    assert_eq!((&lines[0]["value"], &lines[1]["name"]), (&json!(1280), &json!("Safe Steps")));
     let background = &list["module_detail"]["normal_map"]["sliders"][1];
     assert_eq!((&background["name"], &background["value"]), (&json!("Background Threshold"), &json!(0.4)));
     let sharp = &list["module_detail"]["tile_colorfix+sharp"]["sliders"];
@@ -128,6 +130,11 @@ fn a_map_is_made_without_drawing_anything() {
         ),
         (json!({module: "inpaint", pictures: [striped(8, 8)]}), "controlnet_masks", "needs a mask"),
         (json!({module: "inpaint_only", pictures: [striped(8, 8)]}), "controlnet_masks", "needs a mask"),
+        (
+            json!({module: "inpaint_only+lama", pictures: [striped(8, 8)], "controlnet_masks": [striped(8, 8)]}),
+            module,
+            "an admin grants them",
+        ),
     ] {
         let found = problems(&server, "/controlnet/detect", &body);
         assert!(found.len() == 1 && found[0].0 == field && found[0].1.contains(says), "{body} {found:?}");

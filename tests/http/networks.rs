@@ -41,6 +41,9 @@ fn a_module_looks_with_its_network_and_says_where_it_is_missing() {
     let reply = detect("softedge_hed");
     assert_eq!(reply.status, 422, "{}", reply.json());
     assert!(reply.json().to_string().contains("ControlNetHED.torchscript"), "{}", reply.json());
+    let reply = detect("softedge_anyline");
+    assert_eq!(reply.status, 422, "{}", reply.json());
+    assert!(reply.json().to_string().contains("MTEED.torchscript"), "{}", reply.json());
 }
 
 #[test]

@@ -169,6 +169,8 @@ pub struct Resources {
     pub embeddings: Arc<Vec<Arc<ModelFile>>>,
     pub control: Vec<ControlUse>,
     pub references: Vec<ReferenceUse>,
+    /// What lies under the noise that pictures begin from: RGB, of the pass's size. Nothing, where they are enlarged ones.
+    pub underlay: Option<Arc<Pixels>>,
 }
 
 /// Another checkpoint that draws the end of a pass, with what it uses beside itself.

@@ -15,10 +15,6 @@ use crate::error::AppError;
 
 /// The module that takes a picture as it is.
 pub(crate) const NONE: &str = "none";
-/// Pixels of the short side that maps are made at: least, most, and where the request says neither.
-pub(crate) const RESOLUTION_MIN: u32 = 64;
-pub(crate) const RESOLUTION_MAX: u32 = 2048;
-pub(crate) const RESOLUTION: u32 = 512;
 
 /// What a request says of a map.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -91,9 +87,11 @@ fn reference() -> Annotator {
         aliases: Vec::new(),
         types: vec!["Reference".into()],
         resolution: true,
+        default_resolution: Annotator::RESOLUTION,
         sliders: vec![fidelity],
         mask: false,
         recombine: None,
+        underlay: false,
     }
 }
 
@@ -141,10 +139,12 @@ pub(crate) async fn annotate(
             Some(resize(&mask, source.width, source.height, Filter::Nearest).map_err(unfit)?)
         }
     };
-    let in_range = |resolution: &u32| (RESOLUTION_MIN..=RESOLUTION_MAX).contains(resolution);
+    let in_range =
+        |resolution: &u32| (Annotator::RESOLUTION_MIN..=Annotator::RESOLUTION_MAX).contains(resolution);
+    let resolution = settings.resolution.filter(in_range).unwrap_or(annotator.default_resolution);
     let [threshold_a, threshold_b] = annotator.settle([settings.threshold_a, settings.threshold_b]);
     let arguments = json!({
-        "resolution": annotator.resolution.then(|| settings.resolution.filter(in_range).unwrap_or(RESOLUTION)),
+        "resolution": annotator.resolution.then_some(resolution),
         "threshold_a": threshold_a,
         "threshold_b": threshold_b,
     });

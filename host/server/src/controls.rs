@@ -18,7 +18,7 @@ use gesso_picture::error::PictureError;
 use gesso_picture::fit::{FitMode, fit as into_frame};
 use gesso_picture::mask;
 use gesso_picture::resize::{Filter, resize};
-use gesso_plugin_host::{CallContext, Recombine, Whom};
+use gesso_plugin_host::{Annotator, CallContext, Recombine, Whom};
 use serde_json::{Map, Value};
 
 use crate::annotators::{self, ArgumentFields, MapSettings};
@@ -65,6 +65,8 @@ pub(crate) struct Decoded {
     region: Option<Pixels>,
     /// What its annotator has done to the drawn picture, with its settings.
     recombine: Option<(Recombine, [Option<f64>; 2])>,
+    /// Whether drawing begins from its map.
+    underlay: bool,
 }
 
 /// How the picture that is drawn over and a mask of another shape get into the frame.
@@ -181,8 +183,9 @@ fn decode_one(
     let picture = part(flatten(&found, BACKGROUND).map_err(unfit)?)?;
     let region = read("effective_region_mask", region.map(Value::String), limits)?;
     let fit = fit_of(&unit, has_own, cropped.is_some(), request);
-    let recombine = None;
-    Ok(Decoded { unit, index, save_map, file, picture, fit, mask, framing, region, recombine })
+    // The annotator says both.
+    let (recombine, underlay) = (None, false);
+    Ok(Decoded { unit, index, save_map, file, picture, fit, mask, framing, region, recombine, underlay })
 }
 
 fn is_of_another_shape(one: &Pixels, other: &Pixels) -> bool {
@@ -258,6 +261,29 @@ impl Decoded {
         (self.picture, self.mask) = framed.await?.map_err(unfit)?;
         Ok(())
     }
+
+    /// Contains picture and mask in a size. What that adds around them is masked.
+    async fn widen(&mut self, size: (u32, u32)) -> Result<(), AppError> {
+        let (picture, mask) = (self.picture.clone(), self.mask.take());
+        // The blocking pool: resampling.
+        let widened = blocking(move || {
+            let levels = mask.map_or_else(|| vec![0; picture.data.len() / 3], |mask| mask.data);
+            let (pixels, _) = picture.data.as_chunks::<3>();
+            let pixels = pixels.iter().zip(levels);
+            let data = pixels.flat_map(|([r, g, b], level)| [*r, *g, *b, 255 - level]).collect();
+            let (width, height) = (picture.width, picture.height);
+            let hidden = Pixels { width, height, format: PixelFormat::Rgba8, data };
+            fitted(&hidden, size, ControlFit::ResizeAndFill)
+        });
+        (self.picture, self.mask) = widened.await??;
+        Ok(())
+    }
+}
+
+/// The size that pictures have in the end.
+fn last_size(request: &GenerateRequest) -> (u32, u32) {
+    let (width, height) = (request.width, request.height);
+    request.hires.as_ref().map_or((width, height), |hires| hires.size.target(width, height).size)
 }
 
 /// Makes the maps of the units that name a module, one after the other: most requests have one.
@@ -272,10 +298,14 @@ pub(crate) async fn annotate(
         if annotator.mask {
             one.bring_into_frame((request.width, request.height)).await?;
         }
+        one.underlay = annotator.underlay;
+        if one.underlay && one.fit == ControlFit::ResizeAndFill {
+            one.widen(last_size(request)).await?;
+        }
         let size = (one.picture.width, one.picture.height);
         let resolution = if one.unit.pixel_perfect {
             let perfect = pixel_perfect(size, request.width, request.height, one.fit);
-            Some(perfect.map_err(unfit)?.clamp(annotators::RESOLUTION_MIN, annotators::RESOLUTION_MAX))
+            Some(perfect.map_err(unfit)?.clamp(Annotator::RESOLUTION_MIN, Annotator::RESOLUTION_MAX))
         } else {
             one.unit.processor_res
         };
@@ -305,7 +335,8 @@ pub(crate) fn place(
     found: &mut Found,
 ) -> Result<Controls, AppError> {
     let mut controls = Controls::default();
-    for Decoded { unit, index, save_map, file, picture: map, fit, region, recombine, .. } in decoded {
+    for Decoded { unit, index, save_map, file, picture: map, fit, region, recombine, underlay, .. } in decoded
+    {
         let mut passes = Vec::with_capacity(2);
         if request.draws_first_pass() {
             passes.push((false, request.width, request.height, &mut found.first));
@@ -326,6 +357,10 @@ pub(crate) fn place(
             }
             let (hint, hidden) = fitted(&map, (width, height), fit)?;
             let (hint, hidden) = (Arc::new(hint), hidden.map(Arc::new));
+            // A second pass begins from what the first one drew.
+            if underlay && !is_second {
+                resources.underlay = Some(hint.clone());
+            }
             let Some(file) = &file else {
                 resources.references.push(ReferenceUse { unit: unit.clone(), picture: hint });
                 continue;
@@ -401,6 +436,7 @@ mod tests {
 
     use base64::Engine;
     use base64::prelude::BASE64_STANDARD;
+    use gesso_core::hires::{Hires, HiresSize, HiresUpscaler};
     use gesso_core::limits::Limits;
     use serde_json::json;
 
@@ -528,6 +564,48 @@ mod tests {
             let sizes = (size(&found.picture), size(&found.mask.unwrap()));
             assert_eq!(sizes, ((16, 8), (16, 8)), "{mode}: it lies there already");
         }
+    }
+
+    #[tokio::test]
+    async fn a_picture_is_widened_to_the_last_size_and_what_is_added_is_masked() {
+        // White on the left half.
+        let row: Vec<u8> = (0..16).map(|x| if x < 8 { 255 } else { 0 }).collect();
+        let mask = text(&Pixels::new(16, 8, PixelFormat::Gray8, row.repeat(8)).unwrap());
+        for (mask, masked) in [(json!(mask), 32), (Value::Null, 0)] {
+            let mut found =
+                decoded(json!({"image": text(&flat(16, 8)), "mask": mask}), &json!({}), None).unwrap();
+            found.widen((64, 64)).await.unwrap();
+            let widened = found.mask.unwrap();
+            assert_eq!((found.picture.width, found.picture.height), (64, 64));
+            assert!(found.picture.data.iter().all(|level| *level == 9), "filled with its border");
+            for (y, row) in widened.data.chunks(64).enumerate() {
+                // The picture is 64 by 32 in the middle.
+                let white = if (16..48).contains(&y) { masked } else { 64 };
+                assert!(row[..white].iter().all(|level| *level == 255), "{y}: {row:?}");
+                assert!(row[white..].iter().all(|level| *level == 0), "{y}: {row:?}");
+            }
+        }
+        let hires = |size| {
+            let request = GenerateRequest { width: 64, height: 32, ..GenerateRequest::default() };
+            let hires = Hires {
+                size,
+                upscaler: HiresUpscaler::Pixels("None".into()),
+                denoising_strength: 0.5,
+                steps: None,
+                sampler: None,
+                scheduler: None,
+                prompt: None,
+                negative_prompt: None,
+                model: None,
+                from_picture: false,
+            };
+            last_size(&GenerateRequest { hires: Some(hires), ..request })
+        };
+        assert_eq!(hires(HiresSize::Scale(1.5)), (96, 48));
+        assert_eq!(
+            last_size(&GenerateRequest { width: 64, height: 32, ..GenerateRequest::default() }),
+            (64, 32)
+        );
     }
 
     #[test]

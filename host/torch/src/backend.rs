@@ -316,6 +316,7 @@ impl Backend for TorchBackend {
         self.compute_on(pass.threads);
         let tensor = |values: &[f32]| pass.draw(values).map_err(device_error);
         let fill = noise.fill.as_deref().map(tensor).transpose()?;
+        let underlay = pass.underlay.as_ref().filter(|_| matches!(origin, Origin::Fresh { .. }));
         let (latent, kept, channels) = match origin {
             Origin::Fresh { picture } => match &pass.source {
                 None => (None, None, pass.channels.as_ref()),
@@ -346,6 +347,10 @@ impl Backend for TorchBackend {
         let reference_noise = match pass.references.as_slice() {
             [] => None,
             _ => Some(reference::noise_of(&noise).map_err(device_error)?),
+        };
+        let noise = match underlay {
+            None => noise,
+            Some(underlay) => underlay.under(&noise).map_err(device_error)?,
         };
         let latents = Latents::new(latent.as_ref(), &noise, start).map_err(device_error)?;
         let (pass, home) = (pass.clone(), pass.clone());

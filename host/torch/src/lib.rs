@@ -66,6 +66,7 @@ mod tensors;
 mod tokenizer;
 mod torch_file;
 mod torchscript;
+mod underlay;
 mod upscale;
 mod vae_file;
 mod vae_tiles;

@@ -1,5 +1,5 @@
 //! Gets a pass ready: the networks it runs through and when, its texts encoded and projected, its control networks with
-//! their maps, the pictures it draws after, its source. Called once for all pictures of a pass.
+//! their maps, the pictures it draws after, what lies under its noise, its source. Called once for all pictures of a pass.
 
 use std::cell::OnceCell;
 use std::rc::Rc;
@@ -27,6 +27,7 @@ use crate::reference::Referred;
 use crate::resident::{Resident, patches};
 use crate::share::Limits;
 use crate::source::{self, EncodedSource};
+use crate::underlay::Underlay;
 
 /// What stands for a pixel of a map that an inpainting network must not see.
 const HIDDEN: f64 = -1.0;
@@ -117,6 +118,10 @@ pub(crate) fn open(
     let references =
         references.map(|reference| Referred::new(&mut encoder, &reference.unit, &reference.picture));
     let references = references.collect::<Result<Vec<_>, _>>().map_err(device_error)?;
+    let schedule = noise_schedule(spec, &text_networks.facts());
+    let underlay = resources.underlay.as_ref();
+    let underlay = underlay.map(|picture| Underlay::new(&mut encoder, picture, &schedule));
+    let underlay = underlay.transpose().map_err(device_error)?;
     let size = (i64::from(spec.height / PIXELS_PER_LATENT), i64::from(spec.width / PIXELS_PER_LATENT));
     let (source, channels) = sources(&mut encoder, spec, size, pictures).map_err(device_error)?;
     let hypernetworks: Vec<_> = resources
@@ -138,6 +143,7 @@ pub(crate) fn open(
         merging,
         units,
         references,
+        underlay,
         cfg_scale: spec.request.cfg_scale,
         image_cfg_scale: spec.request.img2img.as_ref().map_or(1.0, |img2img| img2img.image_cfg_scale),
         source,
@@ -151,7 +157,7 @@ pub(crate) fn open(
         computing_bytes,
         rows_max: usize::MAX,
     };
-    Ok((pass, noise_schedule(spec, &text_networks.facts()), key))
+    Ok((pass, schedule, key))
 }
 
 /// Stretches of steps and the LoRAs that act in each: one, for all steps, unless a LoRA has steps of its own.

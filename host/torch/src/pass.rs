@@ -18,6 +18,7 @@ use crate::networks::Networks;
 use crate::reference::Referred;
 use crate::resident::Hypernetworks;
 use crate::source::{EncodedSource, Kept};
+use crate::underlay::Underlay;
 
 /// A latent is an eighth of its picture's size.
 pub(crate) const PIXELS_PER_LATENT: u32 = 8;
@@ -35,6 +36,8 @@ pub struct Pass {
     pub(crate) units: Vec<Unit>,
     /// Pictures that are drawn after.
     pub(crate) references: Vec<Referred>,
+    /// What lies under the noise that its pictures begin from.
+    pub(crate) underlay: Option<Underlay>,
     pub(crate) cfg_scale: f64,
     /// Guidance by the picture, for edit checkpoints.
     pub(crate) image_cfg_scale: f64,

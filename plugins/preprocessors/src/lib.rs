@@ -39,6 +39,9 @@ impl Annotator for Preprocessors {
         if let Some(recipe) = neural::recipe_of(module) {
             return Ok(write(&neural::map(recipe, &source, settings, &Networks)?)?.into());
         }
+        if let Some(maker) = neural::maker_of(module) {
+            return Ok(write(&maker(&source, mask.as_ref(), settings, &Networks)?)?.into());
+        }
         let map = map(module, &source, mask.as_ref(), settings, &mut Random::for_request(0))?;
         Ok(write(&map)?.into())
     }
@@ -58,8 +61,8 @@ impl neural::Look for Networks {
         models::about(network)
     }
 
-    fn run(&self, network: &str, input: Tensor) -> Result<Vec<Tensor>, Fault> {
-        models::run(network, vec![input])
+    fn run(&self, network: &str, inputs: Vec<Tensor>) -> Result<Vec<Tensor>, Fault> {
+        models::run(network, inputs)
     }
 }
 

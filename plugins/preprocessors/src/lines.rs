@@ -20,22 +20,29 @@ pub(crate) fn xdog(picture: &Pixels, threshold: f64) -> Result<Pixels, Fault> {
     }))
 }
 
-/// What is darker than its surroundings, brought to a common strength by its median.
+/// What is darker than its surroundings, in shades.
 pub(crate) fn standard(picture: &Pixels) -> Result<Pixels, Fault> {
     const SIGMA: f64 = 6.0;
-    /// Fainter differences are paper, not lines.
     const PAPER: f32 = 8.0;
+    let shades = shades(picture, SIGMA, PAPER)?;
+    Ok(grey(picture, |place| shades[place]))
+}
+
+/// How much darker each place is than its surroundings, which are as wide as a bell of `sigma` pixels; brought to a common
+/// strength by the median. Differences up to `paper` are paper, and no lines.
+pub(crate) fn shades(picture: &Pixels, sigma: f64, paper: f32) -> Result<Vec<u8>, Fault> {
     const STRENGTH_MIN: f32 = 16.0;
     const STRENGTH: f32 = 127.0;
     let floats = Floats::of(picture)?;
-    let wide = floats.blurred(SIGMA, float_reach(SIGMA));
+    let wide = floats.blurred(sigma, float_reach(sigma));
     let count = floats.values.len() / floats.channels;
     let intensity: Vec<f32> = (0..count)
         .map(|place| least_of(&wide.values, &floats.values, place, floats.channels).clamp(0.0, 255.0))
         .collect();
-    let strength = median(intensity.iter().copied().filter(|value| *value > PAPER).collect());
+    let strength = median(intensity.iter().copied().filter(|value| *value > paper).collect());
     let strength = strength.map_or(STRENGTH_MIN, |median| median.max(STRENGTH_MIN));
-    Ok(grey(picture, |place| (intensity[place] / strength * STRENGTH).clamp(0.0, 255.0) as u8))
+    let shade = |value: &f32| (value / strength * STRENGTH).clamp(0.0, 255.0) as u8;
+    Ok(intensity.iter().map(shade).collect())
 }
 
 /// White where every channel is above `level`.

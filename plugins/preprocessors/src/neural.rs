@@ -1,10 +1,14 @@
 //! Maps that networks make: which network a module asks for, how it is fed, and how its numbers become a map. Each network
 //! takes one picture and gives one map, or the numbers that `classes` and `segments` draw one from; that is what they are
-//! exported as. `pose` asks several networks for one map. Asks through [`Look`], so that tests need no host.
+//! exported as. `pose` asks several networks for one map, and the modules of [`MAKERS`] do more beside. Asks through [`Look`], so
+//! that tests need no host.
 
+mod anyline;
 mod classes;
+mod dsine;
 mod edges;
 mod input;
+mod lama;
 mod output;
 pub(crate) mod pose;
 mod segments;
@@ -24,7 +28,7 @@ use output::{Reading, Steps};
 pub(crate) trait Look {
     fn networks(&self) -> Result<Vec<String>, Fault>;
     fn about(&self, network: &str) -> Result<Option<Value>, Fault>;
-    fn run(&self, network: &str, input: Tensor) -> Result<Vec<Tensor>, Fault>;
+    fn run(&self, network: &str, inputs: Vec<Tensor>) -> Result<Vec<Tensor>, Fault>;
 }
 
 /// A module that needs a network.
@@ -44,7 +48,7 @@ const MIDAS: &[&str] = &["dpt_hybrid-midas-501f0c75", "depth"];
 const HED: &[&str] = &["ControlNetHED", "hed"];
 const PIDINET: &[&str] = &["table5_pidinet", "pidinet"];
 
-const RECIPES: [Recipe; 23] = [
+const RECIPES: [Recipe; 24] = [
     recipe("depth", MIDAS, Feed::SIGNED, Reading::Nearness),
     recipe("depth_zoe", &["ZoeD_M12_N", "depth_zoe"], Feed::UNIT, Reading::Distance),
     recipe("depth_anything", &["depth_anything_vitl14", "depth_anything"], Feed::PATCHES, Reading::Nearness),
@@ -93,7 +97,20 @@ const RECIPES: [Recipe; 23] = [
         Feed::LEVELS,
         Reading::Classes(Palette::OfFile),
     ),
+    recipe(
+        "anime_face_segment",
+        &["UNet", "anime_face_segment"],
+        Feed::UNIT,
+        Reading::Classes(Palette::AnimeFace),
+    ),
 ];
+
+/// What makes a map of an RGB picture and the mask of what is repainted.
+pub(crate) type Maker = fn(&Pixels, Option<&Pixels>, Settings, &dyn Look) -> Result<Pixels, Fault>;
+
+/// Modules whose maps take more than a network's reading of the picture.
+const MAKERS: [(&str, Maker); 3] =
+    [("softedge_anyline", anyline::map), ("normal_dsine", dsine::map), ("inpaint_only+lama", lama::map)];
 
 const fn recipe(
     module: &'static str,
@@ -109,6 +126,11 @@ pub(crate) fn recipe_of(module: &str) -> Option<&'static Recipe> {
     RECIPES.iter().find(|recipe| recipe.module == module)
 }
 
+/// How a module's map is made, where that takes a network and more.
+pub(crate) fn maker_of(module: &str) -> Option<Maker> {
+    MAKERS.iter().find(|(name, _)| *name == module).map(|(_, maker)| *maker)
+}
+
 /// The map of an RGB picture, its short side of the settings' resolution.
 pub(crate) fn map(
     recipe: &Recipe,
@@ -116,26 +138,53 @@ pub(crate) fn map(
     settings: Settings,
     look: &dyn Look,
 ) -> Result<Pixels, Fault> {
-    let network = find(recipe.networks, look)?;
-    let about = look.about(&network)?;
-    let work = |picture: &Pixels| -> Result<Pixels, Fault> {
+    let ready = Ready::find(recipe, look)?;
+    resolution::at(source, settings.resolution, |picture| ready.map(picture, settings, |_| Vec::new()))
+}
+
+/// A recipe whose network is there.
+struct Ready<'a> {
+    recipe: &'a Recipe,
+    network: String,
+    /// What its file says of itself.
+    about: Option<Value>,
+    look: &'a dyn Look,
+}
+
+impl<'a> Ready<'a> {
+    fn find(recipe: &'a Recipe, look: &'a dyn Look) -> Result<Self, Fault> {
+        let network = find(recipe.networks, look)?;
+        let about = look.about(&network)?;
+        Ok(Self { recipe, network, about, look })
+    }
+
+    /// The map of a picture, of its size. `beside` is what goes in behind the picture, by the size (width first) that it
+    /// goes in at.
+    fn map(
+        &self,
+        picture: &Pixels,
+        settings: Settings,
+        beside: impl FnOnce((u32, u32)) -> Vec<Tensor>,
+    ) -> Result<Pixels, Fault> {
+        let Self { recipe, network, about, look } = self;
         let fed = recipe.feed.sized(picture, about.as_ref()).map_err(unfit)?;
         let numbers = fed.data.len();
+        let (width, height) = (fed.width, fed.height);
         if numbers > NUMBERS_MAX {
-            let (width, height) = (fed.width, fed.height);
             return Err(Fault::InvalidInput(format!(
                 "resolution: a network is fed {NUMBERS_MAX} numbers at most, and {width} x {height} pixels are \
                  {numbers}; choose a smaller processor_res"
             )));
         }
-        let outputs = look.run(&network, recipe.feed.tensor(&fed))?;
+        let mut inputs = vec![recipe.feed.tensor(&fed)];
+        inputs.extend(beside((width, height)));
+        let outputs = look.run(network, inputs)?;
         let size = (picture.width, picture.height);
         recipe
             .reading
-            .map(&outputs, (fed.width, fed.height), size, settings, about.as_ref())
+            .map(&outputs, (width, height), size, settings, about.as_ref())
             .map_err(|problem| Fault::InvalidInput(format!("the network {network} {problem}")))
-    };
-    resolution::at(source, settings.resolution, work)
+    }
 }
 
 /// The first that is there of the networks of these names.

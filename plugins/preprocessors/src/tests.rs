@@ -159,7 +159,9 @@ fn every_module_of_the_manifest_is_there_and_no_other() {
         let slider = |index: usize| annotator["sliders"][index]["value"].as_f64();
         let settings = Settings { resolution: 64, threshold_a: slider(0), threshold_b: slider(1) };
         let is_made = made(name, &source, Some(&mask), settings).is_ok();
-        let looks = neural::recipe_of(name).is_some() || neural::pose::figure_of(name).is_some();
+        let looks = neural::recipe_of(name).is_some()
+            || neural::pose::figure_of(name).is_some()
+            || neural::maker_of(name).is_some();
         assert!(is_made != looks, "{name}");
     }
     assert!(matches!(
@@ -230,7 +232,7 @@ fn names_labels_and_sliders_are_those_of_web_uis() {
         gesso_plugin::serde_json::from_str(include_str!("../manifest.json")).unwrap();
     /// The label, where it is another than the name, whether there is a resolution, and sliders: value, least and most.
     type Module<'a> = (&'a str, Option<&'a str>, bool, &'a [(f64, f64, f64)]);
-    let modules: [Module<'_>; 16] = [
+    let modules: [Module<'_>; 20] = [
         ("invert", Some("invert (from white bg & black line)"), false, &[]),
         ("canny", None, true, &[(100.0, 1.0, 255.0), (200.0, 1.0, 255.0)]),
         ("blur_gaussian", None, true, &[(9.0, 0.01, 64.0)]),
@@ -247,6 +249,10 @@ fn names_labels_and_sliders_are_those_of_web_uis() {
         ("inpaint", Some("inpaint_global_harmonious"), false, &[]),
         ("inpaint_only", None, false, &[]),
         ("normal_map", Some("normal_midas"), true, &[(0.4, 0.0, 1.0)]),
+        ("normal_dsine", None, true, &[(60.0, 0.0, 360.0), (5.0, 1.0, 20.0)]),
+        ("softedge_anyline", None, true, &[(2.0, 0.0, 10.0)]),
+        ("anime_face_segment", Some("seg_anime_face"), true, &[]),
+        ("inpaint_only+lama", None, false, &[]),
     ];
     for (name, label, has_resolution, sliders) in modules {
         let mut annotators = manifest["annotators"].as_array().unwrap().iter();

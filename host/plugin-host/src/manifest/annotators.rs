@@ -31,6 +31,9 @@ pub struct Annotator {
     /// Whether its maps are made at a resolution that the request may choose.
     #[serde(default = "yes")]
     pub resolution: bool,
+    /// Pixels of the short side that they are made at where the request chooses none.
+    #[serde(default = "usual")]
+    pub default_resolution: u32,
     /// What `threshold_a` and `threshold_b` set, in this order.
     #[serde(default)]
     pub sliders: Vec<Slider>,
@@ -40,6 +43,10 @@ pub struct Annotator {
     /// What becomes of the drawn picture and the map.
     #[serde(default)]
     pub recombine: Option<Recombine>,
+    /// Whether the map lies under the noise that drawing begins from. Such a map is made of the picture as it lies in the
+    /// drawing, where what is added around it is masked.
+    #[serde(default)]
+    pub underlay: bool,
 }
 
 /// How a drawn picture is put together with the map that steered it. The host does it, at the picture's size.
@@ -59,6 +66,10 @@ pub enum Recombine {
 
 fn yes() -> bool {
     true
+}
+
+fn usual() -> u32 {
+    Annotator::RESOLUTION
 }
 
 /// A number that a request may set.
@@ -86,6 +97,11 @@ impl Slider {
 }
 
 impl Annotator {
+    /// Pixels of the short side that maps may be made at, and those where neither a request nor the manifest says another.
+    pub const RESOLUTION_MIN: u32 = 64;
+    pub const RESOLUTION_MAX: u32 = 2048;
+    pub const RESOLUTION: u32 = 512;
+
     pub fn label(&self) -> &str {
         self.label.as_deref().unwrap_or(&self.name)
     }
@@ -143,6 +159,10 @@ pub(super) fn read(fields: &Map<String, Value>) -> Result<Vec<Annotator>, Manife
                 slider.name
             ));
         }
+        let (least, most) = (Annotator::RESOLUTION_MIN, Annotator::RESOLUTION_MAX);
+        if !(least..=most).contains(&annotator.default_resolution) {
+            return at(format!("default_resolution is {least} to {most}"));
+        }
         if annotator.recombine == Some(Recombine::LowPass) && annotator.sliders.is_empty() {
             return at("low-pass takes a slider, which says how wide the tones are averaged".into());
         }
@@ -174,7 +194,7 @@ mod tests {
         assert_eq!(read.sliders[0].settle(Some(7.0)), 7.0);
         assert_eq!([None, Some(-1.0), Some(256.0)].map(|asked| read.sliders[0].settle(asked)), [100.0; 3]);
         assert_eq!(read.settle([Some(7.0), Some(1.0)]), [Some(7.0), None]);
-        assert_eq!(read.recombine, None);
+        assert_eq!((read.recombine, read.default_resolution, read.underlay), (None, 512, false));
         let paste = parse(json!([{"name": "a", "recombine": "paste"}])).unwrap();
         assert_eq!(paste[0].recombine, Some(Recombine::Paste));
         assert_eq!(parse(Value::Null), Ok(Vec::new()));
@@ -195,6 +215,8 @@ mod tests {
             (json!({"name": "a", "colour": 1}), "unknown field `colour`"),
             (json!({"name": "a", "recombine": "glue"}), "unknown variant `glue`"),
             (json!({"name": "a", "recombine": "low-pass"}), "takes a slider"),
+            (json!({"name": "a", "default_resolution": 63}), "is 64 to 2048"),
+            (json!({"name": "a", "default_resolution": 2049}), "is 64 to 2048"),
             (
                 json!({"name": "a", "sliders": [{"name": "s", "value": 3, "min": 0, "max": 2}]}),
                 "between min and max",

@@ -33,5 +33,6 @@ mod spellings;
 mod step_hooks;
 mod support;
 mod token_merging;
+mod underlay;
 mod upscalers;
 mod vae_tiles;

@@ -9,6 +9,8 @@ use gesso_plugin::serde_json::Value;
 pub(super) enum Palette {
     /// Those of ADE20K's 150 classes.
     Ade20k,
+    /// Those of the parts of drawn faces that Anime-Face-Segmentation tells apart.
+    AnimeFace,
     /// Those that the network's file lists: `"palette": [[220, 20, 60], …]`.
     OfFile,
 }
@@ -17,23 +19,28 @@ impl Palette {
     /// # Errors
     /// The end of a sentence about the network, where its file lists none.
     pub(super) fn colours(self, about: Option<&Value>) -> Result<Vec<[u8; 3]>, String> {
-        if self == Self::Ade20k {
-            return Ok(ADE20K
-                .map(|colour| [(colour >> 16) as u8, (colour >> 8) as u8, colour as u8])
-                .to_vec());
-        }
-        let listed = about.and_then(|about| about["palette"].as_array()).map(Vec::as_slice);
-        let colour = |value: &Value| {
-            let channel = |index: usize| u8::try_from(value[index].as_u64()?).ok();
-            Some([channel(0)?, channel(1)?, channel(2)?])
+        let known: &[u32] = match self {
+            Self::Ade20k => &ADE20K,
+            Self::AnimeFace => &ANIME_FACE,
+            Self::OfFile => return listed(about),
         };
-        let colours: Option<Vec<_>> = listed.unwrap_or_default().iter().map(colour).collect();
-        colours.filter(|colours| !colours.is_empty()).ok_or_else(|| {
-            "does not say which colours its classes have; export it with a config.txt of \
-             {\"palette\": [[red, green, blue], …]}"
-                .to_owned()
-        })
+        Ok(known.iter().map(|colour| [(colour >> 16) as u8, (colour >> 8) as u8, *colour as u8]).collect())
     }
+}
+
+/// The colours that a network's file lists.
+fn listed(about: Option<&Value>) -> Result<Vec<[u8; 3]>, String> {
+    let listed = about.and_then(|about| about["palette"].as_array()).map(Vec::as_slice);
+    let colour = |value: &Value| {
+        let channel = |index: usize| u8::try_from(value[index].as_u64()?).ok();
+        Some([channel(0)?, channel(1)?, channel(2)?])
+    };
+    let colours: Option<Vec<_>> = listed.unwrap_or_default().iter().map(colour).collect();
+    colours.filter(|colours| !colours.is_empty()).ok_or_else(|| {
+        "does not say which colours its classes have; export it with a config.txt of \
+             {\"palette\": [[red, green, blue], …]}"
+            .to_owned()
+    })
 }
 
 /// The map at `size`, width first, each place in the colour of its class; black where it has none.
@@ -71,6 +78,9 @@ pub(super) fn coloured(output: &Tensor, colours: &[[u8; 3]], size: (u32, u32)) -
     }
     Ok(Pixels { width: size.0, height: size.1, format: PixelFormat::Rgb8, data })
 }
+
+/// As 0xrrggbb, by class: background, hair, eye, mouth, face, skin, clothes.
+const ANIME_FACE: [u32; 7] = [0xffff00, 0x0000ff, 0xff0000, 0xffffff, 0x00ff00, 0x00ffff, 0xff00ff];
 
 /// As 0xrrggbb, by class.
 const ADE20K: [u32; 150] = [

@@ -28,6 +28,8 @@ enum Channels {
     BlueFirst,
     /// One, how bright it is.
     Grey,
+    /// Of a picture with holes, where it is transparent: three, black in the holes, and a fourth that is 1 there and 0 elsewhere.
+    Holed,
 }
 
 impl Feed {
@@ -56,6 +58,8 @@ impl Feed {
     /// As OpenPose's were trained: grey is 0.
     pub(super) const POSES: Self =
         Self { divisor: 256.0, mean: [0.5; 3], deviation: [1.0; 3], ..Self::BLUE_FIRST };
+    /// 0 to 1, with holes.
+    pub(super) const HOLED: Self = Self { channels: Channels::Holed, ..Self::UNIT };
     /// -1 to 1, in blocks that a network of eight halvings needs.
     pub(super) const LARGE_BLOCKS: Self = Self { multiple: 256, ..Self::SIGNED };
 
@@ -76,7 +80,8 @@ impl Feed {
         opencv_resize(picture, width as u32, height as u32, filter)
     }
 
-    /// `[1, 3, height, width]` of an RGB picture, or `[1, 1, height, width]` where the network sees grey.
+    /// `[1, 3, height, width]` of an RGB picture, `[1, 1, height, width]` where the network sees grey, `[1, 4, height, width]` of an
+    /// RGBA picture where it sees holes.
     pub(super) fn tensor(self, picture: &Pixels) -> Tensor {
         let (pixels, _) = picture.data.as_chunks::<3>();
         let scaled = |level: u8, channel: usize| {
@@ -85,6 +90,7 @@ impl Feed {
         let order: &[usize] = match self.channels {
             Channels::RedFirst => &[0, 1, 2],
             Channels::BlueFirst => &[2, 1, 0],
+            Channels::Holed => return self.holed(picture),
             Channels::Grey => {
                 let values = pixels.iter().map(|pixel| scaled(brightness(*pixel), 0)).collect();
                 return Tensor { shape: vec![1, 1, picture.height, picture.width], values };
@@ -96,6 +102,22 @@ impl Feed {
         }
         Tensor { shape: vec![1, 3, picture.height, picture.width], values }
     }
+
+    fn holed(self, picture: &Pixels) -> Tensor {
+        let (pixels, _) = picture.data.as_chunks::<4>();
+        let mut values = Vec::with_capacity(4 * pixels.len());
+        for channel in 0..3 {
+            let shown = |[.., alpha]: &[u8; 4], level: f32| if is_hole(*alpha) { 0.0 } else { level };
+            values.extend(pixels.iter().map(|pixel| shown(pixel, f32::from(pixel[channel]) / self.divisor)));
+        }
+        values.extend(pixels.iter().map(|[.., alpha]| if is_hole(*alpha) { 1.0_f32 } else { 0.0 }));
+        Tensor { shape: vec![1, 4, picture.height, picture.width], values }
+    }
+}
+
+/// Whether a picture with holes has one where its alpha is so.
+pub(super) fn is_hole(alpha: u8) -> bool {
+    alpha < 128
 }
 
 /// As OpenCV has it: weights in 1/32768, rounded.

@@ -21,6 +21,8 @@ pub(super) enum Reading {
     Slopes,
     /// Directions of surfaces, -1 to 1, as colours.
     Normals,
+    /// The picture itself, 0 to 1.
+    Colours,
     /// Edges before their sigmoid, the mean of all outputs.
     Logits(Steps),
     ScribbledLogits,
@@ -92,9 +94,11 @@ impl Reading {
             let background = settings.a(0.4) as f32;
             return Ok(pixels(slopes::coloured(&nearness, size.0 as usize, background)));
         }
-        if self == Self::Normals {
+        if matches!(self, Self::Normals | Self::Colours) {
             let planes = planes(outputs.last(), 3, fed, size)?;
-            let level = |value: f32| byte((value + 1.0) / 2.0 * 255.0);
+            let is_signed = self == Self::Normals;
+            let unit = |value: f32| if is_signed { (value + 1.0) / 2.0 } else { value };
+            let level = |value: f32| byte(unit(value) * 255.0);
             let count = planes[0].len();
             let data = (0..count).flat_map(|place| [0, 1, 2].map(|channel| level(planes[channel][place])));
             return Ok(pixels(data.collect()));
@@ -140,7 +144,7 @@ impl Reading {
             Self::PaperLevels => levels.iter().map(|level| byte(255.0 - level)).collect(),
             Self::SignedPaper => levels.iter().map(|level| 255 - byte(level * 127.5 + 127.5)).collect(),
             // Came back above.
-            Self::Slopes | Self::Normals | Self::Segments | Self::Classes(_) => Vec::new(),
+            Self::Slopes | Self::Normals | Self::Colours | Self::Segments | Self::Classes(_) => Vec::new(),
         };
         Ok(pixels(grey.into_iter().flat_map(|level| [level; 3]).collect()))
     }
@@ -208,7 +212,11 @@ fn planes(
 }
 
 /// Bilinear, between the centres of pixels.
-fn resized(values: &[f32], (rows, columns): (usize, usize), (width, height): (u32, u32)) -> Vec<f32> {
+pub(super) fn resized(
+    values: &[f32],
+    (rows, columns): (usize, usize),
+    (width, height): (u32, u32),
+) -> Vec<f32> {
     let (width, height) = (width as usize, height as usize);
     if (rows, columns) == (height, width) {
         return values.to_vec();

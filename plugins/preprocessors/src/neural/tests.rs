@@ -8,7 +8,11 @@ use gesso_plugin::serde_json::json;
 use super::*;
 use crate::tests::fixture;
 
-/// One network, a function of its input.
+mod anyline;
+mod dsine;
+mod lama;
+
+/// One network, a function of its first input.
 struct Fake<'a> {
     name: &'a str,
     about: Option<Value>,
@@ -25,10 +29,10 @@ impl Look for Fake<'_> {
         Ok(self.about.clone())
     }
 
-    fn run(&self, network: &str, input: Tensor) -> Result<Vec<Tensor>, Fault> {
+    fn run(&self, network: &str, inputs: Vec<Tensor>) -> Result<Vec<Tensor>, Fault> {
         assert_eq!(network, self.name);
-        let made = (self.network)(&input);
-        self.fed.borrow_mut().push(input);
+        let made = (self.network)(&inputs[0]);
+        self.fed.borrow_mut().extend(inputs);
         Ok(made)
     }
 }
@@ -292,6 +296,26 @@ fn classes_have_the_colours_of_their_data_set_or_of_the_file() {
 }
 
 #[test]
+fn parts_of_drawn_faces_have_the_colours_of_their_data_set() {
+    // A row of every class, by scores: background, hair, eyes, mouth, face, skin, clothes.
+    let scores = |input: &Tensor| {
+        assert_eq!(input.values[63], 252.0 / 255.0);
+        let values = (0..7 * 7).map(|at| if at / 7 == at % 7 { 0.9 } else { 0.1 });
+        vec![Tensor { shape: vec![1, 7, 1, 7], values: values.collect() }]
+    };
+    let source = Pixels::new(448, 64, PixelFormat::Rgb8, ramp().data.repeat(7)).unwrap();
+    let (map, fed) = made("anime_face_segment", "UNet", &source, &scores);
+    assert_eq!(fed[0].shape, [1, 3, 64, 448]);
+    let map = map.unwrap();
+    let at = |part: usize| map.data.as_chunks::<3>().0[part * 64 + 32];
+    let colours = [0, 1, 2, 3, 4, 5, 6].map(at);
+    assert_eq!(
+        colours,
+        [[255, 255, 0], [0, 0, 255], [255, 0, 0], [255; 3], [0, 255, 0], [0, 255, 255], [255, 0, 255]]
+    );
+}
+
+#[test]
 fn what_is_missing_or_no_map_is_said_with_a_remedy() {
     let refused = |module: &str, name: &str, network: &dyn Fn(&Tensor) -> Vec<Tensor>| {
         let (map, _) = made(module, name, &ramp(), network);
@@ -319,5 +343,9 @@ fn every_module_with_a_recipe_is_offered() {
     for recipe in &RECIPES {
         let mut offered = manifest["annotators"].as_array().unwrap().iter();
         assert!(offered.any(|annotator| annotator["name"] == recipe.module), "{}", recipe.module);
+    }
+    for (module, _) in MAKERS {
+        let mut offered = manifest["annotators"].as_array().unwrap().iter();
+        assert!(offered.any(|annotator| annotator["name"] == module), "{module}");
     }
 }

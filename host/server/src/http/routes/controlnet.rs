@@ -16,7 +16,7 @@ use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
 
 use crate::accounts::Caller;
-use crate::annotators::{self, NONE, RESOLUTION, RESOLUTION_MAX, RESOLUTION_MIN};
+use crate::annotators::{self, NONE};
 use crate::app::App;
 use crate::blocking::blocking;
 use crate::catalogue::{CatalogueError, Kind, Part};
@@ -186,9 +186,9 @@ pub(crate) async fn module_list(
 fn sliders(annotator: &Annotator) -> Vec<ControlSlider> {
     let resolution = ControlSlider {
         name: "Resolution".into(),
-        value: RESOLUTION.into(),
-        min: RESOLUTION_MIN.into(),
-        max: RESOLUTION_MAX.into(),
+        value: annotator.default_resolution.into(),
+        min: Annotator::RESOLUTION_MIN.into(),
+        max: Annotator::RESOLUTION_MAX.into(),
         step: 8.into(),
     };
     let own = annotator.sliders.iter().map(|Slider { name, value, min, max, step }| ControlSlider {
@@ -390,6 +390,9 @@ mod tests {
             serde_json::from_value(json!({"name": "a", "sliders": [slider]})).unwrap();
         assert_eq!(sliders(&module).len(), 2);
         assert_eq!(json!(sliders(&module)[1]), slider);
+        assert_eq!(json!(sliders(&module)[0])["value"], 512);
+        module.default_resolution = 1280;
+        assert_eq!(json!(sliders(&module)[0])["value"], 1280);
         module.resolution = false;
         assert_eq!(json!(sliders(&module)), json!([slider]));
     }

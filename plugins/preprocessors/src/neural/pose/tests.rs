@@ -24,10 +24,10 @@ impl Look for Fake<'_> {
         Ok(None)
     }
 
-    fn run(&self, network: &str, input: Tensor) -> Result<Vec<Tensor>, Fault> {
+    fn run(&self, network: &str, inputs: Vec<Tensor>) -> Result<Vec<Tensor>, Fault> {
         let (name, run) = self.networks.iter().find(|(name, _)| *name == network).unwrap();
-        let made = run(&input);
-        self.fed.borrow_mut().push(((*name).to_owned(), input));
+        let made = run(&inputs[0]);
+        self.fed.borrow_mut().extend(inputs.into_iter().map(|input| ((*name).to_owned(), input)));
         Ok(made)
     }
 }
