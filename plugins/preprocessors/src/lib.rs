@@ -36,6 +36,10 @@ impl Annotator for Preprocessors {
             let (map, pose) = neural::pose::map(figure, &source, settings, &Networks)?;
             return Ok(Annotated { picture: write(&map)?, data: Some(json!({ "pose": pose })) });
         }
+        if module == neural::masks::MODULE {
+            let mut random = Random::for_request(0);
+            return Ok(write(&neural::masks::map(&source, settings, &mut random, &Networks)?)?.into());
+        }
         if let Some(recipe) = neural::recipe_of(module) {
             return Ok(write(&neural::map(recipe, &source, settings, &Networks)?)?.into());
         }
@@ -58,8 +62,8 @@ impl neural::Look for Networks {
         models::about(network)
     }
 
-    fn run(&self, network: &str, input: Tensor) -> Result<Vec<Tensor>, Fault> {
-        models::run(network, vec![input])
+    fn run(&self, network: &str, inputs: Vec<Tensor>) -> Result<Vec<Tensor>, Fault> {
+        models::run(network, inputs)
     }
 }
 

@@ -1,10 +1,11 @@
 //! Maps that networks make: which network a module asks for, how it is fed, and how its numbers become a map. Each network
 //! takes one picture and gives one map, or the numbers that `classes` and `segments` draw one from; that is what they are
-//! exported as. `pose` asks several networks for one map. Asks through [`Look`], so that tests need no host.
+//! exported as. `pose` and `masks` ask several networks, or one several times, for one map. Asks through [`Look`], so that tests need no host.
 
 mod classes;
 mod edges;
 mod input;
+pub(crate) mod masks;
 mod output;
 pub(crate) mod pose;
 mod segments;
@@ -24,7 +25,7 @@ use output::{Reading, Steps};
 pub(crate) trait Look {
     fn networks(&self) -> Result<Vec<String>, Fault>;
     fn about(&self, network: &str) -> Result<Option<Value>, Fault>;
-    fn run(&self, network: &str, input: Tensor) -> Result<Vec<Tensor>, Fault>;
+    fn run(&self, network: &str, inputs: Vec<Tensor>) -> Result<Vec<Tensor>, Fault>;
 }
 
 /// A module that needs a network.
@@ -128,7 +129,7 @@ pub(crate) fn map(
                  processor_res"
             )));
         }
-        let outputs = look.run(&network, recipe.feed.tensor(&fed))?;
+        let outputs = look.run(&network, vec![recipe.feed.tensor(&fed)])?;
         let size = (picture.width, picture.height);
         recipe
             .reading

@@ -159,7 +159,9 @@ fn every_module_of_the_manifest_is_there_and_no_other() {
         let slider = |index: usize| annotator["sliders"][index]["value"].as_f64();
         let settings = Settings { resolution: 64, threshold_a: slider(0), threshold_b: slider(1) };
         let is_made = made(name, &source, Some(&mask), settings).is_ok();
-        let looks = neural::recipe_of(name).is_some() || neural::pose::figure_of(name).is_some();
+        let looks = neural::recipe_of(name).is_some()
+            || neural::pose::figure_of(name).is_some()
+            || name == neural::masks::MODULE;
         assert!(is_made != looks, "{name}");
     }
     assert!(matches!(
@@ -222,6 +224,36 @@ fn a_whole_call_looks_with_a_network_where_one_is_granted() {
         let refused = annotated(&host, "hed", None, [None, None]);
         assert!(matches!(&refused, Err(Fault::InvalidInput(text)) if text.contains(says)), "{refused:?}");
     }
+}
+
+#[test]
+fn a_whole_call_colours_the_things_of_a_picture_by_the_requests_seed() {
+    let encoder = |inputs: &[Tensor]| {
+        assert_eq!(inputs[0].shape, [1, 3, 1024, 1024]);
+        Ok(vec![Tensor { shape: vec![1, 256, 64, 64], values: vec![0.0; 1 << 20] }])
+    };
+    // Everything is one thing, whichever point is asked about.
+    let decoder = |_: &[Tensor]| {
+        let mut masks = vec![0.0; 64 * 3 * 256 * 256];
+        masks[..256 * 256].fill(8.0);
+        let mut sure = vec![0.0; 64 * 3];
+        sure[0] = 0.9;
+        Ok(vec![
+            Tensor { shape: vec![64, 3, 256, 256], values: masks },
+            Tensor { shape: vec![64, 3], values: sure },
+        ])
+    };
+    let rows = |seed: u64| {
+        let host = Host::new().seed(seed).network("mobile_sam_encoder", encoder);
+        let map = annotated(&host.network("mobile_sam_decoder", decoder), "mobile_sam", None, [None, None]);
+        let map = map.unwrap();
+        assert_eq!(map.desc().width.min(map.desc().height), 96);
+        map.read_rows(0, map.desc().height).unwrap()
+    };
+    let first = rows(1);
+    assert!(first.as_chunks::<3>().0.iter().all(|pixel| pixel[..] == first[..3]));
+    assert_eq!(first, rows(1));
+    assert_ne!(first, rows(2));
 }
 
 #[test]

@@ -105,7 +105,7 @@ fn bodies(picture: &Pixels, network: &str, look: &dyn Look) -> Result<Vec<Parts>
     }
     let seen = resized(picture, seen as u32, BODY_HEIGHT)?;
     let fed = beyond_grey(&seen);
-    let outputs = look.run(network, Feed::POSES.tensor(&fed))?;
+    let outputs = look.run(network, vec![Feed::POSES.tensor(&fed)])?;
     let planes = |count| Planes::of(&outputs, count, (fed.width, fed.height));
     let (heat, fields) = (planes(body::HEAT_PLANES), planes(body::FIELD_PLANES));
     let (heat, fields) =
@@ -126,7 +126,7 @@ fn inside(
 ) -> Result<Vec<Option<Point>>, Fault> {
     let Some(square) = square else { return Ok(Vec::new()) };
     let fed = resized(&crop(picture, square).map_err(unfit)?, side, side)?;
-    let outputs = look.run(network, Feed::POSES.tensor(&fed))?;
+    let outputs = look.run(network, vec![Feed::POSES.tensor(&fed)])?;
     // The last plane is of what is none of them.
     let planes = Planes::of(&outputs, points + 1, (side, side)).map_err(|why| unlike(network, &why))?;
     let scale = [square.width, square.height].map(|length| f64::from(length) / f64::from(side));

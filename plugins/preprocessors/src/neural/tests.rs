@@ -25,8 +25,9 @@ impl Look for Fake<'_> {
         Ok(self.about.clone())
     }
 
-    fn run(&self, network: &str, input: Tensor) -> Result<Vec<Tensor>, Fault> {
+    fn run(&self, network: &str, inputs: Vec<Tensor>) -> Result<Vec<Tensor>, Fault> {
         assert_eq!(network, self.name);
+        let [input]: [Tensor; 1] = inputs.try_into().unwrap();
         let made = (self.network)(&input);
         self.fed.borrow_mut().push(input);
         Ok(made)
