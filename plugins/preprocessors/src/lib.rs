@@ -36,6 +36,9 @@ impl Annotator for Preprocessors {
             let (map, pose) = neural::pose::map(figure, &source, settings, &Networks)?;
             return Ok(Annotated { picture: write(&map)?, data: Some(json!({ "pose": pose })) });
         }
+        if module == neural::boosted::MODULE {
+            return Ok(write(&neural::boosted::map(&source, settings, &Networks)?)?.into());
+        }
         if module == neural::masks::MODULE {
             let mut random = Random::for_request(0);
             return Ok(write(&neural::masks::map(&source, settings, &mut random, &Networks)?)?.into());

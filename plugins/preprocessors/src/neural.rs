@@ -1,7 +1,8 @@
 //! Maps that networks make: which network a module asks for, how it is fed, and how its numbers become a map. Each network
 //! takes one picture and gives one map, or the numbers that `classes` and `segments` draw one from; that is what they are
-//! exported as. `pose` and `masks` ask several networks, or one several times, for one map. Asks through [`Look`], so that tests need no host.
+//! exported as. `pose`, `masks` and `boosted` ask several networks, or one several times, for one map. Asks through [`Look`], so that tests need no host.
 
+pub(crate) mod boosted;
 mod classes;
 mod edges;
 mod input;
@@ -42,6 +43,7 @@ pub(crate) struct Recipe {
 const NUMBERS_MAX: usize = 15 << 20;
 
 const MIDAS: &[&str] = &["dpt_hybrid-midas-501f0c75", "depth"];
+const LERES: &[&str] = &["res101", "depth_leres"];
 const HED: &[&str] = &["ControlNetHED", "hed"];
 const PIDINET: &[&str] = &["table5_pidinet", "pidinet"];
 
@@ -55,7 +57,7 @@ const RECIPES: [Recipe; 23] = [
         Feed::PATCHES,
         Reading::Nearness,
     ),
-    recipe("depth_leres", &["res101", "depth_leres"], Feed::IMAGENET_LEVELS, Reading::Remoteness),
+    recipe("depth_leres", LERES, Feed::IMAGENET_LEVELS, Reading::Remoteness),
     recipe("normal_map", MIDAS, Feed::SIGNED, Reading::Slopes),
     recipe("normal_bae", &["scannet", "normal_bae"], Feed::IMAGENET, Reading::Normals),
     recipe("hed", HED, Feed::LEVELS, Reading::Logits(Steps::Smooth)),

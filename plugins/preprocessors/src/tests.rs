@@ -161,7 +161,7 @@ fn every_module_of_the_manifest_is_there_and_no_other() {
         let is_made = made(name, &source, Some(&mask), settings).is_ok();
         let looks = neural::recipe_of(name).is_some()
             || neural::pose::figure_of(name).is_some()
-            || name == neural::masks::MODULE;
+            || [neural::masks::MODULE, neural::boosted::MODULE].contains(&name);
         assert!(is_made != looks, "{name}");
     }
     assert!(matches!(

@@ -209,7 +209,7 @@ mod tests {
         logits[9 * MASK_SIDE + 7] = 8.0;
         assert_eq!(touched(&logits), Some((3..10, 7..201)));
         let taps = taps(1024, 1024);
-        // From the first pixel that reads place 6, which is 4 * 4 + 2, to the last that reads place 6.
+        // All pixels one of whose three places is the sixth.
         let read: Vec<usize> =
             (0..1024).filter(|at| (taps[*at].first..=taps[*at].first + 2).contains(&6)).collect();
         assert_eq!(reading(&taps, &(6..7)), read[0]..read[read.len() - 1] + 1);
