@@ -1,6 +1,7 @@
 //! Maps that networks make: which network a module asks for, how it is fed, and how its numbers become a map. Each network
 //! takes one picture and gives one map, or the numbers that `classes` and `segments` draw one from; that is what they are
-//! exported as. `pose`, `masks` and `boosted` ask several networks, or one several times, for one map. Asks through [`Look`], so that tests need no host.
+//! exported as. `pose`, `masks` and `boosted` ask several networks, or one several times, for one map. Asks through [`Look`],
+//! so that tests need no host.
 
 pub(crate) mod boosted;
 mod classes;
