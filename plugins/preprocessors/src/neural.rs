@@ -4,20 +4,22 @@
 //! that tests need no host.
 
 mod anyline;
+mod boosted;
 mod classes;
 mod dsine;
 mod edges;
 mod input;
 mod lama;
+mod masks;
 mod output;
 pub(crate) mod pose;
 mod segments;
 mod slopes;
 
 use gesso_core::pixels::Pixels;
-use gesso_plugin::Fault;
 use gesso_plugin::models::Tensor;
 use gesso_plugin::serde_json::Value;
+use gesso_plugin::{Fault, Random};
 
 use crate::{Settings, resolution, unfit};
 use classes::Palette;
@@ -45,6 +47,7 @@ pub(crate) struct Recipe {
 const NUMBERS_MAX: usize = 15 << 20;
 
 const MIDAS: &[&str] = &["dpt_hybrid-midas-501f0c75", "depth"];
+const LERES: &[&str] = &["res101", "depth_leres"];
 const HED: &[&str] = &["ControlNetHED", "hed"];
 const PIDINET: &[&str] = &["table5_pidinet", "pidinet"];
 
@@ -58,7 +61,7 @@ const RECIPES: [Recipe; 24] = [
         Feed::PATCHES,
         Reading::Nearness,
     ),
-    recipe("depth_leres", &["res101", "depth_leres"], Feed::IMAGENET_LEVELS, Reading::Remoteness),
+    recipe("depth_leres", LERES, Feed::IMAGENET_LEVELS, Reading::Remoteness),
     recipe("normal_map", MIDAS, Feed::SIGNED, Reading::Slopes),
     recipe("normal_bae", &["scannet", "normal_bae"], Feed::IMAGENET, Reading::Normals),
     recipe("hed", HED, Feed::LEVELS, Reading::Logits(Steps::Smooth)),
@@ -109,8 +112,15 @@ const RECIPES: [Recipe; 24] = [
 pub(crate) type Maker = fn(&Pixels, Option<&Pixels>, Settings, &dyn Look) -> Result<Pixels, Fault>;
 
 /// Modules whose maps take more than a network's reading of the picture.
-const MAKERS: [(&str, Maker); 3] =
-    [("softedge_anyline", anyline::map), ("normal_dsine", dsine::map), ("inpaint_only+lama", lama::map)];
+const MAKERS: [(&str, Maker); 5] = [
+    ("softedge_anyline", anyline::map),
+    ("normal_dsine", dsine::map),
+    ("inpaint_only+lama", lama::map),
+    ("depth_leres++", |source, _, settings, look| boosted::map(source, settings, look)),
+    ("mobile_sam", |source, _, settings, look| {
+        masks::map(source, settings, &mut Random::for_request(0), look)
+    }),
+];
 
 const fn recipe(
     module: &'static str,

@@ -20,7 +20,7 @@ const PIXELS_MAX: u64 = 1 << 24;
 pub(crate) fn at(
     source: &Pixels,
     resolution: u32,
-    work: impl Fn(&Pixels) -> Result<Pixels, Fault>,
+    work: impl FnOnce(&Pixels) -> Result<Pixels, Fault>,
 ) -> Result<Pixels, Fault> {
     let scaled = scaled(source, resolution)?;
     let map = work(&padded(&scaled))?;

@@ -227,6 +227,36 @@ fn a_whole_call_looks_with_a_network_where_one_is_granted() {
 }
 
 #[test]
+fn a_whole_call_colours_the_things_of_a_picture_by_the_requests_seed() {
+    let encoder = |inputs: &[Tensor]| {
+        assert_eq!(inputs[0].shape, [1, 3, 1024, 1024]);
+        Ok(vec![Tensor { shape: vec![1, 256, 64, 64], values: vec![0.0; 1 << 20] }])
+    };
+    // Everything is one thing, whichever point is asked about.
+    let decoder = |_: &[Tensor]| {
+        let mut masks = vec![0.0; 64 * 3 * 256 * 256];
+        masks[..256 * 256].fill(8.0);
+        let mut sure = vec![0.0; 64 * 3];
+        sure[0] = 0.9;
+        Ok(vec![
+            Tensor { shape: vec![64, 3, 256, 256], values: masks },
+            Tensor { shape: vec![64, 3], values: sure },
+        ])
+    };
+    let rows = |seed: u64| {
+        let host = Host::new().seed(seed).network("mobile_sam_encoder", encoder);
+        let map = annotated(&host.network("mobile_sam_decoder", decoder), "mobile_sam", None, [None, None]);
+        let map = map.unwrap();
+        assert_eq!(map.desc().width.min(map.desc().height), 96);
+        map.read_rows(0, map.desc().height).unwrap()
+    };
+    let first = rows(1);
+    assert!(first.as_chunks::<3>().0.iter().all(|pixel| pixel[..] == first[..3]));
+    assert_eq!(first, rows(1));
+    assert_ne!(first, rows(2));
+}
+
+#[test]
 fn names_labels_and_sliders_are_those_of_web_uis() {
     let manifest: gesso_plugin::serde_json::Value =
         gesso_plugin::serde_json::from_str(include_str!("../manifest.json")).unwrap();

@@ -152,7 +152,7 @@ impl Reading {
 
 /// Distances in steps of a byte, as OpenCV makes it of 16 bits; so many percent of them count as the least, and so many of what is
 /// left as the greatest.
-fn near_is_white(distances: &[f32], settings: Settings) -> Vec<u8> {
+pub(super) fn near_is_white(distances: &[f32], settings: Settings) -> Vec<u8> {
     let (least, most) = range(distances);
     let span = (most - least).max(f32::MIN_POSITIVE);
     let cut = |level: u8, percent: f64| if f64::from(level) > percent / 100.0 * 255.0 { level } else { 0 };
@@ -187,7 +187,7 @@ fn percentile(levels: &[f32], share: f32) -> f32 {
 }
 
 /// The first `count` planes of an output, each brought to `size` where the network gives another.
-fn planes(
+pub(super) fn planes(
     output: Option<&Tensor>,
     count: usize,
     fed: (u32, u32),
