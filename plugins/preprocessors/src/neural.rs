@@ -1,13 +1,16 @@
 //! Maps that networks make: which network a module asks for, how it is fed, and how its numbers become a map. Each network
-//! takes one picture and gives one map, or the numbers that `classes` and `segments` draw one from; that is what they are
-//! exported as. `pose` asks several networks for one map. Asks through [`Look`], so that tests need no host.
+//! takes one picture and gives one map, or the numbers that `classes`, `parts` and `segments` draw one from; that is what
+//! they are exported as. `pose` and `simcc` ask several networks for one map. Asks through [`Look`], so that tests need no host.
 
+mod boxes;
 mod classes;
 mod edges;
 mod input;
 mod output;
+mod parts;
 pub(crate) mod pose;
 mod segments;
+pub(crate) mod simcc;
 mod slopes;
 
 use gesso_core::pixels::Pixels;
@@ -43,8 +46,9 @@ const NUMBERS_MAX: usize = 15 << 20;
 const MIDAS: &[&str] = &["dpt_hybrid-midas-501f0c75", "depth"];
 const HED: &[&str] = &["ControlNetHED", "hed"];
 const PIDINET: &[&str] = &["table5_pidinet", "pidinet"];
+const DENSEPOSE: &[&str] = &["densepose_r50_fpn_dl", "densepose"];
 
-const RECIPES: [Recipe; 23] = [
+const RECIPES: [Recipe; 25] = [
     recipe("depth", MIDAS, Feed::SIGNED, Reading::Nearness),
     recipe("depth_zoe", &["ZoeD_M12_N", "depth_zoe"], Feed::UNIT, Reading::Distance),
     recipe("depth_anything", &["depth_anything_vitl14", "depth_anything"], Feed::PATCHES, Reading::Nearness),
@@ -93,6 +97,8 @@ const RECIPES: [Recipe; 23] = [
         Feed::LEVELS,
         Reading::Classes(Palette::OfFile),
     ),
+    recipe("densepose", DENSEPOSE, Feed::LEVELS, Reading::Parts(&parts::VIRIDIS)),
+    recipe("densepose_parula", DENSEPOSE, Feed::LEVELS, Reading::Parts(&parts::PARULA)),
 ];
 
 const fn recipe(

@@ -159,11 +159,13 @@ fn every_module_of_the_manifest_is_there_and_no_other() {
         let slider = |index: usize| annotator["sliders"][index]["value"].as_f64();
         let settings = Settings { resolution: 64, threshold_a: slider(0), threshold_b: slider(1) };
         let is_made = made(name, &source, Some(&mask), settings).is_ok();
-        let looks = neural::recipe_of(name).is_some() || neural::pose::figure_of(name).is_some();
+        let looks = neural::recipe_of(name).is_some()
+            || neural::pose::figure_of(name).is_some()
+            || neural::simcc::subject_of(name).is_some();
         assert!(is_made != looks, "{name}");
     }
     assert!(matches!(
-        made("animal_openpose", &source, None, settings(64, 0.0, 0.0)),
+        made("clip_vision", &source, None, settings(64, 0.0, 0.0)),
         Err(Fault::InvalidInput(_))
     ));
 }
