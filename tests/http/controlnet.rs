@@ -80,7 +80,18 @@ fn modules_and_models_are_listed_as_controlnet_lists_them() {
     let poses = &types["control_types"]["OpenPose"];
     assert_eq!(
         poses["module_list"],
-        json!(["none", "openpose_full", "openpose_hand", "openpose_faceonly", "openpose_face", "openpose"])
+        json!([
+            "none",
+            "openpose_full",
+            "openpose_hand",
+            "openpose_faceonly",
+            "openpose_face",
+            "openpose",
+            "dw_openpose_full",
+            "densepose_parula (black bg & blue torso)",
+            "densepose (pruple bg & purple torso)",
+            "animal_openpose"
+        ])
     );
     assert_eq!(poses["default_option"], "openpose_full");
 }
@@ -116,7 +127,7 @@ fn a_map_is_made_without_drawing_anything() {
 
     let (module, pictures) = ("controlnet_module", "controlnet_input_images");
     for (body, field, says) in [
-        (json!({module: "animal_openpose", pictures: [striped(8, 8)]}), module, "Module not available"),
+        (json!({module: "clip_vision", pictures: [striped(8, 8)]}), module, "Module not available"),
         (json!({module: "depth", pictures: [striped(8, 8)]}), module, "an admin grants them"),
         (json!({module: "canny"}), pictures, "No image selected"),
         (json!({module: "canny", pictures: ["?"]}), pictures, ""),
@@ -216,11 +227,11 @@ fn a_unit_is_steered_by_the_map_of_its_module() {
     assert!(plain.data != drawn.data, "the picture itself steers otherwise");
 
     let body = quick_with(
-        json!({"alwayson_scripts": {"ControlNet": {"args": [unit(json!({"module": "dw_openpose_full"}))]}}}),
+        json!({"alwayson_scripts": {"ControlNet": {"args": [unit(json!({"module": "clip_vision"}))]}}}),
     );
     let reply = server.post("/sdapi/v1/txt2img", &body);
     let text = reply.json().to_string();
-    assert!(reply.status == 422 && text.contains("dw_openpose_full") && text.contains("canny"), "{text}");
+    assert!(reply.status == 422 && text.contains("clip_vision") && text.contains("canny"), "{text}");
 }
 
 #[test]

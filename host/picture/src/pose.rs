@@ -4,10 +4,13 @@
 //! Shapes are filled to the pixel by their equations; OpenCV's, which ControlNet draws with, differ at outlines. Knows
 //! where the points are and nothing of how they were found.
 
+mod animals;
+
 use gesso_core::pixels::{PixelFormat, Pixels};
 
 use crate::composite::blank;
 use crate::error::PictureError;
+pub use animals::{ANIMAL, Animal, draw_animals};
 
 /// Pixels from the left and from the top.
 pub type Point = [f64; 2];
@@ -99,7 +102,7 @@ fn hand(canvas: &mut Pixels, points: &[Option<Point>]) {
         // Each finger begins at the wrist.
         let from = if bone % JOINTS == 0 { 0 } else { bone };
         if let (Some(from), Some(to)) = (found(canvas, points, from), found(canvas, points, bone + 1)) {
-            line(canvas, from, to, hue(bone, FINGERS * JOINTS));
+            line(canvas, from, to, BONE_RADIUS, hue(bone, FINGERS * JOINTS));
         }
     }
     for place in 0..HAND {
@@ -142,12 +145,12 @@ fn limb(canvas: &mut Pixels, from: Point, to: Point, colour: [u8; 3]) {
 }
 
 /// Discs in a row.
-fn line(canvas: &mut Pixels, from: Point, to: Point, colour: [u8; 3]) {
+fn line(canvas: &mut Pixels, from: Point, to: Point, radius: f64, colour: [u8; 3]) {
     let [across, down] = [to[0] - from[0], to[1] - from[1]];
     let steps = across.abs().max(down.abs()).ceil().max(1.0);
     for step in 0..=steps as u32 {
         let share = f64::from(step) / steps;
-        disc(canvas, [from[0] + across * share, from[1] + down * share], BONE_RADIUS, colour);
+        disc(canvas, [from[0] + across * share, from[1] + down * share], radius, colour);
     }
 }
 

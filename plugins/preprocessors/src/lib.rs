@@ -36,6 +36,10 @@ impl Annotator for Preprocessors {
             let (map, pose) = neural::pose::map(figure, &source, settings, &Networks)?;
             return Ok(Annotated { picture: write(&map)?, data: Some(json!({ "pose": pose })) });
         }
+        if let Some(subject) = neural::simcc::subject_of(module) {
+            let (map, pose) = neural::simcc::map(subject, &source, settings, &Networks)?;
+            return Ok(Annotated { picture: write(&map)?, data: Some(json!({ "pose": pose })) });
+        }
         if let Some(recipe) = neural::recipe_of(module) {
             return Ok(write(&neural::map(recipe, &source, settings, &Networks)?)?.into());
         }

@@ -1,10 +1,11 @@
 //! Maps that networks make: which network a module asks for, how it is fed, and how its numbers become a map. Each network
-//! takes one picture and gives one map, or the numbers that `classes` and `segments` draw one from; that is what they are
-//! exported as. `pose` asks several networks for one map, and the modules of [`MAKERS`] do more beside. Asks through [`Look`], so
-//! that tests need no host.
+//! takes one picture and gives one map, or the numbers that `classes`, `parts` and `segments` draw one from; that is what
+//! they are exported as. `pose` and `simcc` ask several networks for one map, and the modules of [`MAKERS`] do more beside. Asks
+//! through [`Look`], so that tests need no host.
 
 mod anyline;
 mod boosted;
+mod boxes;
 mod classes;
 mod dsine;
 mod edges;
@@ -12,8 +13,10 @@ mod input;
 mod lama;
 mod masks;
 mod output;
+mod parts;
 pub(crate) mod pose;
 mod segments;
+pub(crate) mod simcc;
 mod slopes;
 
 use gesso_core::pixels::Pixels;
@@ -50,8 +53,9 @@ const MIDAS: &[&str] = &["dpt_hybrid-midas-501f0c75", "depth"];
 const LERES: &[&str] = &["res101", "depth_leres"];
 const HED: &[&str] = &["ControlNetHED", "hed"];
 const PIDINET: &[&str] = &["table5_pidinet", "pidinet"];
+const DENSEPOSE: &[&str] = &["densepose_r50_fpn_dl", "densepose"];
 
-const RECIPES: [Recipe; 24] = [
+const RECIPES: [Recipe; 26] = [
     recipe("depth", MIDAS, Feed::SIGNED, Reading::Nearness),
     recipe("depth_zoe", &["ZoeD_M12_N", "depth_zoe"], Feed::UNIT, Reading::Distance),
     recipe("depth_anything", &["depth_anything_vitl14", "depth_anything"], Feed::PATCHES, Reading::Nearness),
@@ -106,6 +110,8 @@ const RECIPES: [Recipe; 24] = [
         Feed::UNIT,
         Reading::Classes(Palette::AnimeFace),
     ),
+    recipe("densepose", DENSEPOSE, Feed::LEVELS, Reading::Parts(&parts::VIRIDIS)),
+    recipe("densepose_parula", DENSEPOSE, Feed::LEVELS, Reading::Parts(&parts::PARULA)),
 ];
 
 /// What makes a map of an RGB picture and the mask of what is repainted.

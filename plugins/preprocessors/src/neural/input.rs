@@ -47,6 +47,8 @@ impl Feed {
     /// -1 to 1.
     pub(super) const SIGNED: Self = Self { mean: [0.5; 3], deviation: [0.5; 3], ..Self::UNIT };
     pub(super) const BLUE_FIRST: Self = Self { channels: Channels::BlueFirst, ..Self::UNIT };
+    /// The same of levels as they are.
+    pub(super) const BLUE_FIRST_LEVELS: Self = Self { divisor: 1.0, ..Self::BLUE_FIRST };
     /// By the mean and deviation of ImageNet.
     pub(super) const IMAGENET: Self =
         Self { mean: [0.485, 0.456, 0.406], deviation: [0.229, 0.224, 0.225], ..Self::UNIT };

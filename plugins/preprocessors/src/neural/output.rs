@@ -5,6 +5,7 @@ use gesso_plugin::models::Tensor;
 use gesso_plugin::serde_json::Value;
 
 use super::classes::{self, Palette};
+use super::parts::{self, Colours};
 use super::{edges, segments, slopes};
 use crate::Settings;
 
@@ -41,6 +42,8 @@ pub(super) enum Reading {
     Segments,
     /// What each place is, as a colour.
     Classes(Palette),
+    /// Which part of a body each place of a person is, as a colour.
+    Parts(&'static Colours),
 }
 
 /// How many steps above black edges come in.
@@ -85,6 +88,7 @@ impl Reading {
                 return segments::drawn(last, size, value, distance);
             }
             Self::Classes(palette) => return classes::coloured(last, &palette.colours(about)?, size),
+            Self::Parts(colours) => return parts::drawn(outputs, fed, size, colours),
             _ => {}
         }
         let pixels =
@@ -144,7 +148,12 @@ impl Reading {
             Self::PaperLevels => levels.iter().map(|level| byte(255.0 - level)).collect(),
             Self::SignedPaper => levels.iter().map(|level| 255 - byte(level * 127.5 + 127.5)).collect(),
             // Came back above.
-            Self::Slopes | Self::Normals | Self::Colours | Self::Segments | Self::Classes(_) => Vec::new(),
+            Self::Slopes
+            | Self::Normals
+            | Self::Colours
+            | Self::Segments
+            | Self::Classes(_)
+            | Self::Parts(_) => Vec::new(),
         };
         Ok(pixels(grey.into_iter().flat_map(|level| [level; 3]).collect()))
     }

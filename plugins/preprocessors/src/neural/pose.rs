@@ -6,7 +6,7 @@
 mod body;
 mod heat;
 mod squares;
-mod told;
+pub(super) mod told;
 
 use gesso_core::pixels::{PixelFormat, Pixels};
 use gesso_picture::composite::{Rect, crop};
@@ -142,7 +142,7 @@ fn scaled(at: Point, scale: [f64; 2]) -> Point {
     [0, 1].map(|axis| (at[axis] + 0.5) * scale[axis] - 0.5)
 }
 
-fn resized(picture: &Pixels, width: u32, height: u32) -> Result<Pixels, Fault> {
+pub(super) fn resized(picture: &Pixels, width: u32, height: u32) -> Result<Pixels, Fault> {
     let shrinks = width < picture.width && height < picture.height;
     let filter = if shrinks { OpencvFilter::Area } else { OpencvFilter::Cubic };
     opencv_resize(picture, width, height, filter).map_err(unfit)
@@ -158,11 +158,11 @@ fn beyond_grey(picture: &Pixels) -> Pixels {
     Pixels { width, height: picture.height, format: PixelFormat::Rgb8, data }
 }
 
-fn unlike(network: &str, problem: &str) -> Fault {
+pub(super) fn unlike(network: &str, problem: &str) -> Fault {
     Fault::InvalidInput(format!("the network {network} {problem}"))
 }
 
 #[cfg(test)]
 mod scene;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

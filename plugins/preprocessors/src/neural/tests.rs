@@ -316,6 +316,31 @@ fn parts_of_drawn_faces_have_the_colours_of_their_data_set() {
 }
 
 #[test]
+fn bodies_are_in_the_colours_of_their_parts() {
+    // One person, the left half of the picture and the third part alone.
+    let person = |_: &Tensor| {
+        let whole = |labels: usize, label: usize| {
+            let mut values = vec![0.0; labels];
+            values[label] = 1.0;
+            Tensor { shape: vec![1, labels as u32, 1, 1], values }
+        };
+        let area = Tensor { shape: vec![1, 4], values: vec![0.0, 0.0, 32.0, 64.0] };
+        vec![area, whole(2, 1), whole(25, 3)]
+    };
+    for (module, body, nobody) in [
+        ("densepose", [0x47, 0x2c, 0x7a], [0x44, 0x01, 0x54]),
+        ("densepose_parula", [0x04, 0x61, 0xdf], [0; 3]),
+    ] {
+        let (map, fed) = made(module, "densepose_r50_fpn_dl", &ramp(), &person);
+        let map = map.unwrap();
+        let (pixels, _) = map.data.as_chunks::<3>();
+        assert_eq!((pixels[31], pixels[32], pixels[63 * 64]), (body, nobody, body), "{module}");
+        assert_eq!(fed[0].shape, [1, 3, 64, 64]);
+        assert_eq!((fed[0].values[63], fed[0].values[64 * 64]), (252.0, 100.0), "red first, in levels");
+    }
+}
+
+#[test]
 fn what_is_missing_or_no_map_is_said_with_a_remedy() {
     let refused = |module: &str, name: &str, network: &dyn Fn(&Tensor) -> Vec<Tensor>| {
         let (map, _) = made(module, name, &ramp(), network);

@@ -1,4 +1,5 @@
-//! People from their points: ControlNet's route that draws what a pose network reads. How figures look is `gesso-picture`'s.
+//! People and animals from their points: ControlNet's route that draws what a pose network reads. How figures look is
+//! `gesso-picture`'s.
 
 use std::sync::Arc;
 
@@ -6,7 +7,7 @@ use axum::Json;
 use axum::extract::State;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use gesso_picture::pose::{self, BODY, FACE, HAND, Person, Point};
+use gesso_picture::pose::{self, ANIMAL, Animal, BODY, FACE, HAND, Person, Point};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -17,15 +18,17 @@ use crate::http::error::WebUiFailure;
 use crate::http::extract::RawBody;
 use crate::png_file;
 
-/// Pictures of one request, and people of one picture.
+/// Pictures of one request, and people of one picture, and as many animals.
 const CANVASES_MAX: usize = 16;
 const PEOPLE_MAX: usize = 64;
 
-/// The people of a picture, as OpenPose writes them.
+/// The people of a picture, as OpenPose writes them, and its animals.
 #[derive(Debug, Deserialize, ToSchema)]
 pub(crate) struct PoseCanvas {
     /// Drawn in this order.
     people: Vec<PosePerson>,
+    /// Each as three numbers for each of AP-10K's 17 points, as of people. Drawn after them.
+    animals: Option<Vec<Vec<f64>>>,
     /// Pixels.
     #[schema(minimum = 1)]
     canvas_width: u32,
@@ -111,9 +114,11 @@ impl PoseCanvas {
                 format!("canvas_width times canvas_height must be at most {pixels_max}, not {pixels}");
             return Err(AppError::invalid(&format!("[{index}].canvas_width"), message));
         }
-        if self.people.len() > PEOPLE_MAX {
-            let message = format!("people has more than {PEOPLE_MAX} entries");
-            return Err(AppError::invalid(&format!("[{index}].people"), message));
+        for (name, count) in [("people", self.people.len()), ("animals", self.animals().len())] {
+            if count > PEOPLE_MAX {
+                let message = format!("{name} has more than {PEOPLE_MAX} entries");
+                return Err(AppError::invalid(&format!("[{index}].{name}"), message));
+            }
         }
         let scale = self.scale();
         let people = self.people.iter().enumerate().map(|(person, points)| {
@@ -122,17 +127,28 @@ impl PoseCanvas {
             })
         });
         let people = people.collect::<Result<Vec<_>, _>>()?;
+        let animals = self.animals().iter().enumerate().map(|(animal, numbers)| {
+            read_points("animals", numbers, ANIMAL, scale)
+                .map_err(|(name, message)| AppError::invalid(&format!("[{index}].{name}[{animal}]"), message))
+        });
+        let animals: Vec<Animal> = animals.collect::<Result<Vec<_>, _>>()?;
         let failed = |error: String| AppError::Internal(format!("a pose could not be drawn: {error}"));
-        let picture = pose::draw(&people, self.canvas_width, self.canvas_height)
+        let mut picture = pose::draw(&people, self.canvas_width, self.canvas_height)
             .map_err(|error| failed(error.to_string()))?;
+        pose::draw_animals(&mut picture, &animals);
         let file = png_file::encode_with(&picture, &[]).map_err(|error| failed(error.to_string()))?;
         Ok(BASE64_STANDARD.encode(file))
     }
 
+    fn animals(&self) -> &[Vec<f64>] {
+        self.animals.as_deref().unwrap_or_default()
+    }
+
     /// Pixels of a unit, across and down.
     fn scale(&self) -> Point {
-        let places = self.people.iter().flat_map(PosePerson::lists).flat_map(|(_, list, _)| list.chunks(3));
-        let mut places = places.flat_map(|point| point.iter().take(2));
+        let people = self.people.iter().flat_map(PosePerson::lists).map(|(_, list, _)| list);
+        let lists = people.chain(self.animals().iter().map(Vec::as_slice));
+        let mut places = lists.flat_map(|list| list.chunks(3)).flat_map(|point| point.iter().take(2));
         if places.any(|place| *place > 1.0) {
             [1.0; 2]
         } else {
@@ -152,22 +168,31 @@ impl PosePerson {
         ]
     }
 
-    fn read(&self, [across, down]: Point) -> Result<Person, (&'static str, String)> {
+    fn read(&self, scale: Point) -> Result<Person, (&'static str, String)> {
         let mut read: [Vec<Option<Point>>; 4] = Default::default();
         for (points, (name, numbers, most)) in read.iter_mut().zip(self.lists()) {
-            let (triples, rest) = numbers.as_chunks::<3>();
-            if !rest.is_empty() || triples.len() > most {
-                let count = numbers.len();
-                let message =
-                    format!("{name} must have three numbers for each of at most {most} points, not {count}");
-                return Err((name, message));
-            }
-            *points =
-                triples.iter().map(|[x, y, sure]| (*sure > 0.0).then_some([x * across, y * down])).collect();
+            *points = read_points(name, numbers, most, scale)?;
         }
         let [body, left, right, face] = read;
         Ok(Person { body, hands: [left, right], face })
     }
+}
+
+/// The points of the list `name`, `most` of them at most.
+fn read_points(
+    name: &'static str,
+    numbers: &[f64],
+    most: usize,
+    [across, down]: Point,
+) -> Result<Vec<Option<Point>>, (&'static str, String)> {
+    let (triples, rest) = numbers.as_chunks::<3>();
+    if !rest.is_empty() || triples.len() > most {
+        let count = numbers.len();
+        let message =
+            format!("{name} must have three numbers for each of at most {most} points, not {count}");
+        return Err((name, message));
+    }
+    Ok(triples.iter().map(|[x, y, sure]| (*sure > 0.0).then_some([x * across, y * down])).collect())
 }
 
 #[cfg(test)]
@@ -204,6 +229,11 @@ mod tests {
                 r#"[{"people": [{"pose_keypoints_2d": null}], "canvas_width": 8, "canvas_height": 8}]"#,
                 "1 pictures",
             ),
+            (
+                r#"[{"people": [], "animals": [[], [1, 2]], "canvas_width": 8, "canvas_height": 8}]"#,
+                "[0].animals[1]: ",
+            ),
+            (r#"[{"people": [], "animals": null, "canvas_width": 8, "canvas_height": 8}]"#, "1 pictures"),
         ] {
             assert!(refused(body).contains(says), "{}", refused(body));
         }
@@ -213,10 +243,28 @@ mod tests {
     fn points_are_in_pixels_or_in_parts_of_the_picture() {
         let of = |numbers: &[f64]| {
             let person = PosePerson { pose_keypoints_2d: Some(numbers.to_vec()), ..PosePerson::default() };
-            let canvas = PoseCanvas { people: vec![person], canvas_width: 100, canvas_height: 50 };
+            let canvas =
+                PoseCanvas { people: vec![person], animals: None, canvas_width: 100, canvas_height: 50 };
             canvas.people[0].read(canvas.scale()).unwrap().body
         };
         assert_eq!(of(&[30.0, 20.0, 1.0, 0.0, 0.0, 0.0]), [Some([30.0, 20.0]), None]);
         assert_eq!(of(&[0.5, 0.2, 0.7]), [Some([50.0, 10.0])]);
+        // Animals say so too.
+        let person = PosePerson { pose_keypoints_2d: Some(vec![0.5, 0.2, 1.0]), ..PosePerson::default() };
+        let animals = Some(vec![vec![30.0, 20.0, 1.0]]);
+        let canvas = PoseCanvas { people: vec![person], animals, canvas_width: 100, canvas_height: 50 };
+        assert_eq!(canvas.scale(), [1.0; 2]);
+    }
+
+    #[test]
+    fn animals_are_drawn_with_the_people() {
+        // Neck and root of the tail.
+        let mut animal = vec![0.0; 3 * ANIMAL];
+        animal[9..15].copy_from_slice(&[8.0, 16.0, 1.0, 24.0, 16.0, 1.0]);
+        let animals = Some(vec![animal]);
+        let canvas = PoseCanvas { people: Vec::new(), animals, canvas_width: 32, canvas_height: 32 };
+        let empty = PoseCanvas { people: Vec::new(), animals: None, canvas_width: 32, canvas_height: 32 };
+        let drawn = |canvas: &PoseCanvas| canvas.drawn(0, (512, 1 << 17)).unwrap();
+        assert_ne!(drawn(&canvas), drawn(&empty));
     }
 }

@@ -10,9 +10,9 @@ use super::scene::{Scene, bell, standing};
 use super::*;
 
 /// Networks by their names; what each is fed is kept.
-struct Fake<'a> {
+pub(in crate::neural) struct Fake<'a> {
     networks: &'a [Network<'a>],
-    fed: RefCell<Vec<(String, Tensor)>>,
+    pub(in crate::neural) fed: RefCell<Vec<(String, Tensor)>>,
 }
 
 impl Look for Fake<'_> {
@@ -32,22 +32,22 @@ impl Look for Fake<'_> {
     }
 }
 
-type Network<'a> = (&'a str, &'a dyn Fn(&Tensor) -> Vec<Tensor>);
+pub(in crate::neural) type Network<'a> = (&'a str, &'a dyn Fn(&Tensor) -> Vec<Tensor>);
 
-fn fake<'a>(networks: &'a [Network<'a>]) -> Fake<'a> {
+pub(in crate::neural) fn fake<'a>(networks: &'a [Network<'a>]) -> Fake<'a> {
     Fake { networks, fed: RefCell::default() }
 }
 
-fn at(resolution: u32) -> Settings {
+pub(in crate::neural) fn at(resolution: u32) -> Settings {
     Settings { resolution, threshold_a: None, threshold_b: None }
 }
 
-fn plain(width: u32, height: u32) -> Pixels {
+pub(in crate::neural) fn plain(width: u32, height: u32) -> Pixels {
     let data = [10, 20, 30].repeat((width * height) as usize);
     Pixels::new(width, height, PixelFormat::Rgb8, data).unwrap()
 }
 
-fn pixel(map: &Pixels, x: u32, y: u32) -> [u8; 3] {
+pub(in crate::neural) fn pixel(map: &Pixels, x: u32, y: u32) -> [u8; 3] {
     let start = (y * map.width + x) as usize * 3;
     [map.data[start], map.data[start + 1], map.data[start + 2]]
 }

@@ -1,15 +1,22 @@
-//! People as OpenPose writes them, which `/controlnet/detect` answers and `/controlnet/render_openpose_json` draws.
+//! People as OpenPose writes them, and animals beside, which `/controlnet/detect` answers and `/controlnet/render_openpose_json` draws.
 
-use gesso_picture::pose::{Person, Point};
+use gesso_picture::pose::{Animal, Person, Point};
 use gesso_plugin::serde_json::{Value, json};
 
 /// `width` and `height` are those of the picture that the points lie in.
-pub(super) fn told(people: &[Person], (width, height): (u32, u32)) -> Value {
+pub(in crate::neural) fn told(people: &[Person], (width, height): (u32, u32)) -> Value {
     json!({
         "people": people.iter().map(person).collect::<Vec<_>>(),
         "canvas_width": width,
         "canvas_height": height,
     })
+}
+
+/// The same of animals, where no people were looked for.
+pub(in crate::neural) fn told_animals(animals: &[Animal], size: (u32, u32)) -> Value {
+    let mut told = told(&[], size);
+    told["animals"] = json!(animals.iter().map(|animal| points(animal)).collect::<Vec<_>>());
+    told
 }
 
 fn person(person: &Person) -> Value {
