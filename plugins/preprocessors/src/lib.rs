@@ -36,6 +36,9 @@ impl Annotator for Preprocessors {
             let (map, pose) = neural::pose::map(figure, &source, settings, &Networks)?;
             return Ok(Annotated { picture: write(&map)?, data: Some(json!({ "pose": pose })) });
         }
+        if module == neural::faces::MODULE {
+            return Ok(write(&neural::faces::map(&source, settings, &Networks)?)?.into());
+        }
         if let Some(recipe) = neural::recipe_of(module) {
             return Ok(write(&neural::map(recipe, &source, settings, &Networks)?)?.into());
         }

@@ -1,9 +1,10 @@
 //! Maps that networks make: which network a module asks for, how it is fed, and how its numbers become a map. Each network
 //! takes one picture and gives one map, or the numbers that `classes` and `segments` draw one from; that is what they are
-//! exported as. `pose` asks several networks for one map. Asks through [`Look`], so that tests need no host.
+//! exported as. `pose` and `faces` ask several networks for one map. Asks through [`Look`], so that tests need no host.
 
 mod classes;
 mod edges;
+pub(crate) mod faces;
 mod input;
 mod output;
 pub(crate) mod pose;

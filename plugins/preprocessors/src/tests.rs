@@ -159,7 +159,9 @@ fn every_module_of_the_manifest_is_there_and_no_other() {
         let slider = |index: usize| annotator["sliders"][index]["value"].as_f64();
         let settings = Settings { resolution: 64, threshold_a: slider(0), threshold_b: slider(1) };
         let is_made = made(name, &source, Some(&mask), settings).is_ok();
-        let looks = neural::recipe_of(name).is_some() || neural::pose::figure_of(name).is_some();
+        let looks = neural::recipe_of(name).is_some()
+            || neural::pose::figure_of(name).is_some()
+            || name == neural::faces::MODULE;
         assert!(is_made != looks, "{name}");
     }
     assert!(matches!(
@@ -222,6 +224,9 @@ fn a_whole_call_looks_with_a_network_where_one_is_granted() {
         let refused = annotated(&host, "hed", None, [None, None]);
         assert!(matches!(&refused, Err(Fault::InvalidInput(text)) if text.contains(says)), "{refused:?}");
     }
+    let refused = annotated(&Host::new().network("depth", nearest), "mediapipe_face", None, [None, None]);
+    let says = "face_detection_short_range.torchscript";
+    assert!(matches!(&refused, Err(Fault::InvalidInput(text)) if text.contains(says)), "{refused:?}");
 }
 
 #[test]
