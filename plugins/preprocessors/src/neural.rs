@@ -9,6 +9,7 @@ mod boxes;
 mod classes;
 mod dsine;
 mod edges;
+mod faces;
 mod input;
 mod lama;
 mod masks;
@@ -118,11 +119,12 @@ const RECIPES: [Recipe; 26] = [
 pub(crate) type Maker = fn(&Pixels, Option<&Pixels>, Settings, &dyn Look) -> Result<Pixels, Fault>;
 
 /// Modules whose maps take more than a network's reading of the picture.
-const MAKERS: [(&str, Maker); 5] = [
+const MAKERS: [(&str, Maker); 6] = [
     ("softedge_anyline", anyline::map),
     ("normal_dsine", dsine::map),
     ("inpaint_only+lama", lama::map),
     ("depth_leres++", |source, _, settings, look| boosted::map(source, settings, look)),
+    ("mediapipe_face", |source, _, settings, look| faces::map(source, settings, look)),
     ("mobile_sam", |source, _, settings, look| {
         masks::map(source, settings, &mut Random::for_request(0), look)
     }),

@@ -225,6 +225,9 @@ fn a_whole_call_looks_with_a_network_where_one_is_granted() {
         let refused = annotated(&host, "hed", None, [None, None]);
         assert!(matches!(&refused, Err(Fault::InvalidInput(text)) if text.contains(says)), "{refused:?}");
     }
+    let refused = annotated(&Host::new().network("depth", nearest), "mediapipe_face", None, [None, None]);
+    let says = "face_detection_short_range.torchscript";
+    assert!(matches!(&refused, Err(Fault::InvalidInput(text)) if text.contains(says)), "{refused:?}");
 }
 
 #[test]
