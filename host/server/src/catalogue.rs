@@ -141,6 +141,37 @@ impl Catalogue {
         hash.len() == SHORT_HASH_DIGITS && self.sha256(path, Part::Middle).is_some_and(is_it)
     }
 
+    /// Why nothing can be drawn with what the folder holds, or not with the default, as a sentence with the remedy; `None`
+    /// where something can. It names folders, so it is for whoever runs the program and for no client. Reads as much as
+    /// [`Catalogue::checkpoints`] does, without hashing; call it where blocking is allowed.
+    pub(crate) fn shortage(&self) -> Option<String> {
+        let folder = self.folder.display();
+        let files = match scan::scan(&self.folder, Kind::Checkpoint) {
+            Ok(files) => files,
+            Err(error) => {
+                return Some(format!(
+                    "the models folder {folder} cannot be read ({error}); make it, or name another with --models"
+                ));
+            }
+        };
+        let Some(first) = files.first() else {
+            return Some(format!(
+                "there is no checkpoint in {folder}; put a .safetensors or .ckpt of Stable Diffusion 1.x into it, or name \
+                 another folder with --models, such as a web UI's own models folder"
+            ));
+        };
+        if !files.iter().any(|found| self.facts.of(&found.path).is_some()) {
+            let why = gesso_torch::inspect_model(&first.path).err()?;
+            return Some(format!(
+                "no checkpoint in {folder} can be drawn with ({} there): {why}",
+                files.len()
+            ));
+        }
+        let default = self.default.as_deref()?;
+        let is_missing = named(&files, default).0.is_empty() && !is_hash(default);
+        is_missing.then(|| format!("default_model: {}", unknown(Kind::Checkpoint, &files, default)))
+    }
+
     /// The files of a kind, by name.
     pub(crate) fn files(&self, kind: Kind) -> Result<Vec<Found>, CatalogueError> {
         scan::scan(&self.folder, kind).map_err(|error| unreadable(&self.folder, error))
@@ -409,6 +440,35 @@ mod tests {
         let demo = Path::new(env!("CARGO_MANIFEST_DIR")).join(demo);
         std::fs::copy(demo, folder.path().join("b.safetensors")).unwrap();
         assert_eq!(catalogue.checkpoint(None).unwrap().file_name, "b.safetensors");
+    }
+
+    #[test]
+    fn what_keeps_a_folder_from_being_drawn_with_is_said_with_the_folder_and_the_remedy() {
+        let folder = tempfile::tempdir().unwrap();
+        let shortage = |default: Option<&str>| {
+            Catalogue::new(folder.path().join("models"), default.map(str::to_owned), None).shortage()
+        };
+        let place = folder.path().join("models").display().to_string();
+        let is_said = |word: &str| {
+            let said = shortage(None).unwrap();
+            assert!(said.contains(&place) && said.contains(word), "{said}");
+        };
+        is_said("cannot be read");
+        std::fs::create_dir(folder.path().join("models")).unwrap();
+        is_said("--models");
+        // The head of a Stable Diffusion XL checkpoint, whose second text encoder tells it.
+        let tensor = r#"{"dtype":"F16","shape":[1],"data_offsets":[0,2]}"#;
+        let header = format!(r#"{{"conditioner.embedders.1.model.ln_final.weight":{tensor}}}"#);
+        let bytes = [&(header.len() as u64).to_le_bytes()[..], header.as_bytes(), &[0; 2][..]].concat();
+        std::fs::write(folder.path().join("models/large.safetensors"), bytes).unwrap();
+        is_said("it is a Stable Diffusion XL");
+        let demo =
+            Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/demo-model/demo-v1.safetensors");
+        std::fs::copy(demo, folder.path().join("models/demo.safetensors")).unwrap();
+        assert_eq!(shortage(None), None);
+        assert_eq!(shortage(Some("Demo.safetensors")), None);
+        let said = shortage(Some("dema")).unwrap();
+        assert!(said.contains("default_model") && said.contains("did you mean \"demo\"?"), "{said}");
     }
 
     /// A PNG with a textual inversion of one vector in its text.
