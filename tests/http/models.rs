@@ -1,4 +1,5 @@
 //! Models that are registered out of the object store, and functions: what the serverless dialect keeps of checkpoints.
+//! Checkpoints that cannot be drawn with.
 
 use std::path::Path;
 
@@ -52,6 +53,26 @@ fn one_model_stands_in_a_list_where_clients_expect_that() {
     let server = bench.start();
     assert_eq!(server.get("/models/demo-v1.safetensors").ok()[0]["name"], model["name"]);
     assert_eq!(server.get("/models/none.safetensors").status, 404);
+}
+
+#[test]
+fn a_checkpoint_of_another_family_is_refused_with_what_it_is_and_is_never_the_default() {
+    let models = tempfile::tempdir().unwrap();
+    let bench = bench(models.path());
+    // The head of a Stable Diffusion XL checkpoint, whose second text encoder tells it; first by name.
+    let tensor = json!({"dtype": "F16", "shape": [1], "data_offsets": [0, 2]});
+    let header = json!({"conditioner.embedders.1.model.ln_final.weight": tensor}).to_string();
+    let bytes = [&(header.len() as u64).to_le_bytes()[..], header.as_bytes(), &[0; 2][..]].concat();
+    std::fs::write(models.path().join("a-large.safetensors"), bytes).unwrap();
+    let server = bench.start();
+    let mut body = json!({"prompt": "sea", "width": 64, "height": 64, "steps": 1});
+    server.post("/sdapi/v1/txt2img", &body).ok();
+    body["override_settings"] = json!({"sd_model_checkpoint": "a-large"});
+    let reply = server.post("/sdapi/v1/txt2img", &body);
+    let told = String::from_utf8_lossy(&reply.body);
+    assert_eq!(reply.status, 500, "{told}");
+    let sentence = "a-large.safetensors: it is a Stable Diffusion XL checkpoint; use a Stable Diffusion 1.x checkpoint";
+    assert!(told.contains(sentence) && !told.contains(models.path().to_str().unwrap()), "{told}");
 }
 
 #[test]
