@@ -71,7 +71,8 @@ fn a_checkpoint_of_another_family_is_refused_with_what_it_is_and_is_never_the_de
     let reply = server.post("/sdapi/v1/txt2img", &body);
     let told = String::from_utf8_lossy(&reply.body);
     assert_eq!(reply.status, 500, "{told}");
-    let sentence = "a-large.safetensors: it is a Stable Diffusion XL checkpoint; use a Stable Diffusion 1.x checkpoint";
+    let sentence =
+        "a-large.safetensors: it is a Stable Diffusion XL checkpoint; use a Stable Diffusion 1.x checkpoint";
     assert!(told.contains(sentence) && !told.contains(models.path().to_str().unwrap()), "{told}");
 }
 
