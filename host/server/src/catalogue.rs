@@ -76,6 +76,9 @@ pub(crate) struct Catalogue {
 pub(crate) enum CatalogueError {
     #[error("there is no {noun} {name:?}{hint}; {remedy}")]
     Unknown { noun: &'static str, name: String, hint: String, remedy: String },
+    /// It is there. The sentence is of its head.
+    #[error("{file_name}: {problem}")]
+    Unusable { file_name: String, problem: Arc<str> },
     #[error("there is no model yet; put a .safetensors or .ckpt checkpoint into the models folder")]
     Empty,
     /// Where it lies is in the log: it is no client's business.
@@ -108,8 +111,8 @@ impl Catalogue {
         let files = self.files(Kind::Checkpoint)?;
         let hashed = |found: &Found| self.hashed(found.clone());
         let Some(name) = name.or(self.default.as_deref()) else {
-            // Without one that can be drawn with it is the first all the same: whoever loads it says what is wrong.
-            let drawable = files.iter().find(|found| self.facts.of(&found.path).is_some());
+            // Without one that can be drawn with it is the first all the same: whoever draws with it is told what is wrong.
+            let drawable = files.iter().find(|found| self.facts.of(&found.path).is_ok());
             let found = drawable.and_then(hashed).or_else(|| files.iter().find_map(hashed));
             return found.ok_or(CatalogueError::Empty);
         };
@@ -129,6 +132,18 @@ impl Catalogue {
         found.ok_or_else(|| unknown(Kind::Checkpoint, &files, name))
     }
 
+    /// As [`Catalogue::checkpoint`], for whoever is about to draw. Reads the file's head when it is new.
+    ///
+    /// # Errors
+    /// [`CatalogueError::Unusable`] too.
+    pub(crate) fn drawable(&self, name: Option<&str>) -> Result<Checkpoint, CatalogueError> {
+        let checkpoint = self.checkpoint(name)?;
+        match self.facts.of(&checkpoint.file.path) {
+            Ok(_) => Ok(checkpoint),
+            Err(problem) => Err(CatalogueError::Unusable { file_name: checkpoint.file_name, problem }),
+        }
+    }
+
     fn has_hash(&self, checkpoint: &Checkpoint, hash: &str) -> bool {
         checkpoint.sha256.starts_with(&hash.to_ascii_lowercase())
             || self.has_short_hash(&checkpoint.file.path, hash)
@@ -141,10 +156,10 @@ impl Catalogue {
         hash.len() == SHORT_HASH_DIGITS && self.sha256(path, Part::Middle).is_some_and(is_it)
     }
 
-    /// Why nothing can be drawn with what the folder holds, or not with the default, as a sentence with the remedy; `None`
-    /// where something can. It names folders, so it is for whoever runs the program and for no client. Reads as much as
-    /// [`Catalogue::checkpoints`] does, without hashing; call it where blocking is allowed.
-    pub(crate) fn shortage(&self) -> Option<String> {
+    /// Why nothing can be drawn with what the folder holds, or not with the checkpoint of this name, or with the default where none
+    /// is named, as a sentence with the remedy; `None` where something can. It names folders, so it is for whoever runs the program
+    /// and for no client. Reads as much as [`Catalogue::checkpoints`] does, without hashing; call it where blocking is allowed.
+    pub(crate) fn shortage(&self, name: Option<&str>) -> Option<String> {
         let folder = self.folder.display();
         let files = match scan::scan(&self.folder, Kind::Checkpoint) {
             Ok(files) => files,
@@ -160,16 +175,30 @@ impl Catalogue {
                  another folder with --models, such as a web UI's own models folder"
             ));
         };
-        if !files.iter().any(|found| self.facts.of(&found.path).is_some()) {
-            let why = gesso_torch::inspect_model(&first.path).err()?;
+        let can_draw = |found: &Found| self.facts.of(&found.path).is_ok();
+        if let Err(why) = self.facts.of(&first.path)
+            && !files.iter().any(can_draw)
+        {
+            let (count, name) = (files.len(), &first.file_name);
             return Some(format!(
-                "no checkpoint in {folder} can be drawn with ({} there): {why}",
-                files.len()
+                "no checkpoint in {folder} can be drawn with ({count} there): {name}: {why}"
             ));
         }
-        let default = self.default.as_deref()?;
-        let is_missing = named(&files, default).0.is_empty() && !is_hash(default);
-        is_missing.then(|| format!("default_model: {}", unknown(Kind::Checkpoint, &files, default)))
+        let (who, name) = match (name, self.default.as_deref()) {
+            (Some(name), _) => ("", name),
+            (None, default) => ("default_model: ", default?),
+        };
+        let (called, _) = named(&files, name);
+        match called.first() {
+            None if is_hash(name) => None,
+            None => Some(format!("{who}{}", unknown(Kind::Checkpoint, &files, name))),
+            Some(_) if called.iter().copied().any(can_draw) => None,
+            Some(found) => {
+                let problem = self.facts.of(&found.path).err()?;
+                let file_name = found.file_name.clone();
+                Some(format!("{who}{}", CatalogueError::Unusable { file_name, problem }))
+            }
+        }
     }
 
     /// The files of a kind, by name.
@@ -180,17 +209,26 @@ impl Catalogue {
     /// The file of a kind that a client named by file name or stem, in any case, with or without ` [hash]`; a LoRA also
     /// by the name its trainer gave it, unless several have it.
     pub(crate) fn find(&self, kind: Kind, name: &str) -> Result<Arc<ModelFile>, CatalogueError> {
-        let files = self.files(kind)?;
-        let by_alias = || match self.by_alias(kind, &files, name)[..] {
+        self.find_among(kind, &self.files(kind)?, name)
+    }
+
+    /// The same among files that were listed already, for whoever looks up many names.
+    pub(crate) fn find_among(
+        &self,
+        kind: Kind,
+        files: &[Found],
+        name: &str,
+    ) -> Result<Arc<ModelFile>, CatalogueError> {
+        let by_alias = || match self.by_alias(kind, files, name)[..] {
             [only] => Some(only),
             _ => None,
         };
-        let (called, hash) = named(&files, name);
+        let (called, hash) = named(files, name);
         // Control networks of one name in several folders are told apart by what their titles say of them.
         let is_meant = |found: &&Found| hash.is_some_and(|hash| self.has_short_hash(&found.path, hash));
         let several = if called.len() > 1 { &called[..] } else { &[] };
         let found = several.iter().copied().find(is_meant).or_else(|| called.first().copied());
-        let found = found.or_else(by_alias).ok_or_else(|| unknown(kind, &files, name))?;
+        let found = found.or_else(by_alias).ok_or_else(|| unknown(kind, files, name))?;
         self.model_file(found)
     }
 
@@ -249,7 +287,7 @@ impl Catalogue {
 
     /// What a checkpoint is made for; `None` when it cannot be drawn with. Reads the file's head when it is new.
     pub(crate) fn facts(&self, checkpoint: &ModelFile) -> Option<ModelFacts> {
-        self.facts.of(&checkpoint.path)
+        self.facts.of(&checkpoint.path).ok()
     }
 
     /// SHA-256 of a file that was found, lower-case hex; `None`, and a line in the log, when it cannot be read.
@@ -283,11 +321,17 @@ fn named<'a>(files: &'a [Found], name: &'a str) -> (Vec<&'a Found>, Option<&'a s
     }
 }
 
-/// Those of this file name or stem.
+/// Those of this file name or stem, those that are spelled just so first: names may differ by case alone.
 fn called<'a>(files: &'a [Found], name: &str) -> Vec<&'a Found> {
-    let is_called =
-        |found: &&Found| [&found.file_name, &found.stem].iter().any(|own| own.eq_ignore_ascii_case(name));
-    files.iter().filter(is_called).collect()
+    let rank = |found: &Found| {
+        let own = [found.file_name.as_str(), found.stem.as_str()];
+        let in_any_case = || own.iter().position(|own| own.eq_ignore_ascii_case(name));
+        let exact = own.iter().position(|own| *own == name);
+        exact.or_else(|| in_any_case().map(|place| own.len() + place))
+    };
+    let mut called: Vec<_> = files.iter().filter_map(|found| Some((rank(found)?, found))).collect();
+    called.sort_by_key(|(rank, _)| *rank);
+    called.into_iter().map(|(_, found)| found).collect()
 }
 
 fn unreadable(path: &Path, error: std::io::Error) -> CatalogueError {

@@ -132,9 +132,10 @@ fn the_default_is_a_checkpoint_that_can_be_drawn_with() {
 #[test]
 fn what_keeps_a_folder_from_being_drawn_with_is_said_with_the_folder_and_the_remedy() {
     let folder = tempfile::tempdir().unwrap();
-    let shortage = |default: Option<&str>| {
-        Catalogue::new(folder.path().join("models"), default.map(str::to_owned), None).shortage()
+    let told = |default: Option<&str>, name: Option<&str>| {
+        Catalogue::new(folder.path().join("models"), default.map(str::to_owned), None).shortage(name)
     };
+    let shortage = |default: Option<&str>| told(default, None);
     let place = folder.path().join("models").display().to_string();
     let is_said = |word: &str| {
         let said = shortage(None).unwrap();
@@ -143,11 +144,7 @@ fn what_keeps_a_folder_from_being_drawn_with_is_said_with_the_folder_and_the_rem
     is_said("cannot be read");
     std::fs::create_dir(folder.path().join("models")).unwrap();
     is_said("--models");
-    // The head of a Stable Diffusion XL checkpoint, whose second text encoder tells it.
-    let tensor = r#"{"dtype":"F16","shape":[1],"data_offsets":[0,2]}"#;
-    let header = format!(r#"{{"conditioner.embedders.1.model.ln_final.weight":{tensor}}}"#);
-    let bytes = [&(header.len() as u64).to_le_bytes()[..], header.as_bytes(), &[0; 2][..]].concat();
-    std::fs::write(folder.path().join("models/large.safetensors"), bytes).unwrap();
+    std::fs::write(folder.path().join("models/large.safetensors"), large()).unwrap();
     is_said("it is a Stable Diffusion XL");
     let demo = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/demo-model/demo-v1.safetensors");
     std::fs::copy(demo, folder.path().join("models/demo.safetensors")).unwrap();
@@ -155,6 +152,73 @@ fn what_keeps_a_folder_from_being_drawn_with_is_said_with_the_folder_and_the_rem
     assert_eq!(shortage(Some("Demo.safetensors")), None);
     let said = shortage(Some("dema")).unwrap();
     assert!(said.contains("default_model") && said.contains("did you mean \"demo\"?"), "{said}");
+    let said = shortage(Some("large")).unwrap();
+    assert!(said.starts_with("default_model: large.safetensors: it is a Stable Diffusion XL"), "{said}");
+    // Who names a checkpoint hears of that one, whatever becomes of the default.
+    assert_eq!(told(Some("gone"), Some("demo")), None);
+    for (name, says) in [("dema", "\"dema\""), ("large", "large.safetensors: it is a Stable Diffusion XL")] {
+        let said = told(Some("gone"), Some(name)).unwrap();
+        assert!(said.contains(says) && !said.contains("default_model"), "{said}");
+    }
+}
+
+#[test]
+fn a_checkpoint_that_cannot_be_drawn_with_is_named_with_what_it_is_and_without_its_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    let files: [(&str, &[u8]); 3] =
+        [("sub/large.safetensors", &large()), ("empty.safetensors", b""), ("odd.ckpt", b"something else")];
+    write(folder.path(), &files);
+    let catalogue = Catalogue::new(folder.path().to_owned(), None, None);
+    for (name, says) in [
+        (
+            "large",
+            "sub/large.safetensors: it is a Stable Diffusion XL checkpoint; use a Stable Diffusion 1.x",
+        ),
+        ("empty", "empty.safetensors: it is not a whole model file"),
+        ("odd", "odd.ckpt: "),
+    ] {
+        let said = catalogue.drawable(Some(name)).unwrap_err().to_string();
+        assert!(said.starts_with(says) && !said.contains(folder.path().to_str().unwrap()), "{said}");
+        assert!(catalogue.checkpoint(Some(name)).is_ok(), "it is there, and listed");
+    }
+    assert!(catalogue.drawable(Some("gone")).unwrap_err().to_string().starts_with("there is no model"));
+}
+
+#[test]
+fn of_names_that_differ_by_case_alone_the_one_that_is_spelled_so_is_meant() {
+    let folder = tempfile::tempdir().unwrap();
+    let files: [(&str, &[u8]); 6] = [
+        ("Dreamy.ckpt", b"upper"),
+        ("dreamy.ckpt", b"lower"),
+        ("a/b.ckpt.safetensors", b"whose stem is the other's name"),
+        ("b.ckpt", b"b"),
+        ("Lora/Ink.safetensors", b""),
+        ("Lora/ink.safetensors", b""),
+    ];
+    write(folder.path(), &files);
+    let catalogue = Catalogue::new(folder.path().to_owned(), None, None);
+    for (name, found) in [
+        ("Dreamy.ckpt", "Dreamy.ckpt"),
+        ("dreamy.ckpt", "dreamy.ckpt"),
+        ("dreamy", "dreamy.ckpt"),
+        ("DREAMY", "Dreamy.ckpt"),
+        ("b.ckpt", "b.ckpt"),
+    ] {
+        assert_eq!(catalogue.checkpoint(Some(name)).unwrap().file_name, found, "{name}");
+    }
+    for checkpoint in catalogue.checkpoints().unwrap() {
+        let title = checkpoint.title();
+        assert_eq!(catalogue.checkpoint(Some(&title)).unwrap().title(), title);
+    }
+    assert_eq!(catalogue.find(Kind::Lora, "ink").unwrap().name, "ink");
+    assert_eq!(catalogue.find(Kind::Lora, "INK").unwrap().name, "Ink");
+}
+
+/// The head of a Stable Diffusion XL checkpoint, whose second text encoder tells it.
+fn large() -> Vec<u8> {
+    let tensor = r#"{"dtype":"F16","shape":[1],"data_offsets":[0,2]}"#;
+    let header = format!(r#"{{"conditioner.embedders.1.model.ln_final.weight":{tensor}}}"#);
+    [&(header.len() as u64).to_le_bytes()[..], header.as_bytes(), &[0; 2][..]].concat()
 }
 
 /// A PNG with a textual inversion of one vector in its text.
