@@ -100,9 +100,11 @@ fn a_port_in_use_ends_with_code_3_and_the_remedy() {
 
 #[test]
 fn an_address_that_cannot_be_listened_on_is_told_with_what_would_do() {
-    // TEST-NET-1 (RFC 5737), which no machine has.
-    let (code, _, errors) = run(gesso(&["serve", "--listen", "192.0.2.1:7860"]));
-    assert!(code == 1 && errors.contains("192.0.2.1:7860") && errors.contains("0.0.0.0"), "{errors}");
+    // TEST-NET-1 (RFC 5737), which no machine has; one that listens on any address (`net.ipv4.ip_nonlocal_bind`) would serve it.
+    if std::net::TcpListener::bind("192.0.2.1:0").is_err() {
+        let (code, _, errors) = run(gesso(&["serve", "--listen", "192.0.2.1:7860"]));
+        assert!(code == 1 && errors.contains("192.0.2.1:7860") && errors.contains("0.0.0.0"), "{errors}");
+    }
     for no_address in ["7861", "localhost:7860"] {
         let (code, _, errors) = run(gesso(&["serve", "--listen", no_address]));
         assert!(code == 2 && errors.contains("such as 127.0.0.1:7860"), "{errors}");
@@ -137,6 +139,16 @@ fn a_folder_without_a_checkpoint_is_named_when_a_server_starts_and_before_txt2im
     let nowhere = format!("{place}/nowhere");
     let (code, _, errors) = run(gesso(&["txt2img", "x", "--models", &nowhere, "-o", "/tmp/x.png"]));
     assert!(code == 1 && errors.contains(&nowhere) && errors.contains("--models"), "{errors}");
+}
+
+#[test]
+fn who_names_a_checkpoint_hears_of_that_one_and_not_of_the_default() {
+    let demo = checkout().join("examples/demo-model");
+    let mut command = gesso(&["txt2img", "x", "--model", "demo-v2", "-o", "/tmp/x.png", "--models"]);
+    command.arg(demo).env("GESSO_DEFAULT_MODEL", "gone");
+    let (code, _, errors) = run(command);
+    assert!(code == 1 && errors.contains("did you mean \"demo-v1\"?"), "{errors}");
+    assert!(errors.contains("\"demo-v2\"") && !errors.contains("default_model"), "{errors}");
 }
 
 #[test]

@@ -137,7 +137,7 @@ async fn serve(
     // the log and not from the first request; nobody waits for it.
     let catalogue = app.catalogue.clone();
     drop(tokio::task::spawn_blocking(move || {
-        if let Some(shortage) = catalogue.shortage() {
+        if let Some(shortage) = catalogue.shortage(None) {
             tracing::warn!("models: {shortage}");
         }
     }));
