@@ -6,7 +6,9 @@ mod store;
 
 use std::process::Command;
 
-use crate::support::{Bench, checkout, component, decode, quick, run};
+use serde_json::json;
+
+use crate::support::{Bench, checkout, component, decode, eventually, quick, run};
 
 fn gesso(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_gesso"));
@@ -67,6 +69,9 @@ fn every_named_variable_sets_what_its_flag_does() {
     let mut command = gesso(&["serve", "--print-settings"]);
     command.env("GESSO_CONFIG", file.path());
     assert!(run(command).1.contains("threads = 7"));
+    let mut command = gesso(&["serve", "--print-settings"]);
+    command.env("GESSO_CONFIG", "").env("GESSO_THREADS", "");
+    assert_eq!(run(command).0, 0, "an empty variable says nothing");
 }
 
 #[test]
@@ -91,6 +96,59 @@ fn a_port_in_use_ends_with_code_3_and_the_remedy() {
     let (code, _, errors) = run(command);
     assert_eq!(code, 3, "{errors}");
     assert!(errors.contains(&address) && errors.contains("--listen"), "{errors}");
+}
+
+#[test]
+fn an_address_that_cannot_be_listened_on_is_told_with_what_would_do() {
+    // TEST-NET-1 (RFC 5737), which no machine has; one that listens on any address (`net.ipv4.ip_nonlocal_bind`) would serve it.
+    if std::net::TcpListener::bind("192.0.2.1:0").is_err() {
+        let (code, _, errors) = run(gesso(&["serve", "--listen", "192.0.2.1:7860"]));
+        assert!(code == 1 && errors.contains("192.0.2.1:7860") && errors.contains("0.0.0.0"), "{errors}");
+    }
+    for no_address in ["7861", "localhost:7860"] {
+        let (code, _, errors) = run(gesso(&["serve", "--listen", no_address]));
+        assert!(code == 2 && errors.contains("such as 127.0.0.1:7860"), "{errors}");
+    }
+}
+
+#[test]
+fn a_folder_without_a_checkpoint_is_named_when_a_server_starts_and_before_txt2img_draws() {
+    let models = tempfile::tempdir().unwrap();
+    let bench = Bench::new().models_at(models.path());
+    let place = models.path().to_str().unwrap();
+    let logs = tempfile::tempdir().unwrap();
+    let log = logs.path().join("log");
+    let plain = bench.command();
+    let mut command = Command::new("sh");
+    command.arg("-c").arg(format!("exec \"$0\" \"$@\" 2>{}", log.display()));
+    command.arg(plain.get_program()).args(plain.get_args());
+    let server = bench.start_with(command);
+    eventually("the log names the folder and the remedy", || {
+        let told = std::fs::read_to_string(&log).unwrap();
+        told.lines().any(|line| {
+            line.contains("there is no checkpoint in") && line.contains(place) && line.contains("--models")
+        })
+    });
+    // Clients hear what helps, and not where it lies.
+    let reply = server.post("/sdapi/v1/txt2img", &json!({"prompt": "sea"}));
+    let told = String::from_utf8_lossy(&reply.body).into_owned();
+    assert!(reply.status == 503 && told.contains("models folder") && !told.contains(place), "{told}");
+
+    let (code, _, errors) = run(gesso(&["txt2img", "x", "--models", place, "-o", "/tmp/x.png"]));
+    assert!(code == 1 && errors.contains(place) && errors.contains("--models"), "{errors}");
+    let nowhere = format!("{place}/nowhere");
+    let (code, _, errors) = run(gesso(&["txt2img", "x", "--models", &nowhere, "-o", "/tmp/x.png"]));
+    assert!(code == 1 && errors.contains(&nowhere) && errors.contains("--models"), "{errors}");
+}
+
+#[test]
+fn who_names_a_checkpoint_hears_of_that_one_and_not_of_the_default() {
+    let demo = checkout().join("examples/demo-model");
+    let mut command = gesso(&["txt2img", "x", "--model", "demo-v2", "-o", "/tmp/x.png", "--models"]);
+    command.arg(demo).env("GESSO_DEFAULT_MODEL", "gone");
+    let (code, _, errors) = run(command);
+    assert!(code == 1 && errors.contains("did you mean \"demo-v1\"?"), "{errors}");
+    assert!(errors.contains("\"demo-v2\"") && !errors.contains("default_model"), "{errors}");
 }
 
 #[test]

@@ -71,6 +71,18 @@ fn programs_get_json_and_people_lines() {
 }
 
 #[test]
+fn an_admin_key_of_another_server_is_told_with_the_file_that_holds_it() {
+    let bench = Bench::new();
+    let server = bench.start();
+    let other = tempfile::tempdir().unwrap();
+    std::fs::write(other.path().join("admin-key"), "the-admin-key-of-another-server\n").unwrap();
+    let place = other.path().to_str().unwrap();
+    let (code, _, errors) = run(gesso(&["user", "list", "--url", &server.url, "--data", place]));
+    assert!(code == 1 && errors.contains(&format!("{place}/admin-key")), "{errors}");
+    assert!(errors.contains("--data") && !errors.contains("gesso key new"), "{errors}");
+}
+
+#[test]
 fn waiting_for_a_task_that_does_not_succeed_fails() {
     let bench = Bench::new();
     let server = bench.start();

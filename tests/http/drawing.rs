@@ -361,7 +361,7 @@ fn a_controlnet_file_that_is_none_and_a_module_that_is_not_here_are_named() {
         (json!({"module": "canny"}), 422, "finished map"),
         (json!({"model": "gone"}), 422, "ControlNet model"),
         (json!({"image": ""}), 422, "no image"),
-        (json!({}), 500, "odd"),
+        (json!({}), 422, "odd"),
     ] {
         let reply = unit(changes.clone());
         assert_eq!(reply.status, status, "{changes} {}", reply.json());
@@ -374,6 +374,14 @@ fn a_controlnet_file_that_is_none_and_a_module_that_is_not_here_are_named() {
         let reply = server.post_with("/sdapi/v1/txt2img", &headers, &body(changes.clone()));
         assert_eq!(reply.status, 422, "{changes} {}", reply.json());
     }
+    // What only shows while a file loads ends the task, with a code of its own.
+    let failed = server.post("/txt2img", &body(json!({})));
+    let told = failed.json();
+    assert_eq!(
+        (failed.status, &told["status"], &told["code"]),
+        (422, &json!("failed"), &json!("unusable_model"))
+    );
+    assert_eq!(told["errors"][0]["pointer"], "#");
     let off = unit(json!({"enabled": false}));
     assert_eq!(off.status, 200);
 }

@@ -2,20 +2,24 @@
 
 use serde_json::{Value, json};
 
-use super::drawing::{models, striped, write_tensors};
+use super::drawing::{striped, write_tensors};
+use super::networks::models_with;
 use crate::support::{Bench, quick_with};
 
 #[track_caller]
 fn fails_in_the_form_of(config: &str, is_forge: bool) {
-    let models = models();
+    let models = models_with(&[("networks", "redness", "wd14-redness")]);
     write_tensors(&models.path().join("ControlNet/odd.safetensors"), &[("x", &[2], 1.0)]);
     let bench = Bench::new().models_at(models.path()).config(config);
     let server = bench.start();
     let unit = json!({"model": "odd", "image": striped(64, 64)});
     let odd = quick_with(json!({"alwayson_scripts": {"controlnet": {"args": [unit]}}}));
+    let tags = json!({"image": striped(64, 64), "model": "deepbooru"});
     for (route, body, status, class, part) in [
         ("img2img", json!({}), 404, "HTTPException", "Init image not found"),
-        ("txt2img", odd, 500, "RuntimeError", "odd"),
+        ("txt2img", odd, 422, "HTTPException", "odd"),
+        // A network that says nothing of itself, which nobody named.
+        ("interrogate", tags, 500, "RuntimeError", "config.txt"),
         // The answer of a route that is written down comes from a task of its own.
         ("server-kill", json!({}), 501, "NotImplementedError", "operator"),
     ] {

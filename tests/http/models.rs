@@ -1,4 +1,5 @@
 //! Models that are registered out of the object store, and functions: what the serverless dialect keeps of checkpoints.
+//! Checkpoints that cannot be drawn with.
 
 use std::path::Path;
 
@@ -52,6 +53,92 @@ fn one_model_stands_in_a_list_where_clients_expect_that() {
     let server = bench.start();
     assert_eq!(server.get("/models/demo-v1.safetensors").ok()[0]["name"], model["name"]);
     assert_eq!(server.get("/models/none.safetensors").status, 404);
+}
+
+/// The head of a Stable Diffusion XL checkpoint, whose second text encoder tells it.
+fn large() -> Vec<u8> {
+    let tensor = json!({"dtype": "F16", "shape": [1], "data_offsets": [0, 2]});
+    let header = json!({"conditioner.embedders.1.model.ln_final.weight": tensor}).to_string();
+    [&(header.len() as u64).to_le_bytes()[..], header.as_bytes(), &[0; 2][..]].concat()
+}
+
+const IS_LARGE: &str =
+    "large.safetensors: it is a Stable Diffusion XL checkpoint; use a Stable Diffusion 1.x checkpoint";
+
+#[test]
+fn a_checkpoint_of_another_family_is_refused_with_what_it_is_and_is_never_the_default() {
+    let models = tempfile::tempdir().unwrap();
+    let bench = bench(models.path());
+    // First by name.
+    std::fs::write(models.path().join("a-large.safetensors"), large()).unwrap();
+    let place = models.path().to_str().unwrap();
+    let server = bench.start();
+    server.post("/sdapi/v1/txt2img", &json!({"prompt": "sea", "width": 64, "height": 64, "steps": 1})).ok();
+    // Nobody waits for a task to hear of it.
+    let ask = |path: &str, changes: &Value| {
+        let reply = server.post_with(path, &[("Request-Type", "async")], &quick_with(changes.clone()));
+        let told = reply.json();
+        assert_eq!(reply.status, 422, "{path} {changes} {told}");
+        assert!(told.to_string().contains(IS_LARGE) && !told.to_string().contains(place), "{told}");
+        told
+    };
+    let in_field = |told: &Value, field: &str| {
+        let pointer = json!(format!("#/{field}"));
+        assert_eq!((&told["code"], &told["errors"][0]["pointer"]), (&json!("unusable_model"), &pointer));
+    };
+    in_field(&ask("/txt2img", &json!({"stable_diffusion_model": "a-large"})), "stable_diffusion_model");
+    for (changes, field) in [
+        (json!({"refiner_checkpoint": "a-large", "refiner_switch_at": 0.5}), "refiner_checkpoint"),
+        (
+            json!({"enable_hr": true, "denoising_strength": 0.5, "hr_checkpoint_name": "a-large"}),
+            "hr_checkpoint_name",
+        ),
+    ] {
+        in_field(&ask("/txt2img", &changes), field);
+        assert_eq!(ask("/sdapi/v1/txt2img", &changes)["error"], "HTTPException");
+    }
+    let named = json!({"override_settings": {"sd_model_checkpoint": "a-large"}});
+    assert_eq!(ask("/sdapi/v1/txt2img", &named)["error"], "HTTPException");
+    let functions = server.get("/list/sdapi/functions").ok()["functions"].as_array().unwrap().clone();
+    assert!(functions.iter().all(|function| function["model"] == "demo-v1.safetensors"), "{functions:?}");
+
+    let option = json!({"sd_model_checkpoint": "a-large"});
+    assert_eq!(server.post("/sdapi/v1/options", &option).status, 422);
+    let refused = server.post("/options", &json!({"data": option}));
+    assert_eq!(refused.status, 422);
+    in_field(&refused.json(), "sd_model_checkpoint");
+    std::fs::write(bench.data.path().join("objects/models/large.safetensors"), large()).unwrap();
+    register(&server, &json!({"name": "large.safetensors", "ossPath": "models/large.safetensors"})).ok();
+    eventually("it is judged", || status(&server, "large.safetensors") == "failed");
+    let message = server.get("/models/large.safetensors").ok()["message"].clone();
+    assert!(message.as_str().unwrap().contains("it is a Stable Diffusion XL checkpoint"), "{message}");
+}
+
+#[test]
+fn a_saved_checkpoint_that_became_another_is_refused_and_the_options_are_taken_back() {
+    let models = tempfile::tempdir().unwrap();
+    let bench = bench(models.path());
+    let mine = models.path().join("large.safetensors");
+    std::fs::copy(models.path().join("demo-v1.safetensors"), &mine).unwrap();
+    let server = bench.start();
+    server.post("/sdapi/v1/options", &json!({"sd_model_checkpoint": "large"})).ok();
+    server.post("/sdapi/v1/reload-checkpoint", &json!({})).ok();
+    std::fs::write(&mine, large()).unwrap();
+    let body = json!({"prompt": "sea", "width": 64, "height": 64, "steps": 1});
+    for (path, body) in [("txt2img", body), ("reload-checkpoint", json!({}))] {
+        let reply = server.post(&format!("/sdapi/v1/{path}"), &body);
+        let told = reply.json().to_string();
+        assert!(reply.status == 422 && told.contains(IS_LARGE), "{path} {told}");
+    }
+    // All of them, as clients post them.
+    let options = server.get("/sdapi/v1/options").ok();
+    assert!(options["sd_model_checkpoint"].as_str().unwrap().starts_with("large.safetensors"), "{options}");
+    server.post("/sdapi/v1/options", &options).ok();
+    // With nothing else there, what is wrong is no field of a request.
+    std::fs::remove_file(models.path().join("demo-v1.safetensors")).unwrap();
+    let reply = server.admin("POST", "/initialize", Vec::new());
+    let told = reply.json()["message"].clone();
+    assert!(reply.status == 503 && told.as_str().unwrap().contains(IS_LARGE), "{told}");
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Probes, metrics, documents.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
@@ -173,6 +173,94 @@ fn the_api_documents_itself_and_the_manuals_have_every_route() {
     assert_eq!(page.status, 200);
     assert!(String::from_utf8_lossy(&page.body).contains("swagger-ui"));
     assert_eq!(page.header("x-frame-options"), "DENY");
+}
+
+/// A path without the names of its places, which manuals call otherwise.
+fn unnamed(path: &str) -> String {
+    let parts = path.split('/').map(|part| if part.starts_with(['{', '<']) { "{}" } else { part });
+    parts.collect::<Vec<_>>().join("/")
+}
+
+#[test]
+fn the_tables_of_routes_say_yes_to_those_that_there_are_and_no_to_the_others() {
+    let bench = Bench::new();
+    let server = bench.start();
+    let document = server.get("/openapi.json").ok();
+    let paths = document["paths"].as_object().unwrap();
+    let mut routes: BTreeMap<_, _> =
+        paths.iter().map(|(path, methods)| (unnamed(path), methods.clone())).collect();
+    // What the document does not tell of: itself, and the second spelling of a path.
+    let untold = ["/docs", "/openapi.json", "/agent-scheduler/v1/results/{}"];
+    routes.extend(untold.map(|path| (path.to_owned(), json!({"get": {}}))));
+    let mut judged = 0;
+    for name in ["migrating-from-a1111", "migrating-from-serverless"] {
+        let manual = std::fs::read_to_string(checkout().join(format!("docs/{name}.md"))).unwrap();
+        let table = manual.split("\n## Routes\n").nth(1).unwrap().split("\n## ").next().unwrap();
+        // Paths of plugins are there with the plugin.
+        let rows = table.lines().filter(|line| line.starts_with("| ") && !line.contains("with the plugin `"));
+        for row in rows {
+            let cells: Vec<_> = row.split(" | ").collect();
+            let is_there = ["yes", "501"].contains(&cells[1]);
+            let (mut first, mut method) = (String::new(), None);
+            for span in cells[0].split('`').skip(1).step_by(2).filter(|span| span.contains('/')) {
+                let (verb, path) =
+                    span.split_once(' ').map_or((None, span), |(verb, path)| (Some(verb), path));
+                method = verb.map(str::to_lowercase).or(method);
+                let path = unnamed(path.split('?').next().unwrap().trim_start_matches('…'));
+                if first.is_empty() {
+                    first.clone_from(&path);
+                }
+                judged += 1;
+                if let Some(beginning) = path.strip_suffix('…') {
+                    let begin = routes.keys().filter(|route| route.starts_with(beginning)).count();
+                    assert_eq!(begin > 0, is_there, "{name}: {span}");
+                    continue;
+                }
+                // The first path of a row is whole; others stand behind some beginning of it.
+                let has_method =
+                    |route: &Value| method.as_ref().is_none_or(|method| route.get(method).is_some());
+                let mut whole = first.match_indices('/').map(|(at, _)| format!("{}{path}", &first[..at]));
+                let is_route = whole.any(|whole| match cells[1] {
+                    "501" => server.post(&whole, &json!({})).status == 501,
+                    _ => routes.get(&whole).is_some_and(has_method),
+                });
+                assert_eq!(is_route, is_there, "{name}: {span} in {row}");
+            }
+        }
+    }
+    assert!(judged > 100, "{judged} paths were found in the tables");
+}
+
+#[test]
+fn requests_that_the_manuals_show_have_fields_that_their_routes_take() {
+    let bench = Bench::new();
+    let server = bench.start();
+    let document = server.get("/openapi.json").ok();
+    let mut shown = 0;
+    for manual in ["README", "docs/http-api", "docs/migrating-from-a1111", "docs/migrating-from-serverless"] {
+        let text = std::fs::read_to_string(checkout().join(format!("{manual}.md"))).unwrap();
+        let text = text.replace("\\\n", " ");
+        for line in text.lines().filter(|line| line.contains("curl ")) {
+            let Some((_, body)) = line.split_once("-d '{") else { continue };
+            let body = format!("{{{}", body.split('\'').next().unwrap());
+            let body: Value = serde_json::from_str(&body).unwrap_or_else(|error| panic!("{error}: {line}"));
+            let path = line.split("http://127.0.0.1:7860").nth(1).unwrap().split([' ', '\'']).next().unwrap();
+            let pointer = format!(
+                "/paths/{}/post/requestBody/content/application~1json/schema",
+                path.replace('/', "~1")
+            );
+            let schema = document.pointer(&pointer).unwrap_or_else(|| panic!("{path} takes no body: {line}"));
+            let named = schema["$ref"].as_str().and_then(|name| document.pointer(name.strip_prefix('#')?));
+            let known = named.unwrap_or(schema);
+            // Options are maps, whose names the document does not list.
+            let Some(known) = known["properties"].as_object() else { continue };
+            for field in body.as_object().unwrap().keys() {
+                assert!(known.contains_key(field), "{path} has no field {field}: {line}");
+            }
+            shown += 1;
+        }
+    }
+    assert!(shown > 10, "{shown} requests were found");
 }
 
 #[test]

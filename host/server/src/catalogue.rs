@@ -76,6 +76,9 @@ pub(crate) struct Catalogue {
 pub(crate) enum CatalogueError {
     #[error("there is no {noun} {name:?}{hint}; {remedy}")]
     Unknown { noun: &'static str, name: String, hint: String, remedy: String },
+    /// It is there. The sentence is of its head.
+    #[error("{file_name}: {problem}")]
+    Unusable { file_name: String, problem: Arc<str> },
     #[error("there is no model yet; put a .safetensors or .ckpt checkpoint into the models folder")]
     Empty,
     /// Where it lies is in the log: it is no client's business.
@@ -108,8 +111,8 @@ impl Catalogue {
         let files = self.files(Kind::Checkpoint)?;
         let hashed = |found: &Found| self.hashed(found.clone());
         let Some(name) = name.or(self.default.as_deref()) else {
-            // Without one that can be drawn with it is the first all the same: whoever loads it says what is wrong.
-            let drawable = files.iter().find(|found| self.facts.of(&found.path).is_some());
+            // Without one that can be drawn with it is the first all the same: whoever draws with it is told what is wrong.
+            let drawable = files.iter().find(|found| self.facts.of(&found.path).is_ok());
             let found = drawable.and_then(hashed).or_else(|| files.iter().find_map(hashed));
             return found.ok_or(CatalogueError::Empty);
         };
@@ -129,6 +132,18 @@ impl Catalogue {
         found.ok_or_else(|| unknown(Kind::Checkpoint, &files, name))
     }
 
+    /// As [`Catalogue::checkpoint`], for whoever is about to draw. Reads the file's head when it is new.
+    ///
+    /// # Errors
+    /// [`CatalogueError::Unusable`] too.
+    pub(crate) fn drawable(&self, name: Option<&str>) -> Result<Checkpoint, CatalogueError> {
+        let checkpoint = self.checkpoint(name)?;
+        match self.facts.of(&checkpoint.file.path) {
+            Ok(_) => Ok(checkpoint),
+            Err(problem) => Err(CatalogueError::Unusable { file_name: checkpoint.file_name, problem }),
+        }
+    }
+
     fn has_hash(&self, checkpoint: &Checkpoint, hash: &str) -> bool {
         checkpoint.sha256.starts_with(&hash.to_ascii_lowercase())
             || self.has_short_hash(&checkpoint.file.path, hash)
@@ -141,6 +156,51 @@ impl Catalogue {
         hash.len() == SHORT_HASH_DIGITS && self.sha256(path, Part::Middle).is_some_and(is_it)
     }
 
+    /// Why nothing can be drawn with what the folder holds, or not with the checkpoint of this name, or with the default where none
+    /// is named, as a sentence with the remedy; `None` where something can. It names folders, so it is for whoever runs the program
+    /// and for no client. Reads as much as [`Catalogue::checkpoints`] does, without hashing; call it where blocking is allowed.
+    pub(crate) fn shortage(&self, name: Option<&str>) -> Option<String> {
+        let folder = self.folder.display();
+        let files = match scan::scan(&self.folder, Kind::Checkpoint) {
+            Ok(files) => files,
+            Err(error) => {
+                return Some(format!(
+                    "the models folder {folder} cannot be read ({error}); make it, or name another with --models"
+                ));
+            }
+        };
+        let Some(first) = files.first() else {
+            return Some(format!(
+                "there is no checkpoint in {folder}; put a .safetensors or .ckpt of Stable Diffusion 1.x into it, or name \
+                 another folder with --models, such as a web UI's own models folder"
+            ));
+        };
+        let can_draw = |found: &Found| self.facts.of(&found.path).is_ok();
+        if let Err(why) = self.facts.of(&first.path)
+            && !files.iter().any(can_draw)
+        {
+            let (count, name) = (files.len(), &first.file_name);
+            return Some(format!(
+                "no checkpoint in {folder} can be drawn with ({count} there): {name}: {why}"
+            ));
+        }
+        let (who, name) = match (name, self.default.as_deref()) {
+            (Some(name), _) => ("", name),
+            (None, default) => ("default_model: ", default?),
+        };
+        let (called, _) = named(&files, name);
+        match called.first() {
+            None if is_hash(name) => None,
+            None => Some(format!("{who}{}", unknown(Kind::Checkpoint, &files, name))),
+            Some(_) if called.iter().copied().any(can_draw) => None,
+            Some(found) => {
+                let problem = self.facts.of(&found.path).err()?;
+                let file_name = found.file_name.clone();
+                Some(format!("{who}{}", CatalogueError::Unusable { file_name, problem }))
+            }
+        }
+    }
+
     /// The files of a kind, by name.
     pub(crate) fn files(&self, kind: Kind) -> Result<Vec<Found>, CatalogueError> {
         scan::scan(&self.folder, kind).map_err(|error| unreadable(&self.folder, error))
@@ -149,17 +209,26 @@ impl Catalogue {
     /// The file of a kind that a client named by file name or stem, in any case, with or without ` [hash]`; a LoRA also
     /// by the name its trainer gave it, unless several have it.
     pub(crate) fn find(&self, kind: Kind, name: &str) -> Result<Arc<ModelFile>, CatalogueError> {
-        let files = self.files(kind)?;
-        let by_alias = || match self.by_alias(kind, &files, name)[..] {
+        self.find_among(kind, &self.files(kind)?, name)
+    }
+
+    /// The same among files that were listed already, for whoever looks up many names.
+    pub(crate) fn find_among(
+        &self,
+        kind: Kind,
+        files: &[Found],
+        name: &str,
+    ) -> Result<Arc<ModelFile>, CatalogueError> {
+        let by_alias = || match self.by_alias(kind, files, name)[..] {
             [only] => Some(only),
             _ => None,
         };
-        let (called, hash) = named(&files, name);
+        let (called, hash) = named(files, name);
         // Control networks of one name in several folders are told apart by what their titles say of them.
         let is_meant = |found: &&Found| hash.is_some_and(|hash| self.has_short_hash(&found.path, hash));
         let several = if called.len() > 1 { &called[..] } else { &[] };
         let found = several.iter().copied().find(is_meant).or_else(|| called.first().copied());
-        let found = found.or_else(by_alias).ok_or_else(|| unknown(kind, &files, name))?;
+        let found = found.or_else(by_alias).ok_or_else(|| unknown(kind, files, name))?;
         self.model_file(found)
     }
 
@@ -218,7 +287,7 @@ impl Catalogue {
 
     /// What a checkpoint is made for; `None` when it cannot be drawn with. Reads the file's head when it is new.
     pub(crate) fn facts(&self, checkpoint: &ModelFile) -> Option<ModelFacts> {
-        self.facts.of(&checkpoint.path)
+        self.facts.of(&checkpoint.path).ok()
     }
 
     /// SHA-256 of a file that was found, lower-case hex; `None`, and a line in the log, when it cannot be read.
@@ -252,11 +321,17 @@ fn named<'a>(files: &'a [Found], name: &'a str) -> (Vec<&'a Found>, Option<&'a s
     }
 }
 
-/// Those of this file name or stem.
+/// Those of this file name or stem, those that are spelled just so first: names may differ by case alone.
 fn called<'a>(files: &'a [Found], name: &str) -> Vec<&'a Found> {
-    let is_called =
-        |found: &&Found| [&found.file_name, &found.stem].iter().any(|own| own.eq_ignore_ascii_case(name));
-    files.iter().filter(is_called).collect()
+    let rank = |found: &Found| {
+        let own = [found.file_name.as_str(), found.stem.as_str()];
+        let in_any_case = || own.iter().position(|own| own.eq_ignore_ascii_case(name));
+        let exact = own.iter().position(|own| *own == name);
+        exact.or_else(|| in_any_case().map(|place| own.len() + place))
+    };
+    let mut called: Vec<_> = files.iter().filter_map(|found| Some((rank(found)?, found))).collect();
+    called.sort_by_key(|(rank, _)| *rank);
+    called.into_iter().map(|(_, found)| found).collect()
 }
 
 fn unreadable(path: &Path, error: std::io::Error) -> CatalogueError {
@@ -279,213 +354,4 @@ fn unknown(kind: Kind, files: &[Found], name: &str) -> CatalogueError {
 }
 
 #[cfg(test)]
-mod tests {
-    use base64::Engine;
-    use base64::prelude::BASE64_STANDARD;
-
-    use super::*;
-
-    #[test]
-    fn finds_a_checkpoint_by_every_name_clients_use_and_suggests_a_near_one() {
-        let folder = tempfile::tempdir().unwrap();
-        std::fs::create_dir(folder.path().join("sub")).unwrap();
-        std::fs::write(folder.path().join("sub/dreamy.safetensors"), b"abc").unwrap();
-        std::fs::write(folder.path().join("notes.txt"), b"").unwrap();
-        let catalogue = Catalogue::new(folder.path().to_owned(), None, None);
-        // sha256("abc"), FIPS 180-2 appendix B.1.
-        let title = "sub/dreamy.safetensors [ba7816bf8f]";
-        let short_title = "dreamy [ba7816bf8f]";
-        let names =
-            ["dreamy", "Dreamy", "sub/dreamy.safetensors", title, short_title, "ba7816bf", "ba7816bf8f"];
-        for name in names {
-            assert_eq!(catalogue.checkpoint(Some(name)).unwrap().title(), title, "{name}");
-        }
-        assert_eq!(catalogue.checkpoint(None).unwrap().title(), title);
-        let error = catalogue.checkpoint(Some("dreamyy")).unwrap_err().to_string();
-        assert!(error.contains("did you mean \"dreamy\"?"), "{error}");
-        assert!(catalogue.checkpoint(Some("../sub/dreamy.safetensors")).is_err());
-        assert!(catalogue.checkpoint(Some("dreamy [0123456789]")).is_err());
-    }
-
-    /// Writes files into a folder and its folders.
-    fn write(folder: &Path, files: &[(&str, &[u8])]) {
-        for (file, bytes) in files {
-            let path = folder.join(file);
-            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-            std::fs::write(path, bytes).unwrap();
-        }
-    }
-
-    #[test]
-    fn brackets_are_part_of_a_name_unless_a_hash_is_in_them() {
-        let folder = tempfile::tempdir().unwrap();
-        write(
-            folder.path(),
-            &[
-                ("Lora/ink.safetensors", b""),
-                ("Lora/ink [v2].safetensors", b""),
-                ("a.ckpt", b"xyz"),
-                ("a [v2].ckpt", b"abc"),
-            ],
-        );
-        let catalogue = Catalogue::new(folder.path().to_owned(), None, None);
-        let lora = |name| catalogue.find(Kind::Lora, name).map(|file| file.name.clone()).ok();
-        for (name, found) in [
-            ("ink", Some("ink")),
-            ("Ink [V2]", Some("ink [v2]")),
-            ("ink [0123456789ab]", Some("ink")),
-            ("ink [v2] [0123456789ab]", Some("ink [v2]")),
-            ("ink [v3]", None),
-        ] {
-            assert_eq!(lora(name).as_deref(), found, "{name}");
-        }
-        let title = "a [v2].ckpt [ba7816bf8f]";
-        for name in ["a [v2].ckpt", "a [v2]", title, "a [v2] [ba7816bf8f]"] {
-            assert_eq!(catalogue.checkpoint(Some(name)).unwrap().title(), title, "{name}");
-        }
-        assert!(catalogue.checkpoint(Some("a [v3].ckpt")).is_err());
-    }
-
-    #[test]
-    fn a_hash_tells_files_of_one_name_apart() {
-        let folder = tempfile::tempdir().unwrap();
-        let middle = [vec![0; 1 << 20], b"abc".to_vec()].concat();
-        write(
-            folder.path(),
-            &[
-                ("ControlNet/one/canny.pth", b"one"),
-                ("ControlNet/two/canny.pth", &middle),
-                ("one/a.ckpt", b"one"),
-                ("two/a.ckpt", b"abc"),
-            ],
-        );
-        let catalogue = Catalogue::new(folder.path().to_owned(), None, None);
-        let control = |name| catalogue.find(Kind::Control, name).unwrap().path.clone();
-        assert_eq!(control("canny [ba7816bf]"), folder.path().join("ControlNet/two/canny.pth"));
-        // Web UIs hash in more than one way, and one that fits none is no reason to refuse.
-        for name in ["canny", "canny [01234567]"] {
-            assert_eq!(control(name), folder.path().join("ControlNet/one/canny.pth"), "{name}");
-        }
-        assert_eq!(catalogue.checkpoint(Some("a [ba7816bf8f]")).unwrap().file_name, "two/a.ckpt");
-        assert_eq!(catalogue.checkpoint(Some("a")).unwrap().file_name, "one/a.ckpt");
-    }
-
-    #[test]
-    fn a_checkpoint_answers_to_its_old_hash_of_eight_digits() {
-        let folder = tempfile::tempdir().unwrap();
-        let middle = [vec![0; 1 << 20], b"abc".to_vec()].concat();
-        write(folder.path(), &[("a.ckpt", &middle), ("b.ckpt", b"xyz")]);
-        let catalogue = Catalogue::new(folder.path().to_owned(), None, None);
-        for name in ["ba7816bf", "BA7816BF", "a.ckpt [ba7816bf]", "a [ba7816bf]"] {
-            assert_eq!(catalogue.checkpoint(Some(name)).unwrap().file_name, "a.ckpt", "{name}");
-        }
-        // More digits than the old hash had are of the other one.
-        assert!(catalogue.checkpoint(Some("ba7816bf8f")).is_err());
-        // That of a whole file goes before, once it is known.
-        std::fs::write(folder.path().join("c.ckpt"), b"abc").unwrap();
-        assert_eq!(catalogue.checkpoint(Some("ba7816bf8f")).unwrap().file_name, "c.ckpt");
-        assert_eq!(catalogue.checkpoint(Some("ba7816bf")).unwrap().file_name, "c.ckpt");
-    }
-
-    #[test]
-    fn no_checkpoint_is_read_as_a_whole_for_the_old_hash_of_another() {
-        let folder = tempfile::tempdir().unwrap();
-        let middle = [vec![0; 1 << 20], b"abc".to_vec()].concat();
-        write(folder.path(), &[("a.ckpt", b"xyz"), ("b.ckpt", &middle)]);
-        let catalogue = Catalogue::new(folder.path().to_owned(), None, None);
-        assert_eq!(catalogue.checkpoint(Some("ba7816bf")).unwrap().file_name, "b.ckpt");
-        let is_read =
-            |name: &str| catalogue.hashes.if_known(&folder.path().join(name), Part::Whole).is_some();
-        assert_eq!((is_read("a.ckpt"), is_read("b.ckpt")), (false, true));
-    }
-
-    #[test]
-    fn the_default_is_a_checkpoint_that_can_be_drawn_with() {
-        let folder = tempfile::tempdir().unwrap();
-        write(folder.path(), &[("a.ckpt", b"something else")]);
-        let catalogue = Catalogue::new(folder.path().to_owned(), None, None);
-        assert_eq!(catalogue.checkpoint(None).unwrap().file_name, "a.ckpt", "none better is there");
-        let demo = "../../examples/demo-model/demo-v1.safetensors";
-        let demo = Path::new(env!("CARGO_MANIFEST_DIR")).join(demo);
-        std::fs::copy(demo, folder.path().join("b.safetensors")).unwrap();
-        assert_eq!(catalogue.checkpoint(None).unwrap().file_name, "b.safetensors");
-    }
-
-    /// A PNG with a textual inversion of one vector in its text.
-    fn picture(name: &str) -> Vec<u8> {
-        let tensor = serde_json::json!({"*": {"TORCHTENSOR": [[0.5, 0.25]]}});
-        let json = serde_json::json!({"name": name, "string_to_param": tensor});
-        let mut bytes = Vec::new();
-        let mut encoder = png::Encoder::new(&mut bytes, 1, 1);
-        encoder.set_color(png::ColorType::Rgb);
-        let text = BASE64_STANDARD.encode(json.to_string());
-        encoder.add_text_chunk("sd-ti-embedding".into(), text).unwrap();
-        let mut writer = encoder.write_header().unwrap();
-        writer.write_image_data(&[0; 3]).unwrap();
-        writer.finish().unwrap();
-        bytes
-    }
-
-    #[test]
-    fn a_textual_inversion_in_a_picture_is_called_what_the_picture_says() {
-        let folder = tempfile::tempdir().unwrap();
-        let files: [(&str, &[u8]); 4] = [
-            ("embeddings/download 1.png", &picture("night")),
-            ("embeddings/unnamed.PNG", &picture("")),
-            ("embeddings/broken.webp", b"no picture"),
-            ("embeddings/easy.pt", b""),
-        ];
-        write(folder.path(), &files);
-        let catalogue = Catalogue::new(folder.path().to_owned(), None, None);
-        let names = || -> Vec<_> {
-            catalogue.embeddings().unwrap().into_iter().map(|file| file.name.clone()).collect()
-        };
-        assert_eq!(names(), ["broken", "night", "easy", "unnamed"]);
-        write(folder.path(), &[("embeddings/download 1.png", &picture("another night"))]);
-        assert_eq!(names(), ["broken", "another night", "easy", "unnamed"]);
-    }
-
-    #[test]
-    fn a_vae_goes_with_the_checkpoint_of_its_name() {
-        let folder = tempfile::tempdir().unwrap();
-        for file in ["a.ckpt", "a.vae.pt", "b.ckpt", "VAE/b.safetensors", "c.ckpt"] {
-            write(folder.path(), &[(file, file.as_bytes())]);
-        }
-        let catalogue = Catalogue::new(folder.path().to_owned(), None, None);
-        let vae = |name| {
-            let checkpoint = catalogue.checkpoint(Some(name)).unwrap();
-            catalogue.vae_of(&checkpoint.file).unwrap().map(|vae| vae.path.clone())
-        };
-        assert_eq!(vae("a"), Some(folder.path().join("a.vae.pt")));
-        assert_eq!(vae("b"), Some(folder.path().join("VAE/b.safetensors")));
-        assert_eq!(vae("c"), None);
-    }
-
-    #[test]
-    fn a_lora_answers_to_its_trainers_name_unless_two_have_it() {
-        let folder = tempfile::tempdir().unwrap();
-        std::fs::create_dir(folder.path().join("Lora")).unwrap();
-        let write = |file: &str, name: &str| {
-            let header = format!(r#"{{"__metadata__":{{"ss_output_name":"{name}"}}}}"#);
-            let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
-            bytes.extend(header.into_bytes());
-            std::fs::write(folder.path().join("Lora").join(file), bytes).unwrap();
-        };
-        write("a.safetensors", "ink");
-        write("b.safetensors", "oil");
-        write("c.safetensors", "oil");
-        let catalogue = Catalogue::new(folder.path().to_owned(), None, None);
-        assert_eq!(catalogue.find(Kind::Lora, "ink").unwrap().name, "a");
-        assert!(catalogue.find(Kind::Lora, "oil").is_err());
-        write("c.safetensors", "chalk, longer");
-        assert_eq!(catalogue.find(Kind::Lora, "oil").unwrap().name, "b");
-    }
-
-    #[test]
-    fn a_missing_lora_is_named_with_the_folder_it_belongs_in() {
-        let folder = tempfile::tempdir().unwrap();
-        let catalogue = Catalogue::new(folder.path().to_owned(), None, None);
-        let error = catalogue.find(Kind::Lora, "style").unwrap_err().to_string();
-        assert_eq!(error, "there is no LoRA \"style\"; put it into the folder Lora inside the models folder");
-    }
-}
+mod tests;

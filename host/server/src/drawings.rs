@@ -379,7 +379,7 @@ async fn encoded(
 
 fn told(error: AppError) -> InferenceError {
     match error {
-        AppError::Invalid(_) | AppError::NoScript(_) | AppError::NotFound(_) => {
+        AppError::Invalid(_) | AppError::NoScript(_) | AppError::UnusableModel(_) | AppError::NotFound(_) => {
             InferenceError::Invalid(error.to_string())
         }
         AppError::Cancelled => InferenceError::Cancelled,

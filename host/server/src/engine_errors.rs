@@ -27,6 +27,8 @@ pub(crate) fn engine_failed(error: JobError) -> AppError {
             AppError::PluginFailed(reason)
         }
         JobError::Backend(BackendError::Request(message)) => AppError::invalid("body", message),
+        // So far as its head tells, it was refused before; which field named it is not known here.
+        JobError::Backend(BackendError::Model(_)) => AppError::unusable_model("body", error.to_string()),
         JobError::Backend(BackendError::OutOfMemory(_)) => AppError::OutOfMemory(format!(
             "{error}; ask for a smaller picture, or for fewer at a time (batch_size)"
         )),
@@ -44,6 +46,14 @@ mod tests {
         assert_eq!(failed.code(), "out_of_memory");
         let told = failed.to_string();
         assert!(told.contains("CUDA out of memory") && told.contains("a smaller picture"), "{told}");
+    }
+
+    #[test]
+    fn a_file_that_turns_out_to_be_damaged_while_it_loads_is_named_with_a_code_of_its_own() {
+        let why = "a.ckpt: it is not a whole model file (it ends early); fetch it again";
+        let failed = engine_failed(JobError::Backend(BackendError::Model(why.into())));
+        assert_eq!((failed.code(), failed.problems()[0].field.as_str()), ("unusable_model", "body"));
+        assert!(failed.to_string().ends_with(why), "{failed}");
     }
 
     #[test]

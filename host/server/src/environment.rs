@@ -18,7 +18,9 @@ pub(crate) fn settings(arguments: &cli::Serve) -> Result<Settings, StartupError>
         })
         .collect();
     said.extend(arguments.said());
-    let config = arguments.config.clone().or_else(|| std::env::var_os("GESSO_CONFIG").map(PathBuf::from));
+    // Empty is as if it were not there, as with the other variables.
+    let config = std::env::var_os("GESSO_CONFIG").filter(|path| !path.is_empty()).map(PathBuf::from);
+    let config = arguments.config.clone().or(config);
     let file = match &config {
         Some(path) => {
             let text = std::fs::read_to_string(path).map_err(|error| SettingsError::Invalid {

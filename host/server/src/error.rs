@@ -25,6 +25,9 @@ pub(crate) enum AppError {
     /// A script that the request names is not there. Web UIs tell of it in other words than of what is wrong with a field.
     #[error("{}", .0.message)]
     NoScript(FieldProblem),
+    /// A model's file is there, and nothing can be made of it: named by this field, or found for the request as a whole (`body`).
+    #[error("{}", .0.message)]
+    UnusableModel(FieldProblem),
     #[error("{0}")]
     Conflict(String),
     #[error("{0}")]
@@ -60,6 +63,7 @@ impl AppError {
             Self::NotFound(_) => "not_found",
             Self::Gone(_) => "gone",
             Self::Invalid(_) | Self::NoScript(_) => "invalid",
+            Self::UnusableModel(_) => "unusable_model",
             Self::Conflict(_) => "conflict",
             Self::Overloaded(_) => "overloaded",
             Self::Cancelled => "cancelled",
@@ -78,7 +82,7 @@ impl AppError {
     pub(crate) fn problems(&self) -> &[FieldProblem] {
         match self {
             Self::Invalid(problems) => problems,
-            Self::NoScript(problem) => std::slice::from_ref(problem),
+            Self::NoScript(problem) | Self::UnusableModel(problem) => std::slice::from_ref(problem),
             _ => &[],
         }
     }
@@ -109,6 +113,10 @@ impl AppError {
                     problems.map(|TaskProblem { field, message }| FieldProblem { field, message }).collect(),
                 )
             }
+            "unusable_model" => {
+                let field = problems.into_iter().next().map(|problem| problem.field);
+                Self::unusable_model(&field.unwrap_or_else(|| "body".into()), message)
+            }
             "conflict" => Self::Conflict(message),
             "overloaded" => Self::Overloaded(message),
             "cancelled" => Self::Cancelled,
@@ -126,6 +134,11 @@ impl AppError {
     /// A script that is not there, named by this field.
     pub(crate) fn no_script(field: &str, message: impl Into<String>) -> Self {
         Self::NoScript(FieldProblem { field: field.into(), message: message.into() })
+    }
+
+    /// A model that cannot be used, named by this field.
+    pub(crate) fn unusable_model(field: &str, message: impl Into<String>) -> Self {
+        Self::UnusableModel(FieldProblem { field: field.into(), message: message.into() })
     }
 
     /// What a hook behind the request's own ends with: its prompts are settled, so what it refuses is what it was told.
@@ -150,7 +163,10 @@ impl From<CatalogueError> for AppError {
     fn from(error: CatalogueError) -> Self {
         match error {
             CatalogueError::Unknown { .. } => Self::NotFound(error.to_string()),
-            CatalogueError::Empty | CatalogueError::Unreadable(_) => Self::Unavailable(error.to_string()),
+            // Of the default, which no request names.
+            CatalogueError::Unusable { .. } | CatalogueError::Empty | CatalogueError::Unreadable(_) => {
+                Self::Unavailable(error.to_string())
+            }
         }
     }
 }
@@ -209,6 +225,7 @@ mod tests {
             AppError::Gone("no".into()),
             AppError::invalid("mask", "no mask"),
             AppError::no_script("script_name", "no script"),
+            AppError::unusable_model("refiner_checkpoint", "no model"),
             AppError::Conflict("no".into()),
             AppError::Overloaded("no".into()),
             AppError::Cancelled,

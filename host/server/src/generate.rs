@@ -174,8 +174,9 @@ pub(crate) async fn check(
     let wanted_faces = FacesWanted::read(&body).map_err(AppError::Invalid)?;
     // The blocking pool: folders and the heads of files.
     let model = blocking(move || {
-        let checkpoint = catalogue.checkpoint(request.model.as_deref())?;
+        let checkpoint = resources::checkpoint(&catalogue, &request)?;
         controls::check_networks(&catalogue, &units)?;
+        resources::hires_checkpoint(&catalogue, &request)?;
         resources::refiner(&catalogue, &request)?;
         enlarger::named(&catalogue, &request)?;
         DrawnFaces::find(&catalogue, wanted_faces)?;

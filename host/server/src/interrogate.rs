@@ -135,8 +135,10 @@ impl Interrogator {
             running.show(job.progress());
         }
         let outputs = job.finish_numbers().await.map_err(|error| match error {
-            // It was fed as its own file says.
-            JobError::Backend(BackendError::Request(why)) => unfit(&self.network, &why),
+            // It was fed as its own file says, and no client chose that.
+            JobError::Backend(BackendError::Request(why) | BackendError::Model(why)) => {
+                unfit(&self.network, &why)
+            }
             other => engine_failed(other),
         })?;
         let output = outputs.into_iter().next();

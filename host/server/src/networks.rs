@@ -108,7 +108,9 @@ fn find(catalogue: &Catalogue, network: &str) -> Result<Arc<ModelFile>, NetworkE
 
 fn not_found(error: CatalogueError) -> NetworkError {
     match error {
-        CatalogueError::Unknown { .. } | CatalogueError::Empty => NetworkError::Invalid(error.to_string()),
+        CatalogueError::Unknown { .. } | CatalogueError::Unusable { .. } | CatalogueError::Empty => {
+            NetworkError::Invalid(error.to_string())
+        }
         CatalogueError::Unreadable(_) => NetworkError::Unavailable(error.to_string()),
     }
 }

@@ -70,7 +70,7 @@ pub(crate) struct Finished {
 /// What a request's names and pictures stand for.
 struct Prepared {
     checkpoint: Checkpoint,
-    /// `None` when the checkpoint cannot be read; the engine then says why.
+    /// `None` of a checkpoint that cannot be read, and that neither pass is drawn with.
     facts: Option<ModelFacts>,
     found: Found,
     control: Controls,
@@ -145,7 +145,7 @@ async fn prepare(app: &App, asked: Asked<'_>) -> Result<Prepared, AppError> {
     let (body, asked) = (body.clone(), request.clone());
     // The blocking pool: folders, hashes, codecs; and where pictures are enlarged, waiting for that.
     let prepared = blocking(move || {
-        let checkpoint = catalogue.checkpoint(asked.model.as_deref())?;
+        let checkpoint = resources::checkpoint(&catalogue, &asked)?;
         let facts = catalogue.facts(&checkpoint.file);
         let mut found = resources::find(&catalogue, &asked, &checkpoint)?;
         if let Some(second) = found.second.as_mut().filter(|_| !asked.draws_first_pass()) {

@@ -14,7 +14,7 @@ use gesso_engine::backend::{ModelFile, PixelUpscaler, Upscale, UpscaleBy};
 use gesso_engine::{LoraUse, RefinerUse, Resources, SecondPass};
 use gesso_torch::Upscaler;
 
-use crate::catalogue::{Catalogue, CatalogueError, Checkpoint, Kind, Part};
+use crate::catalogue::{Catalogue, CatalogueError, Checkpoint, Found as FoundFile, Kind, Part};
 use crate::error::AppError;
 
 /// Digits of a LoRA's hash in infotexts.
@@ -50,7 +50,8 @@ pub(crate) fn find(
     request: &GenerateRequest,
     checkpoint: &Checkpoint,
 ) -> Result<Found, AppError> {
-    let mut finder = Finder { catalogue, request, lora_hashes: Vec::new(), warnings: Vec::new() };
+    let (lora_hashes, warnings) = (Vec::new(), Vec::new());
+    let mut finder = Finder { catalogue, request, lora_files: None, lora_hashes, warnings };
     let vae = finder.vae(&checkpoint.file)?;
     let embeddings = finder.embeddings()?;
     // A pass that is not drawn uses nothing that its prompt names, and nobody goes on with its pictures.
@@ -91,28 +92,48 @@ pub(crate) fn find(
     })
 }
 
+/// The checkpoint that a request's pictures begin in.
+pub(crate) fn checkpoint(catalogue: &Catalogue, request: &GenerateRequest) -> Result<Checkpoint, AppError> {
+    let name = request.model.as_deref();
+    // Where neither pass is drawn with it, it only lends its name.
+    let has_other = request.hires.as_ref().is_some_and(|hires| hires.model.is_some());
+    let is_drawn_with = request.draws_first_pass() || !has_other;
+    let found = if is_drawn_with { catalogue.drawable(name) } else { catalogue.checkpoint(name) };
+    found.map_err(|error| match error {
+        CatalogueError::Unusable { .. } if name.is_some() => {
+            AppError::unusable_model("override_settings", error.to_string())
+        }
+        error => error.into(),
+    })
+}
+
 /// The checkpoint of a request's refiner.
 pub(crate) fn refiner(
     catalogue: &Catalogue,
     request: &GenerateRequest,
 ) -> Result<Option<Checkpoint>, AppError> {
-    let find = |name: &str| {
-        let found = catalogue.checkpoint(Some(name));
-        found.map_err(|error| AppError::invalid("refiner_checkpoint", format!("refiner_checkpoint: {error}")))
-    };
-    request.refiner.as_ref().map(|refiner| find(&refiner.model)).transpose()
+    let name = request.refiner.as_ref().map(|refiner| &refiner.model);
+    name.map(|name| other_checkpoint(catalogue, "refiner_checkpoint", name)).transpose()
 }
 
 /// The checkpoint of a request's second pass, where it names one.
-fn hires_checkpoint(
+pub(crate) fn hires_checkpoint(
     catalogue: &Catalogue,
     request: &GenerateRequest,
 ) -> Result<Option<Checkpoint>, AppError> {
-    let find = |name: &String| {
-        let found = catalogue.checkpoint(Some(name));
-        found.map_err(|error| AppError::invalid("hr_checkpoint_name", error.to_string()))
-    };
-    request.hires.as_ref().and_then(|hires| hires.model.as_ref()).map(find).transpose()
+    let name = request.hires.as_ref().and_then(|hires| hires.model.as_ref());
+    name.map(|name| other_checkpoint(catalogue, "hr_checkpoint_name", name)).transpose()
+}
+
+/// A checkpoint beside the request's own, which a field of its own names.
+fn other_checkpoint(catalogue: &Catalogue, field: &str, name: &str) -> Result<Checkpoint, AppError> {
+    catalogue.drawable(Some(name)).map_err(|error| {
+        let message = format!("{field}: {error}");
+        match error {
+            CatalogueError::Unusable { .. } => AppError::unusable_model(field, message),
+            _ => AppError::invalid(field, message),
+        }
+    })
 }
 
 /// Upscalers that are no files, in the order of their list.
@@ -183,6 +204,8 @@ impl Found {
 struct Finder<'a> {
     catalogue: &'a Catalogue,
     request: &'a GenerateRequest,
+    /// What is there, listed once: a prompt may name a thousand.
+    lora_files: Option<Vec<FoundFile>>,
     lora_hashes: Vec<(String, String)>,
     warnings: Vec<String>,
 }
@@ -236,7 +259,7 @@ impl Finder<'_> {
                     Err(error) => self.warn(format!("Hypernetwork not found: {error}")),
                 }
             }
-            Ok(Network::Lora(lora)) => match self.catalogue.find(Kind::Lora, &lora.name) {
+            Ok(Network::Lora(lora)) => match self.lora_file(&lora.name) {
                 Ok(file) => {
                     if let Some(lora_use) = self.lora(&lora, file) {
                         resources.loras.push(lora_use);
@@ -245,6 +268,16 @@ impl Finder<'_> {
                 Err(error) => self.warn(format!("Lora not found: {error}")),
             },
         }
+    }
+
+    fn lora_file(&mut self, name: &str) -> Result<Arc<ModelFile>, CatalogueError> {
+        let files = match self.lora_files.take() {
+            Some(files) => files,
+            None => self.catalogue.files(Kind::Lora)?,
+        };
+        let found = self.catalogue.find_among(Kind::Lora, &files, name);
+        self.lora_files = Some(files);
+        found
     }
 
     fn lora(&mut self, lora: &Lora, file: Arc<ModelFile>) -> Option<LoraUse> {

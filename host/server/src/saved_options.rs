@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::blocking::blocking;
-use crate::catalogue::Catalogue;
+use crate::catalogue::{Catalogue, CatalogueError};
 use crate::error::AppError;
 use crate::http::wire::extras::{self, Operation};
 use crate::http::wire::fields::FieldProblem;
@@ -112,7 +112,7 @@ impl SavedOptions {
             let before = saved.read(&owner)?;
             let mut merged =
                 options::change(&defaults, &before.options, &change).map_err(AppError::Invalid)?;
-            settle_checkpoint(&catalogue, &change, &mut merged)?;
+            settle_checkpoint(&catalogue, &before.options, &change, &mut merged)?;
             if merged == before.options {
                 return Ok(before);
             }
@@ -155,23 +155,30 @@ impl SavedOptions {
     }
 }
 
-/// A checkpoint must be there; the one that is drawn with anyway is not kept, so that a new default is followed.
+/// A checkpoint must be there, and one that can be drawn with, unless it is drawn with already: clients post back all that they
+/// were told. The one that is drawn with anyway is not kept, so that a new default is followed.
 fn settle_checkpoint(
     catalogue: &Catalogue,
+    before: &Map<String, Value>,
     change: &Map<String, Value>,
     merged: &mut Map<String, Value>,
 ) -> Result<(), AppError> {
     let Some(name) = change.get(options::CHECKPOINT).filter(|value| !value.is_null()) else { return Ok(()) };
-    let named = catalogue.checkpoint(Some(name.as_str().unwrap_or_default())).map_err(|error| {
-        AppError::Invalid(vec![FieldProblem {
-            field: options::CHECKPOINT.into(),
-            message: error.to_string(),
-        }])
-    })?;
-    match catalogue.checkpoint(None) {
-        Ok(default) if default.file == named.file => merged.shift_remove(options::CHECKPOINT),
-        _ => merged.insert(options::CHECKPOINT.into(), named.file_name.into()),
+    let name = name.as_str().unwrap_or_default();
+    let refused = |error: CatalogueError| match error {
+        CatalogueError::Unusable { .. } => AppError::unusable_model(options::CHECKPOINT, error.to_string()),
+        _ => AppError::invalid(options::CHECKPOINT, error.to_string()),
     };
+    let named = catalogue.checkpoint(Some(name)).map_err(refused)?;
+    if catalogue.checkpoint(None).is_ok_and(|default| default.file == named.file) {
+        merged.shift_remove(options::CHECKPOINT);
+        return Ok(());
+    }
+    let file_name = Value::from(named.file_name);
+    if before.get(options::CHECKPOINT) != Some(&file_name) {
+        catalogue.drawable(Some(name)).map_err(refused)?;
+    }
+    merged.insert(options::CHECKPOINT.into(), file_name);
     Ok(())
 }
 

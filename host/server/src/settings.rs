@@ -25,7 +25,7 @@ pub(crate) struct Settings {
     pub(crate) listen: String,
     /// Tasks, pictures, keys, plugin state. One server at a time.
     pub(crate) data: PathBuf,
-    /// Checkpoints (.safetensors), in folders as deep as liked.
+    /// Checkpoints (.safetensors, .ckpt, diffusers' folders) and what belongs to them, in the folders that web UIs have.
     pub(crate) models: PathBuf,
     /// Plugins (.wasm); watched while the server runs.
     pub(crate) plugins: PathBuf,

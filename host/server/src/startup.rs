@@ -224,7 +224,20 @@ async fn listen(address: &str) -> Result<TcpListener, StartupError> {
         ErrorKind::AddrInUse => StartupError::Taken(format!(
             "{address} is in use by another process; stop it, or choose another with --listen (port 0 picks a free one)"
         )),
-        _ => StartupError::Failed(anyhow::Error::new(error).context(format!("cannot listen on {address}"))),
+        kind => {
+            let remedy = match kind {
+                ErrorKind::PermissionDenied => {
+                    "; ports below 1024 take CAP_NET_BIND_SERVICE, others do not, and a proxy may stand before one"
+                }
+                ErrorKind::AddrNotAvailable => {
+                    "; this machine has no such address: 127.0.0.1 is for itself alone, 0.0.0.0 for all that it has"
+                }
+                _ => "",
+            };
+            StartupError::Failed(
+                anyhow::Error::new(error).context(format!("cannot listen on {address}{remedy}")),
+            )
+        }
     })
 }
 

@@ -2,9 +2,17 @@
 of each is the `Host`, so that a test can pass `gesso_plugin.fake.Host` instead.
 """
 
+import sys
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any, Callable, Literal, Protocol, Sequence
+
+# Before anything that an older one cannot read: what it says of that does not name the remedy.
+if sys.version_info < (3, 10):
+    raise ImportError(
+        "gesso_plugin needs Python 3.10 or later, and this is %d.%d: make the plugin's .venv with a newer one, such as "
+        "`python3.11 -m venv .venv`, which `gesso plugin test` then takes" % sys.version_info[:2]
+    )
 
 Format = Literal["gray8", "rgb8", "rgba8"]
 Level = Literal["debug", "info", "warn", "error"]

@@ -1,7 +1,11 @@
 """The fakes do what the host does, as far as plugins' tests go. `tests/plugins/kits.rs` runs this in a project."""
 
+import importlib
+import sys
 import unittest
+from unittest import mock
 
+import gesso_plugin
 from gesso_plugin import Cancelled, Drawn, InvalidInput, LimitExceeded, NotPermitted
 from gesso_plugin.fake import Host, Picture, StepTensor
 
@@ -73,6 +77,10 @@ class Test(unittest.TestCase):
         job.cancel()
         self.assertRaises(Cancelled, job.finish)
         self.assertEqual(([one["steps"] for one in host.drawings], host.cancelled()), ([1, 101, 1], True))
+
+    def test_an_older_python_is_told_which_would_do(self):
+        with mock.patch.object(sys, "version_info", (3, 9, 2)):
+            self.assertRaisesRegex(ImportError, r"this is 3\.9: .*venv", importlib.reload, gesso_plugin)
 
     def test_grey_is_the_hosts(self):
         # Weights in 1/65536 would make it 132.

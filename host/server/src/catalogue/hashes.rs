@@ -150,7 +150,8 @@ fn weight_files(path: &Path) -> io::Result<Vec<PathBuf>> {
         for file in std::fs::read_dir(part)? {
             let file = file?.path();
             let extension = file.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
-            if ["safetensors", "bin", "json"].contains(&extension) {
+            // Whoever opens a pipe waits for somebody to write into it.
+            if ["safetensors", "bin", "json"].contains(&extension) && file.is_file() {
                 files.push(file);
             }
         }

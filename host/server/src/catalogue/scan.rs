@@ -1,12 +1,14 @@
 //! Lists the model files in a folder. Reads names only; symbolic links are followed, because people keep large files
 //! elsewhere and the folder is the operator's own.
 
+use std::fs::DirEntry;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::kind::Kind;
 
-/// Folders deeper than this are not looked into; it ends circles of links too.
+/// Folders deeper than this are not looked into.
 const DEPTH_MAX: u32 = 6;
 /// A folder with this file is one checkpoint in diffusers' layout.
 const FOLDER_MARK: &str = "model_index.json";
@@ -21,26 +23,25 @@ pub(crate) struct Found {
     pub(crate) file_name: String,
 }
 
-/// Every file of a kind, by name.
+/// Every file of a kind, by name; those of one name by their place, so that it is the same one that is found first each time.
 pub(crate) fn scan(models: &Path, kind: Kind) -> io::Result<Vec<Found>> {
-    let mut found = Vec::new();
+    let mut scan = Scan { kind, inside: vec![identity(models)?], found: Vec::new() };
     let mut entries = Vec::new();
     for entry in std::fs::read_dir(models)? {
-        let entry = entry?;
-        let Ok(name) = entry.file_name().into_string() else { continue };
-        let path = entry.path();
-        let folder_kind = if path.is_dir() { Kind::of_folder(&name) } else { None };
-        entries.push((name, path, folder_kind));
+        let Some(entry) = Entry::of(&entry?) else { continue };
+        let folder_kind = if entry.is_folder { Kind::of_folder(&entry.name) } else { None };
+        entries.push((entry, folder_kind));
     }
-    for (_, path, _) in entries.iter().filter(|(_, _, folder_kind)| *folder_kind == Some(kind)) {
-        walk(path, "", kind, 1, &mut found);
+    for (folder, _) in entries.iter().filter(|(_, folder_kind)| *folder_kind == Some(kind)) {
+        scan.walk(&folder.path, "", 1);
     }
     if kind == Kind::Checkpoint {
         // Web UIs have a folder for each kind of network, also for kinds that nothing here draws with (`LDSR`, `text_encoder`):
         // where checkpoints lie in theirs, what lies in a folder of another name is none.
-        let depth = if found.is_empty() { 0 } else { DEPTH_MAX };
-        for (name, path, _) in entries.into_iter().filter(|(_, _, folder_kind)| folder_kind.is_none()) {
-            visit(path, name.clone(), &name, kind, depth, &mut found);
+        let depth = if scan.found.is_empty() { 0 } else { DEPTH_MAX };
+        for (entry, _) in entries.into_iter().filter(|(_, folder_kind)| folder_kind.is_none()) {
+            let file_name = entry.name.clone();
+            scan.visit(entry, file_name, depth);
         }
     }
     // Web UIs keep embeddings beside their models folder.
@@ -48,49 +49,95 @@ pub(crate) fn scan(models: &Path, kind: Kind) -> io::Result<Vec<Found>> {
         && let Some(beside) = models.parent().map(|parent| parent.join("embeddings"))
         && beside.is_dir()
     {
-        walk(&beside, "", kind, 1, &mut found);
+        scan.walk(&beside, "", 1);
     }
-    found.sort_by(|a, b| a.file_name.cmp(&b.file_name));
+    let mut found = scan.found;
+    found.sort_by(|a, b| (&a.file_name, &a.path).cmp(&(&b.file_name, &b.path)));
     Ok(found)
 }
 
-fn walk(folder: &Path, prefix: &str, kind: Kind, depth: u32, found: &mut Vec<Found>) {
-    let entries = match std::fs::read_dir(folder) {
-        Ok(entries) => entries,
-        Err(error) => {
-            tracing::warn!(folder = %folder.display(), %error, "skipping an unreadable folder");
-            return;
-        }
-    };
-    for entry in entries.flatten() {
-        let Ok(name) = entry.file_name().into_string() else { continue };
-        visit(entry.path(), format!("{prefix}{name}"), &name, kind, depth, found);
+/// A folder or a file, behind its links.
+struct Entry {
+    name: String,
+    path: PathBuf,
+    is_folder: bool,
+}
+
+impl Entry {
+    /// `None` for a name that no request can say, for a link that leads nowhere, and for what is neither a folder nor a file:
+    /// whoever opens a pipe waits for somebody to write into it.
+    fn of(entry: &DirEntry) -> Option<Self> {
+        let name = entry.file_name().into_string().ok()?;
+        let (path, own) = (entry.path(), entry.file_type().ok()?);
+        let kind = if own.is_symlink() { std::fs::metadata(&path).ok()?.file_type() } else { own };
+        (kind.is_dir() || kind.is_file()).then(|| Self { name, path, is_folder: kind.is_dir() })
     }
 }
 
-fn visit(path: PathBuf, file_name: String, name: &str, kind: Kind, depth: u32, found: &mut Vec<Found>) {
-    if name.starts_with('.') {
-        return;
-    }
-    if path.is_dir() {
-        if kind == Kind::Checkpoint && path.join(FOLDER_MARK).is_file() {
-            found.push(Found { stem: name.to_owned(), path, file_name });
-        } else if depth < DEPTH_MAX {
-            walk(&path, &format!("{file_name}/"), kind, depth + 1, found);
+/// What tells a folder from every other, by whatever links it is reached: its device and inode.
+fn identity(folder: &Path) -> io::Result<(u64, u64)> {
+    std::fs::metadata(folder).map(|metadata| (metadata.dev(), metadata.ino()))
+}
+
+/// A scan under way.
+struct Scan {
+    kind: Kind,
+    /// The folders that it is inside of. A link back to one of them leads to nothing new, and several such links would be gone
+    /// through in every order.
+    inside: Vec<(u64, u64)>,
+    found: Vec<Found>,
+}
+
+impl Scan {
+    fn walk(&mut self, folder: &Path, prefix: &str, depth: u32) {
+        let entered = identity(folder).and_then(|own| Ok((own, std::fs::read_dir(folder)?)));
+        let (own, entries) = match entered {
+            Ok(entered) => entered,
+            Err(error) => {
+                tracing::warn!(folder = %folder.display(), %error, "skipping an unreadable folder");
+                return;
+            }
+        };
+        if self.inside.contains(&own) {
+            return;
         }
-        return;
+        self.inside.push(own);
+        for entry in entries.flatten() {
+            let Some(entry) = Entry::of(&entry) else { continue };
+            let file_name = format!("{prefix}{}", entry.name);
+            self.visit(entry, file_name, depth);
+        }
+        self.inside.pop();
     }
-    let Some((stem, extension)) = name.rsplit_once('.') else { return };
-    // `name.vae.safetensors` beside a checkpoint is its VAE.
-    let is_vae = stem.to_ascii_lowercase().ends_with(".vae");
-    let fits = kind.extensions().iter().any(|known| known.eq_ignore_ascii_case(extension));
-    if fits && !stem.is_empty() && !(is_vae && kind == Kind::Checkpoint) {
-        found.push(Found { stem: stem.to_owned(), path, file_name });
+
+    fn visit(&mut self, entry: Entry, file_name: String, depth: u32) {
+        let Entry { name, path, is_folder } = entry;
+        if name.starts_with('.') {
+            return;
+        }
+        if is_folder {
+            if self.kind == Kind::Checkpoint && path.join(FOLDER_MARK).is_file() {
+                self.found.push(Found { stem: name, path, file_name });
+            } else if depth < DEPTH_MAX {
+                self.walk(&path, &format!("{file_name}/"), depth + 1);
+            }
+            return;
+        }
+        let Some((stem, extension)) = name.rsplit_once('.') else { return };
+        // `name.vae.safetensors` beside a checkpoint is its VAE.
+        let is_vae = stem.to_ascii_lowercase().ends_with(".vae");
+        let fits = self.kind.extensions().iter().any(|known| known.eq_ignore_ascii_case(extension));
+        if fits && !stem.is_empty() && !(is_vae && self.kind == Kind::Checkpoint) {
+            self.found.push(Found { stem: stem.to_owned(), path, file_name });
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+
     use super::*;
 
     fn names(models: &Path, kind: Kind) -> Vec<String> {
@@ -150,10 +197,52 @@ mod tests {
     }
 
     #[test]
-    fn circles_of_links_end() {
+    fn circles_of_links_are_gone_through_once_however_many_there_are() {
         let models = tempfile::tempdir().unwrap();
+        let sub = models.path().join("sub");
+        std::fs::create_dir(&sub).unwrap();
         std::fs::write(models.path().join("a.safetensors"), b"").unwrap();
-        std::os::unix::fs::symlink(models.path(), models.path().join("again")).unwrap();
-        assert!(names(models.path(), Kind::Checkpoint).len() <= DEPTH_MAX as usize + 2);
+        std::fs::write(sub.join("b.safetensors"), b"").unwrap();
+        for number in 0..20 {
+            std::os::unix::fs::symlink(models.path(), sub.join(format!("up-{number}"))).unwrap();
+            std::os::unix::fs::symlink(&sub, sub.join(format!("again-{number}"))).unwrap();
+        }
+        assert_eq!(names(models.path(), Kind::Checkpoint), ["a.safetensors", "sub/b.safetensors"]);
+    }
+
+    #[test]
+    fn links_lead_out_of_the_folder_and_what_cannot_be_read_as_a_file_is_left_out() {
+        let (models, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let write = |path: PathBuf| std::fs::write(path, b"").unwrap();
+        write(elsewhere.path().join("large.safetensors"));
+        let link =
+            |from: &Path, name: &str| std::os::unix::fs::symlink(from, models.path().join(name)).unwrap();
+        link(&elsewhere.path().join("large.safetensors"), "linked.safetensors");
+        link(elsewhere.path(), "disk");
+        link(&elsewhere.path().join("gone.safetensors"), "broken.safetensors");
+        // As a pipe would be.
+        let _socket =
+            std::os::unix::net::UnixListener::bind(models.path().join("socket.safetensors")).unwrap();
+        write(models.path().join(OsStr::from_bytes(b"caf\xe9.safetensors")));
+        write(models.path().join("café.safetensors"));
+        assert_eq!(
+            names(models.path(), Kind::Checkpoint),
+            ["café.safetensors", "disk/large.safetensors", "linked.safetensors"]
+        );
+    }
+
+    #[test]
+    fn of_files_of_one_name_the_first_is_the_same_in_whichever_order_they_came() {
+        for folders in [["Lora", "LyCORIS"], ["LyCORIS", "Lora"]] {
+            let models = tempfile::tempdir().unwrap();
+            for folder in folders {
+                std::fs::create_dir(models.path().join(folder)).unwrap();
+                std::fs::write(models.path().join(folder).join("ink.safetensors"), b"").unwrap();
+            }
+            let found = scan(models.path(), Kind::Lora).unwrap();
+            let paths: Vec<_> = found.into_iter().map(|found| found.path).collect();
+            let place = |folder: &str| models.path().join(folder).join("ink.safetensors");
+            assert_eq!(paths, [place("Lora"), place("LyCORIS")]);
+        }
     }
 }

@@ -16,13 +16,15 @@ use crate::telemetry::{self, one_line};
 pub(crate) struct Server {
     pub(crate) base: String,
     key: Option<String>,
+    /// Where the key was found, unless it was given.
+    key_file: Option<PathBuf>,
 }
 
 impl Server {
     /// As an admin: with the key that is given, or the one in the data folder. Nobody else's server is told the latter.
     pub(crate) fn as_admin(connection: &Connection) -> anyhow::Result<Self> {
-        let key = match &connection.api_key {
-            Some(key) => key.clone(),
+        let (key, key_file) = match &connection.api_key {
+            Some(key) => (key.clone(), None),
             None if connection.data.is_none() && !is_here(&connection.url) => bail!(
                 "no key: the admin's in the data folder is for a server on this machine, and {} names another; \
                  pass --api-key, or --data with the folder of that server",
@@ -30,12 +32,13 @@ impl Server {
             ),
             None => stored_key(connection)?,
         };
-        Ok(Self { key: Some(key), ..Self::as_said(connection) })
+        Ok(Self { key: Some(key), key_file, ..Self::as_said(connection) })
     }
 
     /// With the key that is given, or with none.
     pub(crate) fn as_said(connection: &Connection) -> Self {
-        Self { base: connection.url.trim_end_matches('/').to_owned(), key: connection.api_key.clone() }
+        let base = connection.url.trim_end_matches('/').to_owned();
+        Self { base, key: connection.api_key.clone(), key_file: None }
     }
 
     /// Sends JSON, or nothing, and reads JSON.
@@ -75,9 +78,13 @@ impl Server {
         if response.status().is_success() {
             return Ok(value);
         }
-        let remedy = match response.status().as_u16() {
-            401 => "; `gesso key new` makes a key, and --api-key takes it",
-            _ => "",
+        let remedy = match (response.status().as_u16(), &self.key_file) {
+            (401, Some(file)) => format!(
+                "; the key in {} is not this server's: --data names its data folder, --api-key takes a key",
+                file.display()
+            ),
+            (401, None) => "; `gesso key new` makes a key, and --api-key takes it".to_owned(),
+            _ => String::new(),
         };
         bail!("{}{remedy} ({})", one_line(&refusal(&value)), response.status())
     }
@@ -127,10 +134,11 @@ fn is_here(url: &str) -> bool {
     url.parse::<ureq::http::Uri>().is_ok_and(|url| url.host().is_some_and(is_this_machine))
 }
 
-fn stored_key(connection: &Connection) -> anyhow::Result<String> {
+/// The admin's, by the settings of this machine, and the file that it was found in.
+fn stored_key(connection: &Connection) -> anyhow::Result<(String, Option<PathBuf>)> {
     let settings = environment::settings(&Serve { data: connection.data.clone(), ..Serve::default() })?;
     if let Some(key) = settings.admin_key {
-        return Ok(key.trim().to_owned());
+        return Ok((key.trim().to_owned(), None));
     }
     let path: PathBuf = settings.data.join("admin-key");
     let key = std::fs::read_to_string(&path).with_context(|| {
@@ -139,7 +147,7 @@ fn stored_key(connection: &Connection) -> anyhow::Result<String> {
             path.display()
         )
     })?;
-    Ok(key.trim().to_owned())
+    Ok((key.trim().to_owned(), Some(path)))
 }
 
 /// Shows what a server answered: as it is, for programs, or in lines for people, one for each part of a list. In a line may

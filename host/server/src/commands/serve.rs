@@ -133,6 +133,14 @@ async fn serve(
     let certificate = tls.clone().map(|tls| tokio::spawn(tls.follow()));
     let http = connections::serve(listener, tls, routes, app.draining.clone());
     let mut http = tokio::spawn(http);
+    // The blocking pool: it reads the folder and the heads of files. Who starts a server with a wrong folder hears of it from
+    // the log and not from the first request; nobody waits for it.
+    let catalogue = app.catalogue.clone();
+    drop(tokio::task::spawn_blocking(move || {
+        if let Some(shortage) = catalogue.shortage(None) {
+            tracing::warn!("models: {shortage}");
+        }
+    }));
     tracing::info!(
         device = %app.engine.stats().device, models = %app.settings.models.display(),
         data = %app.settings.data.display(), plugins = app.plugins.list().len(), "ready"

@@ -50,7 +50,10 @@ fn here(arguments: &Txt2Img) -> anyhow::Result<()> {
     let (defaults, limits) = (startup::defaults(&settings), startup::limits(&settings));
     let request = generate::to_request(kind, &body, &defaults, &limits).map_err(AppError::Invalid)?;
     let catalogue = Catalogue::new(settings.models.clone(), settings.default_model.clone(), None);
-    let checkpoint = catalogue.checkpoint(model.as_deref())?;
+    // What a server says to its clients names no folder, and here there is no log to see.
+    let checkpoint = catalogue.drawable(model.as_deref()).map_err(|error| {
+        catalogue.shortage(model.as_deref()).map_or_else(|| anyhow::Error::from(error), anyhow::Error::msg)
+    })?;
     let found = resources::find(&catalogue, &request, &checkpoint)?;
     for warning in &found.warnings {
         drawing::remark(warning);

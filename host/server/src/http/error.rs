@@ -64,7 +64,7 @@ pub(crate) fn status(error: &AppError) -> StatusCode {
         AppError::Invalid(_) | AppError::NoScript(_) => StatusCode::BAD_REQUEST,
         AppError::Conflict(_) | AppError::Cancelled => StatusCode::CONFLICT,
         AppError::TimedOut => StatusCode::GATEWAY_TIMEOUT,
-        AppError::Unprocessable(_) => StatusCode::UNPROCESSABLE_ENTITY,
+        AppError::UnusableModel(_) | AppError::Unprocessable(_) => StatusCode::UNPROCESSABLE_ENTITY,
         AppError::Forbidden(_) => StatusCode::FORBIDDEN,
         AppError::Overloaded(_) => StatusCode::TOO_MANY_REQUESTS,
         AppError::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
@@ -218,6 +218,20 @@ mod tests {
         assert_eq!((&details["status"], &details["code"]), (&json!(400), &json!("invalid")));
         assert_eq!(details["errors"][0]["pointer"], "#/alwayson_scripts");
         assert_eq!(WebUiFailure(error()).into_response().status(), StatusCode::UNPROCESSABLE_ENTITY);
+    }
+
+    #[tokio::test]
+    async fn a_model_that_cannot_be_used_is_a_field_in_one_dialect_and_a_sentence_in_the_other() {
+        let error = || AppError::unusable_model("override_settings", "a.safetensors: it is another");
+        let details = body(&error());
+        assert_eq!((&details["status"], &details["code"]), (&json!(422), &json!("unusable_model")));
+        assert_eq!(details["errors"][0]["pointer"], "#/override_settings");
+        let response = WebUiFailure(error()).into_response();
+        assert_eq!(response.status(), StatusCode::UNPROCESSABLE_ENTITY);
+        let told = axum::body::to_bytes(response.into_body(), 1 << 16).await.unwrap();
+        let told: Value = serde_json::from_slice(&told).unwrap();
+        let sentence = json!("a.safetensors: it is another");
+        assert_eq!((&told["error"], &told["detail"]), (&json!("HTTPException"), &sentence));
     }
 
     #[tokio::test]

@@ -77,7 +77,7 @@ pub(crate) struct Serve {
     /// Folder for tasks, pictures, keys and plugin state [env: GESSO_DATA]
     #[arg(long)]
     pub(crate) data: Option<String>,
-    /// Folder of .safetensors checkpoints [env: GESSO_MODELS]
+    /// Folder of models: checkpoints, or a web UI's own with all that belongs to them [env: GESSO_MODELS]
     #[arg(long)]
     pub(crate) models: Option<String>,
     /// Folder of .wasm plugins, watched [env: GESSO_PLUGINS]

@@ -96,7 +96,6 @@ impl Settings {
             "plugins" => self.plugins = value.into(),
             "admin_key" => self.admin_key = Some(value.into()),
             "default_model" => self.default_model = Some(value.into()),
-            "objects" => self.objects = Some(value.into()),
             "public_url" => self.public_url = Some(value.into()),
             "access" => {
                 self.access = match value {
@@ -229,7 +228,8 @@ impl Settings {
         self.listen.parse::<std::net::SocketAddr>().map(drop).map_err(|_| SettingsError::Invalid {
             place: "settings".into(),
             message: format!(
-                "listen is {:?}; it must be an address with a port, such as 127.0.0.1:7860",
+                "listen is {:?}; it must be an IP address with a port, such as 127.0.0.1:7860 for this machine alone or \
+                 0.0.0.0:7860 for all of its addresses",
                 self.listen
             ),
         })

@@ -133,6 +133,7 @@ fn at(index: usize, error: AppError) -> AppError {
     match error {
         AppError::Invalid(problems) => AppError::Invalid(problems.into_iter().map(of).collect()),
         AppError::NoScript(problem) => AppError::NoScript(of(problem)),
+        AppError::UnusableModel(problem) => AppError::UnusableModel(of(problem)),
         // What a task names and is not there is no path.
         AppError::NotFound(message) => {
             AppError::invalid(&format!("content.{index}"), format!("content[{index}]: {message}"))

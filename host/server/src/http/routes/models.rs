@@ -83,7 +83,11 @@ pub(crate) async fn list(State(app): State<Arc<App>>) -> Result<Json<Vec<Model>>
 #[utoipa::path(get, path = "/models/{model_name}", tag = "models", params(("model_name" = String, Path, description = "The name of its file")),
     responses((status = 200, description = "The model", body = Model), (status = 404, description = "No such model")))]
 pub(crate) async fn show(State(app): State<Arc<App>>, PathText(name): PathText) -> Result<Response, Failure> {
-    let found = all(&app).await?.into_iter().find(|model| model.name.eq_ignore_ascii_case(&name));
+    let mut all = all(&app).await?;
+    // Names may differ by case alone.
+    let exact = all.iter().position(|model| model.name == name);
+    let place = exact.or_else(|| all.iter().position(|model| model.name.eq_ignore_ascii_case(&name)));
+    let found = place.map(|place| all.swap_remove(place));
     // It is not listed: the list is of what can be named in a request.
     let found = found.or_else(|| app.registered.deleted(&name).map(Model::deleted));
     let found = found.ok_or_else(|| AppError::NotFound(format!("there is no model {name:.200}")))?;

@@ -27,6 +27,9 @@ use crate::http::wire::terms::{RequestTerms, TermHeaders};
 use crate::running::RunningTask;
 use crate::tasks;
 
+/// The field that names the checkpoint.
+const MODEL: &str = "stable_diffusion_model";
+
 /// Draws pictures from text.
 ///
 /// Sync (the default) answers when the pictures are there; with `Request-Type: async` the answer is the task at
@@ -83,7 +86,7 @@ pub(crate) async fn extra_images(
     JsonObject(mut body): JsonObject,
 ) -> Result<Response, Failure> {
     // The dialect lets a checkpoint be named, which enlarging does not use.
-    body.remove("stable_diffusion_model");
+    body.remove(MODEL);
     let terms = RequestTerms::of(&headers).map_err(AppError::Invalid)?;
     let body = Value::Object(body).to_string();
     let to = ("POST", "/sdapi/v1/extra-single-image", Some("application/json"));
@@ -105,7 +108,7 @@ pub(crate) async fn restart(State(app): State<Arc<App>>, caller: Caller) -> Json
 pub(crate) async fn initialize(State(app): State<Arc<App>>) -> Result<&'static str, Failure> {
     let catalogue = app.catalogue.clone();
     // The blocking pool: folders and the heads of files.
-    let checkpoint = blocking(move || catalogue.checkpoint(None)).await??;
+    let checkpoint = blocking(move || catalogue.drawable(None)).await??;
     app.engine.load(checkpoint.file).await.map_err(engine_failed)?;
     Ok("initialize success")
 }
@@ -123,6 +126,10 @@ async fn draw(
     let submitted = submitted.map_err(|error| match error {
         AppError::NotFound(message) => {
             AppError::NotFound(format!("model not found, please check request: {message}"))
+        }
+        // The field that it was taken from.
+        AppError::UnusableModel(problem) if problem.field == "override_settings" => {
+            AppError::unusable_model(MODEL, problem.message)
         }
         other => other,
     })?;
@@ -210,12 +217,12 @@ pub(crate) async fn cancellation(
 
 /// The dialect names its checkpoint in a field of its own; it wins over an override.
 fn take_model(body: &mut Map<String, Value>) -> Result<(), AppError> {
-    let model = match body.remove("stable_diffusion_model") {
+    let model = match body.remove(MODEL) {
         Some(Value::String(model)) if !model.is_empty() => model,
         _ => {
             let message =
                 "stable_diffusion_model val not valid, please set valid val: name a model of GET /models";
-            return Err(AppError::invalid("stable_diffusion_model", message));
+            return Err(AppError::invalid(MODEL, message));
         }
     };
     // Here a VAE has a field of its own too; "None" was what the product sent for "unsaid".

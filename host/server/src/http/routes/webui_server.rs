@@ -17,7 +17,9 @@ use utoipa::ToSchema;
 use crate::accounts::Caller;
 use crate::app::App;
 use crate::blocking::blocking;
+use crate::catalogue::CatalogueError;
 use crate::engine_errors::engine_failed;
+use crate::error::AppError;
 use crate::http::error::{WebUiFailure, not_implemented};
 use crate::http::wire::nothing::{Empty, Null};
 use crate::http::wire::options;
@@ -124,7 +126,15 @@ pub(crate) async fn reload_checkpoint(
     let named = saved.options.get(options::CHECKPOINT).and_then(Value::as_str).map(str::to_owned);
     let catalogue = app.catalogue.clone();
     // The blocking pool: folders and the heads of files.
-    let checkpoint = blocking(move || catalogue.checkpoint(named.as_deref())).await??;
+    let checkpoint = blocking(move || {
+        catalogue.drawable(named.as_deref()).map_err(|error| match error {
+            CatalogueError::Unusable { .. } if named.is_some() => {
+                AppError::unusable_model("body", error.to_string())
+            }
+            error => error.into(),
+        })
+    });
+    let checkpoint = checkpoint.await??;
     app.engine.load(checkpoint.file).await.map_err(engine_failed)?;
     Ok(Json(Empty {}))
 }

@@ -79,7 +79,7 @@ pub(crate) struct LocalSettings {
     /// Settings file (TOML) [env: GESSO_CONFIG]
     #[arg(long)]
     pub(crate) config: Option<PathBuf>,
-    /// Folder of .safetensors checkpoints [env: GESSO_MODELS]
+    /// Folder of models: checkpoints, or a web UI's own with all that belongs to them [env: GESSO_MODELS]
     #[arg(long)]
     pub(crate) models: Option<String>,
     /// auto, cpu, cuda or cuda:N

@@ -29,7 +29,8 @@ impl Look for Fake<'_> {
         Ok(None)
     }
 
-    fn run(&self, network: &str, input: Tensor) -> Result<Vec<Tensor>, Fault> {
+    fn run(&self, network: &str, inputs: Vec<Tensor>) -> Result<Vec<Tensor>, Fault> {
+        let [input]: [Tensor; 1] = inputs.try_into().unwrap();
         let (name, run) = self.networks.iter().find(|(name, _)| *name == network).unwrap();
         let before = self.fed.borrow().iter().filter(|(fed, _)| fed == network).count();
         self.fed.borrow_mut().push(((*name).to_owned(), input));
