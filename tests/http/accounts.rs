@@ -429,7 +429,12 @@ fn pages_of_other_sites_change_nothing_unless_they_are_named() {
         assert_eq!(call(&server, "GET", "/models", &headers, &Value::Null).status, 403, "{proof:?}");
     }
     // What a proxy passed on comes from who knows where.
-    for says_so in [("x-forwarded-for", "10.0.0.9"), ("via", "1.1 proxy"), ("x-forwarded-proto", "https")] {
+    for says_so in [
+        ("x-forwarded-for", "10.0.0.9"),
+        ("via", "1.1 proxy"),
+        ("x-forwarded-proto", "https"),
+        ("x-forwarded-prefix", "/gesso"),
+    ] {
         let passed_on = call(&server, "GET", "/models", &[says_so], &Value::Null);
         assert_eq!(passed_on.status, 401, "{says_so:?}");
     }

@@ -26,7 +26,7 @@ pub(crate) use book::{Allowance, KeyView, UserView};
 use book::{Book, KeyRecord, UserRecord};
 pub(crate) use caller::{Caller, Role};
 use passwords::Passwords;
-pub(crate) use passwords::Refusal;
+pub(crate) use passwords::{Refusal, network};
 use sessions::Sessions;
 
 /// Who asks where nobody has to say who they are, and whose the tasks of earlier versions are.

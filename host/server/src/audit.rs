@@ -11,6 +11,7 @@ use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::accounts::network;
 use crate::blocking::blocking;
 use crate::error::AppError;
 
@@ -56,7 +57,7 @@ impl Audit {
         Self { journal, clock, writing: Mutex::default(), refusals, sessions }
     }
 
-    /// [`Audit::note`] for what anybody can bring about: some lines for each address, and no more.
+    /// [`Audit::note`] for what anybody can bring about: some lines for each address, or network of IPv6, and no more.
     pub(crate) async fn note_refusal(
         self: &Arc<Self>,
         request_id: String,
@@ -65,7 +66,7 @@ impl Audit {
         what: String,
         status: u16,
     ) {
-        if has_line(&self.refusals, &from) {
+        if has_line(&self.refusals, &network(from)) {
             self.note(request_id, who, from, what, status).await;
         }
     }
@@ -139,10 +140,13 @@ mod tests {
         let journal = Journal::at(&folder.path().join("audit.jsonl"));
         let audit = Arc::new(Audit::new(journal, Arc::new(ManualClock::new(1))));
         let from = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        // Addresses of one household.
+        let of_ipv6 = |last: u16| IpAddr::from([0x2001, 0xdb8, 0, 1, 0, 0, 0, last]);
         let login = || "POST /login".to_owned();
-        for _ in 0..100 {
+        for place in 0..100 {
             audit.note_session(String::new(), "ann".into(), from, login(), 200).await;
             audit.note_refusal(String::new(), "ann".into(), from, login(), 401).await;
+            audit.note_refusal(String::new(), "eve".into(), of_ipv6(place), login(), 401).await;
         }
         audit.note_session(String::new(), "bob".into(), from, login(), 200).await;
         audit.note(String::new(), "ann".into(), from, "POST /keys".into(), 201).await;
@@ -150,9 +154,10 @@ mod tests {
         let count = |who: &str, status: u16| {
             lines.iter().filter(|line| line.who == who && line.status == status).count()
         };
-        let [opened, refused] = [count("ann", 200), count("ann", 401)];
-        // A slow machine may have earned one or two more meanwhile.
-        assert!((20..30).contains(&opened) && (20..30).contains(&refused), "{opened}, {refused}");
+        for (who, status) in [("ann", 200), ("ann", 401), ("eve", 401)] {
+            // A slow machine may have earned one or two more meanwhile.
+            assert!((20..30).contains(&count(who, status)), "{who} {status}: {}", count(who, status));
+        }
         assert_eq!((count("bob", 200), count("ann", 201)), (1, 1));
     }
 }

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 
 use gesso_core::ids::TaskId;
 use gesso_store::tasks::LIST_LIMIT;
-use gesso_store::{Clock, Documents, TaskFilter, TaskState, TaskStore};
+use gesso_store::{Clock, Documents, Task, TaskFilter, TaskState, TaskStore, TaskStoreError};
 use governor::clock::{Clock as _, DefaultClock};
 use governor::middleware::StateInformationMiddleware;
 use governor::state::{InMemoryState, NotKeyed};
@@ -40,7 +40,7 @@ pub(crate) struct Quotas {
 }
 
 /// A task that counts.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct Counted {
     /// Two requests with one id are counted, of which one is not stored.
     times: u32,
@@ -185,9 +185,15 @@ impl Quotas {
     }
 
     fn ended(&self, id: &TaskId) {
+        self.let_go(id, |_| true);
+    }
+
+    fn let_go(&self, id: &TaskId, is_over: impl Fn(Counted) -> bool) {
         let mut active = lock(&self.active);
         active.retain(|_, tasks| {
-            tasks.remove(id);
+            if tasks.get(id).copied().is_some_and(&is_over) {
+                tasks.remove(id);
+            }
             !tasks.is_empty()
         });
     }
@@ -218,24 +224,25 @@ impl Quotas {
 
     /// Some ends were missed.
     async fn look_again(&self, tasks: &dyn TaskStore) {
-        let known: Vec<TaskId> = lock(&self.active).values().flat_map(HashMap::keys).cloned().collect();
-        for id in known {
-            let is_over = match tasks.get(&id).await {
-                Ok(Some(task)) => task.state.is_terminal(),
-                // It ended and was removed, or is about to be stored.
-                Ok(None) => !self.is_reserved(&id),
-                // Who is not let go of here may be kept out for as long as the process lives.
-                Err(_) => true,
-            };
-            if is_over {
-                self.ended(&id);
-            }
+        for (id, before) in self.counted() {
+            self.compare(&id, before, tasks.get(&id).await);
         }
     }
 
-    fn is_reserved(&self, id: &TaskId) -> bool {
+    fn counted(&self) -> Vec<(TaskId, Counted)> {
         let active = lock(&self.active);
-        active.values().filter_map(|tasks| tasks.get(id)).any(|counted| counted.reserved > 0)
+        active.values().flatten().map(|(id, counted)| (id.clone(), *counted)).collect()
+    }
+
+    /// Lets go of a task that is over as the store says. `before` is how it was counted when the store was not asked yet.
+    fn compare(&self, id: &TaskId, before: Counted, stored: Result<Option<Task>, TaskStoreError>) {
+        match stored {
+            Ok(Some(task)) if !task.state.is_terminal() => {}
+            // It ended and was removed; or it was about to be stored, and may be by now.
+            Ok(None) => self.let_go(id, |now| before.reserved == 0 && now == before),
+            // Who is not let go of here may be kept out for as long as the process lives.
+            Ok(Some(_)) | Err(_) => self.ended(id),
+        }
     }
 }
 
@@ -377,6 +384,28 @@ mod tests {
         tasks.cancel(&id("next")).await.unwrap();
         quotas.look_again(&tasks).await;
         quotas.reserve(&ann, &id("too-many"), 1).await.unwrap().keep();
+    }
+
+    #[tokio::test]
+    async fn what_is_stored_while_the_store_is_looked_at_stays_counted() {
+        let folder = tempfile::tempdir().unwrap();
+        let quotas = quotas(&folder, &ManualClock::new(0));
+        let ann = caller(Allowance::default());
+        let counts = |text: &str| quotas.counted().iter().any(|(counted, _)| *counted == id(text));
+        let now = || quotas.counted()[0].1;
+        // Told not to be there, and stored before that is heard.
+        let about = quotas.reserve(&ann, &id("about"), 1).await.unwrap();
+        let before = now();
+        about.keep();
+        quotas.compare(&id("about"), before, Ok(None));
+        assert!(counts("about"));
+        // Over, and asked for anew meanwhile.
+        let before = now();
+        quotas.reserve(&ann, &id("about"), 1).await.unwrap().keep();
+        quotas.compare(&id("about"), before, Ok(None));
+        assert!(counts("about"));
+        quotas.compare(&id("about"), now(), Ok(None));
+        assert!(!counts("about"));
     }
 
     #[test]

@@ -123,8 +123,9 @@ impl Inner {
             return;
         }
         match compiled {
-            // It would fail again, under the lock. Another build may lie there by now.
-            Err(error) if self.read_file(id).is_ok_and(|now| now == bytes) => {
+            // It would fail again, under the lock. By now another build may lie there, this one may have lost its grants, or whoever
+            // gave some too may have had more luck with it.
+            Err(error) if self.build_to_compile(&changes, id).as_ref() == Some(&bytes) => {
                 self.take(&mut changes, id, Err((bytes, error.to_string())), StandIn::Kept).await;
             }
             _ => self.settle(&mut changes, id, StandIn::Kept).await,

@@ -266,6 +266,36 @@ async fn what_waited_for_its_grants_is_compiled_beside_other_changes_and_no_more
     assert!(!granting.is_finished(), "it was waited for");
     assert_eq!(granting.await.unwrap().unwrap().state, PluginState::Active);
     assert_eq!(test.before("a __colour__ hill").await.unwrap(), "a red hill");
+    assert_eq!(compiles(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_removed_while_it_was_compiled_has_no_grants_when_it_comes_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let [started, held] = ["started", "held"].map(|name| folder.path().join(name));
+    let commands = format!(
+        "echo > '{}'; while [ -e '{}' ]; do sleep 0.1; done; exit 1",
+        started.display(),
+        held.display()
+    );
+    let test = TestHost::with(|settings| compile_after(&commands, settings)).await;
+    let wildcards = test.home.path().join("wildcards");
+    std::fs::create_dir(&wildcards).unwrap();
+    std::fs::write(&held, "").unwrap();
+    test.host.install(plugin("dynamic-prompts")).await.unwrap_err();
+    let host = test.host.clone();
+    let grants = folder_grant("wildcards", &wildcards);
+    let granting = tokio::spawn(async move { host.set_grants("dynamic-prompts", grants).await });
+    test.wait_until("the compile", |_| started.exists()).await;
+
+    test.host.remove("dynamic-prompts").await.unwrap();
+    let waits = test.host.install(plugin("dynamic-prompts")).await.unwrap_err();
+    let InstallError::NeedsGrants { reason, .. } = &waits else { panic!("{waits:?}") };
+    std::fs::remove_file(&held).unwrap();
+    let status = granting.await.unwrap().unwrap();
+    assert_eq!(status.granted, Grants::default());
+    let needs_grants = PluginState::Refused { reason: reason.clone() };
+    assert_eq!(status.state, needs_grants, "not that it does not compile");
 }
 
 #[tokio::test(flavor = "multi_thread")]

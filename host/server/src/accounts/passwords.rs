@@ -164,7 +164,7 @@ impl Passwords {
 }
 
 /// One household has a whole /64 of IPv6, and counts as one.
-pub(super) fn network(address: IpAddr) -> IpAddr {
+pub(crate) fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => {
             let segments = address.segments();

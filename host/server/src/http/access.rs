@@ -85,8 +85,15 @@ pub(crate) async fn identify(State(app): State<Arc<App>>, mut request: Request, 
 }
 
 /// What proxies add, one or another of them.
-const PASSED_ON: [&str; 6] =
-    ["forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip"];
+const PASSED_ON: [&str; 7] = [
+    "forwarded",
+    "via",
+    "x-forwarded-for",
+    "x-forwarded-host",
+    "x-forwarded-prefix",
+    "x-forwarded-proto",
+    "x-real-ip",
+];
 
 /// Whether a proxy passed the request on, trusted or not: then who stands before the server is not who asks, and an address
 /// of this machine proves nothing.

@@ -11,7 +11,7 @@ use axum::http::uri::Authority;
 use axum::http::{HeaderMap, HeaderValue, header};
 use axum::middleware::Next;
 use axum::response::Response;
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 
 use crate::app::App;
 
@@ -44,7 +44,7 @@ struct Hop {
 }
 
 /// Middleware around everything that asks where a request came from. Where a proxy took a path away, answers that lead to
-/// a path of this server lead below that one.
+/// a path of this server lead below that one, and no cache keeps an answer for others unless it says so itself.
 pub(crate) async fn layer(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
     // What the server asks itself comes from no connection.
     let peer = request
@@ -62,6 +62,8 @@ pub(crate) async fn layer(State(app): State<Arc<App>>, mut request: Request, nex
 }
 
 fn lead_below(prefix: &str, headers: &mut HeaderMap) {
+    // A client may have named the path, where its proxy lets it: no cache that others share keeps that for them.
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("private"));
     let path = headers.get(header::LOCATION).and_then(|value| value.to_str().ok());
     // Two slashes lead to another host.
     let Some(path) = path.filter(|path| path.starts_with('/') && !path.starts_with("//")) else { return };
@@ -78,7 +80,7 @@ impl TrustedProxies {
     pub(crate) fn parse(texts: &[String]) -> Result<Self, String> {
         let read = |text: &String| {
             let network = text.parse::<IpNet>().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from));
-            match network {
+            match network.map(canonical) {
                 None => {
                     Err(format!("{text:?} must be an address or a network, such as 10.0.0.2 or 10.0.0.0/8"))
                 }
@@ -155,6 +157,15 @@ impl FromRequestParts<Arc<App>> for Base {
     }
 }
 
+/// An IPv4 network that is written as the IPv6 one it is mapped to, as itself: addresses are compared so.
+fn canonical(network: IpNet) -> IpNet {
+    let IpNet::V6(mapped) = network else { return network };
+    match (mapped.addr().to_ipv4_mapped(), mapped.prefix_len().checked_sub(96)) {
+        (Some(address), Some(length)) => Ipv4Net::new(address, length).map_or(network, IpNet::V4),
+        _ => network,
+    }
+}
+
 /// The host and port the client asked, when they look like ones.
 fn host(headers: &HeaderMap) -> Option<&str> {
     let host = headers.get(header::HOST)?.to_str().ok()?;
@@ -185,13 +196,13 @@ impl Hop {
 
     /// Reads `for=192.0.2.60;proto=http`. Each parameter stands there once.
     fn read(element: &str) -> Self {
-        let pairs: Option<Vec<_>> = split(element, ';')
-            .and_then(|pairs| pairs.into_iter().map(|pair| pair.trim().split_once('=')).collect());
+        let pairs: Option<Vec<_>> =
+            split(element, ';').and_then(|pairs| pairs.into_iter().map(pair).collect());
         let Some(pairs) = pairs else { return Self::UNREADABLE };
         let value_of = |wanted: &str| {
             let mut found = pairs.iter().filter(|(name, _)| name.eq_ignore_ascii_case(wanted));
             match (found.next(), found.next()) {
-                (Some((_, value)), None) => Some(unquoted(value)),
+                (Some((_, value)), None) => Some(*value),
                 _ => None,
             }
         };
@@ -220,8 +231,12 @@ fn split(text: &str, separator: char) -> Option<Vec<&str>> {
     (!is_quoted).then_some(parts)
 }
 
-fn unquoted(value: &str) -> &str {
-    value.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(value)
+/// A parameter's name and its value, which is quoted as a whole or not at all: anything else may be a client's quote that
+/// ends in what the proxy writes behind it. No address and no host needs what stands behind a backslash.
+fn pair(text: &str) -> Option<(&str, &str)> {
+    let (name, value) = text.trim().split_once('=')?;
+    let bare = value.strip_prefix('"').map_or(Some(value), |rest| rest.strip_suffix('"'))?;
+    (!bare.contains(['"', '\\'])).then_some((name, bare))
 }
 
 /// `192.0.2.1` or `2001:db8::1`, the latter in brackets too; either with a port, before which IPv6 has brackets.
@@ -319,6 +334,21 @@ mod tests {
     }
 
     #[test]
+    fn a_mapped_ipv4_network_is_that_network_and_everybodys_is_refused() {
+        for (networks, is_trusted) in [
+            ("::ffff:10.0.0.1", true),
+            ("::ffff:10.0.0.0/104", true),
+            ("::ffff:10.0.0.2", false),
+            ("::ffff:192.0.2.0/120", false),
+        ] {
+            assert_eq!(trusting(&[networks]).has(PROXY.parse().unwrap()), is_trusted, "{networks}");
+        }
+        for everybodys in ["0.0.0.0/0", "::/0", "::ffff:0:0/96"] {
+            assert!(TrustedProxies::parse(&[everybodys.to_owned()]).is_err(), "{everybodys}");
+        }
+    }
+
+    #[test]
     fn of_several_hops_the_last_that_is_no_proxys_asks() {
         for (said, wanted) in [
             ("203.0.113.9", "203.0.113.9"),
@@ -362,6 +392,8 @@ mod tests {
             "for=203.0.113.9;for=198.51.100.1",
             // The client's quote goes around what the proxy wrote.
             "for=198.51.100.1;by=\", for=203.0.113.9",
+            "for=198.51.100.1;by=\", for=203.0.113.9;host=\"x\\\"y\"",
+            "for=198.51.100.1;by=\"\\\", for=203.0.113.9;host=\"x",
         ] {
             assert_eq!(from(&[("forwarded", said)]), PROXY, "{said:?}");
         }
@@ -401,6 +433,10 @@ mod tests {
             let mut answer = headers(&[("location", location)]);
             lead_below("/gesso", &mut answer);
             assert_eq!(answer["location"], wanted);
+            assert_eq!(answer["cache-control"], "private", "a path that anybody may have named");
         }
+        let mut kept = headers(&[("cache-control", "no-store")]);
+        lead_below("/gesso", &mut kept);
+        assert_eq!(kept["cache-control"], "no-store");
     }
 }
