@@ -102,6 +102,29 @@ impl Joins {
     }
 }
 
+/// Which picture has something kept: the first of the latest step, and no other. A crowd that takes turns would keep as much for
+/// each of those that lead.
+#[derive(Default)]
+pub(crate) struct Leader(Weak<Joins>);
+
+impl Leader {
+    /// A step of this picture and of others begins.
+    pub(crate) fn lead(&mut self, joins: &Rc<Joins>) {
+        if !std::ptr::eq(self.0.as_ptr(), Rc::as_ptr(joins)) {
+            self.forget();
+        }
+        self.0 = Rc::downgrade(joins);
+    }
+
+    /// Something else than a step begins. Encoding and decoding are reckoned without what is kept, and the next step makes it
+    /// again.
+    pub(crate) fn forget(&self) {
+        if let Some(joins) = self.0.upgrade() {
+            joins.forget();
+        }
+    }
+}
+
 impl Join {
     fn new(parts: &[&Rc<Context>], tokens: i64) -> Result<Self, TchError> {
         let long = parts.iter().map(|part| part.lengthened(tokens)).collect::<Result<Vec<_>, _>>()?;
