@@ -33,7 +33,8 @@ pub struct Moment {
     pub scale: f64,
     /// What the network is told of the noise level, from 0 for none to 999, with fractions.
     pub timestep: f64,
-    /// The factor by which guidance goes from the negative prompt's estimate towards the positive one's.
+    /// The factor by which guidance goes from the negative prompt's estimate towards the positive one's; 1 where a call leaves
+    /// the negative prompt out.
     pub guidance: f64,
     /// The picture's place in its drawing, from 0.
     pub picture: u32,
@@ -50,7 +51,7 @@ pub struct StepTensors {
     pub latent: Tensor,
     /// What the finished latent is by the prompt, all parts that `AND` joins together; not there before the network has answered.
     pub positive: Option<Tensor>,
-    /// The same by the negative prompt.
+    /// The same by the negative prompt; by the first part of the prompt where a call leaves the negative one out.
     pub negative: Option<Tensor>,
     /// What guidance made of both.
     pub guided: Option<Tensor>,

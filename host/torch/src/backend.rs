@@ -23,7 +23,7 @@ use crate::encoder::Encoder;
 use crate::enlarge;
 use crate::failure::device_error;
 use crate::guidance::{self, Asked};
-use crate::joins::Joins;
+use crate::joins::Leader;
 use crate::latent::Latents;
 use crate::machine_memory;
 use crate::memory;
@@ -80,8 +80,8 @@ pub struct TorchBackend {
     conditioner: Conditioner,
     /// Passes that may still be drawn.
     in_flight: Vec<(Weak<Pass>, Size)>,
-    /// What the latest step's calls read together, as long as its first picture is under way.
-    leading: Weak<Joins>,
+    /// Has one step keep for the next what its calls read together.
+    leader: Leader,
     /// Threads of what has no share of its own.
     threads: i32,
     /// On a processor, where a process that asks for more than there is finds out by being ended. A device of its own memory
@@ -142,8 +142,8 @@ impl TorchBackend {
         let threads = tch::get_num_threads();
         let machine = total.map(|bytes| Machine { bytes, models_max: bounds.host_bytes });
         let machine = machine.filter(|_| compute.device == Device::Cpu);
-        let (conditioner, in_flight, leading) = (Conditioner::new(), Vec::new(), Weak::new());
-        Ok(Self { resident, conditioner, in_flight, leading, threads, machine })
+        let (conditioner, in_flight, leader) = (Conditioner::new(), Vec::new(), Leader::default());
+        Ok(Self { resident, conditioner, in_flight, leader, threads, machine })
     }
 
     fn opened(
@@ -274,6 +274,7 @@ impl TorchBackend {
 
     /// Keeps memory free for what is drawn by now, and for a pass to come. What has ended needs none any more.
     fn keep_free(&mut self, coming: Option<Size>) {
+        self.leader.forget();
         self.in_flight.retain(|(pass, _)| pass.strong_count() > 0);
         let all = self.in_flight.iter().map(|(_, size)| *size).chain(coming);
         let bytes = working_memory::bytes(all, self.resident.compute());
@@ -314,6 +315,7 @@ impl Backend for TorchBackend {
     ) -> Result<Sample, BackendError> {
         let _guard = tch::no_grad_guard();
         self.compute_on(pass.threads);
+        self.leader.forget();
         let tensor = |values: &[f32]| pass.draw(values).map_err(device_error);
         let fill = noise.fill.as_deref().map(tensor).transpose()?;
         let underlay = pass.underlay.as_ref().filter(|_| matches!(origin, Origin::Fresh { .. }));
@@ -373,12 +375,12 @@ impl Backend for TorchBackend {
         if !good.is_empty() {
             let asked: Vec<_> = good.iter().map(|(row, _)| asked(row)).collect();
             let joins = asked.first().map(|first| first.sample.joins.clone()).unwrap_or_default();
-            lead(&mut self.leading, &joins);
+            self.leader.lead(&joins);
             let predict = |rows: &[Asked<'_>]| guidance::predict(rows, &joins).map_err(device_error);
             let resident = &mut self.resident;
             let free = || {
-                let forgotten = joins.forget();
-                resident.make_do() || forgotten
+                let stopped = joins.stop();
+                resident.make_do() || stopped
             };
             let outputs = memory::all_or_each(&asked, free, predict);
             joins.end_step();
@@ -424,6 +426,7 @@ impl Backend for TorchBackend {
     fn finish(&mut self, sample: Sample, is_cancelled: &dyn Fn() -> bool) -> Result<Pixels, BackendError> {
         let _guard = tch::no_grad_guard();
         self.compute_on(sample.pass.threads);
+        self.leader.forget();
         let picture = decode(&mut self.resident, &sample, is_cancelled)?;
         shown::with_alpha(&sample, picture)
     }
@@ -509,15 +512,6 @@ fn asked<'a>(row: &'a Row<'_, Sample>) -> Asked<'a> {
         blend_before: row.blend_before,
         wants_positive: step_hooks::want_predictions(row),
     }
-}
-
-/// Has a step's first picture keep what its calls read together, and no other: a crowd that takes turns would keep as much for
-/// each of those that lead.
-fn lead(leading: &mut Weak<Joins>, joins: &Rc<Joins>) {
-    if let Some(others) = leading.upgrade().filter(|others| !Rc::ptr_eq(others, joins)) {
-        others.forget();
-    }
-    *leading = Rc::downgrade(joins);
 }
 
 /// Does the row's assignments before the UNet; gives back its noise for those after.

@@ -8,16 +8,33 @@ use tch::TchError;
 
 use crate::models::unet::context::Context;
 
+/// Bytes that are kept at most: those of 16 rows of four chunks of tokens in half precision. A step is given no memory for
+/// more than the call that it is at, and prompts may be many times as long: what does not fit is joined for each call.
+const BYTES_MAX: u64 = 256 << 20;
+
 /// What calls that follow one another read. It lies with the picture that leads them, and goes with it.
 #[derive(Default)]
 pub(crate) struct Joins(RefCell<Kept>);
 
-#[derive(Default)]
 struct Kept {
     /// What this step has asked for.
     now: Vec<Join>,
     /// What the step before asked for, and this one has not yet.
     before: Vec<Join>,
+    /// What both may take together.
+    bytes_max: u64,
+}
+
+impl Default for Kept {
+    fn default() -> Self {
+        Self { now: Vec::new(), before: Vec::new(), bytes_max: BYTES_MAX }
+    }
+}
+
+impl Kept {
+    fn bytes(&self) -> u64 {
+        self.now.iter().chain(&self.before).map(|join| join.bytes).sum()
+    }
 }
 
 /// One text for all rows of a call.
@@ -26,6 +43,7 @@ struct Join {
     parts: Vec<Weak<Context>>,
     tokens: i64,
     whole: Rc<Context>,
+    bytes: u64,
 }
 
 impl Joins {
@@ -49,7 +67,9 @@ impl Joins {
             None => Join::new(parts, tokens)?,
         };
         let whole = join.whole.clone();
-        kept.now.push(join);
+        if kept.bytes() + join.bytes <= kept.bytes_max {
+            kept.now.push(join);
+        }
         Ok(whole)
     }
 
@@ -61,8 +81,17 @@ impl Joins {
 
     /// Drops all that is kept; whether there was anything.
     pub(crate) fn forget(&self) -> bool {
-        let Kept { now, before } = self.0.take();
-        !(now.is_empty() && before.is_empty())
+        let mut kept = self.0.borrow_mut();
+        let was_empty = kept.now.is_empty() && kept.before.is_empty();
+        kept.now.clear();
+        kept.before.clear();
+        !was_empty
+    }
+
+    /// [`Joins::forget`], and keeps nothing any more, because memory ran out: the next step would run out of it again.
+    pub(crate) fn stop(&self) -> bool {
+        self.0.borrow_mut().bytes_max = 0;
+        self.forget()
     }
 
     /// All that is kept, as long as it is.
@@ -73,12 +102,36 @@ impl Joins {
     }
 }
 
+/// Which picture has something kept: the first of the latest step, and no other. A crowd that takes turns would keep as much for
+/// each of those that lead.
+#[derive(Default)]
+pub(crate) struct Leader(Weak<Joins>);
+
+impl Leader {
+    /// A step of this picture and of others begins.
+    pub(crate) fn lead(&mut self, joins: &Rc<Joins>) {
+        if !std::ptr::eq(self.0.as_ptr(), Rc::as_ptr(joins)) {
+            self.forget();
+        }
+        self.0 = Rc::downgrade(joins);
+    }
+
+    /// Something else than a step begins. Encoding and decoding are reckoned without what is kept, and the next step makes it
+    /// again.
+    pub(crate) fn forget(&self) {
+        if let Some(joins) = self.0.upgrade() {
+            joins.forget();
+        }
+    }
+}
+
 impl Join {
     fn new(parts: &[&Rc<Context>], tokens: i64) -> Result<Self, TchError> {
         let long = parts.iter().map(|part| part.lengthened(tokens)).collect::<Result<Vec<_>, _>>()?;
         let whole = Context::join(&long.iter().collect::<Vec<_>>())?;
         let parts = parts.iter().map(|&part| Rc::downgrade(part)).collect();
-        Ok(Self { parts, tokens, whole: Rc::new(whole) })
+        let bytes = whole.bytes();
+        Ok(Self { parts, tokens, whole: Rc::new(whole), bytes })
     }
 
     fn is_of(&self, parts: &[&Rc<Context>], tokens: i64) -> bool {
@@ -153,6 +206,29 @@ mod tests {
         joins.end_step();
         assert!(first.upgrade().is_none() && other.upgrade().is_some());
         assert!(joins.forget() && other.upgrade().is_none());
+    }
+
+    #[test]
+    fn no_more_is_kept_than_may_be() {
+        let (a, b) = (text(1.0, 4), text(2.0, 4));
+        // Keys and values of two rows of four tokens, two numbers in f32 each.
+        let bytes_max = 2 * 2 * 4 * 2 * 4;
+        let joins = Joins(RefCell::new(Kept { bytes_max, ..Kept::default() }));
+        let first = joins.of(&[&a, &b], 4).unwrap();
+        let second = Rc::downgrade(&joins.of(&[&b, &a], 4).unwrap());
+        assert!(second.upgrade().is_none(), "there is room for one");
+        joins.end_step();
+        assert!(Rc::ptr_eq(&joins.of(&[&a, &b], 4).unwrap(), &first), "it takes no room twice");
+    }
+
+    #[test]
+    fn where_memory_is_out_nothing_is_kept_any_more() {
+        let (joins, a, b) = (Joins::default(), text(1.0, 4), text(2.0, 4));
+        let first = Rc::downgrade(&joins.of(&[&a, &b], 4).unwrap());
+        assert!(joins.stop() && first.upgrade().is_none());
+        let again = joins.of(&[&a, &b], 4).unwrap();
+        assert!(equal(&again, &Context::join(&[&a, &b]).unwrap()));
+        assert!(!joins.forget() && !joins.stop());
     }
 
     #[test]

@@ -280,7 +280,6 @@ impl Resident {
 
     /// Drops every network that no picture in flight holds, when memory is out; whether there was any.
     pub(crate) fn drop_unused(&mut self) -> bool {
-        // Control networks first: each holds tensors of its checkpoint.
         let beside = self.networks_beside().map(|cache| cache.drop_idle());
         let files = [self.vaes.drop_idle(), self.loras.drop_idle()];
         self.count_beside();

@@ -8,6 +8,7 @@ use gesso_core::sampler::{Call, Draw, Guidance};
 use gesso_engine::{Resources, Share};
 
 use super::*;
+use crate::models::unet::context::Context;
 
 fn backend() -> TorchBackend {
     let settings = TorchSettings { device: DeviceChoice::Cpu, dtype: DtypeChoice::F32, ..Default::default() };
@@ -47,9 +48,13 @@ fn open(
 /// A picture under way, of 64 by 64 pixels.
 fn begin(backend: &mut TorchBackend, prompt: &str) -> Sample {
     let open = open(backend, prompt, 64, 1).unwrap();
+    begin_in(backend, &open.pass)
+}
+
+fn begin_in(backend: &mut TorchBackend, pass: &Rc<Pass>) -> Sample {
     let noise = (0_u16..4 * 8 * 8).map(|place| f32::from(place).sin()).collect();
     let (start, noise) = (Start { latent: 0.0, noise: 1.0 }, StartNoise { noise, fill: None });
-    backend.begin(&open.pass, Origin::Fresh { picture: 0 }, start, noise, &|| false).unwrap()
+    backend.begin(pass, Origin::Fresh { picture: 0 }, start, noise, &|| false).unwrap()
 }
 
 fn step(backend: &mut TorchBackend, samples: &mut [Sample], number: u32) {
@@ -107,19 +112,51 @@ fn the_texts_of_a_batch_are_joined_once_until_another_is_read() {
 
 #[test]
 fn what_is_read_from_what_was_joined_before_is_the_same_to_the_last_bit() {
-    let mut backend = backend();
     let prompts = ["a red circle AND sea :0.5", "mountain"];
-    let mut kept = prompts.map(|prompt| begin(&mut backend, prompt));
-    let mut anew = prompts.map(|prompt| begin(&mut backend, prompt));
-    for number in 0..3 {
-        step(&mut backend, &mut kept, number);
-        anew[0].joins.forget();
-        step(&mut backend, &mut anew, number);
-        for (kept, anew) in kept.iter().zip(&anew) {
-            let [kept, anew] = [kept, anew].map(|sample| sample.latents.denoised.as_ref().unwrap());
-            assert!(kept.equal(anew), "call {number}");
+    let estimates = |keeps: bool| {
+        let mut backend = backend();
+        let mut samples = prompts.map(|prompt| begin(&mut backend, prompt));
+        let mut estimates = Vec::new();
+        for number in 0..3 {
+            let before = samples[0].joins.wholes();
+            step(&mut backend, &mut samples, number);
+            let is_kept = before.iter().any(|whole| whole.upgrade().is_some());
+            assert_eq!(is_kept, keeps && number > 0, "call {number}");
+            estimates.extend(samples.iter().map(|sample| sample.latents.denoised.as_ref().unwrap().copy()));
+            if !keeps {
+                samples[0].joins.forget();
+            }
         }
-    }
+        estimates
+    };
+    let (kept, anew) = (estimates(true), estimates(false));
+    assert!(kept.iter().zip(&anew).all(|(kept, anew)| kept.equal(anew)));
+}
+
+/// What a step of theirs keeps for the next.
+fn kept_by_a_step(backend: &mut TorchBackend, samples: &mut [Sample], number: u32) -> Weak<Context> {
+    step(backend, samples, number);
+    let kept = samples[0].joins.wholes().remove(0);
+    assert!(kept.upgrade().is_some());
+    kept
+}
+
+#[test]
+fn what_steps_keep_goes_before_anything_else_is_computed() {
+    let mut backend = backend();
+    let mut samples = ["a red circle", "sea"].map(|prompt| begin(&mut backend, prompt));
+    let kept = kept_by_a_step(&mut backend, &mut samples, 0);
+    let open = open(&mut backend, "mountain", 64, 1).unwrap();
+    assert!(kept.upgrade().is_none(), "a pass is opened");
+    let kept = kept_by_a_step(&mut backend, &mut samples, 1);
+    let other = begin_in(&mut backend, &open.pass);
+    assert!(kept.upgrade().is_none(), "a picture is begun, which may be enlarged first");
+    let kept = kept_by_a_step(&mut backend, &mut samples, 2);
+    backend.finish(other, &|| false).unwrap();
+    assert!(kept.upgrade().is_none(), "a picture is decoded");
+    let kept = kept_by_a_step(&mut backend, &mut samples, 3);
+    backend.load(&demo()).unwrap();
+    assert!(kept.upgrade().is_none(), "a model is brought");
 }
 
 /// The demo checkpoint twice over, as files of different content.

@@ -218,6 +218,26 @@ fn on_a_device_what_was_unused_longest_goes_whatever_it_is() {
 }
 
 #[test]
+fn what_is_laid_over_a_checkpoint_has_what_was_unused_longest_go_too() {
+    let mut models = Models::new(2);
+    drop(models.load("a"));
+    drop(hypernetwork(&mut models));
+    drop(models.load("c"));
+    let bound = models.bytes * 2 + models.bytes / 2;
+    models.resident.reserve(bound - models.resident.bytes());
+    assert_eq!(models.resident.loaded().len(), 2, "all that is there just fits");
+    let [model, vae] = ["c", "a"].map(|name| file(name, path(&models.folder, name)));
+    let variant = models.resident.networks(&model, Some(&vae), &[], false).unwrap();
+    assert_eq!(kept(&models), ("a".into(), "c".into()));
+    assert_eq!(
+        models.resident.hypernetworks.values().count(),
+        1,
+        "it was used after the checkpoint that went"
+    );
+    drop(variant);
+}
+
+#[test]
 fn each_kind_of_memory_tells_what_its_checkpoints_take() {
     let mut models = Models::new(2);
     let pieces: std::collections::HashMap<_, _> = models.load("a").tensors().pieces().collect();

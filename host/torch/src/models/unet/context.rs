@@ -5,6 +5,7 @@ use tch::{TchError, Tensor};
 
 use super::merging::Merging;
 use super::reference::{Beside, Reference};
+use crate::tensors::bytes_of;
 
 /// Keys and values of one attention, `[batch, tokens, channels]` each.
 pub(crate) struct KeysValues {
@@ -23,6 +24,11 @@ impl Context {
     /// Tokens of the text; 0 for a network without cross-attention.
     pub(crate) fn tokens(&self) -> i64 {
         self.layers.first().and_then(|layer| layer.keys.size().get(1).copied()).unwrap_or(0)
+    }
+
+    /// Bytes of its numbers.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.layers.iter().map(|layer| bytes_of(&layer.keys) + bytes_of(&layer.values)).sum()
     }
 
     /// The same with its last token repeated up to `tokens`; as it is when it is that long.
