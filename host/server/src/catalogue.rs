@@ -281,7 +281,7 @@ impl Catalogue {
         }
         let files = self.files(Kind::Vae)?;
         let own = [checkpoint.name.clone(), format!("{}.vae", checkpoint.name)];
-        let found = files.iter().find(|found| own.iter().any(|stem| found.stem.eq_ignore_ascii_case(stem)));
+        let found = own.iter().find_map(|stem| called(&files, stem).into_iter().next());
         found.map(|found| self.model_file(found)).transpose()
     }
 

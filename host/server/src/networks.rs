@@ -94,7 +94,9 @@ impl Networks for ServerNetworks {
 /// By its bare name, which is what is granted.
 fn find(catalogue: &Catalogue, network: &str) -> Result<Arc<ModelFile>, NetworkError> {
     let files = catalogue.files(Kind::Network).map_err(not_found)?;
-    match files.iter().find(|found| found.stem.eq_ignore_ascii_case(network)) {
+    // Names may differ by case alone.
+    let exact = files.iter().find(|found| found.stem == network);
+    match exact.or_else(|| files.iter().find(|found| found.stem.eq_ignore_ascii_case(network))) {
         Some(found) => catalogue.model_file(found).map_err(not_found),
         None => catalogue.find(Kind::Network, network).map_err(not_found).and_then(|found| {
             // A path or a file's name means a network too, but is none.
@@ -117,4 +119,24 @@ fn not_found(error: CatalogueError) -> NetworkError {
 
 fn internal(error: AppError) -> NetworkError {
     NetworkError::Failed(error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_network_is_found_by_its_bare_name_in_any_case_and_first_as_it_is_spelled() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("networks")).unwrap();
+        for name in ["Depth", "depth"] {
+            std::fs::write(folder.path().join(format!("networks/{name}.torchscript")), b"").unwrap();
+        }
+        let catalogue = Catalogue::new(folder.path().to_owned(), None, None);
+        for (name, found) in [("depth", "depth"), ("Depth", "Depth"), ("DEPTH", "Depth")] {
+            assert_eq!(find(&catalogue, name).unwrap().name, found, "{name}");
+        }
+        let refused = find(&catalogue, "depth.torchscript").unwrap_err();
+        assert!(refused.to_string().contains("its name is \"depth\""), "{refused}");
+    }
 }

@@ -25,7 +25,9 @@ pub(crate) struct Found {
 
 /// Every file of a kind, by name; those of one name by their place, so that it is the same one that is found first each time.
 pub(crate) fn scan(models: &Path, kind: Kind) -> io::Result<Vec<Found>> {
-    let mut scan = Scan { kind, inside: vec![identity(models)?], found: Vec::new() };
+    // Checkpoints lie in this folder itself. Of another kind the folder may be a link to it, where all files lie together.
+    let inside = if kind == Kind::Checkpoint { vec![identity(models)?] } else { Vec::new() };
+    let mut scan = Scan { kind, inside, found: Vec::new() };
     let mut entries = Vec::new();
     for entry in std::fs::read_dir(models)? {
         let Some(entry) = Entry::of(&entry?) else { continue };
@@ -208,6 +210,18 @@ mod tests {
             std::os::unix::fs::symlink(&sub, sub.join(format!("again-{number}"))).unwrap();
         }
         assert_eq!(names(models.path(), Kind::Checkpoint), ["a.safetensors", "sub/b.safetensors"]);
+    }
+
+    #[test]
+    fn the_folder_of_a_kind_may_be_a_link_to_the_models_folder_itself() {
+        let models = tempfile::tempdir().unwrap();
+        std::fs::write(models.path().join("a.safetensors"), b"").unwrap();
+        for folder in ["Lora", "Stable-diffusion"] {
+            std::os::unix::fs::symlink(models.path(), models.path().join(folder)).unwrap();
+        }
+        for kind in [Kind::Lora, Kind::Checkpoint] {
+            assert_eq!(names(models.path(), kind), ["a.safetensors"], "{kind:?}");
+        }
     }
 
     #[test]

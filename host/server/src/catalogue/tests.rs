@@ -257,7 +257,9 @@ fn a_textual_inversion_in_a_picture_is_called_what_the_picture_says() {
 #[test]
 fn a_vae_goes_with_the_checkpoint_of_its_name() {
     let folder = tempfile::tempdir().unwrap();
-    for file in ["a.ckpt", "a.vae.pt", "b.ckpt", "VAE/b.safetensors", "c.ckpt"] {
+    for file in
+        ["a.ckpt", "a.vae.pt", "b.ckpt", "VAE/b.safetensors", "c.ckpt", "d.ckpt", "VAE/D.pt", "VAE/d.vae.pt"]
+    {
         write(folder.path(), &[(file, file.as_bytes())]);
     }
     let catalogue = Catalogue::new(folder.path().to_owned(), None, None);
@@ -268,6 +270,9 @@ fn a_vae_goes_with_the_checkpoint_of_its_name() {
     assert_eq!(vae("a"), Some(folder.path().join("a.vae.pt")));
     assert_eq!(vae("b"), Some(folder.path().join("VAE/b.safetensors")));
     assert_eq!(vae("c"), None);
+    assert_eq!(vae("d"), Some(folder.path().join("VAE/D.pt")), "in any case");
+    write(folder.path(), &[("VAE/d.pt", b"")]);
+    assert_eq!(vae("d"), Some(folder.path().join("VAE/d.pt")));
 }
 
 #[test]

@@ -40,7 +40,8 @@ const MODEL: &str = "stable_diffusion_model";
               (status = 400, description = "Every problem of the body"), (status = 404, description = "No such model"),
               (status = 202, description = "The task, with its links", body = Accepted), (status = 409, description = "The task id is taken"),
               (status = 410, description = "The idempotency key's task has lost its pictures"),
-              (status = 422, description = "The idempotency key was used with another body"), (status = 429, description = "Too much is waiting")))]
+              (status = 422, description = "The checkpoint cannot be drawn with, or the idempotency key was used with another body"),
+              (status = 429, description = "Too much is waiting")))]
 pub(crate) async fn txt2img(
     State(app): State<Arc<App>>,
     caller: Caller,
@@ -58,7 +59,8 @@ pub(crate) async fn txt2img(
               (status = 400, description = "Every problem of the body"), (status = 404, description = "No such model"),
               (status = 202, description = "The task, with its links", body = Accepted), (status = 409, description = "The task id is taken"),
               (status = 410, description = "The idempotency key's task has lost its pictures"),
-              (status = 422, description = "The idempotency key was used with another body"), (status = 429, description = "Too much is waiting")))]
+              (status = 422, description = "The checkpoint cannot be drawn with, or the idempotency key was used with another body"),
+              (status = 429, description = "Too much is waiting")))]
 pub(crate) async fn img2img(
     State(app): State<Arc<App>>,
     caller: Caller,
@@ -104,7 +106,7 @@ pub(crate) async fn restart(State(app): State<Arc<App>>, caller: Caller) -> Json
 }
 
 /// Brings the default checkpoint into memory, ahead of the first request.
-#[utoipa::path(post, path = "/initialize", tag = "operators", responses((status = 200, description = "In memory", body = String, content_type = "text/plain"), (status = 503, description = "There is no checkpoint")))]
+#[utoipa::path(post, path = "/initialize", tag = "operators", responses((status = 200, description = "In memory", body = String, content_type = "text/plain"), (status = 503, description = "There is no checkpoint, or none that can be drawn with")))]
 pub(crate) async fn initialize(State(app): State<Arc<App>>) -> Result<&'static str, Failure> {
     let catalogue = app.catalogue.clone();
     // The blocking pool: folders and the heads of files.

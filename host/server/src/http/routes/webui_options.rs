@@ -73,7 +73,8 @@ pub(crate) struct OptionsChanged {
 
 /// Changes options of the caller's requests from now on, as `{"data": {option: value}}`.
 #[utoipa::path(post, path = "/options", tag = "options", request_body = Object,
-    responses((status = 200, description = "Changed", body = OptionsChanged), (status = 400, description = "Every option that is unknown or cannot be read")))]
+    responses((status = 200, description = "Changed", body = OptionsChanged), (status = 400, description = "Every option that is unknown or cannot be read"),
+              (status = 422, description = "The checkpoint cannot be drawn with")))]
 pub(crate) async fn change_serverless(
     State(app): State<Arc<App>>,
     caller: Caller,
