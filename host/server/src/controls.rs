@@ -248,6 +248,18 @@ fn repainted(upload: &Pixels, request: &GenerateRequest) -> Result<Pixels, AppEr
 }
 
 impl Decoded {
+    /// Brings picture and mask to where the drawing has them, as far as an annotator's map is of that.
+    async fn lay_out(&mut self, annotator: &Annotator, request: &GenerateRequest) -> Result<(), AppError> {
+        self.underlay = annotator.underlay;
+        if annotator.mask || self.underlay {
+            self.bring_into_frame((request.width, request.height)).await?;
+        }
+        if self.underlay && self.fit == ControlFit::ResizeAndFill {
+            self.widen(last_size(request)).await?;
+        }
+        Ok(())
+    }
+
     /// Brings picture and mask into the frame, where each gets there by itself.
     async fn bring_into_frame(&mut self, (width, height): (u32, u32)) -> Result<(), AppError> {
         let Some(framing) = self.framing.take() else { return Ok(()) };
@@ -295,13 +307,7 @@ pub(crate) async fn annotate(
 ) -> Result<(), AppError> {
     for one in decoded {
         let Some(annotator) = annotators::find(app, &call.whom, FIELD, &one.unit.module)? else { continue };
-        if annotator.mask {
-            one.bring_into_frame((request.width, request.height)).await?;
-        }
-        one.underlay = annotator.underlay;
-        if one.underlay && one.fit == ControlFit::ResizeAndFill {
-            one.widen(last_size(request)).await?;
-        }
+        one.lay_out(&annotator, request).await?;
         let size = (one.picture.width, one.picture.height);
         let resolution = if one.unit.pixel_perfect {
             let perfect = pixel_perfect(size, request.width, request.height, one.fit);

@@ -131,6 +131,14 @@ async fn a_mask_of_another_shape_lies_where_the_drawing_has_it() {
         let sizes = (size(&found.picture), size(&found.mask.unwrap()));
         assert_eq!(sizes, ((16, 8), (16, 8)), "{mode}: it lies there already");
     }
+    // What lies under the drawing is made of what lies there, whether its module reads a mask or not.
+    let under: Annotator = serde_json::from_value(json!({"name": "a", "underlay": true})).unwrap();
+    let request = GenerateRequest { width: 64, height: 64, ..GenerateRequest::default() };
+    let mut found = of(mask(32, 32), 2);
+    found.lay_out(&under, &request).await.unwrap();
+    let framed = found.mask.unwrap();
+    assert_eq!((size(&found.picture), size(&framed)), ((64, 64), (64, 64)));
+    assert!(framed.data.chunks(64).all(|row| row[0] > 200 && row[63] < 50));
 }
 
 #[tokio::test]
