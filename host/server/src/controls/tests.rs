@@ -4,9 +4,12 @@ use std::path::Path;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use gesso_core::hires::{Hires, HiresSize, HiresUpscaler};
+use gesso_core::hires::{Hires, HiresSize, HiresUpscaler, LatentUpscaler};
 use gesso_core::limits::Limits;
+use gesso_engine::backend::{Upscale, UpscaleBy};
+use gesso_engine::{Resources, SecondPass};
 use serde_json::json;
+use tempfile::TempDir;
 
 use super::*;
 use crate::http::wire::generate::{Defaults, Drawing, to_request};
@@ -49,6 +52,14 @@ fn decoded_in(
     let request = to_request(Drawing::Img2Img, &body, &Defaults::default(), &Limits::default()).unwrap();
     let catalogue = Catalogue::new(models.to_owned(), None, None);
     decode(&catalogue, &body, &request, LIMITS, cropped).map(|mut units| units.remove(0))
+}
+
+/// A folder of models with the control network `a`, which nobody reads.
+fn models() -> TempDir {
+    let models = tempfile::tempdir().unwrap();
+    std::fs::create_dir(models.path().join("ControlNet")).unwrap();
+    std::fs::write(models.path().join("ControlNet/a.pth"), b"").unwrap();
+    models
 }
 
 #[test]
@@ -99,9 +110,7 @@ fn where_a_part_is_drawn_so_much_of_a_picture_is_read_unless_the_unit_keeps_its_
 
 #[tokio::test]
 async fn a_mask_of_another_shape_lies_where_the_drawing_has_it() {
-    let models = tempfile::tempdir().unwrap();
-    std::fs::create_dir(models.path().join("ControlNet")).unwrap();
-    std::fs::write(models.path().join("ControlNet/a.pth"), b"").unwrap();
+    let models = models();
     // A quarter of it is white, from the left.
     let mask = |width: u32, height: u32| {
         let row = (0..width).map(|x| if x < width / 4 { 255 } else { 0 }).collect::<Vec<u8>>();
@@ -178,6 +187,47 @@ async fn a_picture_is_widened_to_the_last_size_and_what_is_added_is_masked() {
     };
     assert_eq!(hires(HiresSize::Scale(1.5)), (96, 48));
     assert_eq!(last_size(&GenerateRequest { width: 64, height: 32, ..GenerateRequest::default() }), (64, 32));
+}
+
+#[test]
+fn only_the_first_pass_begins_from_a_map_and_where_its_unit_acts() {
+    let models = models();
+    let request = GenerateRequest { width: 64, height: 64, ..GenerateRequest::default() };
+    for (option, acts) in
+        [("Both", [true, true]), ("Low res only", [true, false]), ("High res only", [false, true])]
+    {
+        let unit = json!({"module": "inpaint_only+lama", "model": "a", "hr_option": option});
+        let mut decoded = decoded_in(models.path(), unit, &json!({}), None).unwrap();
+        decoded.underlay = true;
+        let second = SecondPass {
+            model: decoded.file.clone().unwrap(),
+            resources: Resources::default(),
+            refiner: None,
+            upscale: Upscale {
+                target: HiresSize::Scale(1.5).target(64, 64),
+                by: UpscaleBy::Latent(LatentUpscaler::Bilinear),
+            },
+            picture: None,
+            share: None,
+        };
+        let mut found = Found {
+            first: Resources::default(),
+            refiner: None,
+            second: Some(second),
+            second_file_name: None,
+            refiner_title: None,
+            lora_hashes: Vec::new(),
+            inversion_hashes: Vec::new(),
+            vae: None,
+            vae_hash: None,
+            warnings: Vec::new(),
+        };
+        place(vec![decoded], &request, LIMITS, &mut found).unwrap();
+        let passes = [found.first, found.second.unwrap().resources];
+        assert_eq!(passes.each_ref().map(|pass| pass.control.len() == 1), acts, "{option}");
+        let under = passes.map(|pass| pass.underlay.map(|picture| (picture.width, picture.height)));
+        assert_eq!(under, [acts[0].then_some((64, 64)), None], "{option}");
+    }
 }
 
 #[test]
