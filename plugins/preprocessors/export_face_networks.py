@@ -4,8 +4,14 @@
     python export_face_networks.py mediapipe-0.10.14-*.whl --to models/networks
 
 The networks lie in MediaPipe's package as TensorFlow Lite files, up to its version 0.10.21; such files may be given instead of
-a package. Each becomes a network that takes `[1, 3, height, width]` and gives what the file gives, in its order and shapes:
-`face_detection_short_range` and `face_landmark_with_attention`.
+a package. Each becomes a network that takes a picture with its channels first and gives what the file gives, in its order and
+shapes.
+
+`face_detection_short_range` takes `[1, 3, 128, 128]`, -1 to 1, the whole picture with black around it, and gives `[1, 896, 16]`
+and `[1, 896, 1]`: boxes and scores before their sigmoid, on grids of 16 x 16 places with two boxes and 8 x 8 with six.
+`face_landmark_with_attention` takes `[1, 3, 192, 192]`, 0 to 1, a face turned upright, and gives seven tensors: 468 points of
+three numbers, 80 of the lips, 71 of the person's right eye, 71 of the left one, 5 of the right iris and 5 of the left one of two
+numbers, and whether there is a face, before the sigmoid.
 """
 
 import argparse

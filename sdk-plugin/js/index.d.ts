@@ -38,8 +38,8 @@ declare module "gesso-plugin" {
   }
 
   /** What an annotator made, where it is more than the map: what it found beside. A host takes of that what it knows: under
-   * `pose` the people of the picture as OpenPose writes them (`people`, `canvas_width`, `canvas_height`), which clients that ask
-   * for the map alone are told. */
+   * `pose` the people of the picture as OpenPose writes them (`people`, `canvas_width`, `canvas_height`, and `animals` where there
+   * are any), which clients that ask for the map alone are told. */
   export interface Annotated {
     picture: Picture;
     data?: Record<string, unknown> | null;

@@ -28,8 +28,8 @@ pub struct Annotated {
     /// The map, of any size and format; one with alpha hides its transparent places from the network.
     pub picture: Image,
     /// What was found beside, as an object of at most 1 MiB. A host takes of it what it knows: under `pose` the people of the
-    /// picture as OpenPose writes them (`people`, `canvas_width`, `canvas_height`), which clients that ask for the map alone
-    /// are told.
+    /// picture as OpenPose writes them (`people`, `canvas_width`, `canvas_height`, and `animals` where there are any), which
+    /// clients that ask for the map alone are told.
     pub data: Option<Value>,
 }
 

@@ -32,19 +32,9 @@ impl Annotator for Preprocessors {
         let resolution = annotation.resolution.unwrap_or(RESOLUTION);
         let settings =
             Settings { resolution, threshold_a: annotation.threshold_a, threshold_b: annotation.threshold_b };
-        if let Some(figure) = neural::pose::figure_of(module) {
-            let (map, pose) = neural::pose::map(figure, &source, settings, &Networks)?;
-            return Ok(Annotated { picture: write(&map)?, data: Some(json!({ "pose": pose })) });
-        }
-        if let Some(subject) = neural::simcc::subject_of(module) {
-            let (map, pose) = neural::simcc::map(subject, &source, settings, &Networks)?;
-            return Ok(Annotated { picture: write(&map)?, data: Some(json!({ "pose": pose })) });
-        }
-        if let Some(recipe) = neural::recipe_of(module) {
-            return Ok(write(&neural::map(recipe, &source, settings, &Networks)?)?.into());
-        }
-        if let Some(maker) = neural::maker_of(module) {
-            return Ok(write(&maker(&source, mask.as_ref(), settings, &Networks)?)?.into());
+        if let Some(made) = neural::made(module, &source, mask.as_ref(), settings, &Networks) {
+            let (map, pose) = made?;
+            return Ok(Annotated { picture: write(&map)?, data: pose.map(|pose| json!({ "pose": pose })) });
         }
         let map = map(module, &source, mask.as_ref(), settings, &mut Random::for_request(0))?;
         Ok(write(&map)?.into())

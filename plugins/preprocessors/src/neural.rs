@@ -1,7 +1,7 @@
 //! Maps that networks make: which network a module asks for, how it is fed, and how its numbers become a map. Each network
 //! takes one picture and gives one map, or the numbers that `classes`, `parts` and `segments` draw one from; that is what
-//! they are exported as. `pose` and `simcc` ask several networks for one map, and the modules of [`MAKERS`] do more beside. Asks
-//! through [`Look`], so that tests need no host.
+//! they are exported as. `pose` and `simcc` ask several networks for one map, and the modules of [`MAKERS`] do more beside.
+//! [`made`] knows them all. Asks through [`Look`], so that tests need no host.
 
 mod anyline;
 mod boosted;
@@ -15,9 +15,10 @@ mod lama;
 mod masks;
 mod output;
 mod parts;
-pub(crate) mod pose;
+mod pose;
+mod sampling;
 mod segments;
-pub(crate) mod simcc;
+mod simcc;
 mod slopes;
 
 use gesso_core::pixels::Pixels;
@@ -39,7 +40,7 @@ pub(crate) trait Look {
 
 /// A module that needs a network.
 #[derive(Debug)]
-pub(crate) struct Recipe {
+struct Recipe {
     module: &'static str,
     /// Stems of the files it may be, the published weights' first.
     networks: &'static [&'static str],
@@ -116,7 +117,7 @@ const RECIPES: [Recipe; 26] = [
 ];
 
 /// What makes a map of an RGB picture and the mask of what is repainted.
-pub(crate) type Maker = fn(&Pixels, Option<&Pixels>, Settings, &dyn Look) -> Result<Pixels, Fault>;
+type Maker = fn(&Pixels, Option<&Pixels>, Settings, &dyn Look) -> Result<Pixels, Fault>;
 
 /// Modules whose maps take more than a network's reading of the picture.
 const MAKERS: [(&str, Maker); 6] = [
@@ -139,23 +140,43 @@ const fn recipe(
     Recipe { module, networks, feed, reading }
 }
 
+/// A map, and the people or animals that are drawn there as OpenPose writes them.
+pub(crate) type Made = (Pixels, Option<Value>);
+
+/// What `module` makes of an RGB picture and the mask of what is repainted; `None` where that takes no network.
+pub(crate) fn made(
+    module: &str,
+    source: &Pixels,
+    mask: Option<&Pixels>,
+    settings: Settings,
+    look: &dyn Look,
+) -> Option<Result<Made, Fault>> {
+    let posed = |drawn: Result<(Pixels, Value), Fault>| Some(drawn.map(|(map, pose)| (map, Some(pose))));
+    if let Some(figure) = pose::figure_of(module) {
+        return posed(pose::map(figure, source, settings, look));
+    }
+    if let Some(subject) = simcc::subject_of(module) {
+        return posed(simcc::map(subject, source, settings, look));
+    }
+    let map = match recipe_of(module) {
+        Some(recipe) => map(recipe, source, settings, look),
+        None => maker_of(module)?(source, mask, settings, look),
+    };
+    Some(map.map(|map| (map, None)))
+}
+
 /// How a module's map is made, where that takes a network.
-pub(crate) fn recipe_of(module: &str) -> Option<&'static Recipe> {
+fn recipe_of(module: &str) -> Option<&'static Recipe> {
     RECIPES.iter().find(|recipe| recipe.module == module)
 }
 
 /// How a module's map is made, where that takes a network and more.
-pub(crate) fn maker_of(module: &str) -> Option<Maker> {
+fn maker_of(module: &str) -> Option<Maker> {
     MAKERS.iter().find(|(name, _)| *name == module).map(|(_, maker)| *maker)
 }
 
 /// The map of an RGB picture, its short side of the settings' resolution.
-pub(crate) fn map(
-    recipe: &Recipe,
-    source: &Pixels,
-    settings: Settings,
-    look: &dyn Look,
-) -> Result<Pixels, Fault> {
+fn map(recipe: &Recipe, source: &Pixels, settings: Settings, look: &dyn Look) -> Result<Pixels, Fault> {
     let ready = Ready::find(recipe, look)?;
     resolution::at(source, settings.resolution, |picture| ready.map(picture, settings, |_| Vec::new()))
 }
@@ -201,7 +222,7 @@ impl<'a> Ready<'a> {
         recipe
             .reading
             .map(&outputs, (width, height), size, settings, about.as_ref())
-            .map_err(|problem| Fault::InvalidInput(format!("the network {network} {problem}")))
+            .map_err(|problem| unlike(network, &problem))
     }
 }
 
@@ -226,6 +247,16 @@ fn find(networks: &[&str], look: &dyn Look) -> Result<String, Fault> {
             networks.join(".torchscript or ")
         ))
     })
+}
+
+/// A network that is not what a module needs. `problem` ends a sentence about it.
+fn unlike(network: &str, problem: &str) -> Fault {
+    Fault::InvalidInput(format!("the network {network} {problem}"))
+}
+
+/// The same of one that a script of this plugin makes.
+fn unlike_made(network: &str, problem: &str) -> Fault {
+    unlike(network, &format!("{problem}; export it with the script that the plugin's README names"))
 }
 
 #[cfg(test)]

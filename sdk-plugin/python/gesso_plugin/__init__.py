@@ -270,8 +270,8 @@ class Host(Protocol):
 @dataclass
 class Annotated:
     """What an annotator made: the map, and what it found beside. A host takes of that what it knows: under `pose` the people of
-    the picture as OpenPose writes them (`people`, `canvas_width`, `canvas_height`), which clients that ask for the map alone
-    are told."""
+    the picture as OpenPose writes them (`people`, `canvas_width`, `canvas_height`, and `animals` where there are any), which
+    clients that ask for the map alone are told."""
 
     picture: Picture
     data: dict[str, Any] | None = None

@@ -7,13 +7,12 @@ mod field;
 
 use gesso_core::pixels::{PixelFormat, Pixels};
 use gesso_picture::composite::crop;
-use gesso_picture::opencv_resize::{OpencvFilter, opencv_resize};
 use gesso_plugin::Fault;
 use gesso_plugin::models::Tensor;
 
-use super::input::Feed;
+use super::input::{Feed, at_size};
 use super::output::{near_is_white, planes};
-use super::{LERES, Look, find};
+use super::{LERES, Look, find, unlike};
 use crate::{Settings, resolution, unfit};
 use context::Context;
 use field::Field;
@@ -78,9 +77,7 @@ impl Networks<'_> {
     }
 
     fn once(&self, picture: &Pixels, side: u32) -> Result<Field, Fault> {
-        let shrinks = side < picture.width && side < picture.height;
-        let filter = if shrinks { OpencvFilter::Area } else { OpencvFilter::Cubic };
-        let fed = opencv_resize(picture, side, side, filter).map_err(unfit)?;
+        let fed = at_size(picture, side, side).map_err(unfit)?;
         self.run(&self.leres, Feed::IMAGENET_LEVELS.tensor(&fed), side)
     }
 
@@ -95,8 +92,7 @@ impl Networks<'_> {
     fn run(&self, network: &str, input: Tensor, side: u32) -> Result<Field, Fault> {
         let outputs = self.look.run(network, vec![input])?;
         let planes = planes(outputs.last(), 1, (side, side), (side, side));
-        let unlike = |why: String| Fault::InvalidInput(format!("the network {network} {why}"));
-        let values = planes.map_err(unlike)?.swap_remove(0);
+        let values = planes.map_err(|why| unlike(network, &why))?.swap_remove(0);
         Ok(Field { width: side as usize, height: side as usize, values })
     }
 }

@@ -7,9 +7,9 @@ use gesso_core::pixels::{PixelFormat, Pixels};
 use gesso_plugin::Fault;
 use gesso_plugin::models::Tensor;
 
-use super::Look;
-use super::input::Feed;
-use super::pose::{resized, unlike};
+use super::input::{Feed, at_size};
+use super::{Look, unlike};
+use crate::unfit;
 
 /// Stems of the files that the detector may be, the published weights' first.
 pub(super) const DETECTORS: &[&str] = &["yolox_l", "yolox"];
@@ -62,7 +62,7 @@ fn fitted(picture: &Pixels) -> Result<(Pixels, f64), Fault> {
     let sides = [picture.width, picture.height].map(f64::from);
     let scale = sides.map(|side| f64::from(SIDE) / side).into_iter().fold(f64::INFINITY, f64::min);
     let [width, height] = sides.map(|side| ((side * scale) as u32).clamp(1, SIDE));
-    let seen = resized(picture, width, height)?;
+    let seen = at_size(picture, width, height).map_err(unfit)?;
     let mut data = vec![BEYOND; (SIDE * SIDE * 3) as usize];
     let rows = data.chunks_exact_mut(SIDE as usize * 3);
     for (row, own) in rows.zip(seen.data.chunks_exact(width as usize * 3)) {

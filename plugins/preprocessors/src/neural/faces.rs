@@ -13,9 +13,10 @@ use gesso_picture::pose::Point;
 use gesso_plugin::Fault;
 
 use super::input::Feed;
-use super::{Look, find};
+use super::sampling::Beyond;
+use super::{Look, find, unlike_made};
 use crate::{Settings, resolution};
-use square::{Beyond, Square};
+use square::Square;
 
 /// Stems of the files that networks are, by the published weights.
 const BOXES: &[&str] = &["face_detection_short_range"];
@@ -54,14 +55,14 @@ fn faces(
     let whole = Square::around(picture);
     let fed = whole.seen(picture, BOXES_SIDE, Beyond::Black);
     let outputs = look.run(boxes, vec![Feed::SIGNED.tensor(&fed)])?;
-    let mut squares = boxes::squares(&outputs, sure, whole).map_err(|why| unlike(boxes, &why))?;
+    let mut squares = boxes::squares(&outputs, sure, whole).map_err(|why| unlike_made(boxes, &why))?;
     squares.truncate(most);
     let mut faces = Vec::new();
     for square in squares {
         let fed = square.seen(picture, MESH_SIDE, Beyond::Edge);
         let outputs = look.run(mesh, vec![Feed::UNIT.tensor(&fed)])?;
         if let Some(points) =
-            mesh::points(&outputs, f64::from(MESH_SIDE)).map_err(|why| unlike(mesh, &why))?
+            mesh::points(&outputs, f64::from(MESH_SIDE)).map_err(|why| unlike_made(mesh, &why))?
         {
             let points: Vec<Point> = points.into_iter().map(|point| square.place(point)).collect();
             if size(&points) >= SIZE_MIN {
@@ -79,12 +80,6 @@ fn size(points: &[Point]) -> f64 {
         places.clone().fold(f64::NEG_INFINITY, f64::max) - places.fold(f64::INFINITY, f64::min)
     };
     length(0).min(length(1))
-}
-
-fn unlike(network: &str, problem: &str) -> Fault {
-    Fault::InvalidInput(format!(
-        "the network {network} {problem}; export it with the script that the plugin's README names"
-    ))
 }
 
 #[cfg(test)]

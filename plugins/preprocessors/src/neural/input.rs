@@ -74,12 +74,7 @@ impl Feed {
         });
         let own = |side: u32| u64::from(side.next_multiple_of(self.multiple));
         let (width, height) = asked.unwrap_or((own(picture.width), own(picture.height)));
-        if (u64::from(picture.width), u64::from(picture.height)) == (width, height) {
-            return Ok(picture.clone());
-        }
-        let shrinks = width < u64::from(picture.width) && height < u64::from(picture.height);
-        let filter = if shrinks { OpencvFilter::Area } else { OpencvFilter::Cubic };
-        opencv_resize(picture, width as u32, height as u32, filter)
+        at_size(picture, width as u32, height as u32)
     }
 
     /// `[1, 3, height, width]` of an RGB picture, `[1, 1, height, width]` where the network sees grey, `[1, 4, height, width]` of an
@@ -115,6 +110,13 @@ impl Feed {
         values.extend(pixels.iter().map(|[.., alpha]| if is_hole(*alpha) { 1.0_f32 } else { 0.0 }));
         Tensor { shape: vec![1, 4, picture.height, picture.width], values }
     }
+}
+
+/// A picture as large as a network sees it.
+pub(super) fn at_size(picture: &Pixels, width: u32, height: u32) -> Result<Pixels, PictureError> {
+    let shrinks = width < picture.width && height < picture.height;
+    let filter = if shrinks { OpencvFilter::Area } else { OpencvFilter::Cubic };
+    opencv_resize(picture, width, height, filter)
 }
 
 /// Whether a picture with holes has one where its alpha is so.

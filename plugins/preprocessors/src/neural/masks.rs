@@ -12,7 +12,7 @@ use gesso_plugin::models::Tensor;
 use gesso_plugin::{Fault, Random};
 
 use super::input::Feed;
-use super::{Look, find};
+use super::{Look, find, unlike_made};
 use crate::{Settings, resolution, unfit};
 use mask::{Axes, MASK_SIDE, Mask, without_repetition};
 
@@ -53,7 +53,7 @@ fn masks(picture: &Pixels, [encoder, decoder]: &[String; 2], look: &dyn Look) ->
     let embedding = look.run(encoder, vec![fed])?.pop().unwrap_or_default();
     if embedding.shape != EMBEDDING {
         let why = format!("gives {:?} for a picture, not {EMBEDDING:?}", embedding.shape);
-        return Err(unlike(encoder, &why));
+        return Err(unlike_made(encoder, &why));
     }
     let axes = Axes::new(seen, (picture.width, picture.height));
     let mut masks = Vec::new();
@@ -61,7 +61,7 @@ fn masks(picture: &Pixels, [encoder, decoder]: &[String; 2], look: &dyn Look) ->
         let values = points.as_flattened().to_vec();
         let asked = Tensor { shape: vec![points.len() as u32, 2], values };
         let outputs = look.run(decoder, vec![embedding.clone(), asked])?;
-        let (logits, sure) = told(&outputs, points.len()).map_err(|why| unlike(decoder, &why))?;
+        let (logits, sure) = told(&outputs, points.len()).map_err(|why| unlike_made(decoder, &why))?;
         let found = logits.chunks_exact(MASK_SIDE * MASK_SIDE).zip(sure);
         let found = found.filter(|(_, sure)| **sure > SURE_MIN);
         masks.extend(found.filter_map(|(logits, sure)| Mask::of(logits, *sure, &axes)));
@@ -118,12 +118,6 @@ fn drawn(mut masks: Vec<Mask>, (width, height): (u32, u32), random: &mut Random)
         mask.runs.into_iter().for_each(|run| pixels[run].fill(colour));
     }
     Pixels { width, height, format: PixelFormat::Rgb8, data }
-}
-
-fn unlike(network: &str, problem: &str) -> Fault {
-    Fault::InvalidInput(format!(
-        "the network {network} {problem}; export it with the script that the plugin's README names"
-    ))
 }
 
 #[cfg(test)]

@@ -220,6 +220,16 @@ pub(super) fn planes(
     Ok(planes.map(|values| resized(values, (rows, columns), size)).collect())
 }
 
+/// Where a place lies between two others, along one side: the first, the second, and how far it is from the first.
+pub(super) type Between = (usize, usize, f32);
+
+/// The place `at` of `to` between those of `from`, by the middles of places; beyond the outermost it is they.
+pub(super) fn between(at: f64, from: usize, to: f64) -> Between {
+    let last = from - 1;
+    let exact = ((at + 0.5) * from as f64 / to - 0.5).clamp(0.0, last as f64);
+    (exact as usize, (exact as usize + 1).min(last), exact.fract() as f32)
+}
+
 /// Bilinear, between the centres of pixels.
 pub(super) fn resized(
     values: &[f32],
@@ -230,12 +240,8 @@ pub(super) fn resized(
     if (rows, columns) == (height, width) {
         return values.to_vec();
     }
-    let places = |from: usize, to: usize| -> Vec<(usize, usize, f32)> {
-        let place = |at: usize| {
-            let exact = ((at as f32 + 0.5) * from as f32 / to as f32 - 0.5).clamp(0.0, (from - 1) as f32);
-            (exact as usize, (exact as usize + 1).min(from - 1), exact.fract())
-        };
-        (0..to).map(place).collect()
+    let places = |from: usize, to: usize| -> Vec<Between> {
+        (0..to).map(|at| between(at as f64, from, to as f64)).collect()
     };
     let (across, down) = (places(columns, width), places(rows, height));
     let mut resized = Vec::with_capacity(width * height);

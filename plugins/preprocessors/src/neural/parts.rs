@@ -4,6 +4,8 @@
 use gesso_core::pixels::{PixelFormat, Pixels};
 use gesso_plugin::models::Tensor;
 
+use super::output::{Between, between};
+
 /// What stands for nobody, then the parts, as 0xrrggbb.
 pub(super) type Colours = [u32; LABELS];
 
@@ -29,9 +31,6 @@ struct Planes<'a> {
     rows: usize,
     columns: usize,
 }
-
-/// Where a place lies between two of a plane, along one side: the first, the second, and how far it is from the first.
-type Between = (usize, usize, f32);
 
 /// The map at `size` of outputs for an input of `fed`, width first; of two people at one place the one who comes later.
 ///
@@ -102,10 +101,10 @@ fn person(
         start..end
     };
     let across: Vec<(usize, [Between; 2])> = within(left, columns, width)
-        .map(|x| (x, [persons.columns, parts.columns].map(|from| between(x as f64 - left, columns, from))))
+        .map(|x| (x, [persons.columns, parts.columns].map(|from| between(x as f64 - left, from, columns))))
         .collect();
     for y in within(top, rows, height) {
-        let down = [persons.rows, parts.rows].map(|from| between(y as f64 - top, rows, from));
+        let down = [persons.rows, parts.rows].map(|from| between(y as f64 - top, from, rows));
         for (x, across) in &across {
             if persons.surest(across[0], down[0]) > 0 {
                 let part = parts.surest(across[1], down[1]);
@@ -115,13 +114,6 @@ fn person(
             }
         }
     }
-}
-
-/// The place of `length` between those of `from`, by the middles of places.
-fn between(place: f64, length: f64, from: usize) -> Between {
-    let last = from - 1;
-    let at = ((place + 0.5) * from as f64 / length - 0.5).clamp(0.0, last as f64);
-    (at as usize, (at as usize + 1).min(last), at.fract() as f32)
 }
 
 impl Planes<'_> {

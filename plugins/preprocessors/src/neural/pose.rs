@@ -10,13 +10,12 @@ pub(super) mod told;
 
 use gesso_core::pixels::{PixelFormat, Pixels};
 use gesso_picture::composite::{Rect, crop};
-use gesso_picture::opencv_resize::{OpencvFilter, opencv_resize};
 use gesso_picture::pose::{FACE, HAND, Person, Point, draw};
 use gesso_plugin::Fault;
 use gesso_plugin::serde_json::Value;
 
-use super::input::Feed;
-use super::{Look, NUMBERS_MAX, find};
+use super::input::{Feed, at_size};
+use super::{Look, NUMBERS_MAX, find, unlike};
 use crate::{Settings, resolution, unfit};
 use body::Parts;
 use heat::{Planes, STRIDE};
@@ -35,7 +34,7 @@ const GREY: u8 = 128;
 
 /// Which of a person is looked for and drawn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Figure {
+pub(super) struct Figure {
     body: bool,
     hands: bool,
     face: bool,
@@ -50,12 +49,12 @@ const MODULES: [(&str, Figure); 5] = [
 ];
 
 /// What a module draws, where it draws people.
-pub(crate) fn figure_of(module: &str) -> Option<Figure> {
+pub(super) fn figure_of(module: &str) -> Option<Figure> {
     MODULES.iter().find(|(name, _)| *name == module).map(|(_, figure)| *figure)
 }
 
 /// The people of an RGB picture on black, its short side of the settings' resolution, and as OpenPose writes them.
-pub(crate) fn map(
+pub(super) fn map(
     figure: Figure,
     source: &Pixels,
     settings: Settings,
@@ -103,7 +102,7 @@ fn bodies(picture: &Pixels, network: &str, look: &dyn Look) -> Result<Vec<Parts>
             "a picture of {width} x {height} is too wide for its height to look for people in; crop it"
         )));
     }
-    let seen = resized(picture, seen as u32, BODY_HEIGHT)?;
+    let seen = at_size(picture, seen as u32, BODY_HEIGHT).map_err(unfit)?;
     let fed = beyond_grey(&seen);
     let outputs = look.run(network, vec![Feed::POSES.tensor(&fed)])?;
     let planes = |count| Planes::of(&outputs, count, (fed.width, fed.height));
@@ -125,7 +124,7 @@ fn inside(
     look: &dyn Look,
 ) -> Result<Vec<Option<Point>>, Fault> {
     let Some(square) = square else { return Ok(Vec::new()) };
-    let fed = resized(&crop(picture, square).map_err(unfit)?, side, side)?;
+    let fed = crop(picture, square).and_then(|part| at_size(&part, side, side)).map_err(unfit)?;
     let outputs = look.run(network, vec![Feed::POSES.tensor(&fed)])?;
     // The last plane is of what is none of them.
     let planes = Planes::of(&outputs, points + 1, (side, side)).map_err(|why| unlike(network, &why))?;
@@ -142,12 +141,6 @@ fn scaled(at: Point, scale: [f64; 2]) -> Point {
     [0, 1].map(|axis| (at[axis] + 0.5) * scale[axis] - 0.5)
 }
 
-pub(super) fn resized(picture: &Pixels, width: u32, height: u32) -> Result<Pixels, Fault> {
-    let shrinks = width < picture.width && height < picture.height;
-    let filter = if shrinks { OpencvFilter::Area } else { OpencvFilter::Cubic };
-    opencv_resize(picture, width, height, filter).map_err(unfit)
-}
-
 /// An RGB picture, wider by what its maps are short of whole places.
 fn beyond_grey(picture: &Pixels) -> Pixels {
     let width = picture.width.next_multiple_of(STRIDE as u32);
@@ -156,10 +149,6 @@ fn beyond_grey(picture: &Pixels) -> Pixels {
     let rows = picture.data.chunks_exact(row_bytes);
     let data = rows.flat_map(|row| row.iter().chain(&beyond).copied()).collect();
     Pixels { width, height: picture.height, format: PixelFormat::Rgb8, data }
-}
-
-pub(super) fn unlike(network: &str, problem: &str) -> Fault {
-    Fault::InvalidInput(format!("the network {network} {problem}"))
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ mod people;
 
 use std::ops::Range;
 
-use gesso_core::pixels::{PixelFormat, Pixels};
+use gesso_core::pixels::Pixels;
 use gesso_picture::pose::{ANIMAL, Person, Point, draw, draw_animals};
 use gesso_plugin::Fault;
 use gesso_plugin::models::Tensor;
@@ -13,13 +13,14 @@ use gesso_plugin::serde_json::Value;
 
 use super::boxes::{Area, DETECTORS, boxes};
 use super::input::Feed;
-use super::pose::{told, unlike};
-use super::{Look, find};
+use super::pose::told;
+use super::sampling::{Beyond, sampled};
+use super::{Look, find, unlike};
 use crate::{Settings, resolution, unfit};
 
 /// Whose points are told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Subject {
+pub(super) enum Subject {
     People,
     Animals,
 }
@@ -81,12 +82,12 @@ struct Window {
 }
 
 /// Whose points a module tells, where it does.
-pub(crate) fn subject_of(module: &str) -> Option<Subject> {
+pub(super) fn subject_of(module: &str) -> Option<Subject> {
     MODULES.iter().find(|(name, _)| *name == module).map(|(_, subject)| *subject)
 }
 
 /// The people or animals of an RGB picture on black, its short side of the settings' resolution, and as OpenPose writes them.
-pub(crate) fn map(
+pub(super) fn map(
     subject: Subject,
     source: &Pixels,
     settings: Settings,
@@ -193,38 +194,9 @@ impl Window {
         [0, 1].map(|axis| self.corner[axis] + at[axis] * self.step)
     }
 
-    /// What the network sees of an RGB picture: along straight lines between its pixels, black beyond its edges.
-    fn seen(self, picture: &Pixels, [width, height]: [u32; 2]) -> Pixels {
-        let taps = |corner: f64, count: u32, length: u32| -> Vec<[(usize, f64); 2]> {
-            let tap = |at: f64, share: f64| {
-                // One beyond the edge has no share.
-                if (0.0..f64::from(length)).contains(&at) { (at as usize, share) } else { (0, 0.0) }
-            };
-            let taps = |place: u32| {
-                let at = corner + f64::from(place) * self.step;
-                let share = at - at.floor();
-                [tap(at.floor(), 1.0 - share), tap(at.floor() + 1.0, share)]
-            };
-            (0..count).map(taps).collect()
-        };
-        let columns = taps(self.corner[0], width, picture.width);
-        let rows = taps(self.corner[1], height, picture.height);
-        let mut data = Vec::with_capacity(3 * columns.len() * rows.len());
-        for lines in &rows {
-            for places in &columns {
-                let mut pixel = [0.0_f64; 3];
-                for (row, high) in lines {
-                    for (column, wide) in places {
-                        let start = (row * picture.width as usize + column) * 3;
-                        for (sum, level) in pixel.iter_mut().zip(&picture.data[start..start + 3]) {
-                            *sum += f64::from(*level) * high * wide;
-                        }
-                    }
-                }
-                data.extend(pixel.map(|level| level.round() as u8));
-            }
-        }
-        Pixels { width, height, format: PixelFormat::Rgb8, data }
+    /// What the network sees of an RGB picture, black beyond its edges.
+    fn seen(self, picture: &Pixels, size: [u32; 2]) -> Pixels {
+        sampled(picture, size, Beyond::Black, |at| self.place(at))
     }
 }
 

@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use super::SIDE;
+use crate::neural::output::between;
 
 /// Rows and columns of what the decoder gives for a mask: above 0 is inside.
 pub(super) const MASK_SIDE: usize = 256;
@@ -57,24 +58,18 @@ impl Axes {
 /// of that to the picture.
 fn taps(seen: usize, length: usize) -> Vec<Taps> {
     let tap = |at: usize| {
-        let (near, far, share) = between(at, seen, length);
-        let first = between(near, MASK_SIDE, SIDE).0.min(MASK_SIDE - 3);
+        let (near, far, share) = between(at as f64, seen, length as f64);
+        let of_mask = |pixel: usize| between(pixel as f64, MASK_SIDE, SIDE as f64);
+        let first = of_mask(near).0.min(MASK_SIDE - 3);
         let mut weights = [0.0; 3];
         for (pixel, weight) in [(near, 1.0 - share), (far, share)] {
-            let (low, high, share) = between(pixel, MASK_SIDE, SIDE);
+            let (low, high, share) = of_mask(pixel);
             weights[low - first] += weight * (1.0 - share);
             weights[high - first] += weight * share;
         }
         Taps { first, weights }
     };
     (0..length).map(tap).collect()
-}
-
-/// The two of `from` places that one of `to` lies between, and how near it is to the second one.
-fn between(at: usize, from: usize, to: usize) -> (usize, usize, f32) {
-    let exact = ((at as f64 + 0.5) * from as f64 / to as f64 - 0.5).max(0.0);
-    let first = (exact as usize).min(from - 1);
-    (first, (first + 1).min(from - 1), (exact - first as f64) as f32)
 }
 
 /// Those that read one of the places.

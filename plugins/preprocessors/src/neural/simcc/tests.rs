@@ -1,5 +1,6 @@
 //! A detector that finds what a test says, and networks that are sure where it says.
 
+use gesso_core::pixels::PixelFormat;
 use gesso_picture::pose::BODY;
 use gesso_plugin::serde_json::json;
 
