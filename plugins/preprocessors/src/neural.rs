@@ -4,6 +4,7 @@
 //! through [`Look`], so that tests need no host.
 
 mod anyline;
+mod blaze;
 mod boosted;
 mod boxes;
 mod classes;
@@ -19,6 +20,7 @@ pub(crate) mod pose;
 mod segments;
 pub(crate) mod simcc;
 mod slopes;
+mod square;
 
 use gesso_core::pixels::Pixels;
 use gesso_plugin::models::Tensor;
@@ -226,6 +228,13 @@ fn find(networks: &[&str], look: &dyn Look) -> Result<String, Fault> {
             networks.join(".torchscript or ")
         ))
     })
+}
+
+/// Refuses a network that a script of this plugin should have made; `problem` is the end of a sentence about it.
+fn unlike(network: &str, problem: &str) -> Fault {
+    Fault::InvalidInput(format!(
+        "the network {network} {problem}; export it with the script that the plugin's README names"
+    ))
 }
 
 #[cfg(test)]

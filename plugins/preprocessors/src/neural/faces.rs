@@ -5,7 +5,6 @@
 mod boxes;
 mod mesh;
 mod outlines;
-mod square;
 mod stroke;
 
 use gesso_core::pixels::{PixelFormat, Pixels};
@@ -13,9 +12,9 @@ use gesso_picture::pose::Point;
 use gesso_plugin::Fault;
 
 use super::input::Feed;
-use super::{Look, find};
+use super::square::{Beyond, Square};
+use super::{Look, find, unlike};
 use crate::{Settings, resolution};
-use square::{Beyond, Square};
 
 /// Stems of the files that networks are, by the published weights.
 const BOXES: &[&str] = &["face_detection_short_range"];
@@ -79,12 +78,6 @@ fn size(points: &[Point]) -> f64 {
         places.clone().fold(f64::NEG_INFINITY, f64::max) - places.fold(f64::INFINITY, f64::min)
     };
     length(0).min(length(1))
-}
-
-fn unlike(network: &str, problem: &str) -> Fault {
-    Fault::InvalidInput(format!(
-        "the network {network} {problem}; export it with the script that the plugin's README names"
-    ))
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use gesso_plugin::models::Tensor;
 use gesso_plugin::{Fault, Random};
 
 use super::input::Feed;
-use super::{Look, find};
+use super::{Look, find, unlike};
 use crate::{Settings, resolution, unfit};
 use mask::{Axes, MASK_SIDE, Mask, without_repetition};
 
@@ -118,12 +118,6 @@ fn drawn(mut masks: Vec<Mask>, (width, height): (u32, u32), random: &mut Random)
         mask.runs.into_iter().for_each(|run| pixels[run].fill(colour));
     }
     Pixels { width, height, format: PixelFormat::Rgb8, data }
-}
-
-fn unlike(network: &str, problem: &str) -> Fault {
-    Fault::InvalidInput(format!(
-        "the network {network} {problem}; export it with the script that the plugin's README names"
-    ))
 }
 
 #[cfg(test)]
