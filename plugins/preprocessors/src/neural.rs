@@ -4,12 +4,14 @@
 //! [`made`] knows them all. Asks through [`Look`], so that tests need no host.
 
 mod anyline;
+mod blaze;
 mod boosted;
 mod boxes;
 mod classes;
 mod dsine;
 mod edges;
 mod faces;
+mod hands;
 mod input;
 mod lama;
 mod masks;
@@ -20,6 +22,7 @@ mod sampling;
 mod segments;
 mod simcc;
 mod slopes;
+mod square;
 
 use gesso_core::pixels::Pixels;
 use gesso_plugin::models::Tensor;
@@ -120,11 +123,12 @@ const RECIPES: [Recipe; 26] = [
 type Maker = fn(&Pixels, Option<&Pixels>, Settings, &dyn Look) -> Result<Pixels, Fault>;
 
 /// Modules whose maps take more than a network's reading of the picture.
-const MAKERS: [(&str, Maker); 6] = [
+const MAKERS: [(&str, Maker); 7] = [
     ("softedge_anyline", anyline::map),
     ("normal_dsine", dsine::map),
     ("inpaint_only+lama", lama::map),
     ("depth_leres++", |source, _, settings, look| boosted::map(source, settings, look)),
+    ("depth_hand_refiner", |source, _, settings, look| hands::map(source, settings, look)),
     ("mediapipe_face", |source, _, settings, look| faces::map(source, settings, look)),
     ("mobile_sam", |source, _, settings, look| {
         masks::map(source, settings, &mut Random::for_request(0), look)

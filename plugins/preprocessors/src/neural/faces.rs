@@ -5,7 +5,6 @@
 mod boxes;
 mod mesh;
 mod outlines;
-mod square;
 mod stroke;
 
 use gesso_core::pixels::{PixelFormat, Pixels};
@@ -14,9 +13,9 @@ use gesso_plugin::Fault;
 
 use super::input::Feed;
 use super::sampling::Beyond;
+use super::square::Square;
 use super::{Look, find, unlike_made};
 use crate::{Settings, resolution};
-use square::Square;
 
 /// Stems of the files that networks are, by the published weights.
 const BOXES: &[&str] = &["face_detection_short_range"];

@@ -1,4 +1,4 @@
-//! A turned square of a picture, and what a network sees of it.
+//! A turned square of a picture, and what a network of MediaPipe sees of it.
 
 use gesso_core::pixels::Pixels;
 use gesso_picture::pose::Point;

@@ -1,17 +1,23 @@
-"""Makes TorchScript networks of MediaPipe's published face networks, for the module `mediapipe_face`. Needs torch, nothing else.
+"""Makes TorchScript networks of MediaPipe's published networks for faces and hands, for the modules `mediapipe_face` and
+`depth_hand_refiner`. Needs torch, nothing else.
 
     pip download mediapipe==0.10.14 --no-deps --only-binary=:all: --python-version 3.11
-    python export_face_networks.py mediapipe-0.10.14-*.whl --to models/networks
+    python export_mediapipe_networks.py mediapipe-0.10.14-*.whl --to models/networks
 
 The networks lie in MediaPipe's package as TensorFlow Lite files, up to its version 0.10.21; such files may be given instead of
-a package. Each becomes a network that takes a picture with its channels first and gives what the file gives, in its order and
-shapes.
+a package, and those that are given are made. Each becomes a network that takes a picture with its channels first and gives
+what the file gives, in its order and shapes.
 
 `face_detection_short_range` takes `[1, 3, 128, 128]`, -1 to 1, the whole picture with black around it, and gives `[1, 896, 16]`
 and `[1, 896, 1]`: boxes and scores before their sigmoid, on grids of 16 x 16 places with two boxes and 8 x 8 with six.
 `face_landmark_with_attention` takes `[1, 3, 192, 192]`, 0 to 1, a face turned upright, and gives seven tensors: 468 points of
 three numbers, 80 of the lips, 71 of the person's right eye, 71 of the left one, 5 of the right iris and 5 of the left one of two
 numbers, and whether there is a face, before the sigmoid.
+
+`palm_detection_full` takes `[1, 3, 192, 192]`, 0 to 1, the whole picture with black around it, and gives `[1, 2016, 18]` and
+`[1, 2016, 1]`, on grids of 24 x 24 places with two boxes and 12 x 12 with six. `hand_landmark_full` takes `[1, 3, 224, 224]`, 0
+to 1, a hand turned so that its fingers point up, and gives 21 points of three numbers, how sure it is of a hand and that it is a
+right one, both after the sigmoid, and 21 points in metres.
 """
 
 import argparse
@@ -23,18 +29,23 @@ from pathlib import Path
 import torch
 from torch.nn import functional
 
-FILES = ["face_detection_short_range.tflite", "face_landmark_with_attention.tflite"]
-GIVES = {
-    FILES[0]: [[1, 896, 16], [1, 896, 1]],
-    FILES[1]: [[1, 1, 1, numbers] for numbers in (1404, 160, 142, 142, 10, 10, 1)],
+# By its name what each takes along a side, and what it gives.
+FILES = {
+    "face_detection_short_range.tflite": (128, [[1, 896, 16], [1, 896, 1]]),
+    "face_landmark_with_attention.tflite": (
+        192,
+        [[1, 1, 1, numbers] for numbers in (1404, 160, 142, 142, 10, 10, 1)],
+    ),
+    "palm_detection_full.tflite": (192, [[1, 2016, 18], [1, 2016, 1]]),
+    "hand_landmark_full.tflite": (224, [[1, 63], [1, 1], [1, 1], [1, 63]]),
 }
-SIDES = {FILES[0]: 128, FILES[1]: 192}
 
 # Codes of the file format: operations, padding, activation, kinds of numbers.
-ADD, CONCATENATION, CONV, DEPTHWISE, DEQUANTIZE, MAX_POOL, MUL, RELU = 0, 2, 3, 4, 6, 17, 18, 19
-RESHAPE, CUSTOM, PAD, STRIDED_SLICE, PRELU = 22, 32, 34, 45, 54
+ADD, CONCATENATION, CONV, DEPTHWISE, DEQUANTIZE, FULLY_CONNECTED, LOGISTIC, MAX_POOL = 0, 2, 3, 4, 6, 9, 14, 17
+MUL, RELU, RESHAPE, RESIZE_BILINEAR, PAD, MEAN, STRIDED_SLICE, PRELU = 18, 19, 22, 23, 34, 40, 45, 54
 SAME = 0
-NO_ACTIVATION, RELU_AFTER = 0, 1
+ACTIVATIONS = {0: lambda values: values, 1: functional.relu, 3: functional.relu6}
+NO_ACTIVATION = 0
 NUMBERS = {0: (torch.float32, 4), 1: (torch.float16, 2), 2: (torch.int32, 4)}
 
 
@@ -145,9 +156,9 @@ def around(length: int, kernel: int, stride: int) -> list:
 
 
 def activated(values, activation: int):
-    if activation not in (NO_ACTIVATION, RELU_AFTER):
+    if activation not in ACTIVATIONS:
         raise SystemExit(f"an operation ends in the unknown activation {activation}")
-    return functional.relu(values) if activation == RELU_AFTER else values
+    return ACTIVATIONS[activation](values)
 
 
 def halved(pictures, options: Table):
@@ -155,6 +166,16 @@ def halved(pictures, options: Table):
     if sides != [2, 2, 2, 2] or pictures.shape[1] % 2 or pictures.shape[2] % 2:
         raise SystemExit("a pooling does not halve its picture")
     return functional.max_pool2d(pictures.permute(0, 3, 1, 2), 2).permute(0, 2, 3, 1)
+
+
+def resized(pictures, shape: list, options: Table):
+    """Between the middles of places, which is how these files ask for it."""
+    aligns_corners, has_middles = options.number(2, "b"), options.number(3, "b")
+    if aligns_corners or not has_middles:
+        raise SystemExit("a picture is resized by its corners")
+    planes = pictures.permute(0, 3, 1, 2)
+    planes = functional.interpolate(planes, size=shape[1:3], mode="bilinear", align_corners=False)
+    return planes.permute(0, 2, 3, 1)
 
 
 def crop_of(points, subset, options: dict):
@@ -252,6 +273,15 @@ class Network(torch.nn.Module):
         if code in (ADD, MUL):
             made = first + given[1] if code == ADD else first * given[1]
             return activated(made, options.number(0, "b") if options else NO_ACTIVATION)
+        if code == FULLY_CONNECTED:
+            made = functional.linear(first, given[1], given[2] if len(given) > 2 else None)
+            return activated(made, options.number(0, "b")).reshape(shape)
+        if code == RESIZE_BILINEAR:
+            return resized(first, shape, options)
+        if code == MEAN:
+            return first.mean(given[1].tolist(), keepdim=bool(options.number(0, "b")))
+        if code == LOGISTIC:
+            return torch.sigmoid(first)
         if code == CONCATENATION:
             return torch.cat(given, options.number(0))
         if code == PRELU:
@@ -286,19 +316,19 @@ def main() -> None:
     asked.to.mkdir(parents=True, exist_ok=True)
     # Sizes become constants: each network takes one.
     warnings.simplefilter("ignore", torch.jit.TracerWarning)
-    files = {name: data for path in asked.packages for name, data in files_of(path).items()}
-    for name in FILES:
-        if name not in files:
-            raise SystemExit(f"there is no {name} in what was given")
-        network = Network(files[name]).eval()
-        side = SIDES[name]
+    files = {name: data for path in asked.packages for name, data in files_of(path).items() if name in FILES}
+    if not files:
+        raise SystemExit(f"there is none of {', '.join(FILES)} in what was given")
+    for name, data in files.items():
+        side, gives = FILES[name]
+        network = Network(data).eval()
         # Not of one colour: points of a face that all lie in one place would have no direction.
         picture = torch.rand(1, 3, side, side, generator=torch.Generator().manual_seed(0))
         with torch.no_grad():
             traced = torch.jit.trace(network, picture)
             shapes = [list(given.shape) for given in traced(picture)]
-        if shapes != GIVES[name]:
-            raise SystemExit(f"{name} makes a network that gives {shapes}, not {GIVES[name]}")
+        if shapes != gives:
+            raise SystemExit(f"{name} makes a network that gives {shapes}, not {gives}")
         target = asked.to / f"{Path(name).stem}.torchscript"
         traced.save(str(target))
         print(f"{target}: takes {side} x {side}, gives {shapes}")
