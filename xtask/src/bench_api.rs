@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 
 use crate::bench_plugins;
 use crate::paths::Paths;
-use crate::process::{capture, cargo, run};
+use crate::process::{BUILD, build, capture};
 use crate::python;
 use crate::server::Server;
 use crate::setup;
@@ -67,10 +67,7 @@ pub(crate) fn command(paths: &Paths) -> Result<()> {
     let packages = stages.run("FastAPI and uvicorn", "10 MB to fetch the first time", || {
         python::packages(&paths.cache, "bench-api", &requirements)
     })?;
-    stages.run("build", "about 12 min on 2 cores the first time", || {
-        let wanted = ["--bin", "gesso", "--example", "time_submits"];
-        run(cargo(&paths.root).args(["build", "-p", "gesso", "-p", "gesso-store"]).args(wanted))
-    })?;
+    stages.run("build", BUILD, || build(&paths.root))?;
     let folder = paths.local.join("bench-api");
     if folder.exists() {
         fs::remove_dir_all(&folder)?;

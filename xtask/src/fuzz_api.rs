@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 
 use crate::paths::Paths;
-use crate::process::{cargo, run};
+use crate::process::{BUILD, build, run};
 use crate::python;
 use crate::server::Server;
 use crate::setup;
@@ -49,9 +49,7 @@ pub(crate) fn command(options: &Options) -> Result<()> {
     let packages = stages.run("schemathesis", "30 MB to fetch the first time", || {
         python::packages(&paths.cache, "fuzz-api", &requirements)
     })?;
-    stages.run("build", "about 12 min on 2 cores the first time", || {
-        run(cargo(&paths.root).args(["build", "-p", "gesso", "--bin", "gesso"]))
-    })?;
+    stages.run("build", BUILD, || build(&paths.root))?;
     stages.run("requests", &format!("{} min", options.minutes), || ask(&paths, &packages, options))?;
     stages.finish()
 }

@@ -20,6 +20,15 @@ pub(crate) fn cargo(root: &Path) -> Command {
     command
 }
 
+/// What [`build`] takes.
+pub(crate) const BUILD: &str = "about 12 min on 2 cores the first time, seconds after the tests";
+
+/// Builds programs and examples. With examples cargo gives dependencies the features that tests ask for too, which reach down to
+/// wasmtime: so what the tests have built is taken, and is not built once more for each.
+pub(crate) fn build(root: &Path) -> Result<()> {
+    run(cargo(root).args(["build", "--workspace", "--bins", "--examples"]))
+}
+
 /// Runs with this program's own output streams.
 pub(crate) fn run(command: &mut Command) -> Result<()> {
     let line = describe(command);
