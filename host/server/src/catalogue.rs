@@ -307,6 +307,12 @@ impl Catalogue {
     }
 }
 
+/// The one that has this name, first the one that is spelled just so: names may differ by case alone.
+pub(crate) fn spelled<'a, T>(all: &'a [T], name: &str, own: impl Fn(&T) -> &str) -> Option<&'a T> {
+    let exact = all.iter().find(|one| own(one) == name);
+    exact.or_else(|| all.iter().find(|one| own(one).eq_ignore_ascii_case(name)))
+}
+
 /// The files that may be meant: those that are called so, brackets and all; else those that a title names, and the hash
 /// behind their name in it.
 fn named<'a>(files: &'a [Found], name: &'a str) -> (Vec<&'a Found>, Option<&'a str>) {
@@ -321,7 +327,7 @@ fn named<'a>(files: &'a [Found], name: &'a str) -> (Vec<&'a Found>, Option<&'a s
     }
 }
 
-/// Those of this file name or stem, those that are spelled just so first: names may differ by case alone.
+/// Those of this file name or stem, in the order of [`spelled`].
 fn called<'a>(files: &'a [Found], name: &str) -> Vec<&'a Found> {
     let rank = |found: &Found| {
         let own = [found.file_name.as_str(), found.stem.as_str()];

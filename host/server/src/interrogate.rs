@@ -15,7 +15,7 @@ use gesso_torch::Tokenizer;
 
 use crate::app::App;
 use crate::blocking::blocking;
-use crate::catalogue::{Catalogue, Found, Kind};
+use crate::catalogue::{Catalogue, Found, Kind, spelled};
 use crate::engine_errors::{engine_failed, engine_refused};
 use crate::error::AppError;
 use crate::http::wire::interrogate::{TagOptions, Words};
@@ -47,7 +47,7 @@ impl Interrogator {
         if all.is_empty() {
             return Err(AppError::NotFound(missing(Words::Tags)));
         }
-        let Some(found) = all.iter().find(|found| found.stem.eq_ignore_ascii_case(name)) else {
+        let Some(found) = spelled(&all, name, |found| found.stem.as_str()) else {
             let names: Vec<_> = all.iter().map(|found| found.stem.as_str()).collect();
             let message = format!("Model not found: {name:.100} is none of {}", names.join(", "));
             return Err(AppError::NotFound(message));

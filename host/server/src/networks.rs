@@ -12,7 +12,7 @@ use tokio::runtime::Handle;
 
 use crate::abort_on_drop::AbortOnDrop;
 use crate::blocking::blocking;
-use crate::catalogue::{Catalogue, CatalogueError, Kind};
+use crate::catalogue::{Catalogue, CatalogueError, Kind, spelled};
 use crate::error::AppError;
 
 /// The networks of the models folder.
@@ -94,9 +94,7 @@ impl Networks for ServerNetworks {
 /// By its bare name, which is what is granted.
 fn find(catalogue: &Catalogue, network: &str) -> Result<Arc<ModelFile>, NetworkError> {
     let files = catalogue.files(Kind::Network).map_err(not_found)?;
-    // Names may differ by case alone.
-    let exact = files.iter().find(|found| found.stem == network);
-    match exact.or_else(|| files.iter().find(|found| found.stem.eq_ignore_ascii_case(network))) {
+    match spelled(&files, network, |found| found.stem.as_str()) {
         Some(found) => catalogue.model_file(found).map_err(not_found),
         None => catalogue.find(Kind::Network, network).map_err(not_found).and_then(|found| {
             // A path or a file's name means a network too, but is none.

@@ -214,6 +214,15 @@ fn of_names_that_differ_by_case_alone_the_one_that_is_spelled_so_is_meant() {
     assert_eq!(catalogue.find(Kind::Lora, "INK").unwrap().name, "Ink");
 }
 
+#[test]
+fn a_name_means_what_is_spelled_so_before_what_differs_by_case() {
+    let names = ["Tagger".to_owned(), "tagger".to_owned()];
+    let found = |name: &str| spelled(&names, name, String::as_str).map(String::as_str);
+    assert_eq!(found("tagger"), Some("tagger"));
+    assert_eq!((found("Tagger"), found("TAGGER")), (Some("Tagger"), Some("Tagger")));
+    assert_eq!(found("tag"), None);
+}
+
 /// The head of a Stable Diffusion XL checkpoint, whose second text encoder tells it.
 fn large() -> Vec<u8> {
     let tensor = r#"{"dtype":"F16","shape":[1],"data_offsets":[0,2]}"#;

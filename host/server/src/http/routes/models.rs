@@ -14,7 +14,7 @@ use utoipa::ToSchema;
 
 use crate::app::App;
 use crate::blocking::blocking;
-use crate::catalogue::{Catalogue, CatalogueError, Kind};
+use crate::catalogue::{Catalogue, CatalogueError, Kind, spelled};
 use crate::engine_errors::engine_failed;
 use crate::error::AppError;
 use crate::http::error::Failure;
@@ -83,11 +83,7 @@ pub(crate) async fn list(State(app): State<Arc<App>>) -> Result<Json<Vec<Model>>
 #[utoipa::path(get, path = "/models/{model_name}", tag = "models", params(("model_name" = String, Path, description = "The name of its file")),
     responses((status = 200, description = "The model", body = Model), (status = 404, description = "No such model")))]
 pub(crate) async fn show(State(app): State<Arc<App>>, PathText(name): PathText) -> Result<Response, Failure> {
-    let mut all = all(&app).await?;
-    // Names may differ by case alone.
-    let exact = all.iter().position(|model| model.name == name);
-    let place = exact.or_else(|| all.iter().position(|model| model.name.eq_ignore_ascii_case(&name)));
-    let found = place.map(|place| all.swap_remove(place));
+    let found = spelled(&all(&app).await?, &name, |model| model.name.as_str()).cloned();
     // It is not listed: the list is of what can be named in a request.
     let found = found.or_else(|| app.registered.deleted(&name).map(Model::deleted));
     let found = found.ok_or_else(|| AppError::NotFound(format!("there is no model {name:.200}")))?;
