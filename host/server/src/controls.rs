@@ -250,11 +250,10 @@ fn repainted(upload: &Pixels, request: &GenerateRequest) -> Result<Pixels, AppEr
 impl Decoded {
     /// Brings picture and mask to where the drawing has them, as far as an annotator's map is of that.
     async fn lay_out(&mut self, annotator: &Annotator, request: &GenerateRequest) -> Result<(), AppError> {
-        self.underlay = annotator.underlay;
-        if annotator.mask || self.underlay {
+        if annotator.mask || annotator.underlay {
             self.bring_into_frame((request.width, request.height)).await?;
         }
-        if self.underlay && self.fit == ControlFit::ResizeAndFill {
+        if annotator.underlay && self.fit == ControlFit::ResizeAndFill {
             self.widen(last_size(request)).await?;
         }
         Ok(())
@@ -316,6 +315,7 @@ pub(crate) async fn annotate(
             one.unit.processor_res
         };
         let ControlUnit { threshold_a, threshold_b, .. } = one.unit;
+        one.underlay = annotator.underlay;
         one.recombine = annotator.recombine.map(|how| (how, annotator.settle([threshold_a, threshold_b])));
         let settings = MapSettings { resolution, threshold_a, threshold_b };
         // Without any mask nothing is repainted, which a module that needs one is told by a black one.
