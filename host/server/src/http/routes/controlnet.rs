@@ -35,7 +35,7 @@ use crate::sources::{BACKGROUND, picture};
 
 /// The version whose API this is.
 const VERSION: u32 = 3;
-/// Of what an annotator found, the people of the picture as OpenPose writes them.
+/// Of what an annotator found, the people of the picture as OpenPose writes them, and its animals.
 const POSE: &str = "pose";
 /// What a unit without a model is told.
 const NO_MODEL: &str = "None";
@@ -294,8 +294,8 @@ pub(crate) struct DetectedMaps {
     images: Vec<String>,
     /// Always `Success`.
     info: &'static str,
-    /// The people of the pictures, in their order, as OpenPose writes them; missing where the module finds none. What
-    /// `/controlnet/render_openpose_json` draws.
+    /// The people and animals of the pictures, in their order, as OpenPose writes them; missing where the module finds none.
+    /// What `/controlnet/render_openpose_json` draws.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(value_type = Vec<PoseCanvas>)]
     poses: Vec<Value>,

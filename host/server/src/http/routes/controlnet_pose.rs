@@ -18,9 +18,9 @@ use crate::http::error::WebUiFailure;
 use crate::http::extract::RawBody;
 use crate::png_file;
 
-/// Pictures of one request, and people of one picture, and as many animals.
+/// Pictures of one request; people of one picture, and as many animals.
 const CANVASES_MAX: usize = 16;
-const PEOPLE_MAX: usize = 64;
+const FIGURES_MAX: usize = 64;
 
 /// The people of a picture, as OpenPose writes them, and its animals.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -62,7 +62,7 @@ pub(crate) struct DrawnPoses {
     info: &'static str,
 }
 
-/// Draws people as coloured figures, which a network for poses reads.
+/// Draws people and animals as coloured figures, which networks for poses read.
 #[utoipa::path(post, path = "/controlnet/render_openpose_json", tag = "ControlNet", request_body = Vec<PoseCanvas>,
     responses((status = 200, description = "The figures", body = DrawnPoses),
               (status = 422, description = "Something is wrong with the points or the size")))]
@@ -90,7 +90,8 @@ fn read(body: &[u8]) -> Result<Vec<PoseCanvas>, AppError> {
     let canvases: Vec<PoseCanvas> = serde_path_to_error::deserialize(&mut json).map_err(|error| {
         let (path, message) = (error.path().to_string(), error.inner().to_string());
         let field = if path == "." { "body" } else { path.as_str() };
-        let expected = "send a list of {people, canvas_width, canvas_height}";
+        let expected =
+            "send a list of {people, canvas_width, canvas_height}, with animals where there are any";
         AppError::invalid(field, format!("{field}: {message}; {expected}"))
     })?;
     if canvases.len() > CANVASES_MAX {
@@ -115,8 +116,8 @@ impl PoseCanvas {
             return Err(AppError::invalid(&format!("[{index}].canvas_width"), message));
         }
         for (name, count) in [("people", self.people.len()), ("animals", self.animals().len())] {
-            if count > PEOPLE_MAX {
-                let message = format!("{name} has more than {PEOPLE_MAX} entries");
+            if count > FIGURES_MAX {
+                let message = format!("{name} has more than {FIGURES_MAX} entries");
                 return Err(AppError::invalid(&format!("[{index}].{name}"), message));
             }
         }
