@@ -66,8 +66,9 @@ pub(crate) struct Settings {
     /// upscalers and other networks beside them, which go first; 0 is half of the machine's memory, or of what the server's
     /// container or service may use. What is in use is kept whatever it takes.
     pub(crate) resident_bytes_max: u64,
-    /// The same of a CUDA device's memory, with what a picture is computed in; 0 is all that is free at start-up. A
-    /// checkpoint that is in the machine's memory is copied there and not read again.
+    /// The same of a CUDA device's memory, with what a picture is computed in; 0 is all that is free at start-up. What was
+    /// unused longest goes first there, whatever it is: a checkpoint that is in the machine's memory is copied back and not
+    /// read again.
     pub(crate) device_bytes_max: u64,
     /// Default source of noise: NV or CPU.
     pub(crate) randn_source: String,
