@@ -116,6 +116,8 @@ declare module "gesso-plugin" {
     scale: number;
     /** What the network is told of the noise level, from 0 for none to 999, with fractions. */
     timestep: number;
+    /** The factor by which guidance goes from the negative prompt's estimate towards the positive one's; 1 where a call leaves the
+     * negative prompt out. */
     guidance: number;
     picture: number;
     /** The picture's own, the same whether it is drawn alone or beside others. */
@@ -123,8 +125,9 @@ declare module "gesso-plugin" {
     isSecond: boolean;
   }
 
-  /** The latent under way, what the finished one is by the prompt and by the negative prompt, and what guidance made of both;
-   * null where it has not come about yet. Changes count of what the point lets change. */
+  /** The latent under way, what the finished one is by the prompt (all parts that `AND` joins together) and by the negative
+   * prompt, and what guidance made of both; null where it has not come about yet. Where a call leaves the negative prompt out, the
+   * first part of the prompt stands in for it. Changes count of what the point lets change. */
   export interface StepTensors {
     latent: StepTensor;
     positive?: StepTensor | null;

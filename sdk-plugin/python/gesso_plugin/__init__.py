@@ -144,8 +144,9 @@ class Moment:
     """One moment of a drawing: before the network (`latent`), behind it (`predicted`), or behind guidance (`guided`). `call` is
     the network's call within the step, from 0: samplers of second order make two in most steps. The latent is `scale` times the
     sum of what is drawn and `sigma` times noise of deviation 1; `scale` is 1 for samplers that go by noise levels, less for
-    those that go by timesteps. `timestep` is what the network is told, 0 to 999 with fractions. The seed is the picture's own,
-    the same whether it is drawn alone or beside others."""
+    those that go by timesteps. `timestep` is what the network is told, 0 to 999 with fractions. `guidance` is the factor by which
+    guidance goes from the negative prompt's estimate towards the positive one's; 1 where a call leaves the negative prompt out.
+    The seed is the picture's own, the same whether it is drawn alone or beside others."""
 
     point: Literal["latent", "predicted", "guided"] = "guided"
     step: int = 0
@@ -162,8 +163,9 @@ class Moment:
 
 @dataclass
 class StepTensors:
-    """The latent under way, what the finished one is by the prompt and by the negative prompt, and what guidance made of both;
-    None where it has not come about yet. Changes count of what the point lets change."""
+    """The latent under way, what the finished one is by the prompt (all parts that `AND` joins together) and by the negative
+    prompt, and what guidance made of both; None where it has not come about yet. Where a call leaves the negative prompt out,
+    the first part of the prompt stands in for it. Changes count of what the point lets change."""
 
     latent: StepTensor
     positive: StepTensor | None = None
