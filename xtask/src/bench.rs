@@ -9,7 +9,7 @@ use crate::bench_api;
 use crate::bench_plugins;
 use crate::parity;
 use crate::paths::Paths;
-use crate::process::{BUILD, build, run};
+use crate::process::{BUILD_TIME, build, run};
 use crate::setup;
 use crate::stages::Stages;
 
@@ -44,7 +44,7 @@ fn engine(paths: &Paths) -> Result<()> {
     setup::stages(paths, &mut stages)?;
     let (packages, folder) = parity::reference(paths, &mut stages)?;
     // The profile of every other build: what is timed runs in libtorch.
-    stages.run("build", BUILD, || build(&paths.root))?;
+    stages.run("build", BUILD_TIME, || build(&paths.root))?;
     stages.run("timing", "about 10 min; leave the machine alone", || {
         let mut python = Command::new("python3");
         python.arg(paths.root.join("host/torch/tests/fixtures/bench_engine.py")).arg(&folder);

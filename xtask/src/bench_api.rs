@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 
 use crate::bench_plugins;
 use crate::paths::Paths;
-use crate::process::{BUILD, build, capture};
+use crate::process::{BUILD_TIME, build, capture};
 use crate::python;
 use crate::server::Server;
 use crate::setup;
@@ -67,7 +67,7 @@ pub(crate) fn command(paths: &Paths) -> Result<()> {
     let packages = stages.run("FastAPI and uvicorn", "10 MB to fetch the first time", || {
         python::packages(&paths.cache, "bench-api", &requirements)
     })?;
-    stages.run("build", BUILD, || build(&paths.root))?;
+    stages.run("build", BUILD_TIME, || build(&paths.root))?;
     let folder = paths.local.join("bench-api");
     if folder.exists() {
         fs::remove_dir_all(&folder)?;

@@ -13,7 +13,7 @@ use serde_json::json;
 
 use crate::kits;
 use crate::paths::Paths;
-use crate::process::{BUILD, build, capture};
+use crate::process::{BUILD_TIME, build, capture};
 use crate::python;
 use crate::server::Server;
 use crate::setup;
@@ -36,7 +36,7 @@ pub(crate) fn command(paths: &Paths) -> Result<()> {
     let packages = stages.run("OpenCV and NumPy", "60 MB to fetch the first time", || {
         python::packages(&paths.cache, "bench-plugins", &requirements)
     })?;
-    stages.run("build", BUILD, || build(&paths.root))?;
+    stages.run("build", BUILD_TIME, || build(&paths.root))?;
     let folder = paths.local.join("bench-plugins");
     if folder.exists() {
         fs::remove_dir_all(&folder)?;

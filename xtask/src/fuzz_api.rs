@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 
 use crate::paths::Paths;
-use crate::process::{BUILD, build, run};
+use crate::process::{BUILD_TIME, build, run};
 use crate::python;
 use crate::server::Server;
 use crate::setup;
@@ -49,7 +49,7 @@ pub(crate) fn command(options: &Options) -> Result<()> {
     let packages = stages.run("schemathesis", "30 MB to fetch the first time", || {
         python::packages(&paths.cache, "fuzz-api", &requirements)
     })?;
-    stages.run("build", BUILD, || build(&paths.root))?;
+    stages.run("build", BUILD_TIME, || build(&paths.root))?;
     stages.run("requests", &format!("{} min", options.minutes), || ask(&paths, &packages, options))?;
     stages.finish()
 }

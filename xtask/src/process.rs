@@ -20,8 +20,8 @@ pub(crate) fn cargo(root: &Path) -> Command {
     command
 }
 
-/// What [`build`] takes.
-pub(crate) const BUILD: &str = "about 12 min on 2 cores the first time, seconds after the tests";
+/// How long [`build`] takes, as stages tell it.
+pub(crate) const BUILD_TIME: &str = "about 12 min on 2 cores the first time, seconds after the tests";
 
 /// Builds programs and examples. With examples cargo gives dependencies the features that tests ask for too, which reach down to
 /// wasmtime: so what the tests have built is taken, and is not built once more for each.
