@@ -60,7 +60,7 @@ fn proxies_before_a_server_say_that_others_reach_it() {
 }
 
 #[test]
-fn below_a_path_of_a_proxys_clients_are_led_below_it() {
+fn below_the_path_of_a_proxy_clients_are_led_below_it() {
     let bench = Bench::new().config("access = \"open\"\ntrusted_proxies = [\"127.0.0.1\"]\n");
     let server = bench.start();
     let said = [("host", "gesso.test"), ("x-forwarded-proto", "https"), ("x-forwarded-prefix", "/gesso")];

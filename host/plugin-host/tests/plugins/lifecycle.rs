@@ -7,6 +7,7 @@ use gesso_plugin_host::{
     Audience, CallContext, Grants, HookError, HostSettings, InstallError, Named, PluginState, Policy,
     TrailEvent, Whom,
 };
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -184,7 +185,7 @@ async fn a_changed_artifact_is_never_loaded() {
     assert_eq!(test.before("a hill").await.unwrap(), "a hill, good v1");
     assert_eq!(std::fs::read(&artifact).unwrap()[32..], good[32..], "it was not compiled again");
     use std::os::unix::fs::PermissionsExt;
-    let mode = |path: &std::path::Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode(&test.home.path().join("state")), 0o700);
     assert_eq!(mode(&test.home.path().join("state/artifact.key")), 0o600);
 }
@@ -208,24 +209,31 @@ fn compile_after(commands: &str, settings: &mut HostSettings) {
     settings.compiler = shell.into_iter().chain(compiler).collect();
 }
 
+/// A command of the shell that waits for as long as this file is there, and a minute at most: who waits for that is told apart
+/// from who does not.
+fn hold(file: &Path) -> String {
+    format!("n=0; while [ -e '{}' ] && [ $n -lt 600 ]; do sleep 0.1; n=$((n+1)); done", file.display())
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_compile_that_takes_long_keeps_nobody_from_other_changes() {
     let folder = tempfile::tempdir().unwrap();
-    let slow = folder.path().join("slow");
-    let commands = format!("if [ -e '{0}' ]; then echo > '{0}'; sleep 10; fi", slow.display());
+    let held = folder.path().join("held");
+    let commands = format!("if [ -e '{0}' ]; then echo > '{0}'; {1}; fi", held.display(), hold(&held));
     let test = TestHost::with(|settings| compile_after(&commands, settings)).await;
     test.host.install(guest("panic")).await.unwrap();
     test.host.install(guest("good-v1")).await.unwrap();
 
-    std::fs::write(&slow, "").unwrap();
+    std::fs::write(&held, "").unwrap();
     let host = test.host.clone();
     let install = tokio::spawn(async move { host.install(guest("good-v2")).await });
-    test.wait_until("the compile", |_| std::fs::metadata(&slow).unwrap().len() > 0).await;
+    test.wait_until("the compile", |_| std::fs::metadata(&held).unwrap().len() > 0).await;
     let off = Policy { enabled: Some(false), ..Policy::default() };
     test.host.configure("panic", off).await.unwrap();
     assert_eq!(test.before("a hill").await.unwrap(), "a hill, good v1");
     test.host.remove("panic").await.unwrap();
     assert!(!install.is_finished(), "it was waited for");
+    std::fs::remove_file(&held).unwrap();
     install.await.unwrap().unwrap();
     assert_eq!(test.before("a hill").await.unwrap(), "a hill, good v2");
 }
@@ -233,13 +241,9 @@ async fn a_compile_that_takes_long_keeps_nobody_from_other_changes() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_waited_for_its_grants_is_compiled_beside_other_changes_and_no_more_than_once() {
     let folder = tempfile::tempdir().unwrap();
-    let [started, broken, slow] = ["started", "broken", "slow"].map(|name| folder.path().join(name));
-    let commands = format!(
-        "echo >> '{}'; [ -e '{}' ] && exit 1; [ -e '{}' ] && sleep 10",
-        started.display(),
-        broken.display(),
-        slow.display()
-    );
+    let [started, broken, held] = ["started", "broken", "held"].map(|name| folder.path().join(name));
+    let commands =
+        format!("echo >> '{}'; [ -e '{}' ] && exit 1; {}", started.display(), broken.display(), hold(&held));
     let compiles = || std::fs::read_to_string(&started).unwrap().lines().count();
     let test = TestHost::with(|settings| compile_after(&commands, settings)).await;
     let wildcards = test.home.path().join("wildcards");
@@ -258,12 +262,13 @@ async fn what_waited_for_its_grants_is_compiled_beside_other_changes_and_no_more
     assert_eq!(compiles(), 2);
 
     std::fs::remove_file(&broken).unwrap();
-    std::fs::write(&slow, "").unwrap();
+    std::fs::write(&held, "").unwrap();
     let host = test.host.clone();
     let granting = tokio::spawn(async move { host.set_grants("dynamic-prompts", grants).await });
     test.wait_until("the compile", |_| compiles() == 3).await;
     test.host.remove("panic").await.unwrap();
     assert!(!granting.is_finished(), "it was waited for");
+    std::fs::remove_file(&held).unwrap();
     assert_eq!(granting.await.unwrap().unwrap().state, PluginState::Active);
     assert_eq!(test.before("a __colour__ hill").await.unwrap(), "a red hill");
     assert_eq!(compiles(), 3);
@@ -273,11 +278,7 @@ async fn what_waited_for_its_grants_is_compiled_beside_other_changes_and_no_more
 async fn what_was_removed_while_it_was_compiled_has_no_grants_when_it_comes_back() {
     let folder = tempfile::tempdir().unwrap();
     let [started, held] = ["started", "held"].map(|name| folder.path().join(name));
-    let commands = format!(
-        "echo > '{}'; while [ -e '{}' ]; do sleep 0.1; done; exit 1",
-        started.display(),
-        held.display()
-    );
+    let commands = format!("echo > '{}'; {}; exit 1", started.display(), hold(&held));
     let test = TestHost::with(|settings| compile_after(&commands, settings)).await;
     let wildcards = test.home.path().join("wildcards");
     std::fs::create_dir(&wildcards).unwrap();
