@@ -12,6 +12,7 @@ use gesso_plugin::models::Tensor;
 use gesso_plugin::{Fault, Random};
 
 use super::input::Feed;
+use super::output::shapes;
 use super::{Look, find, unlike_made};
 use crate::{Settings, resolution, unfit};
 use mask::{Axes, MASK_SIDE, Mask, without_repetition};
@@ -103,8 +104,8 @@ fn told(outputs: &[Tensor], points: usize) -> Result<(&[f32], &[f32]), String> {
     match outputs {
         [masks, sure] if fits(masks, wanted[0]) && fits(sure, wanted[1]) => Ok((&masks.values, &sure.values)),
         _ => {
-            let given: Vec<&Vec<u32>> = outputs.iter().map(|output| &output.shape).collect();
-            Err(format!("gives {given:?} for {points} points, not {wanted:?}"))
+            let given = shapes(outputs);
+            Err(format!("gives {given} for {points} points, not {wanted:?}"))
         }
     }
 }
