@@ -8,7 +8,6 @@ become functions of its own. The made one takes `[1, 3, height, width]` and give
 to a plugin.
 """
 
-import argparse
 import io
 import zipfile
 from pathlib import Path
@@ -16,6 +15,9 @@ from typing import Tuple
 
 import torch
 
+import exporting
+
+NETWORK = "densepose_r50_fpn_dl"
 # Each has 27 planes of 112 by 112 numbers, and 16 Mi numbers cross at once.
 PEOPLE = 32
 # Where the functions stand in for the operators.
@@ -128,20 +130,19 @@ def with_functions(path: Path) -> io.BytesIO:
 
 
 def main() -> None:
-    arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    arguments.add_argument("network", type=Path)
-    arguments.add_argument("--to", type=Path, default=Path("models/networks"))
+    arguments = exporting.arguments(__doc__)
+    arguments.add_argument("network", type=Path, help="the published file")
     asked = arguments.parse_args()
-    asked.to.mkdir(parents=True, exist_ok=True)
-    network = torch.jit.load(with_functions(asked.network), map_location="cpu").eval()
+    target = exporting.target(asked, NETWORK)
+    with exporting.reading(asked.network):
+        network = torch.jit.load(with_functions(asked.network), map_location="cpu").eval()
     scripted = torch.jit.script(People(network))
     with torch.no_grad():
         shapes = [list(numbers.shape) for numbers in scripted(torch.zeros(1, 3, 128, 192))]
     fits = len(shapes[0]) == 2 and shapes[0][1] == 4 and shapes[1][1] >= 2 and shapes[2][1] == 25
     if not fits:
         raise SystemExit(f"{asked.network} gives {shapes}, which are no boxes and segmentations")
-    target = asked.to / f"{asked.network.stem}.torchscript"
-    scripted.save(str(target))
+    exporting.save(scripted, target)
     print(f"{target}: gives {shapes} of a black picture")
 
 

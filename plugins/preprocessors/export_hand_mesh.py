@@ -17,8 +17,12 @@ from pathlib import Path
 
 import torch
 
+import exporting
+
 WEIGHTS = "models/graphormer_release/graphormer_hand_state_dict.bin"
 BACKBONE = "models/hrnet/cls_hrnet_w64_sgd_lr5e-2_wd1e-4_bs32_x100.yaml"
+# What its authors' documentation has fetched, beside the weights.
+NEEDED = ["src/modeling/_mano.py", "src/modeling/data/MANO_RIGHT.pkl", BACKBONE]
 # Of each block: what goes in, what is between, what comes out.
 BLOCKS = [(2051, 1024, 512), (512, 256, 128), (128, 64, 3)]
 JOINTS, PLACES = 21, 49
@@ -36,7 +40,7 @@ def stay_on_the_processor() -> None:
     torch.Tensor.cuda = lambda tensor, *_, **__: tensor
 
 
-def published(weights: str):
+def published(weights: Path):
     """The network as its authors build it, the hand that it begins from and what makes that coarse."""
     from src.modeling import _gcnn, _mano
     from src.modeling.bert import BertConfig, Graphormer, Graphormer_Hand_Network
@@ -59,7 +63,8 @@ def published(weights: str):
     backbone = get_cls_net_gridfeat(backbone_config, pretrained="")
     about = argparse.Namespace(device="cpu")
     network = Graphormer_Hand_Network(about, config, backbone, torch.nn.Sequential(*blocks))
-    told = network.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True), strict=False)
+    with exporting.reading(weights):
+        told = network.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True), strict=False)
     if told.missing_keys:
         raise SystemExit(f"{weights} lacks {told.missing_keys[:3]}: these are no weights for hands")
     for part in network.modules():
@@ -108,14 +113,15 @@ class HandMesh(torch.nn.Module):
 
 
 def main() -> None:
-    arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    arguments = exporting.arguments(__doc__)
     arguments.add_argument("code", type=Path, help="the folder MeshGraphormer")
     arguments.add_argument("--weights", type=Path, help=f"instead of {WEIGHTS} in that folder")
-    arguments.add_argument("--to", type=Path, default=Path("models/networks"))
     asked = arguments.parse_args()
-    weights = asked.weights.resolve() if asked.weights else WEIGHTS
-    target = asked.to.resolve() / "graphormer_hand_state_dict.torchscript"
-    target.parent.mkdir(parents=True, exist_ok=True)
+    target = exporting.target(asked, "graphormer_hand_state_dict")
+    weights = (asked.weights or asked.code / WEIGHTS).resolve()
+    for needed in [asked.code / name for name in NEEDED]:
+        if not needed.is_file():
+            raise SystemExit(f"there is no {needed}; the authors' documentation says where it comes from")
     # The authors' code finds its files from there.
     os.chdir(asked.code)
     sys.path.insert(0, os.getcwd())
@@ -123,7 +129,7 @@ def main() -> None:
     stay_on_the_processor()
     picture = torch.randn(1, 3, 224, 224, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
-        network, mano, coarse = published(str(weights))
+        network, mano, coarse = published(weights)
         wanted = network(picture, mano, coarse)
         traced = torch.jit.trace(HandMesh(network, mano, coarse).eval(), picture)
         camera, vertices, triangles = traced(picture)
@@ -131,7 +137,7 @@ def main() -> None:
     shapes = [list(given.shape) for given in (camera, vertices, triangles)]
     if shapes != [[1, 3], [1, 778, 3], [1538, 3]]:
         raise SystemExit(f"this makes a network that gives {shapes}")
-    traced.save(str(target))
+    exporting.save(traced, target)
     print(f"{target}: takes 224 x 224, gives {shapes}")
 
 

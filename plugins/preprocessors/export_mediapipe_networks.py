@@ -20,7 +20,6 @@ to 1, a hand turned so that its fingers point up, and gives 21 points of three n
 right one, both after the sigmoid, and 21 points in metres.
 """
 
-import argparse
 import struct
 import warnings
 import zipfile
@@ -28,6 +27,8 @@ from pathlib import Path
 
 import torch
 from torch.nn import functional
+
+import exporting
 
 # By its name what each takes along a side, and what it gives.
 FILES = {
@@ -225,7 +226,7 @@ class Network(torch.nn.Module):
     def __init__(self, data: bytes):
         super().__init__()
         if data[4:8] != b"TFL3":
-            raise SystemExit("this is no TensorFlow Lite file")
+            raise ValueError("this is no TensorFlow Lite file")
         model = Table(data, struct.unpack_from("<I", data)[0])
         graph = model.tables(2)[0]
         buffers = [buffer.bytes(0) for buffer in model.tables(4)]
@@ -303,25 +304,26 @@ class Network(torch.nn.Module):
 
 def files_of(path: Path) -> dict:
     if path.suffix == ".tflite":
-        return {path.name: path.read_bytes()}
-    with zipfile.ZipFile(path) as package:
+        with exporting.reading(path):
+            return {path.name: path.read_bytes()}
+    with exporting.reading(path), zipfile.ZipFile(path) as package:
         return {Path(name).name: package.read(name) for name in package.namelist() if Path(name).name in FILES}
 
 
 def main() -> None:
-    arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    arguments = exporting.arguments(__doc__)
     arguments.add_argument("packages", nargs="+", type=Path, help="MediaPipe's package, or its files")
-    arguments.add_argument("--to", type=Path, default=Path("models/networks"))
     asked = arguments.parse_args()
-    asked.to.mkdir(parents=True, exist_ok=True)
     # Sizes become constants: each network takes one.
     warnings.simplefilter("ignore", torch.jit.TracerWarning)
     files = {name: data for path in asked.packages for name, data in files_of(path).items() if name in FILES}
     if not files:
         raise SystemExit(f"there is none of {', '.join(FILES)} in what was given")
+    targets = {name: exporting.target(asked, Path(name).stem) for name in files}
     for name, data in files.items():
         side, gives = FILES[name]
-        network = Network(data).eval()
+        with exporting.reading(name):
+            network = Network(data).eval()
         # Not of one colour: points of a face that all lie in one place would have no direction.
         picture = torch.rand(1, 3, side, side, generator=torch.Generator().manual_seed(0))
         with torch.no_grad():
@@ -329,9 +331,8 @@ def main() -> None:
             shapes = [list(given.shape) for given in traced(picture)]
         if shapes != gives:
             raise SystemExit(f"{name} makes a network that gives {shapes}, not {gives}")
-        target = asked.to / f"{Path(name).stem}.torchscript"
-        traced.save(str(target))
-        print(f"{target}: takes {side} x {side}, gives {shapes}")
+        exporting.save(traced, targets[name])
+        print(f"{targets[name]}: takes {side} x {side}, gives {shapes}")
 
 
 if __name__ == "__main__":

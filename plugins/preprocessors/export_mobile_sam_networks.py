@@ -9,13 +9,15 @@ across and down in those 1024, and gives their masks `[64, 3, 256, 256]` before 
 `[64, 3]`.
 """
 
-import argparse
 from pathlib import Path
 from unittest import mock
 
 import torch
 from mobile_sam import sam_model_registry
 
+import exporting
+
+NETWORKS = ["mobile_sam_encoder", "mobile_sam_decoder"]
 POINTS = 64
 
 
@@ -41,13 +43,15 @@ class Decoder(torch.nn.Module):
 
 
 def main() -> None:
-    arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    arguments.add_argument("weights", type=Path)
-    arguments.add_argument("--to", type=Path, default=Path("models/networks"))
+    arguments = exporting.arguments(__doc__)
+    arguments.add_argument("weights", type=Path, help="the published file")
     asked = arguments.parse_args()
-    asked.to.mkdir(parents=True, exist_ok=True)
+    targets = [exporting.target(asked, name) for name in NETWORKS]
+    sam = sam_model_registry["vit_t"]()
+    with exporting.reading(asked.weights):
+        sam.load_state_dict(torch.load(asked.weights, map_location="cpu", weights_only=True))
     # Again after the weights: the encoder computes biases of them when it is told that it is not trained.
-    sam = sam_model_registry["vit_t"](checkpoint=str(asked.weights)).train().eval()
+    sam.train().eval()
     picture = torch.randn(1, 3, 1024, 1024)
     points = torch.rand(POINTS, 2) * 1024
     with torch.no_grad():
@@ -60,9 +64,8 @@ def main() -> None:
         sparse, dense = sam.prompt_encoder((points[:, None], torch.ones(POINTS, 1)), None, None)
         wanted = sam.mask_decoder(embedding, sam.prompt_encoder.get_dense_pe(), sparse, dense, True)
         torch.testing.assert_close(decoder(embedding, points), wanted, rtol=1e-3, atol=1e-3)
-    for name, network in [("mobile_sam_encoder", encoder), ("mobile_sam_decoder", decoder)]:
-        target = asked.to / f"{name}.torchscript"
-        network.save(str(target))
+    for target, network in zip(targets, [encoder, decoder]):
+        exporting.save(network, target)
         print(target)
 
 

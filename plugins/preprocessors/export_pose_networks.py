@@ -3,16 +3,17 @@
     python export_pose_networks.py body_pose_model.pth hand_pose_model.pth facenet.pth --to models/networks
 
 Each file is a dictionary of weights by layer, as its authors or those who converted it published it. Which of the three
-networks it is, is told by its layers; the layout is that of Cao 2017 (bodies: two branches) and Simon 2017 (hands and faces).
-Each network takes `[1, 3, height, width]` and gives its maps at an eighth of that size: 38 of limbs and 19 of parts; 22 of a
-hand; 71 of a face.
+networks it is, and so what is made of it is called, is told by its layers; the layout is that of Cao 2017 (bodies: two
+branches) and Simon 2017 (hands and faces). Each network takes `[1, 3, height, width]` and gives its maps at an eighth of that
+size: 38 of limbs and 19 of parts; 22 of a hand; 71 of a face.
 """
 
-import argparse
 from pathlib import Path
 
 import torch
 from torch.nn import functional
+
+import exporting
 
 POOL = "pool"
 # What all three see with, up to where they part.
@@ -22,6 +23,7 @@ STAGES = range(2, 7)
 
 
 class Body:
+    name = "body_pose_model"
     mark = "conv4_3_CPM"
     gives = [38, 19]
     features = TRUNK + ["conv4_3_CPM", "conv4_4_CPM"]
@@ -30,6 +32,7 @@ class Body:
 
 
 class Hand:
+    name = "hand_pose_model"
     mark = "conv5_3_CPM"
     gives = [22]
     features = TRUNK + ["conv4_3", "conv4_4", "conv5_1", "conv5_2", "conv5_3_CPM"]
@@ -38,6 +41,7 @@ class Hand:
 
 
 class Face(Hand):
+    name = "facenet"
     gives = [71]
 
 
@@ -75,10 +79,7 @@ class Poses(torch.nn.Module):
 
 
 def layer(name: str, weights: dict):
-    try:
-        weight, bias = weights[f"{name}.weight"], weights[f"{name}.bias"]
-    except KeyError as missing:
-        raise SystemExit(f"there is no {missing} in the weights: they are of another network")
+    weight, bias = weights[f"{name}.weight"], weights[f"{name}.bias"]
     outputs, inputs, side, _ = weight.shape
     made = torch.nn.Conv2d(inputs, outputs, side, padding=side // 2)
     made.weight.data, made.bias.data = weight.float(), bias.float()
@@ -90,29 +91,37 @@ def kind_of(weights: dict):
         last = f"Mconv7_stage6{kind.branches[-1]}.bias"
         if f"{kind.mark}.weight" in weights and last in weights and len(weights[last]) == kind.gives[-1]:
             return kind
-    raise SystemExit("these are weights of no body, hand or face of OpenPose")
+    raise ValueError("these are weights of no body, hand or face of OpenPose")
+
+
+def poses_of(path: Path) -> Poses:
+    with exporting.reading(path):
+        weights = torch.load(path, map_location="cpu", weights_only=True)
+        if not isinstance(weights, dict):
+            raise ValueError("this is no dictionary of weights")
+        # Some carry the name of a block before that of the layer.
+        weights = {".".join(name.split(".")[-2:]): value for name, value in weights.items()}
+        try:
+            return Poses(kind_of(weights), weights).eval()
+        except KeyError as missing:
+            raise ValueError(f"there is no {missing} in it") from None
 
 
 def main() -> None:
-    arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    arguments.add_argument("weights", nargs="+", type=Path)
-    arguments.add_argument("--to", type=Path, default=Path("models/networks"))
+    arguments = exporting.arguments(__doc__)
+    arguments.add_argument("weights", nargs="+", type=Path, help="the published files")
     asked = arguments.parse_args()
-    asked.to.mkdir(parents=True, exist_ok=True)
     for path in asked.weights:
-        weights = torch.load(path, map_location="cpu", weights_only=True)
-        # Some carry the name of a block before that of the layer.
-        weights = {".".join(name.split(".")[-2:]): value for name, value in weights.items()}
-        kind = kind_of(weights)
-        network = Poses(kind, weights).eval()
+        network = poses_of(path)
+        kind = network.kind
+        target = exporting.target(asked, kind.name)
         with torch.no_grad():
             traced = torch.jit.trace(network, torch.zeros(1, 3, 184, 184))
             shapes = [list(maps.shape) for maps in traced(torch.zeros(1, 3, 96, 64))]
         wanted = [[1, planes, 12, 8] for planes in kind.gives]
         if shapes != wanted:
             raise SystemExit(f"{path} makes a network that gives {shapes}, not {wanted}")
-        target = asked.to / f"{path.stem}.torchscript"
-        traced.save(str(target))
+        exporting.save(traced, target)
         print(f"{target}: gives {kind.gives} maps")
 
 

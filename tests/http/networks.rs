@@ -22,11 +22,15 @@ pub(super) fn models_with(networks: &[(&str, &str, &str)]) -> TempDir {
     models
 }
 
+fn preprocessors_with(models: &TempDir) -> Bench {
+    let bench = Bench::new().models_at(models.path()).plugin("plugins", "preprocessors");
+    bench.config("[grants.preprocessors]\nmodels = [\"*\"]\n")
+}
+
 #[test]
 fn a_module_looks_with_its_network_and_says_where_it_is_missing() {
     let models = models_with(&[("networks", "redness", "depth")]);
-    let bench = Bench::new().models_at(models.path()).plugin("plugins", "preprocessors");
-    let bench = bench.config("[grants.preprocessors]\nmodels = [\"*\"]\n");
+    let bench = preprocessors_with(&models);
     let server = bench.start();
     let picture = png(64, 64, |x, _| [(x * 4) as u8, 90, 90]);
     let detect = |module: &str| {
@@ -49,8 +53,7 @@ fn a_module_looks_with_its_network_and_says_where_it_is_missing() {
 #[test]
 fn people_are_drawn_where_a_network_sees_their_parts() {
     let models = models_with(&[("networks", "poses", "body_pose_model")]);
-    let bench = Bench::new().models_at(models.path()).plugin("plugins", "preprocessors");
-    let bench = bench.config("[grants.preprocessors]\nmodels = [\"*\"]\n");
+    let bench = preprocessors_with(&models);
     let server = bench.start();
     let detect = |module: &str, picture: &str| {
         let body = json!({"controlnet_module": module, "controlnet_input_images": [picture], "controlnet_processor_res": 184});
@@ -85,6 +88,30 @@ fn people_are_drawn_where_a_network_sees_their_parts() {
     let reply = detect("openpose_full", &png(280, 184, |_, _| [0; 3]));
     assert_eq!(reply.status, 422, "{}", reply.json());
     assert!(reply.json().to_string().contains("hand_pose_model.torchscript"), "{}", reply.json());
+}
+
+#[test]
+fn things_are_told_apart_by_two_networks_that_hand_tensors_on() {
+    let models = models_with(&[
+        ("networks", "mask_encoder", "mobile_sam_encoder"),
+        ("networks", "mask_decoder", "mobile_sam_decoder"),
+    ]);
+    let bench = preprocessors_with(&models);
+    let server = bench.start();
+    // The decoder takes what the encoder gave and points, and gives masks and how sure it is of each.
+    let is_thing = |x: u32, y: u32| (16..48).contains(&x) && y < 32;
+    let picture = png(64, 64, |x, y| if is_thing(x, y) { [255, 90, 0] } else { [0, 90, 200] });
+    let body = json!({"controlnet_module": "mobile_sam", "controlnet_input_images": [picture], "controlnet_processor_res": 64});
+    let reply = server.post("/controlnet/detect", &body).ok();
+    let map = decode(&BASE64_STANDARD.decode(reply["images"][0].as_str().unwrap()).unwrap());
+    assert_eq!((map.width, map.height), (64, 64));
+    let (pixels, _) = map.data.as_chunks::<3>();
+    let (thing, rest) = (pixels[16], pixels[0]);
+    assert!(thing != rest && thing != [0; 3] && rest != [0; 3], "{thing:?} {rest:?}");
+    for (place, pixel) in (0..).zip(pixels) {
+        let (x, y) = (place % 64, place / 64);
+        assert_eq!(*pixel, if is_thing(x, y) { thing } else { rest }, "{x}, {y}");
+    }
 }
 
 #[test]

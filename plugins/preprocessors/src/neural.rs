@@ -1,7 +1,10 @@
-//! Maps that networks make: which network a module asks for, how it is fed, and how its numbers become a map. Each network
-//! takes one picture and gives one map, or the numbers that `classes`, `parts` and `segments` draw one from; that is what
-//! they are exported as. `pose` and `simcc` ask several networks for one map, and the modules of [`MAKERS`] do more beside.
-//! [`made`] knows them all. Asks through [`Look`], so that tests need no host.
+//! Maps that networks make. [`made`] knows every module. Asks through [`Look`], so that tests need no host.
+//!
+//! Most modules are a [`Recipe`]: which network is asked for, how it is fed (`input`), and how its numbers become a map
+//! (`output`, with `classes`, `edges`, `parts`, `segments` and `slopes`). Such a network takes one picture and gives one map, or
+//! the numbers that one is drawn from; that is what it is exported as. Those of [`MAKERS`], a file each, do more. `pose` and
+//! `simcc` draw figures. What several of these need has files of its own: detectors (`blaze`, `boxes`) and what is shown of a
+//! picture (`sampling`, `square`).
 
 mod anyline;
 mod blaze;

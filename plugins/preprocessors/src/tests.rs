@@ -286,7 +286,9 @@ fn names_labels_and_sliders_are_those_of_web_uis() {
     let manifest: Value = gesso_plugin::serde_json::from_str(include_str!("../manifest.json")).unwrap();
     /// The label, where it is another than the name, whether there is a resolution, and sliders: value, least and most.
     type Module<'a> = (&'a str, Option<&'a str>, bool, &'a [(f64, f64, f64)]);
-    let modules: [Module<'_>; 20] = [
+    let percents: &[(f64, f64, f64)] = &[(0.0, 0.0, 100.0), (0.0, 0.0, 100.0)];
+    // All others have no other label, a resolution and no slider.
+    let modules: [Module<'_>; 38] = [
         ("invert", Some("invert (from white bg & black line)"), false, &[]),
         ("canny", None, true, &[(100.0, 1.0, 255.0), (200.0, 1.0, 255.0)]),
         ("blur_gaussian", None, true, &[(9.0, 0.01, 64.0)]),
@@ -302,15 +304,38 @@ fn names_labels_and_sliders_are_those_of_web_uis() {
         ("lineart_standard", Some("lineart_standard (from white bg & black line)"), true, &[]),
         ("inpaint", Some("inpaint_global_harmonious"), false, &[]),
         ("inpaint_only", None, false, &[]),
+        ("inpaint_only+lama", None, false, &[]),
+        ("depth", Some("depth_midas"), true, &[]),
+        ("depth_leres", None, true, percents),
+        ("depth_leres++", None, true, percents),
         ("normal_map", Some("normal_midas"), true, &[(0.4, 0.0, 1.0)]),
         ("normal_dsine", None, true, &[(60.0, 0.0, 360.0), (5.0, 1.0, 20.0)]),
+        ("hed", Some("softedge_hed"), true, &[]),
+        ("hed_safe", Some("softedge_hedsafe"), true, &[]),
+        ("softedge_teed", None, true, &[(2.0, 0.0, 10.0)]),
         ("softedge_anyline", None, true, &[(2.0, 0.0, 10.0)]),
+        ("pidinet", Some("softedge_pidinet"), true, &[]),
+        ("pidinet_safe", Some("softedge_pidisafe"), true, &[]),
+        ("pidinet_sketch", Some("t2ia_sketch_pidi"), true, &[]),
+        ("pidinet_scribble", Some("scribble_pidinet"), true, &[]),
+        ("lineart", Some("lineart_realistic"), true, &[]),
+        ("mlsd", None, true, &[(0.1, 0.01, 2.0), (0.1, 0.01, 20.0)]),
+        ("segmentation", Some("seg_ufade20k"), true, &[]),
+        ("oneformer_ade20k", Some("seg_ofade20k"), true, &[]),
+        ("oneformer_coco", Some("seg_ofcoco"), true, &[]),
         ("anime_face_segment", Some("seg_anime_face"), true, &[]),
-        ("inpaint_only+lama", None, false, &[]),
+        ("mediapipe_face", None, true, &[(1.0, 1.0, 10.0), (0.5, 0.01, 1.0)]),
+        ("densepose", Some("densepose (pruple bg & purple torso)"), true, &[]),
+        ("densepose_parula", Some("densepose_parula (black bg & blue torso)"), true, &[]),
     ];
-    for (name, label, has_resolution, sliders) in modules {
-        let mut annotators = manifest["annotators"].as_array().unwrap().iter();
-        let annotator = annotators.find(|annotator| annotator["name"] == name).unwrap();
+    let annotators = manifest["annotators"].as_array().unwrap();
+    for (name, ..) in modules {
+        assert!(annotators.iter().any(|annotator| annotator["name"] == name), "{name}");
+    }
+    for annotator in annotators {
+        let name = annotator["name"].as_str().unwrap();
+        let known = modules.iter().find(|module| module.0 == name).copied();
+        let (_, label, has_resolution, sliders) = known.unwrap_or((name, None, true, &[]));
         assert_eq!(annotator["label"].as_str(), label, "{name}");
         assert_eq!(annotator["resolution"].as_bool().unwrap_or(true), has_resolution, "{name}");
         let there = annotator["sliders"].as_array().into_iter().flatten();

@@ -7,6 +7,8 @@
 use gesso_picture::pose::Point;
 use gesso_plugin::models::Tensor;
 
+use super::output::shapes;
+
 /// Of what two boxes cover together, the part that both cover where they lie on one thing.
 const SAME_MIN: f64 = 0.3;
 
@@ -42,8 +44,8 @@ impl Detector {
         let (count, each) = (self.count(), self.numbers);
         let of = |length: usize| outputs.iter().find(|output| output.values.len() == length);
         let (Some(numbers), Some(scores)) = (of(count * each), of(count)) else {
-            let given: Vec<&Vec<u32>> = outputs.iter().map(|output| &output.shape).collect();
-            return Err(format!("gives {given:?}, and not [1, {count}, {each}] and [1, {count}, 1]"));
+            let given = shapes(outputs);
+            return Err(format!("gives {given}, and not [1, {count}, {each}] and [1, {count}, 1]"));
         };
         let boxes = self.anchors().zip(numbers.values.chunks_exact(each)).zip(&scores.values);
         let boxes = boxes.map(|((anchor, numbers), score)| self.read(anchor, numbers, *score));

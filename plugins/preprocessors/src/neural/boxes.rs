@@ -8,6 +8,7 @@ use gesso_plugin::Fault;
 use gesso_plugin::models::Tensor;
 
 use super::input::{Feed, at_size};
+use super::output::shapes;
 use super::{Look, unlike};
 use crate::unfit;
 
@@ -84,9 +85,9 @@ fn finds(outputs: &[Tensor], classes: &Range<usize>) -> Result<Vec<Find>, String
     let fits =
         |output: &&Tensor| output.shape == shape && output.values.len() == (shape[1] * shape[2]) as usize;
     let Some(output) = outputs.first().filter(fits) else {
-        let given: Vec<&Vec<u32>> = outputs.iter().map(|output| &output.shape).collect();
+        let given = shapes(outputs);
         return Err(format!(
-            "gives {given:?} for a picture of {SIDE} x {SIDE}, and not {shape:?}; export it as the plugin's README says"
+            "gives {given} for a picture of {SIDE} x {SIDE}, and not {shape:?}; export it as the plugin's README says"
         ));
     };
     let mut finds = Vec::new();

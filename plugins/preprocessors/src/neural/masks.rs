@@ -12,6 +12,7 @@ use gesso_plugin::models::Tensor;
 use gesso_plugin::{Fault, Random};
 
 use super::input::Feed;
+use super::output::shapes;
 use super::{Look, find, unlike_made};
 use crate::{Settings, resolution, unfit};
 use mask::{Axes, MASK_SIDE, Mask, without_repetition};
@@ -30,6 +31,9 @@ const POINTS: usize = 64;
 const MASKS: usize = 3;
 /// How sure of a mask's outline the decoder has to be.
 const SURE_MIN: f32 = 0.88;
+/// Stretches of rows that all masks have together, of eight bytes each, which leaves room for what else is there. Things have a
+/// few for each row; only those that are full of holes come near it.
+const RUNS_MAX: usize = 8 << 20;
 
 /// The things of an RGB picture on black, small ones over large ones. `random` gives the colours.
 pub(super) fn map(
@@ -56,7 +60,7 @@ fn masks(picture: &Pixels, [encoder, decoder]: &[String; 2], look: &dyn Look) ->
         return Err(unlike_made(encoder, &why));
     }
     let axes = Axes::new(seen, (picture.width, picture.height));
-    let mut masks = Vec::new();
+    let (mut masks, mut runs) = (Vec::new(), 0);
     for points in grid(seen).chunks(POINTS) {
         let values = points.as_flattened().to_vec();
         let asked = Tensor { shape: vec![points.len() as u32, 2], values };
@@ -64,7 +68,17 @@ fn masks(picture: &Pixels, [encoder, decoder]: &[String; 2], look: &dyn Look) ->
         let (logits, sure) = told(&outputs, points.len()).map_err(|why| unlike_made(decoder, &why))?;
         let found = logits.chunks_exact(MASK_SIDE * MASK_SIDE).zip(sure);
         let found = found.filter(|(_, sure)| **sure > SURE_MIN);
-        masks.extend(found.filter_map(|(logits, sure)| Mask::of(logits, *sure, &axes)));
+        for mask in found.filter_map(|(logits, sure)| Mask::of(logits, *sure, &axes)) {
+            runs += mask.runs.len();
+            if runs > RUNS_MAX {
+                let (width, height) = (picture.width, picture.height);
+                return Err(Fault::InvalidInput(format!(
+                    "resolution: what is found in {width} x {height} pixels has more outlines than there is room for; \
+                     choose a smaller processor_res"
+                )));
+            }
+            masks.push(mask);
+        }
     }
     Ok(masks)
 }
@@ -103,8 +117,8 @@ fn told(outputs: &[Tensor], points: usize) -> Result<(&[f32], &[f32]), String> {
     match outputs {
         [masks, sure] if fits(masks, wanted[0]) && fits(sure, wanted[1]) => Ok((&masks.values, &sure.values)),
         _ => {
-            let given: Vec<&Vec<u32>> = outputs.iter().map(|output| &output.shape).collect();
-            Err(format!("gives {given:?} for {points} points, not {wanted:?}"))
+            let given = shapes(outputs);
+            Err(format!("gives {given} for {points} points, not {wanted:?}"))
         }
     }
 }

@@ -9,6 +9,9 @@ use super::parts::{self, Colours};
 use super::{edges, segments, slopes};
 use crate::Settings;
 
+/// What a network gives at most, of those that are known here; each edge map is brought to the picture's size.
+const OUTPUTS_MAX: usize = 16;
+
 /// How its output becomes a map. What the web UIs' modules do with it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Reading {
@@ -109,6 +112,12 @@ impl Reading {
         }
         let levels = match self {
             Self::Logits(_) | Self::ScribbledLogits => {
+                if outputs.len() > OUTPUTS_MAX {
+                    let given = shapes(outputs);
+                    return Err(format!(
+                        "gives {given}, more than {OUTPUTS_MAX} maps; export it so that it gives the map alone"
+                    ));
+                }
                 let mut sum = vec![0.0_f32; size.0 as usize * size.1 as usize];
                 for output in outputs {
                     for (sum, value) in sum.iter_mut().zip(&planes(Some(output), 1, fed, size)?[0]) {
@@ -177,6 +186,15 @@ pub(super) fn near_is_white(distances: &[f32], settings: Settings) -> Vec<u8> {
 /// Truncated, as numpy's `astype` has it; what is no number is black.
 fn byte(level: f32) -> u8 {
     level.clamp(0.0, 255.0) as u8
+}
+
+/// The shapes of what a network gives, for a sentence about it; of very many the first.
+pub(super) fn shapes(outputs: &[Tensor]) -> String {
+    let named: Vec<&Vec<u32>> = outputs.iter().take(OUTPUTS_MAX).map(|output| &output.shape).collect();
+    match outputs.len() - named.len() {
+        0 => format!("{named:?}"),
+        more => format!("{named:?} and {more} more"),
+    }
 }
 
 /// The least and the greatest.

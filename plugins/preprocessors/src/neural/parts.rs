@@ -4,7 +4,7 @@
 use gesso_core::pixels::{PixelFormat, Pixels};
 use gesso_plugin::models::Tensor;
 
-use super::output::{Between, between};
+use super::output::{Between, between, shapes};
 
 /// What stands for nobody, then the parts, as 0xrrggbb.
 pub(super) type Colours = [u32; LABELS];
@@ -25,6 +25,9 @@ pub(super) const PARULA: Colours = [
     0xf0c73c, 0xfcce2e, 0xfbdc24, 0xfaeb19, 0xf9fb0e,
 ];
 
+/// As many people as the server draws of one picture; the network gives the surest first.
+const PEOPLE_MAX: usize = 64;
+
 /// The numbers of one person, each plane of them laid over the person's box.
 struct Planes<'a> {
     values: &'a [f32],
@@ -43,10 +46,8 @@ pub(super) fn drawn(
     colours: &Colours,
 ) -> Result<Pixels, String> {
     let unlike = || {
-        let given: Vec<&Vec<u32>> = outputs.iter().map(|output| &output.shape).collect();
-        format!(
-            "gives {given:?}, which are no boxes and segmentations; export it as the plugin's README says"
-        )
+        let given = shapes(outputs);
+        format!("gives {given}, which are no boxes and segmentations; export it as the plugin's README says")
     };
     // What else it gives (U and V) is not drawn.
     let [boxes, persons, parts, ..] = outputs else { return Err(unlike()) };
@@ -57,12 +58,15 @@ pub(super) fn drawn(
     if ![boxes, persons, parts].into_iter().all(is_whole) {
         return Err(unlike());
     }
-    let persons = planes(persons, count).filter(|(labels, _)| *labels >= 2).ok_or_else(unlike)?;
+    // DensePose has two coarse labels, or fifteen.
+    let persons = planes(persons, count).filter(|(labels, _)| (2..=LABELS).contains(labels));
+    let persons = persons.ok_or_else(unlike)?;
     let parts = planes(parts, count).filter(|(labels, _)| *labels == LABELS).ok_or_else(unlike)?;
     let colours = colours.map(|colour| [(colour >> 16) as u8, (colour >> 8) as u8, colour as u8]);
     let mut data = colours[0].repeat(size.0 as usize * size.1 as usize);
     let scale = [f64::from(size.0) / f64::from(fed.0), f64::from(size.1) / f64::from(fed.1)];
-    for ((area, persons), parts) in boxes.values.as_chunks::<4>().0.iter().zip(persons.1).zip(parts.1) {
+    let people = boxes.values.as_chunks::<4>().0.iter().zip(persons.1).zip(parts.1);
+    for ((area, persons), parts) in people.take(PEOPLE_MAX) {
         let area = [0, 1, 2, 3].map(|side| f64::from(area[side]) * scale[side % 2]);
         person(&mut data, size, area, (&persons, &parts), &colours);
     }

@@ -13,6 +13,7 @@ use gesso_plugin::serde_json::Value;
 
 use super::boxes::{Area, DETECTORS, boxes};
 use super::input::Feed;
+use super::output::shapes;
 use super::pose::told;
 use super::sampling::{Beyond, sampled};
 use super::{Look, find, unlike};
@@ -146,17 +147,17 @@ impl Positions {
     /// The end of a sentence about the network, for outputs that are no positions.
     fn read(&self, outputs: &[Tensor], batch: usize) -> Result<Vec<Points>, String> {
         let lengths = self.size.map(|side| side as usize * SPLIT);
-        let shapes = lengths.map(|length| [batch as u32, self.points as u32, length as u32]);
+        let wanted = lengths.map(|length| [batch as u32, self.points as u32, length as u32]);
         let fits = |(output, shape): (&Tensor, &[u32; 3])| {
             output.shape == shape && output.values.len() == shape.iter().product::<u32>() as usize
         };
         let [across, down] = match outputs {
-            [across, down, ..] if [across, down].into_iter().zip(&shapes).all(fits) => [across, down],
+            [across, down, ..] if [across, down].into_iter().zip(&wanted).all(fits) => [across, down],
             _ => {
-                let given: Vec<&Vec<u32>> = outputs.iter().map(|output| &output.shape).collect();
+                let given = shapes(outputs);
                 let [width, height] = self.size;
                 return Err(format!(
-                    "gives {given:?} for [{batch}, 3, {height}, {width}], and not {shapes:?}; export it as the plugin's \
+                    "gives {given} for [{batch}, 3, {height}, {width}], and not {wanted:?}; export it as the plugin's \
                      README says"
                 ));
             }

@@ -352,6 +352,10 @@ fn what_is_missing_or_no_map_is_said_with_a_remedy() {
     let text = refused("depth", "depth", &|_| vec![]);
     assert!(text.contains("gives nothing"), "{text}");
     assert!(refused("hed", "hed", &|_| vec![]).contains("gives nothing"));
+    // Each edge map is as large as the picture, and a sentence has an end.
+    let text = refused("hed", "hed", &|input| vec![first(input).remove(0); 20]);
+    assert!(text.contains("[1, 1, 64, 64]] and 4 more, more than 16 maps; export it"), "{text}");
+    assert_eq!(text.matches("[1, 1, 64, 64]").count(), 16, "{text}");
     let wide = Pixels::new(1200, 600, PixelFormat::Rgb8, vec![0; 1200 * 600 * 3]).unwrap();
     let fake = Fake { name: "depth", about: None, network: &first, fed: RefCell::default() };
     let Err(Fault::InvalidInput(text)) = map(recipe_of("depth").unwrap(), &wide, at(2048), &fake) else {

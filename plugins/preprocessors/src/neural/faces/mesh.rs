@@ -5,6 +5,8 @@
 use gesso_picture::pose::Point;
 use gesso_plugin::models::Tensor;
 
+use crate::neural::output::shapes;
+
 /// Points of a face: those of the coarse mesh, and five of each iris.
 pub(super) const POINTS: usize = 478;
 const COARSE: usize = 468;
@@ -26,8 +28,8 @@ const NUMBERS: [usize; 7] = [3 * COARSE, 160, 142, 142, 10, 10, 1];
 pub(super) fn points(outputs: &[Tensor], side: f64) -> Result<Option<Vec<Point>>, String> {
     let is_face = outputs.iter().map(|output| output.values.len()).eq(NUMBERS);
     let ([coarse, finer @ .., there], true) = (outputs, is_face) else {
-        let given: Vec<&Vec<u32>> = outputs.iter().map(|output| &output.shape).collect();
-        return Err(format!("gives {given:?}, and not {NUMBERS:?} numbers"));
+        let given = shapes(outputs);
+        return Err(format!("gives {given}, and not {NUMBERS:?} numbers"));
     };
     // A half, after the sigmoid.
     if !there.values.iter().any(|score| *score > 0.0) {

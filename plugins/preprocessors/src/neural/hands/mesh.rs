@@ -4,9 +4,13 @@ use gesso_picture::pose::Point;
 use gesso_plugin::models::Tensor;
 
 use super::MESH_SIDE;
+use crate::neural::output::shapes;
 
 /// Pixels of what the network sees between two rays that are as far apart as they are long: HandRefiner's camera.
 const FOCAL: f64 = 1000.0;
+/// Of MANO's hand, which no mesh has more of: every triangle may cover the whole square.
+const VERTICES_MAX: usize = 778;
+const TRIANGLES_MAX: usize = 1538;
 
 #[derive(Debug)]
 pub(super) struct Mesh {
@@ -43,6 +47,9 @@ impl Mesh {
             return Err(no_mesh(outputs));
         };
         let count = vertices.len();
+        if count > VERTICES_MAX || triangles.len() > TRIANGLES_MAX {
+            return Err(no_mesh(outputs));
+        }
         let is_vertex = |number: &f32| number.fract() == 0.0 && (0.0..count as f32).contains(number);
         if let Some(number) = triangles.as_flattened().iter().find(|number| !is_vertex(number)) {
             return Err(format!("has a triangle with the vertex {number} of {count}"));
@@ -71,6 +78,6 @@ impl Mesh {
 }
 
 fn no_mesh(outputs: &[Tensor]) -> String {
-    let given: Vec<&Vec<u32>> = outputs.iter().map(|output| &output.shape).collect();
-    format!("gives {given:?}, and not [1, 3], [1, 778, 3] and [1538, 3]")
+    let given = shapes(outputs);
+    format!("gives {given}, and not [1, 3], [1, {VERTICES_MAX}, 3] and [{TRIANGLES_MAX}, 3]")
 }

@@ -4,6 +4,7 @@ use gesso_picture::pose::Point;
 use gesso_plugin::models::Tensor;
 
 use super::POINTS_SIDE;
+use crate::neural::output::shapes;
 use crate::neural::square::Square;
 
 /// Points of a hand: the wrist, then four of each finger from the thumb on.
@@ -35,8 +36,8 @@ pub(super) struct Hand {
 pub(super) fn hand(outputs: &[Tensor], sure: f64, square: Square) -> Result<Option<Hand>, String> {
     let is_hand = outputs.iter().map(|output| output.values.len()).eq(NUMBERS);
     let ([points, there, right, _], true) = (outputs, is_hand) else {
-        let given: Vec<&Vec<u32>> = outputs.iter().map(|output| &output.shape).collect();
-        return Err(format!("gives {given:?}, and not {NUMBERS:?} numbers"));
+        let given = shapes(outputs);
+        return Err(format!("gives {given}, and not {NUMBERS:?} numbers"));
     };
     // Both are after their sigmoid.
     let is_above = |output: &Tensor, least: f64| output.values.iter().any(|part| f64::from(*part) > least);

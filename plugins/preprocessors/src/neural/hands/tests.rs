@@ -358,6 +358,11 @@ fn what_is_missing_or_no_hand_is_said_with_its_file() {
     assert!(text.contains("[63, 1, 1, 63] numbers; export it"), "{text}");
     let text = refused(&[palms, points, (MESHES[0], &palm_in_the_middle)]);
     assert!(text.contains("not [1, 3], [1, 778, 3] and [1538, 3]; export it"), "{text}");
+    for (vertices, triangles) in [(779, 1), (4, 1539)] {
+        let mesh = move |_: &Tensor| mesh_of(&vec![[0.0; 3]; vertices], &vec![[0.0; 3]; triangles]);
+        let text = refused(&[palms, points, (MESHES[0], &mesh)]);
+        assert!(text.contains(&format!("gives [[1, 3], [1, {vertices}, 3], [{triangles}, 3]]")), "{text}");
+    }
     for (number, told) in [(4.0, "4 of 4"), (-1.0, "-1 of 4"), (0.5, "0.5 of 4"), (f32::NAN, "NaN of 4")] {
         let mesh = move |_: &Tensor| {
             let mut outputs = slanted();

@@ -191,6 +191,23 @@ fn a_mask_that_hangs_on_its_threshold_is_left_out() {
 }
 
 #[test]
+fn masks_that_are_full_of_holes_are_refused_before_they_take_all_room() {
+    // Every other pixel of 128 across and 64 down, for every mask there is.
+    let holes: &dyn Fn(&mut [f32]) = &|levels: &mut [f32]| {
+        levels.as_chunks_mut::<4>().0.iter_mut().for_each(|pixels| pixels[..2].fill(8.0));
+    };
+    let things: Vec<Thing<'_>> =
+        (0..1024).flat_map(|point| [0, 1, 2].map(|index| (point, index, 0.9, holes))).collect();
+    let settings = Settings { resolution: 64, threshold_a: None, threshold_b: None };
+    let made = |things: &[Thing<'_>]| {
+        map(&plain(128, 64), settings, &mut Random::new(1, 0), &fake(things)).map(|map| map.width)
+    };
+    let Err(Fault::InvalidInput(text)) = made(&things) else { panic!("it is made") };
+    assert!(text.contains("128 x 64 pixels") && text.contains("a smaller processor_res"), "{text}");
+    assert_eq!(made(&things[..64]), Ok(128));
+}
+
+#[test]
 fn what_is_missing_or_no_mask_is_said_with_its_file() {
     let refused = |look: &dyn Look| {
         let settings = Settings { resolution: 64, threshold_a: None, threshold_b: None };

@@ -75,6 +75,15 @@ fn who_comes_later_is_in_front_and_holes_show_who_is_behind() {
 }
 
 #[test]
+fn the_first_people_are_drawn_and_however_many_there_are_no_more() {
+    let boxes: Vec<[f32; 4]> = (0..70).map(|place| [place as f32, 0.0, place as f32 + 1.0, 1.0]).collect();
+    let map = drawn(&outputs(&boxes, [1.0; 4], [1; 4]), (70, 1), (70, 1), &VIRIDIS).unwrap();
+    let row = &colours(&map)[0];
+    assert!(row[..64].iter().all(|colour| *colour == 0x471063), "{row:?}");
+    assert!(row[64..].iter().all(|colour| *colour == NOBODY), "{row:?}");
+}
+
+#[test]
 fn outputs_that_are_no_people_are_refused() {
     let refused = |outputs: &[Tensor]| drawn(outputs, (4, 4), (4, 4), &VIRIDIS).unwrap_err();
     let good = outputs(&[[0.0, 0.0, 4.0, 4.0]], [1.0; 4], [1; 4]);
@@ -88,11 +97,12 @@ fn outputs_that_are_no_people_are_refused() {
         outputs[index] = Tensor { shape: shape.to_vec(), values };
         refused(&outputs)
     };
-    let unfit: [(usize, &[u32]); 7] = [
+    let unfit: [(usize, &[u32]); 8] = [
         (0, &[1, 5]),
         (0, &[2, 4]),
         (1, &[1, 1, 2, 2]),
         (1, &[1, 2, 0, 0]),
+        (1, &[1, 26, 2, 2]),
         (2, &[1, 24, 2, 2]),
         (2, &[2, 25, 2, 2]),
         (2, &[25, 2, 2]),

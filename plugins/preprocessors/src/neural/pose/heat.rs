@@ -5,6 +5,7 @@ use gesso_picture::pose::Point;
 use gesso_plugin::models::Tensor;
 
 use crate::bell::{Floats, float_reach};
+use crate::neural::output::shapes;
 use crate::shuffle::curve;
 
 /// Pixels fed for each place, along either side.
@@ -45,10 +46,10 @@ impl<'a> Planes<'a> {
         match outputs.iter().find(fits) {
             Some(output) => Ok(Self { columns, rows, values: &output.values }),
             None => {
-                let given: Vec<&Vec<u32>> = outputs.iter().map(|output| &output.shape).collect();
+                let given = shapes(outputs);
                 let (width, height) = fed;
                 Err(format!(
-                    "gives {given:?} for a picture of {width} x {height}, and nothing of {shape:?}; export it with the \
+                    "gives {given} for a picture of {width} x {height}, and nothing of {shape:?}; export it with the \
                      script that the plugin's README names"
                 ))
             }
