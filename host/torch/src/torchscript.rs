@@ -31,6 +31,8 @@ const UNPACKED_BYTES_SPARE: u64 = 16 << 20;
 const MEMBERS_MAX: usize = 50_000;
 /// What one run may give back.
 const OUTPUT_VALUES_MAX: usize = 16 << 20;
+/// Empty ones too take room, a host's and a guest's.
+const OUTPUTS_MAX: usize = 256;
 /// Tuples and lists inside each other.
 const OUTPUT_DEPTH_MAX: usize = 8;
 
@@ -191,10 +193,13 @@ fn collect(
         return unfit("lists inside of lists without end");
     }
     match value {
+        IValue::Tensor(_) | IValue::TensorList(_) if outputs.len() >= OUTPUTS_MAX => {
+            return unfit("hundreds of tensors; export it so that it gives only what is used");
+        }
         IValue::Tensor(tensor) => outputs.push(numbers(&tensor, room)?),
         IValue::TensorList(tensors) => {
             for tensor in tensors {
-                outputs.push(numbers(&tensor, room)?);
+                collect(IValue::Tensor(tensor), depth, room, outputs)?;
             }
         }
         IValue::Tuple(values) | IValue::GenericList(values) => {
@@ -229,4 +234,21 @@ fn zip_problem(error: zip::result::ZipError) -> Problem {
 
 fn first_line(error: &TchError) -> String {
     error.to_string().lines().find(|line| !line.trim().is_empty()).unwrap_or_default().trim().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_network_gives_tensors_without_end() {
+        let given = |count: usize| {
+            let tensors = (0..count).map(|_| Tensor::from_slice(&[] as &[f32])).collect();
+            let mut outputs = Vec::new();
+            let kept = collect(IValue::TensorList(tensors), 0, &mut { OUTPUT_VALUES_MAX }, &mut outputs);
+            kept.map(|()| outputs.len())
+        };
+        assert_eq!(given(OUTPUTS_MAX).unwrap(), OUTPUTS_MAX);
+        assert!(given(OUTPUTS_MAX + 1).unwrap_err().to_string().contains("hundreds of tensors"));
+    }
 }
