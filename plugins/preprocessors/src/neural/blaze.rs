@@ -131,3 +131,35 @@ impl Found {
         shared / (area(self.corners) + area(other.corners) - shared)
     }
 }
+
+#[cfg(test)]
+pub(super) mod tests {
+    use gesso_plugin::models::Tensor;
+    use safetensors::SafeTensors;
+
+    /// What MediaPipe computed, of a file of fixtures.
+    pub(in crate::neural) fn fixture(file: &[u8], name: &str) -> Vec<f32> {
+        let file = SafeTensors::deserialize(file).unwrap();
+        let tensor = file.tensor(name).unwrap();
+        let (numbers, _) = tensor.data().as_chunks::<4>();
+        numbers.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect()
+    }
+
+    pub(in crate::neural) fn tensor(shape: &[u32], values: Vec<f32>) -> Tensor {
+        Tensor { shape: shape.to_vec(), values }
+    }
+
+    /// What a detector of so many places gives: for those listed their numbers and their score before the sigmoid.
+    pub(in crate::neural) fn boxes_of<const NUMBERS: usize>(
+        places: usize,
+        boxes: &[(usize, [f32; NUMBERS], f32)],
+    ) -> Vec<Tensor> {
+        let (mut numbers, mut scores) = (vec![0.0; places * NUMBERS], vec![-100.0; places]);
+        for (index, own, score) in boxes {
+            numbers[index * NUMBERS..][..NUMBERS].copy_from_slice(own);
+            scores[*index] = *score;
+        }
+        let shape = |last: usize| [1, places as u32, last as u32];
+        vec![tensor(&shape(NUMBERS), numbers), tensor(&shape(1), scores)]
+    }
+}

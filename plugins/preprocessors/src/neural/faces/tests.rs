@@ -4,8 +4,9 @@ use std::cell::RefCell;
 
 use gesso_plugin::models::Tensor;
 use gesso_plugin::serde_json::{self, Value, json};
-use safetensors::SafeTensors;
 
+use super::super::blaze;
+use super::super::blaze::tests::tensor;
 use super::*;
 
 const FACES: &[u8] = include_bytes!("../../../tests/fixtures/faces.safetensors");
@@ -47,24 +48,11 @@ fn at(resolution: u32, most: f64, sure: f64) -> Settings {
 }
 
 fn fixture(name: &str) -> Vec<f32> {
-    let file = SafeTensors::deserialize(FACES).unwrap();
-    let tensor = file.tensor(name).unwrap();
-    let (numbers, _) = tensor.data().as_chunks::<4>();
-    numbers.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect()
+    blaze::tests::fixture(FACES, name)
 }
 
-fn tensor(shape: &[u32], values: Vec<f32>) -> Tensor {
-    Tensor { shape: shape.to_vec(), values }
-}
-
-/// What the network for boxes gives: for those listed their sixteen numbers and their score before the sigmoid.
 fn boxes_of(boxes: &[(usize, [f32; 16], f32)]) -> Vec<Tensor> {
-    let (mut numbers, mut scores) = (vec![0.0; 896 * 16], vec![-100.0; 896]);
-    for (index, own, score) in boxes {
-        numbers[index * 16..][..16].copy_from_slice(own);
-        scores[*index] = *score;
-    }
-    vec![tensor(&[1, 896, 16], numbers), tensor(&[1, 896, 1], scores)]
+    blaze::tests::boxes_of(896, boxes)
 }
 
 /// A box by its distance from its place, its size, and the first eye, which the second one mirrors.

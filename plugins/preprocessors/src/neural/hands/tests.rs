@@ -5,32 +5,20 @@ use std::cell::Cell;
 use gesso_picture::pose::Point;
 use gesso_plugin::models::Tensor;
 use gesso_plugin::serde_json::{self, Value, json};
-use safetensors::SafeTensors;
 
+use super::super::blaze;
+use super::super::blaze::tests::tensor;
 use super::super::pose::tests::{Network, at, fake, pixel};
 use super::*;
 
 const HANDS: &[u8] = include_bytes!("../../../tests/fixtures/hands.safetensors");
 
 fn fixture(name: &str) -> Vec<f32> {
-    let file = SafeTensors::deserialize(HANDS).unwrap();
-    let tensor = file.tensor(name).unwrap();
-    let (numbers, _) = tensor.data().as_chunks::<4>();
-    numbers.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect()
+    blaze::tests::fixture(HANDS, name)
 }
 
-fn tensor(shape: &[u32], values: Vec<f32>) -> Tensor {
-    Tensor { shape: shape.to_vec(), values }
-}
-
-/// What the network for palms gives: for those listed their eighteen numbers and their score before the sigmoid.
 fn boxes_of(boxes: &[(usize, [f32; 18], f32)]) -> Vec<Tensor> {
-    let (mut numbers, mut scores) = (vec![0.0; 2016 * 18], vec![-100.0; 2016]);
-    for (index, own, score) in boxes {
-        numbers[index * 18..][..18].copy_from_slice(own);
-        scores[*index] = *score;
-    }
-    vec![tensor(&[1, 2016, 18], numbers), tensor(&[1, 2016, 1], scores)]
+    blaze::tests::boxes_of(2016, boxes)
 }
 
 /// A palm of 48 pixels of the 192 that are fed, that far from its place; its knuckles are `fingers` from its wrist.
