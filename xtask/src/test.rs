@@ -10,7 +10,7 @@ use crate::registry;
 use crate::setup;
 use crate::stages::Stages;
 
-/// Runs all tests: host, documentation, plugins, a Python client (about 25 min cold on 2 cores, half of it the build)
+/// Runs all tests: host, documentation, plugins, a Python client (about 45 min cold on 2 cores, half of it the build)
 #[derive(clap::Args)]
 pub(crate) struct Options {
     /// Leave out documentation tests and the Python client, kill the store and end servers under load a few times only
@@ -32,10 +32,10 @@ pub(crate) fn command(options: &Options) -> Result<()> {
 
     let nextest = succeeds(cargo(&paths.root).args(["nextest", "--version"]));
     let (runner, expected) = match nextest {
-        true => ("cargo nextest", "about 23 min with the first build, half of that without"),
+        true => ("cargo nextest", "about 40 min with the first build, half of that without"),
         false => (
             "cargo test",
-            "cargo-nextest is not installed, so cargo's own; about half an hour with the first build",
+            "cargo-nextest is not installed, so cargo's own; about 45 min with the first build",
         ),
     };
     stages.attempt(&format!("host tests ({runner})"), expected, || {
