@@ -10,6 +10,8 @@ use rustix::fs::OFlags;
 
 /// The most files a listing may hold.
 pub const MAX_FILES: usize = 10_000;
+/// The most names a listing looks at: files, folders and all else. Folders alone would keep it as long.
+pub const MAX_ENTRIES: usize = 2 * MAX_FILES;
 /// How many folders deep a listing looks.
 pub const MAX_DEPTH: usize = 16;
 
@@ -27,7 +29,10 @@ pub enum FolderError {
     Outside(String),
     #[error("{path:?} has more than {limit} bytes, which is the most that may be read")]
     TooLarge { path: String, limit: u64 },
-    #[error("the folder has more than {MAX_FILES} files or {MAX_DEPTH} levels; grant a smaller one")]
+    #[error(
+        "the folder has more than {MAX_FILES} files, {MAX_ENTRIES} files and folders together, or {MAX_DEPTH} levels; grant a \
+         smaller one"
+    )]
     TooMany,
     #[error("{path:?} cannot be read: {source}")]
     Io { path: String, source: io::Error },
@@ -45,10 +50,10 @@ impl Folder {
     /// inside; symlinked folders are not entered, since they may form circles. Names that are not UTF-8, and files
     /// that vanish meanwhile, are left out.
     pub fn list(&self) -> Result<Vec<String>, FolderError> {
-        let mut files = Vec::new();
-        collect(&self.dir, "", 0, &mut files)?;
-        files.sort();
-        Ok(files)
+        let mut found = Found::default();
+        collect(&self.dir, "", 0, &mut found)?;
+        found.files.sort();
+        Ok(found.files)
     }
 
     /// The bytes of a regular file of at most `max_bytes`.
@@ -99,7 +104,14 @@ fn check_relative(path: &str) -> Result<(), FolderError> {
     Ok(())
 }
 
-fn collect(dir: &Dir, prefix: &str, depth: usize, files: &mut Vec<String>) -> Result<(), FolderError> {
+#[derive(Default)]
+struct Found {
+    files: Vec<String>,
+    /// Whatever was looked at.
+    entries: usize,
+}
+
+fn collect(dir: &Dir, prefix: &str, depth: usize, found: &mut Found) -> Result<(), FolderError> {
     if depth > MAX_DEPTH {
         return Err(FolderError::TooMany);
     }
@@ -107,19 +119,23 @@ fn collect(dir: &Dir, prefix: &str, depth: usize, files: &mut Vec<String>) -> Re
     let failed = |error| FolderError::from_io(here, error);
     for item in dir.entries().map_err(failed)? {
         let item = item.map_err(failed)?;
+        found.entries += 1;
+        if found.entries > MAX_ENTRIES {
+            return Err(FolderError::TooMany);
+        }
         let Ok(name) = item.file_name().into_string() else { continue };
         let Ok(kind) = item.file_type() else { continue };
         let path = if prefix.is_empty() { name.clone() } else { format!("{prefix}/{name}") };
         if kind.is_dir() {
             let Ok(below) = item.open_dir() else { continue };
-            collect(&below, &path, depth + 1, files)?;
+            collect(&below, &path, depth + 1, found)?;
         } else if kind.is_file()
             || (kind.is_symlink() && dir.metadata(&name).is_ok_and(|target| target.is_file()))
         {
-            if files.len() == MAX_FILES {
+            if found.files.len() == MAX_FILES {
                 return Err(FolderError::TooMany);
             }
-            files.push(path);
+            found.files.push(path);
         }
     }
     Ok(())
@@ -241,5 +257,20 @@ mod tests {
         let deep = tempfile::tempdir().unwrap();
         fs::create_dir_all(deep.path().join("x/".repeat(MAX_DEPTH + 1))).unwrap();
         assert!(matches!(Folder::open(deep.path()).unwrap().list(), Err(FolderError::TooMany)));
+    }
+
+    #[test]
+    fn refuses_to_look_at_more_folders_than_the_limit() {
+        let root = tempfile::tempdir().unwrap();
+        let parent = |number: usize| root.path().join((number % 100).to_string());
+        (0..100).for_each(|number| fs::create_dir(parent(number)).unwrap());
+        // The parents count too.
+        for number in 100..MAX_ENTRIES {
+            fs::create_dir(parent(number).join(number.to_string())).unwrap();
+        }
+        let folder = Folder::open(root.path()).unwrap();
+        assert_eq!(folder.list().unwrap(), Vec::<String>::new());
+        fs::create_dir(root.path().join("one more")).unwrap();
+        assert!(matches!(folder.list(), Err(FolderError::TooMany)));
     }
 }
