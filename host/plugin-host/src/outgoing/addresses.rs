@@ -3,6 +3,9 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+/// Where Azure answers its machines with keys and settings: public by number, and the platform's own on any of them.
+const AZURE_WIRE_SERVER: Ipv4Addr = Ipv4Addr::new(168, 63, 129, 16);
+
 pub(super) fn is_public(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(address) => is_public_v4(address),
@@ -20,6 +23,7 @@ fn is_public_v4(address: Ipv4Addr) -> bool {
         _ => false,
     };
     !(reserved
+        || address == AZURE_WIRE_SERVER
         || address.is_loopback()
         || address.is_private()
         || address.is_link_local()
@@ -61,6 +65,7 @@ mod tests {
             "10.1.2.3",
             "100.64.0.1",
             "127.0.0.1",
+            "168.63.129.16",
             "169.254.169.254",
             "172.16.0.1",
             "172.31.255.255",
@@ -88,6 +93,7 @@ mod tests {
             "fec0::1",
             "ff02::1",
             "::127.0.0.1",
+            "::ffff:168.63.129.16",
         ] {
             assert!(!is_public(text.parse().unwrap()), "{text}");
         }
@@ -99,6 +105,7 @@ mod tests {
             "1.1.1.1",
             "93.184.216.34",
             "100.128.0.1",
+            "168.63.129.17",
             "172.32.0.1",
             "192.1.0.1",
             "2606:4700::1111",
