@@ -49,7 +49,8 @@ pub struct Remotes {
 /// Where a build was brought from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Source {
-    /// As it was asked for: `oci://registry.example/plugins/frame:1.2`.
+    /// As it was asked for: `oci://registry.example/plugins/frame:1.2`. Of an address of the Web without user, query and fragment,
+    /// which may be secrets: this is stored, and shown to every admin.
     pub from: String,
     /// `sha256:` and hex digits: of an artifact in a registry its manifest's, else the file's.
     pub digest: String,
@@ -172,12 +173,15 @@ impl Remotes {
         wanted: &Digest,
         bytes_max: usize,
     ) -> Result<Fetched, RemoteError> {
-        let url = Url::parse(from).map_err(|error| RemoteError::Refused(format!("{from}: {error}")))?;
+        let url = Url::parse(from).map_err(|error| {
+            RemoteError::Refused(format!("what begins with {WEB} is no address: {error}"))
+        })?;
+        let from = without_secrets(&url);
         let way = self.way(&url)?;
         let ask = Ask { bytes_max: bytes_max.max(MESSAGE_BYTES), ..Ask::get(url).accepting("*/*") };
         let bytes = way.follow(ask).await?.body_if(StatusCode::OK)?;
-        expect(from, wanted, &Digest::of(&bytes))?;
-        Ok(Fetched { bytes, source: Source { from: from.to_owned(), digest: wanted.to_string() } })
+        expect(&from, wanted, &Digest::of(&bytes))?;
+        Ok(Fetched { bytes, source: Source { from, digest: wanted.to_string() } })
     }
 
     /// Puts a component into a registry, under the tag that `to` names, and returns the digest of its manifest. `about` is what
@@ -212,6 +216,11 @@ impl Remotes {
         let port = to.port_or_known_default().unwrap_or(TLS_PORT);
         Way::new(self.outward.clone(), port).map_err(RemoteError::Refused)
     }
+}
+
+/// Scheme, host, port and path.
+fn without_secrets(url: &Url) -> String {
+    format!("{}{}", url.origin().ascii_serialization(), url.path())
 }
 
 fn origin_text(registry: &str, access: &RegistryAccess) -> String {
@@ -260,6 +269,30 @@ mod tests {
         let listed = Remotes::new([("LocalHost:1".to_owned(), RegistryAccess::default())]).unwrap();
         let error = listed.fetch("oci://localhost:1/frame", None, BYTES_MAX).await.unwrap_err();
         assert!(matches!(error, RemoteError::Unreachable(_)), "{error}");
+    }
+
+    #[test]
+    fn what_signs_an_address_is_not_kept() {
+        for (asked, kept) in [
+            (
+                "https://bucket.example/a/frame.wasm?X-Amz-Credential=key&X-Amz-Signature=0f#part",
+                "https://bucket.example/a/frame.wasm",
+            ),
+            ("https://user:secret@files.example:8443/frame.wasm", "https://files.example:8443/frame.wasm"),
+            ("https://files.example/a%20b.wasm", "https://files.example/a%20b.wasm"),
+        ] {
+            assert_eq!(without_secrets(&Url::parse(asked).unwrap()), kept);
+        }
+    }
+
+    #[tokio::test]
+    async fn what_signs_an_address_is_in_no_refusal() {
+        let digest = Digest::of(b"a").to_string();
+        for from in ["https://[a?signature=secret", "https://user:secret@127.0.0.1:1/a.wasm?signature=secret"]
+        {
+            let refusal = refusal(&Remotes::new([]).unwrap(), from, Some(&digest)).await;
+            assert!(!refusal.contains("secret"), "{refusal}");
+        }
     }
 
     #[tokio::test]

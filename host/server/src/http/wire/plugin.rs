@@ -179,7 +179,7 @@ pub(crate) struct VersionView {
 /// Where a build was brought from.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct SourceView {
-    /// As it was asked for: `oci://registry.example/plugins/frame:1.2`.
+    /// As it was asked for: `oci://registry.example/plugins/frame:1.2`. Of an https address without user, query and fragment.
     from: String,
     /// `sha256:` and hex digits: of an artifact in a registry its manifest's, else the file's.
     digest: String,
