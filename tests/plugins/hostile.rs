@@ -109,3 +109,31 @@ fn a_picture_hook_that_misbehaves_fails_its_request_or_is_left_out() {
     }
     assert_eq!(failures(), Some(2 * ways.len() as u64));
 }
+
+#[test]
+fn requests_that_are_hoarded_and_never_sent_take_bounded_memory() {
+    const GUEST: &str = "/ext/http-misbehaves";
+    // Time enough to come to the bounds on a busy machine.
+    let bench = Bench::new().config("[plugin_budget]\ncpu_ms = 8000\n").plugin("guests", "http-misbehaves");
+    let server = bench.start();
+    let peak = || {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", server.pid())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() / 1024
+    };
+    assert_eq!(server.get(&format!("{GUEST}/")).status, 200);
+    let before = peak();
+    for (path, says) in [
+        ("hoards-bodies", "more than 4096 handles"),
+        ("hoards-methods", "more than 4 MiB of fields, methods"),
+        ("hoards-fields", "more than 4 MiB of fields, methods"),
+    ] {
+        let reply = server.get(&format!("{GUEST}/{path}"));
+        let text = String::from_utf8_lossy(&reply.body);
+        assert!(reply.status == 500 && text.contains(says), "{path}: {} {text}", reply.status);
+    }
+    // The guest's own 64 MiB, and 40 of bodies.
+    let grown = peak() - before;
+    assert!(grown < 200, "{grown} MiB more");
+    assert_eq!(server.get(&format!("{GUEST}/")).status, 200);
+}

@@ -2,7 +2,7 @@
 //! time, and its failure named. Used by hooks, HTTP extensions and the probe at load. Knows no worlds.
 
 use crate::error::{FailureKind, HookError};
-use crate::interfaces::{CallLog, CallState};
+use crate::interfaces::{CallLog, CallState, OverWritten};
 use crate::limits::{CpuSpent, Metered, Spent};
 use crate::load::Loaded;
 use crate::own_time::OwnTime;
@@ -340,6 +340,9 @@ fn classify(error: &wasmtime::Error, spent: &Spent, budget: &Budget) -> (Failure
     if spent.memory_denied() {
         let text = format!("it asked for more than its {} MiB of memory", budget.memory_bytes >> 20);
         return (FailureKind::Memory, text);
+    }
+    if let Some(over) = error.downcast_ref::<OverWritten>() {
+        return (FailureKind::Memory, over.to_string());
     }
     let cause = error.root_cause().to_string();
     if matches!(error.downcast_ref(), Some(ResourceTableError::Full))

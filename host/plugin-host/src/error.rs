@@ -31,7 +31,7 @@ pub enum FailureKind {
     Cpu,
     /// Time from admission to result.
     WallClock,
-    /// Linear memory.
+    /// Linear memory, or what it wrote into HTTP requests and answers.
     Memory,
     /// Live handles.
     Handles,

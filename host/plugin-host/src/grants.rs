@@ -19,7 +19,7 @@ const LATER: [(&str, &str); 9] = [
     (BLOBS, "0.2.0"),
 ];
 /// Newest WASI 0.2 whose interfaces this host links (wasmtime-wasi 48).
-const WASI_VERSION: &str = "0.2.12";
+pub(crate) const WASI_VERSION: &str = "0.2.12";
 
 /// WASI interfaces every plugin gets. The file system has no folder in it and standard streams end in the plugin's
 /// log; the standard libraries of guest languages import both without being asked.

@@ -5,6 +5,7 @@ mod assets;
 mod blobs;
 mod call;
 mod folders;
+mod http_account;
 mod images;
 mod inference;
 mod kv;
@@ -12,6 +13,7 @@ mod models;
 mod streams;
 mod tensors;
 
+pub(crate) use self::http_account::OverWritten;
 pub(crate) use self::images::OverBudget;
 use crate::inference::Inference;
 use crate::limits::{PictureAccount, Spent, SummingLimiter};
@@ -338,6 +340,7 @@ pub(crate) struct CallState {
     table: ResourceTable,
     wasi: WasiCtx,
     http: WasiHttpCtx,
+    http_account: http_account::HttpAccount,
     outgoing: Outgoing,
     pub(crate) limiter: SummingLimiter,
     budget: Budget,
@@ -386,6 +389,7 @@ impl CallState {
             table,
             wasi: wasi.build(),
             http,
+            http_account: http_account::HttpAccount::default(),
             outgoing: Outgoing::new(capabilities.hosts.clone()),
             limiter: SummingLimiter::new(budget, spent),
             budget: budget.clone(),
@@ -449,6 +453,7 @@ pub(crate) fn link(linker: &mut Linker<CallState>) -> wasmtime::Result<()> {
         &(&options).into(),
         CallState::http,
     )?;
+    http_account::link(linker)?;
     let outgoing = wasmtime_wasi_http::p2::bindings::http::outgoing_handler::add_to_linker::<_, WasiHttp>;
     outgoing(linker, CallState::http)?;
     RequestHook::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;

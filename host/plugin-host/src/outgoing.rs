@@ -28,6 +28,9 @@ const BODY_BYTES: usize = 32 << 20;
 /// Of all requests and answers of a call, which the guest may hold at one time.
 const CALL_BYTES: usize = 64 << 20;
 const FIELD_BYTES: usize = 32 << 10;
+/// Of one write into a body, of which two wait at the most. A guest may hold thousands of bodies that nobody reads, granted or
+/// not, and `blocking-write-and-flush` takes no more at once.
+const BODY_CHUNK_BYTES: usize = 4096;
 /// From the first look-up to the last byte.
 const WHOLE: Duration = Duration::from_secs(20);
 const CONNECT: Duration = Duration::from_secs(5);
@@ -97,6 +100,10 @@ impl WasiHttpHooks for Outgoing {
             let done: Done = Box::new(async { Ok(()) });
             Ok((answer.map(body), done))
         })
+    }
+
+    fn p2_outgoing_body_chunk_size(&mut self) -> usize {
+        BODY_CHUNK_BYTES
     }
 }
 
@@ -248,6 +255,7 @@ fn named(error: reqwest::Error) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use wasmtime_wasi_http::p2::body::{HostOutgoingBody, StreamContext};
 
     fn access(hosts: &[&str], private_addresses: bool) -> HostAccess {
         let hosts = hosts.iter().map(|host| HostPattern::parse(host).unwrap()).collect();
@@ -370,6 +378,68 @@ mod tests {
         let answer = outgoing.send_request(request, Some(options), Box::new(async { Ok(()) }));
         let error = Box::into_pin(answer).await.err();
         assert!(matches!(error, Some(Error::HttpResponseTimeout)), "{error:?}");
+    }
+
+    #[test]
+    fn a_body_that_nobody_reads_takes_little() {
+        let mut outgoing = Outgoing::new(None);
+        let (chunks, bytes) =
+            (outgoing.p2_outgoing_body_buffer_chunks(), outgoing.p2_outgoing_body_chunk_size());
+        let (mut body, _unread) = HostOutgoingBody::new(StreamContext::Request, None, chunks, bytes);
+        let mut stream = body.take_output_stream().unwrap();
+        let mut taken = 0;
+        loop {
+            let room = stream.check_write().unwrap();
+            if room == 0 {
+                break;
+            }
+            stream.write(vec![0_u8; room].into()).unwrap();
+            taken += room;
+        }
+        let handles = crate::settings::Budget::default().handles;
+        assert!(taken > 0 && taken * handles <= 32 << 20, "{taken} bytes");
+    }
+
+    #[tokio::test]
+    async fn a_long_body_goes_through_in_small_parts() {
+        const LONG: usize = 1 << 20;
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let server = tokio::spawn(async move {
+            use tokio::io::{AsyncReadExt, AsyncWriteExt};
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let (mut got, mut part) = (0, vec![0; 64 << 10]);
+            // Its head counts too, so that the end of the body may come after the answer.
+            while got < LONG {
+                let more = stream.read(&mut part).await.unwrap();
+                assert!(more > 0, "only {got} bytes came");
+                got += more;
+            }
+            stream.write_all(b"HTTP/1.1 201 Created\r\ncontent-length: 0\r\n\r\n").await.unwrap();
+            while stream.read(&mut part).await.is_ok_and(|more| more > 0) {}
+        });
+        let mut outgoing = Outgoing::new(None);
+        let (chunks, bytes) =
+            (outgoing.p2_outgoing_body_buffer_chunks(), outgoing.p2_outgoing_body_chunk_size());
+        let (mut body, read) = HostOutgoingBody::new(StreamContext::Request, None, chunks, bytes);
+        let url = format!("http://127.0.0.1:{port}");
+        let request = http::Request::post(format!("{url}/")).body(read).unwrap();
+        let local = access(&[&url], false);
+        let sent = local.send(request, &outgoing.allowance);
+        let written = async {
+            let mut stream = body.take_output_stream().unwrap();
+            let mut left = LONG;
+            while left > 0 {
+                let part = stream.write_ready().await.unwrap().min(left);
+                stream.write(vec![0_u8; part].into()).unwrap();
+                left -= part;
+            }
+            drop(stream);
+            body.finish(None).unwrap();
+        };
+        let (answer, ()) = tokio::join!(sent, written);
+        assert_eq!(answer.unwrap().status(), 201);
+        server.await.unwrap();
     }
 
     #[test]

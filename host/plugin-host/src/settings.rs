@@ -25,8 +25,8 @@ pub struct HostSettings {
     pub compiler: Vec<OsString>,
     pub budgets: Budgets,
     /// Guests that may run at one time, over all plugins. Memory is bounded by this times
-    /// `memory_bytes + image_bytes` of the largest budget, granted ones included, and 64 MiB of requests and answers of a
-    /// plugin that was granted hosts.
+    /// `memory_bytes + image_bytes` of the largest budget, granted ones included, 4 MiB of fields of HTTP requests and answers,
+    /// 10 KiB of a body for each of its handles, and 64 MiB of requests and answers of a plugin that was granted hosts.
     pub max_concurrent_calls: usize,
     /// Where there are any, only components that one of them signed are loaded.
     pub trusted_keys: Vec<TrustedKey>,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use gesso_plugin::__private::http_extension as bindings;
 
 use bindings::exports::wasi::http::incoming_handler::{Guest, IncomingRequest, ResponseOutparam};
-use bindings::wasi::http::types::{Fields, OutgoingBody, OutgoingResponse};
+use bindings::wasi::http::types::{Fields, Method, OutgoingBody, OutgoingRequest, OutgoingResponse};
 
 struct Misbehaves;
 
@@ -53,6 +53,9 @@ impl Guest for Misbehaves {
                     (0..1000).map(|number| (format!("x-{number}"), vec![b'x'; 100])).collect();
                 finish(begin(response_out, &flood, b"flood"));
             }
+            "/hoards-bodies" => hoard_bodies(),
+            "/hoards-methods" => hoard_methods(),
+            "/hoards-fields" => hoard_fields(),
             path => match path.strip_prefix("/picture?") {
                 // A text that is said to be a picture: whatever the query says.
                 Some(text) => {
@@ -87,6 +90,44 @@ fn begin(response_out: ResponseOutparam, fields: &[(String, Vec<u8>)], bytes: &[
 fn finish(body: Option<OutgoingBody>) {
     if let Some(body) = body {
         let _ = OutgoingBody::finish(body, None);
+    }
+}
+
+/// Requests that are never sent, each with as much of a body as the host takes.
+fn hoard_bodies() {
+    let bytes = vec![b'x'; 1 << 20];
+    loop {
+        let request = OutgoingRequest::new(Fields::new());
+        if let Ok(body) = request.body()
+            && let Ok(stream) = body.write()
+        {
+            while let Ok(room @ 1..) = stream.check_write() {
+                let room = usize::try_from(room).unwrap_or(usize::MAX).min(bytes.len());
+                if stream.write(&bytes[..room]).is_err() {
+                    break;
+                }
+            }
+        }
+        std::mem::forget(request);
+    }
+}
+
+/// A method may have any length.
+fn hoard_methods() {
+    let method = Method::Other("X".repeat(16 << 20));
+    loop {
+        let request = OutgoingRequest::new(Fields::new());
+        let _ = request.set_method(&method);
+        std::mem::forget(request);
+    }
+}
+
+fn hoard_fields() {
+    let (name, value) = ("x-hoard".to_owned(), vec![b'x'; 30 << 10]);
+    loop {
+        let fields = Fields::new();
+        let _ = fields.append(&name, &value);
+        std::mem::forget(fields);
     }
 }
 
