@@ -5,6 +5,7 @@ use crate::error::{FailureKind, HookError};
 use crate::interfaces::{CallLog, CallState, OverWritten};
 use crate::limits::{CpuSpent, Metered, Spent};
 use crate::load::Loaded;
+use crate::lost;
 use crate::own_time::OwnTime;
 use crate::settings::{Budget, Budgets, CallContext};
 use crate::table::Shared;
@@ -216,6 +217,10 @@ impl Runner {
         context: &CallContext,
         work: impl FnOnce(Store<CallState>) -> Work<T> + Send + 'static,
     ) -> Result<T, HookError> {
+        // Whoever took it from the table, or waited with it for a slot, may have done so before rights were taken away.
+        if loaded.revocations != shared.revocations() {
+            return Err(shared.not_loaded(hook, lost::REVOKED));
+        }
         let (spent, own_time) = (Arc::new(Spent::default()), Arc::new(OwnTime::default()));
         let log = Arc::new(CallLog::new(shared.log.clone(), &context.request_id, budget));
         let accounts = (spent.clone(), own_time.clone());

@@ -50,7 +50,8 @@ impl Changes {
 enum StandIn {
     /// The one in memory goes on as it is.
     Active,
-    /// What is in memory has lost its rights: only a fresh load of the kept version will do.
+    /// A fresh load of the kept version, with what is granted now. Where that fails too, the one in memory, which is there unless
+    /// rights were taken away.
     Kept,
 }
 
@@ -81,13 +82,13 @@ impl Inner {
                 let waiting = VersionRef { version, digest: sha256_hex(bytes), source };
                 changes.registry.record_mut(&id).waiting = Some(waiting);
                 self.save(&mut changes)?;
-                self.refuse(&mut changes, &id, bytes, &reason, StandIn::Active);
+                self.refuse(&mut changes, &id, bytes, &reason);
                 Err(InstallError::NeedsGrants { id, reason })
             }
             Err(LoadError::Refused(reason)) => {
                 // A plugin that was never there leaves no trace; one that is there shows what was tried.
                 if self.table.load().get(&id).is_some() {
-                    self.refuse(&mut changes, &id, bytes, &reason, StandIn::Active);
+                    self.refuse(&mut changes, &id, bytes, &reason);
                 }
                 Err(InstallError::Refused { id: Some(id), reason })
             }
@@ -144,7 +145,7 @@ impl Inner {
         changes.watched.forget(id);
         changes.registry.forget(id);
         self.save(&mut changes)?;
-        self.table.store(Arc::new(self.table.load().without(id)));
+        self.take_out(id);
         self.trail.note(id, TrailEvent::Removed, None, None);
         if is_id(id) {
             let _ = std::fs::remove_dir_all(self.versions_of(id));
@@ -188,7 +189,16 @@ impl Inner {
     /// A file of the folder is gone: so is the plugin. Its grants stay stored, for the day it comes back.
     pub(crate) fn file_gone(&self, id: &str) {
         tracing::info!(plugin = id, "a plugin left the folder");
-        self.table.store(Arc::new(self.table.load().without(id)));
+        self.take_out(id);
+    }
+
+    /// Drawings under way have what they began with, of which a step hook would go on: nobody could switch it off any more.
+    fn take_out(&self, id: &str) {
+        let table = self.table.load();
+        if let Some(entry) = table.get(id) {
+            entry.shared.switch(false);
+        }
+        self.table.store(Arc::new(table.without(id)));
     }
 
     /// Makes the file in the folder the active version; where it does not load, the stand-in.
@@ -213,11 +223,11 @@ impl Inner {
             Err((bytes, reason)) => (bytes, reason),
         };
         tracing::warn!(plugin = id, reason, "a plugin was refused");
+        self.refuse(changes, id, &bytes, &reason);
         let active = self.table.load().get(id).is_some_and(|entry| entry.active.is_some());
         if active && stand_in == StandIn::Active {
-            return self.refuse(changes, id, &bytes, &reason, stand_in);
+            return;
         }
-        self.refuse(changes, id, &bytes, &reason, StandIn::Kept);
         if let Some(loaded) = self.load_kept(changes, id, &bytes).await
             && let Some(mut entry) = self.table.load().get(id).cloned()
         {
@@ -345,7 +355,7 @@ impl Inner {
         Ok(())
     }
 
-    fn refuse(&self, changes: &mut Changes, id: &str, bytes: &[u8], reason: &str, stand_in: StandIn) {
+    fn refuse(&self, changes: &mut Changes, id: &str, bytes: &[u8], reason: &str) {
         changes.registry.record_mut(id);
         let mut entry = self.entry(changes, id);
         // Said once, and not at every start again.
@@ -353,9 +363,6 @@ impl Inner {
         if last.is_none_or(|last| last.event != TrailEvent::Refused || last.detail.as_deref() != Some(reason))
         {
             self.trail.note(id, TrailEvent::Refused, None, Some(reason.to_owned()));
-        }
-        if stand_in == StandIn::Kept {
-            entry.active = None;
         }
         entry.refused = Some(reason.to_owned());
         entry.refused_manifest = self.inspected(bytes).ok().map(|(_, inspection)| inspection.manifest);
@@ -374,6 +381,7 @@ impl Inner {
             id: id.to_owned(),
             shared,
             active: known.and_then(|entry| entry.active.clone()),
+            served: known.and_then(|entry| entry.served.clone()),
             refused_manifest: known.and_then(|entry| entry.refused_manifest.clone()),
             refused: known.and_then(|entry| entry.refused.clone()),
             enabled: record.enabled,
@@ -385,7 +393,8 @@ impl Inner {
         }
     }
 
-    fn put(&self, changes: &Changes, entry: Entry) {
+    fn put(&self, changes: &Changes, mut entry: Entry) {
+        entry.served = self.served(changes, &entry);
         self.table.store(Arc::new(self.table.load().with(entry, &changes.registry.order)));
     }
 
@@ -430,7 +439,7 @@ impl Inner {
     }
 
     /// Bytes kept at the last activation, where they are still what they were.
-    fn kept_version(&self, id: &str, version: &VersionRef) -> Option<Vec<u8>> {
+    pub(crate) fn kept_version(&self, id: &str, version: &VersionRef) -> Option<Vec<u8>> {
         let path = self.versions_of(id).join(format!("{}.wasm", version.digest));
         let bytes = read_bounded(&mut std::fs::File::open(path).ok()?, MAX_COMPONENT_BYTES as u64).ok()?;
         (sha256_hex(&bytes) == version.digest).then_some(bytes)

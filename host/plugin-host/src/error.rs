@@ -45,10 +45,12 @@ pub enum FailureKind {
     NoResponse,
     /// Host code failed or panicked on the guest's behalf.
     Host,
+    /// There was nothing to call: what served is not loaded now, or has lost rights that it was loaded with.
+    NotLoaded,
 }
 
 impl FailureKind {
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Cpu,
         Self::WallClock,
         Self::Memory,
@@ -58,6 +60,7 @@ impl FailureKind {
         Self::BadReturn,
         Self::NoResponse,
         Self::Host,
+        Self::NotLoaded,
     ];
 
     /// As in answers and metrics.
@@ -72,6 +75,7 @@ impl FailureKind {
             Self::BadReturn => "bad-return",
             Self::NoResponse => "no-response",
             Self::Host => "host",
+            Self::NotLoaded => "not-loaded",
         }
     }
 }

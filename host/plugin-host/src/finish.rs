@@ -67,9 +67,9 @@ pub(crate) fn finishers<'a>(
     call: &'a CallContext,
     stage: PictureStage,
 ) -> impl Iterator<Item = &'a Entry> {
-    table.filling(|entry| entry.finisher().is_some(), call).filter(move |entry| {
-        entry.finisher().is_some_and(|(loaded, _)| loaded.manifest.stages.contains(&stage))
-    })
+    table
+        .filling(HookWorld::Picture, call)
+        .filter(move |entry| entry.counted_on().is_some_and(|manifest| manifest.stages.contains(&stage)))
 }
 
 /// Runs the hooks. `add` lays fields into an infotext, so that later hooks see them.
@@ -112,9 +112,7 @@ async fn finish_one(
     (params, DrawnPicture { about, picture, source }): (String, DrawnPicture),
     inference: Arc<dyn Inference>,
 ) -> Result<Made, HookError> {
-    let Some((loaded, pre)) = entry.finisher() else {
-        return Ok(Made { picture, fields: Vec::new(), is_changed: false });
-    };
+    let Some((loaded, pre)) = entry.finisher() else { return Err(entry.not_loaded("finish")) };
     let pre = pre.clone();
     let pixels_max = loaded.budgets.script.picture_pixels.max(pixels(&picture));
     let inference = inference.for_plugin(&entry.id, loaded.drawings);

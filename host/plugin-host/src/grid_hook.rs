@@ -27,7 +27,7 @@ pub struct Grid {
 
 /// Those that a call is the business of.
 pub(crate) fn layers<'a>(table: &'a Table, call: &'a CallContext) -> impl Iterator<Item = &'a Entry> {
-    table.filling(|entry| entry.grids().is_some(), call)
+    table.filling(HookWorld::Grid, call)
 }
 
 pub(crate) async fn lay_out(
@@ -66,7 +66,7 @@ async fn lay_out_one(
     params: String,
     grid: Grid,
 ) -> Result<(Grid, bool), HookError> {
-    let Some((loaded, pre)) = entry.grids() else { return Ok((grid, false)) };
+    let Some((loaded, pre)) = entry.grids() else { return Err(entry.not_loaded("on-grid")) };
     let pre = pre.clone();
     let pixels_max = grid.pictures.iter().map(pixels).fold(loaded.budgets.hook.picture_pixels, u64::max);
     let work = move |mut store: Store<CallState>| -> Work<Result<(Grid, bool), String>> {

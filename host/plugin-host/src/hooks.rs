@@ -166,7 +166,7 @@ async fn before_one(
     context: &CallContext,
     params: String,
 ) -> Result<Verdict, HookError> {
-    let Some((loaded, pre)) = entry.hooks() else { return Ok(Verdict::Unchanged) };
+    let Some((loaded, pre)) = entry.hooks() else { return Err(entry.not_loaded("before")) };
     // What came may always be handed back.
     let (pre, most) = (pre.clone(), params.len() + loaded.budgets.hook.return_bytes);
     let work = move |mut store: Store<CallState>| -> crate::call::Work<Verdict> {
@@ -193,10 +193,7 @@ async fn after_one(
     params: String,
     images: Vec<Pixels>,
 ) -> Result<Vec<Returned>, HookError> {
-    let Some((loaded, pre)) = entry.hooks() else {
-        let same = images.into_iter().enumerate().map(|(place, image)| (image, Some(Lent::at(place))));
-        return Ok(same.collect());
-    };
+    let Some((loaded, pre)) = entry.hooks() else { return Err(entry.not_loaded("after")) };
     let pre = pre.clone();
     let bytes: u64 = images.iter().map(|image| image.data.len() as u64).sum();
     let budget = after_budget(&loaded.budgets, bytes);

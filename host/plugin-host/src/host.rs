@@ -386,8 +386,8 @@ impl PluginHost {
         self.status_of(id)
     }
 
-    /// Removes the file, every kept version and the stored grants. Calls under way finish. What the plugin keeps stays, see
-    /// [`Self::forget_data`].
+    /// Removes the file, every kept version and the stored grants. Calls under way finish; drawings under way make no further ones.
+    /// What the plugin keeps stays, see [`Self::forget_data`].
     ///
     /// # Errors
     /// `NotFound`, or `Storage` where the file cannot be deleted.
@@ -396,7 +396,8 @@ impl PluginHost {
         self.uninterrupted(|inner| async move { inner.remove(&name).await }).await
     }
 
-    /// Stores the grants and loads the plugin with them. Taking away what it needs stops it, which its status says.
+    /// Stores the grants and loads the plugin with them. Taking away what it needs stops it, which its status says; to requests that
+    /// count on it, it is a plugin that fails from then on.
     ///
     /// # Errors
     /// `Refused` where a folder does not open, a figure is none that may be given, or the like, `TooLarge` where there is no room

@@ -16,7 +16,7 @@ use wasmtime::Store;
 
 /// Those that a call is the business of.
 pub(crate) fn readers<'a>(table: &'a Table, call: &'a CallContext) -> impl Iterator<Item = &'a Entry> {
-    table.filling(|entry| entry.infotexts().is_some(), call)
+    table.filling(HookWorld::Infotext, call)
 }
 
 pub(crate) async fn read(
@@ -48,7 +48,7 @@ async fn read_one(
     text: String,
     parts: Infotext,
 ) -> Result<Infotext, HookError> {
-    let Some((loaded, pre)) = entry.infotexts() else { return Ok(parts) };
+    let Some((loaded, pre)) = entry.infotexts() else { return Err(entry.not_loaded("on-infotext")) };
     let pre = pre.clone();
     // What came may always be handed back.
     let most = text.len() + loaded.budgets.hook.return_bytes;

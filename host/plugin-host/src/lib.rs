@@ -34,6 +34,7 @@ mod interfaces;
 mod limits;
 mod load;
 mod log;
+mod lost;
 mod manifest;
 mod model_hook;
 mod networks;

@@ -57,6 +57,8 @@ pub(crate) struct Loaded {
     pub(crate) drawings: DrawingBudget,
     /// The public key that vouches for it, hex.
     pub(crate) signed_by: Option<String>,
+    /// How often rights had been taken away from the plugin by then. After the next time this version is not called any more.
+    pub(crate) revocations: u64,
 }
 
 /// The worlds that a version fills.
@@ -190,7 +192,9 @@ impl Loader {
         let worlds = Worlds::of(&manifest, &instance)?;
         let version = VersionRef { version: manifest.version.clone(), digest, source: None };
         let (budgets, drawings) = (granted.laid_over(runner.budgets()), granted.drawings());
-        let loaded = Loaded { manifest, version, worlds, capabilities, budgets, drawings, signed_by };
+        let revocations = shared.revocations();
+        let loaded =
+            Loaded { manifest, version, worlds, capabilities, budgets, drawings, signed_by, revocations };
         probe(runner, shared, &loaded, instance).await?;
         Ok(loaded)
     }

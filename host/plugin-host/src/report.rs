@@ -35,7 +35,7 @@ impl ChainReport {
     }
 
     pub(crate) fn note_left_out(&mut self, entry: &Entry, error: &HookError) {
-        let title = entry.active.as_ref().and_then(|loaded| loaded.manifest.title.as_deref());
+        let title = entry.served.as_ref().and_then(|manifest| manifest.title.as_deref());
         self.warnings.push(format!("{} was left out: {error}", title.unwrap_or(&entry.id)));
     }
 }

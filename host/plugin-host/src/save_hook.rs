@@ -27,7 +27,7 @@ pub struct SavedPicture {
 
 /// Those that a call is the business of.
 pub(crate) fn listeners<'a>(table: &'a Table, call: &'a CallContext) -> impl Iterator<Item = &'a Entry> {
-    table.filling(|entry| entry.saves().is_some(), call)
+    table.filling(HookWorld::Save, call)
 }
 
 /// The ids of those that could not be told, because every slot stayed busy; and who was left out.
@@ -60,7 +60,7 @@ async fn tell(
     params: String,
     picture: SavedPicture,
 ) -> Result<(), HookError> {
-    let Some((loaded, pre)) = entry.saves() else { return Ok(()) };
+    let Some((loaded, pre)) = entry.saves() else { return Err(entry.not_loaded("on-saved")) };
     let pre = pre.clone();
     let work = move |mut store: Store<CallState>| -> Work<()> {
         Box::pin(async move {

@@ -28,6 +28,9 @@ use wasmtime::Store;
 /// How much longer than a call's budget the device's thread waits for it to end by itself.
 const GRACE: Duration = Duration::from_millis(100);
 
+/// As failures name it.
+const HOOK: &str = "on-step";
+
 /// One plugin's step hook in one drawing.
 pub struct PluginStepHook {
     host: PluginHost,
@@ -57,9 +60,9 @@ pub(crate) fn of_request(
 ) -> Result<Vec<Arc<PluginStepHook>>, String> {
     let mut hooks = Vec::new();
     for entry in table.serving(&context.whom).filter(|entry| !entry.shared.is_off()) {
-        let Some((loaded, _)) = entry.stepper() else { continue };
-        let Some(steps) = &loaded.manifest.steps else { continue };
-        let names = [Some(&entry.id), Some(&steps.title), loaded.manifest.title.as_ref()];
+        let Some(manifest) = entry.counted_on() else { continue };
+        let Some(steps) = &manifest.steps else { continue };
+        let names = [Some(&entry.id), Some(&steps.title), manifest.title.as_ref()];
         let is_named = |name: &String| {
             let is = |own: &String| {
                 own.eq_ignore_ascii_case(name) || own.eq_ignore_ascii_case(without_version(name))
@@ -108,7 +111,7 @@ impl PluginStepHook {
 
     /// Runs the guest, and carries out on this thread what it asks for.
     fn call(&self, moment: &Moment, tensors: &mut dyn Tensors) -> Result<(), HookError> {
-        let Some((loaded, _)) = self.entry.stepper() else { return Ok(()) };
+        let Some((loaded, _)) = self.entry.stepper() else { return Err(self.entry.not_loaded(HOOK)) };
         let budget = loaded.budgets.step.wall;
         let (port, service) = step_port::pair();
         // Of this call alone: a drawing that is cancelled ends before its next step anyway.
@@ -125,7 +128,7 @@ impl PluginStepHook {
             cancelled.store(true, Ordering::Relaxed);
             Err(HookError::PluginFailed {
                 plugin: self.entry.id.clone(),
-                hook: "on-step",
+                hook: HOOK,
                 reason: FailureKind::WallClock,
                 message: format!("it gave no result within {budget:?}"),
             })
@@ -190,7 +193,7 @@ async fn run_guest(
     (arguments, moment): (String, Moment),
     port: StepPort,
 ) -> Result<(), HookError> {
-    let Some((loaded, pre)) = entry.stepper() else { return Ok(()) };
+    let Some((loaded, pre)) = entry.stepper() else { return Err(entry.not_loaded(HOOK)) };
     let loaded: &Loaded = loaded;
     let pre = pre.clone();
     let work = move |mut store: Store<CallState>| -> Work<Result<(), String>> {

@@ -44,8 +44,10 @@ pub(crate) struct Shared {
     pub(crate) waiting: AtomicUsize,
     /// Calls that wait for their turn or whose guest has not ended, over all versions.
     running: AtomicUsize,
-    /// Switched off by the admin: chains of calls under way leave it out from now on.
+    /// Switched off by the admin, or removed: chains of calls under way leave it out from now on.
     off: AtomicBool,
+    /// How often rights were taken away from it.
+    revocations: AtomicU64,
     calls: AtomicU64,
     /// In the order of [`FailureKind::ALL`].
     failures: [AtomicU64; FailureKind::ALL.len()],
@@ -67,6 +69,7 @@ impl Shared {
             waiting: AtomicUsize::new(0),
             running: AtomicUsize::new(0),
             off: AtomicBool::new(false),
+            revocations: AtomicU64::new(0),
             calls: AtomicU64::new(0),
             failures: Default::default(),
             memory_peak: AtomicU64::new(0),
@@ -90,19 +93,39 @@ impl Shared {
         self.off.load(Ordering::Relaxed)
     }
 
+    /// Keeps what was loaded until now from being called any more, by drawings under way too.
+    pub(crate) fn revoke(&self) {
+        self.revocations.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn revocations(&self) -> u64 {
+        self.revocations.load(Ordering::Relaxed)
+    }
+
     pub(crate) fn count<T>(&self, result: &Result<T, HookError>, spent: &Spent, took: Duration) {
         self.durations.note(took);
         self.calls.fetch_add(1, Ordering::Relaxed);
         self.memory_peak.fetch_max(spent.memory_peak(), Ordering::Relaxed);
         self.cpu_nanos.fetch_add(spent.cpu().as_nanos() as u64, Ordering::Relaxed);
-        if let Err(HookError::PluginFailed { hook, message, reason, .. }) = result {
-            let reasons = FailureKind::ALL.iter().zip(&self.failures);
-            for (_, count) in reasons.filter(|(kind, _)| *kind == reason) {
-                count.fetch_add(1, Ordering::Relaxed);
-            }
-            *self.last_failure.lock().unwrap_or_else(PoisonError::into_inner) =
-                Some(format!("{hook}: {message}"));
+        if let Err(error) = result {
+            self.note_failure(error);
         }
+    }
+
+    /// Counts a call for which there was nothing to call. It says nothing of how long calls take.
+    pub(crate) fn count_unmade(&self, error: &HookError) {
+        self.calls.fetch_add(1, Ordering::Relaxed);
+        self.note_failure(error);
+    }
+
+    fn note_failure(&self, error: &HookError) {
+        let HookError::PluginFailed { hook, message, reason, .. } = error else { return };
+        let reasons = FailureKind::ALL.iter().zip(&self.failures);
+        for (_, count) in reasons.filter(|(kind, _)| *kind == reason) {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+        *self.last_failure.lock().unwrap_or_else(PoisonError::into_inner) =
+            Some(format!("{hook}: {message}"));
     }
 }
 
@@ -122,6 +145,8 @@ pub(crate) struct Entry {
     pub(crate) id: String,
     pub(crate) shared: Arc<Shared>,
     pub(crate) active: Option<Arc<Loaded>>,
+    /// Of the active build, or of the one that served last where none is active; `None` where none ever served.
+    pub(crate) served: Option<Arc<Manifest>>,
     /// The manifest of a build that did not load, where nothing else is active.
     pub(crate) refused_manifest: Option<Manifest>,
     /// Why the newest build of the folder is not active.
@@ -206,7 +231,7 @@ impl Entry {
 
     /// What a client may call it.
     fn names(&self) -> impl Iterator<Item = &str> {
-        let title = self.active.as_ref().and_then(|loaded| loaded.manifest.title.as_deref());
+        let title = self.served.as_ref().and_then(|manifest| manifest.title.as_deref());
         std::iter::once(self.id.as_str()).chain(title)
     }
 
@@ -308,25 +333,26 @@ impl Table {
         self.entries.iter().filter(move |entry| entry.is_for(whom))
     }
 
-    /// Plugins with that hook that a call is the business of.
+    /// Plugins with that hook that a call is the business of, those that are lost included.
     pub(crate) fn with_hook<'a>(
         &'a self,
         hook: &'a str,
         call: &'a CallContext,
     ) -> impl Iterator<Item = &'a Entry> {
         self.serving(&call.whom).filter(move |entry| {
-            entry.hooks().is_some_and(|(loaded, _)| loaded.manifest.has_hook(hook))
+            entry.fills(HookWorld::Request)
+                && entry.counted_on().is_some_and(|manifest| manifest.has_hook(hook))
                 && entry.is_called(&call.named)
         })
     }
 
-    /// The same for plugins with a part that `fills` looks for.
+    /// The same for plugins of that world.
     pub(crate) fn filling<'a>(
         &'a self,
-        fills: fn(&Entry) -> bool,
+        world: HookWorld,
         call: &'a CallContext,
     ) -> impl Iterator<Item = &'a Entry> {
-        self.serving(&call.whom).filter(move |entry| fills(entry) && entry.is_called(&call.named))
+        self.serving(&call.whom).filter(move |entry| entry.fills(world) && entry.is_called(&call.named))
     }
 
     /// The plugin that a request for that path is for, by an alias. Where `whom` is not known yet, any.

@@ -104,6 +104,7 @@ impl Inner {
         self.save(changes)?;
         self.trail.note(id, TrailEvent::Granted, None, Some(detail));
         if revokes && let Some(mut entry) = self.table.load().get(id).cloned() {
+            entry.shared.revoke();
             entry.active = None;
             self.put(changes, entry);
         }

@@ -59,7 +59,7 @@ impl GrantedFolder for StuckFolder {
 
 /// Tensors of a device that says yes to everything.
 #[derive(Default)]
-struct Agreeable {
+pub(crate) struct Agreeable {
     made: u32,
 }
 
@@ -81,7 +81,7 @@ impl Tensors for Agreeable {
     }
 }
 
-const MOMENT: Moment = Moment {
+pub(crate) const MOMENT: Moment = Moment {
     point: Point::Guided,
     step: 0,
     steps: 4,

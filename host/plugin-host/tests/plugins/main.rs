@@ -13,6 +13,7 @@ mod crossing;
 mod handmade;
 mod hostile;
 mod lifecycle;
+mod lost;
 mod misbehaving;
 mod neighbours;
 mod support;

@@ -81,7 +81,7 @@ pub(crate) struct PluginView {
     calls: u64,
     /// Those of them that failed.
     failures: u64,
-    /// The same by what was broken: cpu, wall-clock, memory, handles, trap, fault, bad-return, no-response or host.
+    /// The same by what was broken: cpu, wall-clock, memory, handles, trap, fault, bad-return, no-response, host or not-loaded.
     failures_by_reason: BTreeMap<&'static str, u64>,
     /// Text of the newest failed call; null where none failed.
     #[schema(required)]
