@@ -2,6 +2,7 @@
 
 mod check;
 mod dev;
+mod goldens;
 mod kit;
 mod project;
 mod push;
