@@ -258,17 +258,16 @@ fn a_drain_waits_for_the_calls_under_way() {
     for (field, value) in [
         ("script_name", json!("Prompts from file or textbox")),
         ("script_args", json!([false, false, "start", "sea\nhill\nwood"])),
-        ("steps", json!(40)),
+        ("steps", json!(80)),
     ] {
         body[field] = value;
     }
     let task = server.submit(&body);
     let running = || server.admin("GET", "/plugins/scripts", Vec::new()).ok()["running"] == 1;
     eventually("the script runs", running);
-    let data = bench.data.path().to_str().unwrap();
-    let mut drain = std::process::Command::new(env!("CARGO_BIN_EXE_gesso"));
-    drain.args(["plugin", "--url", &server.url, "--data", data, "drain", "scripts"]);
-    let (code, output, errors) = run(drain);
+    let (code, _, errors) = plugin_command(&bench, &server, &["drain", "scripts", "--timeout", "0"]);
+    assert!(code == 1 && errors.contains("1 calls are still under way after 0 s"), "{code} {errors}");
+    let (code, output, errors) = plugin_command(&bench, &server, &["drain", "scripts"]);
     assert_eq!(code, 0, "{errors}");
     assert!(format!("{output}{errors}").contains("waiting for 1 calls under way"), "{output} {errors}");
     assert!(!running());

@@ -328,6 +328,46 @@ fn pictures_are_compared_with_those_that_were_taken_as_right() {
     std::fs::remove_file(folder.join("plugin.test.js")).unwrap();
     let (code, output) = tested(&folder, &[]);
     assert!(code == 1 && output.contains("another picture than"), "{output}");
+
+    // One that refuses makes no picture, and there were some.
+    std::fs::write(
+        &source,
+        "export function annotate(module, source, mask, args, host) { throw host.invalidInput('no maps today'); }\n",
+    )
+    .unwrap();
+    let (code, output) = tested(&folder, &[]);
+    let is_told =
+        |line: &str| line.contains("FAILED") && line.contains("refused: no maps today: it made 0 pictures");
+    assert!(code == 1 && output.lines().any(is_told), "{output}");
+    assert_eq!(tested(&folder, &["--bless"]).0, 0);
+    let (code, output) = tested(&folder, &[]);
+    assert!(code == 0 && output.contains("refused: no maps today"), "{output}");
+}
+
+#[test]
+fn a_request_hook_is_told_which_hooks_are_called_and_where_its_settings_stand() {
+    let home = tempfile::tempdir().unwrap();
+    let folder = begin(home.path(), "styles", "js", "request-hook");
+    let (code, output) = tested(&folder, &[]);
+    let hooks = "hooks that are called: before; left out by the manifest's `hooks`, and never called: after";
+    assert!(code == 0 && output.contains(hooks), "{output}");
+    let component = folder.join("styles.wasm");
+    let (code, output, errors) = run(plugin(&["check", component.to_str().unwrap()]));
+    assert!(code == 0 && output.contains(hooks), "{output} {errors}");
+
+    let manifest = folder.join("manifest.json");
+    let text = std::fs::read_to_string(&manifest).unwrap();
+    let with_need = text.replace(", \"default\": \"oil on canvas\"", "").replace(
+        "\"additionalProperties\": false",
+        "\"additionalProperties\": false, \"required\": [\"style\"]",
+    );
+    assert_ne!(with_need, text);
+    std::fs::write(&manifest, with_need).unwrap();
+    let (code, output) = tested(&folder, &[]);
+    assert!(code == 1 && output.contains("settings.json, and without that file the defaults"), "{output}");
+    std::fs::write(folder.join("settings.json"), r#"{"style": "ink"}"#).unwrap();
+    let (code, output) = tested(&folder, &[]);
+    assert_eq!(code, 0, "{output}");
 }
 
 #[test]

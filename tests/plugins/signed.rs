@@ -29,6 +29,11 @@ fn only_what_a_trusted_key_signed_is_loaded() {
     std::fs::copy(component("guests", "good-v1"), &file).unwrap();
     let (code, _, errors) = plugin(&["verify", place]);
     assert!(code == 1 && errors.contains("is not signed"), "{errors}");
+    let (code, _, errors) = plugin(&["keygen", &trusted]);
+    assert!(code == 1 && errors.contains("name another file"), "{errors}");
+    let nowhere = home.path().join("manifest.json");
+    let (code, _, errors) = plugin(&["pack", place, "--manifest", nowhere.to_str().unwrap()]);
+    assert!(code == 1 && errors.contains("--manifest names the file"), "{errors}");
 
     let bench = Bench::new().config(&format!("plugin_keys = [\"{public}\"]\n"));
     std::fs::copy(&file, bench.plugins.path().join("good.wasm")).unwrap();
@@ -52,7 +57,8 @@ fn only_what_a_trusted_key_signed_is_loaded() {
     let (status, accepted) = upload();
     assert_eq!((status, accepted["signed_by"].as_str()), (201, Some(public.as_str())), "{accepted}");
     assert_eq!(plugin(&["verify", place, "--key", &public]).0, 0);
-    assert_eq!(plugin(&["verify", place, "--key", &strange]).0, 1);
+    let (code, _, errors) = plugin(&["verify", place, "--key", &strange]);
+    assert!(code == 1 && errors.contains("give it as --key"), "{errors}");
 
     let mut changed = std::fs::read(&file).unwrap();
     let middle = changed.len() / 2;

@@ -44,7 +44,7 @@ impl Server {
     /// Sends JSON, or nothing, and reads JSON.
     ///
     /// # Errors
-    /// A sentence: nobody answers, or what the server says.
+    /// A sentence: nobody answers, or what the server says, which is a [`Refusal`].
     pub(crate) fn json(&self, method: &str, path: &str, body: Option<&Value>) -> anyhow::Result<Value> {
         let body = body.map(|body| body.to_string().into_bytes());
         self.call(method, path, "application/json", &[], body)
@@ -86,7 +86,8 @@ impl Server {
             (401, None) => "; `gesso key new` makes a key, and --api-key takes it".to_owned(),
             _ => String::new(),
         };
-        bail!("{}{remedy} ({})", one_line(&refusal(&value)), response.status())
+        let text = format!("{}{remedy} ({})", one_line(&refusal(&value)), response.status());
+        Err(Refusal { status: response.status().as_u16(), text }.into())
     }
 
     /// The list that a route answers with.
@@ -111,6 +112,21 @@ impl Server {
             bail!("the picture could not be fetched: {}", response.status());
         }
         Ok(response.body_mut().with_config().limit(FILE_BYTES_MAX).read_to_vec()?)
+    }
+}
+
+/// What a server says that does not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+#[error("{text}")]
+pub(crate) struct Refusal {
+    pub(crate) status: u16,
+    pub(crate) text: String,
+}
+
+impl Refusal {
+    /// Whether what it was asked about is not there.
+    pub(crate) fn is_not_found(&self) -> bool {
+        self.status == 404
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod check;
 mod dev;
+mod goldens;
 mod kit;
 mod project;
 mod push;
@@ -10,7 +11,7 @@ mod sign;
 mod step_trial;
 mod trial;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use gesso_plugin_host::is_elsewhere;
@@ -84,7 +85,7 @@ fn administer(server: &Server, command: &AdminCommand) -> anyhow::Result<()> {
             let path = format!("/plugins/{}", plugin_id(id)?);
             telemetry::announce(&line(&server.json("PATCH", &path, Some(&Value::Object(body)))?));
         }
-        AdminCommand::Drain { id } => drain(server, plugin_id(id)?)?,
+        AdminCommand::Drain { id, timeout } => drain(server, plugin_id(id)?, Duration::from_secs(*timeout))?,
         AdminCommand::Grant { id, file } => {
             let body = std::fs::read(file).with_context(|| format!("{} cannot be read", file.display()))?;
             let path = format!("/plugins/{}/grants", plugin_id(id)?);
@@ -137,8 +138,9 @@ fn install(server: &Server, from: &str, digest: Option<&str>) -> anyhow::Result<
 }
 
 /// New calls end at once with the switch; those under way take as long as they take.
-fn drain(server: &Server, id: &str) -> anyhow::Result<()> {
+fn drain(server: &Server, id: &str, timeout: Duration) -> anyhow::Result<()> {
     let path = format!("/plugins/{id}");
+    let begun = Instant::now();
     let mut status = server.json("PATCH", &path, Some(&json!({"enabled": false})))?;
     let mut told = 0;
     loop {
@@ -152,6 +154,13 @@ fn drain(server: &Server, id: &str) -> anyhow::Result<()> {
                 "{id} is off for new requests; waiting for {running} calls under way"
             ));
             told = running;
+        }
+        if begun.elapsed() >= timeout {
+            bail!(
+                "{id} is off for new requests, but {running} calls are still under way after {} s: drain it again to wait on, \
+                 with --timeout as long as they may take",
+                timeout.as_secs()
+            );
         }
         std::thread::sleep(DRAIN_LOOK);
         status = server.json("GET", &path, None)?;
@@ -178,13 +187,17 @@ fn line(plugin: &Value) -> String {
         let text = |key: &str| source.get(key).and_then(Value::as_str).unwrap_or("-");
         format!(", from {} ({})", text("from"), text("digest"))
     });
+    let refused = plugin["refused_update"]
+        .as_str()
+        .map_or(String::new(), |why| format!("; a newer build is refused: {why}"));
     let tier = plugin.pointer("/granted/tier").and_then(Value::as_str);
     let tier = tier.map_or(String::new(), |tier| format!(", tier {tier}"));
     let worlds: Vec<_> =
         plugin["worlds"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    let granted = granted(&plugin["granted"]);
     // Why it does not run may be in its own words.
     one_line(&format!(
-        "{:20} {:10} {} ({}), {} calls, {} failures{tier}{source}{reason}",
+        "{:20} {:10} {} ({}), {} calls, {} failures{granted}{tier}{source}{reason}{refused}",
         text("id"),
         text("version"),
         state,
@@ -192,6 +205,28 @@ fn line(plugin: &Value) -> String {
         plugin["calls"],
         plugin["failures"]
     ))
+}
+
+/// What was granted, by name; `gesso plugin show` says how much. The tier is told beside.
+fn granted(grants: &Value) -> String {
+    fn has_figure(budgets: &Value) -> bool {
+        match budgets {
+            Value::Object(parts) => parts.values().any(has_figure),
+            figure => figure.is_number(),
+        }
+    }
+    let is_given = |name: &str, value: &Value| match value {
+        _ if name == "tier" => false,
+        _ if name == "budgets" => has_figure(value),
+        Value::Object(parts) => !parts.is_empty(),
+        Value::Array(list) => !list.is_empty(),
+        Value::Number(count) => count.as_u64() != Some(0),
+        value => value.as_bool().unwrap_or_default(),
+    };
+    let grants = grants.as_object().into_iter().flatten();
+    let given: Vec<_> =
+        grants.filter(|(name, value)| is_given(name, value)).map(|(name, _)| name.as_str()).collect();
+    if given.is_empty() { String::new() } else { format!(", granted ({})", given.join(", ")) }
 }
 
 fn settings_line(version: &Value) -> String {
@@ -207,8 +242,9 @@ fn log_line(line: &Value) -> String {
 
 fn event_line(event: &Value) -> String {
     let text = |key: &str| event.get(key).and_then(Value::as_str).unwrap_or_default();
-    let at = when(&event["time_ms"]);
-    one_line(&format!("{at} {:10} {}{}", text("event"), text("version"), text("detail")))
+    let about: Vec<_> =
+        [text("version"), text("detail")].into_iter().filter(|text| !text.is_empty()).collect();
+    one_line(&format!("{} {:10} {}", when(&event["time_ms"]), text("event"), about.join(" ")))
 }
 
 #[cfg(test)]
@@ -226,5 +262,35 @@ mod tests {
         ] {
             assert!(told.contains("odd") && !told.contains(char::is_control), "{told:?}");
         }
+    }
+
+    #[test]
+    fn a_build_and_where_it_came_from_are_two_words() {
+        let told = |event: Value| event_line(&event);
+        let active =
+            json!({"event": "active", "version": "1.2.0", "detail": "from oci://registry.example/a:1"});
+        assert!(told(active).ends_with("active     1.2.0 from oci://registry.example/a:1"));
+        assert!(
+            told(json!({"event": "configured", "version": null, "detail": "enabled false"}))
+                .ends_with("configured enabled false")
+        );
+    }
+
+    #[test]
+    fn the_list_tells_grants_and_a_build_that_is_refused() {
+        let nothing = json!({"cpu_ms": null, "wall_ms": null, "memory_mib": null});
+        let none = json!({"folders": {}, "hosts": [], "private_addresses": false, "kv_bytes": 0, "tier": null,
+            "budgets": {"hook": nothing, "script_jobs_max": null}, "settings": null});
+        let plugin = |granted: &Value| json!({"id": "a", "granted": granted, "refused_update": null});
+        assert!(!line(&plugin(&none)).contains("granted") && !line(&plugin(&none)).contains("refused"));
+        let mut some = none.clone();
+        some["kv_bytes"] = 4096.into();
+        some["budgets"]["script_jobs_max"] = 0.into();
+        some["tier"] = "trusted".into();
+        let told = line(&plugin(&some));
+        assert!(told.contains(", granted (") && told.contains(", tier trusted"), "{told}");
+        assert!(told.contains("kv_bytes") && told.contains("budgets") && !told.contains("hosts"), "{told}");
+        let refused = line(&json!({"id": "a", "refused_update": "it does not start"}));
+        assert!(refused.ends_with("; a newer build is refused: it does not start"), "{refused}");
     }
 }

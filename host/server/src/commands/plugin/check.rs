@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Context, bail};
-use gesso_plugin_host::{Checked, Wants, check_component};
+use gesso_plugin_host::{Checked, Manifest, Wants, check_component};
 use serde_json::{Map, Value, json};
 
 use crate::telemetry;
@@ -39,12 +39,14 @@ fn report(checked: &Checked, bytes: usize) -> String {
         Some(needs) => format!("it is stored, and runs once an admin has granted what it needs: {needs}"),
         None => "it runs without any grant".into(),
     });
+    lines.extend(called_hooks(manifest));
     let wanted = wanted(&manifest.wants);
     if !wanted.is_empty() {
         lines.push(format!(
-            "`gesso plugin grant {} FILE` grants all that it wants, with this in FILE: {}",
-            manifest.id,
-            Value::Object(wanted)
+            "`gesso plugin grant {id} FILE` grants all that it wants, in place of every earlier grant and setting (those that are \
+             to stay, as `gesso plugin show {id}` has them in `granted`, belong into FILE too), with this in FILE: {}",
+            Value::Object(wanted),
+            id = manifest.id
         ));
     }
     let aliases = &manifest.wants.aliases;
@@ -68,6 +70,22 @@ fn report(checked: &Checked, bytes: usize) -> String {
     lines.join("\n")
 }
 
+/// Of a plugin of the world `request-hook`: which hooks are called. A component has both, whether its author wrote them or the
+/// kit did, so that the manifest alone says what is called.
+pub(super) fn called_hooks(manifest: &Manifest) -> Option<String> {
+    if !manifest.worlds.iter().any(|world| world == "request-hook") {
+        return None;
+    }
+    let is_called = |hook: &&str| manifest.hooks.iter().any(|name| name == *hook);
+    let (called, left_out): (Vec<_>, Vec<_>) = ["before", "after"].into_iter().partition(is_called);
+    let called = if called.is_empty() { "none".to_owned() } else { called.join(", ") };
+    let left_out = match left_out.as_slice() {
+        [] => String::new(),
+        hooks => format!("; left out by the manifest's `hooks`, and never called: {}", hooks.join(", ")),
+    };
+    Some(format!("hooks that are called: {called}{left_out}"))
+}
+
 /// What the manifest wants, as an admin grants it; where a folder lies is the admin's to say.
 fn wanted(wants: &Wants) -> Map<String, Value> {
     let Wants { folders, hosts, models, read_tensors, kv_bytes, blob_bytes, aliases } = wants;
@@ -87,8 +105,6 @@ fn wanted(wants: &Wants) -> Map<String, Value> {
 
 #[cfg(test)]
 mod tests {
-    use gesso_plugin_host::Manifest;
-
     use super::*;
 
     fn said(wants: &str) -> String {
@@ -122,5 +138,29 @@ mod tests {
         assert_eq!(grants, right);
         assert!(serde_json::from_str::<crate::grants::GrantBody>(file).is_ok());
         assert!(!said("{}").contains("plugin grant"));
+        for part in ["in place of every earlier grant and setting", "`gesso plugin show depth`"] {
+            assert!(line.contains(part), "{part} is not in {line}");
+        }
+    }
+
+    #[test]
+    fn hooks_that_the_manifest_leaves_out_are_told() {
+        let hooks = |world: &str, said: &str| {
+            let text =
+                format!(r#"{{"id": "a", "version": "1.0.0", "api": "0.2.0", "worlds": ["{world}"]{said}}}"#);
+            called_hooks(&Manifest::parse(text.as_bytes()).unwrap())
+        };
+        assert_eq!(hooks("request-hook", "").unwrap(), "hooks that are called: before, after");
+        let one = hooks("request-hook", r#", "hooks": ["before"]"#).unwrap();
+        assert_eq!(
+            one,
+            "hooks that are called: before; left out by the manifest's `hooks`, and never called: after"
+        );
+        let none = hooks("request-hook", r#", "hooks": []"#).unwrap();
+        assert!(
+            none.starts_with("hooks that are called: none; ") && none.ends_with(": before, after"),
+            "{none}"
+        );
+        assert_eq!(hooks("http-handler", ""), None);
     }
 }

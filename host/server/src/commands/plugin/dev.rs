@@ -8,12 +8,15 @@ use serde_json::Value;
 
 use super::project::Project;
 use super::{Server, kit, line, log_line};
+use crate::commands::client::Refusal;
 use crate::telemetry;
 
 /// Between looks at the sources and at the log.
 const LOOK: Duration = Duration::from_millis(500);
 /// Folders that builds write into.
 const BUILT: [&str; 6] = ["target", "node_modules", "__pycache__", ".venv", ".git", kit::FOLDER];
+/// Written by the first build, which would call for a second one.
+const LOCK: &str = "Cargo.lock";
 /// A source tree deeper or larger than this is no plugin's.
 const DEPTH_MAX: usize = 8;
 
@@ -52,10 +55,11 @@ fn sources(folder: &Path) -> BTreeMap<PathBuf, SystemTime> {
         for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
             let (path, name) = (entry.path(), entry.file_name());
             let Ok(about) = entry.metadata() else { continue };
-            let is_component = path.extension().is_some_and(|kind| kind == "wasm" || kind == "partial");
+            let is_built =
+                name == LOCK || path.extension().is_some_and(|kind| kind == "wasm" || kind == "partial");
             if about.is_dir() && depth < DEPTH_MAX && !BUILT.iter().any(|built| name == *built) {
                 folders.push((path, depth + 1));
-            } else if let (true, false, Ok(written)) = (about.is_file(), is_component, about.modified()) {
+            } else if let (true, false, Ok(written)) = (about.is_file(), is_built, about.modified()) {
                 found.insert(path, written);
             }
         }
@@ -71,8 +75,17 @@ struct Log {
 
 impl Log {
     fn news(&mut self, server: &Server) -> Vec<String> {
-        // A server that is restarted, or does not know the plugin yet, has nothing to show for now.
-        let answer = server.json("GET", &self.place, None).unwrap_or_default();
+        self.new_of(server.json("GET", &self.place, None))
+    }
+
+    fn new_of(&mut self, answer: anyhow::Result<Value>) -> Vec<String> {
+        let answer = match answer {
+            Ok(answer) => answer,
+            // All that a plugin logs which is not there yet will be news.
+            Err(error) if error.downcast_ref::<Refusal>().is_some_and(Refusal::is_not_found) => Value::Null,
+            // A server that is restarted or busy has nothing to show for now, and what it showed is known still.
+            Err(_) => return Vec::new(),
+        };
         let lines = answer.as_array().cloned().unwrap_or_default();
         let seen = self.last.as_ref().and_then(|last| lines.iter().rposition(|line| line == last));
         let first = match (&self.last, seen) {
@@ -87,6 +100,8 @@ impl Log {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
@@ -99,6 +114,7 @@ mod tests {
             "node_modules/a.js",
             ".venv/lib/a.py",
             "a.wasm",
+            "Cargo.lock",
             "manifest.json",
         ] {
             let path = folder.path().join(name);
@@ -107,5 +123,20 @@ mod tests {
         }
         let names: Vec<_> = sources(folder.path()).into_keys().collect();
         assert_eq!(names, ["manifest.json", "src/lib.rs"].map(|name| folder.path().join(name)));
+    }
+
+    #[test]
+    fn lines_of_the_log_are_shown_once_whatever_the_server_answers_between() {
+        let line = |text: &str| json!({"time_ms": 1, "level": "info", "text": text});
+        let refused = |status| -> anyhow::Result<Value> { Err(Refusal { status, text: "no".into() }.into()) };
+        let mut log = Log { place: String::new(), last: None };
+        assert!(log.new_of(Ok(json!([line("before the watch")]))).is_empty());
+        assert!(log.new_of(Err(anyhow::anyhow!("no answer"))).is_empty());
+        assert!(log.new_of(refused(503)).is_empty());
+        let told = log.new_of(Ok(json!([line("before the watch"), line("new")])));
+        assert!(told.len() == 1 && told[0].ends_with("new"), "{told:?}");
+        assert!(log.new_of(refused(404)).is_empty());
+        let told = log.new_of(Ok(json!([line("of the plugin installed then")])));
+        assert_eq!(told.len(), 1, "{told:?}");
     }
 }

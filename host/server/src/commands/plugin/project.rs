@@ -205,10 +205,12 @@ pub(super) fn pack(
     folder: Option<&Path>,
     out: Option<&Path>,
 ) -> anyhow::Result<()> {
-    let read =
-        |path: &Path| std::fs::read(path).with_context(|| format!("{} cannot be read", path.display()));
     let assets = folder.map(assets).transpose()?.unwrap_or_default();
-    let (packed, named) = pack_component(&read(file)?, &read(manifest)?, &assets)
+    let component = std::fs::read(file).with_context(|| format!("{} cannot be read", file.display()))?;
+    let manifest = std::fs::read(manifest).with_context(|| {
+        format!("{} cannot be read; --manifest names the file with the plugin's manifest", manifest.display())
+    })?;
+    let (packed, named) = pack_component(&component, &manifest, &assets)
         .map_err(|reason| anyhow::anyhow!("{} cannot be packed: {reason}", file.display()))?;
     let out = out.map_or_else(|| file.with_file_name(format!("{}.wasm", named.id)), Path::to_owned);
     replace(&out, &packed)?;

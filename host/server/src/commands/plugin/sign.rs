@@ -1,7 +1,7 @@
 //! `gesso plugin keygen`, `sign` and `verify`: who vouches for a component.
 
 use std::fs::OpenOptions;
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
@@ -13,12 +13,16 @@ use crate::telemetry;
 pub(super) fn new_key(out: &Path) -> anyhow::Result<()> {
     let key = AuthorKey::generate()?;
     // Never over a key that is there: what it signed could not be signed again.
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(out)
-        .with_context(|| format!("{} cannot be made", out.display()))?;
+    let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(out);
+    let mut file = made.map_err(|error| match error.kind() {
+        ErrorKind::AlreadyExists => {
+            anyhow!(
+                "{} is there already, and no key is written over another: name another file",
+                out.display()
+            )
+        }
+        _ => anyhow::Error::from(error).context(format!("{} cannot be made", out.display())),
+    })?;
     writeln!(file, "{}", key.to_hex())?;
     telemetry::announce(&format!(
         "{} holds the private key: whoever has it signs as you.\nThe public key, for the setting plugin_keys of servers \
@@ -51,6 +55,10 @@ pub(super) fn verify(file: &Path, keys: &[String]) -> anyhow::Result<()> {
             telemetry::announce(&format!("{} is signed with {key}", file.display()));
             Ok(())
         }
-        Some(key) => bail!("{} is signed with {key}, which is none of the keys given", file.display()),
+        Some(key) => bail!(
+            "{} is signed with {key}, which is none of the keys given; where its author says that this key is theirs, give it \
+             as --key",
+            file.display()
+        ),
     }
 }

@@ -3,29 +3,33 @@
 //! made up: a colour gradient in place of a picture, or a refusal. What clients get wrong must be refused in a sentence.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, anyhow, bail, ensure};
 use bytes::Bytes;
 use gesso_core::infotext::Infotext;
 use gesso_core::pixels::{PixelFormat, Pixels};
 use gesso_core::step_hook::Point;
 use gesso_plugin_host::{
     AnnotateError, Annotation, Budgets, CallContext, DrawingBudget, Drawn, DrawnPicture, FailureKind,
-    FetchError, Grants, Grid, HookError, HostSettings, Inference, InferenceAnswer, InferenceError, Job,
-    LoadedModel, Manifest, ModelKind, NoNetworks, Outcome, PictureFacts, PictureStage, PluginHost,
-    PluginState, SavedPicture, ScriptError, ScriptInput, Slider, Steps,
+    FetchError, Grants, Grid, HookError, HostSettings, Inference, InferenceAnswer, InferenceError,
+    InstallError, Job, LoadedModel, Manifest, ModelKind, NoNetworks, Outcome, PictureFacts, PictureStage,
+    PluginHost, PluginState, SavedPicture, ScriptError, ScriptInput, Slider, Steps,
 };
 use gesso_store::{ObjectSettings, Objects, SystemClock};
 use serde_json::{Map, Value, json};
 
+use super::goldens::Goldens;
 use super::project::Project;
-use super::step_trial;
+use super::{check, step_trial};
 use crate::made_up_device::gradient;
 use crate::plugin_data::ServerStores;
 use crate::startup::{Folders, open_plugin_data};
-use crate::{png_file, telemetry};
+use crate::telemetry;
+
+/// The file of a plugin's folder with the settings that it is tried with.
+const SETTINGS: &str = "settings.json";
 
 pub(super) fn run(folder: &Path, bless: bool) -> anyhow::Result<()> {
     let project = Project::open(folder)?;
@@ -33,6 +37,9 @@ pub(super) fn run(folder: &Path, bless: bool) -> anyhow::Result<()> {
     project.unit_tests()?;
     telemetry::announce("the component");
     let component = project.build()?;
+    if let Some(hooks) = check::called_hooks(&project.manifest) {
+        telemetry::announce(&format!("  {hooks}"));
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(trial(&project, &component, bless))
 }
@@ -46,7 +53,8 @@ async fn trial(project: &Project, component: &Path, bless: bool) -> anyhow::Resu
         Arc::new(stores(home.path()).await?),
     )
     .await?;
-    let status = host.install(std::fs::read(component)?).await?;
+    let installed = host.install(std::fs::read(component)?).await;
+    let status = installed.map_err(|error| not_running(error, &project.manifest, &project.folder))?;
     if let PluginState::Refused { reason } = status.state {
         bail!("the host refuses it: {reason}");
     }
@@ -73,6 +81,17 @@ async fn trial(project: &Project, component: &Path, bless: bool) -> anyhow::Resu
     host.shutdown().await;
     ensure!(failures == 0, "{failures} calls failed");
     Ok(())
+}
+
+/// All that it wants is granted here, so that what it waits for is mostly settings.
+fn not_running(error: InstallError, manifest: &Manifest, project: &Path) -> anyhow::Error {
+    match error {
+        InstallError::NeedsGrants { .. } if manifest.settings_schema.is_some() => anyhow!(
+            "{error}; the settings of a test are those of {}, and without that file the defaults of `settings_schema`",
+            project.join(SETTINGS).display()
+        ),
+        error => error.into(),
+    }
 }
 
 /// The server's own stores, with nothing in them.
@@ -116,7 +135,7 @@ fn settings(manifest: &Manifest, project: &Path, home: &Path) -> anyhow::Result<
 
 /// Those of `settings.json` in the plugin's folder; without it, the defaults that the schema gives.
 fn trial_settings(manifest: &Manifest, project: &Path) -> anyhow::Result<Value> {
-    let path = project.join("settings.json");
+    let path = project.join(SETTINGS);
     if path.exists() {
         let text = std::fs::read_to_string(&path)?;
         return serde_json::from_str(&text).with_context(|| path.display().to_string());
@@ -363,8 +382,12 @@ impl Case {
                         let made = goldens.compare(&self.name, &[finished.picture])?;
                         Ok(format!("{made}, {} fields", finished.fields.len()))
                     }
-                    Err(HookError::Rejected { reason, .. }) => Ok(format!("refused: {reason}")),
-                    Err(error) if drawings.may_end_in(&error) => Ok(format!("a fault: {error}")),
+                    Err(HookError::Rejected { reason, .. }) => {
+                        goldens.compare_none(&self.name, format!("refused: {reason}"))
+                    }
+                    Err(error) if drawings.may_end_in(&error) => {
+                        goldens.compare_none(&self.name, format!("a fault: {error}"))
+                    }
                     Err(error) => Err(error.into()),
                 }
             }
@@ -375,7 +398,9 @@ impl Case {
                         let made = goldens.compare(&self.name, &laid_out.pictures)?;
                         Ok(format!("{made} in {} columns and {} rows", laid_out.columns, laid_out.rows))
                     }
-                    Err(HookError::Rejected { reason, .. }) => Ok(format!("refused: {reason}")),
+                    Err(HookError::Rejected { reason, .. }) => {
+                        goldens.compare_none(&self.name, format!("refused: {reason}"))
+                    }
                     Err(error) => Err(error.into()),
                 }
             }
@@ -401,16 +426,20 @@ impl Case {
             Call::Annotate { module, annotation } => {
                 match host.annotate(&context, module, annotation.clone()).await {
                     Ok(made) => goldens.compare(&self.name, &[made.picture]),
-                    Err(AnnotateError::Refused(reason)) => Ok(format!("refused: {reason}")),
+                    Err(AnnotateError::Refused(reason)) => {
+                        goldens.compare_none(&self.name, format!("refused: {reason}"))
+                    }
                     Err(error) => Err(error.into()),
                 }
             }
             Call::Script { title, input, drawings } => {
                 match host.run_script(&context, title, input.clone(), Arc::new(*drawings)).await {
                     Ok(output) => goldens.compare(&self.name, &output.images),
-                    Err(ScriptError::Refused(reason)) => Ok(format!("refused: {reason}")),
+                    Err(ScriptError::Refused(reason)) => {
+                        goldens.compare_none(&self.name, format!("refused: {reason}"))
+                    }
                     Err(ScriptError::Hook(error)) if drawings.may_end_in(&error) => {
-                        Ok(format!("a fault: {error}"))
+                        goldens.compare_none(&self.name, format!("a fault: {error}"))
                     }
                     Err(error) => Err(error.into()),
                 }
@@ -441,49 +470,6 @@ impl Case {
                 Ok(format!("status {}, {} bytes", answer.status().as_u16(), answer.body().len()))
             }
         }
-    }
-}
-
-/// Pictures of an earlier run, to compare with.
-struct Goldens {
-    folder: PathBuf,
-    bless: bool,
-}
-
-impl Goldens {
-    fn compare(&self, case: &str, made: &[Pixels]) -> anyhow::Result<String> {
-        let count = format!("{} pictures", made.len());
-        if !self.bless && !self.folder.is_dir() {
-            return Ok(count);
-        }
-        let name: String =
-            case.chars().map(|letter| if letter.is_alphanumeric() { letter } else { '-' }).collect();
-        let path_of = |index: usize| self.folder.join(format!("{name}-{index}.png"));
-        let beyond = path_of(made.len());
-        if self.bless {
-            let older = (made.len()..).map(path_of).take_while(|path| path.exists());
-            older.for_each(|path| drop(std::fs::remove_file(path)));
-        }
-        ensure!(!beyond.exists(), "it made {count}, and {} is one more", beyond.display());
-        for (index, picture) in made.iter().enumerate() {
-            let path = path_of(index);
-            let png = png_file::encode(picture, "")?;
-            if self.bless {
-                std::fs::create_dir_all(&self.folder)?;
-                std::fs::write(&path, &png)
-                    .with_context(|| format!("{} cannot be written", path.display()))?;
-                continue;
-            }
-            let golden = std::fs::read(&path).with_context(|| {
-                format!("{} cannot be read; --bless writes what the plugin makes now", path.display())
-            })?;
-            ensure!(
-                golden == png,
-                "it made another picture than {}; --bless takes it as right",
-                path.display()
-            );
-        }
-        Ok(format!("{count}{}", if self.bless { " written" } else { " as before" }))
     }
 }
 
@@ -557,4 +543,25 @@ fn made_up(params: &str) -> Result<Drawn, InferenceError> {
         "all_prompts": vec![prompt; count as usize]});
     let images = (0..count).map(|_| gradient(side("width"), side("height"))).collect();
     Ok(Drawn { images, infotexts, info: info.to_string() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plugin_without_settings_that_it_needs_is_told_where_they_would_stand() {
+        let told = |schema: &str| {
+            let text = format!(
+                r#"{{"id": "a", "version": "1.0.0", "api": "0.1.0", "worlds": ["request-hook"]{schema}}}"#
+            );
+            let manifest = Manifest::parse(text.as_bytes()).unwrap();
+            let reason = "its settings are wrong: \"style\" is a required property".to_owned();
+            let error = InstallError::NeedsGrants { id: "a".into(), reason };
+            not_running(error, &manifest, Path::new("/my-plugin")).to_string()
+        };
+        let with = told(r#", "settings_schema": {"type": "object", "required": ["style"]}"#);
+        assert!(with.contains("required property; ") && with.contains("/my-plugin/settings.json"), "{with}");
+        assert!(!told("").contains("settings.json"));
+    }
 }

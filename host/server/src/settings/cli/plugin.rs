@@ -100,7 +100,7 @@ pub(crate) enum AuthorCommand {
 /// What a running server is asked.
 #[derive(Debug, Subcommand)]
 pub(crate) enum AdminCommand {
-    /// Every plugin with version, state, grants and calls.
+    /// Every plugin with version, state, calls, what it is granted, and why a newer build of it is refused.
     List,
     /// All of one plugin as JSON: state, grants, what its calls may spend, switches, counters.
     Show { id: String },
@@ -139,7 +139,12 @@ pub(crate) enum AdminCommand {
         position: Option<usize>,
     },
     /// Switch a plugin off and wait until its last call has ended.
-    Drain { id: String },
+    Drain {
+        id: String,
+        /// Seconds that its calls may take; where some still run then, the plugin stays off and the command fails
+        #[arg(long, default_value_t = 600)]
+        timeout: u64,
+    },
     /// Replace a plugin's grants and settings with those of a JSON file, as PUT /plugins/<id>/grants takes them.
     Grant {
         id: String,
