@@ -1,5 +1,6 @@
 // A host for unit tests: pictures in memory, drawings that end at once. `node --test` with it needs no server.
 
+import { WORDS, bytes, json, whole, word } from "./checks.js";
 import { random } from "./random.js";
 import { bytesOf, textOf } from "./utf8.js";
 
@@ -13,9 +14,9 @@ export function fault(tag, sentence) {
 /** A picture, black where no `rows` are given. Resizing takes the nearest pixel; the real host has Lanczos. */
 export class Picture {
   constructor(width, height, format = "rgb8", rows = null) {
-    this.width = width;
-    this.height = height;
-    this.format = format;
+    this.width = whole("width", width);
+    this.height = whole("height", height);
+    this.format = word("format", format, WORDS.format);
     this.stride = width * CHANNELS[format];
     this.rows = rows ? Uint8Array.from(rows) : new Uint8Array(this.stride * height);
     if (this.rows.length !== this.stride * height) {
@@ -28,7 +29,8 @@ export class Picture {
     return this.rows.slice(first * this.stride, (first + count) * this.stride);
   }
 
-  writeRows(first, rows) {
+  writeRows(first, pixels) {
+    const rows = bytes("rows", pixels);
     if (rows.length % this.stride !== 0) throw fault("invalid-input", "only whole rows can be written");
     this.#check(first, rows.length / this.stride);
     this.rows.set(rows, first * this.stride);
@@ -60,7 +62,7 @@ export class Picture {
   }
 
   #check(first, count) {
-    if (first < 0 || count < 0 || first + count > this.height) {
+    if (whole("first", first) + whole("count", count) > this.height) {
       throw fault("invalid-input", `rows ${first} to ${first + count} are not in a picture of ${this.height}`);
     }
   }
@@ -73,7 +75,6 @@ function converted(pixel, to) {
   return [red, green, blue, pixel[3] ?? 255].slice(0, CHANNELS[to]);
 }
 
-const AXES = ["channels", "rows", "columns"];
 const UNARY = {
   absolute: Math.abs,
   "square-root": Math.sqrt,
@@ -121,12 +122,6 @@ const OVER = {
   channels: ([, row, column]) => [0, row, column],
 };
 
-/** One of `words`, which the contract has. */
-function word(words, name) {
-  if (!Object.hasOwn(words, name)) throw new Error(`"${name}" is none of ${Object.keys(words).join(", ")}`);
-  return words[name];
-}
-
 /** A tensor within a sampler's step; `values` has the elements row by row, 0 where none are given. `draw` gives other numbers
  * than the real one. */
 export class StepTensor {
@@ -147,12 +142,12 @@ export class StepTensor {
   }
 
   apply(op) {
-    const work = word(UNARY, op);
+    const work = UNARY[word("op", op, WORDS.unary)];
     this.values = this.values.map((value) => work(value));
   }
 
   combine(op, other) {
-    const work = word(BINARY, op);
+    const work = BINARY[word("op", op, WORDS.binary)];
     if (other.#shape.some((side, axis) => side !== 1 && side !== this.#shape[axis])) {
       throw fault("invalid-input", `a tensor of ${other.#shape} does not meet one of ${this.#shape}`);
     }
@@ -164,7 +159,7 @@ export class StepTensor {
   }
 
   reduce(op, over = "everything", share = null) {
-    const [work, left] = [word(REDUCTIONS, op), word(OVER, over)];
+    const [work, left] = [REDUCTIONS[word("op", op, WORDS.reduction)], OVER[word("over", over, WORDS.over)]];
     const gone = new Map();
     this.#places().forEach((place, at) => {
       const key = left(place).join();
@@ -176,8 +171,8 @@ export class StepTensor {
   }
 
   slice(along, first, count) {
-    const axis = AXES.indexOf(along);
-    if (!(first >= 0 && count > 0 && first + count <= this.#shape[axis])) {
+    const axis = WORDS.axis.indexOf(word("along", along, WORDS.axis));
+    if (!(whole("count", count) > 0 && whole("first", first) + count <= this.#shape[axis])) {
       throw fault("invalid-input", `${count} of the ${along} from ${first} on are not there; the tensor has ${this.#shape[axis]}`);
     }
     const shape = this.#shape.with(axis, count);
@@ -186,7 +181,7 @@ export class StepTensor {
   }
 
   paste(along, first, other) {
-    const axis = AXES.indexOf(along);
+    const axis = WORDS.axis.indexOf(word("along", along, WORDS.axis));
     if (`${this.slice(along, first, other.#shape[axis]).#shape}` !== `${other.#shape}`) {
       throw fault("invalid-input", `a tensor of ${other.#shape} does not go into one of ${this.#shape}`);
     }
@@ -261,7 +256,7 @@ function page(names, prefix, after) {
   return found.filter((name) => after == null || compare(name, after) > 0).slice(0, 256);
 }
 
-const encoded = (value) => (typeof value === "string" ? bytesOf(value) : Uint8Array.from(value));
+const encoded = (value) => Uint8Array.from(bytes("value", value));
 
 /** Values in memory: `values`. */
 class Kv {
@@ -345,14 +340,17 @@ export class Host {
   random() {
     return random(this.seed);
   }
-  log(text, level = "info") {
-    this.logged.push([level, text]);
+  log(line, level = "info") {
+    this.logged.push([word("level", level, WORDS.level), `${line}`]);
   }
   cancelled() {
     return this.#cancelled;
   }
   invalidInput(sentence) {
     return fault("invalid-input", sentence);
+  }
+  fault(tag, sentence) {
+    return fault(word("tag", tag, WORDS.fault), sentence);
   }
   rejected(sentence) {
     return fault("rejected", sentence);
@@ -370,7 +368,7 @@ export class Host {
   }
   generate(params, initImages = [], mask = null) {
     // As it would cross to the host, so that what JSON cannot say is found here.
-    const asked = JSON.parse(JSON.stringify(params));
+    const asked = JSON.parse(json("params", params));
     this.drawings.push(asked);
     let isCancelled = false;
     const finish = () => {

@@ -1,8 +1,8 @@
 // The real host, on the interfaces of the contract that a world imports. Numbers of 64 bits cross as numbers, exact up to 2^53;
 // a BigInt would end the component.
 
+import { U64_MAX, WORDS, bytes, json, number, text, whole, word } from "./checks.js";
 import { random } from "./random.js";
-import { bytesOf } from "./utf8.js";
 
 export class Fault extends Error {
   constructor(tag, sentence) {
@@ -40,11 +40,12 @@ export function answered(call, work) {
   try {
     return work();
   } catch (error) {
-    if (error instanceof Fault) {
+    // What is rejected is a verdict of `before`, and no fault anywhere else.
+    if (error instanceof Fault && WORDS.fault.includes(error.tag)) {
       throw SILENT.includes(error.tag) ? { tag: error.tag } : { tag: error.tag, val: error.message };
     }
     call.log("error", `${error}`);
-    for (const line of (error?.stack ?? "").trimEnd().split("\n")) call.log("error", line);
+    for (const line of `${error?.stack ?? ""}`.trimEnd().split("\n")) call.log("error", line);
     throw { tag: "other", val: `${error}` };
   }
 }
@@ -55,17 +56,23 @@ export class Picture {
     Object.assign(this, image.desc());
   }
   readRows(first, count) {
-    return asked(() => this.image.readRows(first, count));
+    return asked(() => this.image.readRows(whole("first", first), whole("count", count)));
   }
   writeRows(first, rows) {
-    asked(() => this.image.writeRows(first, rows));
+    asked(() => this.image.writeRows(whole("first", first), bytes("rows", rows)));
   }
   resize(width, height) {
-    return new Picture(asked(() => this.image.resize(width, height)));
+    return new Picture(asked(() => this.image.resize(whole("width", width), whole("height", height))));
   }
   convert(to) {
-    return new Picture(asked(() => this.image.convert(to)));
+    return new Picture(asked(() => this.image.convert(word("to", to, WORDS.format))));
   }
+}
+
+/** The handle of a picture that goes to the host. */
+export function imageOf(picture) {
+  if (picture instanceof Picture) return picture.image;
+  throw new TypeError("`picture` must be a picture that the host gave");
 }
 
 /** A tensor within a sampler's step. */
@@ -80,23 +87,28 @@ export class StepTensor {
     return new StepTensor(asked(() => this.tensor.duplicate()));
   }
   apply(op) {
-    asked(() => this.tensor.apply(op));
+    asked(() => this.tensor.apply(word("op", op, WORDS.unary)));
   }
   combine(op, other) {
-    asked(() => this.tensor.combine(op, other.tensor));
+    asked(() => this.tensor.combine(word("op", op, WORDS.binary), handleOf(other)));
   }
-  combineNumber(op, number) {
-    asked(() => this.tensor.combineNumber(op, number));
+  combineNumber(op, value) {
+    asked(() => this.tensor.combineNumber(word("op", op, WORDS.binary), number("number", value)));
   }
   reduce(op, over = "everything", share = null) {
-    const reduction = op === "quantile" ? { tag: op, val: share } : { tag: op };
-    return new StepTensor(asked(() => this.tensor.reduce(reduction, over)));
+    const tag = word("op", op, WORDS.reduction);
+    if (tag === "quantile" && typeof share !== "number") {
+      throw new Fault("invalid-input", `a quantile's share is 0 to 1, not ${share}`);
+    }
+    const reduction = tag === "quantile" ? { tag, val: share } : { tag };
+    return new StepTensor(asked(() => this.tensor.reduce(reduction, word("over", over, WORDS.over))));
   }
   slice(along, first, count) {
-    return new StepTensor(asked(() => this.tensor.slice(along, first, count)));
+    const axis = word("along", along, WORDS.axis);
+    return new StepTensor(asked(() => this.tensor.slice(axis, whole("first", first), whole("count", count))));
   }
   paste(along, first, other) {
-    asked(() => this.tensor.paste(along, first, other.tensor));
+    asked(() => this.tensor.paste(word("along", along, WORDS.axis), whole("first", first), handleOf(other)));
   }
   draw(seed) {
     if (!Number.isInteger(seed) || seed < 0 || seed >= 2 ** 64) {
@@ -110,6 +122,11 @@ export class StepTensor {
   write(values) {
     asked(() => this.tensor.write(Float32Array.from(values)));
   }
+}
+
+function handleOf(other) {
+  if (other instanceof StepTensor) return other.tensor;
+  throw new TypeError("`other` must be a tensor that the host gave; `combineNumber` takes a number");
 }
 
 class Job {
@@ -134,20 +151,21 @@ class Kv {
     this.kv = kv;
   }
   get(key) {
-    return asked(() => this.kv.get(key)) ?? null;
+    return asked(() => this.kv.get(text("key", key))) ?? null;
   }
   exists(key) {
-    return asked(() => this.kv.exists(key));
+    return asked(() => this.kv.exists(text("key", key)));
   }
   set(key, value) {
-    asked(() => this.kv.set(key, bytes(value)));
+    asked(() => this.kv.set(text("key", key), bytes("value", value)));
   }
   remove(key) {
-    asked(() => this.kv.remove(key));
+    asked(() => this.kv.remove(text("key", key)));
   }
   swap(key, expected, value) {
-    const [before, after] = [expected, value].map((one) => (one == null ? null : bytes(one)));
-    return asked(() => this.kv.swap(key, before, after));
+    const before = expected == null ? null : bytes("expected", expected);
+    const after = value == null ? null : bytes("value", value);
+    return asked(() => this.kv.swap(text("key", key), before, after));
   }
   update(key, change) {
     for (;;) {
@@ -157,7 +175,7 @@ class Kv {
     }
   }
   listKeys(prefix = "", after = null) {
-    return asked(() => this.kv.listKeys(prefix, after));
+    return asked(() => this.kv.listKeys(...behind(prefix, after)));
   }
 }
 
@@ -166,25 +184,26 @@ class Blobs {
     this.blobs = blobs;
   }
   size(name) {
-    return asked(() => this.blobs.size(name)) ?? null;
+    return asked(() => this.blobs.size(text("name", name))) ?? null;
   }
   read(name, offset = 0, length = 8 << 20) {
-    return asked(() => this.blobs.read(name, offset, length));
+    const part = [whole("offset", offset, U64_MAX), whole("length", length)];
+    return asked(() => this.blobs.read(text("name", name), ...part));
   }
   put(name, value) {
-    asked(() => this.blobs.put(name, bytes(value)));
+    asked(() => this.blobs.put(text("name", name), bytes("value", value)));
   }
   remove(name) {
-    asked(() => this.blobs.remove(name));
+    asked(() => this.blobs.remove(text("name", name)));
   }
   list(prefix = "", after = null) {
-    return asked(() => this.blobs.list(prefix, after));
+    return asked(() => this.blobs.list(...behind(prefix, after)));
   }
 }
 
-/** Text is kept as UTF-8. */
-function bytes(value) {
-  return typeof value === "string" ? bytesOf(value) : value;
+/** Where a page of names begins. */
+function behind(prefix, after) {
+  return [text("prefix", prefix), after == null ? null : text("after", after)];
 }
 
 /** Of worlds that have no stores; where one is not wanted, it is null. */
@@ -193,7 +212,6 @@ const KEEPS_NOTHING = "this world keeps nothing: every one but request-hook and 
 export class Host {
   constructor(interfaces) {
     this.interfaces = interfaces;
-    this.Fault = Fault;
   }
   get requestId() {
     return this.interfaces.call.requestId();
@@ -207,8 +225,8 @@ export class Host {
   random() {
     return random(this.seed);
   }
-  log(text, level = "info") {
-    this.interfaces.call.log(level, `${text}`);
+  log(line, level = "info") {
+    this.interfaces.call.log(word("level", level, WORDS.level), `${line}`);
   }
   cancelled() {
     return this.interfaces.call.cancelled();
@@ -216,28 +234,34 @@ export class Host {
   invalidInput(sentence) {
     return new Fault("invalid-input", sentence);
   }
+  fault(tag, sentence) {
+    return new Fault(word("tag", tag, WORDS.fault), sentence);
+  }
   rejected(sentence) {
     return new Fault("rejected", sentence);
   }
   newPicture(width, height, format = "rgb8") {
-    return new Picture(asked(() => this.interfaces.images.Image.allocate({ width, height, format })));
+    const size = { width: whole("width", width), height: whole("height", height) };
+    const desc = { ...size, format: word("format", format, WORDS.format) };
+    return new Picture(asked(() => this.#images().Image.allocate(desc)));
   }
   listFiles(folder) {
-    return asked(() => this.#folders().list(folder));
+    return asked(() => this.#folders().list(text("folder", folder)));
   }
   readFile(folder, path) {
-    return asked(() => this.#folders().read(folder, path));
+    return asked(() => this.#folders().read(text("folder", folder), text("path", path)));
   }
   generate(params, initImages = [], mask = null) {
-    const { inference } = this.interfaces;
-    const lent = initImages.map((picture) => picture.image);
-    return new Job(inference, asked(() => inference.generate(JSON.stringify(params), lent, mask && mask.image)));
+    const inference = this.#inference();
+    const lent = [initImages.map(imageOf), mask == null ? null : imageOf(mask)];
+    return new Job(inference, asked(() => inference.generate(json("params", params), ...lent)));
   }
   upscale(picture, upscaler, factor) {
-    return new Picture(asked(() => this.interfaces.inference.upscale(picture.image, upscaler, factor)));
+    const how = [text("upscaler", upscaler), number("factor", factor)];
+    return new Picture(asked(() => this.#inference().upscale(imageOf(picture), ...how)));
   }
   interrogate(picture, model) {
-    return asked(() => this.interfaces.inference.interrogate(picture.image, model));
+    return asked(() => this.#inference().interrogate(imageOf(picture), text("model", model)));
   }
   get kv() {
     if (this.interfaces.kv === undefined) throw new Fault("not-permitted", KEEPS_NOTHING);
@@ -252,17 +276,30 @@ export class Host {
   get assets() {
     const { assets } = this.interfaces;
     if (!assets) throw new Fault("not-permitted", "this world carries no files: every one but request-hook does");
-    return { list: () => assets.list(), read: (name) => asked(() => assets.read(name)) };
+    return { list: () => assets.list(), read: (name) => asked(() => assets.read(text("name", name))) };
   }
   networks() {
     return asked(() => this.#models().list());
   }
   aboutNetwork(network) {
-    const text = asked(() => this.#models().about(network));
-    return text == null ? null : JSON.parse(text);
+    const about = asked(() => this.#models().about(text("network", network)));
+    return about == null ? null : JSON.parse(about);
   }
   runNetwork(network, inputs) {
-    return asked(() => this.#models().run(network, inputs));
+    const given = inputs.map(({ shape, values }) => ({
+      shape: Array.from(shape, (side) => whole("shape", side)),
+      values: values instanceof Float32Array ? values : Float32Array.from(values),
+    }));
+    return asked(() => this.#models().run(text("network", network), given));
+  }
+  #images() {
+    if (this.interfaces.images) return this.interfaces.images;
+    const which = "request hooks, annotators, picture hooks, scripts, grid hooks and HTTP APIs do";
+    throw new Fault("not-permitted", `this world makes no pictures: ${which}`);
+  }
+  #inference() {
+    if (this.interfaces.inference) return this.interfaces.inference;
+    throw new Fault("not-permitted", "this world draws nothing: scripts and picture hooks do");
   }
   #models() {
     if (this.interfaces.models) return this.interfaces.models;
@@ -270,6 +307,9 @@ export class Host {
   }
   #folders() {
     if (this.interfaces.folders) return this.interfaces.folders;
+    if (this.interfaces.folders === undefined) {
+      throw new Fault("not-permitted", "this world reads no granted folders: request hooks alone do");
+    }
     throw new Fault("not-permitted", 'the manifest wants no folder: add "wants": {"folders": ["name"]}');
   }
 }

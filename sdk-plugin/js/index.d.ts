@@ -211,9 +211,19 @@ declare module "gesso-plugin" {
     body?: unknown;
   }
 
-  /** Why a call cannot be done: what the host throws, with the contract's word for it. */
+  /** The contract's words for why a call cannot be done. */
+  export type FaultTag =
+    | "invalid-input"
+    | "not-permitted"
+    | "limit-exceeded"
+    | "cancelled"
+    | "deadline-exceeded"
+    | "unavailable"
+    | "other";
+
+  /** Why a call cannot be done: what the host throws, with the contract's word for it; `rejected` is `before`'s alone. */
   export interface Fault extends Error {
-    tag: "invalid-input" | "not-permitted" | "limit-exceeded" | "cancelled" | "deadline-exceeded" | "unavailable" | "other" | "rejected";
+    tag: FaultTag | "rejected";
   }
 
   /** Small values of the plugin's own; the manifest's `wants` says how many bytes they take (`kv_bytes`). Text is kept as
@@ -268,6 +278,8 @@ declare module "gesso-plugin" {
     cancelled(): boolean;
     /** To be thrown: an argument is wrong; the client's request ends with the sentence. */
     invalidInput(sentence: string): Fault;
+    /** To be thrown: why the call cannot be done, in the contract's words (`limit-exceeded`: a budget is spent). */
+    fault(tag: FaultTag, sentence?: string): Fault;
     /** To be thrown by `before`: the request ends here, and the client reads the sentence. */
     rejected(sentence: string): Fault;
     newPicture(width: number, height: number, format?: Format): Picture;

@@ -5,7 +5,8 @@ import call from "gesso:plugin/call@0.1.0";
 import images from "gesso:plugin/images@0.1.0";
 import models from "gesso:plugin/models@0.2.0";
 import * as plugin from "../plugin.js";
-import { Host, Picture, answered, consoleOn } from "./host.js";
+import { json } from "./checks.js";
+import { Host, Picture, answered, consoleOn, imageOf } from "./host.js";
 
 globalThis.console = consoleOn(call);
 
@@ -15,6 +16,6 @@ export function annotate(module, source, mask, args) {
     const host = new Host({ call, images, models, kv, blobs, assets });
     const made = plugin.annotate(module, new Picture(source), masked, JSON.parse(args), host);
     const { picture, data = null } = made instanceof Picture ? { picture: made } : made;
-    return { picture: picture.image, data: data === null ? null : JSON.stringify(data) };
+    return { picture: imageOf(picture), data: data === null ? null : json("data", data) };
   });
 }

@@ -4,7 +4,8 @@ import assets from "gesso:plugin/assets@0.2.0";
 import call from "gesso:plugin/call@0.1.0";
 import images from "gesso:plugin/images@0.1.0";
 import * as plugin from "../plugin.js";
-import { Host, Picture, answered, consoleOn } from "./host.js";
+import { whole } from "./checks.js";
+import { Host, Picture, answered, consoleOn, imageOf } from "./host.js";
 
 globalThis.console = consoleOn(call);
 
@@ -12,6 +13,7 @@ export function onGrid(params, pictures, columns, rows) {
   return answered(call, () => {
     const given = { pictures: pictures.map((image) => new Picture(image)), columns, rows };
     const grid = plugin.onGrid(JSON.parse(params), given, new Host({ call, images, kv, blobs, assets })) ?? given;
-    return { pictures: grid.pictures.map((picture) => picture.image), columns: grid.columns, rows: grid.rows };
+    const size = { columns: whole("columns", grid.columns), rows: whole("rows", grid.rows) };
+    return { pictures: grid.pictures.map(imageOf), ...size };
   });
 }

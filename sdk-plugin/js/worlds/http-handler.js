@@ -5,6 +5,7 @@ import call from "gesso:plugin/call@0.1.0";
 import images from "gesso:plugin/images@0.1.0";
 import models from "gesso:plugin/models@0.2.0";
 import * as plugin from "../plugin.js";
+import { U16_MAX, pairs, whole } from "./checks.js";
 import { Host, answered, consoleOn } from "./host.js";
 import { bytesOf, textOf } from "./utf8.js";
 
@@ -16,9 +17,9 @@ export function handle({ method, path, headers, body }) {
     const asked = { method, path: place, query, headers: Object.fromEntries(headers), body, text: () => textOf(body) };
     const answer = plugin.handle(asked, new Host({ call, images, models, kv, blobs, assets }));
     const [type, bytes] = encoded(answer.body);
-    const own = Object.entries(answer.headers ?? {}).map(([name, value]) => [name.toLowerCase(), `${value}`]);
+    const own = pairs(answer.headers).map(([name, value]) => [name.toLowerCase(), value]);
     const fields = Object.entries({ "content-type": type, ...Object.fromEntries(own) });
-    return { status: answer.status ?? 200, headers: fields, body: bytes };
+    return { status: whole("status", answer.status ?? 200, U16_MAX), headers: fields, body: bytes };
   });
 }
 

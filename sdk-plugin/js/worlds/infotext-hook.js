@@ -3,6 +3,7 @@
 import assets from "gesso:plugin/assets@0.2.0";
 import call from "gesso:plugin/call@0.1.0";
 import * as plugin from "../plugin.js";
+import { pairs } from "./checks.js";
 import { Host, answered, consoleOn } from "./host.js";
 
 globalThis.console = consoleOn(call);
@@ -12,7 +13,7 @@ export function onInfotext(text, parts) {
     const given = { ...parts, fields: Object.fromEntries(parts.fields) };
     const read = plugin.onInfotext(text, given, new Host({ call, kv, blobs, assets }));
     if (read == null) return parts;
-    const fields = Object.entries(read.fields ?? {}).map(([name, value]) => [name, `${value}`]);
-    return { prompt: `${read.prompt ?? ""}`, negativePrompt: `${read.negativePrompt ?? ""}`, fields };
+    const prompts = { prompt: `${read.prompt ?? ""}`, negativePrompt: `${read.negativePrompt ?? ""}` };
+    return { ...prompts, fields: pairs(read.fields) };
   });
 }

@@ -6,7 +6,8 @@ import images from "gesso:plugin/images@0.1.0";
 import inference from "gesso:plugin/inference@0.2.0";
 import models from "gesso:plugin/models@0.2.0";
 import * as plugin from "../plugin.js";
-import { Host, Picture, answered, consoleOn } from "./host.js";
+import { pairs } from "./checks.js";
+import { Host, Picture, answered, consoleOn, imageOf } from "./host.js";
 
 globalThis.console = consoleOn(call);
 
@@ -16,7 +17,6 @@ export function finish(params, about, picture, source) {
     const over = source ? new Picture(source) : null;
     const finished = plugin.finish(JSON.parse(params), about, new Picture(picture), over, host);
     if (finished == null) return { picture, fields: [] };
-    const fields = Object.entries(finished.fields ?? {}).map(([name, value]) => [name, `${value}`]);
-    return { picture: finished.picture.image, fields };
+    return { picture: imageOf(finished.picture), fields: pairs(finished.fields) };
   });
 }

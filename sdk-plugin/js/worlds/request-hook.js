@@ -3,7 +3,8 @@
 import call from "gesso:plugin/call@0.1.0";
 import images from "gesso:plugin/images@0.1.0";
 import * as plugin from "../plugin.js";
-import { Fault, Host, Picture, answered, consoleOn } from "./host.js";
+import { json } from "./checks.js";
+import { Fault, Host, Picture, answered, consoleOn, imageOf } from "./host.js";
 
 globalThis.console = consoleOn(call);
 
@@ -11,7 +12,7 @@ export function before(params) {
   return answered(call, () => {
     try {
       const replaced = plugin.before?.(JSON.parse(params), new Host({ call, images, folders }));
-      return replaced == null ? { tag: "unchanged" } : { tag: "replaced", val: JSON.stringify(replaced) };
+      return replaced == null ? { tag: "unchanged" } : { tag: "replaced", val: json("params", replaced) };
     } catch (error) {
       if (error instanceof Fault && error.tag === "rejected") return { tag: "rejected", val: error.message };
       throw error;
@@ -23,6 +24,6 @@ export function after(params, outputs) {
   return answered(call, () => {
     const pictures = outputs.map((image) => new Picture(image));
     const made = plugin.after?.(JSON.parse(params), pictures, new Host({ call, images, folders }));
-    return (made ?? pictures).map((picture) => picture.image);
+    return (made ?? pictures).map(imageOf);
   });
 }

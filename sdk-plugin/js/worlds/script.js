@@ -6,7 +6,7 @@ import images from "gesso:plugin/images@0.1.0";
 import inference from "gesso:plugin/inference@0.2.0";
 import models from "gesso:plugin/models@0.2.0";
 import * as plugin from "../plugin.js";
-import { Host, Picture, answered, consoleOn } from "./host.js";
+import { Host, Picture, answered, consoleOn, imageOf } from "./host.js";
 
 globalThis.console = consoleOn(call);
 
@@ -16,8 +16,8 @@ export function run(title, params, args, initImages, mask) {
     const host = new Host({ call, images, inference, models, kv, blobs, assets });
     const made = plugin.run(title, JSON.parse(params), JSON.parse(args), sources, mask && new Picture(mask), host);
     return {
-      images: made.map(({ picture }) => picture.image),
-      infotexts: made.map(({ infotext }) => infotext ?? ""),
+      images: made.map(({ picture }) => imageOf(picture)),
+      infotexts: made.map(({ infotext }) => `${infotext ?? ""}`),
       indexOfFirstImage: made.filter(({ grid }) => grid).length,
     };
   });

@@ -6,9 +6,9 @@ import operator
 import statistics
 from itertools import product
 from random import Random
-from typing import Any, Callable, Sequence
+from typing import Any, Callable, Sequence, get_args
 
-from gesso_plugin import Cancelled, Drawn, InvalidInput, NotPermitted
+from gesso_plugin import Cancelled, Drawn, InvalidInput, Level, NotPermitted, checks
 
 CHANNELS = {"gray8": 1, "rgb8": 3, "rgba8": 4}
 
@@ -49,7 +49,7 @@ class Picture:
         return Picture(self.width, self.height, to, b"".join(_converted(pixel, to) for pixel in pixels))
 
     def _check(self, first: int, count: int) -> None:
-        if first < 0 or count < 0 or first + count > self.height:
+        if checks.whole("first", first) + checks.whole("count", count) > self.height:
             raise InvalidInput(f"rows {first} to {first + count} are not in a picture of {self.height}")
 
 
@@ -213,7 +213,7 @@ class Kv:
         return key in self.values
 
     def set(self, key: str, value: bytes) -> None:
-        self.values[key] = bytes(value)
+        self.values[key] = checks.data("value", value)
 
     def remove(self, key: str) -> None:
         self.values.pop(key, None)
@@ -248,7 +248,7 @@ class Blobs:
         return self.blobs[name][offset : offset + min(length, 8 << 20)]
 
     def put(self, name: str, data: bytes) -> None:
-        self.blobs[name] = bytes(data)
+        self.blobs[name] = checks.data("data", data)
 
     def remove(self, name: str) -> None:
         self.blobs.pop(name, None)
@@ -307,7 +307,7 @@ class Host:
         return Random(self.seed)
 
     def log(self, text: str, level: str = "info") -> None:
-        self.logged.append((level, text))
+        self.logged.append((checks.word("level", level, get_args(Level)), str(text)))
 
     def cancelled(self) -> bool:
         return self._cancelled

@@ -5,10 +5,11 @@ import json
 import sys
 import traceback
 from random import Random
-from typing import Any, Callable, Sequence
+from typing import Any, Callable, Sequence, get_args
 
 import gesso_plugin as words
 from componentize_py_types import Err
+from gesso_plugin import checks
 from wit_world.imports import call
 
 try:  # The worlds differ in what they import.
@@ -74,7 +75,11 @@ def _asked(function: Callable, *arguments):
 def answered(function: Callable, *arguments):
     """What the plugin answers, with its exceptions as faults. A surprise goes into the log as a whole."""
     try:
-        return function(*arguments)
+        try:
+            return function(*arguments)
+        finally:
+            for log in _LOGS:
+                log.end_line()
     except words.Fault as fault:
         for exception, wire in _FAULTS:
             if isinstance(fault, exception):
@@ -106,8 +111,13 @@ class _Log(io.TextIOBase):
             call.log(self._level, line)
         return len(text)
 
+    def end_line(self) -> None:
+        """A call's last line may have no end."""
+        if self._line:
+            self.write("\n")
 
-sys.stdout, sys.stderr = _Log(call.Level.INFO), _Log(call.Level.WARN)
+
+_LOGS = sys.stdout, sys.stderr = _Log(call.Level.INFO), _Log(call.Level.WARN)
 
 
 class Picture:
@@ -118,16 +128,17 @@ class Picture:
         self.format = desc.format.name.lower()
 
     def read_rows(self, first: int, count: int) -> bytes:
-        return _asked(self.image.read_rows, first, count)
+        return _asked(self.image.read_rows, checks.whole("first", first), checks.whole("count", count))
 
     def write_rows(self, first: int, rows: bytes) -> None:
-        _asked(self.image.write_rows, first, bytes(rows))
+        _asked(self.image.write_rows, checks.whole("first", first), checks.data("rows", rows))
 
     def resize(self, width: int, height: int) -> "Picture":
-        return Picture(_asked(self.image.resize, width, height))
+        size = checks.whole("width", width), checks.whole("height", height)
+        return Picture(_asked(self.image.resize, *size))
 
     def convert(self, to: str) -> "Picture":
-        return Picture(_asked(self.image.convert, types.PixelFormat[to.upper()]))
+        return Picture(_asked(self.image.convert, _word("to", types.PixelFormat, to)))
 
 
 class StepTensor:
@@ -141,38 +152,43 @@ class StepTensor:
         return StepTensor(_asked(self.tensor.duplicate))
 
     def apply(self, op: str) -> None:
-        _asked(self.tensor.apply, _word(tensors.Unary, op))
+        _asked(self.tensor.apply, _word("op", tensors.Unary, op))
 
     def combine(self, op: str, other: "StepTensor") -> None:
-        _asked(self.tensor.combine, _word(tensors.Binary, op), other.tensor)
+        _asked(self.tensor.combine, _word("op", tensors.Binary, op), other.tensor)
 
     def combine_number(self, op: str, number: float) -> None:
-        _asked(self.tensor.combine_number, _word(tensors.Binary, op), number)
+        _asked(self.tensor.combine_number, _word("op", tensors.Binary, op), checks.number("number", number))
 
     def reduce(self, op: str, over: str = "everything", share: float | None = None) -> "StepTensor":
-        reduction = getattr(tensors, f"Reduction_{op.capitalize()}")
-        reduced = reduction(share) if op == "quantile" else reduction()
-        return StepTensor(_asked(self.tensor.reduce, reduced, _word(tensors.Over, over)))
+        reduction = getattr(tensors, f"Reduction_{checks.word('op', op, get_args(words.Reduction)).capitalize()}")
+        if op == "quantile" and share is None:
+            raise words.InvalidInput("a quantile's share is 0 to 1, not None")
+        reduced = reduction(checks.number("share", share)) if op == "quantile" else reduction()
+        return StepTensor(_asked(self.tensor.reduce, reduced, _word("over", tensors.Over, over)))
 
     def slice(self, along: str, first: int, count: int) -> "StepTensor":
-        return StepTensor(_asked(self.tensor.slice, _word(tensors.Axis, along), first, count))
+        part = checks.whole("first", first), checks.whole("count", count)
+        return StepTensor(_asked(self.tensor.slice, _word("along", tensors.Axis, along), *part))
 
     def paste(self, along: str, first: int, other: "StepTensor") -> None:
-        _asked(self.tensor.paste, _word(tensors.Axis, along), first, other.tensor)
+        axis = _word("along", tensors.Axis, along)
+        _asked(self.tensor.paste, axis, checks.whole("first", first), other.tensor)
 
     def draw(self, seed: int) -> None:
-        _asked(self.tensor.draw, seed)
+        _asked(self.tensor.draw, checks.whole("seed", seed, checks.U64_MAX))
 
     def read(self) -> list[float]:
         return _asked(self.tensor.read)
 
     def write(self, values: Sequence[float]) -> None:
-        _asked(self.tensor.write, list(values))
+        _asked(self.tensor.write, list(map(float, values)))
 
 
-def _word(words, text: str):
+def _word(what: str, words, text: str):
     """The contract's word."""
-    return words[text.upper().replace("-", "_")]
+    members = {name.lower().replace("_", "-"): member for name, member in words.__members__.items()}
+    return members[checks.word(what, text, members)]
 
 
 class Job:
@@ -193,19 +209,21 @@ class Job:
 
 class Kv:
     def get(self, key: str) -> bytes | None:
-        return _asked(kv.get, key)
+        return _asked(kv.get, checks.text("key", key))
 
     def exists(self, key: str) -> bool:
-        return _asked(kv.exists, key)
+        return _asked(kv.exists, checks.text("key", key))
 
     def set(self, key: str, value: bytes) -> None:
-        _asked(kv.set, key, bytes(value))
+        _asked(kv.set, checks.text("key", key), checks.data("value", value))
 
     def remove(self, key: str) -> None:
-        _asked(kv.remove, key)
+        _asked(kv.remove, checks.text("key", key))
 
     def swap(self, key: str, expected: bytes | None, value: bytes | None) -> bool:
-        return _asked(kv.swap, key, expected, value)
+        before = None if expected is None else checks.data("expected", expected)
+        after = None if value is None else checks.data("value", value)
+        return _asked(kv.swap, checks.text("key", key), before, after)
 
     def update(self, key: str, change: Callable) -> bytes | None:
         while True:
@@ -215,24 +233,29 @@ class Kv:
                 return new
 
     def list_keys(self, prefix: str = "", after: str | None = None) -> list[str]:
-        return _asked(kv.list_keys, prefix, after)
+        return _asked(kv.list_keys, *_from(prefix, after))
 
 
 class Blobs:
     def size(self, name: str) -> int | None:
-        return _asked(blobs.size, name)
+        return _asked(blobs.size, checks.text("name", name))
 
     def read(self, name: str, offset: int = 0, length: int = 8 << 20) -> bytes:
-        return _asked(blobs.read, name, offset, length)
+        part = checks.whole("offset", offset, checks.U64_MAX), checks.whole("length", length)
+        return _asked(blobs.read, checks.text("name", name), *part)
 
     def put(self, name: str, data: bytes) -> None:
-        _asked(blobs.put, name, bytes(data))
+        _asked(blobs.put, checks.text("name", name), checks.data("data", data))
 
     def remove(self, name: str) -> None:
-        _asked(blobs.remove, name)
+        _asked(blobs.remove, checks.text("name", name))
 
     def list(self, prefix: str = "", after: str | None = None) -> "list[str]":
-        return _asked(blobs.list, prefix, after)
+        return _asked(blobs.list, *_from(prefix, after))
+
+
+def _from(prefix: str, after: str | None) -> tuple[str, str | None]:
+    return checks.text("prefix", prefix), None if after is None else checks.text("after", after)
 
 
 class Assets:
@@ -240,7 +263,7 @@ class Assets:
         return assets.list()
 
     def read(self, name: str) -> bytes:
-        return _asked(assets.read, name)
+        return _asked(assets.read, checks.text("name", name))
 
 
 class Host:
@@ -278,41 +301,43 @@ class Host:
         return Random(self.seed)
 
     def log(self, text: str, level: str = "info") -> None:
-        call.log(call.Level[level.upper()], text)
+        call.log(_word("level", call.Level, level), str(text))
 
     def cancelled(self) -> bool:
         return call.cancelled()
 
     def new_picture(self, width: int, height: int, format: str = "rgb8") -> Picture:
-        desc = types.ImageDesc(width, height, types.PixelFormat[format.upper()])
-        return Picture(_asked(images.Image.allocate, desc))
+        image, pixels = _images().Image, _word("format", types.PixelFormat, format)
+        desc = types.ImageDesc(checks.whole("width", width), checks.whole("height", height), pixels)
+        return Picture(_asked(image.allocate, desc))
 
     def list_files(self, folder: str) -> list[str]:
-        return _asked(_granted().list, folder)
+        return _asked(_granted().list, checks.text("folder", folder))
 
     def read_file(self, folder: str, path: str) -> bytes:
-        return _asked(_granted().read, folder, path)
+        return _asked(_granted().read, checks.text("folder", folder), checks.text("path", path))
 
     def generate(self, params: dict[str, Any], init_images: Sequence[Picture] = (), mask: Picture | None = None) -> Job:
         lent = [picture.image for picture in init_images]
-        return Job(_asked(inference.generate, json.dumps(params), lent, mask and mask.image))
+        return Job(_asked(_inference().generate, json.dumps(params), lent, mask and mask.image))
 
     def upscale(self, picture: Picture, upscaler: str, factor: float) -> Picture:
-        return Picture(_asked(inference.upscale, picture.image, upscaler, factor))
+        asked = checks.text("upscaler", upscaler), checks.number("factor", factor)
+        return Picture(_asked(_inference().upscale, picture.image, *asked))
 
     def interrogate(self, picture: Picture, model: str) -> str:
-        return _asked(inference.interrogate, picture.image, model)
+        return _asked(_inference().interrogate, picture.image, checks.text("model", model))
 
     def networks(self) -> list[str]:
         return _asked(_networks().list)
 
     def about_network(self, network: str) -> Any:
-        text = _asked(_networks().about, network)
+        text = _asked(_networks().about, checks.text("network", network))
         return None if text is None else json.loads(text)
 
     def run_network(self, network: str, inputs: Sequence[words.Tensor]) -> list[words.Tensor]:
-        given = [_networks().Tensor(list(tensor.shape), list(tensor.values)) for tensor in inputs]
-        outputs = _asked(_networks().run, network, given)
+        given = [_lent(tensor) for tensor in inputs]
+        outputs = _asked(_networks().run, checks.text("network", network), given)
         return [words.Tensor(tensor.shape, tensor.values) for tensor in outputs]
 
 
@@ -323,6 +348,25 @@ def _keeps_nothing(why: str):
     raise words.NotPermitted(why)
 
 
+def _lent(tensor: words.Tensor):
+    shape = [checks.whole("shape", side) for side in tensor.shape]
+    return _networks().Tensor(shape, list(map(float, tensor.values)))
+
+
+def _images():
+    if images is None:
+        raise words.NotPermitted(
+            "this world makes no pictures: request hooks, annotators, picture hooks, scripts, grid hooks and HTTP APIs do"
+        )
+    return images
+
+
+def _inference():
+    if inference is None:
+        raise words.NotPermitted("this world draws nothing: scripts and picture hooks do")
+    return inference
+
+
 def _networks():
     if models is None:
         raise words.NotPermitted("this world runs no networks: annotators, scripts, picture hooks and HTTP APIs do")
@@ -330,6 +374,8 @@ def _networks():
 
 
 def _granted():
+    if folders is None and assets is not None:
+        raise words.NotPermitted("this world reads no granted folders: request hooks alone do")
     if folders is None:
         raise words.NotPermitted('the manifest wants no folder: add "wants": {"folders": ["name"]}')
     return folders

@@ -5,7 +5,7 @@ import json
 
 import plugin
 import wit_world
-from gesso_plugin import Grid
+from gesso_plugin import Grid, checks
 from gesso_plugin.host import Host, Picture, answered
 
 
@@ -15,6 +15,7 @@ class WitWorld:
             given = Grid([Picture(image) for image in pictures], columns, rows)
             grid = plugin.on_grid(json.loads(params), given, Host())
             grid = given if grid is None else grid
-            return wit_world.Grid([picture.image for picture in grid.pictures], grid.columns, grid.rows)
+            size = checks.whole("columns", grid.columns), checks.whole("rows", grid.rows)
+            return wit_world.Grid([picture.image for picture in grid.pictures], *size)
 
         return answered(work)

@@ -2,7 +2,7 @@
 
 import plugin
 import wit_world
-from gesso_plugin import Request
+from gesso_plugin import Request, checks
 from gesso_plugin.host import Host, answered
 
 
@@ -12,9 +12,10 @@ class WitWorld:
             path, _, query = request.path.partition("?")
             asked = Request(request.method, path, query, dict(request.headers), request.body)
             answer = plugin.handle(asked, Host())
-            body = answer.body.encode() if isinstance(answer.body, str) else answer.body
-            own = {name.lower(): value for name, value in answer.headers.items()}
+            body = answer.body.encode() if isinstance(answer.body, str) else checks.data("body", answer.body)
+            own = {name.lower(): value for name, value in checks.pairs(answer.headers)}
             headers = {"content-type": answer.content_type} | own
-            return wit_world.Response(answer.status, list(headers.items()), body)
+            status = checks.whole("status", answer.status, checks.U16_MAX)
+            return wit_world.Response(status, checks.pairs(headers), body)
 
         return answered(work)

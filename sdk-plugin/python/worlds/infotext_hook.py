@@ -3,7 +3,7 @@ of the one it was given, or nothing where it stays."""
 
 import plugin
 import wit_world
-from gesso_plugin import Infotext
+from gesso_plugin import Infotext, checks
 from gesso_plugin.host import Host, answered
 
 
@@ -14,6 +14,7 @@ class WitWorld:
             read = plugin.on_infotext(text, given, Host())
             if read is None:
                 return parts
-            return wit_world.Infotext(read.prompt, read.negative_prompt, list(read.fields.items()))
+            prompts = checks.written(read.prompt), checks.written(read.negative_prompt)
+            return wit_world.Infotext(*prompts, checks.pairs(read.fields))
 
         return answered(work)

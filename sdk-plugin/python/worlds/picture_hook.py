@@ -4,7 +4,7 @@ where the picture stays as it is."""
 import json
 
 import plugin
-from gesso_plugin import DrawnPicture
+from gesso_plugin import DrawnPicture, checks
 from gesso_plugin.host import Host, Picture, answered
 from wit_world import FinishedPicture
 
@@ -18,6 +18,6 @@ class WitWorld:
             finished = plugin.finish(json.loads(params), drawn, Picture(picture), over, Host())
             if finished is None:
                 return FinishedPicture(picture, [])
-            return FinishedPicture(finished.picture.image, list(finished.fields.items()))
+            return FinishedPicture(finished.picture.image, checks.pairs(finished.fields))
 
         return answered(work)

@@ -4,6 +4,7 @@
 import json
 
 import plugin
+from gesso_plugin import checks
 from gesso_plugin.host import Host, Picture, answered
 from wit_world import Output
 
@@ -15,6 +16,7 @@ class WitWorld:
             masked = None if mask is None else Picture(mask)
             made = plugin.run(title, json.loads(params), json.loads(arguments), sources, masked, Host())
             grids = sum(one.grid for one in made)
-            return Output([one.picture.image for one in made], [one.infotext for one in made], grids)
+            infotexts = [checks.written(one.infotext) for one in made]
+            return Output([one.picture.image for one in made], infotexts, grids)
 
         return answered(work)
