@@ -35,6 +35,15 @@ impl Handmade {
 
     /// The component, with its manifest.
     pub(crate) fn component(&self, id: &str) -> Vec<u8> {
+        with_manifest(id, &self.bare())
+    }
+
+    /// The component, with a manifest that says more.
+    pub(crate) fn with(&self, manifest: &serde_json::Value) -> Vec<u8> {
+        packed(&self.bare(), manifest)
+    }
+
+    fn bare(&self) -> Vec<u8> {
         let Self { memory, realloc, more, before, after, encoding } = self;
         let options = format!(
             "(memory (core memory $libc \"memory\")) (realloc (core func $libc \"realloc\")) {encoding}"
@@ -80,7 +89,7 @@ impl Handmade {
     (result (result (list (own $image)) (error $fault)))
     (canon lift (core func $main "after") {options})))"#
         );
-        with_manifest(id, &component(&text))
+        component(&text)
     }
 }
 
@@ -93,5 +102,9 @@ pub(crate) fn component(text: &str) -> Vec<u8> {
 pub(crate) fn with_manifest(id: &str, component: &[u8]) -> Vec<u8> {
     let manifest =
         serde_json::json!({ "id": id, "version": "0.1.0", "api": "0.1.0", "worlds": ["request-hook"] });
+    packed(component, &manifest)
+}
+
+fn packed(component: &[u8], manifest: &serde_json::Value) -> Vec<u8> {
     pack_component(component, manifest.to_string().as_bytes(), &Assets::default()).unwrap().0
 }
