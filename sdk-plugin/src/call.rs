@@ -31,8 +31,18 @@ pub fn seed() -> u64 {
 pub fn settings<T: DeserializeOwned>() -> Result<T, Fault> {
     let text = host::settings();
     let text = if text.trim().is_empty() { "{}" } else { text.as_str() };
-    serde_json::from_str(text)
-        .map_err(|error| Fault::Other(format!("The plugin's settings do not fit what it expects: {error}.")))
+    serde_json::from_str(text).map_err(|error| {
+        let misfit = without_value(&error.to_string());
+        Fault::Other(format!("The plugin's settings do not fit what it expects: {misfit}."))
+    })
+}
+
+/// What was expected, and where: what is there instead may be a secret, and whoever asked for a picture reads the fault.
+fn without_value(error: &str) -> String {
+    match error.rsplit_once(", expected ") {
+        Some((_, expected)) => format!("expected {expected}"),
+        None => error.to_owned(),
+    }
 }
 
 /// One line into the plugin's own log. The host cuts long lines, escapes control characters, and drops lines past
@@ -50,4 +60,23 @@ pub fn log(level: Level, text: &str) {
 /// True once nobody waits for the result any more; a long call should look now and then.
 pub fn cancelled() -> bool {
     host::cancelled()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_that_do_not_fit_are_not_told() {
+        let misfit = |text: &str| {
+            let error = serde_json::from_str::<std::collections::BTreeMap<String, u32>>(text).unwrap_err();
+            without_value(&error.to_string())
+        };
+        let told = misfit(r#"{"token":"sk-51f0, expected x"}"#);
+        assert!(told.starts_with("expected u32 at line 1") && !told.contains("sk-51f0"), "{told}");
+        assert_eq!(
+            without_value("missing field `style` at line 1 column 2"),
+            "missing field `style` at line 1 column 2"
+        );
+    }
 }

@@ -1,5 +1,6 @@
 //! How the set of plugins changes: install, roll-back, removal, grants, and a folder that an admin edits by hand.
-//! Each is one method of the host's inner part under the lock of changes; the table is swapped last. Grants are in `granting`.
+//! Each is one method of the host's inner part under the lock of changes; the table is swapped last. Grants are in `granting`, the
+//! roll-back in `returning`, the file that goes with a change in `file`.
 //! Serves no call.
 
 use crate::aliases;
@@ -22,7 +23,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+mod file;
 mod granting;
+mod returning;
 
 /// What only one change at a time may touch.
 pub(crate) struct Changes {
@@ -67,21 +70,20 @@ impl Inner {
             Ok(()) => self.load(&changes, &id, bytes, inspection).await,
             Err(refused) => Err(refused),
         };
-        let path = self.file_of(&id);
         match outcome {
             Ok(mut loaded) => {
                 loaded.version.source = source.or(loaded.version.source);
-                store(&path, bytes)?;
-                changes.watched.note(&id, &path);
-                self.activate(&mut changes, &id, bytes, loaded)?;
+                self.with_file(&mut changes, &id, Some(bytes), |changes| {
+                    self.activate(changes, &id, bytes, loaded)
+                })?;
                 Ok(id)
             }
             Err(LoadError::NeedsGrants(reason)) => {
-                store(&path, bytes)?;
-                changes.watched.note(&id, &path);
                 let waiting = VersionRef { version, digest: sha256_hex(bytes), source };
-                changes.registry.record_mut(&id).waiting = Some(waiting);
-                self.save(&mut changes)?;
+                self.with_file(&mut changes, &id, Some(bytes), |changes| {
+                    changes.registry.record_mut(&id).waiting = Some(waiting);
+                    self.save(changes)
+                })?;
                 self.refuse(&mut changes, &id, bytes, &reason);
                 Err(InstallError::NeedsGrants { id, reason })
             }
@@ -112,40 +114,18 @@ impl Inner {
         Ok(self.loader.compile(bytes, &sha256_hex(bytes)).await.map(drop))
     }
 
-    pub(crate) async fn rollback(&self, id: &str) -> Result<(), InstallError> {
-        let mut changes = self.open_changes().await?;
-        if self.table.load().get(id).is_none() {
-            return Err(InstallError::NotFound { id: id.to_owned() });
-        }
-        let none = || InstallError::NoPrevious { id: id.to_owned() };
-        let previous = changes.registry.record_mut(id).previous.clone().ok_or_else(none)?;
-        let bytes = self.kept_version(id, &previous).ok_or_else(none)?;
-        let refused =
-            |error: LoadError| InstallError::Refused { id: Some(id.to_owned()), reason: error.to_string() };
-        let inspection = self.inspected(&bytes).map_err(refused)?;
-        let loaded = self.load(&changes, id, &bytes, inspection).await.map_err(refused)?;
-        let path = self.file_of(id);
-        store(&path, &bytes)?;
-        changes.watched.note(id, &path);
-        self.activate(&mut changes, id, &bytes, loaded)
-    }
-
     pub(crate) async fn remove(&self, id: &str) -> Result<(), InstallError> {
         let mut changes = self.open_changes().await?;
-        if self.table.load().get(id).is_none() {
+        // One whose file is gone is not in the table; its grants and settings are still stored.
+        if self.table.load().get(id).is_none() && !changes.registry.plugins.contains_key(id) {
             return Err(InstallError::NotFound { id: id.to_owned() });
         }
-        let path = self.file_of(id);
-        match std::fs::remove_file(&path) {
-            Err(source) if source.kind() != io::ErrorKind::NotFound => {
-                return Err(InstallError::Storage { path, source });
-            }
-            _ => {}
-        }
-        changes.watched.forget(id);
-        changes.registry.forget(id);
-        self.save(&mut changes)?;
+        self.with_file(&mut changes, id, None, |changes| {
+            changes.registry.forget(id);
+            self.save(changes)
+        })?;
         self.take_out(id);
+        self.shared.forget_words(id);
         self.trail.note(id, TrailEvent::Removed, None, None);
         if is_id(id) {
             let _ = std::fs::remove_dir_all(self.versions_of(id));
@@ -172,7 +152,8 @@ impl Inner {
         entry.on_failure.clone_from(&record.on_failure);
         entry.reach = Reach { serves: record.serves.clone(), may_be_left_out: record.may_be_left_out };
         if let Some(position) = policy.position {
-            changes.registry.move_to(id, position);
+            let table = self.table.load();
+            changes.registry.move_to(id, position, |known| table.get(known).is_some());
         }
         self.save(&mut changes)?;
         entry.shared.switch(entry.enabled);
@@ -190,6 +171,11 @@ impl Inner {
     pub(crate) fn file_gone(&self, id: &str) {
         tracing::info!(plugin = id, "a plugin left the folder");
         self.take_out(id);
+        let detail = format!(
+            "its file is gone from the folder; its grants and settings are kept for when it comes back, until \
+             DELETE /plugins/{id}"
+        );
+        self.trail.note(id, TrailEvent::Removed, None, Some(detail));
     }
 
     /// Drawings under way have what they began with, of which a step hook would go on: nobody could switch it off any more.
@@ -197,6 +183,7 @@ impl Inner {
         let table = self.table.load();
         if let Some(entry) = table.get(id) {
             entry.shared.switch(false);
+            entry.shared.revoke();
         }
         self.table.store(Arc::new(table.without(id)));
     }
@@ -231,6 +218,9 @@ impl Inner {
         if let Some(loaded) = self.load_kept(changes, id, &bytes).await
             && let Some(mut entry) = self.table.load().get(id).cloned()
         {
+            // Stored with the next change; a start would load it with these again.
+            changes.registry.record_mut(id).current_settings =
+                Some(loaded.capabilities.settings_json.clone());
             entry.active = Some(Arc::new(loaded));
             self.put(changes, entry);
         }
@@ -283,10 +273,21 @@ impl Inner {
         bytes: &[u8],
         inspection: (Option<String>, Inspection),
     ) -> Result<Loaded, LoadError> {
-        let grants = self.grants_of(changes, id);
-        self.check_free(id, &grants)
+        self.load_with(changes, id, bytes, inspection, &self.grants_of(changes, id)).await
+    }
+
+    async fn load_with(
+        &self,
+        changes: &Changes,
+        id: &str,
+        bytes: &[u8],
+        inspection: (Option<String>, Inspection),
+        grants: &Grants,
+    ) -> Result<Loaded, LoadError> {
+        self.check_free(id, grants)
             .map_err(|problem| LoadError::NeedsGrants(format!("in its grants {problem}")))?;
-        let mut loaded = self.loader.load(&self.runner, &self.shared(id), bytes, inspection, &grants).await?;
+        let shared = self.shared_to_try(id);
+        let mut loaded = self.loader.load(&self.runner, &shared, bytes, inspection, grants).await?;
         let known = changes.registry.plugins.get(id);
         loaded.version.source = known.and_then(|record| record.source_of(&loaded.version.digest)).cloned();
         Ok(loaded)
@@ -331,8 +332,10 @@ impl Inner {
         let is_new = record.current.as_ref().is_none_or(|current| current.digest != version.digest);
         // The same build may have come from another place.
         let before = record.current.replace(version.clone());
+        let settings = record.current_settings.replace(loaded.capabilities.settings_json.clone());
         if is_new {
             record.previous = before;
+            record.previous_settings = settings;
         }
         record.waiting = None;
         let kept: Vec<String> = [&record.current, &record.previous]
@@ -341,18 +344,25 @@ impl Inner {
             .map(|kept| kept.digest.clone())
             .collect();
         self.save(changes)?;
+        let is_back = !is_new && self.has_left(id);
         let mut entry = self.entry(changes, id);
         entry.active = Some(Arc::new(loaded));
         entry.refused = None;
         entry.refused_manifest = None;
         self.put(changes, entry);
         prune(&folder, &kept);
-        if is_new {
+        if is_new || is_back {
             let from = version.source.as_ref().map(|source| format!("from {source}"));
             self.trail.note(id, TrailEvent::Active, Some((&version.version, &version.digest)), from);
         }
         tracing::info!(plugin = id, version = version.version, digest = version.digest, "a plugin is active");
         Ok(())
+    }
+
+    /// Whether the last that the trail says of a plugin that is not there is that it left.
+    fn has_left(&self, id: &str) -> bool {
+        self.table.load().get(id).is_none()
+            && self.trail.of(id).pop().is_some_and(|last| last.event == TrailEvent::Removed)
     }
 
     fn refuse(&self, changes: &mut Changes, id: &str, bytes: &[u8], reason: &str) {
@@ -374,8 +384,7 @@ impl Inner {
         let table = self.table.load();
         let known = table.get(id);
         let record = changes.registry.plugins.get(id).cloned().unwrap_or_default();
-        let shared =
-            known.map_or_else(|| Shared::new(id, self.loader.slots_per_plugin), |entry| entry.shared.clone());
+        let shared = self.shared.of(id, self.loader.slots_per_plugin);
         shared.switch(record.enabled);
         Entry {
             id: id.to_owned(),
@@ -398,11 +407,9 @@ impl Inner {
         self.table.store(Arc::new(self.table.load().with(entry, &changes.registry.order)));
     }
 
-    fn shared(&self, id: &str) -> Arc<Shared> {
-        self.table
-            .load()
-            .get(id)
-            .map_or_else(|| Shared::new(id, self.loader.slots_per_plugin), |entry| entry.shared.clone())
+    /// What the trial at load counts for: the plugin that is there or was. Of one that comes only now nothing is counted before it is.
+    fn shared_to_try(&self, id: &str) -> Arc<Shared> {
+        self.shared.known(id).unwrap_or_else(|| Shared::new(id, self.loader.slots_per_plugin))
     }
 
     /// Stored grants win over the settings file's.

@@ -30,7 +30,7 @@ use crate::settings_versions::SettingsVersion;
 use crate::status::PluginStatus;
 use crate::steps::{self, PluginStepHook};
 use crate::stores::{StoreUse, Stores};
-use crate::table::{Entry, Table};
+use crate::table::{Entry, SharedById, Table};
 use crate::threads::Threads;
 use crate::trail::{Trail, TrailEvent, TrailLine};
 use crate::{engine, http_extension, infotext_hook, interfaces, watch};
@@ -56,6 +56,7 @@ pub(crate) struct Inner {
     pub(crate) loader: Loader,
     pub(crate) runner: Runner,
     pub(crate) table: ArcSwap<Table>,
+    pub(crate) shared: SharedById,
     pub(crate) trail: Trail,
     pub(crate) changes: tokio::sync::Mutex<Changes>,
     /// Taken at the end.
@@ -117,6 +118,7 @@ impl PluginHost {
             },
             runner,
             table: ArcSwap::default(),
+            shared: SharedById::default(),
             trail: Trail::at(&settings.state),
             changes: tokio::sync::Mutex::new(Changes::new(registry)),
             threads: Mutex::new(Some(threads)),
@@ -376,21 +378,22 @@ impl PluginHost {
         self.status_of(&id)
     }
 
-    /// Returns to the previous version; a second call returns from it.
+    /// Returns to the previous version; a second call returns from it. Where the settings that stand do not fit its schema, those
+    /// that it was last loaded with are put back.
     ///
     /// # Errors
-    /// `NoPrevious` where only one version was ever active.
+    /// `NoPrevious` where only one version was ever active, `Refused` where it does not load, or no settings that fit it are kept.
     pub async fn rollback(&self, id: &str) -> Result<PluginStatus, InstallError> {
         let name = id.to_owned();
         self.uninterrupted(|inner| async move { inner.rollback(&name).await }).await?;
         self.status_of(id)
     }
 
-    /// Removes the file, every kept version and the stored grants. Calls under way finish; drawings under way make no further ones.
-    /// What the plugin keeps stays, see [`Self::forget_data`].
+    /// Removes the file, every kept version and the stored grants, also where the file has left the folder already. Calls under way
+    /// finish; drawings under way make no further ones. What the plugin keeps stays, see [`Self::forget_data`].
     ///
     /// # Errors
-    /// `NotFound`, or `Storage` where the file cannot be deleted.
+    /// `NotFound`, or `Storage` where that cannot be stored; nothing is changed then.
     pub async fn remove(&self, id: &str) -> Result<(), InstallError> {
         let name = id.to_owned();
         self.uninterrupted(|inner| async move { inner.remove(&name).await }).await

@@ -44,6 +44,10 @@ impl LogRing {
         lines.push_back(LogLine { time_ms, level, request_id: request_id.to_owned(), text });
     }
 
+    pub(crate) fn clear(&self) {
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
     pub(crate) fn snapshot(&self) -> Vec<LogLine> {
         self.lines.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
     }

@@ -80,6 +80,10 @@ pub(crate) struct Record {
     pub(crate) previous: Option<VersionRef>,
     /// The build that is stored and waits for grants.
     pub(crate) waiting: Option<VersionRef>,
+    /// The settings, as JSON, that these builds were last loaded with; `None` where that was before they were kept. Not numbers of
+    /// `settings_versions`, which has none of those in the settings file and drops old ones. One line each: the file is indented.
+    pub(crate) current_settings: Option<String>,
+    pub(crate) previous_settings: Option<String>,
 }
 
 impl Record {
@@ -103,6 +107,8 @@ impl Default for Record {
             current: None,
             previous: None,
             waiting: None,
+            current_settings: None,
+            previous_settings: None,
         }
     }
 }
@@ -167,9 +173,12 @@ impl Registry {
         self.plugins.remove(id);
     }
 
-    pub(crate) fn move_to(&mut self, id: &str, position: usize) {
+    /// Moves `id` to that place among those that are there: the order has ids too whose files are gone.
+    pub(crate) fn move_to(&mut self, id: &str, position: usize, is_there: impl Fn(&str) -> bool) {
         self.order.retain(|known| known != id);
-        self.order.insert(position.min(self.order.len()), id.to_owned());
+        let mut there = self.order.iter().enumerate().filter(|(_, known)| is_there(known.as_str()));
+        let place = there.nth(position).map_or(self.order.len(), |(place, _)| place);
+        self.order.insert(place, id.to_owned());
     }
 }
 
@@ -195,12 +204,29 @@ mod tests {
             registry.record_mut(id).on_failure =
                 OnFailures::new(OnFailure::Skip, [(HookWorld::Step, OnFailure::Fail)]);
         }
-        registry.move_to("c", 0);
+        registry.move_to("c", 0, |_| true);
         registry.forget("b");
         registry.save().unwrap();
         let again = Registry::open(&path).unwrap();
         assert_eq!(again, registry);
         assert_eq!(again.order, ["c", "a"]);
+    }
+
+    #[test]
+    fn places_count_those_that_are_there() {
+        let mut registry = Registry::default();
+        for id in ["gone", "b", "c", "lost"] {
+            registry.record_mut(id);
+        }
+        let mut there_after = |id: &str, position: usize| {
+            registry.move_to(id, position, |known| ["b", "c"].contains(&known));
+            let there = registry.order.iter().filter(|known| ["b", "c"].contains(&known.as_str()));
+            there.cloned().collect::<Vec<_>>()
+        };
+        assert_eq!(there_after("c", 1), ["b", "c"]);
+        assert_eq!(there_after("c", 0), ["c", "b"]);
+        assert_eq!(there_after("c", 9), ["b", "c"]);
+        assert_eq!(registry.order.len(), 4);
     }
 
     #[test]
@@ -216,6 +242,7 @@ mod tests {
         assert_eq!((&record.serves, record.may_be_left_out), (&Audience::default(), false));
         assert_eq!(record.on_failure, OnFailures::from(OnFailure::Skip));
         assert_eq!((record.grants.take(), record.settings_versions.len()), (Some(Grants::default()), 0));
+        assert_eq!((&record.current_settings, &record.previous_settings), (&None, &None));
     }
 
     #[test]

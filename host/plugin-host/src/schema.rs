@@ -54,7 +54,8 @@ fn validator(schema: &Value) -> Result<jsonschema::Validator, String> {
 /// Checks settings; none at all are an empty object.
 ///
 /// # Errors
-/// What is wrong, with its place, in one sentence.
+/// What is wrong, with its place, in one sentence. No value is in it, which may be a secret: others than the admin read it, in the
+/// trail and in the log.
 pub(crate) fn check(schema: &Value, settings: &Value) -> Result<(), String> {
     let empty = Value::Object(serde_json::Map::new());
     let settings = if settings.is_null() { &empty } else { settings };
@@ -63,8 +64,8 @@ pub(crate) fn check(schema: &Value, settings: &Value) -> Result<(), String> {
         .iter_errors(settings)
         .take(TOLD_MAX)
         .map(|error| match error.instance_path().to_string() {
-            place if place.is_empty() => error.to_string(),
-            place => format!("{place}: {error}"),
+            place if place.is_empty() => error.masked().to_string(),
+            place => format!("{place}: {}", error.masked()),
         })
         .collect();
     if wrong.is_empty() { Ok(()) } else { Err(format!("its settings are wrong: {}", wrong.join("; "))) }
@@ -84,8 +85,36 @@ mod tests {
         assert_eq!(check(&schema, &Value::Null), Ok(()));
         assert_eq!(check(&schema, &json!({"style": "ink", "size": 3})), Ok(()));
         let error = check(&schema, &json!({"style": 7, "size": 0, "other": 1})).unwrap_err();
-        for part in ["/style: 7 is not of type", "/size: 0 is less than", "other"] {
+        for part in ["/style: value is not of type", "/size: value is less than", "other"] {
             assert!(error.contains(part), "{error}");
+        }
+    }
+
+    #[test]
+    fn no_value_is_told() {
+        let secret = "sk-51f0";
+        for (schema, settings) in [
+            (json!({"type": "array"}), json!({"token": secret})),
+            (json!({"properties": {"token": {"type": "object"}}}), json!({"token": secret})),
+            (json!({"properties": {"token": {"maxLength": 3}}}), json!({"token": secret})),
+            (json!({"properties": {"token": {"enum": ["a", "b"]}}}), json!({"token": secret})),
+            (json!({"properties": {"token": {"const": "a"}}}), json!({"token": secret})),
+            (json!({"properties": {"token": {"pattern": "^a$"}}}), json!({"token": secret})),
+            (json!({"properties": {"token": {"not": {"type": "string"}}}}), json!({"token": secret})),
+            (json!({"properties": {"keys": {"uniqueItems": true}}}), json!({"keys": [secret, secret]})),
+            (json!({"properties": {"keys": {"contains": {"const": 1}}}}), json!({"keys": [secret]})),
+            (
+                json!({"properties": {"keys": {"prefixItems": [true], "items": false}}}),
+                json!({"keys": [1, secret]}),
+            ),
+            (json!({"anyOf": [{"type": "array"}, {"required": ["a"]}]}), json!({"token": secret})),
+            (json!({"oneOf": [{"type": "array"}, {"required": ["a"]}]}), json!({"token": secret})),
+            (json!({"minProperties": 2}), json!({"token": secret})),
+            (json!({"additionalProperties": false}), json!({"token": secret})),
+            (json!({"unevaluatedProperties": false}), json!({"token": secret})),
+        ] {
+            let error = check(&schema, &settings).unwrap_err();
+            assert!(!error.contains(secret), "{schema}: {error}");
         }
     }
 

@@ -25,6 +25,7 @@ use crate::registry::{Called, VersionRef};
 use crate::settings::{CallContext, Grants, Named};
 use crate::status::{PluginState, PluginStatus};
 use crate::stores::StoreUse;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -102,6 +103,12 @@ impl Shared {
         self.revocations.load(Ordering::Relaxed)
     }
 
+    /// Drops what it said, which a removed plugin takes with it. What was counted stays.
+    fn forget_words(&self) {
+        self.log.clear();
+        *self.last_failure.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
     pub(crate) fn count<T>(&self, result: &Result<T, HookError>, spent: &Spent, took: Duration) {
         self.durations.note(took);
         self.calls.fetch_add(1, Ordering::Relaxed);
@@ -126,6 +133,30 @@ impl Shared {
         }
         *self.last_failure.lock().unwrap_or_else(PoisonError::into_inner) =
             Some(format!("{hook}: {message}"));
+    }
+}
+
+/// What the plugins keep, by id, for as long as the process lives. One that comes back after it was removed counts on: counters
+/// that begin anew would hide its failures from who watches them, and its calls that are still under way.
+#[derive(Debug, Default)]
+pub(crate) struct SharedById(Mutex<BTreeMap<String, Arc<Shared>>>);
+
+impl SharedById {
+    /// That of `id`; where it is new, with these slots.
+    pub(crate) fn of(&self, id: &str, slots: (usize, usize)) -> Arc<Shared> {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.entry(id.to_owned()).or_insert_with(|| Shared::new(id, slots)).clone()
+    }
+
+    /// That of `id`, where it is there or was.
+    pub(crate) fn known(&self, id: &str) -> Option<Arc<Shared>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(id).cloned()
+    }
+
+    pub(crate) fn forget_words(&self, id: &str) {
+        if let Some(shared) = self.known(id) {
+            shared.forget_words();
+        }
     }
 }
 

@@ -180,7 +180,7 @@ fn takes_away(before: &Grants, now: &Grants) -> bool {
 }
 
 /// What was granted; of settings, which may hold secrets, their names.
-fn told(grants: &Grants) -> String {
+pub(super) fn told(grants: &Grants) -> String {
     let folders = grants.folders.iter().map(|(name, path)| format!("folder {name} at {}", path.display()));
     let hosts = grants.hosts.iter().map(|host| format!("host {host}"));
     let models = grants.models.iter().map(|network| format!("network {network}"));

@@ -16,5 +16,6 @@ mod lifecycle;
 mod lost;
 mod misbehaving;
 mod neighbours;
+mod returning;
 mod support;
 mod uploads;
