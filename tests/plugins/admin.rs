@@ -61,6 +61,23 @@ fn an_upload_serves_at_once_is_replaced_and_rolled_back() {
 }
 
 #[test]
+fn metrics_tell_what_the_compile_worker_gave_up_once_it_has_run() {
+    let bench = Bench::new();
+    // A folder that is there is lent nothing that was compiled before.
+    std::fs::create_dir(bench.data.path().join("plugins")).unwrap();
+    let server = bench.start();
+    let metrics = || String::from_utf8(server.get("/metrics").body).unwrap();
+    assert!(!metrics().contains("gesso_plugin_compiler_confined"));
+    assert_eq!(upload(&server, "good-v1").0, 201);
+    let told = metrics();
+    for what in ["files", "calls"] {
+        // Which it is depends on the kernel.
+        let line = format!("gesso_plugin_compiler_confined{{what=\"{what}\"}} ");
+        assert!(told.contains(&line), "{line} is not in\n{told}");
+    }
+}
+
+#[test]
 fn a_broken_build_leaves_the_old_one_serving() {
     let bench = Bench::new();
     let server = bench.start();

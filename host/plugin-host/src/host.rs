@@ -8,6 +8,7 @@ use crate::budgets::MEMORY_MIB_MAX;
 use crate::call::Runner;
 use crate::changes::Changes;
 use crate::compile::{Compiler, private_folder};
+use crate::confine::Confinement;
 use crate::error::{HookError, InstallError, StartError};
 use crate::fetch::{self, FetchError};
 use crate::finish::{self, DrawnPicture, FinishedPicture};
@@ -130,6 +131,11 @@ impl PluginHost {
         let watcher = tokio::spawn(watch::run(Arc::downgrade(&host.0)));
         *host.0.watcher.lock().unwrap_or_else(PoisonError::into_inner) = Some(watcher);
         Ok(host)
+    }
+
+    /// What the process that compiles plugins gives up before it reads one; `None` until it has.
+    pub fn compiler_confinement(&self) -> Option<Confinement> {
+        self.0.loader.compiler.confinement()
     }
 
     /// Runs the `before` hooks in the admin's order. `params` is a JSON object.
