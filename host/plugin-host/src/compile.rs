@@ -70,10 +70,19 @@ impl Compiler {
         self.confinement.get().copied()
     }
 
+    /// Whether it was compiled before. What lies there may yet prove to be somebody else's.
+    pub(crate) fn has(&self, digest: &str) -> bool {
+        self.artifact(&self.artifact_name(digest)).is_file()
+    }
+
+    fn artifact(&self, name: &str) -> PathBuf {
+        self.cache.join(format!("{name}.artifact"))
+    }
+
     /// The component as machine code. `digest` is its SHA-256 in hex.
     pub(crate) async fn compile(&self, bytes: &[u8], digest: &str) -> Result<Component, CompileError> {
         let name = self.artifact_name(digest);
-        let path = self.cache.join(format!("{name}.artifact"));
+        let path = self.artifact(&name);
         if let Some(component) = self.known(&path, &name, digest) {
             return Ok(component);
         }

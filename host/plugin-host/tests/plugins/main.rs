@@ -15,5 +15,6 @@ mod hostile;
 mod lifecycle;
 mod misbehaving;
 mod neighbours;
+mod slow;
 mod support;
 mod uploads;

@@ -208,7 +208,10 @@ fn log_line(line: &Value) -> String {
 fn event_line(event: &Value) -> String {
     let text = |key: &str| event.get(key).and_then(Value::as_str).unwrap_or_default();
     let at = when(&event["time_ms"]);
-    one_line(&format!("{at} {:10} {}{}", text("event"), text("version"), text("detail")))
+    // What the folder or a start brought about was asked for by nobody.
+    let by = event["by"].as_str().map(|by| format!(" (by {by}, request {})", text("request_id")));
+    let what = format!("{at} {:10} {}{}", text("event"), text("version"), text("detail"));
+    one_line(&(what + &by.unwrap_or_default()))
 }
 
 #[cfg(test)]
@@ -222,7 +225,7 @@ mod tests {
             line(&json!({"id": "a", "state": {"is": "failed", "reason": odd}, "source": {"from": odd}})),
             settings_line(&json!({"by": odd, "settings": {"a": odd}})),
             log_line(&json!({"level": odd, "text": odd})),
-            event_line(&json!({"event": odd, "detail": odd})),
+            event_line(&json!({"event": odd, "detail": odd, "by": odd, "request_id": odd})),
         ] {
             assert!(told.contains("odd") && !told.contains(char::is_control), "{told:?}");
         }
