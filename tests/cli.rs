@@ -248,7 +248,12 @@ fn plugins_are_managed_from_the_terminal() {
     assert_eq!(plugin(&["logs", "good"]).0, 0);
     assert_eq!(plugin(&["remove", "good"]).0, 0);
     let (_, history, _) = plugin(&["history", "good"]);
-    let told = ["active", "configured", "granted    host pictures.example, network depth", "removed"];
+    let told = [
+        "active",
+        "configured",
+        "granted    host pictures.example, network depth (by admin, request ",
+        "removed",
+    ];
     assert!(told.iter().all(|event| history.contains(event)), "{history}");
     let (code, _, errors) = plugin(&["remove", "good"]);
     assert_eq!(code, 1);

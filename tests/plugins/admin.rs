@@ -61,6 +61,51 @@ fn an_upload_serves_at_once_is_replaced_and_rolled_back() {
 }
 
 #[test]
+fn the_history_tells_who_asked_and_by_which_request() {
+    let bench = Bench::new();
+    let server = bench.start();
+    let bytes = std::fs::read(component("guests", "good-v1")).unwrap();
+    let installed = server.admin("POST", "/plugins", bytes);
+    let removed = server.admin("DELETE", "/plugins/good", Vec::new());
+    std::fs::copy(component("guests", "good-v2"), bench.plugins.path().join("good.wasm")).unwrap();
+    eventually("the new file is loaded", || server.admin("GET", "/plugins/good", Vec::new()).status == 200);
+    let history = server.admin("GET", "/plugins/good/history", Vec::new()).ok();
+    let told: Vec<_> = history
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|line| json!([line["event"], line["by"], line["request_id"]]))
+        .collect();
+    let (installed, removed) = (installed.header("x-request-id"), removed.header("x-request-id"));
+    let expected = [
+        json!(["active", "admin", installed]),
+        json!(["removed", "admin", removed]),
+        json!(["active", null, null]),
+    ];
+    assert_eq!(told, expected, "{history}");
+    // And what the audit log says of that request.
+    let audit = server.admin("GET", "/audit", Vec::new()).ok().to_string();
+    assert!(!installed.is_empty() && audit.contains(installed), "{audit}");
+}
+
+#[test]
+fn metrics_tell_what_the_compile_worker_gave_up_once_it_has_run() {
+    let bench = Bench::new();
+    // A folder that is there is lent nothing that was compiled before.
+    std::fs::create_dir(bench.data.path().join("plugins")).unwrap();
+    let server = bench.start();
+    let metrics = || String::from_utf8(server.get("/metrics").body).unwrap();
+    assert!(!metrics().contains("gesso_plugin_compiler_confined"));
+    assert_eq!(upload(&server, "good-v1").0, 201);
+    let told = metrics();
+    for what in ["files", "calls"] {
+        // Which it is depends on the kernel.
+        let line = format!("gesso_plugin_compiler_confined{{what=\"{what}\"}} ");
+        assert!(told.contains(&line), "{line} is not in\n{told}");
+    }
+}
+
+#[test]
 fn a_broken_build_leaves_the_old_one_serving() {
     let bench = Bench::new();
     let server = bench.start();

@@ -33,7 +33,7 @@ pub struct CallBudget {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct PluginBudgets {
-    /// Of hooks, HTTP APIs and the trial at load.
+    /// Of hooks, HTTP APIs and the trial at load, which takes no longer than the server's budget of hooks says.
     pub hook: CallBudget,
     /// Of a script or a picture hook.
     pub script: CallBudget,

@@ -188,23 +188,19 @@ impl Runner {
         self.threads.steps.spawn(work);
     }
 
-    /// As [`Self::run`], for a caller that brings what must live as long as the guest. A probe brings nothing:
-    /// changes are made one at a time, and the pool has room for them beside the calls.
-    pub(crate) async fn run_with<P: Send + 'static, T: Send + 'static>(
+    /// As [`Self::run`], without a slot: changes are made one at a time, and the pool has room for them beside the calls.
+    ///
+    /// # Errors
+    /// As [`Self::run`].
+    pub(crate) async fn probe<T: Send + 'static>(
         &self,
-        permits: P,
         shared: &Arc<Shared>,
         loaded: &Loaded,
-        hook: &'static str,
+        (hook, budget): (&'static str, &Budget),
         context: &CallContext,
         work: impl FnOnce(Store<CallState>) -> Work<T> + Send + 'static,
     ) -> Result<T, HookError> {
-        let place = Place {
-            permits: (permits, shared.begin()),
-            budget: &loaded.budgets.hook,
-            own_wall: None,
-            threads: &self.threads.calls,
-        };
+        let place = Place { permits: shared.begin(), budget, own_wall: None, threads: &self.threads.calls };
         self.run_in(place, shared, loaded, hook, context, work).await
     }
 

@@ -1,6 +1,6 @@
 //! How the set of plugins changes: install, roll-back, removal, grants, and a folder that an admin edits by hand.
 //! Each is one method of the host's inner part under the lock of changes; the table is swapped last. Grants are in `granting`, the
-//! roll-back in `returning`, the file that goes with a change in `file`.
+//! roll-back in `returning`, the file that goes with a change in `file`, what is compiled beside other changes in `beside`.
 //! Serves no call.
 
 use crate::aliases;
@@ -17,12 +17,14 @@ use crate::registry::{Policy, Registry, VersionRef};
 use crate::remote::Source;
 use crate::settings::Grants;
 use crate::table::{Entry, Shared};
-use crate::trail::TrailEvent;
-use crate::watch::Watched;
+use crate::trail::{Asker, TrailEvent};
+use crate::watch::{FileStamp, Watched};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use tokio::sync::MutexGuard;
 
+mod beside;
 mod file;
 mod granting;
 mod returning;
@@ -31,20 +33,18 @@ mod returning;
 pub(crate) struct Changes {
     pub(crate) registry: Registry,
     pub(crate) watched: Watched,
+    /// Who asks for the change that holds the lock.
+    asker: Asker,
     closed: bool,
 }
 
 impl Changes {
     pub(crate) fn new(registry: Registry) -> Self {
-        Self { registry, watched: Watched::default(), closed: false }
+        Self { registry, watched: Watched::default(), asker: Asker::default(), closed: false }
     }
 
     pub(crate) fn close(&mut self) {
         self.closed = true;
-    }
-
-    pub(crate) fn is_closed(&self) -> bool {
-        self.closed
     }
 }
 
@@ -59,13 +59,18 @@ enum StandIn {
 }
 
 impl Inner {
-    pub(crate) async fn install(&self, bytes: &[u8], source: Option<Source>) -> Result<String, InstallError> {
+    pub(crate) async fn install(
+        &self,
+        bytes: &[u8],
+        source: Option<Source>,
+        asker: &Asker,
+    ) -> Result<String, InstallError> {
         let inspection = self
             .inspected(bytes)
             .map_err(|error| InstallError::Refused { id: None, reason: error.to_string() })?;
         let (id, version) = (inspection.1.manifest.id.clone(), inspection.1.manifest.version.clone());
-        let compiled = self.compile_ahead(&id, bytes, &inspection.1).await?;
-        let mut changes = self.open_changes().await?;
+        let compiled = self.compile_ahead(&id, bytes, &inspection.1, asker).await?;
+        let mut changes = self.open_changes(asker).await?;
         let outcome = match compiled {
             Ok(()) => self.load(&changes, &id, bytes, inspection).await,
             Err(refused) => Err(refused),
@@ -104,8 +109,9 @@ impl Inner {
         id: &str,
         bytes: &[u8],
         inspection: &Inspection,
+        asker: &Asker,
     ) -> Result<Result<(), LoadError>, InstallError> {
-        let changes = self.open_changes().await?;
+        let changes = self.open_changes(asker).await?;
         let grants = self.grants_of(&changes, id);
         drop(changes);
         if grants::check(inspection, &grants).is_err() {
@@ -114,8 +120,8 @@ impl Inner {
         Ok(self.loader.compile(bytes, &sha256_hex(bytes)).await.map(drop))
     }
 
-    pub(crate) async fn remove(&self, id: &str) -> Result<(), InstallError> {
-        let mut changes = self.open_changes().await?;
+    pub(crate) async fn remove(&self, id: &str, asker: &Asker) -> Result<(), InstallError> {
+        let mut changes = self.open_changes(asker).await?;
         // One whose file is gone is not in the table; its grants and settings are still stored.
         if self.table.load().get(id).is_none() && !changes.registry.plugins.contains_key(id) {
             return Err(InstallError::NotFound { id: id.to_owned() });
@@ -126,15 +132,20 @@ impl Inner {
         })?;
         self.take_out(id);
         self.shared.forget_words(id);
-        self.trail.note(id, TrailEvent::Removed, None, None);
+        self.trail.note(id, TrailEvent::Removed, None, None, asker);
         if is_id(id) {
             let _ = std::fs::remove_dir_all(self.versions_of(id));
         }
         Ok(())
     }
 
-    pub(crate) async fn configure(&self, id: &str, policy: &Policy) -> Result<(), InstallError> {
-        let mut changes = self.open_changes().await?;
+    pub(crate) async fn configure(
+        &self,
+        id: &str,
+        policy: &Policy,
+        asker: &Asker,
+    ) -> Result<(), InstallError> {
+        let mut changes = self.open_changes(asker).await?;
         let Some(mut entry) = self.table.load().get(id).cloned() else {
             return Err(InstallError::NotFound { id: id.to_owned() });
         };
@@ -157,14 +168,17 @@ impl Inner {
         }
         self.save(&mut changes)?;
         entry.shared.switch(entry.enabled);
-        self.trail.note(id, TrailEvent::Configured, None, Some(policy.told()));
+        self.trail.note(id, TrailEvent::Configured, None, Some(policy.told()), asker);
         self.put(&changes, entry);
         Ok(())
     }
 
-    /// A file of the folder is new or changed.
-    pub(crate) async fn file_changed(&self, changes: &mut Changes, id: &str) {
-        self.settle(changes, id, StandIn::Active).await;
+    /// A file of the folder is new or changed, and was `seen` like this.
+    pub(crate) async fn file_changed(&self, changes: MutexGuard<'_, Changes>, id: &str, seen: FileStamp) {
+        // Whoever had the lock since then may have dealt with it.
+        if changes.watched.still_has(id, seen, &self.file_of(id)) {
+            self.load_beside(changes, id, StandIn::Active, Some(seen)).await;
+        }
     }
 
     /// A file of the folder is gone: so is the plugin. Its grants stay stored, for the day it comes back.
@@ -175,7 +189,7 @@ impl Inner {
             "its file is gone from the folder; its grants and settings are kept for when it comes back, until \
              DELETE /plugins/{id}"
         );
-        self.trail.note(id, TrailEvent::Removed, None, Some(detail));
+        self.trail.note(id, TrailEvent::Removed, None, Some(detail), &Asker::default());
     }
 
     /// Drawings under way have what they began with, of which a step hook would go on: nobody could switch it off any more.
@@ -353,7 +367,8 @@ impl Inner {
         prune(&folder, &kept);
         if is_new || is_back {
             let from = version.source.as_ref().map(|source| format!("from {source}"));
-            self.trail.note(id, TrailEvent::Active, Some((&version.version, &version.digest)), from);
+            let build = (version.version.as_str(), version.digest.as_str());
+            self.trail.note(id, TrailEvent::Active, Some(build), from, &changes.asker);
         }
         tracing::info!(plugin = id, version = version.version, digest = version.digest, "a plugin is active");
         Ok(())
@@ -368,11 +383,15 @@ impl Inner {
     fn refuse(&self, changes: &mut Changes, id: &str, bytes: &[u8], reason: &str) {
         changes.registry.record_mut(id);
         let mut entry = self.entry(changes, id);
-        // Said once, and not at every start again.
+        // Said once, and not at every start again; of those who ask, to each.
         let last = self.trail.of(id).pop();
-        if last.is_none_or(|last| last.event != TrailEvent::Refused || last.detail.as_deref() != Some(reason))
-        {
-            self.trail.note(id, TrailEvent::Refused, None, Some(reason.to_owned()));
+        let is_said = last.is_some_and(|last| {
+            last.event == TrailEvent::Refused
+                && last.detail.as_deref() == Some(reason)
+                && (changes.asker.by.is_none() || changes.asker.by == last.by)
+        });
+        if !is_said {
+            self.trail.note(id, TrailEvent::Refused, None, Some(reason.to_owned()), &changes.asker);
         }
         entry.refused = Some(reason.to_owned());
         entry.refused_manifest = self.inspected(bytes).ok().map(|(_, inspection)| inspection.manifest);
@@ -418,9 +437,14 @@ impl Inner {
         stored.or_else(|| self.settings.grants.get(id).cloned()).unwrap_or_default()
     }
 
-    async fn open_changes(&self) -> Result<tokio::sync::MutexGuard<'_, Changes>, InstallError> {
-        let changes = self.changes.lock().await;
-        if changes.is_closed() { Err(InstallError::ShuttingDown) } else { Ok(changes) }
+    /// The lock, for a change that `asker` asks for.
+    pub(crate) async fn open_changes(&self, asker: &Asker) -> Result<MutexGuard<'_, Changes>, InstallError> {
+        let mut changes = self.changes.lock().await;
+        if changes.closed {
+            return Err(InstallError::ShuttingDown);
+        }
+        changes.asker.clone_from(asker);
+        Ok(changes)
     }
 
     /// Stores the registry. Where that fails, what is stored holds again: one change that has no room would keep out all that

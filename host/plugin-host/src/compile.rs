@@ -2,6 +2,7 @@
 //! Called by `load`. The server process itself never compiles.
 
 use crate::compile_worker::{EXIT_REFUSED, MAX_ARTIFACT_BYTES, sha256_hex};
+use crate::confine::Confinement;
 use crate::deserialize::{self, TrustedArtifact};
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
@@ -13,8 +14,9 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::OnceLock;
 use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
@@ -43,6 +45,8 @@ pub(crate) struct Compiler {
     patience: Duration,
     /// Of the one worker that there is at a time: each may take gigabytes.
     turn: tokio::sync::Mutex<()>,
+    /// What the first worker that told it gave up; all run on one kernel.
+    confinement: OnceLock<Confinement>,
 }
 
 impl Compiler {
@@ -58,13 +62,27 @@ impl Compiler {
             engine,
             patience: COMPILE_TIMEOUT,
             turn: tokio::sync::Mutex::default(),
+            confinement: OnceLock::new(),
         })
+    }
+
+    pub(crate) fn confinement(&self) -> Option<Confinement> {
+        self.confinement.get().copied()
+    }
+
+    /// Whether it was compiled before. What lies there may yet prove to be somebody else's.
+    pub(crate) fn has(&self, digest: &str) -> bool {
+        self.artifact(&self.artifact_name(digest)).is_file()
+    }
+
+    fn artifact(&self, name: &str) -> PathBuf {
+        self.cache.join(format!("{name}.artifact"))
     }
 
     /// The component as machine code. `digest` is its SHA-256 in hex.
     pub(crate) async fn compile(&self, bytes: &[u8], digest: &str) -> Result<Component, CompileError> {
         let name = self.artifact_name(digest);
-        let path = self.cache.join(format!("{name}.artifact"));
+        let path = self.artifact(&name);
         if let Some(component) = self.known(&path, &name, digest) {
             return Ok(component);
         }
@@ -149,28 +167,22 @@ impl Compiler {
         command.args(arguments).arg("--output").arg(&output).arg("--sha256").arg(digest);
         // Nothing of the server's environment, which may hold keys; only where the loader finds libraries.
         command.env_clear().envs(std::env::var_os("LD_LIBRARY_PATH").map(|value| ("LD_LIBRARY_PATH", value)));
-        command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped()).kill_on_drop(true);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
         let mut child = command.spawn().map_err(|error| worker("does not start", &error))?;
-        let (stdin, stderr) = (child.stdin.take(), child.stderr.take());
+        let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
         let feed = async move {
             if let Some(mut stdin) = stdin {
                 // A worker that refuses early closes the pipe; its exit status tells.
                 let _ = stdin.write_all(bytes).await;
             }
         };
-        let listen = async move {
-            let mut said = Vec::new();
-            if let Some(stderr) = stderr {
-                let _ = stderr.take(4096).read_to_end(&mut said).await;
-            }
-            said
-        };
-        let work = async { tokio::join!(feed, listen, child.wait()) };
+        let work = async { tokio::join!(feed, beginning(stdout), beginning(stderr), child.wait()) };
         let patience = self.patience;
-        let Ok(((), said, status)) = tokio::time::timeout(patience, work).await else {
+        let Ok(((), told, said, status)) = tokio::time::timeout(patience, work).await else {
             return Err(CompileError::Refused(format!("compiling it takes longer than {patience:?}")));
         };
         let status = status.map_err(|error| worker("cannot be waited for", &error))?;
+        self.note_confinement(&told, status.success());
         if !status.success() {
             let said = String::from_utf8_lossy(&said);
             let reason = crate::log::tidy(said.trim(), 1024);
@@ -184,6 +196,32 @@ impl Compiler {
         read_bounded(&mut file, MAX_ARTIFACT_BYTES)
             .map_err(|error| worker("wrote something unreadable", &error))
     }
+
+    /// Keeps what a worker told of itself before it read a component, and warns once where that falls short.
+    fn note_confinement(&self, told: &[u8], has_compiled: bool) {
+        let told = String::from_utf8_lossy(told);
+        let told = told.lines().find_map(|line| serde_json::from_str::<Confinement>(line).ok());
+        // One that compiles and tells nothing has given up nothing that anybody knows of.
+        let Some(confinement) = told.or(has_compiled.then(Confinement::default)) else { return };
+        if self.confinement.set(confinement).is_ok()
+            && let Some(keeps) = confinement.keeps()
+        {
+            tracing::warn!(
+                keeps,
+                "the process that compiles plugins cannot give up what it should, for want of Landlock or seccomp; until \
+                 it runs on a kernel and in a container that have both, install plugins of people alone whom you trust"
+            );
+        }
+    }
+}
+
+/// What a worker says first, of as much as it says.
+async fn beginning(pipe: Option<impl AsyncRead + Unpin>) -> Vec<u8> {
+    let mut said = Vec::new();
+    if let Some(pipe) = pipe {
+        let _ = pipe.take(4096).read_to_end(&mut said).await;
+    }
+    said
 }
 
 struct RemoveOnDrop<'a>(&'a Path);
@@ -271,5 +309,29 @@ mod tests {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         assert_eq!(std::fs::read_dir(state.path().join("cache")).unwrap().count(), 0);
+    }
+
+    #[tokio::test]
+    async fn what_a_worker_says_first_of_its_confinement_is_kept_also_where_it_refuses() {
+        let state = tempfile::tempdir().unwrap();
+        let script = r#"echo '{"files":false,"calls":true}'; echo '{"files":true,"calls":true}'; echo no >&2; exit 65"#;
+        let command = ["/bin/sh", "-c", script].map(OsString::from).to_vec();
+        let compiler = Compiler::new(Engine::default(), command, state.path()).unwrap();
+        assert_eq!(compiler.confinement(), None);
+        let Err(CompileError::Refused(reason)) = compiler.compile(b"a", "00").await else { panic!() };
+        assert_eq!(reason, "no");
+        let kept = compiler.confinement().unwrap();
+        assert_eq!(kept, Confinement { files: false, calls: true });
+        assert_eq!(kept.keeps(), Some("files"));
+    }
+
+    #[test]
+    fn a_worker_that_compiles_and_says_nothing_counts_as_unconfined() {
+        let state = tempfile::tempdir().unwrap();
+        let compiler = Compiler::new(Engine::default(), Vec::new(), state.path()).unwrap();
+        compiler.note_confinement(b"", false);
+        assert_eq!(compiler.confinement(), None);
+        compiler.note_confinement(b"", true);
+        assert_eq!(compiler.confinement(), Some(Confinement::default()));
     }
 }

@@ -1,6 +1,6 @@
 //! The compile worker: a process of its own that limits and confines itself, reads one component from standard input, compiles
-//! it with the server's configuration and writes the artifact. Started by the plugin host through
-//! `gesso compile-plugin`. Knows no grants, no cache and no keys.
+//! it with the server's configuration and writes the artifact. Says first, on standard output, what it gave up. Started by the
+//! plugin host through `gesso compile-plugin`. Knows no grants, no cache and no keys.
 
 use crate::confine::confine;
 use crate::{engine, inspect};
@@ -23,8 +23,9 @@ const OPEN_FILES: u64 = 64;
 /// Exit status for a component that cannot be compiled; anything else is a fault of the worker.
 pub(crate) const EXIT_REFUSED: u8 = 65;
 
-/// Runs the worker: `--output <file> --sha256 <hex>`, component on standard input. On failure the reason is one
-/// line on standard error.
+/// Runs the worker: `--output <file> --sha256 <hex>`, component on standard input. What it has given up before it reads that is a
+/// line of JSON on standard output, a [`Confinement`](crate::confine::Confinement); on failure the reason is one line on standard
+/// error.
 pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
     match run(args) {
         Ok(()) => ExitCode::SUCCESS,
@@ -52,7 +53,9 @@ fn run(mut args: impl Iterator<Item = OsString>) -> Result<(), String> {
     let mut file =
         std::fs::File::create(&output).map_err(|error| format!("{}: {error}", output.display()))?;
     limit_self()?;
-    confine();
+    let confinement = serde_json::to_string(&confine()).map_err(|error| error.to_string())?;
+    // Where nobody listens, whoever started it takes it for one that gave up nothing.
+    let _ = writeln!(std::io::stdout(), "{confinement}");
 
     let mut bytes = Vec::new();
     let limit = inspect::MAX_COMPONENT_BYTES as u64 + 1;

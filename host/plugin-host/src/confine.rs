@@ -7,6 +7,7 @@ use landlock::{
 use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
 };
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// The newest rules that the crate knows; older kernels keep those that they know.
@@ -64,13 +65,36 @@ const REFUSED: [i64; 40] = [
 /// Calls that name a process first, which may be this one alone; 0 stands for it where a call says so.
 const OWN_PROCESS: [(i64, bool); 2] = [(libc::SYS_tgkill, false), (libc::SYS_prlimit64, true)];
 
+/// In a namespace of its own a process has rights that it has not outside, and with them reaches much of the kernel.
+const NAMESPACES: [libc::c_int; 7] = [
+    libc::CLONE_NEWNS,
+    libc::CLONE_NEWCGROUP,
+    libc::CLONE_NEWUTS,
+    libc::CLONE_NEWIPC,
+    libc::CLONE_NEWUSER,
+    libc::CLONE_NEWPID,
+    libc::CLONE_NEWNET,
+];
+
 /// What the kernel keeps up from now on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Confinement {
     /// No path opens any more, whatever the user's rights (Landlock, Linux 5.13).
     pub files: bool,
     /// The calls above are refused (seccomp).
     pub calls: bool,
+}
+
+impl Confinement {
+    /// What was not given up; `None` where everything was.
+    pub(crate) fn keeps(self) -> Option<&'static str> {
+        match (self.files, self.calls) {
+            (true, true) => None,
+            (false, true) => Some("files"),
+            (true, false) => Some("network and other programs"),
+            (false, false) => Some("files, network and other programs"),
+        }
+    }
 }
 
 /// Gives up what the kernel lets a process give up; for good, and for all threads that it starts.
@@ -90,18 +114,83 @@ fn give_up_files() -> Result<bool, landlock::RulesetError> {
 }
 
 fn give_up_calls() -> Result<(), seccompiler::Error> {
+    filters(std::process::id())?.iter().try_for_each(|filter| seccompiler::apply_filter_all_threads(filter))
+}
+
+/// For a process of that id. A call goes through where both let it.
+fn filters(own: u32) -> Result<[BpfProgram; 2], seccompiler::Error> {
     let mut refused: BTreeMap<i64, Vec<SeccompRule>> =
         REFUSED.into_iter().map(|call| (call, Vec::new())).collect();
-    let own = u64::from(std::process::id());
+    let first = |operator, value| SeccompCondition::new(0, SeccompCmpArgLen::Dword, operator, value);
     for (call, has_zero) in OWN_PROCESS {
-        let other = |process| SeccompCondition::new(0, SeccompCmpArgLen::Dword, SeccompCmpOp::Ne, process);
-        let mut others = vec![other(own)?];
+        let other = |process| first(SeccompCmpOp::Ne, process);
+        let mut others = vec![other(u64::from(own))?];
         others.extend(has_zero.then(|| other(0)).transpose()?);
         refused.insert(call, vec![SeccompRule::new(others)?]);
     }
-    let denied = SeccompAction::Errno(libc::EPERM as u32);
-    let filter =
-        SeccompFilter::new(refused, SeccompAction::Allow, denied, std::env::consts::ARCH.try_into()?)?;
+    let mut namespaces = Vec::new();
+    for flag in NAMESPACES.map(|flag| flag as u64) {
+        namespaces.push(SeccompRule::new(vec![first(SeccompCmpOp::MaskedEq(flag), flag)?])?);
+    }
+    refused.insert(libc::SYS_clone, namespaces);
+    // Its flags lie in memory, where no filter looks. C libraries that find it missing start their threads by `clone`.
+    let missing = BTreeMap::from([(libc::SYS_clone3, Vec::new())]);
+    Ok([program(refused, libc::EPERM)?, program(missing, libc::ENOSYS)?])
+}
+
+/// Answers these calls with that error.
+fn program(
+    calls: BTreeMap<i64, Vec<SeccompRule>>,
+    error: libc::c_int,
+) -> Result<BpfProgram, seccompiler::Error> {
+    let denied = SeccompAction::Errno(error as u32);
+    let filter = SeccompFilter::new(calls, SeccompAction::Allow, denied, std::env::consts::ARCH.try_into()?)?;
     let program: BpfProgram = filter.try_into()?;
-    seccompiler::apply_filter_all_threads(&program)
+    Ok(program)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the kernel answers to a call with that first argument: 0 where it goes through, else the error. Runs as much of BPF as
+    /// filters are made of.
+    fn answer(filter: &BpfProgram, call: i64, argument: u64) -> u32 {
+        // `seccomp_data`: the call, the architecture that every filter asks for first, where it was made, arguments.
+        let data = [call as u32, filter[1].k, 0, 0, argument as u32, (argument >> 32) as u32];
+        let (mut at, mut value) = (0_usize, 0_u32);
+        loop {
+            let step = &filter[at];
+            let jump = |holds: bool| usize::from(if holds { step.jt } else { step.jf });
+            at += 1;
+            match step.code {
+                0x20 => value = data[step.k as usize / 4],
+                0x54 => value &= step.k,
+                0x05 => at += step.k as usize,
+                0x15 => at += jump(value == step.k),
+                0x06 => return step.k & libc::SECCOMP_RET_DATA,
+                other => panic!("{other:#x}"),
+            }
+        }
+    }
+
+    #[test]
+    fn a_thread_may_be_started_and_no_namespace() {
+        let filters = filters(7).unwrap();
+        let answered = |call: i64, argument: libc::c_int| {
+            let answers = filters.iter().map(|filter| answer(filter, call, argument as u64));
+            answers.max().unwrap_or_default() as libc::c_int
+        };
+        let thread = libc::CLONE_VM | libc::CLONE_FS | libc::CLONE_FILES | libc::CLONE_THREAD;
+        assert_eq!(answered(libc::SYS_clone, thread), 0);
+        assert_eq!(answered(libc::SYS_clone3, 0), libc::ENOSYS, "another error would be the end of threads");
+        for flag in NAMESPACES {
+            assert_eq!(answered(libc::SYS_clone, libc::SIGCHLD | flag), libc::EPERM, "{flag:#x}");
+        }
+        for call in [libc::SYS_unshare, libc::SYS_setns, libc::SYS_socket] {
+            assert_eq!(answered(call, libc::CLONE_NEWUSER), libc::EPERM, "{call}");
+        }
+        assert_eq!((answered(libc::SYS_tgkill, 7), answered(libc::SYS_tgkill, 8)), (0, libc::EPERM));
+        assert_eq!(answered(libc::SYS_write, 1), 0);
+    }
 }

@@ -1,5 +1,5 @@
 //! The handle the server holds: hooks, HTTP extensions, and every change to the set of plugins. Changes run one at a
-//! time, but for what an upload takes to compile, and end in one swap of the table; calls never wait for them. Knows no
+//! time, but for what a build takes to compile, and end in one swap of the table; calls never wait for them. Knows no
 //! HTTP routes.
 
 use crate::annotate::{self, AnnotateError, Annotated, Annotation};
@@ -8,6 +8,7 @@ use crate::budgets::MEMORY_MIB_MAX;
 use crate::call::Runner;
 use crate::changes::Changes;
 use crate::compile::{Compiler, private_folder};
+use crate::confine::Confinement;
 use crate::error::{HookError, InstallError, StartError};
 use crate::fetch::{self, FetchError};
 use crate::finish::{self, DrawnPicture, FinishedPicture};
@@ -32,7 +33,7 @@ use crate::steps::{self, PluginStepHook};
 use crate::stores::{StoreUse, Stores};
 use crate::table::{Entry, SharedById, Table};
 use crate::threads::Threads;
-use crate::trail::{Trail, TrailEvent, TrailLine};
+use crate::trail::{Asker, Trail, TrailEvent, TrailLine};
 use crate::{engine, http_extension, infotext_hook, interfaces, watch};
 use arc_swap::ArcSwap;
 use bytes::Bytes;
@@ -47,9 +48,9 @@ use wasmtime::component::Linker;
 /// How long a shutdown waits for a change that is under way.
 const SHUTDOWN_WAIT: Duration = Duration::from_secs(2);
 
-/// Loads, runs and swaps plugins. Clones share one host.
+/// Loads, runs and swaps plugins. Clones share one host; what one of them changes is put down to its asker.
 #[derive(Clone)]
-pub struct PluginHost(pub(crate) Arc<Inner>);
+pub struct PluginHost(pub(crate) Arc<Inner>, Asker);
 
 pub(crate) struct Inner {
     pub(crate) settings: HostSettings,
@@ -59,6 +60,8 @@ pub(crate) struct Inner {
     pub(crate) shared: SharedById,
     pub(crate) trail: Trail,
     pub(crate) changes: tokio::sync::Mutex<Changes>,
+    /// Of the one look at the folder that there is at a time. Taken before the lock of changes.
+    pub(crate) looks: tokio::sync::Mutex<()>,
     /// Taken at the end.
     threads: Mutex<Option<Threads>>,
     watcher: Mutex<Option<JoinHandle<()>>>,
@@ -104,7 +107,7 @@ impl PluginHost {
         // A quarter of the slots stays out of any one plugin's reach, where there is more than one.
         let share = |slots: usize| (slots - slots.div_ceil(4)).max(1);
         let slots_per_plugin = (share(slots), share(slots.div_ceil(2)));
-        let host = Self(Arc::new(Inner {
+        let inner = Arc::new(Inner {
             loader: Loader {
                 network: Arc::new(Network::new()),
                 networks,
@@ -121,10 +124,12 @@ impl PluginHost {
             shared: SharedById::default(),
             trail: Trail::at(&settings.state),
             changes: tokio::sync::Mutex::new(Changes::new(registry)),
+            looks: tokio::sync::Mutex::default(),
             threads: Mutex::new(Some(threads)),
             watcher: Mutex::new(None),
             settings,
-        }));
+        });
+        let host = Self(inner, Asker::default());
         host.0.scan(watch::Patience::None).await;
         // Artifacts of replaced builds and of other wasmtime versions go at the next start, when nobody compiles.
         host.0.loader.compiler.prune(host.0.changes.lock().await.registry.digests());
@@ -132,6 +137,16 @@ impl PluginHost {
         let watcher = tokio::spawn(watch::run(Arc::downgrade(&host.0)));
         *host.0.watcher.lock().unwrap_or_else(PoisonError::into_inner) = Some(watcher);
         Ok(host)
+    }
+
+    /// The same host, for changes that somebody asks for: what is told of them has that name and that request.
+    pub fn asked_by(&self, by: impl Into<String>, request_id: impl Into<String>) -> Self {
+        Self(self.0.clone(), Asker { by: Some(by.into()), request_id: Some(request_id.into()) })
+    }
+
+    /// What the process that compiles plugins gives up before it reads one; `None` until it has.
+    pub fn compiler_confinement(&self) -> Option<Confinement> {
+        self.0.loader.compiler.confinement()
     }
 
     /// Runs the `before` hooks in the admin's order. `params` is a JSON object.
@@ -364,7 +379,9 @@ impl PluginHost {
     /// On any error the version that served before still serves. `NeedsGrants` stores the file: it starts when
     /// [`Self::set_grants`] gives what is missing.
     pub async fn install(&self, bytes: Vec<u8>) -> Result<PluginStatus, InstallError> {
-        let id = self.uninterrupted(|inner| async move { inner.install(&bytes, None).await }).await?;
+        let id = self
+            .uninterrupted(|inner, asker| async move { inner.install(&bytes, None, &asker).await })
+            .await?;
         self.status_of(&id)
     }
 
@@ -374,7 +391,9 @@ impl PluginHost {
     /// As for [`Self::install`].
     pub async fn install_fetched(&self, fetched: Fetched) -> Result<PluginStatus, InstallError> {
         let Fetched { bytes, source } = fetched;
-        let id = self.uninterrupted(|inner| async move { inner.install(&bytes, Some(source)).await }).await?;
+        let id = self
+            .uninterrupted(|inner, asker| async move { inner.install(&bytes, Some(source), &asker).await })
+            .await?;
         self.status_of(&id)
     }
 
@@ -385,7 +404,7 @@ impl PluginHost {
     /// `NoPrevious` where only one version was ever active, `Refused` where it does not load, or no settings that fit it are kept.
     pub async fn rollback(&self, id: &str) -> Result<PluginStatus, InstallError> {
         let name = id.to_owned();
-        self.uninterrupted(|inner| async move { inner.rollback(&name).await }).await?;
+        self.uninterrupted(|inner, asker| async move { inner.rollback(&name, &asker).await }).await?;
         self.status_of(id)
     }
 
@@ -396,7 +415,7 @@ impl PluginHost {
     /// `NotFound`, or `Storage` where that cannot be stored; nothing is changed then.
     pub async fn remove(&self, id: &str) -> Result<(), InstallError> {
         let name = id.to_owned();
-        self.uninterrupted(|inner| async move { inner.remove(&name).await }).await
+        self.uninterrupted(|inner, asker| async move { inner.remove(&name, &asker).await }).await
     }
 
     /// Stores the grants and loads the plugin with them. Taking away what it needs stops it, which its status says; to requests that
@@ -406,21 +425,8 @@ impl PluginHost {
     /// `Refused` where a folder does not open, a figure is none that may be given, or the like, `TooLarge` where there is no room
     /// for them; nothing is changed then.
     pub async fn set_grants(&self, id: &str, grants: Grants) -> Result<PluginStatus, InstallError> {
-        self.set_grants_by(id, grants, None).await
-    }
-
-    /// [`Self::set_grants`] by somebody, who is told beside the settings that they gave.
-    ///
-    /// # Errors
-    /// As for [`Self::set_grants`].
-    pub async fn set_grants_by(
-        &self,
-        id: &str,
-        grants: Grants,
-        by: Option<String>,
-    ) -> Result<PluginStatus, InstallError> {
         let name = id.to_owned();
-        self.uninterrupted(|inner| async move { inner.set_grants(&name, grants, by.as_deref()).await })
+        self.uninterrupted(|inner, asker| async move { inner.set_grants(&name, grants, &asker).await })
             .await?;
         self.status_of(id)
     }
@@ -437,14 +443,9 @@ impl PluginHost {
     ///
     /// # Errors
     /// `NoSettings` where none of that number are kept; else as for [`Self::set_grants`].
-    pub async fn restore_settings(
-        &self,
-        id: &str,
-        number: u64,
-        by: Option<String>,
-    ) -> Result<PluginStatus, InstallError> {
+    pub async fn restore_settings(&self, id: &str, number: u64) -> Result<PluginStatus, InstallError> {
         let name = id.to_owned();
-        self.uninterrupted(|inner| async move { inner.restore_settings(&name, number, by.as_deref()).await })
+        self.uninterrupted(|inner, asker| async move { inner.restore_settings(&name, number, &asker).await })
             .await?;
         self.status_of(id)
     }
@@ -454,7 +455,7 @@ impl PluginHost {
     /// # Errors
     /// `NotFound`, or `Storage` where the change cannot be stored.
     pub async fn configure(&self, id: &str, policy: Policy) -> Result<PluginStatus, InstallError> {
-        self.0.configure(id, &policy).await?;
+        self.0.configure(id, &policy, &self.1).await?;
         self.status_of(id)
     }
 
@@ -472,7 +473,7 @@ impl PluginHost {
         forgotten.map_err(|error| InstallError::Data { id: id.to_owned(), reason: error.to_string() })?;
         let StoreUse { keys, blobs, kv_bytes, blob_bytes } = used;
         let detail = format!("{keys} values and {blobs} blobs of {} bytes", kv_bytes + blob_bytes);
-        self.0.trail.note(id, TrailEvent::DataDropped, None, Some(detail));
+        self.0.trail.note(id, TrailEvent::DataDropped, None, Some(detail), &self.1);
         Ok(())
     }
 
@@ -493,7 +494,7 @@ impl PluginHost {
 
     /// Ends the watch and every guest. Waiting calls fail as overloaded.
     pub async fn shutdown(&self) {
-        // Ends the watch first: a look at the folder holds the lock for as long as its compiles take.
+        // Ends the watch first: what it has compiled need not be loaded any more.
         self.0.stop();
         if let Ok(mut changes) = tokio::time::timeout(SHUTDOWN_WAIT, self.0.changes.lock()).await {
             changes.close();
@@ -501,13 +502,16 @@ impl PluginHost {
     }
 
     /// Runs a change to its end even when its caller goes away half-way: what is stored and what serves must agree.
-    async fn uninterrupted<T, F>(&self, change: impl FnOnce(Arc<Inner>) -> F) -> Result<T, InstallError>
+    async fn uninterrupted<T, F>(
+        &self,
+        change: impl FnOnce(Arc<Inner>, Asker) -> F,
+    ) -> Result<T, InstallError>
     where
         T: Send + 'static,
         F: Future<Output = Result<T, InstallError>> + Send + 'static,
     {
         // On the caller's runtime: it waits for the compiler and for a probe on the plugins' own threads.
-        tokio::spawn(change(self.0.clone())).await.map_err(|_| InstallError::ShuttingDown)?
+        tokio::spawn(change(self.0.clone(), self.1.clone())).await.map_err(|_| InstallError::ShuttingDown)?
     }
 
     fn status_of(&self, id: &str) -> Result<PluginStatus, InstallError> {

@@ -24,7 +24,7 @@ use crate::networks::{GrantedNetworks, Networks};
 use crate::outgoing::{HostAccess, HostPattern, Network};
 use crate::registry::VersionRef;
 use crate::schema;
-use crate::settings::{Budgets, CallContext, FolderSource, GrantedFolder, Grants};
+use crate::settings::{Budget, Budgets, CallContext, FolderSource, GrantedFolder, Grants};
 use crate::signature::{self, TrustedKey};
 use crate::stores::{GrantedStores, Stores};
 use crate::table::Shared;
@@ -246,7 +246,8 @@ impl Loader {
 }
 
 /// Starts one instance under the budget of a call, so that a plugin whose start loops, traps or takes too much
-/// memory never replaces one that works.
+/// memory never replaces one that works. All other changes wait for it, and the server's start does: no longer than the server
+/// lets any plugin take, whatever was granted to this one.
 async fn probe(
     runner: &Runner,
     shared: &Arc<Shared>,
@@ -254,7 +255,9 @@ async fn probe(
     instance: InstancePre<CallState>,
 ) -> Result<(), LoadError> {
     let context = CallContext::new("load", 0);
-    let started = runner.run_with((), shared, loaded, "load", &context, move |mut store| {
+    let granted = &loaded.budgets.hook;
+    let budget = Budget { wall: granted.wall.min(runner.budgets().hook.wall), ..granted.clone() };
+    let started = runner.probe(shared, loaded, ("load", &budget), &context, move |mut store| {
         Box::pin(async move {
             instance.instantiate_async(&mut store).await?;
             Ok::<(), Failure>(())

@@ -83,7 +83,7 @@ impl Default for Budget {
 /// What a call may spend, by what it is for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Budgets {
-    /// Of hooks, HTTP APIs and the trial at load.
+    /// Of hooks, HTTP APIs and the trial at load, which no grant lets take longer.
     pub hook: Budget,
     /// Of a script or a picture hook, which wait for drawings and put many pictures together. While nothing is drawn for it, one
     /// waits no longer in all than a hook's `wall`.

@@ -24,6 +24,19 @@ pub struct TrailLine {
     pub digest: Option<String>,
     /// Why, or what, in a sentence.
     pub detail: Option<String>,
+    /// Who asked for it; `None` of what the folder or a start brought about, and of lines from before this was kept.
+    #[serde(default)]
+    pub by: Option<String>,
+    /// The request that asked for it.
+    #[serde(default)]
+    pub request_id: Option<String>,
+}
+
+/// Who asks for a change, and by which request; nobody where the folder was changed by hand.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Asker {
+    pub(crate) by: Option<String>,
+    pub(crate) request_id: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -60,6 +73,7 @@ impl Trail {
         event: TrailEvent,
         build: Option<(&str, &str)>,
         detail: Option<String>,
+        asker: &Asker,
     ) {
         let line = TrailLine {
             time_ms: now_ms(),
@@ -68,6 +82,8 @@ impl Trail {
             version: build.map(|(version, _)| version.to_owned()),
             digest: build.map(|(_, digest)| digest.to_owned()),
             detail,
+            by: asker.by.clone(),
+            request_id: asker.request_id.clone(),
         };
         if let Err(error) = self.append(&line) {
             tracing::warn!(%error, path = %self.path.display(), "the trail of changes cannot be written");
@@ -107,21 +123,36 @@ mod tests {
     #[test]
     fn lines_come_back_by_plugin_and_survive_a_cut_and_a_full_file() {
         let folder = tempfile::tempdir().unwrap();
-        let trail = Trail::at(folder.path());
-        trail.note("a", TrailEvent::Active, Some(("1.0.0", "abc")), None);
-        trail.note("b", TrailEvent::Removed, None, None);
-        trail.note("a", TrailEvent::Refused, None, Some("it does not compile".into()));
+        let (trail, nobody) = (Trail::at(folder.path()), Asker::default());
+        trail.note("a", TrailEvent::Active, Some(("1.0.0", "abc")), None, &nobody);
+        trail.note("b", TrailEvent::Removed, None, None, &nobody);
+        trail.note("a", TrailEvent::Refused, None, Some("it does not compile".into()), &nobody);
         let mut file = OpenOptions::new().append(true).open(folder.path().join("trail.jsonl")).unwrap();
         file.write_all(b"\n{\"time_ms\": 1, \"plu").unwrap();
         let events: Vec<_> = trail.of("a").into_iter().map(|line| line.event).collect();
         assert_eq!(events, [TrailEvent::Active, TrailEvent::Refused]);
         assert_eq!(trail.of("nobody"), []);
-        trail.note("a", TrailEvent::Configured, None, None);
+        trail.note("a", TrailEvent::Configured, None, None, &nobody);
         assert_eq!(trail.of("a").len(), 3, "a cut line took the next one with it");
 
         file.write_all(format!("\n{}", "x".repeat(FILE_BYTES as usize)).as_bytes()).unwrap();
-        trail.note("a", TrailEvent::Granted, None, None);
+        trail.note("a", TrailEvent::Granted, None, None, &nobody);
         assert_eq!(trail.of("a").len(), 4);
         assert!(std::fs::metadata(folder.path().join("trail.jsonl")).unwrap().len() < 1000);
+    }
+
+    #[test]
+    fn lines_tell_who_asked_and_those_from_before_that_are_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let trail = Trail::at(folder.path());
+        let before =
+            r#"{"time_ms":1,"plugin":"a","event":"active","version":"1.0.0","digest":"abc","detail":null}"#;
+        std::fs::write(folder.path().join("trail.jsonl"), before).unwrap();
+        let asker = Asker { by: Some("ann".into()), request_id: Some("r1".into()) };
+        trail.note("a", TrailEvent::Removed, None, None, &asker);
+        let lines = trail.of("a");
+        let told = |line: &TrailLine| (line.event, line.by.clone(), line.request_id.clone());
+        assert_eq!(told(&lines[0]), (TrailEvent::Active, None, None));
+        assert_eq!(told(&lines[1]), (TrailEvent::Removed, Some("ann".into()), Some("r1".into())));
     }
 }

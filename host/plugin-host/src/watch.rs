@@ -2,6 +2,7 @@
 //! can run out, and one look at a few files each interval costs nothing. Reports changes; loads nothing itself.
 
 use crate::host::Inner;
+use crate::trail::Asker;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Weak;
@@ -20,7 +21,7 @@ pub(crate) enum Patience {
 
 /// What tells one state of a file from another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct FileStamp {
+pub(crate) struct FileStamp {
     modified: SystemTime,
     len: u64,
 }
@@ -44,7 +45,7 @@ pub(crate) struct Watched {
 
 #[derive(Debug, PartialEq, Eq)]
 enum Change {
-    File(String),
+    File(String, FileStamp),
     Gone(String),
 }
 
@@ -59,6 +60,11 @@ impl Watched {
     fn settled(&mut self, id: &str, stamp: FileStamp) {
         self.moving.remove(id);
         self.settled.insert(id.to_owned(), stamp);
+    }
+
+    /// Whether the file is as it was `seen`, and nobody but the watch has dealt with it since.
+    pub(crate) fn still_has(&self, id: &str, seen: FileStamp, path: &Path) -> bool {
+        self.settled.get(id) == Some(&seen) && FileStamp::of(path) == Some(seen)
     }
 
     pub(crate) fn forget(&mut self, id: &str) {
@@ -80,7 +86,7 @@ impl Watched {
             }
             if patience == Patience::None || self.moving.get(id) == Some(stamp) {
                 self.settled(id, *stamp);
-                changes.push(Change::File(id.clone()));
+                changes.push(Change::File(id.clone(), *stamp));
             } else {
                 self.moving.insert(id.clone(), *stamp);
             }
@@ -99,12 +105,13 @@ pub(crate) async fn run(host: Weak<Inner>) {
 }
 
 impl Inner {
-    /// One look at the folder. A folder that cannot be read changes nothing.
+    /// One look at the folder. A folder that cannot be read changes nothing. Changes that admins ask for go on between its files,
+    /// and while one is compiled.
     pub(crate) async fn scan(&self, patience: Patience) {
-        let mut changes = self.changes.lock().await;
-        if changes.is_closed() {
-            return;
-        }
+        // Who asks for a look waits for what another one has found.
+        let _look = self.looks.lock().await;
+        let nobody = Asker::default();
+        let Ok(mut changes) = self.open_changes(&nobody).await else { return };
         let now = match look(&self.settings.folder) {
             Ok(now) => now,
             Err(error) => {
@@ -112,11 +119,17 @@ impl Inner {
                 return;
             }
         };
+        let mut files = Vec::new();
         for change in changes.watched.compare(&now, patience) {
             match change {
                 Change::Gone(id) => self.file_gone(&id),
-                Change::File(id) => self.file_changed(&mut changes, &id).await,
+                Change::File(id, seen) => files.push((id, seen)),
             }
+        }
+        drop(changes);
+        for (id, seen) in files {
+            let Ok(changes) = self.open_changes(&nobody).await else { return };
+            self.file_changed(changes, &id, seen).await;
         }
     }
 }
@@ -156,9 +169,35 @@ mod tests {
         };
         assert_eq!(look(Some(at(1, 10))), []);
         assert_eq!(look(Some(at(2, 20))), []);
-        assert_eq!(look(Some(at(2, 20))), [Change::File("a".to_owned())]);
+        assert_eq!(look(Some(at(2, 20))), [Change::File("a".to_owned(), at(2, 20))]);
         assert_eq!(look(Some(at(2, 20))), []);
         assert_eq!(look(None), [Change::Gone("a".to_owned())]);
         assert_eq!(look(None), []);
+    }
+
+    #[test]
+    fn a_file_that_others_dealt_with_is_not_what_was_seen() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.wasm");
+        let write = |bytes: &[u8]| {
+            std::fs::write(&path, bytes).unwrap();
+            FileStamp::of(&path).unwrap()
+        };
+        let seen = write(b"a");
+        let found = || {
+            let mut watched = Watched::default();
+            let now = BTreeMap::from([("a".to_owned(), seen)]);
+            assert_eq!(watched.compare(&now, Patience::None), [Change::File("a".to_owned(), seen)]);
+            watched
+        };
+        assert!(found().still_has("a", seen, &path));
+        let mut forgotten = found();
+        forgotten.forget("a");
+        assert!(!forgotten.still_has("a", seen, &path));
+        let mut noted = found();
+        write(b"longer");
+        assert!(!noted.still_has("a", seen, &path), "the next look is for what was written since");
+        noted.note("a", &path);
+        assert!(!noted.still_has("a", seen, &path));
     }
 }

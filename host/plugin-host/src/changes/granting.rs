@@ -3,27 +3,24 @@
 
 use super::{Changes, StandIn};
 use crate::budgets;
-use crate::compile_worker::sha256_hex;
 use crate::error::InstallError;
-use crate::grants;
 use crate::host::Inner;
 use crate::outgoing::HostPattern;
 use crate::schema;
 use crate::settings::Grants;
 use crate::settings_versions::{self, SettingsVersion};
-use crate::trail::{TrailEvent, now_ms};
-use tokio::sync::MutexGuard;
+use crate::trail::{Asker, TrailEvent, now_ms};
 
 impl Inner {
     pub(crate) async fn set_grants(
         &self,
         id: &str,
         grants: Grants,
-        by: Option<&str>,
+        asker: &Asker,
     ) -> Result<(), InstallError> {
-        let mut changes = self.open_changes().await?;
-        self.grant(&mut changes, id, grants, (by, ""))?;
-        self.load_granted(changes, id).await;
+        let mut changes = self.open_changes(asker).await?;
+        self.grant(&mut changes, id, grants, "")?;
+        self.load_beside(changes, id, StandIn::Kept, None).await;
         Ok(())
     }
 
@@ -32,16 +29,16 @@ impl Inner {
         &self,
         id: &str,
         number: u64,
-        by: Option<&str>,
+        asker: &Asker,
     ) -> Result<(), InstallError> {
-        let mut changes = self.open_changes().await?;
+        let mut changes = self.open_changes(asker).await?;
         let versions = self.versions_of_settings(&changes, id)?;
         let version = versions.iter().find(|version| version.number == number);
         let version = version.ok_or_else(|| InstallError::NoSettings { id: id.to_owned(), number })?;
         let grants = Grants { settings: version.settings.clone(), ..self.grants_of(&changes, id) };
         let why = format!("settings {number} put back; ");
-        self.grant(&mut changes, id, grants, (by, why.as_str()))?;
-        self.load_granted(changes, id).await;
+        self.grant(&mut changes, id, grants, &why)?;
+        self.load_beside(changes, id, StandIn::Kept, None).await;
         Ok(())
     }
 
@@ -63,15 +60,9 @@ impl Inner {
         Ok(record.map(|record| record.settings_versions.as_slice()).unwrap_or_default())
     }
 
-    /// Stores grants that somebody gave; `why` begins what the trail says of it. What was taken away stops at once, and is gone
+    /// Stores grants; `why` begins what the trail says of it. What was taken away stops at once, and is gone
     /// before anything is compiled.
-    fn grant(
-        &self,
-        changes: &mut Changes,
-        id: &str,
-        grants: Grants,
-        (by, why): (Option<&str>, &str),
-    ) -> Result<(), InstallError> {
+    fn grant(&self, changes: &mut Changes, id: &str, grants: Grants, why: &str) -> Result<(), InstallError> {
         if self.table.load().get(id).is_none() {
             return Err(InstallError::NotFound { id: id.to_owned() });
         }
@@ -99,53 +90,17 @@ impl Inner {
         let detail = format!("{why}{}", told(&grants));
         let record = changes.registry.record_mut(id);
         let versions = &mut record.settings_versions;
+        let by = changes.asker.by.as_deref();
         settings_versions::note(versions, &before.settings, &grants.settings, (by, now_ms()));
         record.grants = Some(grants);
         self.save(changes)?;
-        self.trail.note(id, TrailEvent::Granted, None, Some(detail));
+        self.trail.note(id, TrailEvent::Granted, None, Some(detail), &changes.asker);
         if revokes && let Some(mut entry) = self.table.load().get(id).cloned() {
             entry.shared.revoke();
             entry.active = None;
             self.put(changes, entry);
         }
         Ok(())
-    }
-
-    /// Loads a plugin with the grants that are stored. A build that waited for them is compiled first, while other changes go on.
-    async fn load_granted(&self, mut changes: MutexGuard<'_, Changes>, id: &str) {
-        let Some(bytes) = self.build_to_compile(&changes, id) else {
-            return self.settle(&mut changes, id, StandIn::Kept).await;
-        };
-        drop(changes);
-        let compiled = self.loader.compile(&bytes, &sha256_hex(&bytes)).await;
-        // The grants are stored: a host that has closed loads with them when it starts again.
-        let Ok(mut changes) = self.open_changes().await else { return };
-        if self.table.load().get(id).is_none() {
-            return;
-        }
-        match compiled {
-            // It would fail again, under the lock. By now another build may lie there, this one may have lost its grants, or whoever
-            // gave some too may have had more luck with it.
-            Err(error) if self.build_to_compile(&changes, id).as_ref() == Some(&bytes) => {
-                self.take(&mut changes, id, Err((bytes, error.to_string())), StandIn::Kept).await;
-            }
-            _ => self.settle(&mut changes, id, StandIn::Kept).await,
-        }
-    }
-
-    /// The build in the folder, where it has the grants that it needs and is not the one that is active.
-    fn build_to_compile(&self, changes: &Changes, id: &str) -> Option<Vec<u8>> {
-        let bytes = self.read_file(id).ok()?;
-        let digest = sha256_hex(&bytes);
-        let table = self.table.load();
-        let active = table.get(id).and_then(|entry| entry.active.as_ref());
-        if active.is_some_and(|loaded| loaded.version.digest == digest) {
-            return None;
-        }
-        let (_, inspection) = self.inspected(&bytes).ok()?;
-        let may_load =
-            inspection.manifest.id == id && grants::check(&inspection, &self.grants_of(changes, id)).is_ok();
-        may_load.then_some(bytes)
     }
 }
 

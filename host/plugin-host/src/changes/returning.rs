@@ -8,12 +8,12 @@ use crate::load::LoadError;
 use crate::manifest::Manifest;
 use crate::schema;
 use crate::settings_versions;
-use crate::trail::{TrailEvent, now_ms};
+use crate::trail::{Asker, TrailEvent, now_ms};
 use serde_json::Value;
 
 impl Inner {
-    pub(crate) async fn rollback(&self, id: &str) -> Result<(), InstallError> {
-        let mut changes = self.open_changes().await?;
+    pub(crate) async fn rollback(&self, id: &str, asker: &Asker) -> Result<(), InstallError> {
+        let mut changes = self.open_changes(asker).await?;
         if self.table.load().get(id).is_none() {
             return Err(InstallError::NotFound { id: id.to_owned() });
         }
@@ -36,14 +36,14 @@ impl Inner {
         self.with_file(&mut changes, id, Some(&bytes), |changes| {
             if let Some(standing) = standing {
                 let record = changes.registry.record_mut(id);
-                let given = (None, now_ms());
+                let given = (asker.by.as_deref(), now_ms());
                 settings_versions::note(&mut record.settings_versions, &standing, &grants.settings, given);
                 record.grants = Some(grants);
             }
             self.activate(changes, id, &bytes, loaded)
         })?;
         if detail.is_some() {
-            self.trail.note(id, TrailEvent::Granted, None, detail);
+            self.trail.note(id, TrailEvent::Granted, None, detail, asker);
         }
         Ok(())
     }

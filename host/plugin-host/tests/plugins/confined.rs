@@ -1,5 +1,6 @@
 //! What the compile worker can still do once it has confined itself: compute, and nothing else.
 
+use crate::support::{TestHost, guest};
 use std::net::TcpListener;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -42,6 +43,15 @@ fn a_confined_process_reaches_no_file_no_host_and_no_program() {
         assert_eq!(lines.contains(&what), !by, "{what}: {said}");
     }
     assert_eq!(written.exists(), !files);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_worker_gave_up_is_known_once_it_has_compiled() {
+    let test = TestHost::start().await;
+    assert_eq!(test.host.compiler_confinement(), None);
+    test.host.install(guest("good-v1")).await.unwrap();
+    let (gave_up, _) = confined(["/", "/", "127.0.0.1:1"]);
+    assert_eq!(format!("{:?}", test.host.compiler_confinement().unwrap()), gave_up);
 }
 
 #[test]

@@ -202,7 +202,7 @@ async fn a_compiler_that_dies_or_is_not_there_is_a_refusal() {
 }
 
 /// Has these commands of the shell done before each compile.
-fn compile_after(commands: &str, settings: &mut HostSettings) {
+pub(crate) fn compile_after(commands: &str, settings: &mut HostSettings) {
     let script = format!("{commands}; exec \"$0\" \"$@\"");
     let compiler = std::mem::take(&mut settings.compiler).into_iter();
     let shell = ["/bin/sh", "-c", script.as_str()].map(std::ffi::OsString::from);
@@ -211,7 +211,7 @@ fn compile_after(commands: &str, settings: &mut HostSettings) {
 
 /// A command of the shell that waits for as long as this file is there, and a minute at most: who waits for that is told apart
 /// from who does not.
-fn hold(file: &Path) -> String {
+pub(crate) fn hold(file: &Path) -> String {
     format!("n=0; while [ -e '{}' ] && [ $n -lt 600 ]; do sleep 0.1; n=$((n+1)); done", file.display())
 }
 
@@ -494,8 +494,8 @@ async fn settings_are_put_back_without_the_other_grants() {
         kv_bytes,
         ..Grants::default()
     };
-    test.host.set_grants_by(id, with("ink", 0), Some("ann".into())).await.unwrap();
-    test.host.set_grants_by(id, with("chalk", 0), Some("bob".into())).await.unwrap();
+    test.host.asked_by("ann", "1").set_grants(id, with("ink", 0)).await.unwrap();
+    test.host.asked_by("bob", "2").set_grants(id, with("chalk", 0)).await.unwrap();
     test.host.set_grants(id, with("chalk", 64)).await.unwrap();
     let versions = test.host.settings_versions(id).await.unwrap();
     let told: Vec<_> = versions.iter().map(|version| (version.number, version.by.as_deref())).collect();
@@ -504,7 +504,7 @@ async fn settings_are_put_back_without_the_other_grants() {
 
     let test = test.restart().await;
     assert_eq!(test.before("sea").await.unwrap(), "sea, chalk");
-    let status = test.host.restore_settings(id, 1, Some("eve".into())).await.unwrap();
+    let status = test.host.asked_by("eve", "3").restore_settings(id, 1).await.unwrap();
     assert_eq!(status.granted, with("ink", 64));
     assert_eq!(test.before("sea").await.unwrap(), "sea, ink");
     let newest = test.host.settings_versions(id).await.unwrap().pop().unwrap();
@@ -512,10 +512,11 @@ async fn settings_are_put_back_without_the_other_grants() {
         (newest.number, newest.by.as_deref(), newest.settings),
         (3, Some("eve"), with("ink", 0).settings)
     );
-    let trail = test.host.history(id).pop().unwrap().detail.unwrap();
-    assert_eq!(trail, "settings 1 put back; 64 kv bytes, setting style");
+    let trail = test.host.history(id).pop().unwrap();
+    assert_eq!(trail.detail.unwrap(), "settings 1 put back; 64 kv bytes, setting style");
+    assert_eq!((trail.by.unwrap(), trail.request_id.unwrap()), ("eve".into(), "3".into()));
 
-    let missing = test.host.restore_settings(id, 9, None).await.unwrap_err();
+    let missing = test.host.restore_settings(id, 9).await.unwrap_err();
     assert!(matches!(missing, InstallError::NoSettings { number: 9, .. }), "{missing:?}");
     assert!(matches!(test.host.settings_versions("nobody").await, Err(InstallError::NotFound { .. })));
     let long = with(&"x".repeat(300_000), 0);

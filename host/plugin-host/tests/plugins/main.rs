@@ -17,5 +17,6 @@ mod lost;
 mod misbehaving;
 mod neighbours;
 mod returning;
+mod slow;
 mod support;
 mod uploads;

@@ -242,8 +242,10 @@ fn log_line(line: &Value) -> String {
 
 fn event_line(event: &Value) -> String {
     let text = |key: &str| event.get(key).and_then(Value::as_str).unwrap_or_default();
-    let about: Vec<_> =
-        [text("version"), text("detail")].into_iter().filter(|text| !text.is_empty()).collect();
+    // What the folder or a start brought about was asked for by nobody.
+    let by = event["by"].as_str().map(|by| format!("(by {by}, request {})", text("request_id")));
+    let about = [text("version"), text("detail"), by.as_deref().unwrap_or_default()];
+    let about: Vec<_> = about.into_iter().filter(|text| !text.is_empty()).collect();
     one_line(&format!("{} {:10} {}", when(&event["time_ms"]), text("event"), about.join(" ")))
 }
 
@@ -258,7 +260,7 @@ mod tests {
             line(&json!({"id": "a", "state": {"is": "failed", "reason": odd}, "source": {"from": odd}})),
             settings_line(&json!({"by": odd, "settings": {"a": odd}})),
             log_line(&json!({"level": odd, "text": odd})),
-            event_line(&json!({"event": odd, "detail": odd})),
+            event_line(&json!({"event": odd, "detail": odd, "by": odd, "request_id": odd})),
         ] {
             assert!(told.contains("odd") && !told.contains(char::is_control), "{told:?}");
         }

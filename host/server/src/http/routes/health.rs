@@ -93,6 +93,12 @@ pub(crate) async fn metrics(State(app): State<Arc<App>>) -> Response {
     metrics::counter!("gesso_unet_microseconds_total").absolute(engine.unet_time.as_micros() as u64);
     metrics::counter!("gesso_images_total").absolute(engine.images);
     metrics::counter!("gesso_engine_failed_jobs_total").absolute(engine.failed_jobs);
+    if let Some(confinement) = app.plugins.compiler_confinement() {
+        for (what, is_given_up) in [("files", confinement.files), ("calls", confinement.calls)] {
+            metrics::gauge!("gesso_plugin_compiler_confined", "what" => what)
+                .set(f64::from(u8::from(is_given_up)));
+        }
+    }
     for plugin in app.plugins.list() {
         metrics::counter!("gesso_plugin_calls_total", "plugin" => plugin.id.clone()).absolute(plugin.calls);
         for (reason, failures) in plugin.failures_by_reason {

@@ -6,7 +6,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use gesso_plugin_host::{Audience, Called, InstallError, OnFailures, Policy, RemoteError};
+use gesso_plugin_host::{Audience, Called, InstallError, OnFailures, PluginHost, Policy, RemoteError};
 use serde::Deserialize;
 use utoipa::ToSchema;
 
@@ -17,6 +17,7 @@ use crate::error::AppError;
 use crate::grants::GrantBody;
 use crate::http::error::Failure;
 use crate::http::extract::{PathText, RawBody};
+use crate::http::request_id;
 use crate::http::wire::plugin::{PluginEvent, PluginLogLine, PluginView};
 use crate::http::wire::plugin_rights::{OnFailuresView, SettingsVersionView};
 use crate::http::wire::task::Done;
@@ -38,6 +39,11 @@ pub(crate) async fn show(
     let plugin =
         app.plugins.get(&id).ok_or_else(|| AppError::NotFound(format!("there is no plugin {id:?}")))?;
     Ok(Json(plugin.into()))
+}
+
+/// The plugins, for a change that this caller asks for.
+fn asked_by(app: &App, caller: Caller) -> PluginHost {
+    app.plugins.asked_by(caller.name, request_id::current())
 }
 
 /// A plugin that lies elsewhere.
@@ -68,17 +74,19 @@ pub(crate) struct ComponentFile(String);
 pub(crate) async fn install(
     State(app): State<Arc<App>>,
     headers: HeaderMap,
+    caller: Caller,
     RawBody(body): RawBody,
 ) -> Result<(StatusCode, Json<PluginView>), InstallFailure> {
+    let plugins = asked_by(&app, caller);
     let plugin = if is_json(&headers) {
         let InstallBody { from, digest } = serde_json::from_slice(&body).map_err(|error| {
             InstallFailure(AppError::invalid("body", format!("not a plugin's place: {error}")))
         })?;
         let bytes_max = app.settings.limits.body_bytes_max;
         let fetched = app.remotes.fetch(&from, digest.as_deref(), bytes_max).await?;
-        app.plugins.install_fetched(fetched).await?
+        plugins.install_fetched(fetched).await?
     } else {
-        app.plugins.install(body.to_vec()).await?
+        plugins.install(body.to_vec()).await?
     };
     Ok((StatusCode::CREATED, Json(plugin.into())))
 }
@@ -94,8 +102,9 @@ fn is_json(headers: &HeaderMap) -> bool {
 pub(crate) async fn rollback(
     State(app): State<Arc<App>>,
     PathText(id): PathText,
+    caller: Caller,
 ) -> Result<Json<PluginView>, InstallFailure> {
-    Ok(Json(app.plugins.rollback(&id).await?.into()))
+    Ok(Json(asked_by(&app, caller).rollback(&id).await?.into()))
 }
 
 /// Stops a plugin and deletes its file. What it keeps stays, until `DELETE /plugins/{id}/data`.
@@ -104,8 +113,9 @@ pub(crate) async fn rollback(
 pub(crate) async fn remove(
     State(app): State<Arc<App>>,
     PathText(id): PathText,
+    caller: Caller,
 ) -> Result<Json<Done>, InstallFailure> {
-    app.plugins.remove(&id).await?;
+    asked_by(&app, caller).remove(&id).await?;
     Ok(Json(Done::SUCCESS))
 }
 
@@ -115,8 +125,9 @@ pub(crate) async fn remove(
 pub(crate) async fn forget_data(
     State(app): State<Arc<App>>,
     PathText(id): PathText,
+    caller: Caller,
 ) -> Result<Json<Done>, InstallFailure> {
-    app.plugins.forget_data(&id).await?;
+    asked_by(&app, caller).forget_data(&id).await?;
     Ok(Json(Done::SUCCESS))
 }
 
@@ -179,6 +190,7 @@ impl AudienceBody {
 pub(crate) async fn configure(
     State(app): State<Arc<App>>,
     PathText(id): PathText,
+    caller: Caller,
     RawBody(body): RawBody,
 ) -> Result<Json<PluginView>, InstallFailure> {
     let body: PolicyBody = serde_json::from_slice(&body).map_err(|error| {
@@ -187,7 +199,7 @@ pub(crate) async fn configure(
     let PolicyBody { enabled, on_failure, called, serves, may_be_left_out, position } = body;
     let serves = serves.map(|serves| serves.checked(&app)).transpose().map_err(InstallFailure)?;
     let policy = Policy { enabled, on_failure, called, serves, may_be_left_out, position };
-    let plugin = app.plugins.configure(&id, policy).await?;
+    let plugin = asked_by(&app, caller).configure(&id, policy).await?;
     Ok(Json(plugin.into()))
 }
 
@@ -203,7 +215,7 @@ pub(crate) async fn grant(
 ) -> Result<Json<PluginView>, InstallFailure> {
     let body: GrantBody = serde_json::from_slice(&body)
         .map_err(|error| InstallFailure(AppError::invalid("body", format!("not a grant: {error}"))))?;
-    Ok(Json(app.plugins.set_grants_by(&id, body.into(), Some(caller.name)).await?.into()))
+    Ok(Json(asked_by(&app, caller).set_grants(&id, body.into()).await?.into()))
 }
 
 /// The settings that a plugin was given, and when and by whom.
@@ -239,7 +251,7 @@ pub(crate) async fn restore_settings(
     let RestoreBody { number } = serde_json::from_slice(&body).map_err(|error| {
         InstallFailure(AppError::invalid("body", format!("not a number of settings: {error}")))
     })?;
-    Ok(Json(app.plugins.restore_settings(&id, number, Some(caller.name)).await?.into()))
+    Ok(Json(asked_by(&app, caller).restore_settings(&id, number).await?.into()))
 }
 
 /// What was done to a plugin and what came of it, of removed ones too.

@@ -204,6 +204,12 @@ pub(crate) struct PluginEvent {
     /// Why, or what, in a sentence; null where there is nothing to add.
     #[schema(required)]
     detail: Option<String>,
+    /// Who asked for it; null where the folder was changed by hand, or the server started.
+    #[schema(required)]
+    by: Option<String>,
+    /// The id of the request that asked for it, as in the audit log; null where `by` is.
+    #[schema(required)]
+    request_id: Option<String>,
 }
 
 /// One line of a plugin's log.
@@ -310,8 +316,8 @@ impl From<Source> for SourceView {
 
 impl From<TrailLine> for PluginEvent {
     fn from(line: TrailLine) -> Self {
-        let TrailLine { time_ms, plugin, event, version, digest, detail } = line;
-        Self { time_ms, plugin, event, version, digest, detail }
+        let TrailLine { time_ms, plugin, event, version, digest, detail, by, request_id } = line;
+        Self { time_ms, plugin, event, version, digest, detail, by, request_id }
     }
 }
 
