@@ -1,6 +1,7 @@
-//! The first stage: the VAE learns to give back 64x64 parts of pictures, by mean error and by mean error of the
-//! differences between neighbours, which keeps edges sharp. The mean of its posterior is used alone; a small weight
-//! holds it near zero. At the end a factor goes into the convolutions around the latent so that web UIs' 0.18215 holds.
+//! The first stage: the VAE learns to give back pictures or 64x64 parts of them, by mean error and by mean error of
+//! the differences between neighbours, which keeps edges sharp; figures count for more. The mean of its posterior is
+//! used alone; a small weight holds it near zero. At the end a factor goes into the convolutions around the latent so
+//! that web UIs' 0.18215 holds.
 
 use std::path::PathBuf;
 
@@ -13,10 +14,11 @@ use rand_chacha::rand_core::Rng;
 use tch::{Kind, TchError, Tensor};
 
 use crate::denoiser::LATENT_SCALE;
-use crate::trained::{Trained, parts};
+use crate::pictures::Mix;
+use crate::trained::{Trained, parts, refuse_fresh};
 use crate::training::{self, Course};
 use crate::workers::Workers;
-use crate::{checkpoint, pictures, trained};
+use crate::{checkpoint, emphasis, pictures, trained};
 
 /// Side of the parts of pictures.
 const CROP: u64 = 64;
@@ -38,6 +40,15 @@ pub(crate) struct Options {
     /// Train the decoder alone: latents, and so a UNet trained on them, stay good.
     #[arg(long)]
     decoder_only: bool,
+    /// Learn from whole pictures, as they are drawn, and not from 64x64 parts: norms and attention see other
+    /// statistics in these, and a part seldom holds a whole small figure. Each takes four times as long.
+    #[arg(long)]
+    whole: bool,
+    #[command(flatten)]
+    mix: Mix,
+    /// How much more errors count where figures are: by 1 + this. 0 counts them as the rest.
+    #[arg(long, default_value_t = 3.0)]
+    figure_weight: f64,
     /// Where the training keeps what it needs to go on.
     #[arg(long, default_value = "target/train-demo")]
     state: PathBuf,
@@ -63,17 +74,19 @@ pub(crate) fn command(options: &Options) -> Result<()> {
     std::fs::create_dir_all(&options.state)
         .with_context(|| format!("cannot make the folder {}", options.state.display()))?;
     tch::set_num_threads(1);
+    let (prefixes, name): (&[&str], _) = match options.decoder_only {
+        true => (&DECODER, "decoder.safetensors"),
+        false => (&[VAE], "autoencoder.safetensors"),
+    };
+    let state = options.state.join(name);
+    refuse_fresh(options.fresh, &state)?;
     let mut start = checkpoint::read(&options.from)?;
     if options.fresh {
         let fresh = checkpoint::fresh(&start, options.seed)?;
         let ours = |name: &String| name.starts_with(VAE);
         start.named.extend(fresh.named.into_iter().filter(|(name, _)| ours(name)));
     }
-    let (prefixes, name): (&[&str], _) = match options.decoder_only {
-        true => (&DECODER, "decoder.safetensors"),
-        false => (&[VAE], "autoencoder.safetensors"),
-    };
-    let mut trained = Trained::open(&start, prefixes, &options.state.join(name))?;
+    let mut trained = Trained::open(&start, prefixes, &state)?;
     let workers = Workers::start(options.workers, &options.from, Kind::Float, loss)?;
     let networks = Networks::load(&options.from, Kind::Float)?;
     let say = |trained: &Trained| -> Result<()> {
@@ -83,13 +96,7 @@ pub(crate) fn command(options: &Options) -> Result<()> {
     };
     say(&trained)?;
     let course = Course { steps: options.steps, rate: options.rate, kept: AVERAGE_KEPT };
-    training::run(
-        &mut trained,
-        &workers,
-        &course,
-        |step| parts(&crops(options, step)?, workers.count()),
-        say,
-    )?;
+    training::run(&mut trained, &workers, &course, |step| batch(options, step)?.parts(workers.count()), say)?;
     let mut whole = trained.checkpoint(&start);
     if !options.decoder_only {
         scale(&networks, &mut whole)?;
@@ -102,36 +109,66 @@ pub(crate) fn command(options: &Options) -> Result<()> {
 const VAE: &str = "first_stage_model.";
 const DECODER: [&str; 2] = ["first_stage_model.decoder.", "first_stage_model.post_quant_conv."];
 
-/// Parts of new pictures, the same for a step whenever it is run.
-fn crops(options: &Options, step: u32) -> Result<Tensor> {
-    let side = pictures::SIDE as u64;
-    let mut rng = ChaCha8Rng::seed_from_u64(options.seed << 32 | u64::from(step));
-    let mut crops = Vec::new();
-    for _ in 0..options.batch {
-        let picture = trained::pictures(&[pictures::sample(rng.next_u64()).rgb], pictures::SIDE)?;
-        let mut place = || (rng.next_u64() % (side - CROP + 1)) as i64;
-        let (row, column) = (place(), place());
-        crops.push(picture.f_narrow(2, row, CROP as i64)?.f_narrow(3, column, CROP as i64)?);
-    }
-    Ok(Tensor::f_cat(&crops, 0)?)
+/// What one worker gets of a step.
+struct Batch {
+    pictures: Tensor,
+    weights: Tensor,
 }
 
-fn loss(networks: &Networks, pictures: &Tensor) -> Result<Tensor, TchError> {
-    let latents = networks.encode_picture(pictures)?;
-    let error = networks.decode_latent(&latents)?.f_sub(pictures)?;
-    let neighbours = |dim: i64| -> Result<Tensor, TchError> {
-        let length = CROP as i64 - 1;
-        error.f_narrow(dim, 1, length)?.f_sub(&error.f_narrow(dim, 0, length)?)?.f_abs()?.f_mean(Kind::Float)
-    };
-    let edges = neighbours(2)?.f_add(&neighbours(3)?)?;
+impl Batch {
+    fn parts(&self, count: usize) -> Result<Vec<Self>> {
+        let (pictures, weights) = (parts(&self.pictures, count)?, parts(&self.weights, count)?);
+        let pairs = pictures.into_iter().zip(weights);
+        Ok(pairs.map(|(pictures, weights)| Self { pictures, weights }).collect())
+    }
+}
+
+/// New pictures or parts of them, the same for a step whenever it is run.
+fn batch(options: &Options, step: u32) -> Result<Batch> {
+    let side = pictures::SIDE as u64;
+    let part = if options.whole { side } else { CROP };
+    let mut rng = ChaCha8Rng::seed_from_u64(options.seed << 32 | u64::from(step));
+    let (mut crops, mut masks) = (Vec::new(), Vec::new());
+    for _ in 0..options.batch {
+        let drawn = pictures::sample(options.mix, rng.next_u64());
+        let mask = emphasis::masks(std::slice::from_ref(&drawn))?;
+        let picture = trained::pictures(&[drawn.rgb], pictures::SIDE)?;
+        let mut place = || (rng.next_u64() % (side - part + 1)) as i64;
+        let (row, column) = (place(), place());
+        let crop = |whole: &Tensor| -> Result<Tensor, TchError> {
+            whole.f_narrow(2, row, part as i64)?.f_narrow(3, column, part as i64)
+        };
+        crops.push(crop(&picture)?);
+        masks.push(crop(&mask)?);
+    }
+    let weights = emphasis::weights(&Tensor::f_cat(&masks, 0)?, options.figure_weight)?;
+    Ok(Batch { pictures: Tensor::f_cat(&crops, 0)?, weights })
+}
+
+fn loss(networks: &Networks, batch: &Batch) -> Result<Tensor, TchError> {
+    let latents = networks.encode_picture(&batch.pictures)?;
+    let error = networks.decode_latent(&latents)?.f_sub(&batch.pictures)?;
+    let edges = between_neighbours(&error, &batch.weights, 2)?;
+    let edges = edges.f_add(&between_neighbours(&error, &batch.weights, 3)?)?;
     let small = latents.f_mul_scalar(LATENT_SCALE)?.f_square()?.f_mean(Kind::Float)?;
-    error.f_abs()?.f_mean(Kind::Float)?.f_add(&edges.f_mul_scalar(EDGES)?)?.f_add(&small.f_mul_scalar(SMALL)?)
+    let mean = error.f_abs()?.f_mul(&batch.weights)?.f_mean(Kind::Float)?;
+    mean.f_add(&edges.f_mul_scalar(EDGES)?)?.f_add(&small.f_mul_scalar(SMALL)?)
+}
+
+/// The mean error of the differences between neighbours along a dimension, by the mean of their weights.
+fn between_neighbours(error: &Tensor, weights: &Tensor, dim: i64) -> Result<Tensor, TchError> {
+    let (_, _, height, width) = error.size4()?;
+    let length = if dim == 2 { height - 1 } else { width - 1 };
+    let first = |of: &Tensor| of.f_narrow(dim, 0, length);
+    let second = |of: &Tensor| of.f_narrow(dim, 1, length);
+    let weights = second(weights)?.f_add(&first(weights)?)?.f_mul_scalar(0.5)?;
+    second(error)?.f_sub(&first(error)?)?.f_abs()?.f_mul(&weights)?.f_mean(Kind::Float)
 }
 
 /// The seeds of pictures that no training step draws: steps draw theirs from the whole range of numbers, so one of
 /// the lowest comes up with no chance worth naming.
 fn measured() -> Result<Tensor> {
-    let rgb: Vec<_> = (0..MEASURED).map(|seed| pictures::sample(seed).rgb).collect();
+    let rgb: Vec<_> = (0..MEASURED).map(|seed| pictures::sample(Mix::default(), seed).rgb).collect();
     trained::pictures(&rgb, pictures::SIDE)
 }
 

@@ -1,24 +1,27 @@
 //! The second stage: text encoder and UNet learn to tell noise from latents of captioned pictures (Ho et al. 2020),
 //! each level of noise weighted by min-SNR with gamma 5 (Hang et al. 2023), a tenth of the captions left out for
-//! guidance (Ho and Salimans 2022).
+//! guidance (Ho and Salimans 2022). Errors count for more where figures are.
 
-use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use gesso_core::schedule::NoiseSchedule;
-use gesso_torch::{Networks, Tokenizer};
-use indicatif::ProgressBar;
+use gesso_torch::Networks;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::Rng;
 use tch::{Kind, TchError, Tensor};
 
-use crate::trained::{Trained, parts};
+use crate::pictures::Mix;
+use crate::trained::{Trained, parts, refuse_fresh};
 use crate::training::{self, Course};
 use crate::workers::Workers;
-use crate::{captions, checkpoint, pictures, trained};
+use crate::{checkpoint, emphasis};
+
+mod lessons;
+
+use lessons::{Lessons, lessons};
 
 /// What latents are multiplied by so that their variance is one.
 pub(crate) const LATENT_SCALE: f64 = 0.18215;
@@ -53,6 +56,11 @@ pub(crate) struct Options {
     /// Different pictures to learn from.
     #[arg(long, default_value_t = 20_000)]
     pictures: usize,
+    #[command(flatten)]
+    mix: Mix,
+    /// How much more errors count where figures are: by 1 + this. 0 counts them as the rest.
+    #[arg(long, default_value_t = 4.0)]
+    figure_weight: f64,
     #[arg(long, default_value_t = 1)]
     seed: u64,
     /// Threads; each takes an equal part of the batch.
@@ -68,15 +76,11 @@ struct Batch {
     noised: Tensor,
     timesteps: Tensor,
     noise: Tensor,
+    /// By the level of noise, one for each row.
     weights: Tensor,
+    /// By what is there, one for each number of a channel.
+    emphasis: Tensor,
     tokens: Tensor,
-}
-
-/// What is learned from: latents `[pictures, 4, 16, 16]` of unit variance and their captions' ids.
-struct Lessons {
-    latents: Tensor,
-    tokens: Tensor,
-    silence: Tensor,
 }
 
 pub(crate) fn command(options: &Options) -> Result<()> {
@@ -84,14 +88,16 @@ pub(crate) fn command(options: &Options) -> Result<()> {
         .with_context(|| format!("cannot make the folder {}", options.state.display()))?;
     // Each worker is a thread of its own, so an operator needs no more than one.
     tch::set_num_threads(1);
-    let lessons = lessons(options)?;
+    let state = options.state.join("denoiser.safetensors");
+    refuse_fresh(options.fresh, &state)?;
     let mut start = checkpoint::read(&options.from)?;
+    let lessons = lessons(options, &start)?;
     if options.fresh {
         let fresh = checkpoint::fresh(&start, options.seed)?;
         let ours = |name: &String| PREFIXES.iter().any(|prefix| name.starts_with(prefix));
         start.named.extend(fresh.named.into_iter().filter(|(name, _)| ours(name)));
     }
-    let mut trained = Trained::open(&start, &PREFIXES, &options.state.join("denoiser.safetensors"))?;
+    let mut trained = Trained::open(&start, &PREFIXES, &state)?;
     let kind = if options.bf16 { Kind::BFloat16 } else { Kind::Float };
     let workers = Workers::start(options.workers, &options.from, kind, loss)?;
     let schedule = NoiseSchedule::sd1();
@@ -108,65 +114,6 @@ pub(crate) fn command(options: &Options) -> Result<()> {
 }
 
 const PREFIXES: [&str; 2] = ["cond_stage_model.", "model.diffusion_model."];
-
-/// Draws the pictures and encodes them, or reads what an earlier run left.
-fn lessons(options: &Options) -> Result<Lessons> {
-    let name = format!("latents-{}-{}.safetensors", options.seed, options.pictures);
-    let path = options.state.join(name);
-    if !path.exists() {
-        encode(options, &path)?;
-    }
-    let mut known: std::collections::HashMap<String, Tensor> =
-        Tensor::read_safetensors(&path)?.into_iter().collect();
-    let mut take =
-        |name: &str| known.remove(name).with_context(|| format!("{} has no {name}", path.display()));
-    let (latents, tokens) = (take("latents")?, take("tokens")?);
-    let silence = captions::tokens(&Tokenizer::new(), [""].into_iter())?;
-    Ok(Lessons { latents, tokens, silence })
-}
-
-fn encode(options: &Options, path: &Path) -> Result<()> {
-    println!("draws and encodes {} pictures, once", options.pictures);
-    let bar = ProgressBar::new(options.pictures as u64);
-    let each = options.pictures.div_ceil(options.workers.max(1));
-    let parts: Vec<(Tensor, Tensor)> = std::thread::scope(|scope| {
-        let part = |from: usize| from..options.pictures.min(from + each);
-        let ranges = (0..options.pictures).step_by(each.max(1)).map(part);
-        let bar = &bar;
-        let threads: Vec<_> =
-            ranges.map(|range| scope.spawn(move || encode_part(options, range, bar))).collect();
-        let join = |thread: std::thread::ScopedJoinHandle<'_, Result<_>>| {
-            thread.join().map_err(|_| anyhow::anyhow!("a thread panicked while it encoded pictures"))?
-        };
-        threads.into_iter().map(join).collect::<Result<_>>()
-    })?;
-    bar.finish();
-    let (latents, tokens): (Vec<_>, Vec<_>) = parts.into_iter().unzip();
-    // The VAE leaves its channels innermost, which the file cannot say.
-    let (latents, tokens) = (Tensor::f_cat(&latents, 0)?.f_contiguous()?, Tensor::f_cat(&tokens, 0)?);
-    println!("their latents have a deviation of {:.3}", f64::try_from(latents.f_std(true)?)?);
-    let unfinished = path.with_extension("unfinished");
-    Tensor::write_safetensors(&[("latents", latents), ("tokens", tokens)], &unfinished)?;
-    Ok(std::fs::rename(unfinished, path)?)
-}
-
-fn encode_part(options: &Options, range: Range<usize>, bar: &ProgressBar) -> Result<(Tensor, Tensor)> {
-    const AT_ONCE: usize = 16;
-    let _guard = tch::no_grad_guard();
-    let networks = Networks::load(&options.from, Kind::Float)?;
-    let tokenizer = Tokenizer::new();
-    let (mut latents, mut tokens) = (Vec::new(), Vec::new());
-    for from in range.clone().step_by(AT_ONCE) {
-        let to = range.end.min(from + AT_ONCE);
-        let drawn: Vec<_> = (from..to).map(|at| pictures::sample(options.seed << 32 | at as u64)).collect();
-        let rgb: Vec<_> = drawn.iter().map(|picture| picture.rgb.clone()).collect();
-        let encoded = networks.encode_picture(&trained::pictures(&rgb, pictures::SIDE)?)?;
-        latents.push(encoded.f_mul_scalar(LATENT_SCALE)?);
-        tokens.push(captions::tokens(&tokenizer, drawn.iter().map(|picture| picture.caption.as_str()))?);
-        bar.inc((to - from) as u64);
-    }
-    Ok((Tensor::f_cat(&latents, 0)?, Tensor::f_cat(&tokens, 0)?))
-}
 
 /// The batch of a step is the same whenever it is made.
 fn batch(lessons: &Lessons, schedule: &NoiseSchedule, options: &Options, step: u32) -> Result<Batch> {
@@ -192,7 +139,8 @@ fn batch(lessons: &Lessons, schedule: &NoiseSchedule, options: &Options, step: u
         let is_left_out = rng.next_u64() % LEFT_OUT == 0;
         tokens.push(if is_left_out { lessons.silence.get(0) } else { lessons.tokens.get(row) });
     }
-    let latents = lessons.latents.f_index_select(0, &Tensor::from_slice(&rows))?;
+    let rows = Tensor::f_from_slice(&rows)?;
+    let latents = lessons.latents.f_index_select(0, &rows)?;
     let noise = latents.f_randn_like()?;
     let signal = Tensor::f_from_slice(&signals)?.f_view([-1, 1, 1, 1])?;
     let rest = signal.f_neg()?.f_add_scalar(1.0)?;
@@ -201,6 +149,7 @@ fn batch(lessons: &Lessons, schedule: &NoiseSchedule, options: &Options, step: u
         timesteps: Tensor::f_from_slice(&timesteps)?,
         noise,
         weights: Tensor::f_from_slice(&weights)?,
+        emphasis: emphasis::weights(&lessons.figures.f_index_select(0, &rows)?, options.figure_weight)?,
         tokens: Tensor::f_stack(&tokens, 0)?,
     })
 }
@@ -217,23 +166,25 @@ impl Batch {
         let divided = |tensor: &Tensor| parts(&tensor.f_index_select(0, &order)?, count);
         let (noised, timesteps) = (divided(&self.noised)?, divided(&self.timesteps)?);
         let (noise, weights) = (divided(&self.noise)?, divided(&self.weights)?);
-        let rest = timesteps.into_iter().zip(noise).zip(weights).zip(divided(&self.tokens)?);
-        let part = |(noised, (((timesteps, noise), weights), tokens))| Self {
+        let (emphasis, tokens) = (divided(&self.emphasis)?, divided(&self.tokens)?);
+        let rest = timesteps.into_iter().zip(noise).zip(weights).zip(emphasis).zip(tokens);
+        let part = |(noised, ((((timesteps, noise), weights), emphasis), tokens))| Self {
             noised,
             timesteps,
             noise,
             weights,
+            emphasis,
             tokens,
         };
         Ok(noised.into_iter().zip(rest).map(part).collect())
     }
 }
 
-/// The weighted squared error of the predicted noise.
+/// The squared error of the predicted noise, weighted by its level and by what is there.
 fn loss(networks: &Networks, batch: &Batch) -> Result<Tensor, TchError> {
     let kind = networks.unet_kind();
     let context = networks.encode_text(&batch.tokens, 1)?.f_to_kind(kind)?;
     let predicted = networks.predict_noise(&batch.noised.f_to_kind(kind)?, &batch.timesteps, &context)?;
-    let error = predicted.f_to_kind(Kind::Float)?.f_sub(&batch.noise)?.f_square()?;
+    let error = predicted.f_to_kind(Kind::Float)?.f_sub(&batch.noise)?.f_square()?.f_mul(&batch.emphasis)?;
     error.f_mean_dim([1i64, 2, 3].as_slice(), false, Kind::Float)?.f_mul(&batch.weights)?.f_mean(Kind::Float)
 }

@@ -17,6 +17,7 @@ mod captions;
 mod checkpoint;
 mod denoiser;
 mod drawing;
+mod emphasis;
 mod learning;
 mod pictures;
 mod score;
@@ -55,5 +56,17 @@ fn main() -> std::process::ExitCode {
             eprintln!("error: {error:#}");
             std::process::ExitCode::FAILURE
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn options_of_a_stage_do_not_contradict_each_other() {
+        Arguments::command().debug_assert();
     }
 }

@@ -12,6 +12,8 @@ mod landscape;
 mod scene;
 mod shape;
 
+use clap::Args;
+
 use scene::Scene;
 
 pub(crate) use colour::Colour;
@@ -23,25 +25,62 @@ pub(crate) use shape::Shape;
 /// Width and height of a picture in pixels.
 pub(crate) const SIDE: i64 = 128;
 
+// What is drawn how often; by default as for the first demo checkpoint. A doc comment would become the help of the
+// commands that take it.
+#[derive(Args, Clone, Copy, Debug)]
+pub(crate) struct Mix {
+    /// Share of landscapes, from 0 to 1; the rest are pictures of shapes.
+    #[arg(long, default_value_t = Mix::default().landscapes, value_parser = share)]
+    pub(crate) landscapes: f32,
+    /// Share of small figures in pictures of one shape, from 0 to 1; two thirds of the rest are medium, one is large.
+    #[arg(long, default_value_t = Mix::default().small, value_parser = share)]
+    pub(crate) small: f32,
+}
+
+impl Default for Mix {
+    fn default() -> Self {
+        Self { landscapes: 0.5, small: 0.25 }
+    }
+}
+
+fn share(text: &str) -> Result<f32, String> {
+    let share = text.parse::<f32>().ok().filter(|share| (0.0..=1.0).contains(share));
+    share.ok_or_else(|| "a share is a number from 0 to 1".to_owned())
+}
+
 pub(crate) struct Picture {
     /// Rows of red, green and blue, `SIDE` by `SIDE`.
     pub(crate) rgb: Vec<u8>,
     pub(crate) caption: String,
+    /// Whether there are figures on a background of one colour.
+    is_plain: bool,
 }
 
-/// The picture of a seed, half of them landscapes and half shapes. None shows a held-out scene.
-pub(crate) fn sample(seed: u64) -> Picture {
+impl Picture {
+    /// For each pixel 1 where a figure covers it, even in part, else 0. Landscapes have no figures.
+    pub(crate) fn figure(&self) -> Vec<u8> {
+        // No figure reaches the corners.
+        let ground = &self.rgb[..3];
+        self.rgb.chunks_exact(3).map(|pixel| u8::from(self.is_plain && pixel != ground)).collect()
+    }
+}
+
+/// The picture of a seed, as the mix has them. None shows a held-out scene.
+pub(crate) fn sample(mix: Mix, seed: u64) -> Picture {
     let mut dice = Dice::new(seed);
-    match choose_scene(&mut dice) {
-        Some(scene) => Picture { rgb: scene.draw(SIDE as u32, &mut dice), caption: scene.into_caption() },
+    match choose_scene(mix, &mut dice) {
+        Some(scene) => {
+            let rgb = scene.draw(SIDE as u32, &mut dice);
+            Picture { rgb, caption: scene.into_caption(), is_plain: true }
+        }
         None => landscape::draw(SIDE as u32, &mut dice),
     }
 }
 
 /// Nothing stands for a landscape, which is chosen while it is drawn.
-fn choose_scene(dice: &mut Dice) -> Option<Scene> {
-    let landscape = dice.chance(0.5);
-    (!landscape).then(|| Scene::choose(dice))
+fn choose_scene(mix: Mix, dice: &mut Dice) -> Option<Scene> {
+    let landscape = dice.chance(mix.landscapes);
+    (!landscape).then(|| Scene::choose(dice, mix.small))
 }
 
 #[cfg(test)]
@@ -56,8 +95,8 @@ mod tests {
         next night of on orange painting picture pink purple red right ring sea skyline small snow snowy square \
         star stars sun sunrise sunset the to top triangle white with yellow";
 
-    fn scenes(seeds: u64) -> Vec<Option<Scene>> {
-        (0..seeds).map(|seed| choose_scene(&mut Dice::new(seed))).collect()
+    fn scenes(mix: Mix, seeds: u64) -> Vec<Option<Scene>> {
+        (0..seeds).map(|seed| choose_scene(mix, &mut Dice::new(seed))).collect()
     }
 
     /// Whether the part is this share of the whole, but for what chance does.
@@ -68,15 +107,16 @@ mod tests {
 
     #[test]
     fn draws_the_same_picture_of_the_same_seed() {
-        let (first, second) = (sample(5), sample(5));
+        let (first, second) = (sample(Mix::default(), 5), sample(Mix::default(), 5));
         assert_eq!(first.rgb.len(), (SIDE * SIDE * 3) as usize);
         assert!(first.rgb == second.rgb && first.caption == second.caption);
-        assert!(sample(6).rgb != first.rgb);
+        assert!(sample(Mix::default(), 6).rgb != first.rgb);
     }
 
     #[test]
     fn uses_the_words_of_the_first_checkpoint_and_no_others() {
-        let captions: Vec<_> = (0..1500).map(|seed| sample(seed).caption.to_lowercase()).collect();
+        let captions: Vec<_> =
+            (0..1500).map(|seed| sample(Mix::default(), seed).caption.to_lowercase()).collect();
         let used: BTreeSet<_> = captions
             .iter()
             .flat_map(|caption| caption.split([' ', ',']))
@@ -88,7 +128,7 @@ mod tests {
     #[test]
     fn never_shows_a_held_out_triple() {
         let mut figures = 0;
-        for scene in scenes(3000).into_iter().flatten() {
+        for scene in scenes(Mix::default(), 3000).into_iter().flatten() {
             let (shown, background) = match scene {
                 Scene::One(one) => (vec![(one.shape, one.colour)], one.background),
                 Scene::Two(two) => (two.figures.to_vec(), two.background),
@@ -107,7 +147,7 @@ mod tests {
 
     #[test]
     fn keeps_the_shares_of_what_it_draws() {
-        let scenes = scenes(6000);
+        let scenes = scenes(Mix::default(), 6000);
         let shapes: Vec<_> = scenes.iter().flatten().collect();
         let one = |scene: &&Scene| match scene {
             Scene::One(one) => Some(one.clone()),
@@ -143,13 +183,53 @@ mod tests {
     }
 
     #[test]
+    fn draws_the_shares_it_is_told() {
+        let scenes = scenes(Mix { landscapes: 0.2, small: 0.6 }, 6000);
+        let shapes: Vec<_> = scenes.iter().flatten().collect();
+        assert!(is_about(0.8, shapes.len(), scenes.len()));
+        let size = |scene: &&Scene| match scene {
+            Scene::One(one) => Some(one.size),
+            Scene::Two(_) => None,
+        };
+        let sizes: Vec<_> = shapes.iter().filter_map(size).collect();
+        for (size, expected) in [(Size::Small, 0.6), (Size::Medium, 0.8 / 3.0), (Size::Large, 0.4 / 3.0)] {
+            let count = sizes.iter().filter(|&&other| other == size).count();
+            assert!(is_about(expected, count, sizes.len()), "{size:?}");
+        }
+    }
+
+    #[test]
+    fn takes_shares_from_0_to_1_alone() {
+        assert_eq!(share("0.25"), Ok(0.25));
+        assert_eq!((share("0"), share("1")), (Ok(0.0), Ok(1.0)));
+        for text in ["-0.1", "1.5", "NaN", "25%", ""] {
+            assert!(share(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn knows_where_its_figures_are() {
+        for seed in 0..200 {
+            let picture = sample(Mix::default(), seed);
+            let covered = picture.figure().iter().filter(|&&figure| figure == 1).count();
+            let expected = match choose_scene(Mix::default(), &mut Dice::new(seed)) {
+                // From a small star to a large circle.
+                Some(_) => 0.01..0.55,
+                None => 0.0..f64::EPSILON,
+            };
+            let share = covered as f64 / (SIDE * SIDE) as f64;
+            assert!(expected.contains(&share), "{}: {share}", picture.caption);
+        }
+    }
+
+    #[test]
     fn says_what_a_scene_shows() {
         let scene =
             |size, place| ShapeScene::new((Shape::Star, Colour::Orange), Colour::Blue, (size, place)).caption;
         assert_eq!(scene(Size::Medium, Place::Centre), "an orange star on a blue background");
         assert_eq!(scene(Size::Small, Place::Left), "a small orange star at the left on a blue background");
-        let captions: Vec<_> = (0..3000).map(|seed| choose_scene(&mut Dice::new(seed))).collect();
-        let captions: Vec<_> = captions.into_iter().flatten().map(Scene::into_caption).collect();
+        let captions: Vec<_> =
+            scenes(Mix::default(), 3000).into_iter().flatten().map(Scene::into_caption).collect();
         assert!(captions.iter().any(|caption| caption.contains(" next to a ")));
         assert!(captions.iter().any(|caption| caption.contains(" above an orange ")));
         assert!(captions.iter().any(|caption| !caption.contains("background")));

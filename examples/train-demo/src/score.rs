@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::pictures::ShapeScene;
+use crate::pictures::{ShapeScene, Size};
 
 mod figure;
 mod lab;
@@ -22,7 +22,12 @@ pub(crate) struct Score {
     size: usize,
     /// Pictures with colour, shape and place right: what one would call the picture that was asked for.
     together: usize,
+    /// The same and all, for each size that was asked for.
+    by_size: [(usize, usize); 3],
 }
+
+const SIZES: [(Size, &str); 3] =
+    [(Size::Small, "  small"), (Size::Medium, "  medium"), (Size::Large, "  large")];
 
 impl Score {
     pub(crate) fn add(&mut self, asked: &ShapeScene, seen: &Reading) {
@@ -36,11 +41,17 @@ impl Score {
         self.background += usize::from(seen.background == Some(asked.background));
         self.size += usize::from(seen.size == Some(asked.size));
         self.together += usize::from(colour && shape && place);
+        for ((size, _), (right, all)) in SIZES.into_iter().zip(&mut self.by_size) {
+            if size == asked.size {
+                *right += usize::from(colour && shape && place);
+                *all += 1;
+            }
+        }
     }
 }
 
-/// A line for each attribute, then the pictures with colour, shape and place right, then all attributes counted
-/// together.
+/// A line for each attribute, then the pictures with colour, shape and place right, by size too, then all attributes
+/// counted together.
 impl fmt::Display for Score {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let parts = [
@@ -58,6 +69,9 @@ impl fmt::Display for Score {
             "{} with colour, shape and place right",
             line("pictures", self.together, self.pictures)
         )?;
+        for ((_, name), (right, all)) in SIZES.into_iter().zip(self.by_size) {
+            writeln!(formatter, "{}", line(name, right, all))?;
+        }
         let right = parts.iter().map(|(_, right)| right).sum();
         write!(formatter, "{} of any kind", line("attributes", right, self.pictures * parts.len()))
     }
@@ -86,10 +100,13 @@ mod tests {
         let mut score = Score::default();
         score.add(&asked, &right);
         score.add(&asked, &Reading { shape: Some(Shape::Circle), size: Some(Size::Medium), ..right.clone() });
-        score.add(&asked, &Reading { shape: None, background: None, ..right });
-        let expected = "colour      3 of 3 (100 %)\nshape       1 of 3 (33 %)\nplace       3 of 3 (100 %)\n\
-            background  2 of 3 (67 %)\nsize        2 of 3 (67 %)\n\
-            pictures    1 of 3 (33 %) with colour, shape and place right\nattributes  11 of 15 (73 %) of any kind";
+        score.add(&asked, &Reading { shape: None, background: None, ..right.clone() });
+        score.add(&ShapeScene { size: Size::Large, ..asked }, &right);
+        let expected = "colour      4 of 4 (100 %)\nshape       2 of 4 (50 %)\nplace       4 of 4 (100 %)\n\
+            background  3 of 4 (75 %)\nsize        2 of 4 (50 %)\n\
+            pictures    2 of 4 (50 %) with colour, shape and place right\n  \
+            small     1 of 3 (33 %)\n  medium    0 of 0 (0 %)\n  large     1 of 1 (100 %)\n\
+            attributes  15 of 20 (75 %) of any kind";
         assert_eq!(score.to_string(), expected);
     }
 

@@ -119,6 +119,17 @@ impl Trained {
     }
 }
 
+/// A training that is there would go on in place of the random numbers that were asked for.
+pub(crate) fn refuse_fresh(fresh: bool, file: &Path) -> Result<()> {
+    if fresh && file.exists() {
+        bail!(
+            "{} is there already; go on with it without --fresh, or remove it or name another --state",
+            file.display()
+        );
+    }
+    Ok(())
+}
+
 /// Rows of a tensor's first dimension in `count` equal parts; `count` must divide them.
 pub(crate) fn parts(tensor: &Tensor, count: usize) -> Result<Vec<Tensor>> {
     let rows = tensor.size().first().copied().unwrap_or(0);
@@ -171,6 +182,17 @@ mod tests {
         assert!(second.parameters.named["a.weight"].equal(&whole.parameters.named["a.weight"]));
         assert!(second.average.named["a.weight"].equal(&whole.average.named["a.weight"]));
         assert!(second.checkpoint(&start()).named["b.weight"].equal(&start().named["b.weight"]));
+    }
+
+    #[test]
+    fn nothing_begins_anew_over_a_training_that_is_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("state.safetensors");
+        refuse_fresh(true, &file).unwrap();
+        Trained::open(&start(), &["a."], &file).unwrap().save().unwrap();
+        refuse_fresh(false, &file).unwrap();
+        let error = refuse_fresh(true, &file).err().unwrap().to_string();
+        assert!(error.contains("--state") && error.contains("state.safetensors"), "{error}");
     }
 
     #[test]

@@ -19,7 +19,7 @@ pub(super) fn draw(side: u32, dice: &mut Dice) -> Picture {
     let in_the_sky = sky::draw(&mut canvas, dice, time, horizon);
     let name = land.draw(&mut canvas, dice, &light, horizon);
     let caption = caption(dice, name, light.words, in_the_sky);
-    Picture { rgb: canvas.into_rgb(), caption }
+    Picture { rgb: canvas.into_rgb(), caption, is_plain: false }
 }
 
 fn caption(dice: &mut Dice, land: &str, times: &[&str], in_the_sky: Option<&str>) -> String {

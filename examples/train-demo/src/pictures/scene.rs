@@ -54,12 +54,12 @@ pub(crate) enum Scene {
 }
 
 impl Scene {
-    /// Never with a figure and background that are held out.
-    pub(crate) fn choose(dice: &mut Dice) -> Self {
+    /// Never with a figure and background that are held out. `small` is the share of small figures among single ones.
+    pub(crate) fn choose(dice: &mut Dice, small: f32) -> Self {
         let background = dice.one_of(&Colour::ALL);
         match dice.chance(0.2) {
             true => Self::Two(PairScene::choose(dice, background)),
-            false => Self::One(ShapeScene::choose(dice, background)),
+            false => Self::One(ShapeScene::choose(dice, background, small)),
         }
     }
 
@@ -90,9 +90,9 @@ impl ShapeScene {
         scene
     }
 
-    fn choose(dice: &mut Dice, background: Colour) -> Self {
+    fn choose(dice: &mut Dice, background: Colour, small: f32) -> Self {
         let figure = choose_figure(dice, background);
-        let size = dice.one_of(&[Size::Small, Size::Medium, Size::Medium, Size::Large]);
+        let size = choose_size(dice, small);
         let place = dice.one_of(&[
             Place::Centre,
             Place::Centre,
@@ -164,6 +164,15 @@ impl PairScene {
     }
 }
 
+/// Two thirds of what is not small are medium.
+fn choose_size(dice: &mut Dice, small: f32) -> Size {
+    match dice.between(0.0, 1.0) {
+        at if at < small => Size::Small,
+        at if at < small + (1.0 - small) * 2.0 / 3.0 => Size::Medium,
+        _ => Size::Large,
+    }
+}
+
 fn choose_figure(dice: &mut Dice, background: Colour) -> (Shape, Colour) {
     loop {
         let (shape, colour) = (dice.one_of(&Shape::ALL), dice.one_of(&Colour::ALL));
@@ -211,4 +220,18 @@ fn plain(side: u32, colour: Rgb) -> Canvas {
 fn draw_figure(canvas: &mut Canvas, shape: Shape, at: (f32, f32), radius: f32, turn: f32, colour: Rgb) {
     let placed = Transform::from_translate(at.0, at.1).pre_scale(radius, radius);
     canvas.path(&shape.outline(), placed.pre_concat(Transform::from_rotate(turn.to_degrees())), colour);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_quarter_of_small_figures_are_those_the_first_checkpoint_learned() {
+        let sizes = [Size::Small, Size::Medium, Size::Medium, Size::Large];
+        for seed in 0..2000 {
+            let first = Dice::new(seed).one_of(&sizes);
+            assert_eq!(choose_size(&mut Dice::new(seed), 0.25), first, "{seed}");
+        }
+    }
 }
