@@ -13,6 +13,7 @@ use tch::{Kind, Tensor};
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipArchive, ZipWriter};
 
+use crate::spellings::rename_vae_attention;
 use crate::support::{Archive, fixture};
 
 const VAE: &str = "first_stage_model.";
@@ -314,6 +315,9 @@ fn a_vae_by_itself_is_read_under_every_name_it_goes_by() {
         assert_vae(&folder.join("vae.safetensors"));
         write(&folder, "vae.pt", &pickled(&vae));
         assert_vae(&folder.join("vae.pt"));
+        rename_vae_attention(&mut vae);
+        write(&folder, "vae.safetensors", &vae.bytes());
+        assert_vae(&folder.join("vae.safetensors"));
     }
     let (parts, _) = parts();
     let vae = &parts[FOLDER_VAE];
