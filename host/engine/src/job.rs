@@ -306,6 +306,8 @@ pub struct Progress {
     pub eta: Option<Duration>,
     /// A small picture of the first unfinished image.
     pub preview: Option<Arc<Pixels>>,
+    /// What of the passes opened so far has no effect, each thing once.
+    pub warnings: Vec<String>,
 }
 
 impl Progress {
@@ -325,6 +327,7 @@ impl Progress {
             images_total,
             eta: None,
             preview: None,
+            warnings: Vec::new(),
         }
     }
 

@@ -27,6 +27,7 @@ pub(crate) fn engine_failed(error: JobError) -> AppError {
             AppError::PluginFailed(reason)
         }
         JobError::Backend(BackendError::Request(message)) => AppError::invalid("body", message),
+        JobError::Backend(BackendError::Lora(message)) => AppError::invalid("prompt", message),
         // So far as its head tells, it was refused before; which field named it is not known here.
         JobError::Backend(BackendError::Model(_)) => AppError::unusable_model("body", error.to_string()),
         JobError::Backend(BackendError::OutOfMemory(_)) => AppError::OutOfMemory(format!(
@@ -54,6 +55,14 @@ mod tests {
         let failed = engine_failed(JobError::Backend(BackendError::Model(why.into())));
         assert_eq!((failed.code(), failed.problems()[0].field.as_str()), ("unusable_model", "body"));
         assert!(failed.to_string().ends_with(why), "{failed}");
+    }
+
+    #[test]
+    fn a_lora_that_cannot_be_used_is_laid_to_the_prompt_that_names_it() {
+        let why = "the LoRA sea: it is not a whole model file (it ends early); fetch it again";
+        let failed = engine_failed(JobError::Backend(BackendError::Lora(why.into())));
+        let problem = &failed.problems()[0];
+        assert_eq!((problem.field.as_str(), problem.message.as_str()), ("prompt", why));
     }
 
     #[test]

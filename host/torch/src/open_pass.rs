@@ -156,6 +156,8 @@ pub(crate) fn open(
         decodes_whole: true,
         computing_bytes,
         rows_max: usize::MAX,
+        // All LoRAs act on the texts.
+        warnings: text_networks.warnings().to_vec(),
     };
     Ok((pass, schedule, key))
 }
