@@ -430,6 +430,27 @@ fn a_controlnet_file_that_is_none_and_a_module_that_is_not_here_are_named() {
 }
 
 #[test]
+fn a_vae_that_does_not_fit_is_named_instead_of_the_checkpoint() {
+    let models = models();
+    let flux: &[(&str, &[usize], f32)] = &[("decoder.conv_in.weight", &[8, 16, 3, 3], 0.5)];
+    write_tensors(&models.path().join("VAE/flux.safetensors"), flux);
+    write_tensors(&models.path().join("VAE/none.safetensors"), &[("x", &[2], 0.5)]);
+    let bench = Bench::new().models_at(models.path());
+    let server = bench.start();
+    for (name, why) in [("flux", "16 latent channels"), ("none", "is missing")] {
+        let body = quick_with(json!({"override_settings": {"sd_vae": name}}));
+        let failed = server.post("/txt2img", &body);
+        let told = failed.json();
+        assert_eq!((failed.status, &told["code"]), (422, &json!("unusable_model")), "{told}");
+        assert_eq!(told["errors"][0]["pointer"], "#/override_settings", "{told}");
+        let message = told["message"].as_str().unwrap();
+        let file = format!("{name}.safetensors");
+        assert!(message.contains("sd_vae") && message.contains(&file) && message.contains(why), "{message}");
+        assert!(!message.contains("demo-v1"), "{message}");
+    }
+}
+
+#[test]
 fn pictures_may_have_prompts_and_seeds_of_their_own() {
     let bench = Bench::new();
     let server = bench.start();

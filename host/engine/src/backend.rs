@@ -201,6 +201,9 @@ pub enum BackendError {
     Request(String),
     #[error("{0}")]
     Lora(String),
+    /// One that is laid over the checkpoint in place of its own.
+    #[error("the VAE cannot be used: {0}")]
+    Vae(String),
     #[error("the device is out of memory: {0}")]
     OutOfMemory(String),
     #[error(

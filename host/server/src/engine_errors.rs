@@ -30,6 +30,9 @@ pub(crate) fn engine_failed(error: JobError) -> AppError {
         JobError::Backend(BackendError::Lora(message)) => AppError::invalid("prompt", message),
         // So far as its head tells, it was refused before; which field named it is not known here.
         JobError::Backend(BackendError::Model(_)) => AppError::unusable_model("body", error.to_string()),
+        JobError::Backend(BackendError::Vae(_)) => {
+            AppError::unusable_model("override_settings", format!("sd_vae: {error}"))
+        }
         JobError::Backend(BackendError::OutOfMemory(_)) => AppError::OutOfMemory(format!(
             "{error}; ask for a smaller picture, or for fewer at a time (batch_size)"
         )),
@@ -63,6 +66,18 @@ mod tests {
         let failed = engine_failed(JobError::Backend(BackendError::Lora(why.into())));
         let problem = &failed.problems()[0];
         assert_eq!((problem.field.as_str(), problem.message.as_str()), ("prompt", why));
+    }
+
+    #[test]
+    fn a_vae_that_does_not_fit_is_laid_to_the_option_that_names_it() {
+        let why = "ae.safetensors: its VAE has 16 latent channels";
+        let failed = engine_failed(JobError::Backend(BackendError::Vae(why.into())));
+        assert_eq!(
+            (failed.code(), failed.problems()[0].field.as_str()),
+            ("unusable_model", "override_settings")
+        );
+        let told = failed.to_string();
+        assert!(told.starts_with("sd_vae: ") && told.ends_with(why), "{told}");
     }
 
     #[test]

@@ -13,7 +13,7 @@ use crate::checkpoint::Checkpoint;
 use crate::compute::Compute;
 use crate::control::ControlModel;
 use crate::embedding::Embedding;
-use crate::failure::{device_error, load_error};
+use crate::failure::{device_error, load_error, vae_error};
 use crate::host_model::HostModel;
 use crate::hypernetwork::{Hypernetwork, HypernetworkError};
 use crate::lora::{self, BlockWeights, LoraFile};
@@ -340,7 +340,7 @@ impl Resident {
         }
         let mut overlay = Tensors::default();
         if let Some(vae) = vae {
-            let read = |path: &Path| Tensors::read_vae(path).map_err(load_error);
+            let read = |path: &Path| Tensors::read_vae(path).map_err(vae_error);
             let tensors = self.beside(|resident| &mut resident.vaes, vae, read)?;
             overlay
                 .named
@@ -360,7 +360,11 @@ impl Resident {
         if seamless {
             variant = variant.and_then(|variant| variant.seamless());
         }
-        let variant = variant.map_err(|problem| load_error(problem.of(&model.path)))?;
+        // What LoRAs change keeps its shape, so that a VAE alone can be one that does not fit.
+        let variant = variant.map_err(|problem| match vae {
+            Some(vae) => vae_error(problem.of(&vae.path)),
+            None => load_error(problem.of(&model.path)),
+        })?;
         let variant = Rc::new(variant.with_warnings(warnings));
         self.models.insert_variant(key, variant.clone());
         if self.hosts.is_some() {
