@@ -201,6 +201,9 @@ pub enum BackendError {
     Request(String),
     #[error("{0}")]
     Lora(String),
+    /// What a control network is given does not fit it; `index` is that of [`ControlUse`](crate::ControlUse).
+    #[error("{message}")]
+    Control { index: usize, message: String },
     /// One that is laid over the checkpoint in place of its own.
     #[error("the VAE cannot be used: {0}")]
     Vae(String),

@@ -199,6 +199,8 @@ pub struct LoraUse {
 /// A ControlNet or T2I adapter with its picture.
 #[derive(Debug, Clone)]
 pub struct ControlUse {
+    /// Which of the request's units it is, for messages.
+    pub index: usize,
     pub file: Arc<ModelFile>,
     pub unit: ControlUnit,
     /// The control map at the pass's size, RGB.

@@ -5,6 +5,7 @@ use gesso_engine::backend::BackendError;
 use gesso_engine::{JobError, SubmitError};
 
 use crate::error::AppError;
+use crate::http::wire::control;
 
 pub(crate) fn engine_refused(error: SubmitError) -> AppError {
     match error {
@@ -28,6 +29,9 @@ pub(crate) fn engine_failed(error: JobError) -> AppError {
         }
         JobError::Backend(BackendError::Request(message)) => AppError::invalid("body", message),
         JobError::Backend(BackendError::Lora(message)) => AppError::invalid("prompt", message),
+        JobError::Backend(BackendError::Control { index, message }) => {
+            AppError::Invalid(vec![control::fault(index, &message)])
+        }
         // So far as its head tells, it was refused before; which field named it is not known here.
         JobError::Backend(BackendError::Model(_)) => AppError::unusable_model("body", error.to_string()),
         JobError::Backend(BackendError::Vae(_)) => {
@@ -66,6 +70,18 @@ mod tests {
         let failed = engine_failed(JobError::Backend(BackendError::Lora(why.into())));
         let problem = &failed.problems()[0];
         assert_eq!((problem.field.as_str(), problem.message.as_str()), ("prompt", why));
+    }
+
+    #[test]
+    fn what_does_not_fit_a_control_network_is_laid_to_its_unit() {
+        let message = "advanced_weighting has 10 factors".to_owned();
+        let failed = engine_failed(JobError::Backend(BackendError::Control { index: 2, message }));
+        let problem = &failed.problems()[0];
+        assert_eq!(
+            (failed.code(), problem.field.as_str()),
+            ("invalid", "alwayson_scripts.controlnet.args.2")
+        );
+        assert!(problem.message.contains("advanced_weighting has 10 factors"), "{}", problem.message);
     }
 
     #[test]
