@@ -89,6 +89,20 @@ fn units_act_as_strongly_as_long_and_where_they_say() {
 }
 
 #[test]
+fn factors_that_do_not_fit_a_network_are_laid_to_their_unit() {
+    let models = models();
+    write_adapter(&models.path().join("ControlNet/lines.safetensors"));
+    let bench = Bench::new().models_at(models.path());
+    let server = bench.start();
+    let unit = json!({"model": "lines", "image": striped(64, 64), "advanced_weighting": [1, 1, 1, 1, 1, 1, 1, 1, 1, 1]});
+    let args = json!([{"enabled": false}, unit]);
+    let body = quick_with(json!({"alwayson_scripts": {"controlnet": {"args": args}}}));
+    let told = server.post("/sdapi/v1/txt2img", &body).json();
+    assert_eq!(told["detail"][0]["loc"], json!(["body", "alwayson_scripts.controlnet.args.1"]), "{told}");
+    assert!(told["detail"][0]["msg"].as_str().unwrap().contains("has 10 factors"), "{told}");
+}
+
+#[test]
 fn units_act_in_the_pass_they_are_for_and_fit_their_maps_as_they_say() {
     let models = models();
     write_adapter(&models.path().join("ControlNet/lines.safetensors"));

@@ -323,6 +323,49 @@ fn a_lora_acts_while_it_is_named_and_leaves_no_trace() {
     assert_eq!(ignored.data, plain.data);
 }
 
+#[test]
+fn a_lora_that_does_not_fit_is_told_of_and_the_picture_drawn() {
+    let models = models();
+    let module = "lora_unet_input_blocks_4_1_transformer_blocks_0_attn2_to_k";
+    let foreign = "lora_te2_text_model_encoder_layers_0_mlp_fc1.lora_down.weight";
+    let (down, up) = (format!("{module}.lora_down.weight"), format!("{module}.lora_up.weight"));
+    let parts: [(&str, &[usize], f32); 2] = [(&down, &[4, WIDTH], 0.7), (&up, &[CHANNELS, 4], 0.7)];
+    let write = |name: &str, tensors: &[(&str, &[usize], f32)]| {
+        write_tensors(&models.path().join(format!("Lora/{name}.safetensors")), tensors);
+    };
+    write("style", &parts);
+    write("partly", &[parts[0], parts[1], (foreign, &[4, 8], 0.7)]);
+    write("large", &[(foreign, &[4, 8], 0.7)]);
+    let bench = Bench::new().models_at(models.path());
+    let server = bench.start();
+    let of = |prompt: &str| {
+        let (picture, reply) = draw(&server, "txt2img", json!({"prompt": prompt}));
+        (picture.data, reply["warnings"].clone())
+    };
+    let says = |warnings: &Value, words: &[&str]| {
+        let told = warnings[0].as_str().unwrap_or_default();
+        assert!(words.iter().all(|word| told.contains(word)), "{warnings}");
+        assert_eq!(warnings.as_array().map(Vec::len), Some(1), "{warnings}");
+    };
+    let (plain, none) = of("sea at night");
+    assert_eq!(none, Value::Null);
+    // The second time the networks are in memory.
+    for _ in 0..2 {
+        let (drawn, warnings) = of("sea at night<lora:large:1>");
+        assert_eq!(drawn, plain);
+        says(&warnings, &["large", "Stable Diffusion XL"]);
+    }
+    let (styled, none) = of("sea at night<lora:style:1>");
+    assert_eq!(none, Value::Null);
+    assert_ne!(styled, plain);
+    let (drawn, warnings) = of("sea at night<lora:partly:1>");
+    assert_eq!(drawn, styled);
+    says(&warnings, &["partly", foreign]);
+    let (drawn, warnings) = of("sea at night<lora:style:1:lbw=1,1,1>");
+    assert_eq!(drawn, plain);
+    says(&warnings, &["style", "lbw", "17 or 26"]);
+}
+
 /// Width of the demo checkpoint's texts, and channels of its input block 4.
 const WIDTH: usize = 64;
 const CHANNELS: usize = 64;
@@ -384,6 +427,27 @@ fn a_controlnet_file_that_is_none_and_a_module_that_is_not_here_are_named() {
     assert_eq!(told["errors"][0]["pointer"], "#");
     let off = unit(json!({"enabled": false}));
     assert_eq!(off.status, 200);
+}
+
+#[test]
+fn a_vae_that_does_not_fit_is_named_instead_of_the_checkpoint() {
+    let models = models();
+    let flux: &[(&str, &[usize], f32)] = &[("decoder.conv_in.weight", &[8, 16, 3, 3], 0.5)];
+    write_tensors(&models.path().join("VAE/flux.safetensors"), flux);
+    write_tensors(&models.path().join("VAE/none.safetensors"), &[("x", &[2], 0.5)]);
+    let bench = Bench::new().models_at(models.path());
+    let server = bench.start();
+    for (name, why) in [("flux", "16 latent channels"), ("none", "is missing")] {
+        let body = quick_with(json!({"override_settings": {"sd_vae": name}}));
+        let failed = server.post("/txt2img", &body);
+        let told = failed.json();
+        assert_eq!((failed.status, &told["code"]), (422, &json!("unusable_model")), "{told}");
+        assert_eq!(told["errors"][0]["pointer"], "#/override_settings", "{told}");
+        let message = told["message"].as_str().unwrap();
+        let file = format!("{name}.safetensors");
+        assert!(message.contains("sd_vae") && message.contains(&file) && message.contains(why), "{message}");
+        assert!(!message.contains("demo-v1"), "{message}");
+    }
 }
 
 #[test]

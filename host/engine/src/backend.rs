@@ -111,6 +111,8 @@ pub struct OpenPass<P> {
     pub schedule: NoiseSchedule,
     /// The pass as its refiner draws it, with the same noise levels; it has no refiner itself.
     pub refiner: Option<Box<OpenPass<P>>>,
+    /// What of its resources has no effect; it is drawn all the same.
+    pub warnings: Vec<String>,
 }
 
 /// Where a picture of a pass begins.
@@ -197,6 +199,14 @@ pub enum BackendError {
     Model(String),
     #[error("the request does not fit this model: {0}")]
     Request(String),
+    #[error("{0}")]
+    Lora(String),
+    /// What a control network is given does not fit it; `index` is that of [`ControlUse`](crate::ControlUse).
+    #[error("{message}")]
+    Control { index: usize, message: String },
+    /// One that is laid over the checkpoint in place of its own.
+    #[error("the VAE cannot be used: {0}")]
+    Vae(String),
     #[error("the device is out of memory: {0}")]
     OutOfMemory(String),
     #[error(

@@ -199,6 +199,8 @@ pub struct LoraUse {
 /// A ControlNet or T2I adapter with its picture.
 #[derive(Debug, Clone)]
 pub struct ControlUse {
+    /// Which of the request's units it is, for messages.
+    pub index: usize,
     pub file: Arc<ModelFile>,
     pub unit: ControlUnit,
     /// The control map at the pass's size, RGB.
@@ -306,6 +308,8 @@ pub struct Progress {
     pub eta: Option<Duration>,
     /// A small picture of the first unfinished image.
     pub preview: Option<Arc<Pixels>>,
+    /// What of the passes opened so far has no effect, each thing once.
+    pub warnings: Vec<String>,
 }
 
 impl Progress {
@@ -325,6 +329,7 @@ impl Progress {
             images_total,
             eta: None,
             preview: None,
+            warnings: Vec::new(),
         }
     }
 

@@ -373,7 +373,7 @@ pub(crate) fn place(
             };
             let region = region.as_ref().map(to_gray).transpose().map_err(unfit)?.map(Arc::new);
             let (file, unit) = (file.clone(), unit.clone());
-            resources.control.push(ControlUse { file, unit, hint, hidden, region });
+            resources.control.push(ControlUse { index, file, unit, hint, hidden, region });
         }
         if let Some((how, settings)) = recombine.filter(|_| acts) {
             let map = map.clone();

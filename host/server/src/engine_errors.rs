@@ -5,6 +5,7 @@ use gesso_engine::backend::BackendError;
 use gesso_engine::{JobError, SubmitError};
 
 use crate::error::AppError;
+use crate::http::wire::control;
 
 pub(crate) fn engine_refused(error: SubmitError) -> AppError {
     match error {
@@ -27,8 +28,15 @@ pub(crate) fn engine_failed(error: JobError) -> AppError {
             AppError::PluginFailed(reason)
         }
         JobError::Backend(BackendError::Request(message)) => AppError::invalid("body", message),
+        JobError::Backend(BackendError::Lora(message)) => AppError::invalid("prompt", message),
+        JobError::Backend(BackendError::Control { index, message }) => {
+            AppError::Invalid(vec![control::fault(index, &message)])
+        }
         // So far as its head tells, it was refused before; which field named it is not known here.
         JobError::Backend(BackendError::Model(_)) => AppError::unusable_model("body", error.to_string()),
+        JobError::Backend(BackendError::Vae(_)) => {
+            AppError::unusable_model("override_settings", format!("sd_vae: {error}"))
+        }
         JobError::Backend(BackendError::OutOfMemory(_)) => AppError::OutOfMemory(format!(
             "{error}; ask for a smaller picture, or for fewer at a time (batch_size)"
         )),
@@ -54,6 +62,38 @@ mod tests {
         let failed = engine_failed(JobError::Backend(BackendError::Model(why.into())));
         assert_eq!((failed.code(), failed.problems()[0].field.as_str()), ("unusable_model", "body"));
         assert!(failed.to_string().ends_with(why), "{failed}");
+    }
+
+    #[test]
+    fn a_lora_that_cannot_be_used_is_laid_to_the_prompt_that_names_it() {
+        let why = "the LoRA sea: it is not a whole model file (it ends early); fetch it again";
+        let failed = engine_failed(JobError::Backend(BackendError::Lora(why.into())));
+        let problem = &failed.problems()[0];
+        assert_eq!((problem.field.as_str(), problem.message.as_str()), ("prompt", why));
+    }
+
+    #[test]
+    fn what_does_not_fit_a_control_network_is_laid_to_its_unit() {
+        let message = "advanced_weighting has 10 factors".to_owned();
+        let failed = engine_failed(JobError::Backend(BackendError::Control { index: 2, message }));
+        let problem = &failed.problems()[0];
+        assert_eq!(
+            (failed.code(), problem.field.as_str()),
+            ("invalid", "alwayson_scripts.controlnet.args.2")
+        );
+        assert!(problem.message.contains("advanced_weighting has 10 factors"), "{}", problem.message);
+    }
+
+    #[test]
+    fn a_vae_that_does_not_fit_is_laid_to_the_option_that_names_it() {
+        let why = "ae.safetensors: its VAE has 16 latent channels";
+        let failed = engine_failed(JobError::Backend(BackendError::Vae(why.into())));
+        assert_eq!(
+            (failed.code(), failed.problems()[0].field.as_str()),
+            ("unusable_model", "override_settings")
+        );
+        let told = failed.to_string();
+        assert!(told.starts_with("sd_vae: ") && told.ends_with(why), "{told}");
     }
 
     #[test]

@@ -46,7 +46,8 @@ impl Backend for MadeUpDevice {
             rows_max: usize::MAX,
         };
         let refiner = spec.refined().map(|spec| self.open_pass(&spec)).transpose()?.map(Box::new);
-        Ok(OpenPass { pass: (spec.width, spec.height), key, schedule: NoiseSchedule::sd1(), refiner })
+        let (pass, warnings) = ((spec.width, spec.height), Vec::new());
+        Ok(OpenPass { pass, key, schedule: NoiseSchedule::sd1(), refiner, warnings })
     }
 
     fn begin(

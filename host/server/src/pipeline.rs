@@ -97,7 +97,7 @@ pub(crate) async fn decode(
     show: impl FnOnce(watch::Receiver<Progress>),
 ) -> Result<Decoded, AppError> {
     let Asked { request, priority, cancel, .. } = asked;
-    let prepared = prepare(app, asked).await?;
+    let mut prepared = prepare(app, asked).await?;
     let mut second = prepared.found.second.clone();
     if let Some((second, file_name)) = second.as_mut().zip(prepared.found.second_file_name.as_ref()) {
         second.share = Some(app.functions.share(file_name));
@@ -115,9 +115,11 @@ pub(crate) async fn decode(
     let spec = JobSpec { work: Work::Draw(Box::new(drawing)), priority, cancel: cancel.clone() };
     let began = Instant::now();
     let job = app.engine.submit(spec).map_err(engine_refused)?;
-    show(job.progress());
+    let progress = job.progress();
+    show(progress.clone());
     let span = tracing::info_span!("engine", model = prepared.checkpoint.file_name);
     let drawn = job.finish().instrument(span).await.map_err(engine_failed)?;
+    prepared.found.warnings.extend(progress.borrow().warnings.iter().cloned());
     stage("engine", began.elapsed());
     let seconds = began.elapsed().as_secs_f64();
     let (drawn, hidden) = parted(drawn).await?;

@@ -283,7 +283,13 @@ impl Finder<'_> {
     fn lora(&mut self, lora: &Lora, file: Arc<ModelFile>) -> Option<LoraUse> {
         let blocks = match &lora.block_weights {
             None => None,
-            Some(BlockWeights::Numbers(numbers)) => Some(numbers.clone()),
+            Some(BlockWeights::Numbers(numbers)) => {
+                if let Err(error) = gesso_torch::lora::BlockWeights::new(numbers) {
+                    self.warn(format!("Lora {:?}: lbw: {error}", lora.name));
+                    return None;
+                }
+                Some(numbers.clone())
+            }
             Some(BlockWeights::Preset(name)) => match gesso_torch::lora::BlockWeights::preset(name) {
                 Some(weights) => Some(weights.numbers().to_vec()),
                 None => {

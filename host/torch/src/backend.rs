@@ -258,6 +258,7 @@ impl TorchBackend {
         let decodes_whole = working_memory::of_decoding(size, compute) <= computing_bytes;
         let opened =
             |spec: &PassSpec<'_>, (pass, schedule, patches): Opened, refiner: Option<Box<OpenPass<_>>>| {
+                let warnings = pass.warnings.clone();
                 let pass = Rc::new(Pass { decodes_whole, computing_bytes, rows_max, ..pass });
                 let key = BatchKey {
                     model: spec.model.clone(),
@@ -266,7 +267,7 @@ impl TorchBackend {
                     latent_width: spec.width / PIXELS_PER_LATENT,
                     rows_max,
                 };
-                OpenPass { pass, key, schedule, refiner }
+                OpenPass { pass, key, schedule, refiner, warnings }
             };
         let refiner = refiner.map(|(spec, refiner)| Box::new(opened(&spec, refiner, None)));
         Ok(opened(spec, own, refiner))

@@ -9,6 +9,7 @@ use tch::Kind;
 
 use crate::compute::Compute;
 use crate::diffusers_folder;
+use crate::diffusers_names::vae_attention_from_diffusers;
 use crate::error::{LoadError, Problem};
 use crate::facts::{Declared, ModelFacts};
 use crate::header::Header;
@@ -133,12 +134,12 @@ impl Judged {
     }
 }
 
-/// The same tensors under the names that single-file checkpoints have today. A text encoder under its older name
-/// gives way to one under today's.
+/// The same tensors under the names that single-file checkpoints have today. What stands under another name gives way
+/// to what stands under today's.
 fn canonical<T>(tensors: BTreeMap<String, T>) -> BTreeMap<String, T> {
-    let (old, mut whole): (BTreeMap<_, _>, BTreeMap<_, _>) =
+    let (others, mut whole): (BTreeMap<_, _>, BTreeMap<_, _>) =
         tensors.into_iter().partition(|(name, _)| today(name).is_some());
-    for (name, tensor) in old {
+    for (name, tensor) in others {
         if let Some(name) = today(&name) {
             whole.entry(name).or_insert(tensor);
         }
@@ -146,8 +147,11 @@ fn canonical<T>(tensors: BTreeMap<String, T>) -> BTreeMap<String, T> {
     whole
 }
 
-/// Today's name of a text encoder's tensor that has an older one.
+/// Today's name of a tensor that has another.
 fn today(name: &str) -> Option<String> {
+    if let Some(rest) = name.strip_prefix(VAE) {
+        return vae_attention_from_diffusers(rest).map(|name| format!("{VAE}{name}"));
+    }
     let rest = name.strip_prefix(TEXT_OLD)?;
     let is_text = TEXT_PARTS.iter().any(|part| rest.starts_with(part));
     is_text.then(|| format!("{TEXT}{rest}"))

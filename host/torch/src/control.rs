@@ -27,6 +27,8 @@ use crate::weights::Weights;
 
 /// In the name of files whose network acts through global averages.
 const POOLS: &str = "shuffle";
+/// The convolution that reads what is drawn.
+const FIRST: &str = "input_blocks.0.0.weight";
 
 /// A network that steers a UNet along a picture.
 pub struct ControlModel {
@@ -198,13 +200,20 @@ impl Plan {
     }
 }
 
-/// Adds the base UNet's tensors, in f32, to the differences of the same name; what only a ControlNet has is whole.
+/// Adds the base UNet's tensors, in f32, to the differences of the same name; what only a ControlNet has is whole. A control
+/// network reads the latent alone, whatever the base reads behind it.
 fn add_base(
     differences: &mut BTreeMap<String, Tensor>,
     base: &BTreeMap<String, Tensor>,
 ) -> Result<(), Problem> {
     for (name, difference) in differences {
         if let Some(base) = base.get(&format!("{UNET}{name}")) {
+            let base = &match (&base.size()[..], &difference.size()[..]) {
+                ([_, reads, ..], [_, inputs, ..]) if name == FIRST && inputs < reads => {
+                    base.f_narrow(1, 0, *inputs)?
+                }
+                _ => base.shallow_clone(),
+            };
             if base.size().iter().product::<i64>() != difference.size().iter().product::<i64>() {
                 let (found, expected) = (difference.size(), format!("{:?}", base.size()));
                 return Err(Problem::Shape { key: name.clone(), found, expected });

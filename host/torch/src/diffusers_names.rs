@@ -217,6 +217,14 @@ pub fn vae_from_diffusers(name: &str) -> Option<String> {
     resamples.then(|| format!("{half}.{side}.{level}.{sample}.{rest}"))
 }
 
+/// A name of a VAE's attention within a single file as others have it, where it is diffusers' own: its script that makes
+/// single files of folders left it so for a time.
+pub(crate) fn vae_attention_from_diffusers(name: &str) -> Option<String> {
+    let (half, rest) = name.split_once(".mid.attn_1.")?;
+    let rest = swap(rest, &VAE_ATTENTION, Way::ToSingleFile)?;
+    matches!(half, "encoder" | "decoder").then(|| format!("{half}.mid.attn_1.{rest}"))
+}
+
 /// The way back from [`vae_from_diffusers`], to the names of today.
 pub fn vae_to_diffusers(name: &str) -> Option<String> {
     let (half, rest) = name.split_once('.')?;

@@ -11,6 +11,11 @@ use crate::error::Problem;
 use crate::outline::Outline;
 use crate::source::{EDIT, INPAINT};
 
+/// Numbers in each token of the texts that a UNet of Stable Diffusion 2.x reads.
+const CONTEXT_OF_2: i64 = 1024;
+/// Where it reads them.
+const CONTEXT: &str = "model.diffusion_model.middle_block.1.transformer_blocks.0.attn2.to_k.weight";
+
 /// Longest part read of a `.yaml` beside a checkpoint. Those of the published models have 2 KB.
 const YAML_BYTES_MAX: u64 = 64 << 10;
 
@@ -75,6 +80,10 @@ impl Family {
             return Self::StableDiffusionXl;
         }
         if outline.has_under("cond_stage_model.model.") {
+            return Self::StableDiffusion2;
+        }
+        // In folders the text encoders of both have the names of 1.x.
+        if width(CONTEXT, 1) == Some(CONTEXT_OF_2) {
             return Self::StableDiffusion2;
         }
         Self::StableDiffusion1
@@ -224,5 +233,7 @@ mod tests {
         let xl = of(&[("conditioner.embedders.1.model.ln_final.weight", &[1280])]);
         assert_eq!(xl, Family::StableDiffusionXl);
         assert_eq!(of(&[("model.diffusion_model.x", &[1])]), Family::StableDiffusion1);
+        assert_eq!(of(&[(CONTEXT, &[1280, 768])]), Family::StableDiffusion1);
+        assert_eq!(of(&[(CONTEXT, &[1280, 1024])]), Family::StableDiffusion2);
     }
 }

@@ -35,6 +35,14 @@ pub(crate) fn load_error(error: LoadError) -> BackendError {
     }
 }
 
+/// The same of a VAE, which other fields name than checkpoints.
+pub(crate) fn vae_error(error: LoadError) -> BackendError {
+    match load_error(error) {
+        BackendError::Model(why) => BackendError::Vae(why),
+        other => other,
+    }
+}
+
 pub(crate) fn file_name(path: &Path) -> Cow<'_, str> {
     path.file_name().unwrap_or_default().to_string_lossy()
 }

@@ -4,7 +4,7 @@
 //! prompt syntax and no folder.
 //!
 //! - [`LoraFile`]: one file in memory
-//! - [`patch`]: what a list of them makes of a checkpoint
+//! - [`patch`], [`patch_fitting`]: what a list of them makes of a checkpoint
 //! - [`BlockWeights`]: strength by block of the UNet
 
 mod adapter;
@@ -81,6 +81,16 @@ fn made_for(family: Option<Family>) -> String {
     family.map_or_else(String::new, |family| format!("; it is for {family}"))
 }
 
+impl LoraError {
+    /// The file that was made for other checkpoints, where that is why.
+    fn misfit(&self) -> Option<&str> {
+        match self {
+            Self::NothingFits { file, .. } | Self::Misfit { file, .. } => Some(file),
+            _ => None,
+        }
+    }
+}
+
 /// What of a file had no effect. The picture is drawn all the same, as in web UIs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Warning {
@@ -141,6 +151,28 @@ pub fn patch(base: &Tensors, loras: &[LoraUse]) -> Result<(Tensors, Vec<Warning>
         patch_module(base, module, acting, &mut overlay, &mut warnings)?;
     }
     Ok((overlay, warnings))
+}
+
+/// [`patch`] without the files that do not fit, which is told with what else has no effect. As in web UIs, the picture is
+/// drawn all the same.
+///
+/// # Errors
+/// As [`patch`], but for what is left out.
+pub fn patch_fitting(base: &Tensors, mut loras: Vec<LoraUse>) -> Result<(Tensors, Vec<String>), LoraError> {
+    let mut told = Vec::new();
+    loop {
+        match patch(base, &loras) {
+            Ok((overlay, warnings)) => {
+                told.extend(warnings.iter().map(Warning::to_string));
+                return Ok((overlay, told));
+            }
+            Err(error) => {
+                let Some(file) = error.misfit() else { return Err(error) };
+                loras.retain(|lora| lora.file.name() != file);
+                told.push(format!("Lora left out: {error}"));
+            }
+        }
+    }
 }
 
 /// One file's parts for the module at hand.

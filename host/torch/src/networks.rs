@@ -35,6 +35,8 @@ pub struct Networks {
     facts: ModelFacts,
     /// What they were copied to the device from, as long as that is in memory.
     origin: Weak<HostModel>,
+    /// What of that which was laid over them has no effect.
+    warnings: Vec<String>,
 }
 
 impl Networks {
@@ -122,8 +124,16 @@ impl Networks {
         padding: Padding,
     ) -> Result<Self, Problem> {
         let (text, unet, vae) = assemble(&Weights::of(&tensors), &layout, compute, padding)?;
-        let (wide_vae, origin) = (OnceCell::new(), Weak::new());
-        Ok(Self { text, unet, vae, wide_vae, layout, compute, padding, tensors, facts, origin })
+        let (wide_vae, origin, warnings) = (OnceCell::new(), Weak::new(), Vec::new());
+        Ok(Self { text, unet, vae, wide_vae, layout, compute, padding, tensors, facts, origin, warnings })
+    }
+
+    pub(crate) fn with_warnings(self, warnings: Vec<String>) -> Self {
+        Self { warnings, ..self }
+    }
+
+    pub(crate) fn warnings(&self) -> &[String] {
+        &self.warnings
     }
 
     pub(crate) fn with_origin(self, origin: &Rc<HostModel>) -> Self {

@@ -156,6 +156,8 @@ pub(crate) fn open(
         decodes_whole: true,
         computing_bytes,
         rows_max: usize::MAX,
+        // All LoRAs act on the texts.
+        warnings: text_networks.warnings().to_vec(),
     };
     Ok((pass, schedule, key))
 }
@@ -190,7 +192,10 @@ fn units(
     for control in &spec.resources.control {
         let model = resident.control(&control.file, spec.model)?;
         let pass = ControlPass { kind: model.kind(), layers: model.layers(), high_res: spec.is_second };
-        let scales = control.unit.scales(pass).map_err(|problem| BackendError::Request(problem.message))?;
+        let scales = control.unit.scales(pass).map_err(|problem| {
+            let (index, message) = (control.index, problem.message);
+            BackendError::Control { index, message }
+        })?;
         let hint = || {
             let unit = convert::to_tensor(&control.hint)?.f_add_scalar(1.0)?.f_div_scalar(2.0)?;
             let Some(hidden) = &control.hidden else { return model.hint(&unit) };

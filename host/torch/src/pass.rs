@@ -60,6 +60,8 @@ pub struct Pass {
     pub(crate) computing_bytes: u64,
     /// Its pictures that fit into one UNet call, each with and without the prompt.
     pub(crate) rows_max: usize,
+    /// What of its LoRAs has no effect.
+    pub(crate) warnings: Vec<String>,
 }
 
 /// Steps that run through the same networks.

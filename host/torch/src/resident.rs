@@ -13,7 +13,7 @@ use crate::checkpoint::Checkpoint;
 use crate::compute::Compute;
 use crate::control::ControlModel;
 use crate::embedding::Embedding;
-use crate::failure::{device_error, load_error};
+use crate::failure::{device_error, load_error, vae_error};
 use crate::host_model::HostModel;
 use crate::hypernetwork::{Hypernetwork, HypernetworkError};
 use crate::lora::{self, BlockWeights, LoraFile};
@@ -340,25 +340,32 @@ impl Resident {
         }
         let mut overlay = Tensors::default();
         if let Some(vae) = vae {
-            let read = |path: &Path| Tensors::read_vae(path).map_err(load_error);
+            let read = |path: &Path| Tensors::read_vae(path).map_err(vae_error);
             let tensors = self.beside(|resident| &mut resident.vaes, vae, read)?;
             overlay
                 .named
                 .extend(tensors.named.iter().map(|(name, tensor)| (name.clone(), tensor.shallow_clone())));
         }
+        let mut warnings = Vec::new();
         if !loras.is_empty() {
             let uses = loras.iter().map(|lora| self.lora(lora)).collect::<Result<Vec<_>, _>>()?;
-            let (patched, warnings) = lora::patch(base.tensors(), &uses).map_err(lora_error)?;
-            for warning in warnings {
+            let (patched, told) = lora::patch_fitting(base.tensors(), uses).map_err(lora_error)?;
+            for warning in &told {
                 tracing::warn!(model = model.name, %warning);
             }
             overlay.named.extend(patched.named);
+            warnings = told;
         }
         let mut variant = base.with(&overlay);
         if seamless {
             variant = variant.and_then(|variant| variant.seamless());
         }
-        let variant = Rc::new(variant.map_err(|problem| load_error(problem.of(&model.path)))?);
+        // What LoRAs change keeps its shape, so that a VAE alone can be one that does not fit.
+        let variant = variant.map_err(|problem| match vae {
+            Some(vae) => vae_error(problem.of(&vae.path)),
+            None => load_error(problem.of(&model.path)),
+        })?;
+        let variant = Rc::new(variant.with_warnings(warnings));
         self.models.insert_variant(key, variant.clone());
         if self.hosts.is_some() {
             self.settle();
@@ -369,7 +376,7 @@ impl Resident {
     fn lora(&mut self, lora: &LoraUse) -> Result<lora::LoraUse, BackendError> {
         let file = self.lora_file(&lora.file)?;
         let blocks = lora.blocks.as_deref().map(BlockWeights::new).transpose();
-        let blocks = blocks.map_err(|error| BackendError::Request(format!("{}: {error}", lora.file.name)))?;
+        let blocks = blocks.map_err(|error| BackendError::Lora(format!("{}: {error}", lora.file.name)))?;
         let dyn_dim = lora.rank.map(|rank| rank as usize);
         Ok(lora::LoraUse { file, text: lora.text, unet: lora.unet, blocks, dyn_dim })
     }
@@ -535,7 +542,7 @@ fn sum<K: PartialEq, V>(cache: &Lru<K, Rc<V>>, bytes: impl Fn(&V) -> u64) -> u64
 fn lora_error(error: lora::LoraError) -> BackendError {
     match error {
         lora::LoraError::Torch(error) => device_error(error),
-        other => BackendError::Request(other.to_string()),
+        other => BackendError::Lora(other.to_string()),
     }
 }
 

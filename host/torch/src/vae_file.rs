@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use crate::diffusers_folder;
-use crate::diffusers_names::vae_from_diffusers;
+use crate::diffusers_names::{vae_attention_from_diffusers, vae_from_diffusers};
 use crate::error::{LoadError, Problem};
 use crate::layout::VAE;
 use crate::stored::Stored;
@@ -53,7 +53,7 @@ pub(crate) fn canonical(tensors: BTreeMap<String, Stored>) -> Result<BTreeMap<St
         }
         let name = match of_diffusers {
             true => vae_from_diffusers(name).ok_or_else(|| Problem::Unknown(full.clone()))?,
-            false => name.to_owned(),
+            false => vae_attention_from_diffusers(name).unwrap_or_else(|| name.to_owned()),
         };
         // Projections are matrices in diffusers and 1x1 convolutions in single files.
         let is_matrix = name.contains(".attn_1.") && stored.shape().len() == 2;

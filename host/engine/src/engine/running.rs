@@ -136,6 +136,18 @@ impl Caller {
         self.cancel.is_cancelled() || self.reply.is_closed()
     }
 
+    /// Tells the caller what of a pass and its refiner has no effect.
+    fn warn<P>(&self, open: &OpenPass<P>) {
+        let refiner = open.refiner.iter().flat_map(|refiner| &refiner.warnings);
+        self.progress.send_modify(|progress| {
+            for warning in open.warnings.iter().chain(refiner) {
+                if !progress.warnings.contains(warning) {
+                    progress.warnings.push(warning.clone());
+                }
+            }
+        });
+    }
+
     /// Tells the caller how it ended.
     pub(super) fn answer(self, result: Result<Made, JobError>) {
         self.progress.send_modify(|progress| {
@@ -196,6 +208,7 @@ impl<B: Backend> RunningJob<B> {
             skipping: None,
             caller,
         };
+        job.caller.warn(&job.opening);
         job.publish(now, None);
         job
     }
@@ -297,7 +310,9 @@ impl<B: Backend> RunningJob<B> {
         let Some((stage, upscale)) = self.passes.after(done.stage) else { return Ok(Some(done)) };
         if self.second.is_none() {
             let spec = self.passes.spec(stage).ok_or(JobError::ShutDown)?;
-            self.second = Some(backend.open_pass(&spec)?);
+            let second = backend.open_pass(&spec)?;
+            self.caller.warn(&second);
+            self.second = Some(second);
         }
         let open = self.second.as_ref().unwrap_or(&self.opening);
         let place = (done.image, done.calls_done());

@@ -29,6 +29,7 @@ mod panics;
 mod refiner;
 mod shares;
 mod skip;
+mod warnings;
 
 /// Added to a picture that ended early.
 const SETTLED: u64 = 100;
@@ -107,7 +108,9 @@ impl Backend for Fake {
         self.script.lock().unwrap().passes.push(spec.width);
         let refiner = spec.refined().map(|spec| self.open_pass(&spec)).transpose()?.map(Box::new);
         let pass = (spec.request.seed, spec.width / 8);
-        Ok(OpenPass { pass, key, schedule: NoiseSchedule::sd1(), refiner })
+        // No LoRA fits.
+        let warnings = spec.resources.loras.iter().map(|lora| lora.file.name.clone()).collect();
+        Ok(OpenPass { pass, key, schedule: NoiseSchedule::sd1(), refiner, warnings })
     }
 
     fn begin(

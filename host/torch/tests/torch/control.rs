@@ -12,6 +12,7 @@ use gesso_torch::{
 use safetensors::tensor::Dtype;
 use tch::{Kind, TchError, Tensor};
 
+use crate::passes::widened;
 use crate::support::{Archive, fixture, relative_error};
 
 const BOUND: f64 = 1e-4;
@@ -237,11 +238,9 @@ fn every_spelling_of_a_controlnet_loads_to_the_same_network() {
     }
 }
 
-#[test]
-fn differences_are_added_to_the_base_they_were_made_for() {
-    let scene = Scene::new();
-    let (whole, tiny) = (control_archive("control.safetensors", Spelling::Original), Archive::tiny());
-    let want = scene.full_strength(&load(&whole), "hint.0");
+/// What a file of differences to the tiny checkpoint has of a whole one, without the mark that says so.
+fn differences(whole: &Archive) -> Archive {
+    let tiny = Archive::tiny();
     let mut archive = whole.clone();
     archive.tensors.clear();
     for name in whole.tensors.keys() {
@@ -252,8 +251,21 @@ fn differences_are_added_to_the_base_they_were_made_for() {
         }
         archive.insert(&format!("control_model.{name}"), Dtype::F32, &tensor);
     }
-    let without_mark = load(&archive);
+    archive
+}
+
+fn mark(archive: &mut Archive) {
     archive.insert("difference", Dtype::F32, &Tensor::zeros([1], (Kind::Float, tch::Device::Cpu)));
+}
+
+#[test]
+fn differences_are_added_to_the_base_they_were_made_for() {
+    let scene = Scene::new();
+    let whole = control_archive("control.safetensors", Spelling::Original);
+    let want = scene.full_strength(&load(&whole), "hint.0");
+    let mut archive = differences(&whole);
+    let without_mark = load(&archive);
+    mark(&mut archive);
     let model = load(&archive);
     assert!(model.is_tied() && !without_mark.is_tied());
     let got = scene.full_strength(&model, "hint.0");
@@ -262,6 +274,24 @@ fn differences_are_added_to_the_base_they_were_made_for() {
     }
     let wrong = scene.full_strength(&without_mark, "hint.0");
     assert!(relative_error(&wrong.inputs[11], &want.inputs[11]) > 0.1);
+}
+
+#[test]
+fn differences_are_added_to_what_an_inpainting_base_does_to_the_latent() {
+    let scene = Scene::new();
+    let whole = control_archive("control.safetensors", Spelling::Original);
+    let want = scene.full_strength(&load(&whole), "hint.0");
+    let mut archive = differences(&whole);
+    mark(&mut archive);
+    let first = format!("{UNET}input_blocks.0.0.weight");
+    let mut base = base();
+    base.named.insert(first.clone(), widened(9, 0.3).tensor(&first));
+    let (_folder, path) = archive.write();
+    let model = ControlModel::load(&path, Kind::Float, &base).unwrap();
+    let got = scene.full_strength(&model, "hint.0");
+    for (index, (got, want)) in tensors(&got).into_iter().zip(tensors(&want)).enumerate() {
+        check(&format!("difference {index}"), got, want);
+    }
 }
 
 #[test]

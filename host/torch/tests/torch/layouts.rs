@@ -13,6 +13,7 @@ use tch::{Kind, Tensor};
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipArchive, ZipWriter};
 
+use crate::spellings::rename_vae_attention;
 use crate::support::{Archive, fixture};
 
 const VAE: &str = "first_stage_model.";
@@ -202,6 +203,27 @@ fn a_folders_configuration_says_what_is_predicted() {
     assert_eq!((facts.prediction, facts.zero_terminal_snr), (Prediction::V, true));
 }
 
+/// The names of its text encoder are those of 1.x.
+#[test]
+fn a_folder_of_stable_diffusion_2_is_refused_by_its_family() {
+    let (_guard, folder) = folder();
+    let (mut parts, configurations) = parts();
+    let unet = parts.get_mut(FOLDER_UNET).unwrap();
+    let reads_text =
+        |name: &&String| ["attn2.to_k.weight", "attn2.to_v.weight"].iter().any(|end| name.ends_with(end));
+    let names: Vec<String> = unet.tensors.keys().filter(reads_text).cloned().collect();
+    assert_eq!(names.len(), 32);
+    for name in names {
+        let rows = unet.tensor(&name).size()[0];
+        let wide = Tensor::zeros([rows, 1024], (Kind::Float, tch::Device::Cpu));
+        unet.insert(&name, Dtype::F32, &wide);
+    }
+    parts.iter().for_each(|(name, part)| write(&folder, name, &part.bytes()));
+    configurations.iter().for_each(|(name, bytes)| write(&folder, name, bytes));
+    let problem = Networks::load(&folder, Kind::Float).err().unwrap().problem;
+    assert!(matches!(&problem, Problem::Unsupported(why) if why.contains("2.x")), "{problem}");
+}
+
 #[test]
 fn a_folder_without_a_part_or_with_a_strange_name_is_refused_by_it() {
     let (_guard, folder) = folder();
@@ -293,6 +315,9 @@ fn a_vae_by_itself_is_read_under_every_name_it_goes_by() {
         assert_vae(&folder.join("vae.safetensors"));
         write(&folder, "vae.pt", &pickled(&vae));
         assert_vae(&folder.join("vae.pt"));
+        rename_vae_attention(&mut vae);
+        write(&folder, "vae.safetensors", &vae.bytes());
+        assert_vae(&folder.join("vae.safetensors"));
     }
     let (parts, _) = parts();
     let vae = &parts[FOLDER_VAE];

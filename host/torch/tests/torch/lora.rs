@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use gesso_torch::lora::{BlockWeights, LoraError, LoraFile, LoraUse, Warning, patch};
+use gesso_torch::lora::{BlockWeights, LoraError, LoraFile, LoraUse, Warning, patch, patch_fitting};
 use gesso_torch::{Family, Networks, Tensors};
 use proptest::prelude::*;
 use safetensors::tensor::Dtype;
@@ -264,6 +264,28 @@ fn a_file_for_another_family_is_refused_by_name() {
     let stated = [("ss_base_model_version", "sd_v2_768_v")];
     let error = refused(&[(&down, &[4, 100]), (&up, &[24, 4])], &stated);
     assert!(error.to_string().contains("it is for Stable Diffusion 2.x"), "{error}");
+}
+
+#[test]
+fn files_that_do_not_fit_are_left_out_and_told_of() {
+    let base = checkpoint();
+    let fitting = || LoraUse::new(case("lora").file, 0.5);
+    let (want, _) = patch(&base, &[fitting()]).unwrap();
+    let names = ["lora_te2_text_model_encoder_layers_0_mlp_fc1", KOHYA];
+    for (name, inputs, outputs) in [(names[0], 8, 8), (names[1], 2048, 24)] {
+        let parts = [
+            (format!("{name}.lora_down.weight"), [4, inputs]),
+            (format!("{name}.lora_up.weight"), [outputs, 4]),
+        ];
+        let parts = parts.each_ref().map(|(name, shape)| (name.as_str(), &shape[..]));
+        let other = LoraUse::new(file(&parts, &[]).unwrap(), 1.0);
+        let (overlay, told) = patch_fitting(&base, vec![other, fitting()]).unwrap();
+        assert!(overlay.named.keys().eq(want.named.keys()), "{name}");
+        assert!(overlay.named[TO_K].equal(&want.named[TO_K]), "{name}");
+        assert_eq!(told.len(), 2, "{told:?}");
+        assert!(told[0].contains("the LoRA file") && told[0].contains("Stable Diffusion XL"), "{told:?}");
+        assert!(told[1].contains("the LoRA lora fit no part"), "{told:?}");
+    }
 }
 
 #[test]

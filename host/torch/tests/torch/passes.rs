@@ -121,6 +121,7 @@ fn control_steers_while_it_acts_and_leaves_jobs_beside_it_alone() {
         change(&mut unit);
         let mut drawing = drawing(&path, |_| ());
         let control = ControlUse {
+            index: 0,
             file: model_file(&control),
             unit,
             hint: gradient(64, 64),

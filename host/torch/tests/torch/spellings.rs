@@ -67,6 +67,46 @@ fn projections_may_be_matrices_or_convolutions() {
     check_equal(flatten, 0.0);
 }
 
+/// As diffusers' converter to single files wrote them: its own names, and matrices.
+pub(crate) fn rename_vae_attention(archive: &mut Archive) {
+    let names =
+        [("q", "to_q"), ("k", "to_k"), ("v", "to_v"), ("proj_out", "to_out.0"), ("norm", "group_norm")];
+    let renamed = |name: &str| {
+        let rename = |(ours, theirs): &(&str, &str)| {
+            let (at, rest) = name.split_once(&format!(".attn_1.{ours}."))?;
+            Some(format!("{at}.attn_1.{theirs}.{rest}"))
+        };
+        names.iter().find_map(rename)
+    };
+    let mut count = 0;
+    for (name, (dtype, mut shape, bytes)) in std::mem::take(&mut archive.tensors) {
+        let Some(renamed) = renamed(&name) else {
+            archive.tensors.insert(name, (dtype, shape, bytes));
+            continue;
+        };
+        shape.truncate(2);
+        archive.tensors.insert(renamed, (dtype, shape, bytes));
+        count += 1;
+    }
+    // Weight and bias of five modules in each half.
+    assert_eq!(count, 20);
+}
+
+#[test]
+fn the_vaes_attention_may_stand_under_diffusers_names() {
+    check_equal(rename_vae_attention, 0.0);
+}
+
+#[test]
+fn a_vaes_attention_under_diffusers_names_gives_way_to_one_under_todays() {
+    let add = |archive: &mut Archive| {
+        let name = "first_stage_model.decoder.mid.attn_1.to_q.bias";
+        let shape = archive.tensor("first_stage_model.decoder.mid.attn_1.q.bias").size();
+        archive.insert(name, Dtype::F16, &Tensor::zeros(shape.as_slice(), (Kind::Float, tch::Device::Cpu)));
+    };
+    check_equal(add, 0.0);
+}
+
 #[test]
 fn the_text_encoder_may_stand_under_its_older_name() {
     let rename = |archive: &mut Archive| {
