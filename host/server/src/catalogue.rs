@@ -327,10 +327,12 @@ fn named<'a>(files: &'a [Found], name: &'a str) -> (Vec<&'a Found>, Option<&'a s
     }
 }
 
-/// Those of this file name or stem, in the order of [`spelled`].
+/// Those of this file name, with its folders or without, or of this stem, in the order of [`spelled`].
 fn called<'a>(files: &'a [Found], name: &str) -> Vec<&'a Found> {
     let rank = |found: &Found| {
-        let own = [found.file_name.as_str(), found.stem.as_str()];
+        // Web UIs call what lies in a folder by its path here, by its last part there.
+        let last = found.file_name.rsplit('/').next().unwrap_or_default();
+        let own = [found.file_name.as_str(), last, found.stem.as_str()];
         let in_any_case = || own.iter().position(|own| own.eq_ignore_ascii_case(name));
         let exact = own.iter().position(|own| *own == name);
         exact.or_else(|| in_any_case().map(|place| own.len() + place))
