@@ -259,10 +259,9 @@ impl Catalogue {
         self.metadata.of(&found.path)
     }
 
-    /// A file as the engine names it. Its version is its size and time of change.
+    /// A file as the engine names it.
     pub(crate) fn model_file(&self, found: &Found) -> Result<Arc<ModelFile>, CatalogueError> {
-        let stamp = Stamp::of(&found.path).map_err(|error| unreadable(&found.path, error))?;
-        let version = format!("{}-{}", stamp.bytes, stamp.modified_ns);
+        let version = gesso_torch::version_of(&found.path).map_err(|error| unreadable(&found.path, error))?;
         Ok(Arc::new(ModelFile { name: found.stem.clone(), path: found.path.clone(), version }))
     }
 
@@ -301,8 +300,10 @@ impl Catalogue {
     }
 
     fn hashed(&self, found: Found) -> Option<Checkpoint> {
+        // Asked first: what replaces the file while it is hashed is of another version.
+        let version = gesso_torch::version_of(&found.path);
         let sha256 = self.sha256(&found.path, Part::Whole)?;
-        let file = ModelFile { name: found.stem, path: found.path, version: sha256.clone() };
+        let file = ModelFile { name: found.stem, path: found.path, version: version.ok()? };
         Some(Checkpoint { file: Arc::new(file), file_name: found.file_name, sha256 })
     }
 }
