@@ -265,23 +265,36 @@ impl Catalogue {
         Ok(Arc::new(ModelFile { name: found.stem.clone(), path: found.path.clone(), version }))
     }
 
-    /// The VAE that goes with a checkpoint by its name: `<stem>.vae.*` beside it, or among the VAEs under the
-    /// checkpoint's own stem.
+    /// The VAE that goes with a checkpoint by its name: one beside it, or among the VAEs the one under the checkpoint's own
+    /// stem, else the shortest name that begins with it: web UIs take any that does.
     pub(crate) fn vae_of(&self, checkpoint: &ModelFile) -> Result<Option<Arc<ModelFile>>, CatalogueError> {
-        if let Some(folder) = checkpoint.path.parent() {
-            for extension in Kind::Vae.extensions() {
-                let path = folder.join(format!("{}.vae.{extension}", checkpoint.name));
-                if path.is_file() {
-                    let stem = format!("{}.vae", checkpoint.name);
-                    let file_name = format!("{stem}.{extension}");
-                    return self.model_file(&Found { stem, path, file_name }).map(Some);
-                }
-            }
+        let beside = self.vae_beside(checkpoint)?;
+        if beside.is_some() {
+            return Ok(beside);
         }
         let files = self.files(Kind::Vae)?;
         let own = [checkpoint.name.clone(), format!("{}.vae", checkpoint.name)];
         let found = own.iter().find_map(|stem| called(&files, stem).into_iter().next());
-        found.map(|found| self.model_file(found)).transpose()
+        let begins = |found: &&Found| found.stem.starts_with(&checkpoint.name);
+        let nearest = || files.iter().filter(begins).min_by_key(|found| found.stem.len());
+        found.or_else(nearest).map(|found| self.model_file(found)).transpose()
+    }
+
+    /// `<stem>.vae.*` beside a checkpoint, which is among no list.
+    pub(crate) fn vae_beside(
+        &self,
+        checkpoint: &ModelFile,
+    ) -> Result<Option<Arc<ModelFile>>, CatalogueError> {
+        let Some(folder) = checkpoint.path.parent() else { return Ok(None) };
+        for extension in Kind::Vae.extensions() {
+            let path = folder.join(format!("{}.vae.{extension}", checkpoint.name));
+            if path.is_file() {
+                let stem = format!("{}.vae", checkpoint.name);
+                let file_name = format!("{stem}.{extension}");
+                return self.model_file(&Found { stem, path, file_name }).map(Some);
+            }
+        }
+        Ok(None)
     }
 
     /// What a checkpoint is made for; `None` when it cannot be drawn with. Reads the file's head when it is new.

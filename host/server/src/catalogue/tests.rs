@@ -294,6 +294,23 @@ fn a_vae_goes_with_the_checkpoint_of_its_name() {
 }
 
 #[test]
+fn a_vae_whose_name_begins_with_the_checkpoints_goes_with_it_behind_one_of_its_very_name() {
+    let folder = tempfile::tempdir().unwrap();
+    for file in ["a.ckpt", "b.ckpt", "VAE/a-bright.pt", "VAE/a-soft.pt", "VAE/sub/a-2.pt", "VAE/not-b.pt"] {
+        write(folder.path(), &[(file, file.as_bytes())]);
+    }
+    let catalogue = Catalogue::new(folder.path().to_owned(), None, None);
+    let vae = |name| {
+        let checkpoint = catalogue.checkpoint(Some(name)).unwrap();
+        catalogue.vae_of(&checkpoint.file).unwrap().map(|vae| vae.name.clone())
+    };
+    assert_eq!(vae("a").as_deref(), Some("a-2"), "the shortest");
+    assert_eq!(vae("b"), None);
+    write(folder.path(), &[("VAE/a.vae.pt", b"")]);
+    assert_eq!(vae("a").as_deref(), Some("a.vae"));
+}
+
+#[test]
 fn a_lora_answers_to_its_trainers_name_unless_two_have_it() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::create_dir(folder.path().join("Lora")).unwrap();
