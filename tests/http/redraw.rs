@@ -410,6 +410,10 @@ fn a_picture_drawn_with_other_networks_draws_itself_again() {
         ),
         // One beside its checkpoint goes with it by itself.
         (json!({}), &["VAE hash: ", "VAE: demo-v1.vae"]),
+        (
+            json!({"override_settings": {"sd_vae": "demo-v1.vae.safetensors"}}),
+            &["VAE hash: ", "VAE: demo-v1.vae"],
+        ),
         (json!({"override_settings": {"sd_vae": "dim"}}), &["VAE hash: ", "VAE: dim"]),
         (json!({"override_settings": {"sd_vae": "None"}}), &["VAE: None"]),
     ] {

@@ -23,8 +23,8 @@ pub struct ModelFile {
     /// File name without folder and extension; of a textual inversion in a picture the name that is in it.
     pub name: String,
     pub path: PathBuf,
-    /// Differs when the content does: a hash, or size and time of change. A file replaced under its name is another
-    /// model.
+    /// Differs when the content does: size and time of change. A file replaced under its name is another model, and a
+    /// backend refuses to load it for whoever was to have the one before. Empty where any will do.
     pub version: String,
 }
 

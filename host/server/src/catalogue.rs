@@ -259,30 +259,42 @@ impl Catalogue {
         self.metadata.of(&found.path)
     }
 
-    /// A file as the engine names it. Its version is its size and time of change.
+    /// A file as the engine names it.
     pub(crate) fn model_file(&self, found: &Found) -> Result<Arc<ModelFile>, CatalogueError> {
-        let stamp = Stamp::of(&found.path).map_err(|error| unreadable(&found.path, error))?;
-        let version = format!("{}-{}", stamp.bytes, stamp.modified_ns);
+        let version = gesso_torch::version_of(&found.path).map_err(|error| unreadable(&found.path, error))?;
         Ok(Arc::new(ModelFile { name: found.stem.clone(), path: found.path.clone(), version }))
     }
 
-    /// The VAE that goes with a checkpoint by its name: `<stem>.vae.*` beside it, or among the VAEs under the
-    /// checkpoint's own stem.
+    /// The VAE that goes with a checkpoint by its name: one beside it, or among the VAEs the one under the checkpoint's own
+    /// stem, else the shortest name that begins with it: web UIs take any that does.
     pub(crate) fn vae_of(&self, checkpoint: &ModelFile) -> Result<Option<Arc<ModelFile>>, CatalogueError> {
-        if let Some(folder) = checkpoint.path.parent() {
-            for extension in Kind::Vae.extensions() {
-                let path = folder.join(format!("{}.vae.{extension}", checkpoint.name));
-                if path.is_file() {
-                    let stem = format!("{}.vae", checkpoint.name);
-                    let file_name = format!("{stem}.{extension}");
-                    return self.model_file(&Found { stem, path, file_name }).map(Some);
-                }
-            }
+        let beside = self.vae_beside(checkpoint)?;
+        if beside.is_some() {
+            return Ok(beside);
         }
         let files = self.files(Kind::Vae)?;
         let own = [checkpoint.name.clone(), format!("{}.vae", checkpoint.name)];
         let found = own.iter().find_map(|stem| called(&files, stem).into_iter().next());
-        found.map(|found| self.model_file(found)).transpose()
+        let begins = |found: &&Found| found.stem.starts_with(&checkpoint.name);
+        let nearest = || files.iter().filter(begins).min_by_key(|found| found.stem.len());
+        found.or_else(nearest).map(|found| self.model_file(found)).transpose()
+    }
+
+    /// `<stem>.vae.*` beside a checkpoint, which is among no list.
+    pub(crate) fn vae_beside(
+        &self,
+        checkpoint: &ModelFile,
+    ) -> Result<Option<Arc<ModelFile>>, CatalogueError> {
+        let Some(folder) = checkpoint.path.parent() else { return Ok(None) };
+        for extension in Kind::Vae.extensions() {
+            let path = folder.join(format!("{}.vae.{extension}", checkpoint.name));
+            if path.is_file() {
+                let stem = format!("{}.vae", checkpoint.name);
+                let file_name = format!("{stem}.{extension}");
+                return self.model_file(&Found { stem, path, file_name }).map(Some);
+            }
+        }
+        Ok(None)
     }
 
     /// What a checkpoint is made for; `None` when it cannot be drawn with. Reads the file's head when it is new.
@@ -301,8 +313,10 @@ impl Catalogue {
     }
 
     fn hashed(&self, found: Found) -> Option<Checkpoint> {
+        // Asked first: what replaces the file while it is hashed is of another version.
+        let version = gesso_torch::version_of(&found.path);
         let sha256 = self.sha256(&found.path, Part::Whole)?;
-        let file = ModelFile { name: found.stem, path: found.path, version: sha256.clone() };
+        let file = ModelFile { name: found.stem, path: found.path, version: version.ok()? };
         Some(Checkpoint { file: Arc::new(file), file_name: found.file_name, sha256 })
     }
 }
@@ -327,10 +341,12 @@ fn named<'a>(files: &'a [Found], name: &'a str) -> (Vec<&'a Found>, Option<&'a s
     }
 }
 
-/// Those of this file name or stem, in the order of [`spelled`].
+/// Those of this file name, with its folders or without, or of this stem, in the order of [`spelled`].
 fn called<'a>(files: &'a [Found], name: &str) -> Vec<&'a Found> {
     let rank = |found: &Found| {
-        let own = [found.file_name.as_str(), found.stem.as_str()];
+        // Web UIs call what lies in a folder by its path here, by its last part there.
+        let last = found.file_name.rsplit('/').next().unwrap_or_default();
+        let own = [found.file_name.as_str(), last, found.stem.as_str()];
         let in_any_case = || own.iter().position(|own| own.eq_ignore_ascii_case(name));
         let exact = own.iter().position(|own| *own == name);
         exact.or_else(|| in_any_case().map(|place| own.len() + place))

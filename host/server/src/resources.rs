@@ -216,8 +216,11 @@ impl Finder<'_> {
             VaeChoice::Own => None,
             VaeChoice::Automatic => self.catalogue.vae_of(checkpoint)?,
             VaeChoice::Named(name) => {
-                // One that lies beside its checkpoint is among no list, yet infotexts name it.
-                let beside = self.catalogue.vae_of(checkpoint)?.filter(|vae| vae.name == *name);
+                // One that lies beside its checkpoint is among no list, yet infotexts and web UIs' settings name it.
+                let is_named = |vae: &Arc<ModelFile>| {
+                    vae.name == *name || vae.path.file_name().is_some_and(|file| file == name.as_str())
+                };
+                let beside = self.catalogue.vae_beside(checkpoint)?.filter(is_named);
                 let found = || {
                     self.catalogue
                         .find(Kind::Vae, name)

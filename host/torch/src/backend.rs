@@ -377,7 +377,8 @@ impl Backend for TorchBackend {
             let asked: Vec<_> = good.iter().map(|(row, _)| asked(row)).collect();
             let joins = asked.first().map(|first| first.sample.joins.clone()).unwrap_or_default();
             self.leader.lead(&joins);
-            let predict = |rows: &[Asked<'_>]| guidance::predict(rows, &joins).map_err(device_error);
+            let predict =
+                |rows: &[Asked<'_>], portion| guidance::predict(rows, portion, &joins).map_err(device_error);
             let resident = &mut self.resident;
             let free = || {
                 let stopped = joins.stop();

@@ -21,6 +21,8 @@ pub enum Problem {
     Unreadable(#[from] std::io::Error),
     #[error("it changed while it was read; load it again once nothing writes to it any more")]
     Changed,
+    #[error("it was replaced while the request waited; ask again for what lies there now")]
+    Replaced,
     #[error("it is not a whole model file ({0}); fetch it again")]
     Malformed(String),
     #[error(

@@ -5,6 +5,7 @@ use gesso_core::sampler::{Call, Register, SkipReason};
 use tch::{TchError, Tensor};
 
 use crate::joins::Joins;
+use crate::memory::Portion;
 use crate::pass::{Sample, Stretch, Text, Unit};
 use crate::questions::{Question, answer};
 use crate::reference::Shown;
@@ -43,13 +44,21 @@ struct Place {
 }
 
 /// The guided prediction of each row. What the rows read together is kept in `joins`.
-pub(crate) fn predict(rows: &[Asked<'_>], joins: &Joins) -> Result<Vec<Predicted>, TchError> {
+pub(crate) fn predict(
+    rows: &[Asked<'_>],
+    portion: Portion,
+    joins: &Joins,
+) -> Result<Vec<Predicted>, TchError> {
     let mut questions = Vec::new();
     let places = rows.iter().map(|row| ask(row, &mut questions)).collect::<Result<Vec<_>, _>>()?;
     // Memory is reckoned with two questions for each picture; a prompt of many parts, or an edit checkpoint, has more.
     let pictures =
         rows.iter().map(|row| row.sample.pass.rows_max).min().unwrap_or(1).min(TOGETHER_MAX as usize);
-    let answers = answer(&questions, pictures * ROWS as usize, joins)?;
+    let together = match portion {
+        Portion::Usual => pictures * ROWS as usize,
+        Portion::Least => 1,
+    };
+    let answers = answer(&questions, together, joins)?;
     rows.iter().zip(&places).map(|(row, place)| guide(row, place, &answers)).collect()
 }
 

@@ -12,6 +12,7 @@
 //! - [`machine_memory`]: how much there is
 //! - [`Tensors`], [`Value`]: what a model's file holds, or that of a part of one
 //! - [`inspect`], [`inspect_pickle`], [`inspect_model`]: judge files without loading them
+//! - [`version_of`]: tells whether a file is still the one that was found
 
 mod allocator;
 mod backend;
@@ -30,6 +31,7 @@ mod enlarge;
 mod error;
 mod facts;
 mod failure;
+mod file_version;
 mod guidance;
 mod header;
 mod host_model;
@@ -82,6 +84,7 @@ pub use control::{ControlCall, ControlModel, Hint};
 pub use device::{DeviceChoice, DtypeChoice};
 pub use error::{LoadError, Problem};
 pub use facts::{Family, ModelFacts, Prediction};
+pub use file_version::{version_of, weight_files};
 pub use layout::Layout;
 pub use models::control::{Control, Strength};
 pub use models::unet::Extras;

@@ -10,21 +10,34 @@ use crate::upscale::Tiling;
 /// No tile is made smaller than this: what is around it would be most of the work.
 const TILE_MIN: u32 = 32;
 
+/// How much of what the items ask is computed at a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Portion {
+    /// As much as memory is reckoned for.
+    Usual,
+    /// The least there is: one question of one item.
+    Least,
+}
+
 /// `run` over all items at once or, where that takes more memory than there is, over each alone after `free` has dropped
-/// what is not in use and said whether there was any. An item that does not fit alone fails alone.
+/// what is not in use and said whether there was any; of one that does not fit alone the least at a time. An item that does
+/// not fit even so fails alone.
 ///
 /// # Errors
-/// What `run` says of all items together when it is not memory that lacks, or when there is only one and nothing to free.
+/// What `run` says of all items together when it is not memory that lacks, or of the only one.
 pub(crate) fn all_or_each<T, R>(
     items: &[T],
     free: impl FnOnce() -> bool,
-    run: impl Fn(&[T]) -> Result<Vec<R>, BackendError>,
+    run: impl Fn(&[T], Portion) -> Result<Vec<R>, BackendError>,
 ) -> Result<Vec<Result<R, BackendError>>, BackendError> {
-    match run(items) {
+    match run(items, Portion::Usual) {
         Err(BackendError::OutOfMemory(why)) => {
             let freed = free();
             if items.len() < 2 {
-                let again = if freed { run(items) } else { Err(BackendError::OutOfMemory(why)) };
+                // Where nothing has gone, the same would end the same.
+                let again =
+                    if freed { run(items, Portion::Usual) } else { Err(BackendError::OutOfMemory(why)) };
+                let again = or_least(again, || run(items, Portion::Least));
                 return Ok(again?.into_iter().map(Ok).collect());
             }
             tracing::warn!(
@@ -34,11 +47,25 @@ pub(crate) fn all_or_each<T, R>(
             );
             let alone = |item: &[T]| {
                 let none = || BackendError::Device("a row was computed and gave nothing".into());
-                run(item)?.pop().ok_or_else(none)
+                or_least(run(item, Portion::Usual), || run(item, Portion::Least))?.pop().ok_or_else(none)
             };
             Ok(items.chunks(1).map(alone).collect())
         }
         all => Ok(all?.into_iter().map(Ok).collect()),
+    }
+}
+
+/// What is `done` or, where memory lacked for it, what the least at a time gives.
+fn or_least<R>(
+    done: Result<R, BackendError>,
+    least: impl FnOnce() -> Result<R, BackendError>,
+) -> Result<R, BackendError> {
+    match done {
+        Err(BackendError::OutOfMemory(why)) => {
+            tracing::warn!(why, "out of memory; what a row asks of the UNet is computed one by one");
+            least()
+        }
+        done => done,
     }
 }
 
@@ -104,15 +131,21 @@ mod tests {
 
     type Done = Result<Vec<Result<u32, BackendError>>, BackendError>;
 
-    /// Doubles numbers, at most `most` together in memory, and says what it was asked for.
-    fn run(items: &[u32], most: u32) -> (Done, Vec<Vec<u32>>) {
+    const USUAL: Portion = Portion::Usual;
+    const LEAST: Portion = Portion::Least;
+
+    /// Doubles numbers, at most `most` together in memory, and says what it was asked for. Each asks two questions, which take
+    /// half of it each.
+    fn run(items: &[u32], most: u32) -> (Done, Vec<(Vec<u32>, Portion)>) {
         let asked = RefCell::new(Vec::new());
         let done = all_or_each(
             items,
             || false,
-            |items: &[u32]| {
-                asked.borrow_mut().push(items.to_vec());
-                if items.iter().sum::<u32>() > most {
+            |items: &[u32], portion| {
+                asked.borrow_mut().push((items.to_vec(), portion));
+                let whole: u32 = items.iter().sum();
+                let taken = if portion == LEAST { whole / 2 } else { whole };
+                if taken > most {
                     return out_of_memory();
                 }
                 Ok(items.iter().map(|item| item * 2).collect())
@@ -123,25 +156,42 @@ mod tests {
 
     #[test]
     fn rows_that_fit_together_run_together() {
-        assert_eq!(run(&[1, 2, 3], 6), (Ok(vec![Ok(2), Ok(4), Ok(6)]), vec![vec![1, 2, 3]]));
+        assert_eq!(run(&[1, 2, 3], 6), (Ok(vec![Ok(2), Ok(4), Ok(6)]), vec![(vec![1, 2, 3], USUAL)]));
     }
 
     #[test]
     fn rows_that_do_not_fit_together_run_one_by_one_and_one_too_large_fails_alone() {
-        let (done, asked) = run(&[1, 9, 3], 5);
+        let (done, asked) = run(&[1, 12, 3], 5);
         assert_eq!(done, Ok(vec![Ok(2), out_of_memory(), Ok(6)]));
-        assert_eq!(asked, [vec![1, 9, 3], vec![1], vec![9], vec![3]]);
+        let calls: Vec<(Vec<u32>, Portion)> = vec![
+            (vec![1, 12, 3], USUAL),
+            (vec![1], USUAL),
+            (vec![12], USUAL),
+            (vec![12], LEAST),
+            (vec![3], USUAL),
+        ];
+        assert_eq!(asked, calls);
     }
 
     #[test]
-    fn a_single_row_is_not_tried_twice() {
-        assert_eq!(run(&[9], 5), (out_of_memory(), vec![vec![9]]));
+    fn of_a_row_whose_questions_do_not_fit_together_one_is_answered_at_a_time() {
+        let asked = vec![(vec![9], USUAL), (vec![9], LEAST)];
+        assert_eq!(run(&[9], 5), (Ok(vec![Ok(18)]), asked));
+        assert_eq!(run(&[1, 9], 5).0, Ok(vec![Ok(2), Ok(18)]));
+    }
+
+    #[test]
+    fn a_single_row_is_not_tried_twice_alike() {
+        assert_eq!(run(&[12], 5), (out_of_memory(), vec![(vec![12], USUAL), (vec![12], LEAST)]));
     }
 
     #[test]
     fn a_single_row_is_tried_again_when_something_was_freed() {
         let room = Cell::new(5);
-        let run = |items: &[u32]| if items[0] > room.get() { out_of_memory() } else { Ok(items.to_vec()) };
+        let run = |items: &[u32], portion: Portion| {
+            let fits = portion == USUAL && items[0] <= room.get();
+            if fits { Ok(items.to_vec()) } else { out_of_memory() }
+        };
         let free = |until| move |room: &Cell<u32>| room.replace(until) < until;
         assert_eq!(all_or_each(&[9], || free(9)(&room), run), Ok(vec![Ok(9)]));
         assert_eq!(all_or_each(&[12], || free(10)(&room), run), out_of_memory());
@@ -152,7 +202,7 @@ mod tests {
         let calls = RefCell::new(0);
         let lost = || BackendError::Device("lost".into());
         let free = || panic!("memory does not lack");
-        let done = all_or_each(&[1, 2], free, |_: &[u32]| -> Result<Vec<u32>, _> {
+        let done = all_or_each(&[1, 2], free, |_: &[u32], _: Portion| -> Result<Vec<u32>, _> {
             *calls.borrow_mut() += 1;
             Err(lost())
         });

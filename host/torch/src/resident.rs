@@ -14,6 +14,7 @@ use crate::compute::Compute;
 use crate::control::ControlModel;
 use crate::embedding::Embedding;
 use crate::failure::{device_error, load_error, vae_error};
+use crate::file_version::{OfFile, check_version};
 use crate::host_model::HostModel;
 use crate::hypernetwork::{Hypernetwork, HypernetworkError};
 use crate::lora::{self, BlockWeights, LoraFile};
@@ -151,6 +152,7 @@ impl Resident {
     /// The tensors from the file. A bad file must not push a good model out, so it is judged before room is made.
     fn read(&mut self, model: &Arc<ModelFile>) -> Result<Rc<HostModel>, BackendError> {
         let checkpoint = Checkpoint::open(&model.path).map_err(load_error)?;
+        check_version(model).map_err(load_error)?;
         let compute = self.compute;
         let Some(hosts) = &mut self.hosts else {
             let beside = self.make_room(checkpoint.bytes(compute));
@@ -186,7 +188,7 @@ impl Resident {
     }
 
     /// From one of the caches of what is kept beside checkpoints, or read and kept.
-    fn beside<T, E>(
+    fn beside<T, E: OfFile>(
         &mut self,
         cache: impl Fn(&mut Self) -> &mut Lru<Arc<ModelFile>, Rc<T>>,
         file: &Arc<ModelFile>,
@@ -198,6 +200,7 @@ impl Resident {
             return Ok(kept);
         }
         let read = Rc::new(read(&file.path)?);
+        check_version(file).map_err(E::of_file)?;
         cache(self).insert(file.clone(), read.clone());
         self.settle();
         Ok(read)
@@ -407,12 +410,13 @@ impl Resident {
             found.extend(bundled.iter().filter(|embedding| is_named(&embedding.name)).cloned());
         }
         for file in resources.embeddings.iter().filter(|file| is_named(&file.name)) {
-            let read = |path: &Path| {
+            let read = |path: &Path| -> Result<_, BackendError> {
                 let embedding =
-                    Embedding::load(path).inspect_err(|error| tracing::warn!(%error, "no embedding"));
-                Ok(embedding
-                    .ok()
-                    .map(|embedding| Rc::new(Embedding { name: file.name.clone(), ..embedding })))
+                    Embedding::load(path).inspect_err(|error| tracing::warn!(%error, "no embedding")).ok();
+                if embedding.is_some() {
+                    check_version(file).map_err(load_error)?;
+                }
+                Ok(embedding.map(|embedding| Rc::new(Embedding { name: file.name.clone(), ..embedding })))
             };
             found.extend(cached(&mut self.embeddings, file, read)?);
         }
@@ -460,6 +464,7 @@ impl Resident {
         let base = self.checkpoint(model)?;
         while self.controls.is_full() && self.controls.drop_longest_idle() {}
         let control = ControlModel::load(&file.path, self.compute, base.tensors()).map_err(load_error)?;
+        check_version(file).map_err(load_error)?;
         let checkpoint = control.is_tied().then(|| model.clone());
         let control = Rc::new(control);
         self.controls.insert_beside((file.clone(), checkpoint), control.clone());

@@ -23,8 +23,9 @@ pub(crate) struct ModelFacts {
 /// The facts, or why the file cannot be drawn with: a sentence with the remedy, which names neither file nor folder.
 pub(super) type Judged = Result<ModelFacts, Arc<str>>;
 
-/// The state that a checkpoint was judged in: its own, and that of the `.yaml` beside it, which says what it predicts.
-type State = (Stamp, Option<Stamp>);
+/// The state that a checkpoint was judged in: its own version, and the state of the `.yaml` beside it, which says what it
+/// predicts.
+type State = (String, Option<Stamp>);
 
 /// The cache.
 #[derive(Debug, Default)]
@@ -57,7 +58,7 @@ impl Facts {
 }
 
 fn state(path: &Path) -> io::Result<State> {
-    Ok((Stamp::of_model(path)?, Stamp::of(&path.with_extension("yaml")).ok()))
+    Ok((gesso_torch::version_of(path)?, Stamp::of(&path.with_extension("yaml")).ok()))
 }
 
 fn sentence(problem: &Problem) -> Arc<str> {

@@ -8,6 +8,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::UNIX_EPOCH;
 
 use gesso_core::hex::hex;
+use gesso_torch::{version_of, weight_files};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -23,17 +24,6 @@ impl Stamp {
         let metadata = std::fs::metadata(path)?;
         let modified = metadata.modified()?.duration_since(UNIX_EPOCH).unwrap_or_default();
         Ok(Self { bytes: metadata.len(), modified_ns: modified.as_nanos() as u64 })
-    }
-
-    /// The same of a model that may be a folder in diffusers' layout: of all its weight files together.
-    pub(super) fn of_model(path: &Path) -> io::Result<Self> {
-        let mut sum = Self { bytes: 0, modified_ns: 0 };
-        for file in weight_files(path)? {
-            let stamp = Self::of(&file)?;
-            sum.bytes = sum.bytes.wrapping_add(stamp.bytes);
-            sum.modified_ns = sum.modified_ns.max(stamp.modified_ns);
-        }
-        Ok(sum)
     }
 }
 
@@ -56,7 +46,8 @@ const MIDDLE_BYTES: u64 = 64 << 10;
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct Known {
-    stamp: Stamp,
+    /// That the file had before it was read.
+    version: String,
     sha256: String,
 }
 
@@ -79,18 +70,18 @@ impl Hashes {
 
     /// Lower-case hex, where the file has been read in the state that it is in. Asks for that alone.
     pub(crate) fn if_known(&self, path: &Path, part: Part) -> Option<String> {
-        self.cached(&key(path, part), Stamp::of_model(path).ok()?)
+        self.cached(&key(path, part), &version_of(path).ok()?)
     }
 
     /// Lower-case hex. Reads the file when its state is new; call it where blocking is allowed.
     pub(crate) fn sha256(&self, path: &Path, part: Part) -> io::Result<String> {
         let key = key(path, part);
-        let stamp = Stamp::of_model(path)?;
-        if let Some(hash) = self.cached(&key, stamp) {
+        let version = version_of(path)?;
+        if let Some(hash) = self.cached(&key, &version) {
             return Ok(hash);
         }
         let _one_at_a_time = self.hashing.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(hash) = self.cached(&key, stamp) {
+        if let Some(hash) = self.cached(&key, &version) {
             return Ok(hash);
         }
         let mut hasher = Sha256::new();
@@ -98,13 +89,13 @@ impl Hashes {
             hash_file(&file, part, &mut hasher)?;
         }
         let sha256 = hex(&hasher.finalize());
-        self.lock().insert(key, Known { stamp, sha256: sha256.clone() });
+        self.lock().insert(key, Known { version, sha256: sha256.clone() });
         self.save();
         Ok(sha256)
     }
 
-    fn cached(&self, key: &str, stamp: Stamp) -> Option<String> {
-        self.lock().get(key).filter(|known| known.stamp == stamp).map(|known| known.sha256.clone())
+    fn cached(&self, key: &str, version: &str) -> Option<String> {
+        self.lock().get(key).filter(|known| known.version == version).map(|known| known.sha256.clone())
     }
 
     /// Losing this file costs a reading of the models, so a failure is a line in the log.
@@ -134,30 +125,6 @@ fn key(path: &Path, part: Part) -> String {
         Part::Middle => "middle",
     };
     format!("{kind}:{}", path.display())
-}
-
-/// The file itself, or the weights of a folder in diffusers' layout, by name.
-fn weight_files(path: &Path) -> io::Result<Vec<PathBuf>> {
-    if !path.is_dir() {
-        return Ok(vec![path.to_owned()]);
-    }
-    let mut files = Vec::new();
-    for part in std::fs::read_dir(path)? {
-        let part = part?.path();
-        if !part.is_dir() {
-            continue;
-        }
-        for file in std::fs::read_dir(part)? {
-            let file = file?.path();
-            let extension = file.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
-            // Whoever opens a pipe waits for somebody to write into it.
-            if ["safetensors", "bin", "json"].contains(&extension) && file.is_file() {
-                files.push(file);
-            }
-        }
-    }
-    files.sort();
-    Ok(files)
 }
 
 fn hash_file(path: &Path, part: Part, hasher: &mut Sha256) -> io::Result<()> {
@@ -225,6 +192,26 @@ mod tests {
             Hashes::default().sha256(&path, Part::Tensors).unwrap()
         };
         assert_eq!((hash(b"{}").as_str(), hash(b"{\"a\": 1}").as_str()), (ABC, ABC));
+    }
+
+    #[test]
+    fn a_folder_is_read_again_when_a_file_of_it_is_replaced_by_one_that_is_older_than_another() {
+        let folder = tempfile::tempdir().unwrap();
+        let hashes = Hashes::default();
+        let write = |part: &str, text: &str, seconds: u64| {
+            let place = folder.path().join(part);
+            std::fs::create_dir_all(&place).unwrap();
+            let file = place.join("diffusion_pytorch_model.safetensors");
+            std::fs::write(&file, text).unwrap();
+            let modified = UNIX_EPOCH + std::time::Duration::from_secs(seconds);
+            std::fs::File::options().write(true).open(&file).unwrap().set_modified(modified).unwrap();
+        };
+        write("unet", "a", 5);
+        write("vae", "bc", 9);
+        assert_eq!(hashes.sha256(folder.path(), Part::Whole).unwrap(), ABC);
+        write("unet", "x", 6);
+        assert_eq!(hashes.if_known(folder.path(), Part::Whole), None, "it is another");
+        assert_ne!(hashes.sha256(folder.path(), Part::Whole).unwrap(), ABC);
     }
 
     #[test]

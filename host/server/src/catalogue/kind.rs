@@ -74,8 +74,9 @@ impl Kind {
             Self::Lora | Self::Vae => &["safetensors", "pt", "ckpt"],
             Self::Embedding => &["safetensors", "pt", "bin", "png", "webp"],
             Self::Hypernetwork => &["pt"],
-            Self::Upscaler | Self::Face => &["safetensors", "pth"],
-            Self::Control => &["safetensors", "pth", "bin"],
+            Self::Upscaler => &["safetensors", "pth", "pt"],
+            Self::Face => &["safetensors", "pth"],
+            Self::Control => &["safetensors", "pth", "pt", "ckpt", "bin"],
             Self::Network => &["torchscript"],
         }
     }

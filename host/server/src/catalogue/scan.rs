@@ -163,7 +163,11 @@ mod tests {
             "models/Stable-diffusion/whole/unet/diffusion_pytorch_model.safetensors",
             "models/lora/style.safetensors",
             "models/VAE/bright.pt",
+            "models/ESRGAN/2x.pt",
             "models/ESRGAN/4x.pth",
+            "models/ControlNet/canny.ckpt",
+            "models/ControlNet/depth.PT",
+            "models/ControlNet/lines.yaml",
             "models/Codeformer/codeformer-v0.1.0.pth",
             "models/GFPGAN/GFPGANv1.4.pth",
             "models/GFPGAN/parsing_parsenet.pth",
@@ -177,11 +181,12 @@ mod tests {
         assert_eq!(names(&models, Kind::Checkpoint), checkpoints);
         assert_eq!(names(&models, Kind::Lora), ["style.safetensors"]);
         assert_eq!(names(&models, Kind::Vae), ["bright.pt"]);
-        assert_eq!(names(&models, Kind::Upscaler), ["4x.pth"]);
+        assert_eq!(names(&models, Kind::Upscaler), ["2x.pt", "4x.pth"]);
         assert_eq!(names(&models, Kind::Embedding), ["easy.pt"]);
         let faces = ["GFPGANv1.4.pth", "codeformer-v0.1.0.pth", "parsing_parsenet.pth"];
         assert_eq!(names(&models, Kind::Face), faces);
-        assert_eq!(names(&models, Kind::Control), Vec::<String>::new());
+        assert_eq!(names(&models, Kind::Control), ["canny.ckpt", "depth.PT"]);
+        assert_eq!(names(&models, Kind::Network), Vec::<String>::new());
     }
 
     #[test]

@@ -11,13 +11,22 @@ fn finds_a_checkpoint_by_every_name_clients_use_and_suggests_a_near_one() {
     std::fs::create_dir(folder.path().join("sub")).unwrap();
     std::fs::write(folder.path().join("sub/dreamy.safetensors"), b"abc").unwrap();
     std::fs::write(folder.path().join("notes.txt"), b"").unwrap();
+    write(folder.path(), &[("VAE/anime/soft.ckpt", b""), ("VAE/anime/dim.ckpt", b""), ("VAE/dim.ckpt", b"")]);
     let catalogue = Catalogue::new(folder.path().to_owned(), None, None);
     // sha256("abc"), FIPS 180-2 appendix B.1.
     let title = "sub/dreamy.safetensors [ba7816bf8f]";
     let short_title = "dreamy [ba7816bf8f]";
+    let bare = ["dreamy.safetensors", "DREAMY.safetensors", "dreamy.safetensors [ba7816bf8f]"];
     let names = ["dreamy", "Dreamy", "sub/dreamy.safetensors", title, short_title, "ba7816bf", "ba7816bf8f"];
-    for name in names {
+    for name in names.into_iter().chain(bare) {
         assert_eq!(catalogue.checkpoint(Some(name)).unwrap().title(), title, "{name}");
+    }
+    for (name, place) in [
+        ("soft.ckpt", "VAE/anime/soft.ckpt"),
+        ("anime/dim.ckpt", "VAE/anime/dim.ckpt"),
+        ("dim.ckpt", "VAE/dim.ckpt"),
+    ] {
+        assert_eq!(catalogue.find(Kind::Vae, name).unwrap().path, folder.path().join(place), "{name}");
     }
     assert_eq!(catalogue.checkpoint(None).unwrap().title(), title);
     let error = catalogue.checkpoint(Some("dreamyy")).unwrap_err().to_string();
@@ -282,6 +291,23 @@ fn a_vae_goes_with_the_checkpoint_of_its_name() {
     assert_eq!(vae("d"), Some(folder.path().join("VAE/D.pt")), "in any case");
     write(folder.path(), &[("VAE/d.pt", b"")]);
     assert_eq!(vae("d"), Some(folder.path().join("VAE/d.pt")));
+}
+
+#[test]
+fn a_vae_whose_name_begins_with_the_checkpoints_goes_with_it_behind_one_of_its_very_name() {
+    let folder = tempfile::tempdir().unwrap();
+    for file in ["a.ckpt", "b.ckpt", "VAE/a-bright.pt", "VAE/a-soft.pt", "VAE/sub/a-2.pt", "VAE/not-b.pt"] {
+        write(folder.path(), &[(file, file.as_bytes())]);
+    }
+    let catalogue = Catalogue::new(folder.path().to_owned(), None, None);
+    let vae = |name| {
+        let checkpoint = catalogue.checkpoint(Some(name)).unwrap();
+        catalogue.vae_of(&checkpoint.file).unwrap().map(|vae| vae.name.clone())
+    };
+    assert_eq!(vae("a").as_deref(), Some("a-2"), "the shortest");
+    assert_eq!(vae("b"), None);
+    write(folder.path(), &[("VAE/a.vae.pt", b"")]);
+    assert_eq!(vae("a").as_deref(), Some("a.vae"));
 }
 
 #[test]

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::*;
+use crate::file_version::version_of;
 use crate::model_cache::Held;
 
 /// The demo checkpoint's bytes, every number of it moved by its last bit.
@@ -101,6 +102,34 @@ fn working_memory_makes_models_wait_in_the_machines() {
 
 fn file(name: &str, path: PathBuf) -> Arc<ModelFile> {
     Arc::new(ModelFile { name: name.into(), path, version: String::new() })
+}
+
+#[test]
+fn what_was_replaced_since_it_was_found_is_refused_and_never_kept_as_what_it_was() {
+    let mut models = Models::new(2);
+    let place = path(&models.folder, "a");
+    let found = || {
+        let (path, version) = (place.clone(), version_of(&place).unwrap());
+        Arc::new(ModelFile { name: "a".into(), path, version })
+    };
+    let before = found();
+    fs::copy(path(&models.folder, "c"), &place).unwrap();
+    let modified = std::time::UNIX_EPOCH + std::time::Duration::from_secs(1);
+    fs::File::options().write(true).open(&place).unwrap().set_modified(modified).unwrap();
+    let said = "a.safetensors: it was replaced";
+    let replaced = |error: &BackendError| matches!(error, BackendError::Model(why) if why.contains(said));
+    for _ in 0..2 {
+        let refused = models.resident.networks(&before, None, &[], false).err().unwrap();
+        assert!(replaced(&refused), "{refused}");
+    }
+    let beside = models.resident.beside(
+        |resident| &mut resident.vaes,
+        &before,
+        |_| Ok::<_, BackendError>(Tensors::default()),
+    );
+    assert!(replaced(&beside.err().unwrap()));
+    assert_eq!(kept(&models), (String::new(), String::new()));
+    assert!(models.resident.networks(&found(), None, &[], false).is_ok(), "what lies there now");
 }
 
 /// The same on a processor, where there is one kind of memory: for so many checkpoints by number and by half.
