@@ -24,6 +24,10 @@ use wasmtime::component::{Component, HasSelf, Linker, Resource, ResourceTable, R
 use wasmtime::{Config, Engine, Store};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
+/// Pictures are lent and given back in memory that the server's allocator keeps, and the C library's would fault in anew.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 const SIDE: u32 = 512;
 const CALLS: usize = 400;
 const PICTURES: usize = 40;

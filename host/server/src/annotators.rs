@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use gesso_core::control::{REFERENCE, STYLE_FIDELITY, names_reference};
 use gesso_core::pixels::{PixelFormat, Pixels};
-use gesso_picture::convert::to_gray;
+use gesso_picture::convert::{to_gray, to_rgb};
 use gesso_picture::resize::{Filter, resize};
 use gesso_plugin_host::{AnnotateError, Annotated, Annotation, Annotator, CallContext, Slider, Whom};
 use serde_json::json;
@@ -119,7 +119,7 @@ pub(crate) fn find(app: &App, whom: &Whom, field: &str, module: &str) -> Result<
 }
 
 /// The map of an RGB picture, and what was found beside. A mask of another size is brought to the picture's; it is white where the picture is
-/// repainted.
+/// repainted. What comes back grey is made RGB, so that every map has three channels, or a fourth that hides places.
 ///
 /// # Errors
 /// A problem of one of `fields` where the annotator finds something wrong; else what the plugin host says.
@@ -149,13 +149,20 @@ pub(crate) async fn annotate(
         "threshold_b": threshold_b,
     });
     let annotation = Annotation { source, mask, arguments: arguments.to_string() };
-    app.plugins.annotate(call, &annotator.name, annotation).await.map_err(|error| match error {
+    let made = app.plugins.annotate(call, &annotator.name, annotation).await.map_err(|error| match error {
         AnnotateError::Refused(reason) => {
             let (field, reason) = fields.blamed(&reason);
             AppError::invalid(field, format!("{}: {reason}", annotator.name))
         }
         AnnotateError::Hook(error) => error.into(),
-    })
+    })?;
+    let picture = match made.picture.format {
+        PixelFormat::Gray8 => {
+            to_rgb(&made.picture).map_err(|error| AppError::invalid(fields.source, error.to_string()))?
+        }
+        PixelFormat::Rgb8 | PixelFormat::Rgba8 => made.picture,
+    };
+    Ok(Annotated { picture, ..made })
 }
 
 /// A map in two parts: RGB, and what of it is hidden from the network, white, where it came with transparent places.

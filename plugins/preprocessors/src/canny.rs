@@ -16,7 +16,7 @@ const CHANNELS: usize = 3;
 const WEAK: u8 = 1;
 const EDGE: u8 = 2;
 
-/// White edges on black, as RGB. Places above `high` are edges, and those above `low` that touch one.
+/// White edges on black, grey. Places above `high` are edges, and those above `low` that touch one.
 pub(crate) fn edges(picture: &Pixels, low: f64, high: f64) -> Pixels {
     // What does not fit is beyond every magnitude.
     let limits = [low.min(high), low.max(high)].map(|limit| limit.floor() as i16);
@@ -45,13 +45,11 @@ pub(crate) fn edges(picture: &Pixels, low: f64, high: f64) -> Pixels {
         std::mem::swap(&mut here, &mut below);
     }
     follow(&mut states, stride, strong);
-    let mut data = vec![0; CHANNELS * width * height];
-    let rows = data.chunks_exact_mut(CHANNELS * width).zip(states[stride + 1..].chunks(stride));
-    for (pixels, states) in rows {
-        let (pixels, _) = pixels.as_chunks_mut::<CHANNELS>();
-        memchr_iter(EDGE, &states[..width]).for_each(|x| pixels[x] = [255; CHANNELS]);
+    let mut data = Vec::with_capacity(width * height);
+    for row in states[stride + 1..].chunks(stride).take(height) {
+        data.extend(row[..width].iter().map(|state| if *state == EDGE { 255 } else { 0 }));
     }
-    Pixels { width: picture.width, height: picture.height, format: PixelFormat::Rgb8, data }
+    Pixels { width: picture.width, height: picture.height, format: PixelFormat::Gray8, data }
 }
 
 /// Makes edges of the weak places that are joined to the `strong` ones.
@@ -288,7 +286,7 @@ mod tests {
                 let picture = noise(width, height, bound, &mut random);
                 let found = edges(&picture, f64::from(low), f64::from(high));
                 let by_hand = edges_by_hand(&picture, low.min(high), low.max(high));
-                let by_hand: Vec<u8> = by_hand.iter().flat_map(|edge| [u8::from(*edge) * 255; 3]).collect();
+                let by_hand: Vec<u8> = by_hand.iter().map(|edge| u8::from(*edge) * 255).collect();
                 assert_eq!(found.data, by_hand, "{width}x{height}, levels below {bound}, {low} to {high}");
             }
         }

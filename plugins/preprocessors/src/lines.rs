@@ -68,9 +68,9 @@ fn median(mut values: Vec<f32>) -> Option<f32> {
     if values.len() % 2 == 1 { Some(upper) } else { Some((values[middle - 1] + upper) / 2.0) }
 }
 
-/// An RGB picture of the size of `picture` whose channels are equal.
+/// A grey picture of the size of `picture`.
 fn grey(picture: &Pixels, level: impl Fn(usize) -> u8) -> Pixels {
     let count = picture.width as usize * picture.height as usize;
-    let data = (0..count).flat_map(|place| [level(place); 3]).collect();
-    Pixels { width: picture.width, height: picture.height, format: PixelFormat::Rgb8, data }
+    let data = (0..count).map(level).collect();
+    Pixels { width: picture.width, height: picture.height, format: PixelFormat::Gray8, data }
 }

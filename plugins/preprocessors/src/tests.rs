@@ -1,6 +1,7 @@
 //! Every map beside what OpenCV makes; `tests/fixtures/make_fixtures.py` is the other side.
 
 use gesso_core::pixels::{PixelFormat, Pixels};
+use gesso_picture::convert::to_rgb;
 use gesso_plugin::fake::Host;
 use gesso_plugin::models::Tensor;
 use gesso_plugin::serde_json::Value;
@@ -34,8 +35,8 @@ fn made(module: &str, source: &Pixels, mask: Option<&Pixels>, settings: Settings
 fn far(module: &str, settings: Settings, levels: u8) -> f64 {
     let mut worst: f64 = 0.0;
     for name in ["demo", "shapes"] {
-        let (got, want) =
-            (made(module, &fixture(name), None, settings).unwrap(), fixture(&format!("{name}.{module}")));
+        let got = to_rgb(&made(module, &fixture(name), None, settings).unwrap()).unwrap();
+        let want = fixture(&format!("{name}.{module}"));
         assert_eq!((got.width, got.height), (want.width, want.height), "{name}.{module}");
         let apart =
             got.data.iter().zip(&want.data).filter(|(got, want)| got.abs_diff(**want) > levels).count();

@@ -112,15 +112,19 @@ impl HostImage for CallState {
             ))));
         }
         let start = (first as usize).saturating_mul(row);
-        let Some(target) = start.checked_add(rows.len()).and_then(|end| pixels.data.get_mut(start..end))
-        else {
+        let Some(end) = start.checked_add(rows.len()).filter(|end| *end <= pixels.data.len()) else {
             return Ok(Err(Fault::InvalidInput(format!(
                 "rows {first}+{} are not within the picture's {}",
                 rows.len() / row,
                 pixels.height
             ))));
         };
-        target.copy_from_slice(&rows);
+        if rows.len() == pixels.data.len() {
+            // What crossed in one go is the picture, and not copied.
+            pixels.data = rows;
+        } else {
+            pixels.data[start..end].copy_from_slice(&rows);
+        }
         if let Some(lent) = self.lent.get_mut(&image.rep()) {
             lent.is_written = true;
         }
