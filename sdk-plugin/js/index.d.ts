@@ -260,6 +260,19 @@ declare module "gesso-plugin" {
     read(name: string): Uint8Array;
   }
 
+  /** How one value of a request is read, and what stands for one that is left out (undefined: it must be there). The functions
+   * of `.kit/lax.js` make them. */
+  export interface Kind<T> {
+    read(value: unknown): T;
+    missing?: T;
+  }
+
+  /** Values by their names, in the order that a list has them. */
+  export type Table = Record<string, Kind<any>>;
+
+  /** What is read by a table. */
+  export type Fields<T extends Table> = { [name in keyof T]: T[name] extends Kind<infer V> ? V : never };
+
   /** What a plugin can ask for while it is called. */
   export interface Host {
     readonly kv: Kv;

@@ -29,6 +29,8 @@
 //! with plain `cargo test`. Without one it panics there. [`Image`] and [`Tensor`] lie in the test's own memory.
 
 mod annotator;
+#[cfg(test)]
+mod argument_cases;
 mod argument_list;
 pub mod assets;
 mod bindings;

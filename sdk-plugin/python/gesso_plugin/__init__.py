@@ -372,3 +372,8 @@ class Response:
     body: bytes | str = b""
     content_type: str = "application/json"
     headers: dict[str, str] = field(default_factory=dict)
+
+
+# Last, since they take the faults from above.
+from gesso_plugin import lax
+from gesso_plugin.arguments import Arguments, arguments_of

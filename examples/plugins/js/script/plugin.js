@@ -1,6 +1,8 @@
 // Draws a request with several seeds. All drawings are asked for before the first is waited for, so that they share the
 // device's steps.
 
+import { Arguments } from "./.kit/arguments.js";
+
 /**
  * @param {string} title
  * @param {import("gesso-plugin").Params} params
@@ -10,10 +12,8 @@
  * @param {import("gesso-plugin").Host} host
  * @returns {import("gesso-plugin").Made[]}
  */
-export function run(title, params, [count], initImages, mask, host) {
-  if (!(Number.isInteger(count) && count >= 1 && count <= 16)) {
-    throw host.invalidInput('"Seeds" must be between 1 and 16.');
-  }
+export function run(title, params, args, initImages, mask, host) {
+  const count = Math.trunc(new Arguments(args, host).number(0, "Seeds", [1, 16]));
   const first = params.seed ?? 0;
   const seeds = Array.from({ length: count }, (_, index) => first + index);
   const jobs = seeds.map((seed) => host.generate({ ...params, seed }, initImages, mask));

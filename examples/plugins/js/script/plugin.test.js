@@ -10,6 +10,10 @@ test("seeds count up from the request's", () => {
   assert.equal(made.length, 3);
 });
 
-test("too many seeds are the client's mistake", () => {
-  assert.throws(() => run("Several seeds", {}, [17], [], null, new Host()), { tag: "invalid-input" });
+test("a number may be text, and one out of range draws nothing", () => {
+  const host = new Host();
+  assert.equal(run("Several seeds", { width: 8, height: 8 }, ["2"], [], null, host).length, 2);
+  const message = '"Seeds" is 17; it must be a number between 1 and 16.';
+  assert.throws(() => run("Several seeds", {}, [17], [], null, host), { tag: "invalid-input", message });
+  assert.equal(host.drawings.length, 2);
 });

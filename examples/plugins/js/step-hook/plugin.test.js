@@ -10,7 +10,7 @@ function rescaled(share) {
 }
 
 test("contrast goes back by the share", () => {
-  assert.deepEqual([0, 0.5, 1].map(rescaled), [[0, 8], [0, 5], [0, 2]]);
+  assert.deepEqual([0, "0.5", 1].map(rescaled), [[0, 8], [0, 5], [0, 2]]);
 });
 
 test("a share of more than all is the client's mistake", () => {

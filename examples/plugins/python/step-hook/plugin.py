@@ -1,13 +1,11 @@
 """Guidance rescale: what guidance makes is brought back to the standard deviation of the prompt's own estimate, and mixed with
 what it was (Lin et al. 2023, "Common Diffusion Noise Schedules and Sample Steps are Flawed", equations 15 and 16)."""
 
-from gesso_plugin import Host, InvalidInput, Moment, StepTensors
+from gesso_plugin import Arguments, Host, Moment, StepTensors
 
 
 def on_step(arguments: list, at: Moment, tensors: StepTensors, host: Host) -> None:
-    share = arguments[0]
-    if not isinstance(share, (int, float)) or not 0 <= share <= 1:
-        raise InvalidInput('"Share" must be a number between 0 and 1.')
+    share = Arguments(arguments).number(0, "Share", (0, 1))
     factor = tensors.positive.reduce("deviation")
     factor.combine("divide", tensors.guided.reduce("deviation"))
     # share * factor + (1 - share), as one factor.

@@ -14,7 +14,7 @@ def rescaled(share) -> list[float]:
 
 class Test(unittest.TestCase):
     def test_contrast_goes_back_by_the_share(self):
-        self.assertEqual([rescaled(share) for share in (0, 0.5, 1)], [[0, 8], [0, 5], [0, 2]])
+        self.assertEqual([rescaled(share) for share in (0, "0.5", 1)], [[0, 8], [0, 5], [0, 2]])
 
     def test_a_share_of_more_than_all_is_the_clients_mistake(self):
         for wrong in (2, "much", None):
