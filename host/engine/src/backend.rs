@@ -197,6 +197,9 @@ pub enum BackendError {
     Model(String),
     #[error("the request does not fit this model: {0}")]
     Request(String),
+    /// The same of one field of the request, by its wire name; `why` names it too.
+    #[error("the request does not fit this model: {why}")]
+    Field { field: &'static str, why: String },
     #[error("the device is out of memory: {0}")]
     OutOfMemory(String),
     #[error(
