@@ -195,7 +195,15 @@ fn what_only_a_running_task_finds_wrong_names_its_field() {
     let server = bench.start();
     let masked = json!({"init_images": [striped(64, 64)], "mask": "aGVsbG8="});
     let enlarged = json!({"enable_hr": true, "denoising_strength": 0.4, "hr_upscaler": "8x-foo"});
-    for (route, changes, field) in [("img2img", masked, "mask"), ("txt2img", enlarged, "hr_upscaler")] {
+    // What only the checkpoint decides: the demo's text encoder has four layers, and its noise ends at 14.6.
+    let skipping = json!({"override_settings": {"CLIP_stop_at_last_layers": 5}});
+    let crossing = json!({"override_settings": {"sigma_min": 20}});
+    for (route, changes, field) in [
+        ("img2img", masked, "mask"),
+        ("txt2img", enlarged, "hr_upscaler"),
+        ("txt2img", skipping, "CLIP_stop_at_last_layers"),
+        ("txt2img", crossing, "sigma_min"),
+    ] {
         let body = quick_with(changes);
         let reply = server.post(&format!("/{route}"), &body);
         let told = reply.json();

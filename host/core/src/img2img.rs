@@ -13,7 +13,7 @@ pub struct Img2Img {
     /// Run as many steps as were asked for instead of the share that the strength leaves.
     pub exact_steps: bool,
     pub resize_mode: ResizeMode,
-    /// Guidance by the picture itself; only edit checkpoints ("instruct pix2pix") read it.
+    /// Guidance by the picture itself, of which 1 is none; only edit checkpoints ("instruct pix2pix") read it.
     pub image_cfg_scale: f64,
     /// Match the result's colours to the picture's.
     pub colour_correction: bool,

@@ -3,7 +3,7 @@
 
 mod options;
 
-use crate::hires::{Hires, HiresSize};
+use crate::hires::{Hires, HiresSize, HiresTarget};
 use crate::request::GenerateRequest;
 
 /// Side of the square of pixels that one element of the latent stands for.
@@ -103,27 +103,51 @@ impl Limits {
         if request.width == 0 || request.height == 0 {
             return;
         }
-        let target = hires.size.target(request.width, request.height);
-        let (width, height) = (target.size.0.max(target.enlarged.0), target.size.1.max(target.enlarged.1));
-        let field = match hires.size {
-            HiresSize::Scale(_) => "hr_scale",
-            HiresSize::Resize { width: 0, .. } => "hr_resize_y",
-            HiresSize::Resize { .. } => "hr_resize_x",
+        self.check_second_size(hires.size, hires.size.target(request.width, request.height), problems);
+    }
+
+    /// The sides are the fields' that ask for them: one that is not given follows the other.
+    fn check_second_size(&self, size: HiresSize, target: HiresTarget, problems: &mut Problems) {
+        let (of_width, of_height) = match size {
+            HiresSize::Scale(_) => ("hr_scale", "hr_scale"),
+            HiresSize::Resize { width: 0, .. } => ("hr_resize_y", "hr_resize_y"),
+            HiresSize::Resize { height: 0, .. } => ("hr_resize_x", "hr_resize_x"),
+            HiresSize::Resize { .. } => ("hr_resize_x", "hr_resize_y"),
         };
-        let sides = MIN_SIDE_PX..=self.max_side_px;
-        let fits = sides.contains(&target.size.0)
-            && sides.contains(&target.size.1)
-            && u64::from(width) * u64::from(height) <= self.max_pixels;
-        if !fits {
-            let (least, most, pixels) = (MIN_SIDE_PX, self.max_side_px, self.max_pixels);
-            problems.add(
-                field,
-                format!(
-                    "{field} makes the second pass {width} x {height}; each side must be between {least} and {most} \
-                     and both together at most {pixels} pixels"
-                ),
-            );
+        let (width, height) = target.size;
+        let (least, most) = (MIN_SIDE_PX, self.max_side_px);
+        let sides = [(of_width, width), (of_height, height)];
+        let mut unfit: Vec<&'static str> = sides
+            .iter()
+            .filter(|(_, side)| !(least..=most).contains(side))
+            .map(|(field, _)| *field)
+            .collect();
+        unfit.dedup();
+        if !unfit.is_empty() {
+            for field in unfit {
+                let message = format!(
+                    "{field} makes the second pass {width} x {height}; each side must be between {least} and {most}"
+                );
+                problems.add(field, message);
+            }
+            return;
         }
+        // What is enlarged covers the size.
+        let (wide, high) = target.enlarged;
+        let most = self.max_pixels;
+        if u64::from(wide) * u64::from(high) <= most {
+            return;
+        }
+        let (of_what, remedy) = if target.enlarged == target.size {
+            (String::new(), "make it smaller")
+        } else {
+            let of_what = format!(", for which the first is enlarged to {wide} x {high}");
+            (of_what, "make it smaller, or nearer to the first pass's shape")
+        };
+        let message = format!(
+            "{of_width} makes the second pass {width} x {height}{of_what}: over the {most} pixels of this server; {remedy}"
+        );
+        problems.add(of_width, message);
     }
 
     fn check_size(&self, request: &GenerateRequest, problems: &mut Problems) {
@@ -209,6 +233,7 @@ mod tests {
 
     use super::*;
     use crate::fixture;
+    use crate::hires::{HiresUpscaler, LatentUpscaler};
     use crate::request::Variation;
     use crate::sampler::{Churn, Plan, Sampler, SamplerOptions};
     use crate::schedule::{NoiseSchedule, Scheduler};
@@ -303,6 +328,49 @@ mod tests {
         assert_eq!(fields(|r| (r.batch_size, r.n_iter) = (4, 5)), ["n_iter"]);
         assert_eq!(fields(|r| (r.batch_size, r.n_iter) = (u32::MAX, u32::MAX)), ["batch_size", "n_iter"]);
         assert!(fields(|r| (r.batch_size, r.n_iter) = (4, 4)).is_empty());
+    }
+
+    #[test]
+    fn a_second_passs_size_is_named_by_the_side_that_does_not_fit() {
+        let said = |size: HiresSize| {
+            problems(|r| {
+                (r.width, r.height) = (512, 512);
+                r.hires = Some(Hires {
+                    size,
+                    upscaler: HiresUpscaler::Latent(LatentUpscaler::Bilinear),
+                    denoising_strength: 0.5,
+                    steps: None,
+                    sampler: None,
+                    scheduler: None,
+                    prompt: None,
+                    negative_prompt: None,
+                    model: None,
+                    from_picture: false,
+                });
+            })
+        };
+        let resize = |width, height| said(HiresSize::Resize { width, height });
+        let low = "hr_resize_y makes the second pass 512 x 8; each side must be between 64 and 2048";
+        assert_eq!(resize(512, 8), [format!("hr_resize_y: {low}")]);
+        let name = |problem: &String| problem.split(':').next().unwrap().to_owned();
+        let fields = |problems: Vec<String>| problems.iter().map(name).collect::<Vec<_>>();
+        assert_eq!(fields(resize(4096, 8)), ["hr_resize_x", "hr_resize_y"]);
+        assert_eq!(fields(resize(0, 4096)), ["hr_resize_y"]);
+        assert_eq!(fields(resize(4096, 0)), ["hr_resize_x"]);
+        assert_eq!(fields(said(HiresSize::Scale(8.0))), ["hr_scale"]);
+        assert_eq!(resize(2048, 64), Vec::<String>::new());
+        let limits = Limits { max_pixels: 1024 * 1024, ..Limits::default() };
+        let mut target = HiresSize::Resize { width: 2048, height: 64 }.target(512, 512);
+        let mut found = Problems(Vec::new());
+        limits.check_second_size(HiresSize::Resize { width: 2048, height: 64 }, target, &mut found);
+        assert!(found.0[0].message.contains("2048 x 64, for which the first is enlarged to 2048 x 2048:"));
+        target = HiresSize::Scale(4.0).target(512, 512);
+        limits.check_second_size(HiresSize::Scale(4.0), target, &mut found);
+        assert!(
+            found.0[1]
+                .message
+                .contains("hr_scale makes the second pass 2048 x 2048: over the 1048576 pixels")
+        );
     }
 
     #[test]

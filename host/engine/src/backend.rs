@@ -207,6 +207,9 @@ pub enum BackendError {
     /// One that is laid over the checkpoint in place of its own.
     #[error("the VAE cannot be used: {0}")]
     Vae(String),
+    /// The same of one field of the request, by its wire name; `why` names it too.
+    #[error("the request does not fit this model: {why}")]
+    Field { field: &'static str, why: String },
     #[error("the device is out of memory: {0}")]
     OutOfMemory(String),
     #[error(

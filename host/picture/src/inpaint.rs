@@ -20,7 +20,7 @@ pub struct InpaintSettings {
     pub width: u32,
     pub height: u32,
     /// How the image gets into the frame. `None` leaves the image at its size, because its latent will be resized
-    /// (`resize_mode` 3); the mask is then contained in the frame.
+    /// (`resize_mode` 3); the mask is then stretched to the frame as the latent is.
     pub resize_mode: Option<FitMode>,
     /// `inpainting_mask_invert`.
     pub invert: bool,
@@ -49,7 +49,7 @@ pub struct Prepared {
     /// image-to-image then.
     pub mask: Option<Pixels>,
     /// RGBA: the original with the masked part transparent, to lay over the result; opaque with [`InpaintSettings::soft`].
-    /// Some exactly when `mask` is.
+    /// Of the frame's size, or of the original's where only a part of that is drawn. Some exactly when `mask` is.
     pub overlay: Option<Pixels>,
     /// Where the result belongs in the overlay's picture; `None` when it is all of it.
     pub paste_back: Option<Rect>,
@@ -77,20 +77,32 @@ pub fn prepare_by<E: From<PictureError>>(
     settings: &InpaintSettings,
     resize: Resize<'_, E>,
 ) -> Result<Prepared, E> {
-    size(u64::from(settings.width), u64::from(settings.height))?;
-    let image = flatten(image, settings.background)?;
-    let Some(mask) = mask else {
-        return Ok(plain(framed(&image, settings, resize)?, false));
-    };
+    let mask = mask.map(|mask| ready_mask(mask, settings)).transpose()?;
+    prepare_with(image, mask.as_ref(), settings, resize)
+}
+
+/// A mask that was sent, read, inverted and blurred: the same for all images of a request.
+pub fn ready_mask(mask: &Pixels, settings: &InpaintSettings) -> Result<Pixels, PictureError> {
     let mut mask = mask::read(mask, settings.round)?;
     if settings.invert {
         mask = mask::invert(&mask);
     }
-    mask = mask::blur(&mask, settings.blur.0, settings.blur.1)?;
-    if settings.only_masked {
-        only_masked(&image, &mask, settings, resize)
-    } else {
-        whole(&image, &mask, settings, resize)
+    mask::blur(&mask, settings.blur.0, settings.blur.1)
+}
+
+/// [`prepare_by`] with a mask that [`ready_mask`] made.
+pub fn prepare_with<E: From<PictureError>>(
+    image: &Pixels,
+    mask: Option<&Pixels>,
+    settings: &InpaintSettings,
+    resize: Resize<'_, E>,
+) -> Result<Prepared, E> {
+    size(u64::from(settings.width), u64::from(settings.height))?;
+    let image = flatten(image, settings.background)?;
+    match mask {
+        None => Ok(plain(framed(&image, settings, resize)?, false)),
+        Some(mask) if settings.only_masked => only_masked(&image, mask, settings, resize),
+        Some(mask) => whole(&image, mask, settings, resize),
     }
 }
 
@@ -122,15 +134,14 @@ fn whole<E: From<PictureError>>(
     settings: &InpaintSettings,
     resize: Resize<'_, E>,
 ) -> Result<Prepared, E> {
-    let mode = settings.resize_mode.unwrap_or(FitMode::Contain);
+    let (width, height) = (settings.width, settings.height);
     let mask_was_blank = mask::bounding_box(mask).is_none();
-    let mask = fit(mask, settings.width, settings.height, mode)?;
+    let mask = fit(mask, width, height, settings.resize_mode.unwrap_or(FitMode::Stretch))?;
     let image = framed(image, settings, resize)?;
-    let overlay = if settings.soft {
-        to_rgba(&image)?
-    } else {
-        without_masked(&image, &fit(&mask::for_overlay(&mask), image.width, image.height, mode)?)?
-    };
+    // What is kept is seen in the frame, also where the image gets there by its latent.
+    let kept = fit(&image, width, height, FitMode::Stretch)?;
+    let overlay =
+        if settings.soft { to_rgba(&kept)? } else { without_masked(&kept, &mask::for_overlay(&mask))? };
     let image = filled(image, &mask, settings)?;
     Ok(Prepared { image, mask: Some(mask), overlay: Some(overlay), paste_back: None, mask_was_blank })
 }

@@ -80,10 +80,9 @@ impl Framing {
     /// As the drawing does it. None where each is stretched to it, so that the mask may be stretched to the picture before.
     fn of(request: &GenerateRequest) -> Option<Self> {
         let (picture, mask) = match request.img2img.as_ref()?.resize_mode {
-            img2img::ResizeMode::Stretch => return None,
+            img2img::ResizeMode::Stretch | img2img::ResizeMode::Latent => return None,
             img2img::ResizeMode::Crop => (FitMode::Cover, FitMode::Cover),
             img2img::ResizeMode::Fill => (FitMode::Contain, FitMode::Contain),
-            img2img::ResizeMode::Latent => (FitMode::Stretch, FitMode::Contain),
         };
         Some(Self { picture, mask })
     }

@@ -32,6 +32,7 @@ pub(crate) fn engine_failed(error: JobError) -> AppError {
         JobError::Backend(BackendError::Control { index, message }) => {
             AppError::Invalid(vec![control::fault(index, &message)])
         }
+        JobError::Backend(BackendError::Field { field, why }) => AppError::invalid(field, why),
         // So far as its head tells, it was refused before; which field named it is not known here.
         JobError::Backend(BackendError::Model(_)) => AppError::unusable_model("body", error.to_string()),
         JobError::Backend(BackendError::Vae(_)) => {
@@ -54,6 +55,14 @@ mod tests {
         assert_eq!(failed.code(), "out_of_memory");
         let told = failed.to_string();
         assert!(told.contains("CUDA out of memory") && told.contains("a smaller picture"), "{told}");
+    }
+
+    #[test]
+    fn what_does_not_fit_the_model_is_told_of_its_field_where_one_is_known() {
+        let field = |error: BackendError| engine_failed(JobError::Backend(error)).problems()[0].field.clone();
+        let why = || "sigma_min 20 is not below sigma_max 14.6".to_owned();
+        assert_eq!(field(BackendError::Field { field: "sigma_min", why: why() }), "sigma_min");
+        assert_eq!(field(BackendError::Request(why())), "body");
     }
 
     #[test]

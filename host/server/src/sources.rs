@@ -93,8 +93,10 @@ impl Sources {
             Ok(lanczos(picture, size)?)
         };
         let wanted = inpaint_settings(request, settings);
+        let mask = mask.as_ref().map(|mask| inpaint::ready_mask(mask, &wanted)).transpose();
+        let mask = mask.map_err(|error| AppError::invalid("mask", error.to_string()))?;
         let prepare = |picture: &Pixels| {
-            let prepared = inpaint::prepare_by(picture, mask.as_ref(), &wanted, &mut resize);
+            let prepared = inpaint::prepare_with(picture, mask.as_ref(), &wanted, &mut resize);
             prepared.map_err(|Unprepared(why)| why)
         };
         let prepared = pictures.iter().map(prepare).collect::<Result<Vec<_>, _>>()?;
@@ -184,9 +186,14 @@ impl From<PictureError> for Unprepared {
 fn check_sizes(pictures: &[Pixels], settings: &Img2Img, limits: SourceLimits) -> Result<(), AppError> {
     let pixels = |picture: &Pixels| u64::from(picture.width) * u64::from(picture.height);
     let most = limits.unresized_pixels_max;
-    if settings.resize_mode == ResizeMode::Latent && pictures.iter().any(|picture| pixels(picture) > most) {
-        let message =
-            format!("with resize_mode 3 a picture of init_images may have {most} pixels; send it smaller");
+    let is_unfit = |picture: &Pixels| pixels(picture) > most || picture.width.min(picture.height) < LATENT_PX;
+    if settings.resize_mode == ResizeMode::Latent
+        && let Some(Pixels { width, height, .. }) = pictures.iter().find(|picture| is_unfit(picture))
+    {
+        let message = format!(
+            "a picture of init_images is {width} x {height}; with resize_mode 3 each side must have {LATENT_PX} pixels or \
+             more, and both together at most {most}: send it at such a size, or another resize_mode"
+        );
         return Err(AppError::invalid("init_images", message));
     }
     let size = |picture: &Pixels| (picture.width, picture.height);
@@ -327,6 +334,22 @@ mod tests {
             }
             Err(error) => panic!("{error}"),
         }
+    }
+
+    #[test]
+    fn a_picture_whose_latent_is_resized_has_one_and_no_larger_one_than_is_drawn() {
+        let of = |size: (u32, u32), mode: u32| {
+            refused(json!({"init_images": [plain(9, size)], "resize_mode": mode}))
+        };
+        for (size, says) in [((7, 7), "is 7 x 7;"), ((64, 7), "is 64 x 7;"), ((256, 80), "is 256 x 80;")] {
+            let (field, why) = of(size, 3).unwrap();
+            assert_eq!(field, "init_images");
+            assert!(
+                why.contains(says) && why.contains("8 pixels or more, and both together at most 16384"),
+                "{why}"
+            );
+        }
+        assert_eq!([of((8, 8), 3), of((7, 7), 0)], [None, None]);
     }
 
     #[test]

@@ -251,7 +251,11 @@ fn check(spec: &PassSpec<'_>, networks: &Networks) -> Result<(), BackendError> {
     }
     let (layers, skip) = (networks.text_layers(), spec.request.clip_skip);
     if skip as usize > layers {
-        return refuse(format!("clip skip is {skip} but the text encoder has {layers} layers"));
+        let field = "CLIP_stop_at_last_layers";
+        let why = format!(
+            "{field} is {skip}, and the checkpoint's text encoder has {layers} layers; ask for {layers} or fewer"
+        );
+        return Err(BackendError::Field { field, why });
     }
     let (width, height) = (spec.width, spec.height);
     if [width, height].iter().any(|side| *side == 0 || side % PIXELS_PER_LATENT != 0) {

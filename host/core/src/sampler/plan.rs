@@ -3,7 +3,7 @@
 
 use super::dpm_adaptive::Solver;
 use super::dpmpp_2m_sde::Rule;
-use super::start::{Course, Levels};
+use super::start::{Course, Levels, UNTOUCHED};
 use super::{
     Call, Pass, Sampler, SkipReason, Start, ddim, ddim_cfgpp, dpm_fast, dpm2, dpmpp_2m, dpmpp_2m_sde,
     dpmpp_2s_ancestral, dpmpp_3m_sde, dpmpp_sde, euler, euler_ancestral, heun, lcm, lms, plms, restart,
@@ -27,6 +27,15 @@ enum Source {
     Adaptive(Box<Solver>),
 }
 
+impl Source {
+    fn total_calls(&self) -> u32 {
+        match self {
+            Self::Fixed { calls, .. } => calls.len() as u32,
+            Self::Adaptive(solver) => solver.total_calls(),
+        }
+    }
+}
+
 /// Why there is no plan for a pass. Limits refuse the same earlier; a plan does not rely on them.
 #[derive(Debug, Clone, Copy, PartialEq, thiserror::Error)]
 pub enum PlanError {
@@ -36,8 +45,23 @@ pub enum PlanError {
     NotUsable { field: &'static str, value: f64 },
     #[error("{field} is {value}; send a finite number above 0, or leave it out")]
     NotPositive { field: &'static str, value: f64 },
-    #[error("sigma_min {low} is not below sigma_max {high}; the model's own are {least} to {most}")]
+    #[error(
+        "sigma_min {low} is not below sigma_max {high}; the model's own are {least} to {most}: ask for levels within them"
+    )]
     Ends { low: f64, high: f64, least: f64, most: f64 },
+}
+
+impl PlanError {
+    /// The field that is wrong, by its wire name.
+    pub fn field(&self) -> &'static str {
+        match self {
+            Self::Steps { .. } => "steps",
+            Self::NotUsable { field, .. } | Self::NotPositive { field, .. } => field,
+            // The lower end is the model's own, so that the upper one was asked for.
+            Self::Ends { low, least, .. } if low == least => "sigma_max",
+            Self::Ends { .. } => "sigma_min",
+        }
+    }
 }
 
 impl Plan {
@@ -54,9 +78,11 @@ impl Plan {
         } else {
             Source::Fixed { calls: fixed_calls(pass, table, &levels), done: 0 }
         };
+        // What no call takes away again would be the picture.
+        let is_idle = pass.denoise.is_some() && source.total_calls() == 0;
         let doubled = |steps: u32| if pass.sampler.is_second_order() { 2 * steps } else { steps };
         Ok(Self {
-            start: course.start,
+            start: if is_idle { UNTOUCHED } else { course.start },
             source,
             skips: Skips::new(pass, doubled(course.steps)),
             timestep_sampler: pass.sampler.is_timestep_sampler(),
@@ -85,12 +111,9 @@ impl Plan {
     }
 
     /// UNet calls in all; for DPM adaptive an estimate that is never below [`Plan::calls_done`]. 0 when a denoising
-    /// strength asks for none: the latent is then finished as it starts.
+    /// strength and the steps leave none: the latent is then finished as it came.
     pub fn total_calls(&self) -> u32 {
-        match &self.source {
-            Source::Fixed { calls, .. } => calls.len() as u32,
-            Source::Adaptive(solver) => solver.total_calls(),
-        }
+        self.source.total_calls()
     }
 
     /// Calls handed out so far.

@@ -8,6 +8,8 @@ use crate::schedule::{self, NoiseSchedule};
 const STRENGTH_MAX: f64 = 0.999;
 /// Longest schedule of which only the end is run: exact steps divide by the strength, which may be tiny.
 const LENGTH_MAX: u32 = 100_000;
+/// Levels whose distance is this share of the higher one are one: samplers of several steps divide by it.
+const LEAST_DISTANCE: f64 = 1e-6;
 
 /// The start of a pass.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -82,12 +84,13 @@ fn length_and_encoded(denoise: Denoise, steps: u32) -> (u32, u32) {
     (length.min(LENGTH_MAX), steps - 1)
 }
 
-const UNTOUCHED: Start = Start { latent: 1.0, noise: 0.0 };
+/// The latent as it is.
+pub(super) const UNTOUCHED: Start = Start { latent: 1.0, noise: 0.0 };
 
 fn by_sigmas(pass: &Pass, table: &NoiseSchedule, length: u32, encoded: Option<u32>) -> (Start, Levels) {
     let options = &pass.options;
     let from = encoded.and_then(|encoded| (length as usize).checked_sub(encoded as usize + 1));
-    let sigmas = levels(pass, table, length, from.unwrap_or(0));
+    let mut sigmas = levels(pass, table, length, from.unwrap_or(0));
     let highest = sigmas.iter().copied().fold(0.0, f64::max);
     let lowest = sigmas.iter().copied().filter(|sigma| *sigma > 0.0).fold(highest, f64::min);
     let run = |run: Vec<f64>| Levels::Sigmas { run, span: (lowest, highest) };
@@ -98,13 +101,13 @@ fn by_sigmas(pass: &Pass, table: &NoiseSchedule, length: u32, encoded: Option<u3
             let start = Start { latent: 0.0, noise: first_noise(pass, high) };
             return (start, Levels::Ends { low, high, steps: pass.steps as usize });
         }
+        keep_apart(&mut sigmas);
         let first = sigmas.first().copied().unwrap_or(0.0);
         return (Start { latent: 0.0, noise: first_noise(pass, first) }, run(sigmas));
     }
     let Some(from) = from else { return (UNTOUCHED, run(Vec::new())) };
     let mut sigmas = sigmas.get(from..).unwrap_or_default().to_vec();
-    // Exact steps of a small strength may ask for a schedule longer than the table, which then repeats levels.
-    sigmas.dedup();
+    keep_apart(&mut sigmas);
     let Some(first) = sigmas.first() else { return (UNTOUCHED, run(sigmas)) };
     let noise = (first + options.extra_noise) * options.initial_noise_multiplier;
     let start = Start { latent: 1.0, noise };
@@ -113,6 +116,12 @@ fn by_sigmas(pass: &Pass, table: &NoiseSchedule, length: u32, encoded: Option<u3
         [high, _] if own_levels => (start, Levels::Ends { low: high, high, steps: 1 }),
         _ => (start, run(sigmas)),
     }
+}
+
+/// Leaves out levels that repeat the one before, as those of a long schedule do for which the table is too short, and those of
+/// a beta distribution that is nearly all at its ends.
+fn keep_apart(sigmas: &mut Vec<f64>) {
+    sigmas.dedup_by(|next, kept| (*kept - *next).abs() <= LEAST_DISTANCE * *kept);
 }
 
 fn first_noise(pass: &Pass, sigma: f64) -> f64 {
@@ -151,6 +160,11 @@ fn by_timesteps(pass: &Pass, table: &NoiseSchedule, length: u32, encoded: Option
     };
     let level = timesteps.get(encoded as usize).or(timesteps.last()).copied().unwrap_or(0);
     timesteps.truncate(encoded as usize);
+    // The one call of such a run is made at the first timestep, and would leave what was noised to the next.
+    let level = match *timesteps {
+        [only] if pass.sampler == Sampler::UniPc => only,
+        _ => level,
+    };
     let alpha = table.alpha_cumprod(level);
     let noise = (1.0 - alpha).sqrt() + options.extra_noise * alpha.sqrt();
     let start = Start { latent: alpha.sqrt(), noise: noise * options.initial_noise_multiplier };
@@ -244,7 +258,62 @@ mod tests {
         assert_eq!(ends(&pass(Sampler::DpmFast, 0.75, false)), ((even[19], even[4]), 16));
         // One level has no way to go.
         let plan = Plan::new(&pass(Sampler::DpmAdaptive, 0.0, false), &table).unwrap();
-        assert_eq!((plan.total_calls(), plan.start().noise), (0, even[19]));
+        assert_eq!((plan.total_calls(), plan.start()), (0, UNTOUCHED));
+    }
+
+    #[test]
+    fn what_no_call_would_take_away_is_not_added() {
+        let mut without_calls = Vec::new();
+        for sampler in Sampler::ALL {
+            for (steps, strength) in (1..=3).flat_map(|steps| [0.3, 0.7, 1.0].map(|share| (steps, share))) {
+                for exact_steps in [false, true] {
+                    let pass = Pass { steps, ..pass(sampler, strength, exact_steps) };
+                    let mut plan = Plan::new(&pass, &NoiseSchedule::sd1()).unwrap();
+                    let start = plan.start();
+                    if std::iter::from_fn(|| plan.next_call(None)).count() == 0 {
+                        assert_eq!(start, UNTOUCHED, "{sampler:?} {steps} {strength} {exact_steps}");
+                        without_calls.push((sampler, steps));
+                    } else {
+                        assert!(start.noise > 0.0, "{sampler:?} {steps} {strength} {exact_steps}");
+                    }
+                }
+            }
+        }
+        for known in
+            [(Sampler::DpmFast, 1), (Sampler::DpmAdaptive, 1), (Sampler::Ddim, 2), (Sampler::Plms, 2)]
+        {
+            assert!(without_calls.contains(&known), "{known:?}");
+        }
+    }
+
+    #[test]
+    fn unipc_with_one_call_is_noised_to_where_that_is_made() {
+        let table = NoiseSchedule::sd1();
+        let short = Pass { steps: 2, ..pass(Sampler::UniPc, 1.0, false) };
+        let mut plan = Plan::new(&short, &table).unwrap();
+        let alpha = table.alpha_cumprod(1);
+        assert_eq!(plan.start(), Start { latent: alpha.sqrt(), noise: (1.0 - alpha).sqrt() });
+        let told: Vec<f64> =
+            std::iter::from_fn(|| plan.next_call(None)).map(|call| call.timestep.round()).collect();
+        assert_eq!(told, [1.0]);
+    }
+
+    #[test]
+    fn levels_that_a_schedule_repeats_are_run_once() {
+        let table = NoiseSchedule::sd1();
+        for shape in [0.01, 0.05] {
+            for denoise in [None, Some(Denoise { strength: 0.7, exact_steps: false })] {
+                let mut pass = Pass { denoise, ..Pass::new(Sampler::Euler, Scheduler::Beta, 20) };
+                (pass.options.beta_alpha, pass.options.beta_beta) = (shape, shape);
+                let levels = Course::new(&pass, &table).1;
+                let sigmas = levels.sigmas();
+                assert!((3..20).contains(&sigmas.len()), "{shape}: {sigmas:?}");
+                assert!(
+                    sigmas.windows(2).all(|pair| pair[0] - pair[1] > LEAST_DISTANCE * pair[0]),
+                    "{sigmas:?}"
+                );
+            }
+        }
     }
 
     #[test]

@@ -11,7 +11,7 @@ use gesso_core::request::GenerateRequest;
 use gesso_core::sampler::{self, Plan};
 use gesso_core::schedule::NoiseSchedule;
 
-use crate::backend::{ModelFile, PassSpec, StartNoise, Upscale};
+use crate::backend::{BackendError, ModelFile, PassSpec, StartNoise, Upscale};
 use crate::job::{Drawing, JobError};
 
 /// First or second pass of a drawing.
@@ -136,7 +136,7 @@ impl Passes {
     pub(super) fn plan(&self, stage: Stage, schedule: &NoiseSchedule) -> Result<Plan, JobError> {
         let pass = self.pass(stage).ok_or(JobError::ShutDown)?;
         Plan::new(&pass.sampling, schedule)
-            .map_err(|error| crate::backend::BackendError::Request(error.to_string()).into())
+            .map_err(|error| BackendError::Field { field: error.field(), why: error.to_string() }.into())
     }
 
     /// The generator of a picture in a pass, and the numbers it starts from. A second pass draws from the same seeds
@@ -208,6 +208,16 @@ mod tests {
         let request = GenerateRequest { img2img: Some(img2img), ..request };
         let model = ModelFile { name: "demo".into(), path: PathBuf::from("demo"), version: String::new() };
         Passes::new(Drawing::new(request, Arc::new(model)))
+    }
+
+    #[test]
+    fn what_no_plan_can_be_made_from_is_told_of_its_field() {
+        let options = sampler::SamplerOptions { sigma_min: Some(20.0), ..Default::default() };
+        let passes = over(GenerateRequest { options, ..GenerateRequest::default() }, Fill::Blur);
+        let refused = passes.plan(Stage::First, &NoiseSchedule::sd1()).unwrap_err();
+        let JobError::Backend(BackendError::Field { field, why }) = &refused else { panic!("{refused}") };
+        assert_eq!(*field, "sigma_min");
+        assert!(why.starts_with("sigma_min 20 is not below sigma_max"), "{why}");
     }
 
     #[test]

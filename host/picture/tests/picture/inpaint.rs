@@ -138,13 +138,19 @@ fn what_is_hidden_of_a_soft_result_is_the_original() {
 }
 
 #[test]
-fn without_a_resize_mode_the_image_keeps_its_size_and_the_mask_does_not() {
+fn without_a_resize_mode_the_image_keeps_its_size_and_the_mask_and_what_comes_back_do_not() {
     let latent_resize = InpaintSettings { resize_mode: None, ..settings() };
-    let prepared = prepare(&picture("in.smooth_rgb"), Some(&picture("in.mask")), &latent_resize).unwrap();
+    let (sent, mask) = (picture("in.smooth_rgb"), picture("in.mask"));
+    let prepared = prepare(&sent, Some(&mask), &latent_resize).unwrap();
+    let pasted = paste(&picture("in.result"), &prepared).unwrap();
+    assert_eq!((pasted.width, pasted.height), (32, 32));
+    // Its latent is stretched, and so is what lies over the result.
+    let stretched = prepare(&sent, Some(&mask), &settings()).unwrap();
+    assert_eq!((&prepared.mask, &prepared.overlay), (&stretched.mask, &stretched.overlay));
     let (image, mask, overlay) =
         (&prepared.image, prepared.mask.as_ref().unwrap(), prepared.overlay.as_ref().unwrap());
     assert_eq!((image.width, image.height, mask.width, mask.height), (48, 36, 32, 32));
-    assert_eq!((overlay.width, overlay.height), (48, 36));
+    assert_eq!((overlay.width, overlay.height), (32, 32));
 }
 
 #[test]

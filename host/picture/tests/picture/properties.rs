@@ -109,6 +109,8 @@ proptest! {
         }
         if let Some(area) = prepared.paste_back {
             prop_assert!(inside(area, image.width, image.height));
+        } else if let Some(overlay) = &prepared.overlay {
+            prop_assert_eq!((overlay.width, overlay.height), frame);
         }
         let pasted = paste(&result, &prepared).unwrap();
         let wanted = prepared.overlay.as_ref().map_or((result.width, result.height), |o| (o.width, o.height));

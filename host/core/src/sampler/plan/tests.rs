@@ -166,8 +166,24 @@ fn what_is_left_out_early_is_told_from_what_is_left_out_at_low_noise() {
 fn ends_that_cross_are_refused_with_the_models_own() {
     let options = SamplerOptions { sigma_max: Some(0.01), ..SamplerOptions::default() };
     let pass = Pass { options, ..Pass::new(Sampler::Euler, Scheduler::Karras, 20) };
-    let message = Plan::new(&pass, &NoiseSchedule::sd1()).unwrap_err().to_string();
-    assert!(message.contains("is not below sigma_max 0.01"), "{message}");
+    let error = Plan::new(&pass, &NoiseSchedule::sd1()).unwrap_err();
+    assert!(error.to_string().contains("is not below sigma_max 0.01"), "{error}");
+    assert_eq!(error.field(), "sigma_max");
+    let options = SamplerOptions { sigma_min: Some(20.0), ..SamplerOptions::default() };
+    let pass = Pass { options, ..pass };
+    assert_eq!(Plan::new(&pass, &NoiseSchedule::sd1()).unwrap_err().field(), "sigma_min");
+}
+
+#[test]
+fn a_beta_distribution_that_is_all_at_its_ends_divides_by_nothing() {
+    for (sampler, shape) in Sampler::ALL.into_iter().flat_map(|sampler| [0.01, 0.05].map(|s| (sampler, s))) {
+        let options = SamplerOptions { beta_alpha: shape, beta_beta: shape, ..SamplerOptions::default() };
+        let pass = Pass { options, ..Pass::new(sampler, Scheduler::Beta, 20) };
+        for call in calls(&mut Plan::new(&pass, &NoiseSchedule::sd1()).unwrap()) {
+            let mut terms = call.before.iter().chain(&call.after).flat_map(|assign| &assign.terms);
+            assert!(terms.all(|(coefficient, _)| coefficient.is_finite()), "{sampler:?} {shape}: {call:?}");
+        }
+    }
 }
 
 #[test]

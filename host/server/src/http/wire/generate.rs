@@ -219,7 +219,7 @@ pub(crate) fn to_request(
     }
     per_picture::check(body, &request, limits, &mut problems);
     for problem in limits.check(&request) {
-        let (field, message) = txt2img::as_asked(body, problem);
+        let (field, message) = txt2img::as_asked(body, are_sides_seconds, problem);
         problems.add(field, message);
     }
     problems.into_result(request)

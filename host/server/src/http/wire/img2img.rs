@@ -21,7 +21,7 @@ pub(super) const FIELDS: &[Field] = &[
     field(
         "image_cfg_scale",
         Kind::OptionalFloat,
-        "Guidance by the picture, edit checkpoints only; null is 1.5.",
+        "Guidance by the picture, edit checkpoints only; null, like 1, is none.",
     ),
     field("mask", Kind::OptionalText, "Base64 or data URI; white is repainted."),
     field("mask_blur_x", Kind::Integer(4), "Blur of the mask's edge, pixels."),
@@ -72,7 +72,7 @@ pub(super) fn settings(
         denoising_strength: number(body, "denoising_strength").unwrap_or(0.75),
         exact_steps: overrides.flag("img2img_fix_steps", problems).unwrap_or(false),
         resize_mode,
-        image_cfg_scale: number(body, "image_cfg_scale").unwrap_or(1.5),
+        image_cfg_scale: number(body, "image_cfg_scale").unwrap_or(1.0),
         colour_correction: overrides.flag("img2img_color_correction", problems).unwrap_or(false),
         mask: non_empty(body, "mask").is_some().then(|| mask(body, conditioning_weight, problems)),
         pictures: pictures(overrides, problems),
@@ -148,6 +148,14 @@ mod tests {
     fn without_a_mask_its_fields_are_not_looked_at() {
         let settings = read(json!({"init_images": ["x"], "inpainting_fill": 9})).unwrap();
         assert_eq!((settings.denoising_strength, settings.mask), (0.75, None));
+    }
+
+    #[test]
+    fn a_picture_guides_where_a_scale_is_given() {
+        let of = |scale: Value| read(json!({"init_images": ["x"], "image_cfg_scale": scale})).unwrap();
+        assert_eq!(of(json!(null)), of(json!(1)));
+        assert_eq!(read(json!({"init_images": ["x"]})).unwrap(), of(json!(1)));
+        assert_eq!(of(json!("1.5")).image_cfg_scale, 1.5);
     }
 
     #[test]

@@ -3,6 +3,8 @@
 //! prompt nor size, guidance, strength and mask. The checkpoint is the client's to name, as web UIs have it by default; a
 //! VAE or an upscaler of the text that is not here is an error. What a text means by saying nothing is `gesso-core`'s to know.
 
+mod own_texts;
+
 use gesso_core::img2img::{Fill, ResizeMode};
 use gesso_core::infotext::Infotext;
 use serde_json::{Map, Value, json};
@@ -123,7 +125,8 @@ pub(super) fn filled(
     let mut body = body.clone();
     let Some(text) = text else { return body };
     let text = &text.migrated(InfotextOptions::by_version(&body).unwrap_or(defaults.by_version));
-    let unsaid = unsaid(&body, text, defaults);
+    let sent = of_body(&body).map(Infotext::parse).unwrap_or_default();
+    let unsaid = unsaid(&sent, text, defaults);
     let mut found: Vec<(&str, Value)> = fields(text, FIELDS);
     found.push(("prompt", text.prompt.clone().into()));
     found.push(("negative_prompt", text.negative_prompt.clone().into()));
@@ -151,6 +154,11 @@ pub(super) fn filled(
         fill(overrides, fields(text, OPTIONS));
         // Or else the options that are saved here would be those of a picture that was drawn elsewhere.
         fill(overrides, fields(&unsaid, OPTIONS));
+        fill(overrides, own_texts::unsaid(&sent, text, defaults));
+        if is_two_passes {
+            // The size of a text is the first pass's.
+            fill(overrides, vec![("use_old_hires_fix_width_height", false.into())]);
+        }
     }
     control::fill_from_infotext(&mut body, text);
     if drawing == Drawing::Img2Img {
@@ -161,12 +169,11 @@ pub(super) fn filled(
 
 /// What the text leaves unsaid, and so did the one that the client sent. Where it does not name the noise, that of the
 /// machine's own device was drawn with, and the server's settings say which that is.
-fn unsaid(body: &Map<String, Value>, text: &Infotext, defaults: &Defaults) -> Infotext {
+fn unsaid(sent: &Infotext, text: &Infotext, defaults: &Defaults) -> Infotext {
     if text.fields.is_empty() {
         return Infotext::default();
     }
-    let sent = of_body(body).map(Infotext::parse).unwrap_or_default();
-    let unsaid = text.unsaid_beside(&sent);
+    let unsaid = text.unsaid_beside(sent);
     let noise = unsaid.get(NOISE).map(|_| options::noise_name(defaults.noise_source));
     unsaid.optional_field(NOISE, noise)
 }
@@ -249,14 +256,14 @@ mod tests {
         request_of(Drawing::Txt2Img, body)
     }
 
-    fn text_of(request: &GenerateRequest) -> String {
+    pub(super) fn text_of(request: &GenerateRequest) -> String {
         let refiner = request.refiner.as_ref().map(|refiner| refiner.model.as_str());
         let with = DrawnWith { edits_pictures: true, refiner, version: "v", ..DrawnWith::default() };
         infotext::of(request, 0, &with)
     }
 
     /// What the request draws, however it was asked for.
-    fn plain(request: GenerateRequest) -> GenerateRequest {
+    pub(super) fn plain(request: GenerateRequest) -> GenerateRequest {
         let passes = [Some(request.first_pass()), request.hires.as_ref().map(|h| request.hires_pass(h))];
         let eta = |timesteps: bool| {
             let mut of_kind =

@@ -175,6 +175,12 @@ pub(super) fn is_known(name: &str) -> bool {
     NAMES.contains(name)
 }
 
+/// Some of them, each with what stands unless somebody says otherwise.
+pub(super) fn usual(defaults: &Defaults, names: &[&str]) -> Vec<(&'static str, Value)> {
+    let all = table(defaults).into_iter().map(|(name, value, _)| (name, value));
+    all.filter(|(name, _)| names.contains(name)).collect()
+}
+
 /// The names of options that act, for sentences.
 pub(super) fn acting() -> Vec<&'static str> {
     let all = table(&Defaults::default());

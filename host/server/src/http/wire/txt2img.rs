@@ -62,21 +62,30 @@ pub(super) fn first_pass(
     }
 }
 
-/// A problem of the first pass's size under the field that said it.
-pub(super) fn as_asked(body: &Map<String, Value>, problem: Problem) -> (&'static str, String) {
+/// A problem of a pass's size under the field that said it; `are_sides_seconds` is that of [`first_pass`].
+pub(super) fn as_asked(
+    body: &Map<String, Value>,
+    are_sides_seconds: bool,
+    problem: Problem,
+) -> (&'static str, String) {
     let Problem { field, message } = problem;
+    if !flag(body, "enable_hr") {
+        return (field, message);
+    }
     let is_given = |name: &str| body.get(name).is_some_and(|side| *side != 0);
-    let is_old = flag(body, "enable_hr") && is_given("firstphase_width") && is_given("firstphase_height");
-    let old = match field {
+    let is_old = is_given("firstphase_width") && is_given("firstphase_height");
+    let said = match field {
         "width" if is_old => "firstphase_width",
         "height" if is_old => "firstphase_height",
+        "hr_resize_x" if are_sides_seconds => "width",
+        "hr_resize_y" if are_sides_seconds => "height",
         _ => return (field, message),
     };
     let message = match message.strip_prefix(field) {
-        Some(rest) => format!("{old}{rest}"),
+        Some(rest) => format!("{said}{rest}"),
         None => message,
     };
-    (old, message)
+    (said, message)
 }
 
 /// The second pass, when one is asked for; `are_sides_seconds` is that of [`first_pass`].
@@ -188,6 +197,29 @@ mod tests {
         let resize = |width, height| HiresSize::Resize { width, height };
         assert_eq!(sizes(1024, 1024), ((512, 512), resize(1024, 1024)));
         assert_eq!(sizes(1024, 768), ((640, 448), resize(1024, 768)));
+    }
+
+    #[test]
+    fn a_size_of_the_second_pass_that_does_not_fit_is_named_as_it_was_asked_for() {
+        let said = |sides: Value| {
+            let mut body = json!({"enable_hr": true, "denoising_strength": 0.5});
+            body.as_object_mut().unwrap().extend(sides.as_object().unwrap().clone());
+            let body = Drawing::Txt2Img.read(body.as_object().unwrap(), || 1).unwrap();
+            let read = to_request(Drawing::Txt2Img, &body, &Defaults::default(), &Limits::default());
+            let problems = read.unwrap_err();
+            problems.into_iter().map(|problem| (problem.field, problem.message)).collect::<Vec<_>>()
+        };
+        let told = |field: &str, size: &str| {
+            let message =
+                format!("{field} makes the second pass {size}; each side must be between 64 and 2048");
+            vec![(field.to_owned(), message)]
+        };
+        assert_eq!(said(json!({"hr_resize_x": 512, "hr_resize_y": 8})), told("hr_resize_y", "512 x 8"));
+        let old = json!({"use_old_hires_fix_width_height": true});
+        let sides = json!({"width": 4096, "override_settings": old});
+        assert_eq!(said(sides), told("width", "4096 x 512"));
+        let sides = json!({"height": 4096, "firstphase_width": 64, "firstphase_height": 64, "override_settings": old});
+        assert_eq!(said(sides), told("height", "512 x 4096"));
     }
 
     #[test]
