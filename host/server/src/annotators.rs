@@ -149,7 +149,8 @@ pub(crate) async fn annotate(
         "threshold_b": threshold_b,
     });
     let annotation = Annotation { source, mask, arguments: arguments.to_string() };
-    let made = app.plugins.annotate(call, &annotator.name, annotation).await.map_err(|error| match error {
+    let made = app.plugins.annotate(call, &annotator.name, annotation).await;
+    let made = made.map_err(|error| match error {
         AnnotateError::Refused(reason) => {
             let (field, reason) = fields.blamed(&reason);
             AppError::invalid(field, format!("{}: {reason}", annotator.name))

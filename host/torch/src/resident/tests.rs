@@ -217,7 +217,9 @@ fn less_working_memory_than_before_drives_nothing_out() {
 /// A hypernetwork, from its cache or read and kept.
 fn hypernetwork(models: &mut Models) -> Rc<Hypernetwork> {
     let plain = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/hypernetworks/plain.pt");
-    let read = |path: &Path| Hypernetwork::load(path, Device::Cpu);
+    let read = |path: &Path| {
+        Hypernetwork::load(path, Device::Cpu).map_err(|error| BackendError::Request(error.to_string()))
+    };
     let caches: fn(&mut Resident) -> &mut Lru<_, _> = |resident| &mut resident.hypernetworks;
     models.resident.beside(caches, &file("plain", plain), read).unwrap()
 }
