@@ -22,6 +22,7 @@ use crate::watch::{FileStamp, Watched};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use tokio::sync::MutexGuard;
 
 mod beside;
@@ -167,7 +168,7 @@ impl Inner {
             changes.registry.move_to(id, position, |known| table.get(known).is_some());
         }
         self.save(&mut changes)?;
-        entry.shared.switch(entry.enabled);
+        entry.switch(entry.enabled);
         self.trail.note(id, TrailEvent::Configured, None, Some(policy.told()), asker);
         self.put(&changes, entry);
         Ok(())
@@ -196,8 +197,7 @@ impl Inner {
     fn take_out(&self, id: &str) {
         let table = self.table.load();
         if let Some(entry) = table.get(id) {
-            entry.shared.switch(false);
-            entry.shared.revoke();
+            entry.switch(false);
         }
         self.table.store(Arc::new(table.without(id)));
     }
@@ -302,6 +302,8 @@ impl Inner {
             .map_err(|problem| LoadError::NeedsGrants(format!("in its grants {problem}")))?;
         let shared = self.shared_to_try(id);
         let mut loaded = self.loader.load(&self.runner, &shared, bytes, inspection, grants).await?;
+        // Those of one that comes back, too.
+        loaded.revocations = self.shared.known(id).map_or(0, |shared| shared.revocations());
         let known = changes.registry.plugins.get(id);
         loaded.version.source = known.and_then(|record| record.source_of(&loaded.version.digest)).cloned();
         Ok(loaded)
@@ -374,10 +376,11 @@ impl Inner {
         Ok(())
     }
 
-    /// Whether the last that the trail says of a plugin that is not there is that it left.
+    /// Whether the last that the trail says of a plugin that is not loaded is that it left, or was refused.
     fn has_left(&self, id: &str) -> bool {
-        self.table.load().get(id).is_none()
-            && self.trail.of(id).pop().is_some_and(|last| last.event == TrailEvent::Removed)
+        let is_loaded = self.table.load().get(id).is_some_and(|entry| entry.active.is_some());
+        let last = self.trail.of(id).pop().map(|last| last.event);
+        !is_loaded && matches!(last, Some(TrailEvent::Removed | TrailEvent::Refused))
     }
 
     fn refuse(&self, changes: &mut Changes, id: &str, bytes: &[u8], reason: &str) {
@@ -404,7 +407,8 @@ impl Inner {
         let known = table.get(id);
         let record = changes.registry.plugins.get(id).cloned().unwrap_or_default();
         let shared = self.shared.of(id, self.loader.slots_per_plugin);
-        shared.switch(record.enabled);
+        let off = known.map_or_else(Arc::default, |entry| entry.off.clone());
+        off.store(!record.enabled, Ordering::Relaxed);
         Entry {
             id: id.to_owned(),
             shared,
@@ -418,6 +422,7 @@ impl Inner {
             reach: Reach { serves: record.serves, may_be_left_out: record.may_be_left_out },
             granted: self.grants_of(changes, id),
             previous: record.previous,
+            off,
         }
     }
 
@@ -426,9 +431,12 @@ impl Inner {
         self.table.store(Arc::new(self.table.load().with(entry, &changes.registry.order)));
     }
 
-    /// What the trial at load counts for: the plugin that is there or was. Of one that comes only now nothing is counted before it is.
+    /// What the trial at load counts for: the plugin that is there. Of one that comes only now nothing is counted before it is.
     fn shared_to_try(&self, id: &str) -> Arc<Shared> {
-        self.shared.known(id).unwrap_or_else(|| Shared::new(id, self.loader.slots_per_plugin))
+        self.table
+            .load()
+            .get(id)
+            .map_or_else(|| Shared::new(id, self.loader.slots_per_plugin), |entry| entry.shared.clone())
     }
 
     /// Stored grants win over the settings file's.

@@ -83,7 +83,7 @@ pub(crate) async fn finish(
     add: impl Fn(&str, &[(String, String)]) -> String,
 ) -> Result<FinishedPicture, HookError> {
     let (mut fields, mut report) = (Vec::new(), ChainReport::default());
-    for entry in finishers(table, context, about.stage).filter(|entry| !entry.shared.is_off()) {
+    for entry in finishers(table, context, about.stage).filter(|entry| !entry.is_off()) {
         let kept = entry.is_skipped(HookWorld::Picture).then(|| picture.clone());
         let call = DrawnPicture { about: about.clone(), picture, source: source.clone() };
         match (finish_one(entry, runner, context, (params.to_owned(), call), inference.clone()).await, kept) {

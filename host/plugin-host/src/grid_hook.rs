@@ -38,7 +38,7 @@ pub(crate) async fn lay_out(
     mut grid: Grid,
 ) -> Result<(Grid, ChainReport), HookError> {
     let mut report = ChainReport::default();
-    for entry in layers(table, context).filter(|entry| !entry.shared.is_off()) {
+    for entry in layers(table, context).filter(|entry| !entry.is_off()) {
         // A failing hook takes its pictures down with its store; only a plugin that may be skipped costs a copy.
         let kept = entry.is_skipped(HookWorld::Grid).then(|| grid.clone());
         grid = match (lay_out_one(entry, runner, context, params.to_owned(), grid).await, kept) {

@@ -58,7 +58,7 @@ pub(crate) async fn before(
     params: String,
 ) -> Result<Before, HookError> {
     let mut done = Before { params, report: ChainReport::default() };
-    for entry in table.with_hook("before", context).filter(|entry| !entry.shared.is_off()) {
+    for entry in table.with_hook("before", context).filter(|entry| !entry.is_off()) {
         match before_one(entry, runner, context, done.params.clone()).await {
             Err(error) => skip_or_fail(entry, HookWorld::Before, error, &mut done.report)?,
             Ok(Verdict::Unchanged) => {}
@@ -84,7 +84,7 @@ pub(crate) async fn after(
 ) -> Result<After, HookError> {
     let mut from: Vec<_> = (0..images.len()).map(Some).collect();
     let mut report = ChainReport::default();
-    for entry in table.with_hook("after", context).filter(|entry| !entry.shared.is_off()) {
+    for entry in table.with_hook("after", context).filter(|entry| !entry.is_off()) {
         // A failing hook takes its pictures down with its store; only a plugin that may be skipped costs a copy.
         let kept = entry.is_skipped(HookWorld::After).then(|| images.clone());
         images = match (after_one(entry, runner, context, params.to_owned(), images).await, kept) {

@@ -263,7 +263,7 @@ impl PluginHost {
         table.serving(whom).filter_map(|entry| entry.stepper()?.0.manifest.steps.clone()).collect()
     }
 
-    /// Whether any active plugin finishes pictures of that call at that stage.
+    /// Whether any plugin that is active, or served and is lost, finishes pictures of that call at that stage.
     pub fn finishes_pictures(&self, call: &CallContext, stage: PictureStage) -> bool {
         finish::finishers(&self.0.table.load(), call, stage).next().is_some()
     }
@@ -284,7 +284,7 @@ impl PluginHost {
         finish::finish(&self.0.table.load_full(), &self.0.runner, call, params, picture, inference, add).await
     }
 
-    /// Whether any active plugin lays out the grid of that call.
+    /// Whether any plugin that is active, or served and is lost, lays out the grid of that call.
     pub fn lays_out_grids(&self, call: &CallContext) -> bool {
         grid_hook::layers(&self.0.table.load(), call).next().is_some()
     }
@@ -303,7 +303,7 @@ impl PluginHost {
         grid_hook::lay_out(&self.0.table.load_full(), &self.0.runner, call, params, grid).await
     }
 
-    /// Whether any active plugin reads the infotexts of that call.
+    /// Whether any plugin that is active, or served and is lost, reads the infotexts of that call.
     pub fn reads_infotexts(&self, call: &CallContext) -> bool {
         infotext_hook::readers(&self.0.table.load(), call).next().is_some()
     }
@@ -322,7 +322,7 @@ impl PluginHost {
         infotext_hook::read(&self.0.table.load_full(), &self.0.runner, call, text, parts).await
     }
 
-    /// Whether any active plugin hears of the pictures that call saves.
+    /// Whether any plugin that is active, or served and is lost, hears of the pictures that call saves.
     pub fn hears_of_saved_pictures(&self, call: &CallContext) -> bool {
         save_hook::listeners(&self.0.table.load(), call).next().is_some()
     }
@@ -341,7 +341,7 @@ impl PluginHost {
         save_hook::saved(&self.0.table.load_full(), &self.0.runner, call, params, picture).await
     }
 
-    /// Whether any active plugin hears of checkpoints that come into memory.
+    /// Whether any plugin that is active, or served and is lost, hears of checkpoints that come into memory.
     pub fn hears_of_models(&self) -> bool {
         model_hook::listeners(&self.0.table.load()).next().is_some()
     }

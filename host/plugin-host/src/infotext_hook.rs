@@ -27,7 +27,7 @@ pub(crate) async fn read(
     mut parts: Infotext,
 ) -> Result<(Infotext, ChainReport), HookError> {
     let mut report = ChainReport::default();
-    for entry in readers(table, context).filter(|entry| !entry.shared.is_off()) {
+    for entry in readers(table, context).filter(|entry| !entry.is_off()) {
         match read_one(entry, runner, context, text.to_owned(), parts.clone()).await {
             Ok(read) => {
                 if read != parts {

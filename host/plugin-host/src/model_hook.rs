@@ -41,7 +41,7 @@ pub(crate) async fn loaded(
     model: &LoadedModel,
 ) -> Vec<HookError> {
     let mut failures = Vec::new();
-    for entry in listeners(table).filter(|entry| !entry.shared.is_off()) {
+    for entry in listeners(table).filter(|entry| !entry.is_off()) {
         failures.extend(tell(entry, runner, context, model.clone()).await.err());
     }
     failures

@@ -39,7 +39,7 @@ pub(crate) async fn saved(
     picture: &SavedPicture,
 ) -> Result<(Vec<String>, ChainReport), HookError> {
     let (mut untold, mut report) = (Vec::new(), ChainReport::default());
-    for entry in listeners(table, context).filter(|entry| !entry.shared.is_off()) {
+    for entry in listeners(table, context).filter(|entry| !entry.is_off()) {
         match tell(entry, runner, context, params.to_owned(), picture.clone()).await {
             Ok(()) => {}
             // As an error it would have the request run again, which would save its pictures again.

@@ -59,7 +59,7 @@ pub(crate) fn of_request(
     scripts: &Map<String, Value>,
 ) -> Result<Vec<Arc<PluginStepHook>>, String> {
     let mut hooks = Vec::new();
-    for entry in table.serving(&context.whom).filter(|entry| !entry.shared.is_off()) {
+    for entry in table.serving(&context.whom).filter(|entry| !entry.is_off()) {
         let Some(manifest) = entry.counted_on() else { continue };
         let Some(steps) = &manifest.steps else { continue };
         let names = [Some(&entry.id), Some(&steps.title), manifest.title.as_ref()];
@@ -139,7 +139,7 @@ impl PluginStepHook {
 impl StepHook for PluginStepHook {
     fn wants(&self, moment: &Moment) -> bool {
         self.steps.covers(moment.point, moment.step, moment.steps)
-            && !self.entry.shared.is_off()
+            && !self.entry.is_off()
             && self.skipped().is_none()
     }
 

@@ -19,6 +19,7 @@ use crate::interfaces::{CallState, RequestHookPre};
 use crate::limits::Spent;
 use crate::load::{Http, Loaded};
 use crate::log::LogRing;
+use crate::lost;
 use crate::manifest::Manifest;
 use crate::on_failure::{HookWorld, OnFailure, OnFailures};
 use crate::registry::{Called, VersionRef};
@@ -45,8 +46,6 @@ pub(crate) struct Shared {
     pub(crate) waiting: AtomicUsize,
     /// Calls that wait for their turn or whose guest has not ended, over all versions.
     running: AtomicUsize,
-    /// Switched off by the admin, or removed: chains of calls under way leave it out from now on.
-    off: AtomicBool,
     /// How often rights were taken away from it.
     revocations: AtomicU64,
     calls: AtomicU64,
@@ -69,7 +68,6 @@ impl Shared {
             finisher_slots: Arc::new(Semaphore::new(drawing_slots)),
             waiting: AtomicUsize::new(0),
             running: AtomicUsize::new(0),
-            off: AtomicBool::new(false),
             revocations: AtomicU64::new(0),
             calls: AtomicU64::new(0),
             failures: Default::default(),
@@ -84,14 +82,6 @@ impl Shared {
     pub(crate) fn begin(self: &Arc<Self>) -> Running {
         self.running.fetch_add(1, Ordering::Relaxed);
         Running(self.clone())
-    }
-
-    pub(crate) fn switch(&self, enabled: bool) {
-        self.off.store(!enabled, Ordering::Relaxed);
-    }
-
-    pub(crate) fn is_off(&self) -> bool {
-        self.off.load(Ordering::Relaxed)
     }
 
     /// Keeps what was loaded until now from being called any more, by drawings under way too.
@@ -188,9 +178,19 @@ pub(crate) struct Entry {
     pub(crate) reach: Reach,
     pub(crate) granted: Grants,
     pub(crate) previous: Option<VersionRef>,
+    /// Switched off by the admin, or removed: chains of calls under way leave it out from now on. One that comes back is another.
+    pub(crate) off: Arc<AtomicBool>,
 }
 
 impl Entry {
+    pub(crate) fn switch(&self, enabled: bool) {
+        self.off.store(!enabled, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_off(&self) -> bool {
+        self.off.load(Ordering::Relaxed)
+    }
+
     fn serving(&self) -> Option<&Arc<Loaded>> {
         self.active.as_ref().filter(|_| self.enabled)
     }
@@ -294,7 +294,8 @@ impl Entry {
         let state = match (&self.active, &self.refused) {
             (Some(_), _) if self.enabled => PluginState::Active,
             (Some(_), _) => PluginState::Disabled,
-            (None, reason) => PluginState::Refused { reason: reason.clone().unwrap_or_default() },
+            (None, Some(reason)) => PluginState::Refused { reason: reason.clone() },
+            (None, None) => PluginState::Refused { reason: lost::REVOKED.to_owned() },
         };
         PluginStatus {
             id: self.id.clone(),

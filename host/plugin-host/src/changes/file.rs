@@ -24,7 +24,8 @@ impl Inner {
         let registry = changes.registry.clone();
         let laid = match bytes {
             Some(bytes) => store(&path, bytes),
-            None => remove(&path).map_err(failed),
+            // On the disk before the registry is: a file that is back after a power cut would serve again.
+            None => remove(&path).and_then(|()| sync_folder(&path)).map_err(failed),
         };
         match laid.and_then(|()| change(changes)) {
             Ok(()) => {

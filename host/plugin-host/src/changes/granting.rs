@@ -95,9 +95,11 @@ impl Inner {
         record.grants = Some(grants);
         self.save(changes)?;
         self.trail.note(id, TrailEvent::Granted, None, Some(detail), &changes.asker);
-        if revokes && let Some(mut entry) = self.table.load().get(id).cloned() {
+        if revokes {
+            // As it is granted now, and without what an earlier build was refused for.
+            let mut entry = self.entry(changes, id);
             entry.shared.revoke();
-            entry.active = None;
+            (entry.active, entry.refused) = (None, None);
             self.put(changes, entry);
         }
         Ok(())

@@ -1,6 +1,6 @@
 //! Puts what a guest writes into HTTP requests and answers on an account of its call. Without it methods and authorities have any
 //! length, and each of thousands of handles keeps its fields, whether or not a request may be sent. Shadows those functions of
-//! `wasi:http/types` that keep a guest's bytes; bodies are bounded in `outgoing`.
+//! `wasi:http/types` that keep a guest's bytes, but for schemes, which have 64 at most; bodies are bounded in `outgoing`.
 
 use super::CallState;
 use crate::grants::WASI_VERSION;
