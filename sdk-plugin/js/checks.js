@@ -45,14 +45,26 @@ export function bytes(what, value) {
   if (typeof value === "string") return bytesOf(value);
   if (value instanceof Uint8Array) return value;
   if (value instanceof ArrayBuffer) return new Uint8Array(value);
-  if (Array.isArray(value) || value instanceof Uint8ClampedArray) return Uint8Array.from(value);
+  if (value instanceof Uint8ClampedArray || (Array.isArray(value) && value.every(isByte))) return Uint8Array.from(value);
   throw new TypeError(`\`${what}\` must be bytes or text, not ${named(value)}`);
+}
+
+function isByte(value) {
+  return Number.isInteger(value) && value >= 0 && value < 256;
 }
 
 export function json(what, value) {
   const said = JSON.stringify(value);
   if (said !== undefined) return said;
   throw new TypeError(`\`${what}\` must be what JSON can say, not ${named(value)}`);
+}
+
+/** The body of an answer, behind the type that it has where its headers say none. */
+export function body(value) {
+  if (typeof value === "string") return ["text/plain; charset=utf-8", bytesOf(value)];
+  const isBytes = [Uint8Array, Uint8ClampedArray, ArrayBuffer].some((kind) => value instanceof kind);
+  if (isBytes) return ["application/octet-stream", bytes("body", value)];
+  return ["application/json", bytesOf(json("body", value ?? null))];
 }
 
 /** Names and values, as text. */

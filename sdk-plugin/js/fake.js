@@ -8,7 +8,7 @@ const CHANNELS = { gray8: 1, rgb8: 3, rgba8: 4 };
 
 /** What a host throws, with the contract's word for it. */
 export function fault(tag, sentence) {
-  return Object.assign(new Error(sentence), { tag });
+  return Object.assign(new Error(sentence ?? tag), { tag });
 }
 
 /** A picture, black where no `rows` are given. Resizing takes the nearest pixel; the real host has Lanczos. */

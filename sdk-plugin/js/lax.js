@@ -115,7 +115,8 @@ function switched(value) {
 }
 
 function integer(value) {
-  if (Number.isInteger(value)) return value;
+  // What 64 bits hold; a number that JSON says exactly may be rounded up to the bound.
+  if (Number.isInteger(value) && value >= -(2 ** 63) && value <= 2 ** 64) return value;
   const said = numeral(value);
   return Number.isSafeInteger(said) ? said : null;
 }

@@ -87,6 +87,7 @@ test("a drawing is what the test says, or the fault that a server gives", () => 
   assert.throws(() => host.generate({ steps: 101 }).finish(), { tag: "limit-exceeded", message: /too much/ });
   const job = host.generate({ steps: 1 });
   job.cancel();
+  assert.equal(fault("cancelled").message, "cancelled");
   assert.throws(() => job.finish(), { tag: "cancelled" });
   assert.deepEqual([host.drawings.map(({ steps }) => steps), host.cancelled()], [[1, 101, 1], true]);
 });

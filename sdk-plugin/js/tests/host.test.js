@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { bytes, json, pairs, whole } from "./.kit/checks.js";
+import { body, bytes, json, pairs, whole } from "./.kit/checks.js";
 import { Host as FakeHost, Picture as FakePicture, StepTensor as FakeTensor } from "./.kit/fake.js";
 import { Host, Picture, StepTensor, answered, imageOf } from "./.kit/host.js";
 
@@ -90,10 +90,25 @@ test("bytes, texts and pictures come to what the contract takes, or are refused 
   assert.deepEqual(asked, [Uint8Array.of(255, 2)]);
   assert.deepEqual([...bytes("value", "ä")], [0xc3, 0xa4]);
   assert.throws(() => bytes("file", { a: 1 }), /`file` must be bytes or text, not Object/);
+  assert.deepEqual(bytes("value", [0, 255]), Uint8Array.of(0, 255));
+  for (const wrong of [[256], [-1], [1.5], ["a"]]) {
+    assert.throws(() => bytes("value", wrong), /`value` must be bytes or text, not Array/);
+  }
   assert.throws(() => json("data", () => 1), /`data` must be what JSON can say/);
   assert.deepEqual(pairs({ Brightness: 50 }), [["Brightness", "50"]]);
   assert.throws(() => imageOf({ image: undefined }), /`picture` must be a picture/);
   assert.throws(() => new StepTensor({}).combine("add", 5), /`other` must be a tensor/);
+});
+
+test("an answer's body goes out as what it is, or is refused", () => {
+  const binary = ["application/octet-stream", Uint8Array.of(1, 2)];
+  for (const value of [Uint8Array.of(1, 2), Uint8ClampedArray.of(1, 2), Uint8Array.of(1, 2).buffer]) {
+    assert.deepEqual(body(value), binary);
+  }
+  assert.deepEqual(body("a"), ["text/plain; charset=utf-8", bytes("body", "a")]);
+  assert.deepEqual(body({ a: [1] }), ["application/json", bytes("body", '{"a":[1]}')]);
+  assert.deepEqual(body(undefined), ["application/json", bytes("body", "null")]);
+  assert.throws(() => body(() => 1), /`body` must be what JSON can say/);
 });
 
 test("what a world lacks is told in its words", () => {

@@ -55,8 +55,9 @@ class Arguments:
         value = self._get(place)
         if isinstance(value, str):
             named = [_folded(choice) for choice in choices]
-            if _folded(value.strip()) in named:
-                return named.index(_folded(value.strip()))
+            said = _folded(lax.trimmed(value))
+            if said in named:
+                return named.index(said)
         # A bool is an int in Python, and no place in a list.
         elif type(value) is int and 0 <= value < len(choices):
             return value

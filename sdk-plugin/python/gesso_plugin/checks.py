@@ -2,8 +2,11 @@
 its type or refused here, where a trace says whose it is.
 """
 
+import json
 import operator
 from typing import Any, Collection, Mapping
+
+from gesso_plugin import InvalidInput
 
 U16_MAX = (1 << 16) - 1
 U32_MAX = (1 << 32) - 1
@@ -17,11 +20,11 @@ def text(what: str, value: Any) -> str:
 
 
 def data(what: str, value: Any) -> bytes:
-    # Of a number, `bytes` would make as many zeros, and of an empty object nothing.
-    if not isinstance(value, (str, int, dict)):
+    # Of a number, `bytes` would make as many zeros, of an empty object nothing, and of a set an order of its own.
+    if not isinstance(value, (str, int, dict, set, frozenset)):
         try:
             return bytes(value)
-        except TypeError:
+        except (TypeError, ValueError):
             pass
     remedy = "; `.encode()` makes them of text" if isinstance(value, str) else ""
     raise TypeError(f"`{what}` must be bytes, not {type(value).__name__}{remedy}")
@@ -37,11 +40,22 @@ def whole(what: str, value: Any, most: int = U32_MAX) -> int:
     return number
 
 
-def number(what: str, value: Any) -> float:
+def seed(value: Any) -> int:
+    """A tensor's, in the words of the other kits."""
     try:
-        return float(value)
+        return whole("seed", value, U64_MAX)
     except (TypeError, ValueError):
-        raise TypeError(f"`{what}` must be a number, not {value!r:.80}") from None
+        raise InvalidInput(f"a seed is a whole number from 0 to 2^64, not {value!r:.80}") from None
+
+
+def number(what: str, value: Any) -> float:
+    # `float` reads texts and switches, too.
+    if not isinstance(value, (str, bytes, bytearray, bool)):
+        try:
+            return float(value)
+        except (TypeError, ValueError, OverflowError):
+            pass
+    raise TypeError(f"`{what}` must be a number, not {value!r:.80}")
 
 
 def word(what: str, value: Any, words: Collection[str]) -> str:
@@ -53,6 +67,14 @@ def word(what: str, value: Any, words: Collection[str]) -> str:
 def written(value: Any) -> str:
     """How it stands in a text; None is nothing."""
     return "" if value is None else str(value)
+
+
+def written_json(what: str, value: Any) -> str:
+    try:
+        # NaN and the infinities would be words that JSON does not have.
+        return json.dumps(value, allow_nan=False)
+    except (TypeError, ValueError) as why:
+        raise TypeError(f"`{what}` must be what JSON can say: {why}") from None
 
 
 def pairs(fields: Mapping[str, Any]) -> list[tuple[str, str]]:

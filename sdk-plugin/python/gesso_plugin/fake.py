@@ -153,7 +153,7 @@ class StepTensor:
             self.values[self._index(own)] = value
 
     def draw(self, seed: int) -> None:
-        numbers = Random(seed)
+        numbers = Random(checks.seed(seed))
         self.values = [numbers.gauss(0, 1) for _ in self.values]
 
     def read(self) -> list[float]:
@@ -326,7 +326,7 @@ class Host:
 
     def generate(self, params: dict[str, Any], init_images: Sequence = (), mask=None) -> Job:
         # As it would cross to the host, so that what JSON cannot say is found here.
-        params = json.loads(json.dumps(params))
+        params = json.loads(checks.written_json("params", params))
         self.drawings.append(params)
         return Job(lambda: self._draw(params, init_images, mask))
 

@@ -176,7 +176,7 @@ class StepTensor:
         _asked(self.tensor.paste, axis, checks.whole("first", first), other.tensor)
 
     def draw(self, seed: int) -> None:
-        _asked(self.tensor.draw, checks.whole("seed", seed, checks.U64_MAX))
+        _asked(self.tensor.draw, checks.seed(seed))
 
     def read(self) -> list[float]:
         return _asked(self.tensor.read)
@@ -319,7 +319,7 @@ class Host:
 
     def generate(self, params: dict[str, Any], init_images: Sequence[Picture] = (), mask: Picture | None = None) -> Job:
         lent = [picture.image for picture in init_images]
-        return Job(_asked(_inference().generate, json.dumps(params), lent, mask and mask.image))
+        return Job(_asked(_inference().generate, checks.written_json("params", params), lent, mask and mask.image))
 
     def upscale(self, picture: Picture, upscaler: str, factor: float) -> Picture:
         asked = checks.text("upscaler", upscaler), checks.number("factor", factor)

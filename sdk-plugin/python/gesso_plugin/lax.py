@@ -21,6 +21,9 @@ _REQUIRED: Any = object()
 _NUMERAL = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 # No longer than 64 bits are: what is longer is no number that anyone means.
 _DIGITS = re.compile(r"[+-]?[0-9]{1,19}")
+_INT_MIN, _INT_MAX, _UINT_MAX = -(1 << 63), (1 << 63) - 1, (1 << 64) - 1
+# What the other kits strip, too: `str.strip` without them would take ASCII's separators along.
+_SPACE = "\t\n\v\f\r \x85\xa0\u1680" + "".join(map(chr, range(0x2000, 0x200B))) + "\u2028\u2029\u202f\u205f\u3000"
 # Numbers beyond are no longer exact where they have a point.
 _EXACT_MAX = 1 << 53
 
@@ -115,10 +118,14 @@ def _field(name: str, kind: Kind, where: str, value: Any) -> Any:
 def numeral(value: Any) -> int | float | None:
     """The number that a value is or, where it is text, says."""
     if isinstance(value, str):
-        value = value.strip()
+        value = trimmed(value)
         value = float(value) if _NUMERAL.fullmatch(value) else None
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
     return value if is_number and math.isfinite(value) else None
+
+
+def trimmed(text: str) -> str:
+    return text.strip(_SPACE)
 
 
 def shown(value: Any) -> str:
@@ -134,7 +141,7 @@ def shown_number(number: float) -> str:
 def _flag(value: Any) -> bool:
     if isinstance(value, bool):
         return value
-    said = value.strip().lower() if isinstance(value, str) else value
+    said = trimmed(value).lower() if isinstance(value, str) else value
     if said in (1, "true", "on", "yes", "1"):
         return True
     if said in (0, "false", "off", "no", "0"):
@@ -143,12 +150,13 @@ def _flag(value: Any) -> bool:
 
 
 def _integer(value: Any) -> int | None:
-    if isinstance(value, str) and _DIGITS.fullmatch(value.strip()):
-        return int(value)
+    if isinstance(value, str) and _DIGITS.fullmatch(trimmed(value)):
+        said = int(trimmed(value))
+        return said if _INT_MIN <= said <= _INT_MAX else None
     said = numeral(value)
     if isinstance(said, float):
         return int(said) if said.is_integer() and abs(said) <= _EXACT_MAX else None
-    return said
+    return said if said is not None and _INT_MIN <= said <= _UINT_MAX else None
 
 
 def _bounded(reader: Callable[[Any], Any], what: str, least: float | None, most: float | None) -> Callable[[Any], Any]:

@@ -83,7 +83,7 @@ class Test(unittest.TestCase):
             with self.assertRaisesRegex(ValueError, "`first` must be from 0 to .*, not -1"):
                 one.read_rows(-1, 1)
         for store in (real.Kv(), fake.Kv()):
-            for wrong in ("text", 5, {}):
+            for wrong in ("text", 5, {}, {65}, [300]):
                 with self.assertRaisesRegex(TypeError, "`value` must be bytes"):
                     store.update("key", lambda old: wrong)
         self.assertEqual(asked, [])
@@ -106,6 +106,33 @@ class Test(unittest.TestCase):
         tensors = SimpleNamespace(Reduction_Quantile=None)
         with self.assertRaisesRegex(InvalidInput, "0 to 1, not None"):
             host(tensors=tensors).StepTensor(None).reduce("quantile")
+
+    def test_numbers_are_no_texts_or_switches(self):
+        self.assertEqual(checks.number("factor", 2), 2.0)
+        for wrong in ("2", b"2", True, None, 10**400):
+            with self.assertRaisesRegex(TypeError, "`factor` must be a number, not "):
+                checks.number("factor", wrong)
+
+    def test_what_json_cannot_say_is_refused_before_it_reaches_the_host(self):
+        asked = []
+        real = host(inference=SimpleNamespace(generate=lambda *given: asked.append(given)))
+        for one in (real.Host(), fake.Host()):
+            for wrong in (float("nan"), {1}):
+                with self.assertRaisesRegex(TypeError, "`params` must be what JSON can say: "):
+                    one.generate({"cfg_scale": wrong})
+        self.assertEqual(asked, [])
+        real.Host().generate({"steps": 1})
+        self.assertEqual(asked[0][0], '{"steps": 1}')
+
+    def test_a_wrong_seed_is_the_same_fault_in_both(self):
+        drawn = []
+        real = host().StepTensor(SimpleNamespace(draw=drawn.append))
+        for tensor in (real, fake.StepTensor((1, 1, 1))):
+            for wrong in (-1, 1.5, "abc", 1 << 64):
+                with self.assertRaisesRegex(InvalidInput, r"a seed is a whole number from 0 to 2\^64, not "):
+                    tensor.draw(wrong)
+            tensor.draw((1 << 64) - 1)
+        self.assertEqual(drawn, [(1 << 64) - 1])
 
     def test_what_a_world_lacks_is_told_in_its_words(self):
         step, request = host(assets=SimpleNamespace()), host()

@@ -5,7 +5,7 @@ import json
 
 import plugin
 import wit_world
-from gesso_plugin import Annotated
+from gesso_plugin import Annotated, checks
 from gesso_plugin.host import Host, Picture, answered
 
 
@@ -15,7 +15,7 @@ class WitWorld:
             masked = None if mask is None else Picture(mask)
             made = plugin.annotate(module, Picture(source), masked, json.loads(arguments), Host())
             made = made if isinstance(made, Annotated) else Annotated(made)
-            data = None if made.data is None else json.dumps(made.data)
+            data = None if made.data is None else checks.written_json("data", made.data)
             return wit_world.Annotated(made.picture.image, data)
 
         return answered(work)

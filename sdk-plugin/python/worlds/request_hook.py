@@ -4,7 +4,7 @@ where they stay; `after(params, pictures, host)` the pictures that take the plac
 import json
 
 import plugin
-from gesso_plugin import Rejected
+from gesso_plugin import Rejected, checks
 from gesso_plugin.host import Host, Picture, answered
 from wit_world import Verdict_Rejected, Verdict_Replaced, Verdict_Unchanged
 
@@ -18,7 +18,9 @@ class WitWorld:
                 replaced = plugin.before(json.loads(params), Host())
             except Rejected as reason:
                 return Verdict_Rejected(str(reason))
-            return Verdict_Unchanged() if replaced is None else Verdict_Replaced(json.dumps(replaced))
+            if replaced is None:
+                return Verdict_Unchanged()
+            return Verdict_Replaced(checks.written_json("params", replaced))
 
         return answered(work)
 
