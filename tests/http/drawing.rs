@@ -336,6 +336,7 @@ fn a_lora_that_does_not_fit_is_told_of_and_the_picture_drawn() {
     write("style", &parts);
     write("partly", &[parts[0], parts[1], (foreign, &[4, 8], 0.7)]);
     write("large", &[(foreign, &[4, 8], 0.7)]);
+    write("wide", &[(&down, &[4, WIDTH + 8], 0.7), parts[1]]);
     let bench = Bench::new().models_at(models.path());
     let server = bench.start();
     let of = |prompt: &str| {
@@ -354,6 +355,11 @@ fn a_lora_that_does_not_fit_is_told_of_and_the_picture_drawn() {
         let (drawn, warnings) = of("sea at night<lora:large:1>");
         assert_eq!(drawn, plain);
         says(&warnings, &["large", "Stable Diffusion XL"]);
+    }
+    for steps in ["", ":start=2", ":stop=2"] {
+        let (drawn, warnings) = of(&format!("sea at night<lora:wide:1{steps}>"));
+        assert_eq!(drawn, plain, "{steps}");
+        says(&warnings, &["wide", "does not fit"]);
     }
     let (styled, none) = of("sea at night<lora:style:1>");
     assert_eq!(none, Value::Null);

@@ -60,7 +60,7 @@ pub(crate) struct Decoded {
     /// What is to be repainted, white: of the picture's size, unless the two get into the frame each by itself.
     mask: Option<Pixels>,
     /// How they do.
-    framing: Option<Framing>,
+    framing: Option<FitMode>,
     /// Where the unit acts.
     region: Option<Pixels>,
     /// What its annotator has done to the drawn picture, with its settings.
@@ -69,22 +69,13 @@ pub(crate) struct Decoded {
     underlay: bool,
 }
 
-/// How the picture that is drawn over and a mask of another shape get into the frame.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Framing {
-    picture: FitMode,
-    mask: FitMode,
-}
-
-impl Framing {
-    /// As the drawing does it. None where each is stretched to it, so that the mask may be stretched to the picture before.
-    fn of(request: &GenerateRequest) -> Option<Self> {
-        let (picture, mask) = match request.img2img.as_ref()?.resize_mode {
-            img2img::ResizeMode::Stretch | img2img::ResizeMode::Latent => return None,
-            img2img::ResizeMode::Crop => (FitMode::Cover, FitMode::Cover),
-            img2img::ResizeMode::Fill => (FitMode::Contain, FitMode::Contain),
-        };
-        Some(Self { picture, mask })
+/// How the picture that is drawn over and a mask of another shape get into the frame, as the drawing does it. None where
+/// each is stretched to it, so that the mask may be stretched to the picture before.
+fn framing(request: &GenerateRequest) -> Option<FitMode> {
+    match request.img2img.as_ref()?.resize_mode {
+        img2img::ResizeMode::Stretch | img2img::ResizeMode::Latent => None,
+        img2img::ResizeMode::Crop => Some(FitMode::Cover),
+        img2img::ResizeMode::Fill => Some(FitMode::Contain),
     }
 }
 
@@ -172,7 +163,7 @@ fn decode_one(
         None => Ok(picture),
     };
     let is_odd = mask.as_ref().is_some_and(|mask| is_of_another_shape(mask, &found));
-    let framing = Framing::of(request).filter(|_| is_drawings && is_odd && cropped.is_none());
+    let framing = framing(request).filter(|_| is_drawings && is_odd && cropped.is_none());
     // In the size of its picture the mask is cut as that is.
     let sized = |mask: &Pixels| resize(mask, found.width, found.height, Filter::Nearest).map_err(unfit);
     let mask = match framing {
@@ -260,12 +251,12 @@ impl Decoded {
 
     /// Brings picture and mask into the frame, where each gets there by itself.
     async fn bring_into_frame(&mut self, (width, height): (u32, u32)) -> Result<(), AppError> {
-        let Some(framing) = self.framing.take() else { return Ok(()) };
+        let Some(mode) = self.framing.take() else { return Ok(()) };
         let (picture, mask) = (self.picture.clone(), self.mask.take());
         // The blocking pool: resampling.
         let framed = blocking(move || {
-            let picture = into_frame(&picture, width, height, framing.picture)?;
-            let mask = mask.map(|mask| into_frame(&mask, width, height, framing.mask)).transpose()?;
+            let picture = into_frame(&picture, width, height, mode)?;
+            let mask = mask.map(|mask| into_frame(&mask, width, height, mode)).transpose()?;
             Ok::<_, PictureError>((picture, mask))
         });
         (self.picture, self.mask) = framed.await?.map_err(unfit)?;

@@ -35,9 +35,10 @@ pub(crate) fn engine_failed(error: JobError) -> AppError {
         JobError::Backend(BackendError::Field { field, why }) => AppError::invalid(field, why),
         // So far as its head tells, it was refused before; which field named it is not known here.
         JobError::Backend(BackendError::Model(_)) => AppError::unusable_model("body", error.to_string()),
-        JobError::Backend(BackendError::Vae(_)) => {
-            AppError::unusable_model("override_settings", format!("sd_vae: {error}"))
-        }
+        JobError::Backend(BackendError::Vae(_)) => AppError::unusable_model(
+            "override_settings",
+            format!("sd_vae: {error}; name another VAE, or \"None\" for the checkpoint's own"),
+        ),
         JobError::Backend(BackendError::OutOfMemory(_)) => AppError::OutOfMemory(format!(
             "{error}; ask for a smaller picture, or for fewer at a time (batch_size)"
         )),
@@ -102,7 +103,8 @@ mod tests {
             ("unusable_model", "override_settings")
         );
         let told = failed.to_string();
-        assert!(told.starts_with("sd_vae: ") && told.ends_with(why), "{told}");
+        assert!(told.starts_with("sd_vae: ") && told.contains(why), "{told}");
+        assert!(told.contains("name another VAE"), "{told}");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The engine's [`Backend`] on libtorch. Loads models, runs the UNet for rows of several requests at once, and
 //! turns latents into pictures. The numbers of each call come with it; none is decided here.
 
+use std::cell::Cell;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
@@ -357,8 +358,9 @@ impl Backend for TorchBackend {
         };
         let latents = Latents::new(latent.as_ref(), &noise, start).map_err(device_error)?;
         let (pass, home) = (pass.clone(), pass.clone());
-        let joins = Rc::default();
-        Ok(Sample { pass, home, latents, channels, kept, reference_noise, joins, step: 0, step_began: 0 })
+        let (joins, portion) = (Rc::default(), Cell::default());
+        let (step, step_began) = (0, 0);
+        Ok(Sample { pass, home, latents, channels, kept, reference_noise, joins, portion, step, step_began })
     }
 
     fn step(
@@ -384,7 +386,7 @@ impl Backend for TorchBackend {
                 let stopped = joins.stop();
                 resident.make_do() || stopped
             };
-            let outputs = memory::all_or_each(&asked, free, predict);
+            let outputs = memory::all_or_each(&asked, |row| &row.sample.portion, free, predict);
             joins.end_step();
             let outputs = outputs?;
             for ((row, result), output) in good.iter_mut().zip(outputs) {

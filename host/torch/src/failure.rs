@@ -37,7 +37,12 @@ pub(crate) fn load_error(error: LoadError) -> BackendError {
 
 /// The same of a VAE, which other fields name than checkpoints.
 pub(crate) fn vae_error(error: LoadError) -> BackendError {
-    match load_error(error) {
+    of_vae(load_error(error))
+}
+
+/// What went wrong with a VAE's file, told as that of a model.
+pub(crate) fn of_vae(error: BackendError) -> BackendError {
+    match error {
         BackendError::Model(why) => BackendError::Vae(why),
         other => other,
     }

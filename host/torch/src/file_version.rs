@@ -1,6 +1,7 @@
 //! What tells one state of a model's files from another without reading them. Asked when a file is found, and again when it is
 //! opened: a job waits in between.
 
+use std::fs::Metadata;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
@@ -19,12 +20,13 @@ const EXTENSIONS: [&str; 3] = ["safetensors", "bin", "json"];
 /// # Errors
 /// That of the file system.
 pub fn version_of(path: &Path) -> io::Result<String> {
-    if !path.is_dir() {
-        return state(path);
+    let metadata = std::fs::metadata(path)?;
+    if !metadata.is_dir() {
+        return state(&metadata);
     }
     let named = |file: &PathBuf| -> io::Result<String> {
         let name = file.strip_prefix(path).unwrap_or(file);
-        Ok(format!("{} {}", name.display(), state(file)?))
+        Ok(format!("{} {}", name.display(), state(&std::fs::metadata(file)?)?))
     };
     let states = weight_files(path)?.iter().map(named).collect::<io::Result<Vec<_>>>()?;
     Ok(states.join("\n"))
@@ -57,8 +59,7 @@ pub fn weight_files(path: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-fn state(file: &Path) -> io::Result<String> {
-    let metadata = std::fs::metadata(file)?;
+fn state(metadata: &Metadata) -> io::Result<String> {
     let modified = metadata.modified()?.duration_since(UNIX_EPOCH).unwrap_or_default();
     Ok(format!("{}-{}", metadata.len(), modified.as_nanos()))
 }

@@ -143,7 +143,8 @@ fn ask<'a>(row: &Asked<'a>, questions: &mut Vec<Question<'a>>) -> Result<Place, 
     let tokens = asker.tokens(text)?;
     let negative = Some(push(asker.question(text, tokens, channels())));
     let without_picture = match &row.sample.channels {
-        Some(channels) if asker.stretch.networks.input_channels() == EDIT => {
+        // At a scale of 1 it cancels out.
+        Some(channels) if pass.image_cfg_scale != 1.0 && asker.stretch.networks.input_channels() == EDIT => {
             Some(push(asker.question(text, tokens, Some(channels.f_zeros_like()?))))
         }
         _ => None,

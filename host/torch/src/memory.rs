@@ -1,7 +1,9 @@
 //! What is done when a device runs out of memory: what is not in use goes, and the same work is done once more, in smaller
 //! parts where there are any. Called by the backend; knows neither the work nor the device.
 
+use std::cell::Cell;
 use std::fmt::Display;
+use std::slice;
 
 use gesso_engine::backend::BackendError;
 
@@ -11,9 +13,10 @@ use crate::upscale::Tiling;
 const TILE_MIN: u32 = 32;
 
 /// How much of what the items ask is computed at a time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum Portion {
     /// As much as memory is reckoned for.
+    #[default]
     Usual,
     /// The least there is: one question of one item.
     Least,
@@ -21,23 +24,28 @@ pub(crate) enum Portion {
 
 /// `run` over all items at once or, where that takes more memory than there is, over each alone after `free` has dropped
 /// what is not in use and said whether there was any; of one that does not fit alone the least at a time. An item that does
-/// not fit even so fails alone.
+/// not fit even so fails alone. An item that took the least is begun with it from then on, as `known` keeps it: what does not
+/// fit in one step would not in the next.
 ///
 /// # Errors
 /// What `run` says of all items together when it is not memory that lacks, or of the only one.
-pub(crate) fn all_or_each<T, R>(
-    items: &[T],
+pub(crate) fn all_or_each<'a, T, R>(
+    items: &'a [T],
+    known: impl Fn(&'a T) -> &'a Cell<Portion>,
     free: impl FnOnce() -> bool,
     run: impl Fn(&[T], Portion) -> Result<Vec<R>, BackendError>,
 ) -> Result<Vec<Result<R, BackendError>>, BackendError> {
-    match run(items, Portion::Usual) {
+    let portion = match items {
+        [only] => known(only).get(),
+        _ => Portion::Usual,
+    };
+    match run(items, portion) {
         Err(BackendError::OutOfMemory(why)) => {
             let freed = free();
-            if items.len() < 2 {
+            if let [only] = items {
                 // Where nothing has gone, the same would end the same.
-                let again =
-                    if freed { run(items, Portion::Usual) } else { Err(BackendError::OutOfMemory(why)) };
-                let again = or_least(again, || run(items, Portion::Least));
+                let again = if freed { run(items, portion) } else { Err(BackendError::OutOfMemory(why)) };
+                let again = or_least(again, known(only), || run(items, Portion::Least));
                 return Ok(again?.into_iter().map(Ok).collect());
             }
             tracing::warn!(
@@ -45,25 +53,30 @@ pub(crate) fn all_or_each<T, R>(
                 why,
                 "out of memory; the rows of a step are computed one by one"
             );
-            let alone = |item: &[T]| {
+            let alone = |item: &'a T| {
                 let none = || BackendError::Device("a row was computed and gave nothing".into());
-                or_least(run(item, Portion::Usual), || run(item, Portion::Least))?.pop().ok_or_else(none)
+                let (known, item) = (known(item), slice::from_ref(item));
+                let done = or_least(run(item, known.get()), known, || run(item, Portion::Least));
+                done?.pop().ok_or_else(none)
             };
-            Ok(items.chunks(1).map(alone).collect())
+            Ok(items.iter().map(alone).collect())
         }
         all => Ok(all?.into_iter().map(Ok).collect()),
     }
 }
 
-/// What is `done` or, where memory lacked for it, what the least at a time gives.
+/// What is `done` or, where memory lacked for it, what the least at a time gives, unless it was that already.
 fn or_least<R>(
     done: Result<R, BackendError>,
+    known: &Cell<Portion>,
     least: impl FnOnce() -> Result<R, BackendError>,
 ) -> Result<R, BackendError> {
     match done {
-        Err(BackendError::OutOfMemory(why)) => {
+        Err(BackendError::OutOfMemory(why)) if known.get() == Portion::Usual => {
             tracing::warn!(why, "out of memory; what a row asks of the UNet is computed one by one");
-            least()
+            let done = least()?;
+            known.set(Portion::Least);
+            Ok(done)
         }
         done => done,
     }
@@ -117,7 +130,7 @@ pub(crate) fn tiles_or_smaller<R, E>(
 
 #[cfg(test)]
 mod tests {
-    use std::cell::{Cell, RefCell};
+    use std::cell::RefCell;
 
     use super::*;
 
@@ -138,8 +151,10 @@ mod tests {
     /// half of it each.
     fn run(items: &[u32], most: u32) -> (Done, Vec<(Vec<u32>, Portion)>) {
         let asked = RefCell::new(Vec::new());
+        let known: Vec<Cell<Portion>> = (0..16).map(|_| Cell::default()).collect();
         let done = all_or_each(
             items,
+            |item| &known[*item as usize],
             || false,
             |items: &[u32], portion| {
                 asked.borrow_mut().push((items.to_vec(), portion));
@@ -193,8 +208,29 @@ mod tests {
             if fits { Ok(items.to_vec()) } else { out_of_memory() }
         };
         let free = |until| move |room: &Cell<u32>| room.replace(until) < until;
-        assert_eq!(all_or_each(&[9], || free(9)(&room), run), Ok(vec![Ok(9)]));
-        assert_eq!(all_or_each(&[12], || free(10)(&room), run), out_of_memory());
+        let known = Cell::new(USUAL);
+        assert_eq!(all_or_each(&[9], |_| &known, || free(9)(&room), run), Ok(vec![Ok(9)]));
+        assert_eq!(all_or_each(&[12], |_| &known, || free(10)(&room), run), out_of_memory());
+        assert_eq!(known.get(), USUAL, "the least has not helped");
+    }
+
+    #[test]
+    fn a_row_that_took_the_least_is_begun_with_it_from_then_on() {
+        let (room, known, asked) = (Cell::new(5), Cell::new(USUAL), RefCell::new(Vec::new()));
+        let run = |items: &[u32], portion: Portion| {
+            asked.borrow_mut().push(portion);
+            let whole: u32 = items.iter().sum();
+            let taken = if portion == LEAST { whole / 2 } else { whole };
+            if taken > room.get() { out_of_memory() } else { Ok(items.to_vec()) }
+        };
+        let step = |frees: bool| all_or_each(&[9], |_| &known, || frees, run);
+        assert_eq!((step(false), asked.take()), (Ok(vec![Ok(9)]), vec![USUAL, LEAST]));
+        assert_eq!((step(false), asked.take()), (Ok(vec![Ok(9)]), vec![LEAST]));
+        let both = all_or_each(&[9, 9], |_| &known, || false, run);
+        assert_eq!((both, asked.take()), (Ok(vec![Ok(9), Ok(9)]), vec![USUAL, LEAST, LEAST]));
+        room.set(1);
+        assert_eq!((step(false), asked.take()), (out_of_memory(), vec![LEAST]));
+        assert_eq!((step(true), asked.take()), (out_of_memory(), vec![LEAST, LEAST]));
     }
 
     #[test]
@@ -202,10 +238,16 @@ mod tests {
         let calls = RefCell::new(0);
         let lost = || BackendError::Device("lost".into());
         let free = || panic!("memory does not lack");
-        let done = all_or_each(&[1, 2], free, |_: &[u32], _: Portion| -> Result<Vec<u32>, _> {
-            *calls.borrow_mut() += 1;
-            Err(lost())
-        });
+        let known = Cell::new(USUAL);
+        let done = all_or_each(
+            &[1, 2],
+            |_| &known,
+            free,
+            |_: &[u32], _: Portion| -> Result<Vec<u32>, _> {
+                *calls.borrow_mut() += 1;
+                Err(lost())
+            },
+        );
         assert_eq!((done, calls.into_inner()), (Err(lost()), 1));
         assert_eq!(whole_or_tiles(is_out_of_memory, free, || Err(lost()), || Ok(1)), Err(lost()));
     }

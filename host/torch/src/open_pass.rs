@@ -78,6 +78,7 @@ pub(crate) fn open(
         }
     };
     check(spec, &text_networks)?;
+    let warnings = warnings(&text_networks, &stretches);
     let text_patches = patches(vae, &all);
     let mut encode = |conditioning: &Conditioning| {
         conditioner.encode(resident, &text_networks, spec, &text_patches, conditioning)
@@ -156,8 +157,7 @@ pub(crate) fn open(
         decodes_whole: true,
         computing_bytes,
         rows_max: usize::MAX,
-        // All LoRAs act on the texts.
-        warnings: text_networks.warnings().to_vec(),
+        warnings,
     };
     Ok((pass, schedule, key))
 }
@@ -181,6 +181,18 @@ fn windows(loras: &[LoraUse], steps: u32) -> Vec<(Option<u32>, Vec<&LoraUse>)> {
         begin = until.unwrap_or(begin);
     }
     windows
+}
+
+/// What of the LoRAs has no effect. All of them act on the texts; one that does not fit the UNet shows in its own stretches
+/// alone.
+fn warnings(text: &Networks, stretches: &[(Option<u32>, Rc<Networks>)]) -> Vec<String> {
+    let mut warnings = text.warnings().to_vec();
+    for warning in stretches.iter().flat_map(|(_, networks)| networks.warnings()) {
+        if !warnings.contains(warning) {
+            warnings.push(warning.clone());
+        }
+    }
+    warnings
 }
 
 fn units(

@@ -1,7 +1,7 @@
 //! One pass of a job on libtorch: networks, contexts, control, references and the source, shared by the pass's pictures; and
 //! the pictures in flight themselves. Knows which text stands behind a call, not how it is encoded.
 
-use std::cell::OnceCell;
+use std::cell::{Cell, OnceCell};
 use std::rc::Rc;
 
 use gesso_core::control::ControlUnit;
@@ -12,6 +12,7 @@ use crate::compute::send;
 use crate::control::{ControlModel, Hint};
 use crate::joins::Joins;
 use crate::latent::Latents;
+use crate::memory::Portion;
 use crate::model_cache::bytes;
 use crate::models::unet::context::Context;
 use crate::networks::Networks;
@@ -154,6 +155,8 @@ pub struct Sample {
     pub(crate) reference_noise: Option<Tensor>,
     /// The texts of the calls that it is the first row of.
     pub(crate) joins: Rc<Joins>,
+    /// How much of what it asks fits in memory at a time, as far as that has shown.
+    pub(crate) portion: Cell<Portion>,
     /// The sampler's step of the latest call, for messages, and how many calls were before that step.
     pub(crate) step: u32,
     pub(crate) step_began: u32,

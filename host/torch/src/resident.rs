@@ -13,7 +13,7 @@ use crate::checkpoint::Checkpoint;
 use crate::compute::Compute;
 use crate::control::ControlModel;
 use crate::embedding::Embedding;
-use crate::failure::{device_error, load_error, vae_error};
+use crate::failure::{device_error, load_error, of_vae, vae_error};
 use crate::file_version::{OfFile, check_version};
 use crate::host_model::HostModel;
 use crate::hypernetwork::{Hypernetwork, HypernetworkError};
@@ -343,8 +343,8 @@ impl Resident {
         }
         let mut overlay = Tensors::default();
         if let Some(vae) = vae {
-            let read = |path: &Path| Tensors::read_vae(path).map_err(vae_error);
-            let tensors = self.beside(|resident| &mut resident.vaes, vae, read)?;
+            let read = |path: &Path| Tensors::read_vae(path).map_err(load_error);
+            let tensors = self.beside(|resident| &mut resident.vaes, vae, read).map_err(of_vae)?;
             overlay
                 .named
                 .extend(tensors.named.iter().map(|(name, tensor)| (name.clone(), tensor.shallow_clone())));

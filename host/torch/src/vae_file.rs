@@ -2,7 +2,7 @@
 //! container or a folder. Comes out under the names of a single-file checkpoint, to be laid over a model's own.
 //! Knows no network; whether the shapes fit is found where it is laid over.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use crate::diffusers_folder;
@@ -45,10 +45,16 @@ pub(crate) fn canonical(tensors: BTreeMap<String, Stored>) -> Result<BTreeMap<St
     let prefix = PREFIXES.iter().find(|prefix| tensors.contains_key(&format!("{prefix}{MARK}")));
     let prefix = prefix.ok_or_else(|| Problem::Missing(format!("{VAE}{MARK}")))?;
     let of_diffusers = tensors.keys().any(|name| name.starts_with(&format!("{prefix}decoder.up_blocks.")));
+    let names: BTreeSet<String> = tensors.keys().cloned().collect();
+    // As in a checkpoint, what stands under another name gives way to what stands under today's.
+    let gives_way = |name: &str| {
+        let today = vae_attention_from_diffusers(name).filter(|_| !of_diffusers);
+        today.is_some_and(|today| names.contains(&format!("{prefix}{today}")))
+    };
     let mut renamed = BTreeMap::new();
     for (full, stored) in tensors {
         let Some(name) = full.strip_prefix(prefix) else { continue };
-        if !PARTS.iter().any(|part| name.starts_with(part)) {
+        if !PARTS.iter().any(|part| name.starts_with(part)) || gives_way(name) {
             continue;
         }
         let name = match of_diffusers {

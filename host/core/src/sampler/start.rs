@@ -101,7 +101,10 @@ fn by_sigmas(pass: &Pass, table: &NoiseSchedule, length: u32, encoded: Option<u3
             let start = Start { latent: 0.0, noise: first_noise(pass, high) };
             return (start, Levels::Ends { low, high, steps: pass.steps as usize });
         }
-        keep_apart(&mut sigmas);
+        // LCM divides by no distance, and web UIs run each of its levels with fresh noise.
+        if pass.sampler != Sampler::Lcm {
+            keep_apart(&mut sigmas);
+        }
         let first = sigmas.first().copied().unwrap_or(0.0);
         return (Start { latent: 0.0, noise: first_noise(pass, first) }, run(sigmas));
     }
@@ -313,6 +316,15 @@ mod tests {
                     "{sigmas:?}"
                 );
             }
+        }
+    }
+
+    #[test]
+    fn lcm_runs_every_step_also_where_its_table_is_too_short() {
+        let table = NoiseSchedule::sd1();
+        for steps in [50, 60, 120] {
+            let plan = Plan::new(&Pass::new(Sampler::Lcm, Scheduler::Simple, steps), &table).unwrap();
+            assert_eq!(plan.total_calls(), steps);
         }
     }
 

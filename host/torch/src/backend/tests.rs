@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use gesso_core::img2img::{Img2Img, PictureOptions, ResizeMode};
 use gesso_core::prompt::{Clock, Conditioning};
 use gesso_core::request::GenerateRequest;
 use gesso_core::sampler::{Call, Draw, Guidance};
@@ -28,13 +29,22 @@ fn open(
 ) -> Result<OpenPass<Rc<Pass>>, BackendError> {
     let request =
         GenerateRequest { width: side, height: side, steps: 4, clip_skip, ..GenerateRequest::default() };
+    open_request(backend, &demo(), prompt, &request)
+}
+
+fn open_request(
+    backend: &mut TorchBackend,
+    model: &Arc<ModelFile>,
+    prompt: &str,
+    request: &GenerateRequest,
+) -> Result<OpenPass<Rc<Pass>>, BackendError> {
     let clock = Clock::new(request.steps);
     backend.open_pass(&PassSpec {
-        model: &demo(),
+        model,
         resources: &Resources::default(),
-        request: &request,
-        width: side,
-        height: side,
+        request,
+        width: request.width,
+        height: request.height,
         steps: request.steps,
         is_second: false,
         positive: &Conditioning::positive(prompt, clock),
@@ -157,6 +167,45 @@ fn what_steps_keep_goes_before_anything_else_is_computed() {
     let kept = kept_by_a_step(&mut backend, &mut samples, 3);
     backend.load(&demo()).unwrap();
     assert!(kept.upgrade().is_none(), "a model is brought");
+}
+
+/// The demo checkpoint as one that reads a picture beside the latent.
+fn editing(folder: &Path) -> Arc<ModelFile> {
+    const FIRST: &str = "model.diffusion_model.input_blocks.0.0.weight";
+    let mut tensors = Tensor::read_safetensors(&demo().path).unwrap();
+    for (_, first) in tensors.iter_mut().filter(|(name, _)| name == FIRST) {
+        *first = Tensor::cat(&[&*first, &*first], 1);
+    }
+    let path = folder.join("edit.safetensors");
+    Tensor::write_safetensors(&tensors, &path).unwrap();
+    Arc::new(ModelFile { name: "edit".into(), path, version: String::new() })
+}
+
+#[test]
+fn an_edit_checkpoint_is_asked_without_its_picture_only_where_that_guides() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = editing(folder.path());
+    let mut backend = backend();
+    for (image_cfg_scale, rows) in [(1.0, 2), (1.5, 3)] {
+        let over = Img2Img {
+            denoising_strength: 0.8,
+            exact_steps: false,
+            resize_mode: ResizeMode::Stretch,
+            image_cfg_scale,
+            colour_correction: false,
+            mask: None,
+            pictures: PictureOptions::default(),
+        };
+        let (width, height, img2img) = (64, 64, Some(over));
+        let request = GenerateRequest { width, height, img2img, ..GenerateRequest::default() };
+        let open = open_request(&mut backend, &model, "a red circle", &request).unwrap();
+        let mut samples = [begin_in(&mut backend, &open.pass)];
+        step(&mut backend, &mut samples, 0);
+        let wholes = samples[0].joins.wholes();
+        let wholes = wholes.iter().filter_map(Weak::upgrade);
+        let asked: Vec<i64> = wholes.map(|whole| whole.layers[0].keys.size()[0]).collect();
+        assert_eq!(asked, [rows], "{image_cfg_scale}");
+    }
 }
 
 /// The demo checkpoint twice over, as files of different content.

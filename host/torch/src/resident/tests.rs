@@ -130,6 +130,8 @@ fn what_was_replaced_since_it_was_found_is_refused_and_never_kept_as_what_it_was
     assert!(replaced(&beside.err().unwrap()));
     assert_eq!(kept(&models), (String::new(), String::new()));
     assert!(models.resident.networks(&found(), None, &[], false).is_ok(), "what lies there now");
+    let over = models.resident.networks(&found(), Some(&before), &[], false).err().unwrap();
+    assert!(matches!(&over, BackendError::Vae(why) if why.contains(said)), "as a VAE: {over}");
 }
 
 /// The same on a processor, where there is one kind of memory: for so many checkpoints by number and by half.
