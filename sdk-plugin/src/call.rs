@@ -37,11 +37,12 @@ pub fn settings<T: DeserializeOwned>() -> Result<T, Fault> {
     })
 }
 
-/// What was expected, and where: what is there instead may be a secret, and whoever asked for a picture reads the fault.
+/// What was expected, and where: what is there instead may be a secret, and whoever asked for a picture reads the fault. Names of
+/// fields are none.
 fn without_value(error: &str) -> String {
     match error.rsplit_once(", expected ") {
-        Some((_, expected)) => format!("expected {expected}"),
-        None => error.to_owned(),
+        Some((found, expected)) if !found.starts_with("unknown field ") => format!("expected {expected}"),
+        _ => error.to_owned(),
     }
 }
 
