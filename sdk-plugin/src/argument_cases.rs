@@ -1,9 +1,9 @@
 //! What clients send and what is read of it, case by case in `tests/arguments.json`. The kits for Python and JavaScript go
 //! through the same file, so that a plugin reads the same in every language.
 
-use serde::Deserialize;
 use serde_json::{Value, json};
 
+use crate::lax::tests::Asked;
 use crate::{Arguments, Fault, Params};
 
 fn cases(kind: &str) -> Vec<Value> {
@@ -39,26 +39,6 @@ fn the_arguments_of_a_script_are_read_as_in_every_kit() {
         };
         assert_eq!(read(&case), wanted, "{case}");
     }
-}
-
-#[derive(Debug, Default, PartialEq, Deserialize)]
-#[serde(default)]
-struct Asked {
-    name: String,
-    steps: u32,
-    shift: i8,
-    share: f32,
-    on: bool,
-    seed: Option<u64>,
-    sizes: Vec<u32>,
-    kind: Kind,
-}
-
-#[derive(Debug, Default, PartialEq, Deserialize)]
-enum Kind {
-    #[default]
-    Plain,
-    Bent,
 }
 
 #[test]

@@ -218,7 +218,7 @@ impl<'de> SeqAccess<'de> for Places<'de> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use serde::Deserialize;
     use serde_json::json;
 
@@ -226,7 +226,7 @@ mod tests {
 
     #[derive(Debug, Default, PartialEq, Deserialize)]
     #[serde(default)]
-    struct Asked {
+    pub(crate) struct Asked {
         name: String,
         steps: u32,
         shift: i8,
