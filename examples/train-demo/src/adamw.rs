@@ -28,7 +28,8 @@ impl Moments {
 pub(crate) fn shortening(gradients: &[Tensor]) -> Result<f64, TchError> {
     let mut squares = 0.0;
     for gradient in gradients {
-        squares += f64::try_from(gradient.f_square()?.f_sum(tch::Kind::Float)?)?;
+        let length = f64::try_from(gradient.f_norm()?)?;
+        squares += length * length;
     }
     Ok((LONGEST / squares.sqrt()).min(1.0))
 }
@@ -40,17 +41,18 @@ pub(crate) fn step(
     moments: &mut Moments,
     (step, rate, scale): (i32, f64, f64),
 ) -> Result<(), TchError> {
-    let gradient = gradient.f_mul_scalar(scale)?;
-    let square = gradient.f_square()?.f_mul_scalar(1.0 - BETA_2)?;
+    // In place: a tensor for each operator would cost more than its arithmetic.
+    let mut gradient = gradient.f_mul_scalar(scale)?;
     let _ = moments.first.f_lerp_(&gradient, 1.0 - BETA_1)?;
-    let _ = moments.second.f_mul_scalar_(BETA_2)?.f_add_(&square)?;
+    let _ = moments.second.f_lerp_(&gradient.f_square_()?, 1.0 - BETA_2)?;
     if parameter.dim() > 1 {
         let _ = parameter.f_mul_scalar_(1.0 - rate * DECAY)?;
     }
     // Both moments begin at zero; the divisors take that out of the mean.
     let (bias_1, bias_2) = (1.0 - BETA_1.powi(step), 1.0 - BETA_2.powi(step));
-    let spread = moments.second.f_div_scalar(bias_2)?.f_sqrt()?.f_add_scalar(EPS)?;
-    let _ = parameter.f_add_(&moments.first.f_div(&spread)?.f_mul_scalar(-rate / bias_1)?)?;
+    let mut spread = moments.second.f_sqrt()?;
+    let _ = spread.f_div_scalar_(bias_2.sqrt())?.f_add_scalar_(EPS)?.f_mul_scalar_(-bias_1 / rate)?;
+    let _ = parameter.f_addcdiv_(&moments.first, &spread)?;
     Ok(())
 }
 

@@ -1,8 +1,9 @@
-//! The first stage: the VAE learns to give back pictures or 64x64 parts of them, by mean error and by mean error of
-//! the differences between neighbours, which keeps edges sharp; figures count for more. The mean of its posterior is
-//! used alone; a small weight holds it near zero. At the end a factor goes into the convolutions around the latent so
-//! that web UIs' 0.18215 holds.
+//! The first stage: the VAE learns to give back pictures or 64x64 parts around figures, by mean error and by mean
+//! error of the differences between neighbours, which keeps edges sharp; figures count for more. The mean of its
+//! posterior is used alone; a small weight holds it near zero. At the end a factor goes into the convolutions around
+//! the latent so that web UIs' 0.18215 holds.
 
+use std::ops::{Range, RangeInclusive};
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
@@ -14,7 +15,7 @@ use rand_chacha::rand_core::Rng;
 use tch::{Kind, TchError, Tensor};
 
 use crate::denoiser::LATENT_SCALE;
-use crate::pictures::Mix;
+use crate::pictures::{Mix, Picture};
 use crate::trained::{Trained, parts, refuse_fresh};
 use crate::training::{self, Course};
 use crate::workers::Workers;
@@ -40,8 +41,8 @@ pub(crate) struct Options {
     /// Train the decoder alone: latents, and so a UNet trained on them, stay good.
     #[arg(long)]
     decoder_only: bool,
-    /// Learn from whole pictures, as they are drawn, and not from 64x64 parts: norms and attention see other
-    /// statistics in these, and a part seldom holds a whole small figure. Each takes four times as long.
+    /// Learn from whole pictures, as they are drawn, and not from 64x64 parts around their figures, in which norms and
+    /// attention see other statistics. Each takes four times as long.
     #[arg(long)]
     whole: bool,
     #[command(flatten)]
@@ -125,24 +126,38 @@ impl Batch {
 
 /// New pictures or parts of them, the same for a step whenever it is run.
 fn batch(options: &Options, step: u32) -> Result<Batch> {
-    let side = pictures::SIDE as u64;
-    let part = if options.whole { side } else { CROP };
+    let part = if options.whole { pictures::SIDE as u64 } else { CROP };
     let mut rng = ChaCha8Rng::seed_from_u64(options.seed << 32 | u64::from(step));
     let (mut crops, mut masks) = (Vec::new(), Vec::new());
     for _ in 0..options.batch {
         let drawn = pictures::sample(options.mix, rng.next_u64());
-        let mask = emphasis::masks(std::slice::from_ref(&drawn))?;
-        let picture = trained::pictures(&[drawn.rgb], pictures::SIDE)?;
-        let mut place = || (rng.next_u64() % (side - part + 1)) as i64;
-        let (row, column) = (place(), place());
+        let (rows, columns) = part_of(&drawn, part);
+        let mut one_of = |range: RangeInclusive<u64>| {
+            (range.start() + rng.next_u64() % (range.end() - range.start() + 1)) as i64
+        };
+        let (row, column) = (one_of(rows), one_of(columns));
         let crop = |whole: &Tensor| -> Result<Tensor, TchError> {
             whole.f_narrow(2, row, part as i64)?.f_narrow(3, column, part as i64)
         };
-        crops.push(crop(&picture)?);
-        masks.push(crop(&mask)?);
+        masks.push(crop(&emphasis::masks(std::slice::from_ref(&drawn))?)?);
+        crops.push(crop(&trained::pictures(&[drawn.rgb], pictures::SIDE)?)?);
     }
     let weights = emphasis::weights(&Tensor::f_cat(&masks, 0)?, options.figure_weight)?;
     Ok(Batch { pictures: Tensor::f_cat(&crops, 0)?, weights })
+}
+
+/// Where a part of a picture may begin, by row and by column, so that it holds the figures whole. Anywhere, where it is
+/// too small for them or there are none.
+fn part_of(drawn: &Picture, part: u64) -> (RangeInclusive<u64>, RangeInclusive<u64>) {
+    let last = pictures::SIDE as u64 - part;
+    let around = |figure: Option<Range<u64>>| match figure {
+        Some(figure) if figure.end - figure.start <= part => {
+            figure.end.saturating_sub(part)..=figure.start.min(last)
+        }
+        _ => 0..=last,
+    };
+    let (rows, columns) = drawn.bounds().unzip();
+    (around(rows), around(columns))
 }
 
 fn loss(networks: &Networks, batch: &Batch) -> Result<Tensor, TchError> {
@@ -200,4 +215,40 @@ fn scale(networks: &Networks, whole: &mut Tensors) -> Result<()> {
         *tensor = tensor.f_mul_scalar(factor)?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_hold_figures_whole_where_they_have_room() {
+        let small = Mix { landscapes: 0.0, small: 1.0 };
+        let (mut whole, mut cut) = (0, 0);
+        for seed in 0..200 {
+            let drawn = pictures::sample(small, seed);
+            let (rows, columns) = drawn.bounds().unwrap();
+            let (from_row, from_column) = part_of(&drawn, CROP);
+            for (figure, from) in [(rows, from_row), (columns, from_column)] {
+                assert!(*from.end() + CROP <= pictures::SIDE as u64);
+                if figure.end - figure.start <= CROP {
+                    assert!(*from.end() <= figure.start && *from.start() + CROP >= figure.end, "{seed}");
+                    whole += 1;
+                } else {
+                    // Two figures side by side.
+                    assert_eq!(from, 0..=pictures::SIDE as u64 - CROP);
+                    cut += 1;
+                }
+            }
+        }
+        assert!(whole > cut && cut > 0, "{whole} fit, {cut} do not");
+    }
+
+    #[test]
+    fn whole_pictures_and_landscapes_are_parts_of_themselves() {
+        let side = pictures::SIDE as u64;
+        let (figure, landscape) = (Mix { landscapes: 0.0, small: 1.0 }, Mix { landscapes: 1.0, small: 0.0 });
+        assert_eq!(part_of(&pictures::sample(figure, 1), side), (0..=0, 0..=0));
+        assert_eq!(part_of(&pictures::sample(landscape, 1), CROP), (0..=side - CROP, 0..=side - CROP));
+    }
 }

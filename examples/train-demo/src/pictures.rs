@@ -12,6 +12,8 @@ mod landscape;
 mod scene;
 mod shape;
 
+use std::ops::Range;
+
 use clap::Args;
 
 use scene::Scene;
@@ -62,6 +64,18 @@ impl Picture {
         // No figure reaches the corners.
         let ground = &self.rgb[..3];
         self.rgb.chunks_exact(3).map(|pixel| u8::from(self.is_plain && pixel != ground)).collect()
+    }
+
+    /// Rows and columns that figures reach over, if there are any.
+    pub(crate) fn bounds(&self) -> Option<(Range<u64>, Range<u64>)> {
+        let covered = self.figure();
+        let places = (0u64..).zip(covered).filter(|&(_, covered)| covered == 1);
+        let places = places.map(|(at, _)| (at / SIDE as u64, at % SIDE as u64));
+        places.fold(None, |bounds, (row, column)| {
+            let (rows, columns) = bounds.unwrap_or((row..row + 1, column..column + 1));
+            let wider = |range: Range<u64>, at: u64| range.start.min(at)..range.end.max(at + 1);
+            Some((wider(rows, row), wider(columns, column)))
+        })
     }
 }
 

@@ -3,9 +3,11 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use gesso_torch::Tensors;
 use tch::{Kind, Tensor};
 
@@ -95,20 +97,38 @@ impl Trained {
         Ok(due)
     }
 
-    /// Moves the parameters along `gradients`, which are in the order of the names, and the average after them.
-    pub(crate) fn learn(&mut self, gradients: &[Tensor], rate: f64, kept: f64) -> Result<()> {
-        let _guard = tch::no_grad_guard();
-        let scale = adamw::shortening(gradients)?;
+    /// Moves the parameters along `gradients`, which are in the order of the names, and the average after them. So many
+    /// threads take one tensor after another.
+    pub(crate) fn learn(
+        &mut self,
+        gradients: Vec<Tensor>,
+        (rate, kept): (f64, f64),
+        threads: usize,
+    ) -> Result<()> {
+        let scale = adamw::shortening(&gradients)?;
         if !scale.is_finite() {
             bail!("the gradients are not numbers at step {}; try a lower --rate", self.step);
         }
         let at = (i32::try_from(self.step + 1)?, rate, scale);
         let kept = learning::kept(self.step, kept);
         let parts = self.parameters.named.values_mut().zip(self.average.named.values_mut());
-        for (((parameter, average), moments), gradient) in parts.zip(&mut self.moments).zip(gradients) {
-            adamw::step(parameter, gradient, moments, at)?;
-            let _ = average.f_lerp_(&parameter.detach(), 1.0 - kept)?;
-        }
+        let queue = Mutex::new(parts.zip(&mut self.moments).zip(gradients));
+        let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).next();
+        let work = || -> Result<()> {
+            let _guard = tch::no_grad_guard();
+            while let Some((((parameter, average), moments), gradient)) = next() {
+                adamw::step(parameter, &gradient, moments, at)?;
+                let _ = average.f_lerp_(&parameter.detach(), 1.0 - kept)?;
+            }
+            Ok(())
+        };
+        thread::scope(|scope| {
+            let threads: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+            let join = |thread: thread::ScopedJoinHandle<'_, Result<()>>| {
+                thread.join().map_err(|_| anyhow!("a thread panicked while it learned"))?
+            };
+            threads.into_iter().try_for_each(join)
+        })?;
         self.step += 1;
         Ok(())
     }
@@ -163,7 +183,7 @@ mod tests {
         for _ in 0..steps {
             let gradients: Vec<Tensor> =
                 trained.parameters.named.values().map(|p| p.detach() * 2.0).collect();
-            trained.learn(&gradients, 0.1, 0.9).unwrap();
+            trained.learn(gradients, (0.1, 0.9), 2).unwrap();
         }
     }
 

@@ -35,7 +35,8 @@ pub(crate) fn run<B: Send + 'static>(
     while trained.step < course.steps {
         let step = trained.step;
         let (loss, gradients) = workers.run(&trained.parameters, parts(step)?)?;
-        trained.learn(&gradients, learning::rate(step, course.steps, course.rate), course.kept)?;
+        let rate = learning::rate(step, course.steps, course.rate);
+        trained.learn(gradients, (rate, course.kept), workers.count())?;
         sum += loss;
         bar.inc(1);
         if trained.step.is_multiple_of(SAY_EVERY) {

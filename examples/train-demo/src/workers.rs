@@ -72,7 +72,7 @@ impl<B: Send + 'static> Workers<B> {
                 None => (loss, gradients),
                 Some((total, mut totals)) => {
                     for (total, gradient) in totals.iter_mut().zip(&gradients) {
-                        *total = total.f_add(gradient)?;
+                        let _ = total.f_add_(gradient)?;
                     }
                     (total + loss, totals)
                 }
@@ -81,7 +81,7 @@ impl<B: Send + 'static> Workers<B> {
         let (loss, mut gradients) = sum.context("no workers")?;
         let part = 1.0 / self.0.len() as f64;
         for gradient in &mut gradients {
-            *gradient = gradient.f_mul_scalar(part)?;
+            let _ = gradient.f_mul_scalar_(part)?;
         }
         Ok((loss * part, gradients))
     }

@@ -114,25 +114,27 @@ impl LayerNorm {
     }
 }
 
+/// Matrices narrower than this are multiplied by a slow kernel of MKL's, so heads are filled up with zeros. Those of
+/// Stable Diffusion are wider; those of a network as small as the demo checkpoint's are not.
+const NARROWEST_HEAD: i64 = 16;
+
 /// Multi-head attention of `[batch, tokens, width]` tensors that are already projected.
 pub(crate) fn attend(q: &Tensor, k: &Tensor, v: &Tensor, heads: i64, causal: bool) -> Forward {
-    let split = |x: &Tensor| -> Forward {
-        let (batch, tokens, width) = x.size3()?;
-        x.f_view([batch, tokens, heads, width / heads])?.f_transpose(1, 2)
-    };
     let (batch, tokens, width) = q.size3()?;
-    Tensor::f_scaled_dot_product_attention(
-        &split(q)?,
-        &split(k)?,
-        &split(v)?,
-        None::<Tensor>,
-        0.0,
-        causal,
-        None,
-        false,
-    )?
-    .f_transpose(1, 2)?
-    .f_reshape([batch, tokens, width])
+    let head = width / heads;
+    let missing = (NARROWEST_HEAD - head).max(0);
+    let split = |x: &Tensor| -> Forward {
+        let (batch, tokens, _) = x.size3()?;
+        let x = x.f_view([batch, tokens, heads, head])?;
+        let x = if missing > 0 { x.f_constant_pad_nd([0, missing])? } else { x };
+        x.f_transpose(1, 2)
+    };
+    let scale = (head as f64).sqrt().recip();
+    let (q, k, v) = (split(q)?, split(k)?, split(v)?);
+    Tensor::f_scaled_dot_product_attention(&q, &k, &v, None::<Tensor>, 0.0, causal, Some(scale), false)?
+        .f_narrow(-1, 0, head)?
+        .f_transpose(1, 2)?
+        .f_reshape([batch, tokens, width])
 }
 
 /// `[batch, channels, rows, columns]` to `[batch, rows * columns, channels]`.
@@ -160,4 +162,34 @@ pub(crate) fn resize_bilinear(x: &Tensor, rows: i64, columns: i64) -> Forward {
 pub(crate) fn spatial(x: &Tensor) -> Result<(i64, i64), TchError> {
     let (_, _, rows, columns) = x.size4()?;
     Ok((rows, columns))
+}
+
+#[cfg(test)]
+mod tests {
+    use tch::{Device, Kind};
+
+    use super::*;
+
+    /// Vaswani et al. 2017, equation 1, head by head.
+    fn by_definition(q: &Tensor, k: &Tensor, v: &Tensor, heads: i64) -> Tensor {
+        let one = |head| {
+            let of = |x: &Tensor| x.chunk(heads, -1).swap_remove(head);
+            let scores = of(q).matmul(&of(k).transpose(1, 2)) / (of(q).size()[2] as f64).sqrt();
+            scores.softmax(-1, Kind::Float).matmul(&of(v))
+        };
+        Tensor::cat(&(0..heads as usize).map(one).collect::<Vec<_>>(), -1)
+    }
+
+    #[test]
+    fn heads_of_any_width_attend_as_defined() {
+        tch::manual_seed(1);
+        for head in [1, 4, NARROWEST_HEAD, 40] {
+            let random = |tokens: i64| Tensor::randn([2, tokens, head * 3], (Kind::Float, Device::Cpu));
+            let (q, k, v) = (random(5), random(7), random(7));
+            let attended = attend(&q, &k, &v, 3, false).unwrap();
+            assert_eq!(attended.size(), q.size());
+            let off = (attended - by_definition(&q, &k, &v, 3)).abs().max();
+            assert!(f64::try_from(off).unwrap() < 1e-5, "heads of {head}");
+        }
+    }
 }
