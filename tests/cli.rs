@@ -144,11 +144,11 @@ fn a_folder_without_a_checkpoint_is_named_when_a_server_starts_and_before_txt2im
 #[test]
 fn who_names_a_checkpoint_hears_of_that_one_and_not_of_the_default() {
     let demo = checkout().join("examples/demo-model");
-    let mut command = gesso(&["txt2img", "x", "--model", "demo-v2", "-o", "/tmp/x.png", "--models"]);
+    let mut command = gesso(&["txt2img", "x", "--model", "demo-v9", "-o", "/tmp/x.png", "--models"]);
     command.arg(demo).env("GESSO_DEFAULT_MODEL", "gone");
     let (code, _, errors) = run(command);
     assert!(code == 1 && errors.contains("did you mean \"demo-v2\"?"), "{errors}");
-    assert!(errors.contains("\"demo-v2\"") && !errors.contains("default_model"), "{errors}");
+    assert!(errors.contains("\"demo-v9\"") && !errors.contains("default_model"), "{errors}");
 }
 
 #[test]
