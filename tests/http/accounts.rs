@@ -220,9 +220,11 @@ fn every_route_lets_in_the_roles_that_the_table_says_and_nobody_else() {
             // Nothing has this name, and no body is right, so that nothing is done.
             let url =
                 path.replace("{id}", "nothing").replace("{name}", "nothing").replace("{plugin}", "nothing");
+            // What is read by nobody may come when the reply is there, and the connection with both is reset.
+            let body = if method == "GET" { Value::Null } else { json!([]) };
             let mut lets_in = Vec::new();
 
-            let anonymous = call(&server, &method, &url, &[], &json!([]));
+            let anonymous = call(&server, &method, &url, &[], &body);
             let is_refusal = |status| status == 401 || status == 403;
             // A file's own refusal is that of its signature.
             if !is_refusal(anonymous.status) || path.starts_with("/files/") || path == "/login" {
@@ -231,7 +233,7 @@ fn every_route_lets_in_the_roles_that_the_table_says_and_nobody_else() {
             for (role, key) in
                 roles.iter().filter(|(role, _)| (path.as_str(), *role) != ("/restart", "operator"))
             {
-                let reply = call(&server, &method, &url, &[("authorization", key)], &json!([]));
+                let reply = call(&server, &method, &url, &[("authorization", key)], &body);
                 assert_ne!(reply.status, 401, "{method} {path} as {role}");
                 assert!(
                     reply.status < 500 || reply.status == 501,
@@ -247,7 +249,8 @@ fn every_route_lets_in_the_roles_that_the_table_says_and_nobody_else() {
                 table.insert(format!("{path} {method}"), lets_in.first().copied().unwrap_or("operator"));
                 continue;
             }
-            let reply = server.admin_json(&method, &url, "[]");
+            let body = if method == "GET" { "" } else { "[]" };
+            let reply = server.admin_json(&method, &url, body);
             assert!(!is_refusal(reply.status) || path.starts_with("/files/"), "{method} {path} as admin");
             let first = lets_in.first().copied().unwrap_or("admin");
             table.insert(format!("{path} {method}"), first);
