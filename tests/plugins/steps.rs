@@ -24,15 +24,15 @@ fn contrast(picture: &Picture) -> f64 {
 fn the_example_brings_contrast_back_by_the_share_that_is_asked_for() {
     let bench = Bench::new().plugin("examples", "example-step-hook");
     let server = bench.start();
-    let with = |share: Value| json!({"cfg_scale": 14, "steps": 6, "alwayson_scripts": {"guidance rescale": {"args": share}}});
-    let (plain, _) = drawn(&server, json!({"cfg_scale": 14, "steps": 6}));
+    // In one step, which is what the hook left of guidance: of later steps the checkpoint makes what it will.
+    let with = |share: Value| json!({"cfg_scale": 14, "steps": 1, "alwayson_scripts": {"guidance rescale": {"args": share}}});
+    let (plain, _) = drawn(&server, json!({"cfg_scale": 14, "steps": 1}));
     let (none, _) = drawn(&server, with(json!([0])));
     assert_eq!(none.data, plain.data, "a share of nothing changes nothing");
     let (half, _) = drawn(&server, with(json!({"Share": 0.5})));
     let (whole, reply) = drawn(&server, with(json!([1])));
     let contrasts = [&plain, &half, &whole].map(contrast);
-    let is_between = contrasts.is_sorted_by(|a, b| a < b) || contrasts.is_sorted_by(|a, b| a > b);
-    assert!(is_between && (contrasts[2] - contrasts[0]).abs() > 1.0, "{contrasts:?}");
+    assert!(contrasts.is_sorted_by(|a, b| *a > b + 1.0), "{contrasts:?}");
     assert!(whole.infotext.contains("Guidance rescale: [1]"), "{}", whole.infotext);
     assert!(reply["info"].as_str().unwrap().contains("Guidance rescale: [1]"), "{}", reply["info"]);
     assert!(!plain.infotext.contains("Guidance rescale"));
