@@ -375,19 +375,18 @@ fn a_picture_is_drawn_after_another_without_a_model() {
     let after = |level: u8, changes: Value| {
         with_unit(&server, "txt2img", &unit(level, changes), json!({"steps": 8})).0
     };
-    // Drawn after a picture of the checkpoint's own, another comes nearer to its colours: by a quarter or a tenth, as the
-    // caption asks for others, which this checkpoint follows.
+    // Drawn after a picture of the checkpoint's own, another has its colours.
     let large = |prompt: &str, seed: u32| json!({"prompt": prompt, "seed": seed, "steps": 20, "width": 128, "height": 128});
     let square = large("a small green square", 3);
     let (without, _) = draw(&server, "txt2img", square.clone());
-    for prompt in ["city skyline at night with moon and stars", "snowy mountains at sunrise"] {
+    for prompt in ["city skyline at night with moon and stars", "sea at sunset"] {
         let (reference, reply) = draw(&server, "txt2img", large(prompt, 5));
         let unit = json!({"module": "reference_only", "image": reply["images"][0]});
         let (with, _) = with_unit(&server, "txt2img", &unit, square.clone());
         let far = |picture: &Picture| {
             (0..3).map(|channel| (mean(picture, channel) - mean(&reference, channel)).abs()).sum::<f64>()
         };
-        assert!(far(&with) < 0.95 * far(&without), "{prompt}: {} {}", far(&with), far(&without));
+        assert!(far(&with) < 0.8 * far(&without), "{prompt}: {} {}", far(&with), far(&without));
     }
     let (plain, _) = draw(&server, "txt2img", json!({"steps": 8}));
     let (bright, dark) = (after(235, json!({})), after(15, json!({})));

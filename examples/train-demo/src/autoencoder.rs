@@ -245,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn whole_pictures_and_landscapes_are_parts_of_themselves() {
+    fn whole_pictures_begin_at_their_corner_and_parts_of_landscapes_anywhere() {
         let side = pictures::SIDE as u64;
         let (figure, landscape) = (Mix { landscapes: 0.0, small: 1.0 }, Mix { landscapes: 1.0, small: 0.0 });
         assert_eq!(part_of(&pictures::sample(figure, 1), side), (0..=0, 0..=0));
