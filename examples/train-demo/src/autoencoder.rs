@@ -1,18 +1,19 @@
 //! The first stage: the VAE learns to give back pictures or 64x64 parts around figures, by mean error and by mean
 //! error of the differences between neighbours, which keeps edges sharp; figures count for more. The mean of its
-//! posterior is used alone; a small weight holds it near zero. At the end a factor goes into the convolutions around
-//! the latent so that web UIs' 0.18215 holds.
+//! posterior is used alone; a small weight holds it near zero. Noise is added to it, so that the decoder bears what a
+//! denoiser leaves, and the encoder keeps far apart what looks different. At the end a factor goes into the
+//! convolutions around the latent so that web UIs' 0.18215 holds.
 
 use std::ops::{Range, RangeInclusive};
 use std::path::PathBuf;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use clap::Args;
 use gesso_torch::{Networks, Tensors};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::Rng;
-use tch::{Kind, TchError, Tensor};
+use tch::{Device, Kind, TchError, Tensor};
 
 use crate::denoiser::LATENT_SCALE;
 use crate::pictures::{Mix, Picture};
@@ -50,6 +51,9 @@ pub(crate) struct Options {
     /// How much more errors count where figures are: by 1 + this. 0 counts them as the rest.
     #[arg(long, default_value_t = 3.0)]
     figure_weight: f64,
+    /// The most noise that is added to latents, as a part of their own deviation; each picture gets some from 0 to this.
+    #[arg(long, default_value_t = 0.3)]
+    noise: f64,
     /// Where the training keeps what it needs to go on.
     #[arg(long, default_value = "target/train-demo")]
     state: PathBuf,
@@ -114,13 +118,15 @@ const DECODER: [&str; 2] = ["first_stage_model.decoder.", "first_stage_model.pos
 struct Batch {
     pictures: Tensor,
     weights: Tensor,
+    /// What is added to latents, for a deviation of one.
+    noise: Tensor,
 }
 
 impl Batch {
     fn parts(&self, count: usize) -> Result<Vec<Self>> {
         let (pictures, weights) = (parts(&self.pictures, count)?, parts(&self.weights, count)?);
-        let pairs = pictures.into_iter().zip(weights);
-        Ok(pairs.map(|(pictures, weights)| Self { pictures, weights }).collect())
+        let rows = pictures.into_iter().zip(weights).zip(parts(&self.noise, count)?);
+        Ok(rows.map(|((pictures, weights), noise)| Self { pictures, weights, noise }).collect())
     }
 }
 
@@ -143,7 +149,24 @@ fn batch(options: &Options, step: u32) -> Result<Batch> {
         crops.push(crop(&trained::pictures(&[drawn.rgb], pictures::SIDE)?)?);
     }
     let weights = emphasis::weights(&Tensor::f_cat(&masks, 0)?, options.figure_weight)?;
-    Ok(Batch { pictures: Tensor::f_cat(&crops, 0)?, weights })
+    tch::manual_seed(rng.next_u64() as i64);
+    let noise = noise(options.batch as i64, part as i64 / emphasis::CELL, options.noise)?;
+    Ok(Batch { pictures: Tensor::f_cat(&crops, 0)?, weights, noise })
+}
+
+/// `[count, 4, side, side]` from torch's generator; the deviation of each row is drawn evenly from 0 to `most`.
+fn noise(count: i64, side: i64, most: f64) -> Result<Tensor> {
+    if most < 0.0 || !most.is_finite() {
+        bail!("--noise is {most}; it has to be 0, which adds none, or more");
+    }
+    let on = (Kind::Float, Device::Cpu);
+    let deviations = Tensor::f_rand([count, 1, 1, 1], on)?.f_mul_scalar(most)?;
+    Ok(Tensor::f_randn([count, 4, side, side], on)?.f_mul(&deviations)?)
+}
+
+/// Latents with the noise in proportion to their deviation, so that larger ones are not a way out.
+fn noised(latents: &Tensor, noise: &Tensor) -> Result<Tensor, TchError> {
+    latents.f_add(&noise.f_mul(&latents.f_std(true)?)?)
 }
 
 /// Where a part of a picture may begin, by row and by column, so that it holds the figures whole. Anywhere, where it is
@@ -162,7 +185,7 @@ fn part_of(drawn: &Picture, part: u64) -> (RangeInclusive<u64>, RangeInclusive<u
 
 fn loss(networks: &Networks, batch: &Batch) -> Result<Tensor, TchError> {
     let latents = networks.encode_picture(&batch.pictures)?;
-    let error = networks.decode_latent(&latents)?.f_sub(&batch.pictures)?;
+    let error = networks.decode_latent(&noised(&latents, &batch.noise)?)?.f_sub(&batch.pictures)?;
     let edges = between_neighbours(&error, &batch.weights, 2)?;
     let edges = edges.f_add(&between_neighbours(&error, &batch.weights, 3)?)?;
     let small = latents.f_mul_scalar(LATENT_SCALE)?.f_square()?.f_mean(Kind::Float)?;
@@ -242,6 +265,31 @@ mod tests {
             }
         }
         assert!(whole > cut && cut > 0, "{whole} fit, {cut} do not");
+    }
+
+    #[test]
+    fn noise_is_in_proportion_to_the_latents() {
+        tch::manual_seed(3);
+        let (latents, noise) =
+            (Tensor::randn([8, 4, 8, 8], (Kind::Float, Device::Cpu)), noise(8, 8, 0.3).unwrap());
+        let far = |one: &Tensor, other: &Tensor| f64::try_from((one - other).abs().max()).unwrap();
+        let once = noised(&latents, &noise).unwrap();
+        assert!(far(&once, &latents) > 0.3);
+        assert!(far(&noised(&(&latents * 5.0), &noise).unwrap(), &(&once * 5.0)) < 1e-5);
+    }
+
+    #[test]
+    fn rows_get_noise_up_to_the_most_that_is_told() {
+        tch::manual_seed(3);
+        let deviations = noise(64, 8, 0.3).unwrap().view([64, 256]).std_dim(1, true, false);
+        let (least, most) =
+            (f64::try_from(deviations.min()).unwrap(), f64::try_from(deviations.max()).unwrap());
+        assert!(least < 0.03 && (0.25..0.33).contains(&most), "{least} to {most}");
+        assert_eq!(f64::try_from(noise(4, 8, 0.0).unwrap().abs().max()).unwrap(), 0.0);
+        for wrong in [-0.1, f64::NAN, f64::INFINITY] {
+            let error = noise(4, 8, wrong).err().unwrap().to_string();
+            assert!(error.contains("--noise"), "{error}");
+        }
     }
 
     #[test]

@@ -29,7 +29,7 @@ const TIMESTEPS: u64 = 1000;
 const GAMMA: f64 = 5.0;
 /// One caption in this many is left out.
 const LEFT_OUT: u64 = 10;
-const AVERAGE_KEPT: f64 = 0.9995;
+const AVERAGE_KEPT: f64 = 0.998;
 
 #[derive(Args)]
 pub(crate) struct Options {
@@ -39,6 +39,9 @@ pub(crate) struct Options {
     /// Begin with random numbers instead of the checkpoint's text encoder and UNet.
     #[arg(long)]
     fresh: bool,
+    /// Train the UNet alone, which is faster: a text encoder that tells its captions apart has little left to learn.
+    #[arg(long, conflicts_with = "fresh")]
+    unet_only: bool,
     /// Where the training keeps what it needs to go on.
     #[arg(long, default_value = "target/train-demo")]
     state: PathBuf,
@@ -97,7 +100,8 @@ pub(crate) fn command(options: &Options) -> Result<()> {
         let ours = |name: &String| PREFIXES.iter().any(|prefix| name.starts_with(prefix));
         start.named.extend(fresh.named.into_iter().filter(|(name, _)| ours(name)));
     }
-    let mut trained = Trained::open(&start, &PREFIXES, &state)?;
+    let learning = if options.unet_only { &PREFIXES[1..] } else { &PREFIXES };
+    let mut trained = Trained::open(&start, learning, &state)?;
     let kind = if options.bf16 { Kind::BFloat16 } else { Kind::Float };
     let workers = Workers::start(options.workers, &options.from, kind, loss)?;
     let schedule = NoiseSchedule::sd1();
@@ -113,6 +117,7 @@ pub(crate) fn command(options: &Options) -> Result<()> {
     Ok(())
 }
 
+/// The text encoder's and the UNet's.
 const PREFIXES: [&str; 2] = ["cond_stage_model.", "model.diffusion_model."];
 
 /// The batch of a step is the same whenever it is made.

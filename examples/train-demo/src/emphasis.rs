@@ -7,7 +7,7 @@ use tch::{Kind, Tensor};
 use crate::pictures::{self, Picture};
 
 /// Pixels that a latent has one number for, each way.
-const CELL: i64 = 8;
+pub(crate) const CELL: i64 = 8;
 
 /// `[pictures, 1, side, side]`: 1 where a figure covers a pixel, even in part, else 0.
 pub(crate) fn masks(drawn: &[Picture]) -> Result<Tensor> {
