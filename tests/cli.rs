@@ -147,7 +147,7 @@ fn who_names_a_checkpoint_hears_of_that_one_and_not_of_the_default() {
     let mut command = gesso(&["txt2img", "x", "--model", "demo-v9", "-o", "/tmp/x.png", "--models"]);
     command.arg(demo).env("GESSO_DEFAULT_MODEL", "gone");
     let (code, _, errors) = run(command);
-    assert!(code == 1 && errors.contains("did you mean \"demo-v2\"?"), "{errors}");
+    assert!(code == 1 && errors.contains("did you mean \"demo-v3\"?"), "{errors}");
     assert!(errors.contains("\"demo-v9\"") && !errors.contains("default_model"), "{errors}");
 }
 
@@ -217,7 +217,7 @@ fn txt2img_says_what_is_wrong_before_it_draws() {
     let (_, _, errors) = run(gesso(&["txt2img", "x", "-o", "/no/such/folder/x.png"]));
     assert!(errors.contains("/no/such/folder"), "{errors}");
     let (_, _, errors) = run(gesso(&["txt2img", "x", "--model", "demo-v9", "-o", "/tmp/x.png"]));
-    assert!(errors.contains("did you mean \"demo-v2\"?"), "{errors}");
+    assert!(errors.contains("did you mean \"demo-v3\"?"), "{errors}");
 }
 
 #[test]
@@ -328,7 +328,7 @@ fn users_keys_tasks_and_pictures_are_managed_from_a_terminal() {
     };
     let (code, output, errors) = as_ann(&["task", "list"]);
     assert_eq!((code, output.trim()), (0, "no tasks"), "{errors}");
-    assert!(as_ann(&["model", "list"]).1.contains("demo-v2.safetensors"));
+    assert!(as_ann(&["model", "list"]).1.contains("demo-v3.safetensors"));
     assert!(as_ann(&["model", "load"]).2.contains("403"), "loading is for operators");
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();

@@ -302,7 +302,7 @@ impl Drop for Server {
 /// A quick request: the demo checkpoint, few steps.
 pub(crate) fn quick() -> Value {
     json!({
-        "stable_diffusion_model": "demo-v2", "prompt": "mountain landscape during sunset", "steps": 3,
+        "stable_diffusion_model": "demo-v3", "prompt": "mountain landscape during sunset", "steps": 3,
         "width": 64, "height": 64, "seed": 1, "cfg_scale": 5, "sampler_name": "Euler",
     })
 }

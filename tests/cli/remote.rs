@@ -11,7 +11,7 @@ fn txt2img_on_a_server_draws_what_the_server_draws() {
     let server = bench.start();
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("out.png");
-    let said = "--steps 3 --width 64 --height 64 --seed 1 --cfg-scale 5 --sampler Euler --model demo-v2";
+    let said = "--steps 3 --width 64 --height 64 --seed 1 --cfg-scale 5 --sampler Euler --model demo-v3";
     let mut command = gesso(&["txt2img", "mountain landscape during sunset", "--url", &server.url]);
     command.args(said.split(' ')).arg("--out").arg(&out);
     let (code, output, errors) = run(command);
@@ -109,8 +109,8 @@ fn waiting_for_a_task_that_does_not_succeed_fails() {
 fn models_are_registered_and_removed_from_a_terminal() {
     let models = tempfile::tempdir().unwrap();
     let bench = Bench::new().models_at(models.path());
-    let demo = checkout().join("examples/demo-model/demo-v2.safetensors");
-    std::os::unix::fs::symlink(&demo, models.path().join("demo-v2.safetensors")).unwrap();
+    let demo = checkout().join("examples/demo-model/demo-v3.safetensors");
+    std::os::unix::fs::symlink(&demo, models.path().join("demo-v3.safetensors")).unwrap();
     let objects = bench.data.path().join("objects/models");
     std::fs::create_dir_all(&objects).unwrap();
     std::fs::copy(&demo, objects.join("second.safetensors")).unwrap();
@@ -133,8 +133,8 @@ fn models_are_registered_and_removed_from_a_terminal() {
     let (code, output, errors) = model(&["remove", "by the sea.safetensors"]);
     assert_eq!(code, 0, "{errors}");
     assert!(output.contains("removed") && !model(&["list"]).1.contains("by the sea"), "{output}");
-    assert!(model(&["remove", "demo-v2.safetensors"]).2.contains("404"), "what somebody put there is theirs");
-    assert!(model(&["remove", "../demo-v2.safetensors"]).2.contains("not the name of a model's file"));
+    assert!(model(&["remove", "demo-v3.safetensors"]).2.contains("404"), "what somebody put there is theirs");
+    assert!(model(&["remove", "../demo-v3.safetensors"]).2.contains("not the name of a model's file"));
 }
 
 #[test]

@@ -20,7 +20,7 @@ import requests
 import webuiapi
 from PIL import Image
 
-MODEL = "demo-v2"
+MODEL = "demo-v3"
 
 # Where nothing answers: routes of extensions that have no counterpart here or want an admin's grant, and routes that web UIs
 # themselves have dropped.

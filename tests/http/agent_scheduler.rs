@@ -58,7 +58,7 @@ fn a_drawing_goes_through_the_queue_to_its_pictures() {
     let server = bench.start();
     let busy = enqueue(&server, json!({"steps": 150, "width": 256, "height": 256}));
     eventually("the task runs", || status(&server, &busy) == "running");
-    let named = json!({"checkpoint": "demo-v2", "vae": "Automatic"});
+    let named = json!({"checkpoint": "demo-v3", "vae": "Automatic"});
     let (first, second) = (enqueue(&server, named.clone()), enqueue(&server, named));
 
     let queue = get(&server, "queue");
@@ -73,7 +73,7 @@ fn a_drawing_goes_through_the_queue_to_its_pictures() {
     );
     let params = &tasks[1]["params"];
     assert_eq!((&params["prompt"], &params["steps"]), (&quick()["prompt"], &json!(3)));
-    assert!(params["checkpoint"].as_str().unwrap().contains("demo-v2"), "{params}");
+    assert!(params["checkpoint"].as_str().unwrap().contains("demo-v3"), "{params}");
     assert!(tasks[1]["created_at"].is_u64(), "{}", tasks[1]);
     let part = get(&server, "queue?limit=1&offset=2");
     assert_eq!(
@@ -378,7 +378,7 @@ fn a_waiting_task_draws_what_it_was_changed_to() {
     update(&server, &task, json!({"params": {"prompt": "sea ".repeat(3000)}})).ok();
     assert_eq!((files(), &data()["params"]["prompt"]), (1, &Value::Null));
     let changes = json!({
-        "name": "wide", "checkpoint": "demo-v2", "params": {"prompt": "a cat", "width": 128, "n_iter": 2},
+        "name": "wide", "checkpoint": "demo-v3", "params": {"prompt": "a cat", "width": 128, "n_iter": 2},
     });
     update(&server, &task, changes).ok();
     let one_setting = json!({"params": {"override_settings": {"CLIP_stop_at_last_layers": 2}}});
@@ -391,7 +391,7 @@ fn a_waiting_task_draws_what_it_was_changed_to() {
     let settings = &params["override_settings"];
     assert_eq!(
         (&settings["eta_ddim"], &settings["CLIP_stop_at_last_layers"], &settings["sd_model_checkpoint"]),
-        (&json!(0.5), &json!(2), &json!("demo-v2"))
+        (&json!(0.5), &json!(2), &json!("demo-v3"))
     );
     update(&server, &task, json!({})).ok();
 

@@ -47,7 +47,7 @@ fn every_wrong_value_is_refused_with_its_field_and_the_remedy() {
     refused(&server, &with(json!({"script_name": "x/y/z plot"})), 400, "Script 'x/y/z plot' not found");
     refused(&server, &with(json!({"override_settings": {"sd_modell": 1}})), 400, "sd_modell");
     refused(&server, &with(json!({"override_settings": {"emphasis": 1}})), 400, "emphasis must be a string");
-    refused(&server, &with(json!({"stable_diffusion_model": "demo-v9"})), 404, "did you mean \"demo-v2\"?");
+    refused(&server, &with(json!({"stable_diffusion_model": "demo-v9"})), 404, "did you mean \"demo-v3\"?");
     refused(&server, &with(json!({"stable_diffusion_model": "../../etc/passwd"})), 404, "model not found");
     refused(
         &server,

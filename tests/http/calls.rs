@@ -140,7 +140,7 @@ fn the_serverless_dialect_enlarges_pictures_as_tasks() {
     let server = bench.start();
     let done = server.post("/txt2img", &quick()).ok();
     let drawn = server.result(done["taskId"].as_str().unwrap())["images"][0].clone();
-    let body = json!({"stable_diffusion_model": "demo-v2", "image": drawn, "upscaler_1": "Lanczos", "upscaling_resize": 2});
+    let body = json!({"stable_diffusion_model": "demo-v3", "image": drawn, "upscaler_1": "Lanczos", "upscaling_resize": 2});
     let reply = server.post("/extra_images", &body).ok();
     assert_eq!(reply["status"], "succeeded");
     assert_eq!(crate::support::decode(&server.picture(&reply)).width, 128);

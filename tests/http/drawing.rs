@@ -260,8 +260,8 @@ pub(super) fn models() -> TempDir {
     let checkpoints = folder.path().join("Stable-diffusion");
     std::fs::create_dir(&checkpoints).unwrap();
     std::fs::copy(
-        checkout().join("examples/demo-model/demo-v2.safetensors"),
-        checkpoints.join("demo-v2.safetensors"),
+        checkout().join("examples/demo-model/demo-v3.safetensors"),
+        checkpoints.join("demo-v3.safetensors"),
     )
     .unwrap();
     folder
@@ -452,7 +452,7 @@ fn a_vae_that_does_not_fit_is_named_instead_of_the_checkpoint() {
         let message = told["message"].as_str().unwrap();
         let file = format!("{name}.safetensors");
         assert!(message.contains("sd_vae") && message.contains(&file) && message.contains(why), "{message}");
-        assert!(!message.contains("demo-v2"), "{message}");
+        assert!(!message.contains("demo-v3"), "{message}");
     }
 }
 

@@ -149,8 +149,8 @@ fn faces_are_restored_in_their_place_and_mixed_by_visibility() {
 #[test]
 fn a_drawing_restores_faces_with_what_there_is() {
     let models = models(true);
-    let checkpoint = checkout().join("examples/demo-model/demo-v2.safetensors");
-    std::os::unix::fs::symlink(checkpoint, models.path().join("demo-v2.safetensors")).unwrap();
+    let checkpoint = checkout().join("examples/demo-model/demo-v3.safetensors");
+    std::os::unix::fs::symlink(checkpoint, models.path().join("demo-v3.safetensors")).unwrap();
     let bench = Bench::new().models_at(models.path());
     let server = bench.start();
     let faces =

@@ -9,8 +9,8 @@ use crate::support::{Bench, Server, checkout, decode, eventually, quick, quick_w
 
 /// A models folder with one checkpoint, and the same file in the object store.
 pub(super) fn bench(models: &Path) -> Bench {
-    let demo = checkout().join("examples/demo-model/demo-v2.safetensors");
-    std::os::unix::fs::symlink(&demo, models.join("demo-v2.safetensors")).unwrap();
+    let demo = checkout().join("examples/demo-model/demo-v3.safetensors");
+    std::os::unix::fs::symlink(&demo, models.join("demo-v3.safetensors")).unwrap();
     let bench = Bench::new().models_at(models);
     let objects = bench.data.path().join("objects/models");
     std::fs::create_dir_all(&objects).unwrap();
@@ -47,11 +47,11 @@ fn status(server: &Server, name: &str) -> Value {
 #[test]
 fn one_model_stands_in_a_list_where_clients_expect_that() {
     let bench = Bench::new();
-    let model = bench.start().get("/models/demo-v2.safetensors").ok();
-    assert_eq!(model["name"], "demo-v2.safetensors");
+    let model = bench.start().get("/models/demo-v3.safetensors").ok();
+    assert_eq!(model["name"], "demo-v3.safetensors");
     let bench = Bench::new().config("compat.model_in_list = true\n");
     let server = bench.start();
-    assert_eq!(server.get("/models/demo-v2.safetensors").ok()[0]["name"], model["name"]);
+    assert_eq!(server.get("/models/demo-v3.safetensors").ok()[0]["name"], model["name"]);
     assert_eq!(server.get("/models/none.safetensors").status, 404);
 }
 
@@ -101,7 +101,7 @@ fn a_checkpoint_of_another_family_is_refused_with_what_it_is_and_is_never_the_de
     assert_eq!(ask("/sdapi/v1/txt2img", &named)["error"], "HTTPException");
     let functions = server.get("/list/sdapi/functions").ok()["functions"].as_array().unwrap().clone();
     let drawn_with: Vec<_> = functions.iter().map(|function| &function["model"]).collect();
-    assert_eq!(drawn_with, ["demo-v2.safetensors"], "no task of the other has begun");
+    assert_eq!(drawn_with, ["demo-v3.safetensors"], "no task of the other has begun");
 
     let option = json!({"sd_model_checkpoint": "a-large"});
     assert_eq!(server.post("/sdapi/v1/options", &option).status, 422);
@@ -120,7 +120,7 @@ fn a_saved_checkpoint_that_became_another_is_refused_and_the_options_are_taken_b
     let models = tempfile::tempdir().unwrap();
     let bench = bench(models.path());
     let mine = models.path().join("large.safetensors");
-    std::fs::copy(models.path().join("demo-v2.safetensors"), &mine).unwrap();
+    std::fs::copy(models.path().join("demo-v3.safetensors"), &mine).unwrap();
     let server = bench.start();
     server.post("/sdapi/v1/options", &json!({"sd_model_checkpoint": "large"})).ok();
     server.post("/sdapi/v1/reload-checkpoint", &json!({})).ok();
@@ -136,7 +136,7 @@ fn a_saved_checkpoint_that_became_another_is_refused_and_the_options_are_taken_b
     assert!(options["sd_model_checkpoint"].as_str().unwrap().starts_with("large.safetensors"), "{options}");
     server.post("/sdapi/v1/options", &options).ok();
     // With nothing else there, what is wrong is no field of a request.
-    std::fs::remove_file(models.path().join("demo-v2.safetensors")).unwrap();
+    std::fs::remove_file(models.path().join("demo-v3.safetensors")).unwrap();
     let reply = server.admin("POST", "/initialize", Vec::new());
     let told = reply.json()["message"].clone();
     assert!(reply.status == 503 && told.as_str().unwrap().contains(IS_LARGE), "{told}");
@@ -148,7 +148,7 @@ fn a_model_of_the_object_store_is_registered_drawn_with_and_removed() {
     let bench = bench(models.path());
     let mine = models.path().join("mine");
     std::fs::create_dir(&mine).unwrap();
-    std::os::unix::fs::symlink(models.path().join("demo-v2.safetensors"), mine.join("own.safetensors"))
+    std::os::unix::fs::symlink(models.path().join("demo-v3.safetensors"), mine.join("own.safetensors"))
         .unwrap();
     let server = bench.start();
     let known = server.get("/models").ok()[0]["etag"].as_str().unwrap().to_owned();
@@ -181,8 +181,8 @@ fn a_model_of_the_object_store_is_registered_drawn_with_and_removed() {
     let left = |name: &str| models.path().join(name).exists();
     assert!(!left("dreamy.safetensors") && !left("Stable-diffusion"));
     // What somebody put there is theirs.
-    assert_eq!(server.admin("DELETE", "/models/demo-v2.safetensors", Vec::new()).status, 404);
-    assert!(models.path().join("demo-v2.safetensors").exists());
+    assert_eq!(server.admin("DELETE", "/models/demo-v3.safetensors", Vec::new()).status, 404);
+    assert!(models.path().join("demo-v3.safetensors").exists());
 }
 
 #[test]
@@ -191,7 +191,7 @@ fn a_model_that_changes_while_it_is_copied_is_the_last_one_and_a_removed_one_doe
     let bench = bench(models.path());
     std::fs::create_dir(models.path().join("Stable-diffusion")).unwrap();
     let large = bench.data.path().join("objects/models/large.safetensors");
-    let demo = std::fs::read(checkout().join("examples/demo-model/demo-v2.safetensors")).unwrap();
+    let demo = std::fs::read(checkout().join("examples/demo-model/demo-v3.safetensors")).unwrap();
     std::fs::write(&large, with_ballast(&demo, 39 * demo.len())).unwrap();
     let server = bench.start();
     let from = |path: &str| json!({"type": "stableDiffusion", "ossPath": path}).to_string();
@@ -219,7 +219,7 @@ fn a_model_that_changes_while_it_is_copied_is_the_last_one_and_a_removed_one_doe
     assert_eq!(std::fs::read(&file).unwrap(), b"somebody's own");
     // Whatever its case: a name stands for one file.
     assert_eq!(register(&server, &json!({"name": "Dreamy.safetensors"})).status, 409);
-    assert_eq!(register(&server, &json!({"name": "demo-v2.safetensors"})).status, 409);
+    assert_eq!(register(&server, &json!({"name": "demo-v3.safetensors"})).status, 409);
     assert_eq!(register(&server, &json!({"name": "a.vae.safetensors"})).status, 400);
 }
 
@@ -292,7 +292,7 @@ fn a_checkpoint_has_a_function_from_its_first_use_whose_timeout_ends_tasks() {
     server.post("/txt2img", &quick()).ok();
     let list = server.get("/list/sdapi/fucntions").ok();
     let function = &list["functions"][0];
-    assert_eq!(function["model"], "demo-v2.safetensors");
+    assert_eq!(function["model"], "demo-v3.safetensors");
     // In f32 twice its file, which is in f16.
     assert!(function["memoryBytes"].as_u64().unwrap() > 30 << 20, "{function}");
     assert_eq!(function["gpuMemoryBytes"], 0, "it draws on the processor");
@@ -300,7 +300,7 @@ fn a_checkpoint_has_a_function_from_its_first_use_whose_timeout_ends_tasks() {
     assert!(name.starts_with("sd_"), "{name}");
 
     let update = |body: Value| server.admin_json("POST", "/batch_update_sd_resource", &body.to_string());
-    let refused = update(json!({"models": ["demo-v2.safetensors"], "memorySize": 8, "timeout": 0}));
+    let refused = update(json!({"models": ["demo-v3.safetensors"], "memorySize": 8, "timeout": 0}));
     assert_eq!(refused.status, 400);
     assert_eq!(refused.json()["errors"].as_array().unwrap().len(), 2, "{}", refused.json());
     assert_eq!(update(json!({"models": ["none"], "timeout": 1})).status, 400);
@@ -320,14 +320,14 @@ fn a_checkpoint_has_a_function_from_its_first_use_whose_timeout_ends_tasks() {
     let failed = delete(json!([name, "sd_none"]));
     assert_eq!((failed.status, &failed.json()["fails"][0]["functionName"]), (404, &json!("sd_none")));
     assert_eq!(server.get("/list/sdapi/functions").ok()["functions"], json!([]));
-    assert_eq!(server.get("/models/demo-v2.safetensors").ok()["status"], "unloaded");
+    assert_eq!(server.get("/models/demo-v3.safetensors").ok()["status"], "unloaded");
 }
 
 #[test]
 fn a_second_pass_has_what_was_set_for_the_checkpoint_that_it_draws_with() {
     let models = super::drawing::models();
     let folder = models.path().join("Stable-diffusion");
-    std::fs::copy(folder.join("demo-v2.safetensors"), folder.join("other.safetensors")).unwrap();
+    std::fs::copy(folder.join("demo-v3.safetensors"), folder.join("other.safetensors")).unwrap();
     let bench = Bench::new().models_at(models.path());
     let server = bench.start();
     let hires = json!({"enable_hr": true, "denoising_strength": 0.4, "hr_scale": 1.5});
@@ -356,7 +356,7 @@ fn a_functions_resources_hold_for_its_tasks_until_it_is_deleted() {
     assert_eq!(pointers, ["#/instanceType", "#/cpu", "#/gpuMemorySize", "#/env", "#/env"]);
 
     let set =
-        json!({"models": ["demo-v2.safetensors"], "cpu": 1.0, "gpuMemorySize": 16, "env": {"TONE": "warm"}});
+        json!({"models": ["demo-v3.safetensors"], "cpu": 1.0, "gpuMemorySize": 16, "env": {"TONE": "warm"}});
     assert_eq!(update(set).ok(), json!({"status": "success"}));
     let function = server.get("/list/sdapi/functions").ok()["functions"][0].clone();
     assert_eq!((&function["cpu"], &function["gpuMemorySize"]), (&json!(1), &json!(16)));

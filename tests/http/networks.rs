@@ -11,7 +11,7 @@ use crate::support::{Bench, checkout, decode, quick_with};
 /// The demo checkpoint, and networks of the torch crate's fixtures: the folder each lies in, which one it is, its name.
 pub(super) fn models_with(networks: &[(&str, &str, &str)]) -> TempDir {
     let models = tempfile::tempdir().unwrap();
-    let checkpoint = "demo-v2.safetensors";
+    let checkpoint = "demo-v3.safetensors";
     let copy = |from: &str, to: &str| std::fs::copy(checkout().join(from), models.path().join(to)).unwrap();
     copy(&format!("examples/demo-model/{checkpoint}"), checkpoint);
     for (folder, network, name) in networks {

@@ -23,7 +23,7 @@ fn probes_answer_and_metrics_count_what_was_drawn() {
         "gesso_unet_calls_total 3",
         "gesso_unet_batches_total{rows=\"1\"} 3",
         "gesso_tasks_submitted_total 1",
-        "gesso_model_loaded{model=\"demo-v2\"} 1",
+        "gesso_model_loaded{model=\"demo-v3\"} 1",
         "gesso_stage_seconds_count{stage=\"engine\"} 1",
     ] {
         assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
@@ -32,7 +32,7 @@ fn probes_answer_and_metrics_count_what_was_drawn() {
         let told = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
         told.unwrap_or_else(|| panic!("{name} is not in\n{text}")).parse::<f64>().unwrap()
     };
-    let bytes = number("gesso_model_bytes{model=\"demo-v2\",memory=\"host\"}");
+    let bytes = number("gesso_model_bytes{model=\"demo-v3\",memory=\"host\"}");
     assert!(bytes > 0.0);
     assert_eq!(number("gesso_models_bytes{memory=\"host\"}"), bytes, "it is the only one");
     assert!(number("gesso_models_bytes_max{memory=\"host\"}") > bytes);
@@ -40,7 +40,7 @@ fn probes_answer_and_metrics_count_what_was_drawn() {
     server.admin("POST", "/sdapi/v1/unload-checkpoint", Vec::new()).ok();
     let told = String::from_utf8(server.get("/metrics").body).unwrap();
     for line in
-        ["gesso_model_bytes{model=\"demo-v2\",memory=\"host\"} 0", "gesso_models_bytes{memory=\"host\"} 0"]
+        ["gesso_model_bytes{model=\"demo-v3\",memory=\"host\"} 0", "gesso_models_bytes{memory=\"host\"} 0"]
     {
         assert!(told.lines().any(|found| found == line), "{line} is not in\n{told}");
     }
@@ -51,9 +51,9 @@ fn probes_answer_and_metrics_count_what_was_drawn() {
         let told = text.lines().find_map(|line| line.strip_prefix("gesso_tasks_waiting{").map(str::to_owned));
         told.unwrap_or_default()
     };
-    assert_eq!(waiting(), "model=\"demo-v2.safetensors\",priority=\"0\"} 1");
+    assert_eq!(waiting(), "model=\"demo-v3.safetensors\",priority=\"0\"} 1");
     server.post(&format!("/tasks/{id}/cancellation"), &Value::Null).ok();
-    assert_eq!(waiting(), "model=\"demo-v2.safetensors\",priority=\"0\"} 0");
+    assert_eq!(waiting(), "model=\"demo-v3.safetensors\",priority=\"0\"} 0");
 }
 
 #[test]

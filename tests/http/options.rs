@@ -49,7 +49,7 @@ fn options_say_what_an_infotext_tells_and_whether_one_chooses_the_checkpoint() {
     let text =
         |overrides: Value| draw(&server, "txt2img", json!({"override_settings": overrides})).0.infotext;
     let usual = text(json!({}));
-    assert!(usual.contains("Model: demo-v2") && usual.contains("Version: ") && !usual.contains("User: "));
+    assert!(usual.contains("Model: demo-v3") && usual.contains("Version: ") && !usual.contains("User: "));
     let little = json!({"add_model_name_to_info": false, "add_model_hash_to_info": false, "add_version_to_infotext": false,
                         "add_user_name_to_info": true});
     let text = text(little);
@@ -66,7 +66,7 @@ fn options_say_what_an_infotext_tells_and_whether_one_chooses_the_checkpoint() {
     let of = |name: &str| infotext.replace("Model: gone", &format!("Model hash: 0123456789, Model: {name}"));
     let body =
         |name: &str| json!({"infotext": of(name), "override_settings": {"disable_weights_auto_swap": false}});
-    server.post("/sdapi/v1/txt2img", &body("demo-v2")).ok();
+    server.post("/sdapi/v1/txt2img", &body("demo-v3")).ok();
     let chosen = server.post("/sdapi/v1/txt2img", &body("gone"));
     assert!(chosen.status == 404 && chosen.json().to_string().contains("gone"), "{}", chosen.json());
 }

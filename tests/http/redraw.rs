@@ -380,7 +380,7 @@ fn a_picture_drawn_with_other_networks_draws_itself_again() {
     );
     write_tensors(&models.path().join("embeddings/easyfix.safetensors"), &[("emb_params", &[3, 64], 0.5)]);
     let mut vae = Safetensors::demo().under("first_stage_model.");
-    vae.write(&models.path().join("Stable-diffusion/demo-v2.vae.safetensors"));
+    vae.write(&models.path().join("Stable-diffusion/demo-v3.vae.safetensors"));
     vae.zero("decoder.conv_out.bias");
     vae.write(&models.path().join("VAE/dim.safetensors"));
     write_adapter(&models.path().join("ControlNet/lines.safetensors"));
@@ -409,10 +409,10 @@ fn a_picture_drawn_with_other_networks_draws_itself_again() {
             &["Disable extra networks: True"],
         ),
         // One beside its checkpoint goes with it by itself.
-        (json!({}), &["VAE hash: ", "VAE: demo-v2.vae"]),
+        (json!({}), &["VAE hash: ", "VAE: demo-v3.vae"]),
         (
-            json!({"override_settings": {"sd_vae": "demo-v2.vae.safetensors"}}),
-            &["VAE hash: ", "VAE: demo-v2.vae"],
+            json!({"override_settings": {"sd_vae": "demo-v3.vae.safetensors"}}),
+            &["VAE hash: ", "VAE: demo-v3.vae"],
         ),
         (json!({"override_settings": {"sd_vae": "dim"}}), &["VAE hash: ", "VAE: dim"]),
         (json!({"override_settings": {"sd_vae": "None"}}), &["VAE: None"]),
@@ -447,7 +447,7 @@ fn inpainting_and_editing_checkpoints_are_told_apart_and_their_pictures_draw_the
     let given = |model: &str| json!({"init_images": [striped(64, 64)], "override_settings": {"sd_model_checkpoint": model}});
     let mask = png(64, 64, |x, _| if x < 40 { [255; 3] } else { [0; 3] });
     for (model, changes, says, inpaints) in [
-        ("demo-v2", json!({}), &["Model: demo-v2"][..], false),
+        ("demo-v3", json!({}), &["Model: demo-v3"][..], false),
         ("edit", json!({"image_cfg_scale": 1.25}), &["Image CFG scale: 1.25"], false),
         (
             "inpaint",
@@ -496,7 +496,7 @@ pub(super) struct Safetensors {
 
 impl Safetensors {
     pub(super) fn demo() -> Self {
-        let bytes = std::fs::read(checkout().join("examples/demo-model/demo-v2.safetensors")).unwrap();
+        let bytes = std::fs::read(checkout().join("examples/demo-model/demo-v3.safetensors")).unwrap();
         let (length, rest) = bytes.split_at(8);
         let (header, data) = rest.split_at(u64::from_le_bytes(length.try_into().unwrap()) as usize);
         let mut header: Map<String, Value> = serde_json::from_slice(header).unwrap();

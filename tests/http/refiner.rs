@@ -31,13 +31,13 @@ fn a_refiner_draws_the_end_of_a_picture_and_the_text_draws_it_again() {
     let models = two_checkpoints();
     let bench = Bench::new().models_at(models.path());
     let server = bench.start();
-    let alone = ["demo-v2", "other"]
+    let alone = ["demo-v3", "other"]
         .map(|model| pixels(&server, json!({"override_settings": {"sd_model_checkpoint": model}})));
     let (picture, reply) = draw(&server, "txt2img", refined(json!({})));
     assert!(!alone.contains(&picture.data));
-    assert!(picture.infotext.contains("Model: demo-v2, "), "{}", picture.infotext);
+    assert!(picture.infotext.contains("Model: demo-v3, "), "{}", picture.infotext);
     let info: Value = serde_json::from_str(reply["info"].as_str().unwrap()).unwrap();
-    assert_eq!(info["sd_model_name"], "demo-v2");
+    assert_eq!(info["sd_model_name"], "demo-v3");
     for (changes, says) in [
         (json!({}), &["Refiner: other [", "Refiner switch at: 0.4"][..]),
         (
@@ -66,7 +66,7 @@ fn a_refiner_without_a_share_and_a_checkpoints_own_change_nothing() {
         json!({"refiner_switch_at": 0}),
         json!({"refiner_switch_at": 1}),
         json!({"refiner_checkpoint": "None"}),
-        json!({"refiner_checkpoint": "demo-v2"}),
+        json!({"refiner_checkpoint": "demo-v3"}),
     ] {
         let (picture, _) = draw(&server, "txt2img", refined(changes.clone()));
         assert!(picture.data == plain.data, "{changes}");

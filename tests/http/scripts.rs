@@ -246,7 +246,7 @@ fn a_script_is_cancelled_with_its_drawings() {
     let bench = bench();
     let server = bench.start();
     let body = quick_with(
-        json!({"stable_diffusion_model": "demo-v2", "script_name": "X/Y/Z plot", "steps": 60, "width": 128, "height": 128,
+        json!({"stable_diffusion_model": "demo-v3", "script_name": "X/Y/Z plot", "steps": 60, "width": 128, "height": 128,
         "script_args": ["Seed", "1-100", []]}),
     );
     let reply = server.post_with("/txt2img", &[("Request-Type", "async")], &body);
@@ -325,7 +325,7 @@ fn an_enlarged_picture_is_drawn_over_in_tiles() {
 #[test]
 fn upscalers_go_by_their_place_in_the_list_as_in_web_uis() {
     let models = super::extras::networks();
-    let checkpoint = "demo-v2.safetensors";
+    let checkpoint = "demo-v3.safetensors";
     std::fs::copy(checkout().join("examples/demo-model").join(checkpoint), models.path().join(checkpoint))
         .unwrap();
     let bench = bench().models_at(models.path());

@@ -18,7 +18,7 @@ fn a_sync_request_answers_with_the_url_of_a_picture_that_carries_its_parameters(
     let first = picture.infotext.lines().next().unwrap();
     assert_eq!(first, "mountain landscape during sunset");
     for part in
-        ["Steps: 3, Sampler: Euler", "CFG scale: 5, Seed: 1, Size: 64x64", "Model: demo-v2", "RNG: NV"]
+        ["Steps: 3, Sampler: Euler", "CFG scale: 5, Seed: 1, Size: 64x64", "Model: demo-v3", "RNG: NV"]
     {
         assert!(picture.infotext.contains(part), "{part} is not in {}", picture.infotext);
     }
@@ -178,6 +178,6 @@ fn the_checkpoint_is_listed() {
     let bench = Bench::new();
     let server = bench.start();
     let models = server.get("/models").ok();
-    assert_eq!(models[0]["name"], "demo-v2.safetensors");
+    assert_eq!(models[0]["name"], "demo-v3.safetensors");
     assert_eq!(models[0]["type"], "stableDiffusion");
 }

@@ -165,7 +165,7 @@ fn a_checkpoint_leaves_memory_and_comes_back() {
     assert_eq!(status(), "loaded");
     let told = taken();
     assert!(told["ram"]["used"].as_u64().unwrap() > 0, "{told}");
-    assert_eq!(told["ram"]["models"], json!({"demo-v2": told["ram"]["used"]}));
+    assert_eq!(told["ram"]["models"], json!({"demo-v3": told["ram"]["used"]}));
     assert!(told["ram"]["bound"].as_u64().unwrap() > told["ram"]["used"].as_u64().unwrap(), "{told}");
     assert_eq!(told["cuda"], Value::Null, "it draws on the processor");
     server.post("/sdapi/v1/unload-checkpoint", &json!("")).ok();
@@ -233,7 +233,7 @@ fn pictures_are_saved_where_people_look_for_them_under_names_that_the_options_fo
     for _ in 0..2 {
         server.post("/txt2img", &quick_with(json!({"save_images": true}))).ok();
     }
-    assert_eq!(files(&outputs.join("demo-v2/3")), ["mountain landscape 1-1.jpg", "mountain landscape 1.jpg"]);
+    assert_eq!(files(&outputs.join("demo-v3/3")), ["mountain landscape 1-1.jpg", "mountain landscape 1.jpg"]);
     let wrong = server.post("/sdapi/v1/options", &json!({"save_to_dirs": "maybe"}));
     assert_eq!(wrong.status, 422);
 }

@@ -70,7 +70,7 @@ pub(super) fn check_events(server: &Server, before: &str) {
     assert_eq!((grid.width, grid.height), (192, 64));
 
     let loaded = || lines(server, &format!("{before}model-hook"));
-    let is_told = |line: &String| line.starts_with("loaded demo-v2 [") && line.ends_with("], for drawing");
+    let is_told = |line: &String| line.starts_with("loaded demo-v3 [") && line.ends_with("], for drawing");
     eventually("the checkpoint is told", || loaded().iter().any(is_told));
 }
 

@@ -237,7 +237,7 @@ fn cancel(url: &str, ids: &[String]) -> Result<()> {
 }
 
 fn drawing(steps: u32, side: u32) -> Value {
-    json!({"stable_diffusion_model": "demo-v2", "prompt": "sea at night", "steps": steps, "width": side, "height": side, "seed": 1})
+    json!({"stable_diffusion_model": "demo-v3", "prompt": "sea at night", "steps": steps, "width": side, "height": side, "seed": 1})
 }
 
 /// The durable store beside the one in memory, without a server around them.

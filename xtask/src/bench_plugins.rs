@@ -86,7 +86,7 @@ fn draw(paths: &Paths, folder: &Path) -> Result<f64> {
     let data = folder.join("server");
     let binary = paths.target.join("debug/gesso");
     let server = Server::start(&binary, &paths.root, "127.0.0.1:0", &data, Duration::from_secs(180))?;
-    let body = json!({"stable_diffusion_model": "demo-v2", "prompt": "sea at night", "steps": STEPS, "width": SIDE, "height": SIDE, "seed": 1});
+    let body = json!({"stable_diffusion_model": "demo-v3", "prompt": "sea at night", "steps": STEPS, "width": SIDE, "height": SIDE, "seed": 1});
     let agent: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
     let mut best = f64::INFINITY;
     for _ in 0..3 {

@@ -26,8 +26,8 @@ pub(crate) fn run(paths: &Paths) -> Result<()> {
     let models = folder.join("models");
     let checkpoints = models.join("Stable-diffusion");
     std::fs::create_dir_all(&checkpoints)?;
-    let demo = paths.root.join("examples/demo-model/demo-v2.safetensors");
-    std::fs::copy(demo, checkpoints.join("demo-v2.safetensors"))?;
+    let demo = paths.root.join("examples/demo-model/demo-v3.safetensors");
+    std::fs::copy(demo, checkpoints.join("demo-v3.safetensors"))?;
     let mut command = Server::command(&binary, &paths.root, "127.0.0.1:0", &folder);
     command.env("GESSO_MODELS", &models);
     let server = Server::launch(command, &folder, Duration::from_secs(180))?;

@@ -123,7 +123,7 @@ struct Shown {
 fn draw(server: &mut Server, stop: &AtomicBool) -> Result<Shown> {
     let client = Client::new(&server.url);
     let request = json!({
-        "stable_diffusion_model": "demo-v2",
+        "stable_diffusion_model": "demo-v3",
         // dynamic-prompts replaces the braces before the generation; watermark marks the picture after it.
         "prompt": "snowy mountains at {0::night|sunrise}",
         "steps": STEPS,
@@ -182,7 +182,7 @@ impl Shown {
             }
             None => println!("  speed       {:.1} steps/s, all included", STEPS as f64 / whole.as_secs_f64()),
         }
-        let body = r#"{"stable_diffusion_model":"demo-v2","prompt":"a large {red|blue} circle","width":128,"height":128}"#;
+        let body = r#"{"stable_diffusion_model":"demo-v3","prompt":"a large {red|blue} circle","width":128,"height":128}"#;
         println!("\nNext, in another terminal:");
         println!("  curl {url}/txt2img -H 'content-type: application/json' -d '{body}'");
         println!("  curl {url}/ext/hello-api/");

@@ -88,7 +88,7 @@ fn ask(paths: &Paths, packages: &Path, options: &Options) -> Result<()> {
 fn start(paths: &Paths, folder: &Path) -> Result<Server> {
     let checkpoints = folder.join("models/Stable-diffusion");
     fs::create_dir_all(&checkpoints)?;
-    let demo = "demo-v2.safetensors";
+    let demo = "demo-v3.safetensors";
     fs::copy(paths.root.join("examples/demo-model").join(demo), checkpoints.join(demo))?;
     let plugins = folder.join("plugins");
     fs::create_dir_all(&plugins)?;

@@ -34,7 +34,7 @@ const MEASURED: u64 = 64;
 #[derive(Args)]
 pub(crate) struct Options {
     /// The checkpoint to begin with; its text encoder and UNet stay as they are.
-    #[arg(long, default_value = "examples/demo-model/demo-v2.safetensors")]
+    #[arg(long, default_value = "examples/demo-model/demo-v3.safetensors")]
     from: PathBuf,
     /// Begin with random numbers instead of the checkpoint's VAE.
     #[arg(long, conflicts_with = "decoder_only")]

@@ -92,7 +92,7 @@ mod tests {
     use super::*;
 
     fn demo() -> std::path::PathBuf {
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("../demo-model/demo-v2.safetensors")
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../demo-model/demo-v3.safetensors")
     }
 
     #[test]

@@ -34,7 +34,7 @@ const AVERAGE_KEPT: f64 = 0.998;
 #[derive(Args)]
 pub(crate) struct Options {
     /// The checkpoint to begin with; its VAE stays as it is.
-    #[arg(long, default_value = "examples/demo-model/demo-v2.safetensors")]
+    #[arg(long, default_value = "examples/demo-model/demo-v3.safetensors")]
     from: PathBuf,
     /// Begin with random numbers instead of the checkpoint's text encoder and UNet.
     #[arg(long)]

@@ -258,7 +258,7 @@ mod tests {
     fn with_facts<T>(prompt: &str, zones: &Zones, name: impl FnOnce(&Facts<'_>) -> T) -> T {
         let info = json!({
             "all_seeds": [7, 8], "steps": 20, "cfg_scale": 7.5, "width": 512, "height": 768, "sampler_name": "DPM++ 2M",
-            "sd_model_name": "demo-v2", "sd_model_hash": "698198024e", "all_prompts": ["x", prompt],
+            "sd_model_name": "demo-v3", "sd_model_hash": "d229c564fa", "all_prompts": ["x", prompt],
             "all_negative_prompts": ["", "blur"], "styles": ["Ink", "Oil"], "job_timestamp": "20260102030405",
             "clip_skip": 2, "denoising_strength": null, "batch_size": 2,
         });

@@ -22,7 +22,7 @@ const SUBMITS_EACH: usize = 250;
 const ROUNDS: usize = 3;
 /// What the server stores of a request that says little.
 const BODY: &str = r#"{"prompt":"sea at night","negative_prompt":"","steps":20,"width":512,"height":512,"seed":1,
-    "sampler_name":"Euler","cfg_scale":7.0,"override_settings":{"sd_model_checkpoint":"demo-v2"}}"#;
+    "sampler_name":"Euler","cfg_scale":7.0,"override_settings":{"sd_model_checkpoint":"demo-v3"}}"#;
 
 #[tokio::main]
 async fn main() {
@@ -57,7 +57,7 @@ async fn submit_many(store: Arc<dyn TaskStore>, caller: usize) -> Result<(), Tas
             owner: "default".to_owned(),
             priority: 0,
             payload: Payload::Inline(BODY.to_owned()),
-            terms: Terms { model: Some("demo-v2.safetensors".to_owned()), ..Terms::default() },
+            terms: Terms { model: Some("demo-v3.safetensors".to_owned()), ..Terms::default() },
         };
         store.submit(new).await?;
     }

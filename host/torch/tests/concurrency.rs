@@ -24,7 +24,7 @@ fn engine() -> EngineHandle {
 
 fn submit(engine: &EngineHandle, seed: u64) -> JobHandle {
     let path =
-        PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/demo-model/demo-v2.safetensors"));
+        PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/demo-model/demo-v3.safetensors"));
     let request = GenerateRequest {
         prompt: "mountain landscape during sunset".into(),
         width: 128,
@@ -34,7 +34,7 @@ fn submit(engine: &EngineHandle, seed: u64) -> JobHandle {
         seed,
         ..GenerateRequest::default()
     };
-    let model = Arc::new(ModelFile { name: "demo-v2".into(), path, version: String::new() });
+    let model = Arc::new(ModelFile { name: "demo-v3".into(), path, version: String::new() });
     let work = Work::Draw(Box::new(Drawing::new(request, model)));
     engine.submit(JobSpec { work, priority: 0, cancel: CancelFlag::default() }).unwrap()
 }

@@ -23,7 +23,7 @@ const GROWTH_MAX: f64 = 1.05;
 
 /// The demo checkpoint with other numbers in its UNet.
 fn checkpoint(folder: &Path, index: u8) -> Arc<ModelFile> {
-    let demo = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/demo-model/demo-v2.safetensors");
+    let demo = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/demo-model/demo-v3.safetensors");
     let bytes = fs::read(demo).unwrap();
     let (_, header) = SafeTensors::read_metadata(&bytes).unwrap();
     let file = SafeTensors::deserialize(&bytes).unwrap();

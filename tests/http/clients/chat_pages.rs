@@ -13,7 +13,7 @@ const NOTHING: (&str, &str) = ("authorization", "");
 fn open_webui_posts_every_option_back_with_another_checkpoint_and_draws_with_it() {
     let models = models();
     let folder = models.path().join("Stable-diffusion");
-    std::fs::copy(folder.join("demo-v2.safetensors"), folder.join("other.safetensors")).unwrap();
+    std::fs::copy(folder.join("demo-v3.safetensors"), folder.join("other.safetensors")).unwrap();
     let bench = Bench::new().models_at(models.path());
     let server = bench.start();
     let get = |route: &str| -> Value {
@@ -22,7 +22,7 @@ fn open_webui_posts_every_option_back_with_another_checkpoint_and_draws_with_it(
     let mut options = get("options");
     // Titles are what its menu sends, names what it shows.
     let listed = get("sd-models");
-    assert_eq!(names(&listed, "model_name"), ["demo-v2", "other"]);
+    assert_eq!(names(&listed, "model_name"), ["demo-v3", "other"]);
     let titles = names(&listed, "title");
     let other = titles.iter().find(|title| options["sd_model_checkpoint"] != title.as_str()).unwrap();
     options["sd_model_checkpoint"] = json!(other);

@@ -35,7 +35,7 @@ fn get(server: &Server, token: &str, path: &str) -> Reply {
 /// What its requests have in common. Fields of one's own models and folders stand beside the web UI's.
 fn drawing(changes: Value) -> Value {
     let mut body = json!({
-        "stable_diffusion_model": "demo-v2.safetensors", "sd_vae": "None", "save_dir": "", "batch_size": 1,
+        "stable_diffusion_model": "demo-v3.safetensors", "sd_vae": "None", "save_dir": "", "batch_size": 1,
         "prompt": "a harbour at dawn", "negative_prompt": "text", "width": 64, "height": 64, "seed": 112_233,
         "steps": 4, "cfg_scale": 7, "sampler_name": "Euler a", "override_settings": {},
     });
@@ -57,7 +57,7 @@ fn a_stranger_is_told_to_log_in_and_the_products_own_spelling_of_names_does() {
     let models = get(&server, &log_in(&server), "/models").ok();
     assert_eq!(
         (&models[0]["type"], &models[0]["name"]),
-        (&json!("stableDiffusion"), &json!("demo-v2.safetensors"))
+        (&json!("stableDiffusion"), &json!("demo-v3.safetensors"))
     );
     // Its example writes these names with capitals, sends no type, and the headers of every other request.
     let headers = [("Request-Type", "sync"), ("Task-Flag", "true")];
@@ -167,7 +167,7 @@ fn the_products_agent_finds_models_lists_and_an_enlarger_where_it_had_a_web_ui()
         let mut values = entries.flat_map(|entry| entry.as_object().unwrap().values());
         assert!(values.all(|value| value.is_string() || value.is_null()), "{list}");
     }
-    assert_eq!(models[0]["title"].as_str().unwrap().split(' ').next(), Some("demo-v2.safetensors"));
+    assert_eq!(models[0]["title"].as_str().unwrap().split(' ').next(), Some("demo-v3.safetensors"));
     assert!(get("/sdapi/v1/loras").is_array() && get("/controlnet/model_list")["model_list"].is_array());
     for refresh in ["refresh-checkpoints", "refresh-vae"] {
         assert_eq!(beside(&server, "POST", &format!("/sdapi/v1/{refresh}"), &Value::Null).ok(), Value::Null);
@@ -191,7 +191,7 @@ fn the_products_agent_follows_a_drawing_and_interrupts_it_for_whoever_cancelled_
     // Its own fields go along, and the checkpoint and the VAE stand among the options too.
     let body = drawing(json!({
         "steps": 150, "width": 256, "height": 256, "alwayson_scripts": {"controlnet": {"args": []}},
-        "override_settings": {"sd_model_checkpoint": "demo-v2.safetensors", "sd_vae": "None"},
+        "override_settings": {"sd_model_checkpoint": "demo-v3.safetensors", "sd_vae": "None"},
         "override_settings_restore_afterwards": false,
     }));
     std::thread::scope(|scope| {

@@ -78,7 +78,7 @@ mod tests {
         assert!(why().contains("cannot be read"), "{}", why());
         std::fs::write(&model, b"").unwrap();
         assert!(why().contains("shorter than eight bytes"), "{}", why());
-        let demo = "../../examples/demo-model/demo-v2.safetensors";
+        let demo = "../../examples/demo-model/demo-v3.safetensors";
         std::fs::copy(Path::new(env!("CARGO_MANIFEST_DIR")).join(demo), &model).unwrap();
         assert!(!facts.of(&model).unwrap().inpaints);
         std::fs::write(&beside, "parameterization: x0").unwrap();

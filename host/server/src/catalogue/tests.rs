@@ -132,7 +132,7 @@ fn the_default_is_a_checkpoint_that_can_be_drawn_with() {
     write(folder.path(), &[("a.ckpt", b"something else")]);
     let catalogue = Catalogue::new(folder.path().to_owned(), None, None);
     assert_eq!(catalogue.checkpoint(None).unwrap().file_name, "a.ckpt", "none better is there");
-    let demo = "../../examples/demo-model/demo-v2.safetensors";
+    let demo = "../../examples/demo-model/demo-v3.safetensors";
     let demo = Path::new(env!("CARGO_MANIFEST_DIR")).join(demo);
     std::fs::copy(demo, folder.path().join("b.safetensors")).unwrap();
     assert_eq!(catalogue.checkpoint(None).unwrap().file_name, "b.safetensors");
@@ -155,7 +155,7 @@ fn what_keeps_a_folder_from_being_drawn_with_is_said_with_the_folder_and_the_rem
     is_said("--models");
     std::fs::write(folder.path().join("models/large.safetensors"), large()).unwrap();
     is_said("it is a Stable Diffusion XL");
-    let demo = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/demo-model/demo-v2.safetensors");
+    let demo = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/demo-model/demo-v3.safetensors");
     std::fs::copy(demo, folder.path().join("models/demo.safetensors")).unwrap();
     assert_eq!(shortage(None), None);
     assert_eq!(shortage(Some("Demo.safetensors")), None);

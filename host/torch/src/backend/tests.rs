@@ -17,7 +17,7 @@ fn backend() -> TorchBackend {
 }
 
 fn demo() -> Arc<ModelFile> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/demo-model/demo-v2.safetensors");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/demo-model/demo-v3.safetensors");
     Arc::new(ModelFile { name: "demo".into(), path, version: String::new() })
 }
 

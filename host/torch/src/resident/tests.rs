@@ -25,7 +25,7 @@ impl Models {
     fn new(fitting: u64) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let demo =
-            Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/demo-model/demo-v2.safetensors");
+            Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/demo-model/demo-v3.safetensors");
         let demo = fs::read(demo).unwrap();
         for (name, bytes) in [("a", demo.clone()), ("b", demo.clone()), ("c", moved(demo))] {
             fs::write(path(&folder, name), bytes).unwrap();

@@ -10,7 +10,7 @@ use crate::support::{
 
 #[test]
 fn jobs_that_share_calls_draw_what_they_draw_alone() {
-    let model = model_file(&demo_model().join("demo-v2.safetensors"));
+    let model = model_file(&demo_model().join("demo-v3.safetensors"));
     let mut backend = backend();
     // Different prompts, seeds, samplers, step counts and guidance.
     let requests = [
