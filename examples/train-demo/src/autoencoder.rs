@@ -118,7 +118,7 @@ const DECODER: [&str; 2] = ["first_stage_model.decoder.", "first_stage_model.pos
 struct Batch {
     pictures: Tensor,
     weights: Tensor,
-    /// What is added to latents, for a deviation of one.
+    /// What is added to latents, for a deviation of one. Made here, as workers share torch's generator.
     noise: Tensor,
 }
 

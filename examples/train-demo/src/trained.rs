@@ -61,6 +61,12 @@ impl Trained {
                 _ => bail!("its {name} is missing or of another shape; remove it to begin anew"),
             }
         }
+        // What it learned of these would be lost without a word.
+        if let Some(name) = known.keys().min() {
+            bail!(
+                "its {name} does not learn in this stage; give the options it was begun with, or remove it"
+            );
+        }
         Ok(())
     }
 
@@ -222,5 +228,15 @@ mod tests {
         Trained::open(&start(), &["a."], &file).unwrap().save().unwrap();
         let error = Trained::open(&start(), &["b."], &file).err().unwrap();
         assert!(format!("{error:#}").contains("b.weight"), "{error:#}");
+    }
+
+    #[test]
+    fn a_state_of_more_than_learns_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("state.safetensors");
+        Trained::open(&start(), &["a.", "b."], &file).unwrap().save().unwrap();
+        let error = Trained::open(&start(), &["a."], &file).err().unwrap();
+        let error = format!("{error:#}");
+        assert!(error.contains("average.b.weight") && error.contains("options"), "{error}");
     }
 }
